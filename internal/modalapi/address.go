@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalapi
+
+import (
+	"cmp"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+var (
+	hostName     = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
+	defaultPorts = map[string]string{"https": "443", "http": "80"}
+)
+
+// ParseServerURL returns raw without surrounding white space when it is a server URL that all three
+// Modal clients read alike: "https://host:port", or "http://host:port" for a loopback host alone.
+// Its errors are meant for the operator and give the corrected form where there is one; they never
+// repeat user info.
+func ParseServerURL(raw string) (string, error) {
+	raw = strings.TrimSpace(raw)
+	mistake, better := inspect(raw)
+	if mistake == "" {
+		return raw, nil
+	}
+	for better != "" {
+		corrected := better
+		var another string
+		// A correction can leave another mistake to correct.
+		if another, better = inspect(corrected); another == "" {
+			return "", fmt.Errorf("server_url %s: write %s", mistake, corrected)
+		}
+	}
+	return "", fmt.Errorf("server_url %s: it reads like %s", mistake, DefaultServerURL)
+}
+
+// inspect returns the first mistake in raw, empty if there is none, and raw without that mistake if
+// that can be told.
+func inspect(raw string) (mistake, better string) {
+	if first, _, list := strings.Cut(raw, ","); list {
+		return "takes one URL, as only Modal's Python client knows lists", strings.TrimSpace(first)
+	}
+	scheme, rest, ok := strings.Cut(raw, "://")
+	lower := strings.ToLower(scheme)
+	switch {
+	case raw == "":
+		return "is empty", ""
+	case !ok:
+		return "has no scheme", "https://" + raw
+	case defaultPorts[lower] == "":
+		return "must start with https://", "https://" + rest
+	case scheme != lower:
+		return "must have its scheme in lower case, as Modal's Go client knows no other", lower + "://" + rest
+	}
+	if at := strings.LastIndex(rest, "@"); at >= 0 {
+		return "must not hold a user or a password, as tokens have their own fields", scheme + "://" + rest[at+1:]
+	}
+	authority := rest
+	if at := strings.IndexAny(rest, `/?#\`); at >= 0 {
+		authority = rest[:at]
+	}
+	if authority != rest {
+		return "must end after the port, as Modal's Go and JavaScript clients take a slash, path or query for a part of it", scheme + "://" + authority
+	}
+	return inspectAuthority(scheme, authority)
+}
+
+func inspectAuthority(scheme, authority string) (mistake, better string) {
+	host, port, _ := strings.Cut(authority, ":")
+	number, err := strconv.ParseUint(cmp.Or(port, defaultPorts[scheme]), 10, 16)
+	switch {
+	case strings.HasPrefix(authority, "[") || strings.Contains(port, ":"):
+		return "must not hold an IPv6 address, as Modal's Python client cannot read one, but a host name", ""
+	case !hostName.MatchString(host):
+		return "has no valid host name", ""
+	case err != nil || number == 0:
+		return "has no valid port, a number from 1 to 65535", ""
+	case scheme == "http" && !isLoopback(host):
+		return "must use https, as plain http would show secrets to everybody between here and there", "https://" + authority
+	case port == "":
+		return "must name its port, as Modal's clients disagree about the default", scheme + "://" + host + ":" + defaultPorts[scheme]
+	}
+	return "", ""
+}
+
+func isLoopback(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && address.IsLoopback()
+}
+
+// CheckCACert returns an error, meant for the operator, when text is not a series of PEM
+// certificates. Empty text is fine.
+func CheckCACert(text string) error {
+	_, err := certPool(text)
+	return err
+}
+
+// certPool returns the certificates in text, or nil, which means the system's roots, when it is empty.
+func certPool(text string) (*x509.CertPool, error) {
+	if strings.TrimSpace(text) == "" {
+		return nil, nil
+	}
+	pool, found := x509.NewCertPool(), 0
+	block, rest := pem.Decode([]byte(text))
+	for ; block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("ca_cert holds a block of type %q: give certificates alone", block.Type)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("ca_cert holds a certificate that cannot be read: %w", err)
+		}
+		pool.AddCert(cert)
+		found++
+	}
+	if found == 0 || strings.Contains(string(rest), "-----BEGIN") {
+		return nil, errors.New("ca_cert holds no complete PEM certificate: it starts with -----BEGIN CERTIFICATE----- and ends with -----END CERTIFICATE-----")
+	}
+	return pool, nil
+}

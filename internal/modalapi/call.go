@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strconv"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/google/uuid"
+	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// Those of Modal's Go SDK v0.11.1, client.go.
+const (
+	maxRetries  = 3
+	retryBase   = 100 * time.Millisecond
+	retryFactor = 2
+	retryCap    = time.Second
+	minThrottle = 100 * time.Millisecond
+	// maxThrottle is ours: it keeps a nonsensical number from overflowing a duration.
+	maxThrottle = 24 * time.Hour
+	// hangUp is how much earlier than our own time the server may end a call at the deadline that
+	// both know.
+	hangUp = 50 * time.Millisecond
+)
+
+var retryableCodes = map[codes.Code]bool{
+	codes.DeadlineExceeded: true,
+	codes.Unavailable:      true,
+	codes.Canceled:         true,
+	codes.Internal:         true,
+	codes.Unknown:          true,
+}
+
+// calledOnce are the calls whose failure may hide a success that no second attempt could repeat: a
+// secret is revealed once, and a second service user would be nobody's.
+var calledOnce = map[string]bool{
+	pb.ModalClient_ServiceUserCreate_FullMethodName: true,
+}
+
+// as returns a context whose calls are made with t, and with nothing that the caller's own context
+// may have carried for another server. A malformed token is not sent at all: Modal's refusal of it
+// would prove nothing about the token that was meant.
+func as(ctx context.Context, t Token) (context.Context, error) {
+	t, _, err := ParseToken(t.ID, t.Secret)
+	if err != nil {
+		return nil, fmt.Errorf("calling Modal with a malformed token: %w", err)
+	}
+	return metadata.NewOutgoingContext(ctx, metadata.Pairs(
+		"x-modal-token-id", t.ID,
+		"x-modal-token-secret", t.Secret,
+	)), nil
+}
+
+// intercept is the one way a unary call goes: bounded in time, labelled, retried, and with every
+// failure turned into an *Error.
+func (c *Client) intercept(ctx context.Context, method string, req, reply any,
+	conn *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption,
+) error {
+	bounded, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	// One key for all attempts, as in Modal's clients. Assumed: by it Modal tells a retry from a new call.
+	labelled := metadata.AppendToOutgoingContext(bounded, append([]string{"x-idempotency-key", uuid.NewString()}, c.headers...)...)
+	var trailer metadata.MD
+	withTrailer := append([]grpc.CallOption{grpc.Trailer(&trailer)}, opts...)
+
+	attempts := attempts{rpc: path.Base(method), once: calledOnce[method]}
+	_, err := backoff.Retry(bounded, func() (struct{}, error) {
+		err := invoker(attempts.label(labelled), method, req, reply, conn, withTrailer...)
+		c.warnings.pass(trailer)
+		switch {
+		case err == nil:
+			return struct{}{}, nil
+		case conn.GetState() == connectivity.Shutdown:
+			return struct{}{}, backoff.Permanent(newError(attempts.rpc, err))
+		default:
+			return struct{}{}, attempts.failed(bounded, err)
+		}
+	}, backoff.WithBackOff(newBackOff()), backoff.WithMaxElapsedTime(0))
+	if err == nil {
+		return nil
+	}
+	var failure *Error
+	if errors.As(err, &failure) && (bounded.Err() == nil || failure.Kind != KindUnavailable) {
+		return failure
+	}
+	return c.interrupted(ctx, &attempts)
+}
+
+// attempts are what one call has tried so far.
+type attempts struct {
+	rpc string
+	// once leaves no second attempt but after Modal's word that the first one was not done.
+	once               bool
+	retries, throttles int
+	// last is the last failure that was more than the end of somebody's patience.
+	last *Error
+}
+
+func (a *attempts) label(ctx context.Context) context.Context {
+	return metadata.AppendToOutgoingContext(ctx,
+		"x-retry-attempt", strconv.Itoa(a.retries),
+		"x-throttle-retry-attempt", strconv.Itoa(a.throttles))
+}
+
+// failed returns err in the form that tells the backoff package what follows: a wait of Modal's
+// choice, a retry, or nothing. A wait is not counted as a retry (Modal's Go SDK v0.11.1, client.go).
+func (a *attempts) failed(ctx context.Context, err error) error {
+	failure := newError(a.rpc, err)
+	code := status.Code(err)
+	switch {
+	case code != codes.Canceled && code != codes.DeadlineExceeded:
+		a.last = failure
+	case !fits(ctx, hangUp):
+		<-ctx.Done()
+	}
+	if wait, asked := throttle(err); asked && (!a.once || code == codes.ResourceExhausted) {
+		failure.Kind, failure.RetryAfter = KindThrottled, wait
+		if !fits(ctx, wait) {
+			return backoff.Permanent(failure)
+		}
+		a.throttles++
+		return &backoff.RetryAfterError{Duration: wait}
+	}
+	if a.mayHideSuccess(code) {
+		failure.Kind = KindUnavailable
+	}
+	if a.once || a.retries == maxRetries || !retryableCodes[code] {
+		return backoff.Permanent(failure)
+	}
+	a.retries++
+	return failure
+}
+
+// mayHideSuccess reports whether the refusal of a call made once leaves open that its work was done:
+// gRPC itself has RESOURCE_EXHAUSTED for an answer too large, only Modal's carries a wait; and the
+// name that exists after a throttled attempt may be that attempt's.
+func (a *attempts) mayHideSuccess(code codes.Code) bool {
+	return a.once && (code == codes.ResourceExhausted || code == codes.AlreadyExists && a.throttles > 0)
+}
+
+func newBackOff() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.Multiplier, b.MaxInterval = retryBase, retryFactor, retryCap
+	return b
+}
+
+// interrupted is the error of a call that ended before Modal answered; ctx is the caller's.
+func (c *Client) interrupted(ctx context.Context, a *attempts) *Error {
+	failure := &Error{Kind: KindUnavailable, RPC: a.rpc, cause: ctx.Err()}
+	switch {
+	case errors.Is(failure.cause, context.Canceled):
+		failure.Message = "the caller gave up before " + c.host + " answered"
+	case failure.cause != nil:
+		failure.Message = "the caller's deadline passed before " + c.host + " answered"
+	default:
+		failure.cause = context.DeadlineExceeded
+		failure.Message = fmt.Sprintf("timed out: no usable answer from %s within %s", c.host, c.timeout)
+	}
+	if a.last != nil {
+		failure.Message += ", the last one was: " + a.last.Message
+	}
+	return failure
+}
+
+// throttle returns how long Modal asks to wait before the same call is tried again, if it does. Only
+// a passing failure counts: a refusal stays one whatever is attached to it.
+func throttle(err error) (wait time.Duration, asked bool) {
+	answer := status.Convert(err)
+	if answer.Code() != codes.ResourceExhausted && !retryableCodes[answer.Code()] {
+		return 0, false
+	}
+	for _, detail := range answer.Details() {
+		if policy, ok := detail.(*pb.RPCRetryPolicy); ok {
+			return throttleWait(float64(policy.GetRetryAfterSecs())), true
+		}
+	}
+	return 0, false
+}
+
+// throttleWait makes a bounded duration of any number of seconds, negative ones and NaN included.
+func throttleWait(seconds float64) time.Duration {
+	if seconds > maxThrottle.Seconds() {
+		return maxThrottle
+	}
+	if seconds > minThrottle.Seconds() {
+		return time.Duration(seconds * float64(time.Second))
+	}
+	return minThrottle
+}
+
+// fits reports whether a wait ends before the deadline of ctx: the context package keeps the earlier
+// of the two, so no clock of our own is asked.
+func fits(ctx context.Context, wait time.Duration) bool {
+	waiting, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	deadline, _ := ctx.Deadline()
+	end, _ := waiting.Deadline()
+	return end.Before(deadline)
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalapi_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// ask calls an RPC about the service user of that ID and the name "ci".
+type ask func(ctx context.Context, c *modalapi.Client, t modalapi.Token, id string) error
+
+// asks has every call.
+var asks = map[string]ask{
+	createRPC: func(ctx context.Context, c *modalapi.Client, t modalapi.Token, _ string) error {
+		_, err := c.CreateServiceUser(ctx, t, ci)
+		return err
+	},
+	"TokenInfoGet": func(ctx context.Context, c *modalapi.Client, t modalapi.Token, _ string) error {
+		_, err := c.WhoAmI(ctx, t)
+		return err
+	},
+	"ServiceUserDelete": func(ctx context.Context, c *modalapi.Client, t modalapi.Token, id string) error {
+		return c.DeleteServiceUser(ctx, t, id)
+	},
+	"ServiceUserInfo": func(ctx context.Context, c *modalapi.Client, t modalapi.Token, _ string) error {
+		_, err := c.ServiceUser(ctx, t, "ci")
+		return err
+	},
+	"ServiceUserList": func(ctx context.Context, c *modalapi.Client, t modalapi.Token, _ string) error {
+		_, err := c.ServiceUsers(ctx, t)
+		return err
+	},
+	"EnvironmentRoleSet": func(ctx context.Context, c *modalapi.Client, t modalapi.Token, id string) error {
+		return c.SetEnvironmentRole(ctx, t, id, "main", modalapi.RoleViewer)
+	},
+	"EnvironmentList": func(ctx context.Context, c *modalapi.Client, t modalapi.Token, _ string) error {
+		_, err := c.Environments(ctx, t)
+		return err
+	},
+	"WorkspaceMembersList": func(ctx context.Context, c *modalapi.Client, t modalapi.Token, _ string) error {
+		_, err := c.MemberRole(ctx, t, "us-1")
+		return err
+	},
+}
+
+func TestEveryCallButCreate_IsRetriedUnderOneIdempotencyKey(t *testing.T) {
+	t.Parallel()
+	for rpc, call := range asks {
+		if rpc == createRPC {
+			continue
+		}
+		t.Run(rpc, func(t *testing.T) {
+			t.Parallel()
+			server, admin, client, minted := withServiceUser(t)
+			server.Inject(rpc, modaltest.Fault{Code: codes.Unavailable, Times: 3})
+
+			require.NoError(t, call(t.Context(), client, admin, minted.ID))
+
+			calls := server.Calls(rpc)
+			require.Len(t, calls, 4)
+			for _, call := range calls {
+				require.Equal(t, admin.ID, call.TokenID)
+				require.Equal(t, calls[0].Header.Get("x-idempotency-key"), call.Header.Get("x-idempotency-key"))
+			}
+		})
+	}
+}
+
+func TestEveryCall_RefusedTokenIsReportedAsRefused(t *testing.T) {
+	t.Parallel()
+	for rpc, call := range asks {
+		t.Run(rpc, func(t *testing.T) {
+			t.Parallel()
+			server, admin := emulated(t)
+			client := newClient(t, modalapi.Options{ServerURL: server.URL()})
+
+			err := call(t.Context(), client, modalapi.Token{ID: admin.ID, Secret: someSecret}, "sv-1")
+
+			require.Equal(t, modalapi.KindRefused, modalapi.KindOf(err))
+			require.ErrorContains(t, err, rpc+": refused: ")
+			require.NotContains(t, err.Error(), someSecret)
+			require.Len(t, server.Calls(rpc), 1)
+		})
+	}
+}
+
+func TestEveryCall_MalformedTokenIsNotSent(t *testing.T) {
+	t.Parallel()
+	for rpc, call := range asks {
+		t.Run(rpc, func(t *testing.T) {
+			t.Parallel()
+			server, admin := emulated(t)
+			client := newClient(t, modalapi.Options{ServerURL: server.URL()})
+
+			err := call(t.Context(), client, modalapi.Token{ID: admin.Secret, Secret: admin.ID}, "sv-1")
+
+			require.ErrorContains(t, err, "malformed token")
+			require.Equal(t, modalapi.KindNone, modalapi.KindOf(err))
+			require.NotContains(t, err.Error(), admin.Secret)
+			require.Empty(t, server.Calls(""))
+		})
+	}
+}
+
+// What only owners and managers may do (Modal's guide/service-users).
+func TestServiceUserCalls_OfAServiceUserOrAPlainMemberAreForbidden(t *testing.T) {
+	t.Parallel()
+	for _, rpc := range []string{createRPC, "ServiceUserDelete", "ServiceUserInfo", "ServiceUserList", roleRPC} {
+		t.Run(rpc, func(t *testing.T) {
+			t.Parallel()
+			server, _, client, minted := withServiceUser(t)
+			plain := server.Workspace("acme").AddMember("eve").NewToken()
+
+			for _, caller := range []modalapi.Token{minted.Token, {ID: plain.ID, Secret: plain.Secret}} {
+				err := asks[rpc](t.Context(), client, caller, minted.ID)
+
+				require.Equal(t, modalapi.KindForbidden, modalapi.KindOf(err))
+			}
+			require.Len(t, server.ServiceUsers(), 1)
+		})
+	}
+}
+
+func TestServiceUserCalls_WithoutThePlanRepeatModalsReason(t *testing.T) {
+	t.Parallel()
+	for _, rpc := range []string{createRPC, "ServiceUserDelete", "ServiceUserInfo", "ServiceUserList", roleRPC} {
+		t.Run(rpc, func(t *testing.T) {
+			t.Parallel()
+			server, admin := emulated(t)
+			server.Workspace("acme").SetServiceUsers(false)
+
+			err := asks[rpc](t.Context(), newClient(t, modalapi.Options{ServerURL: server.URL()}), admin, "sv-1")
+
+			require.Equal(t, modalapi.KindConflict, modalapi.KindOf(err))
+			require.ErrorContains(t, err, "service users are not available on this workspace's plan")
+			require.Len(t, server.Calls(rpc), 1)
+		})
+	}
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalapi_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+func TestFlaw_AnswerOfModalsIsJudgedByTheCallerNotHidden(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for want, spoil := range map[string]func(*pb.ServiceUserCreateResponse_builder){
+		"":                                     func(*pb.ServiceUserCreateResponse_builder) {},
+		"it has no service user ID":            func(b *pb.ServiceUserCreateResponse_builder) { b.ServiceUserId = "" },
+		"token_id is missing":                  func(b *pb.ServiceUserCreateResponse_builder) { b.TokenId = "" },
+		"token_secret is missing":              func(b *pb.ServiceUserCreateResponse_builder) { b.TokenSecret = "" },
+		"belongs to a proxy token":             func(b *pb.ServiceUserCreateResponse_builder) { b.TokenSecret = "ws-" + someSecret[3:] },
+		"are swapped":                          func(b *pb.ServiceUserCreateResponse_builder) { b.TokenId, b.TokenSecret = b.TokenSecret, b.TokenId },
+		"its token has white space":            func(b *pb.ServiceUserCreateResponse_builder) { b.TokenSecret += "\n" },
+		"it expired at 2026-03-01T12:00:00Z":   func(b *pb.ServiceUserCreateResponse_builder) { b.ExpiresAt = timestamppb.New(now) },
+		"it expired at 2026-03-01T11:59:59Z":   func(b *pb.ServiceUserCreateResponse_builder) { b.ExpiresAt = timestamppb.New(now.Add(-time.Second)) },
+		"token_secret contains a control char": func(b *pb.ServiceUserCreateResponse_builder) { b.TokenSecret += "\x00" + someSecret },
+	} {
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			answer := pb.ServiceUserCreateResponse_builder{
+				ServiceUserId: "sv-1", TokenId: someID, TokenSecret: someSecret, ExpiresAt: timestamppb.New(now.Add(time.Second)),
+			}
+			spoil(&answer)
+			client := answering(t, func(context.Context) (*pb.ServiceUserCreateResponse, error) { return answer.Build(), nil })
+
+			minted, err := client.CreateServiceUser(t.Context(), someToken, ci)
+
+			require.NoError(t, err)
+			require.Equal(t, answer.ServiceUserId, minted.ID)
+			require.Equal(t, answer.TokenId, minted.Token.ID)
+			require.True(t, answer.TokenSecret == minted.Token.Secret)
+			require.True(t, answer.ExpiresAt.AsTime().Equal(minted.ExpiresAt))
+			if want == "" {
+				require.Empty(t, minted.Flaw(now))
+				return
+			}
+			require.Contains(t, minted.Flaw(now), want)
+			require.NotContains(t, minted.Flaw(now), someSecret[3:])
+		})
+	}
+}
+
+func TestFlaw_TokenWithoutAnExpiryNeverExpires(t *testing.T) {
+	t.Parallel()
+	for name, none := range map[string]*timestamppb.Timestamp{"unset": nil, "epoch": {}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client := answering(t, func(context.Context) (*pb.ServiceUserCreateResponse, error) {
+				return pb.ServiceUserCreateResponse_builder{
+					ServiceUserId: "sv-1", TokenId: someID, TokenSecret: someSecret, ExpiresAt: none,
+				}.Build(), nil
+			})
+
+			minted, err := client.CreateServiceUser(t.Context(), someToken, ci)
+
+			require.NoError(t, err)
+			require.True(t, minted.ExpiresAt.IsZero())
+			require.Empty(t, minted.Flaw(time.Now()))
+		})
+	}
+}
+
+func TestMintedServiceUser_ShowsItsSecretNowhere(t *testing.T) {
+	t.Parallel()
+	requireHidden(t, modalapi.MintedServiceUser{ID: "sv-1", Token: someToken})
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalapi_test
+
+import (
+	"context"
+	"net"
+	"testing"
+
+	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+const (
+	someID     = "ak-0123456789abcdefghijKL"
+	someSecret = "as-ZYXWVUTSRQponmlkjihg98"
+)
+
+var someToken = modalapi.Token{ID: someID, Secret: someSecret}
+
+// newClient returns a client that is closed at the end of the test.
+func newClient(t *testing.T, o modalapi.Options) *modalapi.Client {
+	t.Helper()
+	client, err := modalapi.New(o)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// emulated starts an emulator that knows one member's token.
+func emulated(t *testing.T, opts ...modaltest.Option) (*modaltest.Server, modalapi.Token) {
+	t.Helper()
+	server := modaltest.Start(t, opts...)
+	token := server.AddWorkspace("acme").AddMember("ada").NewToken()
+	return server, modalapi.Token{ID: token.ID, Secret: token.Secret}
+}
+
+// answering serves every RPC with what the emulator would never say.
+func answering[Answer proto.Message](t *testing.T, answer func(context.Context) (Answer, error)) *modalapi.Client {
+	t.Helper()
+	return newClient(t, modalapi.Options{ServerURL: serve(t, answer)})
+}
+
+func serve[Answer proto.Message](t *testing.T, answer func(context.Context) (Answer, error)) string {
+	t.Helper()
+	return serveAt(t, "127.0.0.1:0", answer)
+}
+
+func serveAt[Answer proto.Message](t *testing.T, address string, answer func(context.Context) (Answer, error)) string {
+	t.Helper()
+	var lc net.ListenConfig
+	listener, err := lc.Listen(t.Context(), "tcp", address)
+	require.NoError(t, err)
+	server := grpc.NewServer(grpc.UnaryInterceptor(
+		func(ctx context.Context, _ any, _ *grpc.UnaryServerInfo, _ grpc.UnaryHandler) (any, error) {
+			return answer(ctx)
+		}))
+	pb.RegisterModalClientServer(server, pb.UnimplementedModalClientServer{})
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	return "http://" + listener.Addr().String()
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+// NewServiceUser is a service user to create.
+type NewServiceUser struct {
+	// Name is lower-case letters, digits, - and _; Modal judges it.
+	Name string
+	// Scoped keeps the service user out of every environment in which it has no role.
+	Scoped bool
+	// ExpiresIn is whole seconds that fit in 32 bits; zero means never.
+	ExpiresIn time.Duration
+}
+
+// MintedServiceUser is a service user that Modal has just created. Its secret is shown this once.
+type MintedServiceUser struct {
+	ID    string
+	Token Token
+	// ExpiresAt is in UTC; zero when the token never expires.
+	ExpiresAt time.Time
+}
+
+// ServiceUser is what Modal tells of a service user. Times are in UTC, zero when there is none.
+type ServiceUser struct {
+	ID, Name, TokenID string
+	// Status is Modal's text, whose values are not known.
+	Status string
+	Scoped bool
+	// Roles has the role in each environment, by the environment's name; never nil.
+	Roles                            map[string]EnvironmentRole
+	CreatedAt, ExpiresAt, LastUsedAt time.Time
+}
+
+// CreateServiceUser creates a service user (ServiceUserCreate) and returns what Modal answered,
+// unjudged: see [MintedServiceUser.Flaw]. It makes one attempt, and another one only where Modal
+// throttled the first, which says that it was not done.
+//
+// Its errors are *Error. KindUnavailable, the end of ctx included, means that the service user may
+// exist; every other kind that it was not created, KindExists that the name is taken. On a plan or in
+// a workspace without service users the kind is KindConflict or KindUnsupported (Assumed: no client
+// names the code). A request that cannot be sent as it is meant is no *Error and nothing is sent.
+func (c *Client) CreateServiceUser(ctx context.Context, admin Token, u NewServiceUser) (MintedServiceUser, error) {
+	expiresIn, err := wholeSeconds(u.ExpiresIn)
+	if err != nil {
+		return MintedServiceUser{}, fmt.Errorf("creating service user %q: %w", u.Name, err)
+	}
+	ctx, err = as(ctx, admin)
+	if err != nil {
+		return MintedServiceUser{}, err
+	}
+	answer, err := c.stub.ServiceUserCreate(ctx, pb.ServiceUserCreateRequest_builder{
+		Name: u.Name, Scoped: u.Scoped, ExpiresInSeconds: expiresIn,
+	}.Build())
+	if err != nil {
+		return MintedServiceUser{}, err
+	}
+	return MintedServiceUser{
+		ID:        answer.GetServiceUserId(),
+		Token:     Token{ID: answer.GetTokenId(), Secret: answer.GetTokenSecret()},
+		ExpiresAt: utc(answer.GetExpiresAt()),
+	}, nil
+}
+
+// wholeSeconds refuses what would be cut off: less than a second would become "never".
+func wholeSeconds(d time.Duration) (uint32, error) {
+	seconds := int64(d / time.Second)
+	if d%time.Second != 0 || seconds < 0 || seconds > math.MaxUint32 {
+		return 0, fmt.Errorf("an expiry in %s cannot be asked for: give whole seconds, at most %d, or zero for never", d, uint32(math.MaxUint32))
+	}
+	return uint32(seconds), nil
+}
+
+// Flaw says why the answer cannot be used at the time now, or nothing. It never repeats a secret.
+func (m MintedServiceUser) Flaw(now time.Time) string {
+	token, _, err := ParseToken(m.Token.ID, m.Token.Secret)
+	switch {
+	case m.ID == "":
+		return "it has no service user ID"
+	case err != nil:
+		return err.Error()
+	case token != m.Token:
+		return "its token has white space around it"
+	case !m.ExpiresAt.IsZero() && !m.ExpiresAt.After(now):
+		return "it expired at " + m.ExpiresAt.Format(time.RFC3339)
+	}
+	return ""
+}
+
+// DeleteServiceUser deletes the service user of that ID and with it its token (ServiceUserDelete).
+// Its errors are *Error, KindNotFound when there is none any more: also when a first attempt did the
+// work and only its answer was lost. An empty ID is not sent and is no *Error.
+func (c *Client) DeleteServiceUser(ctx context.Context, admin Token, id string) error {
+	if id == "" {
+		return errors.New("deleting a service user: its ID is missing")
+	}
+	ctx, err := as(ctx, admin)
+	if err != nil {
+		return err
+	}
+	_, err = c.stub.ServiceUserDelete(ctx, pb.ServiceUserDeleteRequest_builder{ServiceUserId: id}.Build())
+	return err
+}
+
+// ServiceUser returns the service user of that name (ServiceUserInfo). Its errors are *Error,
+// KindNotFound when there is none; an answer about another name is KindUnavailable. An empty name is
+// not sent and is no *Error.
+func (c *Client) ServiceUser(ctx context.Context, admin Token, name string) (ServiceUser, error) {
+	if name == "" {
+		return ServiceUser{}, errors.New("asking Modal about a service user: its name is missing")
+	}
+	ctx, err := as(ctx, admin)
+	if err != nil {
+		return ServiceUser{}, err
+	}
+	answer, err := c.stub.ServiceUserInfo(ctx, pb.ServiceUserInfoRequest_builder{ServiceUserName: name}.Build())
+	if err != nil {
+		return ServiceUser{}, err
+	}
+	user := newServiceUser(answer.GetServiceUser())
+	if user.Name != name {
+		return ServiceUser{}, c.distrust("ServiceUserInfo", "it is about another service user")
+	}
+	return user, nil
+}
+
+// ServiceUsers returns all service users of the workspace, in Modal's order (ServiceUserList). Its
+// errors are *Error.
+func (c *Client) ServiceUsers(ctx context.Context, admin Token) ([]ServiceUser, error) {
+	ctx, err := as(ctx, admin)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := c.stub.ServiceUserList(ctx, &emptypb.Empty{})
+	if err != nil {
+		return nil, err
+	}
+	users := make([]ServiceUser, len(answer.GetServiceUsers()))
+	for i, user := range answer.GetServiceUsers() {
+		users[i] = newServiceUser(user)
+	}
+	return users, nil
+}
+
+func newServiceUser(user *pb.ServiceUser) ServiceUser {
+	roles := make(map[string]EnvironmentRole, len(user.GetEnvironmentRoles()))
+	for _, entry := range user.GetEnvironmentRoles() {
+		roles[entry.GetEnvironmentName()] = roleOf(entry)
+	}
+	return ServiceUser{
+		ID: user.GetServiceUserId(), Name: user.GetName(), TokenID: user.GetTokenId(),
+		Status: user.GetStatus(), Scoped: user.GetScoped(), Roles: roles,
+		CreatedAt:  fromEpoch(user.GetCreatedAt()),
+		ExpiresAt:  fromEpoch(user.GetExpiresAt()),
+		LastUsedAt: fromEpoch(user.GetLastUsedAt()),
+	}
+}
+
+// year10000 is the first second that RFC 3339 cannot write.
+const year10000 = 253402300800
+
+// fromEpoch is zero for what is no time: nothing, less, NaN or beyond all calendars. Microseconds are
+// as fine as a double of today's date is.
+func fromEpoch(seconds float64) time.Time {
+	if seconds > 0 && seconds < year10000 {
+		return time.UnixMicro(int64(math.Round(seconds * 1e6))).UTC()
+	}
+	return time.Time{}
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"bytes"
+	_ "embed" // for the template
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+//go:embed page.html
+var pageHTML string
+
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
+	"when": func(t time.Time) string {
+		if t.IsZero() {
+			return "never"
+		}
+		return t.UTC().Format(time.RFC3339)
+	},
+}).Parse(pageHTML))
+
+// page is the stand-in for Modal's dashboard.
+type page struct {
+	server  *modaltest.Server
+	grpcURL string
+	now     func() time.Time
+}
+
+// pageView is what the template shows; Created is set right after a creation,
+// the only time its secret is seen.
+type pageView struct {
+	GRPCURL string
+	Tokens  []tokenView
+	Created *modaltest.Token
+}
+
+// tokenView is a token with what its owner, when a service user, may do.
+type tokenView struct {
+	modaltest.TokenInfo
+	Access string // such as "scoped: main=viewer"; empty for members
+}
+
+func tokenViews(server *modaltest.Server) []tokenView {
+	access := map[string]string{}
+	for _, user := range server.ServiceUsers() {
+		access[user.TokenID] = describeAccess(user)
+	}
+	var views []tokenView
+	for _, token := range server.Tokens() {
+		views = append(views, tokenView{token, access[token.ID]})
+	}
+	return views
+}
+
+func describeAccess(user modaltest.ServiceUserInfo) string {
+	var roles []string
+	for environment, role := range user.Roles {
+		roles = append(roles, environment+"="+role)
+	}
+	slices.Sort(roles)
+	scope := "not scoped"
+	if user.Scoped {
+		scope = "scoped"
+	}
+	if len(roles) == 0 {
+		return scope + ", no roles"
+	}
+	return scope + ": " + strings.Join(roles, ", ")
+}
+
+func newPage(server *modaltest.Server, grpcURL string, now func() time.Time) http.Handler {
+	p := &page{server: server, grpcURL: grpcURL, now: now}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", p.look)
+	mux.HandleFunc("POST /tokens", p.create)
+	mux.HandleFunc("POST /tokens/{id}/delete", p.remove)
+	mux.HandleFunc("POST /delays", p.delay)
+	return http.NewCrossOriginProtection().Handler(mux)
+}
+
+func (p *page) look(w http.ResponseWriter, r *http.Request) {
+	if wantsJSON(r) {
+		answerJSON(w, http.StatusOK, newStateView(p.server))
+		return
+	}
+	p.show(w, nil)
+}
+
+func (p *page) show(w http.ResponseWriter, created *modaltest.Token) {
+	var html bytes.Buffer
+	view := pageView{GRPCURL: p.grpcURL, Tokens: tokenViews(p.server), Created: created}
+	if err := pageTemplate.Execute(&html, view); err != nil {
+		http.Error(w, "render the page", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = html.WriteTo(w)
+}
+
+func (p *page) create(w http.ResponseWriter, r *http.Request) {
+	token, err := p.newToken(r)
+	if err != nil {
+		fail(w, r, http.StatusBadRequest, err)
+		return
+	}
+	if wantsJSON(r) {
+		answerJSON(w, http.StatusOK, map[string]string{"token_id": token.ID, "token_secret": token.Secret})
+		return
+	}
+	p.show(w, &token)
+}
+
+func (p *page) newToken(r *http.Request) (modaltest.Token, error) {
+	options, err := p.expiry(r.FormValue("expires_in"))
+	if err != nil {
+		return modaltest.Token{}, err
+	}
+	workspace := p.server.Workspace(r.FormValue("workspace"))
+	if workspace == nil {
+		return modaltest.Token{}, fmt.Errorf("create a token: no workspace is called %q", r.FormValue("workspace"))
+	}
+	owner := r.FormValue("owner")
+	switch kind := modaltest.Kind(r.FormValue("kind")); kind {
+	case modaltest.KindMember:
+		member := workspace.Member(owner)
+		if member == nil {
+			return modaltest.Token{}, fmt.Errorf("create a token: no member is called %q", owner)
+		}
+		return member.NewToken(options...), nil
+	case modaltest.KindServiceUser:
+		return workspace.CreateServiceUser(owner, options...)
+	default:
+		return modaltest.Token{}, fmt.Errorf("create a token: kind is %q, want member or service-user", kind)
+	}
+}
+
+func (p *page) expiry(in string) ([]modaltest.TokenOption, error) {
+	if in == "" {
+		return nil, nil
+	}
+	d, err := time.ParseDuration(in)
+	if err != nil || d <= 0 {
+		return nil, fmt.Errorf("create a token: expires_in is %q, want a duration such as 12h", in)
+	}
+	return []modaltest.TokenOption{modaltest.ExpiresAt(p.now().Add(d))}, nil
+}
+
+func (p *page) remove(w http.ResponseWriter, r *http.Request) {
+	id := r.PathValue("id")
+	if !p.server.DeleteToken(id) {
+		fail(w, r, http.StatusNotFound, errors.New("delete the token: no token has that ID"))
+		return
+	}
+	if wantsJSON(r) {
+		answerJSON(w, http.StatusOK, map[string]string{"deleted": id})
+		return
+	}
+	http.Redirect(w, r, "/", http.StatusSeeOther)
+}
+
+func wantsJSON(r *http.Request) bool {
+	return strings.Contains(r.Header.Get("Accept"), "application/json")
+}
+
+func fail(w http.ResponseWriter, r *http.Request, code int, err error) {
+	if wantsJSON(r) {
+		answerJSON(w, code, map[string]string{"error": err.Error()})
+		return
+	}
+	http.Error(w, err.Error(), code)
+}
+
+func answerJSON(w http.ResponseWriter, code int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(body)
+}

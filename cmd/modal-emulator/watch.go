@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// stateView is the page as JSON: what a test wants to know of the control plane. No secret is in it.
+type stateView struct {
+	ServiceUsers []serviceUserView `json:"service_users"`
+	Calls        []callView        `json:"calls"`
+}
+
+type serviceUserView struct {
+	Name    string            `json:"name"`
+	TokenID string            `json:"token_id"`
+	Scoped  bool              `json:"scoped"`
+	Roles   map[string]string `json:"roles"` // environment to viewer, contributor or no-access
+}
+
+// callView is an RPC in the order of arrival. Its code is "Unknown" while it is being answered.
+type callView struct {
+	Method  string    `json:"method"`
+	TokenID string    `json:"token_id"`
+	At      time.Time `json:"at"`
+	Code    string    `json:"code"`
+}
+
+func newStateView(server *modaltest.Server) stateView {
+	view := stateView{ServiceUsers: []serviceUserView{}, Calls: []callView{}}
+	for _, user := range server.ServiceUsers() {
+		view.ServiceUsers = append(view.ServiceUsers, serviceUserView{user.Name, user.TokenID, user.Scoped, user.Roles})
+	}
+	for _, call := range server.Calls("") {
+		view.Calls = append(view.Calls, callView{call.Method, call.TokenID, call.At, call.Code.String()})
+	}
+	return view
+}
+
+// delay makes the next call of an RPC wait: before the work, or with after_commit=true before its
+// answer, so that a client can be stopped while Modal knows more than the client.
+func (p *page) delay(w http.ResponseWriter, r *http.Request) {
+	if err := p.injectDelay(r); err != nil {
+		fail(w, r, http.StatusBadRequest, err)
+		return
+	}
+	answerJSON(w, http.StatusOK, map[string]string{"delayed": r.FormValue("rpc")})
+}
+
+func (p *page) injectDelay(r *http.Request) (err error) {
+	wait, err := time.ParseDuration(r.FormValue("delay"))
+	if err != nil || wait <= 0 {
+		return fmt.Errorf("delay an RPC: delay is %q, want a duration such as 5s", r.FormValue("delay"))
+	}
+	rpc := r.FormValue("rpc")
+	if rpc == "" {
+		return errors.New("delay an RPC: name it as rpc, such as ServiceUserCreate")
+	}
+	// Inject panics at a name that Modal does not have, as tests want it.
+	defer func() {
+		if why := recover(); why != nil {
+			err = fmt.Errorf("delay an RPC: %v", why)
+		}
+	}()
+	p.server.Inject(rpc, modaltest.Fault{Delay: wait, AfterCommit: r.FormValue("after_commit") == "true"})
+	return nil
+}

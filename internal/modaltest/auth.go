@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modaltest
+
+import (
+	"context"
+	"path"
+	"regexp"
+	"strconv"
+
+	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// Headers of Modal's clients (Go SDK, client.go).
+const (
+	headerClientType    = "x-modal-client-type"
+	headerClientVersion = "x-modal-client-version"
+	headerTokenID       = "x-modal-token-id"
+	headerTokenSecret   = "x-modal-token-secret"
+)
+
+// Assumed: the server checks the shape before it looks the pair up. That swapped
+// halves are "malformed" has been seen; the exact rule has not.
+var (
+	tokenIDShape     = regexp.MustCompile(`^ak-[A-Za-z0-9]{22}$`)
+	tokenSecretShape = regexp.MustCompile(`^as-[A-Za-z0-9]{22}$`)
+)
+
+func (s *Server) interceptUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	return s.answer(ctx, info.FullMethod, func(ctx context.Context) (any, error) {
+		return handler(ctx, req)
+	})
+}
+
+func (s *Server) interceptStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	_, err := s.answer(stream.Context(), info.FullMethod, func(context.Context) (any, error) {
+		return nil, handler(srv, stream)
+	})
+	return err
+}
+
+// answer is the one way a call goes: recorded, announced, met by a fault if there
+// is one, authenticated, handled.
+func (s *Server) answer(ctx context.Context, fullMethod string, handle func(context.Context) (any, error)) (any, error) {
+	call, answered := s.record(ctx, path.Base(fullMethod))
+	s.announce(call.Method)
+	work := func() (any, error) {
+		caller, err := s.authenticate(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return handle(context.WithValue(ctx, callerKey{}, caller))
+	}
+	if fault := s.nextFault(call); fault != nil {
+		handled := work
+		work = func() (any, error) { return fault.around(ctx, handled) }
+	}
+	resp, err := work()
+	answered(status.Code(err))
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+type callerKey struct{}
+
+// callerOf returns a copy of the token that the call came with.
+func callerOf(ctx context.Context) token {
+	caller, ok := ctx.Value(callerKey{}).(token)
+	if !ok {
+		panic("modaltest: a call reached its handler without authentication")
+	}
+	return caller
+}
+
+// authenticate checks the headers as Modal's mock servicer does (Python client,
+// test/conftest.py recv_request), and the pair as seen from the real server.
+func (s *Server) authenticate(ctx context.Context) (token, error) {
+	header, _ := metadata.FromIncomingContext(ctx)
+	if err := checkClient(header); err != nil {
+		return token{}, err
+	}
+	id, secret := first(header, headerTokenID), first(header, headerTokenSecret)
+	switch {
+	case id == "" || secret == "":
+		// Assumed: the text. The code is the mock servicer's.
+		return token{}, status.Error(codes.Unauthenticated, "Token missing")
+	case !tokenIDShape.MatchString(id):
+		return token{}, status.Error(codes.Unauthenticated, "Token ID is malformed")
+	case !tokenSecretShape.MatchString(secret):
+		return token{}, status.Error(codes.Unauthenticated, "Token secret is malformed")
+	}
+	return s.use(id, secret)
+}
+
+// use looks the pair up and dates its use.
+func (s *Server) use(id, secret string) (token, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, err := s.lookUp(id, secret)
+	if err != nil {
+		return token{}, err
+	}
+	t.lastUsed = s.now()
+	return *t, nil
+}
+
+// lookUp returns the token if the pair is accepted now. The caller holds s.mu.
+func (s *Server) lookUp(id, secret string) (*token, error) {
+	t, now := s.tokens[id], s.now()
+	switch {
+	case t == nil || now.Before(t.usableFrom) || !t.refusedFrom.IsZero() && !now.Before(t.refusedFrom):
+		// Assumed: a deleted token, or one that is too new, is unknown.
+		return nil, status.Error(codes.Unauthenticated, "Token not found")
+	case t.Secret != secret:
+		// Assumed: the text. The code is the mock servicer's.
+		return nil, status.Error(codes.Unauthenticated, "Token secret is invalid")
+	case t.expired(now):
+		// Assumed: code and text.
+		return nil, status.Error(codes.Unauthenticated, "Token has expired")
+	}
+	return t, nil
+}
+
+func checkClient(header metadata.MD) error {
+	if first(header, headerClientVersion) == "" {
+		return status.Errorf(codes.FailedPrecondition, "Missing %s header", headerClientVersion)
+	}
+	value := first(header, headerClientType)
+	if value == "" {
+		return status.Errorf(codes.FailedPrecondition, "Missing %s header", headerClientType)
+	}
+	number, err := strconv.ParseInt(value, 10, 32)
+	_, known := pb.ClientType_name[int32(number)]
+	if err != nil || !known || number == int64(pb.ClientType_CLIENT_TYPE_UNSPECIFIED) {
+		return status.Errorf(codes.FailedPrecondition, "Unknown %s header", headerClientType)
+	}
+	return nil
+}
+
+// first returns a header's first value: Modal's Go SDK sends each one twice with
+// AuthTokenGet.
+func first(header metadata.MD, key string) string {
+	if values := header.Get(key); len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}

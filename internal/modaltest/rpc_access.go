@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modaltest
+
+import (
+	"context"
+	"slices"
+
+	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+var memberRoles = map[Role]pb.MemberRole{
+	RoleUser:    pb.MemberRole_MEMBER_ROLE_USER,
+	RoleManager: pb.MemberRole_MEMBER_ROLE_MANAGER,
+	RoleOwner:   pb.MemberRole_MEMBER_ROLE_OWNER,
+}
+
+// WorkspaceMembersList lists the people of the workspace.
+//
+// Assumed: everyone may ask; service users are not listed.
+func (c *controlPlane) WorkspaceMembersList(ctx context.Context, _ *emptypb.Empty) (*pb.WorkspaceMembersListResponse, error) {
+	workspace := callerOf(ctx).workspace
+	c.server.mu.Lock()
+	defer c.server.mu.Unlock()
+	items := make([]*pb.WorkspaceMembersListItem, len(workspace.members))
+	for i, m := range workspace.members {
+		items[i] = pb.WorkspaceMembersListItem_builder{
+			MemberId:          m.memberID,
+			MemberDisplayname: m.username,
+			MemberRole:        memberRoles[m.role],
+			JoinedAt:          epoch(m.joined),
+			UserId:            m.id,
+		}.Build()
+	}
+	return pb.WorkspaceMembersListResponse_builder{Members: items}.Build(), nil
+}
+
+// EnvironmentRoleSet assigns a role in one environment, or drops the assignment.
+//
+// Assumed: every environment takes assignments, for members too.
+func (c *controlPlane) EnvironmentRoleSet(ctx context.Context, req *pb.EnvironmentRoleSetRequest) (*emptypb.Empty, error) {
+	caller := callerOf(ctx)
+	c.server.mu.Lock()
+	defer c.server.mu.Unlock()
+	if err := caller.mayManage(); err != nil {
+		return nil, err
+	}
+	role, err := askedRole(req)
+	if err != nil {
+		return nil, err
+	}
+	env, err := caller.workspace.askedEnvironment(req)
+	if err != nil {
+		return nil, err
+	}
+	assigned, err := caller.workspace.askedPrincipal(req)
+	if err != nil {
+		return nil, err
+	}
+	if role == pb.EnvironmentRole_ENVIRONMENT_ROLE_UNSPECIFIED {
+		delete(assigned, env.id)
+	} else {
+		assigned[env.id] = role
+	}
+	return &emptypb.Empty{}, nil
+}
+
+// askedRole reads role_str only when role is unspecified (comment in Modal's
+// proto); neither drops the assignment (Python client, _environments.py).
+//
+// Assumed: roles that people cannot give are INVALID_ARGUMENT.
+func askedRole(req *pb.EnvironmentRoleSetRequest) (pb.EnvironmentRole, error) {
+	role, word := req.GetRole(), req.GetRoleStr()
+	if role == pb.EnvironmentRole_ENVIRONMENT_ROLE_UNSPECIFIED {
+		if word == "" {
+			return role, nil
+		}
+		for candidate, itsWord := range roleWords {
+			if itsWord == word {
+				return candidate, nil
+			}
+		}
+		return role, status.Errorf(codes.InvalidArgument, "Invalid environment role '%s'", word)
+	}
+	if _, assignable := roleWords[role]; !assignable {
+		return role, status.Errorf(codes.InvalidArgument, "Invalid environment role '%s'", role)
+	}
+	return role, nil
+}
+
+// askedEnvironment finds the environment by its ID or its name.
+//
+// Assumed: giving both, or neither, is INVALID_ARGUMENT.
+func (w *Workspace) askedEnvironment(req *pb.EnvironmentRoleSetRequest) (environment, error) {
+	id, name := req.GetEnvironmentId(), req.GetEnvironmentName()
+	if (id == "") == (name == "") {
+		return environment{}, status.Error(codes.InvalidArgument, "Give the environment's ID or its name")
+	}
+	i := slices.IndexFunc(w.environments, func(e environment) bool { return e.id == id || e.name == name })
+	if i < 0 {
+		return environment{}, status.Errorf(codes.NotFound, "Environment '%s' not found", id+name)
+	}
+	return w.environments[i], nil
+}
+
+// askedPrincipal finds whose assignments are to change.
+//
+// Assumed: an unknown one is NOT_FOUND, more than one INVALID_ARGUMENT.
+func (w *Workspace) askedPrincipal(req *pb.EnvironmentRoleSetRequest) (roles, error) {
+	userID := req.GetUserId()
+	if userID == "" {
+		user, err := w.serviceUser(req.GetServiceUserId(), req.GetServiceUserName())
+		if err != nil {
+			return nil, err
+		}
+		return user.roles, nil
+	}
+	if req.GetServiceUserId() != "" || req.GetServiceUserName() != "" {
+		return nil, status.Error(codes.InvalidArgument, "Give one user or service user")
+	}
+	i := slices.IndexFunc(w.members, func(m *Member) bool { return m.id == userID })
+	if i < 0 {
+		return nil, status.Errorf(codes.NotFound, "User '%s' not found", userID)
+	}
+	return w.members[i].roles, nil
+}

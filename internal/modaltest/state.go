@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modaltest
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Workspace is an emulated workspace.
+type Workspace struct {
+	server       *Server
+	id, name     string
+	environments []environment // the first one is the default
+	members      []*Member
+	serviceUsers directory
+
+	planLacksServiceUsers bool
+}
+
+// Member is a person in a workspace.
+type Member struct {
+	workspace    *Workspace
+	id, username string
+	memberID     string // Assumed: another ID than the user's
+	role         Role
+	roles        roles
+	joined       time.Time
+}
+
+type environment struct {
+	id, name string
+	created  time.Time
+}
+
+// AddWorkspace creates a workspace with the default environment "main". It
+// panics when the name is taken.
+func (s *Server) AddWorkspace(name string) *Workspace {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.findWorkspace(name) != nil {
+		panic(fmt.Sprintf("modaltest: add workspace %q: the name is taken", name))
+	}
+	w := &Workspace{server: s, id: randomID("ac-"), name: name, serviceUsers: newDirectory()}
+	w.addEnvironment("main")
+	s.workspaces = append(s.workspaces, w)
+	return w
+}
+
+// Workspace returns the workspace of that name, or nil.
+func (s *Server) Workspace(name string) *Workspace {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.findWorkspace(name)
+}
+
+func (s *Server) findWorkspace(name string) *Workspace {
+	i := slices.IndexFunc(s.workspaces, func(w *Workspace) bool { return w.name == name })
+	if i < 0 {
+		return nil
+	}
+	return s.workspaces[i]
+}
+
+// ID is the workspace's ac-… ID.
+func (w *Workspace) ID() string { return w.id }
+
+// Name is the workspace's name.
+func (w *Workspace) Name() string { return w.name }
+
+// AddEnvironment creates an environment. It panics when the name is taken.
+func (w *Workspace) AddEnvironment(name string) {
+	w.server.mu.Lock()
+	defer w.server.mu.Unlock()
+	if _, taken := w.environment(name); taken {
+		panic(fmt.Sprintf("modaltest: add environment %q: the name is taken", name))
+	}
+	w.addEnvironment(name)
+}
+
+// addEnvironment expects the server's lock, and a name that is free.
+func (w *Workspace) addEnvironment(name string) environment {
+	env := environment{id: randomID("en-"), name: name, created: w.server.now()}
+	w.environments = append(w.environments, env)
+	return env
+}
+
+// environment expects the server's lock. The empty name means the default.
+func (w *Workspace) environment(name string) (environment, bool) {
+	if name == "" {
+		return w.environments[0], true
+	}
+	i := slices.IndexFunc(w.environments, func(e environment) bool { return e.name == name })
+	if i < 0 {
+		return environment{}, false
+	}
+	return w.environments[i], true
+}
+
+// AddMember adds a person; the first one owns the workspace, later ones are plain
+// users until [Member.SetRole]. It panics when the username is taken.
+func (w *Workspace) AddMember(username string) *Member {
+	w.server.mu.Lock()
+	defer w.server.mu.Unlock()
+	if w.findMember(username) != nil {
+		panic(fmt.Sprintf("modaltest: add member %q: the name is taken", username))
+	}
+	m := &Member{
+		workspace: w, id: randomID("us-"), username: username, memberID: randomID("mb-"),
+		role: RoleUser, roles: roles{}, joined: w.server.now(),
+	}
+	if len(w.members) == 0 {
+		m.role = RoleOwner
+	}
+	w.members = append(w.members, m)
+	return m
+}
+
+// Member returns the member of that username, or nil.
+func (w *Workspace) Member(username string) *Member {
+	w.server.mu.Lock()
+	defer w.server.mu.Unlock()
+	return w.findMember(username)
+}
+
+func (w *Workspace) findMember(username string) *Member {
+	i := slices.IndexFunc(w.members, func(m *Member) bool { return m.username == username })
+	if i < 0 {
+		return nil
+	}
+	return w.members[i]
+}
+
+// ID is the member's us-… ID.
+func (m *Member) ID() string { return m.id }
+
+// NewToken creates a token for the member, who may have any number of them.
+func (m *Member) NewToken(opts ...TokenOption) Token {
+	s := m.workspace.server
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mint(&token{workspace: m.workspace, member: m}, opts)
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MPL-2.0
+
+// Package modalsecrets is a Vault secrets engine for Modal account tokens. It stores them per role,
+// hands them out in the forms that Modal's clients read, rotates them, and calls an old token revoked
+// only when Modal refuses it.
+//
+// What holds after a crash at any write:
+//   - A token becomes current only after Modal accepted it as the identity it should be, or after an
+//     operator said verify=false.
+//   - A role that had a working token has one.
+//   - A token that a role no longer hands out, and every service user that the engine made, is in the
+//     ledger until Modal refuses it or an operator forgets it.
+//   - A token is called revoked only after Modal refused it, and the engine deletes only what it made
+//     or was handed.
+//   - Rotate, worker, update and delete of one role never overlap.
+package modalsecrets
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/locksutil"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-modal/internal/version"
+)
+
+// mountIDLength is how much of the mount's UUID goes into the names of its service users.
+const mountIDLength = 8
+
+type backend struct {
+	*framework.Backend
+
+	clock   func() time.Time
+	sleep   func(ctx context.Context, d time.Duration) error
+	clients *clients
+	// mountID tells this mount's service users from another's.
+	mountID string
+
+	config      *table[config]
+	roles       *table[role]
+	credentials *table[credential]
+	revocations *table[revocation]
+	holders     *table[holder]
+
+	configLock sync.Mutex
+	roleLocks  []*locksutil.LockEntry
+	// handover is held while a token changes hands, so that no token gets two holders. Never across a
+	// call to Modal.
+	handover sync.Mutex
+
+	due *dueTimes
+	// ticking is held for a tick, and guards warnedOf: how many of expiryWarnings were sent.
+	ticking  sync.Mutex
+	warnedOf int
+}
+
+// Factory makes one mount's backend. It does no I/O and starts nothing: Vault also calls it only to
+// ask for the plugin's type.
+func Factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
+	b := newBackend(time.Now, wait) //nolint:forbidigo // the clock that everything else is given
+	return b, b.setup(ctx, conf)
+}
+
+func (b *backend) setup(ctx context.Context, conf *logical.BackendConfig) error {
+	if err := b.Setup(ctx, conf); err != nil {
+		return fmt.Errorf("set up the backend: %w", err)
+	}
+	b.clients.logger = b.Logger()
+	b.mountID = conf.BackendUUID[:min(len(conf.BackendUUID), mountIDLength)]
+	return nil
+}
+
+// wait sleeps until the time is over or ctx is.
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d) //nolint:forbidigo // what everything else is given to wait with
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func newBackend(clock func() time.Time, sleep func(context.Context, time.Duration) error) *backend {
+	b := &backend{
+		clock:       clock,
+		sleep:       sleep,
+		clients:     &clients{},
+		config:      newTable[config](keyConfig),
+		roles:       newTable[role](prefixRole),
+		credentials: newTable[credential](prefixCredential),
+		revocations: newTable[revocation](prefixRevocation),
+		holders:     newTable[holder](prefixHolder),
+		roleLocks:   locksutil.CreateLocks(),
+		due:         newDueTimes(),
+	}
+	b.config.absent = true // most mounts have none, and every read asks
+	b.roles.changed, b.credentials.changed = b.due.touch, b.due.touch
+	b.Backend = &framework.Backend{
+		BackendType:    logical.TypeLogical,
+		RunningVersion: version.Version,
+		Help:           strings.TrimSpace(backendHelp),
+		Paths: framework.PathAppend(
+			b.pathConfig(), b.pathRoles(), b.pathCreds(), b.pathRotate(), b.pathRevocations(),
+		),
+		PathsSpecial: &logical.Paths{
+			SealWrapStorage: []string{keyConfig, prefixCredential, prefixRevocation},
+		},
+		PeriodicFunc: b.periodic,
+		Invalidate:   b.invalidate,
+		Clean:        func(context.Context) { b.clients.close() },
+	}
+	for _, path := range b.Paths {
+		guarded(path)
+	}
+	return b
+}
+
+// now is the clock in the precision of storage.
+func (b *backend) now() time.Time { return seconds(b.clock()) }
+
+// lockRole serialises all that changes a role. Hold one at a time: two names may share a lock.
+func (b *backend) lockRole(name string) (unlock func()) {
+	lock := locksutil.LockForKey(b.roleLocks, name)
+	lock.Lock()
+	return lock.Unlock
+}
+
+// periodic runs once a minute. Nodes that may not write leave the work to the one that may.
+func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
+	if !b.WriteSafeReplicationState() {
+		return nil
+	}
+	return b.work(ctx, req.Storage)
+}
+
+func (b *backend) invalidate(_ context.Context, key string) {
+	b.config.invalidate(key)
+	b.roles.invalidate(key)
+	b.credentials.invalidate(key)
+	b.revocations.invalidate(key)
+	b.holders.invalidate(key)
+}
+
+const backendHelp = `
+The Modal secrets engine keeps Modal account tokens (ak-…, as-…) per role and hands them out raw, as
+environment variables and as .modal.toml. "rotate" replaces a role's token by one that Modal accepts,
+keeps the old one for a grace period, and follows it in the ledger ("revocations") until Modal
+refuses it.
+
+Start with "roles/<role>" and read "creds/<role>"; "config" is needed only for another server or an
+admin token.
+`

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/helper/consts"
+	"github.com/hashicorp/vault/sdk/helper/errutil"
+	"github.com/hashicorp/vault/sdk/helper/pluginutil"
+	"github.com/hashicorp/vault/sdk/helper/testhelpers/schema"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// The clock of every test starts here and moves only when told to.
+var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+type fakeClock struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func (c *fakeClock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *fakeClock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}
+
+// sleep lets the time pass at once.
+func (c *fakeClock) sleep(ctx context.Context, d time.Duration) error {
+	c.advance(d)
+	return ctx.Err()
+}
+
+// mount is the engine as Vault mounts it, on storage that can be cut, with an emulated Modal.
+type mount struct {
+	*backend
+
+	t         *testing.T
+	clock     *fakeClock
+	modal     *modaltest.Server
+	workspace *modaltest.Workspace
+	member    *modaltest.Member
+	storage   *cutStorage
+	system    *logical.StaticSystemView
+	events    *logical.MockEventSender
+	logs      *lockedBuffer
+}
+
+// newMount mounts the engine and points it at an emulated Modal.
+func newMount(t *testing.T) *mount {
+	t.Helper()
+	clock := &fakeClock{at: start}
+	m := &mount{
+		t: t, clock: clock, modal: modaltest.Start(t, modaltest.WithClock(clock.now)),
+		storage: newCutStorage(), events: logical.NewMockEventSender(), logs: &lockedBuffer{},
+		system: &logical.StaticSystemView{PluginEnvironment: &logical.PluginEnvironment{VaultVersion: "1.21.0"}},
+	}
+	m.workspace = m.modal.AddWorkspace("acme")
+	m.member = m.workspace.AddMember("alice")
+	m.restart()
+	m.write("config", map[string]any{"server_url": m.modal.URL()})
+	return m
+}
+
+// restart is a new process over the same storage.
+func (m *mount) restart() {
+	m.t.Helper()
+	m.storage.heal()
+	b := newBackend(m.clock.now, m.clock.sleep)
+	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: m.logs})
+	require.NoError(m.t, b.setup(m.t.Context(), &logical.BackendConfig{
+		Logger: logger, System: m.system, StorageView: m.storage, EventsSender: m.events, BackendUUID: "2f9f1a7c-0000-4000-8000-000000000001",
+	}))
+	m.t.Cleanup(func() { b.Cleanup(context.WithoutCancel(m.t.Context())) })
+	m.backend = b
+}
+
+// handle sends a request the way Vault does, and holds every success to its documented shape.
+func (m *mount) handle(op logical.Operation, path string, data map[string]any) (*logical.Response, error) {
+	m.t.Helper()
+	req := &logical.Request{Operation: op, Path: path, Data: maps.Clone(data), Storage: m.storage, MountPoint: "modal/"}
+	ctx := m.t.Context()
+	if op == logical.UpdateOperation {
+		_, exists, err := m.HandleExistenceCheck(ctx, req)
+		if user := (errutil.UserError{}); errors.As(err, &user) {
+			return logical.ErrorResponse(user.Err), logical.ErrInvalidRequest
+		}
+		if err != nil {
+			return nil, err
+		}
+		if route := m.Route(path); route != nil && route.ExistenceCheck != nil && !exists {
+			req.Operation = logical.CreateOperation
+		}
+	}
+	resp, err := m.HandleRequest(ctx, req)
+	if err == nil && resp != nil && !resp.IsError() && op != logical.HelpOperation {
+		m.checkShape(req, resp)
+	}
+	return resp, err
+}
+
+func (m *mount) checkShape(req *logical.Request, resp *logical.Response) {
+	m.t.Helper()
+	documented := m.Route(req.Path).Operations[req.Operation].Properties().Responses[http.StatusOK]
+	require.Len(m.t, documented, 1, "%s of %s has no documented answer", req.Operation, req.Path)
+	schema.ValidateResponse(m.t, &documented[0], resp, true)
+}
+
+// write, read, list and remove are requests that must succeed.
+func (m *mount) write(path string, data map[string]any) *logical.Response {
+	m.t.Helper()
+	return m.must(logical.UpdateOperation, path, data)
+}
+
+func (m *mount) read(path string) map[string]any {
+	m.t.Helper()
+	resp := m.must(logical.ReadOperation, path, nil)
+	require.NotNil(m.t, resp, "%s does not exist", path)
+	return resp.Data
+}
+
+func (m *mount) list(path string) []string {
+	m.t.Helper()
+	keys, _ := m.must(logical.ListOperation, path, nil).Data["keys"].([]string)
+	return keys
+}
+
+func (m *mount) remove(path string, data map[string]any) *logical.Response {
+	m.t.Helper()
+	return m.must(logical.DeleteOperation, path, data)
+}
+
+func (m *mount) must(op logical.Operation, path string, data map[string]any) *logical.Response {
+	m.t.Helper()
+	resp, err := m.handle(op, path, data)
+	require.NoError(m.t, err, "%s %s: %v", op, path, errorText(resp))
+	require.False(m.t, resp.IsError(), "%s %s: %v", op, path, errorText(resp))
+	return resp
+}
+
+// refused is a request that must fail as the operator's mistake and change nothing; it returns the
+// message.
+func (m *mount) refused(op logical.Operation, path string, data map[string]any) string {
+	m.t.Helper()
+	before := m.storage.snapshot(m.t)
+	resp, err := m.handle(op, path, data)
+	require.True(m.t, resp.IsError(), "%s %s was not refused: %v %v", op, path, resp, err)
+	if err != nil {
+		require.ErrorIs(m.t, err, logical.ErrInvalidRequest)
+	}
+	m.unchangedSince(before)
+	return errorText(resp)
+}
+
+// unchangedSince compares storage without printing it, as it holds secrets.
+func (m *mount) unchangedSince(before map[string]string) {
+	m.t.Helper()
+	require.True(m.t, maps.Equal(before, m.storage.snapshot(m.t)), "a request that failed changed storage")
+}
+
+// failed is a request that must fail through no fault of the operator's; it returns status and text.
+func (m *mount) failed(op logical.Operation, path string, data map[string]any) (int, string) {
+	m.t.Helper()
+	before := m.storage.snapshot(m.t)
+	resp, err := m.handle(op, path, data)
+	require.Error(m.t, err, "%s %s did not fail: %v", op, path, resp)
+	m.unchangedSince(before)
+	status, failure := logical.RespondErrorCommon(&logical.Request{Operation: op}, resp, err)
+	logical.AdjustErrorStatusCode(&status, failure)
+	return status, failure.Error()
+}
+
+// tick is what Vault does once a minute.
+func (m *mount) tick() {
+	m.t.Helper()
+	_, err := m.HandleRequest(m.t.Context(), &logical.Request{Operation: logical.RollbackOperation, Storage: m.storage, Data: map[string]any{}})
+	require.NoError(m.t, err)
+}
+
+// newToken makes a token of the usual member and returns it as request data.
+func (m *mount) newToken(opts ...modaltest.TokenOption) map[string]any {
+	return pairData(m.member.NewToken(opts...))
+}
+
+// addRole makes a static role with a token of its own, and returns the token's ID.
+func (m *mount) addRole(name string, more ...map[string]any) string {
+	m.t.Helper()
+	data := m.newToken()
+	data["type"] = "static"
+	for _, extra := range more {
+		maps.Copy(data, extra)
+	}
+	m.write("roles/"+name, data)
+	id, _ := data["token_id"].(string)
+	return id
+}
+
+// setReplication makes the mount one of another kind of node.
+func (m *mount) setReplication(state consts.ReplicationState) { m.system.ReplicationStateVal = state }
+
+func (m *mount) eventTypes() []string {
+	m.events.Lock()
+	defer m.events.Unlock()
+	var types []string
+	for _, event := range m.events.Events {
+		types = append(types, string(event.Type))
+	}
+	return types
+}
+
+func pairData(t modaltest.Token) map[string]any {
+	return map[string]any{"token_id": t.ID, "token_secret": t.Secret}
+}
+
+func also(data map[string]any, more ...any) map[string]any {
+	data = maps.Clone(data)
+	for i := 0; i < len(more); i += 2 {
+		name, _ := more[i].(string)
+		data[name] = more[i+1]
+	}
+	return data
+}
+
+func errorText(resp *logical.Response) string {
+	if resp == nil || resp.Data["error"] == nil {
+		return ""
+	}
+	text, _ := resp.Data["error"].(string)
+	return text
+}
+
+// lockedBuffer is written by the logger and read by tests.
+type lockedBuffer struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.String()
+}
+
+func TestFactory_DoesNoWorkAndServesInMetadataMode(t *testing.T) {
+	t.Setenv(pluginutil.PluginMetadataModeEnv, "true")
+	storage := newCutStorage()
+	b, err := Factory(t.Context(), &logical.BackendConfig{StorageView: storage, System: &logical.StaticSystemView{}})
+	require.NoError(t, err)
+	require.Equal(t, logical.TypeLogical, b.Type())
+	require.Zero(t, storage.calls())
+}
+
+func TestSecrets_AreSealWrappedAtRest(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.addRole("ci")
+	m.write("rotate/ci", m.newToken())
+	m.write("config", m.newToken())
+	wrapped := m.SpecialPaths().SealWrapStorage
+	for key, value := range m.storage.snapshot(t) {
+		if !strings.Contains(value, "token_secret") {
+			continue
+		}
+		covered := false
+		for _, prefix := range wrapped {
+			covered = covered || key == prefix || (strings.HasSuffix(prefix, "/") && strings.HasPrefix(key, prefix))
+		}
+		require.True(t, covered, "%s holds a secret and is not seal-wrapped by %v", key, wrapped)
+	}
+}
+
+func toJSON(t *testing.T, v any) string {
+	t.Helper()
+	text, err := json.Marshal(v)
+	require.NoError(t, err)
+	return string(text)
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// newBench is a mount whose log goes nowhere and whose tests have all the time.
+func newBench(b *testing.B) *mount {
+	b.Helper()
+	clock := &fakeClock{at: start}
+	m := &mount{
+		clock: clock, modal: modaltest.Start(b, modaltest.WithClock(clock.now)),
+		storage: newCutStorage(), system: &logical.StaticSystemView{}, events: logical.NewMockEventSender(),
+	}
+	m.workspace = m.modal.AddWorkspace("acme")
+	m.member = m.workspace.AddMember("alice")
+	m.remount(b)
+	m.send(b, logical.UpdateOperation, "config", also(m.newToken(), "server_url", m.modal.URL()))
+	return m
+}
+
+func (m *mount) remount(b *testing.B) {
+	b.Helper()
+	m.backend = newBackend(m.clock.now, m.clock.sleep)
+	require.NoError(b, m.setup(b.Context(), &logical.BackendConfig{
+		System: m.system, StorageView: m.storage, EventsSender: m.events, BackendUUID: "2f9f1a7c-0000-4000-8000-000000000001",
+	}))
+}
+
+func (m *mount) send(b *testing.B, op logical.Operation, path string, data map[string]any) *logical.Response {
+	b.Helper()
+	resp, err := m.HandleRequest(b.Context(), &logical.Request{Operation: op, Path: path, Data: data, Storage: m.storage, MountPoint: "modal/"})
+	if err != nil || resp.IsError() {
+		b.Fatalf("%s %s: %v %s", op, path, err, errorText(resp))
+	}
+	return resp
+}
+
+func BenchmarkRead(b *testing.B) {
+	m := newBench(b)
+	m.send(b, logical.CreateOperation, "roles/ci", also(m.newToken(), "type", "static"))
+	for _, path := range []string{"creds/ci", "creds/ci/env", "creds/ci/toml", "creds/ci/profile"} {
+		b.Run(path, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				m.send(b, logical.ReadOperation, path, nil)
+			}
+		})
+	}
+}
+
+// BenchmarkTick is a minute of the engine's own work, by the number of managed roles: the first after
+// a start, and one in which nothing is due.
+func BenchmarkTick(b *testing.B) {
+	for _, roles := range []int{100, 1000, 10000} {
+		m := newBench(b)
+		m.seedManaged(b, roles, 0)
+		b.Run(fmt.Sprintf("first/roles=%d", roles), func(b *testing.B) {
+			for b.Loop() {
+				m.remount(b)
+				m.send(b, logical.RollbackOperation, "", map[string]any{})
+			}
+		})
+		b.Run(fmt.Sprintf("idle/roles=%d", roles), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				m.send(b, logical.RollbackOperation, "", map[string]any{})
+			}
+		})
+	}
+}
+
+// BenchmarkList lists all roles with what is told of each.
+func BenchmarkList(b *testing.B) {
+	for _, roles := range []int{100, 1000, 10000} {
+		m := newBench(b)
+		m.seedManaged(b, roles, 0)
+		b.Run(fmt.Sprintf("roles=%d", roles), func(b *testing.B) {
+			for b.Loop() {
+				m.send(b, logical.ListOperation, "roles/", nil)
+			}
+		})
+	}
+}
+
+// BenchmarkReadWhileRotating reads one of 2,000 managed roles while 500 others rotate, at 50 ms a call
+// to Modal, and beside that while nothing does: p99 of both, and their ratio.
+func BenchmarkReadWhileRotating(b *testing.B) {
+	for b.Loop() {
+		m := newBench(b)
+		m.seedManaged(b, 2000, 0)
+		m.send(b, logical.RollbackOperation, "", map[string]any{})
+		idle := m.latencies(b, func(reads int) bool { return reads == 3000 })
+		m.seedManaged(b, 500, 500)
+		m.remount(b)
+		m.modal.Inject("*", modaltest.Fault{Delay: 50 * time.Millisecond, Times: -1})
+		var took atomic.Int64
+		go func() {
+			begun := time.Now()
+			m.send(b, logical.RollbackOperation, "", map[string]any{})
+			took.Store(int64(time.Since(begun)))
+		}()
+		busy := m.latencies(b, func(int) bool { return took.Load() != 0 })
+		require.Len(b, m.modal.Calls("ServiceUserCreate"), 500)
+		b.ReportMetric(float64(p99(idle).Microseconds()), "idle-p99-µs")
+		b.ReportMetric(float64(p99(busy).Microseconds()), "busy-p99-µs")
+		b.ReportMetric(float64(p99(busy))/float64(p99(idle)), "busy/idle-p99")
+		b.ReportMetric(time.Duration(took.Load()).Seconds(), "s/500-rotations")
+		b.ReportMetric(float64(len(busy)), "reads")
+	}
+}
+
+// latencies reads about a thousand times a second until stop says so.
+func (m *mount) latencies(b *testing.B, stop func(reads int) bool) []time.Duration {
+	b.Helper()
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	var all []time.Duration
+	for !stop(len(all)) {
+		<-ticker.C
+		begun := time.Now()
+		m.send(b, logical.ReadOperation, "creds/role-01999", nil)
+		all = append(all, time.Since(begun))
+	}
+	return all
+}
+
+func p99(all []time.Duration) time.Duration {
+	sorted := slices.Sorted(slices.Values(all))
+	return sorted[len(sorted)*99/100]
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"maps"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/jsonutil"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// document is the engine's OpenAPI document, as Vault asks for it.
+func document(t *testing.T, m *mount) *framework.OASDocument {
+	t.Helper()
+	resp := m.must(logical.HelpOperation, "", map[string]any{"requestResponsePrefix": "modal"})
+	raw, err := jsonutil.EncodeJSON(resp.Data["openapi"])
+	require.NoError(t, err)
+	doc := &framework.OASDocument{}
+	require.NoError(t, jsonutil.DecodeJSON(raw, doc))
+	return doc
+}
+
+func eachOperation(doc *framework.OASDocument, visit func(path, method string, op *framework.OASOperation)) {
+	for path, item := range doc.Paths {
+		for method, op := range map[string]*framework.OASOperation{
+			http.MethodGet: item.Get, http.MethodPost: item.Post, http.MethodDelete: item.Delete,
+		} {
+			if op != nil {
+				visit(path, method, op)
+			}
+		}
+	}
+}
+
+func TestOpenAPI_EveryOperationHasAnIDOfItsOwnASummaryAndAResponse(t *testing.T) {
+	t.Parallel()
+	seen := map[string]string{}
+	eachOperation(document(t, newMount(t)), func(path, method string, op *framework.OASOperation) {
+		where := method + " " + path
+		require.NotEmpty(t, op.OperationID, where)
+		require.Empty(t, seen[op.OperationID], "%s has the operation id of %s", where, seen[op.OperationID])
+		seen[op.OperationID] = where
+		require.True(t, strings.HasPrefix(op.OperationID, "modal-"), op.OperationID)
+		require.NotEmpty(t, op.Summary, where)
+		require.NotEmpty(t, op.Responses, where)
+	})
+	require.Len(t, seen, 18)
+}
+
+func TestOpenAPI_HasExactlyThePathsOfTheDesign(t *testing.T) {
+	t.Parallel()
+	require.ElementsMatch(t, []string{
+		"/config", "/roles/", "/roles/{role}", "/creds/{role}", "/creds/{role}/env", "/creds/{role}/toml", "/creds/{role}/profile",
+		"/rotate/", "/rotate/{role}", "/revocations/", "/revocations/{id}",
+	}, slices.Collect(maps.Keys(document(t, newMount(t)).Paths)))
+}
+
+func TestHelp_IsOnEveryPathAndEveryField(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	for _, path := range m.Paths {
+		require.NotEmpty(t, path.HelpSynopsis, path.Pattern)
+		require.NotEmpty(t, path.HelpDescription, path.Pattern)
+		require.NotEmpty(t, path.DisplayAttrs.OperationSuffix, path.Pattern)
+		for name, field := range path.Fields {
+			require.NotEmpty(t, field.Description, "%s of %s", name, path.Pattern)
+		}
+	}
+	for _, path := range []string{
+		"config", "roles", "roles/ci", "creds/ci", "creds/ci/env", "creds/ci/toml", "creds/ci/profile",
+		"rotate", "rotate/ci", "revocations", "revocations/ak-x",
+	} {
+		help, _ := m.must(logical.HelpOperation, path, nil).Data["help"].(string)
+		require.Contains(t, help, "DESCRIPTION", path)
+	}
+}
+
+func TestSecretInputs_AreMarkedSensitive(t *testing.T) {
+	t.Parallel()
+	for _, path := range newMount(t).Paths {
+		if field := path.Fields["token_secret"]; field != nil {
+			require.True(t, field.DisplayAttrs.Sensitive, path.Pattern)
+		}
+	}
+}
+
+// The document has a heading a path, `## config`, and a table row a field, `| `server_url` | …`.
+var (
+	docHeading = regexp.MustCompile("(?m)^## `([^`]+)`")
+	docField   = regexp.MustCompile("(?m)^\\| `([A-Za-z_]+)` \\|")
+)
+
+func TestAPIDocument_ListsEveryPathAndFieldAndNoOther(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("docs/api.md")
+	require.NoError(t, err)
+	documented := map[string][]string{}
+	headings := docHeading.FindAllSubmatchIndex(text, -1)
+	for i, at := range headings {
+		end := len(text)
+		if i+1 < len(headings) {
+			end = headings[i+1][0]
+		}
+		path := string(text[at[2]:at[3]])
+		documented[path] = nil
+		for _, field := range docField.FindAllSubmatch(text[at[1]:end], -1) {
+			documented[path] = append(documented[path], string(field[1]))
+		}
+	}
+	require.Equal(t, engineFields(t), sorted(documented))
+}
+
+// engineFields are the request and response fields of every path of the OpenAPI document.
+func engineFields(t *testing.T) map[string][]string {
+	t.Helper()
+	m := newMount(t)
+	fields := map[string][]string{}
+	for path := range document(t, m).Paths {
+		name := strings.Trim(strings.NewReplacer("{role}", "<role>", "{id}", "<id>").Replace(path), "/")
+		route := m.Route(strings.NewReplacer("{role}", "x", "{id}", "x").Replace(strings.TrimPrefix(path, "/")))
+		fields[name] = append(fields[name], slices.Collect(maps.Keys(route.Fields))...)
+		for _, op := range route.Operations {
+			for _, response := range op.Properties().Responses[http.StatusOK] {
+				fields[name] = append(fields[name], slices.Collect(maps.Keys(response.Fields))...)
+			}
+		}
+	}
+	return sorted(fields)
+}
+
+func sorted(fields map[string][]string) map[string][]string {
+	for path := range fields {
+		slices.Sort(fields[path])
+		fields[path] = slices.Compact(fields[path])
+	}
+	return fields
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import "time"
+
+// afterRotation is how long after a scheduled rotation a consumer finds the new token.
+const afterRotation = 2 * time.Second
+
+// credential is a role's current token. Version counts the role's tokens from 1. LastRotation is when
+// this token became current; it changes exactly when the token does. NextRotation is when the engine
+// replaces it, zero where it does not; the rest tells of attempts that failed since LastRotation.
+type credential struct {
+	token
+	Version      int       `json:"version"`
+	LastRotation time.Time `json:"last_rotation"`
+	NextRotation time.Time `json:"next_rotation,omitzero"`
+
+	Attempts    int       `json:"attempts,omitempty"`
+	LastAttempt time.Time `json:"last_attempt,omitzero"`
+	NextAttempt time.Time `json:"next_attempt,omitzero"`
+	LastError   string    `json:"last_error,omitempty"`
+}
+
+// newCredential is a role's first one.
+func newCredential(r *role, first token, now time.Time) *credential {
+	return &credential{token: first, Version: 1, LastRotation: now, NextRotation: r.nextRotation(now, first.ExpiresAt)}
+}
+
+// successor is the credential after a rotation. Its time is later than the last one's even when two
+// rotations fall into one second or the clock went back: consumers see a rotation by it.
+func (c *credential) successor(r *role, next token, now time.Time) *credential {
+	return &credential{
+		token: next, Version: c.Version + 1, LastRotation: later(now, c.LastRotation.Add(time.Second)),
+		NextRotation: r.nextRotation(now, next.ExpiresAt),
+	}
+}
+
+// rescheduled is the credential under a changed policy: a period counts from the last rotation, a
+// schedule from now.
+func (c credential) rescheduled(r *role, now time.Time) *credential {
+	if r.Managed.Schedule == "" {
+		now = c.LastRotation
+	}
+	c.NextRotation = r.nextRotation(now, c.ExpiresAt)
+	return &c
+}
+
+// failed is the credential after a scheduled rotation that did not happen.
+func (c credential) failed(now time.Time, why error) *credential {
+	c.Attempts++
+	c.LastAttempt, c.NextAttempt, c.LastError = now, now.Add(backOff(c.Attempts)), why.Error()
+	return &c
+}
+
+// rotateBy is when the token should have been replaced: by the engine where it does so, else by an
+// operator, at the end of the rotation period or at its expiry where that is sooner.
+func (c *credential) rotateBy(r *role) time.Time {
+	if !c.NextRotation.IsZero() {
+		return c.NextRotation
+	}
+	due := c.LastRotation.Add(r.RotationPeriod)
+	if !c.ExpiresAt.IsZero() && c.ExpiresAt.Before(due) {
+		return c.ExpiresAt
+	}
+	return due
+}
+
+// ttl is how long a consumer may wait before it reads again. Only what lies ahead shortens it, so
+// that an overdue role is not polled every few seconds.
+func (c *credential) ttl(r *role, now time.Time) time.Duration {
+	wait := r.RefreshInterval
+	if left := later(c.NextRotation, c.NextAttempt).Sub(now); left > 0 && !c.NextRotation.IsZero() {
+		wait = min(wait, left+afterRotation)
+	}
+	if left := c.ExpiresAt.Sub(now); left > 0 {
+		wait = min(wait, left)
+	}
+	return max(wait.Truncate(time.Second), minTTL)
+}

@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// history is a mount and every token that one of its roles ever handed out.
+type history struct {
+	*mount
+
+	current map[string]string // role to token ID, as last seen
+	ever    map[string]bool
+}
+
+func newHistory(t *testing.T) *history {
+	t.Helper()
+	return &history{mount: newManagedMount(t), current: map[string]string{}, ever: map[string]bool{}}
+}
+
+// restart is a new process, to which Modal answers again.
+func (h *history) restart() {
+	h.t.Helper()
+	h.modal.OnCall(nil)
+	h.modal.ClearFaults()
+	h.mount.restart()
+}
+
+// operation is what an operator or the worker does in one go. Prepare sets the scene and returns the
+// operation, which may be cut at any write and is repeated until it succeeds.
+type operation struct {
+	prepare func(h *history) (run func() error)
+	// gone says that no role is left afterwards.
+	gone bool
+}
+
+var managedRole = map[string]any{"type": "managed", "environment_roles": "main=contributor,staging=viewer"}
+
+// operations are all that write or call Modal to change something.
+func operations() map[string]operation {
+	return map[string]operation{
+		"create a role": {prepare: func(h *history) func() error {
+			return h.request(logical.UpdateOperation, "roles/ci", also(h.newToken(), "type", "static"))
+		}},
+		"change a role's policy": {prepare: func(h *history) func() error {
+			h.addRole("ci")
+			return h.request(logical.UpdateOperation, "roles/ci", map[string]any{"environment": "main"})
+		}},
+		"prove an unproven token": {prepare: func(h *history) func() error {
+			token := also(h.newToken(), "type", "static")
+			h.write("roles/ci", also(token, "verify", false))
+			return h.request(logical.UpdateOperation, "roles/ci", token)
+		}},
+		"rotate": {prepare: func(h *history) func() error {
+			h.addRole("ci")
+			return h.request(logical.UpdateOperation, "rotate/ci", h.newToken())
+		}},
+		"rotate twice in a row, the second time without grace": {prepare: func(h *history) func() error {
+			h.addRole("ci")
+			h.write("rotate/ci", h.newToken())
+			return h.request(logical.UpdateOperation, "rotate/ci", also(h.newToken(), "grace_period", 0))
+		}},
+		"correct a wrong secret": {prepare: func(h *history) func() error {
+			token := h.newToken()
+			h.write("roles/ci", also(token, "token_secret", "as-0000000000000000000000", "type", "static", "verify", false))
+			return h.request(logical.UpdateOperation, "rotate/ci", token)
+		}},
+		"delete a role": {gone: true, prepare: func(h *history) func() error {
+			h.addRole("ci")
+			h.write("rotate/ci", h.newToken())
+			return h.request(logical.DeleteOperation, "roles/ci", nil)
+		}},
+		"worker sees a token refused": {prepare: func(h *history) func() error {
+			old := h.addRole("ci")
+			h.write("rotate/ci", also(h.newToken(), "grace_period", 0))
+			h.modal.DeleteToken(old)
+			return h.work
+		}},
+		"worker sees a token accepted": {prepare: func(h *history) func() error {
+			h.addRole("ci")
+			h.write("rotate/ci", also(h.newToken(), "grace_period", 0))
+			return h.work
+		}},
+		"worker drops the entry of a rotation that did not happen": {prepare: func(h *history) func() error {
+			h.addRole("ci")
+			h.storage.plan(cut{at: 3, deadly: true})
+			require.ErrorIs(h.t, h.request(logical.UpdateOperation, "rotate/ci", also(h.newToken(), "grace_period", 0))(), errCut)
+			h.restart()
+			return h.work
+		}},
+		"worker ends what a half-finished delete left": {gone: true, prepare: func(h *history) func() error {
+			old := h.addRole("ci")
+			h.storage.plan(cut{at: 2, committed: true, deadly: true})
+			require.ErrorIs(h.t, h.request(logical.DeleteOperation, "roles/ci", nil)(), errCut)
+			h.restart()
+			h.modal.DeleteToken(old)
+			return h.work
+		}},
+		"forget a token": {prepare: func(h *history) func() error {
+			old := h.addRole("ci")
+			h.write("rotate/ci", h.newToken())
+			h.modal.DeleteToken(old)
+			return h.request(logical.DeleteOperation, "revocations/"+old, map[string]any{"force": true})
+		}},
+		"configure an admin token": {prepare: func(h *history) func() error {
+			h.addRole("ci")
+			return h.request(logical.UpdateOperation, "config", h.newToken())
+		}},
+		"create a managed role": {prepare: func(h *history) func() error {
+			return h.request(logical.UpdateOperation, "roles/ci", managedRole)
+		}},
+		"rotate a managed role": {prepare: func(h *history) func() error {
+			h.addManaged("ci", managedRole)
+			return h.request(logical.UpdateOperation, "rotate/ci", nil)
+		}},
+		"rotate a managed role on schedule": {prepare: func(h *history) func() error {
+			h.addManaged("ci", managedRole)
+			h.clock.advance(91 * day)
+			return h.work
+		}},
+		"change environment roles": {prepare: func(h *history) func() error {
+			h.addManaged("ci", managedRole)
+			return h.request(logical.UpdateOperation, "roles/ci", map[string]any{"environment_roles": "main=viewer", "rotation_period": "80d"})
+		}},
+		"undo a rotation of a managed role": {prepare: func(h *history) func() error {
+			h.addManaged("ci", managedRole)
+			h.write("rotate/ci", map[string]any{"grace_period": "100d"})
+			undo := h.request(logical.UpdateOperation, "rotate/ci", map[string]any{"to_previous": true})
+			return func() error { return h.unlessUndone(undo) }
+		}},
+		"delete a managed role": {gone: true, prepare: func(h *history) func() error {
+			h.addManaged("ci", managedRole)
+			h.write("rotate/ci", nil)
+			return h.request(logical.DeleteOperation, "roles/ci", nil)
+		}},
+		"worker deletes a service user": {prepare: func(h *history) func() error {
+			h.addManaged("ci", managedRole)
+			h.write("rotate/ci", map[string]any{"grace_period": 0})
+			return h.work
+		}},
+		"worker ends a candidate that was never finished": {prepare: func(h *history) func() error {
+			h.addManaged("ci", managedRole)
+			h.killAfterCall("ServiceUserCreate")
+			require.Error(h.t, h.request(logical.UpdateOperation, "rotate/ci", nil)())
+			h.restart()
+			h.clock.advance(unfinishedAfter)
+			return h.work
+		}},
+	}
+}
+
+// request is an operator's, to be sent as often as needed.
+func (h *history) request(op logical.Operation, path string, data map[string]any) func() error {
+	return func() error {
+		h.t.Helper()
+		_, err := h.handle(op, path, data)
+		return err
+	}
+}
+
+func (h *history) work() error {
+	h.t.Helper()
+	_, err := h.HandleRequest(h.t.Context(), &logical.Request{Operation: logical.RollbackOperation, Storage: h.storage, Data: map[string]any{}})
+	return err
+}
+
+// unlessUndone repeats an undo until there is nothing to undo any more.
+func (h *history) unlessUndone(undo func() error) error {
+	if version, _ := h.read("creds/ci")["version"].(int64); version == 3 {
+		return nil
+	}
+	return undo()
+}
+
+// place is where an operation can be cut: at a write, or at a call to Modal.
+type place struct {
+	what string
+	at   int
+	call bool
+}
+
+func TestEveryCut_LosesNoTokenAndTheNextTrySucceeds(t *testing.T) {
+	t.Parallel()
+	for name, op := range operations() {
+		for _, p := range placesOf(t, op) {
+			for _, way := range []struct {
+				name              string
+				committed, deadly bool
+			}{
+				{"fails", false, false},
+				{"answer lost", true, false},
+				{"killed before", false, true},
+				{"killed after", true, true},
+			} {
+				for _, workerFirst := range []bool{false, true} {
+					c := cut{at: p.at, committed: way.committed, deadly: way.deadly}
+					t.Run(fmt.Sprintf("%s/%s/%s/workerFirst=%t", name, p.what, way.name, workerFirst), func(t *testing.T) {
+						t.Parallel()
+						survive(t, op, p, c, workerFirst)
+					})
+				}
+			}
+		}
+	}
+}
+
+// placesOf runs an operation uncut and returns what it wrote and called: the places where it can be
+// cut.
+func placesOf(t *testing.T, op operation) []place {
+	t.Helper()
+	h := newHistory(t)
+	run := op.prepare(h)
+	h.storage.heal()
+	before := len(h.modal.Calls(""))
+	require.NoError(t, run())
+	var places []place
+	for i, write := range h.storage.recorded() {
+		places = append(places, place{what: fmt.Sprintf("%d %s", i+1, strings.Split(write, "/")[0]), at: i + 1})
+	}
+	for i, call := range h.modal.Calls("")[before:] {
+		places = append(places, place{what: fmt.Sprintf("%d call %s", i+1, call.Method), at: i + 1, call: true})
+	}
+	require.NotEmpty(t, places)
+	return places
+}
+
+func survive(t *testing.T, op operation, p place, c cut, workerFirst bool) {
+	t.Helper()
+	h := newHistory(t)
+	run := op.prepare(h)
+	h.see()
+	if p.call {
+		h.cutCall(c)
+	} else {
+		h.storage.plan(c)
+	}
+	err := run()
+	require.True(t, p.call || h.storage.wasCut(), "the cut was not reached")
+	if !p.call && err != nil {
+		require.ErrorIs(t, err, errCut, "what storage said is kept")
+	}
+	h.modal.OnCall(nil)
+	h.modal.ClearFaults()
+	if c.deadly {
+		h.restart()
+	}
+	h.storage.heal()
+	h.checkInvariants()
+	if workerFirst {
+		h.clock.advance(25 * time.Hour)
+		h.tick()
+		h.checkInvariants()
+	}
+	require.NoError(t, run(), "the next try")
+	h.checkInvariants()
+	h.clock.advance(25 * time.Hour)
+	h.tick()
+	h.checkInvariants()
+	h.checkNothingLeft(op.gone)
+}
+
+// cutCall cuts the next calls to Modal as cut says: with the process, which then reaches neither Modal
+// nor storage, or the one call alone.
+func (h *history) cutCall(c cut) {
+	h.t.Helper()
+	var calls atomic.Int64
+	h.modal.OnCall(func(string) {
+		switch n := int(calls.Add(1)); {
+		case c.deadly && n == c.at:
+			h.storage.die()
+			if !c.committed {
+				h.modal.Inject("*", dead)
+			}
+		case c.deadly && n == c.at+1 && c.committed:
+			h.modal.Inject("*", dead)
+		case !c.deadly && n == c.at:
+			h.modal.Inject("*", modaltest.Fault{Code: codes.Unavailable, AfterCommit: c.committed})
+		}
+	})
+}
+
+// dead is what a killed process's calls come to: nothing, and no retries that would only cost time.
+var dead = modaltest.Fault{Code: codes.Aborted, Message: "the process was killed", Times: -1}
+
+// killAfterCall kills the process once Modal has done an RPC.
+func (h *history) killAfterCall(method string) {
+	h.t.Helper()
+	var done atomic.Bool
+	h.modal.OnCall(func(called string) {
+		if done.Load() {
+			h.modal.Inject("*", dead)
+		}
+		if called == method {
+			h.storage.die()
+			done.Store(true)
+		}
+	})
+}
+
+// checkInvariants holds the engine to the promises above the code of backend.go.
+func (h *history) checkInvariants() {
+	h.t.Helper()
+	before := h.current
+	h.see()
+	holders := map[string]string{}
+	for role, id := range h.current {
+		require.True(h.t, h.alive(id), "role %s hands out a token that Modal refuses", role)
+		require.Empty(h.t, holders[id], "roles %s and %s share a token", role, holders[id])
+		holders[id] = role
+	}
+	ledger := map[string]bool{}
+	for _, id := range h.list("revocations") {
+		ledger[id] = true
+	}
+	for role := range before {
+		require.True(h.t, h.current[role] != "" || ledger[before[role]] || !h.alive(before[role]), "the token of role %s is lost", role)
+	}
+	require.Empty(h.t, h.modal.Orphans(h.answeredFor()), "service users that nothing answers for")
+	for id := range h.ever {
+		require.True(h.t, holders[id] != "" || ledger[id] || !h.alive(id), "token %s is neither current nor in the ledger", id)
+	}
+}
+
+// checkNothingLeft ends every old token at Modal, as an operator would, and expects storage to hold
+// the role and nothing of the past.
+func (h *history) checkNothingLeft(gone bool) {
+	h.t.Helper()
+	want := []string{"config"}
+	users := 0
+	for role, id := range h.current {
+		want = append(want, "role/"+role, "cred/"+role, "token/"+id)
+	}
+	require.Equal(h.t, gone, len(h.current) == 0)
+	for _, token := range h.modal.Tokens() {
+		switch {
+		case token.ID == h.current["ci"] && token.Kind == modaltest.KindServiceUser:
+			users = 1
+		case token.ID != h.current["ci"] && token.Kind == modaltest.KindMember && h.ever[token.ID]:
+			h.modal.DeleteToken(token.ID)
+		}
+	}
+	for range 10 {
+		h.clock.advance(6 * time.Hour)
+		h.tick()
+	}
+	left := slices.DeleteFunc(mapKeys(h.storage.snapshot(h.t)), func(key string) bool {
+		// The note for a token that never became current says nothing: its role does not confirm it.
+		id, note := strings.CutPrefix(key, "token/")
+		return note && !h.ever[id]
+	})
+	require.ElementsMatch(h.t, want, left)
+	require.Len(h.t, h.modal.ServiceUsers(), users, "one live service user a managed role")
+}
+
+// see notes what the roles hand out now, and what they handed out before.
+func (h *history) see() {
+	h.t.Helper()
+	h.current = map[string]string{}
+	for _, role := range h.list("roles") {
+		id, _ := h.read("creds/" + role)["token_id"].(string)
+		h.current[role] = id
+		h.ever[id] = true
+	}
+	for _, id := range h.list("revocations") {
+		h.ever[id] = true
+	}
+}
+
+func (h *history) alive(id string) bool {
+	for _, token := range h.modal.Tokens() {
+		if token.ID == id {
+			return true
+		}
+	}
+	return false
+}

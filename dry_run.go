@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+func plannedFields() responses {
+	return responses{
+		fieldDryRun:   flag("Whether nothing was done."),
+		fieldPlan:     {Type: framework.TypeStringSlice, Description: "Dry run: what a rotation would do, in order."},
+		fieldProblems: {Type: framework.TypeStringSlice, Description: "Dry run: what would fail; absent when nothing would."},
+	}
+}
+
+// dryRun runs the checks of a rotation and tells all that would fail, without a write here or at Modal.
+func (b *backend) dryRun(ctx context.Context, req *logical.Request, now *rotation, d *framework.FieldData, grace time.Duration) (*logical.Response, error) {
+	cfg, err := b.loadConfig(ctx, req.Storage)
+	if err != nil {
+		return nil, err
+	}
+	var plan []string
+	var problems []error
+	switch {
+	case d.Get(fieldToPrevious) == true:
+		plan, problems = b.planUndo(ctx, req.Storage, now)
+	case now.role.Type == typeManaged:
+		plan, problems = b.planManaged(ctx, cfg, now)
+	default:
+		plan, problems = b.planStatic(ctx, req.Storage, now, d)
+	}
+	plan = append(plan, fmt.Sprintf("put token %s (version %d) into the ledger, to be revoked from %s on (%s)",
+		now.cred.ID, now.cred.Version, b.now().Add(grace).Format(time.RFC3339), cfg.method(now.role, now.cred.token)))
+	data := map[string]any{fieldDryRun: true, fieldPlan: plan}
+	var texts []string
+	for _, problem := range problems {
+		texts = append(texts, problem.Error())
+	}
+	if texts != nil {
+		data[fieldProblems] = texts
+	}
+	return &logical.Response{Data: data}, nil
+}
+
+func (b *backend) planStatic(ctx context.Context, s logical.Storage, now *rotation, d *framework.FieldData) (plan []string, problems []error) {
+	pair, _, err := suppliedPair(now, d)
+	if err != nil {
+		return nil, []error{err}
+	}
+	if pair.ID != now.cred.ID {
+		_, err = b.successor(ctx, s, now, pair, d.Get(fieldVerify) == true, d.Get(fieldForce) == true)
+	}
+	if err != nil {
+		problems = append(problems, err)
+	}
+	return []string{fmt.Sprintf("make token %s current as version %d", pair.ID, now.cred.Version+1)}, problems
+}
+
+func (b *backend) planUndo(ctx context.Context, s logical.Storage, now *rotation) (plan []string, problems []error) {
+	entry, err := b.previous(ctx, s, now)
+	if err != nil {
+		return nil, []error{err}
+	}
+	if _, err = b.accept(ctx, s, entry.pair(), true); err != nil {
+		problems = append(problems, unchanged(entry.pair(), err))
+	}
+	return []string{fmt.Sprintf("make token %s current again, as version %d", entry.ID, now.cred.Version+1)}, problems
+}
+
+func (b *backend) planManaged(ctx context.Context, cfg *config, now *rotation) (plan []string, problems []error) {
+	policy := now.role.Managed
+	plan = []string{
+		fmt.Sprintf("make a service user named like %s (scoped=%t)", b.serviceUserName(now.name), policy.Scoped),
+		"give it " + rolesText(policy.EnvironmentRoles),
+		fmt.Sprintf("see Modal accept its token, and make it current as version %d", now.cred.Version+1),
+	}
+	if err := cfg.permits(now.role); err != nil {
+		problems = append(problems, err)
+	}
+	if err := cfg.reachesWorkspace(now.cred.token); err != nil {
+		problems = append(problems, err)
+	}
+	a, err := b.admin(cfg)
+	if err != nil {
+		return plan, append(problems, err)
+	}
+	defer a.release()
+	if _, err = a.ServiceUsers(ctx, a.token); err != nil {
+		return plan, append(problems, a.explain(err))
+	}
+	known, err := a.Environments(ctx, a.token)
+	if err != nil {
+		return plan, append(problems, a.explain(err))
+	}
+	for _, environment := range slices.Sorted(maps.Keys(policy.EnvironmentRoles)) {
+		if !slices.Contains(known, environment) {
+			problems = append(problems, refusef("environment %s does not exist: the workspace has %s", environment, strings.Join(known, ", ")))
+		}
+	}
+	return plan, problems
+}

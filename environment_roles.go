@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+func verifyRoles(ctx context.Context, a *admin, made *candidate, r *role) error {
+	user, err := a.ServiceUser(ctx, a.token, made.Identity)
+	if modalapi.KindOf(err) == modalapi.KindUnsupported {
+		made.warnings = []string{fmt.Sprintf("Modal does not tell what service user %s may do, so its environment roles were set and not read back", made.Identity)}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read service user %s: %w", made.Identity, a.explain(err))
+	}
+	if user.Scoped != r.Managed.Scoped {
+		return mismatch(fieldScoped, strconv.FormatBool(r.Managed.Scoped), strconv.FormatBool(user.Scoped), true)
+	}
+	if want, got := rolesText(r.Managed.EnvironmentRoles), rolesText(user.Roles); want != got {
+		return mismatch("set of environment roles", want, got, true)
+	}
+	return nil
+}
+
+// setRoles gives a service user roles, one environment after the other, and returns where it did.
+func setRoles(ctx context.Context, a *admin, serviceUserID string, roles map[string]modalapi.EnvironmentRole) (done []string, err error) {
+	for _, environment := range slices.Sorted(maps.Keys(roles)) {
+		err = a.SetEnvironmentRole(ctx, a.token, serviceUserID, environment, roles[environment])
+		if modalapi.KindOf(err) == modalapi.KindNotFound {
+			return done, unknownEnvironment(ctx, a, environment, err)
+		}
+		if err != nil {
+			return done, fmt.Errorf("make it %s of environment %s: %w", roles[environment], environment, a.explain(err))
+		}
+		done = append(done, environment)
+	}
+	return done, nil
+}
+
+// grant makes what a living service user may do the wanted set, minting nothing. What it changed is put
+// back when it cannot change all.
+func (b *backend) grant(ctx context.Context, cfg *config, t token, wanted map[string]modalapi.EnvironmentRole) error {
+	a, err := b.admin(cfg)
+	if err != nil {
+		return err
+	}
+	defer a.release()
+	user, err := a.ServiceUser(ctx, a.token, t.Identity)
+	if err != nil {
+		return fmt.Errorf("read service user %s: %w", t.Identity, a.explain(err))
+	}
+	change := map[string]modalapi.EnvironmentRole{}
+	for environment := range with(user.Roles, wanted) {
+		if role := roleIn(wanted, environment); role != roleIn(user.Roles, environment) {
+			change[environment] = role
+		}
+	}
+	changed, err := setRoles(ctx, a, t.IdentityID, change)
+	if err == nil {
+		return nil
+	}
+	back := map[string]modalapi.EnvironmentRole{}
+	for _, environment := range changed {
+		back[environment] = roleIn(user.Roles, environment)
+	}
+	if _, failed := setRoles(ctx, a, t.IdentityID, back); failed != nil {
+		return fmt.Errorf("service user %s has only a part of its new environment roles, write them again: %w", t.Identity, err)
+	}
+	return fmt.Errorf("service user %s keeps its environment roles: %w", t.Identity, err)
+}
+
+// roleIn is the role in an environment; one that is not named has none.
+func roleIn(roles map[string]modalapi.EnvironmentRole, environment string) modalapi.EnvironmentRole {
+	return cmp.Or(roles[environment], modalapi.RoleNoAccess)
+}
+
+func unknownEnvironment(ctx context.Context, a *admin, environment string, cause error) error {
+	known, err := a.Environments(ctx, a.token)
+	if err != nil || slices.Contains(known, environment) {
+		return refusef("no role could be given in environment %s: %s", environment, cause)
+	}
+	return refusef("environment %s does not exist: the workspace has %s", environment, strings.Join(known, ", "))
+}
+
+// rolesText is a set of environment roles in one order, without those that give nothing.
+func rolesText(roles map[string]modalapi.EnvironmentRole) string {
+	var parts []string
+	for _, environment := range slices.Sorted(maps.Keys(roles)) {
+		if roles[environment] != modalapi.RoleNoAccess {
+			parts = append(parts, environment+"="+string(roles[environment]))
+		}
+	}
+	if parts == nil {
+		return "none"
+	}
+	return strings.Join(parts, ",")
+}
+
+// environmentRoles reads a map, or the pairs that Vault's CLI leaves joined: main=viewer,staging=viewer.
+func environmentRoles(pairs map[string]string) map[string]modalapi.EnvironmentRole {
+	roles := make(map[string]modalapi.EnvironmentRole, len(pairs))
+	for first, rest := range pairs {
+		for pair := range strings.SplitSeq(first+"="+rest, ",") {
+			environment, can, _ := strings.Cut(pair, "=")
+			roles[strings.TrimSpace(environment)] = modalapi.EnvironmentRole(strings.TrimSpace(can))
+		}
+	}
+	return roles
+}

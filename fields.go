@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"maps"
+
+	"github.com/hashicorp/vault/sdk/framework"
+)
+
+// Names of request and response fields.
+const (
+	fieldRole = "role"
+	fieldID   = "id"
+
+	fieldServerURL      = "server_url"
+	fieldCACert         = "ca_cert"
+	fieldRequestTimeout = "request_timeout"
+
+	fieldAllowedEnvironments = "allowed_environments"
+	fieldMaxEnvironmentRole  = "max_environment_role"
+	fieldManagesServiceUsers = "manages_service_users"
+	fieldLimitation          = "limitation"
+
+	fieldTokenID      = "token_id"
+	fieldTokenSecret  = "token_secret"
+	fieldVerify       = "verify"
+	fieldVerified     = "verified"
+	fieldWorkspace    = "workspace"
+	fieldWorkspaceID  = "workspace_id"
+	fieldIdentityType = "identity_type"
+	fieldIdentity     = "identity"
+	fieldIdentityID   = "identity_id"
+	fieldCreatedAt    = "created_at"
+	fieldExpiresAt    = "expires_at"
+
+	fieldType            = "type"
+	fieldProfile         = "profile"
+	fieldEnvironment     = "environment"
+	fieldRefreshInterval = "refresh_interval"
+	fieldGracePeriod     = "grace_period"
+	fieldRotationPeriod  = "rotation_period"
+
+	fieldEnvironmentRoles = "environment_roles"
+	fieldScoped           = "scoped"
+	fieldTokenTTL         = "token_ttl"
+	fieldRotationSchedule = "rotation_schedule"
+	fieldRotationWindow   = "rotation_window"
+	fieldDisableRotation  = "disable_automated_rotation"
+	fieldNextFirings      = "next_firings"
+
+	fieldVersion           = "version"
+	fieldEnv               = "env"
+	fieldTOML              = "toml"
+	fieldTTL               = "ttl"
+	fieldLastVaultRotation = "last_vault_rotation"
+
+	fieldForce           = "force"
+	fieldToPrevious      = "to_previous"
+	fieldDryRun          = "dry_run"
+	fieldPlan            = "plan"
+	fieldProblems        = "problems"
+	fieldState           = "state"
+	fieldNextRotation    = "next_rotation"
+	fieldLate            = "late"
+	fieldUrgency         = "urgency"
+	fieldPreviousTokenID = "previous_token_id"
+	fieldPreviousTokens  = "previous_tokens"
+
+	fieldReason      = "reason"
+	fieldMethod      = "method"
+	fieldSince       = "since"
+	fieldNotBefore   = "not_before"
+	fieldAttempts    = "attempts"
+	fieldLastAttempt = "last_attempt"
+	fieldNextAttempt = "next_attempt"
+	fieldLastError   = "last_error"
+	fieldNextStep    = "next_step"
+	fieldRevoked     = "revoked"
+)
+
+func roleNameField() *framework.FieldSchema {
+	return &framework.FieldSchema{
+		Type:         framework.TypeString,
+		Required:     true,
+		Description:  `Name of the role: lower-case letters, digits, "-", "_" and ".".`,
+		DisplayAttrs: &framework.DisplayAttributes{Name: "Role"},
+	}
+}
+
+func tokenIDField() *framework.FieldSchema {
+	return &framework.FieldSchema{
+		Type:         framework.TypeString,
+		Description:  "ID of a Modal account token (ak-…). Given together with token_secret; surrounding white space is trimmed.",
+		DisplayAttrs: &framework.DisplayAttributes{Name: "Token ID"},
+	}
+}
+
+func tokenSecretField() *framework.FieldSchema {
+	return &framework.FieldSchema{
+		Type:         framework.TypeString,
+		Description:  "Secret of the same Modal account token (as-…). Only creds gives it out again.",
+		DisplayAttrs: &framework.DisplayAttributes{Name: "Token secret", Sensitive: true},
+	}
+}
+
+func verifyField() *framework.FieldSchema {
+	return &framework.FieldSchema{
+		Type:         framework.TypeBool,
+		Default:      true,
+		Description:  "Ask Modal whether it accepts the token before storing it. With false the token is stored unproven.",
+		DisplayAttrs: &framework.DisplayAttributes{Name: "Verify", Value: true},
+	}
+}
+
+func gracePeriodField(text string) *framework.FieldSchema {
+	return &framework.FieldSchema{
+		Type:         framework.TypeDurationSecond,
+		Description:  text,
+		DisplayAttrs: &framework.DisplayAttributes{Name: "Grace period"},
+	}
+}
+
+// text, secret, number and flag are the shapes of response fields.
+func text(description string) *framework.FieldSchema {
+	return &framework.FieldSchema{Type: framework.TypeString, Description: description}
+}
+
+func secret(description string) *framework.FieldSchema {
+	return &framework.FieldSchema{
+		Type: framework.TypeString, Description: description,
+		DisplayAttrs: &framework.DisplayAttributes{Sensitive: true},
+	}
+}
+
+func number(description string) *framework.FieldSchema {
+	return &framework.FieldSchema{Type: framework.TypeInt64, Description: description}
+}
+
+func flag(description string) *framework.FieldSchema {
+	return &framework.FieldSchema{Type: framework.TypeBool, Description: description}
+}
+
+func required(field *framework.FieldSchema) *framework.FieldSchema {
+	field.Required = true
+	return field
+}
+
+// tokenFields are the response fields of token.describe.
+func tokenFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		fieldTokenID:      text("ID of the Modal token (ak-…)."),
+		fieldVerified:     flag("Whether Modal has accepted this token."),
+		fieldWorkspace:    text("Name of the token's Modal workspace."),
+		fieldWorkspaceID:  text("ID of the token's Modal workspace (ac-…)."),
+		fieldIdentityType: text(`Whose token it is: "user" or "service_user".`),
+		fieldIdentity:     text("Name of the user or service user."),
+		fieldIdentityID:   text("ID of the user (us-…) or service user (sv-…)."),
+		fieldCreatedAt:    text("When Modal made the token (RFC 3339)."),
+		fieldExpiresAt:    text("When the token expires at Modal (RFC 3339); absent when it does not."),
+	}
+}
+
+// textOf is what the URL says of a field: always a string, which needs no conversion.
+func textOf(d *framework.FieldData, field string) string {
+	value, _ := d.Raw[field].(string)
+	return value
+}
+
+// with joins maps.
+func with[V any](sets ...map[string]V) map[string]V {
+	all := map[string]V{}
+	for _, set := range sets {
+		maps.Copy(all, set)
+	}
+	return all
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+// The files under testdata/storage/v1 are what version 1 of the storage format looks like. They are
+// never edited: an engine of any later version has to read them.
+func goldenEntries() map[string]any {
+	owned := token{
+		ID: "ak-AAAAAAAAAAAAAAAAAAAAAA", Secret: "as-BBBBBBBBBBBBBBBBBBBBBB",
+		WorkspaceID: "ac-1", Workspace: "acme", IdentityType: modalapi.IdentityUser, IdentityID: "us-1", Identity: "alice",
+		CreatedAt: start, ExpiresAt: start.Add(day), LastVerified: start,
+	}
+	minted := owned
+	minted.IdentityType, minted.IdentityID, minted.Identity = modalapi.IdentityServiceUser, "sv-1", "vault-2f9f1a7c-gpu-hgfedcba"
+	return map[string]any{
+		"config": &config{
+			ServerURL: "https://api.modal.com:443", CACert: "PEM", RequestTimeout: 15 * time.Second, Admin: &owned,
+			Limitation: "no plan", AllowedEnvironments: []string{"main"}, MaxEnvironmentRole: modalapi.RoleViewer,
+		},
+		"role/ci": &role{
+			Type: typeStatic, Profile: "work", Environment: "main",
+			RefreshInterval: 5 * time.Minute, GracePeriod: day, RotationPeriod: 90 * day,
+		},
+		"cred/ci": &credential{token: owned, Version: 3, LastRotation: start},
+		"revocation/ak-AAAAAAAAAAAAAAAAAAAAAA": &revocation{
+			token: owned, Role: "ci", Version: 2, Reason: reasonRotated, Method: methodManual, Since: start, NotBefore: start.Add(day),
+			Attempts: 1, LastAttempt: start, NextAttempt: start.Add(time.Hour), LastError: "Modal still accepts the token",
+		},
+		"role/gpu": &role{
+			Type: typeManaged, RefreshInterval: 5 * time.Minute, GracePeriod: day, RotationPeriod: 90 * day,
+			Managed: &managedPolicy{
+				EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor}, Scoped: true, TokenTTL: 30 * day,
+				Schedule: "30 3 * * SAT", Window: 2 * time.Hour, Disabled: true,
+			},
+		},
+		"cred/gpu": &credential{
+			token: minted, Version: 2, LastRotation: start, NextRotation: start.Add(day),
+			Attempts: 1, LastAttempt: start, NextAttempt: start.Add(time.Minute), LastError: "unavailable",
+		},
+		"revocation/vault-2f9f1a7c-gpu-abcdefgh": &revocation{
+			token: token{WorkspaceID: "ac-1", Workspace: "acme", IdentityType: modalapi.IdentityServiceUser, Identity: "vault-2f9f1a7c-gpu-abcdefgh"},
+			Role:  "gpu", Reason: reasonUnfinished, Method: methodAutomatic, Since: start, NotBefore: start.Add(unfinishedAfter),
+			NextAttempt: start.Add(unfinishedAfter), Unconfirmed: true,
+		},
+		"token/ak-AAAAAAAAAAAAAAAAAAAAAA": &holder{Role: "ci"},
+	}
+}
+
+func TestStorage_TheFormatOfVersionOneIsWrittenAndRead(t *testing.T) {
+	t.Parallel()
+	for key, entry := range goldenEntries() {
+		file := filepath.Join("testdata", "storage", "v1", strings.ReplaceAll(key, "/", "_")+".json")
+		golden, err := os.ReadFile(file)
+		require.NoError(t, err)
+		s := &logical.InmemStorage{}
+		switch want := entry.(type) {
+		case *config:
+			checkGolden(t, s, key, golden, want)
+		case *role:
+			checkGolden(t, s, key, golden, want)
+		case *credential:
+			checkGolden(t, s, key, golden, want)
+		case *revocation:
+			checkGolden(t, s, key, golden, want)
+		case *holder:
+			checkGolden(t, s, key, golden, want)
+		default:
+			t.Fatalf("no check for %T", entry)
+		}
+	}
+}
+
+func checkGolden[T any](t *testing.T, s logical.Storage, key string, golden []byte, want *T) {
+	t.Helper()
+	require.NoError(t, s.Put(t.Context(), &logical.StorageEntry{Key: key, Value: golden}))
+	got, err := load[T](t.Context(), s, key)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	require.NoError(t, store(t.Context(), s, key, want))
+	written, err := s.Get(t.Context(), key)
+	require.NoError(t, err)
+	require.JSONEq(t, string(golden), string(written.Value))
+}

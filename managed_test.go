@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// newManagedMount is a mount with an admin token. It fails the test when a service user is left at
+// Modal that neither a role nor the ledger answers for.
+func newManagedMount(t *testing.T) *mount {
+	t.Helper()
+	m := newMount(t)
+	m.workspace.AddEnvironment("staging")
+	m.write("config", m.newToken())
+	m.modal.FailOnOrphans(t, m.answeredFor)
+	return m
+}
+
+// answeredFor are the service users that storage knows of.
+func (m *mount) answeredFor() []string {
+	var names []string
+	ctx := context.WithoutCancel(m.t.Context())
+	for _, prefix := range []string{prefixCredential, prefixRevocation} {
+		keys, err := m.storage.InmemStorage.List(ctx, prefix)
+		require.NoError(m.t, err)
+		for _, key := range keys {
+			raw, err := m.storage.InmemStorage.Get(ctx, prefix+key)
+			require.NoError(m.t, err)
+			var stored record[struct {
+				Identity string `json:"identity"`
+			}]
+			require.NoError(m.t, json.Unmarshal(raw.Value, &stored))
+			names = append(names, stored.Entry.Identity)
+		}
+	}
+	return names
+}
+
+// addManaged makes a managed role and returns its first token's ID.
+func (m *mount) addManaged(name string, more ...map[string]any) string {
+	m.t.Helper()
+	data := map[string]any{"type": "managed", "environment_roles": "main=contributor"}
+	for _, extra := range more {
+		maps.Copy(data, extra)
+	}
+	m.write("roles/"+name, data)
+	return m.tokenID(name)
+}
+
+func (m *mount) tokenID(name string) string {
+	m.t.Helper()
+	id, _ := m.read("creds/" + name)["token_id"].(string)
+	return id
+}
+
+// serviceUser is the one that owns a token; the test fails when there is none.
+func (m *mount) serviceUser(tokenID string) modaltest.ServiceUserInfo {
+	m.t.Helper()
+	for _, user := range m.modal.ServiceUsers() {
+		if user.TokenID == tokenID {
+			return user
+		}
+	}
+	m.t.Fatalf("no service user owns token %s", tokenID)
+	return modaltest.ServiceUserInfo{}
+}
+
+// minutes lets Vault tick for a while.
+func (m *mount) minutes(count int) {
+	m.t.Helper()
+	for range count {
+		m.clock.advance(time.Minute)
+		m.tick()
+	}
+}
+
+func TestManaged_CreateMintsAScopedServiceUserWithItsRolesAndNoMore(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+
+	id := m.addManaged("gpu.team", map[string]any{"environment_roles": "main=contributor,staging=viewer", "token_ttl": "60d"})
+
+	user := m.serviceUser(id)
+	require.Regexp(t, `^vault-2f9f1a7c-gpu-team-[a-z0-9]{8}$`, user.Name)
+	require.True(t, user.Scoped)
+	require.Equal(t, map[string]string{"main": "contributor", "staging": "viewer"}, user.Roles)
+	creds := m.read("creds/gpu.team")
+	require.True(t, m.modal.Accepts(id, creds["token_secret"].(string)))
+	require.Equal(t, "2026-04-30T12:00:00Z", creds["expires_at"])
+	require.Equal(t, "acme", creds["workspace"])
+	require.Equal(t, int64(1), creds["version"])
+	require.Empty(t, m.list("revocations"))
+	require.Equal(t, user.Name, m.read("rotate/gpu.team")["identity"])
+	require.Equal(t, map[string]any{
+		"type": "managed", "profile": "gpu.team", "refresh_interval": int64(300), "grace_period": int64(86400),
+		"rotation_period": int64(90 * 86400), "scoped": true, "disable_automated_rotation": false, "token_ttl": int64(60 * 86400),
+		"environment_roles": m.read("roles/gpu.team")["environment_roles"],
+	}, m.read("roles/gpu.team"))
+}
+
+func TestManaged_RotateReplacesTheServiceUserAndEndsTheOldOneAfterTheGracePeriod(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	old := m.addManaged("ci")
+	secret, _ := m.read("creds/ci")["token_secret"].(string)
+
+	answer := m.write("rotate/ci", nil).Data
+
+	next := m.tokenID("ci")
+	require.NotEqual(t, old, next)
+	require.Equal(t, next, answer["token_id"])
+	require.Equal(t, old, answer["previous_token_id"])
+	require.Equal(t, "automatic", answer["method"])
+	require.Equal(t, int64(2), answer["version"])
+	require.True(t, m.modal.Accepts(old, secret), "the old token stays valid for the grace period")
+	require.Equal(t, []string{old}, m.list("revocations"))
+	m.minutes(24*60 - 1)
+	require.True(t, m.modal.Accepts(old, secret))
+
+	m.minutes(2)
+
+	require.False(t, m.modal.Accepts(old, secret))
+	require.Empty(t, m.list("revocations"))
+	require.Len(t, m.modal.ServiceUsers(), 1)
+	require.Contains(t, m.eventTypes(), "modal/revoke")
+	require.NotContains(t, m.eventTypes(), "modal/revoke-manual")
+	require.Contains(t, m.logs.String(), "modal refuses the token")
+}
+
+func TestManaged_AnUpdateOfEnvironmentRolesAppliesTheDifferenceAndMintsNothing(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	id := m.addManaged("ci", map[string]any{"environment_roles": "main=contributor"})
+	calls := len(m.modal.Calls("EnvironmentRoleSet"))
+
+	m.write("roles/ci", map[string]any{"environment_roles": map[string]any{"main": "viewer", "staging": "viewer"}})
+
+	require.Equal(t, id, m.tokenID("ci"))
+	require.Equal(t, map[string]string{"main": "viewer", "staging": "viewer"}, m.serviceUser(id).Roles)
+	m.write("roles/ci", map[string]any{"environment_roles": "main=viewer"})
+	require.Equal(t, map[string]string{"main": "viewer", "staging": "no-access"}, m.serviceUser(id).Roles)
+	require.Len(t, m.modal.Calls("EnvironmentRoleSet"), calls+3)
+	m.write("roles/ci", map[string]any{"refresh_interval": "1m"})
+	require.Len(t, m.modal.Calls("EnvironmentRoleSet"), calls+3, "what did not change is not set")
+}
+
+func TestManaged_AFailedUpdateOfEnvironmentRolesIsPutBack(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	id := m.addManaged("ci")
+
+	text := m.refused(logical.UpdateOperation, "roles/ci", map[string]any{"environment_roles": "main=viewer,zoo=viewer"})
+
+	require.Contains(t, text, "environment zoo does not exist: the workspace has main, staging")
+	require.Contains(t, text, "keeps its environment roles")
+	require.Equal(t, "contributor", m.serviceUser(id).Roles["main"])
+}
+
+func TestManaged_ScopedAndTokenTTLWaitForTheNextRotationAndSaySo(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	id := m.addManaged("ci")
+	resp := m.write("roles/ci", map[string]any{"scoped": false, "token_ttl": "200d"})
+	require.Contains(t, strings.Join(resp.Warnings, "\n"), "scoped and token_ttl takes effect at the next rotation")
+	require.True(t, m.serviceUser(id).Scoped)
+	m.write("rotate/ci", nil)
+	require.False(t, m.serviceUser(m.tokenID("ci")).Scoped)
+	require.Equal(t, "2026-09-17T12:00:00Z", m.read("creds/ci")["expires_at"])
+}
+
+func TestManaged_CeilingsHoldWhenARoleIsWrittenAndWhenATokenIsMinted(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci", map[string]any{"environment_roles": "main=contributor"})
+	m.write("config", map[string]any{"allowed_environments": "main,staging", "max_environment_role": "viewer"})
+	for says, data := range map[string]map[string]any{
+		"more than config's max_environment_role":    {"type": "managed", "environment_roles": "main=contributor"},
+		"not among config's allowed_environments":    {"type": "managed", "environment_roles": "other=viewer"},
+		"scoped=false reaches past config's allowed": {"type": "managed", "environment_roles": "main=viewer", "scoped": false},
+	} {
+		require.Contains(t, m.refused(logical.UpdateOperation, "roles/new", data), says)
+	}
+	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", nil), "max_environment_role")
+	m.write("roles/ci", map[string]any{"environment_roles": "main=viewer"})
+	m.write("rotate/ci", nil)
+}
+
+func TestManaged_DeleteEndsTheServiceUsersEvenWhenModalIsDownAtFirst(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci")
+	m.write("rotate/ci", nil)
+	m.modal.SetOutage(true)
+
+	resp := m.remove("roles/ci", nil)
+
+	require.Len(t, resp.Warnings, 2)
+	require.Contains(t, resp.Warnings[0], "the engine deletes service user")
+	m.tick()
+	require.Len(t, m.list("revocations"), 2)
+	m.modal.SetOutage(false)
+	m.minutes(25 * 60)
+	require.Empty(t, m.list("revocations"))
+	require.Empty(t, m.modal.ServiceUsers())
+}
+
+func TestManaged_UndoMakesThePreviousTokenCurrentAgain(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	old := m.addManaged("ci")
+	m.write("rotate/ci", nil)
+	newer := m.tokenID("ci")
+	m.write("roles/ci", map[string]any{"environment_roles": "main=viewer"})
+
+	answer := m.write("rotate/ci", map[string]any{"to_previous": true, "grace_period": 0}).Data
+
+	require.Equal(t, old, m.tokenID("ci"))
+	require.Equal(t, int64(3), answer["version"])
+	require.Equal(t, newer, answer["previous_token_id"])
+	require.Equal(t, []string{newer}, m.list("revocations"))
+	require.Equal(t, "viewer", m.serviceUser(old).Roles["main"], "it comes back with what the role may do now")
+	m.minutes(2)
+	require.Empty(t, m.list("revocations"))
+	require.Len(t, m.modal.ServiceUsers(), 1)
+	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"to_previous": true}), "no previous token")
+}
+
+func TestStatic_UndoMakesThePreviousTokenCurrentAgain(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	old := m.addRole("ci")
+	m.write("rotate/ci", m.newToken())
+	m.write("rotate/ci", map[string]any{"to_previous": true})
+	require.Equal(t, old, m.tokenID("ci"))
+	require.Len(t, m.list("revocations"), 1)
+	m.write("rotate/ci", map[string]any{"to_previous": true})
+	m.modal.DeleteToken(old)
+	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"to_previous": true}), "Modal refused token "+old)
+}
+
+func TestDryRun_TellsThePlanAndAllThatWouldFailAndChangesNothing(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci")
+	m.addRole("static")
+	m.write("rotate/static", m.newToken())
+	users, before := m.modal.ServiceUsers(), m.storage.snapshot(t)
+
+	managed := m.write("rotate/ci", map[string]any{"dry_run": true}).Data
+	static := m.write("rotate/static", also(m.newToken(), "dry_run", true)).Data
+	undo := m.write("rotate/static", map[string]any{"to_previous": true, "dry_run": true}).Data
+	wrong := m.write("rotate/static", also(pairOf(someID, someSecret), "dry_run", true)).Data
+
+	require.Contains(t, toJSON(t, managed["plan"]), "give it main=contributor")
+	require.NotContains(t, managed, "problems")
+	require.Contains(t, toJSON(t, static["plan"]), "current as version 3")
+	require.NotContains(t, static, "problems")
+	require.Contains(t, toJSON(t, undo["plan"]), "current again, as version 3")
+	require.Contains(t, toJSON(t, wrong["problems"]), "Modal refused token "+someID)
+	m.unchangedSince(before)
+	for i, user := range m.modal.ServiceUsers() {
+		require.Equal(t, users[i].Name, user.Name)
+	}
+	m.workspace.SetServiceUsers(false)
+	require.Contains(t, toJSON(t, m.write("rotate/ci", map[string]any{"dry_run": true}).Data["problems"]), "service users")
+}
+
+func TestAdmin_OneThatCannotManageServiceUsersIsStoredWithAWarning(t *testing.T) {
+	t.Parallel()
+	for name, admin := range map[string]func(m *mount) map[string]any{
+		"plan":         func(m *mount) map[string]any { m.workspace.SetServiceUsers(false); return m.newToken() },
+		"plain member": func(m *mount) map[string]any { return pairData(m.workspace.AddMember("bob").NewToken()) },
+		"service user": func(m *mount) map[string]any { return pairData(m.workspace.AddServiceUser("robot")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newMount(t)
+			resp := m.write("config", admin(m))
+			require.Contains(t, resp.Warnings[0], "managed roles will not work, and static ones will")
+			require.Equal(t, false, m.read("config")["manages_service_users"])
+			require.NotEmpty(t, m.read("config")["limitation"])
+			require.Contains(t, m.refused(logical.UpdateOperation, "roles/new", map[string]any{"type": "managed", "environment_roles": "main=viewer"}),
+				"cannot manage service users")
+		})
+	}
+}
+
+func TestAdmin_ItsExpiryIsWarnedAboutAtThirtySevenAndOneDays(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.write("config", m.newToken(modaltest.ExpiresAt(start.Add(40*day))))
+	warned := func() int { return strings.Count(strings.Join(m.eventTypes(), " "), "modal/expiry-warning") }
+	for _, step := range []struct {
+		days, events int
+	}{{5, 0}, {6, 1}, {10, 1}, {13, 2}, {5, 3}, {2, 3}} {
+		for range step.days {
+			m.clock.advance(day)
+			m.tick()
+		}
+		require.Equal(t, step.events, warned(), "%d days before the end", int(start.Add(40*day).Sub(m.clock.now())/day))
+	}
+	resp := m.must(logical.ReadOperation, "config", nil)
+	require.Contains(t, resp.Warnings[0], "expired on 2026-04-10T12:00:00Z")
+}
+
+func TestStatic_AServiceUsersOldTokenIsEndedByTheAdmin(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.write("config", m.newToken())
+	old := m.workspace.AddServiceUser("robot-1")
+	m.write("roles/ci", also(pairData(old), "type", "static"))
+	answer := m.write("rotate/ci", also(pairData(m.workspace.AddServiceUser("robot-2")), "force", true, "grace_period", 0)).Data
+	require.Equal(t, "automatic", answer["method"])
+	m.tick()
+	require.False(t, m.modal.Accepts(old.ID, old.Secret))
+	require.Empty(t, m.list("revocations"))
+}
+
+func TestManaged_AnAdminOfAnotherWorkspaceTouchesNothing(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	old := m.addManaged("ci")
+	m.write("rotate/ci", map[string]any{"grace_period": 0})
+	other := m.modal.AddWorkspace("globex").AddMember("eve")
+	m.write("config", pairData(other.NewToken()))
+
+	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", nil), `write an admin token of "acme" to config`)
+	m.tick()
+	require.Contains(t, m.read("revocations/" + old)["last_error"], `write an admin token of "acme" to config`)
+	m.write("config", m.newToken())
+	m.minutes(2)
+	require.Empty(t, m.list("revocations"))
+}
+
+func TestManaged_ARetryEndsATokenWithinItsGracePeriodOnlyByForceAndADeleteNever(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	old := m.addManaged("ci")
+	m.write("rotate/ci", nil)
+	require.Contains(t, m.refused(logical.UpdateOperation, "revocations/"+old, nil), "write force=true to end it now")
+	resp, err := m.handle(logical.DeleteOperation, "revocations/"+old, nil)
+	require.ErrorIs(t, err, logical.ErrInvalidRequest)
+	require.Contains(t, errorText(resp), "forget it all the same with force=true")
+	require.True(t, m.knows(old), "forgetting ends nothing at Modal")
+	require.Equal(t, true, m.write("revocations/"+old, map[string]any{"force": true}).Data["revoked"])
+	require.False(t, m.knows(old))
+}
+
+func TestManaged_AnUnfinishedEntryIsListedByTheServiceUsersNameAndCanBeSettledNow(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci")
+	m.modal.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.Unavailable, Times: -1})
+	_, err := m.handle(logical.UpdateOperation, "rotate/ci", nil)
+	require.Error(t, err)
+	m.modal.ClearFaults()
+	names := m.list("revocations")
+	require.Len(t, names, 1)
+	require.Regexp(t, `^vault-2f9f1a7c-ci-`, names[0])
+	require.Equal(t, "unfinished", m.read("revocations/" + names[0])["state"])
+	require.Equal(t, true, m.write("revocations/"+names[0], nil).Data["revoked"])
+	require.Empty(t, m.list("revocations"))
+}
+
+func TestAdmin_OneStoredUnprovenMintsNothing(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.write("config", also(m.newToken(), "verify", false))
+	require.Contains(t, m.refused(logical.UpdateOperation, "roles/ci", managedRole), "write it to config again with verify=true")
+	require.Empty(t, m.modal.Calls("ServiceUserCreate"))
+	m.write("config", m.newToken())
+	m.addManaged("ci")
+	m.write("config", also(m.newToken(), "verify", false))
+	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", nil), "write it to config again with verify=true")
+}

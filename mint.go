@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+const (
+	// unfinishedAfter is when the worker may end a candidate whose rotation did not end it. It is
+	// longer than a rotation can take.
+	unfinishedAfter = 10 * time.Minute
+	// mintBudget bounds the calls to Modal of one rotation, waiting for a new token included.
+	mintBudget = 45 * time.Second
+	// briefBudget bounds what is done at Modal on the way out, or whatever becomes of the caller.
+	briefBudget = 10 * time.Second
+	// mintTries is how many names are tried when Modal says that one is taken.
+	mintTries = 3
+
+	firstVerifyWait = 250 * time.Millisecond
+	maxVerifyWait   = 5 * time.Second
+
+	maxServiceUserName = 63
+)
+
+// candidate is a new service user's token that is no role's yet. Its entry in the ledger ends it unless
+// the role's credential comes to hold it.
+type candidate struct {
+	token
+	entry    string
+	warnings []string
+}
+
+// mint makes a service user for a role, gives it its environment roles, and sees Modal accept its
+// token as what it should be. Nothing of a failed attempt is left at Modal, or the ledger has it. When
+// the caller gives up it ends at once, as a Vault that seals or steps down waits for it. The caller
+// holds the role's lock.
+func (b *backend) mint(ctx context.Context, s logical.Storage, cfg *config, name string, r *role) (*candidate, error) {
+	if err := cfg.permits(r); err != nil {
+		return nil, err
+	}
+	a, err := b.admin(cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer a.release()
+	calls, cancel := context.WithTimeout(ctx, mintBudget)
+	defer cancel()
+	made, err := b.create(ctx, calls, s, a, cfg, name, r)
+	if err != nil {
+		return nil, err
+	}
+	if err = b.equip(calls, a, cfg, made, r); err != nil {
+		b.abandon(ctx, s, made.entry)
+		return nil, fmt.Errorf("the new service user %s was given up: %w", made.Identity, err)
+	}
+	return made, nil
+}
+
+// create makes the service user under a name that nothing else has. The ledger knows the name before
+// Modal does.
+func (b *backend) create(ctx, calls context.Context, s logical.Storage, a *admin, cfg *config, name string, r *role) (*candidate, error) {
+	for try := 1; ; try++ {
+		user := b.serviceUserName(name)
+		entry := &revocation{
+			token: token{IdentityType: modalapi.IdentityServiceUser, Identity: user, WorkspaceID: cfg.Admin.WorkspaceID, Workspace: cfg.Admin.Workspace},
+			Role:  name, Reason: reasonUnfinished, Method: methodAutomatic,
+			Since: b.now(), NotBefore: b.now().Add(unfinishedAfter), NextAttempt: b.now().Add(unfinishedAfter),
+		}
+		if err := b.revocations.put(ctx, s, user, entry); err != nil {
+			return nil, err
+		}
+		made, err := a.CreateServiceUser(calls, a.token, modalapi.NewServiceUser{Name: user, Scoped: r.Managed.Scoped, ExpiresIn: r.Managed.TokenTTL})
+		if err != nil {
+			err = b.notCreated(ctx, s, cfg, user, err)
+			if modalapi.KindOf(err) == modalapi.KindExists && try < mintTries {
+				continue
+			}
+			return nil, fmt.Errorf("make service user %s: %w", user, a.explain(err))
+		}
+		if flaw := made.Flaw(b.clock()); flaw != "" {
+			b.abandon(ctx, s, user)
+			return nil, fmt.Errorf("make service user %s: %w", user, &unusableError{text: "Modal's answer cannot be used: " + flaw + "; try again"})
+		}
+		found := entry.token
+		found.ID, found.Secret, found.IdentityID, found.ExpiresAt = made.Token.ID, made.Token.Secret, made.ID, seconds(made.ExpiresAt)
+		return &candidate{token: found, entry: user}, nil
+	}
+}
+
+// notCreated settles the ledger after a failed create. A clear refusal made nothing, and under a name
+// that is taken there is somebody else's: the entry goes. Without a clear answer the service user may
+// exist, now or a moment later: what is found is ended, and the entry stays to look again.
+func (b *backend) notCreated(ctx context.Context, s logical.Storage, cfg *config, user string, cause error) error {
+	if modalapi.KindOf(cause) != modalapi.KindUnavailable {
+		return errors.Join(cause, b.revocations.delete(context.WithoutCancel(ctx), s, user))
+	}
+	if exists, err := b.serviceUserExists(ctx, cfg, user); err == nil && exists {
+		b.abandon(ctx, s, user)
+	}
+	return cause
+}
+
+// equip gives the candidate its environment roles and waits until Modal accepts it with them.
+func (b *backend) equip(ctx context.Context, a *admin, cfg *config, made *candidate, r *role) error {
+	if _, err := setRoles(ctx, a, made.IdentityID, r.Managed.EnvironmentRoles); err != nil {
+		return err
+	}
+	for waited, wait := time.Duration(0), firstVerifyWait; ; wait = min(2*wait, maxVerifyWait) {
+		err := b.verify(ctx, a, cfg, made, r)
+		if err == nil || !worthWaiting(err) || waited+wait > mintBudget || b.sleep(ctx, wait) != nil {
+			return err
+		}
+		waited += wait
+	}
+}
+
+// worthWaiting are the answers that a new token may get in its first seconds.
+func worthWaiting(err error) bool {
+	if unusable := (*unusableError)(nil); errors.As(err, &unusable) {
+		return unusable.passing
+	}
+	kind := modalapi.KindOf(err)
+	return kind == modalapi.KindUnavailable || kind == modalapi.KindNotFound
+}
+
+// unusableError is a new service user that is not what was asked for, or not yet.
+type unusableError struct {
+	text    string
+	passing bool
+}
+
+func (e *unusableError) Error() string { return e.text }
+
+func mismatch(field, want, got string, passing bool) error {
+	return &unusableError{
+		passing: passing,
+		text:    fmt.Sprintf("Modal accepts the new token with another %s than it should have: want %s, got %s", field, want, got),
+	}
+}
+
+// verify asks Modal with the new pair whose it is, and with the admin token what it may do.
+func (b *backend) verify(ctx context.Context, a *admin, cfg *config, made *candidate, r *role) error {
+	who, err := a.WhoAmI(ctx, made.pair())
+	if modalapi.KindOf(err) == modalapi.KindRefused {
+		return &unusableError{text: "Modal does not accept the new token: " + err.Error(), passing: true}
+	}
+	if err != nil {
+		return fmt.Errorf("verify the new token: %w", err)
+	}
+	for _, check := range []struct{ field, want, got string }{
+		{"workspace", cfg.Admin.WorkspaceID, who.WorkspaceID},
+		{"identity type", string(modalapi.IdentityServiceUser), string(who.Kind)},
+		{"service user", made.IdentityID, who.ID},
+		{"service user name", made.Identity, who.Name},
+	} {
+		if check.want != check.got {
+			return mismatch(check.field, check.want, check.got, false)
+		}
+	}
+	made.CreatedAt, made.LastVerified = seconds(who.CreatedAt), b.now()
+	made.WorkspaceID, made.Workspace = who.WorkspaceID, who.WorkspaceName
+	return verifyRoles(ctx, a, made, r)
+}
+
+// abandon tries to end a candidate at once. What does not work stays in the ledger, due now.
+func (b *backend) abandon(ctx context.Context, s logical.Storage, id string) {
+	kept := context.WithoutCancel(ctx)
+	entry, err := b.revocations.get(kept, s, id)
+	if err == nil && entry != nil {
+		due := *entry
+		due.NotBefore, due.NextAttempt = b.now(), b.now()
+		err = b.revocations.put(kept, s, id, &due)
+		if err == nil && ctx.Err() == nil {
+			brief, cancel := context.WithTimeout(ctx, briefBudget)
+			defer cancel()
+			_, _, err = b.settleLocked(brief, s, &due, b.revoke)
+		}
+	}
+	if err != nil {
+		b.Logger().Warn("a service user that is not needed is left to the ledger", "service_user", id, "error", err)
+	}
+}
+
+// serviceUserName is fresh and random, and tells mount and role: two mounts in one workspace never
+// take each other's for their own. Modal's names are lower case with - and _.
+func (b *backend) serviceUserName(role string) string {
+	prefix := "vault-" + b.mountID + "-"
+	suffix := "-" + strings.ToLower(rand.Text()[:8])
+	role = strings.ReplaceAll(role, ".", "-")
+	return prefix + role[:min(len(role), maxServiceUserName-len(prefix)-len(suffix))] + suffix
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+func TestParallel_ReadsRotatesUpdatesAndDeletesOfOneRoleStayWhole(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{typeStatic, typeManaged} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			runInParallel(t, kind == typeManaged)
+		})
+	}
+}
+
+func runInParallel(t *testing.T, managed bool) {
+	t.Helper()
+	m := newManagedMount(t)
+	secretOf := sync.Map{}
+	newToken := func() map[string]any {
+		token := m.newToken()
+		secretOf.Store(token["token_id"], token["token_secret"])
+		return token
+	}
+	bring, create := newToken, func() map[string]any { return also(newToken(), "type", "static") }
+	if managed {
+		bring = func() map[string]any { return map[string]any{} }
+		create = func() map[string]any { return managedRole }
+	}
+	send := func(op logical.Operation, path string, data map[string]any) *logical.Response {
+		resp, err := m.HandleRequest(t.Context(), &logical.Request{Operation: op, Path: path, Data: data, Storage: m.storage, MountPoint: "modal/"})
+		if err != nil && !strings.Contains(err.Error(), logical.ErrInvalidRequest.Error()) {
+			t.Errorf("%s %s: %v", op, path, err)
+		}
+		return resp
+	}
+	jobs := []func(){
+		func() {
+			if resp := send(logical.ReadOperation, "creds/ci", nil); resp != nil {
+				secret, _ := secretOf.LoadOrStore(resp.Data["token_id"], resp.Data["token_secret"])
+				if secret != resp.Data["token_secret"] {
+					t.Errorf("a torn pair: the secret is not that of %v", resp.Data["token_id"])
+				}
+			}
+		},
+		func() { send(logical.UpdateOperation, "rotate/ci", also(bring(), "grace_period", 0)) },
+		func() { send(logical.UpdateOperation, "roles/ci", map[string]any{"refresh_interval": 60}) },
+		func() { send(logical.CreateOperation, "roles/ci", create()) },
+		func() { send(logical.DeleteOperation, "roles/ci", nil) },
+		func() { send(logical.ReadOperation, "rotate/ci", nil) },
+		func() { send(logical.ListOperation, "rotate", nil) },
+		func() { send(logical.RollbackOperation, "", map[string]any{}) },
+		func() { send(logical.UpdateOperation, "config", map[string]any{"request_timeout": 20}) },
+		func() { m.InvalidateKey(t.Context(), "cred/ci") },
+	}
+	send(logical.CreateOperation, "roles/ci", create())
+	var group sync.WaitGroup
+	for worker := range 20 {
+		group.Go(func() {
+			for round := range 15 {
+				jobs[0]()
+				jobs[(worker+round)%len(jobs)]()
+			}
+		})
+	}
+	group.Wait()
+	h := &history{mount: m, current: map[string]string{}, ever: map[string]bool{}}
+	h.see()
+	h.checkInvariants()
+}
+
+func TestRotate_TwentyAtOnceCountTwentyVersions(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.addRole("ci")
+	var group sync.WaitGroup
+	for range 20 {
+		token := m.newToken()
+		group.Go(func() {
+			resp, err := m.HandleRequest(t.Context(), &logical.Request{Operation: logical.UpdateOperation, Path: "rotate/ci", Data: token, Storage: m.storage})
+			if err != nil || resp.IsError() {
+				t.Errorf("rotate: %v %v", resp, err)
+			}
+		})
+	}
+	group.Wait()
+	require.Equal(t, int64(21), m.read("creds/ci")["version"])
+	require.Len(t, m.list("revocations"), 20)
+}
+
+func TestRoles_OneTokenGetsOneRoleHoweverManyAskAtOnce(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	token := also(m.newToken(), "type", "static")
+	var group sync.WaitGroup
+	for _, name := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
+		group.Go(func() {
+			_, _ = m.HandleRequest(t.Context(), &logical.Request{Operation: logical.CreateOperation, Path: "roles/" + name, Data: token, Storage: m.storage})
+		})
+	}
+	group.Wait()
+	require.Len(t, m.list("roles"), 1)
+}

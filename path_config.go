@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"reflect"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+func (b *backend) pathConfig() []*framework.Path {
+	return []*framework.Path{{
+		Pattern: "config/?$",
+		DisplayAttrs: &framework.DisplayAttributes{
+			OperationPrefix: operationPrefix, OperationSuffix: "configuration",
+		},
+		Fields: map[string]*framework.FieldSchema{
+			fieldServerURL: {
+				Type:         framework.TypeString,
+				Description:  "Modal's control plane, as https://host:port (default https://api.modal.com:443). Plain http is for loopback alone.",
+				DisplayAttrs: &framework.DisplayAttributes{Name: "Server URL", Value: "https://api.modal.com:443"},
+			},
+			fieldCACert: {
+				Type:         framework.TypeString,
+				Description:  "PEM certificates that the server must chain to, in place of the system's roots.",
+				DisplayAttrs: &framework.DisplayAttributes{Name: "CA certificate", EditType: "textarea"},
+			},
+			fieldRequestTimeout: {
+				Type:         framework.TypeDurationSecond,
+				Description:  "Bound of one call to Modal, retries included (default 15s, 1s to 2m).",
+				DisplayAttrs: &framework.DisplayAttributes{Name: "Request timeout", Value: "15s"},
+			},
+			fieldAllowedEnvironments: {
+				Type:         framework.TypeCommaStringSlice,
+				Description:  "Environments that managed roles may name (default: all).",
+				DisplayAttrs: &framework.DisplayAttributes{Name: "Allowed environments"},
+			},
+			fieldMaxEnvironmentRole: {
+				Type: framework.TypeString, AllowedValues: []any{"viewer", "contributor"},
+				Description:  "Most that managed roles may be in an environment (default contributor).",
+				DisplayAttrs: &framework.DisplayAttributes{Name: "Most powerful environment role"},
+			},
+			fieldTokenID:     tokenIDField(),
+			fieldTokenSecret: tokenSecretField(),
+			fieldVerify:      verifyField(),
+		},
+		ExistenceCheck: func(ctx context.Context, req *logical.Request, _ *framework.FieldData) (bool, error) {
+			cfg, err := b.config.get(ctx, req.Storage, "")
+			return cfg != nil, err
+		},
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation:   local(b.readConfig, "Read how Modal is reached and as whom.", configFields()),
+			logical.CreateOperation: forwarded(b.writeConfig, "Configure how Modal is reached and as whom.", nil),
+			logical.UpdateOperation: forwarded(b.writeConfig, "Configure how Modal is reached and as whom.", nil),
+			logical.DeleteOperation: forwarded(b.deleteConfig, "Return to the defaults, without an admin token.", nil),
+		},
+		HelpSynopsis:    "Configure how the engine reaches Modal, and as whom.",
+		HelpDescription: strings.TrimSpace(configHelp),
+	}}
+}
+
+func configFields() responses {
+	return with(tokenFields(), responses{
+		fieldServerURL:      required(text("Modal's control plane.")),
+		fieldCACert:         text("PEM certificates that the server must chain to; absent: the system's roots."),
+		fieldRequestTimeout: required(number("Bound of one call to Modal, in seconds.")),
+		fieldAllowedEnvironments: {
+			Type: framework.TypeStringSlice, Description: "Environments that managed roles may name; absent: all.",
+		},
+		fieldMaxEnvironmentRole:  text("Most that managed roles may be in an environment; absent: contributor."),
+		fieldManagesServiceUsers: flag("Whether the admin token can manage service users, as managed roles need."),
+		fieldLimitation:          text("Why it cannot."),
+	})
+}
+
+func (b *backend) readConfig(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	cfg, err := b.config.get(ctx, req.Storage, "")
+	if err != nil || cfg == nil {
+		return nil, err
+	}
+	data := map[string]any{
+		fieldServerURL:      cfg.ServerURL,
+		fieldRequestTimeout: int64(cfg.RequestTimeout.Seconds()),
+	}
+	putText(data, fieldCACert, cfg.CACert)
+	putText(data, fieldMaxEnvironmentRole, string(cfg.MaxEnvironmentRole))
+	putText(data, fieldLimitation, cfg.Limitation)
+	if len(cfg.AllowedEnvironments) > 0 {
+		data[fieldAllowedEnvironments] = cfg.AllowedEnvironments
+	}
+	if cfg.Admin != nil {
+		maps.Copy(data, cfg.Admin.describe())
+		data[fieldManagesServiceUsers] = cfg.Admin.verified() && cfg.Limitation == ""
+	}
+	resp := &logical.Response{Data: data}
+	if warning := cfg.expiryWarning(b.now()); warning != "" {
+		resp.AddWarning(warning)
+	}
+	return resp, nil
+}
+
+func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	b.configLock.Lock()
+	defer b.configLock.Unlock()
+	stored, err := b.config.get(ctx, req.Storage, "")
+	if err != nil {
+		return nil, err
+	}
+	before := cmp.Or(stored, defaults)
+	after, err := before.merge(d)
+	if err != nil {
+		return nil, err
+	}
+	resp := &logical.Response{}
+	if err := b.settleAdmin(ctx, before, after, d, resp); err != nil {
+		return nil, err
+	}
+	if stored != nil && reflect.DeepEqual(before, after) {
+		return orNothing(resp), nil
+	}
+	if err := b.storeConfig(ctx, req.Storage, before, after); err != nil {
+		return nil, err
+	}
+	b.Logger().Info("config written", "server_url", after.ServerURL, "admin_token", after.adminID())
+	b.event(ctx, eventConfigWrite, change{path: keyConfig, operation: req.Operation, tokenID: after.adminID()})
+	return orNothing(resp), nil
+}
+
+// settleAdmin decides which admin token the new config has, and asks Modal when it, or the Modal that
+// must accept it, is new.
+func (b *backend) settleAdmin(ctx context.Context, before, after *config, d *framework.FieldData, resp *logical.Response) error {
+	if cleared(d) {
+		after.Admin, after.Limitation = nil, ""
+		b.warnOldAdmin(before, after, resp)
+		return nil
+	}
+	pair, warnings, given, err := pairFrom(d)
+	if err != nil {
+		return err
+	}
+	resp.Warnings = append(resp.Warnings, warnings...)
+	if !given && before.Admin != nil {
+		pair = before.Admin.pair()
+	}
+	same := before.Admin != nil && before.Admin.pair() == pair && after.reaches(before)
+	if pair.ID == "" || (same && before.Admin.verified()) {
+		return nil
+	}
+	proven, limitation := token{ID: pair.ID, Secret: pair.Secret}, ""
+	if d.Get(fieldVerify) == true {
+		if proven, limitation, err = b.proveAdmin(ctx, after, pair); err != nil {
+			return unchanged(pair, err)
+		}
+	}
+	resp.Warnings = append(resp.Warnings, proven.warnings()...)
+	if limitation != "" {
+		resp.AddWarning(fmt.Sprintf("admin token %s of %s cannot manage service users, so managed roles will not work, and static ones will: %s",
+			proven.ID, proven.owner(), limitation))
+	}
+	after.Admin, after.Limitation = &proven, limitation
+	b.warnOldAdmin(before, after, resp)
+	return nil
+}
+
+func (b *backend) proveAdmin(ctx context.Context, cfg *config, pair modalapi.Token) (proven token, limitation string, err error) {
+	if proven, err = b.prove(ctx, cfg, pair); err != nil {
+		return token{}, "", err
+	}
+	limitation, err = b.limitation(ctx, cfg, proven)
+	return proven, limitation, err
+}
+
+func (b *backend) warnOldAdmin(before, after *config, resp *logical.Response) {
+	if before.Admin == nil || after.adminID() == before.Admin.ID {
+		return
+	}
+	resp.AddWarning(fmt.Sprintf("the engine no longer uses admin token %s of %s, and it stays valid at Modal: %s",
+		before.Admin.ID, before.Admin.owner(), before.Admin.howToDelete()))
+}
+
+// storeConfig writes what changed, unless a role or the ledger has the admin token.
+func (b *backend) storeConfig(ctx context.Context, s logical.Storage, before, after *config) error {
+	b.handover.Lock()
+	defer b.handover.Unlock()
+	if after.Admin != nil && after.adminID() != before.adminID() {
+		if err := b.refuseHeld(ctx, s, after.Admin.ID, ""); err != nil {
+			return err
+		}
+	}
+	return b.config.put(ctx, s, "", after)
+}
+
+func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	b.configLock.Lock()
+	defer b.configLock.Unlock()
+	cfg, err := b.loadConfig(ctx, req.Storage)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.config.delete(ctx, req.Storage, ""); err != nil {
+		return nil, err
+	}
+	resp := &logical.Response{}
+	b.warnOldAdmin(cfg, defaults, resp)
+	b.Logger().Info("config deleted")
+	b.event(ctx, eventConfigWrite, change{path: keyConfig, operation: req.Operation})
+	return orNothing(resp), nil
+}
+
+func (c *config) adminID() string {
+	if c.Admin == nil {
+		return ""
+	}
+	return c.Admin.ID
+}
+
+// orNothing is the answer of a write, which is no content when there is nothing to say.
+func orNothing(resp *logical.Response) *logical.Response {
+	if len(resp.Warnings) == 0 && len(resp.Data) == 0 {
+		return nil
+	}
+	return resp
+}
+
+const configHelp = `
+Nothing has to be configured for static roles on Modal itself. server_url, ca_cert and
+request_timeout say how Modal is reached; roles cannot change them, so that no role can send a secret
+elsewhere.
+
+token_id and token_secret are the optional admin token: an account token of an owner or manager of
+the workspace. Modal is asked before it is stored (verify=false stores it unproven). An empty pair
+removes it. A read shows whose it is and whether it can manage service users, never its secret.
+
+allowed_environments and max_environment_role are ceilings for what managed roles may ask of a service
+user. They hold when a role is written and again when a token is minted.
+
+A write merges: an absent field keeps its value, an empty one returns to its default.
+`

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+func TestConfig_ReadShowsWhoTheAdminIsButNotTheSecret(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	admin := m.newToken(modaltest.ExpiresAt(start.Add(day)))
+	m.write("config", also(admin, "request_timeout", "20s"))
+	id, _ := admin["token_id"].(string)
+	cfg := m.read("config")
+	require.Equal(t, map[string]any{
+		"server_url": m.modal.URL(), "request_timeout": int64(20), "token_id": id, "verified": true, "manages_service_users": true,
+		"workspace": "acme", "workspace_id": m.workspace.ID(), "identity": "alice", "identity_type": "user",
+		"identity_id": cfg["identity_id"], "created_at": "2026-03-01T12:00:00Z", "expires_at": "2026-03-02T12:00:00Z",
+	}, cfg)
+}
+
+func TestConfig_AWriteMergesAndAnEmptyPairRemovesTheAdmin(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	admin := m.newToken()
+	m.write("config", admin)
+	m.write("config", map[string]any{"request_timeout": "5s"})
+	require.Equal(t, admin["token_id"], m.read("config")["token_id"], "absent keeps")
+
+	resp := m.write("config", map[string]any{"token_id": "", "token_secret": "", "request_timeout": ""})
+
+	require.Contains(t, resp.Warnings[0], "stays valid at Modal: delete token "+admin["token_id"].(string))
+	require.NotContains(t, m.read("config"), "token_id")
+	require.Equal(t, int64(15), m.read("config")["request_timeout"])
+}
+
+func TestConfig_AWriteThatChangesNothingStoresNothing(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	admin := m.newToken()
+	m.write("config", admin)
+	m.storage.heal()
+	m.write("config", also(admin, "request_timeout", "15s"))
+	require.Empty(t, m.storage.recorded())
+}
+
+func TestConfig_AnAdminTokenIsProvenAgainAtAnotherModal(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	admin := m.newToken()
+	m.write("config", admin)
+	other := modaltest.Start(t)
+	text := m.refused(logical.UpdateOperation, "config", map[string]any{"server_url": other.URL()})
+	require.Contains(t, text, "Modal refused token "+admin["token_id"].(string))
+	resp := m.write("config", map[string]any{"server_url": other.URL(), "verify": false})
+	require.Contains(t, resp.Warnings[0], "verify=false")
+}
+
+func TestConfig_DeleteReturnsToTheDefaults(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.write("config", m.newToken())
+	resp := m.remove("config", nil)
+	require.Contains(t, resp.Warnings[0], "no longer uses admin token")
+	require.Nil(t, m.must(logical.ReadOperation, "config", nil))
+}
+
+func TestConfig_TLSIsTrustedThroughTheConfiguredCAOnly(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	secure := modaltest.Start(t, modaltest.WithTLS(), modaltest.WithClock(m.clock.now))
+	token := also(pairData(secure.AddWorkspace("w").AddMember("u").NewToken()), "type", "static")
+	m.write("config", map[string]any{"server_url": secure.URL(), "request_timeout": "2s"})
+	_, text := m.failed(logical.UpdateOperation, "roles/ci", token)
+	require.Contains(t, text, "certificate")
+
+	m.write("config", map[string]any{"ca_cert": secure.CACert()})
+
+	m.write("roles/ci", token)
+	require.Equal(t, "w", m.read("creds/ci")["workspace"])
+	require.Equal(t, secure.URL(), m.read("creds/ci/env")["MODAL_SERVER_URL"])
+}
+
+func TestConfig_AChangeDoesNotBreakACallInFlight(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.modal.Inject("TokenInfoGet", modaltest.Fault{Delay: 300 * time.Millisecond})
+	token := also(m.newToken(), "type", "static")
+	var group sync.WaitGroup
+	group.Go(func() { m.write("roles/ci", token) })
+	require.Eventually(t, func() bool { return len(m.modal.Calls("TokenInfoGet")) > 0 }, 5*time.Second, time.Millisecond)
+	m.write("config", map[string]any{"request_timeout": "30s"})
+	m.addRole("other")
+	group.Wait()
+	require.NotEmpty(t, m.read("creds/ci"))
+}

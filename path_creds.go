@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+const prefixCreds = "creds/"
+
+func (b *backend) pathCreds() []*framework.Path {
+	return []*framework.Path{
+		b.pathHandout("", "credentials", "Read the role's token, raw and in every format.", credsFields(), credsData, credsHelp),
+		b.pathHandout("/env", "credentials-as-environment", "Read the role's token as environment variables.", envFields(), envData, envHelp),
+		b.pathHandout("/toml", "credentials-as-toml", "Read the role's token as a whole .modal.toml.", tomlFields(), tomlData, tomlHelp),
+		b.pathHandout("/profile", "credentials-as-profile", "Read the role's token as one profile of a .modal.toml.", tomlFields(), profileData, profileHelp),
+	}
+}
+
+// pathHandout declares one form of a role's token. The forms are paths, as some consumers can only GET
+// a path, and a policy can allow one form alone.
+func (b *backend) pathHandout(form, suffix, summary string, fields responses, data handoutData, help string) *framework.Path {
+	return &framework.Path{
+		Pattern:      prefixCreds + rolePattern + form + "$",
+		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: suffix},
+		Fields:       map[string]*framework.FieldSchema{fieldRole: roleNameField()},
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation: local(b.readHandout(data), summary, fields),
+		},
+		HelpSynopsis:    summary,
+		HelpDescription: strings.TrimSpace(help),
+	}
+}
+
+// HandleRequest serves reads of creds itself: every node may, and the framework would ask Vault for its
+// replication state first, a second call between the processes for each read.
+func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*logical.Response, error) {
+	rest, ofCreds := strings.CutPrefix(req.Path, prefixCreds)
+	path := b.Route(req.Path)
+	if !ofCreds || path == nil || req.Operation != logical.ReadOperation {
+		return b.Backend.HandleRequest(ctx, req)
+	}
+	name, _, _ := strings.Cut(rest, "/")
+	d := &framework.FieldData{Raw: map[string]any{fieldRole: name}, Schema: path.Fields}
+	return path.Operations[logical.ReadOperation].Handler()(ctx, req, d)
+}
+
+type handoutData func(h *handout, now time.Time) (map[string]any, error)
+
+// readHandout answers from memory and storage alone, so it works while Modal is down.
+func (b *backend) readHandout(data handoutData) framework.OperationFunc {
+	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+		h, err := b.handout(ctx, req.Storage, textOf(d, fieldRole))
+		if err != nil || h == nil {
+			return nil, err
+		}
+		now := b.clock()
+		body, err := data(h, now)
+		if err != nil {
+			return nil, err
+		}
+		return &logical.Response{Data: body, Warnings: h.warnings(req.MountPoint, now)}, nil
+	}
+}
+
+// handout is nil for a role that does not exist.
+func (b *backend) handout(ctx context.Context, s logical.Storage, name string) (*handout, error) {
+	r, cred, err := b.current(ctx, s, name)
+	if err != nil || r == nil {
+		return nil, err
+	}
+	cfg, err := b.loadConfig(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return &handout{name: name, role: r, cred: cred, serverURL: cfg.clientServerURL()}, nil
+}
+
+// warnings are empty in the steady state: consumers log each on every read.
+func (h *handout) warnings(mount string, now time.Time) []string {
+	due := h.cred.rotateBy(h.role)
+	late := now.After(due)
+	if h.role.Managed != nil {
+		late = now.After(due.Add(tolerance))
+	}
+	switch {
+	case h.cred.expired(now):
+		return []string{fmt.Sprintf("token %s expired on %s, so Modal refuses it: replace it with: %s",
+			h.cred.ID, h.cred.ExpiresAt.Format(time.RFC3339), h.remedy(mount))}
+	case late:
+		return []string{fmt.Sprintf("token %s should have been rotated by %s: replace it with: %s",
+			h.cred.ID, due.Format(time.RFC3339), h.remedy(mount))}
+	}
+	return nil
+}
+
+// remedy is the command that replaces the token.
+func (h *handout) remedy(mount string) string {
+	if h.role.Managed != nil {
+		return fmt.Sprintf("vault write -f %srotate/%s (vault read %srotate/%s says what is in the engine's way)", mount, h.name, mount, h.name)
+	}
+	return fmt.Sprintf("vault write %srotate/%s token_id=… token_secret=…", mount, h.name)
+}
+
+func credsFields() responses {
+	return responses{
+		fieldTokenID:           required(text("ID of the Modal token (ak-…).")),
+		fieldTokenSecret:       required(secret("Secret of the Modal token (as-…).")),
+		fieldWorkspace:         text("The token's Modal workspace; absent for a token stored unproven."),
+		fieldProfile:           required(text("Name of the profile in toml.")),
+		fieldVersion:           required(number("Counter of the role's tokens, from 1.")),
+		fieldEnvironment:       text("Modal environment, when the role sets one."),
+		fieldExpiresAt:         text("When the token expires at Modal (RFC 3339); absent when it does not."),
+		fieldEnv:               required(secret("The environment variables as dotenv text.")),
+		fieldTOML:              required(secret("A whole .modal.toml.")),
+		fieldTTL:               required(number("Seconds until a consumer should read again; a hint, not the token's life.")),
+		fieldRotationPeriod:    required(number("Seconds between rotations.")),
+		fieldLastVaultRotation: required(text("When this token became current (RFC 3339).")),
+	}
+}
+
+func credsData(h *handout, now time.Time) (map[string]any, error) {
+	tomlText, err := h.toml(true)
+	if err != nil {
+		return nil, err
+	}
+	data := map[string]any{
+		fieldTokenID:        h.cred.ID,
+		fieldTokenSecret:    h.cred.Secret,
+		fieldProfile:        h.role.profile(h.name),
+		fieldVersion:        int64(h.cred.Version),
+		fieldEnv:            h.env(),
+		fieldTOML:           tomlText,
+		fieldTTL:            int64(h.cred.ttl(h.role, now).Seconds()),
+		fieldRotationPeriod: int64(h.role.period(h.cred.LastRotation).Seconds()),
+	}
+	putTime(data, fieldLastVaultRotation, h.cred.LastRotation)
+	putText(data, fieldWorkspace, h.cred.Workspace)
+	putText(data, fieldEnvironment, h.role.Environment)
+	putTime(data, fieldExpiresAt, h.cred.ExpiresAt)
+	return data, nil
+}
+
+func envFields() responses {
+	return responses{
+		"MODAL_TOKEN_ID":     required(text("ID of the Modal token (ak-…).")),
+		"MODAL_TOKEN_SECRET": required(secret("Secret of the Modal token (as-…).")),
+		"MODAL_ENVIRONMENT":  text("Modal environment, when the role sets one."),
+		"MODAL_SERVER_URL":   text("Modal's control plane, when it is not Modal's default."),
+	}
+}
+
+func envData(h *handout, _ time.Time) (map[string]any, error) {
+	data := map[string]any{}
+	for _, v := range h.variables() {
+		data[v.name] = v.value
+	}
+	return data, nil
+}
+
+func tomlFields() responses {
+	return responses{fieldTOML: required(secret("TOML text."))}
+}
+
+func tomlData(h *handout, _ time.Time) (map[string]any, error) {
+	text, err := h.toml(true)
+	return map[string]any{fieldTOML: text}, err
+}
+
+func profileData(h *handout, _ time.Time) (map[string]any, error) {
+	text, err := h.toml(false)
+	return map[string]any{fieldTOML: text}, err
+}
+
+const credsHelp = `
+One read gives the pair, the same pair as environment variables (env) and as .modal.toml (toml), and
+the trio that Vault Agent and the Kubernetes operators parse: ttl, rotation_period and
+last_vault_rotation. There is no lease. ttl says when to read again; it is short so that a rotation
+nobody planned is noticed too.
+
+The answer comes from Vault alone: Modal is never asked. A policy on creds/<role> does not cover
+creds/<role>/env, /toml and /profile.
+`
+
+const envHelp = `
+Exactly MODAL_TOKEN_ID and MODAL_TOKEN_SECRET, and when set MODAL_ENVIRONMENT and MODAL_SERVER_URL, for
+tools that export every key they find.
+`
+
+const tomlHelp = `
+The key toml is a whole .modal.toml with one active profile. Write it to a file with mode 0600 and
+point MODAL_CONFIG_PATH at it.
+`
+
+const profileHelp = `
+The key toml is one profile without "active", so that the profiles of several roles join into one
+file, with one creds/<role>/toml among them as the active one.
+`

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+const prefixRevocations = "revocations/"
+
+func (b *backend) pathRevocations() []*framework.Path {
+	return []*framework.Path{
+		{
+			Pattern:      prefixRevocations + "?$",
+			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "revocations"},
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ListOperation: local(b.listRevocations, "List the tokens not yet seen refused.", listFields("IDs of the tokens.")),
+			},
+			HelpSynopsis:    "List the tokens that the engine has not yet seen refused.",
+			HelpDescription: "The ledger: every token that is no role's any more and that Modal may still accept, the one due first first.",
+		},
+		{
+			Pattern:      prefixRevocations + `(?P<` + fieldID + `>[^/]+)$`,
+			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "revocation"},
+			Fields: map[string]*framework.FieldSchema{
+				fieldID: {Type: framework.TypeString, Required: true, Description: "ID of the entry: the token's ID (ak-…), or the service user's name where the token's never arrived."},
+				fieldForce: {
+					Type: framework.TypeBool, Query: true,
+					Description: "On write: end the token within its grace period. On delete: forget it although Modal still accepts it, or does not answer.",
+				},
+			},
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ReadOperation:   local(b.readRevocation, "Read why a token is in the ledger and what is needed.", revocationFields()),
+				logical.UpdateOperation: forwarded(b.retryRevocation, "End the token now, or ask Modal about it.", with(optional(revocationFields()), responses{fieldRevoked: required(flag("Whether Modal refuses the token; the entry is then gone."))})),
+				logical.DeleteOperation: forwarded(b.forgetRevocation, "Forget a token.", nil),
+			},
+			HelpSynopsis:    "Read, retry or forget a token of the ledger.",
+			HelpDescription: strings.TrimSpace(revocationHelp),
+		},
+	}
+}
+
+func revocationFields() responses {
+	return with(tokenFields(), responses{
+		fieldID:          required(text("ID of the entry: the token's ID, or the service user's name where the token's never arrived.")),
+		fieldRole:        required(text("Role that handed the token out.")),
+		fieldVersion:     required(number("The token's version in that role.")),
+		fieldReason:      required(text("Why the token has to die.")),
+		fieldMethod:      required(text(`"automatic": the engine deletes the service user; "manual": an operator deletes the token at Modal.`)),
+		fieldState:       required(text(`"grace period", "unfinished", "due", "retrying", "unconfirmed" or "waiting for an operator".`)),
+		fieldNextStep:    required(text("What is needed.")),
+		fieldSince:       required(text("Since when the token is in the ledger (RFC 3339).")),
+		fieldNotBefore:   required(text("When the engine begins to ask Modal (RFC 3339).")),
+		fieldAttempts:    required(number("How often the engine has asked.")),
+		fieldNextAttempt: required(text("When it asks next (RFC 3339).")),
+		fieldLastAttempt: text("When it asked last (RFC 3339)."),
+		fieldLastError:   text("What came of it."),
+	})
+}
+
+// optional is the same fields with none required.
+func optional(fields responses) responses {
+	for _, field := range fields {
+		field.Required = false
+	}
+	return fields
+}
+
+func (b *backend) listRevocations(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	entries, err := b.ledger(ctx, req.Storage)
+	if err != nil {
+		return nil, err
+	}
+	ids, info := make([]string, 0, len(entries)), make(map[string]any, len(entries))
+	for _, entry := range entries {
+		ids = append(ids, entry.key())
+		summary := map[string]any{fieldRole: entry.Role, fieldState: entry.state(b.now()), fieldMethod: entry.Method}
+		putTime(summary, fieldNextAttempt, entry.NextAttempt)
+		info[entry.key()] = summary
+	}
+	return logical.ListResponseWithInfo(ids, info), nil
+}
+
+func (b *backend) readRevocation(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	entry, err := b.revocations.get(ctx, req.Storage, textOf(d, fieldID))
+	if err != nil || entry == nil {
+		return nil, err
+	}
+	return &logical.Response{Data: entry.describe(b.now())}, nil
+}
+
+func (b *backend) retryRevocation(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	id := textOf(d, fieldID)
+	if err := b.refuseInGrace(ctx, req.Storage, id, d.Get(fieldForce) == true); err != nil {
+		return nil, err
+	}
+	got, entry, err := b.settle(ctx, req.Storage, id, b.revoke)
+	if err != nil {
+		return nil, err
+	}
+	switch got {
+	case verdictGone:
+		return nil, refusef("no token %s is in the ledger: it was refused by Modal, forgotten, or never there", id)
+	case verdictCurrent:
+		return &logical.Response{
+			Data:     map[string]any{fieldRevoked: false, fieldTokenID: id},
+			Warnings: []string{fmt.Sprintf("token %s is its role's current token, so it left the ledger", id)},
+		}, nil
+	case verdictRevoked:
+		return &logical.Response{Data: map[string]any{fieldRevoked: true, fieldTokenID: id}}, nil
+	case verdictAccepted, verdictUnknown:
+	}
+	data := entry.describe(b.now())
+	data[fieldRevoked] = false
+	return &logical.Response{Data: data}, nil
+}
+
+// refuseInGrace keeps a retry from ending a token that consumers were promised.
+func (b *backend) refuseInGrace(ctx context.Context, s logical.Storage, id string, force bool) error {
+	entry, err := b.revocations.get(ctx, s, id)
+	if err != nil || entry == nil || force {
+		return err
+	}
+	if entry.Method == methodAutomatic && entry.state(b.now()) == stateGrace {
+		return refusef("token %s of role %s is in its grace period until %s, and consumers may still use it: write force=true to end it now; nothing was changed",
+			id, entry.Role, entry.NotBefore.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// forgetRevocation drops an entry that Modal refuses, and any other only when an operator insists.
+func (b *backend) forgetRevocation(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	id := textOf(d, fieldID)
+	if d.Get(fieldForce) == true {
+		return b.forget(ctx, req.Storage, id)
+	}
+	got, entry, err := b.settle(ctx, req.Storage, id, b.ask)
+	if err != nil {
+		return nil, err
+	}
+	switch got {
+	case verdictAccepted:
+		return nil, refusef("Modal still accepts token %s of role %s: %s; or forget it all the same with force=true; the entry stays", id, entry.Role, entry.nextStep(b.now()))
+	case verdictUnknown:
+		return nil, refusef("could not learn whether Modal still accepts token %s of role %s (%s): try again, or forget it all the same with force=true; the entry stays",
+			id, entry.Role, entry.LastError)
+	case verdictGone, verdictCurrent, verdictRevoked:
+	}
+	return nil, nil //nolint:nilnil // 204: deleted
+}
+
+func (b *backend) forget(ctx context.Context, s logical.Storage, id string) (*logical.Response, error) {
+	entry, unlock, err := b.lockEntry(ctx, s, id)
+	if err != nil || entry == nil {
+		return nil, err
+	}
+	defer unlock()
+	_, cred, err := b.current(ctx, s, entry.Role)
+	if err != nil {
+		return nil, err
+	}
+	if entry.isOf(cred) {
+		return nil, b.revocations.delete(ctx, s, id)
+	}
+	if err := b.drop(ctx, s, entry); err != nil {
+		return nil, err
+	}
+	b.Logger().Warn("token forgotten by an operator", "role", entry.Role, "version", entry.Version, "token_id", id)
+	return &logical.Response{Warnings: []string{
+		fmt.Sprintf("token %s was forgotten without proof that Modal refuses it: %s", id, entry.howToDelete()),
+	}}, nil
+}
+
+const revocationHelp = `
+A token that a role no longer hands out stays here until Modal refuses it. method=automatic means that
+the engine deletes the service user that owns it; method=manual that an operator has to delete the token
+at Modal: next_step names the page and the command. The engine tries with back-off. A write tries now,
+and answers revoked=true once Modal refuses the token; within the grace period of a token that the
+engine would end it takes force=true.
+
+A delete forgets the entry if Modal refuses the token, and otherwise only with force=true. It ends
+nothing at Modal.
+`

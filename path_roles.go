@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+const prefixRoles = "roles/"
+
+func (b *backend) pathRoles() []*framework.Path {
+	return []*framework.Path{
+		{
+			Pattern:      prefixRoles + "?$",
+			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "roles"},
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ListOperation: local(b.listRoles, "List the roles.", listFields("Names of the roles.")),
+			},
+			HelpSynopsis:    "List the roles.",
+			HelpDescription: "Names of the roles, with type, version and next rotation of each.",
+		},
+		{
+			Pattern:        prefixRoles + rolePattern + "$",
+			DisplayAttrs:   &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "role"},
+			Fields:         with(map[string]*framework.FieldSchema{fieldRole: roleNameField()}, policyFields(), pairFields()),
+			ExistenceCheck: b.roleExists,
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ReadOperation:   local(b.readRole, "Read a role's policy.", policyFields()),
+				logical.CreateOperation: forwarded(b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
+				logical.UpdateOperation: forwarded(b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
+				logical.DeleteOperation: forwarded(b.deleteRole, "Delete a role; its token goes to the ledger.", nil),
+			},
+			HelpSynopsis:    "Manage a role: which Modal token it hands out, and how.",
+			HelpDescription: strings.TrimSpace(roleHelp),
+		},
+	}
+}
+
+func pairFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		fieldTokenID: tokenIDField(), fieldTokenSecret: tokenSecretField(), fieldVerify: verifyField(),
+	}
+}
+
+func policyFields() map[string]*framework.FieldSchema {
+	return with(managedFields(), map[string]*framework.FieldSchema{
+		fieldType: {
+			Type: framework.TypeString, AllowedValues: []any{typeStatic, typeManaged},
+			Description:  "Type of the role: static (an operator brings the tokens) or managed (the engine mints them). Cannot change.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Type"},
+		},
+		fieldProfile: {
+			Type:         framework.TypeString,
+			Description:  "Name of the profile in .modal.toml (default: the role's name).",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Profile"},
+		},
+		fieldEnvironment: {
+			Type:         framework.TypeString,
+			Description:  "Modal environment to hand out with the token, as MODAL_ENVIRONMENT.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Environment"},
+		},
+		fieldRefreshInterval: {
+			Type:         framework.TypeDurationSecond,
+			Description:  "How often a consumer should read again (default 5m, 5s to 24h).",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Refresh interval", Value: "5m"},
+		},
+		fieldGracePeriod: gracePeriodField("How long the previous token stays valid after a rotation (default 24h, up to a year)."),
+		fieldRotationPeriod: {
+			Type: framework.TypeDurationSecond,
+			Description: "Age at which a token is replaced (default 90d): by the engine for a managed role, by an operator " +
+				"for a static one, whose reads warn past it.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Rotation period", Value: "90d"},
+		},
+	})
+}
+
+// writtenFields are the answer to a write.
+func writtenFields() responses {
+	return responses{fieldNextFirings: {
+		Type: framework.TypeStringSlice, Description: "The next three times that rotation_schedule fires (RFC 3339), where there is one.",
+	}}
+}
+
+func (b *backend) roleExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
+	r, err := b.roles.get(ctx, req.Storage, textOf(d, fieldRole))
+	return r != nil, err
+}
+
+func (b *backend) listRoles(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	rotations, err := b.rotations(ctx, req.Storage)
+	if err != nil {
+		return nil, err
+	}
+	return rotationList(rotations, false), nil
+}
+
+func (b *backend) readRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name := textOf(d, fieldRole)
+	r, err := b.roles.get(ctx, req.Storage, name)
+	if err != nil || r == nil {
+		return nil, err
+	}
+	return &logical.Response{Data: r.describe(name)}, nil
+}
+
+func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name := textOf(d, fieldRole)
+	defer b.lockRole(name)()
+	before, err := b.roles.get(ctx, req.Storage, name)
+	if err != nil {
+		return nil, err
+	}
+	var after *role
+	resp := &logical.Response{}
+	if before == nil {
+		after, err = b.createRole(ctx, req.Storage, name, d, resp)
+	} else {
+		after, err = b.updateRole(ctx, req, name, before, d, resp)
+	}
+	if err != nil {
+		return nil, err
+	}
+	b.Logger().Info("role written", "role", name, "operation", req.Operation)
+	b.event(ctx, eventRoleWrite, change{path: prefixRoles + name, dataPath: prefixCreds + name, operation: req.Operation, role: name})
+	resp.Data = after.upcoming(b.now())
+	return orNothing(resp), nil
+}
+
+// createRole stores the first token and then the role: a role exists once its own entry does.
+func (b *backend) createRole(ctx context.Context, s logical.Storage, name string, d *framework.FieldData, resp *logical.Response) (*role, error) {
+	r, err := newRole().merge(d)
+	if err != nil {
+		return nil, err
+	}
+	if r.Type == typeManaged {
+		return r, b.createManaged(ctx, s, name, r, d, resp)
+	}
+	return r, b.createStatic(ctx, s, name, r, d, resp)
+}
+
+// establish stores a new role with its first token.
+func (b *backend) establish(ctx context.Context, s logical.Storage, name string, r *role, first token) error {
+	cred := newCredential(r, first, b.now())
+	return b.hold(ctx, s, first.ID, name, func() error {
+		if err := b.credentials.put(ctx, s, name, cred); err != nil {
+			return err
+		}
+		return b.roles.put(ctx, s, name, r)
+	})
+}
+
+func (b *backend) updateRole(ctx context.Context, req *logical.Request, name string, before *role, d *framework.FieldData, resp *logical.Response) (*role, error) {
+	after, err := before.merge(d)
+	if err != nil {
+		return nil, err
+	}
+	resp.Warnings = after.warnings()
+	if after.Type == typeManaged {
+		return after, b.updateManaged(ctx, req.Storage, name, before, after, d, resp)
+	}
+	pair, warnings, given, err := pairFrom(d)
+	if err != nil {
+		return nil, err
+	}
+	if given {
+		if err = b.confirmToken(ctx, req, name, pair, d.Get(fieldVerify) == true); err != nil {
+			return nil, err
+		}
+	}
+	resp.Warnings = append(resp.Warnings, warnings...)
+	if *after == *before {
+		return after, nil
+	}
+	return after, b.roles.put(ctx, req.Storage, name, after)
+}
+
+// deleteRole moves the token to the ledger before it removes the role, and asks nothing of Modal.
+func (b *backend) deleteRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name := textOf(d, fieldRole)
+	defer b.lockRole(name)()
+	cred, err := b.credentials.get(ctx, req.Storage, name)
+	if err != nil {
+		return nil, err
+	}
+	r, err := b.roles.get(ctx, req.Storage, name)
+	if err != nil || (r == nil && cred == nil) {
+		return nil, err
+	}
+	if err := b.removeRole(ctx, req.Storage, name, r, cred); err != nil {
+		return nil, err
+	}
+	b.Logger().Info("role deleted", "role", name)
+	b.event(ctx, eventRoleDelete, change{path: prefixRoles + name, operation: req.Operation, modified: true, role: name})
+	return b.stillValid(ctx, req, name)
+}
+
+func (b *backend) removeRole(ctx context.Context, s logical.Storage, name string, r *role, cred *credential) error {
+	ctx = context.WithoutCancel(ctx)
+	b.handover.Lock()
+	defer b.handover.Unlock()
+	if r != nil && cred != nil {
+		entry := newRevocation(name, cred, reasonRoleDeleted, r.methodOfDelete(), b.now(), 0)
+		if err := b.revocations.put(ctx, s, entry.ID, entry); err != nil {
+			return err
+		}
+	}
+	if err := b.roles.delete(ctx, s, name); err != nil {
+		return err
+	}
+	return b.credentials.delete(ctx, s, name)
+}
+
+// stillValid tells what of a deleted role Modal still accepts.
+func (b *backend) stillValid(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
+	entries, err := b.previousTokens(ctx, req.Storage, name)
+	if err != nil {
+		return nil, err
+	}
+	resp := &logical.Response{}
+	for _, entry := range entries {
+		resp.AddWarning(fmt.Sprintf("the role is gone from Vault, and token %s (version %d) of %s is still valid at Modal; what is needed: %s; "+
+			"%srevocations/%s follows it until Modal refuses it", entry.key(), entry.Version, entry.owner(), entry.nextStep(b.now()), req.MountPoint, entry.key()))
+	}
+	return orNothing(resp), nil
+}
+
+const roleHelp = `
+A static role holds one Modal account token that an operator brings. Create it with type=static,
+token_id and token_secret; Modal is asked whose token it is before anything is stored (verify=false
+stores it unproven). One token has one role.
+
+A managed role holds the token of a Modal service user that the engine makes, with the environment_roles
+of the role and no more, and replaces on schedule. Create it with type=managed and
+environment_roles=main=contributor, say; config needs an admin token.
+
+A write merges: an absent field keeps its value, an empty one returns to its default. It never mints a
+token: environment_roles change the living service user, scoped and token_ttl wait for the next
+rotation. Type and token cannot change here: another token is for rotate/<role>.
+
+Deleting a role does not touch Modal: its token moves to the ledger, and the answer says what Modal
+still accepts.
+`

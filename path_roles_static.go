@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"context"
+	"slices"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+func (b *backend) createStatic(ctx context.Context, s logical.Storage, name string, r *role, d *framework.FieldData, resp *logical.Response) error {
+	pair, warnings, given, err := pairFrom(d)
+	if err != nil {
+		return err
+	}
+	if !given {
+		return refusef("role %s needs its first token: write token_id and token_secret with it; nothing was stored", name)
+	}
+	if err = b.refuseHeld(ctx, s, pair.ID, name); err != nil {
+		return err
+	}
+	first, err := b.accept(ctx, s, pair, d.Get(fieldVerify) == true)
+	if err != nil {
+		return unchanged(pair, err)
+	}
+	resp.Warnings = slices.Concat(warnings, first.warnings(), r.warnings())
+	return b.establish(ctx, s, name, r, first)
+}
+
+// confirmToken takes the current token again, and proves it when it was stored unproven. Any other
+// token is for rotate.
+func (b *backend) confirmToken(ctx context.Context, req *logical.Request, name string, pair modalapi.Token, verify bool) error {
+	cred, err := b.credentials.get(ctx, req.Storage, name)
+	if err != nil {
+		return err
+	}
+	if cred == nil || cred.pair() != pair {
+		return refusef("role %s has another token: replace it with: vault write %srotate/%s token_id=… token_secret=…; nothing was changed",
+			name, req.MountPoint, name)
+	}
+	if cred.verified() || !verify {
+		return nil
+	}
+	proven, err := b.accept(ctx, req.Storage, pair, verify)
+	if err != nil {
+		return unchanged(pair, err)
+	}
+	after := *cred
+	after.token = proven
+	return b.credentials.put(ctx, req.Storage, name, &after)
+}

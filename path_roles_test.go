@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"testing"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+func TestRoles_ReadShowsThePolicyAndNothingOfTheToken(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.addRole("ci", map[string]any{"environment": "main", "refresh_interval": "1m"})
+
+	require.Equal(t, map[string]any{
+		"type": "static", "profile": "ci", "environment": "main",
+		"refresh_interval": int64(60), "grace_period": int64(86400), "rotation_period": int64(90 * 86400),
+	}, m.read("roles/ci"))
+}
+
+func TestRoles_ListTellsTypeVersionAndNextRotation(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.addRole("b")
+	m.addRole("a")
+	resp := m.must(logical.ListOperation, "roles", nil)
+	require.Equal(t, []string{"a", "b"}, resp.Data["keys"])
+	info, _ := resp.Data["key_info"].(map[string]any)
+	require.Equal(t, map[string]any{
+		"type": "static", "version": int64(1), "state": "due", "next_rotation": "2026-05-30T12:00:00Z",
+	}, info["b"])
+}
+
+func TestRoles_AWriteMergesWhatItSaysAndStoresOnlyAChange(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.addRole("ci", map[string]any{"environment": "main", "profile": "work", "refresh_interval": "1m", "grace_period": "1h"})
+
+	m.write("roles/ci", map[string]any{"environment": "", "refresh_interval": "", "grace_period": "2h"})
+
+	role := m.read("roles/ci")
+	require.NotContains(t, role, "environment", "empty clears")
+	require.Equal(t, int64(300), role["refresh_interval"], "empty restores the default")
+	require.Equal(t, int64(7200), role["grace_period"])
+	require.Equal(t, "work", role["profile"], "absent keeps")
+	m.storage.heal()
+	m.write("roles/ci", map[string]any{"grace_period": 7200})
+	require.Empty(t, m.storage.recorded(), "a write that changes nothing stores nothing")
+}
+
+func TestRoles_TheSameTokenAgainIsFineAndAskedAboutOnlyOnce(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	token := also(m.newToken(), "type", "static")
+	m.write("roles/ci", token)
+	before, asked := m.storage.snapshot(t), len(m.modal.Calls("TokenInfoGet"))
+
+	require.Nil(t, m.write("roles/ci", also(token, "token_id", " "+token["token_id"].(string)+"\n")))
+
+	m.unchangedSince(before)
+	require.Len(t, m.modal.Calls("TokenInfoGet"), asked)
+}
+
+func TestRoles_AnUnprovenTokenIsProvenByWritingItAgain(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	token := also(m.newToken(), "type", "static")
+	resp := m.write("roles/ci", also(token, "verify", false))
+	require.Contains(t, resp.Warnings[0], "verify=false")
+	before := m.read("creds/ci")
+
+	m.write("roles/ci", token)
+
+	after := m.read("creds/ci")
+	require.Equal(t, "acme", after["workspace"])
+	require.Equal(t, before["last_vault_rotation"], after["last_vault_rotation"])
+	require.Equal(t, before["version"], after["version"])
+	require.Equal(t, true, m.read("rotate/ci")["verified"])
+}
+
+func TestRoles_AnotherTokenIsPointedToRotate(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.addRole("ci")
+	require.Contains(t, m.refused(logical.UpdateOperation, "roles/ci", m.newToken()), "vault write modal/rotate/ci")
+}
+
+func TestRoles_AShortGracePeriodIsWarnedAbout(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.addRole("ci")
+	resp := m.write("roles/ci", map[string]any{"grace_period": "30m", "refresh_interval": "20m"})
+	require.Contains(t, resp.Warnings[0], "1h0m0s or more is safe")
+	require.Nil(t, m.write("roles/ci", map[string]any{"grace_period": "1h"}))
+}
+
+func TestRoles_ATokenOfAnOddLengthIsTakenWithAWarning(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	resp := m.write("roles/ci", map[string]any{
+		"type": "static", "token_id": "ak-short", "token_secret": "as-0000000000000000000000", "verify": false,
+	})
+	require.Contains(t, resp.Warnings[0], "token_id has 5 characters")
+}
+
+func TestRoles_DeleteMovesTheTokenToTheLedgerAndSaysWhatStaysValidAtModal(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	first := m.addRole("ci")
+	second := m.newToken()
+	m.write("rotate/ci", second)
+	m.modal.SetOutage(true)
+
+	resp := m.remove("roles/ci", nil)
+
+	require.Len(t, resp.Warnings, 2)
+	require.Contains(t, resp.Warnings[0]+resp.Warnings[1], "modal workspace member-tokens delete "+first)
+	require.Contains(t, resp.Warnings[0]+resp.Warnings[1], "token "+second["token_id"].(string)+" (version 2) of user \"alice\"")
+	require.Nil(t, m.must(logical.ReadOperation, "creds/ci", nil))
+	require.ElementsMatch(t, []any{first, second["token_id"]}, anySlice(m.list("revocations")))
+	require.Contains(t, m.eventTypes(), "modal/role-delete")
+
+	m.modal.SetOutage(false)
+	m.modal.DeleteToken(first)
+	m.modal.DeleteToken(second["token_id"].(string))
+	m.clock.advance(25 * 60 * 60 * 1e9)
+	m.tick()
+	require.Empty(t, m.list("revocations"))
+	require.ElementsMatch(t, []string{"config"}, mapKeys(m.storage.snapshot(t)), "nothing is left behind")
+}
+
+func TestRoles_DeletingOneThatDoesNotExistIsFine(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	require.Nil(t, m.remove("roles/none", nil))
+}
+
+func anySlice(names []string) []any {
+	var all []any
+	for _, name := range names {
+		all = append(all, name)
+	}
+	return all
+}
+
+func mapKeys(m map[string]string) []string {
+	var keys []string
+	for key := range m {
+		keys = append(keys, key)
+	}
+	return keys
+}

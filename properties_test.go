@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// What creds may hold: a key that some consumer gives a meaning of its own is not among them.
+var (
+	alwaysThere = []string{
+		"token_id", "token_secret", "profile", "version", "env", "toml", "ttl", "rotation_period", "last_vault_rotation",
+	}
+	sometimesThere = []string{"workspace", "environment", "expires_at"}
+)
+
+func TestCreds_KeepTheirShapeInEveryStateOfARole(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	roles := 0
+	rapid.Check(t, func(r *rapid.T) {
+		roles++
+		p := &specimen{m: m, r: r, name: fmt.Sprintf("role-%d", roles), managed: rapid.Bool().Draw(r, "managed")}
+		p.create()
+		r.Repeat(map[string]func(*rapid.T){
+			"read":    p.readTwice,
+			"rotate":  p.rotate,
+			"update":  p.update,
+			"restart": func(*rapid.T) { m.restart() },
+			"":        p.checkShape,
+		})
+	})
+}
+
+// specimen is one role that goes through random states.
+type specimen struct {
+	m       *mount
+	r       *rapid.T
+	name    string
+	managed bool
+	refresh int
+	last    map[string]any // what creds said since the token last changed
+}
+
+func (p *specimen) policy(r *rapid.T) map[string]any {
+	p.refresh = rapid.IntRange(5, 3600).Draw(r, "refresh_interval")
+	data := map[string]any{
+		"refresh_interval": p.refresh,
+		"rotation_period":  rapid.IntRange(p.refresh, 100*86400).Draw(r, "rotation_period"),
+		"grace_period":     rapid.IntRange(0, 86400).Draw(r, "grace_period"),
+		"environment":      rapid.SampledFrom([]string{"", "main", "a.b-c_d"}).Draw(r, "environment"),
+		"profile":          rapid.StringMatching(`([A-Za-z0-9_.-]{1,20})?`).Draw(r, "profile"),
+	}
+	if p.managed && rapid.Bool().Draw(r, "cron") {
+		delete(data, "rotation_period")
+		data["rotation_schedule"] = rapid.SampledFrom([]string{"0 3 * * *", "*/30 * * * *", "0 0 1,2 * *"}).Draw(r, "rotation_schedule")
+	}
+	if p.managed {
+		data["token_ttl"] = rapid.SampledFrom([]any{"", 600, 86400, 100 * 86400}).Draw(r, "token_ttl")
+		data["disable_automated_rotation"] = rapid.Bool().Draw(r, "disable_automated_rotation")
+	}
+	return data
+}
+
+func (p *specimen) token(r *rapid.T) map[string]any {
+	var opts []modaltest.TokenOption
+	if life := rapid.IntRange(0, 100000).Draw(r, "life"); life > 0 {
+		opts = append(opts, modaltest.ExpiresAt(p.m.clock.now().Add(time.Duration(life)*time.Second)))
+	}
+	return also(p.m.newToken(opts...), "verify", rapid.Bool().Draw(r, "verify"))
+}
+
+func (p *specimen) create() {
+	data := map[string]any{"type": "managed", "environment_roles": "main=viewer"}
+	if !p.managed {
+		data = also(p.token(p.r), "type", "static")
+	}
+	for field, value := range p.policy(p.r) {
+		data[field] = value
+	}
+	p.m.write("roles/"+p.name, data)
+}
+
+func (p *specimen) update(r *rapid.T) {
+	p.m.write("roles/"+p.name, p.policy(r))
+	p.last = nil
+}
+
+func (p *specimen) rotate(r *rapid.T) {
+	before := p.m.read("creds/" + p.name)
+	p.m.clock.advance(time.Duration(rapid.IntRange(1, 1000000).Draw(r, "age")) * time.Second)
+	var token map[string]any
+	if !p.managed {
+		token = p.token(r)
+	}
+	p.m.write("rotate/"+p.name, token)
+	after := p.m.read("creds/" + p.name)
+	require.NotEqual(r, before["token_id"], after["token_id"])
+	require.NotEqual(r, before["last_vault_rotation"], after["last_vault_rotation"])
+	require.Equal(r, before["version"].(int64)+1, after["version"])
+	p.last = nil
+}
+
+// readTwice lets time pass between two reads: nothing but ttl may differ.
+func (p *specimen) readTwice(r *rapid.T) {
+	p.m.clock.advance(time.Duration(rapid.IntRange(0, 50*86400).Draw(r, "wait")) * time.Second)
+	now := p.m.read("creds/" + p.name)
+	if p.last != nil {
+		require.Equal(r, also(p.last, "ttl", nil), also(now, "ttl", nil))
+	}
+	p.last = now
+}
+
+func (p *specimen) checkShape(r *rapid.T) {
+	creds := p.m.read("creds/" + p.name)
+	require.Subset(r, keysOf(creds), alwaysThere)
+	require.Subset(r, append(append([]string{}, alwaysThere...), sometimesThere...), keysOf(creds))
+	for _, path := range []string{"", "/env", "/toml", "/profile"} {
+		p.checkTypes(r, p.m.read("creds/"+p.name+path))
+	}
+	ttl, _ := creds["ttl"].(int64)
+	require.GreaterOrEqual(r, ttl, int64(5))
+	require.LessOrEqual(r, ttl, int64(p.refresh))
+	require.GreaterOrEqual(r, creds["rotation_period"], int64(1))
+	_, err := time.Parse(time.RFC3339, creds["last_vault_rotation"].(string))
+	require.NoError(r, err)
+	p.checkFormatsAgree(r, creds)
+}
+
+// checkTypes allows strings with something in them and integers, in memory and as JSON.
+func (p *specimen) checkTypes(r *rapid.T, data map[string]any) {
+	for key, value := range data {
+		switch v := value.(type) {
+		case string:
+			require.NotEmpty(r, v, key)
+		case int64:
+			raw, err := json.Marshal(v)
+			require.NoError(r, err)
+			require.NotContains(r, string(raw), ".", key)
+		default:
+			r.Fatalf("%s is a %T", key, value)
+		}
+	}
+}
+
+func (p *specimen) checkFormatsAgree(r *rapid.T, creds map[string]any) {
+	env := p.m.read("creds/" + p.name + "/env")
+	lines := strings.Split(strings.TrimSuffix(creds["env"].(string), "\n"), "\n")
+	require.Len(r, lines, len(env))
+	for _, line := range lines {
+		name, value, _ := strings.Cut(line, "=")
+		require.Equal(r, env[name], value)
+	}
+	require.Equal(r, creds["token_id"], env["MODAL_TOKEN_ID"])
+	require.Equal(r, creds["token_secret"], env["MODAL_TOKEN_SECRET"])
+	tables := parseTOML(p.m.t, creds["toml"].(string))
+	require.Len(r, tables, 1)
+	table, _ := tables[creds["profile"].(string)].(map[string]any)
+	require.Equal(r, creds["token_id"], table["token_id"])
+	require.Equal(r, creds["token_secret"], table["token_secret"])
+	require.Equal(r, true, table["active"])
+	require.Equal(r, creds["toml"], p.m.read("creds/" + p.name + "/toml")["toml"])
+	require.Nil(r, p.m.must(logical.ReadOperation, "creds/"+p.name, nil).Secret)
+}

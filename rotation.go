@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// States of a role's rotation, the most urgent first.
+const (
+	stateOverdue  = "overdue"
+	stateFailing  = "failing"
+	stateDue      = "due"
+	stateDisabled = "disabled"
+)
+
+// tolerance is how late a scheduled rotation may be and be on time: ticks are a minute apart.
+const tolerance = 2 * time.Minute
+
+// rotation is how a role stands: its policy, its current token, and when that should be replaced.
+type rotation struct {
+	name string
+	role *role
+	cred *credential
+	next time.Time
+	late time.Duration
+}
+
+func newRotation(name string, r *role, cred *credential, now time.Time) *rotation {
+	next := cred.rotateBy(r)
+	late := now.Sub(next)
+	if late < 0 || (r.Managed != nil && late < tolerance) {
+		late = 0
+	}
+	return &rotation{name: name, role: r, cred: cred, next: next, late: late}
+}
+
+func (r *rotation) state() string {
+	switch {
+	case r.late > 0:
+		return stateOverdue
+	case r.cred.Attempts > 0:
+		return stateFailing
+	case r.role.Managed != nil && r.role.Managed.Disabled:
+		return stateDisabled
+	}
+	return stateDue
+}
+
+// summary is a role in a list.
+func (r *rotation) summary() map[string]any {
+	data := map[string]any{fieldType: r.role.Type, fieldVersion: int64(r.cred.Version), fieldState: r.state()}
+	putTime(data, fieldNextRotation, r.next)
+	putText(data, fieldLastError, r.cred.LastError)
+	return data
+}
+
+// describe is how the role stands, without a secret.
+func (r *rotation) describe() map[string]any {
+	data := r.cred.describe()
+	data[fieldType] = r.role.Type
+	data[fieldVersion] = int64(r.cred.Version)
+	data[fieldState] = r.state()
+	data[fieldRotationPeriod] = int64(r.role.period(r.cred.LastRotation).Seconds())
+	data[fieldLate] = int64(r.late.Seconds())
+	putTime(data, fieldLastVaultRotation, r.cred.LastRotation)
+	putTime(data, fieldNextRotation, r.next)
+	if r.cred.Attempts > 0 {
+		data[fieldAttempts] = int64(r.cred.Attempts)
+		putTime(data, fieldLastAttempt, r.cred.LastAttempt)
+		putTime(data, fieldNextAttempt, r.cred.NextAttempt)
+		putText(data, fieldLastError, r.cred.LastError)
+	}
+	return data
+}
+
+// rotation is nil for a role that does not exist.
+func (b *backend) rotation(ctx context.Context, s logical.Storage, name string) (*rotation, error) {
+	r, cred, err := b.current(ctx, s, name)
+	if err != nil || r == nil {
+		return nil, err
+	}
+	return newRotation(name, r, cred, b.now()), nil
+}
+
+// rotations are all roles by name.
+func (b *backend) rotations(ctx context.Context, s logical.Storage) ([]*rotation, error) {
+	names, err := b.roles.list(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]*rotation, 0, len(names))
+	for _, name := range names {
+		r, err := b.rotation(ctx, s, name)
+		if err != nil {
+			return nil, err
+		}
+		if r != nil {
+			all = append(all, r)
+		}
+	}
+	return all, nil
+}
+
+// rotationList keeps the order of the rotations. Vault's CLI sorts its tables by name, so the rank by
+// urgency, from 1, is told as well where it counts.
+func rotationList(rotations []*rotation, ranked bool) *logical.Response {
+	names, info := make([]string, 0, len(rotations)), make(map[string]any, len(rotations))
+	for i, r := range rotations {
+		summary := r.summary()
+		if ranked {
+			summary[fieldUrgency] = int64(i + 1)
+		}
+		names = append(names, r.name)
+		info[r.name] = summary
+	}
+	return logical.ListResponseWithInfo(names, info)
+}
+
+// byUrgency puts the role that should be rotated first first: overdue, failing, due.
+func byUrgency(rotations []*rotation) {
+	ranks := []string{stateOverdue, stateFailing, stateDue, stateDisabled}
+	slices.SortStableFunc(rotations, func(x, y *rotation) int {
+		return cmp.Or(cmp.Compare(slices.Index(ranks, x.state()), slices.Index(ranks, y.state())), x.next.Compare(y.next))
+	})
+}
+
+// replace makes next the current token of a role: the old one enters the ledger, then the Put of the
+// credential is the rotation. It is finished whatever becomes of the caller, who holds the role's lock.
+func (b *backend) replace(ctx context.Context, s logical.Storage, now *rotation, next token, grace time.Duration, warnings []string) (*turnover, error) {
+	ctx = context.WithoutCancel(ctx)
+	cfg, err := b.loadConfig(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	cred := now.cred.successor(now.role, next, b.now())
+	old := newRevocation(now.name, now.cred, reasonRotated, cfg.method(now.role, now.cred.token), b.now(), grace)
+	err = b.hold(ctx, s, next.ID, now.name, func() error {
+		if failed := b.revocations.put(ctx, s, old.key(), old); failed != nil {
+			return failed
+		}
+		return b.credentials.put(ctx, s, now.name, cred)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &turnover{cred: cred, old: old, grace: grace, warnings: slices.Concat(warnings, graceWarnings(grace, now.role.RefreshInterval))}, nil
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+// rotateStatic replaces the token by one that an operator brings and Modal accepts as the same
+// identity's. The caller holds the role's lock.
+func (b *backend) rotateStatic(ctx context.Context, s logical.Storage, now *rotation, d *framework.FieldData, grace time.Duration) (*turnover, error) {
+	pair, warnings, err := suppliedPair(now, d)
+	if err != nil {
+		return nil, err
+	}
+	verify := d.Get(fieldVerify) == true
+	if pair.ID == now.cred.ID {
+		return b.rotateToSame(ctx, s, now, pair, verify)
+	}
+	next, err := b.successor(ctx, s, now, pair, verify, d.Get(fieldForce) == true)
+	if err != nil {
+		return nil, err
+	}
+	return b.replace(ctx, s, now, next, grace, slices.Concat(warnings, next.warnings()))
+}
+
+// suppliedPair is the pair that an operator brings to a static role.
+func suppliedPair(now *rotation, d *framework.FieldData) (pair modalapi.Token, warnings []string, err error) {
+	pair, warnings, given, err := pairFrom(d)
+	if err == nil && !given {
+		err = refusef("role %s is static, so an operator brings its tokens: make one at %s and write its token_id and token_secret here; nothing was changed",
+			now.name, tokensPage)
+	}
+	return pair, warnings, err
+}
+
+// successor is the token that a supplied pair stands for, when a role may rotate to it.
+func (b *backend) successor(ctx context.Context, s logical.Storage, now *rotation, pair modalapi.Token, verify, force bool) (token, error) {
+	if err := b.refuseHeld(ctx, s, pair.ID, now.name); err != nil {
+		return token{}, err
+	}
+	next, err := b.accept(ctx, s, pair, verify)
+	if err != nil {
+		return token{}, unchanged(pair, err)
+	}
+	if !next.sameOwner(now.cred.token) && !force {
+		return token{}, refusef("token %s is of %s, but the role's token is of %s: bring a token of the same, or write force=true to change it "+
+			"(a service user has one token for life, so its next token is always another one's); nothing was changed",
+			next.ID, next.owner(), now.cred.owner())
+	}
+	return next, nil
+}
+
+// rotateToSame answers a repeated request as the first one, and takes the right secret for a token
+// that was stored unproven with a wrong one.
+func (b *backend) rotateToSame(ctx context.Context, s logical.Storage, now *rotation, pair modalapi.Token, verify bool) (*turnover, error) {
+	if now.cred.pair() == pair {
+		return &turnover{cred: now.cred, warnings: []string{
+			fmt.Sprintf("token %s is the role's current token already (version %d): nothing was changed", pair.ID, now.cred.Version),
+		}}, nil
+	}
+	if !verify {
+		return nil, refusef("token %s is the role's current token, with another secret: a token has one secret, so let Modal decide with verify=true; nothing was changed", pair.ID)
+	}
+	proven, err := b.accept(ctx, s, pair, verify)
+	if err != nil {
+		return nil, unchanged(pair, err)
+	}
+	cred := now.cred.successor(now.role, proven, b.now())
+	if err := b.credentials.put(ctx, s, now.name, cred); err != nil {
+		return nil, err
+	}
+	return &turnover{cred: cred}, nil
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	vaultrotation "github.com/hashicorp/vault/sdk/rotation"
+	"github.com/robfig/cron/v3"
+)
+
+// slack is how much of a waiting time jitter may take: a twentieth.
+const slack = 20
+
+// parseSchedule reads a five-field cron expression, in UTC.
+func parseSchedule(text string) (*cron.SpecSchedule, error) {
+	if strings.Contains(text, "TZ=") {
+		return nil, refusef("rotation_schedule %q: leave the time zone out, schedules are in UTC; nothing was changed", text)
+	}
+	schedule, err := vaultrotation.DefaultScheduler.Parse(text)
+	if err != nil {
+		return nil, refusef("rotation_schedule %q: %s: write five fields, as in \"30 3 * * SAT\"; nothing was changed", text, err)
+	}
+	if schedule.Next(time.Unix(0, 0).UTC()).IsZero() {
+		return nil, refusef("rotation_schedule %q never fires: check day and month; nothing was changed", text)
+	}
+	return schedule, nil
+}
+
+// firings are the next times that a schedule fires after a moment.
+func firings(schedule *cron.SpecSchedule, after time.Time, count int) []time.Time {
+	times := make([]time.Time, 0, count)
+	for range count {
+		after = schedule.Next(after.UTC())
+		times = append(times, after)
+	}
+	return times
+}
+
+// period is the nominal time between rotations, for consumers. It moves only when the token does.
+func (r *role) period(lastRotation time.Time) time.Duration {
+	if r.Managed == nil || r.Managed.Schedule == "" {
+		return r.RotationPeriod
+	}
+	schedule, err := parseSchedule(r.Managed.Schedule)
+	if err != nil {
+		return r.RotationPeriod // validate lets no such schedule into storage
+	}
+	next := firings(schedule, lastRotation, 2)
+	return next[1].Sub(next[0])
+}
+
+// nextRotation is when the engine replaces a token that became current just now; zero for never. It
+// lies a little before the end of the period, or after a firing, so that roles of one moment spread,
+// and always early enough before the token expires.
+func (r *role) nextRotation(now time.Time, expires time.Time) time.Time {
+	if r.Managed == nil || r.Managed.Disabled {
+		return time.Time{}
+	}
+	next := now.Add(r.RotationPeriod - jitter(r.RotationPeriod/slack))
+	if schedule, err := parseSchedule(r.Managed.Schedule); r.Managed.Schedule != "" && err == nil {
+		next = schedule.Next(now.UTC()).Add(jitter(r.Managed.Window / slack))
+	}
+	if expires.IsZero() {
+		return seconds(next)
+	}
+	life := expires.Sub(now)
+	headStart := life / 10
+	if life >= 2*day {
+		headStart = max(headStart, day)
+	}
+	return seconds(earlier(next, expires.Add(-headStart)))
+}
+
+// mayBegin says whether a scheduled rotation may begin now: inside the window after a firing where
+// there is one. A token that is about to expire waits for no window.
+func (r *role) mayBegin(cred *credential, now time.Time) bool {
+	if r.Managed.Schedule == "" || r.Managed.Window == 0 {
+		return true
+	}
+	if !cred.ExpiresAt.IsZero() && cred.ExpiresAt.Sub(now) <= cred.ExpiresAt.Sub(cred.LastRotation)/10 {
+		return true
+	}
+	schedule, err := parseSchedule(r.Managed.Schedule)
+	if err != nil {
+		return true
+	}
+	return !schedule.Next(now.Add(-r.Managed.Window)).After(now)
+}
+
+// nextAttempt is when the engine rotates the role by itself; zero for never. A time further ahead
+// than the policy allows was written by a node whose clock was ahead, and must not freeze the role.
+func (r *rotation) nextAttempt(now time.Time) time.Time {
+	if r.role.Managed == nil || r.role.Managed.Disabled || r.cred.NextRotation.IsZero() {
+		return time.Time{}
+	}
+	next := earlier(r.cred.NextRotation, r.role.latestRotation(now))
+	return later(next, earlier(r.cred.NextAttempt, now.Add(maxBackOff)))
+}
+
+// latestRotation is the latest that nextRotation could say now.
+func (r *role) latestRotation(now time.Time) time.Time {
+	if schedule, err := parseSchedule(r.Managed.Schedule); r.Managed.Schedule != "" && err == nil {
+		return schedule.Next(now).Add(r.Managed.Window)
+	}
+	return now.Add(r.RotationPeriod)
+}
+
+// jitter is a random part of a duration.
+func jitter(most time.Duration) time.Duration {
+	if most <= 0 {
+		return 0
+	}
+	return rand.N(most) //nolint:gosec // jitter needs no secrecy
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"runtime"
+	"runtime/metrics"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestGarbageMayGather(t *testing.T) {
+	t.Parallel()
+	room := roomForGarbage(func(string) string { return "" })
+	require.Len(t, room, garbageRoom)
+	runtime.GC()
+	goal := []metrics.Sample{{Name: "/gc/heap/goal:bytes"}}
+	metrics.Read(goal)
+	runtime.KeepAlive(room)
+	require.Greater(t, goal[0].Value.Uint64(), uint64(2*garbageRoom))
+}
+
+func TestAnOperatorsOwnSettingOfTheCollectorWins(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"GOGC", "GOMEMLIMIT"} {
+		require.Empty(t, roomForGarbage(func(asked string) string {
+			if asked == name {
+				return "100"
+			}
+			return ""
+		}), name)
+	}
+}

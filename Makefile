@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MPL-2.0
+
+# A semantic version in every checkout: the tag, the tag plus how far from it, or no tag at all.
+VERSION = $(or $(shell git describe --tags --always --dirty --match 'v[0-9]*' 2>/dev/null | \
+	sed -E -e '/^v/!s/^/v0.0.0-dev+/' -e 's/-([0-9]+)-g/+\1.g/' -e 's/^(v[^+]*)-dirty$$/\1+dirty/'),v0.0.0-dev)
+
+# The flags of .goreleaser.yaml, so that one commit has one hash, whoever built it.
+GO_BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false \
+	-ldflags "-s -w -X vault-plugin-secrets-modal/internal/version.Version=$(VERSION)"
+
+# The race detector needs a C compiler; without one the tests still run.
+RACE = $(if $(filter 1,$(shell go env CGO_ENABLED)),-race,$(warning no C compiler: testing without the race detector))
+
+LINT = go tool -modfile=tools/lint/go.mod golangci-lint
+
+.PHONY: help build unit e2e test bench bench-check lint fmt demo dev snapshot clean
+.NOTPARALLEL:
+
+help:
+	@awk -F ': ' '/^## / { printf "  %-11s %s\n", substr($$1, 4), $$2 }' Makefile
+
+## build: build bin/vault-plugin-secrets-modal (and the emulator) and print its SHA-256
+build:
+	@mkdir -p bin
+	@$(GO_BUILD) -o bin/ ./cmd/vault-plugin-secrets-modal ./cmd/modal-emulator
+	@echo "built $(VERSION)"
+	@sha256sum bin/vault-plugin-secrets-modal 2>/dev/null || shasum -a 256 bin/vault-plugin-secrets-modal
+
+# Many tests wait for a client's back-off, so more of them run at once than there are processors.
+## unit: test every package, race detector on
+unit:
+	go test $(RACE) -shuffle=on -count=1 -parallel 16 ./...
+
+## e2e: test the plugin in a real Vault (VAULT_BIN, or the PATH's, or one built from source)
+e2e:
+	@vault=$$(tools/vault/path.sh) && set -x && \
+	VAULT_BIN=$$vault go test -tags e2e -count=1 -v -timeout 30m ./e2e/...
+
+## test: everything, unit then e2e
+test: unit e2e
+
+## lint: check style, bugs and formatting
+lint:
+	$(LINT) config verify
+	$(LINT) run
+
+## fmt: format the code
+fmt:
+	$(LINT) fmt
+
+## bench: measure reads, memory and rotation in a real Vault, beside other plugins, then in process (Linux)
+bench:
+	@go run ./bench $(BENCH)
+	go test -run '^$$' -bench . -benchtime 1s .
+
+## bench-check: fail when reads are slow beside other plugins of the same run (Linux)
+bench-check:
+	@go run ./bench -check
+
+## demo: watch a token being stored, handed out and rotated, no Modal account needed
+demo:
+	@go run ./e2e/demo
+
+## dev: the demo's Vault and emulator, left running to play with
+dev:
+	@go run ./e2e/demo -stay
+
+## snapshot: build the release archives into dist/, publish nothing
+snapshot:
+	go tool -modfile=tools/release/go.mod goreleaser check
+	go tool -modfile=tools/release/go.mod goreleaser release --snapshot --clean
+
+## clean: remove what was built
+clean:
+	rm -rf bin dist

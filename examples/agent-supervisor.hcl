@@ -1,0 +1,38 @@
+# Vault Agent runs the program with the token of the role ci in its environment, and restarts it when the
+# token changes.
+#
+#   VAULT_ADDR=https://vault.example.com:8200 vault agent -config=agent-supervisor.hcl
+
+auto_auth {
+  method "approle" {
+    config = {
+      role_id_file_path                   = "/etc/modal-agent/role_id"
+      secret_id_file_path                 = "/etc/modal-agent/secret_id"
+      remove_secret_id_file_after_reading = false
+    }
+  }
+}
+
+template_config {
+  # Without it, an Agent that gets no answer for 5 minutes prints the secrets to its own output (Vault 1.21).
+  exit_on_retry_failure = true
+}
+
+# Both read one path, so Agent reads it once: two paths could give halves of two tokens. On one line, as a
+# heredoc would end the value with a newline.
+env_template "MODAL_TOKEN_ID" {
+  contents             = "{{ with secret \"modal/creds/ci\" }}{{ .Data.token_id }}{{ end }}"
+  error_on_missing_key = true
+}
+
+env_template "MODAL_TOKEN_SECRET" {
+  contents             = "{{ with secret \"modal/creds/ci\" }}{{ .Data.token_secret }}{{ end }}"
+  error_on_missing_key = true
+}
+
+# For a role with an environment, one more: MODAL_ENVIRONMENT, of .Data.environment.
+
+exec {
+  command                   = ["python3", "app.py"]
+  restart_on_secret_changes = "always"
+}

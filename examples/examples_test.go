@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MPL-2.0
+
+// Package examples holds configurations of programs that read Modal tokens from Vault. Its tests parse
+// them; those of package e2e run them.
+package examples
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/hcl"
+	"github.com/robfig/cron/v3"
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+)
+
+// files are the examples, by path.
+func files(t *testing.T) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	require.NoError(t, filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || strings.HasSuffix(path, "_test.go") || path == "README.md" {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		all[path] = string(text)
+		return err
+	}))
+	return all
+}
+
+func TestExamples_AreInTheLanguageOfTheirPrograms(t *testing.T) {
+	t.Parallel()
+	for path, text := range files(t) {
+		switch filepath.Ext(path) {
+		case ".hcl":
+			var file map[string]any
+			require.NoError(t, hcl.Decode(&file, text), path)
+			require.NotEmpty(t, file, path)
+		case ".yaml", ".yml":
+			require.NotZero(t, documents(t, path, text))
+		case ".cron":
+			line := regexp.MustCompile(`(?m)^((?:\S+ ){5})root `).FindStringSubmatch(text)
+			require.Len(t, line, 2, path)
+			_, err := cron.ParseStandard(strings.TrimSpace(line[1]))
+			require.NoError(t, err, path)
+		}
+	}
+}
+
+// documents counts the documents of a text in YAML.
+func documents(t *testing.T, path, text string) int {
+	t.Helper()
+	decoder := yaml.NewDecoder(bytes.NewReader([]byte(text)))
+	for count := 0; ; count++ {
+		var object map[string]any
+		err := decoder.Decode(&object)
+		if errors.Is(err, io.EOF) {
+			return count
+		}
+		require.NoError(t, err, path)
+		require.NotEmpty(t, object, path)
+	}
+}
+
+func TestExamples_HoldNoTokenAndNameOneMountAndTwoRoles(t *testing.T) {
+	t.Parallel()
+	paths := regexp.MustCompile(`(?:modal/|path: )(?:creds|roles|rotate)/([a-z]+)`)
+	for path, text := range files(t) {
+		require.NotRegexp(t, `\b(?:ak|as|hv[sb])[-.][A-Za-z0-9]{4}`, text, path)
+		for _, match := range paths.FindAllStringSubmatch(text, -1) {
+			require.Contains(t, []string{"ci", "gpu"}, match[1], path)
+		}
+	}
+}
+
+func TestExamples_AreAllListedAndExplained(t *testing.T) {
+	t.Parallel()
+	listed, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	explained, err := os.ReadFile("../docs/consumers.md")
+	require.NoError(t, err)
+	for path := range files(t) {
+		require.Contains(t, string(listed), "("+path+")", "README.md does not list it")
+		require.Contains(t, string(explained), "(../examples/"+path+")", "docs/consumers.md does not explain it")
+	}
+	for _, link := range regexp.MustCompile(`\(\.\./examples/([^)#]*)\)`).FindAllStringSubmatch(string(explained), -1) {
+		_, err = os.Stat(link[1])
+		require.NoError(t, err, "docs/consumers.md links to it")
+	}
+}
+
+func TestExamples_OfSystemdAreUnitsThatSystemdAccepts(t *testing.T) {
+	t.Parallel()
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("systemd-analyze is not on the PATH: the units were not verified")
+	}
+	folder := t.TempDir()
+	script, err := filepath.Abs("rotation/modal-rotate")
+	require.NoError(t, err)
+	var units []string
+	for _, name := range []string{"modal-rotate.service", "modal-rotate.timer"} {
+		unit := filepath.Join(folder, name)
+		text := strings.ReplaceAll(files(t)[filepath.Join("rotation", name)], "/usr/local/bin/modal-rotate", script)
+		require.NoError(t, os.WriteFile(unit, []byte(text), 0o600))
+		units = append(units, unit)
+	}
+	said, err := exec.CommandContext(t.Context(), analyze, append([]string{"verify", "--man=no"}, units...)...).CombinedOutput()
+	require.NoError(t, err, string(said))
+	require.NotContains(t, string(said), "modal-rotate", "systemd ignores a line that it does not know, and says so")
+}

@@ -1,0 +1,12 @@
+# Replaces the token of the role ci and follows the old one, without reading either. Not with force or verify,
+# which could slip in a token of another workspace.
+path "modal/rotate/ci" {
+  capabilities       = ["read", "update"]
+  allowed_parameters = { "token_id" = [], "token_secret" = [], "grace_period" = [] }
+}
+path "modal/revocations" {
+  capabilities = ["list"]
+}
+path "modal/revocations/*" {
+  capabilities = ["read", "update"]
+}

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build e2e && unix
+
+package e2e
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/e2e/lab"
+)
+
+const (
+	// late is how much later than its refresh interval a rotation may be on a consumer's disk. Agent adds a
+	// second of its own to the hint (consul-template, dependency/vault_common.go).
+	late = 2 * time.Second
+	// debounce is what Agent waits besides before it restarts a program (command/agent/exec/exec.go).
+	debounce = 2 * time.Second
+	// untilTick is how long something may take that Vault does once a minute.
+	untilTick = 90 * time.Second
+)
+
+// consumed is a role in a state, and two real Agents that read it.
+type consumed struct {
+	*world
+	stage
+	name, path string // path is <mount>/creds/<name>
+	consumers  []*lab.Consumer
+	tokens     []lab.Token // that it has handed out, in order
+	rotated    time.Time
+	followed   map[string]string // what consumers did after a rotation, by their names
+	since      time.Time         // when the present phase began
+}
+
+// Everything here waits for a clock, so all roles go through their states at once, phase by phase.
+func TestAgentsLiveThroughEveryStateOfARoleAndHaveItsNewTokenInTime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	line, err := w.emulator.OpenLine(w.ctx)
+	require.NoError(t, err)
+	admins := map[string]lab.Token{}
+	for _, mount := range []string{"modal", "failing", "down"} {
+		if mount != "modal" {
+			w.vault(t, "secrets", "enable", "-path="+mount, "-plugin-version="+plugin.Version, lab.PluginName)
+		}
+		admins[mount] = w.administer(t, mount, w.emulator.URL)
+	}
+	w.administer(t, "down", line.URL)
+	roles := make([]*consumed, len(stages))
+	for i, s := range stages {
+		roles[i] = w.newConsumed(t, s)
+	}
+	require.NoError(t, w.emulator.DeleteToken(w.ctx, admins["failing"].ID))
+	require.NoError(t, line.Cut())
+
+	begun := time.Now()
+	defer func() { t.Logf("the states took %s", time.Since(begun).Round(time.Second)) }()
+	for _, phase := range []func(t *testing.T, c *consumed){
+		startConsumers, requireFirstPair, enterState, awaitState, begin, requireUndisturbed,
+		leaveState, requireFollowed, begin, requireUndisturbed, requirePatience,
+	} {
+		for _, c := range roles {
+			phase(t, c)
+		}
+	}
+}
+
+// administer points a mount at Modal with an admin token of its own.
+func (w *world) administer(t *testing.T, mount, server string) lab.Token {
+	t.Helper()
+	admin := w.newToken(t)
+	require.NoError(t, w.run(t, w.CLI, admin.Secret,
+		"write", mount+"/config", "server_url="+server, "token_id="+admin.ID, "token_secret=-").Err())
+	return admin
+}
+
+func (w *world) newConsumed(t *testing.T, s stage) *consumed {
+	t.Helper()
+	s.mount, s.refresh = cmp.Or(s.mount, "modal"), cmp.Or(s.refresh, 5*time.Second)
+	c := &consumed{world: w, stage: s, followed: map[string]string{}}
+	c.name = s.condition + map[bool]string{true: "-managed", false: "-static"}[s.managed]
+	c.path = s.mount + "/creds/" + c.name
+	args := []string{"write", s.mount + "/roles/" + c.name, "refresh_interval=" + s.refresh.String()}
+	if s.period != 0 {
+		args = append(args, "rotation_period="+s.period.String())
+	}
+	if s.managed {
+		c.vault(t, append(args, "type=managed", "environment_roles=main=contributor,staging=viewer")...)
+		c.note(t)
+		return c
+	}
+	token, err := w.emulator.NewToken(w.ctx)
+	if s.life != 0 {
+		token, err = w.emulator.NewExpiringToken(w.ctx, s.life)
+	}
+	require.NoError(t, err)
+	require.NoError(t, w.run(t, w.CLI, token.Secret, append(args, "type=static", "token_id="+token.ID, "token_secret=-")...).Err())
+	c.note(t)
+	return c
+}
+
+// note remembers the token that the role hands out now.
+func (c *consumed) note(t *testing.T) {
+	t.Helper()
+	now := c.read(t, c.path)
+	c.tokens = append(c.tokens, lab.Token{ID: fmt.Sprint(now["token_id"]), Secret: fmt.Sprint(now["token_secret"])})
+}
+
+func startConsumers(t *testing.T, c *consumed) {
+	t.Helper()
+	require.NoError(t, c.run(t, c.CLI, fmt.Sprintf("path %q { capabilities = [\"read\"] }", c.path), "policy", "write", c.name, "-").Err())
+	for kind, start := range map[string]func(string, string) (*lab.Consumer, error){
+		"hook": func(name, token string) (*lab.Consumer, error) {
+			return c.lab.StartHook(c.ctx, c.Vault, name, token, c.path)
+		},
+		"program": func(name, token string) (*lab.Consumer, error) {
+			return c.lab.StartProgram(c.ctx, c.Vault, name, token, c.path)
+		},
+	} {
+		name := kind + "-" + c.name
+		token := c.vault(t, "token", "create", "-policy="+c.name, "-display-name="+name, "-field=token")
+		consumer, err := start(name, strings.TrimSpace(token))
+		require.NoError(t, err)
+		c.consumers = append(c.consumers, consumer)
+	}
+}
+
+// requireFirstPair waits until the consumers were run with the role's first token.
+func requireFirstPair(t *testing.T, c *consumed) {
+	t.Helper()
+	for _, consumer := range c.consumers {
+		require.NoError(t, lab.Until(c.ctx, time.Minute, consumer.Name+" to run", func() error {
+			_, _, err := consumer.Pairs()
+			return errors.Join(consumer.Alive(), err)
+		}))
+	}
+	c.requirePairs(t)
+}
+
+// requirePairs asserts that each consumer was run once with each token, whole, and that the file holds
+// the last one. A token may be missed when the next one followed within a refresh interval.
+func (c *consumed) requirePairs(t *testing.T) {
+	t.Helper()
+	for _, consumer := range c.consumers {
+		pairs, _, err := consumer.Pairs()
+		require.NoError(t, err, consumer.Name)
+		want := c.tokens
+		if len(want) > 2 && len(pairs) == 2 {
+			want = []lab.Token{want[0], want[2]}
+		}
+		require.True(t, slices.Equal(want, pairs), "%s was run with %v, and not with %v (IDs; a secret may differ)", consumer.Name, pairs, want)
+		if consumer.File == "" {
+			continue
+		}
+		text := c.text(t, consumer.File)
+		last := c.tokens[len(c.tokens)-1]
+		require.True(t, strings.Contains(text, "'"+last.ID+"'") && strings.Contains(text, "'"+last.Secret+"'"), consumer.Name)
+		info, err := os.Stat(consumer.File)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode(), consumer.Name)
+	}
+}
+
+func enterState(t *testing.T, c *consumed) {
+	t.Helper()
+	if c.enter != nil {
+		c.enter(t, c)
+	}
+}
+
+func awaitState(t *testing.T, c *consumed) {
+	t.Helper()
+	if c.reached != nil {
+		require.NoError(t, lab.Until(c.ctx, untilTick, c.name+" to be "+c.condition, func() error { return c.reached(c) }))
+	}
+}
+
+func begin(t *testing.T, c *consumed) {
+	t.Helper()
+	c.since = time.Now()
+}
+
+// requireUndisturbed asserts that the Agents read on, twice at least where there is something to read,
+// and that nothing comes of it.
+func requireUndisturbed(t *testing.T, c *consumed) {
+	t.Helper()
+	for _, consumer := range c.consumers {
+		require.NoError(t, lab.Until(c.ctx, time.Minute, consumer.Name+" to read on", func() error {
+			reads, err := c.Reads(consumer)
+			reads = slices.DeleteFunc(reads, func(read lab.Read) bool { return read.Asked.Before(c.since) })
+			if err == nil && !c.gone && len(reads) < 2 {
+				err = fmt.Errorf("it has read %d times", len(reads))
+			}
+			return errors.Join(consumer.Alive(), err)
+		}))
+		if c.warns != "" && len(c.tokens) == 1 {
+			require.True(t, strings.Contains(c.text(t, consumer.Log), c.warns), "%s did not log %q", consumer.Name, c.warns)
+		}
+	}
+	c.requirePairs(t)
+}
+
+func leaveState(t *testing.T, c *consumed) {
+	t.Helper()
+	if c.leave != nil {
+		c.leave(t, c)
+	}
+}
+
+// requireFollowed asserts that the consumers were run with the new token in time.
+func requireFollowed(t *testing.T, c *consumed) {
+	t.Helper()
+	if len(c.tokens) == 1 {
+		return
+	}
+	for _, consumer := range c.consumers {
+		within := c.refresh + late
+		if consumer.File == "" {
+			within += debounce
+		}
+		require.NoError(t, lab.Until(c.ctx, time.Minute, consumer.Name+" to follow", func() error {
+			pairs, _, err := consumer.Pairs()
+			if err == nil && pairs[len(pairs)-1] != c.tokens[len(c.tokens)-1] {
+				err = fmt.Errorf("it has %s", pairs[len(pairs)-1])
+			}
+			return errors.Join(consumer.Alive(), err)
+		}))
+		_, last, err := consumer.Pairs()
+		require.NoError(t, err)
+		c.followed[consumer.Name] = fmt.Sprintf("the new token after %.1fs of %s, ", last.Sub(c.rotated).Seconds(), within)
+		require.LessOrEqual(t, last.Sub(c.rotated), within, consumer.Name)
+		if consumer.File != "" {
+			require.NoError(t, c.authenticate(t, consumer.File).Err(), consumer.Name)
+		}
+	}
+}
+
+// requirePatience asserts that no Agent has read again before the hint of the answer before was over.
+func requirePatience(t *testing.T, c *consumed) {
+	t.Helper()
+	for _, consumer := range c.consumers {
+		reads, err := c.Reads(consumer)
+		require.NoError(t, err)
+		hints := 0
+		for i, read := range reads[:len(reads)-1] {
+			if read.Hint == 0 {
+				require.True(t, c.gone, "%s got an answer without a hint", consumer.Name)
+				continue
+			}
+			hints++
+			require.LessOrEqual(t, read.Hint, c.refresh, consumer.Name)
+			require.GreaterOrEqual(t, reads[i+1].Asked.Sub(read.Answered), read.Hint, "%s polls faster than it was told", consumer.Name)
+		}
+		require.NotZero(t, hints, "%s got no hint", consumer.Name)
+		t.Logf("%s: %s%d reads", consumer.Name, c.followed[consumer.Name], len(reads))
+	}
+}

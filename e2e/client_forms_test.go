@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build e2e && unix
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// form is a way to hand a role's token to a client: a read of creds/<role>/env, or one or more reads
+// of TOML that are joined to a .modal.toml.
+type form struct {
+	name    string
+	role    string   // the one whose token the client has to use
+	reads   []string // below creds/
+	profile string   // MODAL_PROFILE
+}
+
+// family is roles that are rotated together, and the forms made of them.
+type family struct {
+	name  string
+	roles []clientRole
+	forms []form
+	// grace is that of the rotation. With outlived set, it is waited for until the engine ends the old
+	// tokens by itself.
+	grace    string
+	outlived bool
+}
+
+// clientRole is a role of the matrix. Static roles see every environment, managed ones only main.
+type clientRole struct {
+	name, profile string
+	managed       bool
+}
+
+var families = []family{
+	{
+		name: "static", grace: "1h", roles: []clientRole{{name: "ops"}},
+		forms: []form{
+			{name: "static, .modal.toml", role: "ops", reads: []string{"ops/toml"}},
+			{name: "static, environment", role: "ops", reads: []string{"ops/env"}},
+		},
+	},
+	{
+		name: "managed", grace: "75s", outlived: true, roles: []clientRole{{name: "bot", managed: true}},
+		forms: []form{
+			{name: "managed, .modal.toml", role: "bot", reads: []string{"bot/toml"}},
+			{name: "managed, environment", role: "bot", reads: []string{"bot/env"}},
+		},
+	},
+	{
+		name: "joined", grace: "1h", roles: []clientRole{{name: "ci"}, {name: "gpu", managed: true}, {name: "batch"}},
+		forms: []form{
+			{name: "three joined, active (static)", role: "ci", reads: []string{"ci/toml", "gpu/profile", "batch/profile"}},
+			{
+				name: "three joined, MODAL_PROFILE (managed)", role: "gpu", profile: "gpu",
+				reads: []string{"ci/toml", "gpu/profile", "batch/profile"},
+			},
+		},
+	},
+	oddNames("team.prod", "7", "UPPER", "a-b_c.d", "._-"),
+}
+
+// oddNames are static roles with such profiles, each in a file of its own and all joined.
+func oddNames(profiles ...string) family {
+	f := family{name: "odd names", grace: "1h"}
+	var joined []string
+	for i, profile := range profiles {
+		role := fmt.Sprintf("odd-%d", i)
+		f.roles = append(f.roles, clientRole{name: role, profile: profile})
+		f.forms = append(f.forms,
+			form{name: fmt.Sprintf("profile %q, active", profile), role: role, reads: []string{role + "/toml"}},
+			form{name: fmt.Sprintf("profile %q, MODAL_PROFILE", profile), role: role, profile: profile})
+		joined = append(joined, role+"/profile")
+	}
+	joined[0] = f.roles[0].name + "/toml"
+	for i := range f.forms {
+		if f.forms[i].profile != "" {
+			f.forms[i].reads = joined
+		}
+	}
+	return f
+}
+
+// taken is what a consumer of each form holds, and the IDs of the tokens in it.
+type taken struct {
+	variables [][]string        // by form, NAME=value
+	ids       map[string]string // by role
+}
+
+// take reads every form, as a consumer does that keeps what it read.
+func (m *matrix) take(t *testing.T, name string) taken {
+	t.Helper()
+	held := taken{ids: map[string]string{}}
+	for _, r := range m.roles {
+		held.ids[r.name] = fmt.Sprint(m.read(t, "modal/creds/"+r.name)["token_id"])
+	}
+	for i, f := range m.forms {
+		if strings.HasSuffix(f.reads[0], "/env") {
+			held.variables = append(held.variables, m.environment(t, f.reads[0]))
+			continue
+		}
+		file := filepath.Join(m.lab.Dir, fmt.Sprintf("%s-%d-%s.modal.toml", strings.ReplaceAll(m.name, " ", "-"), i, name))
+		var text strings.Builder
+		for _, path := range f.reads {
+			text.WriteString(m.vault(t, "read", "-field=toml", "modal/creds/"+path))
+		}
+		require.NoError(t, os.WriteFile(file, []byte(text.String()), 0o600))
+		variables := []string{"MODAL_CONFIG_PATH=" + file}
+		if f.profile != "" {
+			variables = append(variables, "MODAL_PROFILE="+f.profile)
+		}
+		held.variables = append(held.variables, variables)
+	}
+	return held
+}
+
+func (m *matrix) environment(t *testing.T, path string) []string {
+	t.Helper()
+	var variables []string
+	for name, value := range m.read(t, "modal/creds/"+path) {
+		variables = append(variables, fmt.Sprintf("%s=%s", name, value))
+	}
+	return variables
+}

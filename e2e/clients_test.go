@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build e2e && unix
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/e2e/lab"
+)
+
+// moments are when each client uses each form, and the columns of the matrix.
+var moments = []string{"fresh", "rotated: old, in grace", "rotated: new", "old, after grace"}
+
+// row is a line of the matrix: what came of a client's runs at each moment.
+type row struct {
+	client, form string
+	cells        []string
+}
+
+func TestModalsThreeClientsTakeEveryFormAtEveryMoment(t *testing.T) {
+	t.Parallel()
+	clients := modalClients(t)
+	w := newWorld(t)
+	admin := w.newToken(t)
+	require.NoError(t, w.run(t, w.CLI, admin.Secret, "write", "modal/config", "token_id="+admin.ID, "token_secret=-").Err())
+	results := make([][]row, len(families))
+	begun := time.Now()
+	t.Cleanup(func() { // when all families are through
+		printMatrix(t, t.Output(), slices.Concat(results...))
+		t.Logf("the matrix took %s", time.Since(begun).Round(time.Second))
+	})
+	for i, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			m := &matrix{world: w, family: f, clients: clients}
+			defer func() { results[i] = m.rows }()
+			m.play(t)
+		})
+	}
+}
+
+// modalClients are the clients that this machine has or can install. CI has to have all of them.
+func modalClients(t *testing.T) []lab.Client {
+	t.Helper()
+	clients := []lab.Client{tools.GoClient()}
+	ctx := testContext(t)
+	for name, install := range map[string]func(context.Context) (lab.Client, error){
+		"javascript": tools.JavaScriptClient, "python": tools.PythonClient,
+	} {
+		client, err := install(ctx)
+		if err == nil {
+			clients = append(clients, client)
+			continue
+		}
+		require.NotEqual(t, "true", os.Getenv("CI"), "CI needs Modal's %s client: %v", name, err)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			t.Skipf("Modal's %s client can't be installed here, so it is NOT TESTED: %v", name, err)
+		})
+	}
+	slices.SortFunc(clients, func(x, y lab.Client) int { return strings.Compare(x.Name, y.Name) })
+	return clients
+}
+
+func printMatrix(t *testing.T, out io.Writer, rows []row) {
+	t.Helper()
+	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(table, strings.Join(append([]string{"form", "client"}, moments...), "\t"))
+	for _, r := range rows {
+		fmt.Fprintln(table, strings.Join(append([]string{r.form, r.client}, r.cells...), "\t"))
+	}
+	require.NoError(t, table.Flush())
+}
+
+// matrix is a family at work.
+type matrix struct {
+	*world
+	family
+	clients []lab.Client
+	rows    []row
+	failed  []error
+}
+
+// play takes the family through all moments. A cell that is wrong stops no other.
+func (m *matrix) play(t *testing.T) {
+	t.Helper()
+	m.create(t)
+	old := m.take(t, "old")
+	m.use(t, 0, old, true)
+	m.rotateAll(t)
+	current := m.take(t, "new")
+	m.use(t, 1, old, true)
+	m.use(t, 2, current, true)
+	m.end(t, old)
+	m.use(t, 3, old, false)
+	require.NoError(t, errors.Join(m.failed...))
+}
+
+func (m *matrix) create(t *testing.T) {
+	t.Helper()
+	for _, f := range m.forms {
+		for _, client := range m.clients {
+			m.rows = append(m.rows, row{client.Name, f.name, slices.Repeat([]string{"-"}, len(moments))})
+		}
+	}
+	for _, r := range m.roles {
+		args := []string{"write", "modal/roles/" + r.name, "profile=" + r.profile}
+		if r.managed {
+			m.vault(t, append(args, "type=managed", "environment_roles=main=viewer")...)
+			continue
+		}
+		token := m.newToken(t)
+		result := m.run(t, m.CLI, token.Secret, append(args, "type=static", "token_id="+token.ID, "token_secret=-")...)
+		require.NoError(t, result.Err())
+	}
+}
+
+func (m *matrix) rotateAll(t *testing.T) {
+	t.Helper()
+	for _, r := range m.roles {
+		args := []string{"write", "modal/rotate/" + r.name, "grace_period=" + m.grace}
+		if r.managed {
+			m.vault(t, args...)
+			continue
+		}
+		token := m.newToken(t)
+		require.NoError(t, m.run(t, m.CLI, token.Secret, append(args, "token_id="+token.ID, "token_secret=-")...).Err())
+	}
+}
+
+// end sees to it that Modal refuses the old tokens: the engine ends those of managed roles, and an
+// operator those of static ones.
+func (m *matrix) end(t *testing.T, old taken) {
+	t.Helper()
+	for _, r := range m.roles {
+		id := old.ids[r.name]
+		switch {
+		case m.outlived:
+			require.NoError(t, lab.Until(m.ctx, 3*time.Minute, "the engine to end "+id+" by itself", func() error {
+				left, err := m.Run(m.ctx, "", "list", "modal/revocations")
+				if err == nil && strings.Contains(left.Stdout, id) {
+					err = errors.New("it is in the ledger")
+				}
+				return err
+			}))
+			continue
+		case !r.managed:
+			require.NoError(t, m.emulator.DeleteToken(m.ctx, id))
+		}
+		ended := parse(t, m.vault(t, "write", "-format=json", "modal/revocations/"+id, "force=true"))
+		require.Equal(t, true, ended["revoked"], id)
+	}
+}
+
+// use has each client use each form, and notes what came of it.
+func (m *matrix) use(t *testing.T, moment int, held taken, accepted bool) {
+	t.Helper()
+	for i, f := range m.forms {
+		for j, client := range m.clients {
+			cell := &m.rows[i*len(m.clients)+j].cells[moment]
+			*cell = map[bool]string{true: "accepted", false: "refused"}[accepted]
+			if err := m.try(client, f, held.variables[i], held.ids[f.role], accepted); err != nil {
+				*cell = "WRONG"
+				m.failed = append(m.failed, fmt.Errorf("%s, %s, %s: %w", client.Name, f.name, moments[moment], err))
+			}
+		}
+	}
+}
+
+// try runs a client and holds what it said against what Modal did: which token came, and what it got.
+func (m *matrix) try(client lab.Client, f form, variables []string, id string, accepted bool) error {
+	before, err := m.emulator.AnswersTo(m.ctx, id)
+	if err != nil {
+		return err
+	}
+	results, err := m.lab.Authenticate(m.ctx, client, variables...)
+	if err != nil {
+		return err
+	}
+	after, err := m.emulator.AnswersTo(m.ctx, id)
+	if err != nil {
+		return err
+	}
+	want := map[bool]string{true: "OK", false: "Unauthenticated"}[accepted]
+	answers := after[len(before):]
+	if len(answers) < len(results) || slices.ContainsFunc(answers, func(code string) bool { return code != want }) {
+		return fmt.Errorf("modal answered token %s with %v, and not with %s; the client said: %w", id, answers, want, said(results))
+	}
+	for _, result := range results {
+		if (result.Code == 0) != accepted {
+			return fmt.Errorf("the client ended with %d: %w", result.Code, said(results))
+		}
+	}
+	if accepted && !m.sees(f.role, results[len(results)-1].Stdout) {
+		return fmt.Errorf("the client does not see what role %s may see: %w", f.role, said(results))
+	}
+	return nil
+}
+
+// sees says whether a listing of environments is the one of the role's token.
+func (m *matrix) sees(role, listing string) bool {
+	managed := slices.ContainsFunc(m.roles, func(r clientRole) bool { return r.name == role && r.managed })
+	return strings.Contains(listing, "main") && strings.Contains(listing, "staging") != managed
+}
+
+// said is all that a client printed, as an error and masked.
+func said(results []lab.Result) error {
+	var text strings.Builder
+	for _, result := range results {
+		text.WriteString(result.Stdout + result.Stderr)
+	}
+	return errors.New(lab.Mask(text.String()))
+}

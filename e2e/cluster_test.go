@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build e2e && unix
+
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/e2e/lab"
+)
+
+// failover is how long a cluster may be without an active node.
+const failover = 60 * time.Second
+
+func TestALeaderThatGoesInTheMiddleOfARotationLeavesAWholeOneForEveryNodeToRead(t *testing.T) {
+	t.Parallel()
+	for name, goes := range map[string]func(t *testing.T, leader *lab.Vault){
+		"by stepping down": func(t *testing.T, leader *lab.Vault) {
+			t.Helper()
+			result, err := leader.Run(t.Context(), "", "operator", "step-down")
+			require.NoError(t, err)
+			require.NoError(t, result.Err())
+		},
+		"by a crash": func(t *testing.T, leader *lab.Vault) {
+			t.Helper()
+			leader.Kill()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, cluster := newClusterWorld(t)
+			leader := w.Vault
+			w.newManagedRole(t)
+			before := w.current(t)
+
+			rotation := w.rotateSlowly(t, "ServiceUserInfo", false)
+			goes(t, leader)
+			for _, node := range cluster.Nodes {
+				if node != leader {
+					w.requireReads(t, node)
+				}
+			}
+			result := <-rotation
+			w.awaitLeader(t, cluster)
+			require.NotEqual(t, leader.Name, w.Name)
+			after := w.requireWhole(t, before, result)
+
+			require.NoError(t, leader.Restart(w.ctx))
+			w.requireRunsPlugin(t, cluster)
+			for _, node := range cluster.Nodes {
+				requireSame(t, after, w.requireReads(t, node))
+			}
+			w.requireNobodyLeft(t)
+			w.requireRefused(t, before.Token)
+		})
+	}
+}
+
+func TestAClusterRotatesOnceOnItsActiveNodeAndGoesOnWhenThatIsKilled(t *testing.T) {
+	t.Parallel()
+	w, cluster := newClusterWorld(t)
+	leader := w.Vault
+	w.newManagedRole(t, "rotation_period=10s", "grace_period=5m")
+	first := w.current(t)
+	w.requireRunsPlugin(t, cluster)
+
+	second := w.awaitVersion(t, 2)
+	require.Equal(t, 2, w.calls(t, "ServiceUserCreate"), "three nodes, and one rotated")
+	leader.Kill()
+	for _, node := range cluster.Nodes {
+		if node != leader {
+			requireSame(t, second, w.requireReads(t, node))
+		}
+	}
+	w.awaitLeader(t, cluster)
+	require.NotEqual(t, leader.Name, w.Name)
+
+	third := w.awaitVersion(t, 3)
+	require.Equal(t, 3, w.calls(t, "ServiceUserCreate"))
+	w.requireRunsPlugin(t, cluster)
+	for _, token := range []issued{first, second, third} {
+		w.requireAccepted(t, token.Token)
+	}
+	w.requireAnsweredFor(t)
+}
+
+// newClusterWorld is newManagedWorld on a cluster, as seen from its active node.
+func newClusterWorld(t *testing.T) (*world, *lab.Cluster) {
+	t.Helper()
+	w := newLab(t)
+	cluster, err := w.lab.StartCluster(w.ctx)
+	require.NoError(t, err)
+	w.nodes = cluster.Nodes
+	w.awaitLeader(t, cluster)
+	w.enable(t)
+	w.newAdmin(t)
+	return w, cluster
+}
+
+// awaitLeader turns to the active node of the cluster.
+func (w *world) awaitLeader(t *testing.T, cluster *lab.Cluster) {
+	t.Helper()
+	leader, err := cluster.Leader(w.ctx)
+	require.NoError(t, err)
+	w.Vault = leader
+}
+
+// requireReads asserts that a node answers, if need be after a failover, with a token that Modal
+// accepts, and returns it.
+func (w *world) requireReads(t *testing.T, node *lab.Vault) issued {
+	t.Helper()
+	var token issued
+	require.NoError(t, lab.Until(w.ctx, failover, node.Name+" to answer", func() (err error) {
+		token, err = w.handedOut(node.CLI)
+		return err
+	}))
+	w.requireAccepted(t, token.Token)
+	return token
+}
+
+// requireRunsPlugin asserts that the plugin runs on the active node alone, so that no other can call
+// Modal.
+func (w *world) requireRunsPlugin(t *testing.T, cluster *lab.Cluster) {
+	t.Helper()
+	for _, node := range cluster.Nodes {
+		pids, err := node.PluginPIDs()
+		require.NoError(t, err)
+		if node == w.Vault {
+			require.Len(t, pids, 1, node.Name)
+		} else {
+			require.Empty(t, pids, node.Name)
+		}
+	}
+}

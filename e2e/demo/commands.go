@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"vault-plugin-secrets-modal/e2e/lab"
+)
+
+// run shows and runs a vault command that has to succeed.
+func (d *demo) run(ctx context.Context, stdin string, args ...string) error {
+	_, err := d.show(ctx, stdin, args...)
+	return err
+}
+
+// field runs a command like run and returns the one value that it printed.
+func (d *demo) field(ctx context.Context, args ...string) (string, error) {
+	result, err := d.show(ctx, "", args...)
+	return strings.TrimSpace(result.Stdout), err
+}
+
+func (d *demo) show(ctx context.Context, stdin string, args ...string) (lab.Result, error) {
+	d.command(stdin, append([]string{"vault"}, args...)...)
+	result, err := d.vault.Run(ctx, stdin, args...)
+	if err = errors.Join(err, result.Err()); err != nil {
+		return result, err
+	}
+	d.output(result.Stdout)
+	d.output(result.Stderr)
+	return result, nil
+}
+
+// cat shows a file.
+func (d *demo) cat(file string) error {
+	d.command("", "cat", file)
+	text, err := os.ReadFile(file)
+	d.output(string(text))
+	return err
+}
+
+// authenticate shows that Modal takes what a .modal.toml holds.
+func (d *demo) authenticate(ctx context.Context, file string) error {
+	result, err := d.sdk(ctx, file)
+	if err = errors.Join(err, result.Err()); err != nil {
+		return err
+	}
+	d.note("Modal's Go SDK authenticated with this file alone, and sees these environments")
+	return nil
+}
+
+// refused shows that Modal no longer takes what a .modal.toml holds, the old token of this ID.
+func (d *demo) refused(ctx context.Context, file, id string) error {
+	result, err := d.sdk(ctx, file)
+	switch {
+	case err != nil:
+		return err
+	case result.Code == 0:
+		return fmt.Errorf("the old token %s should be refused by Modal by now", id)
+	case !strings.Contains(result.Stderr, "Unauthenticated"):
+		return result.Err()
+	}
+	d.note("Modal refuses the old token %s", id)
+	return nil
+}
+
+func (d *demo) sdk(ctx context.Context, file string) (lab.Result, error) {
+	d.command("", "MODAL_CONFIG_PATH="+file, "go", "run", "./e2e/sdk")
+	result, err := d.lab.SDK(ctx, file)
+	d.output(result.Stdout + result.Stderr)
+	return result, err
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build unix
+
+// Command demo shows the engine at work with real programs: a Vault server with the plugin, Vault
+// Agent and Modal's Go SDK, against an emulator of Modal's control plane. With MODAL_TOKEN_ID and
+// MODAL_TOKEN_SECRET set it talks to Modal itself (or MODAL_SERVER_URL), where it changes nothing. It
+// can't make a second token there, so it rotates only to a pair that is brought in
+// MODAL_NEXT_TOKEN_ID and MODAL_NEXT_TOKEN_SECRET.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"vault-plugin-secrets-modal/e2e/lab"
+)
+
+func main() {
+	stay := flag.Bool("stay", false, "leave everything running after the last step, until Ctrl-C")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, newScreen(os.Stdout), *stay)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", lab.Mask(err.Error()))
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, out *screen, stay bool) (err error) {
+	first, next, err := ownTokens()
+	if err != nil {
+		return err
+	}
+	out.title("Build the plugin, and find or build Vault")
+	tools, err := lab.BuildTools(ctx, os.Stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tools.Close()) }()
+	plugin, err := tools.BuildPlugin(ctx, "v0.0.0-demo")
+	if err != nil {
+		return err
+	}
+	l, err := lab.New(tools)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+
+	d := &demo{screen: out, lab: l, plugin: plugin, first: first, next: next}
+	if err = d.play(ctx); err != nil || !stay {
+		return err
+	}
+	d.handOver()
+	<-ctx.Done()
+	return nil
+}
+
+// ownTokens are the Modal tokens of the one who runs the demo; empty ones mean the emulator.
+func ownTokens() (first, next lab.Token, err error) {
+	first = lab.Token{ID: os.Getenv("MODAL_TOKEN_ID"), Secret: os.Getenv("MODAL_TOKEN_SECRET")}
+	next = lab.Token{ID: os.Getenv("MODAL_NEXT_TOKEN_ID"), Secret: os.Getenv("MODAL_NEXT_TOKEN_SECRET")}
+	switch {
+	case (first.ID == "") != (first.Secret == ""):
+		err = errors.New("set both MODAL_TOKEN_ID and MODAL_TOKEN_SECRET to use Modal itself, or none for the emulator")
+	case (next.ID == "") != (next.Secret == ""):
+		err = errors.New("set both MODAL_NEXT_TOKEN_ID and MODAL_NEXT_TOKEN_SECRET to rotate, or none to skip that")
+	}
+	return first, next, err
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"vault-plugin-secrets-modal/e2e/lab"
+)
+
+// tick is how long something may take that Vault does once a minute.
+const tick = 75 * time.Second
+
+// elsewhere tells why a step about managed roles is skipped with Modal itself.
+func (d *demo) elsewhere() bool {
+	if d.emulator == nil {
+		d.note("skipped: it would make service users in your workspace")
+	}
+	return d.emulator == nil
+}
+
+func (d *demo) empower(ctx context.Context) error {
+	if d.elsewhere() {
+		return nil
+	}
+	admin, err := d.emulator.NewToken(ctx)
+	if err != nil {
+		return err
+	}
+	d.note("the token of an owner or manager of the workspace may make service users; %s is the operator's", admin)
+	if err = d.run(ctx, admin.Secret, "write", "modal/config", "token_id="+admin.ID, "token_secret=-"); err != nil {
+		return err
+	}
+	return d.run(ctx, "", "read", "modal/config")
+}
+
+func (d *demo) manage(ctx context.Context) error {
+	if d.elsewhere() {
+		return nil
+	}
+	d.note("the engine makes a service user that may do this and no more; the times are short, for the demo")
+	if err := d.run(ctx, "", "write", "modal/roles/gpu", "type=managed", "environment_roles=main=contributor,staging=viewer",
+		"refresh_interval=5s", "rotation_period=20s", "grace_period=30s"); err != nil {
+		return err
+	}
+	d.copy = filepath.Join(d.lab.Dir, "gpu.modal.toml")
+	text, err := d.show(ctx, "", "read", "-field=toml", "modal/creds/gpu/toml")
+	if err != nil {
+		return err
+	}
+	if err = os.WriteFile(d.copy, []byte(text.Stdout), 0o600); err != nil {
+		return err
+	}
+	if err = d.authenticate(ctx, d.copy); err != nil {
+		return err
+	}
+	if d.minted, err = d.current(ctx); err != nil {
+		return err
+	}
+	return d.run(ctx, "", "list", "-detailed", "modal/rotate")
+}
+
+func (d *demo) scheduled(ctx context.Context) error {
+	if d.elsewhere() {
+		return nil
+	}
+	d.note("Vault asks the engine once a minute what is due: this can take that long")
+	begun := time.Now()
+	err := lab.Until(ctx, tick, "the role gpu to be rotated on schedule", func() error {
+		now, err := d.current(ctx)
+		if err == nil && now == d.minted {
+			err = fmt.Errorf("its token is still %s", now)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	d.note("%s later the role hands out another token, and nobody did anything:", time.Since(begun).Round(time.Second))
+	if err = d.run(ctx, "", "read", "modal/rotate/gpu"); err != nil {
+		return err
+	}
+	if err = d.run(ctx, "", "list", "-detailed", "modal/revocations"); err != nil {
+		return err
+	}
+	d.note("the old token works until its grace period ends:")
+	return d.authenticate(ctx, d.copy)
+}
+
+func (d *demo) prove(ctx context.Context) error {
+	if d.elsewhere() {
+		return nil
+	}
+	d.note("the engine does this when the grace period is over; to end the token within it takes force=true:")
+	if err := d.run(ctx, "", "write", "modal/revocations/"+d.minted, "force=true"); err != nil {
+		return err
+	}
+	if err := d.refused(ctx, d.copy, d.minted); err != nil {
+		return err
+	}
+	d.note("that was the pair that worked a moment before; a rotation by hand is as short:")
+	if err := d.run(ctx, "", "write", "modal/rotate/gpu", "grace_period=10m"); err != nil {
+		return err
+	}
+	return d.run(ctx, "", "list", "-detailed", "modal/revocations")
+}
+
+// current is the ID of the token that the managed role hands out, looked up unseen.
+func (d *demo) current(ctx context.Context) (string, error) {
+	result, err := d.vault.Run(ctx, "", "read", "-field=token_id", "modal/creds/gpu")
+	if err = errors.Join(err, result.Err()); err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(result.Stdout), nil
+}

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"vault-plugin-secrets-modal/e2e/lab"
+)
+
+const (
+	policy     = `path "modal/creds/ci" { capabilities = ["read"] }`
+	tokensPage = "https://modal.com/settings/tokens"
+)
+
+// demo is what the steps share.
+type demo struct {
+	*screen
+	lab      *lab.Lab
+	plugin   lab.Plugin
+	vault    *lab.Vault
+	emulator *lab.Emulator // nil with Modal itself
+	agent    *lab.Agent
+	// first is the role's token, next the one that replaces it; without a next one nothing is rotated.
+	first, next lab.Token
+	// old is a copy of the Agent's file from before the rotation.
+	old string
+	// minted is the ID of the managed role's first token, and copy a .modal.toml with it.
+	minted, copy string
+}
+
+type step struct {
+	title string
+	do    func(context.Context) error
+}
+
+// play shows one step after the other, and stops at the first that does not work.
+func (d *demo) play(ctx context.Context) error {
+	steps := []step{
+		{"Start Vault and Modal", d.start},
+		{"Register the plugin and enable it at modal/", d.enable},
+		{"Store a Modal token as the role ci", d.store},
+		{"Read it, in the form that each consumer wants", d.read},
+		{"Let Vault Agent keep a .modal.toml, and Modal's Go SDK use it", d.consume},
+		{"Rotate: the Agent's file changes by itself", d.rotate},
+		{"Revoke the old token, and see Modal refuse it", d.revoke},
+		{"Give the engine an admin token", d.empower},
+		{"Let the engine make the tokens of the role gpu", d.manage},
+		{"Rotate on schedule: nothing to do but wait", d.scheduled},
+		{"End the old token, and see Modal refuse it", d.prove},
+	}
+	for _, step := range steps {
+		d.title(step.title)
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("step %d failed (%s): %w", d.titles, step.title, err)
+		}
+	}
+	return nil
+}
+
+func (d *demo) start(ctx context.Context) (err error) {
+	if d.vault, err = d.lab.StartVault(ctx); err != nil {
+		return err
+	}
+	d.note("Vault serves %s, with storage, log and audit file in %s", d.vault.Addr, d.lab.Dir)
+	if d.first.ID != "" {
+		d.note("MODAL_TOKEN_ID is set: this uses Modal itself, with your token %s", d.first)
+		return nil
+	}
+	if d.emulator, err = d.lab.StartEmulator(ctx); err != nil {
+		return err
+	}
+	d.note("an emulator of Modal's control plane serves %s, and its page %s", d.emulator.URL, d.emulator.Page)
+	if d.first, err = d.emulator.NewToken(ctx); err != nil {
+		return err
+	}
+	d.next, err = d.emulator.NewToken(ctx)
+	d.note("on that page the operator made the tokens %s and %s", d.first, d.next)
+	return err
+}
+
+func (d *demo) enable(ctx context.Context) error {
+	if err := d.run(ctx, "", d.plugin.RegisterArgs()...); err != nil {
+		return err
+	}
+	if err := d.run(ctx, "", "secrets", "enable", "-path=modal", lab.PluginName); err != nil {
+		return err
+	}
+	server := os.Getenv("MODAL_SERVER_URL")
+	if d.emulator != nil {
+		server = d.emulator.URL
+	}
+	if server == "" {
+		return nil
+	}
+	return d.run(ctx, "", "write", "modal/config", "server_url="+server)
+}
+
+func (d *demo) store(ctx context.Context) error {
+	d.note("token_secret=- is read from stdin, which no list of processes shows; readers come back every 5s, for the demo")
+	if err := d.run(ctx, d.first.Secret, "write", "modal/roles/ci",
+		"type=static", "token_id="+d.first.ID, "token_secret=-", "refresh_interval=5s"); err != nil {
+		return err
+	}
+	return d.run(ctx, "", "read", "modal/roles/ci")
+}
+
+func (d *demo) read(ctx context.Context) error {
+	for _, args := range [][]string{
+		{"read", "modal/creds/ci"},
+		{"read", "-field=toml", "modal/creds/ci"},
+		{"read", "-field=env", "modal/creds/ci"},
+		{"read", "-format=json", "modal/creds/ci/env"},
+		{"read", "-field=toml", "modal/creds/ci/profile"},
+	} {
+		if err := d.run(ctx, "", args...); err != nil {
+			return err
+		}
+	}
+	d.note("wrapped, for handing it over: the wrapping token can be used once")
+	wrapped, err := d.field(ctx, "read", "-wrap-ttl=60s", "-field=wrapping_token", "modal/creds/ci")
+	if err != nil {
+		return err
+	}
+	return d.run(ctx, "", "unwrap", "-field=token_id", wrapped)
+}
+
+func (d *demo) consume(ctx context.Context) error {
+	if err := d.run(ctx, policy, "policy", "write", "ci", "-"); err != nil {
+		return err
+	}
+	token, err := d.field(ctx, "token", "create", "-policy=ci", "-field=token")
+	if err != nil {
+		return err
+	}
+	if d.agent, err = d.lab.StartAgent(ctx, d.vault, token, "modal/creds/ci"); err != nil {
+		return err
+	}
+	d.command("", "cat", "agent.hcl")
+	d.output(d.agent.Config)
+	d.command("", "vault", "agent", "-config=agent.hcl")
+	if err = d.cat(d.agent.File); err != nil {
+		return err
+	}
+	return d.authenticate(ctx, d.agent.File)
+}
+
+func (d *demo) rotate(ctx context.Context) error {
+	if d.next.ID == "" {
+		d.note("skipped: rotating needs a second token, which can't be made for you in your workspace;")
+		d.note("make one at %s and set MODAL_NEXT_TOKEN_ID and MODAL_NEXT_TOKEN_SECRET to it", tokensPage)
+		return nil
+	}
+	before, err := os.ReadFile(d.agent.File)
+	if err != nil {
+		return err
+	}
+	d.old = filepath.Join(d.lab.Dir, "old.modal.toml")
+	if err = os.WriteFile(d.old, before, 0o600); err != nil {
+		return err
+	}
+	if err = d.run(ctx, d.next.Secret, "write", "modal/rotate/ci", "token_id="+d.next.ID, "token_secret=-", "grace_period=0"); err != nil {
+		return err
+	}
+	begun := time.Now()
+	err = lab.Until(ctx, 30*time.Second, "the Agent's file to change", func() error {
+		now, readErr := os.ReadFile(d.agent.File)
+		if readErr == nil && !strings.Contains(string(now), d.next.ID) {
+			return fmt.Errorf("it does not hold %s", d.next)
+		}
+		return readErr
+	})
+	if err != nil {
+		return err
+	}
+	d.note("%s later:", time.Since(begun).Round(time.Second))
+	if err = d.cat(d.agent.File); err != nil {
+		return err
+	}
+	return d.authenticate(ctx, d.agent.File)
+}
+
+func (d *demo) revoke(ctx context.Context) error {
+	if d.next.ID == "" {
+		d.note("skipped: nothing was rotated")
+		return nil
+	}
+	entry := "modal/revocations/" + d.first.ID
+	if err := d.run(ctx, "", "read", entry); err != nil {
+		return err
+	}
+	if d.emulator == nil {
+		d.note("delete %s at %s: an engine that stays clears this entry when Modal refuses it", d.first, tokensPage)
+		return nil
+	}
+	if err := d.emulator.DeleteToken(ctx, d.first.ID); err != nil {
+		return err
+	}
+	d.note("the operator deleted %s on Modal's page; the engine looks by itself, or when told to:", d.first)
+	if err := d.run(ctx, "", "write", "-f", entry); err != nil {
+		return err
+	}
+	if err := d.ledgerClear(ctx); err != nil {
+		return err
+	}
+	return d.refused(ctx, d.old, d.first.ID)
+}
+
+// ledgerClear shows that no token is left that Modal still has to refuse.
+func (d *demo) ledgerClear(ctx context.Context) error {
+	args := []string{"list", "modal/revocations"}
+	d.command("", append([]string{"vault"}, args...)...)
+	result, err := d.vault.Run(ctx, "", args...)
+	if err != nil {
+		return err
+	}
+	d.output(result.Stdout + result.Stderr)
+	if !strings.Contains(result.Stderr, "No value found") {
+		return errors.New("the ledger should be clear by now")
+	}
+	d.note("the ledger is clear")
+	return nil
+}
+
+// handOver prints what another terminal needs.
+func (d *demo) handOver() {
+	d.title("All of it stays up until Ctrl-C; in another terminal:")
+	d.command("", "export", "VAULT_ADDR="+d.vault.Addr)
+	d.secret("export VAULT_TOKEN=" + d.vault.Token)
+	d.command("", "vault", "read", "modal/creds/ci")
+	if d.emulator != nil {
+		d.command("", "vault", "read", "modal/creds/gpu")
+		d.note("make and delete tokens at %s", d.emulator.Page)
+	}
+}

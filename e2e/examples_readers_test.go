@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build e2e && unix
+
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"text/template"
+
+	"github.com/hashicorp/hcl"
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+
+	"vault-plugin-secrets-modal/e2e/lab"
+)
+
+// Programs that can't be run here read what their examples say. Each test below does that read with the
+// policy that the documentation gives, and what the program makes of the answer, and then holds the
+// result against the token.
+
+// pairOf is what the environment of the role ci has to be.
+func (w *world) pairOf(token lab.Token) map[string]string {
+	return map[string]string{"MODAL_TOKEN_ID": token.ID, "MODAL_TOKEN_SECRET": token.Secret, "MODAL_SERVER_URL": w.emulator.URL}
+}
+
+// requireEnvironment compares environments without showing a secret.
+func requireEnvironment(t *testing.T, want, got map[string]string) {
+	t.Helper()
+	require.Len(t, got, len(want))
+	for name, value := range want {
+		requireSecret(t, value, got[name])
+	}
+}
+
+// texts are the answer of a path, all keys of which must be text.
+func (w *world) texts(t *testing.T, cli lab.CLI, path string) map[string]string {
+	t.Helper()
+	result := w.run(t, cli, "", "read", "-format=json", path)
+	require.NoError(t, result.Err(), path)
+	all := map[string]string{}
+	for key, value := range parse(t, result.Stdout) {
+		text, ok := value.(string)
+		require.True(t, ok, "%s of %s is %T", key, path, value)
+		all[key] = text
+	}
+	return all
+}
+
+// documents are the documents of an example in YAML.
+func documents[T any](t *testing.T, name string) []T {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "examples", name))
+	require.NoError(t, err)
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	var all []T
+	for {
+		var one T
+		err := decoder.Decode(&one)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		require.NoError(t, err, name)
+		all = append(all, one)
+	}
+}
+
+func TestTheCIExamplesReadOnePathAndGetOnePair(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	token := w.newRole(t)
+	everything, env := w.As(w.tokenOf(t, "reader.hcl")), w.As(w.tokenOf(t, "reader-env.hcl"))
+	file := w.As(w.tokenOf(t, "reader-toml.hcl"))
+
+	// hashicorp/vault-action 3: "<path> <selector>" between semicolons; * takes every key by its name.
+	selector := strings.Fields(strings.TrimSuffix(strings.TrimSpace(githubSecrets(t)), ";"))
+	require.Len(t, selector, 2)
+	require.Equal(t, "*", selector[1])
+	requireEnvironment(t, w.pairOf(token), w.texts(t, env, selector[0]))
+
+	// GitLab Runner: engine path and path joined, one field, as a file unless told otherwise.
+	secret := gitlabSecret(t)
+	require.Equal(t, "generic", secret.Vault.Engine.Name)
+	config := filepath.Join(w.lab.Dir, "gitlab.toml")
+	text := w.texts(t, file, path.Join(secret.Vault.Engine.Path, secret.Vault.Path))[secret.Vault.Field]
+	require.NoError(t, os.WriteFile(config, []byte(text), 0o600))
+	require.NoError(t, w.authenticate(t, config).Err())
+
+	// Jenkins: one path of KV version 1, which is a plain read, and a field for each variable.
+	jenkins, err := os.ReadFile("../examples/Jenkinsfile")
+	require.NoError(t, err)
+	paths := regexp.MustCompile(`path: '([^']+)', engineVersion: 1`).FindAllSubmatch(jenkins, -1)
+	require.Len(t, paths, 1)
+	creds := parse(t, w.run(t, everything, "", "read", "-format=json", string(paths[0][1])).Stdout)
+	got := map[string]string{"MODAL_SERVER_URL": w.emulator.URL}
+	for _, pair := range regexp.MustCompile(`envVar: '(\w+)', vaultKey: '(\w+)'`).FindAllSubmatch(jenkins, -1) {
+		got[string(pair[1])] = fmt.Sprint(creds[string(pair[2])])
+	}
+	requireEnvironment(t, w.pairOf(token), got)
+}
+
+// githubSecrets is the input "secrets" of the workflow's one step of vault-action.
+func githubSecrets(t *testing.T) string {
+	t.Helper()
+	type workflow struct {
+		Jobs map[string]struct {
+			Steps []struct {
+				Uses string
+				With map[string]string
+			}
+		}
+	}
+	var found []string
+	for _, job := range documents[workflow](t, "github-actions.yml")[0].Jobs {
+		for _, step := range job.Steps {
+			if strings.HasPrefix(step.Uses, "hashicorp/vault-action@") {
+				found = append(found, step.With["secrets"])
+			}
+		}
+	}
+	require.Len(t, found, 1)
+	return found[0]
+}
+
+// vaultSecret is an entry of a job's secrets in GitLab.
+type vaultSecret struct {
+	File  bool
+	Vault struct {
+		Engine      struct{ Name, Path string }
+		Path, Field string
+	}
+}
+
+// gitlabSecret is the one secret of the job.
+func gitlabSecret(t *testing.T) vaultSecret {
+	t.Helper()
+	type job struct{ Secrets map[string]vaultSecret }
+	secrets := documents[map[string]job](t, "gitlab-ci.yml")[0]["deploy"].Secrets
+	require.Len(t, secrets, 1)
+	require.True(t, secrets["MODAL_CONFIG_PATH"].File)
+	return secrets["MODAL_CONFIG_PATH"]
+}
+
+// manifest is the part of the operators' objects that says what they read and make of it.
+type manifest struct {
+	Kind string
+	Spec struct {
+		Mount, Path, Method string
+		Params              map[string]string
+		Destination         struct {
+			Transformation struct {
+				Templates map[string]struct{ Text string }
+			}
+		}
+	}
+}
+
+func TestTheOperatorExamplesMakeASecretOfOnePair(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	token := w.newRole(t)
+	everything, env := w.As(w.tokenOf(t, "reader.hcl")), w.As(w.tokenOf(t, "reader-env.hcl"))
+	var kinds []string
+	for _, name := range []string{"vault-secrets-operator.yaml", "external-secrets-operator.yaml"} {
+		for _, object := range documents[manifest](t, name) {
+			kinds = append(kinds, object.Kind)
+			require.Empty(t, object.Spec.Params, "parameters make the operator write")
+			if object.Spec.Path == "" {
+				continue
+			}
+			where := strings.Trim(path.Join(object.Spec.Mount, object.Spec.Path), "/")
+			templates := object.Spec.Destination.Transformation.Templates
+			if len(templates) == 0 {
+				requireEnvironment(t, w.pairOf(token), w.texts(t, env, where))
+				continue
+			}
+			creds := parse(t, w.run(t, everything, "", "read", "-format=json", where).Stdout)
+			requireEnvironment(t, map[string]string{"MODAL_TOKEN_ID": token.ID, "MODAL_TOKEN_SECRET": token.Secret}, rendered(t, templates, creds))
+		}
+	}
+	require.Equal(t, []string{"VaultConnection", "VaultAuth", "VaultDynamicSecret", "VaultStaticSecret", "VaultDynamicSecret", "ExternalSecret"}, kinds)
+}
+
+// rendered are the keys that Vault Secrets Operator's templates make of an answer.
+func rendered(t *testing.T, templates map[string]struct{ Text string }, creds data) map[string]string {
+	t.Helper()
+	got := map[string]string{}
+	for key, source := range templates {
+		parsed, err := template.New(key).Option("missingkey=error").Parse(source.Text)
+		require.NoError(t, err)
+		var text strings.Builder
+		require.NoError(t, parsed.Execute(&text, map[string]any{"Secrets": creds}))
+		got[key] = text.String()
+	}
+	return got
+}
+
+// The Agent injector and Nomad run the template engine of Vault Agent, which runs theirs here.
+func TestTheTemplatesOfTheInjectorAndNomadGiveOnePair(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	token := w.newRole(t)
+	folder := w.approle(t, "reader-env.hcl")
+	login, _, found := strings.Cut(w.text(t, w.example(t, "agent-file.hcl", "/etc/modal-agent", folder)), "template {")
+	require.True(t, found)
+	var templates strings.Builder
+	for name, source := range map[string]string{"injector": injectorTemplate(t), "nomad": nomadTemplate(t)} {
+		fmt.Fprintf(&templates, "template {\n contents = %q\n destination = %q\n error_on_missing_key = true\n}\n",
+			source, filepath.Join(w.lab.Dir, name+".out"))
+	}
+	config := filepath.Join(w.lab.Dir, "templates.hcl")
+	require.NoError(t, os.WriteFile(config, []byte(login+templates.String()), 0o600))
+	said, err := w.program(t, "", tools.Vault, "agent", "-exit-after-auth", "-config="+config).CombinedOutput()
+	require.NoError(t, err, lab.Mask(string(said)))
+
+	for _, name := range []string{"injector", "nomad"} {
+		got := map[string]string{}
+		for line := range strings.Lines(w.text(t, filepath.Join(w.lab.Dir, name+".out"))) {
+			if variable, value, found := strings.Cut(strings.TrimSpace(line), "="); found {
+				exported := strings.HasPrefix(variable, "export ")
+				require.Equal(t, name == "injector", exported)
+				got[strings.TrimPrefix(variable, "export ")] = value
+			}
+		}
+		requireEnvironment(t, w.pairOf(token), got)
+	}
+}
+
+// injectorTemplate is the template in the pod's annotations.
+func injectorTemplate(t *testing.T) string {
+	t.Helper()
+	type deployment struct {
+		Spec struct {
+			Template struct {
+				Metadata struct{ Annotations map[string]string }
+			}
+		}
+	}
+	return documents[deployment](t, "agent-injector.yaml")[0].
+		Spec.Template.Metadata.Annotations["vault.hashicorp.com/agent-inject-template-modal"]
+}
+
+// nomadTemplate is the data of the job's one template.
+func nomadTemplate(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../examples/nomad.hcl")
+	require.NoError(t, err)
+	var file struct {
+		Job map[string]struct {
+			Group map[string]struct {
+				Task map[string]struct {
+					Template struct{ Data string } `hcl:"template"`
+				} `hcl:"task"`
+			} `hcl:"group"`
+		} `hcl:"job"`
+	}
+	require.NoError(t, hcl.Unmarshal(text, &file))
+	return file.Job["app"].Group["app"].Task["app"].Template.Data
+}
+
+func (w *world) text(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	return string(text)
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build unix
+
+package lab
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+)
+
+// Consumer is a Vault Agent and what it hands a role's token to, which notes each pair that it gets: a
+// hook that runs when the Agent has written a .modal.toml, or a program that runs with the pair in its
+// environment.
+type Consumer struct {
+	// Name is also how Vault's audit device calls the Agent, behind "token-".
+	Name string
+	// File is the .modal.toml; a program has none.
+	File string
+	// Log is the Agent's log.
+	Log string
+
+	path, seen string
+	process    *process
+}
+
+const consumerHead = `vault { address = %[1]q }
+auto_auth { method "token_file" { config = { token_file_path = %[2]q } } }
+template_config { exit_on_retry_failure = true }
+`
+
+const hookConfig = consumerHead + `template {
+  contents             = "{{ with secret \"%[3]s\" }}{{ .Data.toml }}{{ end }}"
+  destination          = "%[4]s/.modal.toml"
+  perms                = "0600"
+  error_on_missing_key = true
+  exec { command = ["sh", "-c", "cat \"$0/.modal.toml\" >>\"$0/seen\"", %[4]q] }
+}
+`
+
+const programConfig = consumerHead + `env_template "MODAL_TOKEN_ID" {
+  contents             = "{{ with secret \"%[3]s\" }}{{ .Data.token_id }}{{ end }}"
+  error_on_missing_key = true
+}
+env_template "MODAL_TOKEN_SECRET" {
+  contents             = "{{ with secret \"%[3]s\" }}{{ .Data.token_secret }}{{ end }}"
+  error_on_missing_key = true
+}
+exec {
+  command                   = ["sh", "-c", "env | grep ^MODAL_TOKEN_ | sort >>\"$0/seen\"; exec sleep 600", %[4]q]
+  restart_on_secret_changes = "always"
+}
+`
+
+// StartHook starts an Agent that keeps a .modal.toml of the path (<mount>/creds/<role>), with a hook. It
+// runs until ctx ends or the lab is closed.
+func (l *Lab) StartHook(ctx context.Context, v *Vault, name, token, path string) (*Consumer, error) {
+	c, err := l.startConsumer(ctx, v, name, token, path, hookConfig)
+	if err == nil {
+		c.File = filepath.Join(l.path(name), ".modal.toml")
+	}
+	return c, err
+}
+
+// StartProgram starts an Agent that runs a program with the token of the path. It runs until ctx ends
+// or the lab is closed.
+func (l *Lab) StartProgram(ctx context.Context, v *Vault, name, token, path string) (*Consumer, error) {
+	return l.startConsumer(ctx, v, name, token, path, programConfig)
+}
+
+func (l *Lab) startConsumer(ctx context.Context, v *Vault, name, token, path, config string) (*Consumer, error) {
+	folder := l.path(name)
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		return nil, fmt.Errorf("making the folder of %s: %w", name, err)
+	}
+	tokenFile, configFile := filepath.Join(folder, "token"), filepath.Join(folder, "agent.hcl")
+	for file, text := range map[string]string{
+		tokenFile: token, configFile: fmt.Sprintf(config, v.Addr, tokenFile, path, folder),
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			return nil, fmt.Errorf("writing the files of %s: %w", name, err)
+		}
+	}
+	p, err := l.start(ctx, name, l.env(), l.tools.Vault, "agent", "-config="+configFile)
+	if err != nil {
+		return nil, err
+	}
+	return &Consumer{Name: name, Log: p.log, path: path, seen: filepath.Join(folder, "seen"), process: p}, nil
+}
+
+// pair matches the two halves of a token beside each other, in a .modal.toml and in an environment.
+var pair = regexp.MustCompile(`(?i)token_id\W+(ak-\w+)\W+(?:modal_)?token_secret\W+(as-\w+)`)
+
+// Pairs are the pairs that the hook or the program was run with, in order, and when it was last run.
+// Without any run yet it is an error.
+func (c *Consumer) Pairs() (pairs []Token, last time.Time, err error) {
+	text, err := os.ReadFile(c.seen)
+	if err != nil {
+		return nil, last, err
+	}
+	info, err := os.Stat(c.seen)
+	if err != nil {
+		return nil, last, err
+	}
+	for _, halves := range pair.FindAllSubmatch(text, -1) {
+		pairs = append(pairs, Token{string(halves[1]), string(halves[2])})
+	}
+	if len(pairs) == 0 {
+		return nil, last, fmt.Errorf("%s has not been run yet", c.Name)
+	}
+	return pairs, info.ModTime(), nil
+}
+
+// Alive is an error with the end of the log when the Agent has stopped.
+func (c *Consumer) Alive() error {
+	select {
+	case <-c.process.done:
+		return fmt.Errorf("%s stopped, and said: %w", c.Name, c.process.said())
+	default:
+		return nil
+	}
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build unix
+
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Token is a Modal account token. It prints without its secret.
+type Token struct {
+	ID     string `json:"token_id"`
+	Secret string `json:"token_secret"`
+}
+
+// String is the token's ID.
+func (t Token) String() string { return t.ID }
+
+// GoString is the token's ID.
+func (t Token) GoString() string { return t.ID }
+
+// Emulator is a running emulator of Modal's control plane.
+type Emulator struct {
+	// URL is for Modal's clients (server_url), Page for people.
+	URL, Page string
+}
+
+// ready matches the two lines that the emulator prints once it can be reached.
+var ready = regexp.MustCompile(`(?m)^grpc (\S+)\npage (\S+)$`)
+
+// StartEmulator starts the emulator on free loopback ports, with its one workspace "demo" and no
+// token yet. It runs until ctx ends or the lab is closed.
+func (l *Lab) StartEmulator(ctx context.Context) (*Emulator, error) {
+	process, err := l.start(ctx, "emulator", l.env(), filepath.Join(l.tools.dir, "modal-emulator"),
+		"-listen=127.0.0.1:0", "-page=127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	e := &Emulator{}
+	return e, process.ready(ctx, func() error {
+		log, err := os.ReadFile(process.log)
+		if err != nil {
+			return err
+		}
+		urls := ready.FindStringSubmatch(string(log))
+		if urls == nil {
+			return errors.New("it has not told its addresses yet")
+		}
+		e.URL, e.Page = urls[1], urls[2]
+		return nil
+	})
+}
+
+// NewToken makes a token of the workspace's first member, as that member would on Modal's page.
+func (e *Emulator) NewToken(ctx context.Context) (Token, error) {
+	var token Token
+	body, err := e.post(ctx, "/tokens", url.Values{"workspace": {"demo"}, "owner": {"operator"}, "kind": {"member"}})
+	if err != nil {
+		return token, err
+	}
+	err = json.Unmarshal(body, &token)
+	if err == nil && (token.ID == "" || token.Secret == "") {
+		err = errors.New("a half of it is missing")
+	}
+	if err != nil {
+		return token, fmt.Errorf("reading the emulator's new token: %w", err)
+	}
+	return token, nil
+}
+
+// DeleteToken deletes a token, as its owner would on Modal's page.
+func (e *Emulator) DeleteToken(ctx context.Context, id string) error {
+	_, err := e.post(ctx, "/tokens/"+url.PathEscape(id)+"/delete", nil)
+	return err
+}
+
+// State is what the emulator knows of service users, and which calls it has got.
+type State struct {
+	ServiceUsers []ServiceUser `json:"service_users"`
+	Calls        []Call        `json:"calls"`
+}
+
+// ServiceUser is a live service user with what it may do: environment to viewer, contributor or
+// no-access.
+type ServiceUser struct {
+	Name    string            `json:"name"`
+	TokenID string            `json:"token_id"`
+	Scoped  bool              `json:"scoped"`
+	Roles   map[string]string `json:"roles"`
+}
+
+// Call is an RPC in the order of arrival. Its code is "Unknown" while it is being answered.
+type Call struct {
+	Method string `json:"method"`
+	Code   string `json:"code"`
+}
+
+// State reads the emulator's state.
+func (e *Emulator) State(ctx context.Context) (State, error) {
+	var state State
+	body, err := e.ask(ctx, http.MethodGet, "/", nil)
+	if err != nil {
+		return state, err
+	}
+	if err = json.Unmarshal(body, &state); err != nil {
+		return state, fmt.Errorf("reading the emulator's state: %w", err)
+	}
+	return state, nil
+}
+
+// Delay makes the next call of an RPC wait, before the work or (committed) between the work and its
+// answer.
+func (e *Emulator) Delay(ctx context.Context, rpc string, wait time.Duration, committed bool) error {
+	_, err := e.post(ctx, "/delays", url.Values{
+		"rpc": {rpc}, "delay": {wait.String()}, "after_commit": {strconv.FormatBool(committed)},
+	})
+	return err
+}
+
+// post sends a form to the emulator's page and returns the JSON that it answers.
+func (e *Emulator) post(ctx context.Context, path string, form url.Values) ([]byte, error) {
+	return e.ask(ctx, http.MethodPost, path, form)
+}
+
+func (e *Emulator) ask(ctx context.Context, method, path string, form url.Values) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, e.Page+path, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, fmt.Errorf("asking the emulator: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Accept", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("asking the emulator: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }() // nothing to do about it
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, fmt.Errorf("reading the emulator's answer to %s: %w", path, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("asking the emulator for %s: %s", path, resp.Status)
+	}
+	return body, nil
+}
+
+// SDK runs a program built on Modal's Go SDK, whose only configuration is the given .modal.toml. It
+// authenticates and prints the environments that it sees; exit code 1 and the reason when refused.
+func (l *Lab) SDK(ctx context.Context, file string) (Result, error) {
+	return run(ctx, l.env("MODAL_CONFIG_PATH="+file), "", filepath.Join(l.tools.dir, "modal-sdk"))
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build unix
+
+package lab
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+const (
+	module = "vault-plugin-secrets-modal"
+	// PluginName is the name under which the engine goes into Vault's plugin catalogue.
+	PluginName = module
+)
+
+// Tools are the programs that labs run: built once, shared by all.
+type Tools struct {
+	// Vault is the path of a vault binary.
+	Vault string
+
+	root     string // of this repository
+	dir      string
+	progress io.Writer
+}
+
+// Plugin is a build of the engine in the labs' plugin directory.
+type Plugin struct{ Command, SHA256, Version string }
+
+// BuildTools finds or builds Vault (VAULT_BIN, one on PATH, or the pinned module; the last takes
+// minutes when nothing is cached, and shows how far it is), and builds the emulator and the SDK
+// client. Progress goes to the given writer. Close the tools.
+func BuildTools(ctx context.Context, progress io.Writer) (*Tools, error) {
+	t := &Tools{progress: progress}
+	gomod, err := t.output(ctx, "go", "env", "GOMOD")
+	if err != nil {
+		return nil, err
+	}
+	t.root = filepath.Dir(gomod)
+	if t.Vault, err = t.output(ctx, filepath.Join(t.root, "tools", "vault", "path.sh")); err != nil {
+		return nil, err
+	}
+	if t.dir, err = tempDir("modal-tools-"); err != nil {
+		return nil, err
+	}
+	for name, pkg := range map[string]string{"modal-emulator": "cmd/modal-emulator", "modal-sdk": "e2e/sdk"} {
+		if err = t.build(ctx, filepath.Join(t.dir, name), pkg); err != nil {
+			_ = t.Close() // the build's error is the one to tell
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// Close removes what was built.
+func (t *Tools) Close() error { return os.RemoveAll(t.dir) }
+
+// BuildPlugin builds the engine as the given version (semver with a leading v) into the labs'
+// plugin directory.
+func (t *Tools) BuildPlugin(ctx context.Context, version string) (Plugin, error) {
+	p := Plugin{Command: PluginName + "-" + version, Version: version}
+	file := filepath.Join(t.pluginDir(), p.Command)
+	if err := t.build(ctx, file, "cmd/"+PluginName, "-ldflags", "-s -w -X "+module+"/internal/version.Version="+version); err != nil {
+		return Plugin{}, err
+	}
+	binary, err := os.ReadFile(file)
+	if err != nil {
+		return Plugin{}, fmt.Errorf("hashing the plugin: %w", err)
+	}
+	sum := sha256.Sum256(binary)
+	p.SHA256 = hex.EncodeToString(sum[:])
+	return p, nil
+}
+
+// RegisterArgs are the arguments of the vault command that puts the plugin into the catalogue.
+func (p Plugin) RegisterArgs() []string {
+	return []string{
+		"plugin", "register", "-sha256=" + p.SHA256, "-command=" + p.Command, "-version=" + p.Version, "secret", PluginName,
+	}
+}
+
+// pluginDir is the plugin directory of every Vault server that the labs start.
+func (t *Tools) pluginDir() string { return filepath.Join(t.dir, "plugins") }
+
+// build compiles one of this repository's programs as the release does.
+func (t *Tools) build(ctx context.Context, file, pkg string, flags ...string) error {
+	args := append([]string{"build", "-C", t.root, "-trimpath", "-buildvcs=false", "-o", file}, flags...)
+	_, err := t.output(ctx, "go", append(args, "./"+pkg)...)
+	return err
+}
+
+// output runs a tool in the caller's own environment and returns what it printed. The program's
+// other output is shown as it comes.
+func (t *Tools) output(ctx context.Context, bin string, args ...string) (string, error) {
+	cmd := command(ctx, append(os.Environ(), "CGO_ENABLED=0"), bin, args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, t.progress
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("running %s %s: %w", bin, strings.Join(args, " "), err)
+	}
+	return strings.TrimSpace(out.String()), nil
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build e2e && unix
+
+package e2e
+
+import (
+	"net"
+	"net/url"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/e2e/lab"
+)
+
+func TestClosingTheLabLeavesNothingRunningAndNoFiles(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	plugins, err := w.PluginPIDs()
+	require.NoError(t, err)
+	require.NotEmpty(t, plugins)
+
+	require.NoError(t, w.lab.Close())
+
+	for _, pid := range plugins {
+		require.NoError(t, lab.Until(t.Context(), 5*time.Second, "the plugin to end", func() error {
+			if syscall.Kill(pid, 0) == nil {
+				return os.ErrExist
+			}
+			return nil
+		}))
+	}
+	for _, address := range []string{w.Addr, w.emulator.URL, w.emulator.Page} {
+		requireClosed(t, address)
+	}
+	require.NoDirExists(t, w.lab.Dir)
+}
+
+// requireClosed asserts that nobody listens at the address of a URL.
+func requireClosed(t *testing.T, address string) {
+	t.Helper()
+	parsed, err := url.Parse(address)
+	require.NoError(t, err)
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(t.Context(), "tcp", parsed.Host)
+	if err == nil {
+		require.NoError(t, conn.Close())
+	}
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+}

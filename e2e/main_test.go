@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build e2e && unix
+
+// Package e2e tests the promises of the engine from outside: a real Vault server with the plugin as
+// its own process, the real vault command, a real Vault Agent and Modal's real Go SDK, against the
+// emulator of Modal's control plane.
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/e2e/lab"
+)
+
+// What TestMain prepares for every test.
+var (
+	tools         *lab.Tools
+	plugin, newer lab.Plugin
+	interrupted   <-chan struct{}
+)
+
+func TestMain(m *testing.M) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	interrupted = ctx.Done()
+	// The tests wait for other programs more than they compute. A -parallel of the caller's wins.
+	_ = flag.Set("test.parallel", "4")
+	code, err := testMain(ctx, m)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func testMain(ctx context.Context, m *testing.M) (code int, err error) {
+	if tools, err = lab.BuildTools(ctx, os.Stderr); err != nil {
+		return 0, err
+	}
+	defer func() { _ = tools.Close() }() // a leftover in the temporary directory at worst
+	if plugin, err = tools.BuildPlugin(ctx, "v0.1.0"); err != nil {
+		return 0, err
+	}
+	if newer, err = tools.BuildPlugin(ctx, "v0.2.0"); err != nil {
+		return 0, err
+	}
+	return m.Run(), nil
+}
+
+// world is one test's Vault and emulator.
+type world struct {
+	*lab.Vault
+	nodes    []*lab.Vault // the server, or all of its cluster
+	lab      *lab.Lab
+	emulator *lab.Emulator
+	ctx      context.Context
+}
+
+// data is the data of one of Vault's answers.
+type data map[string]any
+
+// newWorld starts a Vault with the engine at modal/, pointed at an emulator of its own.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := newBareWorld(t)
+	w.enable(t)
+	return w
+}
+
+// newBareWorld starts a Vault that does not know the engine yet, and an emulator.
+func newBareWorld(t *testing.T) *world {
+	t.Helper()
+	w := newLab(t)
+	var err error
+	w.Vault, err = w.lab.StartVault(w.ctx)
+	require.NoError(t, err)
+	w.nodes = []*lab.Vault{w.Vault}
+	return w
+}
+
+// newLab starts an emulator alone.
+func newLab(t *testing.T) *world {
+	t.Helper()
+	w := &world{ctx: testContext(t)}
+	var err error
+	w.lab, err = lab.New(tools)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		for _, node := range w.nodes {
+			if t.Failed() {
+				t.Logf("what %s logged above debug level:\n%s", node.Name, logged(node))
+			}
+		}
+		require.NoError(t, w.lab.Close())
+	})
+	w.emulator, err = w.lab.StartEmulator(w.ctx)
+	require.NoError(t, err)
+	return w
+}
+
+// enable puts the engine at modal/ and points it at the emulator.
+func (w *world) enable(t *testing.T) {
+	t.Helper()
+	w.vault(t, plugin.RegisterArgs()...)
+	w.vault(t, "secrets", "enable", "-path=modal", "-plugin-version="+plugin.Version, lab.PluginName)
+	w.vault(t, "write", "modal/config", "server_url="+w.emulator.URL)
+}
+
+// testContext ends with the test, on an interrupt, and in time to clean up before the deadline of the
+// whole run.
+func testContext(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	go func() {
+		select {
+		case <-interrupted:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	deadline, ok := t.Deadline()
+	if !ok {
+		return ctx
+	}
+	bounded, stop := context.WithDeadline(ctx, deadline.Add(-20*time.Second))
+	t.Cleanup(stop)
+	return bounded
+}
+
+// logged is a server's log without its debug and trace lines, masked.
+func logged(node *lab.Vault) string {
+	log, _ := os.ReadFile(node.Log)
+	lines := slices.DeleteFunc(strings.Split(string(log), "\n"), func(line string) bool {
+		return !strings.HasPrefix(line, "{") || strings.Contains(line, `"@level":"trace"`) || strings.Contains(line, `"@level":"debug"`)
+	})
+	return lab.Mask(strings.Join(lines[max(0, len(lines)-20):], "\n"))
+}
+
+// run runs the vault command, whatever comes of it.
+func (w *world) run(t *testing.T, cli lab.CLI, stdin string, args ...string) lab.Result {
+	t.Helper()
+	result, err := cli.Run(w.ctx, stdin, args...)
+	require.NoError(t, err)
+	return result
+}
+
+// vault runs the vault command as root, that must succeed, and returns what it printed.
+func (w *world) vault(t *testing.T, args ...string) string {
+	t.Helper()
+	result := w.run(t, w.CLI, "", args...)
+	require.NoError(t, result.Err(), "vault %s", lab.Mask(strings.Join(args, " ")))
+	return result.Stdout
+}
+
+// read returns the data of a path, with numbers as json.Number.
+func (w *world) read(t *testing.T, path string) data {
+	t.Helper()
+	return parse(t, w.vault(t, "read", "-format=json", path))
+}
+
+// parse returns the data of an answer that the vault command printed as JSON.
+func parse(t *testing.T, text string) data {
+	t.Helper()
+	var answer struct{ Data data }
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.UseNumber()
+	require.NoError(t, decoder.Decode(&answer))
+	return answer.Data
+}
+
+// newToken makes a token as an operator would on Modal's page.
+func (w *world) newToken(t *testing.T) lab.Token {
+	t.Helper()
+	token, err := w.emulator.NewToken(w.ctx)
+	require.NoError(t, err)
+	return token
+}
+
+// newRole stores a new token as the static role ci, with more fields if wanted.
+func (w *world) newRole(t *testing.T, fields ...string) lab.Token {
+	t.Helper()
+	token := w.newToken(t)
+	args := append([]string{"write", "modal/roles/ci", "type=static", "token_id=" + token.ID, "token_secret=-"}, fields...)
+	require.NoError(t, w.run(t, w.CLI, token.Secret, args...).Err())
+	return token
+}
+
+// rotate rotates the role ci to a new token and returns that.
+func (w *world) rotate(t *testing.T, fields ...string) lab.Token {
+	t.Helper()
+	token := w.newToken(t)
+	args := append([]string{"write", "modal/rotate/ci", "token_id=" + token.ID, "token_secret=-"}, fields...)
+	require.NoError(t, w.run(t, w.CLI, token.Secret, args...).Err())
+	return token
+}
+
+// requireToken asserts that the role ci hands out the token, without showing a secret when not.
+func (w *world) requireToken(t *testing.T, token lab.Token) data {
+	t.Helper()
+	creds := w.read(t, "modal/creds/ci")
+	require.Equal(t, token.ID, creds["token_id"])
+	requireSecret(t, token.Secret, creds["token_secret"])
+	return creds
+}
+
+// requireSecret compares secret texts byte by byte and shows them masked when they differ.
+func requireSecret(t *testing.T, want string, got any) {
+	t.Helper()
+	if got != want {
+		require.Failf(t, "secret texts differ", "want %q\ngot  %q", lab.Mask(want), lab.Mask(fmt.Sprint(got)))
+	}
+}

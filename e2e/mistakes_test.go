@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build e2e && unix
+
+package e2e
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestAMistakeIsAnsweredWithExitCode2HTTP400AndWhatToDo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	former, token := w.newRole(t), w.rotate(t)
+	other := w.newToken(t)
+	pair := func(id, secret string, more ...string) []string {
+		return append([]string{"token_id=" + id, "token_secret=" + secret}, more...)
+	}
+	for name, mistake := range map[string]struct {
+		path string
+		args []string
+		says string
+	}{
+		"halves swapped":        {"modal/roles/new", pair(other.Secret, other.ID, "type=static"), "swapped"},
+		"a half missing":        {"modal/roles/new", []string{"type=static", "token_id=" + other.ID}, "token_secret"},
+		"a misspelled field":    {"modal/roles/new", []string{"type=static", "token_idd=x"}, `did you mean "token_id"`},
+		"an upper-case name":    {"modal/roles/New", pair(other.ID, other.Secret, "type=static"), `write "new"`},
+		"an unknown type":       {"modal/roles/new", pair(other.ID, other.Secret, "type=satic"), "static"},
+		"another role's token":  {"modal/roles/new", pair(token.ID, token.Secret, "type=static"), "ci"},
+		"a rotation by update":  {"modal/roles/ci", pair(other.ID, other.Secret), "rotate/ci"},
+		"a former token":        {"modal/rotate/ci", pair(former.ID, former.Secret), "revocations/" + former.ID},
+		"a role nobody made":    {"modal/rotate/nobody", pair(other.ID, other.Secret), "nobody"},
+		"plain http to a host":  {"modal/config", []string{"server_url=http://modal.example:80"}, "https"},
+		"a token Modal refuses": {"modal/roles/new", pair(other.ID, other.Secret+"x", "type=static"), other.ID},
+	} {
+		failed := w.run(t, w.CLI, "", append([]string{"write", mistake.path}, mistake.args...)...)
+		require.Equal(t, 2, failed.Code, name)
+		require.Contains(t, failed.Stderr, "Code: 400", name)
+		require.Contains(t, failed.Stderr, mistake.says, name)
+	}
+	missing := w.run(t, w.CLI, "", "read", "modal/creds/nobody")
+	require.Equal(t, 2, missing.Code)
+	require.Contains(t, missing.Stderr, "No value found at modal/creds/nobody")
+	w.requireToken(t, token)
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build e2e && unix
+
+package e2e
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/e2e/lab"
+)
+
+func TestKillingThePluginLosesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.settle(t)
+
+	killed := w.killPlugin(t)
+
+	s.requireUnchanged(t)
+	running, err := w.PluginPIDs()
+	require.NoError(t, err)
+	require.Len(t, running, 1)
+	require.NotEqual(t, killed, running[0])
+}
+
+func TestReloadingThePluginLosesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.settle(t)
+	w.reload(t)
+	s.requireUnchanged(t)
+}
+
+func TestSealingAndRestartingVaultLosesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.settle(t)
+
+	w.vault(t, "operator", "seal")
+	require.Contains(t, w.run(t, w.CLI, "", "read", "modal/creds/ci").Stderr, "Vault is sealed")
+	require.NoError(t, w.Unseal(w.ctx))
+	s.requireUnchanged(t)
+
+	require.NoError(t, w.Restart(w.ctx))
+	s.requireUnchanged(t)
+}
+
+func TestUpgradingThePluginLosesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.settle(t)
+
+	w.vault(t, newer.RegisterArgs()...)
+	w.vault(t, "secrets", "tune", "-plugin-version="+newer.Version, "modal/")
+	w.reload(t)
+	require.Equal(t, newer.Version, w.runningVersion(t))
+	s.requireUnchanged(t)
+
+	w.vault(t, "secrets", "tune", "-plugin-version="+plugin.Version, "modal/")
+	w.reload(t)
+	require.Equal(t, plugin.Version, w.runningVersion(t))
+	s.requireUnchanged(t)
+}
+
+func TestReadsWorkWhileModalIsGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.settle(t)
+	w.vault(t, "write", "modal/config", "server_url=http://127.0.0.1:1", "request_timeout=1s")
+	w.reload(t)
+	w.requireToken(t, s.current)
+	failed := w.run(t, w.CLI, "as-0123456789abcdefABCDEF", "write", "modal/rotate/ci", "token_id=ak-0123456789abcdefABCDEF", "token_secret=-")
+	require.Equal(t, 2, failed.Code)
+	require.Contains(t, failed.Stderr, "Code: 502")
+	w.requireToken(t, s.current)
+}
+
+// reload starts the plugin anew. By name, as "vault plugin reload -mounts" of Vault 1.21 asks for a
+// path that its server does not have.
+func (w *world) reload(t *testing.T) {
+	t.Helper()
+	w.vault(t, "plugin", "reload", "-type=secret", "-plugin="+lab.PluginName)
+}
+
+// settled is an engine with a role that was rotated once, and what it answered then.
+type settled struct {
+	w             *world
+	old, current  lab.Token
+	creds         data
+	role, revoked string
+}
+
+// settle rotates a role once, so that the role has a history and the ledger an entry.
+func (w *world) settle(t *testing.T) *settled {
+	t.Helper()
+	s := &settled{w: w, old: w.newRole(t, "environment=staging"), current: w.rotate(t)}
+	s.creds = w.requireToken(t, s.current)
+	s.role = w.vault(t, "read", "-format=json", "-field=data", "modal/roles/ci")
+	s.revoked = w.vault(t, "list", "-format=json", "modal/revocations")
+	require.Contains(t, s.revoked, s.old.ID)
+	return s
+}
+
+// requireUnchanged asserts that the same token, version and times are handed out, and that the role
+// and the ledger are as they were.
+func (s *settled) requireUnchanged(t *testing.T) {
+	t.Helper()
+	creds := s.w.requireToken(t, s.current)
+	for _, field := range []string{"version", "last_vault_rotation", "workspace", "environment", "rotation_period"} {
+		require.Equal(t, s.creds[field], creds[field], field)
+	}
+	require.Equal(t, json.Number("2"), creds["version"])
+	require.Equal(t, s.role, s.w.vault(t, "read", "-format=json", "-field=data", "modal/roles/ci"))
+	require.Equal(t, s.revoked, s.w.vault(t, "list", "-format=json", "modal/revocations"))
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build e2e && unix
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/e2e/lab"
+)
+
+const readCreds = `path "modal/creds/ci" { capabilities = ["read"] }`
+
+func TestARotationReachesAnAgentsFileByItselfAndEndsWhenModalRefusesTheOldToken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	old := w.newRole(t, "refresh_interval=5s")
+	agent, err := w.lab.StartAgent(w.ctx, w.Vault, w.policyToken(t, readCreds), "modal/creds/ci")
+	require.NoError(t, err)
+
+	info, err := os.Stat(agent.File)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode())
+	oldFile := w.lab.Dir + "/old.modal.toml"
+	require.NoError(t, os.WriteFile(oldFile, w.requireRendered(t, agent, old), 0o600))
+	require.NoError(t, w.authenticate(t, agent.File).Err())
+
+	next := w.rotate(t, "grace_period=0")
+	w.requireToken(t, next)
+	require.NoError(t, lab.Until(w.ctx, 15*time.Second, "the Agent's file to change by itself", func() error {
+		now, err := os.ReadFile(agent.File)
+		if err == nil && string(now) == w.toml(old) {
+			err = fmt.Errorf("it still holds %s", old)
+		}
+		return err
+	}))
+	w.requireRendered(t, agent, next)
+	require.NoError(t, w.authenticate(t, agent.File).Err())
+
+	// Until an operator deletes the old token it works, and stays on the ledger.
+	require.NoError(t, w.authenticate(t, oldFile).Err())
+	require.Contains(t, w.vault(t, "list", "modal/revocations"), old.ID)
+	w.run(t, w.CLI, "", "write", "-f", "modal/revocations/"+old.ID)
+	require.Contains(t, w.vault(t, "list", "modal/revocations"), old.ID)
+
+	require.NoError(t, w.emulator.DeleteToken(w.ctx, old.ID))
+	w.vault(t, "write", "-f", "modal/revocations/"+old.ID)
+	w.requireLedgerClear(t)
+	refused := w.authenticate(t, oldFile)
+	require.Equal(t, 1, refused.Code)
+	require.Contains(t, refused.Stderr, "Unauthenticated")
+	require.NoError(t, w.authenticate(t, agent.File).Err())
+}
+
+func TestARefusedRotationKeepsTheOldTokenAndTheLedgerClear(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	token := w.newRole(t)
+	before := w.requireToken(t, token)
+
+	deleted := w.newToken(t)
+	require.NoError(t, w.emulator.DeleteToken(w.ctx, deleted.ID))
+	refused := w.run(t, w.CLI, deleted.Secret, "write", "modal/rotate/ci", "token_id="+deleted.ID, "token_secret=-")
+	require.Equal(t, 2, refused.Code)
+	require.Contains(t, refused.Stderr, "Code: 400")
+	require.Contains(t, refused.Stderr, deleted.ID)
+
+	require.Equal(t, before["version"], w.requireToken(t, token)["version"])
+	w.requireLedgerClear(t)
+}
+
+func TestAnOperatorCanForgetATokenThatModalStillAccepts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	old := w.newRole(t)
+	w.rotate(t, "grace_period=0")
+
+	kept := w.run(t, w.CLI, "", "delete", "modal/revocations/"+old.ID)
+	require.Equal(t, 2, kept.Code)
+	require.Contains(t, kept.Stderr, "force=true")
+	w.vault(t, "delete", "modal/revocations/"+old.ID, "force=true")
+	w.requireLedgerClear(t)
+}
+
+func TestAProfileWithADotIsFoundByTheSDK(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.newRole(t, "profile=team.prod")
+	file := w.lab.Dir + "/team.modal.toml"
+	require.NoError(t, os.WriteFile(file, []byte(w.vault(t, "read", "-field=toml", "modal/creds/ci/toml")), 0o600))
+	require.NoError(t, w.authenticate(t, file).Err())
+}
+
+// authenticate runs a program on Modal's Go SDK with nothing but the file.
+func (w *world) authenticate(t *testing.T, file string) lab.Result {
+	t.Helper()
+	result, err := w.lab.SDK(w.ctx, file)
+	require.NoError(t, err)
+	if result.Code == 0 {
+		require.Equal(t, "main\nstaging\n", result.Stdout)
+	}
+	return result
+}
+
+// requireRendered asserts that the Agent's file is exactly the token's .modal.toml, and returns it.
+func (w *world) requireRendered(t *testing.T, agent *lab.Agent, token lab.Token) []byte {
+	t.Helper()
+	file, err := os.ReadFile(agent.File)
+	require.NoError(t, err)
+	requireSecret(t, w.toml(token), string(file))
+	return file
+}
+
+// toml is the .modal.toml of a token of the role ci.
+func (w *world) toml(token lab.Token) string {
+	return fmt.Sprintf("[ci]\nactive = true\ntoken_id = '%s'\ntoken_secret = '%s'\nserver_url = '%s'\n", token.ID, token.Secret, w.emulator.URL)
+}
+
+// requireLedgerClear asserts that no token is left to be seen refused.
+func (w *world) requireLedgerClear(t *testing.T) {
+	t.Helper()
+	listed := w.run(t, w.CLI, "", "list", "modal/revocations")
+	require.Equal(t, 2, listed.Code, listed.Stdout)
+	require.Contains(t, listed.Stderr, "No value found at modal/revocations")
+}

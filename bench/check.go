@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+)
+
+// checks are the least that creds/<role> may be of another read's throughput at 8 clients: below what
+// is measured, so that only a regression fails, and a ratio, so that a slow machine does not.
+var checks = []struct {
+	other target
+	least float64
+}{{noop, 1.0}, {externalKV, 1.5}}
+
+// attempts are how often a ratio may be missed before it counts: others use the machine too.
+const attempts = 3
+
+func checkReads(ctx context.Context, s *server, _ options) error {
+	if err := s.mountTargets(ctx); err != nil {
+		return err
+	}
+	var err error
+	for range attempts {
+		if err = s.check(ctx); err == nil || ctx.Err() != nil {
+			return err
+		}
+		fmt.Fprintln(os.Stderr, "bench:", err)
+	}
+	return fmt.Errorf("%w, %d times in a row", err, attempts)
+}
+
+func (s *server) check(ctx context.Context) error {
+	const clients, count, each = 8, 5, time.Second
+	all, err := s.measure(ctx, []target{creds, noop, externalKV}, []int{clients}, count, each)
+	if err != nil {
+		return err
+	}
+	for _, c := range checks {
+		got := all.ratio(creds, c.other, clients)
+		fmt.Printf("%s / %s = %.2f (at least %.2f)\n", creds.name, c.other.name, got, c.least)
+		if got < c.least {
+			return fmt.Errorf("%s is %.2f times the throughput of %s, not %.2f", creds.name, got, c.other.name, c.least)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build linux
+
+// Command bench measures the engine through a real Vault server, beside what a user would pick instead.
+// Every figure comes with a ratio to another of the same run: the machine's own speed cancels out.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"vault-plugin-secrets-modal/e2e/lab"
+)
+
+// options are how much is measured.
+type options struct {
+	check  bool
+	only   string
+	rounds int
+	each   time.Duration
+}
+
+func main() {
+	var o options
+	flag.BoolVar(&o.check, "check", false, "fail when reads are slower than they should be, beside other plugins; measure nothing else")
+	flag.StringVar(&o.only, "only", "", "measure `one` of reads, roles, rotation")
+	flag.IntVar(&o.rounds, "rounds", 5, "rounds that the figures are medians of")
+	flag.DurationVar(&o.each, "each", 2*time.Second, "time of one sample")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, o)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", lab.Mask(err.Error()))
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) (err error) {
+	tools, err := lab.BuildTools(ctx, os.Stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tools.Close()) }()
+	engine, err := tools.BuildPlugin(ctx, "v0.0.0-bench")
+	if err != nil {
+		return err
+	}
+	parts := []struct {
+		name string
+		run  func(context.Context, *server, options) error
+	}{{"reads", benchReads}, {"roles", benchRoles}, {"rotation", benchRotation}}
+	if o.check {
+		parts = parts[:1]
+		parts[0].run = checkReads
+	}
+	for _, part := range parts {
+		if o.only != "" && o.only != part.name {
+			continue
+		}
+		err := withServer(ctx, tools, engine, func(s *server) error { return part.run(ctx, s, o) })
+		if err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
+	}
+	return nil
+}

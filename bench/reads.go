@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"vault-plugin-secrets-modal/e2e/lab"
+)
+
+// clientCounts are how many clients read at once.
+var clientCounts = []int{1, 8, 32}
+
+// target is something to read, under the name that the tables give it.
+type target struct{ name, path string }
+
+// Two of them tell the effect of one thing: creds with an operator's GOGC=100, Go's own default, that of
+// the tuning; a no-op path of Callbacks that of not asking Vault for its replication state.
+var (
+	creds      = target{"creds/<role>", "modal/creds/ci"}
+	noop       = target{"no-op plugin", "noop/creds/ci"}
+	callbacks  = target{"no-op plugin, Callbacks", "noop/callbacks/ci"}
+	externalKV = target{"KV v1, external", "kv-external/ci"}
+
+	targets = []target{
+		creds,
+		{"creds/<role>/env", "modal/creds/ci/env"},
+		{"creds/<role>/toml", "modal/creds/ci/toml"},
+		{"creds/<role>, GOGC=100", "modal-untuned/creds/ci"},
+		noop,
+		callbacks,
+		{"KV v1, built in", "kv1/ci"},
+		{"KV v2, built in", "kv2/data/ci"},
+		externalKV,
+	}
+)
+
+// mountTargets makes the targets readable; KV's hold the answer of creds.
+func (s *server) mountTargets(ctx context.Context) error {
+	if err := s.registerOthers(ctx); err != nil {
+		return err
+	}
+	for path, plugin := range map[string]string{"modal": lab.PluginName, "modal-untuned": "modal-untuned"} {
+		if err := s.mountEngine(ctx, path, plugin); err != nil {
+			return err
+		}
+		if err := s.newRole(ctx, path+"/roles/ci"); err != nil {
+			return err
+		}
+	}
+	answer, err := s.api.Logical().ReadWithContext(ctx, "modal/creds/ci")
+	if err != nil {
+		return err
+	}
+	for _, m := range []struct {
+		path, plugin string
+		options      map[string]string
+	}{
+		{"noop", "noop", nil},
+		{"kv1", "kv", map[string]string{"version": "1"}},
+		{"kv2", "kv", map[string]string{"version": "2"}},
+		{"kv-external", "kv-external", nil},
+	} {
+		if err := s.mount(ctx, m.path, m.plugin, m.options); err != nil {
+			return err
+		}
+	}
+	// Vault takes a key ttl in KV for the lease's time.
+	delete(answer.Data, "ttl")
+	for path, data := range map[string]map[string]any{
+		"kv1/ci": answer.Data, "kv-external/ci": answer.Data, "kv2/data/ci": {"data": answer.Data},
+	} {
+		// KV version 2 refuses writes for a moment after it was enabled.
+		if err := lab.Until(ctx, 10*time.Second, path+" to take a write", func() error { return s.write(ctx, path, data) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// registerOthers puts into the catalogue what the engine is measured against.
+func (s *server) registerOthers(ctx context.Context) error {
+	if err := s.build(ctx, ".", "./bench/noop", "noop"); err != nil {
+		return err
+	}
+	if err := s.build(ctx, "bench/kv", "github.com/hashicorp/vault-plugin-secrets-kv/cmd/vault-plugin-secrets-kv", "kv-external"); err != nil {
+		return err
+	}
+	if err := s.register(ctx, "noop", "", "noop"); err != nil {
+		return err
+	}
+	if err := s.register(ctx, "kv-external", "", "kv-external"); err != nil {
+		return err
+	}
+	return s.register(ctx, "modal-untuned", s.engine.Version, s.engine.Command, "GOGC=100")
+}
+
+// rounds are the samples of each target, by the number of clients, one a round.
+type rounds map[target]map[int][]sample
+
+// measure reads the targets in turns, in another order each time, so that neither what drifts nor what
+// the one before leaves behind favours any. A warm-up before each sample is discarded.
+func (s *server) measure(ctx context.Context, targets []target, clientCounts []int, count int, each time.Duration) (rounds, error) {
+	r := newReader(s.Addr, s.Token)
+	all := rounds{}
+	for _, t := range targets {
+		all[t] = map[int][]sample{}
+	}
+	for range count {
+		for _, clients := range clientCounts {
+			for _, i := range rand.Perm(len(targets)) {
+				t := targets[i]
+				if _, err := r.load(ctx, t.path, clients, each/10); err != nil {
+					return nil, err
+				}
+				got, err := s.sample(ctx, r, t, clients, each)
+				if err != nil {
+					return nil, err
+				}
+				all[t][clients] = append(all[t][clients], got)
+			}
+		}
+	}
+	return all, nil
+}
+
+// sample is a load with the processor time that it took the server.
+func (s *server) sample(ctx context.Context, r *reader, t target, clients int, each time.Duration) (sample, error) {
+	before, err := s.processorTime()
+	if err != nil {
+		return sample{}, err
+	}
+	got, err := r.load(ctx, t.path, clients, each)
+	if err != nil {
+		return sample{}, err
+	}
+	after, err := s.processorTime()
+	got.processor = (after - before) / time.Duration(got.reads)
+	return got, err
+}
+
+// ratio is the throughput of one target over another's, as the median of the rounds' ratios.
+func (r rounds) ratio(a, b target, clients int) float64 {
+	var ratios []float64
+	for i, got := range r[a][clients] {
+		ratios = append(ratios, got.rate/r[b][clients][i].rate)
+	}
+	return median(ratios)
+}
+
+// typical is the median of each figure.
+func (r rounds) typical(t target, clients int) sample {
+	pick := func(figure func(sample) float64) float64 {
+		var all []float64
+		for _, got := range r[t][clients] {
+			all = append(all, figure(got))
+		}
+		return median(all)
+	}
+	return sample{
+		rate:  pick(func(s sample) float64 { return s.rate }),
+		p50:   time.Duration(pick(func(s sample) float64 { return float64(s.p50) })),
+		p99:   time.Duration(pick(func(s sample) float64 { return float64(s.p99) })),
+		bytes: r[t][clients][0].bytes,
+
+		processor: time.Duration(pick(func(s sample) float64 { return float64(s.processor) })),
+	}
+}
+
+func benchReads(ctx context.Context, s *server, o options) error {
+	if err := s.mountTargets(ctx); err != nil {
+		return err
+	}
+	all, err := s.measure(ctx, targets, clientCounts, o.rounds, o.each)
+	if err != nil {
+		return err
+	}
+	for _, clients := range clientCounts {
+		var rows [][]string
+		for _, t := range targets {
+			got := all.typical(t, clients)
+			rows = append(rows, []string{
+				t.name, fmt.Sprintf("%.0f", got.rate), milliseconds(got.p50), milliseconds(got.p99), strconv.FormatInt(got.bytes, 10), fmt.Sprintf("%d µs", got.processor.Microseconds()),
+				fmt.Sprintf("%.2f", all.ratio(t, noop, clients)), fmt.Sprintf("%.1f", all.ratio(t, externalKV, clients)),
+			})
+		}
+		table(fmt.Sprintf("Reads, %d clients: medians of %d rounds of %s each", clients, o.rounds, o.each),
+			[]string{"read", "req/s", "p50", "p99", "bytes", "CPU a read", "× no-op plugin", "× external KV"}, rows)
+	}
+	return nil
+}

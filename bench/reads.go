@@ -77,7 +77,7 @@ func (s *server) mountTargets(ctx context.Context) error {
 		"kv1/ci": answer.Data, "kv-external/ci": answer.Data, "kv2/data/ci": {"data": answer.Data},
 	} {
 		// KV version 2 refuses writes for a moment after it was enabled.
-		if err := lab.Until(ctx, 10*time.Second, path+" to take a write", func() error { return s.write(ctx, path, data) }); err != nil {
+		if err := lab.Until(ctx, path+" to take a write", func() error { return s.write(ctx, path, data) }); err != nil {
 			return err
 		}
 	}

@@ -118,7 +118,7 @@ func (w *world) rotateSlowly(t *testing.T, rpc string, committed bool) <-chan la
 		}
 		done <- result
 	}()
-	require.NoError(t, lab.Until(w.ctx, long, "the rotation to call "+rpc, func() error {
+	require.NoError(t, lab.Until(w.ctx, "the rotation to call "+rpc, func() error {
 		state, err := w.emulator.State(w.ctx)
 		if err != nil {
 			return err
@@ -140,7 +140,7 @@ func (w *world) killPlugin(t *testing.T) int {
 	require.NoError(t, err)
 	require.Len(t, running, 1)
 	require.NoError(t, syscall.Kill(running[0], syscall.SIGKILL))
-	require.NoError(t, lab.Until(w.ctx, 10*time.Second, "the plugin to die", func() error {
+	require.NoError(t, lab.Until(w.ctx, "the plugin to die", func() error {
 		if syscall.Kill(running[0], 0) == nil {
 			return errors.New("it still runs as process " + strconv.Itoa(running[0]))
 		}

@@ -149,7 +149,7 @@ func (m *matrix) end(t *testing.T, old taken) {
 		id := old.ids[r.name]
 		switch {
 		case m.outlived:
-			require.NoError(t, lab.Until(m.ctx, 3*time.Minute, "the engine to end "+id+" by itself", func() error {
+			require.NoError(t, lab.Until(m.ctx, "the engine to end "+id+" by itself", func() error {
 				left, err := m.Run(m.ctx, "", "list", "modal/revocations")
 				if err == nil && strings.Contains(left.Stdout, id) {
 					err = errors.New("it is in the ledger")

@@ -6,15 +6,11 @@ package e2e
 
 import (
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-modal/e2e/lab"
 )
-
-// failover is how long a cluster may be without an active node.
-const failover = 60 * time.Second
 
 func TestALeaderThatGoesInTheMiddleOfARotationLeavesAWholeOneForEveryNodeToRead(t *testing.T) {
 	t.Parallel()
@@ -114,7 +110,7 @@ func (w *world) awaitLeader(t *testing.T, cluster *lab.Cluster) {
 func (w *world) requireReads(t *testing.T, node *lab.Vault) issued {
 	t.Helper()
 	var token issued
-	require.NoError(t, lab.Until(w.ctx, failover, node.Name+" to answer", func() (err error) {
+	require.NoError(t, lab.Until(w.ctx, node.Name+" to answer", func() (err error) {
 		token, err = w.handedOut(node.CLI)
 		return err
 	}))

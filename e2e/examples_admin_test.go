@@ -30,7 +30,7 @@ func mayNot(args ...string) attempt { return attempt{args, false} }
 func TestThePolicyExamplesAllowEachPersonaItsWorkAndNoMore(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.newRole(t)
+	forgotten := w.newRole(t)
 	former := w.rotate(t)
 	w.rotate(t)
 	next := w.newToken(t)
@@ -65,7 +65,7 @@ func TestThePolicyExamplesAllowEachPersonaItsWorkAndNoMore(t *testing.T) {
 			mayNot("read", "modal/creds/ci/profile"), may("read", "modal/config"), may("write", "modal/config", "request_timeout=20s"),
 			may("list", "modal/roles"), may("read", "modal/roles/ci"), may("write", "modal/roles/ci", "refresh_interval=1m"),
 			may("list", "modal/rotate"), may("read", "modal/rotate/ci"), may("list", "modal/revocations"),
-			may("delete", "modal/revocations/"+former.ID, "force=true"), may("delete", "modal/roles/gone"), mayNot("secrets", "list"),
+			may("delete", "modal/revocations/"+forgotten.ID, "force=true"), may("delete", "modal/roles/gone"), mayNot("secrets", "list"),
 		},
 	} {
 		persona := w.As(w.tokenOf(t, policy))
@@ -115,7 +115,7 @@ func TestTheRotationExampleRotatesOnceAndFailsWhenTheRoleIsOverdue(t *testing.T)
 	}
 
 	w.vault(t, "write", "modal/roles/ci", "refresh_interval=5s", "rotation_period=5s")
-	require.NoError(t, lab.Until(w.ctx, soon, "the role to be overdue", func() error {
+	require.NoError(t, lab.Until(w.ctx, "the role to be overdue", func() error {
 		if w.read(t, "modal/rotate/ci")["late"] == json.Number("0") {
 			return os.ErrNotExist
 		}

@@ -20,9 +20,6 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// A consumer told to read each 5 seconds has a rotation within this.
-const soon = 20 * time.Second
-
 // An example is run as it is, except for what a reader would set for a machine: pairs of texts, the
 // first of which must be in it. It returns the path of the copy.
 func (w *world) example(t *testing.T, name string, set ...string) string {
@@ -109,7 +106,7 @@ func (w *world) approle(t *testing.T, policy string) (folder string) {
 func (w *world) until(t *testing.T, file, want string) {
 	t.Helper()
 	var text []byte
-	err := lab.Until(w.ctx, soon, "the text of "+file, func() (err error) {
+	err := lab.Until(w.ctx, "the text of "+file, func() (err error) {
 		text, err = os.ReadFile(file)
 		if err == nil && string(text) != want {
 			err = os.ErrNotExist

@@ -10,7 +10,6 @@ import (
 	"os"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -27,7 +26,7 @@ func TestClosingTheLabLeavesNothingRunningAndNoFiles(t *testing.T) {
 	require.NoError(t, w.lab.Close())
 
 	for _, pid := range plugins {
-		require.NoError(t, lab.Until(t.Context(), 5*time.Second, "the plugin to end", func() error {
+		require.NoError(t, lab.Until(t.Context(), "the plugin to end", func() error {
 			if syscall.Kill(pid, 0) == nil {
 				return os.ErrExist
 			}

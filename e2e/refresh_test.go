@@ -28,7 +28,7 @@ const (
 func TestAReaderThatReadsAgainEachRefreshIntervalIsNeverRefusedAcrossFiftyRotations(t *testing.T) {
 	t.Parallel()
 	w := newManagedWorld(t)
-	w.newManagedRole(t, "grace_period=10s")
+	w.newManagedRole(t, "grace_period=15s")
 	client := w.modal(t)
 	stop := make(chan struct{})
 	reports := make(chan report, readers)
@@ -51,7 +51,7 @@ func TestAReaderThatReadsAgainEachRefreshIntervalIsNeverRefusedAcrossFiftyRotati
 	require.Equal(t, rotations+1, w.calls(t, "ServiceUserCreate"))
 
 	// The readers go on until the engine has ended all that it rotated away.
-	require.NoError(t, lab.Until(w.ctx, 2*tick, "the engine to end the old tokens", func() error {
+	require.NoError(t, lab.Until(w.ctx, "the engine to end the old tokens", func() error {
 		state, err := w.emulator.State(w.ctx)
 		if err == nil && len(state.ServiceUsers) != 1 {
 			err = fmt.Errorf("%d service users are alive", len(state.ServiceUsers))

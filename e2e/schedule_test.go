@@ -9,15 +9,11 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-modal/e2e/lab"
 )
-
-// tick is how long something may take that Vault does once a minute.
-const tick = 150 * time.Second
 
 func TestAScheduledRotationReachesAnAgentsFileAndEndsTheOldTokenAllByItself(t *testing.T) {
 	t.Parallel()
@@ -32,7 +28,7 @@ func TestAScheduledRotationReachesAnAgentsFileAndEndsTheOldTokenAllByItself(t *t
 	require.NoError(t, w.authenticate(t, oldFile).Err())
 
 	second := w.awaitVersion(t, 2)
-	require.NoError(t, lab.Until(w.ctx, 15*time.Second, "the Agent's file to follow", func() error {
+	require.NoError(t, lab.Until(w.ctx, "the Agent's file to follow", func() error {
 		text, readErr := os.ReadFile(agent.File)
 		if readErr == nil && !strings.Contains(string(text), second.ID) {
 			readErr = fmt.Errorf("it does not hold %s", second)
@@ -46,7 +42,7 @@ func TestAScheduledRotationReachesAnAgentsFileAndEndsTheOldTokenAllByItself(t *t
 	require.Equal(t, "automatic", entry["method"])
 	require.Equal(t, "grace period", entry["state"])
 	require.NoError(t, w.authenticate(t, oldFile).Err())
-	require.NoError(t, lab.Until(w.ctx, tick, "the engine to end the old token", func() error {
+	require.NoError(t, lab.Until(w.ctx, "the engine to end the old token", func() error {
 		listed, listErr := w.Run(w.ctx, "", "list", "modal/revocations")
 		if listErr == nil && strings.Contains(listed.Stdout, first.ID) {
 			listErr = fmt.Errorf("%s is still in the ledger", first)
@@ -64,7 +60,7 @@ func TestAScheduledRotationReachesAnAgentsFileAndEndsTheOldTokenAllByItself(t *t
 func (w *world) awaitVersion(t *testing.T, version int64) issued {
 	t.Helper()
 	var token issued
-	require.NoError(t, lab.Until(w.ctx, tick, "the role to be rotated on schedule", func() error {
+	require.NoError(t, lab.Until(w.ctx, "the role to be rotated on schedule", func() error {
 		var err error
 		if token, err = w.handedOut(w.CLI); err == nil && token.version < version {
 			err = fmt.Errorf("it is at version %d", token.version)

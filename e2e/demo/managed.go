@@ -16,9 +16,6 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// tick is how long something may take that Vault does once a minute.
-const tick = 75 * time.Second
-
 // elsewhere tells why a step about managed roles is skipped with Modal itself.
 func (d *demo) elsewhere() bool {
 	if d.emulator == nil {
@@ -74,7 +71,7 @@ func (d *demo) scheduled(ctx context.Context) error {
 	}
 	d.note("Vault asks the engine once a minute what is due: this can take that long")
 	begun := time.Now()
-	err := lab.Until(ctx, tick, "the role gpu to be rotated on schedule", func() error {
+	err := lab.Until(ctx, "the role gpu to be rotated on schedule", func() error {
 		now, err := d.current(ctx)
 		if err == nil && now == d.minted {
 			err = fmt.Errorf("its token is still %s", now)

@@ -171,7 +171,7 @@ func (d *demo) rotate(ctx context.Context) error {
 		return err
 	}
 	begun := time.Now()
-	err = lab.Until(ctx, 30*time.Second, "the Agent's file to change", func() error {
+	err = lab.Until(ctx, "the Agent's file to change", func() error {
 		now, readErr := os.ReadFile(d.agent.File)
 		if readErr == nil && !strings.Contains(string(now), d.next.ID) {
 			return fmt.Errorf("it does not hold %s", d.next)

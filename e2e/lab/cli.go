@@ -11,11 +11,7 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
-	"time"
 )
-
-// patience bounds one run of a command.
-const patience = time.Minute
 
 // Result is what a command printed and its exit code.
 type Result struct {

@@ -33,16 +33,12 @@ func (l *Lab) StartCluster(ctx context.Context) (*Cluster, error) {
 	if err := first.found(ctx); err != nil {
 		return nil, err
 	}
-	// Without this a new node waits ten seconds before it may vote.
-	if err := first.must(ctx, "operator", "raft", "autopilot", "set-config", "-server-stabilization-time=1s"); err != nil {
-		return nil, err
-	}
 	for _, node := range c.Nodes[1:] {
 		if err := node.join(ctx, first); err != nil {
 			return nil, err
 		}
 	}
-	if err := Until(ctx, startup, "every node to vote", func() error { return first.allVote(ctx) }); err != nil {
+	if err := Until(ctx, "every node to vote", func() error { return first.allVote(ctx) }); err != nil {
 		return nil, err
 	}
 	return c, first.must(ctx, "audit", "enable", "file", "file_path="+first.Audit)
@@ -52,7 +48,7 @@ func (l *Lab) StartCluster(ctx context.Context) (*Cluster, error) {
 // passed over.
 func (c *Cluster) Leader(ctx context.Context) (*Vault, error) {
 	var leader *Vault
-	err := Until(ctx, startup, "an active node", func() error {
+	err := Until(ctx, "an active node", func() error {
 		for _, node := range c.Nodes {
 			if node.active(ctx) {
 				leader = node

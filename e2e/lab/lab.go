@@ -21,8 +21,9 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// startup bounds how long a program may take until it answers.
-const startup = 30 * time.Second
+// patience bounds every wait for a program. It is far more than a busy machine needs: only what hangs
+// comes to its end.
+const patience = 5 * time.Minute
 
 // Lab is a directory and the programs started in it. Nothing in it reads or writes the caller's
 // home directory or Vault and Modal settings.
@@ -78,21 +79,21 @@ func (l *Lab) env(extra ...string) []string {
 	return append(env, extra...)
 }
 
-// Until calls check again and again until it succeeds. After the given time it returns check's last
+// Until calls check again and again until it succeeds. After five minutes it returns check's last
 // error, together with what was waited for; an error wrapped by backoff.Permanent ends it at once.
-func Until(ctx context.Context, within time.Duration, what string, check func() error) error {
+func Until(ctx context.Context, what string, check func() error) error {
 	var last error
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		last = check()
 		return struct{}{}, last
-	}, backoff.WithBackOff(backoff.NewConstantBackOff(100*time.Millisecond)), backoff.WithMaxElapsedTime(within))
+	}, backoff.WithBackOff(backoff.NewConstantBackOff(100*time.Millisecond)), backoff.WithMaxElapsedTime(patience))
 	if err == nil {
 		return nil
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("waiting for %s: %w (last: %w)", what, context.Cause(ctx), last)
 	}
-	return fmt.Errorf("waited %s for %s: %w", within, what, err)
+	return fmt.Errorf("waited for %s: %w", what, err)
 }
 
 // tempDir makes a directory whose path has no symbolic link in it, as Vault wants its plugin

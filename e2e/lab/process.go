@@ -84,7 +84,7 @@ func (p *process) kill() {
 
 // ready waits until check succeeds, and gives up at once when the program has stopped.
 func (p *process) ready(ctx context.Context, check func() error) error {
-	return Until(ctx, startup, p.name+" to answer", func() error {
+	return Until(ctx, p.name+" to answer", func() error {
 		select {
 		case <-p.done:
 			return backoff.Permanent(fmt.Errorf("%s stopped, and said: %w", p.name, p.said()))

@@ -151,7 +151,9 @@ func (v *Vault) PluginPIDs() ([]int, error) {
 // start starts the server and waits until it answers, sealed or not yet initialized.
 func (v *Vault) start(ctx context.Context) error {
 	var err error
-	if v.process, err = v.lab.start(ctx, v.Name, v.env, v.bin, "server", "-config="+v.config); err != nil {
+	// Without autopilot a node votes as soon as it has joined.
+	env := v.lab.env("VAULT_RAFT_AUTOPILOT_DISABLE=1")
+	if v.process, err = v.lab.start(ctx, v.Name, env, v.bin, "server", "-config="+v.config); err != nil {
 		return err
 	}
 	return v.process.ready(ctx, func() error {

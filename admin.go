@@ -88,6 +88,12 @@ func (b *backend) limitation(ctx context.Context, cfg *config, proven token) (st
 	return "", nil
 }
 
+// warning is how many of expiryWarnings are due for an admin token.
+type warning struct {
+	tokenID string
+	reached int
+}
+
 // expiryWarning is what to say of an admin token that expires within a month.
 func (c *config) expiryWarning(now time.Time) string {
 	if c.Admin == nil || c.Admin.ExpiresAt.IsZero() || c.Admin.ExpiresAt.Sub(now) > expiryWarnings[0] {
@@ -109,7 +115,7 @@ func (b *backend) warnOfExpiry(ctx context.Context, s logical.Storage) error {
 	}
 	text := cfg.expiryWarning(b.now())
 	if text == "" {
-		b.warnedOf = 0
+		b.warnedOf = warning{}
 		return nil
 	}
 	left := cfg.Admin.ExpiresAt.Sub(b.now())
@@ -117,10 +123,11 @@ func (b *backend) warnOfExpiry(ctx context.Context, s logical.Storage) error {
 	if reached == -1 {
 		reached = len(expiryWarnings)
 	}
-	if reached == b.warnedOf {
+	due := warning{cfg.Admin.ID, reached}
+	if due == b.warnedOf {
 		return nil
 	}
-	b.warnedOf = reached
+	b.warnedOf = due
 	b.Logger().Warn("admin token expires", "token_id", cfg.Admin.ID, "expires_at", cfg.Admin.ExpiresAt)
 	b.event(ctx, eventExpiryWarning, change{path: keyConfig, tokenID: cfg.Admin.ID})
 	return nil

@@ -54,9 +54,9 @@ type backend struct {
 	handover sync.Mutex
 
 	due *dueTimes
-	// ticking is held for a tick, and guards warnedOf: how many of expiryWarnings were sent.
+	// ticking is held for a tick, and guards warnedOf: the last warning that was sent.
 	ticking  sync.Mutex
-	warnedOf int
+	warnedOf warning
 }
 
 // Factory makes one mount's backend. It does no I/O and starts nothing: Vault also calls it only to

@@ -2,16 +2,21 @@
 
 package modalsecrets
 
-import "time"
+import (
+	"crypto/rand"
+	"time"
+)
 
 // afterRotation is how long after a scheduled rotation a consumer finds the new token.
 const afterRotation = 2 * time.Second
 
 // credential is a role's current token. Version counts the role's tokens from 1. LastRotation is when
 // this token became current; it changes exactly when the token does. NextRotation is when the engine
-// replaces it, zero where it does not; the rest tells of attempts that failed since LastRotation.
+// replaces it, zero where it does not; the rest tells of attempts that failed since LastRotation. Lineage
+// tells the tokens of this role from those of a deleted one of the same name.
 type credential struct {
 	token
+	Lineage      string    `json:"lineage,omitempty"`
 	Version      int       `json:"version"`
 	LastRotation time.Time `json:"last_rotation"`
 	NextRotation time.Time `json:"next_rotation,omitzero"`
@@ -24,14 +29,18 @@ type credential struct {
 
 // newCredential is a role's first one.
 func newCredential(r *role, first token, now time.Time) *credential {
-	return &credential{token: first, Version: 1, LastRotation: now, NextRotation: r.nextRotation(now, first.ExpiresAt)}
+	return &credential{
+		token: first, Lineage: rand.Text()[:8], Version: 1,
+		LastRotation: now, NextRotation: r.nextRotation(now, first.ExpiresAt),
+	}
 }
 
 // successor is the credential after a rotation. Its time is later than the last one's even when two
 // rotations fall into one second or the clock went back: consumers see a rotation by it.
 func (c *credential) successor(r *role, next token, now time.Time) *credential {
 	return &credential{
-		token: next, Version: c.Version + 1, LastRotation: later(now, c.LastRotation.Add(time.Second)),
+		token: next, Lineage: c.Lineage, Version: c.Version + 1,
+		LastRotation: later(now, c.LastRotation.Add(time.Second)),
 		NextRotation: r.nextRotation(now, next.ExpiresAt),
 	}
 }
@@ -43,6 +52,13 @@ func (c credential) rescheduled(r *role, now time.Time) *credential {
 		now = c.LastRotation
 	}
 	c.NextRotation = r.nextRotation(now, c.ExpiresAt)
+	return &c
+}
+
+// reset is the credential as if its token had become current just now, for one whose times cannot be
+// right.
+func (c credential) reset(r *role, now time.Time) *credential {
+	c.NextRotation, c.NextAttempt = r.nextRotation(now, c.ExpiresAt), now
 	return &c
 }
 

@@ -32,7 +32,7 @@ func (b *backend) dryRun(ctx context.Context, req *logical.Request, now *rotatio
 	var problems []error
 	switch {
 	case d.Get(fieldToPrevious) == true:
-		plan, problems = b.planUndo(ctx, req.Storage, now)
+		plan, problems = b.planUndo(ctx, req.Storage, cfg, now)
 	case now.role.Type == typeManaged:
 		plan, problems = b.planManaged(ctx, cfg, now)
 	default:
@@ -65,13 +65,13 @@ func (b *backend) planStatic(ctx context.Context, s logical.Storage, now *rotati
 	return []string{fmt.Sprintf("make token %s current as version %d", pair.ID, now.cred.Version+1)}, problems
 }
 
-func (b *backend) planUndo(ctx context.Context, s logical.Storage, now *rotation) (plan []string, problems []error) {
+func (b *backend) planUndo(ctx context.Context, s logical.Storage, cfg *config, now *rotation) (plan []string, problems []error) {
 	entry, err := b.previous(ctx, s, now)
 	if err != nil {
 		return nil, []error{err}
 	}
-	if _, err = b.accept(ctx, s, entry.pair(), true); err != nil {
-		problems = append(problems, unchanged(entry.pair(), err))
+	if _, err = b.proveUndo(ctx, cfg, now, entry); err != nil {
+		problems = append(problems, err)
 	}
 	return []string{fmt.Sprintf("make token %s current again, as version %d", entry.ID, now.cred.Version+1)}, problems
 }

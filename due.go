@@ -85,12 +85,12 @@ func (b *backend) dueRoles(ctx context.Context, s logical.Storage) ([]string, er
 			return nil, err
 		}
 	}
-	for _, name := range names {
+	eachOf(names, maxConcurrentReads, func(_ int, name string) {
 		if err := b.indexRole(ctx, s, name); err != nil {
 			b.Logger().Error("cannot tell when a role is due", "role", name, "error", err)
 			b.due.touch(name)
 		}
-	}
+	})
 	return b.due.due(b.now()), nil
 }
 

@@ -32,7 +32,8 @@ func verifyRoles(ctx context.Context, a *admin, made *candidate, r *role) error 
 	return nil
 }
 
-// setRoles gives a service user roles, one environment after the other, and returns where it did.
+// setRoles gives a service user roles, one environment after the other, and returns where it did or may
+// have done.
 func setRoles(ctx context.Context, a *admin, serviceUserID string, roles map[string]modalapi.EnvironmentRole) (done []string, err error) {
 	for _, environment := range slices.Sorted(maps.Keys(roles)) {
 		err = a.SetEnvironmentRole(ctx, a.token, serviceUserID, environment, roles[environment])
@@ -40,7 +41,7 @@ func setRoles(ctx context.Context, a *admin, serviceUserID string, roles map[str
 			return done, unknownEnvironment(ctx, a, environment, err)
 		}
 		if err != nil {
-			return done, fmt.Errorf("make it %s of environment %s: %w", roles[environment], environment, a.explain(err))
+			return append(done, environment), fmt.Errorf("make it %s of environment %s: %w", roles[environment], environment, a.explain(err))
 		}
 		done = append(done, environment)
 	}

@@ -60,7 +60,7 @@ func (b *backend) mint(ctx context.Context, s logical.Storage, cfg *config, name
 		return nil, err
 	}
 	if err = b.equip(calls, a, cfg, made, r); err != nil {
-		b.abandon(ctx, s, made.entry)
+		b.abandon(ctx, s, made.entry, made.IdentityID)
 		return nil, fmt.Errorf("the new service user %s was given up: %w", made.Identity, err)
 	}
 	return made, nil
@@ -88,7 +88,7 @@ func (b *backend) create(ctx, calls context.Context, s logical.Storage, a *admin
 			return nil, fmt.Errorf("make service user %s: %w", user, a.explain(err))
 		}
 		if flaw := made.Flaw(b.clock()); flaw != "" {
-			b.abandon(ctx, s, user)
+			b.abandon(ctx, s, user, made.ID)
 			return nil, fmt.Errorf("make service user %s: %w", user, &unusableError{text: "Modal's answer cannot be used: " + flaw + "; try again"})
 		}
 		found := entry.token
@@ -105,7 +105,7 @@ func (b *backend) notCreated(ctx context.Context, s logical.Storage, cfg *config
 		return errors.Join(cause, b.revocations.delete(context.WithoutCancel(ctx), s, user))
 	}
 	if exists, err := b.serviceUserExists(ctx, cfg, user); err == nil && exists {
-		b.abandon(ctx, s, user)
+		b.abandon(ctx, s, user, "")
 	}
 	return cause
 }
@@ -169,16 +169,20 @@ func (b *backend) verify(ctx context.Context, a *admin, cfg *config, made *candi
 	}
 	made.CreatedAt, made.LastVerified = seconds(who.CreatedAt), b.now()
 	made.WorkspaceID, made.Workspace = who.WorkspaceID, who.WorkspaceName
+	if told := seconds(who.ExpiresAt); !told.IsZero() && (made.ExpiresAt.IsZero() || told.Before(made.ExpiresAt)) {
+		made.ExpiresAt = told
+	}
 	return verifyRoles(ctx, a, made, r)
 }
 
-// abandon tries to end a candidate at once. What does not work stays in the ledger, due now.
-func (b *backend) abandon(ctx context.Context, s logical.Storage, id string) {
+// abandon tries to end a candidate at once, by the ID of its service user where that arrived: Modal may
+// not know a new one by name yet. What does not work stays in the ledger, due now.
+func (b *backend) abandon(ctx context.Context, s logical.Storage, id, serviceUserID string) {
 	kept := context.WithoutCancel(ctx)
 	entry, err := b.revocations.get(kept, s, id)
 	if err == nil && entry != nil {
 		due := *entry
-		due.NotBefore, due.NextAttempt = b.now(), b.now()
+		due.IdentityID, due.NotBefore, due.NextAttempt = serviceUserID, b.now(), b.now()
 		err = b.revocations.put(kept, s, id, &due)
 		if err == nil && ctx.Err() == nil {
 			brief, cancel := context.WithTimeout(ctx, briefBudget)

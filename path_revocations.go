@@ -140,19 +140,41 @@ func (b *backend) forgetRevocation(ctx context.Context, req *logical.Request, d 
 	if d.Get(fieldForce) == true {
 		return b.forget(ctx, req.Storage, id)
 	}
-	got, entry, err := b.settle(ctx, req.Storage, id, b.ask)
+	entry, unlock, err := b.lockEntry(ctx, req.Storage, id)
+	if err != nil || entry == nil {
+		return nil, err
+	}
+	defer unlock()
+	_, cred, err := b.current(ctx, req.Storage, entry.Role)
 	if err != nil {
 		return nil, err
 	}
-	switch got {
-	case verdictAccepted:
-		return nil, refusef("Modal still accepts token %s of role %s: %s; or forget it all the same with force=true; the entry stays", id, entry.Role, entry.nextStep(b.now()))
-	case verdictUnknown:
-		return nil, refusef("could not learn whether Modal still accepts token %s of role %s (%s): try again, or forget it all the same with force=true; the entry stays",
-			id, entry.Role, entry.LastError)
-	case verdictGone, verdictCurrent, verdictRevoked:
+	if entry.isOf(cred) {
+		return nil, b.revocations.delete(ctx, req.Storage, id)
 	}
-	return nil, nil //nolint:nilnil // 204: deleted
+	if err = b.refuseAlive(ctx, req.Storage, entry); err != nil {
+		return nil, err
+	}
+	return nil, b.conclude(ctx, req.Storage, entry)
+}
+
+// refuseAlive keeps an entry whose token Modal accepts, or whose service user is still there.
+func (b *backend) refuseAlive(ctx context.Context, s logical.Storage, entry *revocation) error {
+	got, err := b.ask(ctx, s, entry)
+	switch {
+	case got == verdictAccepted:
+		return refusef("Modal still accepts token %s of role %s: %s; or forget it all the same with force=true; the entry stays",
+			entry.key(), entry.Role, entry.nextStep(b.now()))
+	case err != nil && isStorageError(err):
+		return err
+	case err != nil:
+		return refusef("could not learn whether Modal still accepts token %s of role %s (%s): try again, or forget it all the same with force=true; the entry stays",
+			entry.key(), entry.Role, err)
+	case entry.Method == methodAutomatic && entry.expired(b.now()):
+		return refusef("token %s of role %s has expired, and its service user may still be there: %s; or forget it all the same with force=true; the entry stays",
+			entry.key(), entry.Role, entry.nextStep(b.now()))
+	}
+	return nil
 }
 
 func (b *backend) forget(ctx context.Context, s logical.Storage, id string) (*logical.Response, error) {

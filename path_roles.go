@@ -217,11 +217,11 @@ func (b *backend) removeRole(ctx context.Context, s logical.Storage, name string
 
 // stillValid tells what of a deleted role Modal still accepts.
 func (b *backend) stillValid(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
+	resp := &logical.Response{}
 	entries, err := b.previousTokens(ctx, req.Storage, name)
 	if err != nil {
-		return nil, err
+		resp.AddWarning(fmt.Sprintf("the role is gone from Vault, and a part of the ledger cannot be read: %s", err))
 	}
-	resp := &logical.Response{}
 	for _, entry := range entries {
 		resp.AddWarning(fmt.Sprintf("the role is gone from Vault, and token %s (version %d) of %s is still valid at Modal; what is needed: %s; "+
 			"%srevocations/%s follows it until Modal refuses it", entry.key(), entry.Version, entry.owner(), entry.nextStep(b.now()), req.MountPoint, entry.key()))

@@ -53,6 +53,7 @@ const tokensPage = "https://modal.com/settings/tokens"
 type revocation struct {
 	token
 	Role        string    `json:"role"`
+	Lineage     string    `json:"lineage,omitempty"`
 	Version     int       `json:"version"`
 	Reason      string    `json:"reason"`
 	Method      string    `json:"method"`
@@ -73,7 +74,7 @@ func newRevocation(name string, cred *credential, reason, method string, now tim
 		due = later(now, cred.ExpiresAt)
 	}
 	return &revocation{
-		token: cred.token, Role: name, Version: cred.Version,
+		token: cred.token, Role: name, Lineage: cred.Lineage, Version: cred.Version,
 		Reason: reason, Method: method, Since: now, NotBefore: due, NextAttempt: due,
 	}
 }

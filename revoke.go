@@ -26,13 +26,25 @@ func (b *backend) revoke(ctx context.Context, s logical.Storage, entry *revocati
 	}
 	a, err := b.admin(cfg)
 	if err != nil {
-		return verdictUnknown, err
+		return b.orRefused(ctx, cfg, entry, err)
 	}
 	defer a.release()
 	if err = deleteServiceUser(ctx, a, entry); err != nil {
 		return verdictUnknown, err
 	}
 	return b.ask(ctx, s, entry)
+}
+
+// orRefused is the verdict where the engine cannot delete, unless somebody else did: Modal refuses a
+// token that has not expired.
+func (b *backend) orRefused(ctx context.Context, cfg *config, entry *revocation, cause error) (verdict, error) {
+	if entry.ID == "" || entry.expired(b.now()) {
+		return verdictUnknown, cause
+	}
+	if got, err := b.probe(ctx, cfg, entry); err == nil && got == verdictRevoked {
+		return got, nil
+	}
+	return verdictUnknown, cause
 }
 
 // ask changes nothing at Modal.
@@ -45,6 +57,9 @@ func (b *backend) ask(ctx context.Context, s logical.Storage, entry *revocation)
 		return b.probe(ctx, cfg, entry)
 	}
 	// The secret never arrived here, so nobody can use the token: the name's absence is the proof.
+	if err = cfg.reachesWorkspace(entry.token); err != nil {
+		return verdictUnknown, err
+	}
 	exists, err := b.serviceUserExists(ctx, cfg, entry.Identity)
 	switch {
 	case err != nil:

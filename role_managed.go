@@ -116,6 +116,9 @@ func (p *managedPolicy) mergeSchedule(d *framework.FieldData, r *role) error {
 		return refusef("rotation_schedule and rotation_period exclude each other: write one of them; nothing was changed")
 	case given:
 		p.Schedule = strings.Join(strings.Fields(schedule), " ")
+		if _, windowGiven := d.Raw[fieldRotationWindow]; p.Schedule == "" && !windowGiven {
+			p.Window = 0
+		}
 		r.RotationPeriod = defaultIf(schedule != "", defaultRotationPeriod, r.RotationPeriod)
 	case periodGiven:
 		p.Schedule, p.Window = "", 0

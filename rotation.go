@@ -5,6 +5,7 @@ package modalsecrets
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -94,17 +95,12 @@ func (b *backend) rotations(ctx context.Context, s logical.Storage) ([]*rotation
 	if err != nil {
 		return nil, err
 	}
-	all := make([]*rotation, 0, len(names))
-	for _, name := range names {
-		r, err := b.rotation(ctx, s, name)
-		if err != nil {
-			return nil, err
-		}
-		if r != nil {
-			all = append(all, r)
-		}
+	all, failures := make([]*rotation, len(names)), make([]error, len(names))
+	eachOf(names, maxConcurrentReads, func(i int, name string) { all[i], failures[i] = b.rotation(ctx, s, name) })
+	if err = errors.Join(failures...); err != nil {
+		return nil, err
 	}
-	return all, nil
+	return slices.DeleteFunc(all, func(r *rotation) bool { return r == nil }), nil
 }
 
 // rotationList keeps the order of the rotations. Vault's CLI sorts its tables by name, so the rank by

@@ -16,7 +16,7 @@ func (b *backend) rotateDue(tick, begin context.Context, s logical.Storage) erro
 	if err != nil {
 		return err
 	}
-	return eachOf(begin, due, func(name string) error { return b.rotateOnSchedule(tick, s, name) })
+	return untilOver(begin, due, func(name string) error { return b.rotateOnSchedule(tick, s, name) })
 }
 
 // rotateOnSchedule rotates a role if it is still due once its lock is held. A failure is stored with
@@ -26,6 +26,9 @@ func (b *backend) rotateOnSchedule(ctx context.Context, s logical.Storage, name 
 	now, err := b.rotation(ctx, s, name)
 	if err != nil || now == nil {
 		return err
+	}
+	if next := now.nextAttempt(b.now()); !next.IsZero() && now.fromAClockAhead(b.now()) {
+		return b.credentials.put(ctx, s, name, now.cred.reset(now.role, b.now()))
 	}
 	if next := now.nextAttempt(b.now()); next.IsZero() || next.After(b.now()) || !now.role.mayBegin(now.cred, b.now()) {
 		return nil

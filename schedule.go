@@ -90,20 +90,27 @@ func (r *role) mayBegin(cred *credential, now time.Time) bool {
 	return !schedule.Next(now.Add(-r.Managed.Window)).After(now)
 }
 
-// nextAttempt is when the engine rotates the role by itself; zero for never. A time further ahead
-// than the policy allows was written by a node whose clock was ahead, and must not freeze the role.
+// nextAttempt is when the engine rotates the role by itself; zero for never.
 func (r *rotation) nextAttempt(now time.Time) time.Time {
-	if r.role.Managed == nil || r.role.Managed.Disabled || r.cred.NextRotation.IsZero() {
+	switch {
+	case r.role.Managed == nil || r.role.Managed.Disabled:
 		return time.Time{}
+	case r.fromAClockAhead(now):
+		return now
 	}
-	next := earlier(r.cred.NextRotation, r.role.latestRotation(now))
-	return later(next, earlier(r.cred.NextAttempt, now.Add(maxBackOff)))
+	return later(r.next, r.cred.NextAttempt)
+}
+
+// fromAClockAhead says that a time of the credential lies further ahead than the policy allows. A node
+// whose clock was wrong wrote it, and it must not freeze the role.
+func (r *rotation) fromAClockAhead(now time.Time) bool {
+	return r.next.After(r.role.latestRotation(now)) || r.cred.NextAttempt.After(now.Add(maxBackOff))
 }
 
 // latestRotation is the latest that nextRotation could say now.
 func (r *role) latestRotation(now time.Time) time.Time {
 	if schedule, err := parseSchedule(r.Managed.Schedule); r.Managed.Schedule != "" && err == nil {
-		return schedule.Next(now).Add(r.Managed.Window)
+		return schedule.Next(now.UTC()).Add(r.Managed.Window)
 	}
 	return now.Add(r.RotationPeriod)
 }

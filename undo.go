@@ -4,12 +4,14 @@ package modalsecrets
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// previous is the newest token of a role that is still in its grace period.
+// previous is the newest token of a role that is still in its grace period and was not deleted at Modal
+// before its end.
 func (b *backend) previous(ctx context.Context, s logical.Storage, now *rotation) (*revocation, error) {
 	entries, err := b.previousTokens(ctx, s, now.name)
 	if err != nil {
@@ -17,7 +19,9 @@ func (b *backend) previous(ctx context.Context, s logical.Storage, now *rotation
 	}
 	var newest *revocation
 	for _, entry := range entries {
-		if entry.ID != "" && b.now().Before(entry.NotBefore) && !entry.isOf(now.cred) && (newest == nil || entry.Version > newest.Version) {
+		usable := entry.ID != "" && entry.Lineage == now.cred.Lineage && !entry.isOf(now.cred) &&
+			b.now().Before(entry.NotBefore) && !entry.Unconfirmed
+		if usable && (newest == nil || entry.Version > newest.Version) {
 			newest = entry
 		}
 	}
@@ -34,18 +38,15 @@ func (b *backend) undo(ctx context.Context, s logical.Storage, now *rotation, gr
 	if err != nil {
 		return nil, err
 	}
-	proven, err := b.accept(ctx, s, entry.pair(), true)
-	if err != nil {
-		return nil, unchanged(entry.pair(), err)
-	}
-	if !proven.sameOwner(entry.token) {
-		return nil, refusef("token %s is now of %s, and was of %s; nothing was changed", entry.ID, proven.owner(), entry.owner())
-	}
-	ctx = context.WithoutCancel(ctx)
 	cfg, err := b.loadConfig(ctx, s)
 	if err != nil {
 		return nil, err
 	}
+	proven, err := b.proveUndo(ctx, cfg, now, entry)
+	if err != nil {
+		return nil, err
+	}
+	ctx = context.WithoutCancel(ctx)
 	if now.role.Managed != nil {
 		if err = b.grant(ctx, cfg, proven, now.role.Managed.EnvironmentRoles); err != nil {
 			return nil, err
@@ -63,4 +64,36 @@ func (b *backend) undo(ctx context.Context, s logical.Storage, now *rotation, gr
 	}
 	b.finish(ctx, s, entry.key())
 	return &turnover{cred: cred, old: newer, grace: grace, warnings: graceWarnings(grace, now.role.RefreshInterval)}, nil
+}
+
+// proveUndo asks Modal whether the previous token is still what it was, and what the role's policy now
+// wants of its token.
+func (b *backend) proveUndo(ctx context.Context, cfg *config, now *rotation, entry *revocation) (token, error) {
+	proven, err := b.prove(ctx, cfg, entry.pair())
+	if err != nil {
+		return token{}, unchanged(entry.pair(), err)
+	}
+	if !proven.sameOwner(entry.token) {
+		return token{}, refusef("token %s is now of %s, and was of %s; nothing was changed", entry.ID, proven.owner(), entry.owner())
+	}
+	if now.role.Managed == nil {
+		return proven, nil
+	}
+	if err = cfg.permits(now.role); err != nil {
+		return token{}, err
+	}
+	a, err := b.admin(cfg)
+	if err != nil {
+		return token{}, err
+	}
+	defer a.release()
+	user, err := a.ServiceUser(ctx, a.token, proven.Identity)
+	if err != nil {
+		return token{}, fmt.Errorf("read service user %s: %w; nothing was changed", proven.Identity, a.explain(err))
+	}
+	if user.Scoped != now.role.Managed.Scoped {
+		return token{}, refusef("token %s was made with scoped=%t, and the role now says scoped=%t: rotate to a new token instead; nothing was changed",
+			entry.ID, user.Scoped, now.role.Managed.Scoped)
+	}
+	return proven, nil
 }

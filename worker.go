@@ -18,6 +18,9 @@ import (
 const (
 	// maxConcurrentRotations bounds what a tick does at once, and so many entries of the ledger beside.
 	maxConcurrentRotations = 4
+	// maxConcurrentReads bounds how many roles are read at once where all are: after a restart each read
+	// is a call to Vault.
+	maxConcurrentReads = 8
 	// A tick begins nothing new after beginBudget, and what it began ends with tickBudget, before the
 	// next tick is due.
 	beginBudget = 35 * time.Second
@@ -66,27 +69,35 @@ func (b *backend) workLedger(tick, begin context.Context, s logical.Storage) err
 			due = append(due, entry.key())
 		}
 	}
-	return errors.Join(err, eachOf(begin, due, func(id string) error {
+	return errors.Join(err, untilOver(begin, due, func(id string) error {
 		_, _, failed := b.settle(tick, s, id, b.revoke)
 		return failed
 	}))
 }
 
-// eachOf does something for each name, a few at a time, and begins no more when begin is over. One
-// failure stops no other.
-func eachOf(begin context.Context, names []string, do func(name string) error) error {
-	var group errgroup.Group
-	group.SetLimit(maxConcurrentRotations)
+// untilOver does something at Modal for each name, a few at a time, and begins no more when begin is
+// over. One failure stops no other.
+func untilOver(begin context.Context, names []string, do func(name string) error) error {
 	failures := make([]error, len(names))
+	eachOf(names, maxConcurrentRotations, func(i int, name string) {
+		if begin.Err() == nil {
+			failures[i] = do(name)
+		}
+	})
+	return errors.Join(failures...)
+}
+
+// eachOf does something for each name, so many at a time.
+func eachOf(names []string, atOnce int, do func(i int, name string)) {
+	var group errgroup.Group
+	group.SetLimit(atOnce)
 	for i, name := range names {
 		group.Go(func() error {
-			if begin.Err() == nil {
-				failures[i] = do(name)
-			}
+			do(i, name)
 			return nil
 		})
 	}
-	return errors.Join(group.Wait(), errors.Join(failures...))
+	_ = group.Wait() // none of them fails
 }
 
 // attempt is a way to learn whether Modal refuses an entry's token: revoke or ask.
@@ -130,13 +141,16 @@ func (b *backend) settleLocked(ctx context.Context, s logical.Storage, entry *re
 	}
 	got, err := try(ctx, s, entry)
 	switch {
-	case ctx.Err() != nil && got != verdictRevoked:
+	case errors.Is(ctx.Err(), context.Canceled) && got != verdictRevoked:
 		return verdictUnknown, entry, fmt.Errorf("revoking %s was broken off: %w", entry.key(), ctx.Err())
 	case got == verdictRevoked:
 		return got, nil, b.conclude(ctx, s, entry)
 	case got == verdictUnknown && isStorageError(err):
 		return got, entry, err
 	}
+	// Also after its time was up, so that an entry that takes long does not stand before the others at
+	// the next tick again.
+	ctx = context.WithoutCancel(ctx)
 	entry = b.unsettled(ctx, entry, got, err)
 	return got, entry, b.revocations.put(ctx, s, entry.key(), entry)
 }

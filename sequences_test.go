@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// Promises that show only over several operations.
+
+func TestUndoKnowsNoTokenOfADeletedRoleOfTheSameName(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	foreign := m.modal.AddWorkspace("globex").AddMember("eve")
+	m.write("roles/ci", also(pairData(foreign.NewToken()), "type", "static"))
+	m.write("rotate/ci", pairData(foreign.NewToken()))
+	m.write("rotate/ci", pairData(foreign.NewToken()))
+	m.remove("roles/ci", nil)
+	mine := m.addRole("ci")
+	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"to_previous": true}), "no previous token")
+	require.Equal(t, mine, m.tokenID("ci"))
+
+	m.write("rotate/ci", m.newToken())
+	m.write("rotate/ci", map[string]any{"to_previous": true})
+	require.Equal(t, mine, m.tokenID("ci"))
+}
+
+func TestANewServiceUserThatModalDoesNotKnowByNameYetIsEndedByItsID(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci")
+	m.modal.Inject("EnvironmentRoleSet", modaltest.Fault{Code: codes.PermissionDenied, Message: "no"})
+	m.modal.Inject("ServiceUserInfo", modaltest.Fault{Code: codes.NotFound, Message: "not yet", Times: 2})
+	_, err := m.handle(logical.UpdateOperation, "rotate/ci", nil)
+	require.Error(t, err)
+	m.modal.ClearFaults()
+	require.Len(t, m.modal.ServiceUsers(), 1)
+}
+
+func TestAnUnfinishedServiceUserIsNotForgottenOnTheWordOfAnotherWorkspace(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci")
+	m.modal.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true})
+	m.modal.Inject("ServiceUserInfo", modaltest.Fault{Code: codes.Unavailable, Times: -1})
+	_, err := m.handle(logical.UpdateOperation, "rotate/ci", nil)
+	require.Error(t, err)
+	m.modal.ClearFaults()
+	names, err := m.revocations.list(t.Context(), m.storage)
+	require.NoError(t, err)
+	require.Len(t, names, 1)
+	m.write("config", pairData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken()))
+	require.Contains(t, m.refused(logical.DeleteOperation, "revocations/"+names[0], nil), `of "acme" to config`)
+	require.True(t, m.inLedger(names[0]))
+}
+
+func TestARefusedForgetChangesNothing(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	old := m.addManaged("ci")
+	m.write("rotate/ci", nil)
+	before := m.read("revocations/" + old)
+	require.Contains(t, m.refused(logical.DeleteOperation, "revocations/"+old, nil), "force=true")
+	require.Equal(t, before, m.read("revocations/"+old))
+}
+
+func TestAnExpiredTokenIsNotForgottenWhileItsServiceUserMayBeThere(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	old := m.addManaged("ci", map[string]any{"token_ttl": "1h", "grace_period": "10h"})
+	m.clock.advance(50 * time.Minute)
+	m.write("rotate/ci", nil)
+	m.clock.advance(11 * time.Minute)
+	require.Contains(t, m.refused(logical.DeleteOperation, "revocations/"+old, nil), "expired")
+	m.tick()
+	require.False(t, m.inLedger(old))
+	require.Len(t, m.modal.ServiceUsers(), 1)
+}
+
+func TestTheSameAdminTokenIsAskedAboutAgainOnceItsPlanHasServiceUsers(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.workspace.SetServiceUsers(false)
+	admin := m.newToken()
+	m.write("config", admin)
+	require.Equal(t, false, m.read("config")["manages_service_users"])
+	m.workspace.SetServiceUsers(true)
+	m.write("config", admin)
+	require.Equal(t, true, m.read("config")["manages_service_users"])
+}
+
+func TestADisableThatWasHalfWrittenDoesNotFreezeTheRole(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci", map[string]any{"rotation_period": "10h", "grace_period": "1h"})
+	m.storage.heal()
+	m.storage.plan(cut{at: 2})
+	_, err := m.handle(logical.UpdateOperation, "roles/ci", map[string]any{"disable_automated_rotation": true})
+	require.ErrorIs(t, err, errCut)
+	m.restart()
+	require.Equal(t, false, m.read("roles/ci")["disable_automated_rotation"])
+	m.clock.advance(11 * time.Hour)
+	m.tick()
+	require.Equal(t, int64(2), m.read("creds/ci")["version"])
+}
+
+func TestAClockThatWasFarAheadFreezesNoRole(t *testing.T) {
+	t.Parallel()
+	for name, ahead := range map[string]func(m *mount){
+		"when it rotated": func(m *mount) { m.write("rotate/ci", nil) },
+		"when it failed": func(m *mount) {
+			m.modal.SetOutage(true)
+			m.tick()
+			m.modal.SetOutage(false)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newManagedMount(t)
+			m.addManaged("ci", map[string]any{"rotation_period": "10h", "grace_period": "1h"})
+			m.clock.advance(1000 * day)
+			ahead(m)
+			before := m.read("creds/ci")["version"]
+			m.clock.advance(-1000 * day)
+			m.restart()
+			m.tick()
+			require.Equal(t, before, m.read("creds/ci")["version"], "no storm")
+			m.clock.advance(10*time.Hour + time.Minute)
+			m.tick()
+			require.Greater(t, m.read("creds/ci")["version"], before)
+		})
+	}
+}
+
+func TestAChangeOfEnvironmentRolesWhoseAnswerWasLostIsPutBack(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	id := m.addManaged("ci", map[string]any{"environment_roles": "main=viewer"})
+	m.modal.Inject("EnvironmentRoleSet", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true, Times: 4})
+	_, err := m.handle(logical.UpdateOperation, "roles/ci", map[string]any{"environment_roles": "main=contributor"})
+	require.ErrorContains(t, err, "keeps its environment roles")
+	m.modal.ClearFaults()
+	require.Equal(t, "viewer", m.serviceUser(id).Roles["main"])
+}
+
+func TestUndoKeepsToThePolicyOfToday(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		made map[string]any
+		now  map[string]any
+		cfg  map[string]any
+		says string
+	}{
+		"its scope":    {map[string]any{"scoped": false}, map[string]any{"scoped": true}, nil, "scoped=false"},
+		"its ceilings": {nil, nil, map[string]any{"max_environment_role": "viewer"}, "max_environment_role"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newManagedMount(t)
+			m.addManaged("ci", test.made)
+			if test.now != nil {
+				m.write("roles/ci", test.now)
+			}
+			m.write("rotate/ci", nil)
+			current := m.tokenID("ci")
+			if test.cfg != nil {
+				m.write("config", test.cfg)
+			}
+			undo := map[string]any{"to_previous": true}
+			plan := m.write("rotate/ci", also(undo, "dry_run", true)).Data
+			require.Contains(t, plan["problems"].([]string)[0], test.says)
+			require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", undo), test.says)
+			require.Equal(t, current, m.tokenID("ci"))
+		})
+	}
+}
+
+func TestUndoLeavesATokenAloneThatModalIsDeleting(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.write("config", m.newToken())
+	old := m.workspace.AddServiceUser("robot-1")
+	m.write("roles/ci", also(pairData(old), "type", "static"))
+	m.write("rotate/ci", also(pairData(m.workspace.AddServiceUser("robot-2")), "force", true))
+	m.modal.KeepDeletedFor(30 * time.Second)
+	m.write("revocations/"+old.ID, map[string]any{"force": true})
+	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"to_previous": true}), "no previous token")
+}
+
+func TestEntriesThatTakeLongerThanATickDoNotHoldUpTheOthers(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.write("config", map[string]any{"request_timeout": "2m"})
+	slow := map[string]bool{}
+	for _, name := range []string{"a", "b", "c", "d"} {
+		slow[m.addManaged(name)] = true
+		m.write("rotate/"+name, map[string]any{"grace_period": 0})
+		m.clock.advance(time.Second)
+	}
+	old := m.addManaged("z")
+	m.write("rotate/z", map[string]any{"grace_period": 0})
+	m.modal.Inject("TokenInfoGet", modaltest.Fault{Delay: time.Hour, Times: -1, Match: func(c modaltest.Call) bool { return slow[c.TokenID] }})
+	for range 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		_, _ = m.HandleRequest(ctx, &logical.Request{Operation: logical.RollbackOperation, Storage: m.storage, Data: map[string]any{}})
+		cancel()
+	}
+	require.False(t, m.inLedger(old))
+}
+
+func TestTheSoonerOfTheExpiriesThatModalTellsCounts(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.modal.Inject("ServiceUserCreate", mangle(func(a *pb.ServiceUserCreateResponse) { a.ClearExpiresAt() })(m))
+	m.addManaged("ci", map[string]any{"token_ttl": "1h"})
+	require.Equal(t, start.Add(time.Hour).Format(time.RFC3339), m.read("creds/ci")["expires_at"])
+}
+
+func TestASchedulesWindowGoesWithIt(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci", map[string]any{"rotation_schedule": "0 3 * * *", "rotation_window": "1h"})
+	m.write("roles/ci", map[string]any{"rotation_schedule": ""})
+	require.NotContains(t, m.read("roles/ci"), "rotation_window")
+}
+
+func TestATokenThatAnOperatorEndedLeavesTheLedgerAlsoWithoutAnAdminToken(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	old := m.addManaged("ci")
+	m.write("rotate/ci", map[string]any{"grace_period": 0})
+	m.write("config", map[string]any{"token_id": "", "token_secret": ""})
+	m.tick()
+	require.True(t, m.inLedger(old))
+	m.modal.DeleteToken(old)
+	m.clock.advance(maxBackOff)
+	m.tick()
+	require.False(t, m.inLedger(old))
+}
+
+func (m *mount) inLedger(id string) bool {
+	m.t.Helper()
+	entry, err := m.revocations.get(m.t.Context(), m.storage, id)
+	require.NoError(m.t, err)
+	return entry != nil
+}

@@ -124,6 +124,15 @@ func (c *config) reachesWorkspace(t token) error {
 		t.ID, t.Workspace, c.Admin.Workspace, t.Workspace)
 }
 
+// reachesServer refuses to learn of a token from another Modal than the one that accepted it.
+func (c *config) reachesServer(t token) error {
+	if t.ServerURL == "" || t.ServerURL == c.ServerURL {
+		return nil
+	}
+	return refusef("token %s was accepted by %s, and config names %s, which cannot say whether it is revoked: "+
+		"write server_url=%s to config again, or forget the token (delete its entry with force=true)", t.ID, t.ServerURL, c.ServerURL, t.ServerURL)
+}
+
 // clientServerURL is what clients have to be told of the server: nothing when it is their default.
 func (c *config) clientServerURL() string {
 	if c.ServerURL == modalapi.DefaultServerURL {

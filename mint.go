@@ -72,7 +72,7 @@ func (b *backend) create(ctx, calls context.Context, s logical.Storage, a *admin
 	for try := 1; ; try++ {
 		user := b.serviceUserName(name)
 		entry := &revocation{
-			token: token{IdentityType: modalapi.IdentityServiceUser, Identity: user, WorkspaceID: cfg.Admin.WorkspaceID, Workspace: cfg.Admin.Workspace},
+			token: token{IdentityType: modalapi.IdentityServiceUser, Identity: user, WorkspaceID: cfg.Admin.WorkspaceID, Workspace: cfg.Admin.Workspace, ServerURL: cfg.ServerURL},
 			Role:  name, Reason: reasonUnfinished, Method: methodAutomatic,
 			Since: b.now(), NotBefore: b.now().Add(unfinishedAfter), NextAttempt: b.now().Add(unfinishedAfter),
 		}

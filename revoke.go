@@ -18,6 +18,9 @@ func (b *backend) revoke(ctx context.Context, s logical.Storage, entry *revocati
 	if err != nil {
 		return verdictUnknown, err
 	}
+	if err = cfg.reachesServer(entry.token); err != nil {
+		return verdictUnknown, err
+	}
 	if entry.Method == methodManual {
 		return b.ask(ctx, s, entry)
 	}
@@ -51,6 +54,9 @@ func (b *backend) orRefused(ctx context.Context, cfg *config, entry *revocation,
 func (b *backend) ask(ctx context.Context, s logical.Storage, entry *revocation) (verdict, error) {
 	cfg, err := b.loadConfig(ctx, s)
 	if err != nil {
+		return verdictUnknown, err
+	}
+	if err = cfg.reachesServer(entry.token); err != nil {
 		return verdictUnknown, err
 	}
 	if entry.ID != "" {

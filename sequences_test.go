@@ -63,6 +63,24 @@ func TestAnUnfinishedServiceUserIsNotForgottenOnTheWordOfAnotherWorkspace(t *tes
 	require.True(t, m.inLedger(names[0]))
 }
 
+func TestAnotherServersRefusalIsNoProof(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	old := m.addRole("ci")
+	m.write("rotate/ci", also(m.newToken(), "grace_period", 0))
+	other := modaltest.Start(t, modaltest.WithClock(m.clock.now))
+	m.write("config", map[string]any{"server_url": other.URL()})
+	m.tick()
+	require.Contains(t, m.read("revocations/"+old)["last_error"], "was accepted by "+m.modal.URL())
+	require.Empty(t, other.Calls(""), "the old secret is not for another server")
+
+	m.write("config", map[string]any{"server_url": m.modal.URL()})
+	m.modal.DeleteToken(old)
+	m.clock.advance(maxBackOff)
+	m.tick()
+	require.False(t, m.inLedger(old))
+}
+
 func TestARefusedForgetChangesNothing(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)

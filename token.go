@@ -15,7 +15,8 @@ import (
 )
 
 // token is a Modal account token with what Modal said of it. The identity is empty for a token that
-// was stored unproven.
+// was stored unproven, and ServerURL is the Modal that accepted it, whose refusal alone says that it is
+// revoked.
 type token struct {
 	ID           string                `json:"token_id"`
 	Secret       string                `json:"token_secret"`
@@ -27,6 +28,7 @@ type token struct {
 	CreatedAt    time.Time             `json:"created_at,omitzero"`
 	ExpiresAt    time.Time             `json:"expires_at,omitzero"`
 	LastVerified time.Time             `json:"last_verified,omitzero"`
+	ServerURL    string                `json:"server_url,omitempty"`
 }
 
 // String keeps the secret out of anything that prints a token.
@@ -128,7 +130,7 @@ func (b *backend) prove(ctx context.Context, cfg *config, pair modalapi.Token) (
 		WorkspaceID: who.WorkspaceID, Workspace: who.WorkspaceName,
 		IdentityType: who.Kind, IdentityID: who.ID, Identity: who.Name,
 		CreatedAt: seconds(who.CreatedAt), ExpiresAt: seconds(who.ExpiresAt),
-		LastVerified: b.now(),
+		LastVerified: b.now(), ServerURL: cfg.ServerURL,
 	}, nil
 }
 

@@ -58,6 +58,7 @@ func TestThePolicyExamplesAllowEachPersonaItsWorkAndNoMore(t *testing.T) {
 			mayNot(append([]string{"write", "modal/rotate/other"}, pair...)...),
 			may(append([]string{"write", "modal/rotate/ci", "grace_period=1h"}, pair...)...),
 			may("read", "modal/rotate/ci"), may("list", "modal/revocations"), may("read", "modal/revocations/"+former.ID),
+			mayNot("write", "modal/revocations/"+former.ID, "force=true"),
 			mayNot("delete", "modal/revocations/"+former.ID, "force=true"), mayNot("write", "modal/config", "request_timeout=20s"),
 		},
 		"operator.hcl": {

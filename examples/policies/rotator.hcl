@@ -7,6 +7,7 @@ path "modal/rotate/ci" {
 path "modal/revocations" {
   capabilities = ["list"]
 }
+# Only to read: a write could end any role's old token before its grace period is over.
 path "modal/revocations/*" {
-  capabilities = ["read", "update"]
+  capabilities = ["read"]
 }

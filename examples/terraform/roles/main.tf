@@ -14,7 +14,7 @@ resource "vault_generic_endpoint" "gpu" {
   path                 = "modal/roles/gpu"
   ignore_absent_fields = true # The answer also has the defaults of what is not written here.
 
-  # A write merges: a field that is removed here keeps its value. Empty ("") returns it to its default.
+  # A write merges: a field that is removed here keeps its value. To return to a default, write it.
   data_json = jsonencode({
     type              = "managed"
     environment_roles = { main = "contributor" }

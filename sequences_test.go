@@ -71,7 +71,7 @@ func TestAnotherServersRefusalIsNoProof(t *testing.T) {
 	other := modaltest.Start(t, modaltest.WithClock(m.clock.now))
 	m.write("config", map[string]any{"server_url": other.URL()})
 	m.tick()
-	require.Contains(t, m.read("revocations/"+old)["last_error"], "was accepted by "+m.modal.URL())
+	require.Contains(t, m.read("revocations/" + old)["last_error"], "was accepted by "+m.modal.URL())
 	require.Empty(t, other.Calls(""), "the old secret is not for another server")
 
 	m.write("config", map[string]any{"server_url": m.modal.URL()})

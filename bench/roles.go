@@ -24,7 +24,7 @@ func benchRoles(ctx context.Context, s *server, o options) error {
 		rows = append(rows, row)
 	}
 	table("Managed roles: memory after a restart, a read of each, reads of one at 8 clients and a list",
-		[]string{"roles", "mint each", "list", "first read each, after a restart", "RSS", "highest RSS"}, rows)
+		[]string{"roles", "mint each", "list", "list after a restart", "RSS", "highest RSS"}, rows)
 	return nil
 }
 
@@ -51,12 +51,16 @@ func (s *server) measureRoles(ctx context.Context, mount string, count int, o op
 	if err != nil {
 		return nil, err
 	}
+	// This reads each role from storage, as the engine's first tick does.
+	cold, err := s.list(ctx, mount, count)
+	if err != nil {
+		return nil, err
+	}
 	r := newReader(s.Addr, s.Token)
-	first, err := each(ctx, count, func(ctx context.Context, i int) error {
+	if _, err = each(ctx, count, func(ctx context.Context, i int) error {
 		_, failed := r.read(ctx, mount+"/creds/"+name(i))
 		return failed
-	})
-	if err != nil {
+	}); err != nil {
 		return nil, err
 	}
 	if _, err = r.load(ctx, mount+"/creds/"+name(0), 8, 2*o.each); err != nil {
@@ -68,7 +72,7 @@ func (s *server) measureRoles(ctx context.Context, mount string, count int, o op
 	now, highest, err := residentMemory(pid)
 	return []string{
 		strconv.Itoa(count), milliseconds(mint / time.Duration(count)), milliseconds(list),
-		milliseconds(first / time.Duration(count)), mebibytes(now), mebibytes(highest),
+		milliseconds(cold), mebibytes(now), mebibytes(highest),
 	}, err
 }
 

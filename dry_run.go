@@ -56,8 +56,11 @@ func (b *backend) planStatic(ctx context.Context, s logical.Storage, now *rotati
 	if err != nil {
 		return nil, []error{err}
 	}
+	if pair == now.cred.pair() {
+		return []string{fmt.Sprintf("nothing: token %s is the role's current one", pair.ID)}, nil
+	}
 	if pair.ID != now.cred.ID {
-		_, err = b.successor(ctx, s, now, pair, d.Get(fieldVerify) == true, d.Get(fieldForce) == true)
+		_, err = b.successor(ctx, s, now, pair, verifyWanted(d), d.Get(fieldForce) == true)
 	}
 	if err != nil {
 		problems = append(problems, err)

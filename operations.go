@@ -87,6 +87,36 @@ func refuseInput(path *framework.Path, req *logical.Request, d *framework.FieldD
 	return nil
 }
 
+// refuseValues refuses a value that is not of its field's type, without repeating it: it may be a secret.
+func refuseValues(path *framework.Path, data map[string]any) error {
+	if path == nil {
+		return nil
+	}
+	d := &framework.FieldData{Raw: data, Schema: path.Fields}
+	for _, field := range slices.Sorted(maps.Keys(data)) {
+		if path.Fields[field] == nil {
+			continue // refuseInput names the nearest
+		}
+		if _, _, err := d.GetOkErr(field); err != nil {
+			return refusef("%s: write %s; nothing was changed", field, shapeOf(path.Fields[field].Type))
+		}
+	}
+	return nil
+}
+
+func shapeOf(t framework.FieldType) string {
+	switch t {
+	case framework.TypeDurationSecond:
+		return "a duration that is not negative, as 300, 5m, 24h or 90d"
+	case framework.TypeBool:
+		return "true or false"
+	case framework.TypeString:
+		return "one text, and once"
+	default:
+		return "a value of type " + t.String()
+	}
+}
+
 func refuseField(path *framework.Path, field string) error {
 	known := slices.Sorted(maps.Keys(path.Fields))
 	known = slices.DeleteFunc(known, func(name string) bool { return name == fieldRole || name == fieldID })
@@ -103,6 +133,8 @@ func refuseField(path *framework.Path, field string) error {
 func refuseRoleName(name string) error {
 	lower := strings.ToLower(name)
 	switch {
+	case strings.Contains(name, ".."):
+		return refusef(`role name %q: write no ".." in it, as Vault's storage refuses that`, name)
 	case roleName.MatchString(name):
 		return nil
 	case roleName.MatchString(lower):

@@ -130,7 +130,7 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *fram
 		return nil, err
 	}
 	b.Logger().Info("config written", "server_url", after.ServerURL, "admin_token", after.adminID())
-	b.event(ctx, eventConfigWrite, change{path: keyConfig, operation: req.Operation, tokenID: after.adminID()})
+	b.event(ctx, eventConfigWrite, change{path: keyConfig, operation: req.Operation, modified: true, tokenID: after.adminID()})
 	return orNothing(resp), nil
 }
 
@@ -155,7 +155,7 @@ func (b *backend) settleAdmin(ctx context.Context, before, after *config, d *fra
 		return nil
 	}
 	proven, limitation := token{ID: pair.ID, Secret: pair.Secret}, ""
-	if d.Get(fieldVerify) == true {
+	if verifyWanted(d) {
 		if proven, limitation, err = b.proveAdmin(ctx, after, pair); err != nil {
 			return unchanged(pair, err)
 		}
@@ -211,7 +211,7 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, _ *fra
 	resp := &logical.Response{}
 	b.warnOldAdmin(cfg, defaults, resp)
 	b.Logger().Info("config deleted")
-	b.event(ctx, eventConfigWrite, change{path: keyConfig, operation: req.Operation})
+	b.event(ctx, eventConfigWrite, change{path: keyConfig, operation: req.Operation, modified: true})
 	return orNothing(resp), nil
 }
 

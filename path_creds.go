@@ -44,11 +44,27 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*log
 	rest, ofCreds := strings.CutPrefix(req.Path, prefixCreds)
 	path := b.Route(req.Path)
 	if !ofCreds || path == nil || req.Operation != logical.ReadOperation {
+		if err := refuseValues(path, req.Data); err != nil && path.Operations[req.Operation] != nil {
+			return answer(err)
+		}
 		return b.Backend.HandleRequest(ctx, req)
 	}
 	name, _, _ := strings.Cut(rest, "/")
 	d := &framework.FieldData{Raw: map[string]any{fieldRole: name}, Schema: path.Fields}
 	return path.Operations[logical.ReadOperation].Handler()(ctx, req, d)
+}
+
+// HandleExistenceCheck tells create from update. The framework's own would put a malformed value into
+// Vault's log, and Vault answers an error here with a bare "internal error": what is wrong is for the
+// handler to say.
+func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request) (checkFound, exists bool, err error) {
+	path := b.Route(req.Path)
+	if path == nil || path.ExistenceCheck == nil {
+		return false, false, nil
+	}
+	d := &framework.FieldData{Raw: map[string]any{fieldRole: strings.TrimPrefix(req.Path, prefixRoles)}, Schema: path.Fields}
+	exists, err = path.ExistenceCheck(ctx, req, d)
+	return true, exists || err != nil, nil
 }
 
 type handoutData func(h *handout, now time.Time) (map[string]any, error)

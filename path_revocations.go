@@ -10,6 +10,8 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
 const prefixRevocations = "revocations/"
@@ -167,6 +169,9 @@ func (b *backend) refuseAlive(ctx context.Context, s logical.Storage, entry *rev
 			entry.key(), entry.Role, entry.nextStep(b.now()))
 	case err != nil && isStorageError(err):
 		return err
+	case modalapi.KindOf(err) != modalapi.KindNone:
+		return fmt.Errorf("could not learn whether Modal still accepts token %s of role %s: %w; try again, or forget it all the same with force=true; the entry stays",
+			entry.key(), entry.Role, err)
 	case err != nil:
 		return refusef("could not learn whether Modal still accepts token %s of role %s (%s): try again, or forget it all the same with force=true; the entry stays",
 			entry.key(), entry.Role, err)

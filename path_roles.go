@@ -5,6 +5,7 @@ package modalsecrets
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -125,8 +126,12 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framew
 	if err != nil {
 		return nil, err
 	}
-	b.Logger().Info("role written", "role", name, "operation", req.Operation)
-	b.event(ctx, eventRoleWrite, change{path: prefixRoles + name, dataPath: prefixCreds + name, operation: req.Operation, role: name})
+	if before == nil || !reflect.DeepEqual(before, after) {
+		b.Logger().Info("role written", "role", name, "operation", req.Operation)
+		b.event(ctx, eventRoleWrite, change{
+			path: prefixRoles + name, dataPath: prefixCreds + name, operation: req.Operation, modified: true, role: name,
+		})
+	}
 	resp.Data = after.upcoming(b.now())
 	return orNothing(resp), nil
 }
@@ -168,7 +173,7 @@ func (b *backend) updateRole(ctx context.Context, req *logical.Request, name str
 		return nil, err
 	}
 	if given {
-		if err = b.confirmToken(ctx, req, name, pair, d.Get(fieldVerify) == true); err != nil {
+		if err = b.confirmToken(ctx, req, name, pair, verifyWanted(d)); err != nil {
 			return nil, err
 		}
 	}

@@ -23,7 +23,7 @@ func (b *backend) createStatic(ctx context.Context, s logical.Storage, name stri
 	if err = b.refuseHeld(ctx, s, pair.ID, name); err != nil {
 		return err
 	}
-	first, err := b.accept(ctx, s, pair, d.Get(fieldVerify) == true)
+	first, err := b.accept(ctx, s, pair, verifyWanted(d))
 	if err != nil {
 		return unchanged(pair, err)
 	}

@@ -101,6 +101,9 @@ func deleteServiceUser(ctx context.Context, a *admin, entry *revocation) error {
 func (b *backend) probe(ctx context.Context, cfg *config, entry *revocation) (verdict, error) {
 	_, err := b.prove(ctx, cfg, entry.pair())
 	switch {
+	case modalapi.KindOf(err) == modalapi.KindRefused && !entry.verified():
+		return verdictUnknown, refusef("Modal refuses token %s with a secret that it was never seen to accept, which proves nothing: "+
+			"see that the token is gone at Modal, then forget it (delete its entry with force=true)", entry.ID)
 	case modalapi.KindOf(err) == modalapi.KindRefused:
 		return verdictRevoked, nil
 	case err != nil:

@@ -21,7 +21,7 @@ func (b *backend) rotateStatic(ctx context.Context, s logical.Storage, now *rota
 	if err != nil {
 		return nil, err
 	}
-	verify := d.Get(fieldVerify) == true
+	verify := verifyWanted(d)
 	if pair.ID == now.cred.ID {
 		return b.rotateToSame(ctx, s, now, pair, verify)
 	}

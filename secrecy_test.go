@@ -15,6 +15,19 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
+func TestSecrets_OfAMalformedValueAreNotRepeated(t *testing.T) {
+	t.Parallel()
+	for path, extra := range map[string]map[string]any{"roles/new": {"type": "static"}, "roles/ci": {}, "config": {}, "rotate/ci": {}} {
+		for _, value := range []any{[]any{"as-typo", someSecret}, map[string]any{"value": someSecret}} {
+			m := newMount(t)
+			m.addRole("ci")
+			said := m.refused(logical.UpdateOperation, path, also(extra, "token_id", someID, "token_secret", value))
+			require.Contains(t, said, "token_secret: write one text")
+			require.NotContains(t, said+m.logs.String(), someSecret, path)
+		}
+	}
+}
+
 func TestSecrets_AppearNowhereButInCreds(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)

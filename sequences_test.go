@@ -271,3 +271,48 @@ func (m *mount) inLedger(id string) bool {
 	require.NoError(m.t, err)
 	return entry != nil
 }
+
+func TestTheRefusalOfASecretThatModalNeverAcceptedIsNoProof(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	mistyped := also(m.newToken(), "token_secret", someSecret, "type", "static", "verify", false)
+	m.write("roles/ci", mistyped)
+	m.write("rotate/ci", also(m.newToken(), "grace_period", 0))
+	m.tick()
+	id := mistyped["token_id"].(string)
+	require.Contains(t, m.read("revocations/" + id)["last_error"], "proves nothing")
+	require.NotContains(t, m.eventTypes(), "modal/revoke")
+	m.remove("revocations/"+id, map[string]any{"force": true})
+	require.False(t, m.inLedger(id))
+}
+
+func TestAnEmptyVerifyIsTheDefault(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.addRole("ci")
+	for _, empty := range []any{"", nil} {
+		for path, more := range map[string]map[string]any{"roles/new": {"type": "static"}, "rotate/ci": {}, "config": {}} {
+			require.Contains(t, m.refused(logical.UpdateOperation, path, also(more, "token_id", someID, "token_secret", someSecret, "verify", empty)), someID)
+		}
+	}
+}
+
+func TestARoleNameThatStorageRefusesIsTheOperatorsMistake(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	require.Contains(t, m.refused(logical.UpdateOperation, "roles/a..b", also(m.newToken(), "type", "static")), `".."`)
+}
+
+func TestAnEventSaysWhetherThereIsSomethingNewToRead(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.addRole("ci")
+	for _, sent := range m.events.Events {
+		if kind := string(sent.Type); kind == "modal/role-write" || kind == "modal/config-write" {
+			require.Equal(t, "true", sent.Event.GetMetadata().GetFields()["modified"].GetStringValue(), kind)
+		}
+	}
+	before := len(m.events.Events)
+	m.write("roles/ci", map[string]any{"environment": ""})
+	require.Len(t, m.events.Events, before, "nothing was changed")
+}

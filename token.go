@@ -94,6 +94,13 @@ func pairFrom(d *framework.FieldData) (pair modalapi.Token, warnings []string, g
 	return pair, warnings, true, nil
 }
 
+// verifyWanted is true unless a request says otherwise: an empty value is the default.
+func verifyWanted(d *framework.FieldData) bool {
+	verify := true
+	mergeFlag(d, fieldVerify, &verify, true)
+	return verify
+}
+
 // cleared says that a request empties both halves of a pair.
 func cleared(d *framework.FieldData) bool {
 	id, hasID := d.GetOk(fieldTokenID)

@@ -3,7 +3,7 @@
 //go:build e2e && unix
 
 // Package e2e tests the promises of the engine from outside: a real Vault server with the plugin as
-// its own process, the real vault command, a real Vault Agent and Modal's real Go SDK, against the
+// its own process, the real vault command, a real Vault Agent and Modal's real clients, against the
 // emulator of Modal's control plane.
 package e2e
 

@@ -38,8 +38,10 @@ func (b *backend) dryRun(ctx context.Context, req *logical.Request, now *rotatio
 	default:
 		plan, problems = b.planStatic(ctx, req.Storage, now, d)
 	}
-	plan = append(plan, fmt.Sprintf("put token %s (version %d) into the ledger, to be revoked from %s on (%s)",
-		now.cred.ID, now.cred.Version, b.now().Add(grace).Format(time.RFC3339), cfg.method(now.role, now.cred.token)))
+	if strings.TrimSpace(textOf(d, fieldTokenID)) != now.cred.ID {
+		plan = append(plan, fmt.Sprintf("put token %s (version %d) into the ledger, to be revoked from %s on (%s)",
+			now.cred.ID, now.cred.Version, b.now().Add(grace).Format(time.RFC3339), cfg.method(now.role, now.cred.token)))
+	}
 	data := map[string]any{fieldDryRun: true, fieldPlan: plan}
 	var texts []string
 	for _, problem := range problems {
@@ -56,10 +58,12 @@ func (b *backend) planStatic(ctx context.Context, s logical.Storage, now *rotati
 	if err != nil {
 		return nil, []error{err}
 	}
-	if pair == now.cred.pair() {
-		return []string{fmt.Sprintf("nothing: token %s is the role's current one", pair.ID)}, nil
-	}
-	if pair.ID != now.cred.ID {
+	switch {
+	case pair == now.cred.pair():
+		return []string{fmt.Sprintf("nothing: token %s is the role's current one already", pair.ID)}, nil
+	case pair.ID == now.cred.ID:
+		_, err = b.proveSame(ctx, s, pair, verifyWanted(d))
+	default:
 		_, err = b.successor(ctx, s, now, pair, verifyWanted(d), d.Get(fieldForce) == true)
 	}
 	if err != nil {

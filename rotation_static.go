@@ -67,16 +67,25 @@ func (b *backend) rotateToSame(ctx context.Context, s logical.Storage, now *rota
 			fmt.Sprintf("token %s is the role's current token already (version %d): nothing was changed", pair.ID, now.cred.Version),
 		}}, nil
 	}
-	if !verify {
-		return nil, refusef("token %s is the role's current token, with another secret: a token has one secret, so let Modal decide with verify=true; nothing was changed", pair.ID)
-	}
-	proven, err := b.accept(ctx, s, pair, verify)
+	proven, err := b.proveSame(ctx, s, pair, verify)
 	if err != nil {
-		return nil, unchanged(pair, err)
+		return nil, err
 	}
 	cred := now.cred.successor(now.role, proven, b.now())
 	if err := b.credentials.put(ctx, s, now.name, cred); err != nil {
 		return nil, err
 	}
 	return &turnover{cred: cred}, nil
+}
+
+// proveSame asks Modal about the current token with another secret.
+func (b *backend) proveSame(ctx context.Context, s logical.Storage, pair modalapi.Token, verify bool) (token, error) {
+	if !verify {
+		return token{}, refusef("token %s is the role's current token, with another secret: a token has one secret, so let Modal decide with verify=true; nothing was changed", pair.ID)
+	}
+	proven, err := b.accept(ctx, s, pair, verify)
+	if err != nil {
+		return token{}, unchanged(pair, err)
+	}
+	return proven, nil
 }

@@ -316,3 +316,16 @@ func TestAnEventSaysWhetherThereIsSomethingNewToRead(t *testing.T) {
 	m.write("roles/ci", map[string]any{"environment": ""})
 	require.Len(t, m.events.Events, before, "nothing was changed")
 }
+
+func TestADryRunWithTheCurrentTokenTellsWhatTheWriteWouldDo(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	current := m.newToken()
+	m.write("roles/ci", also(current, "type", "static"))
+	plan := m.write("rotate/ci", also(current, "dry_run", true)).Data
+	require.Equal(t, []string{"nothing: token " + current["token_id"].(string) + " is the role's current one already"}, plan["plan"])
+	require.NotContains(t, plan, "problems")
+	plan = m.write("rotate/ci", also(current, "token_secret", someSecret, "dry_run", true)).Data
+	require.Len(t, plan["plan"], 1)
+	require.Len(t, plan["problems"], 1)
+}

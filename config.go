@@ -3,6 +3,7 @@
 package modalsecrets
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -121,7 +122,7 @@ func (c *config) reachesWorkspace(t token) error {
 		return nil
 	}
 	return refusef("token %s is in workspace %q, and the admin token in config is of workspace %q: write an admin token of %q to config; nothing was changed",
-		t.ID, t.Workspace, c.Admin.Workspace, t.Workspace)
+		cmp.Or(t.ID, t.Identity), t.Workspace, c.Admin.Workspace, t.Workspace)
 }
 
 // reachesServer refuses to learn of a token from another Modal than the one that accepted it.
@@ -129,8 +130,8 @@ func (c *config) reachesServer(t token) error {
 	if t.ServerURL == "" || t.ServerURL == c.ServerURL {
 		return nil
 	}
-	return refusef("token %s was accepted by %s, and config names %s, which cannot say whether it is revoked: "+
-		"write server_url=%s to config again, or forget the token (delete its entry with force=true)", t.ID, t.ServerURL, c.ServerURL, t.ServerURL)
+	return refusef("token %s belongs to %s, and config names %s, which cannot say whether it is revoked: "+
+		"write server_url=%s to config again, or forget the token (delete its entry with force=true)", cmp.Or(t.ID, t.Identity), t.ServerURL, c.ServerURL, t.ServerURL)
 }
 
 // clientServerURL is what clients have to be told of the server: nothing when it is their default.

@@ -55,10 +55,16 @@ func (c credential) rescheduled(r *role, now time.Time) *credential {
 	return &c
 }
 
-// reset is the credential as if its token had become current just now, for one whose times cannot be
-// right.
-func (c credential) reset(r *role, now time.Time) *credential {
-	c.NextRotation, c.NextAttempt = r.nextRotation(now, c.ExpiresAt), now
+// redated is the credential with times that can be right in place of those that cannot. A period counts
+// from the last rotation, or from now where that is said to lie ahead.
+func (c credential) redated(r *role, now time.Time) *credential {
+	c.NextAttempt = time.Time{}
+	if c.NextRotation.IsZero() || c.NextRotation.After(r.latestRotation(now)) {
+		if r.Managed.Schedule == "" {
+			now = earlier(now, c.LastRotation)
+		}
+		c.NextRotation = r.nextRotation(now, c.ExpiresAt)
+	}
 	return &c
 }
 

@@ -16,6 +16,7 @@ import (
 type dueTimes struct {
 	mu      sync.Mutex
 	loaded  bool
+	looked  time.Time
 	changed map[string]bool
 	next    map[string]time.Time
 	// earliest spares an idle tick the look at each role.
@@ -33,11 +34,13 @@ func (t *dueTimes) touch(name string) {
 	t.changed[name] = true
 }
 
-// take returns the roles to look up, which are all of them (nil) the first time.
-func (t *dueTimes) take() (names []string, all bool) {
+// take returns the roles to look up, which are all of them (nil) the first time and after the clock was
+// set back.
+func (t *dueTimes) take(now time.Time) (names []string, all bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	all, t.loaded = !t.loaded, true
+	all = !t.loaded || now.Before(t.looked)
+	t.loaded, t.looked = true, now
 	for name := range t.changed {
 		names = append(names, name)
 	}
@@ -77,7 +80,7 @@ func (t *dueTimes) due(now time.Time) []string {
 
 // dueRoles brings the index up to date and asks it. Roles that did not change cost nothing.
 func (b *backend) dueRoles(ctx context.Context, s logical.Storage) ([]string, error) {
-	names, all := b.due.take()
+	names, all := b.due.take(b.now())
 	if all {
 		var err error
 		if names, err = b.roles.list(ctx, s); err != nil {

@@ -40,8 +40,11 @@ func setRoles(ctx context.Context, a *admin, serviceUserID string, roles map[str
 		if modalapi.KindOf(err) == modalapi.KindNotFound {
 			return done, unknownEnvironment(ctx, a, environment, err)
 		}
+		if modalapi.KindOf(err) == modalapi.KindUnavailable {
+			done = append(done, environment)
+		}
 		if err != nil {
-			return append(done, environment), fmt.Errorf("make it %s of environment %s: %w", roles[environment], environment, a.explain(err))
+			return done, fmt.Errorf("make it %s of environment %s: %w", roles[environment], environment, a.explain(err))
 		}
 		done = append(done, environment)
 	}

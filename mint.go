@@ -88,7 +88,9 @@ func (b *backend) create(ctx, calls context.Context, s logical.Storage, a *admin
 			return nil, fmt.Errorf("make service user %s: %w", user, a.explain(err))
 		}
 		if flaw := made.Flaw(b.clock()); flaw != "" {
-			b.abandon(ctx, s, user, made.ID)
+			if made.ID != "" { // else Modal may not know it by name yet, and the worker looks later
+				b.abandon(ctx, s, user, made.ID)
+			}
 			return nil, fmt.Errorf("make service user %s: %w", user, &unusableError{text: "Modal's answer cannot be used: " + flaw + "; try again"})
 		}
 		found := entry.token

@@ -151,7 +151,7 @@ func (b *backend) settleAdmin(ctx context.Context, before, after *config, d *fra
 		pair = before.Admin.pair()
 	}
 	same := before.Admin != nil && before.Admin.pair() == pair && after.reaches(before)
-	if pair.ID == "" || (same && before.Admin.verified() && before.Limitation == "") {
+	if pair.ID == "" || (same && before.Admin.verified() && (before.Limitation == "" || !given)) {
 		return nil
 	}
 	proven, limitation := token{ID: pair.ID, Secret: pair.Secret}, ""

@@ -27,8 +27,12 @@ func (b *backend) rotateOnSchedule(ctx context.Context, s logical.Storage, name 
 	if err != nil || now == nil {
 		return err
 	}
-	if next := now.nextAttempt(b.now()); !next.IsZero() && now.fromAClockAhead(b.now()) {
-		return b.credentials.put(ctx, s, name, now.cred.reset(now.role, b.now()))
+	if next := now.nextAttempt(b.now()); !next.IsZero() && now.misdated(b.now()) {
+		cred := now.cred.redated(now.role, b.now())
+		if err = b.credentials.put(ctx, s, name, cred); err != nil {
+			return err
+		}
+		now = newRotation(name, now.role, cred, b.now())
 	}
 	if next := now.nextAttempt(b.now()); next.IsZero() || next.After(b.now()) || !now.role.mayBegin(now.cred, b.now()) {
 		return nil

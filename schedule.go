@@ -95,16 +95,17 @@ func (r *rotation) nextAttempt(now time.Time) time.Time {
 	switch {
 	case r.role.Managed == nil || r.role.Managed.Disabled:
 		return time.Time{}
-	case r.fromAClockAhead(now):
+	case r.misdated(now):
 		return now
 	}
 	return later(r.next, r.cred.NextAttempt)
 }
 
-// fromAClockAhead says that a time of the credential lies further ahead than the policy allows. A node
-// whose clock was wrong wrote it, and it must not freeze the role.
-func (r *rotation) fromAClockAhead(now time.Time) bool {
-	return r.next.After(r.role.latestRotation(now)) || r.cred.NextAttempt.After(now.Add(maxBackOff))
+// misdated says that the credential has no time for the next rotation, as after a policy that was written
+// by half, or one further ahead than the policy allows, from a node whose clock was wrong. Neither must
+// freeze the role.
+func (r *rotation) misdated(now time.Time) bool {
+	return r.cred.NextRotation.IsZero() || r.next.After(r.role.latestRotation(now)) || r.cred.NextAttempt.After(now.Add(maxBackOff))
 }
 
 // latestRotation is the latest that nextRotation could say now.

@@ -71,7 +71,7 @@ func TestAnotherServersRefusalIsNoProof(t *testing.T) {
 	other := modaltest.Start(t, modaltest.WithClock(m.clock.now))
 	m.write("config", map[string]any{"server_url": other.URL()})
 	m.tick()
-	require.Contains(t, m.read("revocations/" + old)["last_error"], "was accepted by "+m.modal.URL())
+	require.Contains(t, m.read("revocations/" + old)["last_error"], "belongs to "+m.modal.URL())
 	require.Empty(t, other.Calls(""), "the old secret is not for another server")
 
 	m.write("config", map[string]any{"server_url": m.modal.URL()})
@@ -328,4 +328,51 @@ func TestADryRunWithTheCurrentTokenTellsWhatTheWriteWouldDo(t *testing.T) {
 	plan = m.write("rotate/ci", also(current, "token_secret", someSecret, "dry_run", true)).Data
 	require.Len(t, plan["plan"], 1)
 	require.Len(t, plan["problems"], 1)
+}
+
+func TestARoleThatIsOverdueIsNotPutOffByAClockThatWasAhead(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci", map[string]any{"rotation_period": "90d", "grace_period": "1h"})
+	m.clock.advance(93 * day)
+	m.modal.SetOutage(true)
+	m.tick()
+	m.modal.SetOutage(false)
+	m.clock.advance(-2 * day)
+	m.restart()
+	m.tick()
+	require.Equal(t, int64(2), m.read("creds/ci")["version"])
+}
+
+func TestAClockThatIsSetBackUnderARunningEngineFreezesNoRole(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci", map[string]any{"rotation_period": "10h", "grace_period": "1h"})
+	m.clock.advance(100 * day)
+	m.write("rotate/ci", nil)
+	m.tick()
+	m.clock.advance(-100 * day)
+	m.tick()
+	m.clock.advance(11 * time.Hour)
+	m.tick()
+	require.Equal(t, int64(3), m.read("creds/ci")["version"])
+}
+
+func TestAChangeOfEnvironmentRolesThatModalRefusesChangesNone(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci", map[string]any{"environment_roles": "main=viewer"})
+	m.modal.Inject("EnvironmentRoleSet", modaltest.Fault{Code: codes.PermissionDenied, Message: "no", Times: -1})
+	_, said := m.failed(logical.UpdateOperation, "roles/ci", map[string]any{"environment_roles": "main=contributor"})
+	require.Contains(t, said, "keeps its environment roles")
+}
+
+func TestAnAdminTokenThatIsNotWrittenAgainIsNotAskedAbout(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.workspace.SetServiceUsers(false)
+	m.write("config", m.newToken())
+	m.modal.SetOutage(true)
+	m.write("config", map[string]any{"request_timeout": "1s"})
+	require.Equal(t, true, m.read("config")["verified"])
 }

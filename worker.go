@@ -174,7 +174,7 @@ func (b *backend) unsettled(ctx context.Context, entry *revocation, got verdict,
 		why = "Modal acknowledged the deletion and still accepts the token"
 	}
 	after := entry.tried(b.now(), why)
-	after.Unconfirmed = got == verdictAccepted
+	after.Unconfirmed = entry.Unconfirmed || got == verdictAccepted
 	b.Logger().Warn("token not seen refused", "role", entry.Role, "version", entry.Version, "token_id", entry.ID,
 		"service_user", entry.serviceUser(), "attempts", after.Attempts, "error", why)
 	b.event(ctx, eventRevokeFail, change{path: prefixRevocations + entry.key(), role: entry.Role, version: entry.Version, tokenID: entry.ID})

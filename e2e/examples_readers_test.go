@@ -9,10 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"text/template"
@@ -36,7 +38,7 @@ func (w *world) pairOf(token lab.Token) map[string]string {
 // requireEnvironment compares environments without showing a secret.
 func requireEnvironment(t *testing.T, want, got map[string]string) {
 	t.Helper()
-	require.Len(t, got, len(want))
+	require.ElementsMatch(t, slices.Collect(maps.Keys(want)), slices.Collect(maps.Keys(got)))
 	for name, value := range want {
 		requireSecret(t, value, got[name])
 	}

@@ -116,9 +116,6 @@ func newBackend(clock func() time.Time, sleep func(context.Context, time.Duratio
 		Invalidate:   b.invalidate,
 		Clean:        func(context.Context) { b.clients.close() },
 	}
-	for _, path := range b.Paths {
-		guarded(path)
-	}
 	return b
 }
 

@@ -57,10 +57,10 @@ func (b *backend) pathConfig() []*framework.Path {
 			return cfg != nil, err
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation:   local(b.readConfig, "Read how Modal is reached and as whom.", configFields()),
-			logical.CreateOperation: forwarded(b.writeConfig, "Configure how Modal is reached and as whom.", nil),
-			logical.UpdateOperation: forwarded(b.writeConfig, "Configure how Modal is reached and as whom.", nil),
-			logical.DeleteOperation: forwarded(b.deleteConfig, "Return to the defaults, without an admin token.", nil),
+			logical.ReadOperation:   local(nothing, b.readConfig, "Read how Modal is reached and as whom.", configFields()),
+			logical.CreateOperation: forwarded(fieldData, b.writeConfig, "Configure how Modal is reached and as whom.", nil),
+			logical.UpdateOperation: forwarded(fieldData, b.writeConfig, "Configure how Modal is reached and as whom.", nil),
+			logical.DeleteOperation: forwarded(nothing, b.deleteConfig, "Return to the defaults, without an admin token.", nil),
 		},
 		HelpSynopsis:    "Configure how the engine reaches Modal, and as whom.",
 		HelpDescription: strings.TrimSpace(configHelp),
@@ -81,7 +81,7 @@ func configFields() responses {
 	})
 }
 
-func (b *backend) readConfig(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+func (b *backend) readConfig(ctx context.Context, req *logical.Request, _ struct{}) (*logical.Response, error) {
 	cfg, err := b.config.get(ctx, req.Storage, "")
 	if err != nil || cfg == nil {
 		return nil, err
@@ -198,7 +198,7 @@ func (b *backend) storeConfig(ctx context.Context, s logical.Storage, before, af
 	return b.config.put(ctx, s, "", after)
 }
 
-func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, _ struct{}) (*logical.Response, error) {
 	b.configLock.Lock()
 	defer b.configLock.Unlock()
 	cfg, err := b.loadConfig(ctx, req.Storage)

@@ -22,7 +22,7 @@ func (b *backend) pathRevocations() []*framework.Path {
 			Pattern:      prefixRevocations + "?$",
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "revocations"},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ListOperation: local(b.listRevocations, "List the tokens not yet seen refused.", listFields("IDs of the tokens.")),
+				logical.ListOperation: local(nothing, b.listRevocations, "List the tokens not yet seen refused.", listFields("IDs of the tokens.")),
 			},
 			HelpSynopsis:    "List the tokens that the engine has not yet seen refused.",
 			HelpDescription: "The ledger: every token that is no role's any more and that Modal may still accept, the one due first first.",
@@ -38,14 +38,24 @@ func (b *backend) pathRevocations() []*framework.Path {
 				},
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation:   local(b.readRevocation, "Read why a token is in the ledger and what is needed.", revocationFields()),
-				logical.UpdateOperation: forwarded(b.retryRevocation, "End the token now, or ask Modal about it.", with(optional(revocationFields()), responses{fieldRevoked: required(flag("Whether Modal refuses the token; the entry is then gone."))})),
-				logical.DeleteOperation: forwarded(b.forgetRevocation, "Forget a token.", nil),
+				logical.ReadOperation:   local(urlName, b.readRevocation, "Read why a token is in the ledger and what is needed.", revocationFields()),
+				logical.UpdateOperation: forwarded(parseRevocation, b.retryRevocation, "End the token now, or ask Modal about it.", with(optional(revocationFields()), responses{fieldRevoked: required(flag("Whether Modal refuses the token; the entry is then gone."))})),
+				logical.DeleteOperation: forwarded(parseRevocation, b.forgetRevocation, "Forget a token.", nil),
 			},
 			HelpSynopsis:    "Read, retry or forget a token of the ledger.",
 			HelpDescription: strings.TrimSpace(revocationHelp),
 		},
 	}
+}
+
+// revocationRequest is what a write to or a delete of revocations/<id> asks for.
+type revocationRequest struct {
+	id    string
+	force bool
+}
+
+func parseRevocation(in *door) revocationRequest {
+	return revocationRequest{id: in.name, force: in.flag(fieldForce).Over(false, false)}
 }
 
 func revocationFields() responses {
@@ -74,7 +84,7 @@ func optional(fields responses) responses {
 	return fields
 }
 
-func (b *backend) listRevocations(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+func (b *backend) listRevocations(ctx context.Context, req *logical.Request, _ struct{}) (*logical.Response, error) {
 	entries, err := b.ledger(ctx, req.Storage)
 	if err != nil {
 		return nil, err
@@ -89,17 +99,17 @@ func (b *backend) listRevocations(ctx context.Context, req *logical.Request, _ *
 	return logical.ListResponseWithInfo(ids, info), nil
 }
 
-func (b *backend) readRevocation(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	entry, err := b.revocations.get(ctx, req.Storage, textOf(d, fieldID))
+func (b *backend) readRevocation(ctx context.Context, req *logical.Request, id string) (*logical.Response, error) {
+	entry, err := b.revocations.get(ctx, req.Storage, id)
 	if err != nil || entry == nil {
 		return nil, err
 	}
 	return &logical.Response{Data: entry.describe(b.now())}, nil
 }
 
-func (b *backend) retryRevocation(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	id := textOf(d, fieldID)
-	if err := b.refuseInGrace(ctx, req.Storage, id, d.Get(fieldForce) == true); err != nil {
+func (b *backend) retryRevocation(ctx context.Context, req *logical.Request, ask revocationRequest) (*logical.Response, error) {
+	id := ask.id
+	if err := b.refuseInGrace(ctx, req.Storage, id, ask.force); err != nil {
 		return nil, err
 	}
 	got, entry, err := b.settle(ctx, req.Storage, id, b.revoke)
@@ -137,9 +147,9 @@ func (b *backend) refuseInGrace(ctx context.Context, s logical.Storage, id strin
 }
 
 // forgetRevocation drops an entry that Modal refuses, and any other only when an operator insists.
-func (b *backend) forgetRevocation(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	id := textOf(d, fieldID)
-	if d.Get(fieldForce) == true {
+func (b *backend) forgetRevocation(ctx context.Context, req *logical.Request, ask revocationRequest) (*logical.Response, error) {
+	id := ask.id
+	if ask.force {
 		return b.forget(ctx, req.Storage, id)
 	}
 	entry, unlock, err := b.lockEntry(ctx, req.Storage, id)

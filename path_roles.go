@@ -20,7 +20,7 @@ func (b *backend) pathRoles() []*framework.Path {
 			Pattern:      prefixRoles + "?$",
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "roles"},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ListOperation: local(b.listRoles, "List the roles.", listFields("Names of the roles.")),
+				logical.ListOperation: local(nothing, b.listRoles, "List the roles.", listFields("Names of the roles.")),
 			},
 			HelpSynopsis:    "List the roles.",
 			HelpDescription: "Names of the roles, with type, version and next rotation of each.",
@@ -31,10 +31,10 @@ func (b *backend) pathRoles() []*framework.Path {
 			Fields:         with(map[string]*framework.FieldSchema{fieldRole: roleNameField()}, policyFields(), pairFields()),
 			ExistenceCheck: b.roleExists,
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation:   local(b.readRole, "Read a role's policy.", policyFields()),
-				logical.CreateOperation: forwarded(b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
-				logical.UpdateOperation: forwarded(b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
-				logical.DeleteOperation: forwarded(b.deleteRole, "Delete a role; its token goes to the ledger.", nil),
+				logical.ReadOperation:   local(urlName, b.readRole, "Read a role's policy.", policyFields()),
+				logical.CreateOperation: forwarded(fieldData, b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
+				logical.UpdateOperation: forwarded(fieldData, b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
+				logical.DeleteOperation: forwarded(fieldData, b.deleteRole, "Delete a role; its token goes to the ledger.", nil),
 			},
 			HelpSynopsis:    "Manage a role: which Modal token it hands out, and how.",
 			HelpDescription: strings.TrimSpace(roleHelp),
@@ -92,7 +92,7 @@ func (b *backend) roleExists(ctx context.Context, req *logical.Request, d *frame
 	return r != nil, err
 }
 
-func (b *backend) listRoles(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+func (b *backend) listRoles(ctx context.Context, req *logical.Request, _ struct{}) (*logical.Response, error) {
 	rotations, err := b.rotations(ctx, req.Storage)
 	if err != nil {
 		return nil, err
@@ -100,8 +100,7 @@ func (b *backend) listRoles(ctx context.Context, req *logical.Request, _ *framew
 	return rotationList(rotations, false), nil
 }
 
-func (b *backend) readRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name := textOf(d, fieldRole)
+func (b *backend) readRole(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
 	r, err := b.roles.get(ctx, req.Storage, name)
 	if err != nil || r == nil {
 		return nil, err

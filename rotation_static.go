@@ -6,9 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
-	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
@@ -16,30 +14,28 @@ import (
 
 // rotateStatic replaces the token by one that an operator brings and Modal accepts as the same
 // identity's. The caller holds the role's lock.
-func (b *backend) rotateStatic(ctx context.Context, s logical.Storage, now *rotation, d *framework.FieldData, grace time.Duration) (*turnover, error) {
-	pair, warnings, err := suppliedPair(now, d)
+func (b *backend) rotateStatic(ctx context.Context, s logical.Storage, now *rotation, ask rotateRequest) (*turnover, error) {
+	pair, err := ask.broughtTo(now)
 	if err != nil {
 		return nil, err
 	}
-	verify := verifyWanted(d)
 	if pair.ID == now.cred.ID {
-		return b.rotateToSame(ctx, s, now, pair, verify)
+		return b.rotateToSame(ctx, s, now, pair, ask.verify)
 	}
-	next, err := b.successor(ctx, s, now, pair, verify, d.Get(fieldForce) == true)
+	next, err := b.successor(ctx, s, now, pair, ask.verify, ask.force)
 	if err != nil {
 		return nil, err
 	}
-	return b.replace(ctx, s, now, next, grace, slices.Concat(warnings, next.warnings()))
+	return b.replace(ctx, s, now, next, ask.graceOr(now.role.GracePeriod), slices.Concat(ask.warnings, next.warnings()))
 }
 
-// suppliedPair is the pair that an operator brings to a static role.
-func suppliedPair(now *rotation, d *framework.FieldData) (pair modalapi.Token, warnings []string, err error) {
-	pair, warnings, given, err := pairFrom(d)
-	if err == nil && !given {
-		err = refusef("role %s is static, so an operator brings its tokens: make one at %s and write its token_id and token_secret here; nothing was changed",
+// broughtTo is the pair that an operator brings to a static role.
+func (ask rotateRequest) broughtTo(now *rotation) (modalapi.Token, error) {
+	if ask.pair == nil {
+		return modalapi.Token{}, refusef("role %s is static, so an operator brings its tokens: make one at %s and write its token_id and token_secret here; nothing was changed",
 			now.name, tokensPage)
 	}
-	return pair, warnings, err
+	return *ask.pair, nil
 }
 
 // successor is the token that a supplied pair stands for, when a role may rotate to it.

@@ -20,10 +20,10 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
-	"github.com/hashicorp/vault/sdk/helper/locksutil"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-modal/internal/version"
@@ -47,16 +47,19 @@ type backend struct {
 	revocations *table[revocation]
 	holders     *table[holder]
 
-	configLock sync.Mutex
-	roleLocks  []*locksutil.LockEntry
+	locks *nameLocks
 	// handover is held while a token changes hands, so that no token gets two holders. Never across a
 	// call to Modal.
 	handover sync.Mutex
 
-	due *dueTimes
-	// ticking is held for a tick, and guards warnedOf: the last warning that was sent.
+	// dueRoles and dueEntries say when a role, or an entry of the ledger, has to be attended to.
+	dueRoles, dueEntries *dueTimes
+	// ticking is held for a tick, and guards warnedOf, the last warning that was sent, and swept.
 	ticking  sync.Mutex
 	warnedOf warning
+	swept    bool
+	// logger names the mount.
+	logger atomic.Pointer[mountLogger]
 }
 
 // Factory makes one mount's backend. It does no I/O and starts nothing: Vault also calls it only to
@@ -70,8 +73,8 @@ func (b *backend) setup(ctx context.Context, conf *logical.BackendConfig) error 
 	if err := b.Setup(ctx, conf); err != nil {
 		return fmt.Errorf("set up the backend: %w", err)
 	}
-	b.clients.logger = b.Logger()
 	b.mountID = conf.BackendUUID[:min(len(conf.BackendUUID), mountIDLength)]
+	b.nameMount("")
 	return nil
 }
 
@@ -91,17 +94,23 @@ func newBackend(clock func() time.Time, sleep func(context.Context, time.Duratio
 	b := &backend{
 		clock:       clock,
 		sleep:       sleep,
-		clients:     &clients{},
 		config:      newTable[config](keyConfig),
 		roles:       newTable[role](prefixRole),
 		credentials: newTable[credential](prefixCredential),
 		revocations: newTable[revocation](prefixRevocation),
 		holders:     newTable[holder](prefixHolder),
-		roleLocks:   locksutil.CreateLocks(),
-		due:         newDueTimes(),
+		locks:       newNameLocks(),
+		dueRoles:    newDueTimes(),
+		dueEntries:  newDueTimes(),
+	}
+	b.clients = &clients{
+		open:    map[clientOptions]*sharedClient{},
+		warn:    func(text string) { b.log().Warn("modal warns", "warning", text) },
+		closing: func(err error) { b.log().Debug("closing a connection to modal", "error", err) },
 	}
 	b.config.absent = true // most mounts have none, and every read asks
-	b.roles.changed, b.credentials.changed = b.due.touch, b.due.touch
+	b.roles.changed, b.credentials.changed = b.dueRoles.touch, b.dueRoles.touch
+	b.revocations.changed = b.dueEntries.touch
 	b.Backend = &framework.Backend{
 		BackendType:    logical.TypeLogical,
 		RunningVersion: version.Version,
@@ -122,18 +131,12 @@ func newBackend(clock func() time.Time, sleep func(context.Context, time.Duratio
 // now is the clock in the precision of storage.
 func (b *backend) now() time.Time { return seconds(b.clock()) }
 
-// lockRole serialises all that changes a role. Hold one at a time: two names may share a lock.
-func (b *backend) lockRole(name string) (unlock func()) {
-	lock := locksutil.LockForKey(b.roleLocks, name)
-	lock.Lock()
-	return lock.Unlock
-}
-
 // periodic runs once a minute. Nodes that may not write leave the work to the one that may.
 func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
 	if !b.WriteSafeReplicationState() {
 		return nil
 	}
+	b.nameMount(req.MountPoint)
 	return b.work(ctx, req.Storage)
 }
 

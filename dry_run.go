@@ -40,7 +40,7 @@ func (b *backend) dryRun(ctx context.Context, req *logical.Request, now *rotatio
 	}
 	if ask.pair == nil || ask.pair.ID != now.cred.ID {
 		plan = append(plan, fmt.Sprintf("put token %s (version %d) into the ledger, to be revoked from %s on (%s)",
-			now.cred.ID, now.cred.Version, b.now().Add(ask.graceOr(now.role.GracePeriod)).Format(time.RFC3339), cfg.method(now.role, now.cred.token)))
+			now.cred.ID, now.cred.Version, b.now().Add(ask.graceOr(now.role.GracePeriod)).Format(time.RFC3339), newRevocation(now.name, now.role, now.cred, reasonRotated, b.now(), 0).Method))
 	}
 	data := map[string]any{fieldDryRun: true, fieldPlan: plan}
 	var texts []string
@@ -62,9 +62,9 @@ func (b *backend) planStatic(ctx context.Context, s logical.Storage, now *rotati
 	case pair == now.cred.pair():
 		return []string{fmt.Sprintf("nothing: token %s is the role's current one already", pair.ID)}, nil
 	case pair.ID == now.cred.ID:
-		_, err = b.proveSame(ctx, s, pair, ask.verify)
+		_, err = b.proveSame(ctx, s, now, pair, ask.verify)
 	default:
-		_, err = b.successor(ctx, s, now, pair, ask.verify, ask.force)
+		_, err = b.successor(ctx, s, now, pair, ask)
 	}
 	if err != nil {
 		problems = append(problems, err)
@@ -93,7 +93,7 @@ func (b *backend) planManaged(ctx context.Context, cfg *config, now *rotation) (
 	if err := cfg.permits(now.role); err != nil {
 		problems = append(problems, err)
 	}
-	if err := cfg.reachesWorkspace(now.cred.token); err != nil {
+	if err := cfg.reaches(now.cred.token); err != nil {
 		problems = append(problems, err)
 	}
 	a, err := b.admin(cfg)

@@ -41,6 +41,7 @@ func (b *backend) pathHandout(form, suffix, summary string, fields responses, da
 // HandleRequest serves reads of creds itself: every node may, and the framework would ask Vault for its
 // replication state first, a second call between the processes for each read.
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*logical.Response, error) {
+	b.nameMount(req.MountPoint)
 	rest, ofCreds := strings.CutPrefix(req.Path, prefixCreds)
 	path := b.Route(req.Path)
 	if !ofCreds || path == nil || req.Operation != logical.ReadOperation {
@@ -95,7 +96,7 @@ func (b *backend) handout(ctx context.Context, s logical.Storage, name string) (
 	if err != nil {
 		return nil, err
 	}
-	return &handout{name: name, role: r, cred: cred, serverURL: cfg.clientServerURL()}, nil
+	return &handout{name: name, role: r, cred: cred, serverURL: cfg.clientServerURL(cred.token)}, nil
 }
 
 // warnings are empty in the steady state: consumers log each on every read.

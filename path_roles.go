@@ -93,11 +93,11 @@ func (b *backend) roleExists(ctx context.Context, req *logical.Request, d *frame
 }
 
 func (b *backend) listRoles(ctx context.Context, req *logical.Request, _ struct{}) (*logical.Response, error) {
-	rotations, err := b.rotations(ctx, req.Storage)
+	rotations, unreadable, err := b.rotations(ctx, req.Storage)
 	if err != nil {
 		return nil, err
 	}
-	return rotationList(rotations, false), nil
+	return addUnreadable(rotationList(rotations, false), "roles", unreadable), nil
 }
 
 func (b *backend) readRole(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
@@ -110,7 +110,11 @@ func (b *backend) readRole(ctx context.Context, req *logical.Request, name strin
 
 func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := textOf(d, fieldRole)
-	defer b.lockRole(name)()
+	unlock, err := b.lockRole(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	before, err := b.roles.get(ctx, req.Storage, name)
 	if err != nil {
 		return nil, err
@@ -126,7 +130,7 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framew
 		return nil, err
 	}
 	if before == nil || !reflect.DeepEqual(before, after) {
-		b.Logger().Info("role written", "role", name, "operation", req.Operation)
+		b.log().Info("role written", "role", name, "operation", req.Operation)
 		b.event(ctx, eventRoleWrite, change{
 			path: prefixRoles + name, dataPath: prefixCreds + name, operation: req.Operation, modified: true, role: name,
 		})
@@ -186,7 +190,11 @@ func (b *backend) updateRole(ctx context.Context, req *logical.Request, name str
 // deleteRole moves the token to the ledger before it removes the role, and asks nothing of Modal.
 func (b *backend) deleteRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := textOf(d, fieldRole)
-	defer b.lockRole(name)()
+	unlock, err := b.lockRole(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	cred, err := b.credentials.get(ctx, req.Storage, name)
 	if err != nil {
 		return nil, err
@@ -198,17 +206,16 @@ func (b *backend) deleteRole(ctx context.Context, req *logical.Request, d *frame
 	if err := b.removeRole(ctx, req.Storage, name, r, cred); err != nil {
 		return nil, err
 	}
-	b.Logger().Info("role deleted", "role", name)
+	b.log().Info("role deleted", "role", name)
 	b.event(ctx, eventRoleDelete, change{path: prefixRoles + name, operation: req.Operation, modified: true, role: name})
 	return b.stillValid(ctx, req, name)
 }
 
 func (b *backend) removeRole(ctx context.Context, s logical.Storage, name string, r *role, cred *credential) error {
-	ctx = context.WithoutCancel(ctx)
 	b.handover.Lock()
 	defer b.handover.Unlock()
 	if r != nil && cred != nil {
-		entry := newRevocation(name, cred, reasonRoleDeleted, r.methodOfDelete(), b.now(), 0)
+		entry := newRevocation(name, r, cred, reasonRoleDeleted, b.now(), 0)
 		if err := b.revocations.put(ctx, s, entry.ID, entry); err != nil {
 			return err
 		}

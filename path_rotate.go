@@ -126,12 +126,12 @@ func rotatedFields() responses {
 }
 
 func (b *backend) listRotations(ctx context.Context, req *logical.Request, _ struct{}) (*logical.Response, error) {
-	rotations, err := b.rotations(ctx, req.Storage)
+	rotations, unreadable, err := b.rotations(ctx, req.Storage)
 	if err != nil {
 		return nil, err
 	}
 	byUrgency(rotations)
-	return rotationList(rotations, true), nil
+	return addUnreadable(rotationList(rotations, true), "roles", unreadable), nil
 }
 
 func (b *backend) readRotation(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
@@ -156,7 +156,11 @@ func (b *backend) readRotation(ctx context.Context, req *logical.Request, name s
 
 func (b *backend) writeRotation(ctx context.Context, req *logical.Request, ask rotateRequest) (*logical.Response, error) {
 	name := ask.role
-	defer b.lockRole(name)()
+	unlock, err := b.lockRole(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	now, err := b.rotation(ctx, req.Storage, name)
 	if err != nil {
 		return nil, err
@@ -166,8 +170,8 @@ func (b *backend) writeRotation(ctx context.Context, req *logical.Request, ask r
 			name, req.MountPoint, name, typeStatic)
 	}
 	resp, err := b.rotateRole(ctx, req, now, ask)
-	if err != nil {
-		b.Logger().Warn("rotation failed", "role", name, "version", now.cred.Version, "error", err)
+	if err != nil && !isMistake(err) {
+		b.log().Warn("rotation failed", "role", name, "version", now.cred.Version, "error", err)
 		b.event(ctx, eventRotateFail, change{
 			path: prefixRotate + name, dataPath: prefixCreds + name, operation: req.Operation,
 			role: name, version: now.cred.Version, tokenID: now.cred.ID,
@@ -184,6 +188,11 @@ func (b *backend) rotateRole(ctx context.Context, req *logical.Request, now *rot
 		}
 	}
 	grace := ask.graceOr(now.role.GracePeriod)
+	if !ask.dryRun {
+		if err := b.refuseCrowd(ctx, req.Storage, now, grace); err != nil {
+			return nil, err
+		}
+	}
 	var done *turnover
 	var err error
 	switch {

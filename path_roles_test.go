@@ -92,7 +92,7 @@ func TestRoles_AShortGracePeriodIsWarnedAbout(t *testing.T) {
 	m := newMount(t)
 	m.addRole("ci")
 	resp := m.write("roles/ci", map[string]any{"grace_period": "30m", "refresh_interval": "20m"})
-	require.Contains(t, resp.Warnings[0], "1h0m0s or more is safe")
+	require.Contains(t, resp.Warnings[0], "1h or more is safe")
 	require.Nil(t, m.write("roles/ci", map[string]any{"grace_period": "1h"}))
 }
 

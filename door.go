@@ -115,7 +115,7 @@ func (in *door) named(field, name string) {
 		in.refuse(field, "the path says it: leave the field out")
 	}
 	switch {
-	case holdsSecret(name):
+	case field == fieldRole && holdsSecret(name), field == fieldID && longSecret.MatchString(name):
 		in.wrong = append(in.wrong, "the path holds what has the shape of a token secret: replace that token if others can read it, as paths are logged")
 	case field == fieldRole:
 		if mistake := roleNameMistake(name); mistake != "" {

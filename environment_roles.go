@@ -109,15 +109,3 @@ func rolesText(roles map[string]modalapi.EnvironmentRole) string {
 	}
 	return strings.Join(parts, ",")
 }
-
-// environmentRoles reads a map, or the pairs that Vault's CLI leaves joined: main=viewer,staging=viewer.
-func environmentRoles(pairs map[string]string) map[string]modalapi.EnvironmentRole {
-	roles := make(map[string]modalapi.EnvironmentRole, len(pairs))
-	for first, rest := range pairs {
-		for pair := range strings.SplitSeq(first+"="+rest, ",") {
-			environment, can, _ := strings.Cut(pair, "=")
-			roles[strings.TrimSpace(environment)] = modalapi.EnvironmentRole(strings.TrimSpace(can))
-		}
-	}
-	return roles
-}

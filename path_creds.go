@@ -159,7 +159,7 @@ func credsData(h *handout, now time.Time) (map[string]any, error) {
 	}
 	putTime(data, fieldLastVaultRotation, h.cred.LastRotation)
 	putText(data, fieldWorkspace, h.cred.Workspace)
-	putText(data, fieldEnvironment, h.role.Environment)
+	putText(data, fieldEnvironment, h.role.environment())
 	putTime(data, fieldExpiresAt, h.cred.ExpiresAt)
 	return data, nil
 }

@@ -9,26 +9,22 @@ import (
 	"reflect"
 	"slices"
 
-	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
 // createManaged mints the first token. Where that fails nothing is left at Modal, or the ledger has it.
-func (b *backend) createManaged(ctx context.Context, s logical.Storage, name string, r *role, d *framework.FieldData, resp *logical.Response) error {
-	if err := refusePair(d); err != nil {
-		return err
-	}
-	cfg, err := b.loadConfig(ctx, s)
+func (b *backend) createManaged(ctx context.Context, s logical.Storage, r *role, ask roleWrite, resp *logical.Response) error {
+	cfg, err := b.permitted(ctx, s, r, ask)
 	if err != nil {
 		return err
 	}
-	made, err := b.mint(ctx, s, cfg, name, r)
+	made, err := b.mint(ctx, s, cfg, ask.name, r)
 	if err != nil {
 		return fmt.Errorf("%w; the role was not stored", err)
 	}
 	ctx = context.WithoutCancel(ctx)
 	resp.Warnings = slices.Concat(made.warnings, r.warnings())
-	if err = b.establish(ctx, s, name, r, made.token); err != nil {
+	if err = b.establish(ctx, s, ask.name, r, made.token); err != nil {
 		return err
 	}
 	b.leaveLedger(ctx, s, made.entry.key())
@@ -36,8 +32,10 @@ func (b *backend) createManaged(ctx context.Context, s logical.Storage, name str
 }
 
 // updateManaged changes what the living service user may do and when it is replaced, and mints nothing.
-func (b *backend) updateManaged(ctx context.Context, s logical.Storage, name string, before, after *role, d *framework.FieldData, resp *logical.Response) error {
-	if err := refusePair(d); err != nil {
+func (b *backend) updateManaged(ctx context.Context, s logical.Storage, before, after *role, ask roleWrite, resp *logical.Response) error {
+	name := ask.name
+	cfg, err := b.permitted(ctx, s, after, ask)
+	if err != nil {
 		return err
 	}
 	resp.Warnings = append(resp.Warnings, after.Managed.atNextRotation(before.Managed)...)
@@ -51,7 +49,7 @@ func (b *backend) updateManaged(ctx context.Context, s logical.Storage, name str
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), briefBudget)
 	defer cancel()
 	if cred != nil && !maps.Equal(before.Managed.EnvironmentRoles, after.Managed.EnvironmentRoles) {
-		if err = b.changeRoles(ctx, s, cred.token, after); err != nil {
+		if err = b.grant(ctx, cfg, cred.token, after.Managed.EnvironmentRoles); err != nil {
 			return fmt.Errorf("%w; the role was not changed", err)
 		}
 	}
@@ -63,23 +61,18 @@ func (b *backend) updateManaged(ctx context.Context, s logical.Storage, name str
 	return b.roles.put(ctx, s, name, after)
 }
 
-func (b *backend) changeRoles(ctx context.Context, s logical.Storage, current token, r *role) error {
+// permitted refuses a write of a managed role that brings a token, or leaves the role with more than
+// the ceilings allow.
+func (b *backend) permitted(ctx context.Context, s logical.Storage, r *role, ask roleWrite) (*config, error) {
+	if err := ask.refuseForManaged(); err != nil {
+		return nil, err
+	}
 	cfg, err := b.loadConfig(ctx, s)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err = cfg.permits(r); err != nil {
-		return err
+		return nil, fmt.Errorf("%w; nothing was changed", err)
 	}
-	return b.grant(ctx, cfg, current, r.Managed.EnvironmentRoles)
-}
-
-// refusePair refuses what only an operator of a static role brings.
-func refusePair(d *framework.FieldData) error {
-	for _, field := range []string{fieldTokenID, fieldTokenSecret, fieldVerify} {
-		if _, given := d.Raw[field]; given {
-			return refusef("%s is for static roles: the engine mints the tokens of a managed role; leave it out; nothing was changed", field)
-		}
-	}
-	return nil
+	return cfg, nil
 }

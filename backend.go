@@ -23,7 +23,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
-	"github.com/hashicorp/vault/sdk/helper/locksutil"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-modal/internal/version"
@@ -47,8 +46,8 @@ type backend struct {
 	revocations *table[revocation]
 	holders     *table[holder]
 
-	configLock sync.Mutex
-	roleLocks  []*locksutil.LockEntry
+	// roleLocks serialise all that changes a role, and configLock, under one name, what changes config.
+	roleLocks, configLock *roleLocks
 	// handover is held while a token changes hands, so that no token gets two holders. Never across a
 	// call to Modal.
 	handover sync.Mutex
@@ -97,7 +96,8 @@ func newBackend(clock func() time.Time, sleep func(context.Context, time.Duratio
 		credentials: newTable[credential](prefixCredential),
 		revocations: newTable[revocation](prefixRevocation),
 		holders:     newTable[holder](prefixHolder),
-		roleLocks:   locksutil.CreateLocks(),
+		roleLocks:   newRoleLocks(),
+		configLock:  newRoleLocks(),
 		due:         newDueTimes(),
 	}
 	b.config.absent = true // most mounts have none, and every read asks
@@ -124,13 +124,6 @@ func newBackend(clock func() time.Time, sleep func(context.Context, time.Duratio
 
 // now is the clock in the precision of storage.
 func (b *backend) now() time.Time { return seconds(b.clock()) }
-
-// lockRole serialises all that changes a role. Hold one at a time: two names may share a lock.
-func (b *backend) lockRole(name string) (unlock func()) {
-	lock := locksutil.LockForKey(b.roleLocks, name)
-	lock.Lock()
-	return lock.Unlock
-}
 
 // periodic runs once a minute. Nodes that may not write leave the work to the one that may.
 func (b *backend) periodic(ctx context.Context, req *logical.Request) error {

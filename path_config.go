@@ -108,8 +108,11 @@ func (b *backend) readConfig(ctx context.Context, req *logical.Request, _ *frame
 }
 
 func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	b.configLock.Lock()
-	defer b.configLock.Unlock()
+	unlock, err := b.configLock.hold(ctx, keyConfig)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	stored, err := b.config.get(ctx, req.Storage, "")
 	if err != nil {
 		return nil, err
@@ -199,8 +202,11 @@ func (b *backend) storeConfig(ctx context.Context, s logical.Storage, before, af
 }
 
 func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	b.configLock.Lock()
-	defer b.configLock.Unlock()
+	unlock, err := b.configLock.hold(ctx, keyConfig)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	cfg, err := b.loadConfig(ctx, req.Storage)
 	if err != nil {
 		return nil, err

@@ -111,7 +111,11 @@ func (b *backend) readRole(ctx context.Context, req *logical.Request, d *framewo
 
 func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := textOf(d, fieldRole)
-	defer b.lockRole(name)()
+	unlock, err := b.roleLocks.hold(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	before, err := b.roles.get(ctx, req.Storage, name)
 	if err != nil {
 		return nil, err
@@ -187,7 +191,11 @@ func (b *backend) updateRole(ctx context.Context, req *logical.Request, name str
 // deleteRole moves the token to the ledger before it removes the role, and asks nothing of Modal.
 func (b *backend) deleteRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := textOf(d, fieldRole)
-	defer b.lockRole(name)()
+	unlock, err := b.roleLocks.hold(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	cred, err := b.credentials.get(ctx, req.Storage, name)
 	if err != nil {
 		return nil, err

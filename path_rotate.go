@@ -120,7 +120,11 @@ func (b *backend) readRotation(ctx context.Context, req *logical.Request, d *fra
 
 func (b *backend) writeRotation(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := textOf(d, fieldRole)
-	defer b.lockRole(name)()
+	unlock, err := b.roleLocks.hold(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	now, err := b.rotation(ctx, req.Storage, name)
 	if err != nil {
 		return nil, err

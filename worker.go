@@ -120,7 +120,9 @@ func (b *backend) lockEntry(ctx context.Context, s logical.Storage, id string) (
 	if err != nil || entry == nil {
 		return nil, nil, err
 	}
-	unlock = b.lockRole(entry.Role)
+	if unlock, err = b.roleLocks.hold(ctx, entry.Role); err != nil {
+		return nil, nil, err
+	}
 	entry, err = b.revocations.get(ctx, s, id)
 	if err != nil || entry == nil {
 		unlock()

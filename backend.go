@@ -46,8 +46,7 @@ type backend struct {
 	revocations *table[revocation]
 	holders     *table[holder]
 
-	// roleLocks serialise all that changes a role, and configLock, under one name, what changes config.
-	roleLocks, configLock *roleLocks
+	locks *nameLocks
 	// handover is held while a token changes hands, so that no token gets two holders. Never across a
 	// call to Modal.
 	handover sync.Mutex
@@ -96,8 +95,7 @@ func newBackend(clock func() time.Time, sleep func(context.Context, time.Duratio
 		credentials: newTable[credential](prefixCredential),
 		revocations: newTable[revocation](prefixRevocation),
 		holders:     newTable[holder](prefixHolder),
-		roleLocks:   newRoleLocks(),
-		configLock:  newRoleLocks(),
+		locks:       newNameLocks(),
 		due:         newDueTimes(),
 	}
 	b.config.absent = true // most mounts have none, and every read asks

@@ -108,7 +108,7 @@ func (b *backend) readConfig(ctx context.Context, req *logical.Request, _ *frame
 }
 
 func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	unlock, err := b.configLock.hold(ctx, keyConfig)
+	unlock, err := b.lockConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +202,7 @@ func (b *backend) storeConfig(ctx context.Context, s logical.Storage, before, af
 }
 
 func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	unlock, err := b.configLock.hold(ctx, keyConfig)
+	unlock, err := b.lockConfig(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -111,7 +111,7 @@ func (b *backend) readRole(ctx context.Context, req *logical.Request, d *framewo
 
 func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := textOf(d, fieldRole)
-	unlock, err := b.roleLocks.hold(ctx, name)
+	unlock, err := b.lockRole(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +191,7 @@ func (b *backend) updateRole(ctx context.Context, req *logical.Request, name str
 // deleteRole moves the token to the ledger before it removes the role, and asks nothing of Modal.
 func (b *backend) deleteRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := textOf(d, fieldRole)
-	unlock, err := b.roleLocks.hold(ctx, name)
+	unlock, err := b.lockRole(ctx, name)
 	if err != nil {
 		return nil, err
 	}

@@ -120,7 +120,7 @@ func (b *backend) readRotation(ctx context.Context, req *logical.Request, d *fra
 
 func (b *backend) writeRotation(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := textOf(d, fieldRole)
-	unlock, err := b.roleLocks.hold(ctx, name)
+	unlock, err := b.lockRole(ctx, name)
 	if err != nil {
 		return nil, err
 	}

@@ -8,55 +8,73 @@ import (
 	"sync"
 )
 
-// roleLocks are one lock for each name that somebody holds or waits for. Two names never share one, and
-// a caller that goes away leaves the queue.
-type roleLocks struct {
+// nameLocks has a lock for each name that somebody holds or waits for. A caller that goes away leaves
+// the queue, and no name waits for another.
+type nameLocks struct {
 	mu    sync.Mutex
-	locks map[string]*roleLock
+	names map[string]*nameLock
 }
 
-// roleLock is held by whoever put a value into held. A channel and no mutex: waiting for it can end
-// with a context.
-type roleLock struct {
+type nameLock struct {
 	held  chan struct{}
 	users int
 }
 
-func newRoleLocks() *roleLocks { return &roleLocks{locks: map[string]*roleLock{}} }
+func newNameLocks() *nameLocks { return &nameLocks{names: map[string]*nameLock{}} }
 
-// hold waits until the name is the caller's alone, or ctx is over. Hold one name at a time.
-func (l *roleLocks) hold(ctx context.Context, name string) (release func(), err error) {
+// hold waits for the lock of a name. The caller releases it exactly once.
+func (l *nameLocks) hold(ctx context.Context, name string) (release func(), err error) {
 	lock := l.join(name)
 	select {
 	case lock.held <- struct{}{}:
-		return func() {
-			<-lock.held
-			l.leave(name)
-		}, nil
+		if ctx.Err() == nil {
+			return func() { <-lock.held; l.leave(name, lock) }, nil
+		}
+		<-lock.held
 	case <-ctx.Done():
-		l.leave(name)
-		return nil, fmt.Errorf("wait for what else goes on with %s: %w", name, ctx.Err())
 	}
+	l.leave(name, lock)
+	return nil, &notHeldError{name: name, cause: ctx.Err()}
 }
 
-func (l *roleLocks) join(name string) *roleLock {
+func (l *nameLocks) join(name string) *nameLock {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	lock := l.locks[name]
+	lock := l.names[name]
 	if lock == nil {
-		lock = &roleLock{held: make(chan struct{}, 1)}
-		l.locks[name] = lock
+		lock = &nameLock{held: make(chan struct{}, 1)}
+		l.names[name] = lock
 	}
 	lock.users++
 	return lock
 }
 
-// leave forgets the lock with its last user, so that names of old roles do not pile up.
-func (l *roleLocks) leave(name string) {
+func (l *nameLocks) leave(name string, lock *nameLock) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	lock := l.locks[name]
 	if lock.users--; lock.users == 0 {
-		delete(l.locks, name)
+		delete(l.names, name)
 	}
+}
+
+// notHeldError is what a caller gets that went away before it was its turn.
+type notHeldError struct {
+	name  string
+	cause error
+}
+
+func (e *notHeldError) Error() string {
+	return fmt.Sprintf("another request still works on %s, and this one ended before it was done: nothing was changed; try again (%s)", e.name, e.cause)
+}
+
+func (e *notHeldError) Unwrap() error { return e.cause }
+
+// lockRole serialises all that changes a role.
+func (b *backend) lockRole(ctx context.Context, name string) (unlock func(), err error) {
+	return b.locks.hold(ctx, "role "+name)
+}
+
+// lockConfig serialises writes of config.
+func (b *backend) lockConfig(ctx context.Context) (unlock func(), err error) {
+	return b.locks.hold(ctx, "config")
 }

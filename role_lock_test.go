@@ -13,7 +13,7 @@ import (
 func TestALockIsForOneNameAndForOneHolder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		locks := newRoleLocks()
+		locks := newNameLocks()
 		release, err := locks.hold(t.Context(), "ci")
 		require.NoError(t, err)
 		other, err := locks.hold(t.Context(), "cd")
@@ -32,14 +32,14 @@ func TestALockIsForOneNameAndForOneHolder(t *testing.T) {
 		release()
 		synctest.Wait()
 		require.True(t, got)
-		require.Empty(t, locks.locks, "nothing is kept of a name that nobody wants")
+		require.Empty(t, locks.names, "nothing is kept of a name that nobody wants")
 	})
 }
 
 func TestACallerThatGoesAwayLeavesTheQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		locks := newRoleLocks()
+		locks := newNameLocks()
 		release, err := locks.hold(t.Context(), "ci")
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -47,6 +47,6 @@ func TestACallerThatGoesAwayLeavesTheQueue(t *testing.T) {
 		_, err = locks.hold(ctx, "ci")
 		require.ErrorIs(t, err, context.Canceled)
 		release()
-		require.Empty(t, locks.locks)
+		require.Empty(t, locks.names)
 	})
 }

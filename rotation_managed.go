@@ -22,7 +22,7 @@ func (b *backend) rotateDue(tick, begin context.Context, s logical.Storage) erro
 // rotateOnSchedule rotates a role if it is still due once its lock is held. A failure is stored with
 // the credential and tried again with back-off.
 func (b *backend) rotateOnSchedule(ctx context.Context, s logical.Storage, name string) error {
-	unlock, err := b.roleLocks.hold(ctx, name)
+	unlock, err := b.lockRole(ctx, name)
 	if err != nil {
 		return err
 	}

@@ -120,7 +120,7 @@ func (b *backend) lockEntry(ctx context.Context, s logical.Storage, id string) (
 	if err != nil || entry == nil {
 		return nil, nil, err
 	}
-	if unlock, err = b.roleLocks.hold(ctx, entry.Role); err != nil {
+	if unlock, err = b.lockRole(ctx, entry.Role); err != nil {
 		return nil, nil, err
 	}
 	entry, err = b.revocations.get(ctx, s, id)

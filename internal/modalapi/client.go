@@ -10,9 +10,11 @@ package modalapi
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strconv"
 	"time"
@@ -50,6 +52,9 @@ type Options struct {
 	// Warn receives each distinct warning that Modal attaches to its answers, redacted. It may be
 	// called from several goroutines at once; nil drops the warnings.
 	Warn func(message string)
+	// Dial opens the connection in place of the network, as to a server in the same process; nil for the
+	// network.
+	Dial func(ctx context.Context, address string) (net.Conn, error)
 }
 
 // Client calls Modal's control plane over one connection. It holds no token: each call brings its
@@ -87,7 +92,7 @@ func New(o Options) (*Client, error) {
 		timeout:  cmp.Or(o.Timeout, DefaultTimeout),
 		warnings: warnings{warn: o.Warn},
 	}
-	c.conn, err = grpc.NewClient("dns:///"+address.Host,
+	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(transport),
 		grpc.WithUserAgent(product),
 		grpc.WithUnaryInterceptor(c.intercept),
@@ -104,7 +109,11 @@ func New(o Options) (*Client, error) {
 			Backoff:           backoff.Config{BaseDelay: retryBase, Multiplier: 2, Jitter: 0.2, MaxDelay: 5 * time.Second},
 			MinConnectTimeout: c.timeout,
 		}),
-	)
+	}
+	if o.Dial != nil {
+		options = append(options, grpc.WithContextDialer(o.Dial))
+	}
+	c.conn, err = grpc.NewClient("dns:///"+address.Host, options...)
 	if err != nil {
 		return nil, fmt.Errorf("preparing the connection to %s failed: %w", c.host, err)
 	}

@@ -3,6 +3,8 @@
 package modalsecrets
 
 import (
+	"context"
+	"net"
 	"sync"
 	"time"
 
@@ -20,7 +22,10 @@ type clientOptions struct {
 
 // clients holds the one connection to Modal that all calls share.
 type clients struct {
-	logger  hclog.Logger
+	logger hclog.Logger
+	// dial and random are nil but in tests that own the network and luck.
+	dial    func(ctx context.Context, address string) (net.Conn, error)
+	random  func() float64
 	mu      sync.Mutex
 	current *sharedClient
 }
@@ -42,6 +47,7 @@ func (c *clients) acquire(options clientOptions) (client *modalapi.Client, relea
 		fresh, err := modalapi.New(modalapi.Options{
 			ServerURL: options.serverURL, CACert: options.caCert, Timeout: options.timeout, Version: version.Version,
 			Warn: func(text string) { c.logger.Warn("modal warns", "warning", text) },
+			Dial: c.dial, Random: c.random,
 		})
 		if err != nil {
 			return nil, nil, err

@@ -3,6 +3,7 @@
 package modalsecrets
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -74,7 +75,7 @@ func (t *dueTimes) due(now time.Time) []string {
 			names = append(names, name)
 		}
 	}
-	slices.SortFunc(names, func(x, y string) int { return t.next[x].Compare(t.next[y]) })
+	slices.SortFunc(names, func(x, y string) int { return cmp.Or(t.next[x].Compare(t.next[y]), cmp.Compare(x, y)) })
 	return names
 }
 
@@ -88,7 +89,7 @@ func (b *backend) dueRoles(ctx context.Context, s logical.Storage) ([]string, er
 			return nil, err
 		}
 	}
-	eachOf(names, maxConcurrentReads, func(_ int, name string) {
+	b.eachOf(names, maxConcurrentReads, func(_ int, name string) {
 		if err := b.indexRole(ctx, s, name); err != nil {
 			b.Logger().Error("cannot tell when a role is due", "role", name, "error", err)
 			b.due.touch(name)

@@ -96,7 +96,7 @@ func (b *backend) rotations(ctx context.Context, s logical.Storage) ([]*rotation
 		return nil, err
 	}
 	all, failures := make([]*rotation, len(names)), make([]error, len(names))
-	eachOf(names, maxConcurrentReads, func(i int, name string) { all[i], failures[i] = b.rotation(ctx, s, name) })
+	b.eachOf(names, maxConcurrentReads, func(i int, name string) { all[i], failures[i] = b.rotation(ctx, s, name) })
 	if err = errors.Join(failures...); err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@ func (b *backend) rotateDue(tick, begin context.Context, s logical.Storage) erro
 	if err != nil {
 		return err
 	}
-	return untilOver(begin, due, func(name string) error { return b.rotateOnSchedule(tick, s, name) })
+	return b.untilOver(begin, due, func(name string) error { return b.rotateOnSchedule(tick, s, name) })
 }
 
 // rotateOnSchedule rotates a role if it is still due once its lock is held. A failure is stored with

@@ -25,6 +25,8 @@ const (
 	// next tick is due.
 	beginBudget = 35 * time.Second
 	tickBudget  = 55 * time.Second
+	// ledgerTurn is the ledger's place among what a tick begins, far behind any rotation's.
+	ledgerTurn = 1 << 20
 )
 
 // verdict is what an attempt to see a token refused came to.
@@ -51,7 +53,10 @@ func (b *backend) work(ctx context.Context, s logical.Storage) error {
 	defer stop()
 	var ledger error
 	var group sync.WaitGroup
-	group.Go(func() { ledger = b.workLedger(tick, begin, s) })
+	group.Go(func() {
+		b.stagger(ledgerTurn)
+		ledger = b.workLedger(tick, begin, s)
+	})
 	rotations := b.rotateDue(tick, begin, s)
 	group.Wait()
 	return errors.Join(rotations, ledger, b.warnOfExpiry(ctx, s))
@@ -69,7 +74,7 @@ func (b *backend) workLedger(tick, begin context.Context, s logical.Storage) err
 			due = append(due, entry.key())
 		}
 	}
-	return errors.Join(err, untilOver(begin, due, func(id string) error {
+	return errors.Join(err, b.untilOver(begin, due, func(id string) error {
 		_, _, failed := b.settle(tick, s, id, b.revoke)
 		return failed
 	}))
@@ -77,9 +82,9 @@ func (b *backend) workLedger(tick, begin context.Context, s logical.Storage) err
 
 // untilOver does something at Modal for each name, a few at a time, and begins no more when begin is
 // over. One failure stops no other.
-func untilOver(begin context.Context, names []string, do func(name string) error) error {
+func (b *backend) untilOver(begin context.Context, names []string, do func(name string) error) error {
 	failures := make([]error, len(names))
-	eachOf(names, maxConcurrentRotations, func(i int, name string) {
+	b.eachOf(names, maxConcurrentRotations, func(i int, name string) {
 		if begin.Err() == nil {
 			failures[i] = do(name)
 		}
@@ -88,11 +93,12 @@ func untilOver(begin context.Context, names []string, do func(name string) error
 }
 
 // eachOf does something for each name, so many at a time.
-func eachOf(names []string, atOnce int, do func(i int, name string)) {
+func (b *backend) eachOf(names []string, atOnce int, do func(i int, name string)) {
 	var group errgroup.Group
 	group.SetLimit(atOnce)
 	for i, name := range names {
 		group.Go(func() error {
+			b.stagger(i)
 			do(i, name)
 			return nil
 		})

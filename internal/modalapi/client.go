@@ -14,6 +14,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"strconv"
@@ -55,6 +56,8 @@ type Options struct {
 	// Dial opens the connection in place of the network, as to a server in the same process; nil for the
 	// network.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
+	// Random is from 0 to 1 and spreads retries; nil for luck.
+	Random func() float64
 }
 
 // Client calls Modal's control plane over one connection. It holds no token: each call brings its
@@ -65,6 +68,7 @@ type Client struct {
 	host     string
 	headers  []string
 	timeout  time.Duration
+	random   func() float64
 	warnings warnings
 }
 
@@ -90,6 +94,7 @@ func New(o Options) (*Client, error) {
 		host:     address.Hostname(),
 		headers:  commonHeaders(product, address.Hostname()),
 		timeout:  cmp.Or(o.Timeout, DefaultTimeout),
+		random:   o.Random,
 		warnings: warnings{warn: o.Warn},
 	}
 	options := []grpc.DialOption{
@@ -112,6 +117,9 @@ func New(o Options) (*Client, error) {
 	}
 	if o.Dial != nil {
 		options = append(options, grpc.WithContextDialer(o.Dial))
+	}
+	if c.random == nil {
+		c.random = rand.Float64
 	}
 	c.conn, err = grpc.NewClient("dns:///"+address.Host, options...)
 	if err != nil {

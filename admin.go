@@ -29,16 +29,16 @@ type admin struct {
 func (b *backend) admin(cfg *config) (*admin, error) {
 	switch {
 	case cfg.Admin == nil:
-		return nil, refusef("managed roles need an admin token, of an owner or manager of the workspace: write token_id and token_secret to config first; nothing was changed")
+		return nil, refusef("managed roles need an admin token, of an owner or manager of the workspace: write token_id and token_secret to config first")
 	case !cfg.Admin.verified():
-		return nil, refusef("the admin token %s was stored unproven, so its workspace is not known: write it to config again with verify=true; nothing was changed", cfg.Admin.ID)
+		return nil, refusef("the admin token %s was stored unproven, so its workspace is not known: write it to config again with verify=true", cfg.Admin.ID)
 	case cfg.Limitation != "":
-		return nil, refusef("the admin token %s of %s cannot manage service users (%s): write another one to config; nothing was changed",
+		return nil, refusef("the admin token %s of %s cannot manage service users (%s): write another one to config",
 			cfg.Admin.ID, cfg.Admin.owner(), cfg.Limitation)
 	}
-	client, release, err := b.clients.acquire(b.clientOptions(cfg))
+	client, release, err := b.connect(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", cfg.ServerURL, err)
+		return nil, err
 	}
 	return &admin{Client: client, token: cfg.Admin.pair(), owner: cfg.Admin.owner(), release: release}, nil
 }
@@ -63,9 +63,9 @@ func (b *backend) limitation(ctx context.Context, cfg *config, proven token) (st
 	if proven.IdentityType == modalapi.IdentityServiceUser {
 		return "it belongs to a service user, and only an owner or manager may manage service users", nil
 	}
-	client, release, err := b.clients.acquire(b.clientOptions(cfg))
+	client, release, err := b.connect(cfg)
 	if err != nil {
-		return "", fmt.Errorf("connect to %s: %w", cfg.ServerURL, err)
+		return "", err
 	}
 	defer release()
 	_, err = client.ServiceUsers(ctx, proven.pair())
@@ -79,7 +79,7 @@ func (b *backend) limitation(ctx context.Context, cfg *config, proven token) (st
 	// The list was answered, which is what is needed; the role only tells more.
 	role, err := client.MemberRole(ctx, proven.pair(), proven.IdentityID)
 	if err != nil {
-		b.Logger().Debug("the admin's role in the workspace is not known", "error", err)
+		b.log().Debug("the admin's role in the workspace is not known", "error", err)
 		return "", nil
 	}
 	if role == modalapi.MemberUser {
@@ -128,7 +128,7 @@ func (b *backend) warnOfExpiry(ctx context.Context, s logical.Storage) error {
 		return nil
 	}
 	b.warnedOf = due
-	b.Logger().Warn("admin token expires", "token_id", cfg.Admin.ID, "expires_at", cfg.Admin.ExpiresAt)
+	b.log().Warn("admin token expires", "token_id", cfg.Admin.ID, "expires_at", cfg.Admin.ExpiresAt)
 	b.event(ctx, eventExpiryWarning, change{path: keyConfig, tokenID: cfg.Admin.ID})
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -34,8 +35,8 @@ const mountIDLength = 8
 type backend struct {
 	*framework.Backend
 
-	clock func() time.Time
-	sleep func(ctx context.Context, d time.Duration) error
+	clock   func() time.Time
+	sleep   func(ctx context.Context, d time.Duration) error
 	// stagger is called by the nth of several jobs before it begins. It does nothing but in a simulation,
 	// where no two may begin at one instant, or a seed would not tell their order.
 	stagger func(n int)
@@ -54,10 +55,14 @@ type backend struct {
 	// call to Modal.
 	handover sync.Mutex
 
-	due *dueTimes
-	// ticking is held for a tick, and guards warnedOf: the last warning that was sent.
+	// dueRoles and dueEntries say when a role, or an entry of the ledger, has to be attended to.
+	dueRoles, dueEntries *dueTimes
+	// ticking is held for a tick, and guards warnedOf, the last warning that was sent, and swept.
 	ticking  sync.Mutex
 	warnedOf warning
+	swept    bool
+	// logger names the mount.
+	logger atomic.Pointer[mountLogger]
 }
 
 // Factory makes one mount's backend. It does no I/O and starts nothing: Vault also calls it only to
@@ -71,8 +76,8 @@ func (b *backend) setup(ctx context.Context, conf *logical.BackendConfig) error 
 	if err := b.Setup(ctx, conf); err != nil {
 		return fmt.Errorf("set up the backend: %w", err)
 	}
-	b.clients.logger = b.Logger()
 	b.mountID = conf.BackendUUID[:min(len(conf.BackendUUID), mountIDLength)]
+	b.nameMount("")
 	return nil
 }
 
@@ -93,17 +98,23 @@ func newBackend(clock func() time.Time, sleep func(context.Context, time.Duratio
 		clock:       clock,
 		sleep:       sleep,
 		stagger:     func(int) {},
-		clients:     &clients{},
 		config:      newTable[config](keyConfig),
 		roles:       newTable[role](prefixRole),
 		credentials: newTable[credential](prefixCredential),
 		revocations: newTable[revocation](prefixRevocation),
 		holders:     newTable[holder](prefixHolder),
 		locks:       newNameLocks(),
-		due:         newDueTimes(),
+		dueRoles:    newDueTimes(),
+		dueEntries:  newDueTimes(),
+	}
+	b.clients = &clients{
+		open:    map[clientOptions]*sharedClient{},
+		warn:    func(text string) { b.log().Warn("modal warns", "warning", text) },
+		closing: func(err error) { b.log().Debug("closing a connection to modal", "error", err) },
 	}
 	b.config.absent = true // most mounts have none, and every read asks
-	b.roles.changed, b.credentials.changed = b.due.touch, b.due.touch
+	b.roles.changed, b.credentials.changed = b.dueRoles.touch, b.dueRoles.touch
+	b.revocations.changed = b.dueEntries.touch
 	b.Backend = &framework.Backend{
 		BackendType:    logical.TypeLogical,
 		RunningVersion: version.Version,
@@ -118,9 +129,6 @@ func newBackend(clock func() time.Time, sleep func(context.Context, time.Duratio
 		Invalidate:   b.invalidate,
 		Clean:        func(context.Context) { b.clients.close() },
 	}
-	for _, path := range b.Paths {
-		guarded(path)
-	}
 	return b
 }
 
@@ -132,6 +140,7 @@ func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
 	if !b.WriteSafeReplicationState() {
 		return nil
 	}
+	b.nameMount(req.MountPoint)
 	return b.work(ctx, req.Storage)
 }
 

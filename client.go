@@ -4,11 +4,10 @@ package modalsecrets
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"sync"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/version"
@@ -20,14 +19,18 @@ type clientOptions struct {
 	timeout           time.Duration
 }
 
-// clients holds the one connection to Modal that all calls share.
+// clients holds the connections to Modal that calls share: the one of the configuration, which stays
+// open, and for as long as somebody uses them those to servers that accepted a token before.
 type clients struct {
-	logger hclog.Logger
+	warn func(text string)
+	// closing hears of a connection that could not be closed.
+	closing func(err error)
 	// dial and random are nil but in tests that own the network and luck.
 	dial    func(ctx context.Context, address string) (net.Conn, error)
 	random  func() float64
 	mu      sync.Mutex
-	current *sharedClient
+	current clientOptions
+	open    map[clientOptions]*sharedClient
 }
 
 // sharedClient is closed by whoever lets go of it last, so that a change of config never breaks a
@@ -36,27 +39,30 @@ type sharedClient struct {
 	*modalapi.Client
 	options clientOptions
 	users   int
-	retired bool
 }
 
-// acquire returns the connection for these options. The caller releases it exactly once.
-func (c *clients) acquire(options clientOptions) (client *modalapi.Client, release func(), err error) {
+// acquire returns the connection for these options. The caller releases it exactly once. One for the
+// configuration (current) replaces its forerunner.
+func (c *clients) acquire(options clientOptions, current bool) (client *modalapi.Client, release func(), err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.current == nil || c.current.options != options {
+	shared := c.open[options]
+	if shared == nil {
 		fresh, err := modalapi.New(modalapi.Options{
-			ServerURL: options.serverURL, CACert: options.caCert, Timeout: options.timeout, Version: version.Version,
-			Warn: func(text string) { c.logger.Warn("modal warns", "warning", text) },
+			ServerURL: options.serverURL, CACert: options.caCert, Timeout: options.timeout, Version: version.Version, Warn: c.warn,
 			Dial: c.dial, Random: c.random,
 		})
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, fmt.Errorf("connect to %s: %w", options.serverURL, err)
 		}
-		c.retire()
-		c.current = &sharedClient{Client: fresh, options: options}
+		shared = &sharedClient{Client: fresh, options: options}
+		c.open[options] = shared
 	}
-	shared := c.current
 	shared.users++
+	if before := c.current; current && before != options {
+		c.current = options
+		c.closeIfIdle(c.open[before])
+	}
 	return shared.Client, func() { c.release(shared) }, nil
 }
 
@@ -67,27 +73,48 @@ func (c *clients) release(shared *sharedClient) {
 	c.closeIfIdle(shared)
 }
 
-// close lets the connection go once the calls in flight are done.
+// close lets the connections go once the calls in flight are done.
 func (c *clients) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.retire()
-}
-
-func (c *clients) retire() {
-	if c.current == nil {
-		return
-	}
-	c.current.retired = true
-	c.closeIfIdle(c.current)
-	c.current = nil
+	before := c.current
+	c.current = clientOptions{}
+	c.closeIfIdle(c.open[before])
 }
 
 func (c *clients) closeIfIdle(shared *sharedClient) {
-	if !shared.retired || shared.users > 0 {
+	if shared == nil || shared.users > 0 || shared.options == c.current {
 		return
 	}
+	delete(c.open, shared.options)
 	if err := shared.Close(); err != nil {
-		c.logger.Debug("closing a connection to modal", "error", err)
+		c.closing(err)
 	}
+}
+
+// connect is a connection to the configured Modal.
+func (b *backend) connect(cfg *config) (client *modalapi.Client, release func(), err error) {
+	return b.clients.acquire(cfg.clientOptions(), true)
+}
+
+// connectTo is a connection to the Modal that a token belongs to. A token's secret is sent to no other.
+func (b *backend) connectTo(cfg *config, t token) (client *modalapi.Client, release func(), err error) {
+	if cfg.serves(t) {
+		return b.connect(cfg)
+	}
+	return b.clients.acquire(clientOptions{serverURL: t.ServerURL, timeout: cfg.RequestTimeout}, false)
+}
+
+// whoIs asks the Modal that a token belongs to whose it is.
+func (b *backend) whoIs(ctx context.Context, cfg *config, t token) (modalapi.Identity, error) {
+	client, release, err := b.connectTo(cfg, t)
+	if err != nil {
+		return modalapi.Identity{}, err
+	}
+	defer release()
+	who, err := client.WhoAmI(ctx, t.pair())
+	if err != nil && !cfg.serves(t) && modalapi.KindOf(err) == modalapi.KindUnavailable {
+		return who, fmt.Errorf("%w; token %s belongs to %s, which is not config's server_url: config's ca_cert is not used for it", err, t.ID, t.ServerURL)
+	}
+	return who, err
 }

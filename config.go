@@ -100,54 +100,53 @@ func (c *config) mergeCeilings(d *framework.FieldData) error {
 // permits refuses a role that asks for more than the ceilings allow.
 func (c *config) permits(r *role) error {
 	if len(c.AllowedEnvironments) > 0 && !r.Managed.Scoped {
-		return refusef("scoped=false reaches past config's allowed_environments (%s): leave scoped=true; nothing was changed",
+		return refusef("scoped=false reaches past config's allowed_environments (%s): leave scoped=true",
 			strings.Join(c.AllowedEnvironments, ", "))
 	}
 	for _, environment := range slices.Sorted(maps.Keys(r.Managed.EnvironmentRoles)) {
 		if len(c.AllowedEnvironments) > 0 && !slices.Contains(c.AllowedEnvironments, environment) {
-			return refusef("environment %s is not among config's allowed_environments (%s); nothing was changed",
+			return refusef("environment %s is not among config's allowed_environments (%s)",
 				environment, strings.Join(c.AllowedEnvironments, ", "))
 		}
 		if c.MaxEnvironmentRole == modalapi.RoleViewer && r.Managed.EnvironmentRoles[environment] != modalapi.RoleViewer {
-			return refusef("%s in environment %s is more than config's max_environment_role (viewer); nothing was changed",
+			return refusef("%s in environment %s is more than config's max_environment_role (viewer)",
 				r.Managed.EnvironmentRoles[environment], environment)
 		}
 	}
 	return nil
 }
 
-// reachesWorkspace refuses to manage a service user of a workspace that is not the admin's.
-func (c *config) reachesWorkspace(t token) error {
+// reaches refuses to manage a service user of another Modal, or of a workspace that is not the admin's.
+func (c *config) reaches(t token) error {
+	if !c.serves(t) {
+		return refusef("token %s belongs to %s, and the admin token in config to %s, which cannot manage it: write server_url=%s and an admin token of it to config",
+			cmp.Or(t.ID, t.Identity), t.ServerURL, c.ServerURL, t.ServerURL)
+	}
 	if c.Admin == nil || !c.Admin.verified() || t.WorkspaceID == "" || c.Admin.WorkspaceID == t.WorkspaceID {
 		return nil
 	}
-	return refusef("token %s is in workspace %q, and the admin token in config is of workspace %q: write an admin token of %q to config; nothing was changed",
+	return refusef("token %s is in workspace %q, and the admin token in config is of workspace %q: write an admin token of %q to config",
 		cmp.Or(t.ID, t.Identity), t.Workspace, c.Admin.Workspace, t.Workspace)
 }
 
-// reachesServer refuses to learn of a token from another Modal than the one that accepted it.
-func (c *config) reachesServer(t token) error {
-	if t.ServerURL == "" || t.ServerURL == c.ServerURL {
-		return nil
+// serves says whether a token belongs to the configured Modal. One stored before tokens knew theirs does.
+func (c *config) serves(t token) bool { return t.ServerURL == "" || t.ServerURL == c.ServerURL }
+
+// clientServerURL is what clients of a token have to be told of its server: nothing when it is their
+// default.
+func (c *config) clientServerURL(t token) string {
+	if url := cmp.Or(t.ServerURL, c.ServerURL); url != modalapi.DefaultServerURL {
+		return url
 	}
-	return refusef("token %s belongs to %s, and config names %s, which cannot say whether it is revoked: "+
-		"write server_url=%s to config again, or forget the token (delete its entry with force=true)", cmp.Or(t.ID, t.Identity), t.ServerURL, c.ServerURL, t.ServerURL)
+	return ""
 }
 
-// clientServerURL is what clients have to be told of the server: nothing when it is their default.
-func (c *config) clientServerURL() string {
-	if c.ServerURL == modalapi.DefaultServerURL {
-		return ""
-	}
-	return c.ServerURL
-}
-
-// reaches says whether two configs talk to the same Modal in the same way.
-func (c *config) reaches(other *config) bool {
+// like says whether two configs talk to the same Modal in the same way.
+func (c *config) like(other *config) bool {
 	return c.ServerURL == other.ServerURL && c.CACert == other.CACert
 }
 
-func (b *backend) clientOptions(c *config) clientOptions {
+func (c *config) clientOptions() clientOptions {
 	return clientOptions{serverURL: c.ServerURL, caCert: c.CACert, timeout: c.RequestTimeout}
 }
 

@@ -31,27 +31,24 @@ type credential struct {
 func newCredential(r *role, first token, now time.Time) *credential {
 	return &credential{
 		token: first, Lineage: rand.Text()[:8], Version: 1,
-		LastRotation: now, NextRotation: r.nextRotation(now, first.ExpiresAt),
+		LastRotation: now, NextRotation: r.nextRotation(now, now, first.ExpiresAt),
 	}
 }
 
 // successor is the credential after a rotation. Its time is later than the last one's even when two
 // rotations fall into one second or the clock went back: consumers see a rotation by it.
 func (c *credential) successor(r *role, next token, now time.Time) *credential {
+	since := later(now, c.LastRotation.Add(time.Second))
 	return &credential{
 		token: next, Lineage: c.Lineage, Version: c.Version + 1,
-		LastRotation: later(now, c.LastRotation.Add(time.Second)),
-		NextRotation: r.nextRotation(now, next.ExpiresAt),
+		LastRotation: since, NextRotation: r.nextRotation(now, now, next.ExpiresAt),
 	}
 }
 
 // rescheduled is the credential under a changed policy: a period counts from the last rotation, a
 // schedule from now.
 func (c credential) rescheduled(r *role, now time.Time) *credential {
-	if r.Managed.Schedule == "" {
-		now = c.LastRotation
-	}
-	c.NextRotation = r.nextRotation(now, c.ExpiresAt)
+	c.NextRotation = r.nextRotation(c.LastRotation, now, c.ExpiresAt)
 	return &c
 }
 
@@ -60,18 +57,20 @@ func (c credential) rescheduled(r *role, now time.Time) *credential {
 func (c credential) redated(r *role, now time.Time) *credential {
 	c.NextAttempt = time.Time{}
 	if c.NextRotation.IsZero() || c.NextRotation.After(r.latestRotation(now)) {
-		if r.Managed.Schedule == "" {
-			now = earlier(now, c.LastRotation)
-		}
-		c.NextRotation = r.nextRotation(now, c.ExpiresAt)
+		c.NextRotation = r.nextRotation(earlier(now, c.LastRotation), now, c.ExpiresAt)
 	}
 	return &c
 }
 
-// failed is the credential after a scheduled rotation that did not happen.
+// failed is the credential after a scheduled rotation that did not happen. The back-off shortens before
+// the token expires, so that trouble which ends in time costs nothing.
 func (c credential) failed(now time.Time, why error) *credential {
 	c.Attempts++
-	c.LastAttempt, c.NextAttempt, c.LastError = now, now.Add(backOff(c.Attempts)), why.Error()
+	wait := backOff(c.Attempts)
+	if left := c.ExpiresAt.Sub(now); left > 0 {
+		wait = min(wait, max(firstBackOff, left/4))
+	}
+	c.LastAttempt, c.NextAttempt, c.LastError = now, now.Add(wait), why.Error()
 	return &c
 }
 

@@ -23,7 +23,7 @@ func plannedFields() responses {
 }
 
 // dryRun runs the checks of a rotation and tells all that would fail, without a write here or at Modal.
-func (b *backend) dryRun(ctx context.Context, req *logical.Request, now *rotation, d *framework.FieldData, grace time.Duration) (*logical.Response, error) {
+func (b *backend) dryRun(ctx context.Context, req *logical.Request, now *rotation, ask rotateRequest) (*logical.Response, error) {
 	cfg, err := b.loadConfig(ctx, req.Storage)
 	if err != nil {
 		return nil, err
@@ -31,16 +31,16 @@ func (b *backend) dryRun(ctx context.Context, req *logical.Request, now *rotatio
 	var plan []string
 	var problems []error
 	switch {
-	case d.Get(fieldToPrevious) == true:
+	case ask.toPrevious:
 		plan, problems = b.planUndo(ctx, req.Storage, cfg, now)
 	case now.role.Type == typeManaged:
 		plan, problems = b.planManaged(ctx, cfg, now)
 	default:
-		plan, problems = b.planStatic(ctx, req.Storage, now, d)
+		plan, problems = b.planStatic(ctx, req.Storage, now, ask)
 	}
-	if strings.TrimSpace(textOf(d, fieldTokenID)) != now.cred.ID {
+	if ask.pair == nil || ask.pair.ID != now.cred.ID {
 		plan = append(plan, fmt.Sprintf("put token %s (version %d) into the ledger, to be revoked from %s on (%s)",
-			now.cred.ID, now.cred.Version, b.now().Add(grace).Format(time.RFC3339), cfg.method(now.role, now.cred.token)))
+			now.cred.ID, now.cred.Version, b.now().Add(ask.graceOr(now.role.GracePeriod)).Format(time.RFC3339), newRevocation(now.name, now.role, now.cred, reasonRotated, b.now(), 0).Method))
 	}
 	data := map[string]any{fieldDryRun: true, fieldPlan: plan}
 	var texts []string
@@ -53,8 +53,8 @@ func (b *backend) dryRun(ctx context.Context, req *logical.Request, now *rotatio
 	return &logical.Response{Data: data}, nil
 }
 
-func (b *backend) planStatic(ctx context.Context, s logical.Storage, now *rotation, d *framework.FieldData) (plan []string, problems []error) {
-	pair, _, err := suppliedPair(now, d)
+func (b *backend) planStatic(ctx context.Context, s logical.Storage, now *rotation, ask rotateRequest) (plan []string, problems []error) {
+	pair, err := ask.broughtTo(now)
 	if err != nil {
 		return nil, []error{err}
 	}
@@ -62,9 +62,9 @@ func (b *backend) planStatic(ctx context.Context, s logical.Storage, now *rotati
 	case pair == now.cred.pair():
 		return []string{fmt.Sprintf("nothing: token %s is the role's current one already", pair.ID)}, nil
 	case pair.ID == now.cred.ID:
-		_, err = b.proveSame(ctx, s, pair, verifyWanted(d))
+		_, err = b.proveSame(ctx, s, now, pair, ask.verify)
 	default:
-		_, err = b.successor(ctx, s, now, pair, verifyWanted(d), d.Get(fieldForce) == true)
+		_, err = b.successor(ctx, s, now, pair, ask)
 	}
 	if err != nil {
 		problems = append(problems, err)
@@ -93,7 +93,7 @@ func (b *backend) planManaged(ctx context.Context, cfg *config, now *rotation) (
 	if err := cfg.permits(now.role); err != nil {
 		problems = append(problems, err)
 	}
-	if err := cfg.reachesWorkspace(now.cred.token); err != nil {
+	if err := cfg.reaches(now.cred.token); err != nil {
 		problems = append(problems, err)
 	}
 	a, err := b.admin(cfg)

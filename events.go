@@ -51,6 +51,6 @@ func (b *backend) event(ctx context.Context, kind string, c change) {
 		pairs = append(pairs, fieldVersion, strconv.Itoa(c.version))
 	}
 	if err := logical.SendEvent(ctx, b, kind, pairs...); err != nil {
-		b.Logger().Debug("event not delivered", "type", kind, "error", err)
+		b.log().Debug("event not delivered", "type", kind, "error", err)
 	}
 }

@@ -4,6 +4,8 @@ package modalsecrets
 
 import (
 	"context"
+	"errors"
+	"slices"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -42,27 +44,59 @@ func (b *backend) refuseHeld(ctx context.Context, s logical.Storage, tokenID, na
 	if err != nil {
 		return err
 	}
-	if entry != nil {
-		return refusef("token %s is in the ledger, waiting to be refused by Modal (%s of role %s): bring another token, "+
-			"or forget it first with delete revocations/%s force=true; nothing was changed", tokenID, entry.Reason, entry.Role, tokenID)
+	if entry != nil && !entry.mayReturnTo(name) {
+		return refusef("token %s is in the ledger, and the engine ends it (%s of role %s): bring another token; nothing was changed",
+			tokenID, entry.Reason, entry.Role)
 	}
-	held, err := b.holders.get(ctx, s, tokenID)
-	if err != nil || held == nil || held.Role == name {
+	holder, err := b.holderOf(ctx, s, tokenID)
+	if err != nil || holder == "" || holder == name {
 		return err
+	}
+	return refusef("token %s is already the token of role %s: one token has one role, so that rotating it breaks nobody else; "+
+		"bring another token; nothing was changed", tokenID, holder)
+}
+
+// holderOf is the role whose current token this is, "" for none.
+func (b *backend) holderOf(ctx context.Context, s logical.Storage, tokenID string) (string, error) {
+	held, err := b.holders.get(ctx, s, tokenID)
+	if err != nil || held == nil {
+		return "", err
 	}
 	_, cred, err := b.current(ctx, s, held.Role)
+	if err != nil || cred == nil || cred.ID != tokenID {
+		return "", err
+	}
+	return held.Role, nil
+}
+
+// heldBy tells who uses the token of an entry of the ledger: "role ci", "config", or nobody.
+func (b *backend) heldBy(ctx context.Context, s logical.Storage, entry *revocation) (string, error) {
+	_, cred, err := b.current(ctx, s, entry.Role)
 	if err != nil {
-		return err
+		return "", err
 	}
-	if cred != nil && cred.ID == tokenID {
-		return refusef("token %s is already the token of role %s: one token has one role, so that rotating it breaks nobody else; "+
-			"bring another token; nothing was changed", tokenID, held.Role)
+	if entry.isOf(cred) {
+		return "role " + entry.Role, nil
 	}
-	return nil
+	if entry.ID == "" {
+		return "", nil
+	}
+	cfg, err := b.loadConfig(ctx, s)
+	if err != nil {
+		return "", err
+	}
+	if cfg.adminID() == entry.ID {
+		return keyConfig, nil
+	}
+	holder, err := b.holderOf(ctx, s, entry.ID)
+	if err != nil || holder == "" {
+		return "", err
+	}
+	return "role " + holder, nil
 }
 
 // hold makes a token name's: under b.handover it runs the checks again, notes the holder, and lets the
-// caller write the rest.
+// caller write the rest. A token that was in the ledger leaves it.
 func (b *backend) hold(ctx context.Context, s logical.Storage, tokenID, name string, write func() error) error {
 	b.handover.Lock()
 	defer b.handover.Unlock()
@@ -72,5 +106,94 @@ func (b *backend) hold(ctx context.Context, s logical.Storage, tokenID, name str
 	if err := b.holders.put(ctx, s, tokenID, &holder{Role: name}); err != nil {
 		return err
 	}
-	return write()
+	if err := write(); err != nil {
+		// The write may have taken effect: then the note is needed.
+		if holder, unknown := b.holderOf(ctx, s, tokenID); unknown == nil && holder == "" {
+			_ = b.holders.delete(ctx, s, tokenID) // what stays is swept up
+		}
+		return err
+	}
+	b.leaveLedger(ctx, s, tokenID)
+	return nil
+}
+
+// leaveLedger takes a token that became current out of the ledger. If that fails the worker does it.
+func (b *backend) leaveLedger(ctx context.Context, s logical.Storage, id string) {
+	entry, err := b.revocations.get(ctx, s, id)
+	if err == nil && entry != nil {
+		err = b.revocations.delete(ctx, s, id)
+	}
+	if err != nil {
+		b.log().Warn("the entry of a token that is current is left to the worker", "id", id, "error", err)
+	}
+}
+
+// forgetHolder drops the note of a token that has left a role, unless it is another's by now. The caller
+// holds b.handover.
+func (b *backend) forgetHolder(ctx context.Context, s logical.Storage, tokenID, name string) error {
+	held, err := b.holders.get(ctx, s, tokenID)
+	if err != nil || held == nil || held.Role != name {
+		return err
+	}
+	return b.holders.delete(ctx, s, tokenID)
+}
+
+// sweepNotes drops, once after a start, the notes that a crash left: of tokens that are neither current
+// nor in the ledger.
+func (b *backend) sweepNotes(ctx context.Context, s logical.Storage) error {
+	if b.swept {
+		return nil
+	}
+	ids, err := b.idleNotes(ctx, s)
+	if err != nil {
+		return err
+	}
+	failures := make([]error, len(ids))
+	eachOf(ids, maxConcurrentReads, func(i int, id string) { failures[i] = b.sweepNote(ctx, s, id) })
+	if err = errors.Join(failures...); err != nil {
+		b.log().Warn("notes of tokens that no role has are left for the next tick", "error", err)
+		return nil
+	}
+	b.swept = true
+	return nil
+}
+
+// idleNotes are the notes of tokens that no role has, at a glance: sweepNote looks closer.
+func (b *backend) idleNotes(ctx context.Context, s logical.Storage) ([]string, error) {
+	ids, err := b.holders.list(ctx, s)
+	if err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	names, err := b.roles.list(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	current := make([]string, len(names))
+	eachOf(names, maxConcurrentReads, func(i int, name string) {
+		if cred, err := b.credentials.get(ctx, s, name); err == nil && cred != nil {
+			current[i] = cred.ID
+		}
+	})
+	used := map[string]bool{}
+	for _, id := range current {
+		used[id] = true
+	}
+	return slices.DeleteFunc(ids, func(id string) bool { return used[id] }), nil
+}
+
+func (b *backend) sweepNote(ctx context.Context, s logical.Storage, id string) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	b.handover.Lock()
+	defer b.handover.Unlock()
+	entry, err := b.revocations.get(ctx, s, id)
+	if err != nil || entry != nil {
+		return err
+	}
+	holder, err := b.holderOf(ctx, s, id)
+	if err != nil || holder != "" {
+		return err
+	}
+	return b.holders.delete(ctx, s, id)
 }

@@ -315,15 +315,17 @@ func TestAdmin_ItsExpiryIsWarnedAboutAtThirtySevenAndOneDays(t *testing.T) {
 	require.Contains(t, resp.Warnings[0], "expired on 2026-04-10T12:00:00Z")
 }
 
-func TestStatic_AServiceUsersOldTokenIsEndedByTheAdmin(t *testing.T) {
+func TestStatic_AServiceUserThatTheEngineDidNotMakeIsEndedOnAnOperatorsWordAlone(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("config", m.newToken())
 	old := m.workspace.AddServiceUser("robot-1")
 	m.write("roles/ci", also(pairData(old), "type", "static"))
 	answer := m.write("rotate/ci", also(pairData(m.workspace.AddServiceUser("robot-2")), "force", true, "grace_period", 0)).Data
-	require.Equal(t, "automatic", answer["method"])
-	m.tick()
+	require.Equal(t, "manual", answer["method"])
+	m.minutes(24 * 60)
+	require.True(t, m.modal.Accepts(old.ID, old.Secret))
+	m.write("revocations/"+old.ID, map[string]any{"force": true})
 	require.False(t, m.modal.Accepts(old.ID, old.Secret))
 	require.Empty(t, m.list("revocations"))
 }
@@ -358,7 +360,7 @@ func TestManaged_ARetryEndsATokenWithinItsGracePeriodOnlyByForceAndADeleteNever(
 	require.False(t, m.knows(old))
 }
 
-func TestManaged_AnUnfinishedEntryIsListedByTheServiceUsersNameAndCanBeSettledNow(t *testing.T) {
+func TestManaged_AnUnfinishedEntryIsListedByTheServiceUsersNameAndCanBeSettledOnceModalIsSure(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -370,6 +372,10 @@ func TestManaged_AnUnfinishedEntryIsListedByTheServiceUsersNameAndCanBeSettledNo
 	require.Len(t, names, 1)
 	require.Regexp(t, `^vault-2f9f1a7c-ci-`, names[0])
 	require.Equal(t, "unfinished", m.read("revocations/" + names[0])["state"])
+	early := m.write("revocations/"+names[0], nil).Data
+	require.Equal(t, false, early["revoked"])
+	require.Contains(t, early["last_error"], "may still be making it")
+	m.clock.advance(unfinishedAfter)
 	require.Equal(t, true, m.write("revocations/"+names[0], nil).Data["revoked"])
 	require.Empty(t, m.list("revocations"))
 }

@@ -36,7 +36,7 @@ const (
 // the role's credential comes to hold it.
 type candidate struct {
 	token
-	entry    string
+	entry    *revocation
 	warnings []string
 }
 
@@ -60,70 +60,90 @@ func (b *backend) mint(ctx context.Context, s logical.Storage, cfg *config, name
 		return nil, err
 	}
 	if err = b.equip(calls, a, cfg, made, r); err != nil {
-		b.abandon(ctx, s, made.entry, made.IdentityID)
+		b.abandon(ctx, s, made.entry)
 		return nil, fmt.Errorf("the new service user %s was given up: %w", made.Identity, err)
 	}
+	made.warnings = append(made.warnings, expiryAsked(r.Managed.TokenTTL, made.ExpiresAt, b.now())...)
 	return made, nil
 }
 
 // create makes the service user under a name that nothing else has. The ledger knows the name before
-// Modal does.
+// Modal does, and the pair as soon as it arrives.
 func (b *backend) create(ctx, calls context.Context, s logical.Storage, a *admin, cfg *config, name string, r *role) (*candidate, error) {
 	for try := 1; ; try++ {
-		user := b.serviceUserName(name)
-		entry := &revocation{
-			token: token{IdentityType: modalapi.IdentityServiceUser, Identity: user, WorkspaceID: cfg.Admin.WorkspaceID, Workspace: cfg.Admin.Workspace, ServerURL: cfg.ServerURL},
-			Role:  name, Reason: reasonUnfinished, Method: methodAutomatic,
-			Since: b.now(), NotBefore: b.now().Add(unfinishedAfter), NextAttempt: b.now().Add(unfinishedAfter),
-		}
-		if err := b.revocations.put(ctx, s, user, entry); err != nil {
+		entry := newUnfinished(name, b.serviceUserName(name), cfg, b.now())
+		if err := b.revocations.put(ctx, s, entry.key(), entry); err != nil {
 			return nil, err
 		}
+		user := entry.Identity
 		made, err := a.CreateServiceUser(calls, a.token, modalapi.NewServiceUser{Name: user, Scoped: r.Managed.Scoped, ExpiresIn: r.Managed.TokenTTL})
 		if err != nil {
-			err = b.notCreated(ctx, s, cfg, user, err)
+			err = b.notCreated(ctx, s, a, entry, err)
 			if modalapi.KindOf(err) == modalapi.KindExists && try < mintTries {
 				continue
 			}
 			return nil, fmt.Errorf("make service user %s: %w", user, a.explain(err))
 		}
+		arrived := *entry
+		arrived.IdentityID = made.ID
 		if flaw := made.Flaw(b.clock()); flaw != "" {
-			if made.ID != "" { // else Modal may not know it by name yet, and the worker looks later
-				b.abandon(ctx, s, user, made.ID)
-			}
+			b.abandon(ctx, s, &arrived)
 			return nil, fmt.Errorf("make service user %s: %w", user, &unusableError{text: "Modal's answer cannot be used: " + flaw + "; try again"})
 		}
-		found := entry.token
-		found.ID, found.Secret, found.IdentityID, found.ExpiresAt = made.Token.ID, made.Token.Secret, made.ID, seconds(made.ExpiresAt)
-		return &candidate{token: found, entry: user}, nil
+		arrived.ID, arrived.Secret, arrived.ExpiresAt = made.Token.ID, made.Token.Secret, seconds(made.ExpiresAt)
+		if err = b.revocations.put(ctx, s, entry.key(), &arrived); err != nil {
+			b.abandon(ctx, s, &arrived)
+			return nil, err
+		}
+		return &candidate{token: arrived.token, entry: &arrived}, nil
 	}
 }
 
 // notCreated settles the ledger after a failed create. A clear refusal made nothing, and under a name
 // that is taken there is somebody else's: the entry goes. Without a clear answer the service user may
 // exist, now or a moment later: what is found is ended, and the entry stays to look again.
-func (b *backend) notCreated(ctx context.Context, s logical.Storage, cfg *config, user string, cause error) error {
+func (b *backend) notCreated(ctx context.Context, s logical.Storage, a *admin, entry *revocation, cause error) error {
 	if modalapi.KindOf(cause) != modalapi.KindUnavailable {
-		return errors.Join(cause, b.revocations.delete(context.WithoutCancel(ctx), s, user))
+		return errors.Join(cause, b.revocations.delete(ctx, s, entry.key()))
 	}
-	if exists, err := b.serviceUserExists(ctx, cfg, user); err == nil && exists {
-		b.abandon(ctx, s, user, "")
+	if user, err := a.findServiceUser(ctx, entry.Identity); err == nil {
+		found := *entry
+		found.IdentityID = user.ID
+		b.abandon(ctx, s, &found)
 	}
 	return cause
 }
 
 // equip gives the candidate its environment roles and waits until Modal accepts it with them.
 func (b *backend) equip(ctx context.Context, a *admin, cfg *config, made *candidate, r *role) error {
-	if _, err := setRoles(ctx, a, made.IdentityID, r.Managed.EnvironmentRoles); err != nil {
-		return err
-	}
+	equipped := false
 	for waited, wait := time.Duration(0), firstVerifyWait; ; wait = min(2*wait, maxVerifyWait) {
-		err := b.verify(ctx, a, cfg, made, r)
+		var err error
+		if !equipped {
+			_, err = setRoles(ctx, a, made.IdentityID, r.Managed.EnvironmentRoles)
+			equipped = err == nil
+		}
+		if err == nil {
+			err = b.verify(ctx, a, cfg, made, r)
+		}
 		if err == nil || !worthWaiting(err) || waited+wait > mintBudget || b.sleep(ctx, wait) != nil {
 			return err
 		}
 		waited += wait
 	}
+}
+
+// expiryAsked tells when Modal set another end of a token's life than was asked for.
+func expiryAsked(ttl time.Duration, expires, now time.Time) []string {
+	switch {
+	case ttl == 0 && !expires.IsZero():
+		return []string{fmt.Sprintf("no token_ttl was asked for, and Modal lets the token expire on %s: the engine rotates before", expires.Format(time.RFC3339))}
+	case ttl != 0 && expires.IsZero():
+		return []string{fmt.Sprintf("token_ttl %s was asked for, and Modal says that the token does not expire", ttl)}
+	case ttl != 0 && expires.Sub(now.Add(ttl)).Abs() > max(time.Minute, ttl/20):
+		return []string{fmt.Sprintf("token_ttl %s was asked for, and Modal lets the token expire on %s", ttl, expires.Format(time.RFC3339))}
+	}
+	return nil
 }
 
 // worthWaiting are the answers that a new token may get in its first seconds.
@@ -179,29 +199,29 @@ func (b *backend) verify(ctx context.Context, a *admin, cfg *config, made *candi
 
 // abandon tries to end a candidate at once, by the ID of its service user where that arrived: Modal may
 // not know a new one by name yet. What does not work stays in the ledger, due now.
-func (b *backend) abandon(ctx context.Context, s logical.Storage, id, serviceUserID string) {
-	kept := context.WithoutCancel(ctx)
-	entry, err := b.revocations.get(kept, s, id)
-	if err == nil && entry != nil {
-		due := *entry
-		due.IdentityID, due.NotBefore, due.NextAttempt = serviceUserID, b.now(), b.now()
-		err = b.revocations.put(kept, s, id, &due)
-		if err == nil && ctx.Err() == nil {
-			brief, cancel := context.WithTimeout(ctx, briefBudget)
-			defer cancel()
-			_, _, err = b.settleLocked(brief, s, &due, b.revoke)
-		}
+func (b *backend) abandon(ctx context.Context, s logical.Storage, entry *revocation) {
+	due := *entry
+	due.NotBefore, due.NextAttempt = b.now(), b.now()
+	err := b.revocations.put(ctx, s, due.key(), &due)
+	if ctx.Err() == nil {
+		brief, cancel := context.WithTimeout(ctx, briefBudget)
+		defer cancel()
+		_, _, failed := b.attendLocked(brief, s, &due, onRequest)
+		err = errors.Join(err, failed)
 	}
 	if err != nil {
-		b.Logger().Warn("a service user that is not needed is left to the ledger", "service_user", id, "error", err)
+		b.log().Warn("a service user that is not needed is left to the ledger", "service_user", due.Identity, "error", err)
 	}
 }
 
 // serviceUserName is fresh and random, and tells mount and role: two mounts in one workspace never
 // take each other's for their own. Modal's names are lower case with - and _.
 func (b *backend) serviceUserName(role string) string {
-	prefix := "vault-" + b.mountID + "-"
+	prefix := b.namePrefix()
 	suffix := "-" + strings.ToLower(rand.Text()[:8])
 	role = strings.ReplaceAll(role, ".", "-")
 	return prefix + role[:min(len(role), maxServiceUserName-len(prefix)-len(suffix))] + suffix
 }
+
+// namePrefix begins the name of every service user that this mount makes.
+func (b *backend) namePrefix() string { return "vault-" + b.mountID + "-" }

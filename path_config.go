@@ -57,10 +57,10 @@ func (b *backend) pathConfig() []*framework.Path {
 			return cfg != nil, err
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation:   local(b.readConfig, "Read how Modal is reached and as whom.", configFields()),
-			logical.CreateOperation: forwarded(b.writeConfig, "Configure how Modal is reached and as whom.", nil),
-			logical.UpdateOperation: forwarded(b.writeConfig, "Configure how Modal is reached and as whom.", nil),
-			logical.DeleteOperation: forwarded(b.deleteConfig, "Return to the defaults, without an admin token.", nil),
+			logical.ReadOperation:   local(nothing, b.readConfig, "Read how Modal is reached and as whom.", configFields()),
+			logical.CreateOperation: forwarded(fieldData, b.writeConfig, "Configure how Modal is reached and as whom.", nil),
+			logical.UpdateOperation: forwarded(fieldData, b.writeConfig, "Configure how Modal is reached and as whom.", nil),
+			logical.DeleteOperation: forwarded(nothing, b.deleteConfig, "Return to the defaults, without an admin token.", nil),
 		},
 		HelpSynopsis:    "Configure how the engine reaches Modal, and as whom.",
 		HelpDescription: strings.TrimSpace(configHelp),
@@ -81,7 +81,7 @@ func configFields() responses {
 	})
 }
 
-func (b *backend) readConfig(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+func (b *backend) readConfig(ctx context.Context, req *logical.Request, _ struct{}) (*logical.Response, error) {
 	cfg, err := b.config.get(ctx, req.Storage, "")
 	if err != nil || cfg == nil {
 		return nil, err
@@ -132,7 +132,7 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *fram
 	if err := b.storeConfig(ctx, req.Storage, before, after); err != nil {
 		return nil, err
 	}
-	b.Logger().Info("config written", "server_url", after.ServerURL, "admin_token", after.adminID())
+	b.log().Info("config written", "server_url", after.ServerURL, "admin_token", after.adminID())
 	b.event(ctx, eventConfigWrite, change{path: keyConfig, operation: req.Operation, modified: true, tokenID: after.adminID()})
 	return orNothing(resp), nil
 }
@@ -153,14 +153,14 @@ func (b *backend) settleAdmin(ctx context.Context, before, after *config, d *fra
 	if !given && before.Admin != nil {
 		pair = before.Admin.pair()
 	}
-	same := before.Admin != nil && before.Admin.pair() == pair && after.reaches(before)
+	same := before.Admin != nil && before.Admin.pair() == pair && after.like(before)
 	if pair.ID == "" || (same && before.Admin.verified() && (before.Limitation == "" || !given)) {
 		return nil
 	}
-	proven, limitation := token{ID: pair.ID, Secret: pair.Secret}, ""
+	proven, limitation := unproven(pair, after.ServerURL), ""
 	if verifyWanted(d) {
 		if proven, limitation, err = b.proveAdmin(ctx, after, pair); err != nil {
-			return unchanged(pair, err)
+			return unchanged(unproven(pair, after.ServerURL), err)
 		}
 	}
 	resp.Warnings = append(resp.Warnings, proven.warnings()...)
@@ -174,7 +174,7 @@ func (b *backend) settleAdmin(ctx context.Context, before, after *config, d *fra
 }
 
 func (b *backend) proveAdmin(ctx context.Context, cfg *config, pair modalapi.Token) (proven token, limitation string, err error) {
-	if proven, err = b.prove(ctx, cfg, pair); err != nil {
+	if proven, err = b.prove(ctx, cfg, unproven(pair, cfg.ServerURL)); err != nil {
 		return token{}, "", err
 	}
 	limitation, err = b.limitation(ctx, cfg, proven)
@@ -201,7 +201,7 @@ func (b *backend) storeConfig(ctx context.Context, s logical.Storage, before, af
 	return b.config.put(ctx, s, "", after)
 }
 
-func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, _ struct{}) (*logical.Response, error) {
 	unlock, err := b.lockConfig(ctx)
 	if err != nil {
 		return nil, err
@@ -216,7 +216,7 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, _ *fra
 	}
 	resp := &logical.Response{}
 	b.warnOldAdmin(cfg, defaults, resp)
-	b.Logger().Info("config deleted")
+	b.log().Info("config deleted")
 	b.event(ctx, eventConfigWrite, change{path: keyConfig, operation: req.Operation, modified: true})
 	return orNothing(resp), nil
 }

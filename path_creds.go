@@ -31,7 +31,7 @@ func (b *backend) pathHandout(form, suffix, summary string, fields responses, da
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: suffix},
 		Fields:       map[string]*framework.FieldSchema{fieldRole: roleNameField()},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: local(b.readHandout(data), summary, fields),
+			logical.ReadOperation: local(urlName, b.readHandout(data), summary, fields),
 		},
 		HelpSynopsis:    summary,
 		HelpDescription: strings.TrimSpace(help),
@@ -41,11 +41,12 @@ func (b *backend) pathHandout(form, suffix, summary string, fields responses, da
 // HandleRequest serves reads of creds itself: every node may, and the framework would ask Vault for its
 // replication state first, a second call between the processes for each read.
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*logical.Response, error) {
+	b.nameMount(req.MountPoint)
 	rest, ofCreds := strings.CutPrefix(req.Path, prefixCreds)
 	path := b.Route(req.Path)
 	if !ofCreds || path == nil || req.Operation != logical.ReadOperation {
-		if err := refuseValues(path, req.Data); err != nil && path.Operations[req.Operation] != nil {
-			return answer(err)
+		if path != nil && path.Operations[req.Operation] != nil {
+			ctx, req = behindTheDoor(ctx, req)
 		}
 		return b.Backend.HandleRequest(ctx, req)
 	}
@@ -70,9 +71,9 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 type handoutData func(h *handout, now time.Time) (map[string]any, error)
 
 // readHandout answers from memory and storage alone, so it works while Modal is down.
-func (b *backend) readHandout(data handoutData) framework.OperationFunc {
-	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-		h, err := b.handout(ctx, req.Storage, textOf(d, fieldRole))
+func (b *backend) readHandout(data handoutData) handler[string] {
+	return func(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
+		h, err := b.handout(ctx, req.Storage, name)
 		if err != nil || h == nil {
 			return nil, err
 		}
@@ -95,7 +96,7 @@ func (b *backend) handout(ctx context.Context, s logical.Storage, name string) (
 	if err != nil {
 		return nil, err
 	}
-	return &handout{name: name, role: r, cred: cred, serverURL: cfg.clientServerURL()}, nil
+	return &handout{name: name, role: r, cred: cred, serverURL: cfg.clientServerURL(cred.token)}, nil
 }
 
 // warnings are empty in the steady state: consumers log each on every read.

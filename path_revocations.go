@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -22,7 +21,7 @@ func (b *backend) pathRevocations() []*framework.Path {
 			Pattern:      prefixRevocations + "?$",
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "revocations"},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ListOperation: local(b.listRevocations, "List the tokens not yet seen refused.", listFields("IDs of the tokens.")),
+				logical.ListOperation: local(nothing, b.listRevocations, "List the tokens not yet seen refused.", listFields("IDs of the tokens.")),
 			},
 			HelpSynopsis:    "List the tokens that the engine has not yet seen refused.",
 			HelpDescription: "The ledger: every token that is no role's any more and that Modal may still accept, the one due first first.",
@@ -38,14 +37,24 @@ func (b *backend) pathRevocations() []*framework.Path {
 				},
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation:   local(b.readRevocation, "Read why a token is in the ledger and what is needed.", revocationFields()),
-				logical.UpdateOperation: forwarded(b.retryRevocation, "End the token now, or ask Modal about it.", with(optional(revocationFields()), responses{fieldRevoked: required(flag("Whether Modal refuses the token; the entry is then gone."))})),
-				logical.DeleteOperation: forwarded(b.forgetRevocation, "Forget a token.", nil),
+				logical.ReadOperation:   local(urlName, b.readRevocation, "Read why a token is in the ledger and what is needed.", revocationFields()),
+				logical.UpdateOperation: forwarded(parseRevocation, b.retryRevocation, "End the token now, or ask Modal about it.", with(optional(revocationFields()), responses{fieldRevoked: required(flag("Whether Modal refuses the token; the entry is then gone."))})),
+				logical.DeleteOperation: forwarded(parseRevocation, b.forgetRevocation, "Forget a token.", nil),
 			},
 			HelpSynopsis:    "Read, retry or forget a token of the ledger.",
 			HelpDescription: strings.TrimSpace(revocationHelp),
 		},
 	}
+}
+
+// revocationRequest is what a write to or a delete of revocations/<id> asks for.
+type revocationRequest struct {
+	id    string
+	force bool
+}
+
+func parseRevocation(in *door) revocationRequest {
+	return revocationRequest{id: in.name, force: in.flag(fieldForce).Over(false, false)}
 }
 
 func revocationFields() responses {
@@ -74,8 +83,8 @@ func optional(fields responses) responses {
 	return fields
 }
 
-func (b *backend) listRevocations(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	entries, err := b.ledger(ctx, req.Storage)
+func (b *backend) listRevocations(ctx context.Context, req *logical.Request, _ struct{}) (*logical.Response, error) {
+	entries, unreadable, err := b.ledger(ctx, req.Storage)
 	if err != nil {
 		return nil, err
 	}
@@ -86,88 +95,71 @@ func (b *backend) listRevocations(ctx context.Context, req *logical.Request, _ *
 		putTime(summary, fieldNextAttempt, entry.NextAttempt)
 		info[entry.key()] = summary
 	}
-	return logical.ListResponseWithInfo(ids, info), nil
+	return addUnreadable(logical.ListResponseWithInfo(ids, info), "entries", unreadable), nil
 }
 
-func (b *backend) readRevocation(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	entry, err := b.revocations.get(ctx, req.Storage, textOf(d, fieldID))
+func (b *backend) readRevocation(ctx context.Context, req *logical.Request, id string) (*logical.Response, error) {
+	entry, err := b.revocations.get(ctx, req.Storage, id)
 	if err != nil || entry == nil {
 		return nil, err
 	}
 	return &logical.Response{Data: entry.describe(b.now())}, nil
 }
 
-func (b *backend) retryRevocation(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	id := textOf(d, fieldID)
-	if err := b.refuseInGrace(ctx, req.Storage, id, d.Get(fieldForce) == true); err != nil {
-		return nil, err
+func (b *backend) retryRevocation(ctx context.Context, req *logical.Request, ask revocationRequest) (*logical.Response, error) {
+	wish := onRequest
+	if ask.force {
+		wish = byForce
 	}
-	got, entry, err := b.settle(ctx, req.Storage, id, b.revoke)
+	got, entry, err := b.attend(ctx, ctx, req.Storage, ask.id, wish)
 	if err != nil {
 		return nil, err
 	}
 	switch got {
 	case verdictGone:
-		return nil, refusef("no token %s is in the ledger: it was refused by Modal, forgotten, or never there", id)
+		return nil, refusef("no token %s is in the ledger: it was refused by Modal, forgotten, or never there", ask.id)
 	case verdictCurrent:
 		return &logical.Response{
-			Data:     map[string]any{fieldRevoked: false, fieldTokenID: id},
-			Warnings: []string{fmt.Sprintf("token %s is its role's current token, so it left the ledger", id)},
+			Data:     map[string]any{fieldRevoked: false, fieldTokenID: ask.id},
+			Warnings: []string{fmt.Sprintf("token %s is in use (it is a role's current token, or the admin token), so it left the ledger", ask.id)},
 		}, nil
 	case verdictRevoked:
-		return &logical.Response{Data: map[string]any{fieldRevoked: true, fieldTokenID: id}}, nil
-	case verdictAccepted, verdictUnknown:
+		return &logical.Response{Data: map[string]any{fieldRevoked: true, fieldTokenID: ask.id}}, nil
+	case verdictAccepted, verdictUnknown, verdictNotDue:
 	}
 	data := entry.describe(b.now())
 	data[fieldRevoked] = false
 	return &logical.Response{Data: data}, nil
 }
 
-// refuseInGrace keeps a retry from ending a token that consumers were promised.
-func (b *backend) refuseInGrace(ctx context.Context, s logical.Storage, id string, force bool) error {
-	entry, err := b.revocations.get(ctx, s, id)
-	if err != nil || entry == nil || force {
-		return err
-	}
-	if entry.Method == methodAutomatic && entry.state(b.now()) == stateGrace {
-		return refusef("token %s of role %s is in its grace period until %s, and consumers may still use it: write force=true to end it now; nothing was changed",
-			id, entry.Role, entry.NotBefore.Format(time.RFC3339))
-	}
-	return nil
-}
-
 // forgetRevocation drops an entry that Modal refuses, and any other only when an operator insists.
-func (b *backend) forgetRevocation(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	id := textOf(d, fieldID)
-	if d.Get(fieldForce) == true {
-		return b.forget(ctx, req.Storage, id)
-	}
-	entry, unlock, err := b.lockEntry(ctx, req.Storage, id)
-	if err != nil || entry == nil {
+func (b *backend) forgetRevocation(ctx context.Context, req *logical.Request, ask revocationRequest) (*logical.Response, error) {
+	stored, unlock, err := b.lockEntry(ctx, ctx, req.Storage, ask.id)
+	if err != nil || stored == nil {
 		return nil, err
 	}
 	defer unlock()
-	_, cred, err := b.current(ctx, req.Storage, entry.Role)
-	if err != nil {
+	if settled, err := b.settledElsewhere(ctx, req.Storage, stored); err != nil || settled != verdictUnknown {
 		return nil, err
 	}
-	if entry.isOf(cred) {
-		return nil, b.revocations.delete(ctx, req.Storage, id)
+	entry := *stored
+	if ask.force {
+		return b.forget(ctx, req.Storage, &entry)
 	}
-	if err = b.refuseAlive(ctx, req.Storage, entry); err != nil {
+	if err = b.refuseAlive(ctx, req.Storage, &entry); err != nil {
 		return nil, err
 	}
-	return nil, b.conclude(ctx, req.Storage, entry)
+	return nil, b.conclude(ctx, req.Storage, &entry)
 }
 
-// refuseAlive keeps an entry whose token Modal accepts, or whose service user is still there.
+// refuseAlive keeps an entry whose token Modal accepts, or whose service user may still be there.
 func (b *backend) refuseAlive(ctx context.Context, s logical.Storage, entry *revocation) error {
 	got, err := b.ask(ctx, s, entry)
 	switch {
 	case got == verdictAccepted:
 		return refusef("Modal still accepts token %s of role %s: %s; or forget it all the same with force=true; the entry stays",
 			entry.key(), entry.Role, entry.nextStep(b.now()))
-	case err != nil && isStorageError(err):
+	case isStorageError(err):
 		return err
 	case modalapi.KindOf(err) != modalapi.KindNone:
 		return fmt.Errorf("could not learn whether Modal still accepts token %s of role %s: %w; try again, or forget it all the same with force=true; the entry stays",
@@ -175,32 +167,20 @@ func (b *backend) refuseAlive(ctx context.Context, s logical.Storage, entry *rev
 	case err != nil:
 		return refusef("could not learn whether Modal still accepts token %s of role %s (%s): try again, or forget it all the same with force=true; the entry stays",
 			entry.key(), entry.Role, err)
-	case entry.Method == methodAutomatic && entry.expired(b.now()):
-		return refusef("token %s of role %s has expired, and its service user may still be there: %s; or forget it all the same with force=true; the entry stays",
+	case entry.ours() && (entry.expired(b.now()) || !entry.verified() && entry.Secret != ""):
+		return refusef("Modal refuses token %s of role %s, and its service user may still be there: %s; or forget it all the same with force=true; the entry stays",
 			entry.key(), entry.Role, entry.nextStep(b.now()))
 	}
 	return nil
 }
 
-func (b *backend) forget(ctx context.Context, s logical.Storage, id string) (*logical.Response, error) {
-	entry, unlock, err := b.lockEntry(ctx, s, id)
-	if err != nil || entry == nil {
-		return nil, err
-	}
-	defer unlock()
-	_, cred, err := b.current(ctx, s, entry.Role)
-	if err != nil {
-		return nil, err
-	}
-	if entry.isOf(cred) {
-		return nil, b.revocations.delete(ctx, s, id)
-	}
+func (b *backend) forget(ctx context.Context, s logical.Storage, entry *revocation) (*logical.Response, error) {
 	if err := b.drop(ctx, s, entry); err != nil {
 		return nil, err
 	}
-	b.Logger().Warn("token forgotten by an operator", "role", entry.Role, "version", entry.Version, "token_id", id)
+	b.log().Warn("token forgotten by an operator", "role", entry.Role, "version", entry.Version, "token_id", entry.key())
 	return &logical.Response{Warnings: []string{
-		fmt.Sprintf("token %s was forgotten without proof that Modal refuses it: %s", id, entry.howToDelete()),
+		fmt.Sprintf("token %s was forgotten without proof that Modal refuses it: %s", entry.key(), entry.howToDelete()),
 	}}, nil
 }
 

@@ -136,17 +136,29 @@ func TestRevocations_ForgettingARefusedTokenTakesNone(t *testing.T) {
 	require.Empty(t, m.list("revocations"))
 }
 
-func TestRevocations_AForgottenTokenMayBeARolesAgain(t *testing.T) {
+func TestRevocations_ATokenThatIsLeftToPeopleMayBeARolesAgain(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := m.newToken()
 	m.write("roles/ci", also(token, "type", "static"))
 	m.remove("roles/ci", nil)
 	id, _ := token["token_id"].(string)
+	m.write("roles/other", also(token, "type", "static"))
+	require.Equal(t, id, m.read("creds/other")["token_id"])
+	require.False(t, m.inLedger(id))
+}
+
+func TestRevocations_ATokenThatIsBeingEndedIsNoRolesAgain(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	token := m.newToken()
+	m.write("roles/ci", also(token, "type", "static"))
+	m.remove("roles/ci", nil)
+	id, _ := token["token_id"].(string)
+	m.write("revocations/"+id, map[string]any{"force": true})
 	require.Contains(t, m.refused(logical.UpdateOperation, "roles/other", also(token, "type", "static")), "is in the ledger")
 	m.remove("revocations/"+id, map[string]any{"force": true})
 	m.write("roles/other", also(token, "type", "static"))
-	require.Equal(t, id, m.read("creds/other")["token_id"])
 }
 
 func TestNodesThatMayNotWrite_DoNothingAndForwardWhatWrites(t *testing.T) {

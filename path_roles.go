@@ -20,7 +20,7 @@ func (b *backend) pathRoles() []*framework.Path {
 			Pattern:      prefixRoles + "?$",
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "roles"},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ListOperation: local(b.listRoles, "List the roles.", listFields("Names of the roles.")),
+				logical.ListOperation: local(nothing, b.listRoles, "List the roles.", listFields("Names of the roles.")),
 			},
 			HelpSynopsis:    "List the roles.",
 			HelpDescription: "Names of the roles, with type, version and next rotation of each.",
@@ -31,10 +31,10 @@ func (b *backend) pathRoles() []*framework.Path {
 			Fields:         with(map[string]*framework.FieldSchema{fieldRole: roleNameField()}, policyFields(), pairFields()),
 			ExistenceCheck: b.roleExists,
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation:   local(b.readRole, "Read a role's policy.", policyFields()),
-				logical.CreateOperation: forwarded(b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
-				logical.UpdateOperation: forwarded(b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
-				logical.DeleteOperation: forwarded(b.deleteRole, "Delete a role; its token goes to the ledger.", nil),
+				logical.ReadOperation:   local(urlName, b.readRole, "Read a role's policy.", policyFields()),
+				logical.CreateOperation: forwarded(fieldData, b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
+				logical.UpdateOperation: forwarded(fieldData, b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
+				logical.DeleteOperation: forwarded(fieldData, b.deleteRole, "Delete a role; its token goes to the ledger.", nil),
 			},
 			HelpSynopsis:    "Manage a role: which Modal token it hands out, and how.",
 			HelpDescription: strings.TrimSpace(roleHelp),
@@ -92,16 +92,15 @@ func (b *backend) roleExists(ctx context.Context, req *logical.Request, d *frame
 	return r != nil, err
 }
 
-func (b *backend) listRoles(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	rotations, err := b.rotations(ctx, req.Storage)
+func (b *backend) listRoles(ctx context.Context, req *logical.Request, _ struct{}) (*logical.Response, error) {
+	rotations, unreadable, err := b.rotations(ctx, req.Storage)
 	if err != nil {
 		return nil, err
 	}
-	return rotationList(rotations, false), nil
+	return addUnreadable(rotationList(rotations, false), "roles", unreadable), nil
 }
 
-func (b *backend) readRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name := textOf(d, fieldRole)
+func (b *backend) readRole(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
 	r, err := b.roles.get(ctx, req.Storage, name)
 	if err != nil || r == nil {
 		return nil, err
@@ -131,7 +130,7 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framew
 		return nil, err
 	}
 	if before == nil || !reflect.DeepEqual(before, after) {
-		b.Logger().Info("role written", "role", name, "operation", req.Operation)
+		b.log().Info("role written", "role", name, "operation", req.Operation)
 		b.event(ctx, eventRoleWrite, change{
 			path: prefixRoles + name, dataPath: prefixCreds + name, operation: req.Operation, modified: true, role: name,
 		})
@@ -207,17 +206,16 @@ func (b *backend) deleteRole(ctx context.Context, req *logical.Request, d *frame
 	if err := b.removeRole(ctx, req.Storage, name, r, cred); err != nil {
 		return nil, err
 	}
-	b.Logger().Info("role deleted", "role", name)
+	b.log().Info("role deleted", "role", name)
 	b.event(ctx, eventRoleDelete, change{path: prefixRoles + name, operation: req.Operation, modified: true, role: name})
 	return b.stillValid(ctx, req, name)
 }
 
 func (b *backend) removeRole(ctx context.Context, s logical.Storage, name string, r *role, cred *credential) error {
-	ctx = context.WithoutCancel(ctx)
 	b.handover.Lock()
 	defer b.handover.Unlock()
 	if r != nil && cred != nil {
-		entry := newRevocation(name, cred, reasonRoleDeleted, r.methodOfDelete(), b.now(), 0)
+		entry := newRevocation(name, r, cred, reasonRoleDeleted, b.now(), 0)
 		if err := b.revocations.put(ctx, s, entry.ID, entry); err != nil {
 			return err
 		}

@@ -31,7 +31,7 @@ func (b *backend) createManaged(ctx context.Context, s logical.Storage, name str
 	if err = b.establish(ctx, s, name, r, made.token); err != nil {
 		return err
 	}
-	b.finish(ctx, s, made.entry)
+	b.leaveLedger(ctx, s, made.entry.key())
 	return nil
 }
 

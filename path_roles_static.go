@@ -23,9 +23,13 @@ func (b *backend) createStatic(ctx context.Context, s logical.Storage, name stri
 	if err = b.refuseHeld(ctx, s, pair.ID, name); err != nil {
 		return err
 	}
-	first, err := b.accept(ctx, s, pair, verifyWanted(d))
+	cfg, err := b.loadConfig(ctx, s)
 	if err != nil {
-		return unchanged(pair, err)
+		return err
+	}
+	first, err := b.accept(ctx, cfg, unproven(pair, cfg.ServerURL), verifyWanted(d))
+	if err != nil {
+		return err
 	}
 	resp.Warnings = slices.Concat(warnings, first.warnings(), r.warnings())
 	return b.establish(ctx, s, name, r, first)
@@ -45,9 +49,13 @@ func (b *backend) confirmToken(ctx context.Context, req *logical.Request, name s
 	if cred.verified() || !verify {
 		return nil
 	}
-	proven, err := b.accept(ctx, req.Storage, pair, verify)
+	cfg, err := b.loadConfig(ctx, req.Storage)
 	if err != nil {
-		return unchanged(pair, err)
+		return err
+	}
+	proven, err := b.accept(ctx, cfg, cred.token, verify)
+	if err != nil {
+		return err
 	}
 	after := *cred
 	after.token = proven

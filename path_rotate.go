@@ -5,6 +5,7 @@ package modalsecrets
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -18,7 +19,7 @@ func (b *backend) pathRotate() []*framework.Path {
 			Pattern:      prefixRotate + "?$",
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "rotations"},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ListOperation: local(b.listRotations, "List the roles by urgency of rotation.", listFields("Names of the roles, the most urgent first.")),
+				logical.ListOperation: local(nothing, b.listRotations, "List the roles by urgency of rotation.", listFields("Names of the roles, the most urgent first.")),
 			},
 			HelpSynopsis:    "List the roles by urgency of rotation.",
 			HelpDescription: "All roles, the one that should be rotated first first, with state and next rotation of each.",
@@ -46,14 +47,50 @@ func (b *backend) pathRotate() []*framework.Path {
 				},
 			}),
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation: local(b.readRotation, "Read the state of a role's rotation.", rotationFields()),
-				logical.UpdateOperation: forwarded(b.writeRotation, "Rotate a role's token now.",
+				logical.ReadOperation: local(urlName, b.readRotation, "Read the state of a role's rotation.", rotationFields()),
+				logical.UpdateOperation: forwarded(parseRotate, b.writeRotation, "Rotate a role's token now.",
 					with(tokenFields(), rotatedFields(), plannedFields())),
 			},
 			HelpSynopsis:    "Rotate a role's token now, or read how its rotation stands.",
 			HelpDescription: strings.TrimSpace(rotateHelp),
 		},
 	}
+}
+
+// rotateRequest is what a write to rotate/<role> asks for.
+type rotateRequest struct {
+	supplied
+
+	role       string
+	grace      *time.Duration // nil for the role's
+	force      bool
+	toPrevious bool
+	dryRun     bool
+}
+
+func parseRotate(in *door) rotateRequest {
+	ask := rotateRequest{
+		supplied:   in.supplied(emptyPair),
+		role:       in.name,
+		force:      in.flag(fieldForce).Over(false, false),
+		toPrevious: in.flag(fieldToPrevious).Over(false, false),
+		dryRun:     in.flag(fieldDryRun).Over(false, false),
+	}
+	if grace := in.duration(fieldGracePeriod, 0, maxGracePeriod); grace.asked && !grace.reset {
+		ask.grace = &grace.value
+	}
+	if ask.toPrevious && ask.pair != nil {
+		in.refuse(fieldToPrevious, "this goes back to a token that is here already: leave token_id and token_secret out")
+	}
+	return ask
+}
+
+// graceOr is the grace period of the previous token, where the role says otherwise.
+func (ask rotateRequest) graceOr(role time.Duration) time.Duration {
+	if ask.grace == nil {
+		return role
+	}
+	return *ask.grace
 }
 
 func rotationFields() responses {
@@ -88,17 +125,16 @@ func rotatedFields() responses {
 	}
 }
 
-func (b *backend) listRotations(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	rotations, err := b.rotations(ctx, req.Storage)
+func (b *backend) listRotations(ctx context.Context, req *logical.Request, _ struct{}) (*logical.Response, error) {
+	rotations, unreadable, err := b.rotations(ctx, req.Storage)
 	if err != nil {
 		return nil, err
 	}
 	byUrgency(rotations)
-	return rotationList(rotations, true), nil
+	return addUnreadable(rotationList(rotations, true), "roles", unreadable), nil
 }
 
-func (b *backend) readRotation(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name := textOf(d, fieldRole)
+func (b *backend) readRotation(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
 	r, err := b.rotation(ctx, req.Storage, name)
 	if err != nil || r == nil {
 		return nil, err
@@ -118,8 +154,8 @@ func (b *backend) readRotation(ctx context.Context, req *logical.Request, d *fra
 	return &logical.Response{Data: data}, nil
 }
 
-func (b *backend) writeRotation(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name := textOf(d, fieldRole)
+func (b *backend) writeRotation(ctx context.Context, req *logical.Request, ask rotateRequest) (*logical.Response, error) {
+	name := ask.role
 	unlock, err := b.lockRole(ctx, name)
 	if err != nil {
 		return nil, err
@@ -133,9 +169,9 @@ func (b *backend) writeRotation(ctx context.Context, req *logical.Request, d *fr
 		return nil, refusef("no role is named %s: create it with: vault write %sroles/%s type=%s token_id=… token_secret=…",
 			name, req.MountPoint, name, typeStatic)
 	}
-	resp, err := b.rotateRole(ctx, req, now, d)
-	if err != nil {
-		b.Logger().Warn("rotation failed", "role", name, "version", now.cred.Version, "error", err)
+	resp, err := b.rotateRole(ctx, req, now, ask)
+	if err != nil && !isMistake(err) {
+		b.log().Warn("rotation failed", "role", name, "version", now.cred.Version, "error", err)
 		b.event(ctx, eventRotateFail, change{
 			path: prefixRotate + name, dataPath: prefixCreds + name, operation: req.Operation,
 			role: name, version: now.cred.Version, tokenID: now.cred.ID,
@@ -145,30 +181,29 @@ func (b *backend) writeRotation(ctx context.Context, req *logical.Request, d *fr
 }
 
 // rotateRole picks the kind of rotation that was asked for. The caller holds the role's lock.
-func (b *backend) rotateRole(ctx context.Context, req *logical.Request, now *rotation, d *framework.FieldData) (*logical.Response, error) {
-	grace := now.role.GracePeriod
-	if err := mergeDuration(d, fieldGracePeriod, &grace, grace, 0, maxGracePeriod); err != nil {
-		return nil, err
-	}
-	if _, given := d.GetOk(fieldTokenID); given && d.Get(fieldToPrevious) == true {
-		return nil, refusef("to_previous goes back to a token that is here already: leave token_id and token_secret out; nothing was changed")
-	}
+func (b *backend) rotateRole(ctx context.Context, req *logical.Request, now *rotation, ask rotateRequest) (*logical.Response, error) {
 	if now.role.Type == typeManaged {
-		if err := refusePair(d); err != nil {
+		if err := ask.refuseForManaged(); err != nil {
+			return nil, err
+		}
+	}
+	grace := ask.graceOr(now.role.GracePeriod)
+	if !ask.dryRun {
+		if err := b.refuseCrowd(ctx, req.Storage, now, grace); err != nil {
 			return nil, err
 		}
 	}
 	var done *turnover
 	var err error
 	switch {
-	case d.Get(fieldDryRun) == true:
-		return b.dryRun(ctx, req, now, d, grace)
-	case d.Get(fieldToPrevious) == true:
+	case ask.dryRun:
+		return b.dryRun(ctx, req, now, ask)
+	case ask.toPrevious:
 		done, err = b.undo(ctx, req.Storage, now, grace)
 	case now.role.Type == typeManaged:
 		done, err = b.rotateManaged(ctx, req.Storage, now, grace)
 	default:
-		done, err = b.rotateStatic(ctx, req.Storage, now, d, grace)
+		done, err = b.rotateStatic(ctx, req.Storage, now, ask)
 	}
 	if err != nil {
 		return nil, err

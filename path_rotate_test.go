@@ -155,7 +155,8 @@ func TestRotate_UnprovenTokenIsStoredOnRequestAndSaysSo(t *testing.T) {
 	require.Equal(t, false, resp.Data["verified"])
 	require.NotContains(t, m.read("creds/ci"), "workspace")
 	m.modal.SetOutage(false)
-	m.write("rotate/ci", m.newToken())
+	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", m.newToken()), "force=true")
+	m.write("rotate/ci", also(m.newToken(), "force", true))
 	require.Equal(t, "acme", m.read("creds/ci")["workspace"])
 }
 

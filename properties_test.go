@@ -101,7 +101,7 @@ func (p *specimen) rotate(r *rapid.T) {
 	p.m.clock.advance(time.Duration(rapid.IntRange(1, 1000000).Draw(r, "age")) * time.Second)
 	var token map[string]any
 	if !p.managed {
-		token = p.token(r)
+		token = also(p.token(r), "force", true) // an unproven token pins nothing
 	}
 	p.m.write("rotate/"+p.name, token)
 	after := p.m.read("creds/" + p.name)

@@ -4,7 +4,6 @@ package modalsecrets
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -45,9 +44,13 @@ const (
 
 const tokensPage = "https://modal.com/settings/tokens"
 
-// revocation is an entry of the ledger: a token that the engine still has to see refused. An entry
-// made before its token has no ID yet and is known by the service user's name. NotBefore is when the
-// engine begins; NextAttempt when it tries again. Unconfirmed: Modal acknowledged the deletion and
+// clockSlack is how far two nodes' clocks may lie apart before one's dates are not believed.
+const clockSlack = day
+
+// revocation is an entry of the ledger: a token that the engine still has to see refused. An unfinished
+// one is made before its token and known by the service user's name. NotBefore is when the engine
+// begins; NextAttempt when it tries again. Forced: an operator wants it ended now. Begun: it may be ended
+// at Modal already, so it never becomes current again. Unconfirmed: Modal acknowledged the deletion and
 // still accepts the token.
 type revocation struct {
 	token
@@ -62,41 +65,73 @@ type revocation struct {
 	LastAttempt time.Time `json:"last_attempt,omitzero"`
 	NextAttempt time.Time `json:"next_attempt"`
 	LastError   string    `json:"last_error,omitempty"`
+	Forced      bool      `json:"forced,omitempty"`
+	Begun       bool      `json:"begun,omitempty"`
 	Unconfirmed bool      `json:"unconfirmed,omitempty"`
 }
 
 // newRevocation puts a role's token on its way out. A token that expires within the grace period is
-// dealt with at its expiry.
-func newRevocation(name string, cred *credential, reason, method string, now time.Time, grace time.Duration) *revocation {
+// dealt with at its expiry. The engine ends what this mount made, and leaves the rest to people.
+func newRevocation(name string, r *role, cred *credential, reason string, now time.Time, grace time.Duration) *revocation {
 	due := now.Add(grace)
 	if !cred.ExpiresAt.IsZero() && cred.ExpiresAt.Before(due) {
 		due = later(now, cred.ExpiresAt)
 	}
-	return &revocation{
+	entry := &revocation{
 		token: cred.token, Role: name, Lineage: cred.Lineage, Version: cred.Version,
-		Reason: reason, Method: method, Since: now, NotBefore: due, NextAttempt: due,
+		Reason: reason, Method: methodManual, Since: now, NotBefore: due, NextAttempt: due,
 	}
+	// Managed roles hold nothing else; credentials of before Made was stored do not say so.
+	entry.Made = entry.Made || r.Type == typeManaged
+	if entry.Made {
+		entry.Method = methodAutomatic
+	}
+	return entry
 }
 
-// method is how a token ends: the engine deletes the service users of managed roles, and those whose
-// token it was given to rotate where the admin token may.
-func (c *config) method(r *role, t token) string {
-	if t.IdentityType != modalapi.IdentityServiceUser {
-		return methodManual
+// newUnfinished is the entry of a service user that is about to be made.
+func newUnfinished(role, user string, cfg *config, now time.Time) *revocation {
+	due := now.Add(unfinishedAfter)
+	return &revocation{
+		token: token{
+			IdentityType: modalapi.IdentityServiceUser, Identity: user,
+			WorkspaceID: cfg.Admin.WorkspaceID, Workspace: cfg.Admin.Workspace, ServerURL: cfg.ServerURL, Made: true,
+		},
+		Role: role, Reason: reasonUnfinished, Method: methodAutomatic, Since: now, NotBefore: due, NextAttempt: due,
 	}
-	mayDelete := c.Admin != nil && c.Limitation == "" && c.Admin.WorkspaceID == t.WorkspaceID
-	if r.Type == typeManaged || mayDelete {
-		return methodAutomatic
-	}
-	return methodManual
 }
 
 // key is the entry's ID, in storage and for operators.
 func (r *revocation) key() string {
-	if r.ID == "" {
+	if r.Reason == reasonUnfinished {
 		return r.Identity
 	}
 	return r.ID
+}
+
+// ours says whether the engine may end the service user with the admin token: one that this mount made,
+// or any on an operator's word.
+func (r *revocation) ours() bool {
+	return r.IdentityType == modalapi.IdentityServiceUser && (r.Forced || (r.Made && r.Method == methodAutomatic))
+}
+
+// mayReturnTo says whether the token may become a role's current one, or the admin's when name is empty.
+func (r *revocation) mayReturnTo(name string) bool {
+	if r.Begun || r.Forced {
+		return false
+	}
+	return r.Method == methodManual || r.Role == name || name == ""
+}
+
+// fresh says that Modal may still be making the service user: that it does not know it, or refuses its
+// token, proves nothing yet.
+func (r *revocation) fresh(now time.Time) bool {
+	return r.Reason == reasonUnfinished && now.Before(r.Since.Add(unfinishedAfter))
+}
+
+// inGrace says whether consumers were promised that the token works still.
+func (r *revocation) inGrace(now time.Time) bool {
+	return now.Before(r.NotBefore) && r.Reason != reasonUnfinished
 }
 
 func (r *revocation) serviceUser() string {
@@ -120,11 +155,34 @@ func (r *revocation) isOf(cred *credential) bool {
 
 func (r *revocation) due(now time.Time) bool { return !now.Before(r.NextAttempt) }
 
+// misdated says that a node with a clock far ahead wrote the entry: nothing must live on until then.
+func (r *revocation) misdated(now time.Time) bool {
+	return r.Since.After(now.Add(clockSlack)) || r.NextAttempt.After(later(r.NotBefore, now).Add(maxBackOff))
+}
+
+// redated is the entry with times that can be right: the grace period, whole, from now.
+func (r revocation) redated(now time.Time) *revocation {
+	if r.Since.After(now.Add(clockSlack)) {
+		r.Since, r.NotBefore = now, now.Add(max(0, r.NotBefore.Sub(r.Since)))
+		r.NextAttempt = r.NotBefore
+	}
+	if r.misdated(now) {
+		r.NextAttempt = later(r.NotBefore, now)
+	}
+	return &r
+}
+
+// forced is the entry after an operator's word that it should end now.
+func (r revocation) forced(now time.Time) *revocation {
+	r.Forced, r.NotBefore, r.NextAttempt = true, earlier(now, r.NotBefore), now
+	return &r
+}
+
 func (r *revocation) state(now time.Time) string {
 	switch {
 	case now.Before(r.NotBefore) && r.Reason == reasonUnfinished:
 		return reasonUnfinished
-	case now.Before(r.NotBefore):
+	case r.inGrace(now):
 		return stateGrace
 	case r.Method == methodManual:
 		return stateWaiting
@@ -148,7 +206,7 @@ func (r revocation) tried(now time.Time, why string) *revocation {
 // nextStep tells an operator what is needed.
 func (r *revocation) nextStep(now time.Time) string {
 	step := r.howToDelete()
-	if r.Method == methodAutomatic {
+	if r.ours() {
 		step = fmt.Sprintf("nothing: the engine deletes service user %q (%s)", r.Identity, r.IdentityID)
 		if r.LastError != "" {
 			step = fmt.Sprintf("the engine goes on trying to delete service user %q (%s); last_error says what is in its way", r.Identity, r.IdentityID)
@@ -195,30 +253,28 @@ func (r *revocation) describe(now time.Time) map[string]any {
 	return data
 }
 
-// ledger returns all entries, the one due first first.
-func (b *backend) ledger(ctx context.Context, s logical.Storage) ([]*revocation, error) {
+// ledger returns all entries that can be read, the one due first first, and the IDs of the others.
+func (b *backend) ledger(ctx context.Context, s logical.Storage) (entries []*revocation, unreadable []string, err error) {
 	ids, err := b.revocations.list(ctx, s)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var entries []*revocation
-	var failed []error
-	for _, id := range ids {
-		entry, err := b.revocations.get(ctx, s, id)
-		if err != nil {
-			failed = append(failed, err)
-		}
-		if entry != nil {
-			entries = append(entries, entry)
+	all, failures := make([]*revocation, len(ids)), make([]error, len(ids))
+	eachOf(ids, maxConcurrentReads, func(i int, id string) { all[i], failures[i] = b.revocations.get(ctx, s, id) })
+	for i, failed := range failures {
+		if failed != nil {
+			b.log().Error("an entry of the ledger cannot be read", "id", ids[i], "error", failed)
+			unreadable = append(unreadable, ids[i])
 		}
 	}
+	entries = slices.DeleteFunc(all, func(entry *revocation) bool { return entry == nil })
 	slices.SortStableFunc(entries, func(x, y *revocation) int { return x.NextAttempt.Compare(y.NextAttempt) })
-	return entries, errors.Join(failed...)
+	return entries, unreadable, nil
 }
 
-// previousTokens are the entries of one role.
+// previousTokens are the entries of one role that can be read.
 func (b *backend) previousTokens(ctx context.Context, s logical.Storage, name string) ([]*revocation, error) {
-	entries, err := b.ledger(ctx, s)
+	entries, _, err := b.ledger(ctx, s)
 	return slices.DeleteFunc(entries, func(entry *revocation) bool { return entry.Role != name }), err
 }
 

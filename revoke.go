@@ -5,43 +5,86 @@ package modalsecrets
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// revoke makes Modal refuse an entry's token, where the engine can, and proves that it does. Only a
-// refusal is proof. The error says why there is none.
-func (b *backend) revoke(ctx context.Context, s logical.Storage, entry *revocation) (verdict, error) {
+// end makes Modal refuse an entry's token, where the engine may, and proves that it does. Only a
+// refusal is proof. The error says why there is none. The caller holds the role's lock and stores what
+// becomes of the entry, which is its own copy.
+func (b *backend) end(ctx context.Context, s logical.Storage, entry *revocation) (verdict, error) {
 	cfg, err := b.loadConfig(ctx, s)
 	if err != nil {
 		return verdictUnknown, err
 	}
-	if err = cfg.reachesServer(entry.token); err != nil {
-		return verdictUnknown, err
+	if !entry.ours() {
+		return b.probe(ctx, cfg, entry)
 	}
-	if entry.Method == methodManual {
-		return b.ask(ctx, s, entry)
-	}
-	if err = cfg.reachesWorkspace(entry.token); err != nil {
-		return verdictUnknown, err
+	if err = cfg.reaches(entry.token); err != nil {
+		return b.orRefused(ctx, cfg, entry, err)
 	}
 	a, err := b.admin(cfg)
 	if err != nil {
 		return b.orRefused(ctx, cfg, entry, err)
 	}
 	defer a.release()
-	if err = deleteServiceUser(ctx, a, entry); err != nil {
+	if err = b.keepLast(ctx, s, cfg, entry); err != nil {
 		return verdictUnknown, err
 	}
-	return b.ask(ctx, s, entry)
+	if err = b.begin(ctx, s, entry); err != nil {
+		return verdictUnknown, err
+	}
+	acknowledged, err := deleteServiceUser(ctx, a, entry)
+	if err != nil {
+		return b.orRefused(ctx, cfg, entry, err)
+	}
+	return b.proof(ctx, cfg, a, entry, acknowledged)
+}
+
+// keepLast keeps the last token of a role that works: while Modal refuses the current one, an earlier
+// one may be all that its consumers have.
+func (b *backend) keepLast(ctx context.Context, s logical.Storage, cfg *config, entry *revocation) error {
+	if entry.Forced || entry.Reason == reasonUnfinished {
+		return nil
+	}
+	_, cred, err := b.current(ctx, s, entry.Role)
+	if err != nil || cred == nil || !cred.verified() {
+		return err
+	}
+	if _, err = b.whoIs(ctx, cfg, cred.token); modalapi.KindOf(err) == modalapi.KindRefused {
+		return refusef("Modal refuses token %s, the current one of role %s, so this earlier one is kept: rotate the role first, or end this one all the same with force=true",
+			cred.ID, entry.Role)
+	}
+	return nil
+}
+
+// begin notes, before Modal is asked to delete, that the token may be gone from now on: nothing makes it
+// current again. An unfinished one never was.
+func (b *backend) begin(ctx context.Context, s logical.Storage, entry *revocation) error {
+	if entry.Begun || entry.Reason == reasonUnfinished {
+		return nil
+	}
+	b.handover.Lock()
+	defer b.handover.Unlock()
+	holder, err := b.heldBy(ctx, s, entry)
+	if err != nil {
+		return err
+	}
+	if holder != "" {
+		return refusef("token %s has become current again, of %s", entry.ID, holder)
+	}
+	entry.Begun = true
+	stored := *entry
+	return b.revocations.put(ctx, s, entry.key(), &stored)
 }
 
 // orRefused is the verdict where the engine cannot delete, unless somebody else did: Modal refuses a
 // token that has not expired.
 func (b *backend) orRefused(ctx context.Context, cfg *config, entry *revocation, cause error) (verdict, error) {
-	if entry.ID == "" || entry.expired(b.now()) {
+	if !entry.verified() || entry.expired(b.now()) || ctx.Err() != nil {
 		return verdictUnknown, cause
 	}
 	if got, err := b.probe(ctx, cfg, entry); err == nil && got == verdictRevoked {
@@ -50,56 +93,56 @@ func (b *backend) orRefused(ctx context.Context, cfg *config, entry *revocation,
 	return verdictUnknown, cause
 }
 
-// ask changes nothing at Modal.
+// proof is what Modal says of a service user's token after the deletion: with the pair where the engine
+// has it, else by the name.
+func (b *backend) proof(ctx context.Context, cfg *config, a *admin, entry *revocation, acknowledged bool) (verdict, error) {
+	var err error
+	if entry.Secret != "" {
+		_, err = b.whoIs(ctx, cfg, entry.token)
+	} else {
+		_, err = a.findServiceUser(ctx, entry.Identity)
+	}
+	gone := modalapi.KindOf(err) == modalapi.KindRefused || (entry.Secret == "" && modalapi.KindOf(err) == modalapi.KindNotFound)
+	switch {
+	case gone && !acknowledged && entry.fresh(b.now()):
+		return verdictUnknown, entry.tooEarly()
+	case gone:
+		return verdictRevoked, nil
+	case err != nil:
+		return verdictUnknown, err
+	}
+	return verdictAccepted, nil
+}
+
+func (r *revocation) tooEarly() error {
+	return refusef("Modal does not know service user %s, and may still be making it: the engine looks again until %s",
+		r.Identity, r.Since.Add(unfinishedAfter).Format(time.RFC3339))
+}
+
+// ask learns whether Modal refuses an entry's token, and changes nothing there.
 func (b *backend) ask(ctx context.Context, s logical.Storage, entry *revocation) (verdict, error) {
 	cfg, err := b.loadConfig(ctx, s)
 	if err != nil {
 		return verdictUnknown, err
 	}
-	if err = cfg.reachesServer(entry.token); err != nil {
-		return verdictUnknown, err
-	}
-	if entry.ID != "" {
+	if entry.Secret != "" {
 		return b.probe(ctx, cfg, entry)
 	}
-	// The secret never arrived here, so nobody can use the token: the name's absence is the proof.
-	if err = cfg.reachesWorkspace(entry.token); err != nil {
+	if err = cfg.reaches(entry.token); err != nil {
 		return verdictUnknown, err
 	}
-	exists, err := b.serviceUserExists(ctx, cfg, entry.Identity)
-	switch {
-	case err != nil:
+	a, err := b.admin(cfg)
+	if err != nil {
 		return verdictUnknown, err
-	case exists:
-		return verdictAccepted, nil
 	}
-	return verdictRevoked, nil
+	defer a.release()
+	return b.proof(ctx, cfg, a, entry, false)
 }
 
-// deleteServiceUser deletes by ID. The ID is looked up by the name, which is fresh and random, where
-// the answer that told it was lost. What is gone is done.
-func deleteServiceUser(ctx context.Context, a *admin, entry *revocation) error {
-	id := entry.IdentityID
-	if id == "" {
-		user, err := a.ServiceUser(ctx, a.token, entry.Identity)
-		if modalapi.KindOf(err) == modalapi.KindNotFound {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("look up service user %s: %w", entry.Identity, a.explain(err))
-		}
-		id = user.ID
-	}
-	err := a.DeleteServiceUser(ctx, a.token, id)
-	if err == nil || modalapi.KindOf(err) == modalapi.KindNotFound {
-		return nil
-	}
-	return fmt.Errorf("delete service user %s (%s): %w", entry.Identity, id, a.explain(err))
-}
-
-// probe asks Modal with the dead pair.
+// probe asks Modal with the dead pair. A token that is accepted is known from then on, so that its
+// refusal says something.
 func (b *backend) probe(ctx context.Context, cfg *config, entry *revocation) (verdict, error) {
-	_, err := b.prove(ctx, cfg, entry.pair())
+	proven, err := b.prove(ctx, cfg, entry.token)
 	switch {
 	case modalapi.KindOf(err) == modalapi.KindRefused && !entry.verified():
 		return verdictUnknown, refusef("Modal refuses token %s with a secret that it was never seen to accept, which proves nothing: "+
@@ -109,19 +152,52 @@ func (b *backend) probe(ctx context.Context, cfg *config, entry *revocation) (ve
 	case err != nil:
 		return verdictUnknown, err
 	}
+	if !entry.verified() {
+		entry.token = proven
+	}
 	return verdictAccepted, nil
 }
 
-// serviceUserExists looks a name up with the admin token.
-func (b *backend) serviceUserExists(ctx context.Context, cfg *config, name string) (bool, error) {
-	a, err := b.admin(cfg)
-	if err != nil {
-		return false, err
+// deleteServiceUser deletes by ID. The ID is looked up by the name, which is fresh and random, where
+// the answer that told it was lost. What Modal does not know is done, but not acknowledged.
+func deleteServiceUser(ctx context.Context, a *admin, entry *revocation) (acknowledged bool, err error) {
+	id := entry.IdentityID
+	if id == "" {
+		user, err := a.findServiceUser(ctx, entry.Identity)
+		if modalapi.KindOf(err) == modalapi.KindNotFound {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("look up service user %s: %w", entry.Identity, a.explain(err))
+		}
+		id = user.ID
 	}
-	defer a.release()
-	_, err = a.ServiceUser(ctx, a.token, name)
-	if modalapi.KindOf(err) == modalapi.KindNotFound {
+	err = a.DeleteServiceUser(ctx, a.token, id)
+	switch modalapi.KindOf(err) {
+	case modalapi.KindNotFound:
 		return false, nil
+	case modalapi.KindNone:
+		return err == nil, err
+	default:
+		return false, fmt.Errorf("delete service user %s (%s): %w", entry.Identity, id, a.explain(err))
 	}
-	return err == nil, err
+}
+
+// findServiceUser looks a service user up by its name: in the list of all where Modal does not tell of
+// one.
+func (a *admin) findServiceUser(ctx context.Context, name string) (modalapi.ServiceUser, error) {
+	user, err := a.ServiceUser(ctx, a.token, name)
+	if modalapi.KindOf(err) != modalapi.KindUnsupported {
+		return user, err
+	}
+	users, err := a.ServiceUsers(ctx, a.token)
+	if err != nil {
+		return modalapi.ServiceUser{}, err
+	}
+	for _, user := range users {
+		if user.Name == name {
+			return user, nil
+		}
+	}
+	return modalapi.ServiceUser{}, &modalapi.Error{Kind: modalapi.KindNotFound, RPC: "ServiceUserList", Message: "no service user has this name"}
 }

@@ -168,15 +168,6 @@ func (r *role) describe(name string) map[string]any {
 	return data
 }
 
-// methodOfDelete is how the token of a deleted role ends: the engine ends what it made, and leaves
-// what an operator brought to the operator.
-func (r *role) methodOfDelete() string {
-	if r.Type == typeManaged {
-		return methodAutomatic
-	}
-	return methodManual
-}
-
 func (r *role) profile(name string) string {
 	if r.Profile == "" {
 		return name

@@ -5,7 +5,7 @@ package modalsecrets
 import (
 	"cmp"
 	"context"
-	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -89,18 +89,33 @@ func (b *backend) rotation(ctx context.Context, s logical.Storage, name string) 
 	return newRotation(name, r, cred, b.now()), nil
 }
 
-// rotations are all roles by name.
-func (b *backend) rotations(ctx context.Context, s logical.Storage) ([]*rotation, error) {
+// rotations are all roles that can be read, by name, and the names of the others.
+func (b *backend) rotations(ctx context.Context, s logical.Storage) (all []*rotation, unreadable []string, err error) {
 	names, err := b.roles.list(ctx, s)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	all, failures := make([]*rotation, len(names)), make([]error, len(names))
-	b.eachOf(names, maxConcurrentReads, func(i int, name string) { all[i], failures[i] = b.rotation(ctx, s, name) })
-	if err = errors.Join(failures...); err != nil {
-		return nil, err
+	eachOf(names, maxConcurrentReads, func(i int, name string) { all[i], failures[i] = b.rotation(ctx, s, name) })
+	for i, failed := range failures {
+		if failed != nil {
+			b.log().Error("a role cannot be read", "role", names[i], "error", failed)
+			unreadable = append(unreadable, names[i])
+		}
 	}
-	return slices.DeleteFunc(all, func(r *rotation) bool { return r == nil }), nil
+	return slices.DeleteFunc(all, func(r *rotation) bool { return r == nil }), unreadable, nil
+}
+
+// addUnreadable puts names into a list that is known nothing else of, and says why.
+func addUnreadable(resp *logical.Response, what string, names []string) *logical.Response {
+	if len(names) == 0 {
+		return resp
+	}
+	keys, _ := resp.Data["keys"].([]string)
+	resp.Data["keys"] = append(keys, names...)
+	resp.AddWarning(fmt.Sprintf("%d of the %s cannot be read, and are listed without more: a read of %s says why, and Vault's log",
+		len(names), what, names[0]))
+	return resp
 }
 
 // rotationList keeps the order of the rotations. Vault's CLI sorts its tables by name, so the rank by
@@ -126,17 +141,38 @@ func byUrgency(rotations []*rotation) {
 	})
 }
 
+// maxInGrace is how many previous tokens of a role an operator's rotations may keep alive.
+const maxInGrace = 10
+
+// refuseCrowd refuses an operator's rotation that would leave too many service users alive. The
+// schedule is never held up by it.
+func (b *backend) refuseCrowd(ctx context.Context, s logical.Storage, now *rotation, grace time.Duration) error {
+	if grace == 0 {
+		return nil
+	}
+	entries, err := b.previousTokens(ctx, s, now.name)
+	if err != nil {
+		return err
+	}
+	alive := 0
+	for _, entry := range entries {
+		if entry.ours() && entry.inGrace(b.now()) {
+			alive++
+		}
+	}
+	if alive < maxInGrace {
+		return nil
+	}
+	return refusef("role %s has %d previous tokens in their grace period, and %d is the most: end some (write revocations/<id> with force=true), wait, "+
+		"or rotate with grace_period=0; nothing was changed", now.name, alive, maxInGrace)
+}
+
 // replace makes next the current token of a role: the old one enters the ledger, then the Put of the
 // credential is the rotation. It is finished whatever becomes of the caller, who holds the role's lock.
-func (b *backend) replace(ctx context.Context, s logical.Storage, now *rotation, next token, grace time.Duration, warnings []string) (*turnover, error) {
-	ctx = context.WithoutCancel(ctx)
-	cfg, err := b.loadConfig(ctx, s)
-	if err != nil {
-		return nil, err
-	}
+func (b *backend) replace(ctx context.Context, s logical.Storage, now *rotation, next token, reason string, grace time.Duration) (*turnover, error) {
 	cred := now.cred.successor(now.role, next, b.now())
-	old := newRevocation(now.name, now.cred, reasonRotated, cfg.method(now.role, now.cred.token), b.now(), grace)
-	err = b.hold(ctx, s, next.ID, now.name, func() error {
+	old := newRevocation(now.name, now.role, now.cred, reason, b.now(), grace)
+	err := b.hold(ctx, s, next.ID, now.name, func() error {
 		if failed := b.revocations.put(ctx, s, old.key(), old); failed != nil {
 			return failed
 		}
@@ -145,5 +181,5 @@ func (b *backend) replace(ctx context.Context, s logical.Storage, now *rotation,
 	if err != nil {
 		return nil, err
 	}
-	return &turnover{cred: cred, old: old, grace: grace, warnings: slices.Concat(warnings, graceWarnings(grace, now.role.RefreshInterval))}, nil
+	return &turnover{cred: cred, old: old, grace: grace, warnings: graceWarnings(grace, now.role.RefreshInterval)}, nil
 }

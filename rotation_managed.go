@@ -4,7 +4,9 @@ package modalsecrets
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -12,50 +14,78 @@ import (
 
 // rotateDue rotates the managed roles whose time has come.
 func (b *backend) rotateDue(tick, begin context.Context, s logical.Storage) error {
-	due, err := b.dueRoles(tick, s)
-	if err != nil {
-		return err
-	}
-	return b.untilOver(begin, due, func(name string) error { return b.rotateOnSchedule(tick, s, name) })
+	due, err := b.dueRoles.due(begin, b.now(), source{
+		list: func(ctx context.Context) ([]string, error) { return b.roles.list(ctx, s) },
+		next: func(ctx context.Context, name string) (time.Time, error) {
+			r, err := b.rotation(ctx, s, name)
+			if err != nil || r == nil {
+				return time.Time{}, err
+			}
+			return r.nextAttempt(b.now()), nil
+		},
+		failed: func(name string, err error) {
+			b.log().Error("cannot tell when a role is due", "role", name, "error", err)
+		},
+	})
+	return errors.Join(err, b.untilOver(begin, due, func(name string) error { return b.rotateOnSchedule(tick, begin, s, name) }))
 }
 
 // rotateOnSchedule rotates a role if it is still due once its lock is held. A failure is stored with
-// the credential and tried again with back-off.
-func (b *backend) rotateOnSchedule(ctx context.Context, s logical.Storage, name string) error {
-	unlock, err := b.lockRole(ctx, name)
+// the credential and tried again with back-off. A role that is busy until no time is left, and a tick
+// that is broken off, are no failures.
+func (b *backend) rotateOnSchedule(ctx, begin context.Context, s logical.Storage, name string) error {
+	unlock, err := b.lockRole(begin, name)
 	if err != nil {
-		return err
+		return nil //nolint:nilerr // the role is due at the next tick too
 	}
 	defer unlock()
-	now, err := b.rotation(ctx, s, name)
+	now, err := b.dueRotation(ctx, s, name)
 	if err != nil || now == nil {
 		return err
-	}
-	if next := now.nextAttempt(b.now()); !next.IsZero() && now.misdated(b.now()) {
-		cred := now.cred.redated(now.role, b.now())
-		if err = b.credentials.put(ctx, s, name, cred); err != nil {
-			return err
-		}
-		now = newRotation(name, now.role, cred, b.now())
-	}
-	if next := now.nextAttempt(b.now()); next.IsZero() || next.After(b.now()) || !now.role.mayBegin(now.cred, b.now()) {
-		return nil
 	}
 	done, err := b.rotateManaged(ctx, s, now, now.role.GracePeriod)
 	if err == nil {
 		b.announce(ctx, name, "", done)
 		return nil
 	}
-	after := now.cred.failed(b.now(), err)
-	b.Logger().Warn("scheduled rotation failed", "role", name, "version", now.cred.Version, "attempts", after.Attempts,
-		"next_attempt", after.NextAttempt, "error", err)
-	b.event(ctx, eventRotateFail, change{path: prefixRotate + name, dataPath: prefixCreds + name, role: name, version: now.cred.Version, tokenID: now.cred.ID})
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return nil
+	}
+	return b.noteFailure(ctx, s, now, err)
+}
+
+// dueRotation is the role, if it is due, with times that can be right.
+func (b *backend) dueRotation(ctx context.Context, s logical.Storage, name string) (*rotation, error) {
+	now, err := b.rotation(ctx, s, name)
+	if err != nil || now == nil {
+		return nil, err
+	}
+	if next := now.nextAttempt(b.now()); !next.IsZero() && now.misdated(b.now()) {
+		cred := now.cred.redated(now.role, b.now())
+		if err = b.credentials.put(ctx, s, name, cred); err != nil {
+			return nil, err
+		}
+		now = newRotation(name, now.role, cred, b.now())
+	}
+	if next := now.nextAttempt(b.now()); next.IsZero() || next.After(b.now()) || !now.role.mayBegin(now.cred, b.now()) {
+		return nil, nil //nolint:nilnil // not due is nothing, and no error
+	}
+	return now, nil
+}
+
+func (b *backend) noteFailure(ctx context.Context, s logical.Storage, now *rotation, why error) error {
+	after := now.cred.failed(b.now(), why)
+	b.log().Warn("scheduled rotation failed", "role", now.name, "version", now.cred.Version, "attempts", after.Attempts,
+		"next_attempt", after.NextAttempt, "error", why)
+	b.event(ctx, eventRotateFail, change{
+		path: prefixRotate + now.name, dataPath: prefixCreds + now.name, role: now.name, version: now.cred.Version, tokenID: now.cred.ID,
+	})
 	// The rotation may have happened and only its answer be lost: then there is nothing to note.
 	ctx = context.WithoutCancel(ctx)
-	if cred, unknown := b.credentials.get(ctx, s, name); unknown != nil || cred == nil || cred.ID != now.cred.ID {
+	if cred, unknown := b.credentials.get(ctx, s, now.name); unknown != nil || cred == nil || cred.ID != now.cred.ID {
 		return unknown
 	}
-	return b.credentials.put(ctx, s, name, after)
+	return b.credentials.put(ctx, s, now.name, after)
 }
 
 // rotateManaged replaces the role's service user by a new one. When the caller gives up before the new
@@ -66,24 +96,20 @@ func (b *backend) rotateManaged(ctx context.Context, s logical.Storage, now *rot
 	if err != nil {
 		return nil, err
 	}
-	if err = cfg.reachesWorkspace(now.cred.token); err != nil {
-		return nil, err
+	stays := fmt.Sprintf("the current token (version %d) stays", now.cred.Version)
+	if err = cfg.reaches(now.cred.token); err != nil {
+		return nil, fmt.Errorf("%w; %s", err, stays)
 	}
 	made, err := b.mint(ctx, s, cfg, now.name, now.role)
 	if err != nil {
-		return nil, fmt.Errorf("%w; the current token (version %d) stays", err, now.cred.Version)
+		return nil, fmt.Errorf("%w; %s", err, stays)
 	}
-	done, err := b.replace(ctx, s, now, made.token, grace, made.warnings)
+	ctx = context.WithoutCancel(ctx)
+	done, err := b.replace(ctx, s, now, made.token, reasonRotated, grace)
 	if err != nil {
 		return nil, err
 	}
-	b.finish(context.WithoutCancel(ctx), s, made.entry)
+	b.leaveLedger(ctx, s, made.entry.key())
+	done.warnings = slices.Concat(made.warnings, done.warnings)
 	return done, nil
-}
-
-// finish takes a token that became current out of the ledger. If that fails the worker does it.
-func (b *backend) finish(ctx context.Context, s logical.Storage, id string) {
-	if err := b.revocations.delete(ctx, s, id); err != nil {
-		b.Logger().Warn("the entry of a token that is current is left to the worker", "id", id, "error", err)
-	}
 }

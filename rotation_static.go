@@ -5,58 +5,81 @@ package modalsecrets
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
-	"time"
 
-	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
+// madeByMount is how every mount names the service users that it makes.
+var madeByMount = regexp.MustCompile(`^vault-[0-9a-f]{8}-.+-[a-z0-9]{8}$`)
+
 // rotateStatic replaces the token by one that an operator brings and Modal accepts as the same
 // identity's. The caller holds the role's lock.
-func (b *backend) rotateStatic(ctx context.Context, s logical.Storage, now *rotation, d *framework.FieldData, grace time.Duration) (*turnover, error) {
-	pair, warnings, err := suppliedPair(now, d)
+func (b *backend) rotateStatic(ctx context.Context, s logical.Storage, now *rotation, ask rotateRequest) (*turnover, error) {
+	pair, err := ask.broughtTo(now)
 	if err != nil {
 		return nil, err
 	}
-	verify := verifyWanted(d)
 	if pair.ID == now.cred.ID {
-		return b.rotateToSame(ctx, s, now, pair, verify)
+		return b.rotateToSame(ctx, s, now, pair, ask.verify)
 	}
-	next, err := b.successor(ctx, s, now, pair, verify, d.Get(fieldForce) == true)
+	next, err := b.successor(ctx, s, now, pair, ask)
 	if err != nil {
 		return nil, err
 	}
-	return b.replace(ctx, s, now, next, grace, slices.Concat(warnings, next.warnings()))
+	done, err := b.replace(ctx, s, now, next, reasonRotated, ask.graceOr(now.role.GracePeriod))
+	if err != nil {
+		return nil, err
+	}
+	done.warnings = slices.Concat(ask.warnings, next.warnings(), done.warnings)
+	return done, nil
 }
 
-// suppliedPair is the pair that an operator brings to a static role.
-func suppliedPair(now *rotation, d *framework.FieldData) (pair modalapi.Token, warnings []string, err error) {
-	pair, warnings, given, err := pairFrom(d)
-	if err == nil && !given {
-		err = refusef("role %s is static, so an operator brings its tokens: make one at %s and write its token_id and token_secret here; nothing was changed",
+// broughtTo is the pair that an operator brings to a static role.
+func (ask rotateRequest) broughtTo(now *rotation) (modalapi.Token, error) {
+	if ask.pair == nil {
+		return modalapi.Token{}, refusef("role %s is static, so an operator brings its tokens: make one at %s and write its token_id and token_secret here; nothing was changed",
 			now.name, tokensPage)
 	}
-	return pair, warnings, err
+	return *ask.pair, nil
 }
 
 // successor is the token that a supplied pair stands for, when a role may rotate to it.
-func (b *backend) successor(ctx context.Context, s logical.Storage, now *rotation, pair modalapi.Token, verify, force bool) (token, error) {
+func (b *backend) successor(ctx context.Context, s logical.Storage, now *rotation, pair modalapi.Token, ask rotateRequest) (token, error) {
 	if err := b.refuseHeld(ctx, s, pair.ID, now.name); err != nil {
 		return token{}, err
 	}
-	next, err := b.accept(ctx, s, pair, verify)
-	if err != nil {
-		return token{}, unchanged(pair, err)
+	if !now.cred.verified() && !ask.force {
+		return token{}, refusef("the role's token %s was stored unproven, so nothing says whose the next one has to be: "+
+			"prove it first (write it to roles/%s again), or write force=true to take token %s as it is; nothing was changed", now.cred.ID, now.name, pair.ID)
 	}
-	if !next.sameOwner(now.cred.token) && !force {
+	cfg, err := b.loadConfig(ctx, s)
+	if err != nil {
+		return token{}, err
+	}
+	next, err := b.accept(ctx, cfg, unproven(pair, cfg.ServerURL), ask.verify)
+	if err != nil {
+		return token{}, err
+	}
+	if !next.sameOwner(now.cred.token) && !ask.force {
 		return token{}, refusef("token %s is of %s, but the role's token is of %s: bring a token of the same, or write force=true to change it "+
 			"(a service user has one token for life, so its next token is always another one's); nothing was changed",
 			next.ID, next.owner(), now.cred.owner())
 	}
-	return next, nil
+	return next, next.refuseMade(ask.force)
+}
+
+// refuseMade refuses the token of a service user that an engine made, this mount's or another's: that
+// engine ends it.
+func (t token) refuseMade(force bool) error {
+	if force || t.IdentityType != modalapi.IdentityServiceUser || !madeByMount.MatchString(t.Identity) {
+		return nil
+	}
+	return refusef("token %s belongs to service user %q, which a mount of this engine made, as its name says, and will delete: "+
+		"bring another token, or write force=true to take it all the same; nothing was changed", t.ID, t.Identity)
 }
 
 // rotateToSame answers a repeated request as the first one, and takes the right secret for a token
@@ -67,7 +90,7 @@ func (b *backend) rotateToSame(ctx context.Context, s logical.Storage, now *rota
 			fmt.Sprintf("token %s is the role's current token already (version %d): nothing was changed", pair.ID, now.cred.Version),
 		}}, nil
 	}
-	proven, err := b.proveSame(ctx, s, pair, verify)
+	proven, err := b.proveSame(ctx, s, now, pair, verify)
 	if err != nil {
 		return nil, err
 	}
@@ -79,13 +102,13 @@ func (b *backend) rotateToSame(ctx context.Context, s logical.Storage, now *rota
 }
 
 // proveSame asks Modal about the current token with another secret.
-func (b *backend) proveSame(ctx context.Context, s logical.Storage, pair modalapi.Token, verify bool) (token, error) {
+func (b *backend) proveSame(ctx context.Context, s logical.Storage, now *rotation, pair modalapi.Token, verify bool) (token, error) {
 	if !verify {
 		return token{}, refusef("token %s is the role's current token, with another secret: a token has one secret, so let Modal decide with verify=true; nothing was changed", pair.ID)
 	}
-	proven, err := b.accept(ctx, s, pair, verify)
+	cfg, err := b.loadConfig(ctx, s)
 	if err != nil {
-		return token{}, unchanged(pair, err)
+		return token{}, err
 	}
-	return proven, nil
+	return b.accept(ctx, cfg, unproven(pair, now.cred.ServerURL), verify)
 }

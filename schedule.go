@@ -53,35 +53,50 @@ func (r *role) period(lastRotation time.Time) time.Duration {
 	return next[1].Sub(next[0])
 }
 
-// nextRotation is when the engine replaces a token that became current just now; zero for never. It
-// lies a little before the end of the period, or after a firing, so that roles of one moment spread,
-// and always early enough before the token expires.
-func (r *role) nextRotation(now time.Time, expires time.Time) time.Time {
-	if r.Managed == nil || r.Managed.Disabled {
+// leastHeadStart is what a rotation needs before a token expires: two ticks and the rotation itself.
+const leastHeadStart = 3 * time.Minute
+
+// deadline is by when a token has to be replaced, well before it expires: a tenth of its life, at least
+// a day where the life allows. Zero for a token that does not expire.
+func deadline(since, expires time.Time) time.Time {
+	if expires.IsZero() {
 		return time.Time{}
 	}
-	next := now.Add(r.RotationPeriod - jitter(r.RotationPeriod/slack))
-	if schedule, err := parseSchedule(r.Managed.Schedule); r.Managed.Schedule != "" && err == nil {
-		next = schedule.Next(now.UTC()).Add(jitter(r.Managed.Window / slack))
-	}
-	if expires.IsZero() {
-		return seconds(next)
-	}
-	life := expires.Sub(now)
-	headStart := life / 10
+	life := max(0, expires.Sub(since))
+	headStart := min(max(life/10, leastHeadStart), life/2)
 	if life >= 2*day {
 		headStart = max(headStart, day)
 	}
-	return seconds(earlier(next, expires.Add(-headStart)))
+	return seconds(expires.Add(-headStart))
+}
+
+// deadline is the one rule of how long before its expiry a token is replaced.
+func (c *credential) deadline() time.Time { return deadline(c.LastRotation, c.ExpiresAt) }
+
+// nextRotation is when the engine replaces a token that became current at since; zero for never. A period
+// counts from then, a schedule from now. It lies a little before the end of the period, or after a firing,
+// so that roles of one moment spread, and always before the deadline.
+func (r *role) nextRotation(since, now, expires time.Time) time.Time {
+	if r.Managed == nil || r.Managed.Disabled {
+		return time.Time{}
+	}
+	next := since.Add(r.RotationPeriod - jitter(r.RotationPeriod/slack))
+	if schedule, err := parseSchedule(r.Managed.Schedule); r.Managed.Schedule != "" && err == nil {
+		next = schedule.Next(now.UTC()).Add(jitter(r.Managed.Window / slack))
+	}
+	if last := deadline(since, expires); !last.IsZero() {
+		next = earlier(next, last)
+	}
+	return seconds(next)
 }
 
 // mayBegin says whether a scheduled rotation may begin now: inside the window after a firing where
-// there is one. A token that is about to expire waits for no window.
+// there is one. A token that is past its deadline waits for no window.
 func (r *role) mayBegin(cred *credential, now time.Time) bool {
 	if r.Managed.Schedule == "" || r.Managed.Window == 0 {
 		return true
 	}
-	if !cred.ExpiresAt.IsZero() && cred.ExpiresAt.Sub(now) <= cred.ExpiresAt.Sub(cred.LastRotation)/10 {
+	if last := cred.deadline(); !last.IsZero() && !now.Before(last) {
 		return true
 	}
 	schedule, err := parseSchedule(r.Managed.Schedule)

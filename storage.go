@@ -37,6 +37,9 @@ type table[T any] struct {
 	prefix string
 	locks  []*locksutil.LockEntry
 	cached sync.Map // name to *T
+	// uncertain are the names whose last write failed. It may commit yet, so nothing is remembered of
+	// them until a later write succeeds.
+	uncertain sync.Map
 	// absent says that a missing entry is remembered too.
 	absent bool
 	// changed hears of each entry that may have changed, on this node or another.
@@ -58,34 +61,42 @@ func (t *table[T]) get(ctx context.Context, s logical.Storage, name string) (*T,
 	lock.Lock()
 	defer lock.Unlock()
 	entry, err := load[T](ctx, s, t.prefix+name)
-	if err == nil && (entry != nil || t.absent) {
+	if _, open := t.uncertain.Load(name); err == nil && !open && (entry != nil || t.absent) {
 		t.cached.Store(name, entry)
 	}
 	return entry, err
 }
 
+// put writes an entry, whatever becomes of the caller: a write that is given up may commit all the same.
 func (t *table[T]) put(ctx context.Context, s logical.Storage, name string, entry *T) error {
-	lock := locksutil.LockForKey(t.locks, name)
-	lock.Lock()
-	defer lock.Unlock()
-	defer t.changed(name)
-	// A failed write may have been committed all the same, so the next read asks storage.
-	t.cached.Delete(name)
-	if err := store(ctx, s, t.prefix+name, entry); err != nil {
-		return err
-	}
-	t.cached.Store(name, entry)
-	return nil
+	return t.write(name, entry, func() error {
+		return store(context.WithoutCancel(ctx), s, t.prefix+name, entry)
+	})
 }
 
+// delete removes an entry, whatever becomes of the caller.
 func (t *table[T]) delete(ctx context.Context, s logical.Storage, name string) error {
+	return t.write(name, nil, func() error {
+		if err := s.Delete(context.WithoutCancel(ctx), t.prefix+name); err != nil {
+			return fmt.Errorf("delete %s%s from storage: %w", t.prefix, name, err)
+		}
+		return nil
+	})
+}
+
+func (t *table[T]) write(name string, entry *T, do func() error) error {
 	lock := locksutil.LockForKey(t.locks, name)
 	lock.Lock()
 	defer lock.Unlock()
 	defer t.changed(name)
 	t.cached.Delete(name)
-	if err := s.Delete(ctx, t.prefix+name); err != nil {
-		return fmt.Errorf("delete %s%s from storage: %w", t.prefix, name, err)
+	if err := do(); err != nil {
+		t.uncertain.Store(name, true)
+		return err
+	}
+	t.uncertain.Delete(name)
+	if entry != nil {
+		t.cached.Store(name, entry)
 	}
 	return nil
 }

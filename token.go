@@ -3,20 +3,21 @@
 package modalsecrets
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
-	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
 // token is a Modal account token with what Modal said of it. The identity is empty for a token that
-// was stored unproven, and ServerURL is the Modal that accepted it, whose refusal alone says that it is
-// revoked.
+// was stored unproven. ServerURL is the Modal that accepted it, or that was configured when it was stored
+// unproven: its secret goes to no other, and only a refusal there says that it is revoked. Made says that
+// this mount made the service user that owns it: with the admin token it ends no other.
 type token struct {
 	ID           string                `json:"token_id"`
 	Secret       string                `json:"token_secret"`
@@ -29,6 +30,7 @@ type token struct {
 	ExpiresAt    time.Time             `json:"expires_at,omitzero"`
 	LastVerified time.Time             `json:"last_verified,omitzero"`
 	ServerURL    string                `json:"server_url,omitempty"`
+	Made         bool                  `json:"made,omitempty"`
 }
 
 // String keeps the secret out of anything that prints a token.
@@ -40,6 +42,11 @@ func (t token) GoString() string { return t.ID }
 func (t token) pair() modalapi.Token { return modalapi.Token{ID: t.ID, Secret: t.Secret} }
 
 func (t token) verified() bool { return !t.LastVerified.IsZero() }
+
+// unproven is the token that an operator's pair stands for, as long as Modal was not asked.
+func unproven(pair modalapi.Token, serverURL string) token {
+	return token{ID: pair.ID, Secret: pair.Secret, ServerURL: serverURL}
+}
 
 func (t token) expired(now time.Time) bool {
 	return !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt)
@@ -62,7 +69,9 @@ func (t token) sameOwner(other token) bool {
 	if !t.verified() || !other.verified() {
 		return true
 	}
-	return t.WorkspaceID == other.WorkspaceID && t.IdentityType == other.IdentityType && t.IdentityID == other.IdentityID
+	sameServer := t.ServerURL == other.ServerURL || t.ServerURL == "" || other.ServerURL == ""
+	return sameServer && t.WorkspaceID == other.WorkspaceID &&
+		t.IdentityType == other.IdentityType && t.IdentityID == other.IdentityID
 }
 
 // describe is all of a token that may be shown outside creds.
@@ -108,36 +117,30 @@ func cleared(d *framework.FieldData) bool {
 	return hasID && hasSecret && id == "" && secret == ""
 }
 
-// accept turns a supplied pair into a token: proven by Modal, or as it is when the operator said
-// verify=false.
-func (b *backend) accept(ctx context.Context, s logical.Storage, pair modalapi.Token, verify bool) (token, error) {
+// accept takes a supplied token as Modal knows it, or as it is when the operator said verify=false.
+func (b *backend) accept(ctx context.Context, cfg *config, t token, verify bool) (token, error) {
 	if !verify {
-		return token{ID: pair.ID, Secret: pair.Secret}, nil
+		return t, nil
 	}
-	cfg, err := b.loadConfig(ctx, s)
+	proven, err := b.prove(ctx, cfg, t)
 	if err != nil {
-		return token{}, err
+		return token{}, unchanged(t, err)
 	}
-	return b.prove(ctx, cfg, pair)
+	return proven, nil
 }
 
-// prove asks Modal whose token this is.
-func (b *backend) prove(ctx context.Context, cfg *config, pair modalapi.Token) (token, error) {
-	client, release, err := b.clients.acquire(b.clientOptions(cfg))
-	if err != nil {
-		return token{}, fmt.Errorf("connect to %s: %w", cfg.ServerURL, err)
-	}
-	defer release()
-	who, err := client.WhoAmI(ctx, pair)
+// prove asks the Modal that a token belongs to whose it is.
+func (b *backend) prove(ctx context.Context, cfg *config, t token) (token, error) {
+	who, err := b.whoIs(ctx, cfg, t)
 	if err != nil {
 		return token{}, err
 	}
 	return token{
-		ID: pair.ID, Secret: pair.Secret,
+		ID: t.ID, Secret: t.Secret,
 		WorkspaceID: who.WorkspaceID, Workspace: who.WorkspaceName,
 		IdentityType: who.Kind, IdentityID: who.ID, Identity: who.Name,
 		CreatedAt: seconds(who.CreatedAt), ExpiresAt: seconds(who.ExpiresAt),
-		LastVerified: b.now(), ServerURL: cfg.ServerURL,
+		LastVerified: b.now(), ServerURL: cmp.Or(t.ServerURL, cfg.ServerURL), Made: t.Made,
 	}, nil
 }
 

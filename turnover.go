@@ -27,7 +27,7 @@ func (b *backend) announce(ctx context.Context, name string, operation logical.O
 	if done.old != nil {
 		event.previousTokenID = done.old.ID
 	}
-	b.Logger().Info("rotated", "role", name, "version", event.version, "token_id", event.tokenID, "previous_token_id", event.previousTokenID)
+	b.log().Info("rotated", "role", name, "version", event.version, "token_id", event.tokenID, "previous_token_id", event.previousTokenID)
 	b.event(ctx, eventRotate, event)
 	if done.old != nil && done.old.Method == methodManual {
 		b.event(ctx, eventRevokeManual, change{

@@ -10,8 +10,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// previous is the newest token of a role that is still in its grace period and was not deleted at Modal
-// before its end.
+// previous is the newest token of a role that is still in its grace period and that nobody has begun to
+// end.
 func (b *backend) previous(ctx context.Context, s logical.Storage, now *rotation) (*revocation, error) {
 	entries, err := b.previousTokens(ctx, s, now.name)
 	if err != nil {
@@ -19,8 +19,7 @@ func (b *backend) previous(ctx context.Context, s logical.Storage, now *rotation
 	}
 	var newest *revocation
 	for _, entry := range entries {
-		usable := entry.ID != "" && entry.Lineage == now.cred.Lineage && !entry.isOf(now.cred) &&
-			b.now().Before(entry.NotBefore) && !entry.Unconfirmed
+		usable := entry.inGrace(b.now()) && entry.Lineage == now.cred.Lineage && !entry.isOf(now.cred) && entry.mayReturnTo(now.name)
 		if usable && (newest == nil || entry.Version > newest.Version) {
 			newest = entry
 		}
@@ -46,32 +45,20 @@ func (b *backend) undo(ctx context.Context, s logical.Storage, now *rotation, gr
 	if err != nil {
 		return nil, err
 	}
-	ctx = context.WithoutCancel(ctx)
 	if now.role.Managed != nil {
 		if err = b.grant(ctx, cfg, proven, now.role.Managed.EnvironmentRoles); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w; the current token (version %d) stays", err, now.cred.Version)
 		}
 	}
-	cred := now.cred.successor(now.role, proven, b.now())
-	newer := newRevocation(now.name, now.cred, reasonUndone, cfg.method(now.role, now.cred.token), b.now(), grace)
-	b.handover.Lock()
-	defer b.handover.Unlock()
-	if err = b.revocations.put(ctx, s, newer.key(), newer); err != nil {
-		return nil, err
-	}
-	if err = b.credentials.put(ctx, s, now.name, cred); err != nil {
-		return nil, err
-	}
-	b.finish(ctx, s, entry.key())
-	return &turnover{cred: cred, old: newer, grace: grace, warnings: graceWarnings(grace, now.role.RefreshInterval)}, nil
+	return b.replace(context.WithoutCancel(ctx), s, now, proven, reasonUndone, grace)
 }
 
 // proveUndo asks Modal whether the previous token is still what it was, and what the role's policy now
 // wants of its token.
 func (b *backend) proveUndo(ctx context.Context, cfg *config, now *rotation, entry *revocation) (token, error) {
-	proven, err := b.prove(ctx, cfg, entry.pair())
+	proven, err := b.accept(ctx, cfg, entry.token, true)
 	if err != nil {
-		return token{}, unchanged(entry.pair(), err)
+		return token{}, err
 	}
 	if !proven.sameOwner(entry.token) {
 		return token{}, refusef("token %s is now of %s, and was of %s; nothing was changed", entry.ID, proven.owner(), entry.owner())
@@ -79,21 +66,32 @@ func (b *backend) proveUndo(ctx context.Context, cfg *config, now *rotation, ent
 	if now.role.Managed == nil {
 		return proven, nil
 	}
-	if err = cfg.permits(now.role); err != nil {
-		return token{}, err
+	if err = b.fitsPolicy(ctx, cfg, now.role, proven); err != nil {
+		return token{}, fmt.Errorf("%w; nothing was changed", err)
+	}
+	return proven, nil
+}
+
+// fitsPolicy refuses a service user that a managed role could not have made now.
+func (b *backend) fitsPolicy(ctx context.Context, cfg *config, r *role, t token) error {
+	if err := cfg.permits(r); err != nil {
+		return err
+	}
+	if err := cfg.reaches(t); err != nil {
+		return err
 	}
 	a, err := b.admin(cfg)
 	if err != nil {
-		return token{}, err
+		return err
 	}
 	defer a.release()
-	user, err := a.ServiceUser(ctx, a.token, proven.Identity)
+	user, err := a.ServiceUser(ctx, a.token, t.Identity)
 	if err != nil {
-		return token{}, fmt.Errorf("read service user %s: %w; nothing was changed", proven.Identity, a.explain(err))
+		return fmt.Errorf("read service user %s: %w", t.Identity, a.explain(err))
 	}
-	if user.Scoped != now.role.Managed.Scoped {
-		return token{}, refusef("token %s was made with scoped=%t, and the role now says scoped=%t: rotate to a new token instead; nothing was changed",
-			entry.ID, user.Scoped, now.role.Managed.Scoped)
+	if user.Scoped != r.Managed.Scoped {
+		return refusef("token %s was made with scoped=%t, and the role now says scoped=%t: rotate to a new token instead",
+			t.ID, user.Scoped, r.Managed.Scoped)
 	}
-	return proven, nil
+	return nil
 }

@@ -75,7 +75,7 @@ type handle struct {
 	mu        sync.Mutex
 	dead      bool
 	cuts      []cut
-	failReads int
+	failReads bool
 	// died is called once when a cut kills the process.
 	died func()
 }
@@ -86,16 +86,18 @@ func (h *handle) plan(c cut) {
 	h.cuts = append(h.cuts, c)
 }
 
-func (h *handle) planReads(count int) {
+// refuseReads makes all reads fail, or ends that: a count would depend on the order of reads that go
+// beside each other.
+func (h *handle) refuseReads(refuse bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.failReads = count
+	h.failReads = refuse
 }
 
 func (h *handle) heal() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.cuts, h.failReads = nil, 0
+	h.cuts, h.failReads = nil, false
 }
 
 func (h *handle) kill() {
@@ -171,8 +173,7 @@ func (h *handle) onRead() error {
 	switch {
 	case h.dead:
 		return errDead
-	case h.failReads > 0:
-		h.failReads--
+	case h.failReads:
 		h.seen("storage: read fails")
 		return errStorage
 	}

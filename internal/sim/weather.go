@@ -88,6 +88,7 @@ func (l *Life) weather() {
 	if roll(l.rt, "weather", 100) >= 100-l.climate.Often {
 		l.storm()
 	}
+	l.leader.handle.refuseReads(false)
 	if l.climate.StorageFails && roll(l.rt, "storage", 100) >= 100-l.climate.Often {
 		l.storageFault()
 	}
@@ -110,9 +111,8 @@ func (l *Life) storm() {
 
 func (l *Life) storageFault() {
 	if roll(l.rt, "reads", 8) == 7 {
-		count := 1 + roll(l.rt, "count", 3)
-		l.note("  weather: %d reads of storage fail", count)
-		l.leader.handle.planReads(count)
+		l.note("  weather: no read of storage succeeds")
+		l.leader.handle.refuseReads(true)
 		return
 	}
 	c := cut{in: 1 + roll(l.rt, "nth write", 6), committed: roll(l.rt, "committed", 2) == 1}

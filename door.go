@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+const (
+	// maxToldName is how much of a name that somebody sent is repeated.
+	maxToldName = 64
+	// maxTold is how many mistakes of one request are told.
+	maxTold = 12
+	// maxIDLength is longer than any ID of an entry.
+	maxIDLength = 512
+)
+
+// Change is what a write says of one field: nothing, where the field is absent or null; back to the
+// default, where it is ""; or a value.
+type Change[T any] struct {
+	asked, reset bool
+	value        T
+}
+
+// Over is the field's value after the change.
+func (c Change[T]) Over(current, standard T) T {
+	switch {
+	case !c.asked:
+		return current
+	case c.reset:
+		return standard
+	}
+	return c.value
+}
+
+// door is where a request comes in. A path's parse function takes each field once, and what is wrong
+// with any of them is told in one answer. Values are not repeated, as any may be a secret.
+type door struct {
+	name   string // the role or ID that the URL names
+	fields map[string]*framework.FieldSchema
+	body   map[string]any
+	wrong  []string
+}
+
+// bodyKey keeps a request's body from the framework, which would check it by rules of its own.
+type bodyKey struct{}
+
+// behindTheDoor is the request as the framework gets it: with a path, and without a body.
+func behindTheDoor(ctx context.Context, req *logical.Request) (context.Context, *logical.Request) {
+	bare := *req
+	bare.Data = nil
+	return context.WithValue(ctx, bodyKey{}, req.Data), &bare
+}
+
+// enter makes a handler of typed requests one of the framework's.
+func enter[T any](parse func(*door) T, handle handler[T]) framework.OperationFunc {
+	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+		body, kept := ctx.Value(bodyKey{}).(map[string]any)
+		if !kept {
+			body = req.Data
+		}
+		in := openDoor(d, body)
+		ask := parse(in)
+		if err := in.refusal(); err != nil {
+			return answer(err)
+		}
+		resp, err := handle(ctx, req, ask)
+		if err != nil {
+			return answer(err)
+		}
+		return resp, nil
+	}
+}
+
+func openDoor(d *framework.FieldData, body map[string]any) *door {
+	in := &door{fields: d.Schema, body: body}
+	var unknown []string
+	for _, field := range slices.Sorted(maps.Keys(body)) {
+		switch {
+		case in.fields[field] == nil:
+			unknown = append(unknown, field)
+		case holdsSecret(body[field]) && !in.secretBelongs(field):
+			in.refuse(field, "this has the shape of a token secret, which token_secret alone takes: replace that token if others can read what was written")
+		}
+	}
+	in.refuseUnknown(unknown)
+	for _, field := range []string{fieldRole, fieldID} {
+		if in.fields[field] != nil {
+			in.named(field, textOf(d, field))
+		}
+	}
+	return in
+}
+
+// secretBelongs says whether a secret in this field is where it should be, or told of better by the
+// check of the pair: the two halves swapped.
+func (in *door) secretBelongs(field string) bool {
+	if field == fieldTokenID {
+		secret, _ := in.body[fieldTokenSecret].(string)
+		return strings.HasPrefix(strings.TrimSpace(secret), "ak-")
+	}
+	return field == fieldTokenSecret
+}
+
+// named takes what the URL names.
+func (in *door) named(field, name string) {
+	in.name = name
+	if said, given := in.body[field]; given && said != nil && said != name {
+		in.refuse(field, "the path says it: leave the field out")
+	}
+	switch {
+	case holdsSecret(name):
+		in.wrong = append(in.wrong, "the path holds what has the shape of a token secret: replace that token if others can read it, as paths are logged")
+	case field == fieldRole:
+		if mistake := roleNameMistake(name); mistake != "" {
+			in.wrong = append(in.wrong, mistake)
+		}
+	case len(name) > maxIDLength:
+		in.wrong = append(in.wrong, "no entry has so long an ID")
+	}
+}
+
+func (in *door) refuse(field, mistake string) {
+	in.wrong = append(in.wrong, field+": "+mistake)
+}
+
+func (in *door) refusal() error {
+	switch {
+	case len(in.wrong) == 0:
+		return nil
+	case len(in.wrong) > maxTold:
+		in.wrong = append(in.wrong[:maxTold], "and more")
+	}
+	return refusef("%s; nothing was changed", strings.Join(in.wrong, "; "))
+}
+
+// take reads a field by the one rule of all writes.
+func take[T any](in *door, field string, parse func(any) (T, string)) (c Change[T]) {
+	said := in.body[field]
+	if said == nil {
+		return c
+	}
+	c.asked = true
+	if said == "" {
+		c.reset = true
+		return c
+	}
+	var mistake string
+	if c.value, mistake = parse(said); mistake != "" && !(holdsSecret(said) && !in.secretBelongs(field)) {
+		in.refuse(field, mistake)
+	}
+	return c
+}
+
+// nothing is the request of a path that takes no field.
+func nothing(*door) struct{} { return struct{}{} }
+
+// urlName is a request of which only the role or ID in its path counts.
+func urlName(in *door) string { return in.name }

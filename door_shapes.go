@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"encoding/json"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The shapes of values. A parser says what to write in place of what it refuses, and repeats none of it.
+
+func (in *door) text(field string) Change[string] {
+	return take(in, field, parseText)
+}
+
+func (in *door) flag(field string) Change[bool] {
+	return take(in, field, parseFlag)
+}
+
+// duration is a whole number of seconds within bounds.
+func (in *door) duration(field string, low, high time.Duration) Change[time.Duration] {
+	return take(in, field, func(raw any) (time.Duration, string) {
+		d, mistake := parseDuration(raw)
+		if mistake == "" && (d < low || d > high) {
+			mistake = "this is outside " + human(low) + " to " + human(high)
+		}
+		return d, mistake
+	})
+}
+
+// parseText takes numbers and flags too, as a client may have typed what was meant as text.
+func parseText(raw any) (value, mistake string) {
+	switch raw := raw.(type) {
+	case string:
+		return raw, ""
+	case bool:
+		return strconv.FormatBool(raw), ""
+	}
+	if number := numberText(raw); number != "" {
+		return number, ""
+	}
+	return "", "write one text, and once"
+}
+
+// numberText is a number as it is written, "" for what is none.
+func numberText(raw any) string {
+	switch raw := raw.(type) {
+	case json.Number:
+		return raw.String()
+	case float64:
+		return strconv.FormatFloat(raw, 'f', -1, 64)
+	case int:
+		return strconv.Itoa(raw)
+	case int64:
+		return strconv.FormatInt(raw, 10)
+	}
+	return ""
+}
+
+func parseFlag(raw any) (value bool, mistake string) {
+	const wanted = "write true or false"
+	switch raw := raw.(type) {
+	case bool:
+		return raw, ""
+	case string:
+		if value, err := strconv.ParseBool(raw); err == nil {
+			return value, ""
+		}
+		return false, wanted
+	}
+	switch numberText(raw) {
+	case "0":
+		return false, ""
+	case "1":
+		return true, ""
+	}
+	return false, wanted
+}
+
+func parseDuration(raw any) (value time.Duration, mistake string) {
+	const wanted = "write a duration that is not negative, as 300, 5m, 24h or 90d"
+	text, isText := raw.(string)
+	if !isText {
+		text = numberText(raw)
+	}
+	value, ok := durationOf(strings.TrimSpace(text))
+	switch {
+	case !ok || value < 0:
+		return 0, wanted
+	case value%time.Second != 0:
+		return 0, "write whole seconds"
+	}
+	return value, ""
+}
+
+// durationOf reads seconds, days or what Go writes. It counts in a unit only what fits a duration.
+func durationOf(text string) (time.Duration, bool) {
+	unit, number := time.Second, text
+	if days, cut := strings.CutSuffix(text, "d"); cut {
+		unit, number = day, days
+	}
+	if count, err := strconv.ParseInt(number, 10, 64); err == nil {
+		fits := count >= 0 && count <= math.MaxInt64/int64(unit)
+		return time.Duration(count) * unit, fits
+	}
+	d, err := time.ParseDuration(text)
+	return d, err == nil
+}
+
+// human is a duration as people write it: 90d, 24h, 5m, 90s.
+func human(d time.Duration) string {
+	switch {
+	case d >= 2*day && d%day == 0:
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	case d == 0:
+		return "0s"
+	}
+	text := d.Round(time.Second).String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, zero) {
+			text = strings.TrimSuffix(text, zero[1:])
+		}
+	}
+	return text
+}

@@ -37,6 +37,9 @@ type backend struct {
 
 	clock   func() time.Time
 	sleep   func(ctx context.Context, d time.Duration) error
+	// stagger is called by the nth of several jobs before it begins. It does nothing but in a simulation,
+	// where no two may begin at one instant, or a seed would not tell their order.
+	stagger func(n int)
 	clients *clients
 	// mountID tells this mount's service users from another's.
 	mountID string
@@ -94,6 +97,7 @@ func newBackend(clock func() time.Time, sleep func(context.Context, time.Duratio
 	b := &backend{
 		clock:       clock,
 		sleep:       sleep,
+		stagger:     func(int) {},
 		config:      newTable[config](keyConfig),
 		roles:       newTable[role](prefixRole),
 		credentials: newTable[credential](prefixCredential),

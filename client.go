@@ -5,6 +5,7 @@ package modalsecrets
 import (
 	"context"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -24,6 +25,9 @@ type clients struct {
 	warn func(text string)
 	// closing hears of a connection that could not be closed.
 	closing func(err error)
+	// dial and random are nil but in tests that own the network and luck.
+	dial    func(ctx context.Context, address string) (net.Conn, error)
+	random  func() float64
 	mu      sync.Mutex
 	current clientOptions
 	open    map[clientOptions]*sharedClient
@@ -46,6 +50,7 @@ func (c *clients) acquire(options clientOptions, current bool) (client *modalapi
 	if shared == nil {
 		fresh, err := modalapi.New(modalapi.Options{
 			ServerURL: options.serverURL, CACert: options.caCert, Timeout: options.timeout, Version: version.Version, Warn: c.warn,
+			Dial: c.dial, Random: c.random,
 		})
 		if err != nil {
 			return nil, nil, fmt.Errorf("connect to %s: %w", options.serverURL, err)

@@ -5,7 +5,6 @@ package modalsecrets
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -282,7 +281,7 @@ func (b *backend) previousTokens(ctx context.Context, s logical.Storage, name st
 // backOff is how long to wait after so many attempts: doubling from a minute to six hours, jittered.
 func backOff(attempts int) time.Duration {
 	wait := min(firstBackOff<<min(attempts, 10), maxBackOff)
-	return wait/2 + rand.N(wait/2) //nolint:gosec // jitter needs no secrecy
+	return wait/2 + jitter(wait/2)
 }
 
 func later(a, b time.Time) time.Time {

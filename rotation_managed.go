@@ -27,7 +27,7 @@ func (b *backend) rotateDue(tick, begin context.Context, s logical.Storage) erro
 			b.log().Error("cannot tell when a role is due", "role", name, "error", err)
 		},
 	})
-	return errors.Join(err, untilOver(begin, due, func(name string) error { return b.rotateOnSchedule(tick, begin, s, name) }))
+	return errors.Join(err, b.untilOver(begin, due, func(name string) error { return b.rotateOnSchedule(tick, begin, s, name) }))
 }
 
 // rotateOnSchedule rotates a role if it is still due once its lock is held. A failure is stored with

@@ -3,7 +3,8 @@
 package modalsecrets
 
 import (
-	"math/rand/v2"
+	"crypto/rand"
+	"math/big"
 	"strings"
 	"time"
 
@@ -140,12 +141,17 @@ func (r *role) latestRotation(now time.Time) time.Time {
 	return now.Add(r.RotationPeriod)
 }
 
-// jitter is a random part of a duration.
+// jitter is a random part of a duration. The randomness is the one that names are made of, which a test
+// can seed.
 func jitter(most time.Duration) time.Duration {
 	if most <= 0 {
 		return 0
 	}
-	return rand.N(most) //nolint:gosec // jitter needs no secrecy
+	n, err := rand.Int(rand.Reader, big.NewInt(int64(most)))
+	if err != nil {
+		return 0
+	}
+	return time.Duration(n.Int64())
 }
 
 func earlier(a, b time.Time) time.Time {

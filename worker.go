@@ -22,6 +22,8 @@ const (
 	// next tick is due.
 	beginBudget = 35 * time.Second
 	tickBudget  = 55 * time.Second
+	// ledgerTurn is the ledger's place among what a tick begins, far behind any rotation's.
+	ledgerTurn = 1 << 20
 )
 
 // work is a tick: due rotations and due entries of the ledger, a few of each at a time. What does not
@@ -37,7 +39,10 @@ func (b *backend) work(ctx context.Context, s logical.Storage) error {
 	defer stop()
 	var ledger error
 	var group sync.WaitGroup
-	group.Go(func() { ledger = b.workLedger(tick, begin, s) })
+	group.Go(func() {
+		b.stagger(ledgerTurn)
+		ledger = b.workLedger(tick, begin, s)
+	})
 	rotations := b.rotateDue(tick, begin, s)
 	group.Wait()
 	return errors.Join(rotations, ledger, b.sweepNotes(begin, s), b.warnOfExpiry(ctx, s))
@@ -52,7 +57,7 @@ func (b *backend) workLedger(tick, begin context.Context, s logical.Storage) err
 			b.log().Error("cannot tell when an entry of the ledger is due", "id", id, "error", err)
 		},
 	})
-	return errors.Join(err, untilOver(begin, due, func(id string) error {
+	return errors.Join(err, b.untilOver(begin, due, func(id string) error {
 		got, _, failed := b.attend(tick, begin, s, id, whenDue)
 		if got == verdictNotDue {
 			b.dueEntries.touch(id)
@@ -83,9 +88,10 @@ func (b *backend) attendAt(ctx context.Context, s logical.Storage, id string) (t
 
 // untilOver does something at Modal for each name, a few at a time, and begins no more when begin is
 // over. One failure stops no other.
-func untilOver(begin context.Context, names []string, do func(name string) error) error {
+func (b *backend) untilOver(begin context.Context, names []string, do func(name string) error) error {
 	failures := make([]error, len(names))
 	eachOf(names, maxConcurrentRotations, func(i int, name string) {
+		b.stagger(i)
 		if begin.Err() == nil {
 			failures[i] = do(name)
 		}

@@ -86,7 +86,7 @@ func (c *Client) intercept(ctx context.Context, method string, req, reply any,
 		default:
 			return struct{}{}, attempts.failed(bounded, err)
 		}
-	}, backoff.WithBackOff(newBackOff()), backoff.WithMaxElapsedTime(0))
+	}, backoff.WithBackOff(newBackOff(c.random)), backoff.WithMaxElapsedTime(0))
 	if err == nil {
 		return nil
 	}
@@ -149,10 +149,21 @@ func (a *attempts) mayHideSuccess(code codes.Code) bool {
 	return a.once && (code == codes.ResourceExhausted || code == codes.AlreadyExists && a.throttles > 0)
 }
 
-func newBackOff() *backoff.ExponentialBackOff {
+// spread is exponential waiting, each wait from half to one and a half of its nominal length.
+type spread struct {
+	*backoff.ExponentialBackOff
+
+	random func() float64
+}
+
+func newBackOff(random func() float64) *spread {
 	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.Multiplier, b.MaxInterval = retryBase, retryFactor, retryCap
-	return b
+	b.InitialInterval, b.Multiplier, b.MaxInterval, b.RandomizationFactor = retryBase, retryFactor, retryCap, 0
+	return &spread{b, random}
+}
+
+func (s *spread) NextBackOff() time.Duration {
+	return time.Duration((0.5 + s.random()) * float64(s.ExponentialBackOff.NextBackOff()))
 }
 
 // interrupted is the error of a call that ended before Modal answered; ctx is the caller's.

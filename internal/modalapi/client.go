@@ -10,9 +10,12 @@ package modalapi
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"net/url"
 	"strconv"
 	"time"
@@ -50,6 +53,11 @@ type Options struct {
 	// Warn receives each distinct warning that Modal attaches to its answers, redacted. It may be
 	// called from several goroutines at once; nil drops the warnings.
 	Warn func(message string)
+	// Dial opens the connection in place of the network, as to a server in the same process; nil for the
+	// network.
+	Dial func(ctx context.Context, address string) (net.Conn, error)
+	// Random is from 0 to 1 and spreads retries; nil for luck.
+	Random func() float64
 }
 
 // Client calls Modal's control plane over one connection. It holds no token: each call brings its
@@ -60,6 +68,7 @@ type Client struct {
 	host     string
 	headers  []string
 	timeout  time.Duration
+	random   func() float64
 	warnings warnings
 }
 
@@ -85,9 +94,10 @@ func New(o Options) (*Client, error) {
 		host:     address.Hostname(),
 		headers:  commonHeaders(product, address.Hostname()),
 		timeout:  cmp.Or(o.Timeout, DefaultTimeout),
+		random:   o.Random,
 		warnings: warnings{warn: o.Warn},
 	}
-	c.conn, err = grpc.NewClient("dns:///"+address.Host,
+	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(transport),
 		grpc.WithUserAgent(product),
 		grpc.WithUnaryInterceptor(c.intercept),
@@ -104,7 +114,14 @@ func New(o Options) (*Client, error) {
 			Backoff:           backoff.Config{BaseDelay: retryBase, Multiplier: 2, Jitter: 0.2, MaxDelay: 5 * time.Second},
 			MinConnectTimeout: c.timeout,
 		}),
-	)
+	}
+	if o.Dial != nil {
+		options = append(options, grpc.WithContextDialer(o.Dial))
+	}
+	if c.random == nil {
+		c.random = rand.Float64
+	}
+	c.conn, err = grpc.NewClient("dns:///"+address.Host, options...)
 	if err != nil {
 		return nil, fmt.Errorf("preparing the connection to %s failed: %w", c.host, err)
 	}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package sim
+
+import (
+	"context"
+	"time"
+)
+
+// action is one kind of step.
+type action struct {
+	name   string
+	weight int
+	// when says which climates know it, nil for all.
+	when func(c climate) bool
+	do   func(l *Life)
+}
+
+// actions are all of them, the plainest first. A list and no map: its order is part of what a seed means.
+var actions []action
+
+func init() { //nolint:gochecknoinits // the actions use the list themselves
+	actions = []action{
+		{"time passes", 30, nil, (*Life).timePasses},
+		{"create a managed role", 9, nil, (*Life).createManaged},
+		{"create a static role", 5, nil, (*Life).createStatic},
+		{"rotate", 14, nil, (*Life).rotate},
+		{"undo", 6, nil, (*Life).undo},
+		{"write a role", 7, nil, (*Life).writeRole},
+		{"delete a role", 4, nil, (*Life).deleteRole},
+		{"retry", 6, nil, (*Life).retry},
+		{"forget", 4, nil, (*Life).forget},
+		{"write config", 4, nil, (*Life).writeConfig},
+		{"somebody deletes at Modal", 4, func(c climate) bool { return c.Persons }, (*Life).person},
+		{"the admin's rights change", 4, func(c climate) bool { return c.AdminTrouble }, (*Life).adminTrouble},
+		{"Modal goes down or comes back", 4, func(c climate) bool { return c.Outages }, (*Life).outage},
+		{"another node leads", 6, func(c climate) bool { return c.Leaders }, (*Life).changeLeader},
+		{"a deposed node works on", 5, func(c climate) bool { return c.Leaders }, (*Life).deposedWorks},
+		{"the process is killed", 3, func(c climate) bool { return c.Crashes }, (*Life).crash},
+		{"a clock jumps", 5, func(c climate) bool { return c.Clocks }, (*Life).clockJumps},
+		{"snapshot", 3, func(c climate) bool { return c.Snapshots }, (*Life).snapshot},
+		{"restore", 2, func(c climate) bool { return c.Snapshots }, (*Life).restore},
+	}
+}
+
+// step is one action, met by the weather of the day.
+func (l *Life) step() {
+	total := 0
+	for _, a := range actions {
+		if a.when == nil || a.when(l.climate) {
+			total += a.weight
+		}
+	}
+	l.weather()
+	at := roll(l.rt, "action", total)
+	for _, a := range actions {
+		if a.when != nil && !a.when(l.climate) {
+			continue
+		}
+		if at -= a.weight; at < 0 {
+			l.report.seen("step: " + a.name)
+			l.report.stepped()
+			a.do(l)
+			return
+		}
+	}
+}
+
+// timePasses lets Vault tick for a while, minute by minute or after pauses, as when it was sealed.
+func (l *Life) timePasses() {
+	every := []time.Duration{time.Minute, 10 * time.Minute, time.Hour, 6 * time.Hour, day, 20 * day}[roll(l.rt, "every", 6)]
+	times := 1 + roll(l.rt, "times", 12)
+	if every > day {
+		times = 1
+	}
+	l.note("time passes: %d × %s", times, every)
+	for range times {
+		time.Sleep(every)
+		l.tick(l.leader)
+		l.check()
+		l.readAll()
+	}
+}
+
+func (l *Life) tick(n *node) {
+	op := l.begin(&operation{what: "tick", node: n}, func(ctx context.Context, e Engine) error { return e.Tick(ctx) })
+	l.await(op)
+}
+
+func (l *Life) outage() {
+	down := roll(l.rt, "down", 2) == 1
+	l.note("Modal's outage: %t", down)
+	l.modal.SetOutage(down)
+	if down {
+		l.report.seen("modal: outage")
+	}
+}
+
+// changeLeader may come in the middle of an operation: what was begun goes on at the node that no longer
+// leads.
+func (l *Life) changeLeader() {
+	l.report.seen("leader change")
+	for _, op := range l.running() {
+		if op.node == l.leader && op.what != "tick" {
+			l.report.seen("leader change in the middle of an operation")
+			break
+		}
+	}
+	name := other(l.leader.name)
+	clean := roll(l.rt, "clean", 2) == 0
+	l.note("%s leads, clean: %t", name, clean)
+	if clean {
+		l.leader.cancel()
+	}
+	l.lead(name)
+}
+
+// deposedWorks has the worker of a node that no longer leads run once more.
+func (l *Life) deposedWorks() {
+	if l.former == nil || l.former.handle.isDead() || l.former.ctx.Err() != nil {
+		return
+	}
+	l.note("%s works on, deposed", l.former.name)
+	l.report.seen("a deposed node works on")
+	l.tick(l.former)
+}
+
+func (l *Life) crash() {
+	l.note("the process of %s is killed", l.leader.name)
+	l.leader.handle.kill()
+	l.leader.handle.died()
+	l.bury()
+}
+
+func (l *Life) clockJumps() {
+	name := []string{"A", "B"}[roll(l.rt, "whose", 2)]
+	skew := []time.Duration{0, time.Hour, -time.Hour, 7 * time.Hour, -7 * time.Hour, 30 * time.Second}[roll(l.rt, "by", 6)]
+	l.note("the clock of %s is off by %s", name, skew)
+	l.setSkew(name, skew)
+}
+
+func (l *Life) snapshot() {
+	l.note("snapshot")
+	l.saved = l.disk.snapshot()
+}
+
+// restore puts an old storage under a new process, as Vault does after a snapshot was restored.
+func (l *Life) restore() {
+	if l.saved == nil {
+		return
+	}
+	l.note("the snapshot is restored")
+	l.report.seen("restored")
+	l.leader.stop()
+	if l.former != nil {
+		l.former.stop()
+	}
+	l.quiet()
+	if l.leader.handle.isDead() {
+		l.leader = nil
+	}
+	l.former = nil
+	l.disk.restore(l.saved)
+	l.oracle.restored()
+	l.lead("A")
+}
+
+// person deletes something at Modal by hand.
+func (l *Life) person() {
+	tokens := l.modal.Tokens()
+	if len(tokens) == 0 {
+		return
+	}
+	victim := tokens[roll(l.rt, "victim", len(tokens))]
+	l.note("somebody deletes %s of %s", victim.ID, victim.Owner)
+	l.oracle.excuse(victim.ID, "a person deleted it")
+	l.modal.DeleteToken(victim.ID)
+}
+
+func (l *Life) adminTrouble() {
+	role := []string{"owner", "user", "manager"}[roll(l.rt, "role", 3)]
+	l.note("alice is %s", role)
+	l.owner.SetRole(roleOf(role))
+}

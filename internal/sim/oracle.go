@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package sim
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// clockGrain is how much sooner a promise may end: the engine keeps whole seconds, and dates a promise a
+// moment before it is stored.
+const clockGrain = 2 * time.Second
+
+// oracle judges a life by what Modal and storage hold.
+type oracle struct {
+	l *Life
+
+	mu     sync.Mutex
+	tokens map[string]*told // by ID
+	// strangers are service users that nobody has to answer for, as those of a history that was undone.
+	strangers map[string]bool
+	// forgettable are entries of the ledger that an operator said to forget without proof.
+	forgettable map[string]bool
+	// deleted counts how often a role was deleted: its next one begins at version 1.
+	deleted   map[string]int
+	elsewhere int // calls of the other server that were looked at
+}
+
+// told is what was promised of a token.
+type told struct {
+	secret string
+	// role handed it out.
+	role string
+	// until is when it may end, after it was replaced.
+	until time.Time
+	// free: an operator said that it may end, or nobody promised anything.
+	free bool
+	// excuse is why it may be refused at any time.
+	excuse    string
+	forgotten bool
+}
+
+func newOracle(l *Life) *oracle {
+	return &oracle{l: l, tokens: map[string]*told{}, strangers: map[string]bool{}, forgettable: map[string]bool{}, deleted: map[string]int{}}
+}
+
+// of expects o.mu.
+func (o *oracle) of(id string) *told {
+	if o.tokens[id] == nil {
+		o.tokens[id] = &told{}
+	}
+	return o.tokens[id]
+}
+
+func (o *oracle) excuse(id, why string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.of(id).excuse = why
+}
+
+// void takes a promise back, as an operator may.
+func (o *oracle) void(id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.of(id).free = true
+}
+
+func (o *oracle) mayForget(id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.forgettable[id] = true
+}
+
+// named is a promise that an answer made.
+func (o *oracle) named(id string, until time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if told := o.of(id); until.After(told.until) {
+		told.until = until
+	}
+}
+
+// known is a token that some role handed out, nil without one.
+func (o *oracle) known(which int) *Pair {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var pairs []*Pair
+	for _, id := range slices.Sorted(maps.Keys(o.tokens)) {
+		if o.tokens[id].secret != "" {
+			pairs = append(pairs, &Pair{id, o.tokens[id].secret})
+		}
+	}
+	if len(pairs) == 0 {
+		return nil
+	}
+	return pairs[which%len(pairs)]
+}
+
+// wrote sees every write of storage in the moment it takes effect.
+func (o *oracle) wrote(key string, before, after []byte) {
+	kind, name, _ := strings.Cut(key, "/")
+	t := o.l.disk.truth()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch kind {
+	case "cred":
+		o.wroteToken(t, name, decode[storedToken](before), decode[storedToken](after), after != nil)
+	case "role":
+		o.wroteRole(t, name, decode[storedRole](before), before != nil, after != nil)
+	case "revocation":
+		entry := decode[storedEntry](before)
+		if after == nil {
+			entry.key = name
+			o.l.note("    delete revocation/%s", name)
+			o.left(t, entry)
+			return
+		}
+		entry = decode[storedEntry](after)
+		o.l.note("    put revocation/%s: %s of %s, %s, not before %s", name, entry.Reason, entry.Role, entry.Method, entry.NotBefore.Format(time.DateTime))
+	}
+}
+
+// wroteToken sees a role get a token, keep it or lose it.
+func (o *oracle) wroteToken(t *truth, role string, before, after storedToken, there bool) {
+	if !there {
+		o.l.note("    delete cred/%s", role)
+		return
+	}
+	if before.ID == after.ID {
+		return
+	}
+	o.l.note("    put cred/%s: %s, version %d", role, after.ID, after.Version)
+	current := o.of(after.ID)
+	switch {
+	case current.excuse != "":
+	case after.Verified.IsZero():
+		if !o.l.modal.Accepts(after.ID, after.Secret) {
+			current.excuse = "it was stored unproven"
+		}
+	case !o.l.modal.Accepts(after.ID, after.Secret):
+		o.l.broken("role %s took token %s, which Modal does not accept", role, after.ID)
+	}
+	if policy, exists := t.roles[role]; exists {
+		o.handsOut(role, after)
+		if before.ID != "" {
+			o.released(role, before, policy.Grace)
+		}
+	}
+}
+
+// wroteRole sees a role appear with its token, change or go.
+func (o *oracle) wroteRole(t *truth, role string, before storedRole, was, is bool) {
+	switch {
+	case is && !was:
+		o.l.note("    put role/%s", role)
+		o.handsOut(role, t.current[role])
+	case was && !is:
+		o.l.note("    delete role/%s", role)
+		o.deleted[role]++
+		if token := t.left[role]; token.ID != "" {
+			o.released(role, token, before.Grace)
+			o.of(token.ID).free = o.of(token.ID).free || !o.l.spec.DeleteKeepsGrace
+		}
+	}
+}
+
+// handsOut notes the token that a role's readers get from now on.
+func (o *oracle) handsOut(role string, t storedToken) {
+	current := o.of(t.ID)
+	current.role, current.secret, current.until, current.free, current.forgotten = role, t.Secret, time.Time{}, false, false
+}
+
+// released dates the promise of a token that was replaced just now.
+func (o *oracle) released(role string, token storedToken, grace time.Duration) {
+	old := o.of(token.ID)
+	for _, op := range o.l.underWay() {
+		if op.role == role && op.grace != nil {
+			grace = min(grace, *op.grace)
+		}
+		old.free = old.free || (op.role == role && op.what == "delete role" && op.force)
+	}
+	old.until = time.Now().Add(grace - clockGrain)
+	if !token.Expires.IsZero() && token.Expires.Before(old.until) {
+		old.until = token.Expires // Modal ends it then
+	}
+}
+
+// left sees an entry leave the ledger. Only a refusal lets it, or that the token is current after all, or
+// an operator's word.
+func (o *oracle) left(t *truth, entry storedEntry) {
+	for _, id := range []string{entry.ID, entry.Identity, entry.key} {
+		if id != "" && o.forgettable[id] {
+			if entry.ID != "" {
+				o.of(entry.ID).forgotten = true
+			}
+			o.strangers[entry.Identity] = true
+			return
+		}
+	}
+	if t.answersFor(entry.Identity, entry.ID) || t.inLedger(entry.ID) || (entry.ID != "" && t.admin == entry.ID) {
+		return
+	}
+	if o.accepted(entry.storedToken) {
+		o.l.broken("the entry %s of role %s left the ledger, and Modal still accepts the token", entry.key, entry.Role)
+	}
+}
+
+// accepted says whether Modal accepts the token, or has the service user of an entry that knows no ID.
+func (o *oracle) accepted(t storedToken) bool {
+	if t.ID != "" {
+		return o.live()[t.ID] || o.l.modal.Accepts(t.ID, t.Secret)
+	}
+	return slices.ContainsFunc(o.l.modal.ServiceUsers(), func(u modaltest.ServiceUserInfo) bool { return u.Name == t.Identity })
+}
+
+// live are the tokens that Modal would accept with their secret.
+func (o *oracle) live() map[string]bool {
+	live := map[string]bool{}
+	for _, t := range o.l.modal.Tokens() {
+		if t.Expires.IsZero() || time.Now().Before(t.Expires) {
+			live[t.ID] = true
+		}
+	}
+	return live
+}
+
+// expired are the tokens that Modal refuses for their age alone.
+func (o *oracle) expired() map[string]bool {
+	expired := map[string]bool{}
+	for _, t := range o.l.modal.Tokens() {
+		if !t.Expires.IsZero() && !time.Now().Before(t.Expires) {
+			expired[t.ID] = true
+		}
+	}
+	return expired
+}
+
+func (o *oracle) saidRevoked(id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if told := o.tokens[id]; o.live()[id] || (told != nil && told.secret != "" && o.l.modal.Accepts(id, told.secret)) {
+		o.l.broken("token %s was said to be revoked, and Modal accepts it", id)
+	}
+}
+
+// read judges what a consumer was handed.
+func (o *oracle) read(node, role string, r *reader, got *Handout) {
+	t := o.l.disk.truth()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	current, exists := t.current[role]
+	switch {
+	case got == nil && exists:
+		o.l.broken("%s says that role %s does not exist", node, role)
+	case got == nil:
+	case !exists || got.ID != current.ID || got.Version != current.Version:
+		o.l.broken("%s hands out token %s, version %d of role %s, which is not the current one (%s, version %d)",
+			node, got.ID, got.Version, role, current.ID, current.Version)
+	case got.Secret != current.Secret:
+		o.l.broken("%s hands out token %s of role %s with a secret that is not its own", node, got.ID, role)
+	case r.held != nil && r.deleted == o.deleted[role] && got.Version < r.held.Version:
+		o.l.broken("the version of role %s fell from %d to %d", role, r.held.Version, got.Version)
+	}
+	r.deleted = o.deleted[role]
+}
+
+// check holds Modal and storage to the invariants.
+func (o *oracle) check() {
+	t := o.l.disk.truth()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	live, expired := o.live(), o.expired()
+	holders := map[string]string{}
+	for _, role := range t.names() {
+		cred, there := t.current[role]
+		if !there {
+			o.l.broken("role %s has no token", role)
+			continue
+		}
+		if two := holders[cred.ID]; two != "" {
+			o.l.broken("roles %s and %s share token %s", two, role, cred.ID)
+		}
+		holders[cred.ID] = role
+		if o.of(cred.ID).excuse == "" && !expired[cred.ID] && !o.l.modal.Accepts(cred.ID, cred.Secret) {
+			o.l.broken("the token %s of role %s worked, and Modal refuses it now", cred.ID, role)
+		}
+	}
+	for _, u := range o.l.modal.ServiceUsers() {
+		if strings.HasPrefix(u.Name, prefix) && !o.strangers[u.Name] && !t.answersFor(u.Name, u.TokenID) {
+			o.l.broken("nobody answers for service user %s", u.Name)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(o.tokens)) {
+		told := o.tokens[id]
+		if told.role == "" || holders[id] != "" {
+			continue
+		}
+		if live[id] && !told.forgotten && !t.inLedger(id) && t.admin != id {
+			o.l.broken("token %s of role %s lives, is no longer current, and is not in the ledger", id, told.role)
+		}
+		if !live[id] && !expired[id] && told.excuse == "" && !told.free && time.Now().Add(o.l.doubt()).Before(told.until) {
+			o.l.broken("token %s of role %s was promised until %s", id, told.role, told.until.Format(time.DateTime))
+		}
+	}
+	for _, role := range slices.Sorted(maps.Keys(o.l.readers)) {
+		held := o.l.readers[role].held
+		if held == nil || o.l.modal.Accepts(held.ID, held.Secret) || expired[held.ID] || holders[held.ID] != "" {
+			continue
+		}
+		if told := o.of(held.ID); told.excuse == "" && !told.free && !time.Now().Add(o.l.doubt()).After(told.until) {
+			o.l.broken("the reader of role %s holds token %s, and Modal refuses it", role, held.ID)
+		}
+	}
+	o.checkElsewhere()
+}
+
+// checkElsewhere looks for secrets that went to a server that never accepted them.
+func (o *oracle) checkElsewhere() {
+	calls := o.l.elsewhere.Calls("")
+	for _, call := range calls[o.elsewhere:] {
+		if told := o.tokens[call.TokenID]; told != nil && told.secret != "" {
+			o.l.broken("token %s was sent to a server that did not accept it", call.TokenID)
+		}
+	}
+	o.elsewhere = len(calls)
+}
+
+// restored begins anew from an old storage: what was promised in between was undone with it.
+func (o *oracle) restored() {
+	t := o.l.disk.truth()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	live := o.live()
+	for id, told := range o.tokens {
+		told.until, told.free, told.role = time.Time{}, true, ""
+		if !live[id] && told.excuse == "" {
+			told.excuse = "it was gone when an old storage came back"
+		}
+	}
+	for role, cred := range t.current {
+		told := o.of(cred.ID)
+		told.role, told.secret, told.free = role, cred.Secret, false
+	}
+	for _, u := range o.l.modal.ServiceUsers() {
+		if !t.answersFor(u.Name, u.TokenID) {
+			o.strangers[u.Name] = true
+		}
+	}
+	clear(o.l.readers)
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package sim
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Report counts what lives reached.
+type Report struct {
+	mu    sync.Mutex
+	cells map[string]int
+
+	Lives, Steps int
+	Virtual      time.Duration
+	// Histories are what the lives wrote down, where they are kept.
+	Keep      bool
+	Histories []string
+	// last is the life that is being lived, for a watchdog.
+	last *Life
+}
+
+// NewReport is an empty one.
+func NewReport() *Report { return &Report{cells: map[string]int{}} }
+
+func (r *Report) seen(cell string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cells[cell]++
+}
+
+func (r *Report) began(l *Life) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last = l
+}
+
+func (r *Report) stepped() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Steps++
+}
+
+func (r *Report) ended(l *Life, lasted time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Lives++
+	r.Virtual += lasted
+	if r.Keep {
+		r.Histories = append(r.Histories, strings.Join(l.history, "\n"))
+	}
+}
+
+// Pulse moves whenever a life goes on.
+func (r *Report) Pulse() (steps int, last string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.last == nil {
+		return r.Steps, "no life has begun"
+	}
+	return r.Steps + r.Lives, r.last.tail(40)
+}
+
+// Expected are the cells that a long run must reach: a zero is a blind spot.
+func Expected() []string {
+	var cells []string
+	for _, a := range actions {
+		cells = append(cells, "step: "+a.name)
+	}
+	for _, what := range []string{"create managed", "create static", "write role", "rotate managed", "rotate static", "undo", "delete role", "retry", "forget", "write config"} {
+		cells = append(cells, what+": done", what+": mistake", what+": failed")
+	}
+	cells = append(cells, "tick: done", "tick: failed")
+	for _, kind := range faultKinds {
+		cells = append(cells, "modal: "+kind.name)
+	}
+	for _, how := range []string{"failed", "answer lost of", "killed before", "killed after"} {
+		for _, write := range []string{"put config", "put role", "put cred", "put revocation", "put token", "delete role", "delete cred", "delete revocation"} {
+			cells = append(cells, "cut: "+how+" "+write)
+		}
+	}
+	return append(cells,
+		"storage: read fails", "storage: a deposed node's write is refused",
+		"leader change", "leader change in the middle of an operation", "a deposed node works on",
+		"caller left", "operations beside each other", "restored", "read by a standby")
+}
+
+// Table is the coverage, and the expected cells that stayed empty.
+func (r *Report) Table() (text string, empty []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var b strings.Builder
+	expected := Expected()
+	for _, cell := range expected {
+		if r.cells[cell] == 0 {
+			empty = append(empty, cell)
+		}
+	}
+	for _, cell := range slices.Sorted(maps.Keys(r.cells)) {
+		fmt.Fprintf(&b, "%8d  %s\n", r.cells[cell], cell)
+	}
+	for _, cell := range empty {
+		fmt.Fprintf(&b, "%8d  %s\n", 0, cell)
+	}
+	return b.String(), empty
+}

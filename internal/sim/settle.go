@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package sim
+
+import (
+	"time"
+)
+
+// settle ends all troubles, gives the mount days of ticks, and expects it to have put everything in order.
+func (l *Life) settle() {
+	l.note("all troubles end")
+	l.quiet()
+	l.modal.ClearFaults()
+	l.owner.SetRole("owner")
+	l.setSkew("A", 0)
+	l.setSkew("B", 0)
+	l.leader.handle.heal()
+	if l.former != nil {
+		l.former.stop()
+		l.former = nil
+	}
+	l.climate.Overlap, l.climate.CallersLeave = false, false
+	l.configure()
+	before := l.disk.truth()
+	began := time.Now()
+	l.ticks(90, time.Minute)
+	l.ticks(14, 30*time.Minute)
+	l.checkRotatedOnce(before, began)
+	l.ticks(60, 2*time.Hour)
+	l.checkSettled()
+}
+
+func (l *Life) ticks(times int, every time.Duration) {
+	for range times {
+		time.Sleep(every)
+		l.tick(l.leader)
+		l.check()
+		l.readAll()
+	}
+}
+
+// checkRotatedOnce expects each role that was overdue to have rotated once, and none twice.
+func (l *Life) checkRotatedOnce(before *truth, began time.Time) {
+	after := l.disk.truth()
+	for _, role := range before.names() {
+		policy, cred := before.roles[role], before.current[role]
+		if policy.Managed == nil || policy.Managed.Disabled || after.roles[role].Managed == nil {
+			continue
+		}
+		rotations := after.current[role].Version - cred.Version
+		overdue := !cred.Next.IsZero() && !cred.Next.After(began)
+		if overdue && rotations == 0 {
+			l.broken("role %s is overdue since %s and was not rotated: %s", role, cred.Next.Format(time.DateTime), after.current[role].LastError)
+		}
+		if rotations > 1 {
+			l.broken("role %s rotated %d times in hours", role, rotations)
+		}
+	}
+	l.check()
+}
+
+// checkSettled expects nothing to be left that only waits for the engine.
+func (l *Life) checkSettled() {
+	t := l.disk.truth()
+	now := time.Now()
+	for _, e := range t.ledger {
+		if e.Method == "manual" || now.Before(e.NotBefore.Add(6*time.Hour)) {
+			continue
+		}
+		l.broken("after days without a fault the ledger still holds %s of role %s (%s): %s", e.key, e.Role, e.Reason, e.LastError)
+	}
+	for _, role := range t.names() {
+		state, err := l.leader.engine.State(l.leader.ctx, role)
+		if err != nil {
+			l.broken("the state of role %s cannot be read: %v", role, err)
+		}
+		if t.roles[role].Managed != nil && (state == "failing" || (state == "overdue" && !t.roles[role].Managed.Disabled)) {
+			l.broken("after days without a fault role %s is %s: %s", role, state, t.current[role].LastError)
+		}
+		got, err := l.leader.engine.Read(l.leader.ctx, role)
+		if err != nil || got == nil {
+			l.broken("after days without a fault role %s cannot be read: %v", role, err)
+			continue
+		}
+		l.oracle.served(role, got, l.spec)
+	}
+	l.check()
+}
+
+// served expects a reader's token to work at the end, unless it was taken from the engine's hands.
+func (o *oracle) served(role string, got *Handout, spec Spec) {
+	t := o.l.disk.truth()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	policy := t.roles[role]
+	switch told := o.of(got.ID); {
+	case o.l.modal.Accepts(got.ID, got.Secret):
+	case policy.Managed == nil || policy.Managed.Disabled:
+	case told.excuse != "" && !spec.Heals:
+	default:
+		o.l.broken("after days without a fault the reader of role %s is not served: Modal refuses %s", role, got.ID)
+	}
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: MPL-2.0
+
+// Package sim lives whole lives of a mount: operators, readers and Vault's ticker against the engine,
+// an emulated Modal that fails, storage that fails, nodes that die and follow each other, clocks that are
+// wrong, and time that passes by months. All of it comes from the draws of one seed, and the same seed
+// gives the same life.
+//
+// It knows the engine by the interface Engine alone, and judges it by what Modal and storage hold, never
+// by the engine's own code.
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// World is what a node's engine is given of the world.
+type World struct {
+	Storage logical.Storage
+	// Now is the node's clock, which may be off by hours.
+	Now     func() time.Time
+	Sleep   func(ctx context.Context, d time.Duration) error
+	Stagger func(n int)
+	Random  func() float64
+	Dial    func(ctx context.Context, address string) (net.Conn, error)
+	// Standby is a node that only reads.
+	Standby bool
+	Mount   string
+	Log     io.Writer
+}
+
+// Engine is a mount on one node, as people and Vault use it.
+type Engine interface {
+	WriteConfig(ctx context.Context, c Config) error
+	WriteRole(ctx context.Context, role string, p Policy) error
+	DeleteRole(ctx context.Context, role string, force bool) error
+	Rotate(ctx context.Context, role string, r Rotation) (Turnover, error)
+	// Retry ends an entry of the ledger now; revoked says that Modal refuses its token.
+	Retry(ctx context.Context, id string, force bool) (revoked bool, err error)
+	Forget(ctx context.Context, id string, force bool) error
+	// Read is what a consumer gets, nil for a role that does not exist.
+	Read(ctx context.Context, role string) (*Handout, error)
+	// State is how a role stands, as its list tells it.
+	State(ctx context.Context, role string) (string, error)
+	Ledger(ctx context.Context) ([]string, error)
+	Tick(ctx context.Context) error
+	Invalidate(ctx context.Context, key string)
+	Stop()
+}
+
+// Start makes an engine as a node's process does.
+type Start func(ctx context.Context, w World) (Engine, error)
+
+// Mistake is an answer that puts the fault on who asked: nothing failed.
+type Mistake struct{ Text string }
+
+func (m *Mistake) Error() string { return m.Text }
+
+func isMistake(err error) bool {
+	var m *Mistake
+	return errors.As(err, &m)
+}
+
+// Pair is a token as its owner has it. It prints as its ID.
+type Pair struct{ ID, Secret string }
+
+func (p Pair) String() string { return p.ID }
+
+// Config is a write of config; what is nil is not said.
+type Config struct {
+	ServerURL          *string
+	Admin              *Pair
+	RemoveAdmin        bool
+	MaxEnvironmentRole *string
+	RequestTimeout     *time.Duration
+}
+
+// Policy is a write of a role; what is nil is not said.
+type Policy struct {
+	Type             *string
+	Pair             *Pair
+	Unproven         bool
+	EnvironmentRoles *string
+	Refresh          *time.Duration
+	Grace            *time.Duration
+	Period           *time.Duration
+	Schedule         *string
+	TTL              *time.Duration
+	Scoped           *bool
+	Disabled         *bool
+}
+
+// String is what the write says, without a secret.
+func (p Policy) String() string {
+	var said []string
+	v := reflect.ValueOf(p)
+	for i := range v.NumField() {
+		switch field := v.Field(i); {
+		case field.Kind() == reflect.Bool && field.Bool():
+			said = append(said, v.Type().Field(i).Name)
+		case field.Kind() == reflect.Pointer && !field.IsNil():
+			said = append(said, fmt.Sprintf("%s=%v", v.Type().Field(i).Name, field.Elem()))
+		}
+	}
+	return strings.Join(said, " ")
+}
+
+// Rotation is what rotate was asked for.
+type Rotation struct {
+	Pair       *Pair
+	Unproven   bool
+	Force      bool
+	ToPrevious bool
+	DryRun     bool
+	Grace      *time.Duration
+}
+
+// Turnover is what rotate answered.
+type Turnover struct {
+	Version    int64
+	TokenID    string
+	PreviousID string
+	// NotBefore is until when the previous token was promised.
+	NotBefore time.Time
+}
+
+// Handout is what a consumer keeps of a read.
+type Handout struct {
+	ID, Secret string
+	Version    int64
+}
+
+// Spec is what the engine is held to beyond the invariants that always hold. A field that is false is a
+// promise of the design that the engine does not make yet, or a fault that is known.
+type Spec struct {
+	// DeleteKeepsGrace: the token of a deleted role lives for the role's grace period.
+	DeleteKeepsGrace bool
+	// Heals: a managed role whose token Modal refuses is rotated without being asked.
+	Heals bool
+	// Fences: after a snapshot was restored nothing is ended but on an operator's word.
+	Fences bool
+	// StoredServers: no stored secret goes to a server that did not accept it.
+	StoredServers bool
+}

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+var (
+	errStorage = errors.New("storage failed")
+	errDead    = errors.New("the process is dead")
+	errDeposed = errors.New("this node no longer leads")
+)
+
+// disk is the storage that all nodes share. Only the leader of the day writes.
+type disk struct {
+	mu     sync.Mutex
+	data   map[string][]byte
+	leader int // the term whose handle may write
+	// wrote hears of each write that took effect, in the moment it did.
+	wrote func(key string, before, after []byte)
+}
+
+func newDisk() *disk { return &disk{data: map[string][]byte{}, wrote: func(string, []byte, []byte) {}} }
+
+// promote makes the next handle the only one that writes.
+func (d *disk) promote(what string, seen func(cell string)) *handle {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.leader++
+	return &handle{disk: d, term: d.leader, node: what, seen: seen}
+}
+
+// observe is a handle that only reads.
+func (d *disk) observe(what string, seen func(cell string)) *handle {
+	return &handle{disk: d, term: -1, node: what, seen: seen}
+}
+
+func (d *disk) snapshot() map[string][]byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.data)
+}
+
+func (d *disk) restore(data map[string][]byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.data = maps.Clone(data)
+}
+
+// cut is what becomes of the nth write from now.
+type cut struct {
+	in int // 1 is the next write
+	// committed: the write takes effect and only its answer is lost.
+	committed bool
+	// deadly: the process dies there.
+	deadly bool
+}
+
+// handle is one process's way to storage.
+type handle struct {
+	disk *disk
+	term int
+	node string
+	seen func(cell string)
+
+	mu        sync.Mutex
+	dead      bool
+	cuts      []cut
+	failReads bool
+	// died is called once when a cut kills the process.
+	died func()
+}
+
+func (h *handle) plan(c cut) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.cuts = append(h.cuts, c)
+}
+
+// refuseReads makes all reads fail, or ends that: a count would depend on the order of reads that go
+// beside each other.
+func (h *handle) refuseReads(refuse bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.failReads = refuse
+}
+
+func (h *handle) heal() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.cuts, h.failReads = nil, false
+}
+
+func (h *handle) kill() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.dead = true
+}
+
+func (h *handle) isDead() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.dead
+}
+
+// Get reads one entry.
+func (h *handle) Get(_ context.Context, key string) (*logical.StorageEntry, error) {
+	if err := h.onRead(); err != nil {
+		return nil, err
+	}
+	h.disk.mu.Lock()
+	defer h.disk.mu.Unlock()
+	value, there := h.disk.data[key]
+	if !there {
+		return nil, nil //nolint:nilnil // absent is (nil, nil), as everywhere in Vault
+	}
+	return &logical.StorageEntry{Key: key, Value: slices.Clone(value)}, nil
+}
+
+// List names what is directly below a prefix.
+func (h *handle) List(_ context.Context, prefix string) ([]string, error) {
+	if err := h.onRead(); err != nil {
+		return nil, err
+	}
+	h.disk.mu.Lock()
+	defer h.disk.mu.Unlock()
+	var names []string
+	for _, key := range slices.Sorted(maps.Keys(h.disk.data)) {
+		rest, below := strings.CutPrefix(key, prefix)
+		if !below {
+			continue
+		}
+		if name, _, deeper := strings.Cut(rest, "/"); deeper {
+			rest = name + "/"
+		}
+		names = append(names, rest)
+	}
+	return slices.Compact(names), nil
+}
+
+// ListPage is a part of List.
+func (h *handle) ListPage(ctx context.Context, prefix, after string, limit int) ([]string, error) {
+	names, err := h.List(ctx, prefix)
+	names = slices.DeleteFunc(names, func(name string) bool { return name <= after })
+	if limit > 0 {
+		names = names[:min(limit, len(names))]
+	}
+	return names, err
+}
+
+// Put writes one entry.
+func (h *handle) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	return h.onWrite(ctx, "put", entry.Key, slices.Clone(entry.Value))
+}
+
+// Delete removes one entry.
+func (h *handle) Delete(ctx context.Context, key string) error {
+	return h.onWrite(ctx, "delete", key, nil)
+}
+
+func (h *handle) onRead() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.dead:
+		return errDead
+	case h.failReads:
+		h.seen("storage: read fails")
+		return errStorage
+	}
+	return nil
+}
+
+func (h *handle) onWrite(ctx context.Context, how, key string, value []byte) error {
+	// Vault's storage looks at the context too.
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%s %s: %w", how, key, err)
+	}
+	c, err := h.next(how, key)
+	if err != nil {
+		return err
+	}
+	if c != nil && !c.committed {
+		h.fell(c)
+		return h.failure(c)
+	}
+	if err := h.commit(key, value); err != nil {
+		return err
+	}
+	if c != nil {
+		h.fell(c)
+		return h.failure(c)
+	}
+	return nil
+}
+
+// next counts a write and returns the cut that meets it.
+func (h *handle) next(how, key string) (*cut, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.dead {
+		return nil, errDead
+	}
+	var met *cut
+	h.cuts = slices.DeleteFunc(h.cuts, func(c cut) bool {
+		if c.in == 1 && met == nil {
+			met = &c
+			return true
+		}
+		return false
+	})
+	for i := range h.cuts {
+		h.cuts[i].in = max(1, h.cuts[i].in-1)
+	}
+	if met != nil {
+		kind, _, _ := strings.Cut(key, "/")
+		h.seen("cut: " + met.String() + " " + how + " " + kind)
+		h.dead = h.dead || met.deadly
+	}
+	return met, nil
+}
+
+func (c *cut) String() string {
+	switch {
+	case c.deadly && c.committed:
+		return "killed after"
+	case c.deadly:
+		return "killed before"
+	case c.committed:
+		return "answer lost of"
+	}
+	return "failed"
+}
+
+func (h *handle) failure(c *cut) error {
+	if c.deadly {
+		return errDead
+	}
+	return errStorage
+}
+
+func (h *handle) fell(c *cut) {
+	if c.deadly && h.died != nil {
+		h.died()
+	}
+}
+
+func (h *handle) commit(key string, value []byte) error {
+	h.disk.mu.Lock()
+	if h.term != h.disk.leader {
+		h.disk.mu.Unlock()
+		h.seen("storage: a deposed node's write is refused")
+		return errDeposed
+	}
+	before := h.disk.data[key]
+	if value == nil {
+		delete(h.disk.data, key)
+	} else {
+		h.disk.data[key] = value
+	}
+	h.disk.mu.Unlock()
+	h.disk.wrote(key, before, value)
+	return nil
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package sim
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// truth is what storage holds, read without the engine's code. The layout is what the golden files pin.
+type truth struct {
+	roles   map[string]storedRole
+	current map[string]storedToken // of roles that exist
+	left    map[string]storedToken // of roles that do not, or not yet
+	ledger  []storedEntry          // by key
+	admin   string
+}
+
+type storedRole struct {
+	Type    string        `json:"type"`
+	Grace   time.Duration `json:"grace_period"`
+	Refresh time.Duration `json:"refresh_interval"`
+	Period  time.Duration `json:"rotation_period"`
+	Managed *struct {
+		TTL      time.Duration `json:"token_ttl"`
+		Schedule string        `json:"rotation_schedule"`
+		Disabled bool          `json:"disable_automated_rotation"`
+	} `json:"managed"`
+}
+
+type storedToken struct {
+	ID           string    `json:"token_id"`
+	Secret       string    `json:"token_secret"`
+	IdentityType string    `json:"identity_type"`
+	Identity     string    `json:"identity"`
+	Expires      time.Time `json:"expires_at"`
+	Verified     time.Time `json:"last_verified"`
+	Version      int64     `json:"version"`
+	Next         time.Time `json:"next_rotation"`
+	Attempts     int       `json:"attempts"`
+	LastError    string    `json:"last_error"`
+}
+
+type storedEntry struct {
+	storedToken
+
+	key       string
+	Role      string    `json:"role"`
+	Reason    string    `json:"reason"`
+	Method    string    `json:"method"`
+	NotBefore time.Time `json:"not_before"`
+}
+
+func (d *disk) truth() *truth {
+	data := d.snapshot()
+	t := &truth{roles: map[string]storedRole{}, current: map[string]storedToken{}, left: map[string]storedToken{}}
+	for _, key := range slices.Sorted(maps.Keys(data)) {
+		kind, name, _ := strings.Cut(key, "/")
+		switch kind {
+		case "role":
+			t.roles[name] = decode[storedRole](data[key])
+		case "revocation":
+			entry := decode[storedEntry](data[key])
+			entry.key = name
+			t.ledger = append(t.ledger, entry)
+		case "config":
+			t.admin = decode[struct {
+				Admin storedToken `json:"admin"`
+			}](data[key]).Admin.ID
+		}
+	}
+	// A credential without its role is what a half-done create or delete left, and nobody's token.
+	for key, raw := range data {
+		name, token := strings.CutPrefix(key, "cred/")
+		if _, exists := t.roles[name]; token && exists {
+			t.current[name] = decode[storedToken](raw)
+		} else if token {
+			t.left[name] = decode[storedToken](raw)
+		}
+	}
+	return t
+}
+
+func (t *truth) names() []string { return slices.Sorted(maps.Keys(t.roles)) }
+
+// holder is the role whose current token this is.
+func (t *truth) holder(id string) string {
+	for _, name := range t.names() {
+		if cred, there := t.current[name]; there && cred.ID == id {
+			return name
+		}
+	}
+	return ""
+}
+
+func (t *truth) inLedger(id string) bool {
+	return slices.ContainsFunc(t.ledger, func(e storedEntry) bool { return e.ID == id || e.key == id })
+}
+
+// answersFor says whether a role or the ledger knows a service user.
+func (t *truth) answersFor(name, tokenID string) bool {
+	for _, cred := range t.current {
+		if cred.ID == tokenID || (cred.IdentityType == "service_user" && cred.Identity == name) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(t.ledger, func(e storedEntry) bool {
+		return e.ID == tokenID || (e.IdentityType == "service_user" && e.Identity == name)
+	})
+}
+
+// decode reads an entry; one that cannot be read is the zero value, which the invariants then miss.
+func decode[T any](raw []byte) T {
+	var record struct {
+		Entry T `json:"entry"`
+	}
+	_ = json.Unmarshal(raw, &record)
+	return record.Entry
+}

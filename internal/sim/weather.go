@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package sim
+
+import (
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// faultKind is something that goes wrong at Modal.
+type faultKind struct {
+	name   string
+	when   func(c climate) bool
+	inject func(l *Life)
+}
+
+var faultKinds = []faultKind{
+	{"fails before the work", func(c climate) bool { return c.ModalFails }, func(l *Life) {
+		l.inject(modaltest.Fault{Code: l.code(passing), Message: "a fault"})
+	}},
+	{"answer lost after the work", func(c climate) bool { return c.AnswersLost }, func(l *Life) {
+		l.inject(modaltest.Fault{Code: l.code(unclear), Message: "a fault", AfterCommit: true})
+	}},
+	{"throttled", func(c climate) bool { return c.Throttled }, func(l *Life) {
+		wait := []time.Duration{time.Second, time.Hour}[roll(l.rt, "wait", 2)]
+		l.inject(modaltest.Fault{Code: codes.ResourceExhausted, Message: "slow down", RetryAfter: wait, AfterCommit: roll(l.rt, "after the work", 4) == 3})
+	}},
+	{"slow", func(c climate) bool { return c.Slow }, func(l *Life) {
+		delay := []time.Duration{3 * time.Second, 14 * time.Second, time.Minute}[roll(l.rt, "delay", 3)]
+		l.inject(modaltest.Fault{Delay: delay, AfterCommit: roll(l.rt, "after the work", 2) == 1})
+	}},
+	{"outage", func(c climate) bool { return c.Outages }, nil},
+	{"late to learn", func(c climate) bool { return c.LateToLearn }, func(l *Life) {
+		late := []time.Duration{2 * time.Second, 20 * time.Second, 5 * time.Minute}[roll(l.rt, "late", 3)]
+		l.note("  weather: Modal learns %s late", late)
+		l.modal.RefuseNewTokensFor(late)
+		l.modal.KeepDeletedFor(late)
+	}},
+	{"not yet known by its name", func(c climate) bool { return c.NotYetKnown }, func(l *Life) {
+		times := 1 + roll(l.rt, "times", 3)
+		born := time.Now()
+		l.note("  weather: %d × new service users are not found", times)
+		// Only what is new may not be found: a call of the next minutes is about one.
+		l.modal.Inject("ServiceUserInfo", modaltest.Fault{
+			Code: codes.NotFound, Message: "not yet", Times: times,
+			Match: func(c modaltest.Call) bool {
+				return c.At.Sub(born) < time.Minute && l.minting.Load() > 0 && l.ending.Load() == 0
+			},
+		})
+	}},
+	{"forbidden", func(c climate) bool { return c.AdminTrouble }, func(l *Life) {
+		l.note("  weather: a call of the admin's is forbidden")
+		method := managing[roll(l.rt, "method", len(managing))]
+		l.modal.Inject(method, modaltest.Fault{Code: codes.PermissionDenied, Message: "no", Times: 1 + roll(l.rt, "times", 3)})
+	}},
+}
+
+var managing = []string{"ServiceUserCreate", "EnvironmentRoleSet", "ServiceUserInfo", "ServiceUserDelete", "ServiceUserList"}
+
+// inject puts a fault on some call.
+func (l *Life) inject(f modaltest.Fault) {
+	methods := append([]string{"*", "TokenInfoGet"}, managing...)
+	method := methods[roll(l.rt, "method", len(methods))]
+	f.Times = []int{1, 2, 4, 40}[roll(l.rt, "times", 4)]
+	l.note("  weather: %d × %s: %s after %s, work done: %t", f.Times, method, f.Code, f.Delay, f.AfterCommit)
+	l.modal.Inject(method, f)
+}
+
+// A passing failure did nothing; an unclear one may have done the work.
+var (
+	unclear = []codes.Code{codes.Unavailable, codes.Internal, codes.DeadlineExceeded, codes.Unknown}
+	passing = append([]codes.Code{codes.Aborted}, unclear...)
+)
+
+func (l *Life) code(of []codes.Code) codes.Code { return of[roll(l.rt, "code", len(of))] }
+
+// weather is what goes wrong at Modal and in storage from this step on.
+func (l *Life) weather() {
+	if l.climate.Often == 0 {
+		return
+	}
+	if roll(l.rt, "clears up", 2) == 0 {
+		l.modal.ClearFaults()
+	}
+	if roll(l.rt, "weather", 100) >= 100-l.climate.Often {
+		l.storm()
+	}
+	l.leader.handle.refuseReads(false)
+	if l.climate.StorageFails && roll(l.rt, "storage", 100) >= 100-l.climate.Often {
+		l.storageFault()
+	}
+}
+
+func (l *Life) storm() {
+	var kinds []faultKind
+	for _, kind := range faultKinds {
+		if kind.inject != nil && kind.when(l.climate) {
+			kinds = append(kinds, kind)
+		}
+	}
+	if len(kinds) == 0 {
+		return
+	}
+	kind := kinds[roll(l.rt, "kind", len(kinds))]
+	l.report.seen("modal: " + kind.name)
+	kind.inject(l)
+}
+
+func (l *Life) storageFault() {
+	if roll(l.rt, "reads", 8) == 7 {
+		l.note("  weather: no read of storage succeeds")
+		l.leader.handle.refuseReads(true)
+		return
+	}
+	c := cut{in: 1 + roll(l.rt, "nth write", 6), committed: roll(l.rt, "committed", 2) == 1}
+	c.deadly = l.climate.Crashes && roll(l.rt, "deadly", 2) == 1
+	l.note("  weather: write %d from now: %s", c.in, c.String())
+	l.leader.handle.plan(c)
+}
+
+func roleOf(name string) modaltest.Role { return modaltest.Role(name) }

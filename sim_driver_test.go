@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/helper/consts"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-modal/internal/sim"
+)
+
+// driver lets a simulation use the engine through requests, as Vault does.
+type driver struct {
+	*backend
+
+	storage logical.Storage
+}
+
+func startDriver(ctx context.Context, w sim.World) (sim.Engine, error) {
+	b := newBackend(w.Now, w.Sleep)
+	b.stagger, b.clients.dial, b.clients.random = w.Stagger, w.Dial, w.Random
+	system := &logical.StaticSystemView{PluginEnvironment: &logical.PluginEnvironment{VaultVersion: "1.21.0"}}
+	if w.Standby {
+		system.ReplicationStateVal = consts.ReplicationPerformanceStandby
+	}
+	output, level := w.Log, hclog.Trace
+	if output == nil {
+		output, level = io.Discard, hclog.Off
+	}
+	return &driver{backend: b, storage: w.Storage}, b.setup(ctx, &logical.BackendConfig{
+		Logger: hclog.New(&hclog.LoggerOptions{Level: level, Output: output, TimeFn: w.Now}), System: system, StorageView: w.Storage,
+		EventsSender: noEvents{}, BackendUUID: w.Mount,
+	})
+}
+
+// noEvents takes every event.
+type noEvents struct{}
+
+func (noEvents) SendEvent(context.Context, logical.EventType, *logical.EventData) error { return nil }
+
+// ask sends a request and tells a mistake from a failure.
+func (d *driver) ask(ctx context.Context, op logical.Operation, path string, data map[string]any) (map[string]any, error) {
+	req := &logical.Request{Operation: op, Path: path, Data: data, Storage: d.storage, MountPoint: "modal/"}
+	if req.Data == nil {
+		req.Data = map[string]any{}
+	}
+	if route := d.Route(path); op == logical.UpdateOperation && route != nil && route.ExistenceCheck != nil {
+		if _, exists, err := d.HandleExistenceCheck(ctx, req); err != nil || !exists {
+			req.Operation = logical.CreateOperation
+		}
+	}
+	resp, err := d.HandleRequest(ctx, req)
+	switch {
+	case resp.IsError() && (err == nil || errors.Is(err, logical.ErrInvalidRequest)):
+		return nil, &sim.Mistake{Text: resp.Error().Error()}
+	case err != nil:
+		return nil, err
+	case resp == nil:
+		return nil, nil
+	}
+	return resp.Data, nil
+}
+
+func (d *driver) write(ctx context.Context, path string, data map[string]any) (map[string]any, error) {
+	return d.ask(ctx, logical.UpdateOperation, path, data)
+}
+
+// said collects the fields that a write has something to say of.
+type said map[string]any
+
+func say[T any](s said, field string, value *T) {
+	if value == nil {
+		return
+	}
+	if d, ok := any(*value).(time.Duration); ok {
+		s[field] = int(d.Seconds())
+		return
+	}
+	s[field] = *value
+}
+
+func (s said) pair(p *sim.Pair, unproven bool) {
+	if p == nil {
+		return
+	}
+	maps.Copy(s, map[string]any{"token_id": p.ID, "token_secret": p.Secret, "verify": !unproven})
+}
+
+func (d *driver) WriteConfig(ctx context.Context, c sim.Config) error {
+	s := said{}
+	s.pair(c.Admin, false)
+	say(s, "server_url", c.ServerURL)
+	say(s, "max_environment_role", c.MaxEnvironmentRole)
+	say(s, "request_timeout", c.RequestTimeout)
+	if c.RemoveAdmin {
+		s["token_id"], s["token_secret"] = "", ""
+	}
+	_, err := d.write(ctx, "config", s)
+	return err
+}
+
+func (d *driver) WriteRole(ctx context.Context, role string, p sim.Policy) error {
+	s := said{}
+	s.pair(p.Pair, p.Unproven)
+	say(s, "type", p.Type)
+	say(s, "environment_roles", p.EnvironmentRoles)
+	say(s, "refresh_interval", p.Refresh)
+	say(s, "grace_period", p.Grace)
+	say(s, "rotation_period", p.Period)
+	say(s, "rotation_schedule", p.Schedule)
+	say(s, "token_ttl", p.TTL)
+	say(s, "scoped", p.Scoped)
+	say(s, "disable_automated_rotation", p.Disabled)
+	_, err := d.write(ctx, "roles/"+role, s)
+	return err
+}
+
+func (d *driver) DeleteRole(ctx context.Context, role string, _ bool) error {
+	_, err := d.ask(ctx, logical.DeleteOperation, "roles/"+role, nil)
+	return err
+}
+
+func (d *driver) Rotate(ctx context.Context, role string, r sim.Rotation) (sim.Turnover, error) {
+	s := said{}
+	s.pair(r.Pair, r.Unproven)
+	say(s, "grace_period", r.Grace)
+	for field, value := range map[string]bool{"force": r.Force, "to_previous": r.ToPrevious, "dry_run": r.DryRun} {
+		if value {
+			s[field] = value
+		}
+	}
+	data, err := d.write(ctx, "rotate/"+role, s)
+	if err != nil {
+		return sim.Turnover{}, err
+	}
+	done := sim.Turnover{}
+	done.Version, _ = data["version"].(int64)
+	done.TokenID, _ = data["token_id"].(string)
+	done.PreviousID, _ = data["previous_token_id"].(string)
+	if text, _ := data["not_before"].(string); text != "" {
+		done.NotBefore, err = time.Parse(time.RFC3339, text)
+	}
+	return done, err
+}
+
+func (d *driver) Retry(ctx context.Context, id string, force bool) (bool, error) {
+	s := said{}
+	if force {
+		s["force"] = true
+	}
+	data, err := d.write(ctx, "revocations/"+id, s)
+	revoked, _ := data["revoked"].(bool)
+	return revoked, err
+}
+
+func (d *driver) Forget(ctx context.Context, id string, force bool) error {
+	s := said{}
+	if force {
+		s["force"] = true
+	}
+	_, err := d.ask(ctx, logical.DeleteOperation, "revocations/"+id, s)
+	return err
+}
+
+func (d *driver) Read(ctx context.Context, role string) (*sim.Handout, error) {
+	data, err := d.ask(ctx, logical.ReadOperation, "creds/"+role, nil)
+	if err != nil || data == nil {
+		return nil, err
+	}
+	h := &sim.Handout{}
+	h.ID, _ = data["token_id"].(string)
+	h.Secret, _ = data["token_secret"].(string)
+	h.Version, _ = data["version"].(int64)
+	return h, nil
+}
+
+func (d *driver) State(ctx context.Context, role string) (string, error) {
+	data, err := d.ask(ctx, logical.ReadOperation, "rotate/"+role, nil)
+	state, _ := data["state"].(string)
+	return state, err
+}
+
+func (d *driver) Ledger(ctx context.Context) ([]string, error) {
+	data, err := d.ask(ctx, logical.ListOperation, "revocations", nil)
+	keys, _ := data["keys"].([]string)
+	return keys, err
+}
+
+func (d *driver) Tick(ctx context.Context) error {
+	_, err := d.ask(ctx, logical.RollbackOperation, "", nil)
+	return err
+}
+
+func (d *driver) Invalidate(ctx context.Context, key string) { d.InvalidateKey(ctx, key) }
+
+func (d *driver) Stop() { d.Cleanup(context.Background()) }

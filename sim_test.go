@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	cmdline "flag"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"testing"
+	"testing/cryptotest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"vault-plugin-secrets-modal/internal/sim"
+)
+
+// spec is what the engine is held to today, and without are the troubles whose fault is known.
+var (
+	spec    = sim.Spec{}
+	without = sim.Without{}
+)
+
+// live lives one life of a seed.
+func live(t *testing.T, rt *rapid.T, report *sim.Report) {
+	t.Helper()
+	var log io.Writer
+	if path := os.Getenv("SIM_LOG"); path != "" {
+		file, err := os.Create(path)
+		require.NoError(t, err)
+		defer func() { _ = file.Close() }()
+		log = file
+	}
+	names := rapid.Uint64().Draw(rt, "names")
+	rapid.SyncTest(rt, func(rt *rapid.T) {
+		cryptotest.SetGlobalRandom(t, names)
+		sim.Live(rt, startDriver, spec, without, report, log)
+	})
+}
+
+// lives lives so many lives from a seed on; 0 is a random one.
+func lives(t *testing.T, seed uint64, count int, report *sim.Report) {
+	t.Helper()
+	set := func(name, value string) {
+		was := cmdline.Lookup(name).Value.String()
+		require.NoError(t, cmdline.Set(name, value))
+		t.Cleanup(func() { _ = cmdline.Set(name, was) })
+	}
+	if cmdline.Lookup("rapid.seed").Value.String() == "0" { // else somebody wants that life again
+		set("rapid.seed", strconv.FormatUint(seed, 10))
+		set("rapid.checks", strconv.Itoa(count))
+	}
+	set("rapid.nofailfile", "true")
+	defer watch(report)()
+	began := time.Now()
+	rapid.Check(t, func(rt *rapid.T) { live(t, rt, report) })
+	took := time.Since(began)
+	t.Logf("seed %d: %d lives, %d steps, %.0f days, %.0f simulated days a second",
+		seed, report.Lives, report.Steps, report.Virtual.Hours()/24, report.Virtual.Hours()/24/took.Seconds())
+}
+
+// watch ends the test binary when a life hangs, with its last steps: a bubble whose goroutines wait for
+// each other outside of its clock stands still for ever.
+func watch(report *sim.Report) (stop func()) {
+	done := make(chan struct{})
+	go func() {
+		last, _ := report.Pulse()
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(20 * time.Second):
+			}
+			steps, tail := report.Pulse()
+			if steps == last {
+				panic("a life hangs:\n" + tail)
+			}
+			last = steps
+		}
+	}()
+	return func() { close(done) }
+}
+
+func TestLives(t *testing.T) { //nolint:paralleltest // names come from a global source that the seed fills
+	lives(t, 1, 100, sim.NewReport())
+}
+
+func TestTheSameSeedGivesTheSameLife(t *testing.T) { //nolint:paralleltest // names come from a global source that the seed fills
+	first, second := sim.NewReport(), sim.NewReport()
+	first.Keep, second.Keep = true, true
+	lives(t, 7, 10, first)
+	lives(t, 7, 10, second)
+	require.Len(t, second.Histories, len(first.Histories))
+	for i := range first.Histories {
+		require.Equal(t, first.Histories[i], second.Histories[i], fmt.Sprintf("life %d", i))
+	}
+}

@@ -130,3 +130,22 @@ func (c *config) like(other *config) bool {
 func (c *config) clientOptions() clientOptions {
 	return clientOptions{serverURL: c.ServerURL, caCert: c.CACert, timeout: c.RequestTimeout}
 }
+
+// privileges are log pairs that tell what a write changed of where secrets go and what roles may ask for.
+func (c *config) privileges(before *config) []any {
+	var pairs []any
+	for _, field := range []struct{ name, now, then string }{
+		{fieldServerURL, c.ServerURL, before.ServerURL},
+		{"admin_token", c.adminID(), before.adminID()},
+		{fieldAllowedEnvironments, strings.Join(c.AllowedEnvironments, ","), strings.Join(before.AllowedEnvironments, ",")},
+		{fieldMaxEnvironmentRole, string(c.MaxEnvironmentRole), string(before.MaxEnvironmentRole)},
+	} {
+		if field.now != field.then {
+			pairs = append(pairs, field.name, field.now, field.name+"_before", field.then)
+		}
+	}
+	if c.CACert != before.CACert {
+		pairs = append(pairs, fieldCACert, "changed")
+	}
+	return pairs
+}

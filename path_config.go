@@ -185,7 +185,7 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, ask con
 	if err := b.storeConfig(ctx, req.Storage, before, after); err != nil {
 		return nil, err
 	}
-	b.log().Info("config written", "server_url", after.ServerURL, "admin_token", after.adminID())
+	b.log().Info("config written", after.privileges(before)...)
 	b.event(ctx, eventConfigWrite, change{path: keyConfig, operation: req.Operation, modified: true, tokenID: after.adminID()})
 	return orNothing(resp), nil
 }
@@ -278,7 +278,7 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, _ stru
 	}
 	resp := &logical.Response{}
 	b.warnOldAdmin(cfg, defaults, resp)
-	b.log().Info("config deleted")
+	b.log().Info("config deleted", defaults.privileges(cfg)...)
 	b.event(ctx, eventConfigWrite, change{path: keyConfig, operation: req.Operation, modified: true})
 	return orNothing(resp), nil
 }

@@ -27,9 +27,13 @@ func (b *backend) pathRoles() []*framework.Path {
 			HelpDescription: "Names of the roles, with type, version and next rotation of each.",
 		},
 		{
-			Pattern:        prefixRoles + rolePattern + "$",
-			DisplayAttrs:   &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "role"},
-			Fields:         with(map[string]*framework.FieldSchema{fieldRole: roleNameField()}, policyFields(), pairFields()),
+			Pattern:      prefixRoles + rolePattern + "$",
+			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "role"},
+			Fields: with(map[string]*framework.FieldSchema{fieldRole: roleNameField(), fieldForce: {
+				Type:         framework.TypeBool,
+				Description:  "Static roles: take the token of a service user that a mount of this engine made, which that mount will delete.",
+				DisplayAttrs: &framework.DisplayAttributes{Name: "Force"},
+			}}, policyFields(), pairFields()),
 			ExistenceCheck: b.roleExists,
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ReadOperation:   local(urlName, b.readRole, "Read a role's policy.", policyFields()),
@@ -89,6 +93,7 @@ type roleWrite struct {
 	kind, profile, environment                   Change[string]
 	refreshInterval, gracePeriod, rotationPeriod Change[time.Duration]
 	managed                                      managedWrite
+	force                                        bool
 }
 
 func parseRole(in *door) roleWrite {
@@ -102,6 +107,7 @@ func parseRole(in *door) roleWrite {
 		gracePeriod:     in.duration(fieldGracePeriod, 0, maxGracePeriod),
 		rotationPeriod:  in.duration(fieldRotationPeriod, minTTL, maxRotationPeriod),
 		managed:         parseManaged(in),
+		force:           in.flag(fieldForce).Over(false, false),
 	}
 }
 
@@ -172,7 +178,7 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, ask roleW
 		return nil, err
 	}
 	if before == nil || !reflect.DeepEqual(before, after) {
-		b.log().Info("role written", "role", name, "operation", req.Operation)
+		b.log().Info("role written", append([]any{"role", name, "operation", req.Operation}, after.privileges(before)...)...)
 		b.event(ctx, eventRoleWrite, change{
 			path: prefixRoles + name, dataPath: prefixCreds + name, operation: req.Operation, modified: true, role: name,
 		})

@@ -5,11 +5,12 @@ package modalsecrets
 import (
 	"context"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
 // createManaged mints the first token. Where that fails nothing is left at Modal, or the ledger has it.
@@ -39,19 +40,23 @@ func (b *backend) updateManaged(ctx context.Context, s logical.Storage, before, 
 		return err
 	}
 	resp.Warnings = append(resp.Warnings, after.Managed.atNextRotation(before.Managed)...)
-	if reflect.DeepEqual(before, after) {
+	same := reflect.DeepEqual(before, after)
+	if same && !ask.managed.environmentRoles.asked {
 		return nil
 	}
 	cred, err := b.credentials.get(ctx, s, name)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), briefBudget)
-	defer cancel()
-	if cred != nil && !maps.Equal(before.Managed.EnvironmentRoles, after.Managed.EnvironmentRoles) {
-		if err = b.grant(ctx, cfg, cred.token, after.Managed.EnvironmentRoles); err != nil {
+	if cred != nil && ask.managed.environmentRoles.asked {
+		warnings, err := b.changeRoles(ctx, s, cfg, name, cred, after.Managed.EnvironmentRoles)
+		if err != nil {
 			return fmt.Errorf("%w; the role was not changed", err)
 		}
+		resp.Warnings = append(resp.Warnings, warnings...)
+	}
+	if same {
+		return nil
 	}
 	if cred != nil && after.rotatesOtherwise(before) {
 		if err = b.credentials.put(ctx, s, name, cred.rescheduled(after, b.now())); err != nil {
@@ -59,6 +64,32 @@ func (b *backend) updateManaged(ctx context.Context, s logical.Storage, before, 
 		}
 	}
 	return b.roles.put(ctx, s, name, after)
+}
+
+// changeRoles makes Modal give the role's current token what is wanted, and its previous ones too: what
+// is taken away ends for all of them, or the answer says that it does not.
+func (b *backend) changeRoles(ctx context.Context, s logical.Storage, cfg *config, name string, cred *credential,
+	wanted map[string]modalapi.EnvironmentRole,
+) (warnings []string, err error) {
+	brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), briefBudget)
+	defer cancel()
+	if err = b.grant(brief, cfg, cred.token, wanted); err != nil {
+		return nil, err
+	}
+	previous, err := b.previousTokens(ctx, s, name)
+	if err != nil {
+		return nil, err
+	}
+	for _, entry := range previous {
+		if !entry.ours() || entry.Begun || entry.isOf(cred) || entry.Reason == reasonUnfinished {
+			continue
+		}
+		if failed := b.grant(brief, cfg, entry.token, wanted); failed != nil {
+			warnings = append(warnings, fmt.Sprintf("the previous token %s keeps the environment roles that it had until it ends (%s): %s; "+
+				"end it now with: write revocations/%s force=true", entry.ID, entry.nextStep(b.now()), failed, entry.key()))
+		}
+	}
+	return warnings, nil
 }
 
 // permitted refuses a write of a managed role that brings a token, or leaves the role with more than

@@ -26,6 +26,9 @@ func (b *backend) createStatic(ctx context.Context, s logical.Storage, r *role, 
 	if err != nil {
 		return err
 	}
+	if err = first.refuseMade(ask.force); err != nil {
+		return err
+	}
 	resp.Warnings = slices.Concat(ask.warnings, first.warnings(), r.warnings())
 	return b.establish(ctx, s, ask.name, r, first)
 }

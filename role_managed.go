@@ -230,3 +230,22 @@ func (r *role) upcoming(now time.Time) map[string]any {
 	}
 	return map[string]any{fieldNextFirings: times}
 }
+
+// privileges are log pairs that tell what a write changed of what tokens may do.
+func (r *role) privileges(before *role) []any {
+	if r.Managed == nil {
+		return nil
+	}
+	was := &managedPolicy{}
+	if before != nil {
+		was = before.Managed
+	}
+	var pairs []any
+	if now, then := rolesText(r.Managed.EnvironmentRoles), rolesText(was.EnvironmentRoles); now != then {
+		pairs = append(pairs, "environment_roles", now, "environment_roles_before", then)
+	}
+	if r.Managed.Scoped != was.Scoped {
+		pairs = append(pairs, "scoped", r.Managed.Scoped)
+	}
+	return pairs
+}

@@ -154,7 +154,8 @@ func take[T any](in *door, field string, parse func(any) (T, string)) (c Change[
 		return c
 	}
 	var mistake string
-	if c.value, mistake = parse(said); mistake != "" && !(holdsSecret(said) && !in.secretBelongs(field)) {
+	c.value, mistake = parse(said)
+	if mistake != "" && (in.secretBelongs(field) || !holdsSecret(said)) { // else it was told already
 		in.refuse(field, mistake)
 	}
 	return c

@@ -26,7 +26,7 @@ import (
 //
 //	go test -run '^$' -fuzz FuzzRequests -fuzztime 50000x .
 func FuzzRequests(f *testing.F) {
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same corpus every time
+	random := rand.New(rand.NewPCG(1, 2)) // the same corpus every time
 	for size := range 96 {
 		program := make([]byte, 4+4*size)
 		for i := range program {

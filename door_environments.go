@@ -28,8 +28,9 @@ func parseEnvironmentRole(text string) (role modalapi.EnvironmentRole, mistake s
 	switch role = modalapi.EnvironmentRole(text); role {
 	case modalapi.RoleViewer, modalapi.RoleContributor:
 		return role, ""
+	default:
+		return "", "use viewer or contributor"
 	}
-	return "", "use viewer or contributor"
 }
 
 // parseEnvironments reads a list of names, or one text with commas.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -222,7 +223,10 @@ func TestDurations_OfAnyFieldDoNotWrapAroundAndAreWholeSeconds(t *testing.T) {
 	m.addRole("ci")
 	for _, odd := range []any{
 		"18446744074", 18446744074, "213504d", "5124096h", "18446744073710s", "9223372036854775807", "99999999999999999999", 1e300, -1, "-1s", "1.5s",
-		0.5, json.Number("1e3"), "soon", true, []any{"1h"}, map[string]any{}, "1w", "0x10", "d",
+		0.5, json.Number("1e3"), "soon", true,
+		[]any{"1h"},
+		map[string]any{},
+		"1w", "0x10", "d",
 	} {
 		require.Contains(t, m.refused(logical.UpdateOperation, "roles/ci", map[string]any{"grace_period": odd}), "grace_period: ", "%#v", odd)
 	}
@@ -247,14 +251,21 @@ func TestEnvironmentRoles_AreRefusedWhenTheyCanBeReadInTwoWays(t *testing.T) {
 	m := newManagedMount(t)
 	m.addManaged("ci")
 	for _, odd := range []any{
-		"main=viewer,main=contributor", "main=viewer,main=viewer", []any{"main=contributor", "main=viewer"}, []any{"main=viewer,staging=viewer"},
-		map[string]any{"main": "viewer,staging=contributor"}, map[string]any{"main": nil}, map[string]any{"main": []any{"viewer"}},
-		"main", "main=", "=viewer", ",", "main=viewer,", "main=viewer=contributor", []any{nil}, 1, true, "main=owner",
+		"main=viewer,main=contributor", "main=viewer,main=viewer",
+		[]any{"main=contributor", "main=viewer"},
+		[]any{"main=viewer,staging=viewer"},
+		map[string]any{"main": "viewer,staging=contributor"},
+		map[string]any{"main": nil},
+		map[string]any{"main": []any{"viewer"}},
+		"main", "main=", "=viewer", ",", "main=viewer,", "main=viewer=contributor",
+		[]any{nil},
+		1, true, "main=owner",
 	} {
 		require.Contains(t, m.refused(logical.UpdateOperation, "roles/ci", map[string]any{"environment_roles": odd}), "environment_roles: ", "%#v", odd)
 	}
 	for _, both := range []any{
-		"main=viewer,staging=contributor", "main=viewer, staging=contributor", []any{"main=viewer", "staging=contributor"},
+		"main=viewer,staging=contributor", "main=viewer, staging=contributor",
+		[]any{"main=viewer", "staging=contributor"},
 		map[string]any{"main": "viewer", "staging": "contributor"},
 	} {
 		m.write("roles/ci", map[string]any{"environment_roles": "main=viewer"})
@@ -272,11 +283,11 @@ func TestUnknownFields_CostLittleAndAreCut(t *testing.T) {
 	m.addRole("ci")
 	body := map[string]any{}
 	for i := range 200 {
-		body[strings.Repeat("x", 1<<16)+fmt.Sprint(i)] = "1"
+		body[strings.Repeat("x", 1<<16)+strconv.Itoa(i)] = "1"
 	}
-	begin := time.Now() //nolint:forbidigo // what it costs is the promise
+	begin := time.Now()
 	text := m.refused(logical.UpdateOperation, "rotate/ci", body)
-	require.Less(t, time.Since(begin), time.Second) //nolint:forbidigo // as above
+	require.Less(t, time.Since(begin), time.Second)
 	require.Less(t, len(text), 2000)
 	require.NotContains(t, text, "did you mean")
 	require.NotContains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"quux": 1}), "did you mean")

@@ -39,8 +39,13 @@ func TestSecrets_AreRefusedWhereverTheyDoNotBelongAndNotRepeated(t *testing.T) {
 	} {
 		for field := range m.Route(path).Fields {
 			for _, value := range []any{
-				someSecret, []any{someSecret}, map[string]any{"main": someSecret}, map[string]any{someSecret: "viewer"}, "main=" + someSecret, someSecret + ",x",
-				"x " + someSecret, "x" + someSecret, "AS-" + someSecret[3:], "as-short1", map[string]any{"a": []any{map[string]any{"b": someSecret}}},
+				someSecret,
+				[]any{someSecret},
+				map[string]any{"main": someSecret},
+				map[string]any{someSecret: "viewer"},
+				"main=" + someSecret, someSecret + ",x",
+				"x " + someSecret, "x" + someSecret, "AS-" + someSecret[3:], "as-short1",
+				map[string]any{"a": []any{map[string]any{"b": someSecret}}},
 			} {
 				if _, isText := value.(string); isText && field == "token_secret" {
 					continue

@@ -35,8 +35,8 @@ const mountIDLength = 8
 type backend struct {
 	*framework.Backend
 
-	clock   func() time.Time
-	sleep   func(ctx context.Context, d time.Duration) error
+	clock func() time.Time
+	sleep func(ctx context.Context, d time.Duration) error
 	// stagger is called by the nth of several jobs before it begins. It does nothing but in a simulation,
 	// where no two may begin at one instant, or a seed would not tell their order.
 	stagger func(n int)

@@ -44,16 +44,16 @@ func live(t *testing.T, rt *rapid.T, report *sim.Report) {
 // lives lives so many lives from a seed on; 0 is a random one.
 func lives(t *testing.T, seed uint64, count int, report *sim.Report) {
 	t.Helper()
-	set := func(name, value string) {
+	set := func(name, value string) (back func()) {
 		was := cmdline.Lookup(name).Value.String()
 		require.NoError(t, cmdline.Set(name, value))
-		t.Cleanup(func() { _ = cmdline.Set(name, was) })
+		return func() { _ = cmdline.Set(name, was) }
 	}
+	defer set("rapid.nofailfile", "true")()
 	if cmdline.Lookup("rapid.seed").Value.String() == "0" { // else somebody wants that life again
-		set("rapid.seed", strconv.FormatUint(seed, 10))
-		set("rapid.checks", strconv.Itoa(count))
+		defer set("rapid.seed", strconv.FormatUint(seed, 10))()
+		defer set("rapid.checks", strconv.Itoa(count))()
 	}
-	set("rapid.nofailfile", "true")
 	defer watch(report)()
 	began := time.Now()
 	rapid.Check(t, func(rt *rapid.T) { live(t, rt, report) })
@@ -96,5 +96,30 @@ func TestTheSameSeedGivesTheSameLife(t *testing.T) { //nolint:paralleltest // na
 	require.Len(t, second.Histories, len(first.Histories))
 	for i := range first.Histories {
 		require.Equal(t, first.Histories[i], second.Histories[i], fmt.Sprintf("life %d", i))
+	}
+}
+
+// TestSimulate lives lives for SIM_SECONDS, and tells how it goes. It is what make simulate runs.
+func TestSimulate(t *testing.T) { //nolint:paralleltest // names come from a global source that the seed fills
+	seconds, _ := strconv.Atoi(os.Getenv("SIM_SECONDS"))
+	if seconds == 0 {
+		t.Skip("SIM_SECONDS says for how long")
+	}
+	seed, _ := strconv.ParseUint(os.Getenv("SIM_SEED"), 10, 64)
+	if seed == 0 {
+		seed = uint64(time.Now().Unix()) //nolint:gosec // a date
+	}
+	const batch = 50
+	report := sim.NewReport()
+	for began := time.Now(); time.Since(began) < time.Duration(seconds)*time.Second; seed += batch * batch {
+		lives(t, seed, batch, report)
+		took := time.Since(began).Seconds()
+		fmt.Printf("%5.0f s  seed %d  %d lives  %d steps  %.0f simulated days  %.0f days a second\n",
+			took, seed, report.Lives, report.Steps, report.Virtual.Hours()/24, report.Virtual.Hours()/24/took)
+	}
+	table, empty := report.Table()
+	fmt.Print(table)
+	if len(empty) > 0 {
+		t.Errorf("%d things were never reached: %q", len(empty), empty)
 	}
 }

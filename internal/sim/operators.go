@@ -4,6 +4,7 @@ package sim
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -12,8 +13,22 @@ var names = []string{"ci", "gpu.team", "x"}
 
 func ptr[T any](v T) *T { return &v }
 
-// anyRole is a role's name, of one that exists more often than not.
-func (l *Life) anyRole() string { return names[roll(l.rt, "role", len(names))] }
+// anyRole is a role's name, nearly always of one that exists.
+func (l *Life) anyRole() string {
+	if exist := l.disk.truth().names(); len(exist) > 0 && roll(l.rt, "any name", 16) < 15 {
+		return exist[roll(l.rt, "role", len(exist))]
+	}
+	return names[roll(l.rt, "role", len(names))]
+}
+
+// newRole is a role's name, nearly always of one that does not exist where there is one left.
+func (l *Life) newRole() string {
+	free := slices.DeleteFunc(slices.Clone(names), func(name string) bool { _, exists := l.disk.truth().roles[name]; return exists })
+	if len(free) > 0 && roll(l.rt, "any name", 8) < 7 {
+		return free[roll(l.rt, "role", len(free))]
+	}
+	return names[roll(l.rt, "role", len(names))]
+}
 
 func (l *Life) duration(what string, of ...time.Duration) time.Duration {
 	return of[roll(l.rt, what, len(of))]
@@ -53,7 +68,7 @@ func (l *Life) policy() Policy {
 }
 
 func (l *Life) createManaged() {
-	role, p := l.anyRole(), l.policy()
+	role, p := l.newRole(), l.policy()
 	p.Type = ptr("managed")
 	if p.EnvironmentRoles == nil {
 		p.EnvironmentRoles = ptr("main=contributor")
@@ -88,7 +103,7 @@ func (l *Life) freshPair() (pair *Pair, unproven bool) {
 }
 
 func (l *Life) createStatic() {
-	role := l.anyRole()
+	role := l.newRole()
 	pair, unproven := l.freshPair()
 	p := Policy{Type: ptr("static"), Pair: pair, Unproven: unproven}
 	if roll(l.rt, "grace", 2) == 1 {

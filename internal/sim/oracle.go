@@ -63,6 +63,12 @@ func (o *oracle) excuse(id, why string) {
 	o.of(id).excuse = why
 }
 
+func (o *oracle) excused(id string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.of(id).excuse != ""
+}
+
 // void takes a promise back, as an operator may.
 func (o *oracle) void(id string) {
 	o.mu.Lock()
@@ -213,37 +219,34 @@ func (o *oracle) left(t *truth, entry storedEntry) {
 // accepted says whether Modal accepts the token, or has the service user of an entry that knows no ID.
 func (o *oracle) accepted(t storedToken) bool {
 	if t.ID != "" {
-		return o.live()[t.ID] || o.l.modal.Accepts(t.ID, t.Secret)
+		return o.lives(t.ID) || o.l.modal.Accepts(t.ID, t.Secret)
 	}
 	return slices.ContainsFunc(o.l.modal.ServiceUsers(), func(u modaltest.ServiceUserInfo) bool { return u.Name == t.Identity })
 }
 
-// live are the tokens that Modal would accept with their secret.
-func (o *oracle) live() map[string]bool {
-	live := map[string]bool{}
+// atModal are the tokens that Modal would accept with their secret, and those that it refuses for their
+// age alone.
+func (o *oracle) atModal() (live, expired map[string]bool) {
+	live, expired = map[string]bool{}, map[string]bool{}
 	for _, t := range o.l.modal.Tokens() {
 		if t.Expires.IsZero() || time.Now().Before(t.Expires) {
 			live[t.ID] = true
-		}
-	}
-	return live
-}
-
-// expired are the tokens that Modal refuses for their age alone.
-func (o *oracle) expired() map[string]bool {
-	expired := map[string]bool{}
-	for _, t := range o.l.modal.Tokens() {
-		if !t.Expires.IsZero() && !time.Now().Before(t.Expires) {
+		} else {
 			expired[t.ID] = true
 		}
 	}
-	return expired
+	return live, expired
+}
+
+func (o *oracle) lives(id string) bool {
+	live, _ := o.atModal()
+	return live[id]
 }
 
 func (o *oracle) saidRevoked(id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if told := o.tokens[id]; o.live()[id] || (told != nil && told.secret != "" && o.l.modal.Accepts(id, told.secret)) {
+	if told := o.tokens[id]; o.lives(id) || (told != nil && told.secret != "" && o.l.modal.Accepts(id, told.secret)) {
 		o.l.broken("token %s was said to be revoked, and Modal accepts it", id)
 	}
 }
@@ -274,7 +277,7 @@ func (o *oracle) check() {
 	t := o.l.disk.truth()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	live, expired := o.live(), o.expired()
+	live, expired := o.atModal()
 	holders := map[string]string{}
 	for _, role := range t.names() {
 		cred, there := t.current[role]
@@ -335,7 +338,7 @@ func (o *oracle) restored() {
 	t := o.l.disk.truth()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	live := o.live()
+	live, _ := o.atModal()
 	for id, told := range o.tokens {
 		told.until, told.free, told.role = time.Time{}, true, ""
 		if !live[id] && told.excuse == "" {

@@ -64,6 +64,9 @@ func (l *Life) checkSettled() {
 	t := l.disk.truth()
 	now := time.Now()
 	for _, e := range t.ledger {
+		if current, exists := t.current[e.Role]; exists && !l.modal.Accepts(current.ID, current.Secret) && l.oracle.excused(current.ID) {
+			continue // a role without a working token keeps its earlier ones
+		}
 		if e.Method == "manual" || now.Before(e.NotBefore.Add(6*time.Hour)) {
 			continue
 		}
@@ -74,7 +77,9 @@ func (l *Life) checkSettled() {
 		if err != nil {
 			l.broken("the state of role %s cannot be read: %v", role, err)
 		}
-		if t.roles[role].Managed != nil && (state == "failing" || (state == "overdue" && !t.roles[role].Managed.Disabled)) {
+		// Attempts that failed are told until the next rotation, also where an operator put that off.
+		due := !now.Before(t.current[role].Next)
+		if t.roles[role].Managed != nil && due && (state == "failing" || (state == "overdue" && !t.roles[role].Managed.Disabled)) {
 			l.broken("after days without a fault role %s is %s: %s", role, state, t.current[role].LastError)
 		}
 		got, err := l.leader.engine.Read(l.leader.ctx, role)

@@ -24,7 +24,8 @@ var (
 type disk struct {
 	mu     sync.Mutex
 	data   map[string][]byte
-	leader int // the term whose handle may write
+	leader int    // the term whose handle may write
+	read   *truth // what truth read, until the next write
 	// wrote hears of each write that took effect, in the moment it did.
 	wrote func(key string, before, after []byte)
 }
@@ -53,7 +54,7 @@ func (d *disk) snapshot() map[string][]byte {
 func (d *disk) restore(data map[string][]byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.data = maps.Clone(data)
+	d.data, d.read = maps.Clone(data), nil
 }
 
 // cut is what becomes of the nth write from now.
@@ -262,6 +263,7 @@ func (h *handle) commit(key string, value []byte) error {
 		return errDeposed
 	}
 	before := h.disk.data[key]
+	h.disk.read = nil
 	if value == nil {
 		delete(h.disk.data, key)
 	} else {

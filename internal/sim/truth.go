@@ -54,8 +54,17 @@ type storedEntry struct {
 	NotBefore time.Time `json:"not_before"`
 }
 
+// truth is shared: nobody changes it.
 func (d *disk) truth() *truth {
-	data := d.snapshot()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.read == nil {
+		d.read = read(d.data)
+	}
+	return d.read
+}
+
+func read(data map[string][]byte) *truth {
 	t := &truth{roles: map[string]storedRole{}, current: map[string]storedToken{}, left: map[string]storedToken{}}
 	for _, key := range slices.Sorted(maps.Keys(data)) {
 		kind, name, _ := strings.Cut(key, "/")

@@ -97,7 +97,7 @@ func TestWrites_KeepWhatIsAbsentOrNullAndRestoreTheDefaultOfWhatIsEmpty(t *testi
 // passing are fields that a request says for itself alone.
 var passing = map[string]map[string]any{
 	"config":         {"token_id": someID, "token_secret": someSecret, "verify": false, "remove_admin_token": true},
-	"roles/x":        {"token_id": someID, "token_secret": someSecret, "verify": false},
+	"roles/x":        {"token_id": someID, "token_secret": someSecret, "verify": false, "force": true},
 	"rotate/x":       {"token_id": someID, "token_secret": someSecret, "verify": false, "grace_period": 60, "force": true, "to_previous": true, "dry_run": true},
 	"revocations/ak": {"force": true},
 }

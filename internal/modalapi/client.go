@@ -10,9 +10,12 @@ package modalapi
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"net/url"
 	"strconv"
 	"time"
@@ -47,9 +50,14 @@ type Options struct {
 	Timeout time.Duration
 	// Version is the engine's own, reported to Modal; empty means "dev".
 	Version string
-	// Warn receives each distinct warning that Modal attaches to its answers, redacted. It may be
-	// called from several goroutines at once; nil drops the warnings.
+	// Warn receives each distinct warning that Modal attaches to its answers, redacted, and a few of
+	// one call at most. It may be called from several goroutines at once; nil drops the warnings.
 	Warn func(message string)
+	// Dial opens the connection to host:port, nil as usual. A host name is looked up before.
+	Dial func(ctx context.Context, address string) (net.Conn, error)
+	// Jitter returns a number from 0 up to 1 for each wait before a retry, nil any: with a given one
+	// the waits of a call follow from it alone. It may be called from several goroutines at once.
+	Jitter func() float64
 }
 
 // Client calls Modal's control plane over one connection. It holds no token: each call brings its
@@ -61,6 +69,7 @@ type Client struct {
 	headers  []string
 	timeout  time.Duration
 	warnings warnings
+	jitter   func() float64
 }
 
 // New checks the options and returns a client. It does no I/O: the first call dials.
@@ -86,8 +95,17 @@ func New(o Options) (*Client, error) {
 		headers:  commonHeaders(product, address.Hostname()),
 		timeout:  cmp.Or(o.Timeout, DefaultTimeout),
 		warnings: warnings{warn: o.Warn},
+		jitter:   o.Jitter,
 	}
-	c.conn, err = grpc.NewClient("dns:///"+address.Host,
+	dialJitter := 0.0 // gRPC's own luck takes no seed
+	if o.Jitter == nil {
+		c.jitter, dialJitter = rand.Float64, 0.2
+	}
+	var dial []grpc.DialOption
+	if o.Dial != nil {
+		dial = append(dial, grpc.WithContextDialer(o.Dial))
+	}
+	c.conn, err = grpc.NewClient("dns:///"+address.Host, append(dial,
 		grpc.WithTransportCredentials(transport),
 		grpc.WithUserAgent(product),
 		grpc.WithUnaryInterceptor(c.intercept),
@@ -101,10 +119,10 @@ func New(o Options) (*Client, error) {
 		// gRPC's own defaults would keep failing for up to two minutes after Modal is back, and a
 		// retry after a tenth of a second would not even dial.
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: retryBase, Multiplier: 2, Jitter: 0.2, MaxDelay: 5 * time.Second},
+			Backoff:           backoff.Config{BaseDelay: retryBase, Multiplier: 2, Jitter: dialJitter, MaxDelay: 5 * time.Second},
 			MinConnectTimeout: c.timeout,
 		}),
-	)
+	)...)
 	if err != nil {
 		return nil, fmt.Errorf("preparing the connection to %s failed: %w", c.host, err)
 	}

@@ -45,11 +45,11 @@ func (b *backend) admin(cfg *config) (*admin, error) {
 func (a *admin) explain(err error) error {
 	switch modalapi.KindOf(err) {
 	case modalapi.KindRefused:
-		return refusef("Modal refused the admin token %s of %s: %s; write a new one to config", a.token.ID, a.owner, err)
+		return refusef("Modal refused the admin token %s of %s: %s; write a new one to config", a.token.ID, a.owner, modalapi.Said(err))
 	case modalapi.KindForbidden:
-		return refusef("the admin token %s of %s may not manage service users: %s; write one of an owner or manager to config", a.token.ID, a.owner, err)
+		return refusef("the admin token %s of %s may not manage service users: %s; write one of an owner or manager to config", a.token.ID, a.owner, modalapi.Said(err))
 	case modalapi.KindUnsupported, modalapi.KindConflict:
-		return refusef("Modal does not do this for the workspace: %s; service users come with its Team and Enterprise plans, in shared workspaces; use static roles otherwise", err)
+		return refusef("Modal does not do this for the workspace: %s; service users come with its Team and Enterprise plans, in shared workspaces; use static roles otherwise", modalapi.Said(err))
 	default:
 		return err
 	}

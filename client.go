@@ -50,7 +50,7 @@ func (c *clients) acquire(options clientOptions, current bool) (client *modalapi
 	if shared == nil {
 		fresh, err := modalapi.New(modalapi.Options{
 			ServerURL: options.serverURL, CACert: options.caCert, Timeout: options.timeout, Version: version.Version, Warn: c.warn,
-			Dial: c.dial, Random: c.random,
+			Dial: c.dial, Jitter: c.random,
 		})
 		if err != nil {
 			return nil, nil, fmt.Errorf("connect to %s: %w", options.serverURL, err)

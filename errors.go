@@ -63,7 +63,7 @@ func unchanged(pair token, err error) error {
 		return err
 	case modalapi.KindRefused:
 		return refusef("Modal refused token %s: %s; nothing was changed: check that the secret belongs to this ID, "+
-			"that the token was not deleted or expired, and that config's server_url is the Modal it was made for", pair.ID, err)
+			"that the token was not deleted or expired, and that config's server_url is the Modal it was made for", pair.ID, modalapi.Said(err))
 	default:
 		return fmt.Errorf("could not verify token %s with Modal; nothing was changed: try again, or store it unproven with verify=false: %w", pair.ID, err)
 	}

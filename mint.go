@@ -164,7 +164,8 @@ func (e *unusableError) Error() string { return e.text }
 func mismatch(field, want, got string, passing bool) error {
 	return &unusableError{
 		passing: passing,
-		text:    fmt.Sprintf("Modal accepts the new token with another %s than it should have: want %s, got %s", field, want, got),
+		text: fmt.Sprintf("Modal accepts the new token with another %s than it should have: want %s, got %s",
+			field, modalapi.Redact(want), modalapi.Redact(got)),
 	}
 }
 
@@ -172,7 +173,7 @@ func mismatch(field, want, got string, passing bool) error {
 func (b *backend) verify(ctx context.Context, a *admin, cfg *config, made *candidate, r *role) error {
 	who, err := a.WhoAmI(ctx, made.pair())
 	if modalapi.KindOf(err) == modalapi.KindRefused {
-		return &unusableError{text: "Modal does not accept the new token: " + err.Error(), passing: true}
+		return &unusableError{text: "Modal does not accept the new token: " + modalapi.Said(err), passing: true}
 	}
 	if err != nil {
 		return fmt.Errorf("verify the new token: %w", err)

@@ -26,7 +26,7 @@ var faultKinds = []faultKind{
 	}},
 	{"throttled", func(c climate) bool { return c.Throttled }, func(l *Life) {
 		wait := []time.Duration{time.Second, time.Hour}[roll(l.rt, "wait", 2)]
-		l.inject(modaltest.Fault{Code: codes.ResourceExhausted, Message: "slow down", RetryAfter: wait, AfterCommit: roll(l.rt, "after the work", 4) == 3})
+		l.inject(modaltest.Fault{Code: codes.ResourceExhausted, Message: "slow down", RetryAfter: wait, AfterCommit: roll(l.rt, "after the work", 4) == 3 && l.spec.ThrottleMayHideWork})
 	}},
 	{"slow", func(c climate) bool { return c.Slow }, func(l *Life) {
 		delay := []time.Duration{3 * time.Second, 14 * time.Second, time.Minute}[roll(l.rt, "delay", 3)]

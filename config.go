@@ -5,12 +5,12 @@ package modalsecrets
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
@@ -19,6 +19,9 @@ import (
 const (
 	minRequestTimeout = time.Second
 	maxRequestTimeout = 2 * time.Minute
+
+	maxServerURL = 512
+	maxCACert    = 64 << 10
 )
 
 // config is how the engine reaches Modal, and as whom. Admin is nil without an admin token, and
@@ -49,59 +52,20 @@ func (b *backend) loadConfig(ctx context.Context, s logical.Storage) (*config, e
 	return cfg, nil
 }
 
-// merge is the config with what a request says of the connection: absent keeps, empty clears. The
-// admin token is the caller's to settle.
-func (c config) merge(d *framework.FieldData) (*config, error) {
-	if raw, ok := d.GetOk(fieldServerURL); ok {
-		c.ServerURL = modalapi.DefaultServerURL
-		if text, _ := raw.(string); text != "" {
-			url, err := modalapi.ParseServerURL(text)
-			if err != nil {
-				return nil, refusef("%s: %s; nothing was changed", fieldServerURL, err)
-			}
-			c.ServerURL = url
-		}
-	}
-	if raw, ok := d.GetOk(fieldCACert); ok {
-		c.CACert, _ = raw.(string)
-		if err := modalapi.CheckCACert(c.CACert); c.CACert != "" && err != nil {
-			return nil, refusef("%s: %s; nothing was changed", fieldCACert, err)
-		}
-	}
-	if err := mergeDuration(d, fieldRequestTimeout, &c.RequestTimeout, modalapi.DefaultTimeout, minRequestTimeout, maxRequestTimeout); err != nil {
-		return nil, err
-	}
-	return &c, c.mergeCeilings(d)
-}
-
-func (c *config) mergeCeilings(d *framework.FieldData) error {
-	if raw, ok := d.GetOk(fieldAllowedEnvironments); ok {
-		names, _ := raw.([]string)
-		c.AllowedEnvironments = nil
-		for _, name := range names {
-			if err := checkEnvironment(fieldAllowedEnvironments, name); err != nil {
-				return err
-			}
-			c.AllowedEnvironments = append(c.AllowedEnvironments, name)
-		}
-	}
-	if raw, ok := d.GetOk(fieldMaxEnvironmentRole); ok {
-		text, _ := raw.(string)
-		switch limit := modalapi.EnvironmentRole(text); limit {
-		case "", modalapi.RoleViewer, modalapi.RoleContributor:
-			c.MaxEnvironmentRole = limit
-		default:
-			return refusef("max_environment_role %q is no role: use viewer or contributor; nothing was changed", text)
-		}
-	}
-	return nil
+// merge is the config with what a write says, the admin token apart.
+func (c config) merge(ask configWrite) *config {
+	c.ServerURL = ask.serverURL.Over(c.ServerURL, modalapi.DefaultServerURL)
+	c.CACert = ask.caCert.Over(c.CACert, "")
+	c.RequestTimeout = ask.requestTimeout.Over(c.RequestTimeout, modalapi.DefaultTimeout)
+	c.AllowedEnvironments = ask.allowedEnvironments.Over(c.AllowedEnvironments, nil)
+	c.MaxEnvironmentRole = ask.maxEnvironmentRole.Over(c.MaxEnvironmentRole, "")
+	return &c
 }
 
 // permits refuses a role that asks for more than the ceilings allow.
 func (c *config) permits(r *role) error {
-	if len(c.AllowedEnvironments) > 0 && !r.Managed.Scoped {
-		return refusef("scoped=false reaches past config's allowed_environments (%s): leave scoped=true",
-			strings.Join(c.AllowedEnvironments, ", "))
+	if ceilings := c.ceilings(); ceilings != "" && !r.Managed.Scoped {
+		return refusef("scoped=false reaches past config's %s: write scoped=true", ceilings)
 	}
 	for _, environment := range slices.Sorted(maps.Keys(r.Managed.EnvironmentRoles)) {
 		if len(c.AllowedEnvironments) > 0 && !slices.Contains(c.AllowedEnvironments, environment) {
@@ -114,6 +78,18 @@ func (c *config) permits(r *role) error {
 		}
 	}
 	return nil
+}
+
+// ceilings names those that are set, "" for none.
+func (c *config) ceilings() string {
+	var set []string
+	if len(c.AllowedEnvironments) > 0 {
+		set = append(set, fmt.Sprintf("allowed_environments (%s)", strings.Join(c.AllowedEnvironments, ", ")))
+	}
+	if c.MaxEnvironmentRole != "" {
+		set = append(set, fmt.Sprintf("max_environment_role (%s)", c.MaxEnvironmentRole))
+	}
+	return strings.Join(set, " and ")
 }
 
 // reaches refuses to manage a service user of another Modal, or of a workspace that is not the admin's.
@@ -130,7 +106,9 @@ func (c *config) reaches(t token) error {
 }
 
 // serves says whether a token belongs to the configured Modal. One stored before tokens knew theirs does.
-func (c *config) serves(t token) bool { return t.ServerURL == "" || t.ServerURL == c.ServerURL }
+func (c *config) serves(t token) bool {
+	return t.ServerURL == "" || sameServer(t.ServerURL, c.ServerURL)
+}
 
 // clientServerURL is what clients of a token have to be told of its server: nothing when it is their
 // default.
@@ -141,30 +119,33 @@ func (c *config) clientServerURL(t token) string {
 	return ""
 }
 
+// sameServer compares URLs of which an older version may have stored one with capitals.
+func sameServer(a, b string) bool { return strings.EqualFold(a, b) }
+
 // like says whether two configs talk to the same Modal in the same way.
 func (c *config) like(other *config) bool {
-	return c.ServerURL == other.ServerURL && c.CACert == other.CACert
+	return sameServer(c.ServerURL, other.ServerURL) && c.CACert == other.CACert
 }
 
 func (c *config) clientOptions() clientOptions {
 	return clientOptions{serverURL: c.ServerURL, caCert: c.CACert, timeout: c.RequestTimeout}
 }
 
-// mergeDuration reads a duration of a request into target: absent keeps, empty restores the default.
-func mergeDuration(d *framework.FieldData, field string, target *time.Duration, def, low, high time.Duration) error {
-	raw, present := d.GetOk(field)
-	if !present {
-		return nil
+// privileges are log pairs that tell what a write changed of where secrets go and what roles may ask for.
+func (c *config) privileges(before *config) []any {
+	var pairs []any
+	for _, field := range []struct{ name, now, then string }{
+		{fieldServerURL, c.ServerURL, before.ServerURL},
+		{"admin_token", c.adminID(), before.adminID()},
+		{fieldAllowedEnvironments, strings.Join(c.AllowedEnvironments, ","), strings.Join(before.AllowedEnvironments, ",")},
+		{fieldMaxEnvironmentRole, string(c.MaxEnvironmentRole), string(before.MaxEnvironmentRole)},
+	} {
+		if field.now != field.then {
+			pairs = append(pairs, field.name, field.now, field.name+"_before", field.then)
+		}
 	}
-	if d.Raw[field] == "" || d.Raw[field] == nil {
-		*target = def
-		return nil
+	if c.CACert != before.CACert {
+		pairs = append(pairs, fieldCACert, "changed")
 	}
-	secs, _ := raw.(int)
-	// Compared in seconds, as an absurd number of them overflows a time.Duration.
-	if secs < int(low/time.Second) || secs > int(high/time.Second) {
-		return refusef("%s: %d seconds is outside %s to %s; nothing was changed", field, secs, low, high)
-	}
-	*target = time.Duration(secs) * time.Second
-	return nil
+	return pairs
 }

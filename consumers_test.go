@@ -89,18 +89,18 @@ func managedSituations() map[string]func(m *mount) {
 			m.clock.advance(time.Date(2026, 3, 7, 3, 29, 59, 0, time.UTC).Sub(m.clock.now()))
 		},
 		"rotated by itself": func(m *mount) {
-			m.addManaged("ci", map[string]any{"rotation_period": "1h"})
+			m.addManaged("ci", map[string]any{"rotation_period": "1h", "grace_period": "10h"})
 			m.minutes(61)
 			require.Equal(m.t, "2", m.deliver("creds/ci")["version"].(json.Number).String())
 		},
 		"about to rotate": func(m *mount) {
-			m.addManaged("ci", map[string]any{"rotation_period": "1h"})
+			m.addManaged("ci", map[string]any{"rotation_period": "1h", "grace_period": "10h"})
 			next, err := time.Parse(time.RFC3339, m.read("rotate/ci")["next_rotation"].(string))
 			require.NoError(m.t, err)
 			m.clock.advance(next.Sub(m.clock.now()) - time.Second)
 		},
 		"failing": func(m *mount) {
-			m.addManaged("ci", map[string]any{"rotation_period": "1h"})
+			m.addManaged("ci", map[string]any{"rotation_period": "1h", "grace_period": "10h"})
 			m.modal.SetOutage(true)
 			m.minutes(61)
 			require.NotZero(m.t, m.read("rotate/ci")["attempts"])

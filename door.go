@@ -39,6 +39,8 @@ func (c Change[T]) Over(current, standard T) T {
 	return c.value
 }
 
+const secretInPath = "the path holds what has the shape of a token secret: replace that token if others can read it, as paths are logged"
+
 // door is where a request comes in. A path's parse function takes each field once, and what is wrong
 // with any of them is told in one answer. Values are not repeated, as any may be a secret.
 type door struct {
@@ -115,8 +117,8 @@ func (in *door) named(field, name string) {
 		in.refuse(field, "the path says it: leave the field out")
 	}
 	switch {
-	case holdsSecret(name):
-		in.wrong = append(in.wrong, "the path holds what has the shape of a token secret: replace that token if others can read it, as paths are logged")
+	case field == fieldRole && holdsSecret(name), field == fieldID && longSecret.MatchString(name):
+		in.wrong = append(in.wrong, secretInPath)
 	case field == fieldRole:
 		if mistake := roleNameMistake(name); mistake != "" {
 			in.wrong = append(in.wrong, mistake)
@@ -152,7 +154,8 @@ func take[T any](in *door, field string, parse func(any) (T, string)) (c Change[
 		return c
 	}
 	var mistake string
-	if c.value, mistake = parse(said); mistake != "" && !(holdsSecret(said) && !in.secretBelongs(field)) {
+	c.value, mistake = parse(said)
+	if mistake != "" && (in.secretBelongs(field) || !holdsSecret(said)) { // else it was told already
 		in.refuse(field, mistake)
 	}
 	return c

@@ -11,6 +11,9 @@ import (
 // counts, so that names such as "canvas-training" are none.
 var secretShape = regexp.MustCompile(`(?i)(?:^|[^a-z0-9])as-[\w-]{6,}|as-[a-z0-9]{20,}`)
 
+// longSecret is a whole token secret. The name of a service user can hold the shorter shape by chance.
+var longSecret = regexp.MustCompile(`(?i)^as-|as-[a-z0-9]{20,}`)
+
 // holdsSecret looks for a token secret in a value, names and values of maps included.
 func holdsSecret(value any) bool {
 	switch value := value.(type) {

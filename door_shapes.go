@@ -4,6 +4,7 @@ package modalsecrets
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -16,19 +17,45 @@ func (in *door) text(field string) Change[string] {
 	return take(in, field, parseText)
 }
 
+// checked is a text that is no longer than most and fits.
+func checked[T any](in *door, field string, most int, check func(string) (T, string)) Change[T] {
+	return take(in, field, func(raw any) (value T, mistake string) {
+		text, mistake := parseText(raw)
+		switch {
+		case mistake != "":
+			return value, mistake
+		case len(text) > most:
+			return value, fmt.Sprintf("write at most %d bytes", most)
+		}
+		return check(text)
+	})
+}
+
 func (in *door) flag(field string) Change[bool] {
 	return take(in, field, parseFlag)
 }
 
 // duration is a whole number of seconds within bounds.
 func (in *door) duration(field string, low, high time.Duration) Change[time.Duration] {
+	return take(in, field, func(raw any) (time.Duration, string) { return within(raw, low, high) })
+}
+
+// optional is a duration that may also be 0, for none.
+func (in *door) optional(field string, low, high time.Duration) Change[time.Duration] {
 	return take(in, field, func(raw any) (time.Duration, string) {
-		d, mistake := parseDuration(raw)
-		if mistake == "" && (d < low || d > high) {
-			mistake = "this is outside " + human(low) + " to " + human(high)
+		if d, mistake := parseDuration(raw); mistake == "" && d == 0 {
+			return 0, ""
 		}
-		return d, mistake
+		return within(raw, low, high)
 	})
+}
+
+func within(raw any, low, high time.Duration) (d time.Duration, mistake string) {
+	d, mistake = parseDuration(raw)
+	if mistake == "" && (d < low || d > high) {
+		mistake = "this is outside " + human(low) + " to " + human(high)
+	}
+	return d, mistake
 }
 
 // parseText takes numbers and flags too, as a client may have typed what was meant as text.

@@ -54,6 +54,9 @@ func setRoles(ctx context.Context, a *admin, serviceUserID string, roles map[str
 // grant makes what a living service user may do the wanted set, minting nothing. What it changed is put
 // back when it cannot change all.
 func (b *backend) grant(ctx context.Context, cfg *config, t token, wanted map[string]modalapi.EnvironmentRole) error {
+	if err := cfg.reaches(t); err != nil {
+		return err
+	}
 	a, err := b.admin(cfg)
 	if err != nil {
 		return err
@@ -77,7 +80,10 @@ func (b *backend) grant(ctx context.Context, cfg *config, t token, wanted map[st
 	for _, environment := range changed {
 		back[environment] = roleIn(user.Roles, environment)
 	}
-	if _, failed := setRoles(ctx, a, t.IdentityID, back); failed != nil {
+	// Its time is its own: what ran out of time has to be put back all the same.
+	brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), briefBudget)
+	defer cancel()
+	if _, failed := setRoles(brief, a, t.IdentityID, back); failed != nil {
 		return fmt.Errorf("service user %s has only a part of its new environment roles, write them again: %w", t.Identity, err)
 	}
 	return fmt.Errorf("service user %s keeps its environment roles: %w", t.Identity, err)
@@ -108,16 +114,4 @@ func rolesText(roles map[string]modalapi.EnvironmentRole) string {
 		return "none"
 	}
 	return strings.Join(parts, ",")
-}
-
-// environmentRoles reads a map, or the pairs that Vault's CLI leaves joined: main=viewer,staging=viewer.
-func environmentRoles(pairs map[string]string) map[string]modalapi.EnvironmentRole {
-	roles := make(map[string]modalapi.EnvironmentRole, len(pairs))
-	for first, rest := range pairs {
-		for pair := range strings.SplitSeq(first+"="+rest, ",") {
-			environment, can, _ := strings.Cut(pair, "=")
-			roles[strings.TrimSpace(environment)] = modalapi.EnvironmentRole(strings.TrimSpace(can))
-		}
-	}
-	return roles
 }

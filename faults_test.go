@@ -241,7 +241,7 @@ func TestRevocation_AcknowledgedButStillAcceptedIsUnconfirmed(t *testing.T) {
 func TestOutage_OfAnHourIsServedThroughAndEndsInOneRotation(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
-	old := m.addManaged("ci", map[string]any{"rotation_period": "1h", "refresh_interval": "30s"})
+	old := m.addManaged("ci", map[string]any{"rotation_period": "1h", "grace_period": "10h", "refresh_interval": "30s"})
 	m.minutes(50)
 	m.modal.SetOutage(true)
 	for range 70 {

@@ -22,6 +22,8 @@ const (
 	fieldManagesServiceUsers = "manages_service_users"
 	fieldLimitation          = "limitation"
 
+	fieldRemoveAdmin = "remove_admin_token"
+
 	fieldTokenID      = "token_id"
 	fieldTokenSecret  = "token_secret"
 	fieldVerify       = "verify"

@@ -23,8 +23,8 @@ type variable struct{ name, value string }
 // variables are the environment that Modal's clients read, and nothing else: tools export every key.
 func (h *handout) variables() []variable {
 	vars := []variable{{"MODAL_TOKEN_ID", h.cred.ID}, {"MODAL_TOKEN_SECRET", h.cred.Secret}}
-	if h.role.Environment != "" {
-		vars = append(vars, variable{"MODAL_ENVIRONMENT", h.role.Environment})
+	if h.role.environment() != "" {
+		vars = append(vars, variable{"MODAL_ENVIRONMENT", h.role.environment()})
 	}
 	if h.serverURL != "" {
 		vars = append(vars, variable{"MODAL_SERVER_URL", h.serverURL})
@@ -56,7 +56,7 @@ type profileTable struct {
 func (h *handout) toml(active bool) (string, error) {
 	text, err := toml.Marshal(map[string]profileTable{h.role.profile(h.name): {
 		Active: active, TokenID: h.cred.ID, TokenSecret: h.cred.Secret,
-		Environment: h.role.Environment, ServerURL: h.serverURL,
+		Environment: h.role.environment(), ServerURL: h.serverURL,
 	}})
 	if err != nil {
 		return "", fmt.Errorf("format the token of role %s as TOML: %w", h.name, err)

@@ -139,9 +139,9 @@ func expiryAsked(ttl time.Duration, expires, now time.Time) []string {
 	case ttl == 0 && !expires.IsZero():
 		return []string{fmt.Sprintf("no token_ttl was asked for, and Modal lets the token expire on %s: the engine rotates before", expires.Format(time.RFC3339))}
 	case ttl != 0 && expires.IsZero():
-		return []string{fmt.Sprintf("token_ttl %s was asked for, and Modal says that the token does not expire", ttl)}
+		return []string{fmt.Sprintf("token_ttl %s was asked for, and Modal says that the token does not expire", human(ttl))}
 	case ttl != 0 && expires.Sub(now.Add(ttl)).Abs() > max(time.Minute, ttl/20):
-		return []string{fmt.Sprintf("token_ttl %s was asked for, and Modal lets the token expire on %s", ttl, expires.Format(time.RFC3339))}
+		return []string{fmt.Sprintf("token_ttl %s was asked for, and Modal lets the token expire on %s", human(ttl), expires.Format(time.RFC3339))}
 	}
 	return nil
 }

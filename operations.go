@@ -50,3 +50,15 @@ func listFields(what string) responses {
 		"key_info": {Type: framework.TypeMap, Description: "What is known of each, by key."},
 	}
 }
+
+// refuseOvertaken refuses a write whose rights Vault checked for a state that is gone: whoever may only
+// create does not change what another request made meanwhile, nor the other way round.
+func refuseOvertaken(req *logical.Request, what string, exists bool) error {
+	switch {
+	case exists && req.Operation == logical.CreateOperation:
+		return refusef("%s was made by another request meanwhile: read it, then write again; nothing was changed", what)
+	case !exists && req.Operation == logical.UpdateOperation:
+		return refusef("%s was deleted by another request meanwhile: write again to make it anew; nothing was changed", what)
+	}
+	return nil
+}

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -51,6 +52,11 @@ func (b *backend) pathConfig() []*framework.Path {
 			fieldTokenID:     tokenIDField(),
 			fieldTokenSecret: tokenSecretField(),
 			fieldVerify:      verifyField(),
+			fieldRemoveAdmin: {
+				Type:         framework.TypeBool,
+				Description:  "Remove the admin token; it stays valid at Modal.",
+				DisplayAttrs: &framework.DisplayAttributes{Name: "Remove admin token"},
+			},
 		},
 		ExistenceCheck: func(ctx context.Context, req *logical.Request, _ *framework.FieldData) (bool, error) {
 			cfg, err := b.config.get(ctx, req.Storage, "")
@@ -58,13 +64,58 @@ func (b *backend) pathConfig() []*framework.Path {
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation:   local(nothing, b.readConfig, "Read how Modal is reached and as whom.", configFields()),
-			logical.CreateOperation: forwarded(fieldData, b.writeConfig, "Configure how Modal is reached and as whom.", nil),
-			logical.UpdateOperation: forwarded(fieldData, b.writeConfig, "Configure how Modal is reached and as whom.", nil),
+			logical.CreateOperation: forwarded(parseConfig, b.writeConfig, "Configure how Modal is reached and as whom.", nil),
+			logical.UpdateOperation: forwarded(parseConfig, b.writeConfig, "Configure how Modal is reached and as whom.", nil),
 			logical.DeleteOperation: forwarded(nothing, b.deleteConfig, "Return to the defaults, without an admin token.", nil),
 		},
 		HelpSynopsis:    "Configure how the engine reaches Modal, and as whom.",
 		HelpDescription: strings.TrimSpace(configHelp),
 	}}
+}
+
+// configWrite is what a write to config asks for.
+type configWrite struct {
+	supplied
+
+	removeAdmin         bool
+	serverURL, caCert   Change[string]
+	requestTimeout      Change[time.Duration]
+	allowedEnvironments Change[[]string]
+	maxEnvironmentRole  Change[modalapi.EnvironmentRole]
+}
+
+func parseConfig(in *door) configWrite {
+	ask := configWrite{
+		supplied:            in.supplied(emptyPair + "; remove_admin_token=true removes the admin token"),
+		removeAdmin:         in.flag(fieldRemoveAdmin).Over(false, false),
+		serverURL:           checked(in, fieldServerURL, maxServerURL, parseServerURL),
+		caCert:              checked(in, fieldCACert, maxCACert, parseCACert),
+		requestTimeout:      in.duration(fieldRequestTimeout, minRequestTimeout, maxRequestTimeout),
+		allowedEnvironments: take(in, fieldAllowedEnvironments, parseEnvironments),
+		maxEnvironmentRole:  checked(in, fieldMaxEnvironmentRole, maxToldName, parseEnvironmentRole),
+	}
+	if ask.removeAdmin && ask.pair != nil {
+		in.refuse(fieldRemoveAdmin, "a new token_id and token_secret replace the admin token: write one or the other")
+	}
+	return ask
+}
+
+func parseServerURL(text string) (url, mistake string) {
+	url, err := modalapi.ParseServerURL(text)
+	if err != nil {
+		return "", strings.TrimPrefix(err.Error(), fieldServerURL+" ")
+	}
+	return url, ""
+}
+
+func parseCACert(text string) (pem, mistake string) {
+	if err := modalapi.CheckCACert(text); err != nil {
+		return "", strings.TrimPrefix(err.Error(), fieldCACert+" ")
+	}
+	if strings.TrimSpace(text) == "" {
+		return "", "holds no certificate"
+	}
+	return text, ""
 }
 
 func configFields() responses {
@@ -90,7 +141,9 @@ func (b *backend) readConfig(ctx context.Context, req *logical.Request, _ struct
 		fieldServerURL:      cfg.ServerURL,
 		fieldRequestTimeout: int64(cfg.RequestTimeout.Seconds()),
 	}
-	putText(data, fieldCACert, cfg.CACert)
+	if cfg.CACert != "" {
+		data[fieldCACert] = cfg.CACert
+	}
 	putText(data, fieldMaxEnvironmentRole, string(cfg.MaxEnvironmentRole))
 	putText(data, fieldLimitation, cfg.Limitation)
 	if len(cfg.AllowedEnvironments) > 0 {
@@ -107,7 +160,7 @@ func (b *backend) readConfig(ctx context.Context, req *logical.Request, _ struct
 	return resp, nil
 }
 
-func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (b *backend) writeConfig(ctx context.Context, req *logical.Request, ask configWrite) (*logical.Response, error) {
 	unlock, err := b.lockConfig(ctx)
 	if err != nil {
 		return nil, err
@@ -117,13 +170,13 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *fram
 	if err != nil {
 		return nil, err
 	}
-	before := cmp.Or(stored, defaults)
-	after, err := before.merge(d)
-	if err != nil {
+	if err = refuseOvertaken(req, "config", stored != nil); err != nil {
 		return nil, err
 	}
+	before := cmp.Or(stored, defaults)
+	after := before.merge(ask)
 	resp := &logical.Response{}
-	if err := b.settleAdmin(ctx, before, after, d, resp); err != nil {
+	if err := b.settleAdmin(ctx, before, after, ask, resp); err != nil {
 		return nil, err
 	}
 	if stored != nil && reflect.DeepEqual(before, after) {
@@ -132,33 +185,29 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *fram
 	if err := b.storeConfig(ctx, req.Storage, before, after); err != nil {
 		return nil, err
 	}
-	b.log().Info("config written", "server_url", after.ServerURL, "admin_token", after.adminID())
+	b.log().Info("config written", after.privileges(before)...)
 	b.event(ctx, eventConfigWrite, change{path: keyConfig, operation: req.Operation, modified: true, tokenID: after.adminID()})
 	return orNothing(resp), nil
 }
 
-// settleAdmin decides which admin token the new config has, and asks Modal when it, or the Modal that
-// must accept it, is new.
-func (b *backend) settleAdmin(ctx context.Context, before, after *config, d *framework.FieldData, resp *logical.Response) error {
-	if cleared(d) {
+// settleAdmin decides which admin token the new config has, and asks Modal when that one is new.
+func (b *backend) settleAdmin(ctx context.Context, before, after *config, ask configWrite, resp *logical.Response) error {
+	if ask.removeAdmin {
 		after.Admin, after.Limitation = nil, ""
 		b.warnOldAdmin(before, after, resp)
 		return nil
 	}
-	pair, warnings, given, err := pairFrom(d)
-	if err != nil {
-		return err
+	if ask.pair == nil {
+		return before.keepsAdmin(after)
 	}
-	resp.Warnings = append(resp.Warnings, warnings...)
-	if !given && before.Admin != nil {
-		pair = before.Admin.pair()
-	}
-	same := before.Admin != nil && before.Admin.pair() == pair && after.like(before)
-	if pair.ID == "" || (same && before.Admin.verified() && (before.Limitation == "" || !given)) {
+	pair := *ask.pair
+	resp.Warnings = append(resp.Warnings, ask.warnings...)
+	if before.Admin != nil && before.Admin.pair() == pair && after.like(before) && before.Admin.verified() && before.Limitation == "" {
 		return nil
 	}
+	var err error
 	proven, limitation := unproven(pair, after.ServerURL), ""
-	if verifyWanted(d) {
+	if ask.verify {
 		if proven, limitation, err = b.proveAdmin(ctx, after, pair); err != nil {
 			return unchanged(unproven(pair, after.ServerURL), err)
 		}
@@ -171,6 +220,19 @@ func (b *backend) settleAdmin(ctx context.Context, before, after *config, d *fra
 	after.Admin, after.Limitation = &proven, limitation
 	b.warnOldAdmin(before, after, resp)
 	return nil
+}
+
+// keepsAdmin refuses to send a stored admin token where Modal has not accepted it.
+func (c *config) keepsAdmin(after *config) error {
+	if c.Admin == nil || c.like(after) {
+		return nil
+	}
+	field := fieldServerURL
+	if sameServer(c.ServerURL, after.ServerURL) {
+		field = fieldCACert
+	}
+	return refusef("%s: the stored admin token %s is sent to no server that has not accepted it: write token_id and token_secret "+
+		"of an admin token of the new server with it, or remove_admin_token=true; nothing was changed", field, c.Admin.ID)
 }
 
 func (b *backend) proveAdmin(ctx context.Context, cfg *config, pair modalapi.Token) (proven token, limitation string, err error) {
@@ -216,7 +278,7 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, _ stru
 	}
 	resp := &logical.Response{}
 	b.warnOldAdmin(cfg, defaults, resp)
-	b.log().Info("config deleted")
+	b.log().Info("config deleted", defaults.privileges(cfg)...)
 	b.event(ctx, eventConfigWrite, change{path: keyConfig, operation: req.Operation, modified: true})
 	return orNothing(resp), nil
 }
@@ -242,11 +304,12 @@ request_timeout say how Modal is reached; roles cannot change them, so that no r
 elsewhere.
 
 token_id and token_secret are the optional admin token: an account token of an owner or manager of
-the workspace. Modal is asked before it is stored (verify=false stores it unproven). An empty pair
-removes it. A read shows whose it is and whether it can manage service users, never its secret.
+the workspace. Modal is asked before it is stored (verify=false stores it unproven);
+remove_admin_token=true removes it. Another server_url or ca_cert takes the pair in the same write, as a
+stored secret goes to no server that has not accepted it. A read shows whose it is and whether it can manage service users, never its secret.
 
 allowed_environments and max_environment_role are ceilings for what managed roles may ask of a service
 user. They hold when a role is written and again when a token is minted.
 
-A write merges: an absent field keeps its value, an empty one returns to its default.
+A write merges: a field that is absent or null keeps its value, an empty one returns to its default.
 `

@@ -3,6 +3,7 @@
 package modalsecrets
 
 import (
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,7 +28,7 @@ func TestConfig_ReadShowsWhoTheAdminIsButNotTheSecret(t *testing.T) {
 	}, cfg)
 }
 
-func TestConfig_AWriteMergesAndAnEmptyPairRemovesTheAdmin(t *testing.T) {
+func TestConfig_AWriteMergesAndRemovesTheAdminWhenTold(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	admin := m.newToken()
@@ -35,7 +36,7 @@ func TestConfig_AWriteMergesAndAnEmptyPairRemovesTheAdmin(t *testing.T) {
 	m.write("config", map[string]any{"request_timeout": "5s"})
 	require.Equal(t, admin["token_id"], m.read("config")["token_id"], "absent keeps")
 
-	resp := m.write("config", map[string]any{"token_id": "", "token_secret": "", "request_timeout": ""})
+	resp := m.write("config", map[string]any{"remove_admin_token": true, "request_timeout": ""})
 
 	require.Contains(t, resp.Warnings[0], "stays valid at Modal: delete token "+admin["token_id"].(string))
 	require.NotContains(t, m.read("config"), "token_id")
@@ -52,16 +53,63 @@ func TestConfig_AWriteThatChangesNothingStoresNothing(t *testing.T) {
 	require.Empty(t, m.storage.recorded())
 }
 
-func TestConfig_AnAdminTokenIsProvenAgainAtAnotherModal(t *testing.T) {
+func TestConfig_AStoredAdminTokenIsSentToNoOtherServer(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	admin := m.newToken()
 	m.write("config", admin)
-	other := modaltest.Start(t)
-	text := m.refused(logical.UpdateOperation, "config", map[string]any{"server_url": other.URL()})
-	require.Contains(t, text, "Modal refused token "+admin["token_id"].(string))
-	resp := m.write("config", map[string]any{"server_url": other.URL(), "verify": false})
-	require.Contains(t, resp.Warnings[0], "verify=false")
+	other, secure := modaltest.Start(t), modaltest.Start(t, modaltest.WithTLS())
+	for _, change := range []map[string]any{
+		{"server_url": other.URL()}, {"server_url": other.URL(), "verify": false}, {"ca_cert": secure.CACert()},
+	} {
+		text := m.refused(logical.UpdateOperation, "config", change)
+		require.Contains(t, text, "admin token "+admin["token_id"].(string)+" is sent to no server")
+		require.Contains(t, text, "write token_id and token_secret")
+	}
+	require.Empty(t, other.Calls(""))
+	text := m.refused(logical.UpdateOperation, "config", also(admin, "server_url", other.URL()))
+	require.Contains(t, text, "Modal refused token "+admin["token_id"].(string), "the pair was brought for the other server")
+
+	fresh := pairData(other.AddWorkspace("w").AddMember("u").NewToken())
+	m.write("config", also(fresh, "server_url", other.URL()))
+	require.Equal(t, fresh["token_id"], m.read("config")["token_id"])
+	m.write("config", map[string]any{"remove_admin_token": true, "server_url": m.modal.URL()})
+	require.NotContains(t, m.read("config"), "token_id")
+}
+
+func TestConfig_AServerHasOneSpelling(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.write("config", m.newToken())
+	m.storage.heal()
+	m.write("config", map[string]any{"server_url": " " + m.modal.URL()})
+	require.Empty(t, m.storage.recorded(), "the same server")
+	m.write("config", map[string]any{"remove_admin_token": true, "server_url": "https://API.Modal.com:0443"})
+	require.Equal(t, "https://api.modal.com:443", m.read("config")["server_url"])
+}
+
+func TestConfig_AnEmptyPairIsAnUnsetVariableAndRemovesNothing(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	admin := m.newToken()
+	m.write("config", admin)
+	for _, pair := range []map[string]any{pairOf("", ""), pairOf(" ", "")} {
+		text := m.refused(logical.UpdateOperation, "config", pair)
+		require.Contains(t, text, "are empty")
+		require.Contains(t, text, "remove_admin_token=true")
+	}
+	require.Contains(t, m.refused(logical.UpdateOperation, "config", pairOf(someID, "")), "token_secret is missing")
+	require.Contains(t, m.refused(logical.UpdateOperation, "config", also(m.newToken(), "remove_admin_token", true)), "one or the other")
+	m.write("config", map[string]any{"token_id": nil, "token_secret": nil, "remove_admin_token": ""})
+	require.Equal(t, admin["token_id"], m.read("config")["token_id"], "null keeps")
+}
+
+func TestConfig_ACACertificateReadsBackAsWritten(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	pem := strings.TrimSpace(modaltest.Start(t, modaltest.WithTLS()).CACert()) + "\n\n"
+	m.write("config", map[string]any{"ca_cert": pem})
+	require.Equal(t, pem, m.read("config")["ca_cert"])
 }
 
 func TestConfig_DeleteReturnsToTheDefaults(t *testing.T) {

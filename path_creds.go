@@ -45,7 +45,10 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*log
 	rest, ofCreds := strings.CutPrefix(req.Path, prefixCreds)
 	path := b.Route(req.Path)
 	if !ofCreds || path == nil || req.Operation != logical.ReadOperation {
-		if path != nil && path.Operations[req.Operation] != nil {
+		if req.Operation == logical.HelpOperation && holdsSecret(req.Path) {
+			return answer(refusef(secretInPath)) // the framework's help repeats the path
+		}
+		if path != nil {
 			ctx, req = behindTheDoor(ctx, req)
 		}
 		return b.Backend.HandleRequest(ctx, req)
@@ -159,7 +162,7 @@ func credsData(h *handout, now time.Time) (map[string]any, error) {
 	}
 	putTime(data, fieldLastVaultRotation, h.cred.LastRotation)
 	putText(data, fieldWorkspace, h.cred.Workspace)
-	putText(data, fieldEnvironment, h.role.Environment)
+	putText(data, fieldEnvironment, h.role.environment())
 	putTime(data, fieldExpiresAt, h.cred.ExpiresAt)
 	return data, nil
 }

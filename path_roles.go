@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -26,15 +27,19 @@ func (b *backend) pathRoles() []*framework.Path {
 			HelpDescription: "Names of the roles, with type, version and next rotation of each.",
 		},
 		{
-			Pattern:        prefixRoles + rolePattern + "$",
-			DisplayAttrs:   &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "role"},
-			Fields:         with(map[string]*framework.FieldSchema{fieldRole: roleNameField()}, policyFields(), pairFields()),
+			Pattern:      prefixRoles + rolePattern + "$",
+			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "role"},
+			Fields: with(map[string]*framework.FieldSchema{fieldRole: roleNameField(), fieldForce: {
+				Type:         framework.TypeBool,
+				Description:  "Static roles: take the token of a service user that a mount of this engine made, which that mount will delete.",
+				DisplayAttrs: &framework.DisplayAttributes{Name: "Force"},
+			}}, policyFields(), pairFields()),
 			ExistenceCheck: b.roleExists,
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ReadOperation:   local(urlName, b.readRole, "Read a role's policy.", policyFields()),
-				logical.CreateOperation: forwarded(fieldData, b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
-				logical.UpdateOperation: forwarded(fieldData, b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
-				logical.DeleteOperation: forwarded(fieldData, b.deleteRole, "Delete a role; its token goes to the ledger.", nil),
+				logical.CreateOperation: forwarded(parseRole, b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
+				logical.UpdateOperation: forwarded(parseRole, b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
+				logical.DeleteOperation: forwarded(urlName, b.deleteRole, "Delete a role; its token goes to the ledger.", nil),
 			},
 			HelpSynopsis:    "Manage a role: which Modal token it hands out, and how.",
 			HelpDescription: strings.TrimSpace(roleHelp),
@@ -80,6 +85,46 @@ func policyFields() map[string]*framework.FieldSchema {
 	})
 }
 
+// roleWrite is what a write to roles/<role> asks for.
+type roleWrite struct {
+	supplied
+
+	name                                         string
+	kind, profile, environment                   Change[string]
+	refreshInterval, gracePeriod, rotationPeriod Change[time.Duration]
+	managed                                      managedWrite
+	force                                        bool
+}
+
+func parseRole(in *door) roleWrite {
+	return roleWrite{
+		supplied:        in.supplied(emptyPair),
+		name:            in.name,
+		kind:            checked(in, fieldType, maxToldName, parseType),
+		profile:         checked(in, fieldProfile, maxProfile, parseProfile),
+		environment:     checked(in, fieldEnvironment, maxToldName, parseEnvironment),
+		refreshInterval: in.duration(fieldRefreshInterval, minTTL, maxRefreshInterval),
+		gracePeriod:     in.duration(fieldGracePeriod, 0, maxGracePeriod),
+		rotationPeriod:  in.duration(fieldRotationPeriod, minTTL, maxRotationPeriod),
+		managed:         parseManaged(in),
+		force:           in.flag(fieldForce).Over(false, false),
+	}
+}
+
+func parseType(text string) (kind, mistake string) {
+	if text != typeStatic && text != typeManaged {
+		return "", "this version of the plugin has " + typeStatic + " and " + typeManaged
+	}
+	return text, ""
+}
+
+func parseProfile(text string) (profile, mistake string) {
+	if !profileName.MatchString(text) {
+		return "", `use letters, digits, "_", "." and "-", which all Modal clients read`
+	}
+	return text, ""
+}
+
 // writtenFields are the answer to a write.
 func writtenFields() responses {
 	return responses{fieldNextFirings: {
@@ -108,8 +153,8 @@ func (b *backend) readRole(ctx context.Context, req *logical.Request, name strin
 	return &logical.Response{Data: r.describe(name)}, nil
 }
 
-func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name := textOf(d, fieldRole)
+func (b *backend) writeRole(ctx context.Context, req *logical.Request, ask roleWrite) (*logical.Response, error) {
+	name := ask.name
 	unlock, err := b.lockRole(ctx, name)
 	if err != nil {
 		return nil, err
@@ -119,18 +164,21 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framew
 	if err != nil {
 		return nil, err
 	}
+	if err = refuseOvertaken(req, "role "+name, before != nil); err != nil {
+		return nil, err
+	}
 	var after *role
 	resp := &logical.Response{}
 	if before == nil {
-		after, err = b.createRole(ctx, req.Storage, name, d, resp)
+		after, err = b.createRole(ctx, req.Storage, ask, resp)
 	} else {
-		after, err = b.updateRole(ctx, req, name, before, d, resp)
+		after, err = b.updateRole(ctx, req, before, ask, resp)
 	}
 	if err != nil {
 		return nil, err
 	}
 	if before == nil || !reflect.DeepEqual(before, after) {
-		b.log().Info("role written", "role", name, "operation", req.Operation)
+		b.log().Info("role written", append([]any{"role", name, "operation", req.Operation}, after.privileges(before)...)...)
 		b.event(ctx, eventRoleWrite, change{
 			path: prefixRoles + name, dataPath: prefixCreds + name, operation: req.Operation, modified: true, role: name,
 		})
@@ -140,15 +188,15 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framew
 }
 
 // createRole stores the first token and then the role: a role exists once its own entry does.
-func (b *backend) createRole(ctx context.Context, s logical.Storage, name string, d *framework.FieldData, resp *logical.Response) (*role, error) {
-	r, err := newRole().merge(d)
+func (b *backend) createRole(ctx context.Context, s logical.Storage, ask roleWrite, resp *logical.Response) (*role, error) {
+	r, err := newRole().merge(ask)
 	if err != nil {
 		return nil, err
 	}
 	if r.Type == typeManaged {
-		return r, b.createManaged(ctx, s, name, r, d, resp)
+		return r, b.createManaged(ctx, s, r, ask, resp)
 	}
-	return r, b.createStatic(ctx, s, name, r, d, resp)
+	return r, b.createStatic(ctx, s, r, ask, resp)
 }
 
 // establish stores a new role with its first token.
@@ -162,34 +210,29 @@ func (b *backend) establish(ctx context.Context, s logical.Storage, name string,
 	})
 }
 
-func (b *backend) updateRole(ctx context.Context, req *logical.Request, name string, before *role, d *framework.FieldData, resp *logical.Response) (*role, error) {
-	after, err := before.merge(d)
+func (b *backend) updateRole(ctx context.Context, req *logical.Request, before *role, ask roleWrite, resp *logical.Response) (*role, error) {
+	after, err := before.merge(ask)
 	if err != nil {
 		return nil, err
 	}
 	resp.Warnings = after.warnings()
 	if after.Type == typeManaged {
-		return after, b.updateManaged(ctx, req.Storage, name, before, after, d, resp)
+		return after, b.updateManaged(ctx, req.Storage, before, after, ask, resp)
 	}
-	pair, warnings, given, err := pairFrom(d)
-	if err != nil {
-		return nil, err
-	}
-	if given {
-		if err = b.confirmToken(ctx, req, name, pair, verifyWanted(d)); err != nil {
+	if ask.pair != nil {
+		if err = b.confirmToken(ctx, req, ask.name, *ask.pair, ask.verify); err != nil {
 			return nil, err
 		}
 	}
-	resp.Warnings = append(resp.Warnings, warnings...)
+	resp.Warnings = append(resp.Warnings, ask.warnings...)
 	if *after == *before {
 		return after, nil
 	}
-	return after, b.roles.put(ctx, req.Storage, name, after)
+	return after, b.roles.put(ctx, req.Storage, ask.name, after)
 }
 
 // deleteRole moves the token to the ledger before it removes the role, and asks nothing of Modal.
-func (b *backend) deleteRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name := textOf(d, fieldRole)
+func (b *backend) deleteRole(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
 	unlock, err := b.lockRole(ctx, name)
 	if err != nil {
 		return nil, err
@@ -249,8 +292,8 @@ A managed role holds the token of a Modal service user that the engine makes, wi
 of the role and no more, and replaces on schedule. Create it with type=managed and
 environment_roles=main=contributor, say; config needs an admin token.
 
-A write merges: an absent field keeps its value, an empty one returns to its default. It never mints a
-token: environment_roles change the living service user, scoped and token_ttl wait for the next
+A write merges: a field that is absent or null keeps its value, an empty one returns to its default. It
+never mints a token: environment_roles change the living service user, scoped and token_ttl wait for the next
 rotation. Type and token cannot change here: another token is for rotate/<role>.
 
 Deleting a role does not touch Modal: its token moves to the ledger, and the answer says what Modal

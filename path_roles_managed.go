@@ -5,30 +5,27 @@ package modalsecrets
 import (
 	"context"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 
-	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
 // createManaged mints the first token. Where that fails nothing is left at Modal, or the ledger has it.
-func (b *backend) createManaged(ctx context.Context, s logical.Storage, name string, r *role, d *framework.FieldData, resp *logical.Response) error {
-	if err := refusePair(d); err != nil {
-		return err
-	}
-	cfg, err := b.loadConfig(ctx, s)
+func (b *backend) createManaged(ctx context.Context, s logical.Storage, r *role, ask roleWrite, resp *logical.Response) error {
+	cfg, err := b.permitted(ctx, s, r, ask)
 	if err != nil {
 		return err
 	}
-	made, err := b.mint(ctx, s, cfg, name, r)
+	made, err := b.mint(ctx, s, cfg, ask.name, r)
 	if err != nil {
 		return fmt.Errorf("%w; the role was not stored", err)
 	}
 	ctx = context.WithoutCancel(ctx)
 	resp.Warnings = slices.Concat(made.warnings, r.warnings())
-	if err = b.establish(ctx, s, name, r, made.token); err != nil {
+	if err = b.establish(ctx, s, ask.name, r, made.token); err != nil {
 		return err
 	}
 	b.leaveLedger(ctx, s, made.entry.key())
@@ -36,24 +33,30 @@ func (b *backend) createManaged(ctx context.Context, s logical.Storage, name str
 }
 
 // updateManaged changes what the living service user may do and when it is replaced, and mints nothing.
-func (b *backend) updateManaged(ctx context.Context, s logical.Storage, name string, before, after *role, d *framework.FieldData, resp *logical.Response) error {
-	if err := refusePair(d); err != nil {
+func (b *backend) updateManaged(ctx context.Context, s logical.Storage, before, after *role, ask roleWrite, resp *logical.Response) error {
+	name := ask.name
+	cfg, err := b.permitted(ctx, s, after, ask)
+	if err != nil {
 		return err
 	}
 	resp.Warnings = append(resp.Warnings, after.Managed.atNextRotation(before.Managed)...)
-	if reflect.DeepEqual(before, after) {
+	same := reflect.DeepEqual(before, after)
+	if same && !ask.managed.environmentRoles.asked {
 		return nil
 	}
 	cred, err := b.credentials.get(ctx, s, name)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), briefBudget)
-	defer cancel()
-	if cred != nil && !maps.Equal(before.Managed.EnvironmentRoles, after.Managed.EnvironmentRoles) {
-		if err = b.changeRoles(ctx, s, cred.token, after); err != nil {
+	if cred != nil && ask.managed.environmentRoles.asked {
+		warnings, err := b.changeRoles(ctx, s, cfg, name, cred, after.Managed.EnvironmentRoles)
+		if err != nil {
 			return fmt.Errorf("%w; the role was not changed", err)
 		}
+		resp.Warnings = append(resp.Warnings, warnings...)
+	}
+	if same {
+		return nil
 	}
 	if cred != nil && after.rotatesOtherwise(before) {
 		if err = b.credentials.put(ctx, s, name, cred.rescheduled(after, b.now())); err != nil {
@@ -63,23 +66,44 @@ func (b *backend) updateManaged(ctx context.Context, s logical.Storage, name str
 	return b.roles.put(ctx, s, name, after)
 }
 
-func (b *backend) changeRoles(ctx context.Context, s logical.Storage, current token, r *role) error {
-	cfg, err := b.loadConfig(ctx, s)
+// changeRoles makes Modal give the role's current token what is wanted, and its previous ones too: what
+// is taken away ends for all of them, or the answer says that it does not.
+func (b *backend) changeRoles(ctx context.Context, s logical.Storage, cfg *config, name string, cred *credential,
+	wanted map[string]modalapi.EnvironmentRole,
+) (warnings []string, err error) {
+	brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), briefBudget)
+	defer cancel()
+	if err = b.grant(brief, cfg, cred.token, wanted); err != nil {
+		return nil, err
+	}
+	previous, err := b.previousTokens(ctx, s, name)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err = cfg.permits(r); err != nil {
-		return err
-	}
-	return b.grant(ctx, cfg, current, r.Managed.EnvironmentRoles)
-}
-
-// refusePair refuses what only an operator of a static role brings.
-func refusePair(d *framework.FieldData) error {
-	for _, field := range []string{fieldTokenID, fieldTokenSecret, fieldVerify} {
-		if _, given := d.Raw[field]; given {
-			return refusef("%s is for static roles: the engine mints the tokens of a managed role; leave it out; nothing was changed", field)
+	for _, entry := range previous {
+		if !entry.ours() || entry.Begun || entry.isOf(cred) || entry.Reason == reasonUnfinished {
+			continue
+		}
+		if failed := b.grant(brief, cfg, entry.token, wanted); failed != nil {
+			warnings = append(warnings, fmt.Sprintf("the previous token %s keeps the environment roles that it had until it ends (%s): %s; "+
+				"end it now with: write revocations/%s force=true", entry.ID, entry.nextStep(b.now()), failed, entry.key()))
 		}
 	}
-	return nil
+	return warnings, nil
+}
+
+// permitted refuses a write of a managed role that brings a token, or leaves the role with more than
+// the ceilings allow.
+func (b *backend) permitted(ctx context.Context, s logical.Storage, r *role, ask roleWrite) (*config, error) {
+	if err := ask.refuseForManaged(); err != nil {
+		return nil, err
+	}
+	cfg, err := b.loadConfig(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if err = cfg.permits(r); err != nil {
+		return nil, fmt.Errorf("%w; nothing was changed", err)
+	}
+	return cfg, nil
 }

@@ -6,33 +6,31 @@ import (
 	"context"
 	"slices"
 
-	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-func (b *backend) createStatic(ctx context.Context, s logical.Storage, name string, r *role, d *framework.FieldData, resp *logical.Response) error {
-	pair, warnings, given, err := pairFrom(d)
-	if err != nil {
-		return err
+func (b *backend) createStatic(ctx context.Context, s logical.Storage, r *role, ask roleWrite, resp *logical.Response) error {
+	if ask.pair == nil {
+		return refusef("role %s needs its first token: write token_id and token_secret with it; nothing was stored", ask.name)
 	}
-	if !given {
-		return refusef("role %s needs its first token: write token_id and token_secret with it; nothing was stored", name)
-	}
-	if err = b.refuseHeld(ctx, s, pair.ID, name); err != nil {
+	if err := b.refuseHeld(ctx, s, ask.pair.ID, ask.name); err != nil {
 		return err
 	}
 	cfg, err := b.loadConfig(ctx, s)
 	if err != nil {
 		return err
 	}
-	first, err := b.accept(ctx, cfg, unproven(pair, cfg.ServerURL), verifyWanted(d))
+	first, err := b.accept(ctx, cfg, unproven(*ask.pair, cfg.ServerURL), ask.verify)
 	if err != nil {
 		return err
 	}
-	resp.Warnings = slices.Concat(warnings, first.warnings(), r.warnings())
-	return b.establish(ctx, s, name, r, first)
+	if err = first.refuseMade(ask.force); err != nil {
+		return err
+	}
+	resp.Warnings = slices.Concat(ask.warnings, first.warnings(), r.warnings())
+	return b.establish(ctx, s, ask.name, r, first)
 }
 
 // confirmToken takes the current token again, and proves it when it was stored unproven. Any other

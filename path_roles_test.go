@@ -92,7 +92,7 @@ func TestRoles_AShortGracePeriodIsWarnedAbout(t *testing.T) {
 	m := newMount(t)
 	m.addRole("ci")
 	resp := m.write("roles/ci", map[string]any{"grace_period": "30m", "refresh_interval": "20m"})
-	require.Contains(t, resp.Warnings[0], "1h0m0s or more is safe")
+	require.Contains(t, resp.Warnings[0], "1h or more is safe")
 	require.Nil(t, m.write("roles/ci", map[string]any{"grace_period": "1h"}))
 }
 
@@ -151,4 +151,29 @@ func mapKeys(m map[string]string) []string {
 		keys = append(keys, key)
 	}
 	return keys
+}
+
+// overtaken sends a write as Vault does whose existence check another request overtook.
+func (m *mount) overtaken(op logical.Operation, path string, data map[string]any) string {
+	m.t.Helper()
+	before := m.storage.snapshot(m.t)
+	resp, err := m.HandleRequest(m.t.Context(), &logical.Request{Operation: op, Path: path, Data: data, Storage: m.storage})
+	require.ErrorIs(m.t, err, logical.ErrInvalidRequest)
+	m.unchangedSince(before)
+	return errorText(resp)
+}
+
+func TestWrites_ThatAnotherRequestOvertookAreRefused(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addRole("ci")
+	m.addManaged("man")
+	// Vault asked for the right to create, or to change, and for no other.
+	require.Contains(t, m.overtaken(logical.CreateOperation, "roles/man", map[string]any{"type": "managed", "environment_roles": "main=contributor,staging=contributor"}),
+		"role man was made by another request meanwhile: read it, then write again")
+	require.Contains(t, m.overtaken(logical.CreateOperation, "roles/ci", also(m.newToken(), "type", "static")), "made by another request")
+	require.Contains(t, m.overtaken(logical.UpdateOperation, "roles/new", also(m.newToken(), "type", "static")), "role new was deleted by another request meanwhile")
+	require.Contains(t, m.overtaken(logical.CreateOperation, "config", map[string]any{"max_environment_role": ""}), "config was made by another request")
+	m.remove("config", nil)
+	require.Contains(t, m.overtaken(logical.UpdateOperation, "config", map[string]any{"max_environment_role": ""}), "config was deleted by another request")
 }

@@ -53,18 +53,20 @@ type specimen struct {
 }
 
 func (p *specimen) policy(r *rapid.T) map[string]any {
-	p.refresh = rapid.IntRange(5, 3600).Draw(r, "refresh_interval")
+	p.refresh = rapid.IntRange(5, 1800).Draw(r, "refresh_interval")
+	interval := rapid.IntRange(p.refresh, 100*86400).Draw(r, "rotation_period")
 	data := map[string]any{
 		"refresh_interval": p.refresh,
-		"rotation_period":  rapid.IntRange(p.refresh, 100*86400).Draw(r, "rotation_period"),
-		"grace_period":     rapid.IntRange(0, 86400).Draw(r, "grace_period"),
-		"environment":      rapid.SampledFrom([]string{"", "main", "a.b-c_d"}).Draw(r, "environment"),
+		"rotation_period":  interval,
+		"environment":      rapid.SampledFrom([]string{"", "main"}).Draw(r, "environment"),
 		"profile":          rapid.StringMatching(`([A-Za-z0-9_.-]{1,20})?`).Draw(r, "profile"),
 	}
 	if p.managed && rapid.Bool().Draw(r, "cron") {
 		delete(data, "rotation_period")
-		data["rotation_schedule"] = rapid.SampledFrom([]string{"0 3 * * *", "*/30 * * * *", "0 0 1,2 * *"}).Draw(r, "rotation_schedule")
+		interval = rapid.SampledFrom([]int{1800, 86400, 86401}).Draw(r, "schedule")
+		data["rotation_schedule"] = map[int]string{1800: "*/30 * * * *", 86400: "0 3 * * *", 86401: "0 0 1,2 * *"}[interval]
 	}
+	data["grace_period"] = rapid.IntRange(0, min(86400, maxPreviousTokens*interval)).Draw(r, "grace_period")
 	if p.managed {
 		data["token_ttl"] = rapid.SampledFrom([]any{"", 600, 86400, 100 * 86400}).Draw(r, "token_ttl")
 		data["disable_automated_rotation"] = rapid.Bool().Draw(r, "disable_automated_rotation")

@@ -5,10 +5,7 @@ package modalsecrets
 import (
 	"fmt"
 	"regexp"
-	"strings"
 	"time"
-
-	"github.com/hashicorp/vault/sdk/framework"
 )
 
 // Types of roles: an operator brings the tokens of a static role, the engine mints those of a managed
@@ -29,6 +26,7 @@ const (
 	maxRefreshInterval = day
 	maxGracePeriod     = 365 * day
 	maxRotationPeriod  = 3650 * day
+	maxProfile         = 128
 	// shortGracePeriod is what a consumer needs to read again, debounce and restart.
 	shortGracePeriod = 10 * time.Minute
 
@@ -37,9 +35,6 @@ const (
 
 // profileName is what all three Modal clients take as a TOML table without surprises.
 var profileName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
-
-// environmentName is Modal's own rule for existing environments (Go SDK v0.11.1, name_utils.go).
-var environmentName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
 
 // role is the policy of one name. It holds no secret. An empty profile means the role's name.
 type role struct {
@@ -61,75 +56,59 @@ func newRole() *role {
 	}
 }
 
-// merge is the role with what a request says: absent keeps, empty clears. The merged result is what
-// is checked.
-func (r role) merge(d *framework.FieldData) (*role, error) {
-	if err := r.mergeType(d); err != nil {
+// merge is the role with what a write says. The merged result is what is checked.
+func (r role) merge(ask roleWrite) (*role, error) {
+	if err := r.mergeType(ask.kind); err != nil {
 		return nil, err
 	}
-	mergeText(d, fieldProfile, &r.Profile)
-	mergeText(d, fieldEnvironment, &r.Environment)
-	for _, duration := range []struct {
-		field          string
-		target         *time.Duration
-		def, low, high time.Duration
-	}{
-		{fieldRefreshInterval, &r.RefreshInterval, defaultRefreshInterval, minTTL, maxRefreshInterval},
-		{fieldGracePeriod, &r.GracePeriod, defaultGracePeriod, 0, maxGracePeriod},
-		{fieldRotationPeriod, &r.RotationPeriod, defaultRotationPeriod, minTTL, maxRotationPeriod},
-	} {
-		if err := mergeDuration(d, duration.field, duration.target, duration.def, duration.low, duration.high); err != nil {
-			return nil, err
-		}
-	}
-	if err := r.mergeManaged(d); err != nil {
+	r.Profile = ask.profile.Over(r.Profile, "")
+	r.Environment = ask.environment.Over(r.Environment, "")
+	r.RefreshInterval = ask.refreshInterval.Over(r.RefreshInterval, defaultRefreshInterval)
+	r.GracePeriod = ask.gracePeriod.Over(r.GracePeriod, defaultGracePeriod)
+	r.RotationPeriod = ask.rotationPeriod.Over(r.RotationPeriod, defaultRotationPeriod)
+	if err := r.mergeManaged(ask); err != nil {
 		return nil, err
 	}
 	return &r, r.validate()
 }
 
-func (r *role) mergeType(d *framework.FieldData) error {
-	wanted, given := d.GetOk(fieldType)
+func (r *role) mergeType(kind Change[string]) error {
+	wanted := kind.Over(r.Type, "")
 	switch {
-	case !given && r.Type == "":
+	case wanted == "" && kind.asked:
+		return refusef("type cannot be empty: write type=%s or type=%s, or leave it out of a role that is there; nothing was changed", typeStatic, typeManaged)
+	case wanted == "":
 		return refusef("type is missing: write type=%s with a token_id and token_secret, or type=%s with environment_roles; nothing was stored",
 			typeStatic, typeManaged)
-	case !given:
-		return nil
 	case r.Type != "" && wanted != r.Type:
-		return refusef("the role's type is %s and cannot become %q: make a role of another name; nothing was changed", r.Type, wanted)
-	case wanted != typeStatic && wanted != typeManaged:
-		return refusef("unknown type %q: this version of the plugin has %s and %s; nothing was stored", wanted, typeStatic, typeManaged)
+		return refusef("the role's type is %s and cannot become %s: make a role of another name; nothing was changed", r.Type, wanted)
 	}
-	r.Type, _ = wanted.(string)
+	r.Type = wanted
 	return nil
 }
 
 func (r *role) validate() error {
-	if r.Profile != "" && !profileName.MatchString(r.Profile) {
-		return refusef(`profile %q: use up to 128 letters, digits, "_", "." and "-", which all Modal clients read; nothing was changed`, r.Profile)
-	}
-	if r.Environment != "" {
-		if err := checkEnvironment(fieldEnvironment, r.Environment); err != nil {
+	if r.Managed != nil {
+		if err := r.Managed.validate(r); err != nil {
 			return err
 		}
+		return r.validatePace()
 	}
 	if r.RotationPeriod < r.RefreshInterval {
 		return refusef("rotation_period %s is shorter than refresh_interval %s: consumers would miss tokens; nothing was changed",
-			r.RotationPeriod, r.RefreshInterval)
-	}
-	if r.Managed == nil {
-		return nil
-	}
-	return r.Managed.validate()
-}
-
-func checkEnvironment(field, name string) error {
-	if !environmentName.MatchString(name) || strings.HasPrefix(name, "en-") {
-		return refusef(`%s %q: Modal's names are up to 64 letters, digits, "_", "." and "-", begin with a letter or digit and not with "en-"; nothing was changed`,
-			field, name)
+			human(r.RotationPeriod), human(r.RefreshInterval))
 	}
 	return nil
+}
+
+// environment is what the token is handed out with: a role of one environment has that one by default.
+func (r *role) environment() string {
+	if r.Environment == "" && r.Managed != nil && r.Managed.Scoped && len(r.Managed.EnvironmentRoles) == 1 {
+		for only := range r.Managed.EnvironmentRoles {
+			return only
+		}
+	}
+	return r.Environment
 }
 
 // warnings tell what an allowed policy would break.
@@ -147,7 +126,7 @@ func graceWarnings(grace, refresh time.Duration) []string {
 		return nil
 	}
 	return []string{fmt.Sprintf("a grace period of %s is short: consumers that read every %s, or have not restarted by then, "+
-		"use a token that Modal may already refuse; %s or more is safe", grace, refresh, least)}
+		"use a token that Modal may already refuse; %s or more is safe", human(grace), human(refresh), human(least))}
 }
 
 // describe is the whole policy, as it may be shown.
@@ -158,7 +137,7 @@ func (r *role) describe(name string) map[string]any {
 		fieldRefreshInterval: int64(r.RefreshInterval.Seconds()),
 		fieldGracePeriod:     int64(r.GracePeriod.Seconds()),
 	}
-	putText(data, fieldEnvironment, r.Environment)
+	putText(data, fieldEnvironment, r.environment())
 	if r.Managed == nil || r.Managed.Schedule == "" {
 		data[fieldRotationPeriod] = int64(r.RotationPeriod.Seconds())
 	}
@@ -173,10 +152,4 @@ func (r *role) profile(name string) string {
 		return name
 	}
 	return r.Profile
-}
-
-func mergeText(d *framework.FieldData, field string, target *string) {
-	if raw, ok := d.GetOk(field); ok {
-		*target, _ = raw.(string)
-	}
 }

@@ -20,6 +20,8 @@ const (
 	// minRotationWindow is Vault's own least window for scheduled rotations.
 	minRotationWindow = time.Hour
 	maxRotationWindow = day
+
+	maxSchedule = 256
 )
 
 // managedPolicy is what a managed role says of its service users: what they may do, how long their
@@ -69,13 +71,48 @@ func managedFields() map[string]*framework.FieldSchema {
 	}
 }
 
+// managedWrite is what a write says of the fields of managed roles.
+type managedWrite struct {
+	environmentRoles Change[map[string]modalapi.EnvironmentRole]
+	scoped, disabled Change[bool]
+	tokenTTL, window Change[time.Duration]
+	schedule         Change[string]
+	said             string // one of these fields that the write has, "" for none
+}
+
+func parseManaged(in *door) managedWrite {
+	ask := managedWrite{
+		environmentRoles: take(in, fieldEnvironmentRoles, parseEnvironmentRoles),
+		scoped:           in.flag(fieldScoped),
+		disabled:         in.flag(fieldDisableRotation),
+		tokenTTL:         in.optional(fieldTokenTTL, minTokenTTL, maxTokenTTL),
+		window:           in.optional(fieldRotationWindow, minRotationWindow, maxRotationWindow),
+		schedule:         checked(in, fieldRotationSchedule, maxSchedule, parseCron),
+	}
+	for _, field := range slices.Sorted(maps.Keys(managedFields())) {
+		if in.body[field] != nil {
+			ask.said = field
+			break
+		}
+	}
+	if period := in.body[fieldRotationPeriod]; ask.schedule.value != "" && period != nil && period != "" {
+		in.wrong = append(in.wrong, "rotation_schedule and rotation_period exclude each other: write one of them")
+	}
+	return ask
+}
+
+// parseCron is a schedule in one spelling.
+func parseCron(text string) (schedule, mistake string) {
+	schedule = strings.Join(strings.Fields(text), " ")
+	_, mistake = scheduleOf(schedule)
+	return schedule, mistake
+}
+
 // mergeManaged merges the fields of managed roles, and refuses them for others.
-func (r *role) mergeManaged(d *framework.FieldData) error {
+func (r *role) mergeManaged(ask roleWrite) error {
 	if r.Type != typeManaged {
-		for _, field := range slices.Sorted(maps.Keys(managedFields())) {
-			if _, given := d.Raw[field]; given {
-				return refusef("%s is a field of managed roles, and this role is %s: leave it out; nothing was changed", field, r.Type)
-			}
+		if ask.managed.said != "" {
+			return refusef("%s is a field of managed roles, and this role is %s: leave it out; nothing was changed", ask.managed.said, r.Type)
 		}
 		return nil
 	}
@@ -83,85 +120,55 @@ func (r *role) mergeManaged(d *framework.FieldData) error {
 	if r.Managed != nil {
 		policy = *r.Managed
 	}
-	if err := policy.merge(d); err != nil {
-		return err
-	}
-	if err := policy.mergeSchedule(d, r); err != nil {
-		return err
+	policy.merge(ask.managed)
+	if policy.mergeSchedule(ask) {
+		r.RotationPeriod = defaultRotationPeriod
 	}
 	r.Managed = &policy
 	return nil
 }
 
-func (p *managedPolicy) merge(d *framework.FieldData) error {
-	if raw, ok := d.GetOk(fieldEnvironmentRoles); ok {
-		pairs, _ := raw.(map[string]string)
-		p.EnvironmentRoles = environmentRoles(pairs)
-	}
-	mergeFlag(d, fieldScoped, &p.Scoped, true)
-	mergeFlag(d, fieldDisableRotation, &p.Disabled, false)
-	if err := mergeOptional(d, fieldTokenTTL, &p.TokenTTL, minTokenTTL, maxTokenTTL); err != nil {
-		return err
-	}
-	return mergeOptional(d, fieldRotationWindow, &p.Window, minRotationWindow, maxRotationWindow)
+func (p *managedPolicy) merge(ask managedWrite) {
+	p.EnvironmentRoles = ask.environmentRoles.Over(p.EnvironmentRoles, nil)
+	p.Scoped = ask.scoped.Over(p.Scoped, true)
+	p.Disabled = ask.disabled.Over(p.Disabled, false)
+	p.TokenTTL = ask.tokenTTL.Over(p.TokenTTL, 0)
+	p.Window = ask.window.Over(p.Window, 0)
 }
 
-// mergeSchedule lets the schedule and the period take each other's place.
-func (p *managedPolicy) mergeSchedule(d *framework.FieldData, r *role) error {
-	raw, given := d.GetOk(fieldRotationSchedule)
-	schedule, _ := raw.(string)
-	period, periodGiven := d.Raw[fieldRotationPeriod]
-	switch {
-	case schedule != "" && periodGiven && period != "":
-		return refusef("rotation_schedule and rotation_period exclude each other: write one of them; nothing was changed")
-	case given:
-		p.Schedule = strings.Join(strings.Fields(schedule), " ")
-		if _, windowGiven := d.Raw[fieldRotationWindow]; p.Schedule == "" && !windowGiven {
-			p.Window = 0
-		}
-		r.RotationPeriod = defaultIf(schedule != "", defaultRotationPeriod, r.RotationPeriod)
-	case periodGiven:
-		p.Schedule, p.Window = "", 0
+// mergeSchedule lets the schedule and the period take each other's place. A window goes with its
+// schedule, unless the write says one.
+func (p *managedPolicy) mergeSchedule(ask roleWrite) (taken bool) {
+	before, schedule, period := p.Schedule, ask.managed.schedule, ask.rotationPeriod
+	p.Schedule = schedule.Over(p.Schedule, "")
+	if period.asked && !period.reset && !schedule.asked {
+		p.Schedule = ""
 	}
-	return nil
+	if before != "" && p.Schedule == "" && !ask.managed.window.asked {
+		p.Window = 0
+	}
+	return schedule.asked && p.Schedule != ""
 }
 
-func defaultIf(condition bool, def, value time.Duration) time.Duration {
-	if condition {
-		return def
-	}
-	return value
-}
-
-func (p *managedPolicy) validate() error {
+func (p *managedPolicy) validate(r *role) error {
 	if len(p.EnvironmentRoles) == 0 && p.Scoped {
 		return refusef("environment_roles is empty: a scoped token could do nothing; write environment_roles=main=contributor, say; nothing was changed")
 	}
-	for _, environment := range slices.Sorted(maps.Keys(p.EnvironmentRoles)) {
-		if err := checkEnvironment(fieldEnvironmentRoles, environment); err != nil {
-			return err
-		}
-		switch can := p.EnvironmentRoles[environment]; can {
-		case modalapi.RoleViewer, modalapi.RoleContributor:
-		default:
-			return refusef("environment_roles: %q in environment %s is no role: use viewer or contributor; nothing was changed", can, environment)
-		}
+	if _, can := p.EnvironmentRoles[r.Environment]; r.Environment != "" && p.Scoped && !can {
+		return refusef("environment %s is not among environment_roles (%s), and the token can do nothing there: write another environment; nothing was changed",
+			r.Environment, rolesText(p.EnvironmentRoles))
 	}
 	if p.Schedule == "" && p.Window != 0 {
 		return refusef("rotation_window needs a rotation_schedule: write both, or neither; nothing was changed")
 	}
-	if p.Schedule == "" {
-		return nil
-	}
-	_, err := parseSchedule(p.Schedule)
-	return err
+	return nil
 }
 
 func (p *managedPolicy) warnings(r *role) []string {
 	var warnings []string
 	if p.TokenTTL != 0 && p.TokenTTL < r.RotationPeriod+r.GracePeriod && p.Schedule == "" {
 		warnings = append(warnings, fmt.Sprintf("token_ttl %s is shorter than rotation_period and grace_period together: "+
-			"the engine rotates before a token expires, so rotations come sooner than rotation_period says", p.TokenTTL))
+			"the engine rotates before a token expires, so rotations come sooner than rotation_period says", human(p.TokenTTL)))
 	}
 	if p.Disabled && p.TokenTTL != 0 {
 		warnings = append(warnings, "automated rotation is disabled and tokens expire: rotate by hand before they do")
@@ -224,22 +231,21 @@ func (r *role) upcoming(now time.Time) map[string]any {
 	return map[string]any{fieldNextFirings: times}
 }
 
-func mergeFlag(d *framework.FieldData, field string, target *bool, def bool) {
-	if _, given := d.Raw[field]; !given {
-		return
-	}
-	if d.Raw[field] == "" || d.Raw[field] == nil {
-		*target = def
-		return
-	}
-	*target, _ = d.Get(field).(bool)
-}
-
-// mergeOptional is mergeDuration for a field whose zero means that it is not set.
-func mergeOptional(d *framework.FieldData, field string, target *time.Duration, low, high time.Duration) error {
-	if raw, given := d.GetOk(field); given && raw == 0 {
-		*target = 0
+// privileges are log pairs that tell what a write changed of what tokens may do.
+func (r *role) privileges(before *role) []any {
+	if r.Managed == nil {
 		return nil
 	}
-	return mergeDuration(d, field, target, 0, low, high)
+	was := &managedPolicy{}
+	if before != nil {
+		was = before.Managed
+	}
+	var pairs []any
+	if now, then := rolesText(r.Managed.EnvironmentRoles), rolesText(was.EnvironmentRoles); now != then {
+		pairs = append(pairs, "environment_roles", now, "environment_roles_before", then)
+	}
+	if r.Managed.Scoped != was.Scoped {
+		pairs = append(pairs, "scoped", r.Managed.Scoped)
+	}
+	return pairs
 }

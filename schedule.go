@@ -17,17 +17,26 @@ const slack = 20
 
 // parseSchedule reads a five-field cron expression, in UTC.
 func parseSchedule(text string) (*cron.SpecSchedule, error) {
+	schedule, mistake := scheduleOf(text)
+	if mistake != "" {
+		return nil, refusef("rotation_schedule: %s; nothing was changed", mistake)
+	}
+	return schedule, nil
+}
+
+// scheduleOf says what is wrong with a schedule, without repeating it.
+func scheduleOf(text string) (schedule *cron.SpecSchedule, mistake string) {
 	if strings.Contains(text, "TZ=") {
-		return nil, refusef("rotation_schedule %q: leave the time zone out, schedules are in UTC; nothing was changed", text)
+		return nil, "leave the time zone out, schedules are in UTC"
 	}
 	schedule, err := vaultrotation.DefaultScheduler.Parse(text)
 	if err != nil {
-		return nil, refusef("rotation_schedule %q: %s: write five fields, as in \"30 3 * * SAT\"; nothing was changed", text, err)
+		return nil, `write five fields of cron, as in "30 3 * * SAT"`
 	}
 	if schedule.Next(time.Unix(0, 0).UTC()).IsZero() {
-		return nil, refusef("rotation_schedule %q never fires: check day and month; nothing was changed", text)
+		return nil, "this never fires: check day and month"
 	}
-	return schedule, nil
+	return schedule, ""
 }
 
 // firings are the next times that a schedule fires after a moment.

@@ -155,7 +155,7 @@ func TestSchedule_AfterADownTimeEachRoleRotatesOnce(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	for i := range 10 {
-		m.addManaged(fmt.Sprintf("r%d", i), map[string]any{"rotation_period": "1h"})
+		m.addManaged(fmt.Sprintf("r%d", i), map[string]any{"rotation_period": "1h", "grace_period": "10h"})
 	}
 	m.clock.advance(10 * day)
 	m.restart()
@@ -168,7 +168,7 @@ func TestSchedule_AfterADownTimeEachRoleRotatesOnce(t *testing.T) {
 func TestSchedule_TTLPointsAtTheNextRotation(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
-	m.addManaged("ci", map[string]any{"rotation_period": "1h", "refresh_interval": "10m"})
+	m.addManaged("ci", map[string]any{"rotation_period": "1h", "grace_period": "10h", "refresh_interval": "10m"})
 	next := m.nextRotation("ci")
 	m.clock.advance(next.Sub(start) - time.Minute)
 	require.Equal(t, int64(62), m.read("creds/ci")["ttl"])
@@ -259,7 +259,7 @@ func TestScale_FiveHundredOfTwoThousandDueAtOnceRunFourAtATimeAndIdleRolesCostNo
 func TestTicks_DoNotOverlap(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
-	m.addManaged("ci", map[string]any{"rotation_period": "1h"})
+	m.addManaged("ci", map[string]any{"rotation_period": "1h", "grace_period": "10h"})
 	m.clock.advance(time.Hour)
 	var group sync.WaitGroup
 	for range 10 {

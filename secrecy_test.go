@@ -28,6 +28,61 @@ func TestSecrets_OfAMalformedValueAreNotRepeated(t *testing.T) {
 	}
 }
 
+func TestSecrets_AreRefusedWhereverTheyDoNotBelongAndNotRepeated(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addRole("ci")
+	m.addManaged("man")
+	for path, extra := range map[string]map[string]any{
+		"config": {}, "roles/ci": {}, "roles/man": {}, "roles/new": {"type": "static", "token_id": someID}, "roles/newm": {"type": "managed"},
+		"rotate/ci": {"token_id": someID}, "rotate/man": {}, "revocations/ak-x": {},
+	} {
+		for field := range m.Route(path).Fields {
+			for _, value := range []any{
+				someSecret,
+				[]any{someSecret},
+				map[string]any{"main": someSecret},
+				map[string]any{someSecret: "viewer"},
+				"main=" + someSecret, someSecret + ",x",
+				"x " + someSecret, "x" + someSecret, "AS-" + someSecret[3:], "as-short1",
+				map[string]any{"a": []any{map[string]any{"b": someSecret}}},
+			} {
+				if _, isText := value.(string); isText && field == "token_secret" {
+					continue
+				}
+				text := m.refused(logical.UpdateOperation, path, also(extra, field, value))
+				require.NotContains(t, strings.ToLower(text), "bbbbbb", "%s %s", path, field)
+				require.NotContains(t, text, "as-short1")
+			}
+		}
+		text := m.refused(logical.UpdateOperation, path, also(extra, someSecret, "x"))
+		require.NotContains(t, text, someSecret)
+		require.Contains(t, text, "the name of a field has the shape of a token secret")
+	}
+	for _, path := range []string{"creds/", "roles/", "rotate/", "revocations/"} {
+		for _, op := range []logical.Operation{logical.ReadOperation, logical.UpdateOperation, logical.DeleteOperation} {
+			if m.Route(path + "x").Operations[op] != nil {
+				text := m.refused(op, path+someSecret, nil)
+				require.Contains(t, text, "the path holds what has the shape of a token secret")
+				require.NotContains(t, text, someSecret)
+			}
+		}
+	}
+	require.NotContains(t, m.logs.String(), someSecret)
+}
+
+func TestSecrets_AreNotSeenInNamesThatOnlyResembleThem(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	for _, name := range []string{"canvas-training-environment", "as", "atlas-production", "as-ci"} {
+		m.addManaged(name, map[string]any{"profile": "canvas-training"})
+		m.write("rotate/"+name, map[string]any{"grace_period": "1h"})
+	}
+	for _, id := range append(m.list("revocations"), "vault-2f9f1a7c-as-abcdefgh") {
+		m.must(logical.ReadOperation, "revocations/"+id, nil)
+	}
+}
+
 func TestSecrets_AppearNowhereButInCreds(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)

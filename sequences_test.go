@@ -254,7 +254,7 @@ func TestATokenThatAnOperatorEndedLeavesTheLedgerAlsoWithoutAnAdminToken(t *test
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
 	m.write("rotate/ci", map[string]any{"grace_period": 0})
-	m.write("config", map[string]any{"token_id": "", "token_secret": ""})
+	m.write("config", map[string]any{"remove_admin_token": true})
 	m.tick()
 	require.True(t, m.inLedger(old))
 	m.modal.DeleteToken(old)

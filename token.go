@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hashicorp/vault/sdk/framework"
-
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
@@ -85,36 +83,6 @@ func (t token) describe() map[string]any {
 	putTime(data, fieldCreatedAt, t.CreatedAt)
 	putTime(data, fieldExpiresAt, t.ExpiresAt)
 	return data
-}
-
-// pairFrom reads token_id and token_secret of a request; given is false when neither is there.
-func pairFrom(d *framework.FieldData) (pair modalapi.Token, warnings []string, given bool, err error) {
-	id, hasID := d.GetOk(fieldTokenID)
-	secret, hasSecret := d.GetOk(fieldTokenSecret)
-	if !hasID && !hasSecret {
-		return modalapi.Token{}, nil, false, nil
-	}
-	idText, _ := id.(string)
-	secretText, _ := secret.(string)
-	pair, warnings, err = modalapi.ParseToken(idText, secretText)
-	if err != nil {
-		return modalapi.Token{}, nil, true, refusef("%s; nothing was changed", err)
-	}
-	return pair, warnings, true, nil
-}
-
-// verifyWanted is true unless a request says otherwise: an empty value is the default.
-func verifyWanted(d *framework.FieldData) bool {
-	verify := true
-	mergeFlag(d, fieldVerify, &verify, true)
-	return verify
-}
-
-// cleared says that a request empties both halves of a pair.
-func cleared(d *framework.FieldData) bool {
-	id, hasID := d.GetOk(fieldTokenID)
-	secret, hasSecret := d.GetOk(fieldTokenSecret)
-	return hasID && hasSecret && id == "" && secret == ""
 }
 
 // accept takes a supplied token as Modal knows it, or as it is when the operator said verify=false.

@@ -83,6 +83,9 @@ func (w *world) newConsumed(t *testing.T, s stage) *consumed {
 	if s.period != 0 {
 		args = append(args, "rotation_period="+s.period.String())
 	}
+	if s.managed && s.period != 0 {
+		args = append(args, "grace_period="+(10*s.period).String())
+	}
 	if s.managed {
 		c.vault(t, append(args, "type=managed", "environment_roles=main=contributor,staging=viewer")...)
 		c.note(t)

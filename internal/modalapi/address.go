@@ -19,15 +19,17 @@ var (
 	defaultPorts = map[string]string{"https": "443", "http": "80"}
 )
 
-// ParseServerURL returns raw without surrounding white space when it is a server URL that all three
-// Modal clients read alike: "https://host:port", or "http://host:port" for a loopback host alone.
+// ParseServerURL returns raw in its one spelling, with the host in lower case and the port without
+// leading zeros, when it is a server URL that all three Modal clients read alike: "https://host:port", or
+// "http://host:port" for a loopback host alone.
 // Its errors are meant for the operator and give the corrected form where there is one; they never
 // repeat user info.
 func ParseServerURL(raw string) (string, error) {
 	raw = strings.TrimSpace(raw)
 	mistake, better := inspect(raw)
 	if mistake == "" {
-		return raw, nil
+		at := strings.LastIndex(raw, ":")
+		return strings.ToLower(raw[:at+1]) + strings.TrimLeft(raw[at+1:], "0"), nil
 	}
 	for better != "" {
 		corrected := better

@@ -43,6 +43,15 @@ func (r roles) messages(environments []environment) []*pb.ServiceUser_Environmen
 	return entries
 }
 
+// assign gives the role in an environment, or drops the assignment when it is unspecified.
+func (r roles) assign(env environment, role pb.EnvironmentRole) {
+	if role == pb.EnvironmentRole_ENVIRONMENT_ROLE_UNSPECIFIED {
+		delete(r, env.id)
+		return
+	}
+	r[env.id] = role
+}
+
 // SetRole changes what the member may do in the workspace. It panics when there
 // is no such role.
 func (m *Member) SetRole(role Role) {

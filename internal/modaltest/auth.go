@@ -112,6 +112,7 @@ func (s *Server) use(id, secret string) (token, error) {
 
 // lookUp returns the token if the pair is accepted now. The caller holds s.mu.
 func (s *Server) lookUp(id, secret string) (*token, error) {
+	s.expire()
 	t, now := s.tokens[id], s.now()
 	switch {
 	case t == nil || now.Before(t.usableFrom) || !t.refusedFrom.IsZero() && !now.Before(t.refusedFrom):

@@ -3,13 +3,16 @@
 package modaltest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"time"
 
 	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
@@ -25,6 +28,10 @@ type Fault struct {
 	Delay       time.Duration // wait before answering; ends early if the client goes away
 	RetryAfter  time.Duration // attached as Modal's RPCRetryPolicy, usually to ResourceExhausted
 	Times       int           // calls to meet; 0 means 1, -1 until ClearFaults
+
+	// NoContentType answers as a grpclib server does for a method that it does not have: UNIMPLEMENTED
+	// in a response without a content type, of which grpc-go makes UNKNOWN. It goes without a Code.
+	NoContentType bool
 
 	// Match picks the calls to meet, nil for all; others go on to the next fault.
 	// It must not use the server, which waits for it.
@@ -51,10 +58,12 @@ func (s *Server) Inject(method string, f Fault) {
 
 // flaw says why the fault would prove nothing.
 func (f *Fault) flaw() string {
-	switch fails := f.Code != codes.OK; {
+	switch fails := f.Code != codes.OK || f.NoContentType; {
 	case !fails && f.Delay <= 0 && f.Mangle == nil:
-		return "a fault needs a Code, a Delay or a Mangle"
-	case !fails && f.RetryAfter > 0:
+		return "a fault needs a Code, a Delay, a Mangle or NoContentType"
+	case f.NoContentType && f.Code != codes.OK:
+		return "NoContentType has its own Code"
+	case f.Code == codes.OK && f.RetryAfter > 0:
 		return "RetryAfter needs a Code"
 	case fails && f.Mangle != nil:
 		return "a fault with a Code has no answer to Mangle"
@@ -156,6 +165,12 @@ func (f *Fault) strike(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return status.FromContextError(ctx.Err()).Err()
 		}
+	}
+	if f.NoContentType {
+		if err := grpc.SetTrailer(ctx, metadata.Pairs(noContentType, "1")); err != nil {
+			return status.Errorf(codes.Internal, "mark the answer: %v", err)
+		}
+		return status.Error(codes.Unimplemented, cmp.Or(f.Message, "Method not found"))
 	}
 	st := status.New(f.Code, f.Message)
 	if f.RetryAfter <= 0 {

@@ -60,11 +60,7 @@ func (c *controlPlane) EnvironmentRoleSet(ctx context.Context, req *pb.Environme
 	if err != nil {
 		return nil, err
 	}
-	if role == pb.EnvironmentRole_ENVIRONMENT_ROLE_UNSPECIFIED {
-		delete(assigned, env.id)
-	} else {
-		assigned[env.id] = role
-	}
+	assigned.assign(env, role)
 	return &emptypb.Empty{}, nil
 }
 

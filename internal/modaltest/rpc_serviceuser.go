@@ -107,6 +107,7 @@ func (w *Workspace) serviceUser(id, name string) (*serviceUser, error) {
 	if (id == "") == (name == "") {
 		return nil, status.Error(codes.InvalidArgument, "Give the service user's ID or its name")
 	}
+	w.server.expire()
 	user := w.serviceUsers.byID[id]
 	if id == "" {
 		user = w.serviceUsers.byName[name]

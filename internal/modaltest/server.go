@@ -19,6 +19,7 @@ import (
 	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 )
 
@@ -28,6 +29,8 @@ type Server struct {
 	tls    *authority // nil: plain text
 	grpc   *grpc.Server
 	jwtKey []byte
+
+	expiryDeletes bool
 
 	mu           sync.Mutex // guards everything below, workspaces included
 	address      string
@@ -57,6 +60,12 @@ func WithClock(now func() time.Time) Option {
 	return func(s *Server) { s.now = now }
 }
 
+// WithExpiryDeletes makes service users vanish when they expire, name and all, as Modal's command line
+// says they do (Python client 1.6.2, cli/workspace.py).
+func WithExpiryDeletes() Option {
+	return func(s *Server) { s.expiryDeletes = true }
+}
+
 // New returns a server that answers once Serve is called.
 func New(opts ...Option) *Server {
 	s := &Server{
@@ -84,10 +93,11 @@ func (s *Server) grpcOptions() []grpc.ServerOption {
 		// default grpc-go hangs up on that.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 	}
+	transport := insecure.NewCredentials()
 	if s.tls != nil {
-		opts = append(opts, grpc.Creds(credentials.NewTLS(s.tls.serverConfig())))
+		transport = credentials.NewTLS(s.tls.serverConfig())
 	}
-	return opts
+	return append(opts, grpc.Creds(unlabelled{transport}))
 }
 
 // Start runs a server on a free port of 127.0.0.1 until the test ends.
@@ -111,7 +121,10 @@ func Start(tb testing.TB, opts ...Option) *Server {
 	return s
 }
 
-// Serve answers on listener until Close, and then returns nil.
+// Serve answers on listener until Close, and then returns nil. Any listener does: a bufconn of
+// google.golang.org/grpc/test/bufconn works in a bubble of testing/synctest, where a server has to be
+// made, served and closed inside. URL is of the listener's address, so give it one that Modal's clients
+// read: see [At].
 func (s *Server) Serve(listener net.Listener) error {
 	s.setAddress(listener)
 	err := s.grpc.Serve(listener)
@@ -123,6 +136,20 @@ func (s *Server) Serve(listener net.Listener) error {
 
 // Close stops the server at once; calls in flight end as if the client had gone.
 func (s *Server) Close() { s.grpc.Stop() }
+
+// At returns l with another address, such as 127.0.0.1:9900 for a listener in memory.
+func At(l net.Listener, address string) net.Listener { return located{l, address} }
+
+type located struct {
+	net.Listener
+	address string
+}
+
+func (l located) Addr() net.Addr { return l }
+
+// Network and String make it an address too.
+func (l located) Network() string { return l.Listener.Addr().Network() }
+func (l located) String() string  { return l.address }
 
 func (s *Server) setAddress(listener net.Listener) {
 	s.mu.Lock()

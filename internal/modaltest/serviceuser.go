@@ -22,8 +22,8 @@ var (
 	errNameTaken = errors.New("the name is taken")
 )
 
-// serviceUser owns exactly one token. Assumed: it stays when the token expires,
-// and goes when it is deleted.
+// serviceUser owns exactly one token. Assumed: it stays when the token expires
+// (see WithExpiryDeletes), and goes when it is deleted.
 type serviceUser struct {
 	id, name  string
 	createdBy *Member // nil: the workspace had no member
@@ -108,6 +108,7 @@ func (w *Workspace) enroll(u *serviceUser, opts ...TokenOption) error {
 	if !serviceUserName.MatchString(u.name) {
 		return errBadName
 	}
+	w.server.expire()
 	if w.serviceUsers.byName[u.name] != nil {
 		return errNameTaken
 	}
@@ -116,6 +117,27 @@ func (w *Workspace) enroll(u *serviceUser, opts ...TokenOption) error {
 	w.server.mint(u.token, opts)
 	w.serviceUsers.add(u)
 	return nil
+}
+
+// SetServiceUserRole changes a service user's role in an environment behind everybody's back, as
+// somebody on the dashboard would: viewer, contributor or no-access, "" for no assignment. It panics
+// when there is no such service user, environment or role.
+func (w *Workspace) SetServiceUserRole(name, environment, role string) {
+	w.server.mu.Lock()
+	defer w.server.mu.Unlock()
+	w.server.expire()
+	user := w.serviceUsers.byName[name]
+	env, found := w.environment(environment)
+	number, err := askedRole(pb.EnvironmentRoleSetRequest_builder{RoleStr: role}.Build())
+	switch {
+	case user == nil:
+		panic(fmt.Sprintf("modaltest: set a service user's role: there is no service user %q", name))
+	case !found || environment == "":
+		panic(fmt.Sprintf("modaltest: set a service user's role: there is no environment %q", environment))
+	case err != nil:
+		panic(fmt.Sprintf("modaltest: set a service user's role: %v", err))
+	}
+	user.roles.assign(env, number)
 }
 
 // SetServiceUsers says whether the workspace's plan has service users; it has

@@ -244,3 +244,40 @@ func TestAccepts_AgreesWithTheNextCallAndIsNone(t *testing.T) {
 	require.Zero(t, w.server.ServiceUsers()[0].LastUsed)
 	require.Len(t, w.server.Calls(""), 1, "the creation alone")
 }
+
+func TestSetServiceUserRole_ChangesWhatTheControlPlaneReports(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.workspace.AddEnvironment("staging")
+	w.workspace.AddServiceUser("ci")
+
+	w.workspace.SetServiceUserRole("ci", "main", "viewer")
+	w.workspace.SetServiceUserRole("ci", "staging", "contributor")
+	w.workspace.SetServiceUserRole("ci", "main", "no-access")
+	w.workspace.SetServiceUserRole("ci", "staging", "")
+
+	require.Equal(t, map[string]string{"main": "no-access"}, w.server.ServiceUsers()[0].Roles)
+	for _, wrong := range [][3]string{{"cd", "main", "viewer"}, {"ci", "prod", "viewer"}, {"ci", "", "viewer"}, {"ci", "main", "owner"}} {
+		require.Panics(t, func() { w.workspace.SetServiceUserRole(wrong[0], wrong[1], wrong[2]) })
+	}
+}
+
+func TestWithExpiryDeletes_ExpiredServiceUserIsGoneWithItsName(t *testing.T) {
+	t.Parallel()
+	clock := newClock()
+	w := newWorld(t, modaltest.WithClock(clock.Now), modaltest.WithExpiryDeletes())
+	ends := modaltest.ExpiresAt(clock.Now().Add(time.Hour))
+	user := w.workspace.AddServiceUser("ci", ends)
+	member := w.owner.NewToken(ends)
+	require.Len(t, w.server.ServiceUsers(), 1)
+
+	clock.Advance(time.Hour)
+
+	requireRefused(t, whoAmI(as(t, user), w.client), "Token not found")
+	requireRefused(t, whoAmI(as(t, member), w.client), "Token has expired")
+	_, err := w.client.ServiceUserInfo(as(t, w.token), pb.ServiceUserInfoRequest_builder{ServiceUserName: "ci"}.Build())
+	requireCode(t, codes.NotFound, err)
+	require.Empty(t, w.server.ServiceUsers())
+	require.False(t, w.server.DeleteToken(user.ID))
+	w.workspace.AddServiceUser("ci")
+}

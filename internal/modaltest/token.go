@@ -102,9 +102,22 @@ func (s *Server) mint(t *token, opts []TokenOption) Token {
 	return t.Token
 }
 
+// expire deletes what WithExpiryDeletes wants gone. The caller holds s.mu.
+func (s *Server) expire() {
+	if !s.expiryDeletes {
+		return
+	}
+	for _, t := range s.tokens {
+		if t.serviceUser != nil && t.refusedFrom.IsZero() && t.expired(s.now()) {
+			s.deleteToken(t, 0)
+		}
+	}
+}
+
 // listed returns the tokens that were not deleted, oldest first. The caller holds
 // s.mu.
 func (s *Server) listed() []*token {
+	s.expire()
 	tokens := make([]*token, 0, len(s.tokens))
 	for _, t := range s.tokens {
 		if t.refusedFrom.IsZero() {
@@ -141,6 +154,7 @@ func (s *Server) Accepts(tokenID, secret string) bool {
 func (s *Server) DeleteToken(id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.expire()
 	t := s.tokens[id]
 	if t == nil || !t.refusedFrom.IsZero() {
 		return false

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// kept is a field that a write stores: what is written, what a read then says, and what it says of the
+// default. Where the field cannot be empty, says is what the refusal has.
+type kept struct {
+	path, field     string
+	value           any
+	reads, standard any
+	says            string
+}
+
+func keptFields(url, pem string) []kept {
+	return []kept{
+		{path: "config", field: "server_url", value: url, reads: url, standard: "https://api.modal.com:443"},
+		{path: "config", field: "ca_cert", value: pem, reads: pem},
+		{path: "config", field: "request_timeout", value: "20s", reads: int64(20), standard: int64(15)},
+		{path: "config", field: "allowed_environments", value: "main,staging", reads: []string{"main", "staging"}},
+		{path: "config", field: "max_environment_role", value: "viewer", reads: "viewer"},
+
+		{path: "roles/static", field: "type", value: "static", reads: "static", says: "type cannot be empty"},
+		{path: "roles/static", field: "profile", value: "work", reads: "work", standard: "static"},
+		{path: "roles/static", field: "environment", value: "main", reads: "main"},
+		{path: "roles/static", field: "refresh_interval", value: "1m", reads: int64(60), standard: int64(300)},
+		{path: "roles/static", field: "grace_period", value: "1h", reads: int64(3600), standard: int64(86400)},
+		{path: "roles/static", field: "rotation_period", value: "30d", reads: int64(30 * 86400), standard: int64(90 * 86400)},
+
+		{path: "roles/managed", field: "environment", value: "staging", reads: "staging"},
+		{path: "roles/managed", field: "environment_roles", value: "main=viewer", reads: `{"main":"viewer"}`, says: "environment_roles is empty"},
+		{path: "roles/managed", field: "scoped", value: false, reads: false, standard: true},
+		{path: "roles/managed", field: "token_ttl", value: "60d", reads: int64(60 * 86400)},
+		{path: "roles/managed", field: "rotation_schedule", value: "30  3 * * SAT", reads: "30 3 * * SAT"},
+		{path: "roles/scheduled", field: "rotation_window", value: "2h", reads: int64(7200)},
+		{path: "roles/managed", field: "disable_automated_rotation", value: true, reads: true, standard: false},
+	}
+}
+
+func TestWrites_KeepWhatIsAbsentOrNullAndRestoreTheDefaultOfWhatIsEmpty(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addRole("static")
+	m.addManaged("managed", map[string]any{"environment_roles": "main=contributor,staging=contributor"})
+	m.addManaged("scheduled", map[string]any{"rotation_schedule": "0 3 * * *"})
+	// Without an admin token every write of config is one field alone.
+	m.write("config", map[string]any{"remove_admin_token": true})
+	admin := m.newToken()
+	pem := modaltest.Start(t, modaltest.WithTLS()).CACert()
+	for _, f := range keptFields(m.modal.URL(), pem) {
+		where := f.path + " " + f.field
+		if f.path != "config" && strings.HasPrefix(f.path, "roles/managed") {
+			m.write("config", admin)
+		}
+		reads := func() any {
+			value := m.read(f.path)[f.field]
+			if text, isText := f.reads.(string); isText && strings.HasPrefix(text, "{") {
+				return toJSON(t, value)
+			}
+			return value
+		}
+		m.write(f.path, map[string]any{f.field: f.value})
+		require.Equal(t, f.reads, reads(), where)
+		for _, keeps := range []map[string]any{{}, {f.field: nil}} {
+			before := m.storage.snapshot(t)
+			m.write(f.path, keeps)
+			m.unchangedSince(before)
+		}
+		if f.says != "" {
+			require.Contains(t, m.refused(logical.UpdateOperation, f.path, map[string]any{f.field: ""}), f.says, where)
+			continue
+		}
+		m.write(f.path, map[string]any{f.field: ""})
+		require.Equal(t, f.standard, reads(), where)
+		if f.path == "config" {
+			m.write("config", map[string]any{f.field: map[string]any{"server_url": m.modal.URL()}[f.field]})
+		}
+	}
+}
+
+// passing are fields that a request says for itself alone.
+var passing = map[string]map[string]any{
+	"config":         {"token_id": someID, "token_secret": someSecret, "verify": false, "remove_admin_token": true},
+	"roles/x":        {"token_id": someID, "token_secret": someSecret, "verify": false, "force": true},
+	"rotate/x":       {"token_id": someID, "token_secret": someSecret, "verify": false, "grace_period": 60, "force": true, "to_previous": true, "dry_run": true},
+	"revocations/ak": {"force": true},
+}
+
+// parsed is what the door makes of a request to a path, as text, or its refusal.
+func parsed(m *mount, path string, body map[string]any) (ask, refused string) {
+	in := openDoor(&framework.FieldData{Schema: m.Route(path).Fields, Raw: map[string]any{"role": "x", "id": "ak"}}, body)
+	var typed any
+	switch path {
+	case "config":
+		typed = parseConfig(in)
+	case "roles/x":
+		typed = parseRole(in)
+	case "rotate/x":
+		typed = parseRotate(in)
+	default:
+		typed = parseRevocation(in)
+	}
+	if err := in.refusal(); err != nil {
+		return "", err.Error()
+	}
+	if ask, isRotate := typed.(rotateRequest); isRotate && ask.grace != nil {
+		return fmt.Sprintf("%+v %s", typed, *ask.grace), ""
+	}
+	return fmt.Sprintf("%+v", typed), ""
+}
+
+func TestWrites_TakeNullAndEmptyForTheDefaultInWhatTheyDoNotKeep(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	for path, fields := range passing {
+		absent, _ := parsed(m, path, nil)
+		for field, value := range fields {
+			null, refused := parsed(m, path, map[string]any{field: nil})
+			require.Equal(t, absent, null, "%s %s", path, field)
+			require.Empty(t, refused)
+			empty, refused := parsed(m, path, map[string]any{field: ""})
+			if strings.HasPrefix(field, "token_") {
+				require.Contains(t, refused, "is missing: a token is a pair")
+				continue
+			}
+			require.Equal(t, absent, strings.Replace(empty, "said:verify", "said:", 1), "%s %s", path, field)
+			said, refused := parsed(m, path, map[string]any{field: value})
+			require.NotEqual(t, absent, said, "%s %s", path, field)
+			require.Empty(t, refused)
+		}
+	}
+}
+
+func TestWrites_EveryFieldIsInTheTablesOfTheRule(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	tabled := map[string][]string{}
+	for _, f := range keptFields("", "") {
+		path := strings.NewReplacer("static", "x", "managed", "x", "scheduled", "x").Replace(f.path)
+		tabled[path] = append(tabled[path], f.field)
+	}
+	for path, fields := range passing {
+		tabled[path] = append(tabled[path], slices.Collect(maps.Keys(fields))...)
+	}
+	for _, path := range m.Paths {
+		if path.Operations[logical.UpdateOperation] == nil {
+			continue
+		}
+		where := strings.NewReplacer("^", "", "/?$", "", "(?P<role>[^/]+)$", "x", "(?P<id>[^/]+)$", "ak").Replace(path.Pattern)
+		for field := range path.Fields {
+			if field != fieldRole && field != fieldID {
+				require.Contains(t, tabled[where], field, where)
+			}
+		}
+	}
+}
+
+func TestWrites_NullNeverLiftsADisabledRotation(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci", map[string]any{"disable_automated_rotation": true})
+	nothing := map[string]any{}
+	for field := range m.Route("roles/ci").Fields {
+		if field != fieldRole {
+			nothing[field] = nil
+		}
+	}
+	before := m.storage.snapshot(t)
+	m.write("roles/ci", nothing)
+	m.unchangedSince(before)
+	require.Equal(t, true, m.read("roles/ci")["disable_automated_rotation"])
+}
+
+func TestMistakes_OfOneRequestAreToldTogetherWithoutTheValues(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	text := m.refused(logical.UpdateOperation, "roles/ci", map[string]any{
+		"type": "hunter2", "profile": "hunter 2", "environment": []any{"hunter2"}, "grace_period": "hunter2", "scoped": "hunter2",
+		"environment_roles": "hunter2", "rotation_schedule": "hunter2", "token_id": "hunter2", "refesh_interval": "hunter2",
+	})
+	for _, part := range []string{
+		"type: this version", "profile: use", "environment: write one text", "grace_period: write a duration", "scoped: write true or false",
+		"environment_roles: write environment=viewer", "rotation_schedule: write five fields", "token_id must start", `did you mean "refresh_interval"`,
+	} {
+		require.Contains(t, text, part)
+	}
+	require.NotContains(t, text, "hunter")
+	require.Equal(t, 1, strings.Count(text, "nothing was changed"))
+}
+
+func TestFlags_AreTrueOrFalseAndNothingElse(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	id := m.addManaged("ci")
+	for _, odd := range []any{[]any{}, map[string]any{}, []any{true}, []any{"true"}, 2, -1, 0.5, json.Number("7"), "yes", "on", " true"} {
+		require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"dry_run": odd}), "dry_run: write true or false", "%#v", odd)
+	}
+	for _, yes := range []any{true, "true", "True", "T", "1", 1, 1.0, json.Number("1")} {
+		require.NotEmpty(t, m.write("rotate/ci", map[string]any{"dry_run": yes}).Data["plan"], "%#v", yes)
+	}
+	require.Equal(t, id, m.tokenID("ci"), "a dry run rotates nothing")
+}
+
+func TestDurations_OfAnyFieldDoNotWrapAroundAndAreWholeSeconds(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.addRole("ci")
+	for _, odd := range []any{
+		"18446744074", 18446744074, "213504d", "5124096h", "18446744073710s", "9223372036854775807", "99999999999999999999", 1e300, -1, "-1s", "1.5s",
+		0.5, json.Number("1e3"), "soon", true,
+		[]any{"1h"},
+		map[string]any{},
+		"1w", "0x10", "d",
+	} {
+		require.Contains(t, m.refused(logical.UpdateOperation, "roles/ci", map[string]any{"grace_period": odd}), "grace_period: ", "%#v", odd)
+	}
+	for _, hour := range []any{3600, "3600", "1h", "60m", "0.5h30m", 3600.0, json.Number("3600"), " 1h "} {
+		m.write("roles/ci", map[string]any{"grace_period": hour})
+		require.Equal(t, int64(3600), m.read("roles/ci")["grace_period"], "%#v", hour)
+	}
+}
+
+func TestDurations_AreToldAsPeopleWriteThem(t *testing.T) {
+	t.Parallel()
+	for text, d := range map[string]time.Duration{
+		"0s": 0, "5s": 5 * time.Second, "1m30s": 90 * time.Second, "5m": 5 * time.Minute, "1h": time.Hour, "24h": day, "36h": 36 * time.Hour,
+		"90d": 90 * day, "3650d": 3650 * day, "1h5m": 65 * time.Minute, "10h": 10 * time.Hour, "20m": 20 * time.Minute,
+	} {
+		require.Equal(t, text, human(d))
+	}
+}
+
+func TestEnvironmentRoles_AreRefusedWhenTheyCanBeReadInTwoWays(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci")
+	for _, odd := range []any{
+		"main=viewer,main=contributor", "main=viewer,main=viewer",
+		[]any{"main=contributor", "main=viewer"},
+		[]any{"main=viewer,staging=viewer"},
+		map[string]any{"main": "viewer,staging=contributor"},
+		map[string]any{"main": nil},
+		map[string]any{"main": []any{"viewer"}},
+		"main", "main=", "=viewer", ",", "main=viewer,", "main=viewer=contributor",
+		[]any{nil},
+		1, true, "main=owner",
+	} {
+		require.Contains(t, m.refused(logical.UpdateOperation, "roles/ci", map[string]any{"environment_roles": odd}), "environment_roles: ", "%#v", odd)
+	}
+	for _, both := range []any{
+		"main=viewer,staging=contributor", "main=viewer, staging=contributor",
+		[]any{"main=viewer", "staging=contributor"},
+		map[string]any{"main": "viewer", "staging": "contributor"},
+	} {
+		m.write("roles/ci", map[string]any{"environment_roles": "main=viewer"})
+		m.write("roles/ci", map[string]any{"environment_roles": both})
+		require.JSONEq(t, `{"main":"viewer","staging":"contributor"}`, toJSON(t, m.read("roles/ci")["environment_roles"]))
+	}
+	for _, odd := range []any{"main,", ",", []any{""}, "main,main", []any{"main,staging"}, map[string]any{"main": "viewer"}, 1} {
+		require.Contains(t, m.refused(logical.UpdateOperation, "config", map[string]any{"allowed_environments": odd}), "allowed_environments: ", "%#v", odd)
+	}
+}
+
+func TestUnknownFields_CostLittleAndAreCut(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.addRole("ci")
+	body := map[string]any{}
+	for i := range 200 {
+		body[strings.Repeat("x", 1<<16)+strconv.Itoa(i)] = "1"
+	}
+	begin := time.Now()
+	text := m.refused(logical.UpdateOperation, "rotate/ci", body)
+	require.Less(t, time.Since(begin), time.Second)
+	require.Less(t, len(text), 2000)
+	require.NotContains(t, text, "did you mean")
+	require.NotContains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"quux": 1}), "did you mean")
+	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"previous": 1}), `did you mean "to_previous"`)
+	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"role": "other"}), "the path says it")
+}
+
+func TestStoredTexts_AreBounded(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci")
+	var many []string
+	for i := range 101 {
+		many = append(many, fmt.Sprintf("e%d=viewer", i))
+	}
+	long := strings.Repeat("a", 1<<20)
+	for path, fields := range map[string]map[string]any{
+		"roles/ci": {
+			"profile": long, "environment": long, "rotation_schedule": "0" + strings.Repeat(",0", 400_000) + " 3 * * *",
+			"environment_roles": strings.Join(many, ","), "type": long,
+		},
+		"config": {"server_url": "https://" + long + ":443", "ca_cert": long, "allowed_environments": strings.ReplaceAll(strings.Join(many, ","), "=viewer", "")},
+	} {
+		for field, value := range fields {
+			text := m.refused(logical.UpdateOperation, path, map[string]any{field: value})
+			require.Regexp(t, "at most (64|128|100|256|512|65536) ", text, field)
+			require.Less(t, len(text), 300)
+		}
+	}
+	require.Less(t, len(m.refused(logical.UpdateOperation, "roles/"+long, nil)), 500)
+	require.Less(t, len(m.refused(logical.UpdateOperation, "revocations/"+long, nil)), 500)
+}

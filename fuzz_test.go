@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// FuzzRequests sends what the bytes say: any operation on any path with any JSON. Whatever is asked, the
+// engine answers with what the asker did wrong, or does it: it does not fail, changes nothing on a
+// mistake, tells no secret, and its roles keep a token that works.
+//
+//	go test -run '^$' -fuzz FuzzRequests -fuzztime 50000x .
+func FuzzRequests(f *testing.F) {
+	random := rand.New(rand.NewPCG(1, 2)) // the same corpus every time
+	for size := range 96 {
+		program := make([]byte, 4+4*size)
+		for i := range program {
+			program[i] = byte(random.Uint32())
+		}
+		f.Add(program)
+	}
+	f.Fuzz(func(t *testing.T, program []byte) {
+		z := newFuzzed(t, program)
+		for count := 0; len(z.bytes) > 0 && count < 6; count++ {
+			z.step()
+		}
+		z.checkRoles()
+		z.silent(z.m.logs.String(), "the log")
+	})
+}
+
+// fuzzed is a mount and the bytes that say what is asked of it.
+type fuzzed struct {
+	t     *testing.T
+	m     *mount
+	bytes []byte
+}
+
+func newFuzzed(t *testing.T, program []byte) *fuzzed {
+	t.Helper()
+	m := newManagedMount(t)
+	m.addRole("ci")
+	m.addManaged("man")
+	m.write("rotate/man", nil)
+	return &fuzzed{t: t, m: m, bytes: program}
+}
+
+// below takes a byte to choose one of so many things; without bytes it is the first.
+func (z *fuzzed) below(count int) int {
+	if len(z.bytes) == 0 {
+		return 0
+	}
+	chosen := int(z.bytes[0]) % count
+	z.bytes = z.bytes[1:]
+	return chosen
+}
+
+func pick[T any](z *fuzzed, choices ...T) T { return choices[z.below(len(choices))] }
+
+// step sends one request, or lets time pass.
+func (z *fuzzed) step() {
+	if z.below(16) == 15 {
+		z.m.clock.advance(time.Duration(z.below(48)) * time.Hour)
+		z.m.tick()
+		return
+	}
+	op, path := z.operation(), z.path()
+	body := z.body(path)
+	if url, other := body["server_url"]; path == "config" && other && url != z.m.modal.URL() {
+		body["verify"] = false // no test asks a server that is not its own
+	}
+	faulty := z.below(12) == 11
+	if faulty {
+		z.m.modal.Inject(pick(z, "TokenInfoGet", "ServiceUserCreate", "ServiceUserDelete", "EnvironmentRoleSet", "ServiceUserInfo", "ServiceUserList"),
+			modaltest.Fault{
+				Code:    pick(z, codes.PermissionDenied, codes.Unauthenticated, codes.NotFound, codes.InvalidArgument, codes.FailedPrecondition, codes.Unimplemented),
+				Message: "no: " + someSecret, AfterCommit: z.below(2) == 1,
+			})
+	}
+	z.send(op, path, body, faulty)
+	z.m.modal.ClearFaults()
+	z.mend()
+}
+
+func (z *fuzzed) operation() logical.Operation {
+	return pick[logical.Operation](z, logical.UpdateOperation, logical.UpdateOperation, logical.UpdateOperation, logical.UpdateOperation, logical.ReadOperation,
+		logical.DeleteOperation, logical.ListOperation, logical.HelpOperation, logical.PatchOperation)
+}
+
+func (z *fuzzed) path() string {
+	ids := append(z.m.list("revocations"), "ak-x", z.text())
+	name := pick(z, "ci", "man", "new", "CI", "c..i", z.text())
+	return pick(z, "config", "roles/"+name, "rotate/"+name, "roles/"+name, "rotate/"+name, "revocations/"+pick(z, ids...),
+		"creds/"+name+pick(z, "", "/env", "/toml", "/profile", "/x"), pick(z, "roles", "rotate/", "revocations", "", "creds/", z.text()))
+}
+
+// body has some of the path's fields, each with a value that may be right, or is anything.
+func (z *fuzzed) body(path string) map[string]any {
+	body := map[string]any{}
+	if route := z.m.Route(path); route != nil {
+		for _, field := range slices.Sorted(maps.Keys(route.Fields)) {
+			switch z.below(6) {
+			case 0:
+				body[field] = z.sane(field)
+			case 1:
+				body[field] = z.anything(0)
+			}
+		}
+		if route.Fields["token_id"] != nil && z.below(3) == 0 {
+			maps.Copy(body, z.m.newToken())
+		}
+	}
+	if z.below(16) == 15 {
+		body[z.text()] = z.anything(0)
+	}
+	return z.carried(body)
+}
+
+// carried is a body as Vault's plugin protocol brings it.
+func (z *fuzzed) carried(body map[string]any) map[string]any {
+	raw, err := json.Marshal(body)
+	require.NoError(z.t, err)
+	body = nil
+	require.NoError(z.t, json.Unmarshal(raw, &body))
+	return body
+}
+
+func (z *fuzzed) sane(field string) any {
+	values := map[string][]any{
+		"type": {"static", "managed"}, "profile": {"p", ""}, "environment": {"", "main", "staging"}, "refresh_interval": {"5s", "5m", 60, ""},
+		"grace_period": {0, "1h", "24h", ""}, "rotation_period": {"90d", "1h", 86400, ""}, "token_ttl": {"", 0, "60d", "10m"},
+		"environment_roles": {"main=viewer", map[string]any{"main": "contributor", "staging": "viewer"}, []string{"main=viewer"}, "nowhere=viewer"},
+		"rotation_schedule": {"", "30 3 * * SAT", "* * * * *"}, "rotation_window": {"", 0, "1h"}, "request_timeout": {"", "15s"}, "ca_cert": {""},
+		"server_url": {z.m.modal.URL(), "https://127.0.0.1:1", ""}, "allowed_environments": {"", "main", []string{"main", "staging"}},
+		"max_environment_role": {"", "viewer", "contributor"}, "token_id": {someID, "", z.m.heldBy("ci")}, "token_secret": {someSecret, ""},
+		"role": {"ci"}, "id": {"ak-x"},
+	}[field]
+	if values == nil {
+		values = []any{true, false, "true", "0", ""}
+	}
+	return pick(z, values...)
+}
+
+// heldBy is a role's token, "" when the role is gone.
+func (m *mount) heldBy(name string) string {
+	_, cred, err := m.current(m.t.Context(), m.storage, name)
+	require.NoError(m.t, err)
+	if cred == nil {
+		return ""
+	}
+	return cred.ID
+}
+
+func (z *fuzzed) anything(depth int) any {
+	switch choice := z.below(8); {
+	case choice == 0:
+		return nil
+	case choice == 1:
+		return z.below(2) == 1
+	case choice == 2:
+		return pick[any](z, 0, 1, -1, 2, 0.5, 1e18, 1e300, 18446744073, 9223372036854775807)
+	case choice == 3 && depth < 3:
+		list := []any{}
+		for range z.below(4) {
+			list = append(list, z.anything(depth+1))
+		}
+		return list
+	case choice == 4 && depth < 3:
+		object := map[string]any{}
+		for range z.below(4) {
+			object[z.text()] = z.anything(depth + 1)
+		}
+		return object
+	}
+	return z.text()
+}
+
+func (z *fuzzed) text() string {
+	if z.below(3) == 0 {
+		length := min(z.below(24), len(z.bytes))
+		raw := string(z.bytes[:length])
+		z.bytes = z.bytes[length:]
+		return raw
+	}
+	return pick(z, "", "a", "main", "60", "true", someSecret, "x"+someSecret, "main="+someSecret, "\n", "\"]\n[evil]\n", "..", "%2e", "\u202e", " ci", "-1", "1e309",
+		"99999999999999999999", "9999999d", "1h", "main=viewer", "main=viewer,main=contributor", "=", ",,,", "* * * * *", "0 0 30 2 *", "TZ=UTC * * * * *",
+		"https://u:p@h:1", "http://[::1]:1", "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----", strings.Repeat("0,", 2000), strings.Repeat("é", 700))
+}
+
+// send asks as Vault does and holds the answer to the promises.
+func (z *fuzzed) send(op logical.Operation, path string, body map[string]any, faulty bool) {
+	m := z.m
+	where := fmt.Sprintf("%s %q %s", op, path, toJSON(z.t, body))
+	before, creates := m.storage.snapshot(z.t), len(m.modal.Calls("ServiceUserCreate"))
+	m.storage.plan(cut{})
+	resp, err := m.handle(op, path, body)
+	status, failure := logical.RespondErrorCommon(&logical.Request{Operation: op}, resp, err)
+	if failure != nil {
+		logical.AdjustErrorStatusCode(&status, failure)
+	}
+	switch {
+	case err == nil && failure == nil:
+		status = http.StatusOK
+	case faulty:
+		require.True(z.t, status < 500 || status == http.StatusBadGateway, "%s: %d %v", where, status, failure)
+	default:
+		require.Less(z.t, status, 500, "%s: %v", where, failure)
+		m.unchangedSince(before)
+		if len(m.modal.Calls("ServiceUserCreate")) == creates { // else the ledger knew of it first
+			require.Empty(z.t, m.storage.recorded(), where)
+		}
+	}
+	if op != logical.UpdateOperation && op != logical.DeleteOperation {
+		require.Empty(z.t, m.storage.recorded(), where)
+	}
+	if !strings.HasPrefix(path, prefixCreds) || status != http.StatusOK {
+		z.silent(fmt.Sprintf("%+v %v %v", resp, err, failure), where)
+	}
+	if op == logical.DeleteOperation && strings.HasPrefix(path, prefixRevocations) && status == http.StatusOK {
+		z.forgotten()
+	}
+}
+
+// silent looks for secrets, whole and without their prefix.
+func (z *fuzzed) silent(text, where string) {
+	for _, secret := range append(z.m.modal.Secrets(), someSecret) {
+		require.NotContains(z.t, text, strings.TrimPrefix(secret, "as-"), where)
+	}
+}
+
+// forgotten ends at Modal what an operator had the engine forget.
+func (z *fuzzed) forgotten() {
+	orphans := z.m.modal.Orphans(z.m.answeredFor())
+	for _, user := range z.m.modal.ServiceUsers() {
+		if slices.Contains(orphans, user.Name) {
+			z.m.modal.DeleteToken(user.TokenID)
+		}
+	}
+}
+
+// mend points the mount at its own Modal again.
+func (z *fuzzed) mend() {
+	cfg, err := z.m.loadConfig(z.t.Context(), z.m.storage)
+	require.NoError(z.t, err)
+	if cfg.ServerURL != z.m.modal.URL() {
+		z.m.write("config", also(z.m.newToken(), "server_url", z.m.modal.URL()))
+	}
+}
+
+// checkRoles sees Modal accept what every role hands out that was proven and has not expired.
+func (z *fuzzed) checkRoles() {
+	for _, name := range z.m.list("roles") {
+		_, cred, err := z.m.current(z.t.Context(), z.m.storage, name)
+		require.NoError(z.t, err)
+		if cred.verified() && !cred.expired(z.m.now()) {
+			require.True(z.t, z.m.modal.Accepts(cred.ID, cred.Secret), "role %s has a token that Modal refuses", name)
+		}
+	}
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modaltest_test
+
+import (
+	"context"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// A deadlock of this test's goroutines, or one that outlives Close, fails it.
+func TestServe_LivesInABubbleWhoseTimeIsVirtual(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		wire := bufconn.Listen(64 << 10)
+		server := modaltest.New()
+		served := make(chan error, 1)
+		go func() { served <- server.Serve(modaltest.At(wire, "127.0.0.1:9900")) }()
+		token := server.AddWorkspace("acme").AddMember("ada").NewToken()
+		conn, err := grpc.NewClient("dns:///127.0.0.1:9900",
+			grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return wire.DialContext(ctx) }))
+		require.NoError(t, err)
+		client := pb.NewModalClientClient(conn)
+		server.Inject("TokenInfoGet", modaltest.Fault{Delay: 24 * time.Hour, Times: 3})
+		server.Inject("ServiceUserList", modaltest.Fault{NoContentType: true})
+
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() { _ = whoAmI(as(t, token), client) })
+		}
+		synctest.Wait()
+		require.Len(t, server.Calls(""), 3, "a delayed call holds up nobody")
+		_, err = client.ServiceUserList(as(t, token), nil)
+		requireCode(t, codes.Unknown, err)
+		wg.Wait()
+
+		require.Equal(t, 24*time.Hour, time.Since(begun))
+		require.Equal(t, "http://127.0.0.1:9900", server.URL())
+		require.NoError(t, conn.Close())
+		server.Close()
+		require.NoError(t, <-served)
+	})
+}

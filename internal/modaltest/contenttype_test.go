@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modaltest_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+func TestNoContentType_IsWhatGRPCMakesOfAGrpclibServersUnknownMethod(t *testing.T) {
+	t.Parallel()
+	for name, opts := range map[string][]modaltest.Option{"plain text": nil, "TLS": {modaltest.WithTLS()}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, opts...)
+			w.server.Inject("ServiceUserInfo", modaltest.Fault{NoContentType: true, Times: -1})
+
+			for range 2 {
+				// No token is looked at before the method is known.
+				_, err := w.client.ServiceUserInfo(as(t, modaltest.Token{}), &pb.ServiceUserInfoRequest{})
+
+				requireCode(t, codes.Unknown, err)
+				require.Contains(t, status.Convert(err).Message(), "malformed header: missing HTTP content-type")
+				require.NoError(t, whoAmI(as(t, w.token), w.client), "other answers keep theirs on the same connection")
+			}
+			require.Equal(t, codes.Unimplemented, w.server.Calls("ServiceUserInfo")[0].Code)
+		})
+	}
+}
+
+func TestNoContentType_CanHideThatTheWorkWasDone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.server.Inject("ServiceUserCreate", modaltest.Fault{NoContentType: true, AfterCommit: true})
+
+	_, err := w.client.ServiceUserCreate(as(t, w.token), pb.ServiceUserCreateRequest_builder{Name: "ci"}.Build())
+
+	requireCode(t, codes.Unknown, err)
+	require.Len(t, w.server.ServiceUsers(), 1)
+}
+
+// The frames are written anew, so what is long has to arrive as it was.
+func TestAnswers_LongHeadersAndBodiesArriveWhole(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	long := strings.Repeat("é", 30_000)
+	w.server.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Internal, Message: long})
+	for range 2000 {
+		w.workspace.AddEnvironment("e-" + strings.ToLower(strings.TrimPrefix(w.owner.NewToken().ID, "ak-")))
+	}
+
+	require.Equal(t, long, status.Convert(whoAmI(as(t, w.token), w.client)).Message())
+	var header metadata.MD
+	listed, err := w.client.EnvironmentList(as(t, w.token), &emptypb.Empty{}, grpc.Header(&header))
+	require.NoError(t, err)
+	require.Len(t, listed.GetItems(), 2001)
+	require.Equal(t, []string{"application/grpc"}, header.Get("content-type"))
+}
+
+func TestInject_RefusesAFaultThatWouldAnswerInTwoWays(t *testing.T) {
+	t.Parallel()
+	server := modaltest.New()
+	defer server.Close()
+	for _, fault := range []modaltest.Fault{
+		{NoContentType: true, Code: codes.Internal},
+		{NoContentType: true, RetryAfter: time.Second},
+	} {
+		require.Panics(t, func() { server.Inject("*", fault) })
+	}
+}

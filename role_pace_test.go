@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+func TestSchedules_AreJudgedByTheirClosestFirings(t *testing.T) {
+	t.Parallel()
+	for text, closest := range map[string]time.Duration{
+		"* * * * *": time.Minute, "*/7 * * * *": 4 * time.Minute, "0 3 * * *": day, "30 3 * * SAT": 7 * day, "0 0,1 1 1 *": time.Hour,
+		"50 0 * * *": day, "0,50 0,23 * * *": 10 * time.Minute, "0 0 1 * *": 28 * day, "0 0 1,31 * *": day, "0 12 * * MON,THU": 3 * day,
+		"0 0 29 2 *": 1461 * day, "0 0 13 * FRI": day, "0 0 1 1 *": 365 * day,
+	} {
+		schedule, err := parseSchedule(text)
+		require.NoError(t, err)
+		require.Equal(t, closest, closestFirings(schedule), text)
+	}
+}
+
+func TestManaged_APolicyThatReplacesTokensTooFastIsRefusedWithTheNumbers(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci")
+	for says, policy := range map[string]map[string]any{
+		"rotation_window needs a rotation_schedule":                                                             {"rotation_period": "30d", "rotation_window": "2h"},
+		"rotation_schedule, 1m is shorter than refresh_interval 5m":                                             {"rotation_schedule": "* * * * *", "grace_period": 0},
+		"rotation_schedule, 4m is shorter than refresh_interval 5m":                                             {"rotation_schedule": "*/7 * * * *", "grace_period": 0},
+		"rotation_period 5m is shorter than refresh_interval 10m":                                               {"rotation_period": "5m", "refresh_interval": "10m", "grace_period": 0},
+		"rotation_period 5s and grace_period 365d would keep 6307200 previous tokens alive, and 10 is the most": {"rotation_period": "5s", "refresh_interval": "5s", "grace_period": "365d"},
+		"a grace_period of at most 10h":                                                                         {"rotation_schedule": "0 * * * *"},
+	} {
+		for path, more := range map[string]map[string]any{"roles/ci": {}, "roles/new": {"type": "managed", "environment_roles": "main=viewer"}} {
+			require.Contains(t, m.refused(logical.UpdateOperation, path, also(more, pairsOf(policy)...)), says)
+		}
+	}
+	m.write("roles/ci", map[string]any{"rotation_schedule": "0 * * * *", "grace_period": "10h", "rotation_window": "1h"})
+	require.Contains(t, m.refused(logical.UpdateOperation, "roles/ci", map[string]any{"grace_period": "11h"}), "11 previous tokens", "the merged result counts")
+	m.write("roles/ci", map[string]any{"rotation_period": "2h"})
+	require.NotContains(t, m.read("roles/ci"), "rotation_window", "a window goes with its schedule")
+}
+
+func TestManaged_AnEmptyPeriodIsNoReasonToDropASchedule(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci", map[string]any{"rotation_schedule": "0 3 * * *"})
+	m.write("roles/ci", map[string]any{"rotation_period": ""})
+	m.write("roles/ci", map[string]any{"rotation_period": nil})
+	require.Equal(t, "0 3 * * *", m.read("roles/ci")["rotation_schedule"])
+}

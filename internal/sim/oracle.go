@@ -144,7 +144,7 @@ func (o *oracle) wroteToken(t *truth, role string, before, after storedToken, th
 	current := o.of(after.ID)
 	switch {
 	case current.excuse != "":
-	case after.Verified.IsZero():
+	case after.Verified.IsZero() && after.IdentityType == "": // an operator brought it and said verify=false
 		if !o.l.modal.Accepts(after.ID, after.Secret) {
 			current.excuse = "it was stored unproven"
 		}

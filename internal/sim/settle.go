@@ -64,8 +64,8 @@ func (l *Life) checkSettled() {
 	t := l.disk.truth()
 	now := time.Now()
 	for _, e := range t.ledger {
-		if current, exists := t.current[e.Role]; exists && !l.modal.Accepts(current.ID, current.Secret) && l.oracle.excused(current.ID) {
-			continue // a role without a working token keeps its earlier ones
+		if l.keepsEarlier(t, e.Role) {
+			continue
 		}
 		if e.Method == "manual" || now.Before(e.NotBefore.Add(6*time.Hour)) {
 			continue
@@ -90,6 +90,17 @@ func (l *Life) checkSettled() {
 		l.oracle.served(role, got, l.spec)
 	}
 	l.check()
+}
+
+// keepsEarlier says that a role has no working token, through no fault of the engine, and so keeps its
+// earlier ones.
+func (l *Life) keepsEarlier(t *truth, role string) bool {
+	current, exists := t.current[role]
+	if !exists || l.modal.Accepts(current.ID, current.Secret) {
+		return false
+	}
+	policy := t.roles[role]
+	return policy.Managed == nil || policy.Managed.Disabled || l.oracle.excused(current.ID)
 }
 
 // served expects a reader's token to work at the end, unless it was taken from the engine's hands.

@@ -149,6 +149,4 @@ type Spec struct {
 	Fences bool
 	// ThrottleMayHideWork: Modal may have done what it then throttles.
 	ThrottleMayHideWork bool
-	// StoredServers: no stored secret goes to a server that did not accept it.
-	StoredServers bool
 }

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/hashicorp/vault/sdk/logical"
-
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
@@ -108,8 +106,8 @@ func (c *config) expiryWarning(now time.Time) string {
 
 // warnOfExpiry logs and sends an event when the admin token comes within 30, 7 and 1 days of its end:
 // once each, and once more after a restart.
-func (b *backend) warnOfExpiry(ctx context.Context, s logical.Storage) error {
-	cfg, err := b.loadConfig(ctx, s)
+func (b *backend) warnOfExpiry(ctx context.Context) error {
+	cfg, err := b.loadConfig(ctx)
 	if err != nil {
 		return err
 	}

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/hashicorp/vault/sdk/logical"
-
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
@@ -36,18 +34,18 @@ const (
 
 // attend deals with one entry and drops it or stores what came of it. The entry returned is the one that
 // stays, nil when none does. Waiting for the role's lock ends with wait.
-func (b *backend) attend(ctx, wait context.Context, s logical.Storage, id string, w wish) (verdict, *revocation, error) {
-	entry, unlock, err := b.lockEntry(ctx, wait, s, id)
+func (b *backend) attend(ctx, wait context.Context, id string, w wish) (verdict, *revocation, error) {
+	entry, unlock, err := b.lockEntry(ctx, wait, id)
 	if err != nil || entry == nil {
 		return verdictGone, nil, err
 	}
 	defer unlock()
-	return b.attendLocked(ctx, s, entry, w)
+	return b.attendLocked(ctx, entry, w)
 }
 
 // lockEntry takes the lock of the role behind an entry, and reads the entry under it.
-func (b *backend) lockEntry(ctx, wait context.Context, s logical.Storage, id string) (entry *revocation, unlock func(), err error) {
-	entry, err = b.revocations.get(ctx, s, id)
+func (b *backend) lockEntry(ctx, wait context.Context, id string) (entry *revocation, unlock func(), err error) {
+	entry, err = b.revocations.Get(ctx, id)
 	if err != nil || entry == nil {
 		return nil, nil, err
 	}
@@ -55,7 +53,7 @@ func (b *backend) lockEntry(ctx, wait context.Context, s logical.Storage, id str
 	if err != nil {
 		return nil, nil, err
 	}
-	entry, err = b.revocations.get(ctx, s, id)
+	entry, err = b.revocations.Get(ctx, id)
 	if err != nil || entry == nil {
 		unlock()
 		return nil, nil, err
@@ -65,25 +63,25 @@ func (b *backend) lockEntry(ctx, wait context.Context, s logical.Storage, id str
 
 // attendLocked is attend for a caller that holds the role's lock. What was true when the entry was
 // listed need not be true any more: all is decided here.
-func (b *backend) attendLocked(ctx context.Context, s logical.Storage, stored *revocation, w wish) (verdict, *revocation, error) {
-	got, entry, err := b.admit(ctx, s, stored, w)
+func (b *backend) attendLocked(ctx context.Context, stored *revocation, w wish) (verdict, *revocation, error) {
+	got, entry, err := b.admit(ctx, stored, w)
 	if got != verdictUnknown || err != nil {
 		return got, entry, err
 	}
 	own := *entry
-	got, err = b.end(ctx, s, &own)
-	return b.note(ctx, s, &own, got, err)
+	got, err = b.end(ctx, &own)
+	return b.note(ctx, &own, got, err)
 }
 
 // admit lets through (verdictUnknown, no error) what may be ended now, with its intent in storage.
-func (b *backend) admit(ctx context.Context, s logical.Storage, entry *revocation, w wish) (verdict, *revocation, error) {
-	if settled, err := b.settledElsewhere(ctx, s, entry); err != nil || settled != verdictUnknown {
+func (b *backend) admit(ctx context.Context, entry *revocation, w wish) (verdict, *revocation, error) {
+	if settled, err := b.settledElsewhere(ctx, entry); err != nil || settled != verdictUnknown {
 		return settled, nil, err
 	}
 	now := b.now()
 	if entry.misdated(now) {
 		entry = entry.redated(now)
-		if err := b.revocations.put(ctx, s, entry.key(), entry); err != nil {
+		if err := b.revocations.Put(ctx, entry.key(), entry); err != nil {
 			return verdictUnknown, entry, err
 		}
 	}
@@ -95,7 +93,7 @@ func (b *backend) admit(ctx context.Context, s logical.Storage, entry *revocatio
 			entry.key(), entry.Role, entry.NotBefore.Format(time.RFC3339))
 	case w == byForce && !entry.Forced:
 		entry = entry.forced(now)
-		return verdictUnknown, entry, b.revocations.put(ctx, s, entry.key(), entry)
+		return verdictUnknown, entry, b.revocations.Put(ctx, entry.key(), entry)
 	}
 	return verdictUnknown, entry, nil
 }
@@ -103,30 +101,30 @@ func (b *backend) admit(ctx context.Context, s logical.Storage, entry *revocatio
 // settledElsewhere drops the entry of a token that is in use, and one beside which another entry answers
 // for the same token: what a cut left under a service user's name says nothing of a token that was
 // current since.
-func (b *backend) settledElsewhere(ctx context.Context, s logical.Storage, entry *revocation) (verdict, error) {
-	holder, err := b.heldBy(ctx, s, entry)
+func (b *backend) settledElsewhere(ctx context.Context, entry *revocation) (verdict, error) {
+	holder, err := b.heldBy(ctx, entry)
 	if err != nil {
 		return verdictUnknown, err
 	}
 	if holder != "" {
 		b.log().Info("token is current after all", "role", entry.Role, "token_id", entry.ID, "holder", holder)
-		return verdictCurrent, b.revocations.delete(ctx, s, entry.key())
+		return verdictCurrent, b.revocations.Delete(ctx, entry.key())
 	}
 	if entry.ID == "" || entry.ID == entry.key() {
 		return verdictUnknown, nil
 	}
-	other, err := b.revocations.get(ctx, s, entry.ID)
+	other, err := b.revocations.Get(ctx, entry.ID)
 	if err != nil || other == nil {
 		return verdictUnknown, err
 	}
-	return verdictGone, b.revocations.delete(ctx, s, entry.key())
+	return verdictGone, b.revocations.Delete(ctx, entry.key())
 }
 
 // note stores what came of an attempt.
-func (b *backend) note(ctx context.Context, s logical.Storage, entry *revocation, got verdict, err error) (verdict, *revocation, error) {
+func (b *backend) note(ctx context.Context, entry *revocation, got verdict, err error) (verdict, *revocation, error) {
 	switch {
 	case got == verdictRevoked:
-		return got, nil, b.conclude(ctx, s, entry)
+		return got, nil, b.conclude(ctx, entry)
 	case errors.Is(ctx.Err(), context.Canceled):
 		return verdictUnknown, entry, fmt.Errorf("revoking %s was broken off: %w", entry.key(), ctx.Err())
 	case got == verdictUnknown && isStorageError(err):
@@ -135,7 +133,7 @@ func (b *backend) note(ctx context.Context, s logical.Storage, entry *revocation
 	// Also after its time was up, so that an entry that takes long does not stand before the others at
 	// the next tick again.
 	entry = b.unsettled(ctx, entry, got, err)
-	return got, entry, b.revocations.put(ctx, s, entry.key(), entry)
+	return got, entry, b.revocations.Put(ctx, entry.key(), entry)
 }
 
 // isStorageError tells a failure of ours from an answer, or no answer, of Modal's.
@@ -165,8 +163,8 @@ func (b *backend) unsettled(ctx context.Context, entry *revocation, got verdict,
 }
 
 // conclude ends an entry whose token Modal refuses.
-func (b *backend) conclude(ctx context.Context, s logical.Storage, entry *revocation) error {
-	if err := b.drop(ctx, s, entry); err != nil {
+func (b *backend) conclude(ctx context.Context, entry *revocation) error {
+	if err := b.drop(ctx, entry); err != nil {
 		return err
 	}
 	b.log().Info("modal refuses the token", "role", entry.Role, "version", entry.Version, "token_id", entry.ID,
@@ -178,10 +176,10 @@ func (b *backend) conclude(ctx context.Context, s logical.Storage, entry *revoca
 // drop removes an entry, and first what only the entry still answers for: the credential that a
 // half-finished role delete left behind, and the note of the token's holder. The caller holds the
 // role's lock.
-func (b *backend) drop(ctx context.Context, s logical.Storage, entry *revocation) error {
+func (b *backend) drop(ctx context.Context, entry *revocation) error {
 	b.handover.Lock()
 	defer b.handover.Unlock()
-	left, err := b.credentials.get(ctx, s, entry.Role)
+	left, err := b.credentials.Get(ctx, entry.Role)
 	if err != nil {
 		return err
 	}
@@ -190,14 +188,14 @@ func (b *backend) drop(ctx context.Context, s logical.Storage, entry *revocation
 		tokenID = left.ID
 	}
 	if tokenID != "" {
-		if err := b.forgetHolder(ctx, s, tokenID, entry.Role); err != nil {
+		if err := b.forgetHolder(ctx, tokenID, entry.Role); err != nil {
 			return err
 		}
 	}
 	if entry.isOf(left) {
-		if err := b.credentials.delete(ctx, s, entry.Role); err != nil {
+		if err := b.credentials.Delete(ctx, entry.Role); err != nil {
 			return err
 		}
 	}
-	return b.revocations.delete(ctx, s, entry.key())
+	return b.revocations.Delete(ctx, entry.key())
 }

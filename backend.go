@@ -26,6 +26,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-modal/internal/store"
 	"vault-plugin-secrets-modal/internal/version"
 )
 
@@ -44,11 +45,11 @@ type backend struct {
 	// mountID tells this mount's service users from another's.
 	mountID string
 
-	config      *table[config]
-	roles       *table[role]
-	credentials *table[credential]
-	revocations *table[revocation]
-	holders     *table[holder]
+	config      *store.Table[config]
+	roles       *store.Table[role]
+	credentials *store.Table[credential]
+	revocations *store.Table[revocation]
+	holders     *store.Table[holder]
 
 	locks *nameLocks
 	// handover is held while a token changes hands, so that no token gets two holders. Never across a
@@ -78,7 +79,26 @@ func (b *backend) setup(ctx context.Context, conf *logical.BackendConfig) error 
 	}
 	b.mountID = conf.BackendUUID[:min(len(conf.BackendUUID), mountIDLength)]
 	b.nameMount("")
+	b.keepIn(conf.StorageView)
 	return nil
+}
+
+// Storage keys. The prefixes of entries that hold a token secret are seal-wrapped.
+const (
+	keyConfig        = "config"
+	prefixRole       = "role/"
+	prefixCredential = "cred/"
+	prefixRevocation = "revocation/"
+	prefixHolder     = "token/"
+)
+
+// keepIn makes the tables of this mount's storage.
+func (b *backend) keepIn(storage store.Storage) {
+	b.config = store.New[config](storage, keyConfig, store.Options{RememberAbsent: true}) // most mounts have none, and every read asks
+	b.roles = store.New[role](storage, prefixRole, store.Options{Changed: b.dueRoles.touch})
+	b.credentials = store.New[credential](storage, prefixCredential, store.Options{Changed: b.dueRoles.touch})
+	b.revocations = store.New[revocation](storage, prefixRevocation, store.Options{Changed: b.dueEntries.touch})
+	b.holders = store.New[holder](storage, prefixHolder, store.Options{})
 }
 
 // wait sleeps until the time is over or ctx is.
@@ -95,26 +115,18 @@ func wait(ctx context.Context, d time.Duration) error {
 
 func newBackend(clock func() time.Time, sleep func(context.Context, time.Duration) error) *backend {
 	b := &backend{
-		clock:       clock,
-		sleep:       sleep,
-		stagger:     func(int) {},
-		config:      newTable[config](keyConfig),
-		roles:       newTable[role](prefixRole),
-		credentials: newTable[credential](prefixCredential),
-		revocations: newTable[revocation](prefixRevocation),
-		holders:     newTable[holder](prefixHolder),
-		locks:       newNameLocks(),
-		dueRoles:    newDueTimes(),
-		dueEntries:  newDueTimes(),
+		clock:      clock,
+		sleep:      sleep,
+		stagger:    func(int) {},
+		locks:      newNameLocks(),
+		dueRoles:   newDueTimes(),
+		dueEntries: newDueTimes(),
 	}
 	b.clients = &clients{
 		open:    map[clientOptions]*sharedClient{},
 		warn:    func(text string) { b.log().Warn("modal warns", "warning", text) },
 		closing: func(err error) { b.log().Debug("closing a connection to modal", "error", err) },
 	}
-	b.config.absent = true // most mounts have none, and every read asks
-	b.roles.changed, b.credentials.changed = b.dueRoles.touch, b.dueRoles.touch
-	b.revocations.changed = b.dueEntries.touch
 	b.Backend = &framework.Backend{
 		BackendType:    logical.TypeLogical,
 		RunningVersion: version.Version,
@@ -141,15 +153,15 @@ func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
 		return nil
 	}
 	b.nameMount(req.MountPoint)
-	return b.work(ctx, req.Storage)
+	return b.work(ctx)
 }
 
 func (b *backend) invalidate(_ context.Context, key string) {
-	b.config.invalidate(key)
-	b.roles.invalidate(key)
-	b.credentials.invalidate(key)
-	b.revocations.invalidate(key)
-	b.holders.invalidate(key)
+	b.config.Invalidate(key)
+	b.roles.Invalidate(key)
+	b.credentials.Invalidate(key)
+	b.revocations.Invalidate(key)
+	b.holders.Invalidate(key)
 }
 
 const backendHelp = `

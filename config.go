@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hashicorp/vault/sdk/logical"
-
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
@@ -41,8 +39,8 @@ type config struct {
 var defaults = &config{ServerURL: modalapi.DefaultServerURL, RequestTimeout: modalapi.DefaultTimeout}
 
 // loadConfig returns the defaults where nothing was configured: static roles need no more.
-func (b *backend) loadConfig(ctx context.Context, s logical.Storage) (*config, error) {
-	cfg, err := b.config.get(ctx, s, "")
+func (b *backend) loadConfig(ctx context.Context) (*config, error) {
+	cfg, err := b.config.Get(ctx, "")
 	if err != nil {
 		return nil, err
 	}

@@ -24,7 +24,7 @@ func plannedFields() responses {
 
 // dryRun runs the checks of a rotation and tells all that would fail, without a write here or at Modal.
 func (b *backend) dryRun(ctx context.Context, req *logical.Request, now *rotation, ask rotateRequest) (*logical.Response, error) {
-	cfg, err := b.loadConfig(ctx, req.Storage)
+	cfg, err := b.loadConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -32,11 +32,11 @@ func (b *backend) dryRun(ctx context.Context, req *logical.Request, now *rotatio
 	var problems []error
 	switch {
 	case ask.toPrevious:
-		plan, problems = b.planUndo(ctx, req.Storage, cfg, now)
+		plan, problems = b.planUndo(ctx, cfg, now)
 	case now.role.Type == typeManaged:
 		plan, problems = b.planManaged(ctx, cfg, now)
 	default:
-		plan, problems = b.planStatic(ctx, req.Storage, now, ask)
+		plan, problems = b.planStatic(ctx, now, ask)
 	}
 	if ask.pair == nil || ask.pair.ID != now.cred.ID {
 		plan = append(plan, fmt.Sprintf("put token %s (version %d) into the ledger, to be revoked from %s on (%s)",
@@ -53,7 +53,7 @@ func (b *backend) dryRun(ctx context.Context, req *logical.Request, now *rotatio
 	return &logical.Response{Data: data}, nil
 }
 
-func (b *backend) planStatic(ctx context.Context, s logical.Storage, now *rotation, ask rotateRequest) (plan []string, problems []error) {
+func (b *backend) planStatic(ctx context.Context, now *rotation, ask rotateRequest) (plan []string, problems []error) {
 	pair, err := ask.broughtTo(now)
 	if err != nil {
 		return nil, []error{err}
@@ -62,9 +62,9 @@ func (b *backend) planStatic(ctx context.Context, s logical.Storage, now *rotati
 	case pair == now.cred.pair():
 		return []string{fmt.Sprintf("nothing: token %s is the role's current one already", pair.ID)}, nil
 	case pair.ID == now.cred.ID:
-		_, err = b.proveSame(ctx, s, now, pair, ask.verify)
+		_, err = b.proveSame(ctx, now, pair, ask.verify)
 	default:
-		_, err = b.successor(ctx, s, now, pair, ask)
+		_, err = b.successor(ctx, now, pair, ask)
 	}
 	if err != nil {
 		problems = append(problems, err)
@@ -72,8 +72,8 @@ func (b *backend) planStatic(ctx context.Context, s logical.Storage, now *rotati
 	return []string{fmt.Sprintf("make token %s current as version %d", pair.ID, now.cred.Version+1)}, problems
 }
 
-func (b *backend) planUndo(ctx context.Context, s logical.Storage, cfg *config, now *rotation) (plan []string, problems []error) {
-	entry, err := b.previous(ctx, s, now)
+func (b *backend) planUndo(ctx context.Context, cfg *config, now *rotation) (plan []string, problems []error) {
+	entry, err := b.previous(ctx, now)
 	if err != nil {
 		return nil, []error{err}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/store"
 )
 
 // The files under testdata/storage/v1 are what version 1 of the storage format looks like. They are
@@ -86,10 +87,11 @@ func TestStorage_TheFormatOfVersionOneIsWrittenAndRead(t *testing.T) {
 func checkGolden[T any](t *testing.T, s logical.Storage, key string, golden []byte, want *T) {
 	t.Helper()
 	require.NoError(t, s.Put(t.Context(), &logical.StorageEntry{Key: key, Value: golden}))
-	got, err := load[T](t.Context(), s, key)
+	table := store.New[T](s, "", store.Options{})
+	got, err := table.Get(t.Context(), key)
 	require.NoError(t, err)
 	require.Equal(t, want, got)
-	require.NoError(t, store(t.Context(), s, key, want))
+	require.NoError(t, table.Put(t.Context(), key, want))
 	written, err := s.Get(t.Context(), key)
 	require.NoError(t, err)
 	require.JSONEq(t, string(golden), string(written.Value))

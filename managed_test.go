@@ -38,9 +38,11 @@ func (m *mount) answeredFor() []string {
 		for _, key := range keys {
 			raw, err := m.storage.InmemStorage.Get(ctx, prefix+key)
 			require.NoError(m.t, err)
-			var stored record[struct {
-				Identity string `json:"identity"`
-			}]
+			var stored struct {
+				Entry struct {
+					Identity string `json:"identity"`
+				} `json:"entry"`
+			}
 			require.NoError(m.t, json.Unmarshal(raw.Value, &stored))
 			names = append(names, stored.Entry.Identity)
 		}

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hashicorp/vault/sdk/logical"
-
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
@@ -44,7 +42,7 @@ type candidate struct {
 // token as what it should be. Nothing of a failed attempt is left at Modal, or the ledger has it. When
 // the caller gives up it ends at once, as a Vault that seals or steps down waits for it. The caller
 // holds the role's lock.
-func (b *backend) mint(ctx context.Context, s logical.Storage, cfg *config, name string, r *role) (*candidate, error) {
+func (b *backend) mint(ctx context.Context, cfg *config, name string, r *role) (*candidate, error) {
 	if err := cfg.permits(r); err != nil {
 		return nil, err
 	}
@@ -55,12 +53,12 @@ func (b *backend) mint(ctx context.Context, s logical.Storage, cfg *config, name
 	defer a.release()
 	calls, cancel := context.WithTimeout(ctx, mintBudget)
 	defer cancel()
-	made, err := b.create(ctx, calls, s, a, cfg, name, r)
+	made, err := b.create(ctx, calls, a, cfg, name, r)
 	if err != nil {
 		return nil, err
 	}
 	if err = b.equip(calls, a, cfg, made, r); err != nil {
-		b.abandon(ctx, s, made.entry)
+		b.abandon(ctx, made.entry)
 		return nil, fmt.Errorf("the new service user %s was given up: %w", made.Identity, err)
 	}
 	made.warnings = append(made.warnings, expiryAsked(r.Managed.TokenTTL, made.ExpiresAt, b.now())...)
@@ -69,16 +67,16 @@ func (b *backend) mint(ctx context.Context, s logical.Storage, cfg *config, name
 
 // create makes the service user under a name that nothing else has. The ledger knows the name before
 // Modal does, and the pair as soon as it arrives.
-func (b *backend) create(ctx, calls context.Context, s logical.Storage, a *admin, cfg *config, name string, r *role) (*candidate, error) {
+func (b *backend) create(ctx, calls context.Context, a *admin, cfg *config, name string, r *role) (*candidate, error) {
 	for try := 1; ; try++ {
 		entry := newUnfinished(name, b.serviceUserName(name), cfg, b.now())
-		if err := b.revocations.put(ctx, s, entry.key(), entry); err != nil {
+		if err := b.revocations.Put(ctx, entry.key(), entry); err != nil {
 			return nil, err
 		}
 		user := entry.Identity
 		made, err := a.CreateServiceUser(calls, a.token, modalapi.NewServiceUser{Name: user, Scoped: r.Managed.Scoped, ExpiresIn: r.Managed.TokenTTL})
 		if err != nil {
-			err = b.notCreated(ctx, s, a, entry, err)
+			err = b.notCreated(ctx, a, entry, err)
 			if modalapi.KindOf(err) == modalapi.KindExists && try < mintTries {
 				continue
 			}
@@ -87,12 +85,12 @@ func (b *backend) create(ctx, calls context.Context, s logical.Storage, a *admin
 		arrived := *entry
 		arrived.IdentityID = made.ID
 		if flaw := made.Flaw(b.clock()); flaw != "" {
-			b.abandon(ctx, s, &arrived)
+			b.abandon(ctx, &arrived)
 			return nil, fmt.Errorf("make service user %s: %w", user, &unusableError{text: "Modal's answer cannot be used: " + flaw + "; try again"})
 		}
 		arrived.ID, arrived.Secret, arrived.ExpiresAt = made.Token.ID, made.Token.Secret, seconds(made.ExpiresAt)
-		if err = b.revocations.put(ctx, s, entry.key(), &arrived); err != nil {
-			b.abandon(ctx, s, &arrived)
+		if err = b.revocations.Put(ctx, entry.key(), &arrived); err != nil {
+			b.abandon(ctx, &arrived)
 			return nil, err
 		}
 		return &candidate{token: arrived.token, entry: &arrived}, nil
@@ -102,14 +100,14 @@ func (b *backend) create(ctx, calls context.Context, s logical.Storage, a *admin
 // notCreated settles the ledger after a failed create. A clear refusal made nothing, and under a name
 // that is taken there is somebody else's: the entry goes. Without a clear answer the service user may
 // exist, now or a moment later: what is found is ended, and the entry stays to look again.
-func (b *backend) notCreated(ctx context.Context, s logical.Storage, a *admin, entry *revocation, cause error) error {
+func (b *backend) notCreated(ctx context.Context, a *admin, entry *revocation, cause error) error {
 	if modalapi.KindOf(cause) != modalapi.KindUnavailable {
-		return errors.Join(cause, b.revocations.delete(ctx, s, entry.key()))
+		return errors.Join(cause, b.revocations.Delete(ctx, entry.key()))
 	}
 	if user, err := a.findServiceUser(ctx, entry.Identity); err == nil {
 		found := *entry
 		found.IdentityID = user.ID
-		b.abandon(ctx, s, &found)
+		b.abandon(ctx, &found)
 	}
 	return cause
 }
@@ -199,14 +197,14 @@ func (b *backend) verify(ctx context.Context, a *admin, cfg *config, made *candi
 
 // abandon tries to end a candidate at once, by the ID of its service user where that arrived: Modal may
 // not know a new one by name yet. What does not work stays in the ledger, due now.
-func (b *backend) abandon(ctx context.Context, s logical.Storage, entry *revocation) {
+func (b *backend) abandon(ctx context.Context, entry *revocation) {
 	due := *entry
 	due.NotBefore, due.NextAttempt = b.now(), b.now()
-	err := b.revocations.put(ctx, s, due.key(), &due)
+	err := b.revocations.Put(ctx, due.key(), &due)
 	if ctx.Err() == nil {
 		brief, cancel := context.WithTimeout(ctx, briefBudget)
 		defer cancel()
-		_, _, failed := b.attendLocked(brief, s, &due, onRequest)
+		_, _, failed := b.attendLocked(brief, &due, onRequest)
 		err = errors.Join(err, failed)
 	}
 	if err != nil {

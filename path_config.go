@@ -59,7 +59,7 @@ func (b *backend) pathConfig() []*framework.Path {
 			},
 		},
 		ExistenceCheck: func(ctx context.Context, req *logical.Request, _ *framework.FieldData) (bool, error) {
-			cfg, err := b.config.get(ctx, req.Storage, "")
+			cfg, err := b.config.Get(ctx, "")
 			return cfg != nil, err
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
@@ -133,7 +133,7 @@ func configFields() responses {
 }
 
 func (b *backend) readConfig(ctx context.Context, req *logical.Request, _ struct{}) (*logical.Response, error) {
-	cfg, err := b.config.get(ctx, req.Storage, "")
+	cfg, err := b.config.Get(ctx, "")
 	if err != nil || cfg == nil {
 		return nil, err
 	}
@@ -166,7 +166,7 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, ask con
 		return nil, err
 	}
 	defer unlock()
-	stored, err := b.config.get(ctx, req.Storage, "")
+	stored, err := b.config.Get(ctx, "")
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +182,7 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, ask con
 	if stored != nil && reflect.DeepEqual(before, after) {
 		return orNothing(resp), nil
 	}
-	if err := b.storeConfig(ctx, req.Storage, before, after); err != nil {
+	if err := b.storeConfig(ctx, before, after); err != nil {
 		return nil, err
 	}
 	b.log().Info("config written", after.privileges(before)...)
@@ -252,15 +252,15 @@ func (b *backend) warnOldAdmin(before, after *config, resp *logical.Response) {
 }
 
 // storeConfig writes what changed, unless a role or the ledger has the admin token.
-func (b *backend) storeConfig(ctx context.Context, s logical.Storage, before, after *config) error {
+func (b *backend) storeConfig(ctx context.Context, before, after *config) error {
 	b.handover.Lock()
 	defer b.handover.Unlock()
 	if after.Admin != nil && after.adminID() != before.adminID() {
-		if err := b.refuseHeld(ctx, s, after.Admin.ID, ""); err != nil {
+		if err := b.refuseHeld(ctx, after.Admin.ID, ""); err != nil {
 			return err
 		}
 	}
-	return b.config.put(ctx, s, "", after)
+	return b.config.Put(ctx, "", after)
 }
 
 func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, _ struct{}) (*logical.Response, error) {
@@ -269,11 +269,11 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, _ stru
 		return nil, err
 	}
 	defer unlock()
-	cfg, err := b.loadConfig(ctx, req.Storage)
+	cfg, err := b.loadConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := b.config.delete(ctx, req.Storage, ""); err != nil {
+	if err := b.config.Delete(ctx, ""); err != nil {
 		return nil, err
 	}
 	resp := &logical.Response{}

@@ -76,7 +76,7 @@ type handoutData func(h *handout, now time.Time) (map[string]any, error)
 // readHandout answers from memory and storage alone, so it works while Modal is down.
 func (b *backend) readHandout(data handoutData) handler[string] {
 	return func(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
-		h, err := b.handout(ctx, req.Storage, name)
+		h, err := b.handout(ctx, name)
 		if err != nil || h == nil {
 			return nil, err
 		}
@@ -90,12 +90,12 @@ func (b *backend) readHandout(data handoutData) handler[string] {
 }
 
 // handout is nil for a role that does not exist.
-func (b *backend) handout(ctx context.Context, s logical.Storage, name string) (*handout, error) {
-	r, cred, err := b.current(ctx, s, name)
+func (b *backend) handout(ctx context.Context, name string) (*handout, error) {
+	r, cred, err := b.current(ctx, name)
 	if err != nil || r == nil {
 		return nil, err
 	}
-	cfg, err := b.loadConfig(ctx, s)
+	cfg, err := b.loadConfig(ctx)
 	if err != nil {
 		return nil, err
 	}

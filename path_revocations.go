@@ -84,7 +84,7 @@ func optional(fields responses) responses {
 }
 
 func (b *backend) listRevocations(ctx context.Context, req *logical.Request, _ struct{}) (*logical.Response, error) {
-	entries, unreadable, err := b.ledger(ctx, req.Storage)
+	entries, unreadable, err := b.ledger(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (b *backend) listRevocations(ctx context.Context, req *logical.Request, _ s
 }
 
 func (b *backend) readRevocation(ctx context.Context, req *logical.Request, id string) (*logical.Response, error) {
-	entry, err := b.revocations.get(ctx, req.Storage, id)
+	entry, err := b.revocations.Get(ctx, id)
 	if err != nil || entry == nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func (b *backend) retryRevocation(ctx context.Context, req *logical.Request, ask
 	if ask.force {
 		wish = byForce
 	}
-	got, entry, err := b.attend(ctx, ctx, req.Storage, ask.id, wish)
+	got, entry, err := b.attend(ctx, ctx, ask.id, wish)
 	if err != nil {
 		return nil, err
 	}
@@ -134,27 +134,27 @@ func (b *backend) retryRevocation(ctx context.Context, req *logical.Request, ask
 
 // forgetRevocation drops an entry that Modal refuses, and any other only when an operator insists.
 func (b *backend) forgetRevocation(ctx context.Context, req *logical.Request, ask revocationRequest) (*logical.Response, error) {
-	stored, unlock, err := b.lockEntry(ctx, ctx, req.Storage, ask.id)
+	stored, unlock, err := b.lockEntry(ctx, ctx, ask.id)
 	if err != nil || stored == nil {
 		return nil, err
 	}
 	defer unlock()
-	if settled, err := b.settledElsewhere(ctx, req.Storage, stored); err != nil || settled != verdictUnknown {
+	if settled, err := b.settledElsewhere(ctx, stored); err != nil || settled != verdictUnknown {
 		return nil, err
 	}
 	entry := *stored
 	if ask.force {
-		return b.forget(ctx, req.Storage, &entry)
+		return b.forget(ctx, &entry)
 	}
-	if err = b.refuseAlive(ctx, req.Storage, &entry); err != nil {
+	if err = b.refuseAlive(ctx, &entry); err != nil {
 		return nil, err
 	}
-	return nil, b.conclude(ctx, req.Storage, &entry)
+	return nil, b.conclude(ctx, &entry)
 }
 
 // refuseAlive keeps an entry whose token Modal accepts, or whose service user may still be there.
-func (b *backend) refuseAlive(ctx context.Context, s logical.Storage, entry *revocation) error {
-	got, err := b.ask(ctx, s, entry)
+func (b *backend) refuseAlive(ctx context.Context, entry *revocation) error {
+	got, err := b.ask(ctx, entry)
 	switch {
 	case got == verdictAccepted:
 		return refusef("Modal still accepts token %s of role %s: %s; or forget it all the same with force=true; the entry stays",
@@ -174,8 +174,8 @@ func (b *backend) refuseAlive(ctx context.Context, s logical.Storage, entry *rev
 	return nil
 }
 
-func (b *backend) forget(ctx context.Context, s logical.Storage, entry *revocation) (*logical.Response, error) {
-	if err := b.drop(ctx, s, entry); err != nil {
+func (b *backend) forget(ctx context.Context, entry *revocation) (*logical.Response, error) {
+	if err := b.drop(ctx, entry); err != nil {
 		return nil, err
 	}
 	b.log().Warn("token forgotten by an operator", "role", entry.Role, "version", entry.Version, "token_id", entry.key())

@@ -133,12 +133,12 @@ func writtenFields() responses {
 }
 
 func (b *backend) roleExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
-	r, err := b.roles.get(ctx, req.Storage, textOf(d, fieldRole))
+	r, err := b.roles.Get(ctx, textOf(d, fieldRole))
 	return r != nil, err
 }
 
 func (b *backend) listRoles(ctx context.Context, req *logical.Request, _ struct{}) (*logical.Response, error) {
-	rotations, unreadable, err := b.rotations(ctx, req.Storage)
+	rotations, unreadable, err := b.rotations(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ func (b *backend) listRoles(ctx context.Context, req *logical.Request, _ struct{
 }
 
 func (b *backend) readRole(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
-	r, err := b.roles.get(ctx, req.Storage, name)
+	r, err := b.roles.Get(ctx, name)
 	if err != nil || r == nil {
 		return nil, err
 	}
@@ -160,7 +160,7 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, ask roleW
 		return nil, err
 	}
 	defer unlock()
-	before, err := b.roles.get(ctx, req.Storage, name)
+	before, err := b.roles.Get(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +170,7 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, ask roleW
 	var after *role
 	resp := &logical.Response{}
 	if before == nil {
-		after, err = b.createRole(ctx, req.Storage, ask, resp)
+		after, err = b.createRole(ctx, ask, resp)
 	} else {
 		after, err = b.updateRole(ctx, req, before, ask, resp)
 	}
@@ -188,25 +188,25 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, ask roleW
 }
 
 // createRole stores the first token and then the role: a role exists once its own entry does.
-func (b *backend) createRole(ctx context.Context, s logical.Storage, ask roleWrite, resp *logical.Response) (*role, error) {
+func (b *backend) createRole(ctx context.Context, ask roleWrite, resp *logical.Response) (*role, error) {
 	r, err := newRole().merge(ask)
 	if err != nil {
 		return nil, err
 	}
 	if r.Type == typeManaged {
-		return r, b.createManaged(ctx, s, r, ask, resp)
+		return r, b.createManaged(ctx, r, ask, resp)
 	}
-	return r, b.createStatic(ctx, s, r, ask, resp)
+	return r, b.createStatic(ctx, r, ask, resp)
 }
 
 // establish stores a new role with its first token.
-func (b *backend) establish(ctx context.Context, s logical.Storage, name string, r *role, first token) error {
+func (b *backend) establish(ctx context.Context, name string, r *role, first token) error {
 	cred := newCredential(r, first, b.now())
-	return b.hold(ctx, s, first.ID, name, func() error {
-		if err := b.credentials.put(ctx, s, name, cred); err != nil {
+	return b.hold(ctx, first.ID, name, func() error {
+		if err := b.credentials.Put(ctx, name, cred); err != nil {
 			return err
 		}
-		return b.roles.put(ctx, s, name, r)
+		return b.roles.Put(ctx, name, r)
 	})
 }
 
@@ -217,7 +217,7 @@ func (b *backend) updateRole(ctx context.Context, req *logical.Request, before *
 	}
 	resp.Warnings = after.warnings()
 	if after.Type == typeManaged {
-		return after, b.updateManaged(ctx, req.Storage, before, after, ask, resp)
+		return after, b.updateManaged(ctx, before, after, ask, resp)
 	}
 	if ask.pair != nil {
 		if err = b.confirmToken(ctx, req, ask.name, *ask.pair, ask.verify); err != nil {
@@ -228,7 +228,7 @@ func (b *backend) updateRole(ctx context.Context, req *logical.Request, before *
 	if *after == *before {
 		return after, nil
 	}
-	return after, b.roles.put(ctx, req.Storage, ask.name, after)
+	return after, b.roles.Put(ctx, ask.name, after)
 }
 
 // deleteRole moves the token to the ledger before it removes the role, and asks nothing of Modal.
@@ -238,15 +238,15 @@ func (b *backend) deleteRole(ctx context.Context, req *logical.Request, name str
 		return nil, err
 	}
 	defer unlock()
-	cred, err := b.credentials.get(ctx, req.Storage, name)
+	cred, err := b.credentials.Get(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	r, err := b.roles.get(ctx, req.Storage, name)
+	r, err := b.roles.Get(ctx, name)
 	if err != nil || (r == nil && cred == nil) {
 		return nil, err
 	}
-	if err := b.removeRole(ctx, req.Storage, name, r, cred); err != nil {
+	if err := b.removeRole(ctx, name, r, cred); err != nil {
 		return nil, err
 	}
 	b.log().Info("role deleted", "role", name)
@@ -254,25 +254,25 @@ func (b *backend) deleteRole(ctx context.Context, req *logical.Request, name str
 	return b.stillValid(ctx, req, name)
 }
 
-func (b *backend) removeRole(ctx context.Context, s logical.Storage, name string, r *role, cred *credential) error {
+func (b *backend) removeRole(ctx context.Context, name string, r *role, cred *credential) error {
 	b.handover.Lock()
 	defer b.handover.Unlock()
 	if r != nil && cred != nil {
 		entry := newRevocation(name, r, cred, reasonRoleDeleted, b.now(), 0)
-		if err := b.revocations.put(ctx, s, entry.ID, entry); err != nil {
+		if err := b.revocations.Put(ctx, entry.ID, entry); err != nil {
 			return err
 		}
 	}
-	if err := b.roles.delete(ctx, s, name); err != nil {
+	if err := b.roles.Delete(ctx, name); err != nil {
 		return err
 	}
-	return b.credentials.delete(ctx, s, name)
+	return b.credentials.Delete(ctx, name)
 }
 
 // stillValid tells what of a deleted role Modal still accepts.
 func (b *backend) stillValid(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
 	resp := &logical.Response{}
-	entries, err := b.previousTokens(ctx, req.Storage, name)
+	entries, err := b.previousTokens(ctx, name)
 	if err != nil {
 		resp.AddWarning(fmt.Sprintf("the role is gone from Vault, and a part of the ledger cannot be read: %s", err))
 	}

@@ -14,28 +14,28 @@ import (
 )
 
 // createManaged mints the first token. Where that fails nothing is left at Modal, or the ledger has it.
-func (b *backend) createManaged(ctx context.Context, s logical.Storage, r *role, ask roleWrite, resp *logical.Response) error {
-	cfg, err := b.permitted(ctx, s, r, ask)
+func (b *backend) createManaged(ctx context.Context, r *role, ask roleWrite, resp *logical.Response) error {
+	cfg, err := b.permitted(ctx, r, ask)
 	if err != nil {
 		return err
 	}
-	made, err := b.mint(ctx, s, cfg, ask.name, r)
+	made, err := b.mint(ctx, cfg, ask.name, r)
 	if err != nil {
 		return fmt.Errorf("%w; the role was not stored", err)
 	}
 	ctx = context.WithoutCancel(ctx)
 	resp.Warnings = slices.Concat(made.warnings, r.warnings())
-	if err = b.establish(ctx, s, ask.name, r, made.token); err != nil {
+	if err = b.establish(ctx, ask.name, r, made.token); err != nil {
 		return err
 	}
-	b.leaveLedger(ctx, s, made.entry.key())
+	b.leaveLedger(ctx, made.entry.key())
 	return nil
 }
 
 // updateManaged changes what the living service user may do and when it is replaced, and mints nothing.
-func (b *backend) updateManaged(ctx context.Context, s logical.Storage, before, after *role, ask roleWrite, resp *logical.Response) error {
+func (b *backend) updateManaged(ctx context.Context, before, after *role, ask roleWrite, resp *logical.Response) error {
 	name := ask.name
-	cfg, err := b.permitted(ctx, s, after, ask)
+	cfg, err := b.permitted(ctx, after, ask)
 	if err != nil {
 		return err
 	}
@@ -44,12 +44,12 @@ func (b *backend) updateManaged(ctx context.Context, s logical.Storage, before, 
 	if same && !ask.managed.environmentRoles.asked {
 		return nil
 	}
-	cred, err := b.credentials.get(ctx, s, name)
+	cred, err := b.credentials.Get(ctx, name)
 	if err != nil {
 		return err
 	}
 	if cred != nil && ask.managed.environmentRoles.asked {
-		warnings, err := b.changeRoles(ctx, s, cfg, name, cred, after.Managed.EnvironmentRoles)
+		warnings, err := b.changeRoles(ctx, cfg, name, cred, after.Managed.EnvironmentRoles)
 		if err != nil {
 			return fmt.Errorf("%w; the role was not changed", err)
 		}
@@ -59,16 +59,16 @@ func (b *backend) updateManaged(ctx context.Context, s logical.Storage, before, 
 		return nil
 	}
 	if cred != nil && after.rotatesOtherwise(before) {
-		if err = b.credentials.put(ctx, s, name, cred.rescheduled(after, b.now())); err != nil {
+		if err = b.credentials.Put(ctx, name, cred.rescheduled(after, b.now())); err != nil {
 			return err
 		}
 	}
-	return b.roles.put(ctx, s, name, after)
+	return b.roles.Put(ctx, name, after)
 }
 
 // changeRoles makes Modal give the role's current token what is wanted, and its previous ones too: what
 // is taken away ends for all of them, or the answer says that it does not.
-func (b *backend) changeRoles(ctx context.Context, s logical.Storage, cfg *config, name string, cred *credential,
+func (b *backend) changeRoles(ctx context.Context, cfg *config, name string, cred *credential,
 	wanted map[string]modalapi.EnvironmentRole,
 ) (warnings []string, err error) {
 	brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), briefBudget)
@@ -76,7 +76,7 @@ func (b *backend) changeRoles(ctx context.Context, s logical.Storage, cfg *confi
 	if err = b.grant(brief, cfg, cred.token, wanted); err != nil {
 		return nil, err
 	}
-	previous, err := b.previousTokens(ctx, s, name)
+	previous, err := b.previousTokens(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -94,11 +94,11 @@ func (b *backend) changeRoles(ctx context.Context, s logical.Storage, cfg *confi
 
 // permitted refuses a write of a managed role that brings a token, or leaves the role with more than
 // the ceilings allow.
-func (b *backend) permitted(ctx context.Context, s logical.Storage, r *role, ask roleWrite) (*config, error) {
+func (b *backend) permitted(ctx context.Context, r *role, ask roleWrite) (*config, error) {
 	if err := ask.refuseForManaged(); err != nil {
 		return nil, err
 	}
-	cfg, err := b.loadConfig(ctx, s)
+	cfg, err := b.loadConfig(ctx)
 	if err != nil {
 		return nil, err
 	}

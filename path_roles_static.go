@@ -11,14 +11,14 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-func (b *backend) createStatic(ctx context.Context, s logical.Storage, r *role, ask roleWrite, resp *logical.Response) error {
+func (b *backend) createStatic(ctx context.Context, r *role, ask roleWrite, resp *logical.Response) error {
 	if ask.pair == nil {
 		return refusef("role %s needs its first token: write token_id and token_secret with it; nothing was stored", ask.name)
 	}
-	if err := b.refuseHeld(ctx, s, ask.pair.ID, ask.name); err != nil {
+	if err := b.refuseHeld(ctx, ask.pair.ID, ask.name); err != nil {
 		return err
 	}
-	cfg, err := b.loadConfig(ctx, s)
+	cfg, err := b.loadConfig(ctx)
 	if err != nil {
 		return err
 	}
@@ -30,13 +30,13 @@ func (b *backend) createStatic(ctx context.Context, s logical.Storage, r *role, 
 		return err
 	}
 	resp.Warnings = slices.Concat(ask.warnings, first.warnings(), r.warnings())
-	return b.establish(ctx, s, ask.name, r, first)
+	return b.establish(ctx, ask.name, r, first)
 }
 
 // confirmToken takes the current token again, and proves it when it was stored unproven. Any other
 // token is for rotate.
 func (b *backend) confirmToken(ctx context.Context, req *logical.Request, name string, pair modalapi.Token, verify bool) error {
-	cred, err := b.credentials.get(ctx, req.Storage, name)
+	cred, err := b.credentials.Get(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func (b *backend) confirmToken(ctx context.Context, req *logical.Request, name s
 	if cred.verified() || !verify {
 		return nil
 	}
-	cfg, err := b.loadConfig(ctx, req.Storage)
+	cfg, err := b.loadConfig(ctx)
 	if err != nil {
 		return err
 	}
@@ -57,5 +57,5 @@ func (b *backend) confirmToken(ctx context.Context, req *logical.Request, name s
 	}
 	after := *cred
 	after.token = proven
-	return b.credentials.put(ctx, req.Storage, name, &after)
+	return b.credentials.Put(ctx, name, &after)
 }

@@ -126,7 +126,7 @@ func rotatedFields() responses {
 }
 
 func (b *backend) listRotations(ctx context.Context, req *logical.Request, _ struct{}) (*logical.Response, error) {
-	rotations, unreadable, err := b.rotations(ctx, req.Storage)
+	rotations, unreadable, err := b.rotations(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -135,11 +135,11 @@ func (b *backend) listRotations(ctx context.Context, req *logical.Request, _ str
 }
 
 func (b *backend) readRotation(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
-	r, err := b.rotation(ctx, req.Storage, name)
+	r, err := b.rotation(ctx, name)
 	if err != nil || r == nil {
 		return nil, err
 	}
-	previous, err := b.previousTokens(ctx, req.Storage, name)
+	previous, err := b.previousTokens(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +161,7 @@ func (b *backend) writeRotation(ctx context.Context, req *logical.Request, ask r
 		return nil, err
 	}
 	defer unlock()
-	now, err := b.rotation(ctx, req.Storage, name)
+	now, err := b.rotation(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +189,7 @@ func (b *backend) rotateRole(ctx context.Context, req *logical.Request, now *rot
 	}
 	grace := ask.graceOr(now.role.GracePeriod)
 	if !ask.dryRun {
-		if err := b.refuseCrowd(ctx, req.Storage, now, grace); err != nil {
+		if err := b.refuseCrowd(ctx, now, grace); err != nil {
 			return nil, err
 		}
 	}
@@ -199,11 +199,11 @@ func (b *backend) rotateRole(ctx context.Context, req *logical.Request, now *rot
 	case ask.dryRun:
 		return b.dryRun(ctx, req, now, ask)
 	case ask.toPrevious:
-		done, err = b.undo(ctx, req.Storage, now, grace)
+		done, err = b.undo(ctx, now, grace)
 	case now.role.Type == typeManaged:
-		done, err = b.rotateManaged(ctx, req.Storage, now, grace)
+		done, err = b.rotateManaged(ctx, now, grace)
 	default:
-		done, err = b.rotateStatic(ctx, req.Storage, now, ask)
+		done, err = b.rotateStatic(ctx, now, ask)
 	}
 	if err != nil {
 		return nil, err

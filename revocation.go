@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/hashicorp/vault/sdk/logical"
-
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
@@ -254,13 +252,13 @@ func (r *revocation) describe(now time.Time) map[string]any {
 }
 
 // ledger returns all entries that can be read, the one due first first, and the IDs of the others.
-func (b *backend) ledger(ctx context.Context, s logical.Storage) (entries []*revocation, unreadable []string, err error) {
-	ids, err := b.revocations.list(ctx, s)
+func (b *backend) ledger(ctx context.Context) (entries []*revocation, unreadable []string, err error) {
+	ids, err := b.revocations.List(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	all, failures := make([]*revocation, len(ids)), make([]error, len(ids))
-	eachOf(ids, maxConcurrentReads, func(i int, id string) { all[i], failures[i] = b.revocations.get(ctx, s, id) })
+	eachOf(ids, maxConcurrentReads, func(i int, id string) { all[i], failures[i] = b.revocations.Get(ctx, id) })
 	for i, failed := range failures {
 		if failed != nil {
 			b.log().Error("an entry of the ledger cannot be read", "id", ids[i], "error", failed)
@@ -273,8 +271,8 @@ func (b *backend) ledger(ctx context.Context, s logical.Storage) (entries []*rev
 }
 
 // previousTokens are the entries of one role that can be read.
-func (b *backend) previousTokens(ctx context.Context, s logical.Storage, name string) ([]*revocation, error) {
-	entries, _, err := b.ledger(ctx, s)
+func (b *backend) previousTokens(ctx context.Context, name string) ([]*revocation, error) {
+	entries, _, err := b.ledger(ctx)
 	return slices.DeleteFunc(entries, func(entry *revocation) bool { return entry.Role != name }), err
 }
 

@@ -7,16 +7,14 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/hashicorp/vault/sdk/logical"
-
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
 // end makes Modal refuse an entry's token, where the engine may, and proves that it does. Only a
 // refusal is proof. The error says why there is none. The caller holds the role's lock and stores what
 // becomes of the entry, which is its own copy.
-func (b *backend) end(ctx context.Context, s logical.Storage, entry *revocation) (verdict, error) {
-	cfg, err := b.loadConfig(ctx, s)
+func (b *backend) end(ctx context.Context, entry *revocation) (verdict, error) {
+	cfg, err := b.loadConfig(ctx)
 	if err != nil {
 		return verdictUnknown, err
 	}
@@ -31,10 +29,10 @@ func (b *backend) end(ctx context.Context, s logical.Storage, entry *revocation)
 		return b.orRefused(ctx, cfg, entry, err)
 	}
 	defer a.release()
-	if err = b.keepLast(ctx, s, cfg, entry); err != nil {
+	if err = b.keepLast(ctx, cfg, entry); err != nil {
 		return verdictUnknown, err
 	}
-	if err = b.begin(ctx, s, entry); err != nil {
+	if err = b.begin(ctx, entry); err != nil {
 		return verdictUnknown, err
 	}
 	acknowledged, err := deleteServiceUser(ctx, a, entry)
@@ -46,11 +44,11 @@ func (b *backend) end(ctx context.Context, s logical.Storage, entry *revocation)
 
 // keepLast keeps the last token of a role that works: while Modal refuses the current one, an earlier
 // one may be all that its consumers have.
-func (b *backend) keepLast(ctx context.Context, s logical.Storage, cfg *config, entry *revocation) error {
+func (b *backend) keepLast(ctx context.Context, cfg *config, entry *revocation) error {
 	if entry.Forced || entry.Reason == reasonUnfinished {
 		return nil
 	}
-	_, cred, err := b.current(ctx, s, entry.Role)
+	_, cred, err := b.current(ctx, entry.Role)
 	if err != nil || cred == nil || !cred.verified() {
 		return err
 	}
@@ -63,13 +61,13 @@ func (b *backend) keepLast(ctx context.Context, s logical.Storage, cfg *config, 
 
 // begin notes, before Modal is asked to delete, that the token may be gone from now on: nothing makes it
 // current again. An unfinished one never was.
-func (b *backend) begin(ctx context.Context, s logical.Storage, entry *revocation) error {
+func (b *backend) begin(ctx context.Context, entry *revocation) error {
 	if entry.Begun || entry.Reason == reasonUnfinished {
 		return nil
 	}
 	b.handover.Lock()
 	defer b.handover.Unlock()
-	holder, err := b.heldBy(ctx, s, entry)
+	holder, err := b.heldBy(ctx, entry)
 	if err != nil {
 		return err
 	}
@@ -78,7 +76,7 @@ func (b *backend) begin(ctx context.Context, s logical.Storage, entry *revocatio
 	}
 	entry.Begun = true
 	stored := *entry
-	return b.revocations.put(ctx, s, entry.key(), &stored)
+	return b.revocations.Put(ctx, entry.key(), &stored)
 }
 
 // orRefused is the verdict where the engine cannot delete, unless somebody else did: Modal refuses a
@@ -120,8 +118,8 @@ func (r *revocation) tooEarly() error {
 }
 
 // ask learns whether Modal refuses an entry's token, and changes nothing there.
-func (b *backend) ask(ctx context.Context, s logical.Storage, entry *revocation) (verdict, error) {
-	cfg, err := b.loadConfig(ctx, s)
+func (b *backend) ask(ctx context.Context, entry *revocation) (verdict, error) {
+	cfg, err := b.loadConfig(ctx)
 	if err != nil {
 		return verdictUnknown, err
 	}

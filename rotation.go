@@ -81,8 +81,8 @@ func (r *rotation) describe() map[string]any {
 }
 
 // rotation is nil for a role that does not exist.
-func (b *backend) rotation(ctx context.Context, s logical.Storage, name string) (*rotation, error) {
-	r, cred, err := b.current(ctx, s, name)
+func (b *backend) rotation(ctx context.Context, name string) (*rotation, error) {
+	r, cred, err := b.current(ctx, name)
 	if err != nil || r == nil {
 		return nil, err
 	}
@@ -90,13 +90,13 @@ func (b *backend) rotation(ctx context.Context, s logical.Storage, name string) 
 }
 
 // rotations are all roles that can be read, by name, and the names of the others.
-func (b *backend) rotations(ctx context.Context, s logical.Storage) (all []*rotation, unreadable []string, err error) {
-	names, err := b.roles.list(ctx, s)
+func (b *backend) rotations(ctx context.Context) (all []*rotation, unreadable []string, err error) {
+	names, err := b.roles.List(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	all, failures := make([]*rotation, len(names)), make([]error, len(names))
-	eachOf(names, maxConcurrentReads, func(i int, name string) { all[i], failures[i] = b.rotation(ctx, s, name) })
+	eachOf(names, maxConcurrentReads, func(i int, name string) { all[i], failures[i] = b.rotation(ctx, name) })
 	for i, failed := range failures {
 		if failed != nil {
 			b.log().Error("a role cannot be read", "role", names[i], "error", failed)
@@ -146,11 +146,11 @@ const maxInGrace = 10
 
 // refuseCrowd refuses an operator's rotation that would leave too many service users alive. The
 // schedule is never held up by it.
-func (b *backend) refuseCrowd(ctx context.Context, s logical.Storage, now *rotation, grace time.Duration) error {
+func (b *backend) refuseCrowd(ctx context.Context, now *rotation, grace time.Duration) error {
 	if grace == 0 {
 		return nil
 	}
-	entries, err := b.previousTokens(ctx, s, now.name)
+	entries, err := b.previousTokens(ctx, now.name)
 	if err != nil {
 		return err
 	}
@@ -169,14 +169,14 @@ func (b *backend) refuseCrowd(ctx context.Context, s logical.Storage, now *rotat
 
 // replace makes next the current token of a role: the old one enters the ledger, then the Put of the
 // credential is the rotation. It is finished whatever becomes of the caller, who holds the role's lock.
-func (b *backend) replace(ctx context.Context, s logical.Storage, now *rotation, next token, reason string, grace time.Duration) (*turnover, error) {
+func (b *backend) replace(ctx context.Context, now *rotation, next token, reason string, grace time.Duration) (*turnover, error) {
 	cred := now.cred.successor(now.role, next, b.now())
 	old := newRevocation(now.name, now.role, now.cred, reason, b.now(), grace)
-	err := b.hold(ctx, s, next.ID, now.name, func() error {
-		if failed := b.revocations.put(ctx, s, old.key(), old); failed != nil {
+	err := b.hold(ctx, next.ID, now.name, func() error {
+		if failed := b.revocations.Put(ctx, old.key(), old); failed != nil {
 			return failed
 		}
-		return b.credentials.put(ctx, s, now.name, cred)
+		return b.credentials.Put(ctx, now.name, cred)
 	})
 	if err != nil {
 		return nil, err

@@ -8,16 +8,14 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/hashicorp/vault/sdk/logical"
 )
 
 // rotateDue rotates the managed roles whose time has come.
-func (b *backend) rotateDue(tick, begin context.Context, s logical.Storage) error {
+func (b *backend) rotateDue(tick, begin context.Context) error {
 	due, err := b.dueRoles.due(begin, b.now(), source{
-		list: func(ctx context.Context) ([]string, error) { return b.roles.list(ctx, s) },
+		list: func(ctx context.Context) ([]string, error) { return b.roles.List(ctx) },
 		next: func(ctx context.Context, name string) (time.Time, error) {
-			r, err := b.rotation(ctx, s, name)
+			r, err := b.rotation(ctx, name)
 			if err != nil || r == nil {
 				return time.Time{}, err
 			}
@@ -27,23 +25,23 @@ func (b *backend) rotateDue(tick, begin context.Context, s logical.Storage) erro
 			b.log().Error("cannot tell when a role is due", "role", name, "error", err)
 		},
 	})
-	return errors.Join(err, b.untilOver(begin, due, func(name string) error { return b.rotateOnSchedule(tick, begin, s, name) }))
+	return errors.Join(err, b.untilOver(begin, due, func(name string) error { return b.rotateOnSchedule(tick, begin, name) }))
 }
 
 // rotateOnSchedule rotates a role if it is still due once its lock is held. A failure is stored with
 // the credential and tried again with back-off. A role that is busy until no time is left, and a tick
 // that is broken off, are no failures.
-func (b *backend) rotateOnSchedule(ctx, begin context.Context, s logical.Storage, name string) error {
+func (b *backend) rotateOnSchedule(ctx, begin context.Context, name string) error {
 	unlock, err := b.lockRole(begin, name)
 	if err != nil {
 		return nil //nolint:nilerr // the role is due at the next tick too
 	}
 	defer unlock()
-	now, err := b.dueRotation(ctx, s, name)
+	now, err := b.dueRotation(ctx, name)
 	if err != nil || now == nil {
 		return err
 	}
-	done, err := b.rotateManaged(ctx, s, now, now.role.GracePeriod)
+	done, err := b.rotateManaged(ctx, now, now.role.GracePeriod)
 	if err == nil {
 		b.announce(ctx, name, "", done)
 		return nil
@@ -51,18 +49,18 @@ func (b *backend) rotateOnSchedule(ctx, begin context.Context, s logical.Storage
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return nil
 	}
-	return b.noteFailure(ctx, s, now, err)
+	return b.noteFailure(ctx, now, err)
 }
 
 // dueRotation is the role, if it is due, with times that can be right.
-func (b *backend) dueRotation(ctx context.Context, s logical.Storage, name string) (*rotation, error) {
-	now, err := b.rotation(ctx, s, name)
+func (b *backend) dueRotation(ctx context.Context, name string) (*rotation, error) {
+	now, err := b.rotation(ctx, name)
 	if err != nil || now == nil {
 		return nil, err
 	}
 	if next := now.nextAttempt(b.now()); !next.IsZero() && now.misdated(b.now()) {
 		cred := now.cred.redated(now.role, b.now())
-		if err = b.credentials.put(ctx, s, name, cred); err != nil {
+		if err = b.credentials.Put(ctx, name, cred); err != nil {
 			return nil, err
 		}
 		now = newRotation(name, now.role, cred, b.now())
@@ -73,7 +71,7 @@ func (b *backend) dueRotation(ctx context.Context, s logical.Storage, name strin
 	return now, nil
 }
 
-func (b *backend) noteFailure(ctx context.Context, s logical.Storage, now *rotation, why error) error {
+func (b *backend) noteFailure(ctx context.Context, now *rotation, why error) error {
 	after := now.cred.failed(b.now(), why)
 	b.log().Warn("scheduled rotation failed", "role", now.name, "version", now.cred.Version, "attempts", after.Attempts,
 		"next_attempt", after.NextAttempt, "error", why)
@@ -82,17 +80,17 @@ func (b *backend) noteFailure(ctx context.Context, s logical.Storage, now *rotat
 	})
 	// The rotation may have happened and only its answer be lost: then there is nothing to note.
 	ctx = context.WithoutCancel(ctx)
-	if cred, unknown := b.credentials.get(ctx, s, now.name); unknown != nil || cred == nil || cred.ID != now.cred.ID {
+	if cred, unknown := b.credentials.Get(ctx, now.name); unknown != nil || cred == nil || cred.ID != now.cred.ID {
 		return unknown
 	}
-	return b.credentials.put(ctx, s, now.name, after)
+	return b.credentials.Put(ctx, now.name, after)
 }
 
 // rotateManaged replaces the role's service user by a new one. When the caller gives up before the new
 // token is proven, it is undone through the ledger; after that it is finished. The caller holds the
 // role's lock.
-func (b *backend) rotateManaged(ctx context.Context, s logical.Storage, now *rotation, grace time.Duration) (*turnover, error) {
-	cfg, err := b.loadConfig(ctx, s)
+func (b *backend) rotateManaged(ctx context.Context, now *rotation, grace time.Duration) (*turnover, error) {
+	cfg, err := b.loadConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -100,16 +98,16 @@ func (b *backend) rotateManaged(ctx context.Context, s logical.Storage, now *rot
 	if err = cfg.reaches(now.cred.token); err != nil {
 		return nil, fmt.Errorf("%w; %s", err, stays)
 	}
-	made, err := b.mint(ctx, s, cfg, now.name, now.role)
+	made, err := b.mint(ctx, cfg, now.name, now.role)
 	if err != nil {
 		return nil, fmt.Errorf("%w; %s", err, stays)
 	}
 	ctx = context.WithoutCancel(ctx)
-	done, err := b.replace(ctx, s, now, made.token, reasonRotated, grace)
+	done, err := b.replace(ctx, now, made.token, reasonRotated, grace)
 	if err != nil {
 		return nil, err
 	}
-	b.leaveLedger(ctx, s, made.entry.key())
+	b.leaveLedger(ctx, made.entry.key())
 	done.warnings = slices.Concat(made.warnings, done.warnings)
 	return done, nil
 }

@@ -8,8 +8,6 @@ import (
 	"regexp"
 	"slices"
 
-	"github.com/hashicorp/vault/sdk/logical"
-
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
@@ -18,19 +16,19 @@ var madeByMount = regexp.MustCompile(`^vault-[0-9a-f]{8}-.+-[a-z0-9]{8}$`)
 
 // rotateStatic replaces the token by one that an operator brings and Modal accepts as the same
 // identity's. The caller holds the role's lock.
-func (b *backend) rotateStatic(ctx context.Context, s logical.Storage, now *rotation, ask rotateRequest) (*turnover, error) {
+func (b *backend) rotateStatic(ctx context.Context, now *rotation, ask rotateRequest) (*turnover, error) {
 	pair, err := ask.broughtTo(now)
 	if err != nil {
 		return nil, err
 	}
 	if pair.ID == now.cred.ID {
-		return b.rotateToSame(ctx, s, now, pair, ask.verify)
+		return b.rotateToSame(ctx, now, pair, ask.verify)
 	}
-	next, err := b.successor(ctx, s, now, pair, ask)
+	next, err := b.successor(ctx, now, pair, ask)
 	if err != nil {
 		return nil, err
 	}
-	done, err := b.replace(ctx, s, now, next, reasonRotated, ask.graceOr(now.role.GracePeriod))
+	done, err := b.replace(ctx, now, next, reasonRotated, ask.graceOr(now.role.GracePeriod))
 	if err != nil {
 		return nil, err
 	}
@@ -48,15 +46,15 @@ func (ask rotateRequest) broughtTo(now *rotation) (modalapi.Token, error) {
 }
 
 // successor is the token that a supplied pair stands for, when a role may rotate to it.
-func (b *backend) successor(ctx context.Context, s logical.Storage, now *rotation, pair modalapi.Token, ask rotateRequest) (token, error) {
-	if err := b.refuseHeld(ctx, s, pair.ID, now.name); err != nil {
+func (b *backend) successor(ctx context.Context, now *rotation, pair modalapi.Token, ask rotateRequest) (token, error) {
+	if err := b.refuseHeld(ctx, pair.ID, now.name); err != nil {
 		return token{}, err
 	}
 	if !now.cred.verified() && !ask.force {
 		return token{}, refusef("the role's token %s was stored unproven, so nothing says whose the next one has to be: "+
 			"prove it first (write it to roles/%s again), or write force=true to take token %s as it is; nothing was changed", now.cred.ID, now.name, pair.ID)
 	}
-	cfg, err := b.loadConfig(ctx, s)
+	cfg, err := b.loadConfig(ctx)
 	if err != nil {
 		return token{}, err
 	}
@@ -84,29 +82,29 @@ func (t token) refuseMade(force bool) error {
 
 // rotateToSame answers a repeated request as the first one, and takes the right secret for a token
 // that was stored unproven with a wrong one.
-func (b *backend) rotateToSame(ctx context.Context, s logical.Storage, now *rotation, pair modalapi.Token, verify bool) (*turnover, error) {
+func (b *backend) rotateToSame(ctx context.Context, now *rotation, pair modalapi.Token, verify bool) (*turnover, error) {
 	if now.cred.pair() == pair {
 		return &turnover{cred: now.cred, warnings: []string{
 			fmt.Sprintf("token %s is the role's current token already (version %d): nothing was changed", pair.ID, now.cred.Version),
 		}}, nil
 	}
-	proven, err := b.proveSame(ctx, s, now, pair, verify)
+	proven, err := b.proveSame(ctx, now, pair, verify)
 	if err != nil {
 		return nil, err
 	}
 	cred := now.cred.successor(now.role, proven, b.now())
-	if err := b.credentials.put(ctx, s, now.name, cred); err != nil {
+	if err := b.credentials.Put(ctx, now.name, cred); err != nil {
 		return nil, err
 	}
 	return &turnover{cred: cred}, nil
 }
 
 // proveSame asks Modal about the current token with another secret.
-func (b *backend) proveSame(ctx context.Context, s logical.Storage, now *rotation, pair modalapi.Token, verify bool) (token, error) {
+func (b *backend) proveSame(ctx context.Context, now *rotation, pair modalapi.Token, verify bool) (token, error) {
 	if !verify {
 		return token{}, refusef("token %s is the role's current token, with another secret: a token has one secret, so let Modal decide with verify=true; nothing was changed", pair.ID)
 	}
-	cfg, err := b.loadConfig(ctx, s)
+	cfg, err := b.loadConfig(ctx)
 	if err != nil {
 		return token{}, err
 	}

@@ -225,8 +225,8 @@ func (m *mount) seedManaged(tb testing.TB, count, due int) {
 		if i < due {
 			cred.NextRotation = m.now()
 		}
-		require.NoError(tb, store(tb.Context(), m.storage, prefixCredential+name, cred))
-		require.NoError(tb, store(tb.Context(), m.storage, prefixRole+name, r))
+		keep(tb, m.storage, prefixCredential+name, cred)
+		keep(tb, m.storage, prefixRole+name, r)
 	}
 }
 

@@ -55,7 +55,7 @@ func TestAnUnfinishedServiceUserIsNotForgottenOnTheWordOfAnotherWorkspace(t *tes
 	_, err := m.handle(logical.UpdateOperation, "rotate/ci", nil)
 	require.Error(t, err)
 	m.modal.ClearFaults()
-	names, err := m.revocations.list(t.Context(), m.storage)
+	names, err := m.revocations.List(t.Context())
 	require.NoError(t, err)
 	require.Len(t, names, 1)
 	m.write("config", pairData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken()))
@@ -265,7 +265,7 @@ func TestATokenThatAnOperatorEndedLeavesTheLedgerAlsoWithoutAnAdminToken(t *test
 
 func (m *mount) inLedger(id string) bool {
 	m.t.Helper()
-	entry, err := m.revocations.get(m.t.Context(), m.storage, id)
+	entry, err := m.revocations.Get(m.t.Context(), id)
 	require.NoError(m.t, err)
 	return entry != nil
 }

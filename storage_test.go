@@ -10,6 +10,8 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/store"
 )
 
 var errCut = errors.New("storage was cut")
@@ -133,4 +135,10 @@ func (s *cutStorage) snapshot(t *testing.T) map[string]string {
 		all[key] = string(entry.Value)
 	}
 	return all
+}
+
+// keep puts an entry into storage behind the engine's back.
+func keep[T any](tb testing.TB, s logical.Storage, key string, entry *T) {
+	tb.Helper()
+	require.NoError(tb, store.New[T](s, "", store.Options{}).Put(tb.Context(), key, entry))
 }

@@ -6,14 +6,12 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"github.com/hashicorp/vault/sdk/logical"
 )
 
 // previous is the newest token of a role that is still in its grace period and that nobody has begun to
 // end.
-func (b *backend) previous(ctx context.Context, s logical.Storage, now *rotation) (*revocation, error) {
-	entries, err := b.previousTokens(ctx, s, now.name)
+func (b *backend) previous(ctx context.Context, now *rotation) (*revocation, error) {
+	entries, err := b.previousTokens(ctx, now.name)
 	if err != nil {
 		return nil, err
 	}
@@ -32,12 +30,12 @@ func (b *backend) previous(ctx context.Context, s logical.Storage, now *rotation
 
 // undo makes the previous token current again and puts the newer one into the ledger. The caller
 // holds the role's lock.
-func (b *backend) undo(ctx context.Context, s logical.Storage, now *rotation, grace time.Duration) (*turnover, error) {
-	entry, err := b.previous(ctx, s, now)
+func (b *backend) undo(ctx context.Context, now *rotation, grace time.Duration) (*turnover, error) {
+	entry, err := b.previous(ctx, now)
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := b.loadConfig(ctx, s)
+	cfg, err := b.loadConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +48,7 @@ func (b *backend) undo(ctx context.Context, s logical.Storage, now *rotation, gr
 			return nil, fmt.Errorf("%w; the current token (version %d) stays", err, now.cred.Version)
 		}
 	}
-	return b.replace(context.WithoutCancel(ctx), s, now, proven, reasonUndone, grace)
+	return b.replace(context.WithoutCancel(ctx), now, proven, reasonUndone, grace)
 }
 
 // proveUndo asks Modal whether the previous token is still what it was, and what the role's policy now

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/vault/sdk/logical"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -28,7 +27,7 @@ const (
 
 // work is a tick: due rotations and due entries of the ledger, a few of each at a time. What does not
 // fit is left to the next tick. Ticks do not overlap.
-func (b *backend) work(ctx context.Context, s logical.Storage) error {
+func (b *backend) work(ctx context.Context) error {
 	if !b.ticking.TryLock() {
 		return nil
 	}
@@ -41,24 +40,24 @@ func (b *backend) work(ctx context.Context, s logical.Storage) error {
 	var group sync.WaitGroup
 	group.Go(func() {
 		b.stagger(ledgerTurn)
-		ledger = b.workLedger(tick, begin, s)
+		ledger = b.workLedger(tick, begin)
 	})
-	rotations := b.rotateDue(tick, begin, s)
+	rotations := b.rotateDue(tick, begin)
 	group.Wait()
-	return errors.Join(rotations, ledger, b.sweepNotes(begin, s), b.warnOfExpiry(ctx, s))
+	return errors.Join(rotations, ledger, b.sweepNotes(begin), b.warnOfExpiry(ctx))
 }
 
 // workLedger attends to the entries that are due.
-func (b *backend) workLedger(tick, begin context.Context, s logical.Storage) error {
+func (b *backend) workLedger(tick, begin context.Context) error {
 	due, err := b.dueEntries.due(begin, b.now(), source{
-		list: func(ctx context.Context) ([]string, error) { return b.revocations.list(ctx, s) },
-		next: func(ctx context.Context, id string) (time.Time, error) { return b.attendAt(ctx, s, id) },
+		list: func(ctx context.Context) ([]string, error) { return b.revocations.List(ctx) },
+		next: func(ctx context.Context, id string) (time.Time, error) { return b.attendAt(ctx, id) },
 		failed: func(id string, err error) {
 			b.log().Error("cannot tell when an entry of the ledger is due", "id", id, "error", err)
 		},
 	})
 	return errors.Join(err, b.untilOver(begin, due, func(id string) error {
-		got, _, failed := b.attend(tick, begin, s, id, whenDue)
+		got, _, failed := b.attend(tick, begin, id, whenDue)
 		if got == verdictNotDue {
 			b.dueEntries.touch(id)
 		}
@@ -71,12 +70,12 @@ func (b *backend) workLedger(tick, begin context.Context, s logical.Storage) err
 
 // attendAt is when the worker looks at an entry: when it is due, and now where its token is current
 // after a cut.
-func (b *backend) attendAt(ctx context.Context, s logical.Storage, id string) (time.Time, error) {
-	entry, err := b.revocations.get(ctx, s, id)
+func (b *backend) attendAt(ctx context.Context, id string) (time.Time, error) {
+	entry, err := b.revocations.Get(ctx, id)
 	if err != nil || entry == nil {
 		return time.Time{}, err
 	}
-	_, cred, err := b.current(ctx, s, entry.Role)
+	_, cred, err := b.current(ctx, entry.Role)
 	if err != nil {
 		return time.Time{}, err
 	}

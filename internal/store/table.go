@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package modalsecrets
+// Package store keeps typed entries in Vault's storage: a table for each kind, with decoded copies in
+// memory and a schema version in each entry.
+package store
 
 import (
 	"context"
@@ -13,15 +15,6 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// Storage keys. The prefixes of entries that hold a token secret are seal-wrapped.
-const (
-	keyConfig        = "config"
-	prefixRole       = "role/"
-	prefixCredential = "cred/"
-	prefixRevocation = "revocation/"
-	prefixHolder     = "token/"
-)
-
 // schemaVersion is the newest layout of stored entries that this build understands.
 const schemaVersion = 1
 
@@ -31,27 +24,37 @@ type record[T any] struct {
 	Entry  T   `json:"entry"`
 }
 
-// table is one kind of entry in storage with its decoded copies. A cached entry is shared by all
+// Storage is where entries are kept: one mount's part of Vault's storage.
+type Storage = logical.Storage
+
+// Table is one kind of entry in storage with its decoded copies. A cached entry is shared by all
 // readers and never changed: writers put a new one. Nothing in the cache is authoritative.
-type table[T any] struct {
-	prefix string
-	locks  []*locksutil.LockEntry
-	cached sync.Map // name to *T
+type Table[T any] struct {
+	storage Storage
+	prefix  string
+	options Options
+	locks   []*locksutil.LockEntry
+	cached  sync.Map // name to *T
 	// uncertain are the names whose last write failed. It may commit yet, so nothing is remembered of
 	// them until a later write succeeds.
 	uncertain sync.Map
-	// absent says that a missing entry is remembered too.
-	absent bool
-	// changed hears of each entry that may have changed, on this node or another.
-	changed func(name string)
 }
 
-func newTable[T any](prefix string) *table[T] {
-	return &table[T]{prefix: prefix, locks: locksutil.CreateLocks(), changed: func(string) {}}
+// Options are what tables differ in.
+type Options struct {
+	// RememberAbsent has a missing entry remembered too.
+	RememberAbsent bool
+	// Changed hears of each entry that may have changed, on this node or another; nil hears nothing.
+	Changed func(name string)
 }
 
-// get returns nil without an error for an entry that does not exist, as everywhere in Vault.
-func (t *table[T]) get(ctx context.Context, s logical.Storage, name string) (*T, error) {
+// New makes a table of the entries whose keys begin with prefix. It does no I/O.
+func New[T any](storage Storage, prefix string, options Options) *Table[T] {
+	return &Table[T]{storage: storage, prefix: prefix, options: options, locks: locksutil.CreateLocks()}
+}
+
+// Get returns nil without an error for an entry that does not exist, as everywhere in Vault.
+func (t *Table[T]) Get(ctx context.Context, name string) (*T, error) {
 	if v, ok := t.cached.Load(name); ok {
 		entry, _ := v.(*T)
 		return entry, nil
@@ -60,31 +63,31 @@ func (t *table[T]) get(ctx context.Context, s logical.Storage, name string) (*T,
 	lock := locksutil.LockForKey(t.locks, name)
 	lock.Lock()
 	defer lock.Unlock()
-	entry, err := load[T](ctx, s, t.prefix+name)
-	if _, open := t.uncertain.Load(name); err == nil && !open && (entry != nil || t.absent) {
+	entry, err := load[T](ctx, t.storage, t.prefix+name)
+	if _, open := t.uncertain.Load(name); err == nil && !open && (entry != nil || t.options.RememberAbsent) {
 		t.cached.Store(name, entry)
 	}
 	return entry, err
 }
 
-// put writes an entry, whatever becomes of the caller: a write that is given up may commit all the same.
-func (t *table[T]) put(ctx context.Context, s logical.Storage, name string, entry *T) error {
+// Put writes an entry, whatever becomes of the caller: a write that is given up may commit all the same.
+func (t *Table[T]) Put(ctx context.Context, name string, entry *T) error {
 	return t.write(name, entry, func() error {
-		return store(context.WithoutCancel(ctx), s, t.prefix+name, entry)
+		return save(context.WithoutCancel(ctx), t.storage, t.prefix+name, entry)
 	})
 }
 
-// delete removes an entry, whatever becomes of the caller.
-func (t *table[T]) delete(ctx context.Context, s logical.Storage, name string) error {
+// Delete removes an entry, whatever becomes of the caller.
+func (t *Table[T]) Delete(ctx context.Context, name string) error {
 	return t.write(name, nil, func() error {
-		if err := s.Delete(context.WithoutCancel(ctx), t.prefix+name); err != nil {
+		if err := t.storage.Delete(context.WithoutCancel(ctx), t.prefix+name); err != nil {
 			return fmt.Errorf("delete %s%s from storage: %w", t.prefix, name, err)
 		}
 		return nil
 	})
 }
 
-func (t *table[T]) write(name string, entry *T, do func() error) error {
+func (t *Table[T]) write(name string, entry *T, do func() error) error {
 	lock := locksutil.LockForKey(t.locks, name)
 	lock.Lock()
 	defer lock.Unlock()
@@ -101,16 +104,17 @@ func (t *table[T]) write(name string, entry *T, do func() error) error {
 	return nil
 }
 
-func (t *table[T]) list(ctx context.Context, s logical.Storage) ([]string, error) {
-	names, err := s.List(ctx, t.prefix)
+// List returns the names of all entries, as storage has them.
+func (t *Table[T]) List(ctx context.Context) ([]string, error) {
+	names, err := t.storage.List(ctx, t.prefix)
 	if err != nil {
 		return nil, fmt.Errorf("list %s in storage: %w", t.prefix, err)
 	}
 	return names, nil
 }
 
-// invalidate drops the cached copy behind a storage key that another node wrote.
-func (t *table[T]) invalidate(key string) {
+// Invalidate drops the cached copy behind a storage key that another node wrote.
+func (t *Table[T]) Invalidate(key string) {
 	name, mine := strings.CutPrefix(key, t.prefix)
 	if !mine {
 		return
@@ -122,7 +126,13 @@ func (t *table[T]) invalidate(key string) {
 	t.cached.Delete(name)
 }
 
-func load[T any](ctx context.Context, s logical.Storage, key string) (*T, error) {
+func (t *Table[T]) changed(name string) {
+	if t.options.Changed != nil {
+		t.options.Changed(name)
+	}
+}
+
+func load[T any](ctx context.Context, s Storage, key string) (*T, error) {
 	raw, err := s.Get(ctx, key)
 	if err != nil {
 		return nil, fmt.Errorf("read %s from storage: %w", key, err)
@@ -145,7 +155,7 @@ func load[T any](ctx context.Context, s logical.Storage, key string) (*T, error)
 	return entry, nil
 }
 
-func store[T any](ctx context.Context, s logical.Storage, key string, entry *T) error {
+func save[T any](ctx context.Context, s Storage, key string, entry *T) error {
 	raw, err := logical.StorageEntryJSON(key, record[*T]{Schema: schemaVersion, Entry: entry})
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", key, err)

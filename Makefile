@@ -13,7 +13,7 @@ RACE = $(if $(filter 1,$(shell go env CGO_ENABLED)),-race,$(warning no C compile
 
 LINT = go tool -modfile=tools/lint/go.mod golangci-lint
 
-.PHONY: help build unit e2e test bench bench-check lint fmt demo dev snapshot clean
+.PHONY: help build unit e2e test simulate mutations bench bench-check lint fmt demo dev snapshot clean
 .NOTPARALLEL:
 
 help:
@@ -35,6 +35,17 @@ unit:
 e2e:
 	@vault=$$(tools/vault/path.sh) && set -x && \
 	VAULT_BIN=$$vault go test -tags e2e -count=1 -v -timeout 30m ./e2e/...
+
+# How long, and from which seed on; no seed is a new one.
+SECONDS = 600
+SEED =
+## simulate: live whole lives of a mount in virtual time, with faults (SECONDS=600, SEED=… for the same again)
+simulate:
+	SIM_SECONDS=$(SECONDS) SIM_SEED=$(SEED) go test -count=1 -v -timeout 0 -run '^TestSimulate$$' .
+
+## mutations: plant faults into the engine and see that the simulation catches each (MUTATION=… for one)
+mutations:
+	MUTATION=$(MUTATION) go test -tags mutations -count=1 -v -timeout 0 -run '^TestEveryPlantedFaultIsCaught$$' .
 
 ## test: everything, unit then e2e
 test: unit e2e

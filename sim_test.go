@@ -84,8 +84,15 @@ func watch(report *sim.Report) (stop func()) {
 	return func() { close(done) }
 }
 
+// always is how many lives of one seed every run of the tests lives: enough for each planted fault.
+const always = 150
+
 func TestLives(t *testing.T) { //nolint:paralleltest // names come from a global source that the seed fills
-	lives(t, 1, 100, sim.NewReport())
+	lives(t, 1, always, sim.NewReport())
+}
+
+func TestNewLives(t *testing.T) { //nolint:paralleltest // names come from a global source that the seed fills
+	lives(t, uint64(time.Now().UnixNano()), 50, sim.NewReport()) //nolint:gosec // a date
 }
 
 func TestTheSameSeedGivesTheSameLife(t *testing.T) { //nolint:paralleltest // names come from a global source that the seed fills

@@ -167,14 +167,14 @@ func (l *Life) restore() {
 
 // person deletes something at Modal by hand.
 func (l *Life) person() {
-	tokens := l.modal.Tokens()
+	tokens := l.modals.Tokens()
 	if len(tokens) == 0 {
 		return
 	}
 	victim := tokens[roll(l.rt, "victim", len(tokens))]
 	l.note("somebody deletes %s of %s", victim.ID, victim.Owner)
 	l.oracle.excuse(victim.ID, "a person deleted it")
-	l.modal.DeleteToken(victim.ID)
+	l.modals.DeleteToken(victim.ID)
 }
 
 func (l *Life) adminTrouble() {

@@ -26,6 +26,7 @@ type climate struct {
 	Standby      bool // a second node reads
 	Clocks       bool // nodes' clocks are off by hours
 	Snapshots    bool
+	Servers      bool // the mount is pointed at another Modal, and back
 	AdminTrouble bool // the admin token loses its rights
 	Persons      bool // somebody deletes things at Modal by hand
 	Overlap      bool // operations run beside each other
@@ -54,6 +55,17 @@ func drawClimate(rt *rapid.T, without Without) climate {
 	}
 	c.Often = []int{0, 10, 25, 50}[roll(rt, "Often", 4)]
 	return c
+}
+
+// calm says that nothing in it makes an operation fail.
+func (c climate) calm() bool {
+	quiet := c
+	quiet.Standby, quiet.Overlap, quiet.Servers, quiet.Clocks = false, false, false, false
+	if c.Often == 0 { // no weather
+		quiet.ModalFails, quiet.AnswersLost, quiet.Throttled, quiet.Slow, quiet.LateToLearn, quiet.NotYetKnown, quiet.StorageFails = false, false, false, false, false, false, false
+	}
+	quiet.Often = 0
+	return quiet == climate{}
 }
 
 func (c climate) String() string {

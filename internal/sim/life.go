@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc/test/bufconn"
@@ -44,6 +45,8 @@ type Life struct {
 
 	disk             *disk
 	modal, elsewhere *modaltest.Server
+	modals           modals
+	stranger         *modaltest.Member // an owner elsewhere
 	lines            map[string]*bufconn.Listener
 	workspace        *modaltest.Workspace
 	owner, colleague *modaltest.Member
@@ -83,10 +86,12 @@ func Live(rt *rapid.T, start Start, spec Spec, without Without, report *Report, 
 	l.oracle = newOracle(l)
 	l.disk.wrote = l.wrote
 	l.modal, l.elsewhere = l.serve(hereAddress), l.serve(elsewhereAddress)
+	l.modals = modals{l.modal, l.elsewhere}
 	rt.Cleanup(l.end)
 	l.workspace = l.modal.AddWorkspace("acme")
 	l.workspace.AddEnvironment("staging")
 	l.owner, l.colleague = l.workspace.AddMember("alice"), l.workspace.AddMember("bob")
+	l.stranger = l.elsewhere.AddWorkspace("globex").AddMember("eve")
 	l.lead("A")
 	l.configure()
 	rt.Repeat(map[string]func(*rapid.T){
@@ -107,6 +112,7 @@ func (l *Life) serve(address string) *modaltest.Server {
 		defer close(served)
 		_ = server.Serve(&at{line, address})
 	}()
+	synctest.Wait() // until it knows its address
 	l.rt.Cleanup(func() {
 		server.Close()
 		<-served
@@ -288,6 +294,8 @@ type operation struct {
 	force  bool
 	done   chan struct{}
 	err    error
+	// alone is what storage held when it began, nil where something else went on.
+	alone *truth
 }
 
 // begin has a node do something, beside everything else that goes on.
@@ -309,7 +317,13 @@ func (l *Life) begin(op *operation, do func(ctx context.Context, e Engine) error
 			break
 		}
 	}
+	if len(l.running()) == 0 {
+		op.alone = l.disk.truth()
+	}
 	l.mu.Lock()
+	for _, beside := range l.operations {
+		beside.alone = nil
+	}
 	l.operations = append(l.operations, op)
 	l.mu.Unlock()
 	go func() {
@@ -342,6 +356,15 @@ func (l *Life) answered(op *operation, number int, left bool) {
 		outcome = "failed"
 	}
 	l.report.seen(op.what + ": " + outcome)
+	if outcome == "failed" && l.climate.calm() {
+		l.broken("%s %s failed although nothing is wrong: %v", op.what, op.role, op.err)
+	}
+	l.mu.Lock()
+	before := op.alone
+	l.mu.Unlock()
+	if outcome == "mistake" && before != nil && !before.sameRoles(l.disk.truth()) {
+		l.broken("%s %s was refused, and changed a role all the same", op.what, op.role)
+	}
 	if op.what == "tick" && op.err == nil {
 		return
 	}

@@ -106,6 +106,7 @@ func (l *Life) createStatic() {
 	role := l.newRole()
 	pair, unproven := l.freshPair()
 	p := Policy{Type: ptr("static"), Pair: pair, Unproven: unproven}
+	l.oracle.bring(pair.ID, l.disk.truth().server)
 	if roll(l.rt, "grace", 2) == 1 {
 		p.Grace = ptr(l.duration("grace_period", day, time.Hour, 0, 3*day))
 	}
@@ -136,6 +137,7 @@ func (l *Life) rotate() {
 	if l.disk.truth().roles[role].Type == "static" {
 		what = "rotate static"
 		r.Pair, r.Unproven = l.freshPair()
+		l.oracle.bring(r.Pair.ID, l.disk.truth().server)
 		r.Force = roll(l.rt, "force", 4) == 3
 	}
 	l.turn(what, role, r)
@@ -225,10 +227,14 @@ func (l *Life) writeConfig() {
 	case 4:
 		c.RemoveAdmin = true
 	case 5:
-		c.ServerURL = ptr("http://" + []string{hereAddress, elsewhereAddress}[roll(l.rt, "server", 2)])
-		if !l.spec.StoredServers {
-			c.ServerURL = ptr("http://" + hereAddress)
+		l.moveTo(&c)
+	}
+	if c.Admin != nil {
+		to := l.disk.truth().server
+		if c.ServerURL != nil {
+			to = *c.ServerURL
 		}
+		l.oracle.bring(c.Admin.ID, to)
 	}
 	l.note("write config: admin %v, removed: %t, ceiling: %t, server: %t", c.Admin != nil, c.RemoveAdmin, c.MaxEnvironmentRole != nil, c.ServerURL != nil)
 	l.await(l.begin(&operation{what: "write config"}, func(ctx context.Context, e Engine) error {
@@ -236,11 +242,26 @@ func (l *Life) writeConfig() {
 	}))
 }
 
+// moveTo points the mount at a server, with an admin token of that server or without one, which must
+// not let the stored one go there.
+func (l *Life) moveTo(c *Config) {
+	c.ServerURL = ptr(l.modal.URL())
+	owner := l.owner
+	if l.climate.Servers && roll(l.rt, "server", 2) == 1 {
+		c.ServerURL = ptr(l.elsewhere.URL())
+		owner = l.stranger
+	}
+	if roll(l.rt, "with its admin", 2) == 1 {
+		t := owner.NewToken()
+		c.Admin = &Pair{t.ID, t.Secret}
+	}
+}
+
 // configure points the mount at Modal with a new admin token, which works unless something is wrong.
 func (l *Life) configure() {
 	t := l.owner.NewToken()
 	op := l.begin(&operation{what: "write config"}, func(ctx context.Context, e Engine) error {
-		return e.WriteConfig(ctx, Config{ServerURL: ptr("http://" + hereAddress), Admin: &Pair{t.ID, t.Secret}, MaxEnvironmentRole: ptr("")})
+		return e.WriteConfig(ctx, Config{ServerURL: ptr(l.modal.URL()), Admin: &Pair{t.ID, t.Secret}, MaxEnvironmentRole: ptr("")})
 	})
 	<-op.done
 	if op.err != nil {

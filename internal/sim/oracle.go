@@ -27,8 +27,12 @@ type oracle struct {
 	// forgettable are entries of the ledger that an operator said to forget without proof.
 	forgettable map[string]bool
 	// deleted counts how often a role was deleted: its next one begins at version 1.
-	deleted   map[string]int
-	elsewhere int // calls of the other server that were looked at
+	deleted map[string]int
+	// madeBy is the server of each token, brought are those that an operator sent to another one, and
+	// looked how many calls of a server were looked at.
+	madeBy  map[string]*modaltest.Server
+	brought map[string]bool
+	looked  map[*modaltest.Server]int
 }
 
 // told is what was promised of a token.
@@ -46,7 +50,7 @@ type told struct {
 }
 
 func newOracle(l *Life) *oracle {
-	return &oracle{l: l, tokens: map[string]*told{}, strangers: map[string]bool{}, forgettable: map[string]bool{}, deleted: map[string]int{}}
+	return &oracle{l: l, tokens: map[string]*told{}, strangers: map[string]bool{}, forgettable: map[string]bool{}, deleted: map[string]int{}, madeBy: map[string]*modaltest.Server{}, brought: map[string]bool{}, looked: map[*modaltest.Server]int{}}
 }
 
 // of expects o.mu.
@@ -144,11 +148,11 @@ func (o *oracle) wroteToken(t *truth, role string, before, after storedToken, th
 	current := o.of(after.ID)
 	switch {
 	case current.excuse != "":
-	case after.Verified.IsZero():
-		if !o.l.modal.Accepts(after.ID, after.Secret) {
+	case after.Verified.IsZero() && after.IdentityType == "": // an operator brought it and said verify=false
+		if !o.l.modals.Accepts(after.ID, after.Secret) {
 			current.excuse = "it was stored unproven"
 		}
-	case !o.l.modal.Accepts(after.ID, after.Secret):
+	case !o.l.modals.Accepts(after.ID, after.Secret):
 		o.l.broken("role %s took token %s, which Modal does not accept", role, after.ID)
 	}
 	if policy, exists := t.roles[role]; exists {
@@ -219,16 +223,16 @@ func (o *oracle) left(t *truth, entry storedEntry) {
 // accepted says whether Modal accepts the token, or has the service user of an entry that knows no ID.
 func (o *oracle) accepted(t storedToken) bool {
 	if t.ID != "" {
-		return o.lives(t.ID) || o.l.modal.Accepts(t.ID, t.Secret)
+		return o.lives(t.ID) || o.l.modals.Accepts(t.ID, t.Secret)
 	}
-	return slices.ContainsFunc(o.l.modal.ServiceUsers(), func(u modaltest.ServiceUserInfo) bool { return u.Name == t.Identity })
+	return slices.ContainsFunc(o.l.modals.ServiceUsers(), func(u modaltest.ServiceUserInfo) bool { return u.Name == t.Identity })
 }
 
 // atModal are the tokens that Modal would accept with their secret, and those that it refuses for their
 // age alone.
 func (o *oracle) atModal() (live, expired map[string]bool) {
 	live, expired = map[string]bool{}, map[string]bool{}
-	for _, t := range o.l.modal.Tokens() {
+	for _, t := range o.l.modals.Tokens() {
 		if t.Expires.IsZero() || time.Now().Before(t.Expires) {
 			live[t.ID] = true
 		} else {
@@ -246,7 +250,7 @@ func (o *oracle) lives(id string) bool {
 func (o *oracle) saidRevoked(id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if told := o.tokens[id]; o.lives(id) || (told != nil && told.secret != "" && o.l.modal.Accepts(id, told.secret)) {
+	if told := o.tokens[id]; o.lives(id) || (told != nil && told.secret != "" && o.l.modals.Accepts(id, told.secret)) {
 		o.l.broken("token %s was said to be revoked, and Modal accepts it", id)
 	}
 }
@@ -289,11 +293,11 @@ func (o *oracle) check() {
 			o.l.broken("roles %s and %s share token %s", two, role, cred.ID)
 		}
 		holders[cred.ID] = role
-		if o.of(cred.ID).excuse == "" && !expired[cred.ID] && !o.l.modal.Accepts(cred.ID, cred.Secret) {
+		if o.of(cred.ID).excuse == "" && !expired[cred.ID] && !o.l.modals.Accepts(cred.ID, cred.Secret) {
 			o.l.broken("the token %s of role %s worked, and Modal refuses it now", cred.ID, role)
 		}
 	}
-	for _, u := range o.l.modal.ServiceUsers() {
+	for _, u := range o.l.modals.ServiceUsers() {
 		if strings.HasPrefix(u.Name, prefix) && !o.strangers[u.Name] && !t.answersFor(u.Name, u.TokenID) {
 			o.l.broken("nobody answers for service user %s", u.Name)
 		}
@@ -312,25 +316,14 @@ func (o *oracle) check() {
 	}
 	for _, role := range slices.Sorted(maps.Keys(o.l.readers)) {
 		held := o.l.readers[role].held
-		if held == nil || o.l.modal.Accepts(held.ID, held.Secret) || expired[held.ID] || holders[held.ID] != "" {
+		if held == nil || o.l.modals.Accepts(held.ID, held.Secret) || expired[held.ID] || holders[held.ID] != "" {
 			continue
 		}
 		if told := o.of(held.ID); told.excuse == "" && !told.free && !time.Now().Add(o.l.doubt()).After(told.until) {
 			o.l.broken("the reader of role %s holds token %s, and Modal refuses it", role, held.ID)
 		}
 	}
-	o.checkElsewhere()
-}
-
-// checkElsewhere looks for secrets that went to a server that never accepted them.
-func (o *oracle) checkElsewhere() {
-	calls := o.l.elsewhere.Calls("")
-	for _, call := range calls[o.elsewhere:] {
-		if told := o.tokens[call.TokenID]; told != nil && told.secret != "" {
-			o.l.broken("token %s was sent to a server that did not accept it", call.TokenID)
-		}
-	}
-	o.elsewhere = len(calls)
+	o.checkServers()
 }
 
 // restored begins anew from an old storage: what was promised in between was undone with it.
@@ -349,7 +342,7 @@ func (o *oracle) restored() {
 		told := o.of(cred.ID)
 		told.role, told.secret, told.free = role, cred.Secret, false
 	}
-	for _, u := range o.l.modal.ServiceUsers() {
+	for _, u := range o.l.modals.ServiceUsers() {
 		if !t.answersFor(u.Name, u.TokenID) {
 			o.strangers[u.Name] = true
 		}

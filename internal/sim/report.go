@@ -73,7 +73,10 @@ func Expected() []string {
 		cells = append(cells, "step: "+a.name)
 	}
 	for _, what := range []string{"create managed", "create static", "write role", "rotate managed", "rotate static", "undo", "delete role", "retry", "forget", "write config"} {
-		cells = append(cells, what+": done", what+": mistake", what+": failed")
+		cells = append(cells, what+": done", what+": failed")
+		if what != "delete role" { // there is nothing to get wrong
+			cells = append(cells, what+": mistake")
+		}
 	}
 	cells = append(cells, "tick: done", "tick: failed")
 	for _, kind := range faultKinds {

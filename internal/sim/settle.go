@@ -44,7 +44,7 @@ func (l *Life) checkRotatedOnce(before *truth, began time.Time) {
 	after := l.disk.truth()
 	for _, role := range before.names() {
 		policy, cred := before.roles[role], before.current[role]
-		if policy.Managed == nil || policy.Managed.Disabled || after.roles[role].Managed == nil {
+		if policy.Managed == nil || policy.Managed.Disabled || l.isAway(cred) || after.roles[role].Managed == nil {
 			continue
 		}
 		rotations := after.current[role].Version - cred.Version
@@ -64,8 +64,8 @@ func (l *Life) checkSettled() {
 	t := l.disk.truth()
 	now := time.Now()
 	for _, e := range t.ledger {
-		if current, exists := t.current[e.Role]; exists && !l.modal.Accepts(current.ID, current.Secret) && l.oracle.excused(current.ID) {
-			continue // a role without a working token keeps its earlier ones
+		if l.keepsEarlier(t, e.Role) || l.isAway(e.storedToken) {
+			continue
 		}
 		if e.Method == "manual" || now.Before(e.NotBefore.Add(6*time.Hour)) {
 			continue
@@ -79,6 +79,7 @@ func (l *Life) checkSettled() {
 		}
 		// Attempts that failed are told until the next rotation, also where an operator put that off.
 		due := !now.Before(t.current[role].Next)
+		due = due && !l.isAway(t.current[role])
 		if t.roles[role].Managed != nil && due && (state == "failing" || (state == "overdue" && !t.roles[role].Managed.Disabled)) {
 			l.broken("after days without a fault role %s is %s: %s", role, state, t.current[role].LastError)
 		}
@@ -92,6 +93,21 @@ func (l *Life) checkSettled() {
 	l.check()
 }
 
+// isAway says that a token belongs to another server than the one that the last admin token is for: the
+// engine cannot manage it.
+func (l *Life) isAway(t storedToken) bool { return t.Server != "" && t.Server != l.modal.URL() }
+
+// keepsEarlier says that a role has no working token, through no fault of the engine, and so keeps its
+// earlier ones.
+func (l *Life) keepsEarlier(t *truth, role string) bool {
+	current, exists := t.current[role]
+	if !exists || l.modals.Accepts(current.ID, current.Secret) {
+		return false
+	}
+	policy := t.roles[role]
+	return policy.Managed == nil || policy.Managed.Disabled || l.oracle.excused(current.ID)
+}
+
 // served expects a reader's token to work at the end, unless it was taken from the engine's hands.
 func (o *oracle) served(role string, got *Handout, spec Spec) {
 	t := o.l.disk.truth()
@@ -99,7 +115,7 @@ func (o *oracle) served(role string, got *Handout, spec Spec) {
 	defer o.mu.Unlock()
 	policy := t.roles[role]
 	switch told := o.of(got.ID); {
-	case o.l.modal.Accepts(got.ID, got.Secret):
+	case o.l.modals.Accepts(got.ID, got.Secret):
 	case policy.Managed == nil || policy.Managed.Disabled:
 	case told.excuse != "" && !spec.Heals:
 	default:

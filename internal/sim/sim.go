@@ -147,6 +147,6 @@ type Spec struct {
 	Heals bool
 	// Fences: after a snapshot was restored nothing is ended but on an operator's word.
 	Fences bool
-	// StoredServers: no stored secret goes to a server that did not accept it.
-	StoredServers bool
+	// ThrottleMayHideWork: Modal may have done what it then throttles.
+	ThrottleMayHideWork bool
 }

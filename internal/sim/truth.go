@@ -5,6 +5,7 @@ package sim
 import (
 	"encoding/json"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ type truth struct {
 	left    map[string]storedToken // of roles that do not, or not yet
 	ledger  []storedEntry          // by key
 	admin   string
+	server  string
 }
 
 type storedRole struct {
@@ -41,6 +43,7 @@ type storedToken struct {
 	Version      int64     `json:"version"`
 	Next         time.Time `json:"next_rotation"`
 	Attempts     int       `json:"attempts"`
+	Server       string    `json:"server_url"`
 	LastError    string    `json:"last_error"`
 }
 
@@ -76,9 +79,11 @@ func read(data map[string][]byte) *truth {
 			entry.key = name
 			t.ledger = append(t.ledger, entry)
 		case "config":
-			t.admin = decode[struct {
-				Admin storedToken `json:"admin"`
-			}](data[key]).Admin.ID
+			config := decode[struct {
+				Admin  storedToken `json:"admin"`
+				Server string      `json:"server_url"`
+			}](data[key])
+			t.admin, t.server = config.Admin.ID, config.Server
 		}
 	}
 	// A credential without its role is what a half-done create or delete left, and nobody's token.
@@ -91,6 +96,11 @@ func read(data map[string][]byte) *truth {
 		}
 	}
 	return t
+}
+
+// sameRoles says whether two readings have the same roles with the same policies and tokens.
+func (t *truth) sameRoles(other *truth) bool {
+	return reflect.DeepEqual(t.roles, other.roles) && reflect.DeepEqual(t.current, other.current) && t.admin == other.admin && t.server == other.server
 }
 
 func (t *truth) names() []string { return slices.Sorted(maps.Keys(t.roles)) }

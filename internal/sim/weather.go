@@ -26,7 +26,7 @@ var faultKinds = []faultKind{
 	}},
 	{"throttled", func(c climate) bool { return c.Throttled }, func(l *Life) {
 		wait := []time.Duration{time.Second, time.Hour}[roll(l.rt, "wait", 2)]
-		l.inject(modaltest.Fault{Code: codes.ResourceExhausted, Message: "slow down", RetryAfter: wait, AfterCommit: roll(l.rt, "after the work", 4) == 3})
+		l.inject(modaltest.Fault{Code: codes.ResourceExhausted, Message: "slow down", RetryAfter: wait, AfterCommit: roll(l.rt, "after the work", 4) == 3 && l.spec.ThrottleMayHideWork})
 	}},
 	{"slow", func(c climate) bool { return c.Slow }, func(l *Life) {
 		delay := []time.Duration{3 * time.Second, 14 * time.Second, time.Minute}[roll(l.rt, "delay", 3)]
@@ -89,7 +89,7 @@ func (l *Life) weather() {
 		l.storm()
 	}
 	l.leader.handle.refuseReads(false)
-	if l.climate.StorageFails && roll(l.rt, "storage", 100) >= 100-l.climate.Often {
+	if (l.climate.StorageFails || l.climate.Crashes) && roll(l.rt, "storage", 100) >= 100-l.climate.Often {
 		l.storageFault()
 	}
 }
@@ -110,13 +110,13 @@ func (l *Life) storm() {
 }
 
 func (l *Life) storageFault() {
-	if roll(l.rt, "reads", 8) == 7 {
+	if l.climate.StorageFails && roll(l.rt, "reads", 8) == 7 {
 		l.note("  weather: no read of storage succeeds")
 		l.leader.handle.refuseReads(true)
 		return
 	}
 	c := cut{in: 1 + roll(l.rt, "nth write", 6), committed: roll(l.rt, "committed", 2) == 1}
-	c.deadly = l.climate.Crashes && roll(l.rt, "deadly", 2) == 1
+	c.deadly = l.climate.Crashes && (!l.climate.StorageFails || roll(l.rt, "deadly", 2) == 1)
 	l.note("  weather: write %d from now: %s", c.in, c.String())
 	l.leader.handle.plan(c)
 }

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build mutations
+
+package modalsecrets
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// How the simulation says that a life failed.
+var caughtAfter = regexp.MustCompile(`\[rapid\] (?:failed|panic) after (\d+) tests: (.*)`)
+
+// TestEveryPlantedFaultIsCaught plants each fault of testdata/mutations into a copy of the module, one at
+// a time, and lives the lives that CI lives.
+func TestEveryPlantedFaultIsCaught(t *testing.T) {
+	t.Parallel()
+	patches, err := filepath.Glob("testdata/mutations/*.patch")
+	require.NoError(t, err)
+	require.NotEmpty(t, patches)
+	table := []string{fmt.Sprintf("%-40s %6s %6s  %s", "planted fault", "lives", "s", "what the simulation said")}
+	for _, patch := range patches {
+		name := strings.TrimSuffix(filepath.Base(patch), ".patch")
+		if only := os.Getenv("MUTATION"); only != "" && only != name {
+			continue
+		}
+		began := time.Now()
+		output := planted(t, patch)
+		took := time.Since(began).Seconds()
+		found := caughtAfter.FindStringSubmatch(output)
+		switch {
+		case found != nil:
+			table = append(table, fmt.Sprintf("%-40s %6s %6.0f  %.150s", name, found[1], took, found[2]))
+		case strings.Contains(output, "a life hangs"):
+			table = append(table, fmt.Sprintf("%-40s %6s %6.0f  a life hangs", name, "?", took))
+		default:
+			table = append(table, fmt.Sprintf("%-40s %6s %6.0f  NOT CAUGHT", name, "-", took))
+			t.Errorf("nothing caught %s:\n%.2000s", name, output)
+		}
+		fmt.Println(table[len(table)-1])
+	}
+	fmt.Println(strings.Join(table, "\n"))
+}
+
+// planted runs the simulation of a copy of the module with one fault in it.
+func planted(t *testing.T, patch string) string {
+	t.Helper()
+	patch, err := filepath.Abs(patch)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	for _, part := range []string{".", "internal"} {
+		copyGo(t, part, dir)
+	}
+	apply := exec.CommandContext(t.Context(), "git", "apply", "--recount", patch)
+	apply.Dir = dir
+	output, err := apply.CombinedOutput()
+	require.NoError(t, err, "the patch does not fit any more, make it again: %s", output)
+	run := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-run", "^TestLives$", "-rapid.shrinktime=0s", ".")
+	run.Dir = dir
+	output, _ = run.CombinedOutput() // a failure is what is hoped for
+	require.NotContains(t, string(output), "[build failed]", "the planted fault does not compile:\n%s", output)
+	return string(output)
+}
+
+// copyGo copies what the root package and internal need: Go files, and for the root go.mod, go.sum and
+// testdata.
+func copyGo(t *testing.T, from, to string) {
+	t.Helper()
+	require.NoError(t, filepath.WalkDir(from, func(path string, entry os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			if from == "." && path != "." {
+				return filepath.SkipDir
+			}
+			return os.MkdirAll(filepath.Join(to, path), 0o755)
+		}
+		if name := entry.Name(); !strings.HasSuffix(name, ".go") && name != "go.mod" && name != "go.sum" {
+			return nil
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, path), content, 0o644)
+	}))
+}

@@ -57,7 +57,7 @@ func (a *admin) explain(err error) error {
 
 // limitation is why an admin token cannot manage service users, "" when it can. It is an error only
 // when Modal did not say.
-func (b *backend) limitation(ctx context.Context, cfg *config, proven token) (string, error) {
+func (b *backend) limitation(ctx context.Context, cfg *config, proven Token) (string, error) {
 	if proven.IdentityType == modalapi.IdentityServiceUser {
 		return "it belongs to a service user, and only an owner or manager may manage service users", nil
 	}

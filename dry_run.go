@@ -92,7 +92,7 @@ func (b *backend) planManaged(ctx context.Context, cfg *config, now *rotation) (
 	if err := cfg.permits(now.role); err != nil {
 		problems = append(problems, err)
 	}
-	if err := cfg.reaches(now.cred.token); err != nil {
+	if err := cfg.reaches(now.cred.Token); err != nil {
 		problems = append(problems, err)
 	}
 	a, err := b.admin(cfg)

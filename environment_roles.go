@@ -77,7 +77,7 @@ func environmentIDs(known []modalapi.Environment) map[string]string {
 
 // grant makes what a living service user may do the wanted set, minting nothing. What it changed is put
 // back when it cannot change all.
-func (b *backend) grant(ctx context.Context, cfg *config, t token, wanted map[string]modalapi.EnvironmentRole) error {
+func (b *backend) grant(ctx context.Context, cfg *config, t Token, wanted map[string]modalapi.EnvironmentRole) error {
 	if err := cfg.reaches(t); err != nil {
 		return err
 	}

@@ -57,7 +57,7 @@ func answer(err error) (*logical.Response, error) {
 }
 
 // unchanged says of a failed proof what was tried, that nothing was stored, and what to do next.
-func unchanged(pair token, err error) error {
+func unchanged(pair Token, err error) error {
 	switch modalapi.KindOf(err) {
 	case modalapi.KindNone:
 		return err

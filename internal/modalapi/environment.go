@@ -85,10 +85,10 @@ func (c *Client) Environments(ctx context.Context, t Token) ([]Environment, erro
 	if flaw := tooMany("environments", len(answer.GetItems()), maxEnvironments); flaw != "" {
 		return nil, c.distrust("EnvironmentList", flaw)
 	}
-	redactor := newRedactor(t.Secret)
+	clean := newRedactor(t.Secret)
 	environments := make([]Environment, 0, len(answer.GetItems()))
 	for _, item := range answer.GetItems() {
-		found := Environment{ID: redactor.id(item.GetEnvironmentId()), Name: redactor.name(item.GetName())}
+		found := Environment{ID: clean.id(item.GetEnvironmentId()), Name: clean.name(item.GetName())}
 		if found.ID != "" && found.Name != "" && found.Name == item.GetName() {
 			environments = append(environments, found)
 		}

@@ -118,10 +118,10 @@ func TestSetEnvironmentRole_WhatWouldMeanSomethingElseIsNotSent(t *testing.T) {
 		id, environment string
 		role            modalapi.EnvironmentRole
 	}{
-		"service user's ID is missing": {"", "en-1", modalapi.RoleViewer},
-		"environment's ID is missing":  {"sv-1", "", modalapi.RoleViewer},
-		`"" is no role`:                {"sv-1", "en-1", ""},
-		`"owner" is no role: give viewer, contributor or no-access`: {"sv-1", "en-1", "owner"},
+		"service user's ID is missing":     {"", "en-1", modalapi.RoleViewer},
+		"environment's ID is missing":      {"sv-1", "", modalapi.RoleViewer},
+		`"" is no role`:                    {"sv-1", "en-1", ""},
+		`"owner" is no role: give viewer,`: {"sv-1", "en-1", "owner"},
 	} {
 		err := client.SetEnvironmentRole(t.Context(), admin, c.id, c.environment, c.role)
 		require.ErrorContains(t, err, want)

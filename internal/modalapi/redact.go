@@ -222,16 +222,22 @@ func unescape(s string) (c rune, size int) {
 		at += 2
 	}
 	if high, low := hexDigit(s, at), hexDigit(s, at+1); high >= 0 && low >= 0 {
-		return rune(high<<4 | low), at + 2
+		return high<<4 | low, at + 2
 	}
 	return '%', 1
 }
 
-func hexDigit(s string, at int) int {
+func hexDigit(s string, at int) rune {
 	if at >= len(s) {
 		return -1
 	}
-	return strings.IndexByte("0123456789abcdef", fold(rune(s[at])))
+	switch digit := fold(rune(s[at])); {
+	case digit >= '0' && digit <= '9':
+		return rune(digit - '0')
+	case digit >= 'a' && digit <= 'f':
+		return rune(digit-'a') + 10
+	}
+	return -1
 }
 
 // fold returns the letter in lower case or the digit that c is, wide ones included, else 0.
@@ -241,9 +247,11 @@ func fold(c rune) byte {
 	}
 	switch {
 	case c >= 'A' && c <= 'Z':
-		return byte(c) + 'a' - 'A'
-	case c >= 'a' && c <= 'z' || c >= '0' && c <= '9':
-		return byte(c)
+		return byte(c-'A') + 'a'
+	case c >= 'a' && c <= 'z':
+		return byte(c-'a') + 'a'
+	case c >= '0' && c <= '9':
+		return byte(c-'0') + '0'
 	}
 	return 0
 }

@@ -160,11 +160,11 @@ func (c *Client) ServiceUsers(ctx context.Context, admin Token) ([]ServiceUser, 
 	if flaw := tooMany("service users", len(answer.GetServiceUsers()), maxServiceUsers); flaw != "" {
 		return nil, c.distrust("ServiceUserList", flaw)
 	}
-	redactor := newRedactor(admin.Secret)
+	clean := newRedactor(admin.Secret)
 	users := make([]ServiceUser, len(answer.GetServiceUsers()))
 	for i, user := range answer.GetServiceUsers() {
 		var flaw string
-		if users[i], flaw = newServiceUser(user, redactor); flaw != "" {
+		if users[i], flaw = newServiceUser(user, clean); flaw != "" {
 			return nil, c.distrust("ServiceUserList", flaw)
 		}
 	}

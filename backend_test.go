@@ -310,3 +310,9 @@ func toJSON(t *testing.T, v any) string {
 	require.NoError(t, err)
 	return string(text)
 }
+
+// textIn is a text of a request or an answer.
+func textIn(data map[string]any, name string) string {
+	text, _ := data[name].(string)
+	return text
+}

@@ -43,22 +43,22 @@ func (e *Engine) attend(ctx, wait context.Context, id string, w wish) (verdict, 
 	return e.attendLocked(ctx, entry, w)
 }
 
-// lockEntry takes the lock of the role behind an entry, and reads the entry under it.
+// lockEntry takes the lock of the role behind an entry, and reads the entry under it. A token may have
+// gone to another role, and left it, while the lock was waited for: then that role's lock is the one.
 func (e *Engine) lockEntry(ctx, wait context.Context, id string) (entry *Revocation, unlock func(), err error) {
 	entry, err = e.revocations.Get(ctx, id)
-	if err != nil || entry == nil {
-		return nil, nil, err
-	}
-	unlock, err = e.lockRole(wait, entry.Role)
-	if err != nil {
-		return nil, nil, err
-	}
-	entry, err = e.revocations.Get(ctx, id)
-	if err != nil || entry == nil {
+	for err == nil && entry != nil {
+		name := entry.Role
+		if unlock, err = e.lockRole(wait, name); err != nil {
+			return nil, nil, err
+		}
+		entry, err = e.revocations.Get(ctx, id)
+		if err == nil && entry != nil && entry.Role == name {
+			return entry, unlock, nil
+		}
 		unlock()
-		return nil, nil, err
 	}
-	return entry, unlock, nil
+	return nil, nil, err
 }
 
 // attendLocked is attend for a caller that holds the role's lock. What was true when the entry was

@@ -107,12 +107,17 @@ func (c *Config) oldAdmin(after *Config) []string {
 func (e *Engine) storeConfig(ctx context.Context, before, after *Config) error {
 	e.handover.Lock()
 	defer e.handover.Unlock()
-	if after.Admin != nil && after.adminID() != before.adminID() {
-		if err := e.refuseHeld(ctx, after.Admin.ID, ""); err != nil {
-			return err
-		}
+	if after.Admin == nil || after.adminID() == before.adminID() {
+		return e.config.Put(ctx, "", after)
 	}
-	return e.config.Put(ctx, "", after)
+	if err := e.refuseHeld(ctx, after.Admin.ID, ""); err != nil {
+		return err
+	}
+	if err := e.config.Put(ctx, "", after); err != nil {
+		return err
+	}
+	e.leaveLedger(ctx, after.Admin.ID)
+	return nil
 }
 
 // DeleteConfig returns to the defaults, without an admin token.

@@ -121,6 +121,10 @@ func (r *Revocation) mayReturnTo(name string) bool {
 	return r.Method == methodManual || r.Role == name || name == ""
 }
 
+// known says whether the pair is one that Modal accepted or gave out itself: then that it refuses the pair
+// says something.
+func (r *Revocation) known() bool { return r.Verified() || (r.Made && r.Secret != "") }
+
 // fresh says that Modal may still be making the service user: that it does not know it, or refuses its
 // token, proves nothing yet.
 func (r *Revocation) fresh(now time.Time) bool {

@@ -19,7 +19,10 @@ func (e *Engine) end(ctx context.Context, entry *Revocation) (verdict, error) {
 		return verdictUnknown, err
 	}
 	if !entry.ours() {
-		return e.probe(ctx, cfg, entry)
+		// Whose an unproven token is shows only here, and then an operator's word may be for the engine.
+		if got, err := e.probe(ctx, cfg, entry); got != verdictAccepted || !entry.ours() {
+			return got, err
+		}
 	}
 	if err = cfg.reaches(entry.Token); err != nil {
 		return e.orRefused(ctx, cfg, entry, err)
@@ -30,7 +33,7 @@ func (e *Engine) end(ctx context.Context, entry *Revocation) (verdict, error) {
 	}
 	defer a.release()
 	if err = e.keepLast(ctx, cfg, entry); err != nil {
-		return verdictUnknown, err
+		return e.orRefused(ctx, cfg, entry, err)
 	}
 	if err = e.begin(ctx, entry); err != nil {
 		return verdictUnknown, err
@@ -82,7 +85,7 @@ func (e *Engine) begin(ctx context.Context, entry *Revocation) error {
 // orRefused is the verdict where the engine cannot delete, unless somebody else did: Modal refuses a
 // token that has not expired.
 func (e *Engine) orRefused(ctx context.Context, cfg *Config, entry *Revocation, cause error) (verdict, error) {
-	if !entry.Verified() || entry.expired(e.Now()) || ctx.Err() != nil {
+	if !entry.known() || entry.expired(e.Now()) || entry.fresh(e.Now()) || ctx.Err() != nil {
 		return verdictUnknown, cause
 	}
 	if got, err := e.probe(ctx, cfg, entry); err == nil && got == verdictRevoked {
@@ -142,7 +145,7 @@ func (e *Engine) ask(ctx context.Context, entry *Revocation) (verdict, error) {
 func (e *Engine) probe(ctx context.Context, cfg *Config, entry *Revocation) (verdict, error) {
 	proven, err := e.prove(ctx, cfg, entry.Token)
 	switch {
-	case modalapi.KindOf(err) == modalapi.KindRefused && !entry.Verified():
+	case modalapi.KindOf(err) == modalapi.KindRefused && !entry.known():
 		return verdictUnknown, Refusef("Modal refuses token %s with a secret that it was never seen to accept, which proves nothing: "+
 			"see that the token is gone at Modal, then forget it (delete its entry with force=true)", entry.ID)
 	case modalapi.KindOf(err) == modalapi.KindRefused:

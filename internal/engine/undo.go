@@ -61,6 +61,10 @@ func (e *Engine) proveUndo(ctx context.Context, cfg *Config, now *Rotation, entr
 	if !proven.sameOwner(entry.Token) {
 		return Token{}, Refusef("token %s is now of %s, and was of %s; nothing was changed", entry.ID, proven.owner(), entry.owner())
 	}
+	if !entry.Verified() && !proven.sameOwner(now.Cred.Token) {
+		return Token{}, Refusef("token %s was stored unproven and is of %s, but the role's token is of %s: rotate to it with its token_id, token_secret and force=true; nothing was changed",
+			entry.ID, proven.owner(), now.Cred.owner())
+	}
 	if now.Role.Managed == nil {
 		return proven, nil
 	}

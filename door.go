@@ -23,6 +23,8 @@ const (
 	maxIDLength = 512
 )
 
+const secretInPath = "the path holds what has the shape of a token secret: replace that token if others can read it, as paths are logged"
+
 // door is where a request comes in. A path's parse function takes each field once, and what is wrong
 // with any of them is told in one answer. Values are not repeated, as any may be a secret.
 type door struct {
@@ -107,7 +109,7 @@ func (in *door) named(field, name string) {
 	}
 	switch {
 	case field == fieldRole && holdsSecret(name), field == fieldID && longSecret.MatchString(name):
-		in.wrong = append(in.wrong, engine.SecretInPath)
+		in.wrong = append(in.wrong, secretInPath)
 	case field == fieldRole:
 		if mistake := roleNameMistake(name); mistake != "" {
 			in.wrong = append(in.wrong, mistake)

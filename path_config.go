@@ -55,7 +55,7 @@ func (b *backend) pathConfig() []*framework.Path {
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Remove admin token"},
 			},
 		},
-		ExistenceCheck: func(ctx context.Context, req *logical.Request, _ *framework.FieldData) (bool, error) {
+		ExistenceCheck: func(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (bool, error) {
 			cfg, err := b.engine.Config(ctx)
 			return cfg != nil, err
 		},
@@ -118,7 +118,7 @@ func configFields() responses {
 	})
 }
 
-func (b *backend) readConfig(ctx context.Context, req *logical.Request, _ struct{}) (*logical.Response, error) {
+func (b *backend) readConfig(ctx context.Context, _ *logical.Request, _ struct{}) (*logical.Response, error) {
 	cfg, err := b.engine.Config(ctx)
 	if err != nil || cfg == nil {
 		return nil, err

@@ -47,7 +47,7 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*log
 	path := b.Route(req.Path)
 	if !ofCreds || path == nil || req.Operation != logical.ReadOperation {
 		if req.Operation == logical.HelpOperation && holdsSecret(req.Path) {
-			return answer(engine.Refusef(engine.SecretInPath)) // the framework's help repeats the path
+			return answer(engine.Refusef(secretInPath)) // the framework's help repeats the path
 		}
 		if path != nil {
 			ctx, req = behindTheDoor(ctx, req)
@@ -76,7 +76,7 @@ type handoutData func(h *engine.Handout, now time.Time) (map[string]any, error)
 
 // readHandout answers from memory and storage alone, so it works while Modal is down.
 func (b *backend) readHandout(data handoutData) handler[string] {
-	return func(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
+	return func(ctx context.Context, _ *logical.Request, name string) (*logical.Response, error) {
 		h, err := b.engine.Handout(ctx, name)
 		if err != nil || h == nil {
 			return nil, err

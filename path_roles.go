@@ -60,12 +60,12 @@ func writtenFields() responses {
 	}}
 }
 
-func (b *backend) roleExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
+func (b *backend) roleExists(ctx context.Context, _ *logical.Request, d *framework.FieldData) (bool, error) {
 	r, err := b.engine.Role(ctx, textOf(d, fieldRole))
 	return r != nil, err
 }
 
-func (b *backend) listRoles(ctx context.Context, req *logical.Request, _ struct{}) (*logical.Response, error) {
+func (b *backend) listRoles(ctx context.Context, _ *logical.Request, _ struct{}) (*logical.Response, error) {
 	rotations, unreadable, err := b.engine.Rotations(ctx)
 	if err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func (b *backend) listRoles(ctx context.Context, req *logical.Request, _ struct{
 	return addUnreadable(rotationList(rotations, false), "roles", unreadable), nil
 }
 
-func (b *backend) readRole(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
+func (b *backend) readRole(ctx context.Context, _ *logical.Request, name string) (*logical.Response, error) {
 	r, err := b.engine.Role(ctx, name)
 	if err != nil || r == nil {
 		return nil, err

@@ -92,7 +92,7 @@ type warning struct {
 	reached int
 }
 
-// expiryWarning is what to say of an admin token that expires within a month.
+// ExpiryWarning is what to say of an admin token that expires within a month.
 func (c *Config) ExpiryWarning(now time.Time) string {
 	if c.Admin == nil || c.Admin.ExpiresAt.IsZero() || c.Admin.ExpiresAt.Sub(now) > expiryWarnings[0] {
 		return ""

@@ -14,6 +14,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
+// Bounds of what the configuration may say.
 const (
 	MinRequestTimeout = time.Second
 	MaxRequestTimeout = 2 * time.Minute

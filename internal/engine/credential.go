@@ -87,7 +87,7 @@ func (c *Credential) rotateBy(r *Role) time.Time {
 	return due
 }
 
-// ttl is how long a consumer may wait before it reads again. Only what lies ahead shortens it, so
+// TTL is how long a consumer may wait before it reads again. Only what lies ahead shortens it, so
 // that an overdue role is not polled every few seconds.
 func (c *Credential) TTL(r *Role, now time.Time) time.Duration {
 	wait := r.RefreshInterval

@@ -1,5 +1,23 @@
 // SPDX-License-Identifier: MPL-2.0
 
+// Package engine keeps Modal account tokens for roles: it creates, rotates, undoes and deletes them, and
+// follows every token that a role no longer hands out until Modal refuses it. It speaks of tokens, with
+// typed values and errors: it knows neither Vault's requests nor Modal's wire.
+//
+// What holds after a crash at any write, and the code that keeps it:
+//   - A token becomes current only after Modal accepted it as the identity it should be, or after an
+//     operator said verify=false (mint.go, rotation_static.go, role_static.go, undo.go).
+//   - A role that had a working token has one: the Put of the credential is the rotation (rotation.go).
+//   - Every service user that this mount made is a role's current one or in the ledger, which knows it
+//     before Modal does (mint.go).
+//   - A token is called revoked only after Modal refused it (revoke.go).
+//   - With the admin token the engine deletes only what this mount made, by ID, unless an operator says
+//     force (revocation.go: ours).
+//   - A stored secret is sent only to the server that accepted it, and handed out only with it (client.go:
+//     connectTo; config.go: clientServerURL).
+//   - What cannot be taken back is in storage before Modal is asked (attend.go: admit; revoke.go: begin).
+//   - Rotate, worker, update and delete of one role never overlap, and decide under its lock
+//     (role_lock.go, attend.go).
 package engine
 
 import (

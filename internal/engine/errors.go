@@ -14,11 +14,12 @@ type refusal struct{ text string }
 
 func (r *refusal) Error() string { return r.text }
 
+// Refusef is a mistake of the operator's, told in words for the operator.
 func Refusef(format string, args ...any) error {
 	return &refusal{text: fmt.Sprintf(format, args...)}
 }
 
-// isMistake says whether an error is the operator's to mend: it is answered with 400.
+// IsMistake says whether an error is the operator's to mend: it is answered with 400.
 func IsMistake(err error) bool {
 	if r := (*refusal)(nil); errors.As(err, &r) {
 		return true
@@ -35,13 +36,13 @@ func IsMistake(err error) bool {
 	return false
 }
 
-// isAway says that a caller went away before it was its turn.
+// IsAway says that a caller went away before it was its turn.
 func IsAway(err error) bool {
 	away := (*notHeldError)(nil)
 	return errors.As(err, &away)
 }
 
-// isModals says that Modal, and not the operator or the storage, is the reason of an error.
+// IsModals says that Modal, and not the operator or the storage, is the reason of an error.
 func IsModals(err error) bool {
 	unusable := (*unusableError)(nil)
 	return errors.As(err, &unusable) || modalapi.KindOf(err) != modalapi.KindNone

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// handout is what creds gives out of one role: its policy, its current token, and the server to tell
+// Handout is what creds gives out of one role: its policy, its current token, and the server to tell
 // clients of ("" when it is their default).
 type Handout struct {
 	Name      string
@@ -31,7 +31,7 @@ func (e *Engine) Handout(ctx context.Context, name string) (*Handout, error) {
 	return &Handout{Name: name, Role: r, Cred: cred, ServerURL: cfg.clientServerURL(cred.Token), mount: e.mount()}, nil
 }
 
-// warnings are empty in the steady state: consumers log each on every read.
+// Warnings are empty in the steady state: consumers log each on every read.
 func (h *Handout) Warnings(now time.Time) []string {
 	due := h.Cred.rotateBy(h.Role)
 	late := now.After(due)

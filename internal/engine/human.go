@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// human is a duration as people write it: 90d, 24h, 5m, 90s.
+// Human is a duration as people write it: 90d, 24h, 5m, 90s.
 func Human(d time.Duration) string {
 	switch {
 	case d >= 2*Day && d%Day == 0:

@@ -53,7 +53,8 @@ func (e *Engine) Forget(ctx context.Context, id string, force bool) (warnings []
 		return nil, err
 	}
 	defer unlock()
-	if settled, err := e.settledElsewhere(ctx, stored); err != nil || settled != verdictUnknown {
+	settled, err := e.settledElsewhere(ctx, stored)
+	if err != nil || settled != verdictUnknown {
 		return nil, err
 	}
 	entry := *stored

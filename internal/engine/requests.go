@@ -26,9 +26,7 @@ func (c Change[T]) Over(current, standard T) T {
 	return c.Value
 }
 
-const SecretInPath = "the path holds what has the shape of a token secret: replace that token if others can read it, as paths are logged"
-
-// supplied is the token that a request brings, and how it is to be taken.
+// Supplied is the token that a request brings, and how it is to be taken.
 type Supplied struct {
 	Pair     *modalapi.Token // nil where the request brings none
 	Verify   bool            // Modal is asked before the token is stored
@@ -44,7 +42,7 @@ func (s Supplied) refuseForManaged() error {
 	return Refusef("%s is for static roles: the engine mints the tokens of a managed role; leave it out; nothing was changed", s.Said)
 }
 
-// configWrite is what a write to config asks for.
+// ConfigWrite is what a write to config asks for.
 type ConfigWrite struct {
 	Supplied
 
@@ -56,7 +54,7 @@ type ConfigWrite struct {
 	MaxEnvironmentRole  Change[modalapi.EnvironmentRole]
 }
 
-// roleWrite is what a write to roles/<role> asks for.
+// RoleWrite is what a write to roles/<role> asks for.
 type RoleWrite struct {
 	Supplied
 
@@ -68,7 +66,7 @@ type RoleWrite struct {
 	Expect                                       Expectation
 }
 
-// managedWrite is what a write says of the fields of managed roles.
+// ManagedWrite is what a write says of the fields of managed roles.
 type ManagedWrite struct {
 	EnvironmentRoles Change[map[string]modalapi.EnvironmentRole]
 	Scoped, Disabled Change[bool]
@@ -77,7 +75,7 @@ type ManagedWrite struct {
 	Said             string // one of these fields that the write has, "" for none
 }
 
-// rotateRequest is what a write to rotate/<role> asks for.
+// RotateRequest is what a write to rotate/<role> asks for.
 type RotateRequest struct {
 	Supplied
 
@@ -96,10 +94,11 @@ func (ask RotateRequest) graceOr(role time.Duration) time.Duration {
 	return *ask.Grace
 }
 
-// expectation is for what a caller's rights were checked: a role, or the configuration, that was there
+// Expectation is for what a caller's rights were checked: a role, or the configuration, that was there
 // or not.
 type Expectation int
 
+// What a caller's rights were checked for.
 const (
 	ExpectNothing Expectation = iota
 	ExpectAbsent

@@ -45,7 +45,7 @@ const tokensPage = "https://modal.com/settings/tokens"
 // clockSlack is how far two nodes' clocks may lie apart before one's dates are not believed.
 const clockSlack = Day
 
-// revocation is an entry of the ledger: a token that the engine still has to see refused. An unfinished
+// Revocation is an entry of the ledger: a token that the engine still has to see refused. An unfinished
 // one is made before its token and known by the service user's name. NotBefore is when the engine
 // begins; NextAttempt when it tries again. Forced: an operator wants it ended now. Begun: it may be ended
 // at Modal already, so it never becomes current again. Unconfirmed: Modal acknowledged the deletion and
@@ -99,7 +99,7 @@ func newUnfinished(role, user string, cfg *Config, now time.Time) *Revocation {
 	}
 }
 
-// key is the entry's ID, in storage and for operators.
+// Key is the entry's ID, in storage and for operators.
 func (r *Revocation) Key() string {
 	if r.Reason == reasonUnfinished {
 		return r.Identity
@@ -180,6 +180,7 @@ func (r Revocation) forced(now time.Time) *Revocation {
 	return &r
 }
 
+// State is how far the token's end is, in a word.
 func (r *Revocation) State(now time.Time) string {
 	switch {
 	case now.Before(r.NotBefore) && r.Reason == reasonUnfinished:
@@ -205,7 +206,7 @@ func (r Revocation) tried(now time.Time, why string) *Revocation {
 	return &r
 }
 
-// nextStep tells an operator what is needed.
+// NextStep tells an operator what is needed.
 func (r *Revocation) NextStep(now time.Time) string {
 	step := r.howToDelete()
 	if r.ours() {

@@ -20,8 +20,8 @@ func (e *Engine) end(ctx context.Context, entry *Revocation) (verdict, error) {
 	}
 	if !entry.ours() {
 		// Whose an unproven token is shows only here, and then an operator's word may be for the engine.
-		if got, err := e.probe(ctx, cfg, entry); got != verdictAccepted || !entry.ours() {
-			return got, err
+		if got, failed := e.probe(ctx, cfg, entry); got != verdictAccepted || !entry.ours() {
+			return got, failed
 		}
 	}
 	if err = cfg.reaches(entry.Token); err != nil {
@@ -164,12 +164,12 @@ func (e *Engine) probe(ctx context.Context, cfg *Config, entry *Revocation) (ver
 func deleteServiceUser(ctx context.Context, a *admin, entry *Revocation) (acknowledged bool, err error) {
 	id := entry.IdentityID
 	if id == "" {
-		user, err := a.findServiceUser(ctx, entry.Identity)
-		if modalapi.KindOf(err) == modalapi.KindNotFound {
+		user, unknown := a.findServiceUser(ctx, entry.Identity)
+		if modalapi.KindOf(unknown) == modalapi.KindNotFound {
 			return false, nil
 		}
-		if err != nil {
-			return false, fmt.Errorf("look up service user %s: %w", entry.Identity, a.explain(err))
+		if unknown != nil {
+			return false, fmt.Errorf("look up service user %s: %w", entry.Identity, a.explain(unknown))
 		}
 		id = user.ID
 	}

@@ -15,12 +15,13 @@ const (
 	TypeManaged = "managed"
 )
 
+// Defaults, and bounds of what a role may say.
 const (
 	defaultRefreshInterval = 5 * time.Minute
 	defaultGracePeriod     = 24 * time.Hour
 	defaultRotationPeriod  = 90 * Day
 
-	// minTTL is the least that consumers may be told to wait: Vault Agent and the Kubernetes operators
+	// MinTTL is the least that consumers may be told to wait: Vault Agent and the Kubernetes operators
 	// loop, or fail, on less.
 	MinTTL             = 5 * time.Second
 	MaxRefreshInterval = Day
@@ -33,10 +34,10 @@ const (
 	Day = 24 * time.Hour
 )
 
-// profileName is what all three Modal clients take as a TOML table without surprises.
+// ProfileName is what all three Modal clients take as a TOML table without surprises.
 var ProfileName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
 
-// role is the policy of one name. It holds no secret. An empty profile means the role's name.
+// Role is the policy of one name. It holds no secret. An empty profile means the role's name.
 type Role struct {
 	Type            string        `json:"type"`
 	Profile         string        `json:"profile,omitempty"`
@@ -101,7 +102,7 @@ func (r *Role) validate() error {
 	return nil
 }
 
-// effectiveEnvironment is what the token is handed out with: a role of one environment has that one by default.
+// EffectiveEnvironment is what the token is handed out with: a role of one environment has that one by default.
 func (r *Role) EffectiveEnvironment() string {
 	if r.Environment == "" && r.Managed != nil && r.Managed.Scoped && len(r.Managed.EnvironmentRoles) == 1 {
 		for only := range r.Managed.EnvironmentRoles {
@@ -129,6 +130,7 @@ func graceWarnings(grace, refresh time.Duration) []string {
 		"use a token that Modal may already refuse; %s or more is safe", Human(grace), Human(refresh), Human(least))}
 }
 
+// ProfileOr is the role's profile, by default its name.
 func (r *Role) ProfileOr(name string) string {
 	if r.Profile == "" {
 		return name

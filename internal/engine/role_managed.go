@@ -10,17 +10,18 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
+// Bounds of what a managed role may say.
 const (
 	MinTokenTTL = 10 * time.Minute
 	MaxTokenTTL = MaxRotationPeriod
-	// minRotationWindow is Vault's own least window for scheduled rotations.
+	// MinRotationWindow is Vault's own least window for scheduled rotations.
 	MinRotationWindow = time.Hour
 	MaxRotationWindow = Day
 
 	MaxSchedule = 256
 )
 
-// managedPolicy is what a managed role says of its service users: what they may do, how long their
+// ManagedPolicy is what a managed role says of its service users: what they may do, how long their
 // tokens live, and when they are replaced. Without a Schedule the role's rotation period counts.
 type ManagedPolicy struct {
 	EnvironmentRoles map[string]modalapi.EnvironmentRole `json:"environment_roles,omitempty"`

@@ -45,9 +45,9 @@ func (e *Engine) updateManaged(ctx context.Context, before, after *Role, ask Rol
 		return nil, err
 	}
 	if cred != nil && ask.Managed.EnvironmentRoles.Asked {
-		told, err := e.changeRoles(ctx, cfg, name, cred, after.Managed.EnvironmentRoles)
-		if err != nil {
-			return nil, fmt.Errorf("%w; the role was not changed", err)
+		told, failed := e.changeRoles(ctx, cfg, name, cred, after.Managed.EnvironmentRoles)
+		if failed != nil {
+			return nil, fmt.Errorf("%w; the role was not changed", failed)
 		}
 		warnings = append(warnings, told...)
 	}

@@ -13,7 +13,7 @@ func (e *Engine) createStatic(ctx context.Context, r *Role, ask RoleWrite) (warn
 	if ask.Pair == nil {
 		return nil, Refusef("role %s needs its first token: write token_id and token_secret with it; nothing was stored", ask.Name)
 	}
-	if err := e.refuseHeld(ctx, ask.Pair.ID, ask.Name); err != nil {
+	if err = e.refuseHeld(ctx, ask.Pair.ID, ask.Name); err != nil {
 		return nil, err
 	}
 	cfg, err := e.loadConfig(ctx)

@@ -20,7 +20,7 @@ const (
 // tolerance is how late a scheduled rotation may be and be on time: ticks are a minute apart.
 const tolerance = 2 * time.Minute
 
-// rotation is how a role stands: its policy, its current token, and when that should be replaced.
+// Rotation is how a role stands: its policy, its current token, and when that should be replaced.
 type Rotation struct {
 	Name string
 	Role *Role
@@ -38,6 +38,7 @@ func newRotation(name string, r *Role, cred *Credential, now time.Time) *Rotatio
 	return &Rotation{Name: name, Role: r, Cred: cred, Next: next, Late: late}
 }
 
+// State is how the rotation stands, in a word.
 func (r *Rotation) State() string {
 	switch {
 	case r.Late > 0:
@@ -86,7 +87,7 @@ func (e *Engine) Rotations(ctx context.Context) (all []*Rotation, unreadable []s
 	return slices.DeleteFunc(all, func(r *Rotation) bool { return r == nil }), unreadable, nil
 }
 
-// byUrgency puts the role that should be rotated first first: overdue, failing, due.
+// ByUrgency puts the role that should be rotated first first: overdue, failing, due.
 func ByUrgency(rotations []*Rotation) {
 	ranks := []string{stateOverdue, stateFailing, stateDue, stateDisabled}
 	slices.SortStableFunc(rotations, func(x, y *Rotation) int {

@@ -34,7 +34,7 @@ func (e *Engine) rotateDue(tick, begin context.Context) error {
 func (e *Engine) rotateOnSchedule(ctx, begin context.Context, name string) error {
 	unlock, err := e.lockRole(begin, name)
 	if err != nil {
-		return nil //nolint:nilerr // the role is due at the next tick too
+		return nil // the role is busy, and due at the next tick too
 	}
 	defer unlock()
 	now, err := e.dueRotation(ctx, name)

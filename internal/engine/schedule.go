@@ -24,7 +24,7 @@ func parseSchedule(text string) (*cron.SpecSchedule, error) {
 	return schedule, nil
 }
 
-// scheduleOf says what is wrong with a schedule, without repeating it.
+// ScheduleOf says what is wrong with a schedule, without repeating it.
 func ScheduleOf(text string) (schedule *cron.SpecSchedule, mistake string) {
 	if strings.Contains(text, "TZ=") {
 		return nil, "leave the time zone out, schedules are in UTC"
@@ -49,7 +49,7 @@ func firings(schedule *cron.SpecSchedule, after time.Time, count int) []time.Tim
 	return times
 }
 
-// period is the nominal time between rotations, for consumers. It moves only when the token does.
+// Period is the nominal time between rotations, for consumers. It moves only when the token does.
 func (r *Role) Period(lastRotation time.Time) time.Duration {
 	if r.Managed == nil || r.Managed.Schedule == "" {
 		return r.RotationPeriod

@@ -38,6 +38,7 @@ func (t Token) GoString() string { return t.ID }
 
 func (t Token) pair() modalapi.Token { return modalapi.Token{ID: t.ID, Secret: t.Secret} }
 
+// Verified says whether Modal has accepted the token.
 func (t Token) Verified() bool { return !t.LastVerified.IsZero() }
 
 // unproven is the token that an operator's pair stands for, as long as Modal was not asked.

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// turnover is a rotation that happened: the credential that is current now, and the token that left the
+// Turnover is a rotation that happened: the credential that is current now, and the token that left the
 // role for the ledger, nil where none did.
 type Turnover struct {
 	Cred     *Credential

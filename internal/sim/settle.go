@@ -9,12 +9,13 @@ import (
 // settle ends all troubles, gives the mount days of ticks, and expects it to have put everything in order.
 func (l *Life) settle() {
 	l.note("all troubles end")
-	l.quiet()
 	l.modal.ClearFaults()
+	l.leader.handle.heal()
+	l.quiet()
+	l.bury()
 	l.owner.SetRole("owner")
 	l.setSkew("A", 0)
 	l.setSkew("B", 0)
-	l.leader.handle.heal()
 	if l.former != nil {
 		l.former.stop()
 		l.former = nil

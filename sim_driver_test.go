@@ -59,7 +59,7 @@ func (d *driver) ask(ctx context.Context, op logical.Operation, path string, dat
 	resp, err := d.HandleRequest(ctx, req)
 	switch {
 	case resp.IsError() && (err == nil || errors.Is(err, logical.ErrInvalidRequest)):
-		return nil, &sim.Mistake{Text: resp.Error().Error()}
+		return nil, &sim.MistakeError{Text: resp.Error().Error()}
 	case err != nil:
 		return nil, err
 	case resp == nil:

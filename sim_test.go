@@ -92,7 +92,7 @@ func TestLives(t *testing.T) { //nolint:paralleltest // names come from a global
 }
 
 func TestNewLives(t *testing.T) { //nolint:paralleltest // names come from a global source that the seed fills
-	lives(t, uint64(time.Now().UnixNano()), 50, sim.NewReport()) //nolint:gosec // a date
+	lives(t, uint64(time.Now().UnixNano()), 50, sim.NewReport())
 }
 
 func TestTheSameSeedGivesTheSameLife(t *testing.T) { //nolint:paralleltest // names come from a global source that the seed fills
@@ -114,7 +114,7 @@ func TestSimulate(t *testing.T) { //nolint:paralleltest // names come from a glo
 	}
 	seed, _ := strconv.ParseUint(os.Getenv("SIM_SEED"), 10, 64)
 	if seed == 0 {
-		seed = uint64(time.Now().Unix()) //nolint:gosec // a date
+		seed = uint64(time.Now().Unix())
 	}
 	const batch = 50
 	report := sim.NewReport()

@@ -33,6 +33,8 @@ const (
 
 	// An operation that takes longer than this in virtual time hangs.
 	patience = 10 * time.Minute
+	// latency is how long Modal thinks about a call in lives whose operations overlap.
+	latency = 70 * time.Millisecond
 )
 
 // Life is one mount from its first day on.
@@ -92,6 +94,10 @@ func Live(rt *rapid.T, start Start, spec Spec, without Without, report *Report, 
 	l.workspace.AddEnvironment("staging")
 	l.owner, l.colleague = l.workspace.AddMember("alice"), l.workspace.AddMember("bob")
 	l.stranger = l.elsewhere.AddWorkspace("globex").AddMember("eve")
+	if l.climate.Overlap {
+		// Operations meet only where they take time.
+		l.modal.OnCall(func(string) { time.Sleep(latency) })
+	}
 	l.lead("A")
 	l.configure()
 	rt.Repeat(map[string]func(*rapid.T){
@@ -394,7 +400,7 @@ func (l *Life) running() []*operation {
 // await waits for an operation, or for a while where the climate lets operations overlap.
 func (l *Life) await(op *operation) {
 	limit := patience
-	if l.climate.Overlap && roll(l.rt, "overlap", 4) == 3 {
+	if l.climate.Overlap && roll(l.rt, "overlap", 2) == 1 {
 		limit = []time.Duration{0, 300 * time.Millisecond, 2 * time.Second, 20 * time.Second}[roll(l.rt, "for", 4)]
 	}
 	select {

@@ -298,6 +298,8 @@ type operation struct {
 	// target is the entry of the ledger that it is about.
 	target string
 	force  bool
+	// stays: whoever asked waits for the answer.
+	stays bool
 	done   chan struct{}
 	err    error
 	// alone is what storage held when it began, nil where something else went on.
@@ -313,7 +315,7 @@ func (l *Life) begin(op *operation, do func(ctx context.Context, e Engine) error
 		op.node = l.leader
 	}
 	ctx, cancel := context.WithCancel(op.node.ctx)
-	if op.what != "tick" && l.climate.CallersLeave && roll(l.rt, "caller leaves", 8) == 7 {
+	if op.what != "tick" && !op.stays && l.climate.CallersLeave && roll(l.rt, "caller leaves", 8) == 7 {
 		after := []time.Duration{50 * time.Millisecond, time.Second, 10 * time.Second}[roll(l.rt, "after", 3)]
 		ctx, cancel = context.WithTimeout(op.node.ctx, after+time.Duration(number))
 	}

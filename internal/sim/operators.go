@@ -260,7 +260,7 @@ func (l *Life) moveTo(c *Config) {
 // configure points the mount at Modal with a new admin token, which works unless something is wrong.
 func (l *Life) configure() {
 	t := l.owner.NewToken()
-	op := l.begin(&operation{what: "write config"}, func(ctx context.Context, e Engine) error {
+	op := l.begin(&operation{what: "write config", stays: true}, func(ctx context.Context, e Engine) error {
 		return e.WriteConfig(ctx, Config{ServerURL: ptr(l.modal.URL()), Admin: &Pair{t.ID, t.Secret}, MaxEnvironmentRole: ptr("")})
 	})
 	<-op.done

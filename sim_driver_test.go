@@ -100,7 +100,7 @@ func (d *driver) WriteConfig(ctx context.Context, c sim.Config) error {
 	say(s, "max_environment_role", c.MaxEnvironmentRole)
 	say(s, "request_timeout", c.RequestTimeout)
 	if c.RemoveAdmin {
-		s["token_id"], s["token_secret"] = "", ""
+		s["remove_admin_token"] = true
 	}
 	_, err := d.write(ctx, "config", s)
 	return err

@@ -57,6 +57,7 @@ type Life struct {
 	leader, former, standby *node
 	skews                   map[string]time.Duration
 	least, most             time.Duration // of all skews so far
+	late                    lateness
 	saved                   map[string][]byte
 
 	operations []*operation
@@ -94,10 +95,7 @@ func Live(rt *rapid.T, start Start, spec Spec, without Without, report *Report, 
 	l.workspace.AddEnvironment("staging")
 	l.owner, l.colleague = l.workspace.AddMember("alice"), l.workspace.AddMember("bob")
 	l.stranger = l.elsewhere.AddWorkspace("globex").AddMember("eve")
-	if l.climate.Overlap {
-		// Operations meet only where they take time.
-		l.modal.OnCall(func(string) { time.Sleep(latency) })
-	}
+	l.modal.OnCall(l.think)
 	l.lead("A")
 	l.configure()
 	rt.Repeat(map[string]func(*rapid.T){
@@ -105,6 +103,35 @@ func Live(rt *rapid.T, start Start, spec Spec, without Without, report *Report, 
 		"":     func(*rapid.T) { l.check() },
 	})
 	l.settle()
+}
+
+// lateness is how long Modal goes on with some calls after it got them, whatever their callers do.
+type lateness struct {
+	method string
+	by     time.Duration
+	times  int
+}
+
+// think is what Modal does before it works on a call: operations meet only where they take time, and the
+// work on a call that nobody waits for any more may still be done.
+func (l *Life) think(method string) {
+	l.mu.Lock()
+	wait := time.Duration(0)
+	if l.late.times > 0 && l.late.method == method {
+		l.late.times--
+		wait = l.late.by
+	}
+	l.mu.Unlock()
+	if l.climate.Overlap {
+		wait += latency
+	}
+	time.Sleep(wait)
+}
+
+func (l *Life) setLate(late lateness) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.late = late
 }
 
 // serve runs an emulated Modal that is reached in memory: a bubble's clock stands still while anybody
@@ -300,8 +327,8 @@ type operation struct {
 	force  bool
 	// stays: whoever asked waits for the answer.
 	stays bool
-	done   chan struct{}
-	err    error
+	done  chan struct{}
+	err   error
 	// alone is what storage held when it began, nil where something else went on.
 	alone *truth
 }

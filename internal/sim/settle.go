@@ -10,6 +10,7 @@ import (
 func (l *Life) settle() {
 	l.note("all troubles end")
 	l.modal.ClearFaults()
+	l.setLate(lateness{})
 	l.leader.handle.heal()
 	l.quiet()
 	l.bury()

@@ -45,11 +45,11 @@ func (b *backend) admin(cfg *config) (*admin, error) {
 func (a *admin) explain(err error) error {
 	switch modalapi.KindOf(err) {
 	case modalapi.KindRefused:
-		return refusef("Modal refused the admin token %s of %s: %s; write a new one to config", a.token.ID, a.owner, err)
+		return refusef("Modal refused the admin token %s of %s: %s; write a new one to config", a.token.ID, a.owner, modalapi.Said(err))
 	case modalapi.KindForbidden:
-		return refusef("the admin token %s of %s may not manage service users: %s; write one of an owner or manager to config", a.token.ID, a.owner, err)
+		return refusef("the admin token %s of %s may not manage service users: %s; write one of an owner or manager to config", a.token.ID, a.owner, modalapi.Said(err))
 	case modalapi.KindUnsupported, modalapi.KindConflict:
-		return refusef("Modal does not do this for the workspace: %s; service users come with its Team and Enterprise plans, in shared workspaces; use static roles otherwise", err)
+		return refusef("Modal does not do this for the workspace: %s; service users come with its Team and Enterprise plans, in shared workspaces; use static roles otherwise", modalapi.Said(err))
 	default:
 		return err
 	}
@@ -57,7 +57,7 @@ func (a *admin) explain(err error) error {
 
 // limitation is why an admin token cannot manage service users, "" when it can. It is an error only
 // when Modal did not say.
-func (b *backend) limitation(ctx context.Context, cfg *config, proven token) (string, error) {
+func (b *backend) limitation(ctx context.Context, cfg *config, proven Token) (string, error) {
 	if proven.IdentityType == modalapi.IdentityServiceUser {
 		return "it belongs to a service user, and only an owner or manager may manage service users", nil
 	}

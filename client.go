@@ -50,7 +50,7 @@ func (c *clients) acquire(options clientOptions, current bool) (client *modalapi
 	if shared == nil {
 		fresh, err := modalapi.New(modalapi.Options{
 			ServerURL: options.serverURL, CACert: options.caCert, Timeout: options.timeout, Version: version.Version, Warn: c.warn,
-			Dial: c.dial, Random: c.random,
+			Dial: c.dial, Jitter: c.random,
 		})
 		if err != nil {
 			return nil, nil, fmt.Errorf("connect to %s: %w", options.serverURL, err)
@@ -98,7 +98,7 @@ func (b *backend) connect(cfg *config) (client *modalapi.Client, release func(),
 }
 
 // connectTo is a connection to the Modal that a token belongs to. A token's secret is sent to no other.
-func (b *backend) connectTo(cfg *config, t token) (client *modalapi.Client, release func(), err error) {
+func (b *backend) connectTo(cfg *config, t Token) (client *modalapi.Client, release func(), err error) {
 	if cfg.serves(t) {
 		return b.connect(cfg)
 	}
@@ -106,7 +106,7 @@ func (b *backend) connectTo(cfg *config, t token) (client *modalapi.Client, rele
 }
 
 // whoIs asks the Modal that a token belongs to whose it is.
-func (b *backend) whoIs(ctx context.Context, cfg *config, t token) (modalapi.Identity, error) {
+func (b *backend) whoIs(ctx context.Context, cfg *config, t Token) (modalapi.Identity, error) {
 	client, release, err := b.connectTo(cfg, t)
 	if err != nil {
 		return modalapi.Identity{}, err

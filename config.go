@@ -29,7 +29,7 @@ type config struct {
 	ServerURL           string                   `json:"server_url"`
 	CACert              string                   `json:"ca_cert,omitempty"`
 	RequestTimeout      time.Duration            `json:"request_timeout"`
-	Admin               *token                   `json:"admin,omitempty"`
+	Admin               *Token                   `json:"admin,omitempty"`
 	Limitation          string                   `json:"limitation,omitempty"`
 	AllowedEnvironments []string                 `json:"allowed_environments,omitempty"`
 	MaxEnvironmentRole  modalapi.EnvironmentRole `json:"max_environment_role,omitempty"`
@@ -91,7 +91,7 @@ func (c *config) ceilings() string {
 }
 
 // reaches refuses to manage a service user of another Modal, or of a workspace that is not the admin's.
-func (c *config) reaches(t token) error {
+func (c *config) reaches(t Token) error {
 	if !c.serves(t) {
 		return refusef("token %s belongs to %s, and the admin token in config to %s, which cannot manage it: write server_url=%s and an admin token of it to config",
 			cmp.Or(t.ID, t.Identity), t.ServerURL, c.ServerURL, t.ServerURL)
@@ -104,13 +104,13 @@ func (c *config) reaches(t token) error {
 }
 
 // serves says whether a token belongs to the configured Modal. One stored before tokens knew theirs does.
-func (c *config) serves(t token) bool {
+func (c *config) serves(t Token) bool {
 	return t.ServerURL == "" || sameServer(t.ServerURL, c.ServerURL)
 }
 
 // clientServerURL is what clients of a token have to be told of its server: nothing when it is their
 // default.
-func (c *config) clientServerURL(t token) string {
+func (c *config) clientServerURL(t Token) string {
 	if url := cmp.Or(t.ServerURL, c.ServerURL); url != modalapi.DefaultServerURL {
 		return url
 	}

@@ -15,7 +15,7 @@ const afterRotation = 2 * time.Second
 // replaces it, zero where it does not; the rest tells of attempts that failed since LastRotation. Lineage
 // tells the tokens of this role from those of a deleted one of the same name.
 type credential struct {
-	token
+	Token
 	Lineage      string    `json:"lineage,omitempty"`
 	Version      int       `json:"version"`
 	LastRotation time.Time `json:"last_rotation"`
@@ -28,19 +28,19 @@ type credential struct {
 }
 
 // newCredential is a role's first one.
-func newCredential(r *role, first token, now time.Time) *credential {
+func newCredential(r *role, first Token, now time.Time) *credential {
 	return &credential{
-		token: first, Lineage: rand.Text()[:8], Version: 1,
+		Token: first, Lineage: rand.Text()[:8], Version: 1,
 		LastRotation: now, NextRotation: r.nextRotation(now, now, first.ExpiresAt),
 	}
 }
 
 // successor is the credential after a rotation. Its time is later than the last one's even when two
 // rotations fall into one second or the clock went back: consumers see a rotation by it.
-func (c *credential) successor(r *role, next token, now time.Time) *credential {
+func (c *credential) successor(r *role, next Token, now time.Time) *credential {
 	since := later(now, c.LastRotation.Add(time.Second))
 	return &credential{
-		token: next, Lineage: c.Lineage, Version: c.Version + 1,
+		Token: next, Lineage: c.Lineage, Version: c.Version + 1,
 		LastRotation: since, NextRotation: r.nextRotation(now, now, next.ExpiresAt),
 	}
 }

@@ -292,7 +292,7 @@ func (h *history) cutCall(c cut) {
 }
 
 // dead is what a killed process's calls come to: nothing, and no retries that would only cost time.
-var dead = modaltest.Fault{Code: codes.Aborted, Message: "the process was killed", Times: -1}
+var dead = modaltest.Fault{Code: codes.FailedPrecondition, Message: "the process was killed", Times: -1}
 
 // killAfterCall kills the process once Modal has done an RPC.
 func (h *history) killAfterCall(method string) {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -93,7 +92,7 @@ func (b *backend) planManaged(ctx context.Context, cfg *config, now *rotation) (
 	if err := cfg.permits(now.role); err != nil {
 		problems = append(problems, err)
 	}
-	if err := cfg.reaches(now.cred.token); err != nil {
+	if err := cfg.reaches(now.cred.Token); err != nil {
 		problems = append(problems, err)
 	}
 	a, err := b.admin(cfg)
@@ -108,9 +107,10 @@ func (b *backend) planManaged(ctx context.Context, cfg *config, now *rotation) (
 	if err != nil {
 		return plan, append(problems, a.explain(err))
 	}
+	ids := environmentIDs(known)
 	for _, environment := range slices.Sorted(maps.Keys(policy.EnvironmentRoles)) {
-		if !slices.Contains(known, environment) {
-			problems = append(problems, refusef("environment %s does not exist: the workspace has %s", environment, strings.Join(known, ", ")))
+		if ids[environment] == "" {
+			problems = append(problems, unknownEnvironment(environment, known))
 		}
 	}
 	return plan, problems

@@ -33,12 +33,28 @@ func verifyRoles(ctx context.Context, a *admin, made *candidate, r *role) error 
 }
 
 // setRoles gives a service user roles, one environment after the other, and returns where it did or may
-// have done.
+// have done. Modal wants the environments' IDs.
 func setRoles(ctx context.Context, a *admin, serviceUserID string, roles map[string]modalapi.EnvironmentRole) (done []string, err error) {
-	for _, environment := range slices.Sorted(maps.Keys(roles)) {
-		err = a.SetEnvironmentRole(ctx, a.token, serviceUserID, environment, roles[environment])
+	if len(roles) == 0 {
+		return nil, nil
+	}
+	known, err := a.Environments(ctx, a.token)
+	if err != nil {
+		return nil, fmt.Errorf("look up its environments: %w", a.explain(err))
+	}
+	ids := environmentIDs(known)
+	wanted := slices.DeleteFunc(slices.Sorted(maps.Keys(roles)), func(environment string) bool {
+		return ids[environment] == "" && roles[environment] == modalapi.RoleNoAccess // nothing there to take away
+	})
+	for _, environment := range wanted {
+		if ids[environment] == "" {
+			return nil, unknownEnvironment(environment, known)
+		}
+	}
+	for _, environment := range wanted {
+		err = a.SetEnvironmentRole(ctx, a.token, serviceUserID, ids[environment], roles[environment])
 		if modalapi.KindOf(err) == modalapi.KindNotFound {
-			return done, unknownEnvironment(ctx, a, environment, err)
+			return done, fmt.Errorf("no role could be given in environment %s: %w", environment, err)
 		}
 		if modalapi.KindOf(err) == modalapi.KindUnavailable {
 			done = append(done, environment)
@@ -51,9 +67,17 @@ func setRoles(ctx context.Context, a *admin, serviceUserID string, roles map[str
 	return done, nil
 }
 
+func environmentIDs(known []modalapi.Environment) map[string]string {
+	ids := make(map[string]string, len(known))
+	for _, environment := range known {
+		ids[environment.Name] = environment.ID
+	}
+	return ids
+}
+
 // grant makes what a living service user may do the wanted set, minting nothing. What it changed is put
 // back when it cannot change all.
-func (b *backend) grant(ctx context.Context, cfg *config, t token, wanted map[string]modalapi.EnvironmentRole) error {
+func (b *backend) grant(ctx context.Context, cfg *config, t Token, wanted map[string]modalapi.EnvironmentRole) error {
 	if err := cfg.reaches(t); err != nil {
 		return err
 	}
@@ -94,12 +118,18 @@ func roleIn(roles map[string]modalapi.EnvironmentRole, environment string) modal
 	return cmp.Or(roles[environment], modalapi.RoleNoAccess)
 }
 
-func unknownEnvironment(ctx context.Context, a *admin, environment string, cause error) error {
-	known, err := a.Environments(ctx, a.token)
-	if err != nil || slices.Contains(known, environment) {
-		return refusef("no role could be given in environment %s: %s", environment, cause)
+// maxNamed is how many environments an error names.
+const maxNamed = 10
+
+func unknownEnvironment(environment string, known []modalapi.Environment) error {
+	names := make([]string, 0, maxNamed+1)
+	for _, one := range known[:min(len(known), maxNamed)] {
+		names = append(names, one.Name)
 	}
-	return refusef("environment %s does not exist: the workspace has %s", environment, strings.Join(known, ", "))
+	if more := len(known) - maxNamed; more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	return refusef("environment %s does not exist: the workspace has %s", environment, strings.Join(names, ", "))
 }
 
 // rolesText is a set of environment roles in one order, without those that give nothing.

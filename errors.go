@@ -57,13 +57,13 @@ func answer(err error) (*logical.Response, error) {
 }
 
 // unchanged says of a failed proof what was tried, that nothing was stored, and what to do next.
-func unchanged(pair token, err error) error {
+func unchanged(pair Token, err error) error {
 	switch modalapi.KindOf(err) {
 	case modalapi.KindNone:
 		return err
 	case modalapi.KindRefused:
 		return refusef("Modal refused token %s: %s; nothing was changed: check that the secret belongs to this ID, "+
-			"that the token was not deleted or expired, and that config's server_url is the Modal it was made for", pair.ID, err)
+			"that the token was not deleted or expired, and that config's server_url is the Modal it was made for", pair.ID, modalapi.Said(err))
 	default:
 		return fmt.Errorf("could not verify token %s with Modal; nothing was changed: try again, or store it unproven with verify=false: %w", pair.ID, err)
 	}

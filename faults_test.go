@@ -65,12 +65,12 @@ func rotationFaults() map[string]fault {
 		"create: no answer, not done":  {"ServiceUserCreate", times(unanswered(false, -1)), "no answer"},
 		"create: answer lost":          {"ServiceUserCreate", times(unanswered(true, -1)), "no answer"},
 		"create: name taken once":      {"ServiceUserCreate", times(modaltest.Fault{Code: codes.AlreadyExists}), ""},
-		"create: every name taken":     {"ServiceUserCreate", times(modaltest.Fault{Code: codes.AlreadyExists, Times: -1}), "already exists"},
+		"create: every name taken":     {"ServiceUserCreate", times(modaltest.Fault{Code: codes.AlreadyExists, Times: -1}), "name already"},
 		"create: admin refused":        {"ServiceUserCreate", times(refuse), `refused the admin token`},
 		"create: not a manager":        {"ServiceUserCreate", times(deny), `of user "alice"`},
 		"create: plan":                 {"ServiceUserCreate", times(modaltest.Fault{Code: codes.Unimplemented, Times: -1}), "Team and Enterprise plans"},
 		"create: throttled":            {"ServiceUserCreate", times(throttle), ""},
-		"create: throttled for long":   {"ServiceUserCreate", times(modaltest.Fault{Code: codes.ResourceExhausted, RetryAfter: time.Hour, Times: -1}), "throttled"},
+		"create: throttled for long":   {"ServiceUserCreate", times(modaltest.Fault{Code: codes.ResourceExhausted, RetryAfter: time.Hour, Times: -1}), "asks to wait 1h0m0s"},
 		"create: empty secret":         {"ServiceUserCreate", mangle(func(a *pb.ServiceUserCreateResponse) { a.SetTokenSecret("") }), "token_secret is missing"},
 		"create: wrong prefix":         {"ServiceUserCreate", mangle(func(a *pb.ServiceUserCreateResponse) { a.SetTokenId("wk-AAAAAAAAAAAAAAAAAAAAAA") }), "proxy token"},
 		"create: expired already":      {"ServiceUserCreate", mangle(func(a *pb.ServiceUserCreateResponse) { a.SetExpiresAt(timestamppb.New(start.Add(-day))) }), "expired at"},
@@ -188,7 +188,7 @@ func TestRevocation_FaultsKeepTheTokenInTheLedgerUntilModalRefusesIt(t *testing.
 		"admin refused": {modaltest.Fault{Code: codes.Unauthenticated, Times: -1}, "refused the admin token"},
 		"not a manager": {modaltest.Fault{Code: codes.PermissionDenied, Times: -1}, "may not manage service users"},
 		"plan":          {modaltest.Fault{Code: codes.Unimplemented, Times: -1}, "plans"},
-		"throttled":     {modaltest.Fault{Code: codes.ResourceExhausted, RetryAfter: time.Hour, Times: -1}, "throttled"},
+		"throttled":     {modaltest.Fault{Code: codes.ResourceExhausted, RetryAfter: time.Hour, Times: -1}, "asks to wait 1h0m0s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -250,7 +250,7 @@ func TestOutage_OfAnHourIsServedThroughAndEndsInOneRotation(t *testing.T) {
 	}
 	state := m.read("rotate/ci")
 	require.Equal(t, "overdue", state["state"])
-	require.Contains(t, state["last_error"], "unavailable")
+	require.Contains(t, state["last_error"], "the control plane is down")
 	require.Greater(t, state["attempts"], int64(2))
 	require.Less(t, state["attempts"], int64(12), "attempts back off")
 	require.NotEmpty(t, state["next_attempt"])

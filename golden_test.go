@@ -19,7 +19,7 @@ import (
 // The files under testdata/storage/v1 are what version 1 of the storage format looks like. They are
 // never edited: an engine of any later version has to read them.
 func goldenEntries() map[string]any {
-	owned := token{
+	owned := Token{
 		ID: "ak-AAAAAAAAAAAAAAAAAAAAAA", Secret: "as-BBBBBBBBBBBBBBBBBBBBBB",
 		WorkspaceID: "ac-1", Workspace: "acme", IdentityType: modalapi.IdentityUser, IdentityID: "us-1", Identity: "alice",
 		CreatedAt: start, ExpiresAt: start.Add(day), LastVerified: start,
@@ -35,9 +35,9 @@ func goldenEntries() map[string]any {
 			Type: typeStatic, Profile: "work", Environment: "main",
 			RefreshInterval: 5 * time.Minute, GracePeriod: day, RotationPeriod: 90 * day,
 		},
-		"cred/ci": &credential{token: owned, Version: 3, LastRotation: start},
+		"cred/ci": &credential{Token: owned, Version: 3, LastRotation: start},
 		"revocation/ak-AAAAAAAAAAAAAAAAAAAAAA": &revocation{
-			token: owned, Role: "ci", Version: 2, Reason: reasonRotated, Method: methodManual, Since: start, NotBefore: start.Add(day),
+			Token: owned, Role: "ci", Version: 2, Reason: reasonRotated, Method: methodManual, Since: start, NotBefore: start.Add(day),
 			Attempts: 1, LastAttempt: start, NextAttempt: start.Add(time.Hour), LastError: "Modal still accepts the token",
 		},
 		"role/gpu": &role{
@@ -48,11 +48,11 @@ func goldenEntries() map[string]any {
 			},
 		},
 		"cred/gpu": &credential{
-			token: minted, Version: 2, LastRotation: start, NextRotation: start.Add(day),
+			Token: minted, Version: 2, LastRotation: start, NextRotation: start.Add(day),
 			Attempts: 1, LastAttempt: start, NextAttempt: start.Add(time.Minute), LastError: "unavailable",
 		},
 		"revocation/vault-2f9f1a7c-gpu-abcdefgh": &revocation{
-			token: token{WorkspaceID: "ac-1", Workspace: "acme", IdentityType: modalapi.IdentityServiceUser, Identity: "vault-2f9f1a7c-gpu-abcdefgh"},
+			Token: Token{WorkspaceID: "ac-1", Workspace: "acme", IdentityType: modalapi.IdentityServiceUser, Identity: "vault-2f9f1a7c-gpu-abcdefgh"},
 			Role:  "gpu", Reason: reasonUnfinished, Method: methodAutomatic, Since: start, NotBefore: start.Add(unfinishedAfter),
 			NextAttempt: start.Add(unfinishedAfter), Unconfirmed: true,
 		},

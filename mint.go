@@ -33,7 +33,7 @@ const (
 // candidate is a new service user's token that is no role's yet. Its entry in the ledger ends it unless
 // the role's credential comes to hold it.
 type candidate struct {
-	token
+	Token
 	entry    *revocation
 	warnings []string
 }
@@ -93,15 +93,16 @@ func (b *backend) create(ctx, calls context.Context, a *admin, cfg *config, name
 			b.abandon(ctx, &arrived)
 			return nil, err
 		}
-		return &candidate{token: arrived.token, entry: &arrived}, nil
+		return &candidate{Token: arrived.Token, entry: &arrived}, nil
 	}
 }
 
 // notCreated settles the ledger after a failed create. A clear refusal made nothing, and under a name
-// that is taken there is somebody else's: the entry goes. Without a clear answer the service user may
-// exist, now or a moment later: what is found is ended, and the entry stays to look again.
+// that is taken there is somebody else's: the entry goes. Without a clear answer, as of one who is told to
+// wait, the service user may exist, now or a moment later: what is found is ended, and the entry stays to
+// look again.
 func (b *backend) notCreated(ctx context.Context, a *admin, entry *revocation, cause error) error {
-	if modalapi.KindOf(cause) != modalapi.KindUnavailable {
+	if kind := modalapi.KindOf(cause); kind != modalapi.KindUnavailable && kind != modalapi.KindThrottled {
 		return errors.Join(cause, b.revocations.Delete(ctx, entry.key()))
 	}
 	if user, err := a.findServiceUser(ctx, entry.Identity); err == nil {
@@ -164,7 +165,8 @@ func (e *unusableError) Error() string { return e.text }
 func mismatch(field, want, got string, passing bool) error {
 	return &unusableError{
 		passing: passing,
-		text:    fmt.Sprintf("Modal accepts the new token with another %s than it should have: want %s, got %s", field, want, got),
+		text: fmt.Sprintf("Modal accepts the new token with another %s than it should have: want %s, got %s",
+			field, modalapi.Redact(want), modalapi.Redact(got)),
 	}
 }
 
@@ -172,7 +174,7 @@ func mismatch(field, want, got string, passing bool) error {
 func (b *backend) verify(ctx context.Context, a *admin, cfg *config, made *candidate, r *role) error {
 	who, err := a.WhoAmI(ctx, made.pair())
 	if modalapi.KindOf(err) == modalapi.KindRefused {
-		return &unusableError{text: "Modal does not accept the new token: " + err.Error(), passing: true}
+		return &unusableError{text: "Modal does not accept the new token: " + modalapi.Said(err), passing: true}
 	}
 	if err != nil {
 		return fmt.Errorf("verify the new token: %w", err)

@@ -145,11 +145,11 @@ func TestTroubleAtModal_IsNamedAsSuchAndChangesNothing(t *testing.T) {
 		fault modaltest.Fault
 		says  string
 	}{
-		"down":        {modaltest.Fault{Code: codes.Unavailable, Times: -1}, "unavailable"},
-		"slow":        {modaltest.Fault{Delay: time.Minute, Times: -1}, "timed out"},
-		"throttling":  {modaltest.Fault{Code: codes.ResourceExhausted, RetryAfter: time.Minute, Times: -1}, "throttled"},
-		"broken":      {modaltest.Fault{Code: codes.Internal, Times: -1}, "unavailable"},
-		"unsupported": {modaltest.Fault{Code: codes.Unimplemented, Times: -1}, "unsupported"},
+		"down":        {modaltest.Fault{Code: codes.Unavailable, Times: -1}, "no usable answer"},
+		"slow":        {modaltest.Fault{Delay: time.Minute, Times: -1}, "did not answer within 1s"},
+		"throttling":  {modaltest.Fault{Code: codes.ResourceExhausted, RetryAfter: time.Minute, Times: -1}, "asks to wait 1m0s"},
+		"broken":      {modaltest.Fault{Code: codes.Internal, Times: -1}, "no usable answer"},
+		"unsupported": {modaltest.Fault{Code: codes.Unimplemented, Times: -1}, "does not know how"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

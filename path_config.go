@@ -235,9 +235,9 @@ func (c *config) keepsAdmin(after *config) error {
 		"of an admin token of the new server with it, or remove_admin_token=true; nothing was changed", field, c.Admin.ID)
 }
 
-func (b *backend) proveAdmin(ctx context.Context, cfg *config, pair modalapi.Token) (proven token, limitation string, err error) {
+func (b *backend) proveAdmin(ctx context.Context, cfg *config, pair modalapi.Token) (proven Token, limitation string, err error) {
 	if proven, err = b.prove(ctx, cfg, unproven(pair, cfg.ServerURL)); err != nil {
-		return token{}, "", err
+		return Token{}, "", err
 	}
 	limitation, err = b.limitation(ctx, cfg, proven)
 	return proven, limitation, err

@@ -99,7 +99,7 @@ func (b *backend) handout(ctx context.Context, name string) (*handout, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &handout{name: name, role: r, cred: cred, serverURL: cfg.clientServerURL(cred.token)}, nil
+	return &handout{name: name, role: r, cred: cred, serverURL: cfg.clientServerURL(cred.Token)}, nil
 }
 
 // warnings are empty in the steady state: consumers log each on every read.

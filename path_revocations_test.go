@@ -95,7 +95,7 @@ func TestRevocations_AnOutageOfModalIsNoProof(t *testing.T) {
 	m.tick()
 	entry := m.read("revocations/" + old)
 	require.Equal(t, int64(1), entry["attempts"])
-	require.Contains(t, entry["last_error"], "unavailable")
+	require.Contains(t, entry["last_error"], "the control plane is down")
 	require.Equal(t, []string{old}, m.list("revocations"))
 }
 

@@ -200,7 +200,7 @@ func (b *backend) createRole(ctx context.Context, ask roleWrite, resp *logical.R
 }
 
 // establish stores a new role with its first token.
-func (b *backend) establish(ctx context.Context, name string, r *role, first token) error {
+func (b *backend) establish(ctx context.Context, name string, r *role, first Token) error {
 	cred := newCredential(r, first, b.now())
 	return b.hold(ctx, first.ID, name, func() error {
 		if err := b.credentials.Put(ctx, name, cred); err != nil {

@@ -25,7 +25,7 @@ func (b *backend) createManaged(ctx context.Context, r *role, ask roleWrite, res
 	}
 	ctx = context.WithoutCancel(ctx)
 	resp.Warnings = slices.Concat(made.warnings, r.warnings())
-	if err = b.establish(ctx, ask.name, r, made.token); err != nil {
+	if err = b.establish(ctx, ask.name, r, made.Token); err != nil {
 		return err
 	}
 	b.leaveLedger(ctx, made.entry.key())
@@ -73,7 +73,7 @@ func (b *backend) changeRoles(ctx context.Context, cfg *config, name string, cre
 ) (warnings []string, err error) {
 	brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), briefBudget)
 	defer cancel()
-	if err = b.grant(brief, cfg, cred.token, wanted); err != nil {
+	if err = b.grant(brief, cfg, cred.Token, wanted); err != nil {
 		return nil, err
 	}
 	previous, err := b.previousTokens(ctx, name)
@@ -84,7 +84,7 @@ func (b *backend) changeRoles(ctx context.Context, cfg *config, name string, cre
 		if !entry.ours() || entry.Begun || entry.isOf(cred) || entry.Reason == reasonUnfinished {
 			continue
 		}
-		if failed := b.grant(brief, cfg, entry.token, wanted); failed != nil {
+		if failed := b.grant(brief, cfg, entry.Token, wanted); failed != nil {
 			warnings = append(warnings, fmt.Sprintf("the previous token %s keeps the environment roles that it had until it ends (%s): %s; "+
 				"end it now with: write revocations/%s force=true", entry.ID, entry.nextStep(b.now()), failed, entry.key()))
 		}

@@ -51,11 +51,11 @@ func (b *backend) confirmToken(ctx context.Context, req *logical.Request, name s
 	if err != nil {
 		return err
 	}
-	proven, err := b.accept(ctx, cfg, cred.token, verify)
+	proven, err := b.accept(ctx, cfg, cred.Token, verify)
 	if err != nil {
 		return err
 	}
 	after := *cred
-	after.token = proven
+	after.Token = proven
 	return b.credentials.Put(ctx, name, &after)
 }

@@ -51,7 +51,7 @@ const clockSlack = day
 // at Modal already, so it never becomes current again. Unconfirmed: Modal acknowledged the deletion and
 // still accepts the token.
 type revocation struct {
-	token
+	Token
 	Role        string    `json:"role"`
 	Lineage     string    `json:"lineage,omitempty"`
 	Version     int       `json:"version"`
@@ -76,7 +76,7 @@ func newRevocation(name string, r *role, cred *credential, reason string, now ti
 		due = later(now, cred.ExpiresAt)
 	}
 	entry := &revocation{
-		token: cred.token, Role: name, Lineage: cred.Lineage, Version: cred.Version,
+		Token: cred.Token, Role: name, Lineage: cred.Lineage, Version: cred.Version,
 		Reason: reason, Method: methodManual, Since: now, NotBefore: due, NextAttempt: due,
 	}
 	// Managed roles hold nothing else; credentials of before Made was stored do not say so.
@@ -91,7 +91,7 @@ func newRevocation(name string, r *role, cred *credential, reason string, now ti
 func newUnfinished(role, user string, cfg *config, now time.Time) *revocation {
 	due := now.Add(unfinishedAfter)
 	return &revocation{
-		token: token{
+		Token: Token{
 			IdentityType: modalapi.IdentityServiceUser, Identity: user,
 			WorkspaceID: cfg.Admin.WorkspaceID, Workspace: cfg.Admin.Workspace, ServerURL: cfg.ServerURL, Made: true,
 		},
@@ -217,7 +217,7 @@ func (r *revocation) nextStep(now time.Time) string {
 }
 
 // howToDelete names the page and the command that make Modal refuse the token.
-func (t token) howToDelete() string {
+func (t Token) howToDelete() string {
 	where := tokensPage
 	if t.Workspace != "" {
 		where += fmt.Sprintf(" (workspace %q)", t.Workspace)
@@ -231,7 +231,7 @@ func (t token) howToDelete() string {
 
 // describe is all of an entry that may be shown.
 func (r *revocation) describe(now time.Time) map[string]any {
-	data := r.token.describe()
+	data := r.Token.describe()
 	if r.ID == "" {
 		delete(data, fieldTokenID)
 	}

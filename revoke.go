@@ -21,7 +21,7 @@ func (b *backend) end(ctx context.Context, entry *revocation) (verdict, error) {
 	if !entry.ours() {
 		return b.probe(ctx, cfg, entry)
 	}
-	if err = cfg.reaches(entry.token); err != nil {
+	if err = cfg.reaches(entry.Token); err != nil {
 		return b.orRefused(ctx, cfg, entry, err)
 	}
 	a, err := b.admin(cfg)
@@ -52,7 +52,7 @@ func (b *backend) keepLast(ctx context.Context, cfg *config, entry *revocation) 
 	if err != nil || cred == nil || !cred.verified() {
 		return err
 	}
-	if _, err = b.whoIs(ctx, cfg, cred.token); modalapi.KindOf(err) == modalapi.KindRefused {
+	if _, err = b.whoIs(ctx, cfg, cred.Token); modalapi.KindOf(err) == modalapi.KindRefused {
 		return refusef("Modal refuses token %s, the current one of role %s, so this earlier one is kept: rotate the role first, or end this one all the same with force=true",
 			cred.ID, entry.Role)
 	}
@@ -96,7 +96,7 @@ func (b *backend) orRefused(ctx context.Context, cfg *config, entry *revocation,
 func (b *backend) proof(ctx context.Context, cfg *config, a *admin, entry *revocation, acknowledged bool) (verdict, error) {
 	var err error
 	if entry.Secret != "" {
-		_, err = b.whoIs(ctx, cfg, entry.token)
+		_, err = b.whoIs(ctx, cfg, entry.Token)
 	} else {
 		_, err = a.findServiceUser(ctx, entry.Identity)
 	}
@@ -126,7 +126,7 @@ func (b *backend) ask(ctx context.Context, entry *revocation) (verdict, error) {
 	if entry.Secret != "" {
 		return b.probe(ctx, cfg, entry)
 	}
-	if err = cfg.reaches(entry.token); err != nil {
+	if err = cfg.reaches(entry.Token); err != nil {
 		return verdictUnknown, err
 	}
 	a, err := b.admin(cfg)
@@ -140,7 +140,7 @@ func (b *backend) ask(ctx context.Context, entry *revocation) (verdict, error) {
 // probe asks Modal with the dead pair. A token that is accepted is known from then on, so that its
 // refusal says something.
 func (b *backend) probe(ctx context.Context, cfg *config, entry *revocation) (verdict, error) {
-	proven, err := b.prove(ctx, cfg, entry.token)
+	proven, err := b.prove(ctx, cfg, entry.Token)
 	switch {
 	case modalapi.KindOf(err) == modalapi.KindRefused && !entry.verified():
 		return verdictUnknown, refusef("Modal refuses token %s with a secret that it was never seen to accept, which proves nothing: "+
@@ -151,7 +151,7 @@ func (b *backend) probe(ctx context.Context, cfg *config, entry *revocation) (ve
 		return verdictUnknown, err
 	}
 	if !entry.verified() {
-		entry.token = proven
+		entry.Token = proven
 	}
 	return verdictAccepted, nil
 }

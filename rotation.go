@@ -169,7 +169,7 @@ func (b *backend) refuseCrowd(ctx context.Context, now *rotation, grace time.Dur
 
 // replace makes next the current token of a role: the old one enters the ledger, then the Put of the
 // credential is the rotation. It is finished whatever becomes of the caller, who holds the role's lock.
-func (b *backend) replace(ctx context.Context, now *rotation, next token, reason string, grace time.Duration) (*turnover, error) {
+func (b *backend) replace(ctx context.Context, now *rotation, next Token, reason string, grace time.Duration) (*turnover, error) {
 	cred := now.cred.successor(now.role, next, b.now())
 	old := newRevocation(now.name, now.role, now.cred, reason, b.now(), grace)
 	err := b.hold(ctx, next.ID, now.name, func() error {

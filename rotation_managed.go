@@ -95,7 +95,7 @@ func (b *backend) rotateManaged(ctx context.Context, now *rotation, grace time.D
 		return nil, err
 	}
 	stays := fmt.Sprintf("the current token (version %d) stays", now.cred.Version)
-	if err = cfg.reaches(now.cred.token); err != nil {
+	if err = cfg.reaches(now.cred.Token); err != nil {
 		return nil, fmt.Errorf("%w; %s", err, stays)
 	}
 	made, err := b.mint(ctx, cfg, now.name, now.role)
@@ -103,7 +103,7 @@ func (b *backend) rotateManaged(ctx context.Context, now *rotation, grace time.D
 		return nil, fmt.Errorf("%w; %s", err, stays)
 	}
 	ctx = context.WithoutCancel(ctx)
-	done, err := b.replace(ctx, now, made.token, reasonRotated, grace)
+	done, err := b.replace(ctx, now, made.Token, reasonRotated, grace)
 	if err != nil {
 		return nil, err
 	}

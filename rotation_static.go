@@ -46,24 +46,24 @@ func (ask rotateRequest) broughtTo(now *rotation) (modalapi.Token, error) {
 }
 
 // successor is the token that a supplied pair stands for, when a role may rotate to it.
-func (b *backend) successor(ctx context.Context, now *rotation, pair modalapi.Token, ask rotateRequest) (token, error) {
+func (b *backend) successor(ctx context.Context, now *rotation, pair modalapi.Token, ask rotateRequest) (Token, error) {
 	if err := b.refuseHeld(ctx, pair.ID, now.name); err != nil {
-		return token{}, err
+		return Token{}, err
 	}
 	if !now.cred.verified() && !ask.force {
-		return token{}, refusef("the role's token %s was stored unproven, so nothing says whose the next one has to be: "+
+		return Token{}, refusef("the role's token %s was stored unproven, so nothing says whose the next one has to be: "+
 			"prove it first (write it to roles/%s again), or write force=true to take token %s as it is; nothing was changed", now.cred.ID, now.name, pair.ID)
 	}
 	cfg, err := b.loadConfig(ctx)
 	if err != nil {
-		return token{}, err
+		return Token{}, err
 	}
 	next, err := b.accept(ctx, cfg, unproven(pair, cfg.ServerURL), ask.verify)
 	if err != nil {
-		return token{}, err
+		return Token{}, err
 	}
-	if !next.sameOwner(now.cred.token) && !ask.force {
-		return token{}, refusef("token %s is of %s, but the role's token is of %s: bring a token of the same, or write force=true to change it "+
+	if !next.sameOwner(now.cred.Token) && !ask.force {
+		return Token{}, refusef("token %s is of %s, but the role's token is of %s: bring a token of the same, or write force=true to change it "+
 			"(a service user has one token for life, so its next token is always another one's); nothing was changed",
 			next.ID, next.owner(), now.cred.owner())
 	}
@@ -72,7 +72,7 @@ func (b *backend) successor(ctx context.Context, now *rotation, pair modalapi.To
 
 // refuseMade refuses the token of a service user that an engine made, this mount's or another's: that
 // engine ends it.
-func (t token) refuseMade(force bool) error {
+func (t Token) refuseMade(force bool) error {
 	if force || t.IdentityType != modalapi.IdentityServiceUser || !madeByMount.MatchString(t.Identity) {
 		return nil
 	}
@@ -100,13 +100,13 @@ func (b *backend) rotateToSame(ctx context.Context, now *rotation, pair modalapi
 }
 
 // proveSame asks Modal about the current token with another secret.
-func (b *backend) proveSame(ctx context.Context, now *rotation, pair modalapi.Token, verify bool) (token, error) {
+func (b *backend) proveSame(ctx context.Context, now *rotation, pair modalapi.Token, verify bool) (Token, error) {
 	if !verify {
-		return token{}, refusef("token %s is the role's current token, with another secret: a token has one secret, so let Modal decide with verify=true; nothing was changed", pair.ID)
+		return Token{}, refusef("token %s is the role's current token, with another secret: a token has one secret, so let Modal decide with verify=true; nothing was changed", pair.ID)
 	}
 	cfg, err := b.loadConfig(ctx)
 	if err != nil {
-		return token{}, err
+		return Token{}, err
 	}
 	return b.accept(ctx, cfg, unproven(pair, now.cred.ServerURL), verify)
 }

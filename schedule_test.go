@@ -218,7 +218,7 @@ func (m *mount) seedManaged(tb testing.TB, count, due int) {
 		r := newRole()
 		r.Type = typeManaged
 		r.Managed = &managedPolicy{Scoped: true, EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}}
-		cred := newCredential(r, token{
+		cred := newCredential(r, Token{
 			ID: fmt.Sprintf("ak-%022d", i), Secret: fmt.Sprintf("as-%022d", i), WorkspaceID: m.workspace.ID(), Workspace: "acme",
 			IdentityType: modalapi.IdentityServiceUser, IdentityID: fmt.Sprintf("sv-%d", i), Identity: fmt.Sprintf("vault-seed-%d", i), LastVerified: start,
 		}, m.now())

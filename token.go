@@ -12,11 +12,11 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// token is a Modal account token with what Modal said of it. The identity is empty for a token that
+// Token is a Modal account Token with what Modal said of it. The identity is empty for a Token that
 // was stored unproven. ServerURL is the Modal that accepted it, or that was configured when it was stored
 // unproven: its secret goes to no other, and only a refusal there says that it is revoked. Made says that
-// this mount made the service user that owns it: with the admin token it ends no other.
-type token struct {
+// this mount made the service user that owns it: with the admin Token it ends no other.
+type Token struct {
 	ID           string                `json:"token_id"`
 	Secret       string                `json:"token_secret"`
 	WorkspaceID  string                `json:"workspace_id,omitempty"`
@@ -32,26 +32,26 @@ type token struct {
 }
 
 // String keeps the secret out of anything that prints a token.
-func (t token) String() string { return t.ID }
+func (t Token) String() string { return t.ID }
 
 // GoString is String for the %#v verb.
-func (t token) GoString() string { return t.ID }
+func (t Token) GoString() string { return t.ID }
 
-func (t token) pair() modalapi.Token { return modalapi.Token{ID: t.ID, Secret: t.Secret} }
+func (t Token) pair() modalapi.Token { return modalapi.Token{ID: t.ID, Secret: t.Secret} }
 
-func (t token) verified() bool { return !t.LastVerified.IsZero() }
+func (t Token) verified() bool { return !t.LastVerified.IsZero() }
 
 // unproven is the token that an operator's pair stands for, as long as Modal was not asked.
-func unproven(pair modalapi.Token, serverURL string) token {
-	return token{ID: pair.ID, Secret: pair.Secret, ServerURL: serverURL}
+func unproven(pair modalapi.Token, serverURL string) Token {
+	return Token{ID: pair.ID, Secret: pair.Secret, ServerURL: serverURL}
 }
 
-func (t token) expired(now time.Time) bool {
+func (t Token) expired(now time.Time) bool {
 	return !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt)
 }
 
 // owner names the identity for a reader, as in `service user "ci" (sv-1) in workspace "acme"`.
-func (t token) owner() string {
+func (t Token) owner() string {
 	if !t.verified() {
 		return "an identity that Modal was not asked about"
 	}
@@ -63,7 +63,7 @@ func (t token) owner() string {
 }
 
 // sameOwner compares only what both tokens are known by: an unproven token pins nothing.
-func (t token) sameOwner(other token) bool {
+func (t Token) sameOwner(other Token) bool {
 	if !t.verified() || !other.verified() {
 		return true
 	}
@@ -73,7 +73,7 @@ func (t token) sameOwner(other token) bool {
 }
 
 // describe is all of a token that may be shown outside creds.
-func (t token) describe() map[string]any {
+func (t Token) describe() map[string]any {
 	data := map[string]any{fieldTokenID: t.ID, fieldVerified: t.verified()}
 	putText(data, fieldWorkspace, t.Workspace)
 	putText(data, fieldWorkspaceID, t.WorkspaceID)
@@ -86,24 +86,24 @@ func (t token) describe() map[string]any {
 }
 
 // accept takes a supplied token as Modal knows it, or as it is when the operator said verify=false.
-func (b *backend) accept(ctx context.Context, cfg *config, t token, verify bool) (token, error) {
+func (b *backend) accept(ctx context.Context, cfg *config, t Token, verify bool) (Token, error) {
 	if !verify {
 		return t, nil
 	}
 	proven, err := b.prove(ctx, cfg, t)
 	if err != nil {
-		return token{}, unchanged(t, err)
+		return Token{}, unchanged(t, err)
 	}
 	return proven, nil
 }
 
 // prove asks the Modal that a token belongs to whose it is.
-func (b *backend) prove(ctx context.Context, cfg *config, t token) (token, error) {
+func (b *backend) prove(ctx context.Context, cfg *config, t Token) (Token, error) {
 	who, err := b.whoIs(ctx, cfg, t)
 	if err != nil {
-		return token{}, err
+		return Token{}, err
 	}
-	return token{
+	return Token{
 		ID: t.ID, Secret: t.Secret,
 		WorkspaceID: who.WorkspaceID, Workspace: who.WorkspaceName,
 		IdentityType: who.Kind, IdentityID: who.ID, Identity: who.Name,
@@ -113,7 +113,7 @@ func (b *backend) prove(ctx context.Context, cfg *config, t token) (token, error
 }
 
 // warnings tell what is not known of a token.
-func (t token) warnings() []string {
+func (t Token) warnings() []string {
 	if t.verified() {
 		return nil
 	}

@@ -53,25 +53,25 @@ func (b *backend) undo(ctx context.Context, now *rotation, grace time.Duration) 
 
 // proveUndo asks Modal whether the previous token is still what it was, and what the role's policy now
 // wants of its token.
-func (b *backend) proveUndo(ctx context.Context, cfg *config, now *rotation, entry *revocation) (token, error) {
-	proven, err := b.accept(ctx, cfg, entry.token, true)
+func (b *backend) proveUndo(ctx context.Context, cfg *config, now *rotation, entry *revocation) (Token, error) {
+	proven, err := b.accept(ctx, cfg, entry.Token, true)
 	if err != nil {
-		return token{}, err
+		return Token{}, err
 	}
-	if !proven.sameOwner(entry.token) {
-		return token{}, refusef("token %s is now of %s, and was of %s; nothing was changed", entry.ID, proven.owner(), entry.owner())
+	if !proven.sameOwner(entry.Token) {
+		return Token{}, refusef("token %s is now of %s, and was of %s; nothing was changed", entry.ID, proven.owner(), entry.owner())
 	}
 	if now.role.Managed == nil {
 		return proven, nil
 	}
 	if err = b.fitsPolicy(ctx, cfg, now.role, proven); err != nil {
-		return token{}, fmt.Errorf("%w; nothing was changed", err)
+		return Token{}, fmt.Errorf("%w; nothing was changed", err)
 	}
 	return proven, nil
 }
 
 // fitsPolicy refuses a service user that a managed role could not have made now.
-func (b *backend) fitsPolicy(ctx context.Context, cfg *config, r *role, t token) error {
+func (b *backend) fitsPolicy(ctx context.Context, cfg *config, r *role, t Token) error {
 	if err := cfg.permits(r); err != nil {
 		return err
 	}

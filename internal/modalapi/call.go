@@ -35,6 +35,7 @@ const (
 )
 
 var retryableCodes = map[codes.Code]bool{
+	codes.Aborted:          true, // ours: gRPC's word for a race that was lost, which a retry may win
 	codes.DeadlineExceeded: true,
 	codes.Unavailable:      true,
 	codes.Canceled:         true,
@@ -48,6 +49,11 @@ var calledOnce = map[string]bool{
 	pb.ModalClient_ServiceUserCreate_FullMethodName: true,
 }
 
+const (
+	headerID     = "x-modal-token-id"
+	headerSecret = "x-modal-token-secret"
+)
+
 // as returns a context whose calls are made with t, and with nothing that the caller's own context
 // may have carried for another server. A malformed token is not sent at all: Modal's refusal of it
 // would prove nothing about the token that was meant.
@@ -57,8 +63,8 @@ func as(ctx context.Context, t Token) (context.Context, error) {
 		return nil, fmt.Errorf("calling Modal with a malformed token: %w", err)
 	}
 	return metadata.NewOutgoingContext(ctx, metadata.Pairs(
-		"x-modal-token-id", t.ID,
-		"x-modal-token-secret", t.Secret,
+		headerID, t.ID,
+		headerSecret, t.Secret,
 	)), nil
 }
 
@@ -70,23 +76,28 @@ func (c *Client) intercept(ctx context.Context, method string, req, reply any,
 	bounded, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	// One key for all attempts, as in Modal's clients. Assumed: by it Modal tells a retry from a new call.
+	carried, _ := metadata.FromOutgoingContext(ctx)
+	secrets := carried.Get(headerSecret)
 	labelled := metadata.AppendToOutgoingContext(bounded, append([]string{"x-idempotency-key", uuid.NewString()}, c.headers...)...)
 	var trailer metadata.MD
 	withTrailer := append([]grpc.CallOption{grpc.Trailer(&trailer)}, opts...)
 
-	attempts := attempts{rpc: path.Base(method), once: calledOnce[method]}
+	attempts := attempts{rpc: path.Base(method), once: calledOnce[method], redactor: newRedactor(secrets...)}
 	_, err := backoff.Retry(bounded, func() (struct{}, error) {
 		err := invoker(attempts.label(labelled), method, req, reply, conn, withTrailer...)
-		c.warnings.pass(trailer)
+		if err == nil {
+			attempts.redactor = newRedactor(append(secrets, revealed(reply)...)...)
+		}
+		c.warnings.pass(trailer, attempts.redactor)
 		switch {
 		case err == nil:
 			return struct{}{}, nil
 		case conn.GetState() == connectivity.Shutdown:
-			return struct{}{}, backoff.Permanent(newError(attempts.rpc, err))
+			return struct{}{}, backoff.Permanent(attempts.newError(err))
 		default:
 			return struct{}{}, attempts.failed(bounded, err)
 		}
-	}, backoff.WithBackOff(newBackOff(c.random)), backoff.WithMaxElapsedTime(0))
+	}, backoff.WithBackOff(c.newBackOff()), backoff.WithMaxElapsedTime(0))
 	if err == nil {
 		return nil
 	}
@@ -97,12 +108,21 @@ func (c *Client) intercept(ctx context.Context, method string, req, reply any,
 	return c.interrupted(ctx, &attempts)
 }
 
+// revealed are the secrets of an answer, which Modal may repeat in its warnings.
+func revealed(reply any) []string {
+	if minted, ok := reply.(interface{ GetTokenSecret() string }); ok {
+		return []string{minted.GetTokenSecret()}
+	}
+	return nil
+}
+
 // attempts are what one call has tried so far.
 type attempts struct {
 	rpc string
 	// once leaves no second attempt but after Modal's word that the first one was not done.
 	once               bool
 	retries, throttles int
+	redactor           redactor
 	// last is the last failure that was more than the end of somebody's patience.
 	last *Error
 }
@@ -116,7 +136,7 @@ func (a *attempts) label(ctx context.Context) context.Context {
 // failed returns err in the form that tells the backoff package what follows: a wait of Modal's
 // choice, a retry, or nothing. A wait is not counted as a retry (Modal's Go SDK v0.11.1, client.go).
 func (a *attempts) failed(ctx context.Context, err error) error {
-	failure := newError(a.rpc, err)
+	failure := a.newError(err)
 	code := status.Code(err)
 	switch {
 	case code != codes.Canceled && code != codes.DeadlineExceeded:
@@ -135,7 +155,7 @@ func (a *attempts) failed(ctx context.Context, err error) error {
 	if a.mayHideSuccess(code) {
 		failure.Kind = KindUnavailable
 	}
-	if a.once || a.retries == maxRetries || !retryableCodes[code] {
+	if a.once || a.retries == maxRetries || !retryableCodes[code] || failure.Kind == KindUnsupported {
 		return backoff.Permanent(failure)
 	}
 	a.retries++
@@ -149,21 +169,21 @@ func (a *attempts) mayHideSuccess(code codes.Code) bool {
 	return a.once && (code == codes.ResourceExhausted || code == codes.AlreadyExists && a.throttles > 0)
 }
 
-// spread is exponential waiting, each wait from half to one and a half of its nominal length.
-type spread struct {
-	*backoff.ExponentialBackOff
-
-	random func() float64
-}
-
-func newBackOff(random func() float64) *spread {
+func (c *Client) newBackOff() backoff.BackOff {
 	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.Multiplier, b.MaxInterval, b.RandomizationFactor = retryBase, retryFactor, retryCap, 0
-	return &spread{b, random}
+	b.InitialInterval, b.Multiplier, b.MaxInterval = retryBase, retryFactor, retryCap
+	b.RandomizationFactor = 0 // the package's own luck takes no seed
+	return &jittered{b, c.jitter}
 }
 
-func (s *spread) NextBackOff() time.Duration {
-	return time.Duration((0.5 + s.random()) * float64(s.ExponentialBackOff.NextBackOff()))
+// jittered makes each wait up to a half shorter or longer.
+type jittered struct {
+	*backoff.ExponentialBackOff
+	jitter func() float64
+}
+
+func (b *jittered) NextBackOff() time.Duration {
+	return time.Duration(float64(b.ExponentialBackOff.NextBackOff()) * (0.5 + b.jitter()))
 }
 
 // interrupted is the error of a call that ended before Modal answered; ctx is the caller's.
@@ -176,10 +196,10 @@ func (c *Client) interrupted(ctx context.Context, a *attempts) *Error {
 		failure.Message = "the caller's deadline passed before " + c.host + " answered"
 	default:
 		failure.cause = context.DeadlineExceeded
-		failure.Message = fmt.Sprintf("timed out: no usable answer from %s within %s", c.host, c.timeout)
+		failure.Message = fmt.Sprintf("%s did not answer within %s", c.host, c.timeout)
 	}
 	if a.last != nil {
-		failure.Message += ", the last one was: " + a.last.Message
+		failure.Message = clip(failure.Message+"; the last answer was: "+a.last.Message, maxText)
 	}
 	return failure
 }

@@ -38,7 +38,7 @@ var asks = map[string]ask{
 		return err
 	},
 	"EnvironmentRoleSet": func(ctx context.Context, c *modalapi.Client, t modalapi.Token, id string) error {
-		return c.SetEnvironmentRole(ctx, t, id, "main", modalapi.RoleViewer)
+		return c.SetEnvironmentRole(ctx, t, id, "en-1", modalapi.RoleViewer)
 	},
 	"EnvironmentList": func(ctx context.Context, c *modalapi.Client, t modalapi.Token, _ string) error {
 		_, err := c.Environments(ctx, t)
@@ -60,6 +60,9 @@ func TestEveryCallButCreate_IsRetriedUnderOneIdempotencyKey(t *testing.T) {
 			t.Parallel()
 			server, admin, client, minted := withServiceUser(t)
 			server.Inject(rpc, modaltest.Fault{Code: codes.Unavailable, Times: 3})
+			if rpc == roleRPC {
+				call = setMain
+			}
 
 			require.NoError(t, call(t.Context(), client, admin, minted.ID))
 
@@ -84,7 +87,7 @@ func TestEveryCall_RefusedTokenIsReportedAsRefused(t *testing.T) {
 			err := call(t.Context(), client, modalapi.Token{ID: admin.ID, Secret: someSecret}, "sv-1")
 
 			require.Equal(t, modalapi.KindRefused, modalapi.KindOf(err))
-			require.ErrorContains(t, err, rpc+": refused: ")
+			require.ErrorContains(t, err, "Modal refused the token: ")
 			require.NotContains(t, err.Error(), someSecret)
 			require.Len(t, server.Calls(rpc), 1)
 		})
@@ -142,5 +145,45 @@ func TestServiceUserCalls_WithoutThePlanRepeatModalsReason(t *testing.T) {
 			require.ErrorContains(t, err, "service users are not available on this workspace's plan")
 			require.Len(t, server.Calls(rpc), 1)
 		})
+	}
+}
+
+// setMain sets a role in an environment that exists.
+func setMain(ctx context.Context, c *modalapi.Client, t modalapi.Token, id string) error {
+	environments, err := c.Environments(ctx, t)
+	if err != nil {
+		return err
+	}
+	return c.SetEnvironmentRole(ctx, t, id, environments[0].ID, modalapi.RoleViewer)
+}
+
+func TestEveryCall_MethodThatModalDoesNotHaveIsUnsupportedAndNotAskedForAgain(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]modaltest.Fault{
+		"UNIMPLEMENTED":           {Code: codes.Unimplemented, Times: -1},
+		"without a content type":  {NoContentType: true, Times: -1},
+		"the same after the work": {NoContentType: true, AfterCommit: true, Times: -1},
+	} {
+		for rpc, call := range asks {
+			t.Run(name+"/"+rpc, func(t *testing.T) {
+				t.Parallel()
+				server, admin, client, minted := withServiceUser(t)
+				if rpc == roleRPC {
+					call = setMain
+				}
+				before := len(server.Calls(rpc))
+				server.Inject(rpc, fault)
+
+				err := call(t.Context(), client, admin, minted.ID)
+
+				if rpc == createRPC && fault.AfterCommit {
+					require.Equal(t, modalapi.KindExists, modalapi.KindOf(err), "the emulator's own refusal comes first")
+					return
+				}
+				require.Equal(t, modalapi.KindUnsupported, modalapi.KindOf(err), "%v", err)
+				require.ErrorContains(t, err, "Modal does not know how to ")
+				require.Len(t, server.Calls(rpc), before+1)
+			})
+		}
 	}
 }

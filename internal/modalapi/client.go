@@ -50,14 +50,14 @@ type Options struct {
 	Timeout time.Duration
 	// Version is the engine's own, reported to Modal; empty means "dev".
 	Version string
-	// Warn receives each distinct warning that Modal attaches to its answers, redacted. It may be
-	// called from several goroutines at once; nil drops the warnings.
+	// Warn receives each distinct warning that Modal attaches to its answers, redacted, and a few of
+	// one call at most. It may be called from several goroutines at once; nil drops the warnings.
 	Warn func(message string)
-	// Dial opens the connection in place of the network, as to a server in the same process; nil for the
-	// network.
+	// Dial opens the connection to host:port, nil as usual. A host name is looked up before.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
-	// Random is from 0 to 1 and spreads retries; nil for luck.
-	Random func() float64
+	// Jitter returns a number from 0 up to 1 for each wait before a retry, nil any: with a given one
+	// the waits of a call follow from it alone. It may be called from several goroutines at once.
+	Jitter func() float64
 }
 
 // Client calls Modal's control plane over one connection. It holds no token: each call brings its
@@ -68,8 +68,8 @@ type Client struct {
 	host     string
 	headers  []string
 	timeout  time.Duration
-	random   func() float64
 	warnings warnings
+	jitter   func() float64
 }
 
 // New checks the options and returns a client. It does no I/O: the first call dials.
@@ -94,10 +94,18 @@ func New(o Options) (*Client, error) {
 		host:     address.Hostname(),
 		headers:  commonHeaders(product, address.Hostname()),
 		timeout:  cmp.Or(o.Timeout, DefaultTimeout),
-		random:   o.Random,
 		warnings: warnings{warn: o.Warn},
+		jitter:   o.Jitter,
 	}
-	options := []grpc.DialOption{
+	dialJitter := 0.0 // gRPC's own luck takes no seed
+	if o.Jitter == nil {
+		c.jitter, dialJitter = rand.Float64, 0.2
+	}
+	var dial []grpc.DialOption
+	if o.Dial != nil {
+		dial = append(dial, grpc.WithContextDialer(o.Dial))
+	}
+	c.conn, err = grpc.NewClient("dns:///"+address.Host, append(dial,
 		grpc.WithTransportCredentials(transport),
 		grpc.WithUserAgent(product),
 		grpc.WithUnaryInterceptor(c.intercept),
@@ -111,17 +119,10 @@ func New(o Options) (*Client, error) {
 		// gRPC's own defaults would keep failing for up to two minutes after Modal is back, and a
 		// retry after a tenth of a second would not even dial.
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: retryBase, Multiplier: 2, Jitter: 0.2, MaxDelay: 5 * time.Second},
+			Backoff:           backoff.Config{BaseDelay: retryBase, Multiplier: 2, Jitter: dialJitter, MaxDelay: 5 * time.Second},
 			MinConnectTimeout: c.timeout,
 		}),
-	}
-	if o.Dial != nil {
-		options = append(options, grpc.WithContextDialer(o.Dial))
-	}
-	if c.random == nil {
-		c.random = rand.Float64
-	}
-	c.conn, err = grpc.NewClient("dns:///"+address.Host, options...)
+	)...)
 	if err != nil {
 		return nil, fmt.Errorf("preparing the connection to %s failed: %w", c.host, err)
 	}

@@ -60,7 +60,7 @@ func TestCreateServiceUser_ReturnsThePairThatModalThenAccepts(t *testing.T) {
 func TestCreateServiceUser_AmbiguousFailureIsUnavailableAfterOneAttempt(t *testing.T) {
 	t.Parallel()
 	for _, code := range []codes.Code{
-		codes.DeadlineExceeded, codes.Unavailable, codes.Canceled, codes.Internal, codes.Unknown, codes.DataLoss,
+		codes.DeadlineExceeded, codes.Unavailable, codes.Canceled, codes.Internal, codes.Unknown, codes.DataLoss, codes.Aborted,
 	} {
 		t.Run(code.String(), func(t *testing.T) {
 			t.Parallel()
@@ -69,7 +69,7 @@ func TestCreateServiceUser_AmbiguousFailureIsUnavailableAfterOneAttempt(t *testi
 
 			_, err := newClient(t, modalapi.Options{ServerURL: server.URL()}).CreateServiceUser(t.Context(), admin, ci)
 
-			require.EqualError(t, err, "ServiceUserCreate: unavailable: lost")
+			require.EqualError(t, err, "Modal gave no usable answer when asked to create the service user: lost")
 			require.Equal(t, modalapi.KindUnavailable, modalapi.KindOf(err))
 			require.Len(t, server.Calls(createRPC), 1)
 			require.Len(t, server.ServiceUsers(), 1)
@@ -262,7 +262,7 @@ func TestCreateServiceUser_ModalWithoutServiceUsersIsUnsupported(t *testing.T) {
 
 	_, err := newClient(t, modalapi.Options{ServerURL: server.URL()}).CreateServiceUser(t.Context(), admin, ci)
 
-	require.EqualError(t, err, "ServiceUserCreate: unsupported: not on this plan")
+	require.EqualError(t, err, "Modal does not know how to create the service user: not on this plan")
 }
 
 func TestCreateServiceUser_RequestThatWouldNotSayWhatIsMeantIsNotSent(t *testing.T) {

@@ -43,52 +43,37 @@ func roleOf(entry *pb.ServiceUser_EnvironmentRoleEntry) EnvironmentRole {
 	return EnvironmentRole(cmp.Or(entry.GetRoleStr(), number.String()))
 }
 
-// SetEnvironmentRole gives the service user a role in the environment of that name, in place of the
-// one it has there (EnvironmentRoleSet). Its errors are *Error and name the environment;
-// KindNotFound when it or the service user does not exist. What would mean something else to Modal,
-// an empty ID or name or a role of another text, is not sent and is no *Error.
-func (c *Client) SetEnvironmentRole(ctx context.Context, admin Token, serviceUserID, environment string, role EnvironmentRole) error {
+// SetEnvironmentRole gives the service user a role in the environment of that ID, in place of the one
+// it has there (EnvironmentRoleSet). Its errors are *Error, KindNotFound when it or the service user
+// does not exist. What would mean something else to Modal, an empty ID or a role of another text, is not
+// sent and is no *Error.
+func (c *Client) SetEnvironmentRole(ctx context.Context, admin Token, serviceUserID, environmentID string, role EnvironmentRole) error {
 	number, known := roleNumbers[role]
 	switch {
 	case serviceUserID == "":
 		return errors.New("setting an environment role: the service user's ID is missing")
-	case environment == "":
-		return errors.New("setting an environment role: the environment's name is missing")
+	case environmentID == "":
+		return errors.New("setting an environment role: the environment's ID is missing")
 	case !known:
-		return fmt.Errorf("setting the role in environment %q: %q is no role: give viewer, contributor or no-access", environment, role)
+		return fmt.Errorf("setting an environment role: %q is no role: give viewer, contributor or no-access", role)
 	}
 	ctx, err := as(ctx, admin)
 	if err != nil {
 		return err
 	}
+	// No client of Modal's sends an environment's name here (Modal's Python client 1.6.4).
 	_, err = c.stub.EnvironmentRoleSet(ctx, pb.EnvironmentRoleSetRequest_builder{
-		ServiceUserId: serviceUserID, EnvironmentName: environment, Role: number,
+		ServiceUserId: serviceUserID, EnvironmentId: environmentID, Role: number, RoleStr: string(role),
 	}.Build())
-	return inEnvironment(environment, err)
+	return err
 }
 
-// inEnvironment names the environment in the error of a call about it.
-func inEnvironment(environment string, err error) error {
-	var failure *Error
-	if !errors.As(err, &failure) {
-		return err
-	}
-	// Modal's mock (Modal's Python client v1.5.4, test/conftest.py) has INVALID_ARGUMENT for an
-	// unknown environment; the rest of the request is ours and Modal's own.
-	if failure.Kind == KindInvalid {
-		failure.Kind = KindNotFound
-	}
-	text := fmt.Sprintf("environment %q", environment)
-	if failure.Message != "" {
-		text += ": " + failure.Message
-	}
-	failure.Message = text
-	return failure
-}
+// Environment is an environment of a workspace.
+type Environment struct{ ID, Name string }
 
-// Environments returns the names of the environments that t may see, sorted (EnvironmentList). Its
-// errors are *Error.
-func (c *Client) Environments(ctx context.Context, t Token) ([]string, error) {
+// Environments returns the environments that t may see, sorted by name (EnvironmentList). What has no
+// usable ID or name is left out. Its errors are *Error.
+func (c *Client) Environments(ctx context.Context, t Token) ([]Environment, error) {
 	ctx, err := as(ctx, t)
 	if err != nil {
 		return nil, err
@@ -97,10 +82,17 @@ func (c *Client) Environments(ctx context.Context, t Token) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := make([]string, len(answer.GetItems()))
-	for i, item := range answer.GetItems() {
-		names[i] = item.GetName()
+	if flaw := tooMany("environments", len(answer.GetItems()), maxEnvironments); flaw != "" {
+		return nil, c.distrust("EnvironmentList", flaw)
 	}
-	slices.Sort(names)
-	return names, nil
+	clean := newRedactor(t.Secret)
+	environments := make([]Environment, 0, len(answer.GetItems()))
+	for _, item := range answer.GetItems() {
+		found := Environment{ID: clean.id(item.GetEnvironmentId()), Name: clean.name(item.GetName())}
+		if found.ID != "" && found.Name != "" && found.Name == item.GetName() {
+			environments = append(environments, found)
+		}
+	}
+	slices.SortFunc(environments, func(a, b Environment) int { return cmp.Compare(a.Name, b.Name) })
+	return environments, nil
 }

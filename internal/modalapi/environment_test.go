@@ -4,11 +4,15 @@ package modalapi_test
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"testing"
 
 	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/modaltest"
@@ -23,10 +27,11 @@ func TestSetEnvironmentRole_IsWhatModalThenReports(t *testing.T) {
 			t.Parallel()
 			server, admin, client, minted := withServiceUser(t)
 			server.Workspace("acme").AddEnvironment("staging")
+			staging := idOf(t, client, admin, "staging")
 
 			// The second call changes the role, the third one changes nothing.
 			for _, given := range []modalapi.EnvironmentRole{modalapi.RoleViewer, role, role} {
-				require.NoError(t, client.SetEnvironmentRole(t.Context(), admin, minted.ID, "staging", given))
+				require.NoError(t, client.SetEnvironmentRole(t.Context(), admin, minted.ID, staging, given))
 			}
 
 			user, err := client.ServiceUser(t.Context(), admin, "ci")
@@ -40,36 +45,54 @@ func TestSetEnvironmentRole_IsWhatModalThenReports(t *testing.T) {
 func TestSetEnvironmentRole_PassingFailureIsRetried(t *testing.T) {
 	t.Parallel()
 	server, admin, client, minted := withServiceUser(t)
+	main := idOf(t, client, admin, "main")
 	server.Inject(roleRPC, modaltest.Fault{Code: codes.Unavailable})
 	server.Inject(roleRPC, modaltest.Fault{Code: codes.Internal, AfterCommit: true, Times: 2})
 
-	err := client.SetEnvironmentRole(t.Context(), admin, minted.ID, "main", modalapi.RoleViewer)
+	err := client.SetEnvironmentRole(t.Context(), admin, minted.ID, main, modalapi.RoleViewer)
 
 	require.NoError(t, err)
 	require.Len(t, server.Calls(roleRPC), 4)
 	require.Equal(t, map[string]string{"main": "viewer"}, server.ServiceUsers()[0].Roles)
 }
 
-func TestSetEnvironmentRole_UnknownEnvironmentIsNamed(t *testing.T) {
+func TestSetEnvironmentRole_UnknownEnvironmentIsNotFound(t *testing.T) {
 	t.Parallel()
 	server, admin, client, minted := withServiceUser(t)
 
-	err := client.SetEnvironmentRole(t.Context(), admin, minted.ID, "stagin", modalapi.RoleViewer)
+	err := client.SetEnvironmentRole(t.Context(), admin, minted.ID, "en-gone", modalapi.RoleViewer)
 
-	require.Equal(t, modalapi.KindNotFound, modalapi.KindOf(err))
-	require.ErrorContains(t, err, `EnvironmentRoleSet: not found: environment "stagin": `)
+	require.EqualError(t, err, "Modal has no such environment or service user: Environment 'en-gone' not found")
 	require.Len(t, server.Calls(roleRPC), 1)
 }
 
-func TestSetEnvironmentRole_FailureNamesTheEnvironmentAndKeepsItsKind(t *testing.T) {
+// That is what Modal's published clients send; none of them sends an environment's name.
+func TestSetEnvironmentRole_IsSentByIDsWithTheRoleInBothForms(t *testing.T) {
+	t.Parallel()
+	var sent *pb.EnvironmentRoleSetRequest
+	serverURL := serveRequests(t, func(_ context.Context, req any) (any, error) {
+		sent = req.(*pb.EnvironmentRoleSetRequest)
+		return &emptypb.Empty{}, nil
+	})
+
+	err := newClient(t, modalapi.Options{ServerURL: serverURL}).SetEnvironmentRole(t.Context(), someToken, "sv-1", "en-1", modalapi.RoleContributor)
+
+	require.NoError(t, err)
+	require.True(t, proto.Equal(pb.EnvironmentRoleSetRequest_builder{
+		ServiceUserId: "sv-1", EnvironmentId: "en-1",
+		Role: pb.EnvironmentRole_ENVIRONMENT_ROLE_CONTRIBUTOR, RoleStr: "contributor",
+	}.Build(), sent), "%v", sent)
+}
+
+func TestSetEnvironmentRole_FailureKeepsItsKind(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[codes.Code]string{
-		codes.NotFound:         `EnvironmentRoleSet: not found: environment "main": no`,
-		codes.InvalidArgument:  `EnvironmentRoleSet: not found: environment "main": no`,
-		codes.PermissionDenied: `EnvironmentRoleSet: forbidden: environment "main": no`,
-		codes.Unauthenticated:  `EnvironmentRoleSet: refused: environment "main": no`,
-		codes.Unimplemented:    `EnvironmentRoleSet: unsupported: environment "main": no`,
-		codes.Unavailable:      `EnvironmentRoleSet: unavailable: environment "main": no`,
+		codes.NotFound:         "Modal has no such environment or service user: no",
+		codes.InvalidArgument:  "Modal takes the request to set the role in an environment for a mistake: no",
+		codes.PermissionDenied: "Modal says that this token may not set the role in an environment: no",
+		codes.Unauthenticated:  "Modal refused the token: no",
+		codes.Unimplemented:    "Modal does not know how to set the role in an environment: no",
+		codes.Unavailable:      "Modal gave no usable answer when asked to set the role in an environment: no",
 	} {
 		t.Run(code.String(), func(t *testing.T) {
 			t.Parallel()
@@ -77,21 +100,12 @@ func TestSetEnvironmentRole_FailureNamesTheEnvironmentAndKeepsItsKind(t *testing
 			server.Inject(roleRPC, modaltest.Fault{Code: code, Message: "no", Times: -1})
 			client := newClient(t, modalapi.Options{ServerURL: server.URL()})
 
-			err := client.SetEnvironmentRole(t.Context(), admin, "sv-1", "main", modalapi.RoleViewer)
+			err := client.SetEnvironmentRole(t.Context(), admin, "sv-1", "en-1", modalapi.RoleViewer)
 
 			require.EqualError(t, err, want)
+			require.Equal(t, "no", modalapi.Said(err))
 		})
 	}
-}
-
-func TestSetEnvironmentRole_FailureWithoutWordsStillNamesTheEnvironment(t *testing.T) {
-	t.Parallel()
-	server, admin := emulated(t)
-	server.Inject(roleRPC, modaltest.Fault{Code: codes.NotFound})
-
-	err := newClient(t, modalapi.Options{ServerURL: server.URL()}).SetEnvironmentRole(t.Context(), admin, "sv-1", "main", modalapi.RoleViewer)
-
-	require.EqualError(t, err, `EnvironmentRoleSet: not found: environment "main"`)
 }
 
 // An empty environment is the default one to Modal, an empty role the end of the assignment.
@@ -104,10 +118,10 @@ func TestSetEnvironmentRole_WhatWouldMeanSomethingElseIsNotSent(t *testing.T) {
 		id, environment string
 		role            modalapi.EnvironmentRole
 	}{
-		"service user's ID is missing":  {"", "main", modalapi.RoleViewer},
-		"environment's name is missing": {"sv-1", "", modalapi.RoleViewer},
-		`environment "main": "" is`:     {"sv-1", "main", ""},
-		`environment "main": "owner" is no role: give viewer, contributor or no-access`: {"sv-1", "main", "owner"},
+		"service user's ID is missing":     {"", "en-1", modalapi.RoleViewer},
+		"environment's ID is missing":      {"sv-1", "", modalapi.RoleViewer},
+		`"" is no role`:                    {"sv-1", "en-1", ""},
+		`"owner" is no role: give viewer,`: {"sv-1", "en-1", "owner"},
 	} {
 		err := client.SetEnvironmentRole(t.Context(), admin, c.id, c.environment, c.role)
 		require.ErrorContains(t, err, want)
@@ -122,15 +136,68 @@ func TestEnvironments_AreThoseThatTheTokenMaySeeSorted(t *testing.T) {
 	for _, name := range []string{"staging", "dev"} {
 		server.Workspace("acme").AddEnvironment(name)
 	}
-	require.NoError(t, client.SetEnvironmentRole(t.Context(), admin, minted.ID, "staging", modalapi.RoleViewer))
+	require.NoError(t, client.SetEnvironmentRole(t.Context(), admin, minted.ID, idOf(t, client, admin, "staging"), modalapi.RoleViewer))
 
 	all, err := client.Environments(t.Context(), admin)
 	require.NoError(t, err)
 	few, err := client.Environments(t.Context(), minted.Token)
 	require.NoError(t, err)
 
-	require.Equal(t, []string{"dev", "main", "staging"}, all)
-	require.Equal(t, []string{"staging"}, few)
+	require.Equal(t, []string{"dev", "main", "staging"}, namesOf(all))
+	require.Equal(t, []string{"staging"}, namesOf(few))
+}
+
+func TestEnvironments_WhatHasNoUsableIDOrNameIsLeftOut(t *testing.T) {
+	t.Parallel()
+	environment := func(id, name string) *pb.EnvironmentListItem {
+		return pb.EnvironmentListItem_builder{EnvironmentId: id, Name: name}.Build()
+	}
+	client := answering(t, func(context.Context) (*pb.EnvironmentListResponse, error) {
+		return pb.EnvironmentListResponse_builder{Items: []*pb.EnvironmentListItem{
+			environment("en-1", "main"), environment("", "no-id"), environment("en-2", ""), environment("en-3", "two\nlines"),
+			environment("en 4", "dev"), environment("en-5", strings.Repeat("x", 129)), environment(strings.Repeat("x", 129), "long"),
+			environment("en-6", "echo-"+someSecret), environment("en-7", "as-production-europe-1"),
+		}}.Build(), nil
+	})
+
+	environments, err := client.Environments(t.Context(), someToken)
+
+	require.NoError(t, err)
+	require.Equal(t, []modalapi.Environment{{"en-7", "as-production-europe-1"}, {"en-1", "main"}}, environments)
+}
+
+func TestEnvironments_MoreThanAnyWorkspaceHasAreNoAnswer(t *testing.T) {
+	t.Parallel()
+	client := answering(t, func(context.Context) (*pb.EnvironmentListResponse, error) {
+		items := slices.Repeat([]*pb.EnvironmentListItem{{}}, 10_001)
+		return pb.EnvironmentListResponse_builder{Items: items}.Build(), nil
+	})
+
+	_, err := client.Environments(t.Context(), someToken)
+
+	require.Equal(t, modalapi.KindUnavailable, modalapi.KindOf(err))
+	require.ErrorContains(t, err, "it has 10001 environments, which is too many to be true")
+}
+
+// idOf returns the ID of an environment.
+func idOf(t *testing.T, client *modalapi.Client, token modalapi.Token, name string) string {
+	t.Helper()
+	environments, err := client.Environments(t.Context(), token)
+	require.NoError(t, err)
+	for _, environment := range environments {
+		if environment.Name == name {
+			return environment.ID
+		}
+	}
+	t.Fatalf("there is no environment %q", name)
+	return ""
+}
+
+func namesOf(environments []modalapi.Environment) (names []string) {
+	for _, environment := range environments {
+		names = append(names, environment.Name)
+	}
+	return names
 }
 
 func TestMemberRole_IsTheOneInTheWorkspaceOfTheToken(t *testing.T) {

@@ -3,6 +3,7 @@
 package modalapi
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -28,15 +29,17 @@ const (
 	KindNotFound
 	// KindExists means that the name is taken: ALREADY_EXISTS.
 	KindExists
-	// KindConflict means that the state forbids it: FAILED_PRECONDITION, ABORTED.
+	// KindConflict means that the state forbids it: FAILED_PRECONDITION.
 	KindConflict
 	// KindInvalid means that the request makes no sense to Modal: INVALID_ARGUMENT, OUT_OF_RANGE.
 	KindInvalid
 	// KindThrottled means that Modal asks to wait longer than the call could: RESOURCE_EXHAUSTED.
 	KindThrottled
-	// KindUnsupported means that Modal does not know the call: UNIMPLEMENTED.
+	// KindUnsupported means that Modal does not know the call: UNIMPLEMENTED, also when it comes without
+	// a content type.
 	KindUnsupported
-	// KindUnavailable means that no answer came that could be used: everything else.
+	// KindUnavailable means that no answer came that could be used: everything else, ABORTED included,
+	// which passes and says nothing of what Modal is able to do.
 	KindUnavailable
 )
 
@@ -58,14 +61,14 @@ func (k Kind) String() string {
 	return kindNames[k]
 }
 
-// The map of Modal's Python client v1.5.4, _grpc_client.py; a code not listed is KindUnavailable.
+// The map of Modal's Python client v1.5.4, _grpc_client.py, but for ABORTED; a code not listed is
+// KindUnavailable.
 var kindsByCode = map[codes.Code]Kind{
 	codes.Unauthenticated:    KindRefused,
 	codes.PermissionDenied:   KindForbidden,
 	codes.NotFound:           KindNotFound,
 	codes.AlreadyExists:      KindExists,
 	codes.FailedPrecondition: KindConflict,
-	codes.Aborted:            KindConflict,
 	codes.InvalidArgument:    KindInvalid,
 	codes.OutOfRange:         KindInvalid,
 	codes.ResourceExhausted:  KindThrottled,
@@ -77,7 +80,7 @@ type Error struct {
 	Kind Kind
 	// RPC is the method's name, such as "TokenInfoGet".
 	RPC string
-	// Message is Modal's text, redacted, or ours where Modal gave no answer.
+	// Message is Modal's text, redacted and of at most 300 bytes, or ours where Modal gave no answer.
 	Message string
 	// RetryAfter is how long Modal asks to wait, when it does.
 	RetryAfter time.Duration
@@ -85,17 +88,64 @@ type Error struct {
 	cause error
 }
 
-// Error returns the method, the kind and the message.
+// Error says in words what was asked of Modal and what came back.
 func (e *Error) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s", e.RPC, e.Kind)
-	if e.Message != "" {
-		fmt.Fprintf(&b, ": %s", e.Message)
+	asked, known := requests[e.RPC]
+	if !known {
+		asked = request{"answer " + e.RPC, "thing"}
 	}
-	if e.RetryAfter > 0 {
-		fmt.Fprintf(&b, " (Modal asks to wait %s)", e.RetryAfter)
+	var text string
+	switch e.Kind {
+	case KindRefused:
+		text = "Modal refused the token"
+	case KindForbidden:
+		text = "Modal says that this token may not " + asked.verb
+	case KindNotFound:
+		text = "Modal has no such " + asked.object
+	case KindExists:
+		text = "Modal has a " + asked.object + " of that name already"
+	case KindConflict:
+		text = "Modal says that it cannot " + asked.verb + " as things are"
+	case KindInvalid:
+		text = "Modal takes the request to " + asked.verb + " for a mistake"
+	case KindThrottled:
+		text = "Modal is too busy to " + asked.verb
+		if e.RetryAfter > 0 {
+			text = fmt.Sprintf("Modal asks to wait %s before it would %s", e.RetryAfter, asked.verb)
+		}
+	case KindUnsupported:
+		text = "Modal does not know how to " + asked.verb
+	case KindNone, KindUnavailable:
+		text = "Modal gave no usable answer when asked to " + asked.verb
 	}
-	return b.String()
+	if e.Message == "" {
+		return text
+	}
+	return text + ": " + e.Message
+}
+
+// request is a call in words: Modal is asked to do the verb, with an object.
+type request struct{ verb, object string }
+
+var requests = map[string]request{
+	"TokenInfoGet":         {"say whose token this is", "token"},
+	"ServiceUserCreate":    {"create the service user", "service user"},
+	"ServiceUserDelete":    {"delete the service user", "service user"},
+	"ServiceUserInfo":      {"describe the service user", "service user"},
+	"ServiceUserList":      {"list the service users", "workspace"},
+	"EnvironmentRoleSet":   {"set the role in an environment", "environment or service user"},
+	"EnvironmentList":      {"list the environments", "workspace"},
+	"WorkspaceMembersList": {"list the members", "workspace"},
+}
+
+// Said returns Modal's own words in err's chain, for a text that says itself what they are about, or
+// all of err when it is none of Modal's.
+func Said(err error) string {
+	var failure *Error
+	if errors.As(err, &failure) {
+		return cmp.Or(failure.Message, "it gave no reason")
+	}
+	return err.Error()
 }
 
 // Unwrap returns [context.Canceled] or [context.DeadlineExceeded] when one of them ended the call,
@@ -111,16 +161,23 @@ func KindOf(err error) Kind {
 	return KindNone
 }
 
-func newError(rpc string, err error) *Error {
+// noContentType is what grpc-go says of a response without a content type, which is how a grpclib
+// server, as Modal's own mock is, answers a method that it does not have.
+const noContentType = "missing HTTP content-type"
+
+func (a *attempts) newError(err error) *Error {
 	answer := status.Convert(err)
 	kind, known := kindsByCode[answer.Code()]
-	if !known {
+	switch {
+	case answer.Code() == codes.Unknown && strings.Contains(answer.Message(), noContentType):
+		return &Error{Kind: KindUnsupported, RPC: a.rpc, Message: "it does not have the method " + a.rpc}
+	case !known:
 		kind = KindUnavailable
 	}
-	return &Error{Kind: kind, RPC: rpc, Message: Redact(answer.Message())}
+	return &Error{Kind: kind, RPC: a.rpc, Message: a.redactor.text(answer.Message())}
 }
 
 // distrust is the error of an answer that cannot be the one to the question.
 func (c *Client) distrust(rpc, flaw string) *Error {
-	return &Error{Kind: KindUnavailable, RPC: rpc, Message: c.host + " gave an answer that cannot be trusted: " + flaw}
+	return &Error{Kind: KindUnavailable, RPC: rpc, Message: "the answer of " + c.host + " cannot be trusted: " + flaw}
 }

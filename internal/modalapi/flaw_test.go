@@ -4,6 +4,8 @@ package modalapi_test
 
 import (
 	"context"
+	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -71,6 +73,48 @@ func TestFlaw_TokenWithoutAnExpiryNeverExpires(t *testing.T) {
 			require.True(t, minted.ExpiresAt.IsZero())
 			require.Empty(t, minted.Flaw(time.Now()))
 		})
+	}
+}
+
+func TestFlaw_GiantHalvesAndIDsAreCutAndStillRefused(t *testing.T) {
+	t.Parallel()
+	giant := strings.Repeat("x", 1<<18)
+	for want, spoil := range map[string]func(*pb.ServiceUserCreateResponse_builder){
+		"it has no service user ID":       func(b *pb.ServiceUserCreateResponse_builder) { b.ServiceUserId = "sv-" + giant },
+		"token_id is 257 bytes long":      func(b *pb.ServiceUserCreateResponse_builder) { b.TokenId = "ak-" + giant },
+		"token_secret is 257 bytes long":  func(b *pb.ServiceUserCreateResponse_builder) { b.TokenSecret = "as-" + giant },
+		"its token ID cannot be shown":    func(b *pb.ServiceUserCreateResponse_builder) { b.TokenId = "ak-" + b.TokenSecret },
+		"it has no service user ID (two)": func(b *pb.ServiceUserCreateResponse_builder) { b.ServiceUserId = "sv-1\n" },
+	} {
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			answer := pb.ServiceUserCreateResponse_builder{ServiceUserId: "sv-1", TokenId: someID, TokenSecret: "as-0f1e2d3c4b5a6978QWERTY"}
+			spoil(&answer)
+			client := answering(t, func(context.Context) (*pb.ServiceUserCreateResponse, error) { return answer.Build(), nil })
+
+			minted, err := client.CreateServiceUser(t.Context(), someToken, ci)
+
+			require.NoError(t, err)
+			flaw, _, _ := strings.Cut(want, " (")
+			require.Contains(t, minted.Flaw(time.Now()), flaw)
+			require.LessOrEqual(t, len(minted.ID)+len(minted.Token.ID)+len(minted.Token.Secret), 1024)
+		})
+	}
+}
+
+// Nothing that stores it as JSON could write such a time.
+func TestFlaw_ExpiryAfterTheYear9999IsNone(t *testing.T) {
+	t.Parallel()
+	for _, told := range []*timestamppb.Timestamp{{Seconds: 9e11}, {Seconds: 253402300800}, {Seconds: 253402300799, Nanos: 2e9}, {Seconds: math.MaxInt64}} {
+		client := answering(t, func(context.Context) (*pb.ServiceUserCreateResponse, error) {
+			return pb.ServiceUserCreateResponse_builder{ServiceUserId: "sv-1", TokenId: someID, TokenSecret: someSecret, ExpiresAt: told}.Build(), nil
+		})
+
+		minted, err := client.CreateServiceUser(t.Context(), someToken, ci)
+
+		require.NoError(t, err)
+		require.Zero(t, minted.ExpiresAt)
+		require.Empty(t, minted.Flaw(time.Now()))
 	}
 }
 

@@ -53,12 +53,22 @@ func serve[Answer proto.Message](t *testing.T, answer func(context.Context) (Ans
 
 func serveAt[Answer proto.Message](t *testing.T, address string, answer func(context.Context) (Answer, error)) string {
 	t.Helper()
+	return serveRequestsAt(t, address, func(ctx context.Context, _ any) (any, error) { return answer(ctx) })
+}
+
+func serveRequests(t *testing.T, answer func(ctx context.Context, req any) (any, error)) string {
+	t.Helper()
+	return serveRequestsAt(t, "127.0.0.1:0", answer)
+}
+
+func serveRequestsAt(t *testing.T, address string, answer func(ctx context.Context, req any) (any, error)) string {
+	t.Helper()
 	var lc net.ListenConfig
 	listener, err := lc.Listen(t.Context(), "tcp", address)
 	require.NoError(t, err)
 	server := grpc.NewServer(grpc.UnaryInterceptor(
-		func(ctx context.Context, _ any, _ *grpc.UnaryServerInfo, _ grpc.UnaryHandler) (any, error) {
-			return answer(ctx)
+		func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, _ grpc.UnaryHandler) (any, error) {
+			return answer(ctx, req)
 		}))
 	pb.RegisterModalClientServer(server, pb.UnimplementedModalClientServer{})
 	go func() { _ = server.Serve(listener) }()

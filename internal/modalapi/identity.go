@@ -20,7 +20,7 @@ const (
 	IdentityServiceUser IdentityKind = "service_user"
 )
 
-// Identity is who a token is, as Modal says.
+// Identity is who a token is, as Modal says. A name that cannot be shown as it is ends in "…".
 type Identity struct {
 	TokenID, TokenName         string
 	WorkspaceID, WorkspaceName string
@@ -45,27 +45,27 @@ func (c *Client) WhoAmI(ctx context.Context, t Token) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	who := newIdentity(answer)
+	who := newIdentity(answer, newRedactor(t.Secret))
 	if flaw := who.flaw(t); flaw != "" {
 		return Identity{}, c.distrust("TokenInfoGet", flaw)
 	}
 	return who, nil
 }
 
-func newIdentity(answer *pb.TokenInfoGetResponse) Identity {
+func newIdentity(answer *pb.TokenInfoGetResponse, r redactor) Identity {
 	who := Identity{
-		TokenID:       answer.GetTokenId(),
-		TokenName:     answer.GetTokenName(),
-		WorkspaceID:   answer.GetWorkspaceId(),
-		WorkspaceName: answer.GetWorkspaceName(),
+		TokenID:       r.id(answer.GetTokenId()),
+		TokenName:     r.name(answer.GetTokenName()),
+		WorkspaceID:   r.id(answer.GetWorkspaceId()),
+		WorkspaceName: r.name(answer.GetWorkspaceName()),
 		CreatedAt:     utc(answer.GetCreatedAt()),
 		ExpiresAt:     utc(answer.GetExpiresAt()),
 	}
 	if user := answer.GetUserIdentity(); user != nil {
-		who.Kind, who.ID, who.Name = IdentityUser, user.GetUserId(), user.GetUsername()
+		who.Kind, who.ID, who.Name = IdentityUser, r.id(user.GetUserId()), r.name(user.GetUsername())
 	}
 	if user := answer.GetServiceUserIdentity(); user != nil {
-		who.Kind, who.ID, who.Name = IdentityServiceUser, user.GetServiceUserId(), user.GetServiceUserName()
+		who.Kind, who.ID, who.Name = IdentityServiceUser, r.id(user.GetServiceUserId()), r.name(user.GetServiceUserName())
 	}
 	return who
 }
@@ -84,10 +84,19 @@ func (who Identity) flaw(t Token) string {
 }
 
 // utc is zero for a time that is unset or the epoch, which both mean "none" (Modal's Python client
-// v1.5.4, cli/token.py).
+// v1.5.4, cli/token.py), and for one that cannot be written.
 func utc(at *timestamppb.Timestamp) time.Time {
 	if at.GetSeconds() <= 0 {
 		return time.Time{}
 	}
-	return at.AsTime()
+	return writable(at.AsTime())
+}
+
+// writable is zero for a time that RFC 3339, and so JSON, has no way to write: storing it would fail.
+// An expiry after the year 9999 is none to anybody who lives, and no other time can be right there.
+func writable(at time.Time) time.Time {
+	if year := at.Year(); year < 1 || year > 9999 {
+		return time.Time{}
+	}
+	return at
 }

@@ -6,11 +6,22 @@ import (
 	"regexp"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 const (
-	maxTextRunes = 300
-	redacted     = "[redacted]"
+	// maxText is how long a text from Modal may be, maxName a name or ID, in bytes.
+	maxText = 300
+	maxName = 128
+	// maxRead is how much of a text is looked at: what follows could not be shown anyway.
+	maxRead = 16 << 10
+	// textPart and namePart are how many characters of a secret in a row are a part of it. Of names
+	// there are tens of thousands in a list, and one that is taken for a part would be no name any more.
+	textPart = 6
+	namePart = 9
+
+	redacted = "[redacted]"
+	cut      = "…"
 )
 
 // secretShapes are token secrets (as-), proxy token secrets (ws-), OAuth client secrets (ov-) and
@@ -21,11 +32,56 @@ var secretShapes = regexp.MustCompile(
 		`|(?:as|ws|ov)-[\w-]{16,}` +
 		`|eyJ[\w-]{6,}(?:\.[\w-]*)+`)
 
-// Redact makes text from Modal fit to be logged and shown: one printable line of at most 300
-// characters in which whatever looks like a secret is replaced. Token IDs stay.
-func Redact(s string) string {
-	// Unprintable characters go first, as one inside a secret would hide it from the pattern.
-	s = strings.Map(func(r rune) rune {
+// secretNames are those shapes in a name, which may well contain "-as-production-eu": what follows the
+// prefix has no word's end in it, as in every secret seen so far.
+var secretNames = regexp.MustCompile(`(?:as|ws|ov)-[A-Za-z0-9]{20,}|eyJ[\w-]{6,}(?:\.[\w-]*)+`)
+
+// Redact makes text from Modal fit to be logged and shown: one printable line of at most 300 bytes in
+// which whatever looks like a secret is replaced, and the given secrets in any spelling and larger part
+// of theirs. Token IDs stay.
+func Redact(text string, secrets ...string) string {
+	return newRedactor(secrets...).text(text)
+}
+
+// redactor knows the secrets of one call.
+type redactor struct{ texts, names needles }
+
+func newRedactor(secrets ...string) redactor {
+	return redactor{texts: newNeedles(textPart, secrets), names: newNeedles(namePart, secrets)}
+}
+
+// text is what Redact returns.
+func (r redactor) text(s string) string {
+	return clip(r.texts.hide(oneLine(s), secretShapes), maxText)
+}
+
+// name returns a name as Modal gave it when it can be one: not long, printable and without a secret.
+// What it makes of anything else ends in "…" and so is nobody's name.
+func (r redactor) name(s string) string {
+	line := oneLine(s)
+	if safe := r.names.hide(line, secretNames); safe != s || len(s) > maxName {
+		return strings.TrimSuffix(clip(safe, maxName-len(cut)), cut) + cut
+	}
+	return s
+}
+
+// id returns an ID as Modal gave it, or nothing when it cannot be one: an ID is sent back and compared,
+// so a part of it is of no use.
+func (r redactor) id(s string) string {
+	odd := strings.IndexFunc(s, func(c rune) bool { return c <= ' ' || c > '~' }) >= 0
+	if odd || len(s) > maxName || r.names.hide(s, secretNames) != s {
+		return ""
+	}
+	return s
+}
+
+// oneLine returns the beginning of s without what cannot be printed. Unprintable characters go first,
+// as one inside a secret would hide it from the patterns.
+func oneLine(s string) string {
+	if len(s) > maxRead {
+		s = s[:maxRead]
+	}
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsSpace(r):
 			return ' '
@@ -33,10 +89,169 @@ func Redact(s string) string {
 			return -1
 		}
 		return r
-	}, s)
-	s = secretShapes.ReplaceAllString(strings.TrimSpace(s), redacted)
-	if runes := []rune(s); len(runes) > maxTextRunes {
-		s = string(runes[:maxTextRunes-1]) + "…"
+	}, strings.ToValidUTF8(s, "")))
+}
+
+// clip shortens s to at most limit bytes, the mark included.
+func clip(s string, limit int) string {
+	if len(s) <= limit {
+		return s
 	}
-	return s
+	end := limit - len(cut)
+	for !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + cut
+}
+
+// needles are the parts of some secrets by their lengths, spelt as a skeleton is.
+type needles map[int]map[string]bool
+
+// newNeedles takes all parts of that length; a secret that is shorter is its only part.
+func newNeedles(part int, secrets []string) needles {
+	found := needles{}
+	for _, secret := range secrets {
+		// The prefix belongs to it: a short secret alone would be found in every word.
+		whole := plain.skeleton(secret).letters
+		if len(whole) <= len(secretPrefix)-1 {
+			continue
+		}
+		size := min(part, len(whole))
+		if found[size] == nil {
+			found[size] = map[string]bool{}
+		}
+		for i := range len(whole) - size + 1 {
+			found[size][string(whole[i:i+size])] = true
+		}
+	}
+	return found
+}
+
+// hide replaces in s what has one of the shapes, and what the secrets' parts cover.
+func (n needles) hide(s string, shapes *regexp.Regexp) string {
+	// Both readings are needed, as "%ABc" may be an escape or the begin of a secret after a "%".
+	hidden := make([]bool, len(s))
+	n.mark(plain.skeleton(s), hidden)
+	if strings.Contains(s, "%") {
+		n.mark(unescaped.skeleton(s), hidden)
+	}
+	if !mayHaveShape(s) {
+		return replace(s, hidden)
+	}
+	for _, at := range shapes.FindAllStringIndex(s, -1) {
+		fill(hidden, at[0], at[1])
+	}
+	// Once more, as what stood right behind a known secret begins a word now.
+	return shapes.ReplaceAllString(replace(s, hidden), redacted)
+}
+
+func replace(s string, hidden []bool) string {
+	var out strings.Builder
+	for i := range len(s) {
+		if !hidden[i] {
+			out.WriteByte(s[i])
+		} else if i == 0 || !hidden[i-1] {
+			out.WriteString(redacted)
+		}
+	}
+	return out.String()
+}
+
+// mayHaveShape spares the many names of a long list the patterns.
+func mayHaveShape(s string) bool {
+	for _, begin := range []string{"as-", "ws-", "ov-", "eyJ"} {
+		if strings.Contains(s, begin) {
+			return true
+		}
+	}
+	return false
+}
+
+func (n needles) mark(s skeleton, hidden []bool) {
+	for size, parts := range n {
+		for i := range len(s.letters) - size + 1 {
+			if parts[string(s.letters[i:i+size])] {
+				fill(hidden, s.from[i], s.to[i+size-1])
+			}
+		}
+	}
+}
+
+func fill(hidden []bool, from, to int) {
+	for i := from; i < to; i++ {
+		hidden[i] = true
+	}
+}
+
+// skeleton is a text's ASCII letters, in lower case, and digits, each with where it begins and ends in
+// the text. What stands between them tells no secret apart: quotes, spaces, hyphens of any kind, or
+// characters without width.
+type skeleton struct {
+	letters  []byte
+	from, to []int
+}
+
+// reading is how a text is read.
+type reading bool
+
+const (
+	plain     reading = false
+	unescaped reading = true // percent-escapes are read as what they stand for
+)
+
+func (r reading) skeleton(s string) skeleton {
+	found := skeleton{letters: make([]byte, 0, len(s)), from: make([]int, 0, len(s)), to: make([]int, 0, len(s))}
+	for i := 0; i < len(s); {
+		c, size := utf8.DecodeRuneInString(s[i:])
+		if r == unescaped && c == '%' {
+			c, size = unescape(s[i:])
+		}
+		if letter := fold(c); letter != 0 {
+			found.letters = append(found.letters, letter)
+			found.from, found.to = append(found.from, i), append(found.to, i+size)
+		}
+		i += size
+	}
+	return found
+}
+
+// unescape reads the percent-escape at the beginning of s, which may be escaped itself.
+func unescape(s string) (c rune, size int) {
+	at := 1
+	for strings.HasPrefix(s[at:], "25") {
+		at += 2
+	}
+	if high, low := hexDigit(s, at), hexDigit(s, at+1); high >= 0 && low >= 0 {
+		return high<<4 | low, at + 2
+	}
+	return '%', 1
+}
+
+func hexDigit(s string, at int) rune {
+	if at >= len(s) {
+		return -1
+	}
+	switch digit := fold(rune(s[at])); {
+	case digit >= '0' && digit <= '9':
+		return rune(digit - '0')
+	case digit >= 'a' && digit <= 'f':
+		return rune(digit-'a') + 10
+	}
+	return -1
+}
+
+// fold returns the letter in lower case or the digit that c is, wide ones included, else 0.
+func fold(c rune) byte {
+	if c >= '！' && c <= '～' {
+		c -= '！' - '!'
+	}
+	switch {
+	case c >= 'A' && c <= 'Z':
+		return byte(c-'A') + 'a'
+	case c >= 'a' && c <= 'z':
+		return byte(c-'a') + 'a'
+	case c >= '0' && c <= '9':
+		return byte(c-'0') + '0'
+	}
+	return 0
 }

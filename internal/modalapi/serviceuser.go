@@ -31,7 +31,8 @@ type MintedServiceUser struct {
 	ExpiresAt time.Time
 }
 
-// ServiceUser is what Modal tells of a service user. Times are in UTC, zero when there is none.
+// ServiceUser is what Modal tells of a service user. Times are in UTC, zero when there is none. A name
+// that cannot be shown as it is ends in "…", and an ID is empty then.
 type ServiceUser struct {
 	ID, Name, TokenID string
 	// Status is Modal's text, whose values are not known.
@@ -66,11 +67,14 @@ func (c *Client) CreateServiceUser(ctx context.Context, admin Token, u NewServic
 		return MintedServiceUser{}, err
 	}
 	return MintedServiceUser{
-		ID:        answer.GetServiceUserId(),
-		Token:     Token{ID: answer.GetTokenId(), Secret: answer.GetTokenSecret()},
+		ID:        newRedactor(admin.Secret, answer.GetTokenSecret()).id(answer.GetServiceUserId()),
+		Token:     Token{ID: half(answer.GetTokenId()), Secret: half(answer.GetTokenSecret())},
 		ExpiresAt: utc(answer.GetExpiresAt()),
 	}, nil
 }
+
+// half bounds half a token, and leaves one that is too long too long.
+func half(value string) string { return value[:min(len(value), maxLength+1)] }
 
 // wholeSeconds refuses what would be cut off: less than a second would become "never".
 func wholeSeconds(d time.Duration) (uint32, error) {
@@ -91,6 +95,8 @@ func (m MintedServiceUser) Flaw(now time.Time) string {
 		return err.Error()
 	case token != m.Token:
 		return "its token has white space around it"
+	case newRedactor(token.Secret).id(token.ID) != token.ID:
+		return "its token ID cannot be shown"
 	case !m.ExpiresAt.IsZero() && !m.ExpiresAt.After(now):
 		return "it expired at " + m.ExpiresAt.Format(time.RFC3339)
 	}
@@ -113,8 +119,8 @@ func (c *Client) DeleteServiceUser(ctx context.Context, admin Token, id string) 
 }
 
 // ServiceUser returns the service user of that name (ServiceUserInfo). Its errors are *Error,
-// KindNotFound when there is none; an answer about another name is KindUnavailable. An empty name is
-// not sent and is no *Error.
+// KindNotFound when there is none; an answer about another name, or that cannot be used, is
+// KindUnavailable. An empty name is not sent and is no *Error.
 func (c *Client) ServiceUser(ctx context.Context, admin Token, name string) (ServiceUser, error) {
 	if name == "" {
 		return ServiceUser{}, errors.New("asking Modal about a service user: its name is missing")
@@ -127,9 +133,15 @@ func (c *Client) ServiceUser(ctx context.Context, admin Token, name string) (Ser
 	if err != nil {
 		return ServiceUser{}, err
 	}
-	user := newServiceUser(answer.GetServiceUser())
-	if user.Name != name {
+	if answer.GetServiceUser().GetName() != name {
 		return ServiceUser{}, c.distrust("ServiceUserInfo", "it is about another service user")
+	}
+	user, flaw := newServiceUser(answer.GetServiceUser(), newRedactor(admin.Secret))
+	if flaw == "" && user.ID == "" {
+		flaw = "it has no service user ID"
+	}
+	if flaw != "" {
+		return ServiceUser{}, c.distrust("ServiceUserInfo", flaw)
 	}
 	return user, nil
 }
@@ -145,25 +157,49 @@ func (c *Client) ServiceUsers(ctx context.Context, admin Token) ([]ServiceUser, 
 	if err != nil {
 		return nil, err
 	}
+	if flaw := tooMany("service users", len(answer.GetServiceUsers()), maxServiceUsers); flaw != "" {
+		return nil, c.distrust("ServiceUserList", flaw)
+	}
+	clean := newRedactor(admin.Secret)
 	users := make([]ServiceUser, len(answer.GetServiceUsers()))
 	for i, user := range answer.GetServiceUsers() {
-		users[i] = newServiceUser(user)
+		var flaw string
+		if users[i], flaw = newServiceUser(user, clean); flaw != "" {
+			return nil, c.distrust("ServiceUserList", flaw)
+		}
 	}
 	return users, nil
 }
 
-func newServiceUser(user *pb.ServiceUser) ServiceUser {
+// More than these no workspace has; an answer with more is a mistake, or is meant to fill our memory.
+const (
+	maxServiceUsers = 200_000
+	maxEnvironments = 10_000
+	maxRoles        = 5_000
+)
+
+func tooMany(what string, count, limit int) string {
+	if count <= limit {
+		return ""
+	}
+	return fmt.Sprintf("it has %d %s, which is too many to be true", count, what)
+}
+
+func newServiceUser(user *pb.ServiceUser, r redactor) (made ServiceUser, flaw string) {
+	if flaw = tooMany("environment roles of one service user", len(user.GetEnvironmentRoles()), maxRoles); flaw != "" {
+		return ServiceUser{}, flaw
+	}
 	roles := make(map[string]EnvironmentRole, len(user.GetEnvironmentRoles()))
 	for _, entry := range user.GetEnvironmentRoles() {
-		roles[entry.GetEnvironmentName()] = roleOf(entry)
+		roles[r.name(entry.GetEnvironmentName())] = EnvironmentRole(r.name(string(roleOf(entry))))
 	}
 	return ServiceUser{
-		ID: user.GetServiceUserId(), Name: user.GetName(), TokenID: user.GetTokenId(),
-		Status: user.GetStatus(), Scoped: user.GetScoped(), Roles: roles,
+		ID: r.id(user.GetServiceUserId()), Name: r.name(user.GetName()), TokenID: r.id(user.GetTokenId()),
+		Status: r.name(user.GetStatus()), Scoped: user.GetScoped(), Roles: roles,
 		CreatedAt:  fromEpoch(user.GetCreatedAt()),
 		ExpiresAt:  fromEpoch(user.GetExpiresAt()),
 		LastUsedAt: fromEpoch(user.GetLastUsedAt()),
-	}
+	}, ""
 }
 
 // year10000 is the first second that RFC 3339 cannot write.
@@ -173,7 +209,7 @@ const year10000 = 253402300800
 // as fine as a double of today's date is.
 func fromEpoch(seconds float64) time.Time {
 	if seconds > 0 && seconds < year10000 {
-		return time.UnixMicro(int64(math.Round(seconds * 1e6))).UTC()
+		return writable(time.UnixMicro(int64(math.Round(seconds * 1e6))).UTC())
 	}
 	return time.Time{}
 }

@@ -69,7 +69,7 @@ func TestServiceUser_TimeThatIsNoneIsZero(t *testing.T) {
 	for _, seconds := range []float64{0, -1, math.NaN(), math.Inf(1), math.Inf(-1), 1e300, 253402300800} {
 		client := answering(t, func(context.Context) (*pb.ServiceUserInfoResponse, error) {
 			return pb.ServiceUserInfoResponse_builder{ServiceUser: pb.ServiceUser_builder{
-				Name: "ci", CreatedAt: seconds, ExpiresAt: &seconds, LastUsedAt: seconds,
+				Name: "ci", ServiceUserId: "sv-1", CreatedAt: seconds, ExpiresAt: &seconds, LastUsedAt: seconds,
 			}.Build()}.Build(), nil
 		})
 
@@ -95,7 +95,7 @@ func TestServiceUser_AnswerAboutAnotherNameIsNoSuccess(t *testing.T) {
 			got, err := client.ServiceUser(t.Context(), someToken, "ci")
 
 			require.Zero(t, got)
-			require.EqualError(t, err, "ServiceUserInfo: unavailable: 127.0.0.1 gave an answer that cannot be trusted: it is about another service user")
+			require.EqualError(t, err, "Modal gave no usable answer when asked to describe the service user: the answer of 127.0.0.1 cannot be trusted: it is about another service user")
 		})
 	}
 }

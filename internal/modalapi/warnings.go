@@ -3,13 +3,18 @@
 package modalapi
 
 import (
+	"fmt"
 	"net/url"
 	"sync"
 
 	"google.golang.org/grpc/metadata"
 )
 
-const maxRemembered = 256
+const (
+	maxRemembered = 256
+	// maxWarnings is how many warnings of one answer are passed on; the rest is counted.
+	maxWarnings = 5
+)
 
 // warnings hands on what Modal attaches to its answers, each text once, as Modal's own clients do
 // (Modal's Go SDK v0.11.1, server_warnings.go).
@@ -19,18 +24,29 @@ type warnings struct {
 	seen map[string]bool
 }
 
-func (w *warnings) pass(trailer metadata.MD) {
+func (w *warnings) pass(trailer metadata.MD, r redactor) {
 	if w.warn == nil {
 		return
 	}
-	for _, encoded := range trailer.Get("x-modal-warning") {
+	told := trailer.Get("x-modal-warning")
+	for _, encoded := range told[:min(len(told), maxWarnings)] {
+		if len(encoded) > maxRead {
+			encoded = encoded[:maxRead]
+		}
 		text, err := url.PathUnescape(encoded)
 		if err != nil {
 			text = encoded
 		}
-		if text = Redact(text); w.isNew(text) {
-			w.warn(text)
-		}
+		w.passNew(r.text(text))
+	}
+	if more := len(told) - maxWarnings; more > 0 {
+		w.passNew(fmt.Sprintf("and %d more warnings with one answer, left out", more))
+	}
+}
+
+func (w *warnings) passNew(text string) {
+	if w.isNew(text) {
+		w.warn(text)
 	}
 }
 

@@ -6,8 +6,10 @@ import (
 	"context"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
 	"github.com/stretchr/testify/require"
@@ -63,20 +65,59 @@ func TestWarnings_OfAFailedCallArePassedOnToo(t *testing.T) {
 func TestWarnings_OfManyKindsAreNotRememberedForEver(t *testing.T) {
 	t.Parallel()
 	var texts []string
+	call := 0
 	serverURL := serve(t, func(ctx context.Context) (*pb.TokenInfoGetResponse, error) {
 		trailer := metadata.MD{}
-		for i := range 257 {
-			trailer.Append("x-modal-warning", "warning "+strconv.Itoa(i))
-		}
+		trailer.Append("x-modal-warning", "warning "+strconv.Itoa(call%257))
+		call++
 		return goodAnswer().Build(), grpc.SetTrailer(ctx, trailer)
 	})
 	client := newClient(t, modalapi.Options{ServerURL: serverURL, Warn: func(text string) { texts = append(texts, text) }})
 
-	for range 2 {
+	for range 2 * 257 {
 		_, err := client.WhoAmI(t.Context(), someToken)
 		require.NoError(t, err)
 	}
 
 	// The 257th made it forget the others, which are then told again.
 	require.Greater(t, len(texts), 257)
+}
+
+func TestWarnings_OfOneAnswerAreAFewAndTheRestIsCounted(t *testing.T) {
+	t.Parallel()
+	var texts []string
+	serverURL := serve(t, func(ctx context.Context) (*pb.TokenInfoGetResponse, error) {
+		trailer := metadata.MD{}
+		for i := range 3000 {
+			trailer.Append("x-modal-warning", "warning "+strconv.Itoa(i)+strings.Repeat("%41", 200))
+		}
+		return goodAnswer().Build(), grpc.SetTrailer(ctx, trailer)
+	})
+
+	_, err := newClient(t, modalapi.Options{ServerURL: serverURL, Warn: func(text string) { texts = append(texts, text) }}).WhoAmI(t.Context(), someToken)
+
+	require.NoError(t, err)
+	require.Len(t, texts, 6)
+	for _, text := range texts {
+		require.LessOrEqual(t, len(text), 300)
+	}
+	require.Equal(t, "and 2995 more warnings with one answer, left out", texts[5])
+}
+
+// The secret that a create reveals is no part of what was sent.
+func TestWarnings_DoNotRepeatTheSecretThatTheAnswerReveals(t *testing.T) {
+	t.Parallel()
+	const minted = "as-0f1e2d3c4b5a6978QWERTY"
+	var texts []string
+	serverURL := serve(t, func(ctx context.Context) (*pb.ServiceUserCreateResponse, error) {
+		return pb.ServiceUserCreateResponse_builder{ServiceUserId: "sv-1", TokenId: someID, TokenSecret: minted}.Build(),
+			grpc.SetTrailer(ctx, metadata.Pairs("x-modal-warning", "keep "+strings.ToUpper(minted[3:])+" safe, not "+someSecret[3:]))
+	})
+
+	made, err := newClient(t, modalapi.Options{ServerURL: serverURL, Warn: func(text string) { texts = append(texts, text) }}).
+		CreateServiceUser(t.Context(), someToken, ci)
+
+	require.NoError(t, err)
+	require.Empty(t, made.Flaw(time.Now()))
+	require.Equal(t, []string{"keep [redacted] safe, not [redacted]"}, texts)
 }

@@ -101,7 +101,7 @@ func (w *frameWriter) pass(frame []byte) error {
 	if err != nil {
 		return fmt.Errorf("read the server's headers: %w", err)
 	}
-	if err := w.encode(fields); err != nil {
+	if err = w.encode(fields); err != nil {
 		return fmt.Errorf("write the server's headers anew: %w", err)
 	}
 	rest := w.encoded.Next(maxFrameLen)

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+func TestEnvironmentRoles_OfOneChangeAskForTheEnvironmentsOnce(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	before := len(m.modal.Calls("EnvironmentList"))
+
+	m.addManaged("ci", map[string]any{"environment_roles": "main=contributor,staging=viewer"})
+
+	require.Len(t, m.modal.Calls("EnvironmentRoleSet"), 2)
+	require.Len(t, m.modal.Calls("EnvironmentList"), before+1)
+}
+
+func TestEnvironmentRoles_UnknownEnvironmentIsToldWithAFewOfThoseThatExistBeforeAnyRoleIsSet(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.modal.Inject("EnvironmentList", modaltest.Fault{Times: -1, Mangle: func(answer proto.Message) {
+		var items []*pb.EnvironmentListItem
+		for i := range 9000 {
+			items = append(items, pb.EnvironmentListItem_builder{EnvironmentId: fmt.Sprint("en-", i), Name: fmt.Sprintf("env-%04d", i)}.Build())
+		}
+		answer.(*pb.EnvironmentListResponse).SetItems(items)
+	}})
+
+	status, text := m.failed(logical.UpdateOperation, "roles/ci", map[string]any{
+		"type": "managed", "environment_roles": "env-0001=viewer,prod=viewer",
+	})
+
+	require.Equal(t, http.StatusBadRequest, status)
+	require.Contains(t, text, "environment prod does not exist: the workspace has env-0000, env-0001")
+	require.Contains(t, text, "env-0009, and 8990 more")
+	require.Less(t, len(text), 600)
+	require.Empty(t, m.modal.Calls("EnvironmentRoleSet"))
+}
+
+// A server's nonsense is told in a few words, and kept out of storage.
+func TestEnvironmentRoles_GiantAnswerGivesAShortError(t *testing.T) {
+	t.Parallel()
+	for name, count := range map[string]int{"more than can be true": 20_000, "many": 4_000} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newManagedMount(t)
+			m.addManaged("ci", nil)
+			m.modal.Inject("ServiceUserInfo", modaltest.Fault{Times: -1, Mangle: func(answer proto.Message) {
+				var roles []*pb.ServiceUser_EnvironmentRoleEntry
+				for i := range count {
+					roles = append(roles, pb.ServiceUser_EnvironmentRoleEntry_builder{
+						EnvironmentName: fmt.Sprintf("env-%d-%s", i, strings.Repeat("x", 100)), RoleStr: "as-0f1e2d3c4b5a6978QWERTY\x1b[31m\n",
+					}.Build())
+				}
+				answer.(*pb.ServiceUserInfoResponse).GetServiceUser().SetEnvironmentRoles(roles)
+			}})
+
+			_, text := m.failed(logical.UpdateOperation, "rotate/ci", nil)
+
+			require.Less(t, len(text), 1500)
+			require.NotContains(t, text, "as-0f1e2d3c4b5a")
+			require.NotContains(t, text, "\x1b")
+		})
+	}
+}

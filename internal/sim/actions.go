@@ -134,7 +134,7 @@ func (l *Life) crash() {
 
 func (l *Life) clockJumps() {
 	name := []string{"A", "B"}[roll(l.rt, "whose", 2)]
-	skew := []time.Duration{0, time.Hour, -time.Hour, 7 * time.Hour, -7 * time.Hour, 30 * time.Second}[roll(l.rt, "by", 6)]
+	skew := []time.Duration{0, time.Hour, -time.Hour, 7 * time.Hour, -7 * time.Hour, 30 * time.Second, 40 * day}[roll(l.rt, "by", 7)]
 	l.note("the clock of %s is off by %s", name, skew)
 	l.setSkew(name, skew)
 }

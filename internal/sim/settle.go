@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// longestGrace is the most that operators of a life write.
+const longestGrace = 3 * day
+
 // settle ends all troubles, gives the mount days of ticks, and expects it to have put everything in order.
 func (l *Life) settle() {
 	l.note("all troubles end")
@@ -69,6 +72,9 @@ func (l *Life) checkSettled() {
 		if l.keepsEarlier(t, e.Role) || l.isAway(e.storedToken) {
 			continue
 		}
+		if e.NotBefore.After(now.Add(longestGrace + day)) {
+			l.broken("the entry %s of role %s waits until %s, as a wrong clock dated it", e.key, e.Role, e.NotBefore.Format(time.DateTime))
+		}
 		if e.Method == "manual" || now.Before(e.NotBefore.Add(6*time.Hour)) {
 			continue
 		}
@@ -118,7 +124,7 @@ func (o *oracle) served(role string, got *Handout, spec Spec) {
 	policy := t.roles[role]
 	switch told := o.of(got.ID); {
 	case o.l.modals.Accepts(got.ID, got.Secret):
-	case policy.Managed == nil || policy.Managed.Disabled:
+	case policy.Managed == nil || policy.Managed.Disabled || o.l.isAway(t.current[role]):
 	case told.excuse != "" && !spec.Heals:
 	default:
 		o.l.broken("after days without a fault the reader of role %s is not served: Modal refuses %s", role, got.ID)

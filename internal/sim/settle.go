@@ -87,8 +87,9 @@ func (l *Life) checkSettled() {
 		}
 		// Attempts that failed are told until the next rotation, also where an operator put that off.
 		due := !now.Before(t.current[role].Next)
-		due = due && !l.isAway(t.current[role])
-		if t.roles[role].Managed != nil && due && (state == "failing" || (state == "overdue" && !t.roles[role].Managed.Disabled)) {
+		managed := t.roles[role].Managed
+		due = due && managed != nil && !managed.Disabled && !l.isAway(t.current[role])
+		if due && (state == "failing" || state == "overdue") {
 			l.broken("after days without a fault role %s is %s: %s", role, state, t.current[role].LastError)
 		}
 		got, err := l.leader.engine.Read(l.leader.ctx, role)

@@ -144,6 +144,9 @@ func (l *Life) snapshot() {
 	l.saved = l.disk.snapshot()
 }
 
+// downtime is how long a restore takes: Modal is done by then with what was asked before.
+const downtime = 10 * time.Minute
+
 // restore puts an old storage under a new process, as Vault does after a snapshot was restored.
 func (l *Life) restore() {
 	if l.saved == nil {
@@ -160,6 +163,7 @@ func (l *Life) restore() {
 		l.leader = nil
 	}
 	l.former = nil
+	time.Sleep(downtime)
 	l.disk.restore(l.saved)
 	l.oracle.restored()
 	l.lead("A")

@@ -22,7 +22,16 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
+	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+const (
+	day = 24 * time.Hour
+	// What the engine promises: when it ends an unfinished token, and how long it waits at most between
+	// two tries.
+	unfinishedAfter = 10 * time.Minute
+	maxBackOff      = 6 * time.Hour
 )
 
 // The clock of every test starts here and moves only when told to.
@@ -86,11 +95,11 @@ func newMount(t *testing.T) *mount {
 func (m *mount) restart() {
 	m.t.Helper()
 	m.storage.heal()
-	b := newBackend(m.clock.now, m.clock.sleep)
 	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: m.logs})
-	require.NoError(m.t, b.setup(m.t.Context(), &logical.BackendConfig{
+	b, err := newBackend(m.t.Context(), &logical.BackendConfig{
 		Logger: logger, System: m.system, StorageView: m.storage, EventsSender: m.events, BackendUUID: "2f9f1a7c-0000-4000-8000-000000000001",
-	}))
+	}, engine.Deps{Now: m.clock.now, Wait: m.clock.sleep})
+	require.NoError(m.t, err)
 	m.t.Cleanup(func() { b.Cleanup(context.WithoutCancel(m.t.Context())) })
 	m.backend = b
 }
@@ -300,4 +309,10 @@ func toJSON(t *testing.T, v any) string {
 	text, err := json.Marshal(v)
 	require.NoError(t, err)
 	return string(text)
+}
+
+// textIn is a text of a request or an answer.
+func textIn(data map[string]any, name string) string {
+	text, _ := data[name].(string)
+	return text
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
+	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
@@ -32,10 +33,11 @@ func newBench(b *testing.B) *mount {
 
 func (m *mount) remount(b *testing.B) {
 	b.Helper()
-	m.backend = newBackend(m.clock.now, m.clock.sleep)
-	require.NoError(b, m.setup(b.Context(), &logical.BackendConfig{
+	var err error
+	m.backend, err = newBackend(b.Context(), &logical.BackendConfig{
 		System: m.system, StorageView: m.storage, EventsSender: m.events, BackendUUID: "2f9f1a7c-0000-4000-8000-000000000001",
-	}))
+	}, engine.Deps{Now: m.clock.now, Wait: m.clock.sleep})
+	require.NoError(b, err)
 }
 
 func (m *mount) send(b *testing.B, op logical.Operation, path string, data map[string]any) *logical.Response {

@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
+	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
@@ -193,7 +194,7 @@ func TestConsumers_AreNeverToldToStopOrToPollWithoutPause(t *testing.T) {
 			state := syncOperator(t, data)
 			require.True(t, state.refreshes(), "the operator would sync once and never again")
 			require.GreaterOrEqual(t, state.ttl, int64(5))
-			require.LessOrEqual(t, state.ttl, int64(defaultRefreshInterval.Seconds()), "a rotation nobody planned would go unseen")
+			require.LessOrEqual(t, state.ttl, int64(5*60), "a rotation nobody planned would go unseen")
 			wait, err := templateWait(data)
 			require.NoError(t, err, "Vault Agent would panic, or ignore the refresh interval")
 			require.Equal(t, time.Duration(state.ttl+1)*time.Second, wait)
@@ -270,7 +271,7 @@ func TestConsumers_RestartNothingBetweenTwoRotationsAndEverythingAfterOne(t *tes
 // rotateNow rotates the role ci, whatever its type.
 func rotateNow(m *mount) {
 	m.t.Helper()
-	if m.read("roles/ci")["type"] == typeManaged {
+	if m.read("roles/ci")["type"] == engine.TypeManaged {
 		m.write("rotate/ci", nil)
 		return
 	}

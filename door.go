@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"vault-plugin-secrets-modal/internal/engine"
+
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -20,26 +22,6 @@ const (
 	// maxIDLength is longer than any ID of an entry.
 	maxIDLength = 512
 )
-
-// Change is what a write says of one field: nothing, where the field is absent or null; back to the
-// default, where it is ""; or a value.
-type Change[T any] struct {
-	asked, reset bool
-	value        T
-}
-
-// Over is the field's value after the change.
-func (c Change[T]) Over(current, standard T) T {
-	switch {
-	case !c.asked:
-		return current
-	case c.reset:
-		return standard
-	}
-	return c.value
-}
-
-const secretInPath = "the path holds what has the shape of a token secret: replace that token if others can read it, as paths are logged"
 
 // door is where a request comes in. A path's parse function takes each field once, and what is wrong
 // with any of them is told in one answer. Values are not repeated, as any may be a secret.
@@ -82,22 +64,29 @@ func enter[T any](parse func(*door) T, handle handler[T]) framework.OperationFun
 
 func openDoor(d *framework.FieldData, body map[string]any) *door {
 	in := &door{fields: d.Schema, body: body}
-	var unknown []string
-	for _, field := range slices.Sorted(maps.Keys(body)) {
-		switch {
-		case in.fields[field] == nil:
-			unknown = append(unknown, field)
-		case holdsSecret(body[field]) && !in.secretBelongs(field):
-			in.refuse(field, "this has the shape of a token secret, which token_secret alone takes: replace that token if others can read what was written")
-		}
+	if len(body) > 0 {
+		in.look()
 	}
-	in.refuseUnknown(unknown)
-	for _, field := range []string{fieldRole, fieldID} {
+	for _, field := range [...]string{fieldRole, fieldID} {
 		if in.fields[field] != nil {
 			in.named(field, textOf(d, field))
 		}
 	}
 	return in
+}
+
+// look refuses fields that the path does not have, and secrets where they do not belong.
+func (in *door) look() {
+	var unknown []string
+	for _, field := range slices.Sorted(maps.Keys(in.body)) {
+		switch {
+		case in.fields[field] == nil:
+			unknown = append(unknown, field)
+		case holdsSecret(in.body[field]) && !in.secretBelongs(field):
+			in.refuse(field, "this has the shape of a token secret, which token_secret alone takes: replace that token if others can read what was written")
+		}
+	}
+	in.refuseUnknown(unknown)
 }
 
 // secretBelongs says whether a secret in this field is where it should be, or told of better by the
@@ -118,7 +107,7 @@ func (in *door) named(field, name string) {
 	}
 	switch {
 	case field == fieldRole && holdsSecret(name), field == fieldID && longSecret.MatchString(name):
-		in.wrong = append(in.wrong, secretInPath)
+		in.wrong = append(in.wrong, engine.SecretInPath)
 	case field == fieldRole:
 		if mistake := roleNameMistake(name); mistake != "" {
 			in.wrong = append(in.wrong, mistake)
@@ -139,22 +128,22 @@ func (in *door) refusal() error {
 	case len(in.wrong) > maxTold:
 		in.wrong = append(in.wrong[:maxTold], "and more")
 	}
-	return refusef("%s; nothing was changed", strings.Join(in.wrong, "; "))
+	return engine.Refusef("%s; nothing was changed", strings.Join(in.wrong, "; "))
 }
 
 // take reads a field by the one rule of all writes.
-func take[T any](in *door, field string, parse func(any) (T, string)) (c Change[T]) {
+func take[T any](in *door, field string, parse func(any) (T, string)) (c engine.Change[T]) {
 	said := in.body[field]
 	if said == nil {
 		return c
 	}
-	c.asked = true
+	c.Asked = true
 	if said == "" {
-		c.reset = true
+		c.Reset = true
 		return c
 	}
 	var mistake string
-	c.value, mistake = parse(said)
+	c.Value, mistake = parse(said)
 	if mistake != "" && (in.secretBelongs(field) || !holdsSecret(said)) { // else it was told already
 		in.refuse(field, mistake)
 	}

@@ -9,16 +9,18 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"vault-plugin-secrets-modal/internal/engine"
 )
 
 // The shapes of values. A parser says what to write in place of what it refuses, and repeats none of it.
 
-func (in *door) text(field string) Change[string] {
+func (in *door) text(field string) engine.Change[string] {
 	return take(in, field, parseText)
 }
 
 // checked is a text that is no longer than most and fits.
-func checked[T any](in *door, field string, most int, check func(string) (T, string)) Change[T] {
+func checked[T any](in *door, field string, most int, check func(string) (T, string)) engine.Change[T] {
 	return take(in, field, func(raw any) (value T, mistake string) {
 		text, mistake := parseText(raw)
 		switch {
@@ -31,17 +33,17 @@ func checked[T any](in *door, field string, most int, check func(string) (T, str
 	})
 }
 
-func (in *door) flag(field string) Change[bool] {
+func (in *door) flag(field string) engine.Change[bool] {
 	return take(in, field, parseFlag)
 }
 
 // duration is a whole number of seconds within bounds.
-func (in *door) duration(field string, low, high time.Duration) Change[time.Duration] {
+func (in *door) duration(field string, low, high time.Duration) engine.Change[time.Duration] {
 	return take(in, field, func(raw any) (time.Duration, string) { return within(raw, low, high) })
 }
 
 // optional is a duration that may also be 0, for none.
-func (in *door) optional(field string, low, high time.Duration) Change[time.Duration] {
+func (in *door) optional(field string, low, high time.Duration) engine.Change[time.Duration] {
 	return take(in, field, func(raw any) (time.Duration, string) {
 		if d, mistake := parseDuration(raw); mistake == "" && d == 0 {
 			return 0, ""
@@ -53,7 +55,7 @@ func (in *door) optional(field string, low, high time.Duration) Change[time.Dura
 func within(raw any, low, high time.Duration) (d time.Duration, mistake string) {
 	d, mistake = parseDuration(raw)
 	if mistake == "" && (d < low || d > high) {
-		mistake = "this is outside " + human(low) + " to " + human(high)
+		mistake = "this is outside " + engine.Human(low) + " to " + engine.Human(high)
 	}
 	return d, mistake
 }
@@ -127,7 +129,7 @@ func parseDuration(raw any) (value time.Duration, mistake string) {
 func durationOf(text string) (time.Duration, bool) {
 	unit, number := time.Second, text
 	if days, cut := strings.CutSuffix(text, "d"); cut {
-		unit, number = day, days
+		unit, number = engine.Day, days
 	}
 	if count, err := strconv.ParseInt(number, 10, 64); err == nil {
 		fits := count >= 0 && count <= math.MaxInt64/int64(unit)
@@ -135,21 +137,4 @@ func durationOf(text string) (time.Duration, bool) {
 	}
 	d, err := time.ParseDuration(text)
 	return d, err == nil
-}
-
-// human is a duration as people write it: 90d, 24h, 5m, 90s.
-func human(d time.Duration) string {
-	switch {
-	case d >= 2*day && d%day == 0:
-		return strconv.FormatInt(int64(d/day), 10) + "d"
-	case d == 0:
-		return "0s"
-	}
-	text := d.Round(time.Second).String()
-	for _, zero := range []string{"m0s", "h0m"} {
-		if strings.HasSuffix(text, zero) {
-			text = strings.TrimSuffix(text, zero[1:])
-		}
-	}
-	return text
 }

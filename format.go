@@ -6,37 +6,30 @@ import (
 	"fmt"
 	"strings"
 
+	"vault-plugin-secrets-modal/internal/engine"
+
 	"github.com/pelletier/go-toml/v2"
 )
-
-// handout is what creds gives out of one role: its policy, its current token, and the server to tell
-// clients of ("" when it is their default).
-type handout struct {
-	name      string
-	role      *role
-	cred      *credential
-	serverURL string
-}
 
 type variable struct{ name, value string }
 
 // variables are the environment that Modal's clients read, and nothing else: tools export every key.
-func (h *handout) variables() []variable {
-	vars := []variable{{"MODAL_TOKEN_ID", h.cred.ID}, {"MODAL_TOKEN_SECRET", h.cred.Secret}}
-	if h.role.environment() != "" {
-		vars = append(vars, variable{"MODAL_ENVIRONMENT", h.role.environment()})
+func variables(h *engine.Handout) []variable {
+	vars := []variable{{"MODAL_TOKEN_ID", h.Cred.ID}, {"MODAL_TOKEN_SECRET", h.Cred.Secret}}
+	if h.Role.EffectiveEnvironment() != "" {
+		vars = append(vars, variable{"MODAL_ENVIRONMENT", h.Role.EffectiveEnvironment()})
 	}
-	if h.serverURL != "" {
-		vars = append(vars, variable{"MODAL_SERVER_URL", h.serverURL})
+	if h.ServerURL != "" {
+		vars = append(vars, variable{"MODAL_SERVER_URL", h.ServerURL})
 	}
 	return vars
 }
 
-// env is the dotenv text. No value needs quoting, as each is checked where it enters, so it reads the
+// dotenv is the dotenv text. No value needs quoting, as each is checked where it enters, so it reads the
 // same in sh, docker --env-file and systemd.
-func (h *handout) env() string {
+func dotenv(h *engine.Handout) string {
 	var text strings.Builder
-	for _, v := range h.variables() {
+	for _, v := range variables(h) {
 		text.WriteString(v.name + "=" + v.value + "\n")
 	}
 	return text.String()
@@ -51,15 +44,15 @@ type profileTable struct {
 	ServerURL   string `toml:"server_url,omitempty"`
 }
 
-// toml is one profile. A whole .modal.toml has an active one: the Go and JavaScript clients use no
+// tomlText is one profile. A whole .modal.toml has an active one: the Go and JavaScript clients use no
 // other without MODAL_PROFILE.
-func (h *handout) toml(active bool) (string, error) {
-	text, err := toml.Marshal(map[string]profileTable{h.role.profile(h.name): {
-		Active: active, TokenID: h.cred.ID, TokenSecret: h.cred.Secret,
-		Environment: h.role.environment(), ServerURL: h.serverURL,
+func tomlText(h *engine.Handout, active bool) (string, error) {
+	text, err := toml.Marshal(map[string]profileTable{h.Role.ProfileOr(h.Name): {
+		Active: active, TokenID: h.Cred.ID, TokenSecret: h.Cred.Secret,
+		Environment: h.Role.EffectiveEnvironment(), ServerURL: h.ServerURL,
 	}})
 	if err != nil {
-		return "", fmt.Errorf("format the token of role %s as TOML: %w", h.name, err)
+		return "", fmt.Errorf("format the token of role %s as TOML: %w", h.Name, err)
 	}
 	return string(text), nil
 }

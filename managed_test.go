@@ -32,7 +32,7 @@ func newManagedMount(t *testing.T) *mount {
 func (m *mount) answeredFor() []string {
 	var names []string
 	ctx := context.WithoutCancel(m.t.Context())
-	for _, prefix := range []string{prefixCredential, prefixRevocation} {
+	for _, prefix := range []string{"cred/", "revocation/"} {
 		keys, err := m.storage.InmemStorage.List(ctx, prefix)
 		require.NoError(m.t, err)
 		for _, key := range keys {

@@ -6,6 +6,8 @@ import (
 	"context"
 	"net/http"
 
+	"vault-plugin-secrets-modal/internal/engine"
+
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -51,14 +53,14 @@ func listFields(what string) responses {
 	}
 }
 
-// refuseOvertaken refuses a write whose rights Vault checked for a state that is gone: whoever may only
-// create does not change what another request made meanwhile, nor the other way round.
-func refuseOvertaken(req *logical.Request, what string, exists bool) error {
-	switch {
-	case exists && req.Operation == logical.CreateOperation:
-		return refusef("%s was made by another request meanwhile: read it, then write again; nothing was changed", what)
-	case !exists && req.Operation == logical.UpdateOperation:
-		return refusef("%s was deleted by another request meanwhile: write again to make it anew; nothing was changed", what)
+// expected is what Vault checked the caller's rights for.
+func expected(req *logical.Request) engine.Expectation {
+	switch req.Operation {
+	case logical.CreateOperation:
+		return engine.ExpectAbsent
+	case logical.UpdateOperation:
+		return engine.ExpectPresent
+	default:
+		return engine.ExpectNothing
 	}
-	return nil
 }

@@ -7,16 +7,18 @@ import (
 	"sync"
 	"testing"
 
+	"vault-plugin-secrets-modal/internal/engine"
+
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 )
 
 func TestParallel_ReadsRotatesUpdatesAndDeletesOfOneRoleStayWhole(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []string{typeStatic, typeManaged} {
+	for _, kind := range []string{engine.TypeStatic, engine.TypeManaged} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			runInParallel(t, kind == typeManaged)
+			runInParallel(t, kind == engine.TypeManaged)
 		})
 	}
 }

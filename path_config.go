@@ -3,17 +3,14 @@
 package modalsecrets
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"maps"
-	"reflect"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
@@ -59,7 +56,7 @@ func (b *backend) pathConfig() []*framework.Path {
 			},
 		},
 		ExistenceCheck: func(ctx context.Context, req *logical.Request, _ *framework.FieldData) (bool, error) {
-			cfg, err := b.config.Get(ctx, "")
+			cfg, err := b.engine.Config(ctx)
 			return cfg != nil, err
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
@@ -73,28 +70,17 @@ func (b *backend) pathConfig() []*framework.Path {
 	}}
 }
 
-// configWrite is what a write to config asks for.
-type configWrite struct {
-	supplied
-
-	removeAdmin         bool
-	serverURL, caCert   Change[string]
-	requestTimeout      Change[time.Duration]
-	allowedEnvironments Change[[]string]
-	maxEnvironmentRole  Change[modalapi.EnvironmentRole]
-}
-
-func parseConfig(in *door) configWrite {
-	ask := configWrite{
-		supplied:            in.supplied(emptyPair + "; remove_admin_token=true removes the admin token"),
-		removeAdmin:         in.flag(fieldRemoveAdmin).Over(false, false),
-		serverURL:           checked(in, fieldServerURL, maxServerURL, parseServerURL),
-		caCert:              checked(in, fieldCACert, maxCACert, parseCACert),
-		requestTimeout:      in.duration(fieldRequestTimeout, minRequestTimeout, maxRequestTimeout),
-		allowedEnvironments: take(in, fieldAllowedEnvironments, parseEnvironments),
-		maxEnvironmentRole:  checked(in, fieldMaxEnvironmentRole, maxToldName, parseEnvironmentRole),
+func parseConfig(in *door) engine.ConfigWrite {
+	ask := engine.ConfigWrite{
+		Supplied:            in.supplied(emptyPair + "; remove_admin_token=true removes the admin token"),
+		RemoveAdmin:         in.flag(fieldRemoveAdmin).Over(false, false),
+		ServerURL:           checked(in, fieldServerURL, engine.MaxServerURL, parseServerURL),
+		CACert:              checked(in, fieldCACert, engine.MaxCACert, parseCACert),
+		RequestTimeout:      in.duration(fieldRequestTimeout, engine.MinRequestTimeout, engine.MaxRequestTimeout),
+		AllowedEnvironments: take(in, fieldAllowedEnvironments, parseEnvironments),
+		MaxEnvironmentRole:  checked(in, fieldMaxEnvironmentRole, maxToldName, parseEnvironmentRole),
 	}
-	if ask.removeAdmin && ask.pair != nil {
+	if ask.RemoveAdmin && ask.Pair != nil {
 		in.refuse(fieldRemoveAdmin, "a new token_id and token_secret replace the admin token: write one or the other")
 	}
 	return ask
@@ -133,7 +119,7 @@ func configFields() responses {
 }
 
 func (b *backend) readConfig(ctx context.Context, req *logical.Request, _ struct{}) (*logical.Response, error) {
-	cfg, err := b.config.Get(ctx, "")
+	cfg, err := b.engine.Config(ctx)
 	if err != nil || cfg == nil {
 		return nil, err
 	}
@@ -150,144 +136,31 @@ func (b *backend) readConfig(ctx context.Context, req *logical.Request, _ struct
 		data[fieldAllowedEnvironments] = cfg.AllowedEnvironments
 	}
 	if cfg.Admin != nil {
-		maps.Copy(data, cfg.Admin.describe())
-		data[fieldManagesServiceUsers] = cfg.Admin.verified() && cfg.Limitation == ""
+		maps.Copy(data, tokenView(*cfg.Admin))
+		data[fieldManagesServiceUsers] = cfg.Admin.Verified() && cfg.Limitation == ""
 	}
 	resp := &logical.Response{Data: data}
-	if warning := cfg.expiryWarning(b.now()); warning != "" {
+	if warning := cfg.ExpiryWarning(b.engine.Now()); warning != "" {
 		resp.AddWarning(warning)
 	}
 	return resp, nil
 }
 
-func (b *backend) writeConfig(ctx context.Context, req *logical.Request, ask configWrite) (*logical.Response, error) {
-	unlock, err := b.lockConfig(ctx)
+func (b *backend) writeConfig(ctx context.Context, req *logical.Request, ask engine.ConfigWrite) (*logical.Response, error) {
+	ask.Expect = expected(req)
+	warnings, err := b.engine.WriteConfig(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
-	stored, err := b.config.Get(ctx, "")
+	return orNothing(&logical.Response{Warnings: warnings}), nil
+}
+
+func (b *backend) deleteConfig(ctx context.Context, _ *logical.Request, _ struct{}) (*logical.Response, error) {
+	warnings, err := b.engine.DeleteConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err = refuseOvertaken(req, "config", stored != nil); err != nil {
-		return nil, err
-	}
-	before := cmp.Or(stored, defaults)
-	after := before.merge(ask)
-	resp := &logical.Response{}
-	if err := b.settleAdmin(ctx, before, after, ask, resp); err != nil {
-		return nil, err
-	}
-	if stored != nil && reflect.DeepEqual(before, after) {
-		return orNothing(resp), nil
-	}
-	if err := b.storeConfig(ctx, before, after); err != nil {
-		return nil, err
-	}
-	b.log().Info("config written", after.privileges(before)...)
-	b.event(ctx, eventConfigWrite, change{path: keyConfig, operation: req.Operation, modified: true, tokenID: after.adminID()})
-	return orNothing(resp), nil
-}
-
-// settleAdmin decides which admin token the new config has, and asks Modal when that one is new.
-func (b *backend) settleAdmin(ctx context.Context, before, after *config, ask configWrite, resp *logical.Response) error {
-	if ask.removeAdmin {
-		after.Admin, after.Limitation = nil, ""
-		b.warnOldAdmin(before, after, resp)
-		return nil
-	}
-	if ask.pair == nil {
-		return before.keepsAdmin(after)
-	}
-	pair := *ask.pair
-	resp.Warnings = append(resp.Warnings, ask.warnings...)
-	if before.Admin != nil && before.Admin.pair() == pair && after.like(before) && before.Admin.verified() && before.Limitation == "" {
-		return nil
-	}
-	var err error
-	proven, limitation := unproven(pair, after.ServerURL), ""
-	if ask.verify {
-		if proven, limitation, err = b.proveAdmin(ctx, after, pair); err != nil {
-			return unchanged(unproven(pair, after.ServerURL), err)
-		}
-	}
-	resp.Warnings = append(resp.Warnings, proven.warnings()...)
-	if limitation != "" {
-		resp.AddWarning(fmt.Sprintf("admin token %s of %s cannot manage service users, so managed roles will not work, and static ones will: %s",
-			proven.ID, proven.owner(), limitation))
-	}
-	after.Admin, after.Limitation = &proven, limitation
-	b.warnOldAdmin(before, after, resp)
-	return nil
-}
-
-// keepsAdmin refuses to send a stored admin token where Modal has not accepted it.
-func (c *config) keepsAdmin(after *config) error {
-	if c.Admin == nil || c.like(after) {
-		return nil
-	}
-	field := fieldServerURL
-	if sameServer(c.ServerURL, after.ServerURL) {
-		field = fieldCACert
-	}
-	return refusef("%s: the stored admin token %s is sent to no server that has not accepted it: write token_id and token_secret "+
-		"of an admin token of the new server with it, or remove_admin_token=true; nothing was changed", field, c.Admin.ID)
-}
-
-func (b *backend) proveAdmin(ctx context.Context, cfg *config, pair modalapi.Token) (proven Token, limitation string, err error) {
-	if proven, err = b.prove(ctx, cfg, unproven(pair, cfg.ServerURL)); err != nil {
-		return Token{}, "", err
-	}
-	limitation, err = b.limitation(ctx, cfg, proven)
-	return proven, limitation, err
-}
-
-func (b *backend) warnOldAdmin(before, after *config, resp *logical.Response) {
-	if before.Admin == nil || after.adminID() == before.Admin.ID {
-		return
-	}
-	resp.AddWarning(fmt.Sprintf("the engine no longer uses admin token %s of %s, and it stays valid at Modal: %s",
-		before.Admin.ID, before.Admin.owner(), before.Admin.howToDelete()))
-}
-
-// storeConfig writes what changed, unless a role or the ledger has the admin token.
-func (b *backend) storeConfig(ctx context.Context, before, after *config) error {
-	b.handover.Lock()
-	defer b.handover.Unlock()
-	if after.Admin != nil && after.adminID() != before.adminID() {
-		if err := b.refuseHeld(ctx, after.Admin.ID, ""); err != nil {
-			return err
-		}
-	}
-	return b.config.Put(ctx, "", after)
-}
-
-func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, _ struct{}) (*logical.Response, error) {
-	unlock, err := b.lockConfig(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	cfg, err := b.loadConfig(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := b.config.Delete(ctx, ""); err != nil {
-		return nil, err
-	}
-	resp := &logical.Response{}
-	b.warnOldAdmin(cfg, defaults, resp)
-	b.log().Info("config deleted", defaults.privileges(cfg)...)
-	b.event(ctx, eventConfigWrite, change{path: keyConfig, operation: req.Operation, modified: true})
-	return orNothing(resp), nil
-}
-
-func (c *config) adminID() string {
-	if c.Admin == nil {
-		return ""
-	}
-	return c.Admin.ID
+	return orNothing(&logical.Response{Warnings: warnings}), nil
 }
 
 // orNothing is the answer of a write, which is no content when there is nothing to say.

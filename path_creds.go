@@ -4,9 +4,10 @@ package modalsecrets
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
+
+	"vault-plugin-secrets-modal/internal/engine"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -41,12 +42,12 @@ func (b *backend) pathHandout(form, suffix, summary string, fields responses, da
 // HandleRequest serves reads of creds itself: every node may, and the framework would ask Vault for its
 // replication state first, a second call between the processes for each read.
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*logical.Response, error) {
-	b.nameMount(req.MountPoint)
+	b.engine.NameMount(req.MountPoint)
 	rest, ofCreds := strings.CutPrefix(req.Path, prefixCreds)
 	path := b.Route(req.Path)
 	if !ofCreds || path == nil || req.Operation != logical.ReadOperation {
 		if req.Operation == logical.HelpOperation && holdsSecret(req.Path) {
-			return answer(refusef(secretInPath)) // the framework's help repeats the path
+			return answer(engine.Refusef(engine.SecretInPath)) // the framework's help repeats the path
 		}
 		if path != nil {
 			ctx, req = behindTheDoor(ctx, req)
@@ -71,61 +72,22 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 	return true, exists || err != nil, nil
 }
 
-type handoutData func(h *handout, now time.Time) (map[string]any, error)
+type handoutData func(h *engine.Handout, now time.Time) (map[string]any, error)
 
 // readHandout answers from memory and storage alone, so it works while Modal is down.
 func (b *backend) readHandout(data handoutData) handler[string] {
 	return func(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
-		h, err := b.handout(ctx, name)
+		h, err := b.engine.Handout(ctx, name)
 		if err != nil || h == nil {
 			return nil, err
 		}
-		now := b.clock()
+		now := b.engine.Now()
 		body, err := data(h, now)
 		if err != nil {
 			return nil, err
 		}
-		return &logical.Response{Data: body, Warnings: h.warnings(req.MountPoint, now)}, nil
+		return &logical.Response{Data: body, Warnings: h.Warnings(now)}, nil
 	}
-}
-
-// handout is nil for a role that does not exist.
-func (b *backend) handout(ctx context.Context, name string) (*handout, error) {
-	r, cred, err := b.current(ctx, name)
-	if err != nil || r == nil {
-		return nil, err
-	}
-	cfg, err := b.loadConfig(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &handout{name: name, role: r, cred: cred, serverURL: cfg.clientServerURL(cred.Token)}, nil
-}
-
-// warnings are empty in the steady state: consumers log each on every read.
-func (h *handout) warnings(mount string, now time.Time) []string {
-	due := h.cred.rotateBy(h.role)
-	late := now.After(due)
-	if h.role.Managed != nil {
-		late = now.After(due.Add(tolerance))
-	}
-	switch {
-	case h.cred.expired(now):
-		return []string{fmt.Sprintf("token %s expired on %s, so Modal refuses it: replace it with: %s",
-			h.cred.ID, h.cred.ExpiresAt.Format(time.RFC3339), h.remedy(mount))}
-	case late:
-		return []string{fmt.Sprintf("token %s should have been rotated by %s: replace it with: %s",
-			h.cred.ID, due.Format(time.RFC3339), h.remedy(mount))}
-	}
-	return nil
-}
-
-// remedy is the command that replaces the token.
-func (h *handout) remedy(mount string) string {
-	if h.role.Managed != nil {
-		return fmt.Sprintf("vault write -f %srotate/%s (vault read %srotate/%s says what is in the engine's way)", mount, h.name, mount, h.name)
-	}
-	return fmt.Sprintf("vault write %srotate/%s token_id=… token_secret=…", mount, h.name)
 }
 
 func credsFields() responses {
@@ -145,25 +107,25 @@ func credsFields() responses {
 	}
 }
 
-func credsData(h *handout, now time.Time) (map[string]any, error) {
-	tomlText, err := h.toml(true)
+func credsData(h *engine.Handout, now time.Time) (map[string]any, error) {
+	whole, err := tomlText(h, true)
 	if err != nil {
 		return nil, err
 	}
 	data := map[string]any{
-		fieldTokenID:        h.cred.ID,
-		fieldTokenSecret:    h.cred.Secret,
-		fieldProfile:        h.role.profile(h.name),
-		fieldVersion:        int64(h.cred.Version),
-		fieldEnv:            h.env(),
-		fieldTOML:           tomlText,
-		fieldTTL:            int64(h.cred.ttl(h.role, now).Seconds()),
-		fieldRotationPeriod: int64(h.role.period(h.cred.LastRotation).Seconds()),
+		fieldTokenID:        h.Cred.ID,
+		fieldTokenSecret:    h.Cred.Secret,
+		fieldProfile:        h.Role.ProfileOr(h.Name),
+		fieldVersion:        int64(h.Cred.Version),
+		fieldEnv:            dotenv(h),
+		fieldTOML:           whole,
+		fieldTTL:            int64(h.Cred.TTL(h.Role, now).Seconds()),
+		fieldRotationPeriod: int64(h.Role.Period(h.Cred.LastRotation).Seconds()),
 	}
-	putTime(data, fieldLastVaultRotation, h.cred.LastRotation)
-	putText(data, fieldWorkspace, h.cred.Workspace)
-	putText(data, fieldEnvironment, h.role.environment())
-	putTime(data, fieldExpiresAt, h.cred.ExpiresAt)
+	putTime(data, fieldLastVaultRotation, h.Cred.LastRotation)
+	putText(data, fieldWorkspace, h.Cred.Workspace)
+	putText(data, fieldEnvironment, h.Role.EffectiveEnvironment())
+	putTime(data, fieldExpiresAt, h.Cred.ExpiresAt)
 	return data, nil
 }
 
@@ -176,9 +138,9 @@ func envFields() responses {
 	}
 }
 
-func envData(h *handout, _ time.Time) (map[string]any, error) {
+func envData(h *engine.Handout, _ time.Time) (map[string]any, error) {
 	data := map[string]any{}
-	for _, v := range h.variables() {
+	for _, v := range variables(h) {
 		data[v.name] = v.value
 	}
 	return data, nil
@@ -188,13 +150,13 @@ func tomlFields() responses {
 	return responses{fieldTOML: required(secret("TOML text."))}
 }
 
-func tomlData(h *handout, _ time.Time) (map[string]any, error) {
-	text, err := h.toml(true)
+func tomlData(h *engine.Handout, _ time.Time) (map[string]any, error) {
+	text, err := tomlText(h, true)
 	return map[string]any{fieldTOML: text}, err
 }
 
-func profileData(h *handout, _ time.Time) (map[string]any, error) {
-	text, err := h.toml(false)
+func profileData(h *engine.Handout, _ time.Time) (map[string]any, error) {
+	text, err := tomlText(h, false)
 	return map[string]any{fieldTOML: text}, err
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 	"github.com/stretchr/testify/require"
 
+	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
@@ -166,8 +167,8 @@ func TestCreds_AReadAsksVaultForNothing(t *testing.T) {
 	m := newMount(t)
 	m.addRole("ci")
 	view := &countingView{}
-	b := newBackend(m.clock.now, m.clock.sleep)
-	require.NoError(t, b.setup(t.Context(), &logical.BackendConfig{System: view, StorageView: m.storage}))
+	b, err := newBackend(t.Context(), &logical.BackendConfig{System: view, StorageView: m.storage}, engine.Deps{Now: m.clock.now, Wait: m.clock.sleep})
+	require.NoError(t, err)
 	m.backend = b
 	for _, path := range []string{"creds/ci", "creds/ci/env", "creds/ci/toml", "creds/ci/profile"} {
 		m.read(path)

@@ -4,13 +4,13 @@ package modalsecrets
 
 import (
 	"context"
-	"fmt"
 	"strings"
+	"time"
+
+	"vault-plugin-secrets-modal/internal/engine"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
-
-	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
 const prefixRevocations = "revocations/"
@@ -83,105 +83,70 @@ func optional(fields responses) responses {
 	return fields
 }
 
-func (b *backend) listRevocations(ctx context.Context, req *logical.Request, _ struct{}) (*logical.Response, error) {
-	entries, unreadable, err := b.ledger(ctx)
+func (b *backend) listRevocations(ctx context.Context, _ *logical.Request, _ struct{}) (*logical.Response, error) {
+	entries, unreadable, err := b.engine.Ledger(ctx)
 	if err != nil {
 		return nil, err
 	}
 	ids, info := make([]string, 0, len(entries)), make(map[string]any, len(entries))
 	for _, entry := range entries {
-		ids = append(ids, entry.key())
-		summary := map[string]any{fieldRole: entry.Role, fieldState: entry.state(b.now()), fieldMethod: entry.Method}
+		ids = append(ids, entry.Key())
+		summary := map[string]any{fieldRole: entry.Role, fieldState: entry.State(b.engine.Now()), fieldMethod: entry.Method}
 		putTime(summary, fieldNextAttempt, entry.NextAttempt)
-		info[entry.key()] = summary
+		info[entry.Key()] = summary
 	}
 	return addUnreadable(logical.ListResponseWithInfo(ids, info), "entries", unreadable), nil
 }
 
-func (b *backend) readRevocation(ctx context.Context, req *logical.Request, id string) (*logical.Response, error) {
-	entry, err := b.revocations.Get(ctx, id)
+func (b *backend) readRevocation(ctx context.Context, _ *logical.Request, id string) (*logical.Response, error) {
+	entry, err := b.engine.Revocation(ctx, id)
 	if err != nil || entry == nil {
 		return nil, err
 	}
-	return &logical.Response{Data: entry.describe(b.now())}, nil
+	return &logical.Response{Data: revocationView(entry, b.engine.Now())}, nil
 }
 
-func (b *backend) retryRevocation(ctx context.Context, req *logical.Request, ask revocationRequest) (*logical.Response, error) {
-	wish := onRequest
-	if ask.force {
-		wish = byForce
-	}
-	got, entry, err := b.attend(ctx, ctx, ask.id, wish)
+func (b *backend) retryRevocation(ctx context.Context, _ *logical.Request, ask revocationRequest) (*logical.Response, error) {
+	ended, err := b.engine.End(ctx, ask.id, ask.force)
 	if err != nil {
 		return nil, err
 	}
-	switch got {
-	case verdictGone:
-		return nil, refusef("no token %s is in the ledger: it was refused by Modal, forgotten, or never there", ask.id)
-	case verdictCurrent:
-		return &logical.Response{
-			Data:     map[string]any{fieldRevoked: false, fieldTokenID: ask.id},
-			Warnings: []string{fmt.Sprintf("token %s is in use (it is a role's current token, or the admin token), so it left the ledger", ask.id)},
-		}, nil
-	case verdictRevoked:
-		return &logical.Response{Data: map[string]any{fieldRevoked: true, fieldTokenID: ask.id}}, nil
-	case verdictAccepted, verdictUnknown, verdictNotDue:
+	data := map[string]any{fieldTokenID: ask.id}
+	if ended.Stays != nil {
+		data = revocationView(ended.Stays, b.engine.Now())
 	}
-	data := entry.describe(b.now())
-	data[fieldRevoked] = false
-	return &logical.Response{Data: data}, nil
+	data[fieldRevoked] = ended.Revoked
+	return &logical.Response{Data: data, Warnings: ended.Warnings}, nil
 }
 
-// forgetRevocation drops an entry that Modal refuses, and any other only when an operator insists.
-func (b *backend) forgetRevocation(ctx context.Context, req *logical.Request, ask revocationRequest) (*logical.Response, error) {
-	stored, unlock, err := b.lockEntry(ctx, ctx, ask.id)
-	if err != nil || stored == nil {
+func (b *backend) forgetRevocation(ctx context.Context, _ *logical.Request, ask revocationRequest) (*logical.Response, error) {
+	warnings, err := b.engine.Forget(ctx, ask.id, ask.force)
+	if err != nil {
 		return nil, err
 	}
-	defer unlock()
-	if settled, err := b.settledElsewhere(ctx, stored); err != nil || settled != verdictUnknown {
-		return nil, err
-	}
-	entry := *stored
-	if ask.force {
-		return b.forget(ctx, &entry)
-	}
-	if err = b.refuseAlive(ctx, &entry); err != nil {
-		return nil, err
-	}
-	return nil, b.conclude(ctx, &entry)
+	return orNothing(&logical.Response{Warnings: warnings}), nil
 }
 
-// refuseAlive keeps an entry whose token Modal accepts, or whose service user may still be there.
-func (b *backend) refuseAlive(ctx context.Context, entry *revocation) error {
-	got, err := b.ask(ctx, entry)
-	switch {
-	case got == verdictAccepted:
-		return refusef("Modal still accepts token %s of role %s: %s; or forget it all the same with force=true; the entry stays",
-			entry.key(), entry.Role, entry.nextStep(b.now()))
-	case isStorageError(err):
-		return err
-	case modalapi.KindOf(err) != modalapi.KindNone:
-		return fmt.Errorf("could not learn whether Modal still accepts token %s of role %s: %w; try again, or forget it all the same with force=true; the entry stays",
-			entry.key(), entry.Role, err)
-	case err != nil:
-		return refusef("could not learn whether Modal still accepts token %s of role %s (%s): try again, or forget it all the same with force=true; the entry stays",
-			entry.key(), entry.Role, err)
-	case entry.ours() && (entry.expired(b.now()) || !entry.verified() && entry.Secret != ""):
-		return refusef("Modal refuses token %s of role %s, and its service user may still be there: %s; or forget it all the same with force=true; the entry stays",
-			entry.key(), entry.Role, entry.nextStep(b.now()))
+// describe is all of an entry that may be shown.
+func revocationView(r *engine.Revocation, now time.Time) map[string]any {
+	data := tokenView(r.Token)
+	if r.ID == "" {
+		delete(data, fieldTokenID)
 	}
-	return nil
-}
-
-func (b *backend) forget(ctx context.Context, entry *revocation) (*logical.Response, error) {
-	if err := b.drop(ctx, entry); err != nil {
-		return nil, err
-	}
-	b.log().Warn("token forgotten by an operator", "role", entry.Role, "version", entry.Version, "token_id", entry.key())
-	return &logical.Response{Warnings: []string{
-		fmt.Sprintf("token %s was forgotten without proof that Modal refuses it: %s", entry.key(), entry.howToDelete()),
-	}}, nil
+	data[fieldID] = r.Key()
+	data[fieldRole] = r.Role
+	data[fieldVersion] = int64(r.Version)
+	data[fieldReason] = r.Reason
+	data[fieldMethod] = r.Method
+	data[fieldState] = r.State(now)
+	data[fieldAttempts] = int64(r.Attempts)
+	data[fieldNextStep] = r.NextStep(now)
+	putTime(data, fieldSince, r.Since)
+	putTime(data, fieldNotBefore, r.NotBefore)
+	putTime(data, fieldLastAttempt, r.LastAttempt)
+	putTime(data, fieldNextAttempt, r.NextAttempt)
+	putText(data, fieldLastError, r.LastError)
+	return data
 }
 
 const revocationHelp = `

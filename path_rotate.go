@@ -5,7 +5,8 @@ package modalsecrets
 import (
 	"context"
 	"strings"
-	"time"
+
+	"vault-plugin-secrets-modal/internal/engine"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -57,40 +58,21 @@ func (b *backend) pathRotate() []*framework.Path {
 	}
 }
 
-// rotateRequest is what a write to rotate/<role> asks for.
-type rotateRequest struct {
-	supplied
-
-	role       string
-	grace      *time.Duration // nil for the role's
-	force      bool
-	toPrevious bool
-	dryRun     bool
-}
-
-func parseRotate(in *door) rotateRequest {
-	ask := rotateRequest{
-		supplied:   in.supplied(emptyPair),
-		role:       in.name,
-		force:      in.flag(fieldForce).Over(false, false),
-		toPrevious: in.flag(fieldToPrevious).Over(false, false),
-		dryRun:     in.flag(fieldDryRun).Over(false, false),
+func parseRotate(in *door) engine.RotateRequest {
+	ask := engine.RotateRequest{
+		Supplied:   in.supplied(emptyPair),
+		Role:       in.name,
+		Force:      in.flag(fieldForce).Over(false, false),
+		ToPrevious: in.flag(fieldToPrevious).Over(false, false),
+		DryRun:     in.flag(fieldDryRun).Over(false, false),
 	}
-	if grace := in.duration(fieldGracePeriod, 0, maxGracePeriod); grace.asked && !grace.reset {
-		ask.grace = &grace.value
+	if grace := in.duration(fieldGracePeriod, 0, engine.MaxGracePeriod); grace.Asked && !grace.Reset {
+		ask.Grace = &grace.Value
 	}
-	if ask.toPrevious && ask.pair != nil {
+	if ask.ToPrevious && ask.Pair != nil {
 		in.refuse(fieldToPrevious, "this goes back to a token that is here already: leave token_id and token_secret out")
 	}
 	return ask
-}
-
-// graceOr is the grace period of the previous token, where the role says otherwise.
-func (ask rotateRequest) graceOr(role time.Duration) time.Duration {
-	if ask.grace == nil {
-		return role
-	}
-	return *ask.grace
 }
 
 func rotationFields() responses {
@@ -125,28 +107,32 @@ func rotatedFields() responses {
 	}
 }
 
-func (b *backend) listRotations(ctx context.Context, req *logical.Request, _ struct{}) (*logical.Response, error) {
-	rotations, unreadable, err := b.rotations(ctx)
+func plannedFields() responses {
+	return responses{
+		fieldDryRun:   flag("Whether nothing was done."),
+		fieldPlan:     {Type: framework.TypeStringSlice, Description: "Dry run: what a rotation would do, in order."},
+		fieldProblems: {Type: framework.TypeStringSlice, Description: "Dry run: what would fail; absent when nothing would."},
+	}
+}
+
+func (b *backend) listRotations(ctx context.Context, _ *logical.Request, _ struct{}) (*logical.Response, error) {
+	rotations, unreadable, err := b.engine.Rotations(ctx)
 	if err != nil {
 		return nil, err
 	}
-	byUrgency(rotations)
+	engine.ByUrgency(rotations)
 	return addUnreadable(rotationList(rotations, true), "roles", unreadable), nil
 }
 
-func (b *backend) readRotation(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
-	r, err := b.rotation(ctx, name)
+func (b *backend) readRotation(ctx context.Context, _ *logical.Request, name string) (*logical.Response, error) {
+	r, previous, err := b.engine.Rotation(ctx, name)
 	if err != nil || r == nil {
 		return nil, err
 	}
-	previous, err := b.previousTokens(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	data := r.describe()
+	data := rotationView(r)
 	tokens := make([]any, 0, len(previous))
 	for _, entry := range previous {
-		tokens = append(tokens, entry.describe(b.now()))
+		tokens = append(tokens, revocationView(entry, b.engine.Now()))
 	}
 	if len(tokens) > 0 {
 		data[fieldPreviousTokens] = tokens
@@ -154,64 +140,15 @@ func (b *backend) readRotation(ctx context.Context, req *logical.Request, name s
 	return &logical.Response{Data: data}, nil
 }
 
-func (b *backend) writeRotation(ctx context.Context, req *logical.Request, ask rotateRequest) (*logical.Response, error) {
-	name := ask.role
-	unlock, err := b.lockRole(ctx, name)
+func (b *backend) writeRotation(ctx context.Context, _ *logical.Request, ask engine.RotateRequest) (*logical.Response, error) {
+	done, err := b.engine.Rotate(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
-	now, err := b.rotation(ctx, name)
-	if err != nil {
-		return nil, err
+	if done.Plan != nil {
+		return planView(done), nil
 	}
-	if now == nil {
-		return nil, refusef("no role is named %s: create it with: vault write %sroles/%s type=%s token_id=… token_secret=…",
-			name, req.MountPoint, name, typeStatic)
-	}
-	resp, err := b.rotateRole(ctx, req, now, ask)
-	if err != nil && !isMistake(err) {
-		b.log().Warn("rotation failed", "role", name, "version", now.cred.Version, "error", err)
-		b.event(ctx, eventRotateFail, change{
-			path: prefixRotate + name, dataPath: prefixCreds + name, operation: req.Operation,
-			role: name, version: now.cred.Version, tokenID: now.cred.ID,
-		})
-	}
-	return resp, err
-}
-
-// rotateRole picks the kind of rotation that was asked for. The caller holds the role's lock.
-func (b *backend) rotateRole(ctx context.Context, req *logical.Request, now *rotation, ask rotateRequest) (*logical.Response, error) {
-	if now.role.Type == typeManaged {
-		if err := ask.refuseForManaged(); err != nil {
-			return nil, err
-		}
-	}
-	grace := ask.graceOr(now.role.GracePeriod)
-	if !ask.dryRun {
-		if err := b.refuseCrowd(ctx, now, grace); err != nil {
-			return nil, err
-		}
-	}
-	var done *turnover
-	var err error
-	switch {
-	case ask.dryRun:
-		return b.dryRun(ctx, req, now, ask)
-	case ask.toPrevious:
-		done, err = b.undo(ctx, now, grace)
-	case now.role.Type == typeManaged:
-		done, err = b.rotateManaged(ctx, now, grace)
-	default:
-		done, err = b.rotateStatic(ctx, now, ask)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if done.cred != now.cred {
-		b.announce(ctx, now.name, req.Operation, done)
-	}
-	return done.answer(b.now()), nil
+	return turnoverView(done, b.engine.Now()), nil
 }
 
 const rotateHelp = `

@@ -66,7 +66,7 @@ func (p *specimen) policy(r *rapid.T) map[string]any {
 		interval = rapid.SampledFrom([]int{1800, 86400, 86401}).Draw(r, "schedule")
 		data["rotation_schedule"] = map[int]string{1800: "*/30 * * * *", 86400: "0 3 * * *", 86401: "0 0 1,2 * *"}[interval]
 	}
-	data["grace_period"] = rapid.IntRange(0, min(86400, maxPreviousTokens*interval)).Draw(r, "grace_period")
+	data["grace_period"] = rapid.IntRange(0, min(86400, 10*interval)).Draw(r, "grace_period")
 	if p.managed {
 		data["token_ttl"] = rapid.SampledFrom([]any{"", 600, 86400, 100 * 86400}).Draw(r, "token_ttl")
 		data["disable_automated_rotation"] = rapid.Bool().Draw(r, "disable_automated_rotation")

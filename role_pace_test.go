@@ -4,24 +4,10 @@ package modalsecrets
 
 import (
 	"testing"
-	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 )
-
-func TestSchedules_AreJudgedByTheirClosestFirings(t *testing.T) {
-	t.Parallel()
-	for text, closest := range map[string]time.Duration{
-		"* * * * *": time.Minute, "*/7 * * * *": 4 * time.Minute, "0 3 * * *": day, "30 3 * * SAT": 7 * day, "0 0,1 1 1 *": time.Hour,
-		"50 0 * * *": day, "0,50 0,23 * * *": 10 * time.Minute, "0 0 1 * *": 28 * day, "0 0 1,31 * *": day, "0 12 * * MON,THU": 3 * day,
-		"0 0 29 2 *": 1461 * day, "0 0 13 * FRI": day, "0 0 1 1 *": 365 * day,
-	} {
-		schedule, err := parseSchedule(text)
-		require.NoError(t, err)
-		require.Equal(t, closest, closestFirings(schedule), text)
-	}
-}
 
 func TestManaged_APolicyThatReplacesTokensTooFastIsRefusedWithTheNumbers(t *testing.T) {
 	t.Parallel()

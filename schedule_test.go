@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
+	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
@@ -215,18 +216,17 @@ func (m *mount) seedManaged(tb testing.TB, count, due int) {
 	tb.Helper()
 	for i := range count {
 		name := fmt.Sprintf("role-%05d", i)
-		r := newRole()
-		r.Type = typeManaged
-		r.Managed = &managedPolicy{Scoped: true, EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}}
-		cred := newCredential(r, Token{
+		r := &engine.Role{Type: engine.TypeManaged, RefreshInterval: 5 * time.Minute, GracePeriod: day, RotationPeriod: 90 * day}
+		r.Managed = &engine.ManagedPolicy{Scoped: true, EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}}
+		cred := &engine.Credential{Version: 1, LastRotation: start, NextRotation: start.Add(89 * day), Token: engine.Token{
 			ID: fmt.Sprintf("ak-%022d", i), Secret: fmt.Sprintf("as-%022d", i), WorkspaceID: m.workspace.ID(), Workspace: "acme",
 			IdentityType: modalapi.IdentityServiceUser, IdentityID: fmt.Sprintf("sv-%d", i), Identity: fmt.Sprintf("vault-seed-%d", i), LastVerified: start,
-		}, m.now())
+		}}
 		if i < due {
-			cred.NextRotation = m.now()
+			cred.NextRotation = start
 		}
-		keep(tb, m.storage, prefixCredential+name, cred)
-		keep(tb, m.storage, prefixRole+name, r)
+		keep(tb, m.storage, "cred/"+name, cred)
+		keep(tb, m.storage, "role/"+name, r)
 	}
 }
 

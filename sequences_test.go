@@ -55,8 +55,7 @@ func TestAnUnfinishedServiceUserIsNotForgottenOnTheWordOfAnotherWorkspace(t *tes
 	_, err := m.handle(logical.UpdateOperation, "rotate/ci", nil)
 	require.Error(t, err)
 	m.modal.ClearFaults()
-	names, err := m.revocations.List(t.Context())
-	require.NoError(t, err)
+	names := m.list("revocations")
 	require.Len(t, names, 1)
 	m.write("config", pairData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken()))
 	require.Contains(t, m.refused(logical.DeleteOperation, "revocations/"+names[0], nil), `of "acme" to config`)
@@ -265,7 +264,7 @@ func TestATokenThatAnOperatorEndedLeavesTheLedgerAlsoWithoutAnAdminToken(t *test
 
 func (m *mount) inLedger(id string) bool {
 	m.t.Helper()
-	entry, err := m.revocations.Get(m.t.Context(), id)
+	entry, err := m.engine.Revocation(m.t.Context(), id)
 	require.NoError(m.t, err)
 	return entry != nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/sim"
 )
 
@@ -24,8 +25,6 @@ type driver struct {
 }
 
 func startDriver(ctx context.Context, w sim.World) (sim.Engine, error) {
-	b := newBackend(w.Now, w.Sleep)
-	b.stagger, b.clients.dial, b.clients.random = w.Stagger, w.Dial, w.Random
 	system := &logical.StaticSystemView{PluginEnvironment: &logical.PluginEnvironment{VaultVersion: "1.21.0"}}
 	if w.Standby {
 		system.ReplicationStateVal = consts.ReplicationPerformanceStandby
@@ -34,10 +33,11 @@ func startDriver(ctx context.Context, w sim.World) (sim.Engine, error) {
 	if output == nil {
 		output, level = io.Discard, hclog.Off
 	}
-	return &driver{backend: b, storage: w.Storage}, b.setup(ctx, &logical.BackendConfig{
+	b, err := newBackend(ctx, &logical.BackendConfig{
 		Logger: hclog.New(&hclog.LoggerOptions{Level: level, Output: output, TimeFn: w.Now}), System: system, StorageView: w.Storage,
 		EventsSender: noEvents{}, BackendUUID: w.Mount,
-	})
+	}, engine.Deps{Now: w.Now, Wait: w.Sleep, Stagger: w.Stagger, Dial: w.Dial, Random: w.Random})
+	return &driver{backend: b, storage: w.Storage}, err
 }
 
 // noEvents takes every event.

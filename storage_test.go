@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
+	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/store"
 )
 
@@ -141,4 +142,12 @@ func (s *cutStorage) snapshot(t *testing.T) map[string]string {
 func keep[T any](tb testing.TB, s logical.Storage, key string, entry *T) {
 	tb.Helper()
 	require.NoError(tb, store.New[T](s, "", store.Options{}).Put(tb.Context(), key, entry))
+}
+
+// credential is what storage holds for a role, nil for nothing.
+func (m *mount) credential(name string) *engine.Credential {
+	m.t.Helper()
+	cred, err := store.New[engine.Credential](&m.storage.InmemStorage, "cred/", store.Options{}).Get(m.t.Context(), name)
+	require.NoError(m.t, err)
+	return cred
 }

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// Promises about what proves that a token is gone, and what does not.
+
+// deleteFails keeps the engine from deleting service users; their tokens can be asked about.
+var deleteFails = modaltest.Fault{Code: codes.PermissionDenied, Message: "only owners and managers", Times: -1}
+
+// givenUp is a rotation whose candidate stayed in the ledger, under the name that it returns.
+func givenUp(t *testing.T) (m *mount, name string) {
+	t.Helper()
+	m = newManagedMount(t)
+	m.addManaged("ci")
+	m.modal.Inject("EnvironmentRoleSet", modaltest.Fault{Code: codes.PermissionDenied, Times: -1})
+	m.modal.Inject("ServiceUserDelete", deleteFails)
+	require.Error(t, m.try(logical.UpdateOperation, "rotate/ci", nil))
+	m.modal.ClearFaults()
+	require.Len(t, m.list("revocations"), 1)
+	return m, m.list("revocations")[0]
+}
+
+func TestThatModalDoesNotKnowAServiceUserSoonAfterItWasMadeProvesNothing(t *testing.T) {
+	t.Parallel()
+	for name, asks := range map[string]func(m *mount, name string){
+		"a retry": func(m *mount, name string) {
+			require.Equal(m.t, false, m.write("revocations/"+name, nil).Data["revoked"])
+		},
+		"a retry with force": func(m *mount, name string) { m.write("revocations/"+name, map[string]any{"force": true}) },
+		"a forgetting": func(m *mount, name string) {
+			require.Contains(m.t, m.refused(logical.DeleteOperation, "revocations/"+name, nil), "may still be making it")
+		},
+		"the worker": func(m *mount, _ string) { m.minutes(9) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newManagedMount(t)
+			m.addManaged("ci")
+			m.modal.Inject("ServiceUserCreate", unanswered(false, -1))
+			require.Error(t, m.try(logical.UpdateOperation, "rotate/ci", nil))
+			m.modal.ClearFaults()
+			key := m.list("revocations")[0]
+
+			asks(m, key)
+
+			require.True(t, m.inLedger(key))
+			_, err := m.workspace.CreateServiceUser(key) // Modal does late what it was asked
+			require.NoError(t, err)
+			m.minutes(12)
+			require.Len(t, m.modal.ServiceUsers(), 1)
+			require.Empty(t, m.list("revocations"))
+		})
+	}
+}
+
+func TestACandidatesEndIsProvenWithItsPair(t *testing.T) {
+	t.Parallel()
+	m, name := givenUp(t)
+	entry := m.read("revocations/" + name)
+	id, _ := entry["token_id"].(string)
+	require.NotEmpty(t, id)
+	require.NotEmpty(t, entry["identity_id"])
+	m.modal.Inject("ServiceUserInfo", modaltest.Fault{Code: codes.NotFound, Message: "not by this name", Times: -1})
+	m.modal.KeepDeletedFor(5 * time.Minute)
+	m.minutes(3)
+	require.Equal(t, "unconfirmed", m.read("revocations/" + name)["state"], "its token works still")
+	m.minutes(20)
+	require.False(t, m.inLedger(name))
+	require.False(t, m.knows(id))
+}
+
+func TestWithoutServiceUserInfoEntriesClearAllTheSame(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci")
+	m.modal.Inject("ServiceUserInfo", modaltest.Fault{Code: codes.Unimplemented, Times: -1})
+	m.modal.Inject("ServiceUserCreate", unanswered(true, 1))
+	require.Error(t, m.try(logical.UpdateOperation, "rotate/ci", nil))
+	m.modal.Inject("ServiceUserCreate", unanswered(false, 1))
+	require.Error(t, m.try(logical.UpdateOperation, "rotate/ci", nil))
+	m.minutes(12)
+	require.Empty(t, m.list("revocations"))
+	require.Len(t, m.modal.ServiceUsers(), 1)
+}
+
+func TestAnEntryClearsOnceModalRefusesATokenThatItWasSeenToAccept(t *testing.T) {
+	t.Parallel()
+	for name, cannot := range map[string]func(m *mount){
+		"the admin may not delete": func(m *mount) { m.modal.Inject("ServiceUserDelete", deleteFails) },
+		"there is no admin token":  func(m *mount) { m.write("config", map[string]any{"remove_admin_token": true}) },
+		"the admin is another workspace's": func(m *mount) {
+			m.write("config", pairData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken()))
+		},
+		"the admin token is refused": func(m *mount) {
+			m.modal.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.Unauthenticated, Times: -1})
+		},
+		"the role's current token is refused": func(m *mount) { m.modal.DeleteToken(m.tokenID("ci")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newManagedMount(t)
+			old := m.addManaged("ci", map[string]any{"disable_automated_rotation": true})
+			m.write("rotate/ci", map[string]any{"grace_period": 0})
+			cannot(m)
+			m.tick()
+			require.True(t, m.inLedger(old))
+			require.NotContains(t, m.eventTypes(), "modal/revoke")
+
+			m.modal.DeleteToken(old)
+
+			m.minutes(10)
+			require.False(t, m.inLedger(old))
+			require.Contains(t, m.eventTypes(), "modal/revoke")
+		})
+	}
+}
+
+func TestACandidateThatAnOperatorEndedLeavesTheLedgerAlsoWithoutAnAdminToken(t *testing.T) {
+	t.Parallel()
+	m, name := givenUp(t)
+	id, _ := m.read("revocations/" + name)["token_id"].(string)
+	m.write("config", map[string]any{"remove_admin_token": true})
+	m.minutes(11)
+	require.True(t, m.inLedger(name))
+	m.modal.DeleteToken(id)
+	m.clock.advance(maxBackOff)
+	m.tick()
+	require.False(t, m.inLedger(name), "the pair is Modal's own answer, so its refusal proves something")
+}
+
+func TestATokenThatTheWorkerSawAcceptedIsGoneOnceModalRefusesIt(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	token := also(m.newToken(), "type", "static", "verify", false)
+	m.write("roles/ci", token)
+	m.write("rotate/ci", also(m.newToken(), "force", true, "grace_period", 0))
+	id := textIn(token, "token_id")
+	m.tick()
+	require.Equal(t, true, m.read("revocations/" + id)["verified"])
+	m.restart()
+	m.modal.DeleteToken(id)
+	m.minutes(5)
+	require.False(t, m.inLedger(id))
+}
+
+func TestAnEnvironmentThatModalDoesNotKnowOfAFreshServiceUserIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	old := m.addManaged("ci")
+	m.modal.Inject("EnvironmentRoleSet", modaltest.Fault{Code: codes.NotFound, Message: "no such service user", Times: 2})
+	m.write("rotate/ci", nil)
+	require.NotEqual(t, old, m.tokenID("ci"))
+	require.Equal(t, "contributor", m.serviceUser(m.tokenID("ci")).Roles["main"])
+}
+
+func TestAnAbortedCallIsNoLimitationOfTheAdminToken(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.modal.Inject("ServiceUserList", modaltest.Fault{Code: codes.Aborted, Message: "try again", Times: -1})
+	require.Error(t, m.try(logical.UpdateOperation, "config", m.newToken()))
+	m.modal.ClearFaults()
+	m.write("config", m.newToken())
+	require.Equal(t, true, m.read("config")["manages_service_users"])
+}

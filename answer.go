@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"net/http"
+
+	"vault-plugin-secrets-modal/internal/engine"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// answer turns an error into what Vault tells the caller: 400 for a mistake or a token that Modal
+// refuses, 502 for trouble at Modal, 500 for the rest. Coded errors stay bare and storage errors keep
+// their text, as the plugin protocol carries nothing else.
+func answer(err error) (*logical.Response, error) {
+	switch {
+	case engine.IsMistake(err):
+		return logical.ErrorResponse("%s", err), logical.ErrInvalidRequest
+	case engine.IsAway(err):
+		return nil, logical.CodedError(http.StatusServiceUnavailable, err.Error())
+	case engine.IsModals(err):
+		return nil, logical.CodedError(http.StatusBadGateway, err.Error())
+	}
+	return nil, err
+}

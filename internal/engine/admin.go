@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+// expiryWarnings are how long before its expiry the admin token is warned about.
+var expiryWarnings = []time.Duration{30 * Day, 7 * Day, Day}
+
+// admin is the token with which the engine manages service users, and a connection to Modal to use it
+// on. Release it exactly once.
+type admin struct {
+	*modalapi.Client
+	token   modalapi.Token
+	owner   string
+	release func()
+}
+
+// admin returns the admin token ready for use, or what an operator has to do to have one.
+func (e *Engine) admin(cfg *Config) (*admin, error) {
+	switch {
+	case cfg.Admin == nil:
+		return nil, Refusef("managed roles need an admin token, of an owner or manager of the workspace: write token_id and token_secret to config first")
+	case !cfg.Admin.Verified():
+		return nil, Refusef("the admin token %s was stored unproven, so its workspace is not known: write it to config again with verify=true", cfg.Admin.ID)
+	case cfg.Limitation != "":
+		return nil, Refusef("the admin token %s of %s cannot manage service users (%s): write another one to config",
+			cfg.Admin.ID, cfg.Admin.owner(), cfg.Limitation)
+	}
+	client, release, err := e.connect(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &admin{Client: client, token: cfg.Admin.pair(), owner: cfg.Admin.owner(), release: release}, nil
+}
+
+// explain names the admin token in an error that is about it, and the plan where that is the reason.
+func (a *admin) explain(err error) error {
+	switch modalapi.KindOf(err) {
+	case modalapi.KindRefused:
+		return Refusef("Modal refused the admin token %s of %s: %s; write a new one to config", a.token.ID, a.owner, modalapi.Said(err))
+	case modalapi.KindForbidden:
+		return Refusef("the admin token %s of %s may not manage service users: %s; write one of an owner or manager to config", a.token.ID, a.owner, modalapi.Said(err))
+	case modalapi.KindUnsupported, modalapi.KindConflict:
+		return Refusef("Modal does not do this for the workspace: %s; service users come with its Team and Enterprise plans, in shared workspaces; use static roles otherwise", modalapi.Said(err))
+	default:
+		return err
+	}
+}
+
+// limitation is why an admin token cannot manage service users, "" when it can. It is an error only
+// when Modal did not say.
+func (e *Engine) limitation(ctx context.Context, cfg *Config, proven Token) (string, error) {
+	if proven.IdentityType == modalapi.IdentityServiceUser {
+		return "it belongs to a service user, and only an owner or manager may manage service users", nil
+	}
+	client, release, err := e.connect(cfg)
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	_, err = client.ServiceUsers(ctx, proven.pair())
+	switch modalapi.KindOf(err) {
+	case modalapi.KindNone:
+	case modalapi.KindUnavailable, modalapi.KindThrottled:
+		return "", err
+	default:
+		return err.Error(), nil
+	}
+	// The list was answered, which is what is needed; the role only tells more.
+	role, err := client.MemberRole(ctx, proven.pair(), proven.IdentityID)
+	if err != nil {
+		e.log().Debug("the admin's role in the workspace is not known", "error", err)
+		return "", nil
+	}
+	if role == modalapi.MemberUser {
+		return "its user is neither owner nor manager of the workspace", nil
+	}
+	return "", nil
+}
+
+// warning is how many of expiryWarnings are due for an admin token.
+type warning struct {
+	tokenID string
+	reached int
+}
+
+// expiryWarning is what to say of an admin token that expires within a month.
+func (c *Config) ExpiryWarning(now time.Time) string {
+	if c.Admin == nil || c.Admin.ExpiresAt.IsZero() || c.Admin.ExpiresAt.Sub(now) > expiryWarnings[0] {
+		return ""
+	}
+	if c.Admin.expired(now) {
+		return fmt.Sprintf("the admin token %s expired on %s: managed roles keep their tokens and cannot rotate; write a new one to config",
+			c.Admin.ID, c.Admin.ExpiresAt.Format(time.RFC3339))
+	}
+	return fmt.Sprintf("the admin token %s expires on %s: write a new one to config before", c.Admin.ID, c.Admin.ExpiresAt.Format(time.RFC3339))
+}
+
+// warnOfExpiry logs and sends an event when the admin token comes within 30, 7 and 1 days of its end:
+// once each, and once more after a restart.
+func (e *Engine) warnOfExpiry(ctx context.Context) error {
+	cfg, err := e.loadConfig(ctx)
+	if err != nil {
+		return err
+	}
+	text := cfg.ExpiryWarning(e.Now())
+	if text == "" {
+		e.warnedOf = warning{}
+		return nil
+	}
+	left := cfg.Admin.ExpiresAt.Sub(e.Now())
+	reached := slices.IndexFunc(expiryWarnings, func(before time.Duration) bool { return left > before })
+	if reached == -1 {
+		reached = len(expiryWarnings)
+	}
+	due := warning{cfg.Admin.ID, reached}
+	if due == e.warnedOf {
+		return nil
+	}
+	e.warnedOf = due
+	e.log().Warn("admin token expires", "token_id", cfg.Admin.ID, "expires_at", cfg.Admin.ExpiresAt)
+	e.event(ctx, Event{Kind: EventExpiryWarning, TokenID: cfg.Admin.ID})
+	return nil
+}

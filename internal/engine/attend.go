@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+// wish is what is asked of an entry of the ledger.
+type wish int
+
+const (
+	whenDue   wish = iota // by the worker: what is due, and nothing else
+	onRequest             // by an operator: now, but nothing within its grace period
+	byForce               // by an operator: now, whatever was promised
+)
+
+// verdict is what attending to an entry came to.
+type verdict int
+
+const (
+	verdictGone     verdict = iota // the entry was no longer there, or another one answers for the token
+	verdictCurrent                 // the token is in use; the entry was dropped
+	verdictNotDue                  // it is not time; nothing was done
+	verdictRevoked                 // Modal refused the token; the entry was dropped
+	verdictAccepted                // Modal still accepts the token
+	verdictUnknown                 // Modal did not say
+)
+
+// attend deals with one entry and drops it or stores what came of it. The entry returned is the one that
+// stays, nil when none does. Waiting for the role's lock ends with wait.
+func (e *Engine) attend(ctx, wait context.Context, id string, w wish) (verdict, *Revocation, error) {
+	entry, unlock, err := e.lockEntry(ctx, wait, id)
+	if err != nil || entry == nil {
+		return verdictGone, nil, err
+	}
+	defer unlock()
+	return e.attendLocked(ctx, entry, w)
+}
+
+// lockEntry takes the lock of the role behind an entry, and reads the entry under it. A token may have
+// gone to another role, and left it, while the lock was waited for: then that role's lock is the one.
+func (e *Engine) lockEntry(ctx, wait context.Context, id string) (entry *Revocation, unlock func(), err error) {
+	entry, err = e.revocations.Get(ctx, id)
+	for err == nil && entry != nil {
+		name := entry.Role
+		if unlock, err = e.lockRole(wait, name); err != nil {
+			return nil, nil, err
+		}
+		entry, err = e.revocations.Get(ctx, id)
+		if err == nil && entry != nil && entry.Role == name {
+			return entry, unlock, nil
+		}
+		unlock()
+	}
+	return nil, nil, err
+}
+
+// attendLocked is attend for a caller that holds the role's lock. What was true when the entry was
+// listed need not be true any more: all is decided here.
+func (e *Engine) attendLocked(ctx context.Context, stored *Revocation, w wish) (verdict, *Revocation, error) {
+	got, entry, err := e.admit(ctx, stored, w)
+	if got != verdictUnknown || err != nil {
+		return got, entry, err
+	}
+	own := *entry
+	got, err = e.end(ctx, &own)
+	return e.note(ctx, &own, got, err)
+}
+
+// admit lets through (verdictUnknown, no error) what may be ended now, with its intent in storage.
+func (e *Engine) admit(ctx context.Context, entry *Revocation, w wish) (verdict, *Revocation, error) {
+	if settled, err := e.settledElsewhere(ctx, entry); err != nil || settled != verdictUnknown {
+		return settled, nil, err
+	}
+	now := e.Now()
+	if entry.misdated(now) {
+		entry = entry.redated(now)
+		if err := e.revocations.Put(ctx, entry.Key(), entry); err != nil {
+			return verdictUnknown, entry, err
+		}
+	}
+	switch {
+	case w == whenDue && !entry.due(now):
+		return verdictNotDue, entry, nil
+	case w == onRequest && entry.ours() && entry.inGrace(now):
+		return verdictNotDue, entry, Refusef("token %s of role %s is in its grace period until %s, and consumers may still use it: write force=true to end it now; nothing was changed",
+			entry.Key(), entry.Role, entry.NotBefore.Format(time.RFC3339))
+	case w == byForce && !entry.Forced:
+		entry = entry.forced(now)
+		return verdictUnknown, entry, e.revocations.Put(ctx, entry.Key(), entry)
+	}
+	return verdictUnknown, entry, nil
+}
+
+// settledElsewhere drops the entry of a token that is in use, and one beside which another entry answers
+// for the same token: what a cut left under a service user's name says nothing of a token that was
+// current since.
+func (e *Engine) settledElsewhere(ctx context.Context, entry *Revocation) (verdict, error) {
+	holder, err := e.heldBy(ctx, entry)
+	if err != nil {
+		return verdictUnknown, err
+	}
+	if holder != "" {
+		e.log().Info("token is current after all", "role", entry.Role, "token_id", entry.ID, "holder", holder)
+		return verdictCurrent, e.revocations.Delete(ctx, entry.Key())
+	}
+	if entry.ID == "" || entry.ID == entry.Key() {
+		return verdictUnknown, nil
+	}
+	other, err := e.revocations.Get(ctx, entry.ID)
+	if err != nil || other == nil {
+		return verdictUnknown, err
+	}
+	return verdictGone, e.revocations.Delete(ctx, entry.Key())
+}
+
+// note stores what came of an attempt.
+func (e *Engine) note(ctx context.Context, entry *Revocation, got verdict, err error) (verdict, *Revocation, error) {
+	switch {
+	case got == verdictRevoked:
+		return got, nil, e.conclude(ctx, entry)
+	case errors.Is(ctx.Err(), context.Canceled):
+		return verdictUnknown, entry, fmt.Errorf("revoking %s was broken off: %w", entry.Key(), ctx.Err())
+	case got == verdictUnknown && isStorageError(err):
+		return got, entry, err
+	}
+	// Also after its time was up, so that an entry that takes long does not stand before the others at
+	// the next tick again.
+	entry = e.unsettled(ctx, entry, got, err)
+	return got, entry, e.revocations.Put(ctx, entry.Key(), entry)
+}
+
+// isStorageError tells a failure of ours from an answer, or no answer, of Modal's.
+func isStorageError(err error) bool {
+	var r *refusal
+	return err != nil && modalapi.KindOf(err) == modalapi.KindNone && !errors.As(err, &r)
+}
+
+// unsettled is the entry after an attempt that did not see the token refused.
+func (e *Engine) unsettled(ctx context.Context, entry *Revocation, got verdict, err error) *Revocation {
+	why := "Modal still accepts the token"
+	if err != nil {
+		why = err.Error()
+	}
+	if got == verdictAccepted && !entry.ours() {
+		return entry.tried(e.Now(), why)
+	}
+	if got == verdictAccepted {
+		why = "Modal acknowledged the deletion and still accepts the token"
+	}
+	after := entry.tried(e.Now(), why)
+	after.Unconfirmed = entry.Unconfirmed || got == verdictAccepted
+	e.log().Warn("token not seen refused", "role", entry.Role, "version", entry.Version, "token_id", entry.ID,
+		"service_user", entry.serviceUser(), "attempts", after.Attempts, "error", why)
+	e.event(ctx, Event{Kind: EventRevokeFail, Entry: entry.Key(), Role: entry.Role, Version: entry.Version, TokenID: entry.ID})
+	return after
+}
+
+// conclude ends an entry whose token Modal refuses.
+func (e *Engine) conclude(ctx context.Context, entry *Revocation) error {
+	if err := e.drop(ctx, entry); err != nil {
+		return err
+	}
+	e.log().Info("modal refuses the token", "role", entry.Role, "version", entry.Version, "token_id", entry.ID,
+		"service_user", entry.serviceUser(), "reason", entry.Reason)
+	e.event(ctx, Event{Kind: EventRevoke, Entry: entry.Key(), Role: entry.Role, Version: entry.Version, TokenID: entry.ID})
+	return nil
+}
+
+// drop removes an entry, and first what only the entry still answers for: the credential that a
+// half-finished role delete left behind, and the note of the token's holder. The caller holds the
+// role's lock.
+func (e *Engine) drop(ctx context.Context, entry *Revocation) error {
+	e.handover.Lock()
+	defer e.handover.Unlock()
+	left, err := e.credentials.Get(ctx, entry.Role)
+	if err != nil {
+		return err
+	}
+	tokenID := entry.ID
+	if entry.isOf(left) {
+		tokenID = left.ID
+	}
+	if tokenID != "" {
+		if err := e.forgetHolder(ctx, tokenID, entry.Role); err != nil {
+			return err
+		}
+	}
+	if entry.isOf(left) {
+		if err := e.credentials.Delete(ctx, entry.Role); err != nil {
+			return err
+		}
+	}
+	return e.revocations.Delete(ctx, entry.Key())
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+const (
+	MinRequestTimeout = time.Second
+	MaxRequestTimeout = 2 * time.Minute
+
+	MaxServerURL = 512
+	MaxCACert    = 64 << 10
+)
+
+// Config is how the engine reaches Modal, and as whom. Admin is nil without an admin token, and
+// Limitation is why that one cannot manage service users, where it cannot. The rest are ceilings for
+// what roles may ask of a service user; without AllowedEnvironments every environment is allowed.
+type Config struct {
+	ServerURL           string                   `json:"server_url"`
+	CACert              string                   `json:"ca_cert,omitempty"`
+	RequestTimeout      time.Duration            `json:"request_timeout"`
+	Admin               *Token                   `json:"admin,omitempty"`
+	Limitation          string                   `json:"limitation,omitempty"`
+	AllowedEnvironments []string                 `json:"allowed_environments,omitempty"`
+	MaxEnvironmentRole  modalapi.EnvironmentRole `json:"max_environment_role,omitempty"`
+}
+
+// defaults hold where nothing was configured. Like every cached entry they are never changed.
+var defaults = &Config{ServerURL: modalapi.DefaultServerURL, RequestTimeout: modalapi.DefaultTimeout}
+
+// loadConfig returns the defaults where nothing was configured: static roles need no more.
+func (e *Engine) loadConfig(ctx context.Context) (*Config, error) {
+	cfg, err := e.config.Get(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	if cfg == nil {
+		return defaults, nil
+	}
+	return cfg, nil
+}
+
+// merge is the config with what a write says, the admin token apart.
+func (c Config) merge(ask ConfigWrite) *Config {
+	c.ServerURL = ask.ServerURL.Over(c.ServerURL, modalapi.DefaultServerURL)
+	c.CACert = ask.CACert.Over(c.CACert, "")
+	c.RequestTimeout = ask.RequestTimeout.Over(c.RequestTimeout, modalapi.DefaultTimeout)
+	c.AllowedEnvironments = ask.AllowedEnvironments.Over(c.AllowedEnvironments, nil)
+	c.MaxEnvironmentRole = ask.MaxEnvironmentRole.Over(c.MaxEnvironmentRole, "")
+	return &c
+}
+
+// permits refuses a role that asks for more than the ceilings allow.
+func (c *Config) permits(r *Role) error {
+	if ceilings := c.ceilings(); ceilings != "" && !r.Managed.Scoped {
+		return Refusef("scoped=false reaches past config's %s: write scoped=true", ceilings)
+	}
+	for _, environment := range slices.Sorted(maps.Keys(r.Managed.EnvironmentRoles)) {
+		if len(c.AllowedEnvironments) > 0 && !slices.Contains(c.AllowedEnvironments, environment) {
+			return Refusef("environment %s is not among config's allowed_environments (%s)",
+				environment, strings.Join(c.AllowedEnvironments, ", "))
+		}
+		if c.MaxEnvironmentRole == modalapi.RoleViewer && r.Managed.EnvironmentRoles[environment] != modalapi.RoleViewer {
+			return Refusef("%s in environment %s is more than config's max_environment_role (viewer)",
+				r.Managed.EnvironmentRoles[environment], environment)
+		}
+	}
+	return nil
+}
+
+// ceilings names those that are set, "" for none.
+func (c *Config) ceilings() string {
+	var set []string
+	if len(c.AllowedEnvironments) > 0 {
+		set = append(set, fmt.Sprintf("allowed_environments (%s)", strings.Join(c.AllowedEnvironments, ", ")))
+	}
+	if c.MaxEnvironmentRole != "" {
+		set = append(set, fmt.Sprintf("max_environment_role (%s)", c.MaxEnvironmentRole))
+	}
+	return strings.Join(set, " and ")
+}
+
+// reaches refuses to manage a service user of another Modal, or of a workspace that is not the admin's.
+func (c *Config) reaches(t Token) error {
+	if !c.serves(t) {
+		return Refusef("token %s belongs to %s, and the admin token in config to %s, which cannot manage it: write server_url=%s and an admin token of it to config",
+			cmp.Or(t.ID, t.Identity), t.ServerURL, c.ServerURL, t.ServerURL)
+	}
+	if c.Admin == nil || !c.Admin.Verified() || t.WorkspaceID == "" || c.Admin.WorkspaceID == t.WorkspaceID {
+		return nil
+	}
+	return Refusef("token %s is in workspace %q, and the admin token in config is of workspace %q: write an admin token of %q to config",
+		cmp.Or(t.ID, t.Identity), t.Workspace, c.Admin.Workspace, t.Workspace)
+}
+
+// serves says whether a token belongs to the configured Modal. One stored before tokens knew theirs does.
+func (c *Config) serves(t Token) bool {
+	return t.ServerURL == "" || sameServer(t.ServerURL, c.ServerURL)
+}
+
+// clientServerURL is what clients of a token have to be told of its server: nothing when it is their
+// default.
+func (c *Config) clientServerURL(t Token) string {
+	if url := cmp.Or(t.ServerURL, c.ServerURL); url != modalapi.DefaultServerURL {
+		return url
+	}
+	return ""
+}
+
+// sameServer compares URLs of which an older version may have stored one with capitals.
+func sameServer(a, b string) bool { return strings.EqualFold(a, b) }
+
+// like says whether two configs talk to the same Modal in the same way.
+func (c *Config) like(other *Config) bool {
+	return sameServer(c.ServerURL, other.ServerURL) && c.CACert == other.CACert
+}
+
+func (c *Config) clientOptions() clientOptions {
+	return clientOptions{serverURL: c.ServerURL, caCert: c.CACert, timeout: c.RequestTimeout}
+}
+
+// privileges are log pairs that tell what a write changed of where secrets go and what roles may ask for.
+func (c *Config) privileges(before *Config) []any {
+	var pairs []any
+	for _, field := range []struct{ name, now, then string }{
+		{"server_url", c.ServerURL, before.ServerURL},
+		{"admin_token", c.adminID(), before.adminID()},
+		{"allowed_environments", strings.Join(c.AllowedEnvironments, ","), strings.Join(before.AllowedEnvironments, ",")},
+		{"max_environment_role", string(c.MaxEnvironmentRole), string(before.MaxEnvironmentRole)},
+	} {
+		if field.now != field.then {
+			pairs = append(pairs, field.name, field.now, field.name+"_before", field.then)
+		}
+	}
+	if c.CACert != before.CACert {
+		pairs = append(pairs, "ca_cert", "changed")
+	}
+	return pairs
+}

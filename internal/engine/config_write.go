@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"reflect"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+// Config is what was configured, nil for nothing.
+func (e *Engine) Config(ctx context.Context) (*Config, error) { return e.config.Get(ctx, "") }
+
+// WriteConfig changes how Modal is reached and as whom. It tells what an operator should know of it.
+func (e *Engine) WriteConfig(ctx context.Context, ask ConfigWrite) (warnings []string, err error) {
+	unlock, err := e.lockConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	stored, err := e.config.Get(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	if err = ask.Expect.refuse("config", stored != nil); err != nil {
+		return nil, err
+	}
+	before := cmp.Or(stored, defaults)
+	after := before.merge(ask)
+	if warnings, err = e.settleAdmin(ctx, before, after, ask); err != nil {
+		return nil, err
+	}
+	if stored != nil && reflect.DeepEqual(before, after) {
+		return warnings, nil
+	}
+	if err := e.storeConfig(ctx, before, after); err != nil {
+		return nil, err
+	}
+	e.log().Info("config written", after.privileges(before)...)
+	e.event(ctx, Event{Kind: EventConfigWrite, Modified: true, TokenID: after.adminID()})
+	return warnings, nil
+}
+
+// settleAdmin decides which admin token the new config has, and asks Modal when that one is new.
+func (e *Engine) settleAdmin(ctx context.Context, before, after *Config, ask ConfigWrite) (warnings []string, err error) {
+	if ask.RemoveAdmin {
+		after.Admin, after.Limitation = nil, ""
+		return before.oldAdmin(after), nil
+	}
+	if ask.Pair == nil {
+		return nil, before.keepsAdmin(after)
+	}
+	pair := *ask.Pair
+	warnings = ask.Warnings
+	if before.Admin != nil && before.Admin.pair() == pair && after.like(before) && before.Admin.Verified() && before.Limitation == "" {
+		return warnings, nil
+	}
+	proven, limitation := unproven(pair, after.ServerURL), ""
+	if ask.Verify {
+		if proven, limitation, err = e.proveAdmin(ctx, after, pair); err != nil {
+			return nil, unchanged(unproven(pair, after.ServerURL), err)
+		}
+	}
+	warnings = append(warnings, proven.warnings()...)
+	if limitation != "" {
+		warnings = append(warnings, fmt.Sprintf("admin token %s of %s cannot manage service users, so managed roles will not work, and static ones will: %s",
+			proven.ID, proven.owner(), limitation))
+	}
+	after.Admin, after.Limitation = &proven, limitation
+	return append(warnings, before.oldAdmin(after)...), nil
+}
+
+// keepsAdmin refuses to send a stored admin token where Modal has not accepted it.
+func (c *Config) keepsAdmin(after *Config) error {
+	if c.Admin == nil || c.like(after) {
+		return nil
+	}
+	field := "server_url"
+	if sameServer(c.ServerURL, after.ServerURL) {
+		field = "ca_cert"
+	}
+	return Refusef("%s: the stored admin token %s is sent to no server that has not accepted it: write token_id and token_secret "+
+		"of an admin token of the new server with it, or remove_admin_token=true; nothing was changed", field, c.Admin.ID)
+}
+
+func (e *Engine) proveAdmin(ctx context.Context, cfg *Config, pair modalapi.Token) (proven Token, limitation string, err error) {
+	if proven, err = e.prove(ctx, cfg, unproven(pair, cfg.ServerURL)); err != nil {
+		return Token{}, "", err
+	}
+	limitation, err = e.limitation(ctx, cfg, proven)
+	return proven, limitation, err
+}
+
+// oldAdmin tells what becomes of an admin token that the engine no longer uses.
+func (c *Config) oldAdmin(after *Config) []string {
+	if c.Admin == nil || after.adminID() == c.Admin.ID {
+		return nil
+	}
+	return []string{fmt.Sprintf("the engine no longer uses admin token %s of %s, and it stays valid at Modal: %s",
+		c.Admin.ID, c.Admin.owner(), c.Admin.howToDelete())}
+}
+
+// storeConfig writes what changed, unless a role or the ledger has the admin token.
+func (e *Engine) storeConfig(ctx context.Context, before, after *Config) error {
+	e.handover.Lock()
+	defer e.handover.Unlock()
+	if after.Admin == nil || after.adminID() == before.adminID() {
+		return e.config.Put(ctx, "", after)
+	}
+	if err := e.refuseHeld(ctx, after.Admin.ID, ""); err != nil {
+		return err
+	}
+	if err := e.config.Put(ctx, "", after); err != nil {
+		return err
+	}
+	e.leaveLedger(ctx, after.Admin.ID)
+	return nil
+}
+
+// DeleteConfig returns to the defaults, without an admin token.
+func (e *Engine) DeleteConfig(ctx context.Context) (warnings []string, err error) {
+	unlock, err := e.lockConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	cfg, err := e.loadConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.config.Delete(ctx, ""); err != nil {
+		return nil, err
+	}
+	e.log().Info("config deleted", defaults.privileges(cfg)...)
+	e.event(ctx, Event{Kind: EventConfigWrite, Modified: true})
+	return cfg.oldAdmin(defaults), nil
+}
+
+func (c *Config) adminID() string {
+	if c.Admin == nil {
+		return ""
+	}
+	return c.Admin.ID
+}

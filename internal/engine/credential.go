@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"crypto/rand"
+	"time"
+)
+
+// afterRotation is how long after a scheduled rotation a consumer finds the new token.
+const afterRotation = 2 * time.Second
+
+// Credential is a role's current token. Version counts the role's tokens from 1. LastRotation is when
+// this token became current; it changes exactly when the token does. NextRotation is when the engine
+// replaces it, zero where it does not; the rest tells of attempts that failed since LastRotation. Lineage
+// tells the tokens of this role from those of a deleted one of the same name.
+type Credential struct {
+	Token
+	Lineage      string    `json:"lineage,omitempty"`
+	Version      int       `json:"version"`
+	LastRotation time.Time `json:"last_rotation"`
+	NextRotation time.Time `json:"next_rotation,omitzero"`
+
+	Attempts    int       `json:"attempts,omitempty"`
+	LastAttempt time.Time `json:"last_attempt,omitzero"`
+	NextAttempt time.Time `json:"next_attempt,omitzero"`
+	LastError   string    `json:"last_error,omitempty"`
+}
+
+// newCredential is a role's first one.
+func newCredential(r *Role, first Token, now time.Time) *Credential {
+	return &Credential{
+		Token: first, Lineage: rand.Text()[:8], Version: 1,
+		LastRotation: now, NextRotation: r.nextRotation(now, now, first.ExpiresAt),
+	}
+}
+
+// successor is the credential after a rotation. Its time is later than the last one's even when two
+// rotations fall into one second or the clock went back: consumers see a rotation by it.
+func (c *Credential) successor(r *Role, next Token, now time.Time) *Credential {
+	since := later(now, c.LastRotation.Add(time.Second))
+	return &Credential{
+		Token: next, Lineage: c.Lineage, Version: c.Version + 1,
+		LastRotation: since, NextRotation: r.nextRotation(now, now, next.ExpiresAt),
+	}
+}
+
+// rescheduled is the credential under a changed policy: a period counts from the last rotation, a
+// schedule from now.
+func (c Credential) rescheduled(r *Role, now time.Time) *Credential {
+	c.NextRotation = r.nextRotation(c.LastRotation, now, c.ExpiresAt)
+	return &c
+}
+
+// redated is the credential with times that can be right in place of those that cannot. A period counts
+// from the last rotation, or from now where that is said to lie ahead.
+func (c Credential) redated(r *Role, now time.Time) *Credential {
+	c.NextAttempt = time.Time{}
+	if c.NextRotation.IsZero() || c.NextRotation.After(r.latestRotation(now)) {
+		c.NextRotation = r.nextRotation(earlier(now, c.LastRotation), now, c.ExpiresAt)
+	}
+	return &c
+}
+
+// failed is the credential after a scheduled rotation that did not happen. The back-off shortens before
+// the token expires, so that trouble which ends in time costs nothing.
+func (c Credential) failed(now time.Time, why error) *Credential {
+	c.Attempts++
+	wait := backOff(c.Attempts)
+	if left := c.ExpiresAt.Sub(now); left > 0 {
+		wait = min(wait, max(firstBackOff, left/4))
+	}
+	c.LastAttempt, c.NextAttempt, c.LastError = now, now.Add(wait), why.Error()
+	return &c
+}
+
+// rotateBy is when the token should have been replaced: by the engine where it does so, else by an
+// operator, at the end of the rotation period or at its expiry where that is sooner.
+func (c *Credential) rotateBy(r *Role) time.Time {
+	if !c.NextRotation.IsZero() {
+		return c.NextRotation
+	}
+	due := c.LastRotation.Add(r.RotationPeriod)
+	if !c.ExpiresAt.IsZero() && c.ExpiresAt.Before(due) {
+		return c.ExpiresAt
+	}
+	return due
+}
+
+// ttl is how long a consumer may wait before it reads again. Only what lies ahead shortens it, so
+// that an overdue role is not polled every few seconds.
+func (c *Credential) TTL(r *Role, now time.Time) time.Duration {
+	wait := r.RefreshInterval
+	if left := later(c.NextRotation, c.NextAttempt).Sub(now); left > 0 && !c.NextRotation.IsZero() {
+		wait = min(wait, left+afterRotation)
+	}
+	if left := c.ExpiresAt.Sub(now); left > 0 {
+		wait = min(wait, left)
+	}
+	return max(wait.Truncate(time.Second), MinTTL)
+}

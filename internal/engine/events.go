@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import "context"
+
+// Event types, as they appear on Vault's event bus.
+const (
+	EventConfigWrite   = "modal/config-write"
+	EventExpiryWarning = "modal/expiry-warning"
+	EventRoleWrite     = "modal/role-write"
+	EventRoleDelete    = "modal/role-delete"
+	EventRotate        = "modal/rotate"
+	EventRotateFail    = "modal/rotate-fail"
+	EventRevoke        = "modal/revoke"
+	EventRevokeFail    = "modal/revoke-fail"
+	EventRevokeManual  = "modal/revoke-manual"
+)
+
+// Event is what happened to a role, a token or the configuration. Empty fields say nothing; there is
+// none for a secret.
+type Event struct {
+	Kind            string
+	Modified        bool
+	Role            string
+	Version         int
+	TokenID         string
+	PreviousTokenID string
+	// Entry is the ID of an entry of the ledger.
+	Entry string
+}
+
+func (e *Engine) event(ctx context.Context, event Event) { e.deps.Emit(ctx, event) }

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// handout is what creds gives out of one role: its policy, its current token, and the server to tell
+// clients of ("" when it is their default).
+type Handout struct {
+	Name      string
+	Role      *Role
+	Cred      *Credential
+	ServerURL string
+	mount     string
+}
+
+// Handout is nil for a role that does not exist.
+func (e *Engine) Handout(ctx context.Context, name string) (*Handout, error) {
+	r, cred, err := e.current(ctx, name)
+	if err != nil || r == nil {
+		return nil, err
+	}
+	cfg, err := e.loadConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Handout{Name: name, Role: r, Cred: cred, ServerURL: cfg.clientServerURL(cred.Token), mount: e.mount()}, nil
+}
+
+// warnings are empty in the steady state: consumers log each on every read.
+func (h *Handout) Warnings(now time.Time) []string {
+	due := h.Cred.rotateBy(h.Role)
+	late := now.After(due)
+	if h.Role.Managed != nil {
+		late = now.After(due.Add(tolerance))
+	}
+	switch {
+	case h.Cred.expired(now):
+		return []string{fmt.Sprintf("token %s expired on %s, so Modal refuses it: replace it with: %s",
+			h.Cred.ID, h.Cred.ExpiresAt.Format(time.RFC3339), h.remedy())}
+	case late:
+		return []string{fmt.Sprintf("token %s should have been rotated by %s: replace it with: %s",
+			h.Cred.ID, due.Format(time.RFC3339), h.remedy())}
+	}
+	return nil
+}
+
+// remedy is the command that replaces the token.
+func (h *Handout) remedy() string {
+	if h.Role.Managed != nil {
+		return fmt.Sprintf("vault write -f %srotate/%s (vault read %srotate/%s says what is in the engine's way)", h.mount, h.Name, h.mount, h.Name)
+	}
+	return fmt.Sprintf("vault write %srotate/%s token_id=… token_secret=…", h.mount, h.Name)
+}

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+const (
+	// unfinishedAfter is when the worker may end a candidate whose rotation did not end it. It is
+	// longer than a rotation can take.
+	unfinishedAfter = 10 * time.Minute
+	// mintBudget bounds the calls to Modal of one rotation, waiting for a new token included.
+	mintBudget = 45 * time.Second
+	// briefBudget bounds what is done at Modal on the way out, or whatever becomes of the caller.
+	briefBudget = 10 * time.Second
+	// mintTries is how many names are tried when Modal says that one is taken.
+	mintTries = 3
+
+	firstVerifyWait = 250 * time.Millisecond
+	maxVerifyWait   = 5 * time.Second
+
+	maxServiceUserName = 63
+)
+
+// candidate is a new service user's token that is no role's yet. Its entry in the ledger ends it unless
+// the role's credential comes to hold it.
+type candidate struct {
+	Token
+	entry    *Revocation
+	warnings []string
+}
+
+// mint makes a service user for a role, gives it its environment roles, and sees Modal accept its
+// token as what it should be. Nothing of a failed attempt is left at Modal, or the ledger has it. When
+// the caller gives up it ends at once, as a Vault that seals or steps down waits for it. The caller
+// holds the role's lock.
+func (e *Engine) mint(ctx context.Context, cfg *Config, name string, r *Role) (*candidate, error) {
+	if err := cfg.permits(r); err != nil {
+		return nil, err
+	}
+	a, err := e.admin(cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer a.release()
+	calls, cancel := context.WithTimeout(ctx, mintBudget)
+	defer cancel()
+	made, err := e.create(ctx, calls, a, cfg, name, r)
+	if err != nil {
+		return nil, err
+	}
+	if err = e.equip(calls, a, cfg, made, r); err != nil {
+		e.abandon(ctx, made.entry)
+		return nil, fmt.Errorf("the new service user %s was given up: %w", made.Identity, err)
+	}
+	made.warnings = append(made.warnings, expiryAsked(r.Managed.TokenTTL, made.ExpiresAt, e.Now())...)
+	return made, nil
+}
+
+// create makes the service user under a name that nothing else has. The ledger knows the name before
+// Modal does, and the pair as soon as it arrives.
+func (e *Engine) create(ctx, calls context.Context, a *admin, cfg *Config, name string, r *Role) (*candidate, error) {
+	for try := 1; ; try++ {
+		entry := newUnfinished(name, e.serviceUserName(name), cfg, e.Now())
+		if err := e.revocations.Put(ctx, entry.Key(), entry); err != nil {
+			return nil, err
+		}
+		user := entry.Identity
+		made, err := a.CreateServiceUser(calls, a.token, modalapi.NewServiceUser{Name: user, Scoped: r.Managed.Scoped, ExpiresIn: r.Managed.TokenTTL})
+		if err != nil {
+			err = e.notCreated(ctx, a, entry, err)
+			if modalapi.KindOf(err) == modalapi.KindExists && try < mintTries {
+				continue
+			}
+			return nil, fmt.Errorf("make service user %s: %w", user, a.explain(err))
+		}
+		arrived := *entry
+		arrived.IdentityID = made.ID
+		if flaw := made.Flaw(e.deps.Now()); flaw != "" {
+			e.abandon(ctx, &arrived)
+			return nil, fmt.Errorf("make service user %s: %w", user, &unusableError{text: "Modal's answer cannot be used: " + flaw + "; try again"})
+		}
+		arrived.ID, arrived.Secret, arrived.ExpiresAt = made.Token.ID, made.Token.Secret, seconds(made.ExpiresAt)
+		if err = e.revocations.Put(ctx, entry.Key(), &arrived); err != nil {
+			e.abandon(ctx, &arrived)
+			return nil, err
+		}
+		return &candidate{Token: arrived.Token, entry: &arrived}, nil
+	}
+}
+
+// notCreated settles the ledger after a failed create. A clear refusal made nothing, and under a name
+// that is taken there is somebody else's: the entry goes. Without a clear answer, as of one who is told to
+// wait, the service user may exist, now or a moment later: what is found is ended, and the entry stays to
+// look again.
+func (e *Engine) notCreated(ctx context.Context, a *admin, entry *Revocation, cause error) error {
+	if kind := modalapi.KindOf(cause); kind != modalapi.KindUnavailable && kind != modalapi.KindThrottled {
+		return errors.Join(cause, e.revocations.Delete(ctx, entry.Key()))
+	}
+	if user, err := a.findServiceUser(ctx, entry.Identity); err == nil {
+		found := *entry
+		found.IdentityID = user.ID
+		e.abandon(ctx, &found)
+	}
+	return cause
+}
+
+// equip gives the candidate its environment roles and waits until Modal accepts it with them.
+func (e *Engine) equip(ctx context.Context, a *admin, cfg *Config, made *candidate, r *Role) error {
+	equipped := false
+	for waited, wait := time.Duration(0), firstVerifyWait; ; wait = min(2*wait, maxVerifyWait) {
+		var err error
+		if !equipped {
+			_, err = setRoles(ctx, a, made.IdentityID, r.Managed.EnvironmentRoles)
+			equipped = err == nil
+		}
+		if err == nil {
+			err = e.verify(ctx, a, cfg, made, r)
+		}
+		if err == nil || !worthWaiting(err) || waited+wait > mintBudget || e.deps.Wait(ctx, wait) != nil {
+			return err
+		}
+		waited += wait
+	}
+}
+
+// expiryAsked tells when Modal set another end of a token's life than was asked for.
+func expiryAsked(ttl time.Duration, expires, now time.Time) []string {
+	switch {
+	case ttl == 0 && !expires.IsZero():
+		return []string{fmt.Sprintf("no token_ttl was asked for, and Modal lets the token expire on %s: the engine rotates before", expires.Format(time.RFC3339))}
+	case ttl != 0 && expires.IsZero():
+		return []string{fmt.Sprintf("token_ttl %s was asked for, and Modal says that the token does not expire", Human(ttl))}
+	case ttl != 0 && expires.Sub(now.Add(ttl)).Abs() > max(time.Minute, ttl/20):
+		return []string{fmt.Sprintf("token_ttl %s was asked for, and Modal lets the token expire on %s", Human(ttl), expires.Format(time.RFC3339))}
+	}
+	return nil
+}
+
+// worthWaiting are the answers that a new token may get in its first seconds.
+func worthWaiting(err error) bool {
+	if unusable := (*unusableError)(nil); errors.As(err, &unusable) {
+		return unusable.passing
+	}
+	kind := modalapi.KindOf(err)
+	return kind == modalapi.KindUnavailable || kind == modalapi.KindNotFound
+}
+
+// unusableError is a new service user that is not what was asked for, or not yet.
+type unusableError struct {
+	text    string
+	passing bool
+}
+
+func (e *unusableError) Error() string { return e.text }
+
+func mismatch(field, want, got string, passing bool) error {
+	return &unusableError{
+		passing: passing,
+		text: fmt.Sprintf("Modal accepts the new token with another %s than it should have: want %s, got %s",
+			field, modalapi.Redact(want), modalapi.Redact(got)),
+	}
+}
+
+// verify asks Modal with the new pair whose it is, and with the admin token what it may do.
+func (e *Engine) verify(ctx context.Context, a *admin, cfg *Config, made *candidate, r *Role) error {
+	who, err := a.WhoAmI(ctx, made.pair())
+	if modalapi.KindOf(err) == modalapi.KindRefused {
+		return &unusableError{text: "Modal does not accept the new token: " + modalapi.Said(err), passing: true}
+	}
+	if err != nil {
+		return fmt.Errorf("verify the new token: %w", err)
+	}
+	for _, check := range []struct{ field, want, got string }{
+		{"workspace", cfg.Admin.WorkspaceID, who.WorkspaceID},
+		{"identity type", string(modalapi.IdentityServiceUser), string(who.Kind)},
+		{"service user", made.IdentityID, who.ID},
+		{"service user name", made.Identity, who.Name},
+	} {
+		if check.want != check.got {
+			return mismatch(check.field, check.want, check.got, false)
+		}
+	}
+	made.CreatedAt, made.LastVerified = seconds(who.CreatedAt), e.Now()
+	made.WorkspaceID, made.Workspace = who.WorkspaceID, who.WorkspaceName
+	if told := seconds(who.ExpiresAt); !told.IsZero() && (made.ExpiresAt.IsZero() || told.Before(made.ExpiresAt)) {
+		made.ExpiresAt = told
+	}
+	return verifyRoles(ctx, a, made, r)
+}
+
+// abandon tries to end a candidate at once, by the ID of its service user where that arrived: Modal may
+// not know a new one by name yet. What does not work stays in the ledger, due now.
+func (e *Engine) abandon(ctx context.Context, entry *Revocation) {
+	due := *entry
+	due.NotBefore, due.NextAttempt = e.Now(), e.Now()
+	err := e.revocations.Put(ctx, due.Key(), &due)
+	if ctx.Err() == nil {
+		brief, cancel := context.WithTimeout(ctx, briefBudget)
+		defer cancel()
+		_, _, failed := e.attendLocked(brief, &due, onRequest)
+		err = errors.Join(err, failed)
+	}
+	if err != nil {
+		e.log().Warn("a service user that is not needed is left to the ledger", "service_user", due.Identity, "error", err)
+	}
+}
+
+// serviceUserName is fresh and random, and tells mount and role: two mounts in one workspace never
+// take each other's for their own. Modal's names are lower case with - and _.
+func (e *Engine) serviceUserName(role string) string {
+	prefix := e.namePrefix()
+	suffix := "-" + strings.ToLower(rand.Text()[:8])
+	role = strings.ReplaceAll(role, ".", "-")
+	return prefix + role[:min(len(role), maxServiceUserName-len(prefix)-len(suffix))] + suffix
+}
+
+// namePrefix begins the name of every service user that this mount makes.
+func (e *Engine) namePrefix() string { return "vault-" + e.deps.MountID + "-" }

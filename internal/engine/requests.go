@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"time"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+// Change is what a write says of one field: nothing, where the field is absent or null; back to the
+// default, where it is ""; or a value.
+type Change[T any] struct {
+	Asked, Reset bool
+	Value        T
+}
+
+// Over is the field's value after the change.
+func (c Change[T]) Over(current, standard T) T {
+	switch {
+	case !c.Asked:
+		return current
+	case c.Reset:
+		return standard
+	}
+	return c.Value
+}
+
+const SecretInPath = "the path holds what has the shape of a token secret: replace that token if others can read it, as paths are logged"
+
+// supplied is the token that a request brings, and how it is to be taken.
+type Supplied struct {
+	Pair     *modalapi.Token // nil where the request brings none
+	Verify   bool            // Modal is asked before the token is stored
+	Warnings []string        // what looks odd about the pair
+	Said     string          // a field of these that the request has, "" for none
+}
+
+// refuseForManaged refuses what only an operator of a static role brings.
+func (s Supplied) refuseForManaged() error {
+	if s.Said == "" {
+		return nil
+	}
+	return Refusef("%s is for static roles: the engine mints the tokens of a managed role; leave it out; nothing was changed", s.Said)
+}
+
+// configWrite is what a write to config asks for.
+type ConfigWrite struct {
+	Supplied
+
+	Expect              Expectation
+	RemoveAdmin         bool
+	ServerURL, CACert   Change[string]
+	RequestTimeout      Change[time.Duration]
+	AllowedEnvironments Change[[]string]
+	MaxEnvironmentRole  Change[modalapi.EnvironmentRole]
+}
+
+// roleWrite is what a write to roles/<role> asks for.
+type RoleWrite struct {
+	Supplied
+
+	Name                                         string
+	Kind, Profile, Environment                   Change[string]
+	RefreshInterval, GracePeriod, RotationPeriod Change[time.Duration]
+	Managed                                      ManagedWrite
+	Force                                        bool
+	Expect                                       Expectation
+}
+
+// managedWrite is what a write says of the fields of managed roles.
+type ManagedWrite struct {
+	EnvironmentRoles Change[map[string]modalapi.EnvironmentRole]
+	Scoped, Disabled Change[bool]
+	TokenTTL, Window Change[time.Duration]
+	Schedule         Change[string]
+	Said             string // one of these fields that the write has, "" for none
+}
+
+// rotateRequest is what a write to rotate/<role> asks for.
+type RotateRequest struct {
+	Supplied
+
+	Role       string
+	Grace      *time.Duration // nil for the role's
+	Force      bool
+	ToPrevious bool
+	DryRun     bool
+}
+
+// graceOr is the grace period of the previous token, where the role says otherwise.
+func (ask RotateRequest) graceOr(role time.Duration) time.Duration {
+	if ask.Grace == nil {
+		return role
+	}
+	return *ask.Grace
+}
+
+// expectation is for what a caller's rights were checked: a role, or the configuration, that was there
+// or not.
+type Expectation int
+
+const (
+	ExpectNothing Expectation = iota
+	ExpectAbsent
+	ExpectPresent
+)
+
+// refuse refuses a write whose rights were checked for a state that is gone: whoever may only create does
+// not change what another request made meanwhile, nor the other way round.
+func (x Expectation) refuse(what string, exists bool) error {
+	switch {
+	case exists && x == ExpectAbsent:
+		return Refusef("%s was made by another request meanwhile: read it, then write again; nothing was changed", what)
+	case !exists && x == ExpectPresent:
+		return Refusef("%s was deleted by another request meanwhile: write again to make it anew; nothing was changed", what)
+	}
+	return nil
+}

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+// Why a token is in the ledger.
+const (
+	reasonRotated     = "rotated"
+	reasonUndone      = "undone"
+	reasonRoleDeleted = "role deleted"
+	reasonUnfinished  = "unfinished"
+)
+
+// How a token ends. Automatic: the engine deletes the service user that owns it. Manual: only a person
+// can make Modal refuse it, as modal-client v0.11.1 has no RPC that deletes a member's token.
+const (
+	methodAutomatic = "automatic"
+	methodManual    = "manual"
+)
+
+// States of an entry.
+const (
+	stateGrace       = "grace period"
+	stateDueNow      = "due"
+	stateRetrying    = "retrying"
+	stateUnconfirmed = "unconfirmed"
+	stateWaiting     = "waiting for an operator"
+)
+
+const (
+	firstBackOff = time.Minute
+	maxBackOff   = 6 * time.Hour
+)
+
+const tokensPage = "https://modal.com/settings/tokens"
+
+// clockSlack is how far two nodes' clocks may lie apart before one's dates are not believed.
+const clockSlack = Day
+
+// revocation is an entry of the ledger: a token that the engine still has to see refused. An unfinished
+// one is made before its token and known by the service user's name. NotBefore is when the engine
+// begins; NextAttempt when it tries again. Forced: an operator wants it ended now. Begun: it may be ended
+// at Modal already, so it never becomes current again. Unconfirmed: Modal acknowledged the deletion and
+// still accepts the token.
+type Revocation struct {
+	Token
+	Role        string    `json:"role"`
+	Lineage     string    `json:"lineage,omitempty"`
+	Version     int       `json:"version"`
+	Reason      string    `json:"reason"`
+	Method      string    `json:"method"`
+	Since       time.Time `json:"since"`
+	NotBefore   time.Time `json:"not_before"`
+	Attempts    int       `json:"attempts,omitempty"`
+	LastAttempt time.Time `json:"last_attempt,omitzero"`
+	NextAttempt time.Time `json:"next_attempt"`
+	LastError   string    `json:"last_error,omitempty"`
+	Forced      bool      `json:"forced,omitempty"`
+	Begun       bool      `json:"begun,omitempty"`
+	Unconfirmed bool      `json:"unconfirmed,omitempty"`
+}
+
+// newRevocation puts a role's token on its way out. A token that expires within the grace period is
+// dealt with at its expiry. The engine ends what this mount made, and leaves the rest to people.
+func newRevocation(name string, r *Role, cred *Credential, reason string, now time.Time, grace time.Duration) *Revocation {
+	due := now.Add(grace)
+	if !cred.ExpiresAt.IsZero() && cred.ExpiresAt.Before(due) {
+		due = later(now, cred.ExpiresAt)
+	}
+	entry := &Revocation{
+		Token: cred.Token, Role: name, Lineage: cred.Lineage, Version: cred.Version,
+		Reason: reason, Method: methodManual, Since: now, NotBefore: due, NextAttempt: due,
+	}
+	// Managed roles hold nothing else; credentials of before Made was stored do not say so.
+	entry.Made = entry.Made || r.Type == TypeManaged
+	if entry.Made {
+		entry.Method = methodAutomatic
+	}
+	return entry
+}
+
+// newUnfinished is the entry of a service user that is about to be made.
+func newUnfinished(role, user string, cfg *Config, now time.Time) *Revocation {
+	due := now.Add(unfinishedAfter)
+	return &Revocation{
+		Token: Token{
+			IdentityType: modalapi.IdentityServiceUser, Identity: user,
+			WorkspaceID: cfg.Admin.WorkspaceID, Workspace: cfg.Admin.Workspace, ServerURL: cfg.ServerURL, Made: true,
+		},
+		Role: role, Reason: reasonUnfinished, Method: methodAutomatic, Since: now, NotBefore: due, NextAttempt: due,
+	}
+}
+
+// key is the entry's ID, in storage and for operators.
+func (r *Revocation) Key() string {
+	if r.Reason == reasonUnfinished {
+		return r.Identity
+	}
+	return r.ID
+}
+
+// ours says whether the engine may end the service user with the admin token: one that this mount made,
+// or any on an operator's word.
+func (r *Revocation) ours() bool {
+	return r.IdentityType == modalapi.IdentityServiceUser && (r.Forced || (r.Made && r.Method == methodAutomatic))
+}
+
+// mayReturnTo says whether the token may become a role's current one, or the admin's when name is empty.
+func (r *Revocation) mayReturnTo(name string) bool {
+	if r.Begun || r.Forced {
+		return false
+	}
+	return r.Method == methodManual || r.Role == name || name == ""
+}
+
+// known says whether the pair is one that Modal accepted or gave out itself: then that it refuses the pair
+// says something.
+func (r *Revocation) known() bool { return r.Verified() || (r.Made && r.Secret != "") }
+
+// fresh says that Modal may still be making the service user: that it does not know it, or refuses its
+// token, proves nothing yet.
+func (r *Revocation) fresh(now time.Time) bool {
+	return r.Reason == reasonUnfinished && now.Before(r.Since.Add(unfinishedAfter))
+}
+
+// inGrace says whether consumers were promised that the token works still.
+func (r *Revocation) inGrace(now time.Time) bool {
+	return now.Before(r.NotBefore) && r.Reason != reasonUnfinished
+}
+
+func (r *Revocation) serviceUser() string {
+	if r.IdentityType != modalapi.IdentityServiceUser {
+		return ""
+	}
+	return r.Identity
+}
+
+// isOf says whether a credential holds the entry's token.
+func (r *Revocation) isOf(cred *Credential) bool {
+	switch {
+	case cred == nil:
+		return false
+	case r.ID != "":
+		return cred.ID == r.ID
+	default:
+		return cred.IdentityType == modalapi.IdentityServiceUser && cred.Identity == r.Identity
+	}
+}
+
+func (r *Revocation) due(now time.Time) bool { return !now.Before(r.NextAttempt) }
+
+// misdated says that a node with a clock far ahead wrote the entry: nothing must live on until then.
+func (r *Revocation) misdated(now time.Time) bool {
+	return r.Since.After(now.Add(clockSlack)) || r.NextAttempt.After(later(r.NotBefore, now).Add(maxBackOff))
+}
+
+// redated is the entry with times that can be right: the grace period, whole, from now.
+func (r Revocation) redated(now time.Time) *Revocation {
+	if r.Since.After(now.Add(clockSlack)) {
+		r.Since, r.NotBefore = now, now.Add(max(0, r.NotBefore.Sub(r.Since)))
+		r.NextAttempt = r.NotBefore
+	}
+	if r.misdated(now) {
+		r.NextAttempt = later(r.NotBefore, now)
+	}
+	return &r
+}
+
+// forced is the entry after an operator's word that it should end now.
+func (r Revocation) forced(now time.Time) *Revocation {
+	r.Forced, r.NotBefore, r.NextAttempt = true, earlier(now, r.NotBefore), now
+	return &r
+}
+
+func (r *Revocation) State(now time.Time) string {
+	switch {
+	case now.Before(r.NotBefore) && r.Reason == reasonUnfinished:
+		return reasonUnfinished
+	case r.inGrace(now):
+		return stateGrace
+	case r.Method == methodManual:
+		return stateWaiting
+	case r.Unconfirmed:
+		return stateUnconfirmed
+	case r.Attempts > 0:
+		return stateRetrying
+	}
+	return stateDueNow
+}
+
+// tried is the entry after an attempt that did not see the token refused.
+func (r Revocation) tried(now time.Time, why string) *Revocation {
+	r.Attempts++
+	r.LastAttempt = now
+	r.LastError = why
+	r.NextAttempt = later(r.NotBefore, now.Add(backOff(r.Attempts)))
+	return &r
+}
+
+// nextStep tells an operator what is needed.
+func (r *Revocation) NextStep(now time.Time) string {
+	step := r.howToDelete()
+	if r.ours() {
+		step = fmt.Sprintf("nothing: the engine deletes service user %q (%s)", r.Identity, r.IdentityID)
+		if r.LastError != "" {
+			step = fmt.Sprintf("the engine goes on trying to delete service user %q (%s); last_error says what is in its way", r.Identity, r.IdentityID)
+		}
+	}
+	if now.Before(r.NotBefore) {
+		return fmt.Sprintf("after %s, %s", r.NotBefore.Format(time.RFC3339), step)
+	}
+	return step
+}
+
+// howToDelete names the page and the command that make Modal refuse the token.
+func (t Token) howToDelete() string {
+	where := tokensPage
+	if t.Workspace != "" {
+		where += fmt.Sprintf(" (workspace %q)", t.Workspace)
+	}
+	if t.IdentityType == modalapi.IdentityServiceUser {
+		return fmt.Sprintf("delete service user %q (%s) in the settings of workspace %q at Modal: its token %s dies with it",
+			t.Identity, t.IdentityID, t.Workspace, t.ID)
+	}
+	return fmt.Sprintf("delete token %s on %s or with: modal workspace member-tokens delete %s", t.ID, where, t.ID)
+}
+
+// Ledger returns all entries that can be read, the one due first first, and the IDs of the others.
+func (e *Engine) Ledger(ctx context.Context) (entries []*Revocation, unreadable []string, err error) {
+	ids, err := e.revocations.List(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	all, failures := make([]*Revocation, len(ids)), make([]error, len(ids))
+	eachOf(ids, maxConcurrentReads, func(i int, id string) { all[i], failures[i] = e.revocations.Get(ctx, id) })
+	for i, failed := range failures {
+		if failed != nil {
+			e.log().Error("an entry of the ledger cannot be read", "id", ids[i], "error", failed)
+			unreadable = append(unreadable, ids[i])
+		}
+	}
+	entries = slices.DeleteFunc(all, func(entry *Revocation) bool { return entry == nil })
+	slices.SortStableFunc(entries, func(x, y *Revocation) int { return x.NextAttempt.Compare(y.NextAttempt) })
+	return entries, unreadable, nil
+}
+
+// previousTokens are the entries of one role that can be read.
+func (e *Engine) previousTokens(ctx context.Context, name string) ([]*Revocation, error) {
+	entries, _, err := e.Ledger(ctx)
+	return slices.DeleteFunc(entries, func(entry *Revocation) bool { return entry.Role != name }), err
+}
+
+// backOff is how long to wait after so many attempts: doubling from a minute to six hours, jittered.
+func backOff(attempts int) time.Duration {
+	wait := min(firstBackOff<<min(attempts, 10), maxBackOff)
+	return wait/2 + jitter(wait/2)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+const (
+	MinTokenTTL = 10 * time.Minute
+	MaxTokenTTL = MaxRotationPeriod
+	// minRotationWindow is Vault's own least window for scheduled rotations.
+	MinRotationWindow = time.Hour
+	MaxRotationWindow = Day
+
+	MaxSchedule = 256
+)
+
+// managedPolicy is what a managed role says of its service users: what they may do, how long their
+// tokens live, and when they are replaced. Without a Schedule the role's rotation period counts.
+type ManagedPolicy struct {
+	EnvironmentRoles map[string]modalapi.EnvironmentRole `json:"environment_roles,omitempty"`
+	Scoped           bool                                `json:"scoped"`
+	TokenTTL         time.Duration                       `json:"token_ttl,omitempty"`
+	Schedule         string                              `json:"rotation_schedule,omitempty"`
+	Window           time.Duration                       `json:"rotation_window,omitempty"`
+	Disabled         bool                                `json:"disable_automated_rotation,omitempty"`
+}
+
+// mergeManaged merges the fields of managed roles, and refuses them for others.
+func (r *Role) mergeManaged(ask RoleWrite) error {
+	if r.Type != TypeManaged {
+		if ask.Managed.Said != "" {
+			return Refusef("%s is a field of managed roles, and this role is %s: leave it out; nothing was changed", ask.Managed.Said, r.Type)
+		}
+		return nil
+	}
+	policy := ManagedPolicy{Scoped: true}
+	if r.Managed != nil {
+		policy = *r.Managed
+	}
+	policy.merge(ask.Managed)
+	if policy.mergeSchedule(ask) {
+		r.RotationPeriod = defaultRotationPeriod
+	}
+	r.Managed = &policy
+	return nil
+}
+
+func (p *ManagedPolicy) merge(ask ManagedWrite) {
+	p.EnvironmentRoles = ask.EnvironmentRoles.Over(p.EnvironmentRoles, nil)
+	p.Scoped = ask.Scoped.Over(p.Scoped, true)
+	p.Disabled = ask.Disabled.Over(p.Disabled, false)
+	p.TokenTTL = ask.TokenTTL.Over(p.TokenTTL, 0)
+	p.Window = ask.Window.Over(p.Window, 0)
+}
+
+// mergeSchedule lets the schedule and the period take each other's place. A window goes with its
+// schedule, unless the write says one.
+func (p *ManagedPolicy) mergeSchedule(ask RoleWrite) (taken bool) {
+	before, schedule, period := p.Schedule, ask.Managed.Schedule, ask.RotationPeriod
+	p.Schedule = schedule.Over(p.Schedule, "")
+	if period.Asked && !period.Reset && !schedule.Asked {
+		p.Schedule = ""
+	}
+	if before != "" && p.Schedule == "" && !ask.Managed.Window.Asked {
+		p.Window = 0
+	}
+	return schedule.Asked && p.Schedule != ""
+}
+
+func (p *ManagedPolicy) validate(r *Role) error {
+	if len(p.EnvironmentRoles) == 0 && p.Scoped {
+		return Refusef("environment_roles is empty: a scoped token could do nothing; write environment_roles=main=contributor, say; nothing was changed")
+	}
+	if _, can := p.EnvironmentRoles[r.Environment]; r.Environment != "" && p.Scoped && !can {
+		return Refusef("environment %s is not among environment_roles (%s), and the token can do nothing there: write another environment; nothing was changed",
+			r.Environment, rolesText(p.EnvironmentRoles))
+	}
+	if p.Schedule == "" && p.Window != 0 {
+		return Refusef("rotation_window needs a rotation_schedule: write both, or neither; nothing was changed")
+	}
+	return nil
+}
+
+func (p *ManagedPolicy) warnings(r *Role) []string {
+	var warnings []string
+	if p.TokenTTL != 0 && p.TokenTTL < r.RotationPeriod+r.GracePeriod && p.Schedule == "" {
+		warnings = append(warnings, fmt.Sprintf("token_ttl %s is shorter than rotation_period and grace_period together: "+
+			"the engine rotates before a token expires, so rotations come sooner than rotation_period says", Human(p.TokenTTL)))
+	}
+	if p.Disabled && p.TokenTTL != 0 {
+		warnings = append(warnings, "automated rotation is disabled and tokens expire: rotate by hand before they do")
+	}
+	if !p.Scoped {
+		warnings = append(warnings, "scoped=false lets the token act outside environment_roles, wherever the workspace's defaults allow it")
+	}
+	return warnings
+}
+
+// atNextRotation tells which changes of policy need a new service user to take effect.
+func (p *ManagedPolicy) atNextRotation(before *ManagedPolicy) []string {
+	var fields []string
+	if p.Scoped != before.Scoped {
+		fields = append(fields, "scoped")
+	}
+	if p.TokenTTL != before.TokenTTL {
+		fields = append(fields, "token_ttl")
+	}
+	if len(fields) == 0 {
+		return nil
+	}
+	return []string{strings.Join(fields, " and ") + " takes effect at the next rotation, as Modal sets it when a service user is made"}
+}
+
+// rotatesOtherwise says whether a change of policy moves the next rotation.
+func (r *Role) rotatesOtherwise(before *Role) bool {
+	return r.RotationPeriod != before.RotationPeriod || r.Managed.Schedule != before.Managed.Schedule ||
+		r.Managed.Window != before.Managed.Window || r.Managed.Disabled != before.Managed.Disabled
+}
+
+// privileges are log pairs that tell what a write changed of what tokens may do.
+func (r *Role) privileges(before *Role) []any {
+	if r.Managed == nil {
+		return nil
+	}
+	was := &ManagedPolicy{}
+	if before != nil {
+		was = before.Managed
+	}
+	var pairs []any
+	if now, then := rolesText(r.Managed.EnvironmentRoles), rolesText(was.EnvironmentRoles); now != then {
+		pairs = append(pairs, "environment_roles", now, "environment_roles_before", then)
+	}
+	if r.Managed.Scoped != was.Scoped {
+		pairs = append(pairs, "scoped", r.Managed.Scoped)
+	}
+	return pairs
+}
+
+// Upcoming are the next three firings of the role's schedule, nil without one.
+func (r *Role) Upcoming(now time.Time) []time.Time {
+	if r.Managed == nil || r.Managed.Schedule == "" {
+		return nil
+	}
+	schedule, err := parseSchedule(r.Managed.Schedule)
+	if err != nil {
+		return nil
+	}
+	return firings(schedule, now, 3)
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+// createManaged mints the first token. Where that fails nothing is left at Modal, or the ledger has it.
+func (e *Engine) createManaged(ctx context.Context, r *Role, ask RoleWrite) (warnings []string, err error) {
+	cfg, err := e.permitted(ctx, r, ask)
+	if err != nil {
+		return nil, err
+	}
+	made, err := e.mint(ctx, cfg, ask.Name, r)
+	if err != nil {
+		return nil, fmt.Errorf("%w; the role was not stored", err)
+	}
+	ctx = context.WithoutCancel(ctx)
+	if err = e.establish(ctx, ask.Name, r, made.Token); err != nil {
+		return nil, err
+	}
+	e.leaveLedger(ctx, made.entry.Key())
+	return made.warnings, nil
+}
+
+// updateManaged changes what the living service user may do and when it is replaced, and mints nothing.
+func (e *Engine) updateManaged(ctx context.Context, before, after *Role, ask RoleWrite) (warnings []string, err error) {
+	name := ask.Name
+	cfg, err := e.permitted(ctx, after, ask)
+	if err != nil {
+		return nil, err
+	}
+	warnings = after.Managed.atNextRotation(before.Managed)
+	same := reflect.DeepEqual(before, after)
+	if same && !ask.Managed.EnvironmentRoles.Asked {
+		return warnings, nil
+	}
+	cred, err := e.credentials.Get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if cred != nil && ask.Managed.EnvironmentRoles.Asked {
+		told, err := e.changeRoles(ctx, cfg, name, cred, after.Managed.EnvironmentRoles)
+		if err != nil {
+			return nil, fmt.Errorf("%w; the role was not changed", err)
+		}
+		warnings = append(warnings, told...)
+	}
+	if same {
+		return warnings, nil
+	}
+	if cred != nil && after.rotatesOtherwise(before) {
+		if err = e.credentials.Put(ctx, name, cred.rescheduled(after, e.Now())); err != nil {
+			return nil, err
+		}
+	}
+	return warnings, e.roles.Put(ctx, name, after)
+}
+
+// changeRoles makes Modal give the role's current token what is wanted, and its previous ones too: what
+// is taken away ends for all of them, or the answer says that it does not.
+func (e *Engine) changeRoles(ctx context.Context, cfg *Config, name string, cred *Credential,
+	wanted map[string]modalapi.EnvironmentRole,
+) (warnings []string, err error) {
+	brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), briefBudget)
+	defer cancel()
+	if err = e.grant(brief, cfg, cred.Token, wanted); err != nil {
+		return nil, err
+	}
+	previous, err := e.previousTokens(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	for _, entry := range previous {
+		if !entry.ours() || entry.Begun || entry.isOf(cred) || entry.Reason == reasonUnfinished {
+			continue
+		}
+		if failed := e.grant(brief, cfg, entry.Token, wanted); failed != nil {
+			warnings = append(warnings, fmt.Sprintf("the previous token %s keeps the environment roles that it had until it ends (%s): %s; "+
+				"end it now with: write revocations/%s force=true", entry.ID, entry.NextStep(e.Now()), failed, entry.Key()))
+		}
+	}
+	return warnings, nil
+}
+
+// permitted refuses a write of a managed role that brings a token, or leaves the role with more than
+// the ceilings allow.
+func (e *Engine) permitted(ctx context.Context, r *Role, ask RoleWrite) (*Config, error) {
+	if err := ask.refuseForManaged(); err != nil {
+		return nil, err
+	}
+	cfg, err := e.loadConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err = cfg.permits(r); err != nil {
+		return nil, fmt.Errorf("%w; nothing was changed", err)
+	}
+	return cfg, nil
+}

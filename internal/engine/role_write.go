@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+)
+
+// RoleWritten is a role after a write, and what an operator should know of it.
+type RoleWritten struct {
+	Role     *Role
+	Warnings []string
+}
+
+// Role is a role's policy, nil for none.
+func (e *Engine) Role(ctx context.Context, name string) (*Role, error) { return e.roles.Get(ctx, name) }
+
+// WriteRole creates a role with its first token, or changes its policy.
+func (e *Engine) WriteRole(ctx context.Context, ask RoleWrite) (*RoleWritten, error) {
+	name := ask.Name
+	unlock, err := e.lockRole(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	before, err := e.roles.Get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if err = ask.Expect.refuse("role "+name, before != nil); err != nil {
+		return nil, err
+	}
+	var done *RoleWritten
+	if before == nil {
+		done, err = e.createRole(ctx, ask)
+	} else {
+		done, err = e.updateRole(ctx, before, ask)
+	}
+	if err != nil {
+		return nil, err
+	}
+	after := done.Role
+	if before == nil || !reflect.DeepEqual(before, after) {
+		e.log().Info("role written", append([]any{"role", name, "created", before == nil}, after.privileges(before)...)...)
+		e.event(ctx, Event{Kind: EventRoleWrite, Modified: true, Role: name})
+	}
+	return done, nil
+}
+
+// createRole stores the first token and then the role: a role exists once its own entry does.
+func (e *Engine) createRole(ctx context.Context, ask RoleWrite) (*RoleWritten, error) {
+	r, err := newRole().merge(ask)
+	if err != nil {
+		return nil, err
+	}
+	var warnings []string
+	if r.Type == TypeManaged {
+		warnings, err = e.createManaged(ctx, r, ask)
+	} else {
+		warnings, err = e.createStatic(ctx, r, ask)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &RoleWritten{Role: r, Warnings: slices.Concat(warnings, r.warnings())}, nil
+}
+
+// establish stores a new role with its first token.
+func (e *Engine) establish(ctx context.Context, name string, r *Role, first Token) error {
+	cred := newCredential(r, first, e.Now())
+	return e.hold(ctx, first.ID, name, func() error {
+		if err := e.credentials.Put(ctx, name, cred); err != nil {
+			return err
+		}
+		return e.roles.Put(ctx, name, r)
+	})
+}
+
+func (e *Engine) updateRole(ctx context.Context, before *Role, ask RoleWrite) (*RoleWritten, error) {
+	after, err := before.merge(ask)
+	if err != nil {
+		return nil, err
+	}
+	var warnings []string
+	if after.Type == TypeManaged {
+		warnings, err = e.updateManaged(ctx, before, after, ask)
+	} else {
+		warnings, err = e.updateStatic(ctx, before, after, ask)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &RoleWritten{Role: after, Warnings: slices.Concat(after.warnings(), warnings)}, nil
+}
+
+// DeleteRole moves the token to the ledger before it removes the role, and asks nothing of Modal.
+func (e *Engine) DeleteRole(ctx context.Context, name string) (warnings []string, err error) {
+	unlock, err := e.lockRole(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	cred, err := e.credentials.Get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	r, err := e.roles.Get(ctx, name)
+	if err != nil || (r == nil && cred == nil) {
+		return nil, err
+	}
+	if err := e.removeRole(ctx, name, r, cred); err != nil {
+		return nil, err
+	}
+	e.log().Info("role deleted", "role", name)
+	e.event(ctx, Event{Kind: EventRoleDelete, Modified: true, Role: name})
+	return e.stillValid(ctx, name), nil
+}
+
+func (e *Engine) removeRole(ctx context.Context, name string, r *Role, cred *Credential) error {
+	e.handover.Lock()
+	defer e.handover.Unlock()
+	if r != nil && cred != nil {
+		entry := newRevocation(name, r, cred, reasonRoleDeleted, e.Now(), 0)
+		if err := e.revocations.Put(ctx, entry.ID, entry); err != nil {
+			return err
+		}
+	}
+	if err := e.roles.Delete(ctx, name); err != nil {
+		return err
+	}
+	return e.credentials.Delete(ctx, name)
+}
+
+// stillValid tells what of a deleted role Modal still accepts.
+func (e *Engine) stillValid(ctx context.Context, name string) (warnings []string) {
+	entries, err := e.previousTokens(ctx, name)
+	if err != nil {
+		return []string{fmt.Sprintf("the role is gone from Vault, and the ledger cannot be read: %s", err)}
+	}
+	for _, entry := range entries {
+		warnings = append(warnings, fmt.Sprintf("the role is gone from Vault, and token %s (version %d) of %s is still valid at Modal; what is needed: %s; "+
+			"%srevocations/%s follows it until Modal refuses it", entry.Key(), entry.Version, entry.owner(), entry.NextStep(e.Now()), e.mount(), entry.Key()))
+	}
+	return warnings
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import "context"
+
+// Rotate replaces a role's current token, or tells what that would do and what would fail.
+func (e *Engine) Rotate(ctx context.Context, ask RotateRequest) (*Turnover, error) {
+	unlock, err := e.lockRole(ctx, ask.Role)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	now, err := e.rotation(ctx, ask.Role)
+	if err != nil {
+		return nil, err
+	}
+	if now == nil {
+		return nil, Refusef("no role is named %s: create it with: vault write %sroles/%s type=%s token_id=… token_secret=…",
+			ask.Role, e.mount(), ask.Role, TypeStatic)
+	}
+	done, err := e.rotateLocked(ctx, now, ask)
+	if err != nil && !IsMistake(err) {
+		e.log().Warn("rotation failed", "role", now.Name, "version", now.Cred.Version, "error", err)
+		e.event(ctx, now.failure())
+	}
+	return done, err
+}
+
+// rotateLocked picks the kind of rotation that was asked for. The caller holds the role's lock.
+func (e *Engine) rotateLocked(ctx context.Context, now *Rotation, ask RotateRequest) (*Turnover, error) {
+	if now.Role.Type == TypeManaged {
+		if err := ask.refuseForManaged(); err != nil {
+			return nil, err
+		}
+	}
+	if ask.DryRun {
+		return e.dryRun(ctx, now, ask)
+	}
+	grace := ask.graceOr(now.Role.GracePeriod)
+	if err := e.refuseCrowd(ctx, now, grace); err != nil {
+		return nil, err
+	}
+	var done *Turnover
+	var err error
+	switch {
+	case ask.ToPrevious:
+		done, err = e.undo(ctx, now, grace)
+	case now.Role.Type == TypeManaged:
+		done, err = e.rotateManaged(ctx, now, grace)
+	default:
+		done, err = e.rotateStatic(ctx, now, ask)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if done.Cred != now.Cred {
+		e.announce(ctx, now.Name, done)
+	}
+	return done, nil
+}
+
+// failure is the event of a rotation that did not happen.
+func (r *Rotation) failure() Event {
+	return Event{Kind: EventRotateFail, Role: r.Name, Version: r.Cred.Version, TokenID: r.Cred.ID}
+}

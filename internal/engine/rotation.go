@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+)
+
+// States of a role's rotation, the most urgent first.
+const (
+	stateOverdue  = "overdue"
+	stateFailing  = "failing"
+	stateDue      = "due"
+	stateDisabled = "disabled"
+)
+
+// tolerance is how late a scheduled rotation may be and be on time: ticks are a minute apart.
+const tolerance = 2 * time.Minute
+
+// rotation is how a role stands: its policy, its current token, and when that should be replaced.
+type Rotation struct {
+	Name string
+	Role *Role
+	Cred *Credential
+	Next time.Time
+	Late time.Duration
+}
+
+func newRotation(name string, r *Role, cred *Credential, now time.Time) *Rotation {
+	next := cred.rotateBy(r)
+	late := now.Sub(next)
+	if late < 0 || (r.Managed != nil && late < tolerance) {
+		late = 0
+	}
+	return &Rotation{Name: name, Role: r, Cred: cred, Next: next, Late: late}
+}
+
+func (r *Rotation) State() string {
+	switch {
+	case r.Late > 0:
+		return stateOverdue
+	case r.Cred.Attempts > 0:
+		return stateFailing
+	case r.Role.Managed != nil && r.Role.Managed.Disabled:
+		return stateDisabled
+	}
+	return stateDue
+}
+
+// Rotation is how a role stands and its previous tokens; nil for a role that does not exist.
+func (e *Engine) Rotation(ctx context.Context, name string) (*Rotation, []*Revocation, error) {
+	r, err := e.rotation(ctx, name)
+	if err != nil || r == nil {
+		return nil, nil, err
+	}
+	previous, err := e.previousTokens(ctx, name)
+	return r, previous, err
+}
+
+// rotation is nil for a role that does not exist.
+func (e *Engine) rotation(ctx context.Context, name string) (*Rotation, error) {
+	r, cred, err := e.current(ctx, name)
+	if err != nil || r == nil {
+		return nil, err
+	}
+	return newRotation(name, r, cred, e.Now()), nil
+}
+
+// Rotations are all roles that can be read, by name, and the names of the others.
+func (e *Engine) Rotations(ctx context.Context) (all []*Rotation, unreadable []string, err error) {
+	names, err := e.roles.List(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	all, failures := make([]*Rotation, len(names)), make([]error, len(names))
+	eachOf(names, maxConcurrentReads, func(i int, name string) { all[i], failures[i] = e.rotation(ctx, name) })
+	for i, failed := range failures {
+		if failed != nil {
+			e.log().Error("a role cannot be read", "role", names[i], "error", failed)
+			unreadable = append(unreadable, names[i])
+		}
+	}
+	return slices.DeleteFunc(all, func(r *Rotation) bool { return r == nil }), unreadable, nil
+}
+
+// byUrgency puts the role that should be rotated first first: overdue, failing, due.
+func ByUrgency(rotations []*Rotation) {
+	ranks := []string{stateOverdue, stateFailing, stateDue, stateDisabled}
+	slices.SortStableFunc(rotations, func(x, y *Rotation) int {
+		return cmp.Or(cmp.Compare(slices.Index(ranks, x.State()), slices.Index(ranks, y.State())), x.Next.Compare(y.Next))
+	})
+}
+
+// refuseCrowd refuses an operator's rotation that would leave too many service users alive. The
+// schedule is never held up by it.
+func (e *Engine) refuseCrowd(ctx context.Context, now *Rotation, grace time.Duration) error {
+	if grace == 0 {
+		return nil
+	}
+	entries, err := e.previousTokens(ctx, now.Name)
+	if err != nil {
+		return err
+	}
+	alive := 0
+	for _, entry := range entries {
+		if entry.ours() && entry.inGrace(e.Now()) {
+			alive++
+		}
+	}
+	if alive < maxPreviousTokens {
+		return nil
+	}
+	return Refusef("role %s has %d previous tokens in their grace period, and %d is the most: end some (write revocations/<id> with force=true), wait, "+
+		"or rotate with grace_period=0; nothing was changed", now.Name, alive, maxPreviousTokens)
+}
+
+// replace makes next the current token of a role: the old one enters the ledger, then the Put of the
+// credential is the rotation. It is finished whatever becomes of the caller, who holds the role's lock.
+func (e *Engine) replace(ctx context.Context, now *Rotation, next Token, reason string, grace time.Duration) (*Turnover, error) {
+	cred := now.Cred.successor(now.Role, next, e.Now())
+	old := newRevocation(now.Name, now.Role, now.Cred, reason, e.Now(), grace)
+	err := e.hold(ctx, next.ID, now.Name, func() error {
+		if failed := e.revocations.Put(ctx, old.Key(), old); failed != nil {
+			return failed
+		}
+		return e.credentials.Put(ctx, now.Name, cred)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Turnover{Cred: cred, Old: old, Grace: grace, Warnings: graceWarnings(grace, now.Role.RefreshInterval)}, nil
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+// madeByMount is how every mount names the service users that it makes.
+var madeByMount = regexp.MustCompile(`^vault-[0-9a-f]{8}-.+-[a-z0-9]{8}$`)
+
+// rotateStatic replaces the token by one that an operator brings and Modal accepts as the same
+// identity's. The caller holds the role's lock.
+func (e *Engine) rotateStatic(ctx context.Context, now *Rotation, ask RotateRequest) (*Turnover, error) {
+	pair, err := ask.broughtTo(now)
+	if err != nil {
+		return nil, err
+	}
+	if pair.ID == now.Cred.ID {
+		return e.rotateToSame(ctx, now, pair, ask.Verify)
+	}
+	next, err := e.successor(ctx, now, pair, ask)
+	if err != nil {
+		return nil, err
+	}
+	done, err := e.replace(ctx, now, next, reasonRotated, ask.graceOr(now.Role.GracePeriod))
+	if err != nil {
+		return nil, err
+	}
+	done.Warnings = slices.Concat(ask.Warnings, next.warnings(), done.Warnings)
+	return done, nil
+}
+
+// broughtTo is the pair that an operator brings to a static role.
+func (ask RotateRequest) broughtTo(now *Rotation) (modalapi.Token, error) {
+	if ask.Pair == nil {
+		return modalapi.Token{}, Refusef("role %s is static, so an operator brings its tokens: make one at %s and write its token_id and token_secret here; nothing was changed",
+			now.Name, tokensPage)
+	}
+	return *ask.Pair, nil
+}
+
+// successor is the token that a supplied pair stands for, when a role may rotate to it.
+func (e *Engine) successor(ctx context.Context, now *Rotation, pair modalapi.Token, ask RotateRequest) (Token, error) {
+	if err := e.refuseHeld(ctx, pair.ID, now.Name); err != nil {
+		return Token{}, err
+	}
+	if !now.Cred.Verified() && !ask.Force {
+		return Token{}, Refusef("the role's token %s was stored unproven, so nothing says whose the next one has to be: "+
+			"prove it first (write it to roles/%s again), or write force=true to take token %s as it is; nothing was changed", now.Cred.ID, now.Name, pair.ID)
+	}
+	cfg, err := e.loadConfig(ctx)
+	if err != nil {
+		return Token{}, err
+	}
+	next, err := e.accept(ctx, cfg, unproven(pair, cfg.ServerURL), ask.Verify)
+	if err != nil {
+		return Token{}, err
+	}
+	if !next.sameOwner(now.Cred.Token) && !ask.Force {
+		return Token{}, Refusef("token %s is of %s, but the role's token is of %s: bring a token of the same, or write force=true to change it "+
+			"(a service user has one token for life, so its next token is always another one's); nothing was changed",
+			next.ID, next.owner(), now.Cred.owner())
+	}
+	return next, next.refuseMade(ask.Force)
+}
+
+// refuseMade refuses the token of a service user that an engine made, this mount's or another's: that
+// engine ends it.
+func (t Token) refuseMade(force bool) error {
+	if force || t.IdentityType != modalapi.IdentityServiceUser || !madeByMount.MatchString(t.Identity) {
+		return nil
+	}
+	return Refusef("token %s belongs to service user %q, which a mount of this engine made, as its name says, and will delete: "+
+		"bring another token, or write force=true to take it all the same; nothing was changed", t.ID, t.Identity)
+}
+
+// rotateToSame answers a repeated request as the first one, and takes the right secret for a token
+// that was stored unproven with a wrong one.
+func (e *Engine) rotateToSame(ctx context.Context, now *Rotation, pair modalapi.Token, verify bool) (*Turnover, error) {
+	if now.Cred.pair() == pair {
+		return &Turnover{Cred: now.Cred, Warnings: []string{
+			fmt.Sprintf("token %s is the role's current token already (version %d): nothing was changed", pair.ID, now.Cred.Version),
+		}}, nil
+	}
+	proven, err := e.proveSame(ctx, now, pair, verify)
+	if err != nil {
+		return nil, err
+	}
+	cred := now.Cred.successor(now.Role, proven, e.Now())
+	if err := e.credentials.Put(ctx, now.Name, cred); err != nil {
+		return nil, err
+	}
+	return &Turnover{Cred: cred}, nil
+}
+
+// proveSame asks Modal about the current token with another secret.
+func (e *Engine) proveSame(ctx context.Context, now *Rotation, pair modalapi.Token, verify bool) (Token, error) {
+	if !verify {
+		return Token{}, Refusef("token %s is the role's current token, with another secret: a token has one secret, so let Modal decide with verify=true; nothing was changed", pair.ID)
+	}
+	cfg, err := e.loadConfig(ctx)
+	if err != nil {
+		return Token{}, err
+	}
+	return e.accept(ctx, cfg, unproven(pair, now.Cred.ServerURL), verify)
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"crypto/rand"
+	"math/big"
+	"strings"
+	"time"
+
+	vaultrotation "github.com/hashicorp/vault/sdk/rotation"
+	"github.com/robfig/cron/v3"
+)
+
+// slack is how much of a waiting time jitter may take: a twentieth.
+const slack = 20
+
+// parseSchedule reads a five-field cron expression, in UTC.
+func parseSchedule(text string) (*cron.SpecSchedule, error) {
+	schedule, mistake := ScheduleOf(text)
+	if mistake != "" {
+		return nil, Refusef("rotation_schedule: %s; nothing was changed", mistake)
+	}
+	return schedule, nil
+}
+
+// scheduleOf says what is wrong with a schedule, without repeating it.
+func ScheduleOf(text string) (schedule *cron.SpecSchedule, mistake string) {
+	if strings.Contains(text, "TZ=") {
+		return nil, "leave the time zone out, schedules are in UTC"
+	}
+	schedule, err := vaultrotation.DefaultScheduler.Parse(text)
+	if err != nil {
+		return nil, `write five fields of cron, as in "30 3 * * SAT"`
+	}
+	if schedule.Next(time.Unix(0, 0).UTC()).IsZero() {
+		return nil, "this never fires: check day and month"
+	}
+	return schedule, ""
+}
+
+// firings are the next times that a schedule fires after a moment.
+func firings(schedule *cron.SpecSchedule, after time.Time, count int) []time.Time {
+	times := make([]time.Time, 0, count)
+	for range count {
+		after = schedule.Next(after.UTC())
+		times = append(times, after)
+	}
+	return times
+}
+
+// period is the nominal time between rotations, for consumers. It moves only when the token does.
+func (r *Role) Period(lastRotation time.Time) time.Duration {
+	if r.Managed == nil || r.Managed.Schedule == "" {
+		return r.RotationPeriod
+	}
+	schedule, err := parseSchedule(r.Managed.Schedule)
+	if err != nil {
+		return r.RotationPeriod // validate lets no such schedule into storage
+	}
+	next := firings(schedule, lastRotation, 2)
+	return next[1].Sub(next[0])
+}
+
+// leastHeadStart is what a rotation needs before a token expires: two ticks and the rotation itself.
+const leastHeadStart = 3 * time.Minute
+
+// deadline is by when a token has to be replaced, well before it expires: a tenth of its life, at least
+// a day where the life allows. Zero for a token that does not expire.
+func deadline(since, expires time.Time) time.Time {
+	if expires.IsZero() {
+		return time.Time{}
+	}
+	life := max(0, expires.Sub(since))
+	headStart := min(max(life/10, leastHeadStart), life/2)
+	if life >= 2*Day {
+		headStart = max(headStart, Day)
+	}
+	return seconds(expires.Add(-headStart))
+}
+
+// deadline is the one rule of how long before its expiry a token is replaced.
+func (c *Credential) deadline() time.Time { return deadline(c.LastRotation, c.ExpiresAt) }
+
+// nextRotation is when the engine replaces a token that became current at since; zero for never. A period
+// counts from then, a schedule from now. It lies a little before the end of the period, or after a firing,
+// so that roles of one moment spread, and always before the deadline.
+func (r *Role) nextRotation(since, now, expires time.Time) time.Time {
+	if r.Managed == nil || r.Managed.Disabled {
+		return time.Time{}
+	}
+	next := since.Add(r.RotationPeriod - jitter(r.RotationPeriod/slack))
+	if schedule, err := parseSchedule(r.Managed.Schedule); r.Managed.Schedule != "" && err == nil {
+		next = schedule.Next(now.UTC()).Add(jitter(r.Managed.Window / slack))
+	}
+	if last := deadline(since, expires); !last.IsZero() {
+		next = earlier(next, last)
+	}
+	return seconds(next)
+}
+
+// mayBegin says whether a scheduled rotation may begin now: inside the window after a firing where
+// there is one. A token that is past its deadline waits for no window.
+func (r *Role) mayBegin(cred *Credential, now time.Time) bool {
+	if r.Managed.Schedule == "" || r.Managed.Window == 0 {
+		return true
+	}
+	if last := cred.deadline(); !last.IsZero() && !now.Before(last) {
+		return true
+	}
+	schedule, err := parseSchedule(r.Managed.Schedule)
+	if err != nil {
+		return true
+	}
+	return !schedule.Next(now.Add(-r.Managed.Window)).After(now)
+}
+
+// nextAttempt is when the engine rotates the role by itself; zero for never.
+func (r *Rotation) nextAttempt(now time.Time) time.Time {
+	switch {
+	case r.Role.Managed == nil || r.Role.Managed.Disabled:
+		return time.Time{}
+	case r.misdated(now):
+		return now
+	}
+	return later(r.Next, r.Cred.NextAttempt)
+}
+
+// misdated says that the credential has no time for the next rotation, as after a policy that was written
+// by half, or one further ahead than the policy allows, from a node whose clock was wrong. Neither must
+// freeze the role.
+func (r *Rotation) misdated(now time.Time) bool {
+	return r.Cred.NextRotation.IsZero() || r.Next.After(r.Role.latestRotation(now)) || r.Cred.NextAttempt.After(now.Add(maxBackOff))
+}
+
+// latestRotation is the latest that nextRotation could say now.
+func (r *Role) latestRotation(now time.Time) time.Time {
+	if schedule, err := parseSchedule(r.Managed.Schedule); r.Managed.Schedule != "" && err == nil {
+		return schedule.Next(now.UTC()).Add(r.Managed.Window)
+	}
+	return now.Add(r.RotationPeriod)
+}
+
+// jitter is a random part of a duration. The randomness is the one that names are made of, which a test
+// can seed.
+func jitter(most time.Duration) time.Duration {
+	if most <= 0 {
+		return 0
+	}
+	n, err := rand.Int(rand.Reader, big.NewInt(int64(most)))
+	if err != nil {
+		return 0
+	}
+	return time.Duration(n.Int64())
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+// Token is a Modal account Token with what Modal said of it. The identity is empty for a Token that
+// was stored unproven. ServerURL is the Modal that accepted it, or that was configured when it was stored
+// unproven: its secret goes to no other, and only a refusal there says that it is revoked. Made says that
+// this mount made the service user that owns it: with the admin Token it ends no other.
+type Token struct {
+	ID           string                `json:"token_id"`
+	Secret       string                `json:"token_secret"`
+	WorkspaceID  string                `json:"workspace_id,omitempty"`
+	Workspace    string                `json:"workspace,omitempty"`
+	IdentityType modalapi.IdentityKind `json:"identity_type,omitempty"`
+	IdentityID   string                `json:"identity_id,omitempty"`
+	Identity     string                `json:"identity,omitempty"`
+	CreatedAt    time.Time             `json:"created_at,omitzero"`
+	ExpiresAt    time.Time             `json:"expires_at,omitzero"`
+	LastVerified time.Time             `json:"last_verified,omitzero"`
+	ServerURL    string                `json:"server_url,omitempty"`
+	Made         bool                  `json:"made,omitempty"`
+}
+
+// String keeps the secret out of anything that prints a token.
+func (t Token) String() string { return t.ID }
+
+// GoString is String for the %#v verb.
+func (t Token) GoString() string { return t.ID }
+
+func (t Token) pair() modalapi.Token { return modalapi.Token{ID: t.ID, Secret: t.Secret} }
+
+func (t Token) Verified() bool { return !t.LastVerified.IsZero() }
+
+// unproven is the token that an operator's pair stands for, as long as Modal was not asked.
+func unproven(pair modalapi.Token, serverURL string) Token {
+	return Token{ID: pair.ID, Secret: pair.Secret, ServerURL: serverURL}
+}
+
+func (t Token) expired(now time.Time) bool {
+	return !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt)
+}
+
+// owner names the identity for a reader, as in `service user "ci" (sv-1) in workspace "acme"`.
+func (t Token) owner() string {
+	if !t.Verified() {
+		return "an identity that Modal was not asked about"
+	}
+	kind := "user"
+	if t.IdentityType == modalapi.IdentityServiceUser {
+		kind = "service user"
+	}
+	return fmt.Sprintf("%s %q (%s) in workspace %q (%s)", kind, t.Identity, t.IdentityID, t.Workspace, t.WorkspaceID)
+}
+
+// sameOwner compares only what both tokens are known by: an unproven token pins nothing.
+func (t Token) sameOwner(other Token) bool {
+	if !t.Verified() || !other.Verified() {
+		return true
+	}
+	sameServer := t.ServerURL == other.ServerURL || t.ServerURL == "" || other.ServerURL == ""
+	return sameServer && t.WorkspaceID == other.WorkspaceID &&
+		t.IdentityType == other.IdentityType && t.IdentityID == other.IdentityID
+}
+
+// accept takes a supplied token as Modal knows it, or as it is when the operator said verify=false.
+func (e *Engine) accept(ctx context.Context, cfg *Config, t Token, verify bool) (Token, error) {
+	if !verify {
+		return t, nil
+	}
+	proven, err := e.prove(ctx, cfg, t)
+	if err != nil {
+		return Token{}, unchanged(t, err)
+	}
+	return proven, nil
+}
+
+// prove asks the Modal that a token belongs to whose it is.
+func (e *Engine) prove(ctx context.Context, cfg *Config, t Token) (Token, error) {
+	who, err := e.whoIs(ctx, cfg, t)
+	if err != nil {
+		return Token{}, err
+	}
+	return Token{
+		ID: t.ID, Secret: t.Secret,
+		WorkspaceID: who.WorkspaceID, Workspace: who.WorkspaceName,
+		IdentityType: who.Kind, IdentityID: who.ID, Identity: who.Name,
+		CreatedAt: seconds(who.CreatedAt), ExpiresAt: seconds(who.ExpiresAt),
+		LastVerified: e.Now(), ServerURL: cmp.Or(t.ServerURL, cfg.ServerURL), Made: t.Made,
+	}, nil
+}
+
+// warnings tell what is not known of a token.
+func (t Token) warnings() []string {
+	if t.Verified() {
+		return nil
+	}
+	return []string{fmt.Sprintf("token %s was stored without asking Modal (verify=false): whether it works, and whose it is, is not known", t.ID)}
+}
+
+// seconds is how times are stored: UTC, whole seconds.
+func seconds(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return t.UTC().Truncate(time.Second)
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"time"
+)
+
+// turnover is a rotation that happened: the credential that is current now, and the token that left the
+// role for the ledger, nil where none did.
+type Turnover struct {
+	Cred     *Credential
+	Old      *Revocation
+	Grace    time.Duration
+	Warnings []string
+	// Plan is what a dry run would do, in order, and Problems what would fail; nil after a rotation.
+	Plan, Problems []string
+}
+
+// announce tells the log and whoever listens of a rotation.
+func (e *Engine) announce(ctx context.Context, name string, done *Turnover) {
+	event := Event{Kind: EventRotate, Modified: true, Role: name, Version: done.Cred.Version, TokenID: done.Cred.ID}
+	if done.Old != nil {
+		event.PreviousTokenID = done.Old.ID
+	}
+	e.log().Info("rotated", "role", name, "version", event.Version, "token_id", event.TokenID, "previous_token_id", event.PreviousTokenID)
+	e.event(ctx, event)
+	if done.Old != nil && done.Old.Method == methodManual {
+		e.event(ctx, Event{Kind: EventRevokeManual, Entry: done.Old.Key(), Role: name, Version: done.Old.Version, TokenID: done.Old.ID})
+	}
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// maxConcurrentRotations bounds what a tick does at once, and so many entries of the ledger beside.
+	maxConcurrentRotations = 4
+	// maxConcurrentReads bounds how many entries are read at once where all are: after a restart each read
+	// is a call to Vault.
+	maxConcurrentReads = 8
+	// A tick begins nothing new after beginBudget, and what it began ends with tickBudget, before the
+	// next tick is due.
+	beginBudget = 35 * time.Second
+	tickBudget  = 55 * time.Second
+	// ledgerTurn is the ledger's place among what a tick begins, far behind any rotation's.
+	ledgerTurn = 1 << 20
+)
+
+// Tick is what is to be done once a minute: due rotations and due entries of the ledger, a few of each at a time. What does not
+// fit is left to the next tick. Ticks do not overlap.
+func (e *Engine) Tick(ctx context.Context) error {
+	if !e.ticking.TryLock() {
+		return nil
+	}
+	defer e.ticking.Unlock()
+	tick, cancel := context.WithTimeout(ctx, tickBudget)
+	defer cancel()
+	begin, stop := context.WithTimeout(tick, beginBudget)
+	defer stop()
+	var ledger error
+	var group sync.WaitGroup
+	group.Go(func() {
+		e.deps.Stagger(ledgerTurn)
+		ledger = e.workLedger(tick, begin)
+	})
+	rotations := e.rotateDue(tick, begin)
+	group.Wait()
+	return errors.Join(rotations, ledger, e.sweepNotes(begin), e.warnOfExpiry(ctx))
+}
+
+// workLedger attends to the entries that are due.
+func (e *Engine) workLedger(tick, begin context.Context) error {
+	due, err := e.dueEntries.due(begin, e.Now(), source{
+		list: func(ctx context.Context) ([]string, error) { return e.revocations.List(ctx) },
+		next: func(ctx context.Context, id string) (time.Time, error) { return e.attendAt(ctx, id) },
+		failed: func(id string, err error) {
+			e.log().Error("cannot tell when an entry of the ledger is due", "id", id, "error", err)
+		},
+	})
+	return errors.Join(err, e.untilOver(begin, due, func(id string) error {
+		got, _, failed := e.attend(tick, begin, id, whenDue)
+		if got == verdictNotDue {
+			e.dueEntries.touch(id)
+		}
+		if away := (*notHeldError)(nil); errors.As(failed, &away) {
+			return nil // the role is busy: the entry is due at the next tick too
+		}
+		return failed
+	}))
+}
+
+// attendAt is when the worker looks at an entry: when it is due, and now where its token is current
+// after a cut.
+func (e *Engine) attendAt(ctx context.Context, id string) (time.Time, error) {
+	entry, err := e.revocations.Get(ctx, id)
+	if err != nil || entry == nil {
+		return time.Time{}, err
+	}
+	_, cred, err := e.current(ctx, entry.Role)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if entry.isOf(cred) || entry.misdated(e.Now()) {
+		return e.Now(), nil
+	}
+	return entry.NextAttempt, nil
+}
+
+// untilOver does something at Modal for each name, a few at a time, and begins no more when begin is
+// over. One failure stops no other.
+func (e *Engine) untilOver(begin context.Context, names []string, do func(name string) error) error {
+	failures := make([]error, len(names))
+	eachOf(names, maxConcurrentRotations, func(i int, name string) {
+		e.deps.Stagger(i)
+		if begin.Err() == nil {
+			failures[i] = do(name)
+		}
+	})
+	return errors.Join(failures...)
+}
+
+// eachOf does something for each name, so many at a time.
+func eachOf(names []string, atOnce int, do func(i int, name string)) {
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for i, name := range names {
+		group.Go(func() error {
+			do(i, name)
+			return nil
+		})
+	}
+	_ = group.Wait() // none of them fails
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"fmt"
+	"time"
+
+	"vault-plugin-secrets-modal/internal/engine"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// summary is a role in a list.
+func rotationSummary(r *engine.Rotation) map[string]any {
+	data := map[string]any{fieldType: r.Role.Type, fieldVersion: int64(r.Cred.Version), fieldState: r.State()}
+	putTime(data, fieldNextRotation, r.Next)
+	putText(data, fieldLastError, r.Cred.LastError)
+	return data
+}
+
+// describe is how the role stands, without a secret.
+func rotationView(r *engine.Rotation) map[string]any {
+	data := tokenView(r.Cred.Token)
+	data[fieldType] = r.Role.Type
+	data[fieldVersion] = int64(r.Cred.Version)
+	data[fieldState] = r.State()
+	data[fieldRotationPeriod] = int64(r.Role.Period(r.Cred.LastRotation).Seconds())
+	data[fieldLate] = int64(r.Late.Seconds())
+	putTime(data, fieldLastVaultRotation, r.Cred.LastRotation)
+	putTime(data, fieldNextRotation, r.Next)
+	if r.Cred.Attempts > 0 {
+		data[fieldAttempts] = int64(r.Cred.Attempts)
+		putTime(data, fieldLastAttempt, r.Cred.LastAttempt)
+		putTime(data, fieldNextAttempt, r.Cred.NextAttempt)
+		putText(data, fieldLastError, r.Cred.LastError)
+	}
+	return data
+}
+
+// addUnreadable puts names into a list that is known nothing else of, and says why.
+func addUnreadable(resp *logical.Response, what string, names []string) *logical.Response {
+	if len(names) == 0 {
+		return resp
+	}
+	keys, _ := resp.Data["keys"].([]string)
+	resp.Data["keys"] = append(keys, names...)
+	resp.AddWarning(fmt.Sprintf("%d of the %s cannot be read, and are listed without more: a read of %s says why, and Vault's log",
+		len(names), what, names[0]))
+	return resp
+}
+
+// rotationList keeps the order of the rotations. Vault's CLI sorts its tables by name, so the rank by
+// urgency, from 1, is told as well where it counts.
+func rotationList(rotations []*engine.Rotation, ranked bool) *logical.Response {
+	names, info := make([]string, 0, len(rotations)), make(map[string]any, len(rotations))
+	for i, r := range rotations {
+		summary := rotationSummary(r)
+		if ranked {
+			summary[fieldUrgency] = int64(i + 1)
+		}
+		names = append(names, r.Name)
+		info[r.Name] = summary
+	}
+	return logical.ListResponseWithInfo(names, info)
+}
+
+// answer tells of a rotation with IDs and times, never a secret.
+func turnoverView(t *engine.Turnover, now time.Time) *logical.Response {
+	data := tokenView(t.Cred.Token)
+	data[fieldVersion] = int64(t.Cred.Version)
+	putTime(data, fieldLastVaultRotation, t.Cred.LastRotation)
+	putTime(data, fieldNextRotation, t.Cred.NextRotation)
+	if t.Old != nil {
+		data[fieldPreviousTokenID] = t.Old.ID
+		data[fieldGracePeriod] = int64(t.Grace.Seconds())
+		data[fieldMethod] = t.Old.Method
+		data[fieldNextStep] = t.Old.NextStep(now)
+		putTime(data, fieldNotBefore, t.Old.NotBefore)
+	}
+	return &logical.Response{Data: data, Warnings: t.Warnings}
+}
+
+// planView tells of a dry run.
+func planView(t *engine.Turnover) *logical.Response {
+	data := map[string]any{fieldDryRun: true, fieldPlan: t.Plan}
+	if t.Problems != nil {
+		data[fieldProblems] = t.Problems
+	}
+	return &logical.Response{Data: data}
+}

@@ -30,6 +30,7 @@ build:
 ## unit: test every package, race detector on
 unit:
 	go test $(RACE) -shuffle=on -count=1 -parallel 16 ./...
+	go test -count=1 -run 'Lives$$|TheSameSeed' .
 
 ## e2e: test the plugin in a real Vault (VAULT_BIN, or the PATH's, or one built from source)
 e2e:

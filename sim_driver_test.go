@@ -59,7 +59,7 @@ func (d *driver) ask(ctx context.Context, op logical.Operation, path string, dat
 	resp, err := d.HandleRequest(ctx, req)
 	switch {
 	case resp.IsError() && (err == nil || errors.Is(err, logical.ErrInvalidRequest)):
-		return nil, &sim.Mistake{Text: resp.Error().Error()}
+		return nil, &sim.MistakeError{Text: resp.Error().Error()}
 	case err != nil:
 		return nil, err
 	case resp == nil:
@@ -100,7 +100,7 @@ func (d *driver) WriteConfig(ctx context.Context, c sim.Config) error {
 	say(s, "max_environment_role", c.MaxEnvironmentRole)
 	say(s, "request_timeout", c.RequestTimeout)
 	if c.RemoveAdmin {
-		s["token_id"], s["token_secret"] = "", ""
+		s["remove_admin_token"] = true
 	}
 	_, err := d.write(ctx, "config", s)
 	return err

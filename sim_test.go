@@ -20,7 +20,7 @@ import (
 
 // spec is what the engine is held to today, and without are the troubles whose fault is known.
 var (
-	spec    = sim.Spec{}
+	spec    = sim.Spec{ThrottleMayHideWork: true}
 	without = sim.Without{}
 )
 
@@ -84,22 +84,27 @@ func watch(report *sim.Report) (stop func()) {
 	return func() { close(done) }
 }
 
-// always is how many lives of one seed every run of the tests lives: enough for each planted fault.
-const always = 150
+// many is so many lives, or a few where each takes long.
+func many(lives int) int {
+	if thorough {
+		return lives
+	}
+	return lives / 10
+}
 
 func TestLives(t *testing.T) { //nolint:paralleltest // names come from a global source that the seed fills
-	lives(t, 1, always, sim.NewReport())
+	lives(t, 1, many(150), sim.NewReport()) // enough for each planted fault
 }
 
 func TestNewLives(t *testing.T) { //nolint:paralleltest // names come from a global source that the seed fills
-	lives(t, uint64(time.Now().UnixNano()), 50, sim.NewReport())
+	lives(t, uint64(time.Now().UnixNano()), many(50), sim.NewReport())
 }
 
 func TestTheSameSeedGivesTheSameLife(t *testing.T) { //nolint:paralleltest // names come from a global source that the seed fills
 	first, second := sim.NewReport(), sim.NewReport()
 	first.Keep, second.Keep = true, true
-	lives(t, 7, 10, first)
-	lives(t, 7, 10, second)
+	lives(t, 7, many(30), first)
+	lives(t, 7, many(30), second)
 	require.Len(t, second.Histories, len(first.Histories))
 	for i := range first.Histories {
 		require.Equal(t, first.Histories[i], second.Histories[i], fmt.Sprintf("life %d", i))

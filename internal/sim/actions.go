@@ -134,7 +134,7 @@ func (l *Life) crash() {
 
 func (l *Life) clockJumps() {
 	name := []string{"A", "B"}[roll(l.rt, "whose", 2)]
-	skew := []time.Duration{0, time.Hour, -time.Hour, 7 * time.Hour, -7 * time.Hour, 30 * time.Second}[roll(l.rt, "by", 6)]
+	skew := []time.Duration{0, time.Hour, -time.Hour, 7 * time.Hour, -7 * time.Hour, 30 * time.Second, 40 * day}[roll(l.rt, "by", 7)]
 	l.note("the clock of %s is off by %s", name, skew)
 	l.setSkew(name, skew)
 }
@@ -143,6 +143,9 @@ func (l *Life) snapshot() {
 	l.note("snapshot")
 	l.saved = l.disk.snapshot()
 }
+
+// downtime is how long a restore takes: Modal is done by then with what was asked before.
+const downtime = 10 * time.Minute
 
 // restore puts an old storage under a new process, as Vault does after a snapshot was restored.
 func (l *Life) restore() {
@@ -160,6 +163,7 @@ func (l *Life) restore() {
 		l.leader = nil
 	}
 	l.former = nil
+	time.Sleep(downtime)
 	l.disk.restore(l.saved)
 	l.oracle.restored()
 	l.lead("A")

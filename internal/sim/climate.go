@@ -17,6 +17,7 @@ type climate struct {
 	AnswersLost  bool // and after
 	Throttled    bool
 	Slow         bool // answers take seconds, or longer than the engine waits
+	DoneLate     bool // Modal does what was asked minutes after the engine stopped waiting
 	Outages      bool // Modal is down for hours
 	LateToLearn  bool // new tokens are refused, deleted ones accepted, for a while
 	NotYetKnown  bool // a new service user cannot be found by its name
@@ -62,7 +63,7 @@ func (c climate) calm() bool {
 	quiet := c
 	quiet.Standby, quiet.Overlap, quiet.Servers, quiet.Clocks = false, false, false, false
 	if c.Often == 0 { // no weather
-		quiet.ModalFails, quiet.AnswersLost, quiet.Throttled, quiet.Slow, quiet.LateToLearn, quiet.NotYetKnown, quiet.StorageFails = false, false, false, false, false, false, false
+		quiet.DoneLate, quiet.ModalFails, quiet.AnswersLost, quiet.Throttled, quiet.Slow, quiet.LateToLearn, quiet.NotYetKnown, quiet.StorageFails = false, false, false, false, false, false, false, false
 	}
 	quiet.Often = 0
 	return quiet == climate{}

@@ -33,6 +33,8 @@ const (
 
 	// An operation that takes longer than this in virtual time hangs.
 	patience = 10 * time.Minute
+	// latency is how long Modal thinks about a call in lives whose operations overlap.
+	latency = 70 * time.Millisecond
 )
 
 // Life is one mount from its first day on.
@@ -55,6 +57,7 @@ type Life struct {
 	leader, former, standby *node
 	skews                   map[string]time.Duration
 	least, most             time.Duration // of all skews so far
+	late                    lateness
 	saved                   map[string][]byte
 
 	operations []*operation
@@ -92,6 +95,7 @@ func Live(rt *rapid.T, start Start, spec Spec, without Without, report *Report, 
 	l.workspace.AddEnvironment("staging")
 	l.owner, l.colleague = l.workspace.AddMember("alice"), l.workspace.AddMember("bob")
 	l.stranger = l.elsewhere.AddWorkspace("globex").AddMember("eve")
+	l.modal.OnCall(l.think)
 	l.lead("A")
 	l.configure()
 	rt.Repeat(map[string]func(*rapid.T){
@@ -99,6 +103,35 @@ func Live(rt *rapid.T, start Start, spec Spec, without Without, report *Report, 
 		"":     func(*rapid.T) { l.check() },
 	})
 	l.settle()
+}
+
+// lateness is how long Modal goes on with some calls after it got them, whatever their callers do.
+type lateness struct {
+	method string
+	by     time.Duration
+	times  int
+}
+
+// think is what Modal does before it works on a call: operations meet only where they take time, and the
+// work on a call that nobody waits for any more may still be done.
+func (l *Life) think(method string) {
+	l.mu.Lock()
+	wait := time.Duration(0)
+	if l.late.times > 0 && l.late.method == method {
+		l.late.times--
+		wait = l.late.by
+	}
+	l.mu.Unlock()
+	if l.climate.Overlap {
+		wait += latency
+	}
+	time.Sleep(wait)
+}
+
+func (l *Life) setLate(late lateness) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.late = late
 }
 
 // serve runs an emulated Modal that is reached in memory: a bubble's clock stands still while anybody
@@ -292,8 +325,10 @@ type operation struct {
 	// target is the entry of the ledger that it is about.
 	target string
 	force  bool
-	done   chan struct{}
-	err    error
+	// stays: whoever asked waits for the answer.
+	stays bool
+	done  chan struct{}
+	err   error
 	// alone is what storage held when it began, nil where something else went on.
 	alone *truth
 }
@@ -307,7 +342,7 @@ func (l *Life) begin(op *operation, do func(ctx context.Context, e Engine) error
 		op.node = l.leader
 	}
 	ctx, cancel := context.WithCancel(op.node.ctx)
-	if op.what != "tick" && l.climate.CallersLeave && roll(l.rt, "caller leaves", 8) == 7 {
+	if op.what != "tick" && !op.stays && l.climate.CallersLeave && roll(l.rt, "caller leaves", 8) == 7 {
 		after := []time.Duration{50 * time.Millisecond, time.Second, 10 * time.Second}[roll(l.rt, "after", 3)]
 		ctx, cancel = context.WithTimeout(op.node.ctx, after+time.Duration(number))
 	}
@@ -394,7 +429,7 @@ func (l *Life) running() []*operation {
 // await waits for an operation, or for a while where the climate lets operations overlap.
 func (l *Life) await(op *operation) {
 	limit := patience
-	if l.climate.Overlap && roll(l.rt, "overlap", 4) == 3 {
+	if l.climate.Overlap && roll(l.rt, "overlap", 2) == 1 {
 		limit = []time.Duration{0, 300 * time.Millisecond, 2 * time.Second, 20 * time.Second}[roll(l.rt, "for", 4)]
 	}
 	select {

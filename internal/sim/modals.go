@@ -44,11 +44,7 @@ func (m modals) DeleteToken(id string) {
 // checkServers expects each token to have gone to the server alone that made it, but where an operator
 // brought it to another.
 func (o *oracle) checkServers() {
-	for _, s := range o.l.modals {
-		for _, t := range s.Tokens() {
-			o.madeBy[t.ID] = s
-		}
-	}
+	o.learn()
 	for _, s := range o.l.modals {
 		calls := s.Calls("")
 		for _, call := range calls[o.looked[s]:] {
@@ -60,15 +56,21 @@ func (o *oracle) checkServers() {
 	}
 }
 
+// learn notes which server made which token.
+func (o *oracle) learn() {
+	for _, s := range o.l.modals {
+		for _, t := range s.Tokens() {
+			o.madeBy[t.ID] = s
+		}
+	}
+}
+
 // bring notes a token that an operator sends to a server.
 func (o *oracle) bring(id string, to string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, s := range o.l.modals {
-		for _, t := range s.Tokens() {
-			if t.ID == id && s.URL() != to {
-				o.brought[id] = true
-			}
-		}
+	o.learn()
+	if home := o.madeBy[id]; home == nil || home.URL() != to {
+		o.brought[id] = true
 	}
 }

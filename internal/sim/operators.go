@@ -45,6 +45,9 @@ func (l *Life) policy() Policy {
 	}
 	if roll(l.rt, "ttl", 4) == 3 {
 		p.TTL = ptr(l.duration("token_ttl", 0, 40*day, 2*day))
+		if l.climate.Clocks && !l.spec.ExpiryNeedsNoClock {
+			p.TTL = nil
+		}
 	}
 	switch roll(l.rt, "period", 4) {
 	case 1, 2:
@@ -260,7 +263,7 @@ func (l *Life) moveTo(c *Config) {
 // configure points the mount at Modal with a new admin token, which works unless something is wrong.
 func (l *Life) configure() {
 	t := l.owner.NewToken()
-	op := l.begin(&operation{what: "write config"}, func(ctx context.Context, e Engine) error {
+	op := l.begin(&operation{what: "write config", stays: true}, func(ctx context.Context, e Engine) error {
 		return e.WriteConfig(ctx, Config{ServerURL: ptr(l.modal.URL()), Admin: &Pair{t.ID, t.Secret}, MaxEnvironmentRole: ptr("")})
 	})
 	<-op.done

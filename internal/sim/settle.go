@@ -6,15 +6,20 @@ import (
 	"time"
 )
 
+// longestGrace is the most that operators of a life write.
+const longestGrace = 3 * day
+
 // settle ends all troubles, gives the mount days of ticks, and expects it to have put everything in order.
 func (l *Life) settle() {
 	l.note("all troubles end")
-	l.quiet()
 	l.modal.ClearFaults()
+	l.setLate(lateness{})
+	l.leader.handle.heal()
+	l.quiet()
+	l.bury()
 	l.owner.SetRole("owner")
 	l.setSkew("A", 0)
 	l.setSkew("B", 0)
-	l.leader.handle.heal()
 	if l.former != nil {
 		l.former.stop()
 		l.former = nil
@@ -52,7 +57,11 @@ func (l *Life) checkRotatedOnce(before *truth, began time.Time) {
 		if overdue && rotations == 0 {
 			l.broken("role %s is overdue since %s and was not rotated: %s", role, cred.Next.Format(time.DateTime), after.current[role].LastError)
 		}
-		if rotations > 1 {
+		most := int64(1)
+		if policy.Managed.Schedule != "" {
+			most = 2 // it may fire in these hours too
+		}
+		if rotations > most {
 			l.broken("role %s rotated %d times in hours", role, rotations)
 		}
 	}
@@ -67,6 +76,9 @@ func (l *Life) checkSettled() {
 		if l.keepsEarlier(t, e.Role) || l.isAway(e.storedToken) {
 			continue
 		}
+		if e.NotBefore.After(now.Add(longestGrace + day)) {
+			l.broken("the entry %s of role %s waits until %s, as a wrong clock dated it", e.key, e.Role, e.NotBefore.Format(time.DateTime))
+		}
 		if e.Method == "manual" || now.Before(e.NotBefore.Add(6*time.Hour)) {
 			continue
 		}
@@ -79,8 +91,9 @@ func (l *Life) checkSettled() {
 		}
 		// Attempts that failed are told until the next rotation, also where an operator put that off.
 		due := !now.Before(t.current[role].Next)
-		due = due && !l.isAway(t.current[role])
-		if t.roles[role].Managed != nil && due && (state == "failing" || (state == "overdue" && !t.roles[role].Managed.Disabled)) {
+		managed := t.roles[role].Managed
+		due = due && managed != nil && !managed.Disabled && !l.isAway(t.current[role])
+		if due && (state == "failing" || state == "overdue") {
 			l.broken("after days without a fault role %s is %s: %s", role, state, t.current[role].LastError)
 		}
 		got, err := l.leader.engine.Read(l.leader.ctx, role)
@@ -116,7 +129,7 @@ func (o *oracle) served(role string, got *Handout, spec Spec) {
 	policy := t.roles[role]
 	switch told := o.of(got.ID); {
 	case o.l.modals.Accepts(got.ID, got.Secret):
-	case policy.Managed == nil || policy.Managed.Disabled:
+	case policy.Managed == nil || policy.Managed.Disabled || o.l.isAway(t.current[role]):
 	case told.excuse != "" && !spec.Heals:
 	default:
 		o.l.broken("after days without a fault the reader of role %s is not served: Modal refuses %s", role, got.ID)

@@ -59,13 +59,13 @@ type Engine interface {
 // Start makes an engine as a node's process does.
 type Start func(ctx context.Context, w World) (Engine, error)
 
-// Mistake is an answer that puts the fault on who asked: nothing failed.
-type Mistake struct{ Text string }
+// MistakeError is an answer that puts the fault on who asked: nothing failed.
+type MistakeError struct{ Text string }
 
-func (m *Mistake) Error() string { return m.Text }
+func (m *MistakeError) Error() string { return m.Text }
 
 func isMistake(err error) bool {
-	var m *Mistake
+	var m *MistakeError
 	return errors.As(err, &m)
 }
 
@@ -147,6 +147,9 @@ type Spec struct {
 	Heals bool
 	// Fences: after a snapshot was restored nothing is ended but on an operator's word.
 	Fences bool
+	// ExpiryNeedsNoClock: a token that expired is told from one that was deleted whatever the node's clock
+	// says.
+	ExpiryNeedsNoClock bool
 	// ThrottleMayHideWork: Modal may have done what it then throttles.
 	ThrottleMayHideWork bool
 }

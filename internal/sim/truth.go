@@ -105,16 +105,6 @@ func (t *truth) sameRoles(other *truth) bool {
 
 func (t *truth) names() []string { return slices.Sorted(maps.Keys(t.roles)) }
 
-// holder is the role whose current token this is.
-func (t *truth) holder(id string) string {
-	for _, name := range t.names() {
-		if cred, there := t.current[name]; there && cred.ID == id {
-			return name
-		}
-	}
-	return ""
-}
-
 func (t *truth) inLedger(id string) bool {
 	return slices.ContainsFunc(t.ledger, func(e storedEntry) bool { return e.ID == id || e.key == id })
 }

@@ -32,6 +32,11 @@ var faultKinds = []faultKind{
 		delay := []time.Duration{3 * time.Second, 14 * time.Second, time.Minute}[roll(l.rt, "delay", 3)]
 		l.inject(modaltest.Fault{Delay: delay, AfterCommit: roll(l.rt, "after the work", 2) == 1})
 	}},
+	{"done late", func(c climate) bool { return c.DoneLate }, func(l *Life) {
+		late := lateness{method: managing[roll(l.rt, "method", 4)], by: l.duration("by", 20*time.Second, 90*time.Second, 4*time.Minute), times: 1 + roll(l.rt, "times", 2)}
+		l.note("  weather: %d × %s is done %s late", late.times, late.method, late.by)
+		l.setLate(late)
+	}},
 	{"outage", func(c climate) bool { return c.Outages }, nil},
 	{"late to learn", func(c climate) bool { return c.LateToLearn }, func(l *Life) {
 		late := []time.Duration{2 * time.Second, 20 * time.Second, 5 * time.Minute}[roll(l.rt, "late", 3)]
@@ -84,6 +89,7 @@ func (l *Life) weather() {
 	}
 	if roll(l.rt, "clears up", 2) == 0 {
 		l.modal.ClearFaults()
+		l.setLate(lateness{})
 	}
 	if roll(l.rt, "weather", 100) >= 100-l.climate.Often {
 		l.storm()

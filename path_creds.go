@@ -99,6 +99,7 @@ func credsFields() responses {
 		fieldVersion:           required(number("Counter of the role's tokens, from 1.")),
 		fieldEnvironment:       text("Modal environment, when the role sets one."),
 		fieldExpiresAt:         text("When the token expires at Modal (RFC 3339); absent when it does not."),
+		fieldServerURL:         text("Modal's control plane, when it is not Modal's default."),
 		fieldEnv:               required(secret("The environment variables as dotenv text.")),
 		fieldTOML:              required(secret("A whole .modal.toml.")),
 		fieldTTL:               required(number("Seconds until a consumer should read again; a hint, not the token's life.")),
@@ -126,6 +127,7 @@ func credsData(h *engine.Handout, now time.Time) (map[string]any, error) {
 	putText(data, fieldWorkspace, h.Cred.Workspace)
 	putText(data, fieldEnvironment, h.Role.EffectiveEnvironment())
 	putTime(data, fieldExpiresAt, h.Cred.ExpiresAt)
+	putText(data, fieldServerURL, h.ServerURL)
 	return data, nil
 }
 

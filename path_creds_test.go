@@ -28,7 +28,7 @@ func TestCreds_GiveTheTokenRawAndInEveryFormat(t *testing.T) {
 
 	text, _ := creds["toml"].(string)
 	require.Equal(t, map[string]any{
-		"token_id": id, "token_secret": secret, "workspace": "acme", "profile": "team.prod", "environment": "staging",
+		"token_id": id, "token_secret": secret, "workspace": "acme", "profile": "team.prod", "environment": "staging", "server_url": url,
 		"version": int64(1), "env": env, "toml": text, "expires_at": "2026-03-31T12:00:00Z",
 		"ttl": int64(300), "rotation_period": int64(90 * 86400), "last_vault_rotation": "2026-03-01T12:00:00Z",
 	}, creds)

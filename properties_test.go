@@ -21,7 +21,7 @@ var (
 	alwaysThere = []string{
 		"token_id", "token_secret", "profile", "version", "env", "toml", "ttl", "rotation_period", "last_vault_rotation",
 	}
-	sometimesThere = []string{"workspace", "environment", "expires_at"}
+	sometimesThere = []string{"server_url", "workspace", "environment", "expires_at"}
 )
 
 func TestCreds_KeepTheirShapeInEveryStateOfARole(t *testing.T) {

@@ -174,8 +174,8 @@ func (e *Engine) conclude(ctx context.Context, entry *Revocation) error {
 }
 
 // drop removes an entry, and first what only the entry still answers for: the credential that a
-// half-finished role delete left behind, and the note of the token's holder. The caller holds the
-// role's lock.
+// half-finished role delete left behind, the note of the token's holder, and what a cut left under the
+// service user's name. The caller holds the role's lock.
 func (e *Engine) drop(ctx context.Context, entry *Revocation) error {
 	e.handover.Lock()
 	defer e.handover.Unlock()
@@ -196,6 +196,9 @@ func (e *Engine) drop(ctx context.Context, entry *Revocation) error {
 		if err := e.credentials.Delete(ctx, entry.Role); err != nil {
 			return err
 		}
+	}
+	if name := entry.serviceUser(); name != "" && name != entry.Key() {
+		e.leaveLedger(ctx, name)
 	}
 	return e.revocations.Delete(ctx, entry.Key())
 }

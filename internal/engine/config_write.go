@@ -117,6 +117,9 @@ func (e *Engine) storeConfig(ctx context.Context, before, after *Config) error {
 		return err
 	}
 	e.leaveLedger(ctx, after.Admin.ID)
+	if err := e.holders.Delete(ctx, after.Admin.ID); err != nil {
+		e.log().Warn("the note of the role that the admin token was of is left", "token_id", after.Admin.ID, "error", err)
+	}
 	return nil
 }
 

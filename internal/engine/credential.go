@@ -46,9 +46,12 @@ func (c *Credential) successor(r *Role, next Token, now time.Time) *Credential {
 }
 
 // rescheduled is the credential under a changed policy: a period counts from the last rotation, a
-// schedule from now.
+// schedule from now. What failed before says nothing of a rotation that is not due any more.
 func (c Credential) rescheduled(r *Role, now time.Time) *Credential {
 	c.NextRotation = r.nextRotation(c.LastRotation, now, c.ExpiresAt)
+	if c.NextRotation.IsZero() || c.NextRotation.After(now) {
+		c.Attempts, c.LastAttempt, c.NextAttempt, c.LastError = 0, time.Time{}, time.Time{}, ""
+	}
 	return &c
 }
 

@@ -30,6 +30,9 @@ func (e *Engine) dryRun(ctx context.Context, now *Rotation, ask RotateRequest) (
 		plan = append(plan, fmt.Sprintf("put token %s (version %d) into the ledger, to be revoked from %s on (%s)",
 			now.Cred.ID, now.Cred.Version, e.Now().Add(ask.graceOr(now.Role.GracePeriod)).Format(time.RFC3339), newRevocation(now.Name, now.Role, now.Cred, reasonRotated, e.Now(), 0).Method))
 	}
+	if err = e.refuseCrowd(ctx, now, ask); err != nil {
+		problems = append(problems, err)
+	}
 	var texts []string
 	for _, problem := range problems {
 		texts = append(texts, problem.Error())

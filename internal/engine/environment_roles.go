@@ -75,9 +75,38 @@ func environmentIDs(known []modalapi.Environment) map[string]string {
 	return ids
 }
 
+// wanting is what a service user should be able to do, given what it can.
+type wanting func(has map[string]modalapi.EnvironmentRole) map[string]modalapi.EnvironmentRole
+
+func exactly(wanted map[string]modalapi.EnvironmentRole) wanting {
+	return func(map[string]modalapi.EnvironmentRole) map[string]modalapi.EnvironmentRole { return wanted }
+}
+
+// atMost takes away what is not wanted, and gives nothing.
+func atMost(wanted map[string]modalapi.EnvironmentRole) wanting {
+	return func(has map[string]modalapi.EnvironmentRole) map[string]modalapi.EnvironmentRole {
+		less := map[string]modalapi.EnvironmentRole{}
+		for environment := range has {
+			less[environment] = lesser(roleIn(has, environment), roleIn(wanted, environment))
+		}
+		return less
+	}
+}
+
+// lesser is the one of two roles that may do less.
+func lesser(a, b modalapi.EnvironmentRole) modalapi.EnvironmentRole {
+	order := []modalapi.EnvironmentRole{modalapi.RoleNoAccess, modalapi.RoleViewer}
+	for _, least := range order {
+		if a == least || b == least {
+			return least
+		}
+	}
+	return b
+}
+
 // grant makes what a living service user may do the wanted set, minting nothing. What it changed is put
 // back when it cannot change all.
-func (e *Engine) grant(ctx context.Context, cfg *Config, t Token, wanted map[string]modalapi.EnvironmentRole) error {
+func (e *Engine) grant(ctx context.Context, cfg *Config, t Token, want wanting) error {
 	if err := cfg.reaches(t); err != nil {
 		return err
 	}
@@ -91,6 +120,7 @@ func (e *Engine) grant(ctx context.Context, cfg *Config, t Token, wanted map[str
 		return fmt.Errorf("read service user %s: %w", t.Identity, a.explain(err))
 	}
 	change := map[string]modalapi.EnvironmentRole{}
+	wanted := want(user.Roles)
 	environments := maps.Clone(user.Roles)
 	maps.Copy(environments, wanted)
 	for environment := range environments {

@@ -82,7 +82,7 @@ func (e *Engine) refuseAlive(ctx context.Context, entry *Revocation) error {
 	case err != nil:
 		return Refusef("could not learn whether Modal still accepts token %s of role %s (%s): try again, or forget it all the same with force=true; the entry stays",
 			entry.Key(), entry.Role, err)
-	case entry.ours() && (entry.expired(e.Now()) || !entry.Verified() && entry.Secret != ""):
+	case entry.ours() && (entry.mayHaveExpired(e.Now()) || !entry.Verified() && entry.Secret != ""):
 		return Refusef("Modal refuses token %s of role %s, and its service user may still be there: %s; or forget it all the same with force=true; the entry stays",
 			entry.Key(), entry.Role, entry.NextStep(e.Now()))
 	}

@@ -61,7 +61,10 @@ func (e *Engine) mint(ctx context.Context, cfg *Config, name string, r *Role) (*
 		e.abandon(ctx, made.entry)
 		return nil, fmt.Errorf("the new service user %s was given up: %w", made.Identity, err)
 	}
-	made.warnings = append(made.warnings, expiryAsked(r.Managed.TokenTTL, made.ExpiresAt, e.Now())...)
+	if told := expiryAsked(r.Managed.TokenTTL, made.ExpiresAt, e.Now()); told != "" {
+		made.warnings = append(made.warnings, told)
+		e.log().Warn("another expiry than asked for", "role", name, "token_id", made.ID, "warning", told)
+	}
 	return made, nil
 }
 
@@ -132,17 +135,17 @@ func (e *Engine) equip(ctx context.Context, a *admin, cfg *Config, made *candida
 	}
 }
 
-// expiryAsked tells when Modal set another end of a token's life than was asked for.
-func expiryAsked(ttl time.Duration, expires, now time.Time) []string {
+// expiryAsked tells, "" otherwise, when Modal set another end of a token's life than was asked for.
+func expiryAsked(ttl time.Duration, expires, now time.Time) string {
 	switch {
 	case ttl == 0 && !expires.IsZero():
-		return []string{fmt.Sprintf("no token_ttl was asked for, and Modal lets the token expire on %s: the engine rotates before", expires.Format(time.RFC3339))}
+		return fmt.Sprintf("no token_ttl was asked for, and Modal lets the token expire on %s: the engine rotates before", expires.Format(time.RFC3339))
 	case ttl != 0 && expires.IsZero():
-		return []string{fmt.Sprintf("token_ttl %s was asked for, and Modal says that the token does not expire", Human(ttl))}
+		return fmt.Sprintf("token_ttl %s was asked for, and Modal says that the token does not expire", Human(ttl))
 	case ttl != 0 && expires.Sub(now.Add(ttl)).Abs() > max(time.Minute, ttl/20):
-		return []string{fmt.Sprintf("token_ttl %s was asked for, and Modal lets the token expire on %s", Human(ttl), expires.Format(time.RFC3339))}
+		return fmt.Sprintf("token_ttl %s was asked for, and Modal lets the token expire on %s", Human(ttl), expires.Format(time.RFC3339))
 	}
-	return nil
+	return ""
 }
 
 // worthWaiting are the answers that a new token may get in its first seconds.

@@ -110,7 +110,7 @@ func (r *Revocation) Key() string {
 // ours says whether the engine may end the service user with the admin token: one that this mount made,
 // or any on an operator's word.
 func (r *Revocation) ours() bool {
-	return r.IdentityType == modalapi.IdentityServiceUser && (r.Forced || (r.Made && r.Method == methodAutomatic))
+	return r.IdentityType == modalapi.IdentityServiceUser && (r.Forced || r.Reason == reasonUnfinished || (r.Made && r.Method == methodAutomatic))
 }
 
 // mayReturnTo says whether the token may become a role's current one, or the admin's when name is empty.
@@ -159,7 +159,7 @@ func (r *Revocation) due(now time.Time) bool { return !now.Before(r.NextAttempt)
 
 // misdated says that a node with a clock far ahead wrote the entry: nothing must live on until then.
 func (r *Revocation) misdated(now time.Time) bool {
-	return r.Since.After(now.Add(clockSlack)) || r.NextAttempt.After(later(r.NotBefore, now).Add(maxBackOff))
+	return r.Since.After(now.Add(clockSlack)) || r.LastAttempt.After(now) || r.NextAttempt.After(later(r.NotBefore, now).Add(maxBackOff))
 }
 
 // redated is the entry with times that can be right: the grace period, whole, from now.
@@ -169,14 +169,14 @@ func (r Revocation) redated(now time.Time) *Revocation {
 		r.NextAttempt = r.NotBefore
 	}
 	if r.misdated(now) {
-		r.NextAttempt = later(r.NotBefore, now)
+		r.LastAttempt, r.NextAttempt = earlier(r.LastAttempt, now), later(r.NotBefore, now)
 	}
 	return &r
 }
 
 // forced is the entry after an operator's word that it should end now.
 func (r Revocation) forced(now time.Time) *Revocation {
-	r.Forced, r.NotBefore, r.NextAttempt = true, earlier(now, r.NotBefore), now
+	r.Forced, r.NotBefore, r.NextAttempt = true, earlier(r.Since, r.NotBefore), now
 	return &r
 }
 

@@ -85,7 +85,7 @@ func (e *Engine) begin(ctx context.Context, entry *Revocation) error {
 // orRefused is the verdict where the engine cannot delete, unless somebody else did: Modal refuses a
 // token that has not expired.
 func (e *Engine) orRefused(ctx context.Context, cfg *Config, entry *Revocation, cause error) (verdict, error) {
-	if !entry.known() || entry.expired(e.Now()) || entry.fresh(e.Now()) || ctx.Err() != nil {
+	if !entry.known() || entry.mayHaveExpired(e.Now()) || entry.fresh(e.Now()) || ctx.Err() != nil {
 		return verdictUnknown, cause
 	}
 	if got, err := e.probe(ctx, cfg, entry); err == nil && got == verdictRevoked {

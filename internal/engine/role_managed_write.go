@@ -63,24 +63,25 @@ func (e *Engine) updateManaged(ctx context.Context, before, after *Role, ask Rol
 }
 
 // changeRoles makes Modal give the role's current token what is wanted, and its previous ones too: what
-// is taken away ends for all of them, or the answer says that it does not.
+// is taken away ends for all of them, or the answer says that it does not. What is added is for no token
+// that is on its way out.
 func (e *Engine) changeRoles(ctx context.Context, cfg *Config, name string, cred *Credential,
 	wanted map[string]modalapi.EnvironmentRole,
 ) (warnings []string, err error) {
 	brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), briefBudget)
 	defer cancel()
-	if err = e.grant(brief, cfg, cred.Token, wanted); err != nil {
-		return nil, err
-	}
 	previous, err := e.previousTokens(ctx, name)
 	if err != nil {
+		return nil, err
+	}
+	if err = e.grant(brief, cfg, cred.Token, exactly(wanted)); err != nil {
 		return nil, err
 	}
 	for _, entry := range previous {
 		if !entry.ours() || entry.Begun || entry.isOf(cred) || entry.Reason == reasonUnfinished {
 			continue
 		}
-		if failed := e.grant(brief, cfg, entry.Token, wanted); failed != nil {
+		if failed := e.grant(brief, cfg, entry.Token, atMost(wanted)); failed != nil {
 			warnings = append(warnings, fmt.Sprintf("the previous token %s keeps the environment roles that it had until it ends (%s): %s; "+
 				"end it now with: write revocations/%s force=true", entry.ID, entry.NextStep(e.Now()), failed, entry.Key()))
 		}

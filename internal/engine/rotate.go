@@ -38,7 +38,7 @@ func (e *Engine) rotateLocked(ctx context.Context, now *Rotation, ask RotateRequ
 		return e.dryRun(ctx, now, ask)
 	}
 	grace := ask.graceOr(now.Role.GracePeriod)
-	if err := e.refuseCrowd(ctx, now, grace); err != nil {
+	if err := e.refuseCrowd(ctx, now, ask); err != nil {
 		return nil, err
 	}
 	var done *Turnover

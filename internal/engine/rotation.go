@@ -95,10 +95,10 @@ func ByUrgency(rotations []*Rotation) {
 	})
 }
 
-// refuseCrowd refuses an operator's rotation that would leave too many service users alive. The
-// schedule is never held up by it.
-func (e *Engine) refuseCrowd(ctx context.Context, now *Rotation, grace time.Duration) error {
-	if grace == 0 {
+// refuseCrowd refuses an operator's rotation that would leave too many service users alive. An undo puts
+// one in the ledger and takes one out. The schedule is never held up by it.
+func (e *Engine) refuseCrowd(ctx context.Context, now *Rotation, ask RotateRequest) error {
+	if ask.ToPrevious || ask.graceOr(now.Role.GracePeriod) == 0 {
 		return nil
 	}
 	entries, err := e.previousTokens(ctx, now.Name)

@@ -50,6 +50,11 @@ func (t Token) expired(now time.Time) bool {
 	return !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt)
 }
 
+// mayHaveExpired says whether a refusal can be for the token's end, whatever this node's clock is worth.
+func (t Token) mayHaveExpired(now time.Time) bool {
+	return !t.ExpiresAt.IsZero() && t.ExpiresAt.Before(now.Add(clockSlack))
+}
+
 // owner names the identity for a reader, as in `service user "ci" (sv-1) in workspace "acme"`.
 func (t Token) owner() string {
 	if !t.Verified() {

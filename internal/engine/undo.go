@@ -44,7 +44,7 @@ func (e *Engine) undo(ctx context.Context, now *Rotation, grace time.Duration) (
 		return nil, err
 	}
 	if now.Role.Managed != nil {
-		if err = e.grant(ctx, cfg, proven, now.Role.Managed.EnvironmentRoles); err != nil {
+		if err = e.grant(ctx, cfg, proven, exactly(now.Role.Managed.EnvironmentRoles)); err != nil {
 			return nil, fmt.Errorf("%w; the current token (version %d) stays", err, now.Cred.Version)
 		}
 	}

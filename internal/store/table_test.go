@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package store
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+type entry struct {
+	Text string `json:"text"`
+}
+
+// late is storage whose next write fails, and takes effect when it is told to.
+type late struct {
+	logical.InmemStorage
+
+	armed  bool
+	commit func() error
+	reads  int
+}
+
+var errLate = errors.New("no answer")
+
+func (s *late) Put(ctx context.Context, e *logical.StorageEntry) error {
+	if s.armed {
+		s.armed, s.commit = false, func() error { return s.InmemStorage.Put(ctx, e) }
+		return errLate
+	}
+	return s.InmemStorage.Put(ctx, e)
+}
+
+func (s *late) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
+	s.reads++
+	return s.InmemStorage.Get(ctx, key)
+}
+
+func TestAWriteThatCommitsLateLeavesNoOldCopyInMemory(t *testing.T) {
+	t.Parallel()
+	s := &late{}
+	table := New[entry](s, "e/", Options{})
+	require.NoError(t, table.Put(t.Context(), "x", &entry{"old"}))
+	s.armed = true
+	require.ErrorIs(t, table.Put(t.Context(), "x", &entry{"new"}), errLate)
+	between, err := table.Get(t.Context(), "x")
+	require.NoError(t, err)
+	require.Equal(t, "old", between.Text)
+	require.NoError(t, s.commit())
+	after, err := table.Get(t.Context(), "x")
+	require.NoError(t, err)
+	require.Equal(t, "new", after.Text)
+
+	require.NoError(t, table.Put(t.Context(), "x", &entry{"newer"}))
+	reads := s.reads
+	_, err = table.Get(t.Context(), "x")
+	require.NoError(t, err)
+	require.Equal(t, reads, s.reads, "a write that succeeds is remembered again")
+}
+
+func TestAWriteOutlivesItsCaller(t *testing.T) {
+	t.Parallel()
+	s := &strict{}
+	table := New[entry](s, "e/", Options{})
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	require.NoError(t, table.Put(gone, "x", &entry{"kept"}))
+	require.NoError(t, table.Delete(gone, "x"))
+}
+
+// strict is storage that does nothing for a caller who has left.
+type strict struct{ logical.InmemStorage }
+
+func (s *strict) Put(ctx context.Context, e *logical.StorageEntry) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return s.InmemStorage.Put(ctx, e)
+}
+
+func (s *strict) Delete(ctx context.Context, key string) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return s.InmemStorage.Delete(ctx, key)
+}
+
+func TestAnEntryOfANewerVersionIsRefusedByName(t *testing.T) {
+	t.Parallel()
+	s := &logical.InmemStorage{}
+	require.NoError(t, s.Put(t.Context(), &logical.StorageEntry{Key: "e/x", Value: []byte(`{"schema":2,"entry":{}}`)}))
+	_, err := New[entry](s, "e/", Options{}).Get(t.Context(), "x")
+	require.ErrorContains(t, err, "e/x was written by a newer version of this plugin (schema 2")
+}
+
+func TestAnInvalidatedEntryIsReadAgain(t *testing.T) {
+	t.Parallel()
+	s := &late{}
+	var heard []string
+	table := New[entry](s, "e/", Options{Changed: func(name string) { heard = append(heard, name) }})
+	require.NoError(t, table.Put(t.Context(), "x", &entry{"here"}))
+	require.NoError(t, New[entry](s, "e/", Options{}).Put(t.Context(), "x", &entry{"elsewhere"}))
+	table.Invalidate("other/x")
+	cached, err := table.Get(t.Context(), "x")
+	require.NoError(t, err)
+	require.Equal(t, "here", cached.Text)
+	table.Invalidate("e/x")
+	fresh, err := table.Get(t.Context(), "x")
+	require.NoError(t, err)
+	require.Equal(t, "elsewhere", fresh.Text)
+	require.Equal(t, []string{"x", "x"}, heard)
+}

@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-modal/internal/engine"
+	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/version"
 )
 
@@ -31,7 +32,7 @@ type backend struct {
 // Factory makes one mount's backend. It does no I/O and starts nothing: Vault also calls it only to
 // ask for the plugin's type.
 func Factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
-	return newBackend(ctx, conf, engine.Deps{Now: time.Now, Wait: wait}) //nolint:forbidigo // the clock that everything else is given
+	return newBackend(ctx, conf, engine.Deps{Now: time.Now, Wait: wait, Connect: connect}) //nolint:forbidigo // the clock that everything else is given
 }
 
 // newBackend makes a backend whose engine has of the world what deps says, and the rest of what Vault
@@ -58,6 +59,9 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps engine.De
 	b.engine = engine.New(deps)
 	return b, nil
 }
+
+// connect makes a connection to a Modal over the network.
+func connect(options modalapi.Options) (engine.Modal, error) { return modalapi.New(options) }
 
 // wait sleeps until the time is over or ctx is.
 func wait(ctx context.Context, d time.Duration) error {

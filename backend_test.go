@@ -98,7 +98,7 @@ func (m *mount) restart() {
 	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: m.logs})
 	b, err := newBackend(m.t.Context(), &logical.BackendConfig{
 		Logger: logger, System: m.system, StorageView: m.storage, EventsSender: m.events, BackendUUID: "2f9f1a7c-0000-4000-8000-000000000001",
-	}, engine.Deps{Now: m.clock.now, Wait: m.clock.sleep})
+	}, engine.Deps{Now: m.clock.now, Wait: m.clock.sleep, Connect: connect})
 	require.NoError(m.t, err)
 	m.t.Cleanup(func() { b.Cleanup(context.WithoutCancel(m.t.Context())) })
 	m.backend = b

@@ -36,7 +36,7 @@ func (m *mount) remount(b *testing.B) {
 	var err error
 	m.backend, err = newBackend(b.Context(), &logical.BackendConfig{
 		System: m.system, StorageView: m.storage, EventsSender: m.events, BackendUUID: "2f9f1a7c-0000-4000-8000-000000000001",
-	}, engine.Deps{Now: m.clock.now, Wait: m.clock.sleep})
+	}, engine.Deps{Now: m.clock.now, Wait: m.clock.sleep, Connect: connect})
 	require.NoError(b, err)
 }
 

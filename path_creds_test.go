@@ -167,7 +167,7 @@ func TestCreds_AReadAsksVaultForNothing(t *testing.T) {
 	m := newMount(t)
 	m.addRole("ci")
 	view := &countingView{}
-	b, err := newBackend(t.Context(), &logical.BackendConfig{System: view, StorageView: m.storage}, engine.Deps{Now: m.clock.now, Wait: m.clock.sleep})
+	b, err := newBackend(t.Context(), &logical.BackendConfig{System: view, StorageView: m.storage}, engine.Deps{Now: m.clock.now, Wait: m.clock.sleep, Connect: connect})
 	require.NoError(t, err)
 	m.backend = b
 	for _, path := range []string{"creds/ci", "creds/ci/env", "creds/ci/toml", "creds/ci/profile"} {

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-modal/internal/engine"
+	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/sim"
 )
 
@@ -36,7 +37,10 @@ func startDriver(ctx context.Context, w sim.World) (sim.Engine, error) {
 	b, err := newBackend(ctx, &logical.BackendConfig{
 		Logger: hclog.New(&hclog.LoggerOptions{Level: level, Output: output, TimeFn: w.Now}), System: system, StorageView: w.Storage,
 		EventsSender: noEvents{}, BackendUUID: w.Mount,
-	}, engine.Deps{Now: w.Now, Wait: w.Sleep, Stagger: w.Stagger, Dial: w.Dial, Random: w.Random})
+	}, engine.Deps{Now: w.Now, Wait: w.Sleep, Stagger: w.Stagger, Connect: func(o modalapi.Options) (engine.Modal, error) {
+		o.Dial, o.Jitter = w.Dial, w.Random
+		return modalapi.New(o)
+	}})
 	return &driver{backend: b, storage: w.Storage}, err
 }
 

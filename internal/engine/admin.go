@@ -17,7 +17,8 @@ var expiryWarnings = []time.Duration{30 * Day, 7 * Day, Day}
 // admin is the token with which the engine manages service users, and a connection to Modal to use it
 // on. Release it exactly once.
 type admin struct {
-	*modalapi.Client
+	Modal
+
 	token   modalapi.Token
 	owner   string
 	release func()
@@ -38,7 +39,7 @@ func (e *Engine) admin(cfg *Config) (*admin, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &admin{Client: client, token: cfg.Admin.pair(), owner: cfg.Admin.owner(), release: release}, nil
+	return &admin{Modal: client, token: cfg.Admin.pair(), owner: cfg.Admin.owner(), release: release}, nil
 }
 
 // explain names the admin token in an error that is about it, and the plan where that is the reason.

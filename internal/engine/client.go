@@ -5,7 +5,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"net"
 	"sync"
 	"time"
 
@@ -22,12 +21,10 @@ type clientOptions struct {
 // clients holds the connections to Modal that calls share: the one of the configuration, which stays
 // open, and for as long as somebody uses them those to servers that accepted a token before.
 type clients struct {
+	dial func(modalapi.Options) (Modal, error)
 	warn func(text string)
 	// closing hears of a connection that could not be closed.
 	closing func(err error)
-	// dial and random are nil but in tests that own the network and luck.
-	dial    func(ctx context.Context, address string) (net.Conn, error)
-	random  func() float64
 	mu      sync.Mutex
 	current clientOptions
 	open    map[clientOptions]*sharedClient
@@ -36,26 +33,26 @@ type clients struct {
 // sharedClient is closed by whoever lets go of it last, so that a change of config never breaks a
 // call in flight.
 type sharedClient struct {
-	*modalapi.Client
+	Modal
+
 	options clientOptions
 	users   int
 }
 
 // acquire returns the connection for these options. The caller releases it exactly once. One for the
 // configuration (current) replaces its forerunner.
-func (c *clients) acquire(options clientOptions, current bool) (client *modalapi.Client, release func(), err error) {
+func (c *clients) acquire(options clientOptions, current bool) (client Modal, release func(), err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	shared := c.open[options]
 	if shared == nil {
-		fresh, err := modalapi.New(modalapi.Options{
+		fresh, err := c.dial(modalapi.Options{
 			ServerURL: options.serverURL, CACert: options.caCert, Timeout: options.timeout, Version: version.Version, Warn: c.warn,
-			Dial: c.dial, Jitter: c.random,
 		})
 		if err != nil {
 			return nil, nil, fmt.Errorf("connect to %s: %w", options.serverURL, err)
 		}
-		shared = &sharedClient{Client: fresh, options: options}
+		shared = &sharedClient{Modal: fresh, options: options}
 		c.open[options] = shared
 	}
 	shared.users++
@@ -63,7 +60,7 @@ func (c *clients) acquire(options clientOptions, current bool) (client *modalapi
 		c.current = options
 		c.closeIfIdle(c.open[before])
 	}
-	return shared.Client, func() { c.release(shared) }, nil
+	return shared.Modal, func() { c.release(shared) }, nil
 }
 
 func (c *clients) release(shared *sharedClient) {
@@ -93,12 +90,12 @@ func (c *clients) closeIfIdle(shared *sharedClient) {
 }
 
 // connect is a connection to the configured Modal.
-func (e *Engine) connect(cfg *Config) (client *modalapi.Client, release func(), err error) {
+func (e *Engine) connect(cfg *Config) (client Modal, release func(), err error) {
 	return e.clients.acquire(cfg.clientOptions(), true)
 }
 
 // connectTo is a connection to the Modal that a token belongs to. A token's secret is sent to no other.
-func (e *Engine) connectTo(cfg *Config, t Token) (client *modalapi.Client, release func(), err error) {
+func (e *Engine) connectTo(cfg *Config, t Token) (client Modal, release func(), err error) {
 	if cfg.serves(t) {
 		return e.connect(cfg)
 	}

@@ -22,18 +22,17 @@ package engine
 
 import (
 	"context"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
+	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/store"
 )
 
-// Deps is what an engine needs of the world. All but Storage and MountID have no use but to be given by
-// a test in place of the real thing.
+// Deps is what an engine needs of the world, which a test gives in place of the real thing.
 type Deps struct {
 	// Storage is the mount's own.
 	Storage store.Storage
@@ -48,10 +47,8 @@ type Deps struct {
 	// Stagger is called by the nth of several jobs before it begins, so that in a simulation no two begin
 	// at one instant: a seed would not tell their order. Nil does nothing.
 	Stagger func(n int)
-	// Dial opens a connection to Modal, and Random, from 0 to 1, spreads retries; nil for the network and
-	// for luck.
-	Dial   func(ctx context.Context, address string) (net.Conn, error)
-	Random func() float64
+	// Connect makes a connection to a Modal. It does no I/O.
+	Connect func(modalapi.Options) (Modal, error)
 }
 
 // Engine is one mount's roles, tokens and ledger.
@@ -99,7 +96,7 @@ func New(deps Deps) *Engine {
 	}
 	e := &Engine{deps: deps, locks: newNameLocks(), dueRoles: newDueTimes(), dueEntries: newDueTimes()}
 	e.clients = &clients{
-		open: map[clientOptions]*sharedClient{}, dial: deps.Dial, random: deps.Random,
+		open: map[clientOptions]*sharedClient{}, dial: deps.Connect,
 		warn:    func(text string) { e.log().Warn("modal warns", "warning", text) },
 		closing: func(err error) { e.log().Debug("closing a connection to modal", "error", err) },
 	}

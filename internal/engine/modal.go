@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+// Modal is what the engine asks of Modal's control plane, with the promises of *modalapi.Client, which
+// keeps them. It is safe for concurrent use.
+type Modal interface {
+	WhoAmI(ctx context.Context, t modalapi.Token) (modalapi.Identity, error)
+	CreateServiceUser(ctx context.Context, admin modalapi.Token, u modalapi.NewServiceUser) (modalapi.MintedServiceUser, error)
+	DeleteServiceUser(ctx context.Context, admin modalapi.Token, id string) error
+	ServiceUser(ctx context.Context, admin modalapi.Token, name string) (modalapi.ServiceUser, error)
+	ServiceUsers(ctx context.Context, admin modalapi.Token) ([]modalapi.ServiceUser, error)
+	Environments(ctx context.Context, t modalapi.Token) ([]modalapi.Environment, error)
+	SetEnvironmentRole(ctx context.Context, admin modalapi.Token, serviceUserID, environmentID string, role modalapi.EnvironmentRole) error
+	MemberRole(ctx context.Context, admin modalapi.Token, userID string) (modalapi.MemberRole, error)
+	Close() error
+}

@@ -37,7 +37,7 @@ func init() { //nolint:gochecknoinits // the actions use the list themselves
 		{"another node leads", 6, func(c climate) bool { return c.Leaders }, (*Life).changeLeader},
 		{"a deposed node works on", 5, func(c climate) bool { return c.Leaders }, (*Life).deposedWorks},
 		{"the process is killed", 3, func(c climate) bool { return c.Crashes }, (*Life).crash},
-		{"a clock jumps", 5, func(c climate) bool { return c.Clocks }, (*Life).clockJumps},
+		{"a clock jumps", 10, func(c climate) bool { return c.Clocks }, (*Life).clockJumps},
 		{"snapshot", 3, func(c climate) bool { return c.Snapshots }, (*Life).snapshot},
 		{"restore", 2, func(c climate) bool { return c.Snapshots }, (*Life).restore},
 	}
@@ -134,7 +134,7 @@ func (l *Life) crash() {
 
 func (l *Life) clockJumps() {
 	name := []string{"A", "B"}[roll(l.rt, "whose", 2)]
-	skew := []time.Duration{0, time.Hour, -time.Hour, 7 * time.Hour, -7 * time.Hour, 30 * time.Second, 40 * day}[roll(l.rt, "by", 7)]
+	skew := []time.Duration{0, time.Hour, -time.Hour, 7 * time.Hour, -7 * time.Hour, 30 * time.Second, 40 * day, 40 * day}[roll(l.rt, "by", 8)]
 	l.note("the clock of %s is off by %s", name, skew)
 	l.setSkew(name, skew)
 }

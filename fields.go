@@ -61,6 +61,7 @@ const (
 	fieldToPrevious      = "to_previous"
 	fieldDryRun          = "dry_run"
 	fieldPlan            = "plan"
+	fieldChanged         = "changed"
 	fieldProblems        = "problems"
 	fieldState           = "state"
 	fieldNextRotation    = "next_rotation"

@@ -373,7 +373,7 @@ func TestManaged_AnUnfinishedEntryIsListedByTheServiceUsersNameAndCanBeSettledOn
 	names := m.list("revocations")
 	require.Len(t, names, 1)
 	require.Regexp(t, `^vault-2f9f1a7c-ci-`, names[0])
-	require.Equal(t, "unfinished", m.read("revocations/" + names[0])["state"])
+	require.Equal(t, "pending", m.read("revocations/" + names[0])["state"])
 	early := m.write("revocations/"+names[0], nil).Data
 	require.Equal(t, false, early["revoked"])
 	require.Contains(t, early["last_error"], "may still be making it")

@@ -24,7 +24,7 @@ func (b *backend) pathRoles() []*framework.Path {
 				logical.ListOperation: local(nothing, b.listRoles, "List the roles.", listFields("Names of the roles.")),
 			},
 			HelpSynopsis:    "List the roles.",
-			HelpDescription: "Names of the roles, with type, version and next rotation of each.",
+			HelpDescription: "Names of the roles, with type, version, state and next rotation of each.",
 		},
 		{
 			Pattern:      prefixRoles + rolePattern + "$",

@@ -29,7 +29,7 @@ func TestRoles_ListTellsTypeVersionAndNextRotation(t *testing.T) {
 	require.Equal(t, []string{"a", "b"}, resp.Data["keys"])
 	info, _ := resp.Data["key_info"].(map[string]any)
 	require.Equal(t, map[string]any{
-		"type": "static", "version": int64(1), "state": "due", "next_rotation": "2026-05-30T12:00:00Z",
+		"type": "static", "version": int64(1), "state": "ok", "next_rotation": "2026-05-30T12:00:00Z",
 	}, info["b"])
 }
 

@@ -15,7 +15,7 @@ import (
 func rotationSummary(r *engine.Rotation) map[string]any {
 	data := map[string]any{fieldType: r.Role.Type, fieldVersion: int64(r.Cred.Version), fieldState: r.State()}
 	putTime(data, fieldNextRotation, r.Next)
-	putText(data, fieldLastError, r.Cred.LastError)
+	putText(data, fieldLastError, brief(r.Cred.LastError))
 	return data
 }
 
@@ -69,6 +69,7 @@ func rotationList(rotations []*engine.Rotation, ranked bool) *logical.Response {
 func turnoverView(t *engine.Turnover, now time.Time) *logical.Response {
 	data := tokenView(t.Cred.Token)
 	data[fieldVersion] = int64(t.Cred.Version)
+	data[fieldChanged] = t.Changed
 	putTime(data, fieldLastVaultRotation, t.Cred.LastRotation)
 	putTime(data, fieldNextRotation, t.Cred.NextRotation)
 	if t.Old != nil {
@@ -83,9 +84,7 @@ func turnoverView(t *engine.Turnover, now time.Time) *logical.Response {
 
 // planView tells of a dry run.
 func planView(t *engine.Turnover) *logical.Response {
-	data := map[string]any{fieldDryRun: true, fieldPlan: t.Plan}
-	if t.Problems != nil {
-		data[fieldProblems] = t.Problems
-	}
+	data := map[string]any{fieldDryRun: true, fieldPlan: numbered(t.Plan)}
+	putText(data, fieldProblems, numbered(t.Problems))
 	return &logical.Response{Data: data}
 }

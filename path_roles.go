@@ -30,8 +30,9 @@ func (b *backend) pathRoles() []*framework.Path {
 			Pattern:      prefixRoles + rolePattern + "$",
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "role"},
 			Fields: with(map[string]*framework.FieldSchema{fieldRole: roleNameField(), fieldForce: {
-				Type:         framework.TypeBool,
-				Description:  "Static roles: take the token of a service user that a mount of this engine made, which that mount will delete.",
+				Type: framework.TypeBool, Query: true,
+				Description: "On write, of static roles: take the token of a service user that a mount of this engine made, which that mount will delete. " +
+					"On delete: end all tokens of the role that the engine can end, earlier versions too, at once.",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Force"},
 			}}, policyFields(), pairFields()),
 			ExistenceCheck: b.roleExists,
@@ -39,7 +40,7 @@ func (b *backend) pathRoles() []*framework.Path {
 				logical.ReadOperation:   local(urlName, b.readRole, "Read a role's policy.", policyFields()),
 				logical.CreateOperation: forwarded(parseRole, b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
 				logical.UpdateOperation: forwarded(parseRole, b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
-				logical.DeleteOperation: forwarded(urlName, b.deleteRole, "Delete a role; its token goes to the ledger.", nil),
+				logical.DeleteOperation: forwarded(parseDelete, b.deleteRole, "Delete a role; its token goes to the ledger, for the grace period unless forced.", nil),
 			},
 			HelpSynopsis:    "Manage a role: which Modal token it hands out, and how.",
 			HelpDescription: strings.TrimSpace(roleHelp),
@@ -98,8 +99,18 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, ask engin
 	return orNothing(resp), nil
 }
 
-func (b *backend) deleteRole(ctx context.Context, _ *logical.Request, name string) (*logical.Response, error) {
-	warnings, err := b.engine.DeleteRole(ctx, name)
+// deleteRequest is what a delete of roles/<role> asks for.
+type deleteRequest struct {
+	name  string
+	force bool
+}
+
+func parseDelete(in *door) deleteRequest {
+	return deleteRequest{name: in.name, force: in.flag(fieldForce).Over(false, false)}
+}
+
+func (b *backend) deleteRole(ctx context.Context, _ *logical.Request, ask deleteRequest) (*logical.Response, error) {
+	warnings, err := b.engine.DeleteRole(ctx, ask.name, ask.force)
 	if err != nil {
 		return nil, err
 	}
@@ -119,6 +130,7 @@ A write merges: a field that is absent or null keeps its value, an empty one ret
 never mints a token: environment_roles change the living service user, scoped and token_ttl wait for the next
 rotation. Type and token cannot change here: another token is for rotate/<role>.
 
-Deleting a role does not touch Modal: its token moves to the ledger, and the answer says what Modal
-still accepts.
+Deleting a role moves its token to the ledger, where it keeps the role's grace period. force=true ends all
+tokens of the role that the engine can end, earlier versions too, at once. The token of a static role is left
+to you in any case. The answer says per token what is left of it and when it ends.
 `

@@ -4,7 +4,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"reflect"
 	"slices"
 )
@@ -94,55 +93,4 @@ func (e *Engine) updateRole(ctx context.Context, before *Role, ask RoleWrite) (*
 		return nil, err
 	}
 	return &RoleWritten{Role: after, Warnings: slices.Concat(after.warnings(), warnings)}, nil
-}
-
-// DeleteRole moves the token to the ledger before it removes the role, and asks nothing of Modal.
-func (e *Engine) DeleteRole(ctx context.Context, name string) (warnings []string, err error) {
-	unlock, err := e.lockRole(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	cred, err := e.credentials.Get(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	r, err := e.roles.Get(ctx, name)
-	if err != nil || (r == nil && cred == nil) {
-		return nil, err
-	}
-	if err := e.removeRole(ctx, name, r, cred); err != nil {
-		return nil, err
-	}
-	e.log().Info("role deleted", "role", name)
-	e.event(ctx, Event{Kind: EventRoleDelete, Modified: true, Role: name})
-	return e.stillValid(ctx, name), nil
-}
-
-func (e *Engine) removeRole(ctx context.Context, name string, r *Role, cred *Credential) error {
-	e.handover.Lock()
-	defer e.handover.Unlock()
-	if r != nil && cred != nil {
-		entry := newRevocation(name, r, cred, reasonRoleDeleted, e.Now(), 0)
-		if err := e.revocations.Put(ctx, entry.ID, entry); err != nil {
-			return err
-		}
-	}
-	if err := e.roles.Delete(ctx, name); err != nil {
-		return err
-	}
-	return e.credentials.Delete(ctx, name)
-}
-
-// stillValid tells what of a deleted role Modal still accepts.
-func (e *Engine) stillValid(ctx context.Context, name string) (warnings []string) {
-	entries, err := e.previousTokens(ctx, name)
-	if err != nil {
-		return []string{fmt.Sprintf("the role is gone from Vault, and the ledger cannot be read: %s", err)}
-	}
-	for _, entry := range entries {
-		warnings = append(warnings, fmt.Sprintf("the role is gone from Vault, and token %s (version %d) of %s is still valid at Modal; what is needed: %s; "+
-			"%srevocations/%s follows it until Modal refuses it", entry.Key(), entry.Version, entry.owner(), entry.NextStep(e.Now()), e.mount(), entry.Key()))
-	}
-	return warnings
 }

@@ -5,7 +5,6 @@ package modalsecrets
 import (
 	"context"
 	"strings"
-	"time"
 
 	"vault-plugin-secrets-modal/internal/engine"
 
@@ -56,9 +55,15 @@ func pairFields() map[string]*framework.FieldSchema {
 
 // writtenFields are the answer to a write.
 func writtenFields() responses {
-	return responses{fieldNextFirings: {
-		Type: framework.TypeStringSlice, Description: "The next three times that rotation_schedule fires (RFC 3339), where there is one.",
-	}}
+	return with(tokenFields(), responses{
+		fieldType:         required(text("Type of the role.")),
+		fieldVersion:      required(number("Counter of the role's tokens, from 1.")),
+		fieldNextRotation: required(text("When the engine rotates the token, or by when an operator should (RFC 3339).")),
+		fieldNextStep:     required(text("What comes next.")),
+		fieldNextFirings: {
+			Type: framework.TypeStringSlice, Description: "The next three times that rotation_schedule fires (RFC 3339), where there is one.",
+		},
+	})
 }
 
 func (b *backend) roleExists(ctx context.Context, _ *logical.Request, d *framework.FieldData) (bool, error) {
@@ -88,15 +93,7 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, ask engin
 	if err != nil {
 		return nil, err
 	}
-	resp := &logical.Response{Warnings: done.Warnings}
-	var times []string
-	for _, at := range done.Role.Upcoming(b.engine.Now()) {
-		times = append(times, at.Format(time.RFC3339))
-	}
-	if times != nil {
-		resp.Data = map[string]any{fieldNextFirings: times}
-	}
-	return orNothing(resp), nil
+	return &logical.Response{Data: b.writtenView(done.Rotation), Warnings: done.Warnings}, nil
 }
 
 // deleteRequest is what a delete of roles/<role> asks for.

@@ -11,6 +11,7 @@ import (
 // RoleWritten is a role after a write, and what an operator should know of it.
 type RoleWritten struct {
 	Role     *Role
+	Rotation *Rotation
 	Warnings []string
 }
 
@@ -46,7 +47,22 @@ func (e *Engine) WriteRole(ctx context.Context, ask RoleWrite) (*RoleWritten, er
 		e.log().Info("role written", append([]any{"role", name, "created", before == nil}, after.privileges(before)...)...)
 		e.event(ctx, Event{Kind: EventRoleWrite, Modified: true, Role: name})
 	}
+	if done.Rotation, err = e.standing(ctx, name, after); err != nil {
+		return nil, err
+	}
 	return done, nil
+}
+
+// standing is how a role that was just written stands, also where a cut left it without a token.
+func (e *Engine) standing(ctx context.Context, name string, r *Role) (*Rotation, error) {
+	cred, err := e.credentials.Get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if cred == nil {
+		cred = &Credential{}
+	}
+	return newRotation(name, r, cred, e.Now()), nil
 }
 
 // createRole stores the first token and then the role: a role exists once its own entry does.

@@ -66,7 +66,7 @@ func TestThePolicyExamplesAllowEachPersonaItsWorkAndNoMore(t *testing.T) {
 			mayNot("read", "modal/creds/ci/profile"), may("read", "modal/config"), may("write", "modal/config", "request_timeout=20s"),
 			may("list", "modal/roles"), may("read", "modal/roles/ci"), may("write", "modal/roles/ci", "refresh_interval=1m"),
 			may("list", "modal/rotate"), may("read", "modal/rotate/ci"), may("list", "modal/revocations"),
-			may("delete", "modal/revocations/"+forgotten.ID, "force=true"), may("delete", "modal/roles/gone"), mayNot("secrets", "list"),
+			may("delete", "modal/revocations/"+forgotten.ID, "force=true"), may("delete", "modal/roles/gone"), may("read", "modal/status"), mayNot("secrets", "list"),
 		},
 	} {
 		persona := w.As(w.tokenOf(t, policy))

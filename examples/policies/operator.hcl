@@ -21,3 +21,6 @@ path "modal/revocations" {
 path "modal/revocations/*" {
   capabilities = ["read", "update", "delete"]
 }
+path "modal/status" {
+  capabilities = ["read"]
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
 // Promises to two who act at once. Gates decide who is where, and nobody's luck.
@@ -405,14 +406,15 @@ func TestWaitingForABusyRoleIsNoFailure(t *testing.T) {
 	for name, waiting := range map[string]struct {
 		until  func(h *harness) act
 		inLine int
+		broken bool // a tick that is broken off may say so
 	}{
 		"a rotation until the time of the tick is over": {func(h *harness) act {
 			return func(ctx context.Context) error { return h.engine.rotateOnSchedule(h.t.Context(), ctx, "ci") }
-		}, 2},
+		}, 2, false},
 		"a revocation until the time of the tick is over": {func(h *harness) act {
 			return func(ctx context.Context) error { return h.engine.workLedger(h.t.Context(), ctx) }
-		}, 2},
-		"a tick until Vault seals or steps down": {func(h *harness) act { return h.ticking }, 3},
+		}, 2, false},
+		"a tick until Vault seals or steps down": {func(h *harness) act { return h.ticking }, 3, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -425,7 +427,9 @@ func TestWaitingForABusyRoleIsNoFailure(t *testing.T) {
 
 			cancel()
 
-			_ = waits.answer() // a tick that is broken off may say so
+			if err := waits.answer(); !waiting.broken {
+				require.NoError(t, err)
+			}
 			leave()
 			h.unchangedSince(before)
 			require.NotContains(t, h.told.lines(), "failed")
@@ -485,22 +489,62 @@ func TestAnUndoThatWaitedLeavesATokenThatAnOperatorEndedMeanwhile(t *testing.T) 
 	require.Equal(t, current, h.current("ci").ID)
 }
 
-func TestATokenThatTheEngineIsAboutToEndDoesNotBecomeTheAdmins(t *testing.T) {
+// unasked is a token that an operator brings with verify=false.
+func unasked(token modaltest.Token) Supplied {
+	pair := bringing(token)
+	pair.Verify = false
+	return pair
+}
+
+func TestATokenThatAnOperatorEndsDoesNotBecomeTheAdminsMeanwhile(t *testing.T) {
+	t.Parallel()
+	for name, as := range map[string]struct {
+		brings func(modaltest.Token) Supplied
+		gone   bool // whether it is gone when Modal is first asked about it
+	}{
+		"proven":   {bringing, true},
+		"unproven": {unasked, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			robot := h.workspace.AddServiceUser("robot")
+			h.write(RoleWrite{Name: "ci", Kind: to(TypeStatic), Supplied: as.brings(robot)})
+			h.rotate(RotateRequest{Role: "ci", Supplied: bringing(h.workspace.AddServiceUser("robot-2")), Force: true})
+			gate := h.gateAt("TokenInfoGet")
+			ending := h.begin(t.Context(), h.ending(robot.ID, true))
+			gate.await()
+			require.Equal(t, as.gone, !h.alive(robot.ID))
+
+			_, err := h.engine.WriteConfig(t.Context(), ConfigWrite{Supplied: unasked(robot)})
+
+			require.True(t, IsMistake(err), "its end is in storage already")
+			gate.open()
+			ending.succeeds()
+			require.False(t, h.alive(robot.ID))
+			require.Empty(t, h.ledger())
+		})
+	}
+}
+
+func TestATokenThatBecomesTheAdminsWhileTheEngineIsAboutToEndItIsLeft(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	robot := h.workspace.AddServiceUser("robot")
-	h.write(staticRole("ci", robot))
-	h.rotate(RotateRequest{Role: "ci", Supplied: bringing(h.workspace.AddServiceUser("robot-2")), Force: true})
+	old := h.managed("ci")
+	pair := h.current("ci").pair()
+	grace := time.Duration(0)
+	h.rotate(RotateRequest{Role: "ci", Grace: &grace})
 	gate := h.gateAt("TokenInfoGet") // the engine sees first that the role's current token works
-	ending := h.begin(t.Context(), h.ending(robot.ID, true))
+	ending := h.begin(t.Context(), h.ending(old, false))
 	gate.await()
 
-	unproven := bringing(robot)
-	unproven.Verify = false
-	_, err := h.engine.WriteConfig(t.Context(), ConfigWrite{Supplied: unproven})
+	h.configure(ConfigWrite{Supplied: unasked(modaltest.Token{ID: pair.ID, Secret: pair.Secret})})
 
-	require.True(t, IsMistake(err), "its end is in storage already")
 	gate.open()
 	ending.succeeds()
-	require.False(t, h.alive(robot.ID))
+	require.Empty(t, h.modal.Calls("ServiceUserDelete"))
+	h.minutes(3)
+	require.Nil(t, h.entry(old), "a token in use is in no ledger")
+	require.True(t, h.alive(old))
+	h.modal.DeleteToken(old) // which the configuration alone answers for
 }

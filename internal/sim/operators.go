@@ -45,9 +45,6 @@ func (l *Life) policy() Policy {
 	}
 	if roll(l.rt, "ttl", 4) == 3 {
 		p.TTL = ptr(l.duration("token_ttl", 0, 40*day, 2*day))
-		if l.climate.Clocks && !l.spec.ExpiryNeedsNoClock {
-			p.TTL = nil
-		}
 	}
 	switch roll(l.rt, "period", 4) {
 	case 1, 2:

@@ -147,9 +147,6 @@ type Spec struct {
 	Heals bool
 	// Fences: after a snapshot was restored nothing is ended but on an operator's word.
 	Fences bool
-	// ExpiryNeedsNoClock: a token that expired is told from one that was deleted whatever the node's clock
-	// says.
-	ExpiryNeedsNoClock bool
 	// ThrottleMayHideWork: Modal may have done what it then throttles.
 	ThrottleMayHideWork bool
 }

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package sim
+
+import (
+	"context"
+	"time"
+)
+
+func (l *Life) writeConfig() {
+	var c Config
+	switch roll(l.rt, "what", 6) {
+	case 0:
+		c.RequestTimeout = ptr(l.duration("request_timeout", 15*time.Second, 5*time.Second))
+	case 1, 2:
+		t := l.owner.NewToken()
+		c.Admin = &Pair{t.ID, t.Secret}
+	case 3:
+		c.MaxEnvironmentRole = ptr([]string{"", "viewer"}[roll(l.rt, "ceiling", 2)])
+	case 4:
+		c.RemoveAdmin = true
+	case 5:
+		l.moveTo(&c)
+	}
+	if c.Admin != nil {
+		to := l.disk.truth().server
+		if c.ServerURL != nil {
+			to = *c.ServerURL
+		}
+		l.oracle.bring(c.Admin.ID, to)
+	}
+	l.note("write config: admin %v, removed: %t, ceiling: %t, server: %t", c.Admin != nil, c.RemoveAdmin, c.MaxEnvironmentRole != nil, c.ServerURL != nil)
+	l.await(l.begin(&operation{what: "write config"}, func(ctx context.Context, e Engine) error {
+		return e.WriteConfig(ctx, c)
+	}))
+}
+
+// moveTo points the mount at a server, with an admin token of that server or without one, which must
+// not let the stored one go there.
+func (l *Life) moveTo(c *Config) {
+	c.ServerURL = ptr(l.modal.URL())
+	owner := l.owner
+	if l.climate.Servers && roll(l.rt, "server", 2) == 1 {
+		c.ServerURL = ptr(l.elsewhere.URL())
+		owner = l.stranger
+	}
+	if roll(l.rt, "with its admin", 2) == 1 {
+		t := owner.NewToken()
+		c.Admin = &Pair{t.ID, t.Secret}
+	}
+}
+
+// configure points the mount at Modal with a new admin token, which works unless something is wrong.
+func (l *Life) configure() {
+	t := l.owner.NewToken()
+	op := l.begin(&operation{what: "write config", stays: true}, func(ctx context.Context, e Engine) error {
+		return e.WriteConfig(ctx, Config{ServerURL: ptr(l.modal.URL()), Admin: &Pair{t.ID, t.Secret}, MaxEnvironmentRole: ptr("")})
+	})
+	<-op.done
+	if op.err != nil {
+		l.fail("config cannot be written although nothing is wrong: %v", op.err)
+	}
+}

@@ -52,6 +52,7 @@ func newHarness(t *testing.T) *harness {
 func (h *harness) restart() {
 	h.t.Helper()
 	h.engine = New(Deps{
+		Connect: func(o modalapi.Options) (Modal, error) { return modalapi.New(o) },
 		Storage: h.storage, MountID: "2f9f1a7c", Emit: h.told.event, Now: h.clock, Wait: h.sleep,
 		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: h.told}),
 	})

@@ -35,8 +35,8 @@ func (e *Engine) end(ctx context.Context, entry *Revocation) (verdict, error) {
 	if err = e.keepLast(ctx, cfg, entry); err != nil {
 		return e.orRefused(ctx, cfg, entry, err)
 	}
-	if err = e.begin(ctx, entry); err != nil {
-		return verdictUnknown, err
+	if inUse, failed := e.begin(ctx, entry); failed != nil || inUse {
+		return verdictCurrent, failed
 	}
 	acknowledged, err := deleteServiceUser(ctx, a, entry)
 	if err != nil {
@@ -63,23 +63,20 @@ func (e *Engine) keepLast(ctx context.Context, cfg *Config, entry *Revocation) e
 }
 
 // begin notes, before Modal is asked to delete, that the token may be gone from now on: nothing makes it
-// current again. An unfinished one never was.
-func (e *Engine) begin(ctx context.Context, entry *Revocation) error {
+// current again. One that came into use meanwhile is left alone. An unfinished one never was.
+func (e *Engine) begin(ctx context.Context, entry *Revocation) (inUse bool, err error) {
 	if entry.Begun || entry.Reason == reasonUnfinished {
-		return nil
+		return false, nil
 	}
 	e.handover.Lock()
 	defer e.handover.Unlock()
 	holder, err := e.heldBy(ctx, entry)
-	if err != nil {
-		return err
-	}
-	if holder != "" {
-		return Refusef("token %s has become current again, of %s", entry.ID, holder)
+	if err != nil || holder != "" {
+		return holder != "", err
 	}
 	entry.Begun = true
 	stored := *entry
-	return e.revocations.Put(ctx, entry.Key(), &stored)
+	return false, e.revocations.Put(ctx, entry.Key(), &stored)
 }
 
 // orRefused is the verdict where the engine cannot delete, unless somebody else did: Modal refuses a

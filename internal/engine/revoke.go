@@ -82,13 +82,13 @@ func (e *Engine) begin(ctx context.Context, entry *Revocation) (inUse bool, err 
 // orRefused is the verdict where the engine cannot delete, unless somebody else did: Modal refuses a
 // token that has not expired.
 func (e *Engine) orRefused(ctx context.Context, cfg *Config, entry *Revocation, cause error) (verdict, error) {
-	if !entry.known() || entry.mayHaveExpired(e.Now()) || entry.fresh(e.Now()) || ctx.Err() != nil {
+	if !entry.known() || entry.mayHaveExpired(e.Now()) || ctx.Err() != nil {
 		return verdictUnknown, cause
 	}
-	if got, err := e.probe(ctx, cfg, entry); err == nil && got == verdictRevoked {
-		return got, nil
+	if got, err := e.probe(ctx, cfg, entry); err != nil || got != verdictRevoked || entry.missed(e.Now()) {
+		return verdictUnknown, cause
 	}
-	return verdictUnknown, cause
+	return verdictRevoked, nil
 }
 
 // proof is what Modal says of a service user's token after the deletion: with the pair where the engine
@@ -102,7 +102,7 @@ func (e *Engine) proof(ctx context.Context, cfg *Config, a *admin, entry *Revoca
 	}
 	gone := modalapi.KindOf(err) == modalapi.KindRefused || (entry.Secret == "" && modalapi.KindOf(err) == modalapi.KindNotFound)
 	switch {
-	case gone && !acknowledged && entry.fresh(e.Now()):
+	case gone && !acknowledged && entry.missed(e.Now()):
 		return verdictUnknown, entry.tooEarly()
 	case gone:
 		return verdictRevoked, nil
@@ -114,7 +114,7 @@ func (e *Engine) proof(ctx context.Context, cfg *Config, a *admin, entry *Revoca
 
 func (r *Revocation) tooEarly() error {
 	return Refusef("Modal does not know service user %s, and may still be making it: the engine looks again until %s",
-		r.Identity, r.Since.Add(unfinishedAfter).Format(time.RFC3339))
+		r.Identity, r.Missing.Add(unfinishedAfter).Format(time.RFC3339))
 }
 
 // ask learns whether Modal refuses an entry's token, and changes nothing there.

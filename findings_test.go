@@ -100,6 +100,24 @@ func TestAPolicyThatLeavesAFailingRotationDueKeepsTheFailure(t *testing.T) {
 	require.NotEmpty(t, m.read("rotate/ci")["last_error"])
 }
 
+func TestAFailureUnderAClockThatWasFarAheadIsClearedWithTheDatesItWrote(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.clock.advance(40 * day)
+	m.addManaged("ci", map[string]any{"rotation_period": "7d"})
+	m.clock.advance(m.nextRotation("ci").Sub(m.clock.now()))
+	m.modal.SetOutage(true)
+	m.tick()
+	m.modal.SetOutage(false)
+	require.Equal(t, "failing", m.read("rotate/ci")["state"])
+	m.clock.advance(-40 * day)
+	m.restart()
+	m.tick()
+	require.True(t, m.nextRotation("ci").After(m.clock.now()))
+	require.Equal(t, "due", m.read("rotate/ci")["state"])
+	require.NotContains(t, m.read("rotate/ci"), "last_error")
+}
+
 func TestAThrottledCreateThatWasDoneIsEnded(t *testing.T) {
 	t.Parallel()
 	for name, knownLate := range map[string]bool{"where its service user is found at once": false, "where it is found later": true} {

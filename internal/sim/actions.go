@@ -33,7 +33,7 @@ func init() { //nolint:gochecknoinits // the actions use the list themselves
 		{"forget", 4, nil, (*Life).forget},
 		{"write config", 4, nil, (*Life).writeConfig},
 		{"somebody deletes at Modal", 4, func(c climate) bool { return c.Persons }, (*Life).person},
-		{"somebody changes roles at Modal", 5, func(c climate) bool { return c.Persons }, (*Life).drift},
+		{"somebody changes roles at Modal", 9, func(c climate) bool { return c.Persons }, (*Life).drift},
 		{"the admin's rights change", 4, func(c climate) bool { return c.AdminTrouble }, (*Life).adminTrouble},
 		{"Modal goes down or comes back", 4, func(c climate) bool { return c.Outages }, (*Life).outage},
 		{"another node leads", 6, func(c climate) bool { return c.Leaders }, (*Life).changeLeader},

@@ -29,29 +29,37 @@ func assignments(roles map[string]string) string {
 	return strings.Join(pairs, ",")
 }
 
-// drift changes what a service user of this mount may do, by hand.
+// drift changes what a service user of this mount may do, by hand. Often an operator sees it, and writes
+// what should be.
 func (l *Life) drift() {
-	var users []string
-	for _, user := range l.modal.ServiceUsers() {
-		if strings.HasPrefix(user.Name, prefix) {
-			users = append(users, user.Name)
-		}
-	}
+	users, role := l.mayDrift(l.anyRole())
 	if len(users) == 0 {
 		return
 	}
 	name := users[roll(l.rt, "service user", len(users))]
 	environment := []string{"main", "staging"}[roll(l.rt, "environment", 2)]
-	role := []string{"contributor", "viewer", "no-access", ""}[roll(l.rt, "role", 4)]
-	l.note("somebody makes %s %q of %s", name, role, environment)
+	right := []string{"contributor", "viewer", "no-access", ""}[roll(l.rt, "right", 4)]
+	l.note("somebody makes %s %q of %s", name, right, environment)
 	l.oracle.drift(name)
-	l.workspace.SetServiceUserRole(name, environment, role)
-	// Often an operator sees it, and writes what should be.
+	l.workspace.SetServiceUserRole(name, environment, right)
+	if role != "" && roll(l.rt, "seen", 4) > 0 {
+		l.note("write role %s again", role)
+		l.write("write role", role, Policy{EnvironmentRoles: ptr(assignments(l.disk.truth().roles[role].Managed.Roles))})
+	}
+}
+
+// mayDrift are the service users that may drift: nearly always the role's current one, where it has one at
+// Modal.
+func (l *Life) mayDrift(role string) (users []string, of string) {
 	t := l.disk.truth()
-	for _, of := range t.names() {
-		if policy := t.roles[of].Managed; policy != nil && t.current[of].Identity == name && roll(l.rt, "seen", 2) == 1 {
-			l.note("write role %s again", of)
-			l.write("write role", of, Policy{EnvironmentRoles: ptr(assignments(policy.Roles))})
+	current := t.current[role].Identity
+	for _, user := range l.modal.ServiceUsers() {
+		if strings.HasPrefix(user.Name, prefix) {
+			users = append(users, user.Name)
 		}
 	}
+	if t.roles[role].Managed != nil && slices.Contains(users, current) && roll(l.rt, "current", 4) > 0 {
+		return []string{current}, role
+	}
+	return users, ""
 }

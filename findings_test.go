@@ -139,3 +139,33 @@ func TestAThrottledCreateThatWasDoneIsEnded(t *testing.T) {
 		})
 	}
 }
+
+func TestAClockThatIsSetRightSoonAfterAMintingLosesNoServiceUser(t *testing.T) {
+	t.Parallel()
+	for name, looks := range map[string]func(m *mount, key string){
+		"the worker":   func(m *mount, _ string) { m.minutes(2) },
+		"an operator":  func(m *mount, key string) { m.write("revocations/"+key, nil) },
+		"force":        func(m *mount, key string) { m.write("revocations/"+key, map[string]any{"force": true}) },
+		"a forgetting": func(m *mount, key string) { _ = m.try(logical.DeleteOperation, "revocations/"+key, nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newManagedMount(t)
+			m.addManaged("ci")
+			m.modal.Inject("ServiceUserCreate", unanswered(false, -1))
+			require.Error(t, m.try(logical.UpdateOperation, "rotate/ci", nil))
+			m.modal.ClearFaults()
+			key := m.list("revocations")[0]
+			m.clock.advance(7 * time.Hour) // or another node leads, whose clock is right
+
+			looks(m, key)
+
+			require.True(t, m.inLedger(key))
+			_, err := m.workspace.CreateServiceUser(key) // Modal does late what it was asked
+			require.NoError(t, err)
+			m.minutes(30)
+			require.Len(t, m.modal.ServiceUsers(), 1)
+			require.Empty(t, m.list("revocations"))
+		})
+	}
+}

@@ -128,7 +128,14 @@ func (r *Revocation) known() bool { return r.Verified() || (r.Made && r.Secret !
 // fresh says that Modal may still be making the service user: that it does not know it, or refuses its
 // token, proves nothing yet.
 func (r *Revocation) fresh(now time.Time) bool {
-	return r.Reason == reasonUnfinished && now.Before(r.Since.Add(unfinishedAfter))
+	return r.Reason == reasonUnfinished && (now.Before(r.Since.Add(unfinishedAfter)) || r.overlooked(now))
+}
+
+// overlooked says that an unfinished entry was due long ago and is looked at for the first time. The
+// engine did not run, or another clock dated it, which does not say how long Modal has had: then the time
+// counts anew.
+func (r *Revocation) overlooked(now time.Time) bool {
+	return r.Reason == reasonUnfinished && r.Attempts == 0 && now.After(r.NotBefore.Add(unfinishedAfter))
 }
 
 // inGrace says whether consumers were promised that the token works still.
@@ -176,6 +183,9 @@ func (r Revocation) redated(now time.Time) *Revocation {
 
 // forced is the entry after an operator's word that it should end now.
 func (r Revocation) forced(now time.Time) *Revocation {
+	if r.overlooked(now) {
+		r.Since = now
+	}
 	r.Forced, r.NotBefore, r.NextAttempt = true, earlier(r.Since, r.NotBefore), now
 	return &r
 }
@@ -199,6 +209,9 @@ func (r *Revocation) State(now time.Time) string {
 
 // tried is the entry after an attempt that did not see the token refused.
 func (r Revocation) tried(now time.Time, why string) *Revocation {
+	if r.overlooked(now) {
+		r.Since = now
+	}
 	r.Attempts++
 	r.LastAttempt = now
 	r.LastError = why

@@ -38,6 +38,7 @@ func (l *Life) begin(op *operation, do func(ctx context.Context, e Engine) error
 		after := []time.Duration{50 * time.Millisecond, time.Second, 10 * time.Second}[roll(l.rt, "after", 3)]
 		ctx, cancel = context.WithTimeout(op.node.ctx, after+time.Duration(number))
 	}
+	ctx = context.WithValue(ctx, leaveKey{}, cancel)
 	for _, running := range l.running() {
 		if running.what != "tick" || op.what != "tick" {
 			l.report.seen("operations beside each other")
@@ -143,4 +144,11 @@ func (l *Life) quiet() {
 			l.fail("%s %s does not end", op.what, op.role)
 		}
 	}
+}
+
+// isAlone says whether nothing else went on since an operation began.
+func (l *Life) isAlone(op *operation) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return op.alone != nil
 }

@@ -43,9 +43,10 @@ func (l *Life) rotate() {
 	what := "rotate managed"
 	if l.disk.truth().roles[role].Type == "static" {
 		what = "rotate static"
-		r.Pair, r.Unproven = l.freshPair()
+		token := l.fresh()
+		r.Pair, r.Unproven = token.pair, token.unproven
 		l.oracle.bring(r.Pair.ID, l.disk.truth().server)
-		r.Force = roll(l.rt, "force", 4) == 3
+		r.Force = roll(l.rt, "force", 4) >= 2
 	}
 	l.turn(what, role, r)
 }
@@ -59,6 +60,21 @@ func (l *Life) undo() {
 	l.turn("undo", role, r)
 }
 
+// crowd rotates a role until too many of its tokens are in their grace period.
+func (l *Life) crowd() {
+	role := l.anyRole()
+	if l.disk.truth().roles[role].Managed == nil {
+		return
+	}
+	for range most + 2 {
+		l.turn("rotate managed", role, Rotation{Grace: ptr(3 * day)})
+		l.check()
+	}
+}
+
+// most is how many tokens of a role may be in their grace period by an operator's rotations.
+const most = 10
+
 // turn has a role rotate, and holds the engine to what it then names.
 func (l *Life) turn(what, role string, r Rotation) {
 	grace := "the role's"
@@ -69,9 +85,30 @@ func (l *Life) turn(what, role string, r Rotation) {
 	op := &operation{what: what, role: role, grace: r.Grace}
 	l.await(l.begin(op, func(ctx context.Context, e Engine) error {
 		answer, err := e.Rotate(ctx, role, r)
+		l.crowded(op, r, err)
 		if err == nil && answer.PreviousID != "" {
 			l.oracle.named(answer.PreviousID, answer.NotBefore.Add(-l.skew(op.node.name)))
 		}
 		return err
 	}))
+}
+
+// crowded judges whether a rotation had to be refused for the tokens that it would leave alive.
+func (l *Life) crowded(op *operation, r Rotation, err error) {
+	if !l.isAlone(op) || r.DryRun || r.ToPrevious {
+		return
+	}
+	grace := op.alone.roles[op.role].Grace
+	if r.Grace != nil {
+		grace = *r.Grace
+	}
+	if grace == 0 || op.alone.inGrace(op.role, time.Now().Add(l.skew(op.node.name))) < most {
+		return
+	}
+	if err == nil {
+		l.broken("role %s was rotated although %d of its tokens are in their grace period", op.role, most)
+	}
+	if isMistake(err) {
+		l.report.seen("a crowd is refused")
+	}
 }

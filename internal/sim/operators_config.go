@@ -9,18 +9,20 @@ import (
 
 func (l *Life) writeConfig() {
 	var c Config
-	switch roll(l.rt, "what", 6) {
+	switch roll(l.rt, "what", 9) {
 	case 0:
 		c.RequestTimeout = ptr(l.duration("request_timeout", 15*time.Second, 5*time.Second))
 	case 1, 2:
 		t := l.owner.NewToken()
 		c.Admin = &Pair{t.ID, t.Secret}
 	case 3:
-		c.MaxEnvironmentRole = ptr([]string{"", "viewer"}[roll(l.rt, "ceiling", 2)])
+		c.MaxEnvironmentRole = ptr([]string{"viewer", ""}[roll(l.rt, "ceiling", 2)])
 	case 4:
 		c.RemoveAdmin = true
-	case 5:
+	case 5, 6:
 		l.moveTo(&c)
+	case 7, 8:
+		c.AllowedEnvironments = ptr([]string{"main", "", "staging", "main,staging"}[roll(l.rt, "environments", 4)])
 	}
 	if c.Admin != nil {
 		to := l.disk.truth().server
@@ -29,9 +31,14 @@ func (l *Life) writeConfig() {
 		}
 		l.oracle.bring(c.Admin.ID, to)
 	}
-	l.note("write config: admin %v, removed: %t, ceiling: %t, server: %t", c.Admin != nil, c.RemoveAdmin, c.MaxEnvironmentRole != nil, c.ServerURL != nil)
+	l.note("write config: %s", c)
 	l.await(l.begin(&operation{what: "write config"}, func(ctx context.Context, e Engine) error {
-		return e.WriteConfig(ctx, c)
+		before := l.disk.truth().server
+		err := e.WriteConfig(ctx, c)
+		if err == nil && c.ServerURL != nil && *c.ServerURL != before && c.Admin != nil {
+			l.report.seen("another server with its admin")
+		}
+		return err
 	}))
 }
 
@@ -54,7 +61,7 @@ func (l *Life) moveTo(c *Config) {
 func (l *Life) configure() {
 	t := l.owner.NewToken()
 	op := l.begin(&operation{what: "write config", stays: true}, func(ctx context.Context, e Engine) error {
-		return e.WriteConfig(ctx, Config{ServerURL: ptr(l.modal.URL()), Admin: &Pair{t.ID, t.Secret}, MaxEnvironmentRole: ptr("")})
+		return e.WriteConfig(ctx, Config{ServerURL: ptr(l.modal.URL()), Admin: &Pair{t.ID, t.Secret}, MaxEnvironmentRole: ptr(""), AllowedEnvironments: ptr("")})
 	})
 	<-op.done
 	if op.err != nil {

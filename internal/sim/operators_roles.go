@@ -4,6 +4,7 @@ package sim
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -47,46 +48,81 @@ func (l *Life) createManaged() {
 		p.EnvironmentRoles = ptr("main=contributor")
 	}
 	l.note("create managed role %s: %s", role, p)
-	l.await(l.begin(&operation{what: "create managed", role: role}, func(ctx context.Context, e Engine) error {
-		return e.WriteRole(ctx, role, p)
-	}))
+	l.write("create managed", role, p)
 }
 
-// freshPair is a member's token, or one that the role must not take.
-func (l *Life) freshPair() (pair *Pair, unproven bool) {
-	switch roll(l.rt, "whose token", 8) {
+// offer is a token that an operator brings.
+type offer struct {
+	pair     *Pair
+	unproven bool
+	// madeByMount: its service user's name says that a mount of this engine made it.
+	madeByMount bool
+}
+
+// fresh is a person's or a robot's token, or one that the role must not take.
+func (l *Life) fresh() offer {
+	owner := l.owner
+	if l.disk.truth().server == l.elsewhere.URL() && roll(l.rt, "whose server", 2) == 1 {
+		owner = l.stranger
+	}
+	switch roll(l.rt, "whose token", 10) {
 	case 5:
-		t := l.colleague.NewToken()
-		return &Pair{t.ID, t.Secret}, false
+		owner = l.colleague
 	case 6: // one that some role has or had
-		if pair := l.oracle.known(roll(l.rt, "which", 8)); pair != nil {
-			return pair, false
+		if pair, made := l.oracle.known(roll(l.rt, "which", 8)); pair != nil {
+			return offer{pair: pair, madeByMount: made}
 		}
 	case 7:
-		t := l.owner.NewToken()
+		t := owner.NewToken()
 		secret := t.Secret
 		if roll(l.rt, "mistyped", 2) == 1 {
 			secret = "as-0000000000000000000000"
 			l.oracle.excuse(t.ID, "its secret was mistyped")
 		}
-		return &Pair{t.ID, secret}, true
+		return offer{pair: &Pair{t.ID, secret}, unproven: true}
+	case 8:
+		return offer{pair: l.robot("robot-%08d")}
+	case 9: // of another mount of this engine
+		return offer{pair: l.robot("vault-00000000-ci-%08d"), madeByMount: true}
 	}
-	t := l.owner.NewToken()
-	return &Pair{t.ID, t.Secret}, false
+	t := owner.NewToken()
+	return offer{pair: &Pair{t.ID, t.Secret}}
+}
+
+// robot is the token of a service user that this mount did not make.
+func (l *Life) robot(name string) *Pair {
+	t := l.workspace.AddServiceUser(fmt.Sprintf(name, len(l.oracle.theirs)))
+	l.oracle.theirs[t.ID] = true
+	return &Pair{t.ID, t.Secret}
 }
 
 func (l *Life) createStatic() {
-	role := l.newRole()
-	pair, unproven := l.freshPair()
-	p := Policy{Type: ptr("static"), Pair: pair, Unproven: unproven}
-	l.oracle.bring(pair.ID, l.disk.truth().server)
+	role, token := l.newRole(), l.fresh()
+	p := Policy{Type: ptr("static"), Pair: token.pair, Unproven: token.unproven, Force: roll(l.rt, "force", 3) == 2}
+	l.oracle.bring(p.Pair.ID, l.disk.truth().server)
 	if roll(l.rt, "grace", 2) == 1 {
 		p.Grace = ptr(l.duration("grace_period", day, time.Hour, 0, 3*day))
 	}
 	l.note("create static role %s: %s", role, p)
-	l.await(l.begin(&operation{what: "create static", role: role}, func(ctx context.Context, e Engine) error {
-		return e.WriteRole(ctx, role, p)
+	op := &operation{what: "create static", role: role}
+	l.await(l.begin(op, func(ctx context.Context, e Engine) error {
+		err := e.WriteRole(ctx, role, p)
+		l.imported(err, token, p.Force)
+		return err
 	}))
+}
+
+// imported judges that a role took a token.
+func (l *Life) imported(err error, token offer, force bool) {
+	switch {
+	case err != nil || token.unproven:
+	case l.oracle.isTheirs(token.pair.ID) && !token.madeByMount:
+		l.report.seen("a robot's token is brought")
+	case token.madeByMount && !force:
+		l.broken("token %s of a service user that a mount made was taken without force", token.pair.ID)
+	case token.madeByMount:
+		l.report.seen("a token that a mount made is brought by force")
+	}
 }
 
 func (l *Life) writeRole() {
@@ -95,8 +131,18 @@ func (l *Life) writeRole() {
 		p = Policy{Grace: p.Grace, Refresh: p.Refresh, Period: p.Period}
 	}
 	l.note("write role %s: %s", role, p)
-	l.await(l.begin(&operation{what: "write role", role: role}, func(ctx context.Context, e Engine) error {
-		return e.WriteRole(ctx, role, p)
+	l.write("write role", role, p)
+}
+
+// write has an operator write a managed role, and holds Modal to what was answered.
+func (l *Life) write(what, role string, p Policy) {
+	op := &operation{what: what, role: role}
+	l.await(l.begin(op, func(ctx context.Context, e Engine) error {
+		err := e.WriteRole(ctx, role, p)
+		if err == nil && l.isAlone(op) {
+			l.oracle.written(role, p)
+		}
+		return err
 	}))
 }
 

@@ -33,6 +33,12 @@ type oracle struct {
 	madeBy  map[string]*modaltest.Server
 	brought map[string]bool
 	looked  map[*modaltest.Server]int
+	// theirs are the tokens of service users that this mount did not make.
+	theirs map[string]bool
+	// drifted are the service users whose roles somebody changed, until a write mends them.
+	drifted map[string]bool
+	// lowered is when the ceilings of config last changed.
+	lowered time.Time
 }
 
 // told is what was promised of a token.
@@ -50,7 +56,7 @@ type told struct {
 }
 
 func newOracle(l *Life) *oracle {
-	return &oracle{l: l, tokens: map[string]*told{}, strangers: map[string]bool{}, forgettable: map[string]bool{}, deleted: map[string]int{}, madeBy: map[string]*modaltest.Server{}, brought: map[string]bool{}, looked: map[*modaltest.Server]int{}}
+	return &oracle{l: l, tokens: map[string]*told{}, strangers: map[string]bool{}, forgettable: map[string]bool{}, deleted: map[string]int{}, madeBy: map[string]*modaltest.Server{}, brought: map[string]bool{}, looked: map[*modaltest.Server]int{}, theirs: map[string]bool{}, drifted: map[string]bool{}}
 }
 
 // of expects o.mu.
@@ -95,8 +101,8 @@ func (o *oracle) named(id string, until time.Time) {
 	}
 }
 
-// known is a token that some role handed out, nil without one.
-func (o *oracle) known(which int) *Pair {
+// known is a token that some role handed out, nil without one, and whether a mount made it.
+func (o *oracle) known(which int) (pair *Pair, made bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var pairs []*Pair
@@ -106,9 +112,11 @@ func (o *oracle) known(which int) *Pair {
 		}
 	}
 	if len(pairs) == 0 {
-		return nil
+		return nil, false
 	}
-	return pairs[which%len(pairs)]
+	pair = pairs[which%len(pairs)]
+	user, found := o.serviceUser(pair.ID)
+	return pair, found && strings.HasPrefix(user.Name, "vault-")
 }
 
 // accepted says whether Modal accepts the token, or has the service user of an entry that knows no ID.
@@ -215,6 +223,7 @@ func (o *oracle) check() {
 		}
 	}
 	o.checkServers()
+	o.checkTheirs(live, expired)
 }
 
 // restored begins anew from an old storage: what was promised in between was undone with it.

@@ -18,6 +18,8 @@ func (o *oracle) wrote(key string, before, after []byte) {
 		o.wroteToken(t, name, decode[storedToken](before), decode[storedToken](after), after != nil)
 	case "role":
 		o.wroteRole(t, name, decode[storedRole](before), before != nil, after != nil)
+	case "config":
+		o.wroteConfig(before, after)
 	case "revocation":
 		entry := decode[storedEntry](before)
 		if after == nil {
@@ -52,6 +54,7 @@ func (o *oracle) wroteToken(t *truth, role string, before, after storedToken, th
 		o.l.broken("role %s took token %s, which Modal does not accept", role, after.ID)
 	}
 	if policy, exists := t.roles[role]; exists {
+		o.fits(t, role, after)
 		o.handsOut(role, after)
 		if before.ID != "" {
 			o.released(role, before, policy.Grace)
@@ -64,6 +67,7 @@ func (o *oracle) wroteRole(t *truth, role string, before storedRole, was, is boo
 	switch {
 	case is && !was:
 		o.l.note("    put role/%s", role)
+		o.fits(t, role, t.current[role])
 		o.handsOut(role, t.current[role])
 	case was && !is:
 		o.l.note("    delete role/%s", role)

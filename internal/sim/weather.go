@@ -95,7 +95,7 @@ func (l *Life) weather() {
 		l.storm()
 	}
 	l.leader.handle.refuseReads(false)
-	if (l.climate.StorageFails || l.climate.Crashes) && roll(l.rt, "storage", 100) >= 100-l.climate.Often {
+	if (l.climate.StorageFails || l.climate.Crashes || l.climate.CallersLeave) && roll(l.rt, "storage", 100) >= 100-l.climate.Often {
 		l.storageFault()
 	}
 }
@@ -122,7 +122,17 @@ func (l *Life) storageFault() {
 		return
 	}
 	c := cut{in: 1 + roll(l.rt, "nth write", 6), committed: roll(l.rt, "committed", 2) == 1}
-	c.deadly = l.climate.Crashes && (!l.climate.StorageFails || roll(l.rt, "deadly", 2) == 1)
+	var ends []func()
+	if l.climate.StorageFails {
+		ends = append(ends, func() {})
+	}
+	if l.climate.Crashes {
+		ends = append(ends, func() { c.deadly = true })
+	}
+	if l.climate.CallersLeave {
+		ends = append(ends, func() { c.leaves = true })
+	}
+	ends[roll(l.rt, "end", len(ends))]()
 	l.note("  weather: write %d from now: %s", c.in, c.String())
 	l.leader.handle.plan(c)
 }

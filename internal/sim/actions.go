@@ -31,7 +31,7 @@ func init() { //nolint:gochecknoinits // the actions use the list themselves
 		{"delete a role", 7, nil, (*Life).deleteRole},
 		{"retry", 6, nil, (*Life).retry},
 		{"forget", 4, nil, (*Life).forget},
-		{"write config", 4, nil, (*Life).writeConfig},
+		{"write config", 6, nil, (*Life).writeConfig},
 		{"somebody deletes at Modal", 4, func(c climate) bool { return c.Persons }, (*Life).person},
 		{"somebody changes roles at Modal", 9, func(c climate) bool { return c.Persons }, (*Life).drift},
 		{"the admin's rights change", 4, func(c climate) bool { return c.AdminTrouble }, (*Life).adminTrouble},

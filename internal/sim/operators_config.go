@@ -8,6 +8,10 @@ import (
 )
 
 func (l *Life) writeConfig() {
+	if l.hampered() && roll(l.rt, "put right", 2) == 1 {
+		l.putRight()
+		return
+	}
 	var c Config
 	switch roll(l.rt, "what", 9) {
 	case 0:
@@ -40,6 +44,21 @@ func (l *Life) writeConfig() {
 		}
 		return err
 	}))
+}
+
+// hampered says that config keeps managed roles from what they do: without an end to that, little else
+// would be seen in a life.
+func (l *Life) hampered() bool {
+	t := l.disk.truth()
+	return t.admin == "" || t.server != l.modal.URL() || t.mostRole != "" || len(t.allowed) > 0
+}
+
+// putRight points the mount at Modal with a new admin token and without ceilings.
+func (l *Life) putRight() {
+	t := l.owner.NewToken()
+	c := Config{ServerURL: ptr(l.modal.URL()), Admin: &Pair{t.ID, t.Secret}, MaxEnvironmentRole: ptr(""), AllowedEnvironments: ptr("")}
+	l.note("write config: %s", c)
+	l.await(l.begin(&operation{what: "write config"}, func(ctx context.Context, e Engine) error { return e.WriteConfig(ctx, c) }))
 }
 
 // moveTo points the mount at a server, with an admin token of that server or without one, which must

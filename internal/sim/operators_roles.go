@@ -103,6 +103,7 @@ func (l *Life) createStatic() {
 	if roll(l.rt, "grace", 2) == 1 {
 		p.Grace = ptr(l.duration("grace_period", day, time.Hour, 0, 3*day))
 	}
+	l.cutsHere(3)
 	l.note("create static role %s: %s", role, p)
 	op := &operation{what: "create static", role: role}
 	l.await(l.begin(op, func(ctx context.Context, e Engine) error {
@@ -148,6 +149,7 @@ func (l *Life) write(what, role string, p Policy) {
 
 func (l *Life) deleteRole() {
 	role, force := l.anyRole(), roll(l.rt, "force", 4) == 3
+	l.cutsHere(4)
 	l.note("delete role %s, force: %t", role, force)
 	l.await(l.begin(&operation{what: "delete role", role: role, force: force}, func(ctx context.Context, e Engine) error {
 		return e.DeleteRole(ctx, role, force)

@@ -33,7 +33,7 @@ func (b *backend) pathHandout(form, suffix, summary string, fields responses, da
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: suffix},
 		Fields:       map[string]*framework.FieldSchema{fieldRole: roleNameField()},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: local(urlName, b.readHandout(data), summary, fields),
+			logical.ReadOperation: missing(local(urlName, b.readHandout(data), summary, fields), noSuchRole),
 		},
 		HelpSynopsis:    summary,
 		HelpDescription: strings.TrimSpace(help),
@@ -77,10 +77,13 @@ type handoutData func(h *engine.Handout, now time.Time) (map[string]any, error)
 
 // readHandout answers from memory and storage alone, so it works while Modal is down.
 func (b *backend) readHandout(data handoutData) handler[string] {
-	return func(ctx context.Context, _ *logical.Request, name string) (*logical.Response, error) {
+	return func(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
 		h, err := b.engine.Handout(ctx, name)
-		if err != nil || h == nil {
+		switch {
+		case err != nil:
 			return nil, err
+		case h == nil:
+			return notFound(req, b.noRole(ctx, req, name))
 		}
 		now := b.engine.Now()
 		body, err := data(h, now)

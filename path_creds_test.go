@@ -236,7 +236,7 @@ func TestCreds_OfAnUnknownRoleAreNotFound(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	for _, path := range everyForm("none") {
-		require.Nil(t, m.must(logical.ReadOperation, path, nil))
+		require.Equal(t, "no role is named none: vault list modal/roles names those that there are", m.absent(path))
 	}
 }
 

@@ -93,7 +93,9 @@ func TestTheCIExamplesReadOnePathAndGetOnePair(t *testing.T) {
 	secret := gitlabSecret(t)
 	require.Equal(t, "generic", secret.Vault.Engine.Name)
 	config := filepath.Join(w.lab.Dir, "gitlab.toml")
-	text := w.texts(t, file, path.Join(secret.Vault.Engine.Path, secret.Vault.Path))[secret.Vault.Field]
+	answer := w.run(t, file, "", "read", "-format=json", path.Join(secret.Vault.Engine.Path, secret.Vault.Path))
+	require.NoError(t, answer.Err())
+	text := fmt.Sprint(parse(t, answer.Stdout)[secret.Vault.Field])
 	require.NoError(t, os.WriteFile(config, []byte(text), 0o600))
 	require.NoError(t, w.authenticate(t, config).Err())
 

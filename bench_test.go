@@ -27,7 +27,7 @@ func newBench(b *testing.B) *mount {
 	m.workspace = m.modal.AddWorkspace("acme")
 	m.member = m.workspace.AddMember("alice")
 	m.remount(b)
-	m.send(b, logical.UpdateOperation, "config", also(m.newToken(), "server_url", m.modal.URL()))
+	m.send(b, logical.CreateOperation, "config", also(m.newToken(), "server_url", m.modal.URL()))
 	return m
 }
 

@@ -52,7 +52,7 @@ func (m *mount) send(b *testing.B, op logical.Operation, path string, data map[s
 func BenchmarkRead(b *testing.B) {
 	m := newBench(b)
 	m.send(b, logical.CreateOperation, "roles/ci", also(m.newToken(), "type", "static"))
-	for _, path := range []string{"creds/ci", "creds/ci/env", "creds/ci/toml", "creds/ci/profile"} {
+	for _, path := range everyForm("ci") {
 		b.Run(path, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

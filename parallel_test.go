@@ -48,7 +48,7 @@ func runInParallel(t *testing.T, managed bool) {
 	}
 	jobs := []func(){
 		func() {
-			if resp := send(logical.ReadOperation, "creds/ci", nil); resp != nil {
+			if resp := send(logical.ReadOperation, "creds/ci", nil); resp != nil && resp.Data["token_id"] != nil {
 				secret, _ := secretOf.LoadOrStore(resp.Data["token_id"], resp.Data["token_secret"])
 				if secret != resp.Data["token_secret"] {
 					t.Errorf("a torn pair: the secret is not that of %v", resp.Data["token_id"])

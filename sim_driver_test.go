@@ -66,7 +66,7 @@ func (d *driver) ask(ctx context.Context, op logical.Operation, path string, dat
 		return nil, &sim.MistakeError{Text: resp.Error().Error()}
 	case err != nil:
 		return nil, err
-	case resp == nil:
+	case resp == nil, resp.Data[logical.HTTPStatusCode] != nil: // the latter says that there is nothing
 		return nil, nil
 	}
 	return resp.Data, nil

@@ -101,7 +101,7 @@ func operations() map[string]operation {
 			return h.work
 		}},
 		"worker ends what a half-finished delete left": {gone: true, prepare: func(h *history) func() error {
-			old := h.addRole("ci")
+			old := h.addRole("ci", map[string]any{"grace_period": 0})
 			h.storage.plan(cut{at: 2, committed: true, deadly: true})
 			require.ErrorIs(h.t, h.request(logical.DeleteOperation, "roles/ci", nil)(), errCut)
 			h.restart()
@@ -144,6 +144,11 @@ func operations() map[string]operation {
 			h.addManaged("ci", managedRole)
 			h.write("rotate/ci", nil)
 			return h.request(logical.DeleteOperation, "roles/ci", nil)
+		}},
+		"delete a managed role at once": {gone: true, prepare: func(h *history) func() error {
+			h.addManaged("ci", managedRole)
+			h.write("rotate/ci", nil)
+			return h.request(logical.DeleteOperation, "roles/ci", map[string]any{"force": true})
 		}},
 		"worker deletes a service user": {prepare: func(h *history) func() error {
 			h.addManaged("ci", managedRole)

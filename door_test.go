@@ -36,6 +36,7 @@ func keptFields(url, pem string) []kept {
 		{path: "config", field: "request_timeout", value: "20s", reads: int64(20), standard: int64(15)},
 		{path: "config", field: "allowed_environments", value: "main,staging", reads: []string{"main", "staging"}},
 		{path: "config", field: "max_environment_role", value: "viewer", reads: "viewer"},
+		{path: "config", field: "paused", value: true, reads: true, standard: false},
 
 		{path: "roles/static", field: "type", value: "static", reads: "static", says: "type cannot be empty"},
 		{path: "roles/static", field: "profile", value: "work", reads: "work", standard: "static"},

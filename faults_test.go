@@ -249,7 +249,7 @@ func TestOutage_OfAnHourIsServedThroughAndEndsInOneRotation(t *testing.T) {
 		require.Equal(t, old, m.tokenID("ci"))
 	}
 	state := m.read("rotate/ci")
-	require.Equal(t, "overdue", state["state"])
+	require.Equal(t, "failing", state["state"])
 	require.Contains(t, state["last_error"], "the control plane is down")
 	require.Greater(t, state["attempts"], int64(2))
 	require.Less(t, state["attempts"], int64(12), "attempts back off")

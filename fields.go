@@ -22,7 +22,9 @@ const (
 	fieldManagesServiceUsers = "manages_service_users"
 	fieldLimitation          = "limitation"
 
-	fieldRemoveAdmin = "remove_admin_token"
+	fieldRemoveAdmin       = "remove_admin_token"
+	fieldPaused            = "paused"
+	fieldServiceUserPrefix = "service_user_prefix"
 
 	fieldTokenID      = "token_id"
 	fieldTokenSecret  = "token_secret"
@@ -61,6 +63,7 @@ const (
 	fieldToPrevious      = "to_previous"
 	fieldDryRun          = "dry_run"
 	fieldPlan            = "plan"
+	fieldChanged         = "changed"
 	fieldProblems        = "problems"
 	fieldState           = "state"
 	fieldNextRotation    = "next_rotation"

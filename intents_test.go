@@ -123,6 +123,7 @@ func TestAnEntryThatStayedWhenItsTokenReturnedIsDroppedOnceItIsDue(t *testing.T)
 	require.Equal(t, "delete revocation/"+id, m.storage.recorded()[3])
 	require.True(t, m.inLedger(id))
 
+	m.clock.advance(25 * time.Hour) // the deleted role's grace period is over
 	m.tick()
 
 	require.False(t, m.inLedger(id))

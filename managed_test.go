@@ -209,7 +209,7 @@ func TestManaged_DeleteEndsTheServiceUsersEvenWhenModalIsDownAtFirst(t *testing.
 	resp := m.remove("roles/ci", nil)
 
 	require.Len(t, resp.Warnings, 2)
-	require.Contains(t, resp.Warnings[0], "the engine deletes service user")
+	require.Contains(t, resp.Warnings[0], "works until 2026-03-02T12:00:00Z, then the engine ends it")
 	m.tick()
 	require.Len(t, m.list("revocations"), 2)
 	m.modal.SetOutage(false)
@@ -373,7 +373,7 @@ func TestManaged_AnUnfinishedEntryIsListedByTheServiceUsersNameAndCanBeSettledOn
 	names := m.list("revocations")
 	require.Len(t, names, 1)
 	require.Regexp(t, `^vault-2f9f1a7c-ci-`, names[0])
-	require.Equal(t, "unfinished", m.read("revocations/" + names[0])["state"])
+	require.Equal(t, "pending", m.read("revocations/" + names[0])["state"])
 	early := m.write("revocations/"+names[0], nil).Data
 	require.Equal(t, false, early["revoked"])
 	require.Contains(t, early["last_error"], "may still be making it")

@@ -4,7 +4,6 @@ package modalsecrets
 
 import (
 	"context"
-	"maps"
 	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -51,8 +50,13 @@ func (b *backend) pathConfig() []*framework.Path {
 			fieldVerify:      verifyField(),
 			fieldRemoveAdmin: {
 				Type:         framework.TypeBool,
-				Description:  "Remove the admin token; it stays valid at Modal.",
+				Description:  "Remove the admin token; it is not ended at Modal.",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Remove admin token"},
+			},
+			fieldPaused: {
+				Type:         framework.TypeBool,
+				Description:  "Stop what the engine does at Modal by itself: no rotation on schedule, no revocation. Operators still can (default false).",
+				DisplayAttrs: &framework.DisplayAttributes{Name: "Paused"},
 			},
 		},
 		ExistenceCheck: func(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (bool, error) {
@@ -61,8 +65,8 @@ func (b *backend) pathConfig() []*framework.Path {
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation:   local(nothing, b.readConfig, "Read how Modal is reached and as whom.", configFields()),
-			logical.CreateOperation: forwarded(parseConfig, b.writeConfig, "Configure how Modal is reached and as whom.", nil),
-			logical.UpdateOperation: forwarded(parseConfig, b.writeConfig, "Configure how Modal is reached and as whom.", nil),
+			logical.CreateOperation: forwarded(parseConfig, b.writeConfig, "Configure how Modal is reached and as whom.", configWrittenFields()),
+			logical.UpdateOperation: forwarded(parseConfig, b.writeConfig, "Configure how Modal is reached and as whom.", configWrittenFields()),
 			logical.DeleteOperation: forwarded(nothing, b.deleteConfig, "Return to the defaults, without an admin token.", nil),
 		},
 		HelpSynopsis:    "Configure how the engine reaches Modal, and as whom.",
@@ -79,6 +83,7 @@ func parseConfig(in *door) engine.ConfigWrite {
 		RequestTimeout:      in.duration(fieldRequestTimeout, engine.MinRequestTimeout, engine.MaxRequestTimeout),
 		AllowedEnvironments: take(in, fieldAllowedEnvironments, parseEnvironments),
 		MaxEnvironmentRole:  checked(in, fieldMaxEnvironmentRole, maxToldName, parseEnvironmentRole),
+		Paused:              in.flag(fieldPaused),
 	}
 	if ask.RemoveAdmin && ask.Pair != nil {
 		in.refuse(fieldRemoveAdmin, "a new token_id and token_secret replace the admin token: write one or the other")
@@ -104,42 +109,12 @@ func parseCACert(text string) (pem, mistake string) {
 	return text, ""
 }
 
-func configFields() responses {
-	return with(tokenFields(), responses{
-		fieldServerURL:      required(text("Modal's control plane.")),
-		fieldCACert:         text("PEM certificates that the server must chain to; absent: the system's roots."),
-		fieldRequestTimeout: required(number("Bound of one call to Modal, in seconds.")),
-		fieldAllowedEnvironments: {
-			Type: framework.TypeStringSlice, Description: "Environments that managed roles may name; absent: all.",
-		},
-		fieldMaxEnvironmentRole:  text("Most that managed roles may be in an environment; absent: contributor."),
-		fieldManagesServiceUsers: flag("Whether the admin token can manage service users, as managed roles need."),
-		fieldLimitation:          text("Why it cannot."),
-	})
-}
-
 func (b *backend) readConfig(ctx context.Context, _ *logical.Request, _ struct{}) (*logical.Response, error) {
 	cfg, err := b.engine.Config(ctx)
 	if err != nil || cfg == nil {
 		return nil, err
 	}
-	data := map[string]any{
-		fieldServerURL:      cfg.ServerURL,
-		fieldRequestTimeout: int64(cfg.RequestTimeout.Seconds()),
-	}
-	if cfg.CACert != "" {
-		data[fieldCACert] = cfg.CACert
-	}
-	putText(data, fieldMaxEnvironmentRole, string(cfg.MaxEnvironmentRole))
-	putText(data, fieldLimitation, cfg.Limitation)
-	if len(cfg.AllowedEnvironments) > 0 {
-		data[fieldAllowedEnvironments] = cfg.AllowedEnvironments
-	}
-	if cfg.Admin != nil {
-		maps.Copy(data, tokenView(*cfg.Admin))
-		data[fieldManagesServiceUsers] = cfg.Admin.Verified() && cfg.Limitation == ""
-	}
-	resp := &logical.Response{Data: data}
+	resp := &logical.Response{Data: b.configView(cfg)}
 	if warning := cfg.ExpiryWarning(b.engine.Now()); warning != "" {
 		resp.AddWarning(warning)
 	}
@@ -148,11 +123,11 @@ func (b *backend) readConfig(ctx context.Context, _ *logical.Request, _ struct{}
 
 func (b *backend) writeConfig(ctx context.Context, req *logical.Request, ask engine.ConfigWrite) (*logical.Response, error) {
 	ask.Expect = expected(req)
-	warnings, err := b.engine.WriteConfig(ctx, ask)
+	done, err := b.engine.WriteConfig(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
-	return orNothing(&logical.Response{Warnings: warnings}), nil
+	return &logical.Response{Data: b.configWrittenView(done.Config), Warnings: done.Warnings}, nil
 }
 
 func (b *backend) deleteConfig(ctx context.Context, _ *logical.Request, _ struct{}) (*logical.Response, error) {
@@ -183,6 +158,8 @@ stored secret goes to no server that has not accepted it. A read shows whose it 
 
 allowed_environments and max_environment_role are ceilings for what managed roles may ask of a service
 user. They hold when a role is written and again when a token is minted.
+
+paused=true stops what the engine does at Modal by itself: rotations on schedule and revocations.
 
 A write merges: a field that is absent or null keeps its value, an empty one returns to its default.
 `

@@ -64,7 +64,7 @@ func revocationFields() responses {
 		fieldVersion:     required(number("The token's version in that role.")),
 		fieldReason:      required(text("Why the token has to die.")),
 		fieldMethod:      required(text(`"automatic": the engine deletes the service user; "manual": an operator deletes the token at Modal.`)),
-		fieldState:       required(text(`"grace period", "unfinished", "due", "retrying", "unconfirmed" or "waiting for an operator".`)),
+		fieldState:       required(text(`"pending", "grace period", "ending", "retrying", "unconfirmed" or "waiting for an operator".`)),
 		fieldNextStep:    required(text("What is needed.")),
 		fieldSince:       required(text("Since when the token is in the ledger (RFC 3339).")),
 		fieldNotBefore:   required(text("When the engine begins to ask Modal (RFC 3339).")),
@@ -93,6 +93,7 @@ func (b *backend) listRevocations(ctx context.Context, _ *logical.Request, _ str
 		ids = append(ids, entry.Key())
 		summary := map[string]any{fieldRole: entry.Role, fieldState: entry.State(b.engine.Now()), fieldMethod: entry.Method}
 		putTime(summary, fieldNextAttempt, entry.NextAttempt)
+		putText(summary, fieldLastError, brief(entry.LastError))
 		info[entry.Key()] = summary
 	}
 	return addUnreadable(logical.ListResponseWithInfo(ids, info), "entries", unreadable), nil

@@ -5,7 +5,6 @@ package modalsecrets
 import (
 	"context"
 	"strings"
-	"time"
 
 	"vault-plugin-secrets-modal/internal/engine"
 
@@ -24,14 +23,15 @@ func (b *backend) pathRoles() []*framework.Path {
 				logical.ListOperation: local(nothing, b.listRoles, "List the roles.", listFields("Names of the roles.")),
 			},
 			HelpSynopsis:    "List the roles.",
-			HelpDescription: "Names of the roles, with type, version and next rotation of each.",
+			HelpDescription: "Names of the roles, with type, version, state and next rotation of each.",
 		},
 		{
 			Pattern:      prefixRoles + rolePattern + "$",
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "role"},
 			Fields: with(map[string]*framework.FieldSchema{fieldRole: roleNameField(), fieldForce: {
-				Type:         framework.TypeBool,
-				Description:  "Static roles: take the token of a service user that a mount of this engine made, which that mount will delete.",
+				Type: framework.TypeBool, Query: true,
+				Description: "On write, of static roles: take the token of a service user that a mount of this engine made, which that mount will delete. " +
+					"On delete: end all tokens of the role that the engine can end, earlier versions too, at once.",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Force"},
 			}}, policyFields(), pairFields()),
 			ExistenceCheck: b.roleExists,
@@ -39,7 +39,7 @@ func (b *backend) pathRoles() []*framework.Path {
 				logical.ReadOperation:   missing(local(urlName, b.readRole, "Read a role's policy.", policyFields()), noSuchRole),
 				logical.CreateOperation: forwarded(parseRole, b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
 				logical.UpdateOperation: forwarded(parseRole, b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
-				logical.DeleteOperation: forwarded(urlName, b.deleteRole, "Delete a role; its token goes to the ledger.", nil),
+				logical.DeleteOperation: forwarded(parseDelete, b.deleteRole, "Delete a role; its token goes to the ledger, for the grace period unless forced.", nil),
 			},
 			HelpSynopsis:    "Manage a role: which Modal token it hands out, and how.",
 			HelpDescription: strings.TrimSpace(roleHelp),
@@ -55,9 +55,15 @@ func pairFields() map[string]*framework.FieldSchema {
 
 // writtenFields are the answer to a write.
 func writtenFields() responses {
-	return responses{fieldNextFirings: {
-		Type: framework.TypeStringSlice, Description: "The next three times that rotation_schedule fires (RFC 3339), where there is one.",
-	}}
+	return with(tokenFields(), responses{
+		fieldType:         required(text("Type of the role.")),
+		fieldVersion:      required(number("Counter of the role's tokens, from 1.")),
+		fieldNextRotation: required(text("When the engine rotates the token, or by when an operator should (RFC 3339).")),
+		fieldNextStep:     required(text("What comes next.")),
+		fieldNextFirings: {
+			Type: framework.TypeStringSlice, Description: "The next three times that rotation_schedule fires (RFC 3339), where there is one.",
+		},
+	})
 }
 
 func (b *backend) roleExists(ctx context.Context, _ *logical.Request, d *framework.FieldData) (bool, error) {
@@ -90,19 +96,21 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, ask engin
 	if err != nil {
 		return nil, err
 	}
-	resp := &logical.Response{Warnings: done.Warnings}
-	var times []string
-	for _, at := range done.Role.Upcoming(b.engine.Now()) {
-		times = append(times, at.Format(time.RFC3339))
-	}
-	if times != nil {
-		resp.Data = map[string]any{fieldNextFirings: times}
-	}
-	return orNothing(resp), nil
+	return &logical.Response{Data: b.writtenView(done.Rotation), Warnings: done.Warnings}, nil
 }
 
-func (b *backend) deleteRole(ctx context.Context, _ *logical.Request, name string) (*logical.Response, error) {
-	warnings, err := b.engine.DeleteRole(ctx, name)
+// deleteRequest is what a delete of roles/<role> asks for.
+type deleteRequest struct {
+	name  string
+	force bool
+}
+
+func parseDelete(in *door) deleteRequest {
+	return deleteRequest{name: in.name, force: in.flag(fieldForce).Over(false, false)}
+}
+
+func (b *backend) deleteRole(ctx context.Context, _ *logical.Request, ask deleteRequest) (*logical.Response, error) {
+	warnings, err := b.engine.DeleteRole(ctx, ask.name, ask.force)
 	if err != nil {
 		return nil, err
 	}
@@ -122,6 +130,7 @@ A write merges: a field that is absent or null keeps its value, an empty one ret
 never mints a token: environment_roles change the living service user, scoped and token_ttl wait for the next
 rotation. Type and token cannot change here: another token is for rotate/<role>.
 
-Deleting a role does not touch Modal: its token moves to the ledger, and the answer says what Modal
-still accepts.
+Deleting a role moves its token to the ledger, where it keeps the role's grace period. force=true ends all
+tokens of the role that the engine can end, earlier versions too, at once. The token of a static role is left
+to you in any case. The answer says per token what is left of it and when it ends.
 `

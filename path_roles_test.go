@@ -29,7 +29,7 @@ func TestRoles_ListTellsTypeVersionAndNextRotation(t *testing.T) {
 	require.Equal(t, []string{"a", "b"}, resp.Data["keys"])
 	info, _ := resp.Data["key_info"].(map[string]any)
 	require.Equal(t, map[string]any{
-		"type": "static", "version": int64(1), "state": "due", "next_rotation": "2026-05-30T12:00:00Z",
+		"type": "static", "version": int64(1), "state": "ok", "next_rotation": "2026-05-30T12:00:00Z",
 	}, info["b"])
 }
 
@@ -57,7 +57,7 @@ func TestRoles_TheSameTokenAgainIsFineAndAskedAboutOnlyOnce(t *testing.T) {
 	m.write("roles/ci", token)
 	before, asked := m.storage.snapshot(t), len(m.modal.Calls("TokenInfoGet"))
 
-	require.Nil(t, m.write("roles/ci", also(token, "token_id", " "+token["token_id"].(string)+"\n")))
+	require.Empty(t, m.write("roles/ci", also(token, "token_id", " "+token["token_id"].(string)+"\n")).Warnings)
 
 	m.unchangedSince(before)
 	require.Len(t, m.modal.Calls("TokenInfoGet"), asked)
@@ -93,7 +93,7 @@ func TestRoles_AShortGracePeriodIsWarnedAbout(t *testing.T) {
 	m.addRole("ci")
 	resp := m.write("roles/ci", map[string]any{"grace_period": "30m", "refresh_interval": "20m"})
 	require.Contains(t, resp.Warnings[0], "1h or more is safe")
-	require.Nil(t, m.write("roles/ci", map[string]any{"grace_period": "1h"}))
+	require.Empty(t, m.write("roles/ci", map[string]any{"grace_period": "1h"}).Warnings)
 }
 
 func TestRoles_ATokenOfAnOddLengthIsTakenWithAWarning(t *testing.T) {
@@ -117,7 +117,7 @@ func TestRoles_DeleteMovesTheTokenToTheLedgerAndSaysWhatStaysValidAtModal(t *tes
 
 	require.Len(t, resp.Warnings, 2)
 	require.Contains(t, resp.Warnings[0]+resp.Warnings[1], "modal workspace member-tokens delete "+first)
-	require.Contains(t, resp.Warnings[0]+resp.Warnings[1], "token "+second["token_id"].(string)+" (version 2) of user \"alice\"")
+	require.Contains(t, resp.Warnings[0]+resp.Warnings[1], "token "+second["token_id"].(string)+" (version 2): left to you")
 	m.absent("creds/ci")
 	require.ElementsMatch(t, []any{first, second["token_id"]}, anySlice(m.list("revocations")))
 	require.Contains(t, m.eventTypes(), "modal/role-delete")

@@ -23,7 +23,7 @@ func (b *backend) pathRotate() []*framework.Path {
 				logical.ListOperation: local(nothing, b.listRotations, "List the roles by urgency of rotation.", listFields("Names of the roles, the most urgent first.")),
 			},
 			HelpSynopsis:    "List the roles by urgency of rotation.",
-			HelpDescription: "All roles, the one that should be rotated first first, with state and next rotation of each.",
+			HelpDescription: "All roles, with state and next rotation of each: those that Modal refuses, that fail and that are overdue first, then the rest by their next rotation.",
 		},
 		{
 			Pattern:      prefixRotate + rolePattern + "$",
@@ -79,7 +79,7 @@ func rotationFields() responses {
 	return with(tokenFields(), responses{
 		fieldType:              required(text("Type of the role.")),
 		fieldVersion:           required(number("Counter of the role's tokens, from 1.")),
-		fieldState:             required(text(`"overdue", "failing", "due" or "disabled".`)),
+		fieldState:             required(text(`"refused", "failing", "overdue", "disabled" or "ok": the first that holds.`)),
 		fieldLastVaultRotation: required(text("When the current token became current (RFC 3339).")),
 		fieldRotationPeriod:    required(number("Seconds between rotations.")),
 		fieldNextRotation:      required(text("When the engine rotates the token, or by when an operator should (RFC 3339).")),
@@ -89,7 +89,7 @@ func rotationFields() responses {
 		fieldLastError:         text("What came of it."),
 		fieldLate:              required(number("Seconds that the rotation is late; 0 when it is not.")),
 		fieldPreviousTokens: {
-			Type: framework.TypeSlice, Description: "The role's tokens that the engine has not yet seen refused, as in revocations/<id>.",
+			Type: framework.TypeStringSlice, Description: "IDs of the role's tokens that the engine has not yet seen refused: revocations/<id> tells of each.",
 		},
 	})
 }
@@ -97,6 +97,7 @@ func rotationFields() responses {
 func rotatedFields() responses {
 	return responses{
 		fieldVersion:           number("Counter of the role's tokens, from 1."),
+		fieldChanged:           flag("Whether the role has another token than before; false where the write brought the one that it has."),
 		fieldLastVaultRotation: text("When this token became current (RFC 3339)."),
 		fieldNextRotation:      text("When the engine rotates the token (RFC 3339)."),
 		fieldPreviousTokenID:   text("ID of the token that was current before."),
@@ -110,8 +111,8 @@ func rotatedFields() responses {
 func plannedFields() responses {
 	return responses{
 		fieldDryRun:   flag("Whether nothing was done."),
-		fieldPlan:     {Type: framework.TypeStringSlice, Description: "Dry run: what a rotation would do, in order."},
-		fieldProblems: {Type: framework.TypeStringSlice, Description: "Dry run: what would fail; absent when nothing would."},
+		fieldPlan:     text("Dry run: what a rotation would do, as one numbered text."),
+		fieldProblems: text("Dry run: what would fail, as one numbered text; absent when nothing would."),
 	}
 }
 
@@ -133,12 +134,12 @@ func (b *backend) readRotation(ctx context.Context, req *logical.Request, name s
 		return notFound(req, b.noRole(ctx, req, name))
 	}
 	data := rotationView(r)
-	tokens := make([]any, 0, len(previous))
+	var ids []string
 	for _, entry := range previous {
-		tokens = append(tokens, revocationView(entry, b.engine.Now()))
+		ids = append(ids, entry.Key())
 	}
-	if len(tokens) > 0 {
-		data[fieldPreviousTokens] = tokens
+	if ids != nil {
+		data[fieldPreviousTokens] = ids
 	}
 	return &logical.Response{Data: data}, nil
 }

@@ -23,6 +23,7 @@ func TestRotate_HandsOutTheNewTokenAndFollowsTheOldOne(t *testing.T) {
 	answer := m.write("rotate/ci", next).Data
 
 	require.Equal(t, next["token_id"], answer["token_id"])
+	require.Equal(t, true, answer["changed"])
 	require.Equal(t, int64(2), answer["version"])
 	require.Equal(t, old, answer["previous_token_id"])
 	require.Equal(t, "manual", answer["method"])
@@ -55,10 +56,7 @@ func TestRotate_ReadTellsHowTheRoleStandsWithoutASecret(t *testing.T) {
 	require.Equal(t, int64(86400), state["late"])
 	require.Equal(t, "alice", state["identity"])
 	require.Equal(t, "acme", state["workspace"])
-	previous, _ := state["previous_tokens"].([]any)
-	require.Len(t, previous, 1)
-	entry, _ := previous[0].(map[string]any)
-	require.Equal(t, old, entry["id"])
+	require.Equal(t, []string{old}, state["previous_tokens"])
 	for _, secret := range m.modal.Secrets() {
 		require.NotContains(t, toJSON(t, state), secret)
 	}
@@ -106,7 +104,8 @@ func TestRotate_TheSameTokenAgainChangesNothing(t *testing.T) {
 	resp := m.write("rotate/ci", next)
 
 	require.Equal(t, int64(2), resp.Data["version"])
-	require.Contains(t, resp.Warnings[0], "nothing was changed")
+	require.Equal(t, false, resp.Data["changed"])
+	require.Empty(t, resp.Warnings, "cron mails each warning")
 	m.unchangedSince(before)
 }
 

@@ -130,8 +130,12 @@ func (d *driver) WriteRole(ctx context.Context, role string, p sim.Policy) error
 	return err
 }
 
-func (d *driver) DeleteRole(ctx context.Context, role string, _ bool) error {
-	_, err := d.ask(ctx, logical.DeleteOperation, "roles/"+role, nil)
+func (d *driver) DeleteRole(ctx context.Context, role string, force bool) error {
+	s := said{}
+	if force {
+		s["force"] = true
+	}
+	_, err := d.ask(ctx, logical.DeleteOperation, "roles/"+role, s)
 	return err
 }
 

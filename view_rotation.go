@@ -15,7 +15,7 @@ import (
 func rotationSummary(r *engine.Rotation) map[string]any {
 	data := map[string]any{fieldType: r.Role.Type, fieldVersion: int64(r.Cred.Version), fieldState: r.State()}
 	putTime(data, fieldNextRotation, r.Next)
-	putText(data, fieldLastError, r.Cred.LastError)
+	putText(data, fieldLastError, brief(r.Cred.LastError))
 	return data
 }
 
@@ -45,9 +45,15 @@ func addUnreadable(resp *logical.Response, what string, names []string) *logical
 	}
 	keys, _ := resp.Data["keys"].([]string)
 	resp.Data["keys"] = append(keys, names...)
-	resp.AddWarning(fmt.Sprintf("%d of the %s cannot be read, and are listed without more: a read of %s says why, and Vault's log",
-		len(names), what, names[0]))
+	warnUnreadable(resp, what, names)
 	return resp
+}
+
+func warnUnreadable(resp *logical.Response, what string, names []string) {
+	if len(names) > 0 {
+		resp.AddWarning(fmt.Sprintf("%d of the %s cannot be read, and nothing more is told of them: a read of %s says why, and Vault's log",
+			len(names), what, names[0]))
+	}
 }
 
 // rotationList keeps the order of the rotations. Vault's CLI sorts its tables by name, so the rank by
@@ -65,10 +71,28 @@ func rotationList(rotations []*engine.Rotation, ranked bool) *logical.Response {
 	return logical.ListResponseWithInfo(names, info)
 }
 
+// writtenView tells what a role is after a write, and what comes next.
+func (b *backend) writtenView(r *engine.Rotation) map[string]any {
+	data := tokenView(r.Cred.Token)
+	data[fieldType] = r.Role.Type
+	data[fieldVersion] = int64(r.Cred.Version)
+	data[fieldNextStep] = b.engine.AfterWrite(r)
+	putTime(data, fieldNextRotation, r.Next)
+	var times []string
+	for _, at := range r.Role.Upcoming(b.engine.Now()) {
+		times = append(times, at.Format(time.RFC3339))
+	}
+	if times != nil {
+		data[fieldNextFirings] = times
+	}
+	return data
+}
+
 // answer tells of a rotation with IDs and times, never a secret.
 func turnoverView(t *engine.Turnover, now time.Time) *logical.Response {
 	data := tokenView(t.Cred.Token)
 	data[fieldVersion] = int64(t.Cred.Version)
+	data[fieldChanged] = t.Changed
 	putTime(data, fieldLastVaultRotation, t.Cred.LastRotation)
 	putTime(data, fieldNextRotation, t.Cred.NextRotation)
 	if t.Old != nil {
@@ -83,9 +107,7 @@ func turnoverView(t *engine.Turnover, now time.Time) *logical.Response {
 
 // planView tells of a dry run.
 func planView(t *engine.Turnover) *logical.Response {
-	data := map[string]any{fieldDryRun: true, fieldPlan: t.Plan}
-	if t.Problems != nil {
-		data[fieldProblems] = t.Problems
-	}
+	data := map[string]any{fieldDryRun: true, fieldPlan: numbered(t.Plan)}
+	putText(data, fieldProblems, numbered(t.Problems))
 	return &logical.Response{Data: data}
 }

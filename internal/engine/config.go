@@ -25,7 +25,8 @@ const (
 
 // Config is how the engine reaches Modal, and as whom. Admin is nil without an admin token, and
 // Limitation is why that one cannot manage service users, where it cannot. The rest are ceilings for
-// what roles may ask of a service user; without AllowedEnvironments every environment is allowed.
+// what roles may ask of a service user; without AllowedEnvironments every environment is allowed. Paused
+// stops all that the worker does at Modal by itself.
 type Config struct {
 	ServerURL           string                   `json:"server_url"`
 	CACert              string                   `json:"ca_cert,omitempty"`
@@ -34,6 +35,7 @@ type Config struct {
 	Limitation          string                   `json:"limitation,omitempty"`
 	AllowedEnvironments []string                 `json:"allowed_environments,omitempty"`
 	MaxEnvironmentRole  modalapi.EnvironmentRole `json:"max_environment_role,omitempty"`
+	Paused              bool                     `json:"paused,omitempty"`
 }
 
 // defaults hold where nothing was configured. Like every cached entry they are never changed.
@@ -58,6 +60,7 @@ func (c Config) merge(ask ConfigWrite) *Config {
 	c.RequestTimeout = ask.RequestTimeout.Over(c.RequestTimeout, modalapi.DefaultTimeout)
 	c.AllowedEnvironments = ask.AllowedEnvironments.Over(c.AllowedEnvironments, nil)
 	c.MaxEnvironmentRole = ask.MaxEnvironmentRole.Over(c.MaxEnvironmentRole, "")
+	c.Paused = ask.Paused.Over(c.Paused, false)
 	return &c
 }
 
@@ -142,6 +145,9 @@ func (c *Config) privileges(before *Config) []any {
 		if field.now != field.then {
 			pairs = append(pairs, field.name, field.now, field.name+"_before", field.then)
 		}
+	}
+	if c.Paused != before.Paused {
+		pairs = append(pairs, "paused", c.Paused)
 	}
 	if c.CACert != before.CACert {
 		pairs = append(pairs, "ca_cert", "changed")

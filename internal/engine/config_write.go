@@ -14,8 +14,17 @@ import (
 // Config is what was configured, nil for nothing.
 func (e *Engine) Config(ctx context.Context) (*Config, error) { return e.config.Get(ctx, "") }
 
+// ServiceUserPrefix begins the name of every service user that this mount makes.
+func (e *Engine) ServiceUserPrefix() string { return e.namePrefix() }
+
+// ConfigWritten is the config after a write, and what an operator should know of it.
+type ConfigWritten struct {
+	Config   *Config
+	Warnings []string
+}
+
 // WriteConfig changes how Modal is reached and as whom. It tells what an operator should know of it.
-func (e *Engine) WriteConfig(ctx context.Context, ask ConfigWrite) (warnings []string, err error) {
+func (e *Engine) WriteConfig(ctx context.Context, ask ConfigWrite) (*ConfigWritten, error) {
 	unlock, err := e.lockConfig(ctx)
 	if err != nil {
 		return nil, err
@@ -30,18 +39,19 @@ func (e *Engine) WriteConfig(ctx context.Context, ask ConfigWrite) (warnings []s
 	}
 	before := cmp.Or(stored, defaults)
 	after := before.merge(ask)
-	if warnings, err = e.settleAdmin(ctx, before, after, ask); err != nil {
+	warnings, err := e.settleAdmin(ctx, before, after, ask)
+	if err != nil {
 		return nil, err
 	}
 	if stored != nil && reflect.DeepEqual(before, after) {
-		return warnings, nil
+		return &ConfigWritten{after, warnings}, nil
 	}
 	if err := e.storeConfig(ctx, before, after); err != nil {
 		return nil, err
 	}
 	e.log().Info("config written", after.privileges(before)...)
 	e.event(ctx, Event{Kind: EventConfigWrite, Modified: true, TokenID: after.adminID()})
-	return warnings, nil
+	return &ConfigWritten{after, append(warnings, e.broken(ctx, before, after)...)}, nil
 }
 
 // settleAdmin decides which admin token the new config has, and asks Modal when that one is new.
@@ -99,7 +109,7 @@ func (c *Config) oldAdmin(after *Config) []string {
 	if c.Admin == nil || after.adminID() == c.Admin.ID {
 		return nil
 	}
-	return []string{fmt.Sprintf("the engine no longer uses admin token %s of %s, and it stays valid at Modal: %s",
+	return []string{fmt.Sprintf("the engine no longer uses admin token %s of %s, and did not end it at Modal: %s",
 		c.Admin.ID, c.Admin.owner(), c.Admin.howToDelete())}
 }
 
@@ -139,7 +149,7 @@ func (e *Engine) DeleteConfig(ctx context.Context) (warnings []string, err error
 	}
 	e.log().Info("config deleted", defaults.privileges(cfg)...)
 	e.event(ctx, Event{Kind: EventConfigWrite, Modified: true})
-	return cfg.oldAdmin(defaults), nil
+	return append(cfg.oldAdmin(defaults), e.broken(ctx, cfg, defaults)...), nil
 }
 
 func (c *Config) adminID() string {

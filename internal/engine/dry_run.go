@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -35,7 +36,7 @@ func (e *Engine) dryRun(ctx context.Context, now *Rotation, ask RotateRequest) (
 	}
 	var texts []string
 	for _, problem := range problems {
-		texts = append(texts, problem.Error())
+		texts = append(texts, strings.ReplaceAll(problem.Error(), nothingChanged, "")) // a dry run changes nothing anyway
 	}
 	return &Turnover{Plan: plan, Problems: texts}, nil
 }

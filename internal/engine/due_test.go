@@ -22,7 +22,8 @@ func TestTheIndexForgetsDeletedRolesAlsoAfterTheClockWentBack(t *testing.T) {
 	h.tick()
 	h.advance(-time.Hour)
 	for _, name := range []string{"a", "b"} {
-		h.deleteRole(name)
+		_, err := h.engine.DeleteRole(t.Context(), name, true)
+		require.NoError(t, err)
 	}
 	h.minutes(3)
 	require.Equal(t, []string{"c"}, slices.Collect(maps.Keys(h.engine.dueRoles.next)))

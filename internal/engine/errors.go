@@ -9,6 +9,9 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
+// nothingChanged ends the message of a request that was refused.
+const nothingChanged = "; nothing was changed"
+
 // refusal is a mistake of the operator's, told in words for the operator.
 type refusal struct{ text string }
 

@@ -121,7 +121,7 @@ func (h *harness) rotate(ask RotateRequest) {
 
 func (h *harness) deleteRole(name string) {
 	h.t.Helper()
-	_, err := h.engine.DeleteRole(h.t.Context(), name)
+	_, err := h.engine.DeleteRole(h.t.Context(), name, false)
 	require.NoError(h.t, err)
 }
 

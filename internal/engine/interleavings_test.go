@@ -114,7 +114,7 @@ func (h *harness) writing(ask RoleWrite) act {
 
 func (h *harness) deleting(role string) act {
 	return func(ctx context.Context) error {
-		_, err := h.engine.DeleteRole(ctx, role)
+		_, err := h.engine.DeleteRole(ctx, role, false)
 		return err
 	}
 }
@@ -216,7 +216,7 @@ func TestWhoeverWaitedWhileARoleRotatedLeavesTheTokenThatWasPromisedAGracePeriod
 				require.True(t, h.alive(old))
 				h.tick()
 				require.Equal(t, []string{old}, h.ledger(), "one entry answers for it")
-				require.Equal(t, stateGrace, h.entry(old).State(h.engine.Now()))
+				require.Equal(t, StateGrace, h.entry(old).State(h.engine.Now()))
 				h.minutes(24*60 - 1)
 				require.True(t, h.alive(old), "to the last minute")
 				h.minutes(2)
@@ -246,6 +246,7 @@ func TestAWorkerThatWaitedForARoleWhoseTokenWentElsewhereLeavesTheToken(t *testi
 			h := newHarness(t)
 			token := h.static("ci")
 			h.deleteRole("ci")
+			h.advance(25 * time.Hour) // its grace period is over
 			leave := h.occupy("ci")
 			tick := h.begin(t.Context(), h.ticking)
 			h.inLine("ci", 2)

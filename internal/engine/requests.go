@@ -52,6 +52,7 @@ type ConfigWrite struct {
 	RequestTimeout      Change[time.Duration]
 	AllowedEnvironments Change[[]string]
 	MaxEnvironmentRole  Change[modalapi.EnvironmentRole]
+	Paused              Change[bool]
 }
 
 // RoleWrite is what a write to roles/<role> asks for.

@@ -26,15 +26,6 @@ const (
 	methodManual    = "manual"
 )
 
-// States of an entry.
-const (
-	stateGrace       = "grace period"
-	stateDueNow      = "due"
-	stateRetrying    = "retrying"
-	stateUnconfirmed = "unconfirmed"
-	stateWaiting     = "waiting for an operator"
-)
-
 const (
 	firstBackOff = time.Minute
 	maxBackOff   = 6 * time.Hour
@@ -189,23 +180,6 @@ func (r Revocation) redated(now time.Time) *Revocation {
 func (r Revocation) forced(now time.Time) *Revocation {
 	r.Forced, r.NotBefore, r.NextAttempt = true, earlier(r.Since, r.NotBefore), now
 	return &r
-}
-
-// State is how far the token's end is, in a word.
-func (r *Revocation) State(now time.Time) string {
-	switch {
-	case now.Before(r.NotBefore) && r.Reason == reasonUnfinished:
-		return reasonUnfinished
-	case r.inGrace(now):
-		return stateGrace
-	case r.Method == methodManual:
-		return stateWaiting
-	case r.Unconfirmed:
-		return stateUnconfirmed
-	case r.Attempts > 0:
-		return stateRetrying
-	}
-	return stateDueNow
 }
 
 // tried is the entry after an attempt that did not see the token refused.

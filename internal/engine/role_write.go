@@ -4,7 +4,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"reflect"
 	"slices"
 )
@@ -12,6 +11,7 @@ import (
 // RoleWritten is a role after a write, and what an operator should know of it.
 type RoleWritten struct {
 	Role     *Role
+	Rotation *Rotation
 	Warnings []string
 }
 
@@ -47,7 +47,22 @@ func (e *Engine) WriteRole(ctx context.Context, ask RoleWrite) (*RoleWritten, er
 		e.log().Info("role written", append([]any{"role", name, "created", before == nil}, after.privileges(before)...)...)
 		e.event(ctx, Event{Kind: EventRoleWrite, Modified: true, Role: name})
 	}
+	if done.Rotation, err = e.standing(ctx, name, after); err != nil {
+		return nil, err
+	}
 	return done, nil
+}
+
+// standing is how a role that was just written stands, also where a cut left it without a token.
+func (e *Engine) standing(ctx context.Context, name string, r *Role) (*Rotation, error) {
+	cred, err := e.credentials.Get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if cred == nil {
+		cred = &Credential{}
+	}
+	return newRotation(name, r, cred, e.Now()), nil
 }
 
 // createRole stores the first token and then the role: a role exists once its own entry does.
@@ -94,55 +109,4 @@ func (e *Engine) updateRole(ctx context.Context, before *Role, ask RoleWrite) (*
 		return nil, err
 	}
 	return &RoleWritten{Role: after, Warnings: slices.Concat(after.warnings(), warnings)}, nil
-}
-
-// DeleteRole moves the token to the ledger before it removes the role, and asks nothing of Modal.
-func (e *Engine) DeleteRole(ctx context.Context, name string) (warnings []string, err error) {
-	unlock, err := e.lockRole(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	cred, err := e.credentials.Get(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	r, err := e.roles.Get(ctx, name)
-	if err != nil || (r == nil && cred == nil) {
-		return nil, err
-	}
-	if err := e.removeRole(ctx, name, r, cred); err != nil {
-		return nil, err
-	}
-	e.log().Info("role deleted", "role", name)
-	e.event(ctx, Event{Kind: EventRoleDelete, Modified: true, Role: name})
-	return e.stillValid(ctx, name), nil
-}
-
-func (e *Engine) removeRole(ctx context.Context, name string, r *Role, cred *Credential) error {
-	e.handover.Lock()
-	defer e.handover.Unlock()
-	if r != nil && cred != nil {
-		entry := newRevocation(name, r, cred, reasonRoleDeleted, e.Now(), 0)
-		if err := e.revocations.Put(ctx, entry.ID, entry); err != nil {
-			return err
-		}
-	}
-	if err := e.roles.Delete(ctx, name); err != nil {
-		return err
-	}
-	return e.credentials.Delete(ctx, name)
-}
-
-// stillValid tells what of a deleted role Modal still accepts.
-func (e *Engine) stillValid(ctx context.Context, name string) (warnings []string) {
-	entries, err := e.previousTokens(ctx, name)
-	if err != nil {
-		return []string{fmt.Sprintf("the role is gone from Vault, and the ledger cannot be read: %s", err)}
-	}
-	for _, entry := range entries {
-		warnings = append(warnings, fmt.Sprintf("the role is gone from Vault, and token %s (version %d) of %s is still valid at Modal; what is needed: %s; "+
-			"%srevocations/%s follows it until Modal refuses it", entry.Key(), entry.Version, entry.owner(), entry.NextStep(e.Now()), e.mount(), entry.Key()))
-	}
-	return warnings
 }

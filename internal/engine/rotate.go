@@ -54,7 +54,7 @@ func (e *Engine) rotateLocked(ctx context.Context, now *Rotation, ask RotateRequ
 	if err != nil {
 		return nil, err
 	}
-	if done.Cred != now.Cred {
+	if done.Changed {
 		e.announce(ctx, now.Name, done)
 	}
 	return done, nil

@@ -9,14 +9,6 @@ import (
 	"time"
 )
 
-// States of a role's rotation, the most urgent first.
-const (
-	stateOverdue  = "overdue"
-	stateFailing  = "failing"
-	stateDue      = "due"
-	stateDisabled = "disabled"
-)
-
 // tolerance is how late a scheduled rotation may be and be on time: ticks are a minute apart.
 const tolerance = 2 * time.Minute
 
@@ -27,6 +19,8 @@ type Rotation struct {
 	Cred *Credential
 	Next time.Time
 	Late time.Duration
+	// Refused says that Modal refuses the current token. Nothing asks about it on its own yet.
+	Refused bool
 }
 
 func newRotation(name string, r *Role, cred *Credential, now time.Time) *Rotation {
@@ -36,19 +30,6 @@ func newRotation(name string, r *Role, cred *Credential, now time.Time) *Rotatio
 		late = 0
 	}
 	return &Rotation{Name: name, Role: r, Cred: cred, Next: next, Late: late}
-}
-
-// State is how the rotation stands, in a word.
-func (r *Rotation) State() string {
-	switch {
-	case r.Late > 0:
-		return stateOverdue
-	case r.Cred.Attempts > 0:
-		return stateFailing
-	case r.Role.Managed != nil && r.Role.Managed.Disabled:
-		return stateDisabled
-	}
-	return stateDue
 }
 
 // Rotation is how a role stands and its previous tokens; nil for a role that does not exist.
@@ -87,11 +68,17 @@ func (e *Engine) Rotations(ctx context.Context) (all []*Rotation, unreadable []s
 	return slices.DeleteFunc(all, func(r *Rotation) bool { return r == nil }), unreadable, nil
 }
 
-// ByUrgency puts the role that should be rotated first first: overdue, failing, due.
+// ByUrgency puts the role that needs somebody first first: refused, failing, overdue, then the rest by
+// when they are rotated.
 func ByUrgency(rotations []*Rotation) {
-	ranks := []string{stateOverdue, stateFailing, stateDue, stateDisabled}
+	rank := func(r *Rotation) int {
+		if at := slices.Index(urgentStates, r.State()); at >= 0 {
+			return at
+		}
+		return len(urgentStates)
+	}
 	slices.SortStableFunc(rotations, func(x, y *Rotation) int {
-		return cmp.Or(cmp.Compare(slices.Index(ranks, x.State()), slices.Index(ranks, y.State())), x.Next.Compare(y.Next))
+		return cmp.Or(cmp.Compare(rank(x), rank(y)), x.Next.Compare(y.Next))
 	})
 }
 
@@ -132,5 +119,5 @@ func (e *Engine) replace(ctx context.Context, now *Rotation, next Token, reason 
 	if err != nil {
 		return nil, err
 	}
-	return &Turnover{Cred: cred, Old: old, Grace: grace, Warnings: graceWarnings(grace, now.Role.RefreshInterval)}, nil
+	return &Turnover{Changed: true, Cred: cred, Old: old, Grace: grace, Warnings: graceWarnings(grace, now.Role.RefreshInterval)}, nil
 }

@@ -4,7 +4,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"regexp"
 	"slices"
 
@@ -84,9 +83,7 @@ func (t Token) refuseMade(force bool) error {
 // that was stored unproven with a wrong one.
 func (e *Engine) rotateToSame(ctx context.Context, now *Rotation, pair modalapi.Token, verify bool) (*Turnover, error) {
 	if now.Cred.pair() == pair {
-		return &Turnover{Cred: now.Cred, Warnings: []string{
-			fmt.Sprintf("token %s is the role's current token already (version %d): nothing was changed", pair.ID, now.Cred.Version),
-		}}, nil
+		return &Turnover{Cred: now.Cred}, nil
 	}
 	proven, err := e.proveSame(ctx, now, pair, verify)
 	if err != nil {
@@ -96,7 +93,7 @@ func (e *Engine) rotateToSame(ctx context.Context, now *Rotation, pair modalapi.
 	if err := e.credentials.Put(ctx, now.Name, cred); err != nil {
 		return nil, err
 	}
-	return &Turnover{Cred: cred}, nil
+	return &Turnover{Changed: true, Cred: cred}, nil
 }
 
 // proveSame asks Modal about the current token with another secret.

@@ -8,8 +8,9 @@ import (
 )
 
 // Turnover is a rotation that happened: the credential that is current now, and the token that left the
-// role for the ledger, nil where none did.
+// role for the ledger, nil where none did. Changed says that the role has another token than before.
 type Turnover struct {
+	Changed  bool
 	Cred     *Credential
 	Old      *Revocation
 	Grace    time.Duration

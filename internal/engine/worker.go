@@ -32,6 +32,13 @@ func (e *Engine) Tick(ctx context.Context) error {
 		return nil
 	}
 	defer e.ticking.Unlock()
+	cfg, err := e.loadConfig(ctx)
+	if err != nil {
+		return err
+	}
+	if cfg.Paused { // operators still can; nothing is lost, as what is due stays due
+		return e.warnOfExpiry(ctx)
+	}
 	tick, cancel := context.WithTimeout(ctx, tickBudget)
 	defer cancel()
 	begin, stop := context.WithTimeout(tick, beginBudget)

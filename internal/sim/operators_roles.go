@@ -151,6 +151,9 @@ func (l *Life) deleteRole() {
 	role, force := l.anyRole(), roll(l.rt, "force", 4) == 3
 	l.cutsHere(4)
 	l.note("delete role %s, force: %t", role, force)
+	if force {
+		l.oracle.voidAll(role)
+	}
 	l.await(l.begin(&operation{what: "delete role", role: role, force: force}, func(ctx context.Context, e Engine) error {
 		return e.DeleteRole(ctx, role, force)
 	}))

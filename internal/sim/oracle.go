@@ -86,6 +86,15 @@ func (o *oracle) void(id string) {
 	o.of(id).free = true
 }
 
+// voidAll takes back what was promised of a role's tokens, earlier versions too.
+func (o *oracle) voidAll(role string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, told := range o.tokens {
+		told.free = told.free || told.role == role
+	}
+}
+
 func (o *oracle) mayForget(id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestConfig_AWriteNamesTheRolesBeyondItsCeilings(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci")
+	m.addManaged("viewer", map[string]any{"environment_roles": "main=viewer"})
+	m.addRole("static")
+
+	warnings := m.write("config", map[string]any{"max_environment_role": "viewer"}).Warnings
+
+	require.Len(t, warnings, 1)
+	require.Contains(t, warnings[0], "can no longer rotate: ci; narrow each with: vault write modal/roles/<role>")
+	require.Empty(t, m.write("config", map[string]any{"request_timeout": "20s"}).Warnings, "told once")
+}
+
+func TestConfig_AWriteNamesWhatNobodyCanManageAnyMore(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		change func(m *mount) []string
+		why    string
+	}{
+		"no admin": {func(m *mount) []string { return m.write("config", map[string]any{"remove_admin_token": true}).Warnings }, "there is none"},
+		"deleted":  {func(m *mount) []string { return m.remove("config", nil).Warnings }, "there is none"},
+		"another workspace": {func(m *mount) []string {
+			return m.write("config", pairData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken())).Warnings
+		}, "another workspace"},
+		"unproven": {func(m *mount) []string { return m.write("config", also(m.newToken(), "verify", false)).Warnings }, "unproven"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newManagedMount(t)
+			m.addManaged("ci")
+			old := m.tokenID("ci")
+			m.write("rotate/ci", nil)
+			m.addRole("static")
+			m.write("rotate/static", m.newToken())
+
+			told := strings.Join(test.change(m), "\n")
+
+			require.Contains(t, told, "as the admin token in config cannot manage them (")
+			require.Contains(t, told, test.why)
+			require.Contains(t, told, "): ci; mend it with: vault write modal/config token_id=")
+			require.Contains(t, told, "tokens in the ledger that the engine can no longer end, or see refused: "+old+"; mend it")
+			require.NotContains(t, told, "stays valid", "Modal was not asked")
+		})
+	}
+}
+
+func TestConfig_WarningsNameTenAndCountTheRest(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	for i := range 12 {
+		m.addManaged(fmt.Sprintf("role-%02d", i))
+	}
+	warnings := m.write("config", map[string]any{"max_environment_role": "viewer"}).Warnings
+	require.Contains(t, warnings[0], "role-09 and 2 more")
+}
+
+func TestConfig_PausedStopsTheWorkerAndNoOperator(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	old := m.addManaged("ci", map[string]any{"rotation_period": "1h", "grace_period": "1h"})
+	m.write("rotate/ci", nil)
+	m.write("config", map[string]any{"paused": true})
+	require.Equal(t, true, m.read("config")["paused"])
+	require.Equal(t, true, m.read("status")["paused"])
+	calls := len(m.modal.Calls(""))
+
+	m.minutes(3 * 60)
+
+	require.Len(t, m.modal.Calls(""), calls)
+	require.Equal(t, int64(2), m.read("creds/ci")["version"])
+	require.Equal(t, true, m.write("revocations/"+old, nil).Data["revoked"])
+	m.write("rotate/ci", nil)
+	m.write("config", map[string]any{"paused": ""})
+	m.minutes(2 * 60)
+	require.Greater(t, m.read("creds/ci")["version"], int64(3), "what was due stayed due")
+}
+
+func TestConfig_AWriteAnswersWhoTheAdminIsAndWhatComesNext(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	none := m.write("config", map[string]any{"request_timeout": "20s"}).Data
+	require.Contains(t, none["next_step"], "vault write modal/roles/personal type=static")
+	require.Equal(t, "vault-2f9f1a7c-", none["service_user_prefix"])
+	admin := m.newToken()
+	unproven := m.write("config", also(admin, "verify", false)).Data
+	require.Contains(t, unproven["next_step"], "vault write modal/config token_id="+textIn(admin, "token_id"))
+	answer := m.write("config", admin).Data
+	require.Equal(t, admin["token_id"], answer["token_id"])
+	require.Equal(t, "alice", answer["identity"])
+	require.Equal(t, true, answer["manages_service_users"])
+	require.Contains(t, answer["next_step"], "type=managed environment_roles=main=contributor")
+	limited := m.write("config", pairData(m.workspace.AddServiceUser("robot"))).Data
+	require.Contains(t, limited["limitation"], "service user")
+	require.Contains(t, limited["next_step"], "owner or manager")
+}
+
+func TestRoles_AWriteAnswersWhoseTheTokenIsAndWhatComesNext(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	token := m.newToken()
+	static := m.write("roles/personal", also(token, "type", "static")).Data
+	require.Equal(t, token["token_id"], static["token_id"])
+	require.Equal(t, "alice", static["identity"])
+	require.Equal(t, int64(1), static["version"])
+	require.Equal(t, "read the token with: vault read modal/creds/personal; bring the next one by 2026-05-30T12:00:00Z with: "+
+		"vault write modal/rotate/personal token_id=… token_secret=-", static["next_step"])
+	managed := m.write("roles/ci", also(managedRole, "rotation_period", "30d")).Data
+	require.Equal(t, "service_user", managed["identity_type"])
+	require.Equal(t, "read the token with: vault read modal/creds/ci; the engine rotates it at next_rotation", managed["next_step"])
+	require.NotContains(t, managed, "token_secret")
+	byHand := m.write("roles/ci", map[string]any{"disable_automated_rotation": true}).Data
+	require.Contains(t, byHand["next_step"], "vault write -f modal/rotate/ci")
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import "time"
+
+// States of a role: the first that holds is told.
+const (
+	StateRefused  = "refused"
+	StateFailing  = "failing"
+	StateOverdue  = "overdue"
+	StateDisabled = "disabled"
+	StateOK       = "ok"
+)
+
+// urgentStates are those in which a role needs somebody, the most urgent first.
+var urgentStates = []string{StateRefused, StateFailing, StateOverdue}
+
+// States of an entry of the ledger. Nothing is leased or held yet: the names have their place.
+const (
+	StatePending     = "pending"
+	StateLeased      = "leased"
+	StateGrace       = "grace period"
+	StateHeld        = "held"
+	StateEnding      = "ending"
+	StateRetrying    = "retrying"
+	StateUnconfirmed = "unconfirmed"
+	StateWaiting     = "waiting for an operator"
+)
+
+// State is how the role stands, in a word.
+func (r *Rotation) State() string {
+	switch {
+	case r.Refused:
+		return StateRefused
+	case r.Cred.Attempts > 0:
+		return StateFailing
+	case r.Late > 0:
+		return StateOverdue
+	case r.Role.Managed != nil && r.Role.Managed.Disabled:
+		return StateDisabled
+	}
+	return StateOK
+}
+
+// State is how far the token's end is, in a word. What people end waits for them from the first day on:
+// they need not wait for the grace period.
+func (r *Revocation) State(now time.Time) string {
+	switch {
+	case r.Method == methodManual:
+		return StateWaiting
+	case r.Reason == reasonUnfinished && now.Before(r.NotBefore):
+		return StatePending
+	case r.inGrace(now):
+		return StateGrace
+	case r.Unconfirmed:
+		return StateUnconfirmed
+	case r.Attempts > 0:
+		return StateRetrying
+	}
+	return StateEnding
+}

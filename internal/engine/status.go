@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"time"
+)
+
+// States of the admin token.
+const (
+	AdminNone     = "none"
+	AdminUnproven = "unproven"
+	AdminExpired  = "expired"
+	AdminLimited  = "limited"
+	AdminOK       = "ok"
+)
+
+// Status is all that an alarm needs: how many roles and entries of the ledger are in each state.
+type Status struct {
+	Roles, Revocations       map[string]int
+	Paused                   bool
+	Admin                    string
+	AdminExpires             time.Time
+	UnreadableRoles          []string
+	UnreadableRevocations    []string
+	AllRoles, AllRevocations int
+}
+
+// Status counts roles and entries. What cannot be read counts among all, and in no state.
+func (e *Engine) Status(ctx context.Context) (*Status, error) {
+	cfg, err := e.loadConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rotations, lostRoles, err := e.Rotations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	entries, lostEntries, err := e.Ledger(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &Status{
+		Roles: map[string]int{}, Revocations: map[string]int{}, Paused: cfg.Paused, Admin: cfg.standing(e.Now()),
+		UnreadableRoles: lostRoles, UnreadableRevocations: lostEntries,
+		AllRoles: len(rotations) + len(lostRoles), AllRevocations: len(entries) + len(lostEntries),
+	}
+	for _, r := range rotations {
+		s.Roles[r.State()]++
+	}
+	for _, entry := range entries {
+		s.Revocations[entry.State(e.Now())]++
+	}
+	if cfg.Admin != nil {
+		s.AdminExpires = cfg.Admin.ExpiresAt
+	}
+	return s, nil
+}
+
+// standing is how the admin token stands, as far as the engine knows without asking Modal.
+func (c *Config) standing(now time.Time) string {
+	switch {
+	case c.Admin == nil:
+		return AdminNone
+	case c.Admin.expired(now):
+		return AdminExpired
+	case !c.Admin.Verified():
+		return AdminUnproven
+	case c.Limitation != "":
+		return AdminLimited
+	}
+	return AdminOK
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+func TestStatus_OfAnEmptyMountIsAllZeros(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.remove("config", nil)
+	for field, value := range m.read("status") {
+		switch field {
+		case "paused", "diverged":
+			require.Equal(t, false, value, field)
+		case "admin_token_state":
+			require.Equal(t, "none", value)
+		default:
+			require.Equal(t, int64(0), value, field)
+		}
+	}
+}
+
+func TestStatus_CountsEachRoleAndEntryOnce(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ok")
+	m.addManaged("disabled", map[string]any{"disable_automated_rotation": true})
+	m.addManaged("failing", map[string]any{"rotation_period": "1h", "grace_period": "1h"})
+	m.addRole("overdue", map[string]any{"rotation_period": "1h"})
+	m.write("rotate/ok", nil)
+	m.write("rotate/overdue", m.newToken())
+	m.modal.SetOutage(true)
+	m.minutes(70)
+
+	status := m.read("status")
+
+	require.Equal(t, int64(4), status["roles"])
+	for _, state := range []string{"ok", "disabled", "failing", "overdue"} {
+		require.Equal(t, int64(1), status["roles_"+state], state)
+	}
+	require.Equal(t, int64(0), status["roles_refused"])
+	var entries int64
+	for _, state := range revocationCounts {
+		count, _ := status[state.field].(int64)
+		entries += count
+	}
+	require.Equal(t, status["revocations"], entries)
+	require.Equal(t, int64(1), status["revocations_grace_period"])
+	require.Equal(t, int64(1), status["revocations_waiting"])
+}
+
+func TestStatus_TellsHowTheAdminTokenStands(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	require.Equal(t, "none", m.read("status")["admin_token_state"])
+	m.write("config", also(m.newToken(), "verify", false))
+	require.Equal(t, "unproven", m.read("status")["admin_token_state"])
+	m.write("config", m.newToken(modaltest.ExpiresAt(start.Add(time.Hour))))
+	require.Equal(t, "ok", m.read("status")["admin_token_state"])
+	require.Equal(t, "2026-03-01T13:00:00Z", m.read("status")["admin_token_expires_at"])
+	m.clock.advance(2 * time.Hour)
+	require.Equal(t, "expired", m.read("status")["admin_token_state"])
+	m.write("config", pairData(m.workspace.AddServiceUser("robot")))
+	require.Equal(t, "limited", m.read("status")["admin_token_state"])
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"maps"
+
+	"vault-plugin-secrets-modal/internal/engine"
+
+	"github.com/hashicorp/vault/sdk/framework"
+)
+
+// adminFields are what is told of the admin token.
+func adminFields() responses {
+	return with(tokenFields(), responses{
+		fieldManagesServiceUsers: flag("Whether the admin token can manage service users, as managed roles need."),
+		fieldLimitation:          text("Why it cannot."),
+		fieldServiceUserPrefix:   required(text("How the names of this mount's service users at Modal begin.")),
+	})
+}
+
+func configFields() responses {
+	return with(adminFields(), responses{
+		fieldServerURL:      required(text("Modal's control plane.")),
+		fieldCACert:         text("PEM certificates that the server must chain to; absent: the system's roots."),
+		fieldRequestTimeout: required(number("Bound of one call to Modal, in seconds.")),
+		fieldAllowedEnvironments: {
+			Type: framework.TypeStringSlice, Description: "Environments that managed roles may name; absent: all.",
+		},
+		fieldMaxEnvironmentRole: text("Most that managed roles may be in an environment; absent: contributor."),
+		fieldPaused:             required(flag("Whether the engine does nothing at Modal by itself.")),
+	})
+}
+
+// configWrittenFields are the answer to a write.
+func configWrittenFields() responses {
+	return with(adminFields(), responses{fieldNextStep: required(text("What comes next."))})
+}
+
+// adminView tells whose the admin token is and what it can, never its secret.
+func (b *backend) adminView(cfg *engine.Config) map[string]any {
+	data := map[string]any{fieldServiceUserPrefix: b.engine.ServiceUserPrefix()}
+	putText(data, fieldLimitation, cfg.Limitation)
+	if cfg.Admin != nil {
+		maps.Copy(data, tokenView(*cfg.Admin))
+		data[fieldManagesServiceUsers] = cfg.Admin.Verified() && cfg.Limitation == ""
+	}
+	return data
+}
+
+func (b *backend) configView(cfg *engine.Config) map[string]any {
+	data := b.adminView(cfg)
+	data[fieldServerURL] = cfg.ServerURL
+	data[fieldRequestTimeout] = int64(cfg.RequestTimeout.Seconds())
+	data[fieldPaused] = cfg.Paused
+	if cfg.CACert != "" {
+		data[fieldCACert] = cfg.CACert
+	}
+	putText(data, fieldMaxEnvironmentRole, string(cfg.MaxEnvironmentRole))
+	if len(cfg.AllowedEnvironments) > 0 {
+		data[fieldAllowedEnvironments] = cfg.AllowedEnvironments
+	}
+	return data
+}
+
+func (b *backend) configWrittenView(cfg *engine.Config) map[string]any {
+	data := b.adminView(cfg)
+	data[fieldNextStep] = b.engine.AfterConfig(cfg)
+	return data
+}

@@ -25,6 +25,9 @@ const (
 
 const secretInPath = "the path holds what has the shape of a token secret: replace that token if others can read it, as paths are logged"
 
+// byteOrderMark is invisible, and no part of any value.
+const byteOrderMark = "\ufeff"
+
 // door is where a request comes in. A path's parse function takes each field once, and what is wrong
 // with any of them is told in one answer. Values are not repeated, as any may be a secret.
 type door struct {
@@ -140,6 +143,10 @@ func take[T any](in *door, field string, parse func(any) (T, string)) (c engine.
 		return c
 	}
 	c.Asked = true
+	if text, isText := said.(string); isText && strings.HasPrefix(text, byteOrderMark) {
+		in.refuse(field, "this begins with a byte order mark (U+FEFF), which some editors put before a text: save the file without it")
+		return c
+	}
 	if said == "" {
 		c.Reset = true
 		return c

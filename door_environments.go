@@ -84,7 +84,7 @@ func parseEnvironmentRoles(raw any) (roles map[string]modalapi.EnvironmentRole, 
 
 // rolePairs are environments and roles, each once for each time that it was written.
 func rolePairs(raw any) (pairs [][2]string, mistake string) {
-	const wanted = "write environment=viewer or environment=contributor, with commas between several"
+	const wanted = `write main=viewer,staging=contributor, say, or a JSON object as {"main":"viewer"}`
 	if object, isObject := raw.(map[string]any); isObject {
 		for name, can := range object {
 			text, isText := can.(string)

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -53,8 +54,8 @@ func (in *door) refuseUnknown(unknown []string) {
 		switch meant := nearest(field, known); {
 		case holdsSecret(field):
 			in.wrong = append(in.wrong, "the name of a field has the shape of a token secret: replace that token if others can read what was written")
-		case meant != "":
-			in.wrong = append(in.wrong, fmt.Sprintf("unknown field %q: did you mean %q?", told(field), meant))
+		case len(meant) > 0:
+			in.wrong = append(in.wrong, fmt.Sprintf("unknown field %q: did you mean %s?", told(field), quoted(meant)))
 		default:
 			in.wrong = append(in.wrong, fmt.Sprintf("unknown field %q", told(field)))
 		}
@@ -67,21 +68,36 @@ func (in *door) refuseUnknown(unknown []string) {
 	*last = strings.TrimSuffix(*last, "?") + ": this path takes " + strings.Join(known, ", ")
 }
 
-// nearest is the known field that somebody may have meant, "" when none is near. Long names are not
-// compared, as that takes long.
-func nearest(field string, known []string) string {
+func quoted(names []string) string {
+	texts := make([]string, 0, len(names))
+	for _, name := range names {
+		texts = append(texts, strconv.Quote(name))
+	}
+	return strings.Join(texts, " or ")
+}
+
+// nearest are the known fields that somebody may have meant, none when none is near: one that is written
+// almost so, or else those of which this is a part. Long names are not compared, as that takes long.
+func nearest(field string, known []string) []string {
 	if len(field) > maxToldName || len(known) == 0 {
-		return ""
+		return nil
 	}
-	meant := slices.MinFunc(known, func(a, b string) int {
-		return levenshtein.ComputeDistance(field, a) - levenshtein.ComputeDistance(field, b)
-	})
-	if levenshtein.ComputeDistance(field, meant) <= max(1, len(field)/3) {
-		return meant
+	field = strings.ToLower(strings.ReplaceAll(field, "-", "_"))
+	distance := func(name string) int { return levenshtein.ComputeDistance(field, name) }
+	meant := slices.MinFunc(known, func(a, b string) int { return distance(a) - distance(b) })
+	if distance(meant) <= min(len(field)/4, 3) || transposed(field, meant) {
+		return []string{meant}
 	}
-	inside := slices.IndexFunc(known, func(name string) bool { return len(field) >= 3 && strings.Contains(name, field) })
-	if inside == -1 {
-		return ""
+	var parts []string
+	for _, name := range known {
+		if (len(field) >= 3 && strings.Contains(name, field)) || (len(name) >= 4 && strings.Contains(field, name)) {
+			parts = append(parts, name)
+		}
 	}
-	return known[inside]
+	return parts[:min(len(parts), 3)]
+}
+
+// transposed says whether two names differ in letters that changed places.
+func transposed(a, b string) bool {
+	return len(a) == len(b) && slices.Equal(slices.Sorted(slices.Values([]byte(a))), slices.Sorted(slices.Values([]byte(b))))
 }

@@ -70,7 +70,7 @@ func rotationFaults() map[string]fault {
 		"create: not a manager":        {"ServiceUserCreate", times(deny), `of user "alice"`},
 		"create: plan":                 {"ServiceUserCreate", times(modaltest.Fault{Code: codes.Unimplemented, Times: -1}), "Team and Enterprise plans"},
 		"create: throttled":            {"ServiceUserCreate", times(throttle), ""},
-		"create: throttled for long":   {"ServiceUserCreate", times(modaltest.Fault{Code: codes.ResourceExhausted, RetryAfter: time.Hour, Times: -1}), "asks to wait 1h0m0s"},
+		"create: throttled for long":   {"ServiceUserCreate", times(modaltest.Fault{Code: codes.ResourceExhausted, RetryAfter: time.Hour, Times: -1}), "asks to wait 1h"},
 		"create: empty secret":         {"ServiceUserCreate", mangle(func(a *pb.ServiceUserCreateResponse) { a.SetTokenSecret("") }), "token_secret is missing"},
 		"create: wrong prefix":         {"ServiceUserCreate", mangle(func(a *pb.ServiceUserCreateResponse) { a.SetTokenId("wk-AAAAAAAAAAAAAAAAAAAAAA") }), "proxy token"},
 		"create: expired already":      {"ServiceUserCreate", mangle(func(a *pb.ServiceUserCreateResponse) { a.SetExpiresAt(timestamppb.New(start.Add(-day))) }), "expired at"},
@@ -188,7 +188,7 @@ func TestRevocation_FaultsKeepTheTokenInTheLedgerUntilModalRefusesIt(t *testing.
 		"admin refused": {modaltest.Fault{Code: codes.Unauthenticated, Times: -1}, "refused the admin token"},
 		"not a manager": {modaltest.Fault{Code: codes.PermissionDenied, Times: -1}, "may not manage service users"},
 		"plan":          {modaltest.Fault{Code: codes.Unimplemented, Times: -1}, "plans"},
-		"throttled":     {modaltest.Fault{Code: codes.ResourceExhausted, RetryAfter: time.Hour, Times: -1}, "asks to wait 1h0m0s"},
+		"throttled":     {modaltest.Fault{Code: codes.ResourceExhausted, RetryAfter: time.Hour, Times: -1}, "asks to wait 1h"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -386,10 +386,10 @@ func TestAdmin_OneStoredUnprovenMintsNothing(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.write("config", also(m.newToken(), "verify", false))
-	require.Contains(t, m.refused(logical.UpdateOperation, "roles/ci", managedRole), "write it to config again with verify=true")
+	require.Contains(t, m.refused(logical.UpdateOperation, "roles/ci", managedRole), "write it again, without verify=false: vault write modal/config token_id=")
 	require.Empty(t, m.modal.Calls("ServiceUserCreate"))
 	m.write("config", m.newToken())
 	m.addManaged("ci")
 	m.write("config", also(m.newToken(), "verify", false))
-	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", nil), "write it to config again with verify=true")
+	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", nil), "write it again, without verify=false")
 }

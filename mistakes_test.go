@@ -62,7 +62,7 @@ func mistakes() map[string]mistake {
 		"odd role name":                {update, "roles/my role!", static(good()), []string{"lower-case letters, digits"}},
 		"role name that ends in a dot": {update, "roles/ci.", static(good()), []string{"begin and end with a letter or digit"}},
 		"role name too long":           {update, "roles/" + strings.Repeat("a", 65), static(good()), []string{"up to 64"}},
-		"role without a token":         {update, "roles/new", fixed(map[string]any{"type": "static"}), []string{"token_id and token_secret"}},
+		"role without a token":         {update, "roles/new", fixed(map[string]any{"type": "static"}), []string{"needs a token_id and token_secret", "vault write modal/roles/new type=static"}},
 		"missing secret":               {update, "roles/new", fixed(map[string]any{"type": "static", "token_id": someID}), []string{"token_secret is missing"}},
 		"missing ID":                   {update, "rotate/ci", fixed(map[string]any{"token_secret": someSecret}), []string{"token_id is missing"}},
 		"rotate without a token":       {update, "rotate/ci", nil, []string{"operator brings", "https://modal.com/settings/tokens"}},
@@ -147,7 +147,7 @@ func TestTroubleAtModal_IsNamedAsSuchAndChangesNothing(t *testing.T) {
 	}{
 		"down":        {modaltest.Fault{Code: codes.Unavailable, Times: -1}, "no usable answer"},
 		"slow":        {modaltest.Fault{Delay: time.Minute, Times: -1}, "did not answer within 1s"},
-		"throttling":  {modaltest.Fault{Code: codes.ResourceExhausted, RetryAfter: time.Minute, Times: -1}, "asks to wait 1m0s"},
+		"throttling":  {modaltest.Fault{Code: codes.ResourceExhausted, RetryAfter: time.Minute, Times: -1}, "asks to wait 1m"},
 		"broken":      {modaltest.Fault{Code: codes.Internal, Times: -1}, "no usable answer"},
 		"unsupported": {modaltest.Fault{Code: codes.Unimplemented, Times: -1}, "does not know how"},
 	} {

@@ -66,6 +66,9 @@ func parseRotate(in *door) engine.RotateRequest {
 		ToPrevious: in.flag(fieldToPrevious).Over(false, false),
 		DryRun:     in.flag(fieldDryRun).Over(false, false),
 	}
+	if ask.Force {
+		ask.Said = fieldForce
+	}
 	if grace := in.duration(fieldGracePeriod, 0, engine.MaxGracePeriod); grace.Asked && !grace.Reset {
 		ask.Grace = &grace.Value
 	}

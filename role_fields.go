@@ -81,7 +81,7 @@ func managedFields() map[string]*framework.FieldSchema {
 }
 
 func parseRole(in *door) engine.RoleWrite {
-	return engine.RoleWrite{
+	ask := engine.RoleWrite{
 		Supplied:        in.supplied(emptyPair),
 		Name:            in.name,
 		Kind:            checked(in, fieldType, maxToldName, parseType),
@@ -93,6 +93,10 @@ func parseRole(in *door) engine.RoleWrite {
 		Managed:         parseManaged(in),
 		Force:           in.flag(fieldForce).Over(false, false),
 	}
+	if ask.Force {
+		ask.Said = fieldForce
+	}
+	return ask
 }
 
 func parseType(text string) (kind, mistake string) {

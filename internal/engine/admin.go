@@ -21,6 +21,7 @@ type admin struct {
 
 	token   modalapi.Token
 	owner   string
+	mend    string // the command that brings another
 	release func()
 }
 
@@ -28,27 +29,32 @@ type admin struct {
 func (e *Engine) admin(cfg *Config) (*admin, error) {
 	switch {
 	case cfg.Admin == nil:
-		return nil, Refusef("managed roles need an admin token, of an owner or manager of the workspace: write token_id and token_secret to config first")
+		return nil, Refusef("managed roles need an admin token, of an owner or manager of the workspace, and config has none: %s", e.writeAdmin())
 	case !cfg.Admin.Verified():
-		return nil, Refusef("the admin token %s was stored unproven, so its workspace is not known: write it to config again with verify=true", cfg.Admin.ID)
+		return nil, Refusef("the admin token %s was stored unproven, so its workspace is not known: write it again, without verify=false: %s", cfg.Admin.ID, e.writeAdmin())
 	case cfg.Limitation != "":
-		return nil, Refusef("the admin token %s of %s cannot manage service users (%s): write another one to config",
-			cfg.Admin.ID, cfg.Admin.owner(), cfg.Limitation)
+		return nil, Refusef("the admin token %s of %s cannot manage service users (%s): write another one: %s",
+			cfg.Admin.ID, cfg.Admin.owner(), cfg.Limitation, e.writeAdmin())
 	}
 	client, release, err := e.connect(cfg)
 	if err != nil {
 		return nil, err
 	}
-	return &admin{Modal: client, token: cfg.Admin.pair(), owner: cfg.Admin.owner(), release: release}, nil
+	return &admin{Modal: client, token: cfg.Admin.pair(), owner: cfg.Admin.owner(), mend: e.writeAdmin(), release: release}, nil
+}
+
+// writeAdmin is the command that brings another admin token.
+func (e *Engine) writeAdmin() string {
+	return fmt.Sprintf("vault write %sconfig token_id=… token_secret=-", e.mount())
 }
 
 // explain names the admin token in an error that is about it, and the plan where that is the reason.
 func (a *admin) explain(err error) error {
 	switch modalapi.KindOf(err) {
 	case modalapi.KindRefused:
-		return Refusef("Modal refused the admin token %s of %s: %s; write a new one to config", a.token.ID, a.owner, modalapi.Said(err))
+		return Refusef("Modal refused the admin token %s of %s: %s; write a new one: %s", a.token.ID, a.owner, modalapi.Said(err), a.mend)
 	case modalapi.KindForbidden:
-		return Refusef("the admin token %s of %s may not manage service users: %s; write one of an owner or manager to config", a.token.ID, a.owner, modalapi.Said(err))
+		return Refusef("the admin token %s of %s may not manage service users: %s; write one of an owner or manager: %s", a.token.ID, a.owner, modalapi.Said(err), a.mend)
 	case modalapi.KindUnsupported, modalapi.KindConflict:
 		return Refusef("Modal does not do this for the workspace: %s; service users come with its Team and Enterprise plans, in shared workspaces; use static roles otherwise", modalapi.Said(err))
 	default:

@@ -67,16 +67,16 @@ func (c Config) merge(ask ConfigWrite) *Config {
 // permits refuses a role that asks for more than the ceilings allow.
 func (c *Config) permits(r *Role) error {
 	if ceilings := c.ceilings(); ceilings != "" && !r.Managed.Scoped {
-		return Refusef("scoped=false reaches past config's %s: write scoped=true", ceilings)
+		return Refusef("scoped=false reaches past config's %s: write scoped=true to the role", ceilings)
 	}
 	for _, environment := range slices.Sorted(maps.Keys(r.Managed.EnvironmentRoles)) {
 		if len(c.AllowedEnvironments) > 0 && !slices.Contains(c.AllowedEnvironments, environment) {
-			return Refusef("environment %s is not among config's allowed_environments (%s)",
+			return Refusef("environment %s is not among config's allowed_environments (%s): take it out of the role's environment_roles, or add it there",
 				environment, strings.Join(c.AllowedEnvironments, ", "))
 		}
 		if c.MaxEnvironmentRole == modalapi.RoleViewer && r.Managed.EnvironmentRoles[environment] != modalapi.RoleViewer {
-			return Refusef("%s in environment %s is more than config's max_environment_role (viewer)",
-				r.Managed.EnvironmentRoles[environment], environment)
+			return Refusef("%s in environment %s is more than config's max_environment_role (viewer): write %s=viewer to the role, or raise that",
+				r.Managed.EnvironmentRoles[environment], environment, environment)
 		}
 	}
 	return nil
@@ -97,7 +97,7 @@ func (c *Config) ceilings() string {
 // reaches refuses to manage a service user of another Modal, or of a workspace that is not the admin's.
 func (c *Config) reaches(t Token) error {
 	if !c.serves(t) {
-		return Refusef("token %s belongs to %s, and the admin token in config to %s, which cannot manage it: write server_url=%s and an admin token of it to config",
+		return Refusef("token %s belongs to %s, and the admin token in config to %s, which cannot manage it: write server_url=%s to config, with an admin token of it",
 			cmp.Or(t.ID, t.Identity), t.ServerURL, c.ServerURL, t.ServerURL)
 	}
 	if c.Admin == nil || !c.Admin.Verified() || t.WorkspaceID == "" || c.Admin.WorkspaceID == t.WorkspaceID {
@@ -105,6 +105,14 @@ func (c *Config) reaches(t Token) error {
 	}
 	return Refusef("token %s is in workspace %q, and the admin token in config is of workspace %q: write an admin token of %q to config",
 		cmp.Or(t.ID, t.Identity), t.Workspace, c.Admin.Workspace, t.Workspace)
+}
+
+// reaches is Config.reaches with the command that mends it.
+func (e *Engine) reaches(cfg *Config, t Token) error {
+	if err := cfg.reaches(t); err != nil {
+		return Refusef("%s: %s", err, e.writeAdmin())
+	}
+	return nil
 }
 
 // serves says whether a token belongs to the configured Modal. One stored before tokens knew theirs does.

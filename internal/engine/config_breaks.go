@@ -66,7 +66,7 @@ func (e *Engine) tellBroken(after *Config, beyond, away, stuck []string) (warnin
 		warnings = append(warnings, fmt.Sprintf("roles that ask for more than config now allows (%s), so that they keep their tokens and can no longer rotate: %s; "+
 			"narrow each with: vault write %sroles/<role> environment_roles=…", after.ceilings(), bounded(beyond), e.mount()))
 	}
-	mend := fmt.Sprintf("vault write %sconfig token_id=… token_secret=-, with an admin token of their workspace and server", e.mount())
+	mend := e.writeAdmin() + ", with an admin token of their workspace and server"
 	if len(away) > 0 {
 		warnings = append(warnings, fmt.Sprintf("roles that keep their tokens and can no longer rotate, as the admin token in config cannot manage them (%s): %s; mend it with: %s",
 			after.adminState(), bounded(away), mend))

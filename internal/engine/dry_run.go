@@ -42,7 +42,7 @@ func (e *Engine) dryRun(ctx context.Context, now *Rotation, ask RotateRequest) (
 }
 
 func (e *Engine) planStatic(ctx context.Context, now *Rotation, ask RotateRequest) (plan []string, problems []error) {
-	pair, err := ask.broughtTo(now)
+	pair, err := ask.broughtTo(now, e.mount())
 	if err != nil {
 		return nil, []error{err}
 	}
@@ -81,7 +81,7 @@ func (e *Engine) planManaged(ctx context.Context, cfg *Config, now *Rotation) (p
 	if err := cfg.permits(now.Role); err != nil {
 		problems = append(problems, err)
 	}
-	if err := cfg.reaches(now.Cred.Token); err != nil {
+	if err := e.reaches(cfg, now.Cred.Token); err != nil {
 		problems = append(problems, err)
 	}
 	a, err := e.admin(cfg)

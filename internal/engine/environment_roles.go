@@ -5,6 +5,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -107,7 +108,7 @@ func lesser(a, b modalapi.EnvironmentRole) modalapi.EnvironmentRole {
 // grant makes what a living service user may do the wanted set, minting nothing. What it changed is put
 // back when it cannot change all.
 func (e *Engine) grant(ctx context.Context, cfg *Config, t Token, want wanting) error {
-	if err := cfg.reaches(t); err != nil {
+	if err := e.reaches(cfg, t); err != nil {
 		return err
 	}
 	a, err := e.admin(cfg)
@@ -116,6 +117,9 @@ func (e *Engine) grant(ctx context.Context, cfg *Config, t Token, want wanting) 
 	}
 	defer a.release()
 	user, err := a.ServiceUser(ctx, a.token, t.Identity)
+	if modalapi.KindOf(err) == modalapi.KindNotFound {
+		return &goneError{t.Identity}
+	}
 	if err != nil {
 		return fmt.Errorf("read service user %s: %w", t.Identity, a.explain(err))
 	}
@@ -143,6 +147,21 @@ func (e *Engine) grant(ctx context.Context, cfg *Config, t Token, want wanting) 
 		return fmt.Errorf("service user %s has only a part of its new environment roles, write them again: %w", t.Identity, err)
 	}
 	return fmt.Errorf("service user %s keeps its environment roles: %w", t.Identity, err)
+}
+
+// goneError is a service user that somebody deleted at Modal.
+type goneError struct{ user string }
+
+func (g *goneError) Error() string {
+	return fmt.Sprintf("service user %s is gone at Modal, and its token with it", g.user)
+}
+
+// mendGone ends the error about a role's token that is gone with the command that makes a new one.
+func (e *Engine) mendGone(err error, role string) error {
+	if gone := (*goneError)(nil); errors.As(err, &gone) {
+		return Refusef("%s; make a new one with: vault write -f %srotate/%s", err, e.mount(), role)
+	}
+	return err
 }
 
 // roleIn is the role in an environment; one that is not named has none.

@@ -57,9 +57,9 @@ func unchanged(pair Token, err error) error {
 	case modalapi.KindNone:
 		return err
 	case modalapi.KindRefused:
-		return Refusef("Modal refused token %s: %s; nothing was changed: check that the secret belongs to this ID, "+
+		return Refusef("Modal refused token %s when asked whose it is: %s; nothing was changed: check that the secret belongs to this ID, "+
 			"that the token was not deleted or expired, and that config's server_url is the Modal it was made for", pair.ID, modalapi.Said(err))
 	default:
-		return fmt.Errorf("could not verify token %s with Modal; nothing was changed: try again, or store it unproven with verify=false: %w", pair.ID, err)
+		return fmt.Errorf("could not verify token %s with Modal: %w; nothing was changed: try again, or store it unproven with verify=false", pair.ID, err)
 	}
 }

@@ -36,7 +36,7 @@ func (e *Engine) End(ctx context.Context, id string, force bool) (*Ended, error)
 	}
 	switch got {
 	case verdictGone:
-		return nil, Refusef("no token %s is in the ledger: it was refused by Modal, forgotten, or never there", id)
+		return nil, Refusef("no token %s is in the ledger: it was refused by Modal, forgotten, or never there; what is there: vault list %srevocations", id, e.mount())
 	case verdictCurrent:
 		return &Ended{Warnings: []string{fmt.Sprintf("token %s is in use (it is a role's current token, or the admin token), so it left the ledger", id)}}, nil
 	case verdictRevoked:

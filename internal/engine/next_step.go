@@ -21,15 +21,22 @@ func (e *Engine) AfterConfig(cfg *Config) string {
 	return fmt.Sprintf("managed roles need another admin token, of an owner or manager: vault write %sconfig token_id=… token_secret=-; %s", e.mount(), elsewise)
 }
 
+// rotateCommand replaces a role's token.
+func (e *Engine) rotateCommand(r *Role, name string) string {
+	if r.Managed != nil {
+		return fmt.Sprintf("vault write -f %srotate/%s", e.mount(), name)
+	}
+	return fmt.Sprintf("vault write %srotate/%s token_id=… token_secret=-", e.mount(), name)
+}
+
 // AfterWrite is what comes after a write of a role.
 func (e *Engine) AfterWrite(r *Rotation) string {
 	read := fmt.Sprintf("read the token with: vault read %screds/%s", e.mount(), r.Name)
 	switch {
 	case r.Role.Managed == nil:
-		return fmt.Sprintf("%s; bring the next one by %s with: vault write %srotate/%s token_id=… token_secret=-",
-			read, r.Next.Format(time.RFC3339), e.mount(), r.Name)
+		return fmt.Sprintf("%s; bring the next one by %s with: %s", read, r.Next.Format(time.RFC3339), e.rotateCommand(r.Role, r.Name))
 	case r.Role.Managed.Disabled:
-		return fmt.Sprintf("%s; rotate it by %s with: vault write -f %srotate/%s", read, r.Next.Format(time.RFC3339), e.mount(), r.Name)
+		return fmt.Sprintf("%s; rotate it by %s with: %s", read, r.Next.Format(time.RFC3339), e.rotateCommand(r.Role, r.Name))
 	}
 	return read + "; the engine rotates it at next_rotation"
 }

@@ -39,7 +39,7 @@ func (s Supplied) refuseForManaged() error {
 	if s.Said == "" {
 		return nil
 	}
-	return Refusef("%s is for static roles: the engine mints the tokens of a managed role; leave it out; nothing was changed", s.Said)
+	return Refusef("%s is for static roles, as the engine mints the tokens of a managed one: leave it out; nothing was changed", s.Said)
 }
 
 // ConfigWrite is what a write to config asks for.

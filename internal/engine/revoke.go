@@ -24,7 +24,7 @@ func (e *Engine) end(ctx context.Context, entry *Revocation) (verdict, error) {
 			return got, failed
 		}
 	}
-	if err = cfg.reaches(entry.Token); err != nil {
+	if err = e.reaches(cfg, entry.Token); err != nil {
 		return e.orRefused(ctx, cfg, entry, err)
 	}
 	a, err := e.admin(cfg)
@@ -126,7 +126,7 @@ func (e *Engine) ask(ctx context.Context, entry *Revocation) (verdict, error) {
 	if entry.Secret != "" {
 		return e.probe(ctx, cfg, entry)
 	}
-	if err = cfg.reaches(entry.Token); err != nil {
+	if err = e.reaches(cfg, entry.Token); err != nil {
 		return verdictUnknown, err
 	}
 	a, err := e.admin(cfg)

@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -18,7 +19,7 @@ func (e *Engine) createManaged(ctx context.Context, r *Role, ask RoleWrite) (war
 	}
 	made, err := e.mint(ctx, cfg, ask.Name, r)
 	if err != nil {
-		return nil, fmt.Errorf("%w; the role was not stored", err)
+		return nil, fmt.Errorf("%w; the role was not stored: write it again once that is mended", err)
 	}
 	ctx = context.WithoutCancel(ctx)
 	if err = e.establish(ctx, ask.Name, r, made.Token); err != nil {
@@ -47,7 +48,7 @@ func (e *Engine) updateManaged(ctx context.Context, before, after *Role, ask Rol
 	if cred != nil && ask.Managed.EnvironmentRoles.Asked {
 		told, failed := e.changeRoles(ctx, cfg, name, cred, after.Managed.EnvironmentRoles)
 		if failed != nil {
-			return nil, fmt.Errorf("%w; the role was not changed", failed)
+			return nil, e.mendGone(fmt.Errorf("%w; the role was not changed", failed), name)
 		}
 		warnings = append(warnings, told...)
 	}
@@ -81,9 +82,10 @@ func (e *Engine) changeRoles(ctx context.Context, cfg *Config, name string, cred
 		if !entry.ours() || entry.Begun || entry.isOf(cred) || entry.Reason == reasonUnfinished {
 			continue
 		}
-		if failed := e.grant(brief, cfg, entry.Token, atMost(wanted)); failed != nil {
+		failed := e.grant(brief, cfg, entry.Token, atMost(wanted))
+		if gone := (*goneError)(nil); failed != nil && !errors.As(failed, &gone) { // what is gone has no role
 			warnings = append(warnings, fmt.Sprintf("the previous token %s keeps the environment roles that it had until it ends (%s): %s; "+
-				"end it now with: write revocations/%s force=true", entry.ID, entry.NextStep(e.Now()), failed, entry.Key()))
+				"end it now with: vault write %srevocations/%s force=true", entry.ID, entry.NextStep(e.Now()), failed, e.mount(), entry.Key()))
 		}
 	}
 	return warnings, nil

@@ -11,7 +11,7 @@ import (
 
 func (e *Engine) createStatic(ctx context.Context, r *Role, ask RoleWrite) (warnings []string, err error) {
 	if ask.Pair == nil {
-		return nil, Refusef("role %s needs its first token: write token_id and token_secret with it; nothing was stored", ask.Name)
+		return nil, Refusef("role %s needs a token_id and token_secret, of %s: vault write %sroles/%s type=static token_id=… token_secret=-; nothing was stored", ask.Name, tokensPage, e.mount(), ask.Name)
 	}
 	if err = e.refuseHeld(ctx, ask.Pair.ID, ask.Name); err != nil {
 		return nil, err

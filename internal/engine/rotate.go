@@ -16,8 +16,8 @@ func (e *Engine) Rotate(ctx context.Context, ask RotateRequest) (*Turnover, erro
 		return nil, err
 	}
 	if now == nil {
-		return nil, Refusef("no role is named %s: create it with: vault write %sroles/%s type=%s token_id=… token_secret=…",
-			ask.Role, e.mount(), ask.Role, TypeStatic)
+		return nil, Refusef("no role is named %s: vault list %sroles names all; create it with: vault write %sroles/%s type=%s environment_roles=main=contributor, or type=%s token_id=… token_secret=-",
+			ask.Role, e.mount(), e.mount(), ask.Role, TypeManaged, TypeStatic)
 	}
 	done, err := e.rotateLocked(ctx, now, ask)
 	if err != nil && !IsMistake(err) {

@@ -101,8 +101,8 @@ func (e *Engine) refuseCrowd(ctx context.Context, now *Rotation, ask RotateReque
 	if alive < maxPreviousTokens {
 		return nil
 	}
-	return Refusef("role %s has %d previous tokens in their grace period, and %d is the most: end some (write revocations/<id> with force=true), wait, "+
-		"or rotate with grace_period=0; nothing was changed", now.Name, alive, maxPreviousTokens)
+	return Refusef("role %s has %d previous tokens in their grace period, and %d is the most: end some (vault write %srevocations/<id> force=true), wait, "+
+		"or rotate with grace_period=0; nothing was changed", now.Name, alive, maxPreviousTokens, e.mount())
 }
 
 // replace makes next the current token of a role: the old one enters the ledger, then the Put of the

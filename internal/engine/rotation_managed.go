@@ -92,8 +92,8 @@ func (e *Engine) rotateManaged(ctx context.Context, now *Rotation, grace time.Du
 	if err != nil {
 		return nil, err
 	}
-	stays := fmt.Sprintf("the current token (version %d) stays", now.Cred.Version)
-	if err = cfg.reaches(now.Cred.Token); err != nil {
+	stays := fmt.Sprintf("the current token (version %d) stays; once that is mended: vault write -f %srotate/%s", now.Cred.Version, e.mount(), now.Name)
+	if err = e.reaches(cfg, now.Cred.Token); err != nil {
 		return nil, fmt.Errorf("%w; %s", err, stays)
 	}
 	made, err := e.mint(ctx, cfg, now.Name, now.Role)

@@ -16,7 +16,7 @@ var madeByMount = regexp.MustCompile(`^vault-[0-9a-f]{8}-.+-[a-z0-9]{8}$`)
 // rotateStatic replaces the token by one that an operator brings and Modal accepts as the same
 // identity's. The caller holds the role's lock.
 func (e *Engine) rotateStatic(ctx context.Context, now *Rotation, ask RotateRequest) (*Turnover, error) {
-	pair, err := ask.broughtTo(now)
+	pair, err := ask.broughtTo(now, e.mount())
 	if err != nil {
 		return nil, err
 	}
@@ -36,10 +36,10 @@ func (e *Engine) rotateStatic(ctx context.Context, now *Rotation, ask RotateRequ
 }
 
 // broughtTo is the pair that an operator brings to a static role.
-func (ask RotateRequest) broughtTo(now *Rotation) (modalapi.Token, error) {
+func (ask RotateRequest) broughtTo(now *Rotation, mount string) (modalapi.Token, error) {
 	if ask.Pair == nil {
-		return modalapi.Token{}, Refusef("role %s is static, so an operator brings its tokens: make one at %s and write its token_id and token_secret here; nothing was changed",
-			now.Name, tokensPage)
+		return modalapi.Token{}, Refusef("role %s is static, so an operator brings its tokens: make one at %s, then: vault write %srotate/%s token_id=… token_secret=-; nothing was changed",
+			now.Name, tokensPage, mount, now.Name)
 	}
 	return *ask.Pair, nil
 }
@@ -51,7 +51,8 @@ func (e *Engine) successor(ctx context.Context, now *Rotation, pair modalapi.Tok
 	}
 	if !now.Cred.Verified() && !ask.Force {
 		return Token{}, Refusef("the role's token %s was stored unproven, so nothing says whose the next one has to be: "+
-			"prove it first (write it to roles/%s again), or write force=true to take token %s as it is; nothing was changed", now.Cred.ID, now.Name, pair.ID)
+			"prove it first (vault write %sroles/%s token_id=%s token_secret=-), or write force=true to take token %s as it is; nothing was changed",
+			now.Cred.ID, e.mount(), now.Name, now.Cred.ID, pair.ID)
 	}
 	cfg, err := e.loadConfig(ctx)
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
 // previous is the newest token of a role that is still in its grace period and that nobody has begun to
@@ -23,7 +25,7 @@ func (e *Engine) previous(ctx context.Context, now *Rotation) (*Revocation, erro
 		}
 	}
 	if newest == nil {
-		return nil, Refusef("role %s has no previous token within its grace period to go back to; nothing was changed", now.Name)
+		return nil, Refusef("role %s has no previous token within its grace period to go back to: rotate it to a new one with: %s; nothing was changed", now.Name, e.rotateCommand(now.Role, now.Name))
 	}
 	return newest, nil
 }
@@ -45,7 +47,7 @@ func (e *Engine) undo(ctx context.Context, now *Rotation, grace time.Duration) (
 	}
 	if now.Role.Managed != nil {
 		if err = e.grant(ctx, cfg, proven, exactly(now.Role.Managed.EnvironmentRoles)); err != nil {
-			return nil, fmt.Errorf("%w; the current token (version %d) stays", err, now.Cred.Version)
+			return nil, e.mendGone(fmt.Errorf("%w; the current token (version %d) stays", err, now.Cred.Version), now.Name)
 		}
 	}
 	return e.replace(context.WithoutCancel(ctx), now, proven, reasonUndone, grace)
@@ -68,18 +70,18 @@ func (e *Engine) proveUndo(ctx context.Context, cfg *Config, now *Rotation, entr
 	if now.Role.Managed == nil {
 		return proven, nil
 	}
-	if err = e.fitsPolicy(ctx, cfg, now.Role, proven); err != nil {
+	if err = e.fitsPolicy(ctx, cfg, now.Name, now.Role, proven); err != nil {
 		return Token{}, fmt.Errorf("%w; nothing was changed", err)
 	}
 	return proven, nil
 }
 
 // fitsPolicy refuses a service user that a managed role could not have made now.
-func (e *Engine) fitsPolicy(ctx context.Context, cfg *Config, r *Role, t Token) error {
+func (e *Engine) fitsPolicy(ctx context.Context, cfg *Config, name string, r *Role, t Token) error {
 	if err := cfg.permits(r); err != nil {
 		return err
 	}
-	if err := cfg.reaches(t); err != nil {
+	if err := e.reaches(cfg, t); err != nil {
 		return err
 	}
 	a, err := e.admin(cfg)
@@ -88,12 +90,15 @@ func (e *Engine) fitsPolicy(ctx context.Context, cfg *Config, r *Role, t Token) 
 	}
 	defer a.release()
 	user, err := a.ServiceUser(ctx, a.token, t.Identity)
+	if modalapi.KindOf(err) == modalapi.KindNotFound {
+		return e.mendGone(&goneError{t.Identity}, name)
+	}
 	if err != nil {
 		return fmt.Errorf("read service user %s: %w", t.Identity, a.explain(err))
 	}
 	if user.Scoped != r.Managed.Scoped {
-		return Refusef("token %s was made with scoped=%t, and the role now says scoped=%t: rotate to a new token instead",
-			t.ID, user.Scoped, r.Managed.Scoped)
+		return Refusef("token %s was made with scoped=%t, and the role now says scoped=%t: rotate to a new token instead with: vault write -f %srotate/%s",
+			t.ID, user.Scoped, r.Managed.Scoped, e.mount(), name)
 	}
 	return nil
 }

@@ -196,7 +196,7 @@ func (c *Client) interrupted(ctx context.Context, a *attempts) *Error {
 		failure.Message = "the caller's deadline passed before " + c.host + " answered"
 	default:
 		failure.cause = context.DeadlineExceeded
-		failure.Message = fmt.Sprintf("%s did not answer within %s", c.host, c.timeout)
+		failure.Message = fmt.Sprintf("%s did not answer within %s", c.host, spell(c.timeout))
 	}
 	if a.last != nil {
 		failure.Message = clip(failure.Message+"; the last answer was: "+a.last.Message, maxText)

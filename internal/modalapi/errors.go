@@ -111,7 +111,7 @@ func (e *Error) Error() string {
 	case KindThrottled:
 		text = "Modal is too busy to " + asked.verb
 		if e.RetryAfter > 0 {
-			text = fmt.Sprintf("Modal asks to wait %s before it would %s", e.RetryAfter, asked.verb)
+			text = fmt.Sprintf("Modal asks to wait %s before it would %s", spell(e.RetryAfter), asked.verb)
 		}
 	case KindUnsupported:
 		text = "Modal does not know how to " + asked.verb
@@ -122,6 +122,18 @@ func (e *Error) Error() string {
 		return text
 	}
 	return text + ": " + e.Message
+}
+
+// spell is a duration as people write it: 1m, not 1m0s.
+func spell(d time.Duration) string {
+	text := d.String()
+	if before, cut := strings.CutSuffix(text, "m0s"); cut {
+		text = before + "m"
+	}
+	if before, cut := strings.CutSuffix(text, "h0m"); cut {
+		text = before + "h"
+	}
+	return text
 }
 
 // request is a call in words: Modal is asked to do the verb, with an object.

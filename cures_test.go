@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// cured is a mistake that people are likely to make, with the cause that its answer names and the cure.
+// The mount has an admin token, a managed role ci and a static role personal.
+type cured struct {
+	op          logical.Operation
+	path        string
+	data        func(m *mount) map[string]any
+	cause, cure string
+}
+
+// likelyMistakes are the thirty or so that come first: at setting up, at writing roles, at rotating, at
+// the ledger, and what happens to the admin token and at Modal.
+func likelyMistakes() map[string]cured {
+	const update, remove = logical.UpdateOperation, logical.DeleteOperation
+	says := func(pairs ...any) func(*mount) map[string]any {
+		return fixed(also(map[string]any{}, pairs...))
+	}
+	noAdmin := func(m *mount) { m.write("config", map[string]any{"remove_admin_token": true}) }
+	managed := func(prepare func(m *mount), more ...any) func(m *mount) map[string]any {
+		return func(m *mount) map[string]any {
+			if prepare != nil {
+				prepare(m)
+			}
+			return also(managedRole, more...)
+		}
+	}
+	token := func(more ...any) func(m *mount) map[string]any {
+		return func(m *mount) map[string]any { return also(m.newToken(), more...) }
+	}
+	return map[string]cured{
+		"admin: a port is missing":      {update, "config", says("server_url", "https://api.modal.com"), "port", "https://api.modal.com:443"},
+		"admin: unset variables":        {update, "config", fixed(pairOf("", "")), "are empty", "remove_admin_token=true"},
+		"admin: a new server alone":     {update, "config", says("server_url", "https://api.other.com:443"), "sent to no server that has not accepted it", "write token_id and token_secret"},
+		"managed: no admin token":       {update, "roles/new", managed(noAdmin), "config has none", "vault write modal/config token_id=… token_secret=-"},
+		"managed: no environment":       {update, "roles/new", says("type", "managed"), "environment_roles is empty", "environment_roles=main=contributor"},
+		"managed: unknown environment":  {update, "roles/new", managed(nil, "environment_roles", "mian=viewer"), "environment mian does not exist", "the workspace has main"},
+		"managed: roles without a role": {update, "roles/ci", says("environment_roles", "main"), "environment_roles: ", `main=viewer,staging=contributor, say, or a JSON object as {"main":"viewer"}`},
+		"managed: an odd role":          {update, "roles/ci", says("environment_roles", "main=admin"), "environment_roles: ", "use viewer or contributor"},
+		"managed: brings a token":       {update, "rotate/ci", token(), "for static roles", "leave it out"},
+		"managed: verify":               {update, "rotate/ci", says("verify", false), "verify is for static roles", "leave it out"},
+		"managed: force":                {update, "rotate/ci", says("force", true), "force is for static roles", "leave it out"},
+		"managed: force in the role":    {update, "roles/ci", says("force", true), "force is for static roles", "leave it out"},
+		"managed: beyond the ceiling": {update, "rotate/ci", func(m *mount) map[string]any {
+			m.write("config", map[string]any{"max_environment_role": "viewer"})
+			return nil
+		}, "more than config's max_environment_role", "write main=viewer to the role"},
+		"managed: gone at Modal": {update, "roles/ci", func(m *mount) map[string]any {
+			m.modal.DeleteToken(m.tokenID("ci"))
+			return map[string]any{"environment_roles": "main=viewer"}
+		}, "is gone at Modal, and its token with it", "vault write -f modal/rotate/ci"},
+		"managed: admin refused": {update, "rotate/ci", func(m *mount) map[string]any {
+			m.modal.DeleteToken(textIn(m.read("config"), "token_id"))
+			return nil
+		}, "Modal refused the admin token", "vault write modal/config token_id=… token_secret=-"},
+		"managed: undo without one": {update, "rotate/ci", says("to_previous", true), "no previous token within its grace period", "vault write -f modal/rotate/ci"},
+		"schedule: six fields":      {update, "roles/ci", says("rotation_schedule", "0 30 3 * * SAT"), "rotation_schedule: ", `"30 3 * * SAT"`},
+		"duration: a week":          {update, "roles/ci", says("grace_period", "1w"), "grace_period: ", "300, 5m, 24h or 90d"},
+		"duration: too long":        {update, "roles/ci", says("grace_period", "87600h"), "grace_period: ", "0s to 365d"},
+		"field: a part of its name": {update, "roles/ci", says("grace", "1h"), `unknown field "grace"`, `did you mean "grace_period"`},
+		"field: a part of several":  {update, "roles/ci", says("period", "1h"), `unknown field "period"`, `did you mean "grace_period" or "rotation_period"`},
+		"field: letters swapped":    {update, "roles/ci", says("tpye", "managed"), `unknown field "tpye"`, `did you mean "type"`},
+		"field: a dash":             {update, "roles/ci", says("grace-period", "1h"), `unknown field "grace-period"`, `did you mean "grace_period"`},
+		"value: a BOM": {update, "rotate/personal", func(m *mount) map[string]any {
+			pair := m.newToken()
+			return also(pair, "token_secret", byteOrderMark+textIn(pair, "token_secret"))
+		}, "byte order mark (U+FEFF)", "save the file without it"},
+		"token: halves swapped": {update, "roles/new", static(pairOf(someSecret, someID)), "swapped", `token_id takes the half that starts with "ak-"`},
+		"token: a wrong secret": {update, "rotate/personal", token("token_secret", someSecret), "Modal refused token ak-", "check that the secret belongs to this ID"},
+		"token: of another role": {update, "rotate/personal", func(m *mount) map[string]any {
+			return pairOf(m.tokenID("ci"), textIn(m.read("creds/ci"), "token_secret"))
+		}, "already the token of role ci", "bring another token"},
+		"static: none is brought":  {update, "rotate/personal", nil, "an operator brings its tokens", "vault write modal/rotate/personal token_id=… token_secret=-"},
+		"static: another on roles": {update, "roles/personal", token(), "has another token", "vault write modal/rotate/personal token_id="},
+		"static: of another user": {update, "rotate/personal", func(m *mount) map[string]any {
+			return pairData(m.workspace.AddMember("bob").NewToken())
+		}, `is of user "bob"`, "write force=true"},
+		"role: a capital":             {update, "roles/CI", token("type", "static"), "upper-case letters", `write "ci"`},
+		"role: none of that name":     {update, "rotate/cii", nil, "no role is named cii", "vault list modal/roles"},
+		"role: without a type":        {update, "roles/new", token(), "type is missing", "type=static"},
+		"ledger: no such entry":       {update, "revocations/x", nil, "no token x is in the ledger", "vault list modal/revocations"},
+		"ledger: forget a live token": {remove, "revocations/own", nil, "Modal still accepts token", "force=true"},
+	}
+}
+
+// answerTo is the refusal of a mistake. What changes at Modal alone may change nothing here.
+func (m *mount) answerTo(mistake cured) string {
+	m.t.Helper()
+	path := mistake.path
+	if path == "revocations/own" {
+		old := m.tokenID("personal")
+		m.write("rotate/personal", m.newToken())
+		path = "revocations/" + old
+	}
+	var data map[string]any
+	if mistake.data != nil {
+		data = mistake.data(m)
+	}
+	resp, err := m.handle(mistake.op, path, data)
+	if !errors.Is(err, logical.ErrInvalidRequest) {
+		require.Error(m.t, err, "%v", resp)
+		return err.Error()
+	}
+	return errorText(resp)
+}
+
+func TestLikelyMistakes_AreAnsweredWithTheirCauseAndTheirCure(t *testing.T) {
+	t.Parallel()
+	require.GreaterOrEqual(t, len(likelyMistakes()), 30)
+	for name, mistake := range likelyMistakes() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newManagedMount(t)
+			m.addManaged("ci")
+			m.addRole("personal")
+			text := m.answerTo(mistake)
+			require.Contains(t, text, mistake.cause)
+			require.Contains(t, text, mistake.cure)
+			require.LessOrEqual(t, strings.Count(text, "nothing was"), 1, text)
+			for _, jargon := range []string{"keypair", "h0m0s", "TypeString", "rpc error"} {
+				require.NotContains(t, text, jargon)
+			}
+		})
+	}
+}
+
+func TestATextOfModals_SaysWhatWasTriedWhatCameBackHowThingsStandAndWhatToRun(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci")
+	m.modal.SetOutage(true)
+	status, text := m.failedAndStored("rotate/ci", nil)
+	require.Equal(t, http.StatusBadGateway, status)
+	tried, came := strings.Index(text, "make service user vault-"), strings.Index(text, "the control plane is down")
+	state, next := strings.Index(text, "the current token (version 1) stays"), strings.Index(text, "vault write -f modal/rotate/ci")
+	require.NotEqual(t, -1, tried, text)
+	require.IsIncreasing(t, []int{tried, came, state, next}, text)
+
+	status, text = m.failedAndStored("roles/new", managedRole)
+	require.Equal(t, http.StatusBadGateway, status)
+	require.Contains(t, text, "the role was not stored: write it again")
+}
+
+// failedAndStored is a request that fails and may leave an entry in the ledger.
+func (m *mount) failedAndStored(path string, data map[string]any) (int, string) {
+	m.t.Helper()
+	resp, err := m.handle(logical.UpdateOperation, path, data)
+	require.Error(m.t, err)
+	status, failure := logical.RespondErrorCommon(&logical.Request{Operation: logical.UpdateOperation}, resp, err)
+	logical.AdjustErrorStatusCode(&status, failure)
+	return status, failure.Error()
+}
+
+func TestAServiceUserThatIsGone_IsMendedByTheCommandThatTheAnswerNames(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci")
+	m.modal.DeleteToken(m.tokenID("ci"))
+	text := m.refused(logical.UpdateOperation, "roles/ci", map[string]any{"environment_roles": "main=viewer"})
+	require.Contains(t, text, "vault write -f modal/rotate/ci")
+	m.write("rotate/ci", nil)
+	m.write("roles/ci", map[string]any{"environment_roles": "main=viewer"})
+	require.Equal(t, "viewer", m.serviceUser(m.tokenID("ci")).Roles["main"])
+}

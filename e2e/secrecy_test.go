@@ -36,7 +36,7 @@ func TestOnlyCredsGiveASecretNotLogsAuditErrorsListsOrOtherReads(t *testing.T) {
 		{"write", "modal/roles/ci", "token_id=" + stray.ID, "token_secret=" + stray.Secret},
 		{"write", "modal/roles/ci", "token_secrte=" + stray.Secret},
 		{"write", "modal/roles/second", "type=static", "token_id=" + current.ID, "token_secret=" + current.Secret},
-		{"write", "modal/roles/third", "type=static", "token_id=" + old.ID, "token_secret=" + old.Secret},
+		{"write", "modal/roles/third", "type=static", "token_id=" + admin.ID, "token_secret=" + admin.Secret},
 		{"read", "modal/creds/nobody"},
 	} {
 		failed := w.run(t, w.CLI, "", args...)

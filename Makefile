@@ -13,7 +13,7 @@ RACE = $(if $(filter 1,$(shell go env CGO_ENABLED)),-race,$(warning no C compile
 
 LINT = go tool -modfile=tools/lint/go.mod golangci-lint
 
-.PHONY: help build unit e2e test simulate mutations bench bench-check lint fmt demo dev snapshot clean
+.PHONY: help build unit e2e test simulate mutations bench bench-check lint storeys fmt demo dev snapshot clean
 .NOTPARALLEL:
 
 help:
@@ -55,6 +55,11 @@ test: unit e2e
 lint:
 	$(LINT) config verify
 	$(LINT) run
+
+## storeys: print which of the module's packages import which
+storeys:
+	@go list -f '{{range .Imports}}{{$$.ImportPath}} -> {{.}}{{"\n"}}{{end}}' . ./internal/... ./cmd/... | \
+	awk '$$3 ~ /^(vault-plugin-secrets-modal|github.com.hashicorp.vault.sdk.(framework|logical)|google.golang.org.grpc$$)/' | sort -u
 
 ## fmt: format the code
 fmt:

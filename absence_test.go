@@ -89,7 +89,7 @@ func TestWithoutServiceUserInfoEntriesClearAllTheSame(t *testing.T) {
 	require.Error(t, m.try(logical.UpdateOperation, "rotate/ci", nil))
 	m.modal.Inject("ServiceUserCreate", unanswered(false, 1))
 	require.Error(t, m.try(logical.UpdateOperation, "rotate/ci", nil))
-	m.minutes(12)
+	m.minutes(22)
 	require.Empty(t, m.list("revocations"))
 	require.Len(t, m.modal.ServiceUsers(), 1)
 }
@@ -135,7 +135,7 @@ func TestACandidateThatAnOperatorEndedLeavesTheLedgerAlsoWithoutAnAdminToken(t *
 	require.True(t, m.inLedger(name))
 	m.modal.DeleteToken(id)
 	m.clock.advance(maxBackOff)
-	m.tick()
+	m.minutes(11)
 	require.False(t, m.inLedger(name), "the pair is Modal's own answer, so its refusal proves something")
 }
 

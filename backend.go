@@ -61,7 +61,10 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps engine.De
 }
 
 // connect makes a connection to a Modal over the network.
-func connect(options modalapi.Options) (engine.Modal, error) { return modalapi.New(options) }
+func connect(options modalapi.Options) (engine.Modal, error) {
+	options.Version = version.Version
+	return modalapi.New(options)
+}
 
 // wait sleeps until the time is over or ctx is.
 func wait(ctx context.Context, d time.Duration) error {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/api"
 	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/helper/errutil"
 	"github.com/hashicorp/vault/sdk/helper/pluginutil"
@@ -122,7 +123,7 @@ func (m *mount) handle(op logical.Operation, path string, data map[string]any) (
 		}
 	}
 	resp, err := m.HandleRequest(ctx, req)
-	if err == nil && resp != nil && !resp.IsError() && op != logical.HelpOperation {
+	if err == nil && resp != nil && !resp.IsError() && op != logical.HelpOperation && resp.Data[logical.HTTPStatusCode] == nil {
 		m.checkShape(req, resp)
 	}
 	return resp, err
@@ -145,6 +146,7 @@ func (m *mount) read(path string) map[string]any {
 	m.t.Helper()
 	resp := m.must(logical.ReadOperation, path, nil)
 	require.NotNil(m.t, resp, "%s does not exist", path)
+	require.NotContains(m.t, resp.Data, logical.HTTPStatusCode, "%s does not exist", path)
 	return resp.Data
 }
 
@@ -197,6 +199,24 @@ func (m *mount) failed(op logical.Operation, path string, data map[string]any) (
 	status, failure := logical.RespondErrorCommon(&logical.Request{Operation: op}, resp, err)
 	logical.AdjustErrorStatusCode(&status, failure)
 	return status, failure.Error()
+}
+
+// absent is a read of what must not be there; it returns what is said to people.
+func (m *mount) absent(path string) string {
+	m.t.Helper()
+	resp, err := m.handle(logical.ReadOperation, path, nil)
+	if coded := logical.HTTPCodedError(nil); errors.As(err, &coded) {
+		require.Equal(m.t, http.StatusNotFound, coded.Code(), path)
+		return coded.Error()
+	}
+	require.NoError(m.t, err, path)
+	require.NotNil(m.t, resp, path)
+	require.Equal(m.t, http.StatusNotFound, resp.Data[logical.HTTPStatusCode], path)
+	// What Vault's Go client makes of it: an error only where something stands beside the errors.
+	secret, err := api.ParseSecret(strings.NewReader(textIn(resp.Data, logical.HTTPRawBody)))
+	require.Nil(m.t, secret, path)
+	require.Error(m.t, err, path)
+	return err.Error()
 }
 
 // tick is what Vault does once a minute.

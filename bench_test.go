@@ -27,7 +27,7 @@ func newBench(b *testing.B) *mount {
 	m.workspace = m.modal.AddWorkspace("acme")
 	m.member = m.workspace.AddMember("alice")
 	m.remount(b)
-	m.send(b, logical.UpdateOperation, "config", also(m.newToken(), "server_url", m.modal.URL()))
+	m.send(b, logical.CreateOperation, "config", also(m.newToken(), "server_url", m.modal.URL()))
 	return m
 }
 
@@ -52,7 +52,7 @@ func (m *mount) send(b *testing.B, op logical.Operation, path string, data map[s
 func BenchmarkRead(b *testing.B) {
 	m := newBench(b)
 	m.send(b, logical.CreateOperation, "roles/ci", also(m.newToken(), "type", "static"))
-	for _, path := range []string{"creds/ci", "creds/ci/env", "creds/ci/toml", "creds/ci/profile"} {
+	for _, path := range everyForm("ci") {
 		b.Run(path, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
@@ -62,12 +62,13 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
-// BenchmarkTick is a minute of the engine's own work, by the number of managed roles: the first after
-// a start, and one in which nothing is due.
+// BenchmarkTick is a minute of the engine's own work, by the number of managed roles and as many entries
+// of the ledger: the first after a start, and one in which nothing is due.
 func BenchmarkTick(b *testing.B) {
 	for _, roles := range []int{100, 1000, 10000} {
 		m := newBench(b)
 		m.seedManaged(b, roles, 0)
+		m.seedLedger(b, roles)
 		b.Run(fmt.Sprintf("first/roles=%d", roles), func(b *testing.B) {
 			for b.Loop() {
 				m.remount(b)

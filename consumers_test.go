@@ -184,20 +184,26 @@ var reservedKeys = []string{
 	"data", "metadata", "_raw", "certificate", "expiration", "secret_id", "secret_id_ttl", "rotation_schedule",
 }
 
+// rotatingForms are the paths by which rotation-aware consumers see a rotation of the role ci.
+var rotatingForms = []string{"creds/ci", "creds/ci/dotenv", "creds/ci/toml", "creds/ci/profile"}
+
 func TestConsumers_AreNeverToldToStopOrToPollWithoutPause(t *testing.T) {
 	t.Parallel()
 	for name, reach := range situations() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			data := reach(t).deliver("creds/ci")
+			m := reach(t)
+			for _, path := range rotatingForms {
+				data := m.deliver(path)
 
-			state := syncOperator(t, data)
-			require.True(t, state.refreshes(), "the operator would sync once and never again")
-			require.GreaterOrEqual(t, state.ttl, int64(5))
-			require.LessOrEqual(t, state.ttl, int64(5*60), "a rotation nobody planned would go unseen")
-			wait, err := templateWait(data)
-			require.NoError(t, err, "Vault Agent would panic, or ignore the refresh interval")
-			require.Equal(t, time.Duration(state.ttl+1)*time.Second, wait)
+				state := syncOperator(t, data)
+				require.True(t, state.refreshes(), "the operator would sync once and never again")
+				require.GreaterOrEqual(t, state.ttl, int64(5))
+				require.LessOrEqual(t, state.ttl, int64(5*60), "a rotation nobody planned would go unseen")
+				wait, err := templateWait(data)
+				require.NoError(t, err, "Vault Agent would panic, or ignore the refresh interval")
+				require.Equal(t, time.Duration(state.ttl+1)*time.Second, wait)
+			}
 		})
 	}
 }
@@ -208,7 +214,7 @@ func TestConsumers_GetFlatTextAndNumbersWithoutReservedKeys(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := reach(t)
-			for _, path := range []string{"creds/ci", "creds/ci/env", "creds/ci/toml", "creds/ci/profile"} {
+			for _, path := range everyForm("ci") {
 				data := m.deliver(path)
 				for _, key := range reservedKeys {
 					require.NotContains(t, data, key, path)
@@ -222,17 +228,20 @@ func TestConsumers_GetFlatTextAndNumbersWithoutReservedKeys(t *testing.T) {
 }
 
 // requireFlat asserts what consumers that take all keys rely on: text that is not empty, numbers
-// without a fraction in creds/<role> alone, and one line a value in env.
+// without a fraction and none in env, and one line a value but for the texts of files.
 func requireFlat(t *testing.T, path, key string, data delivery) {
 	t.Helper()
 	text, isText := data[key].(string)
 	if !isText {
 		_, err := integer(data, key)
 		require.NoError(t, err, path)
-		require.Equal(t, "creds/ci", path, "%s is a number where only text is", key)
+		require.NotEqual(t, "creds/ci/env", path, "%s is a number where only text is", key)
 		return
 	}
 	require.NotEmpty(t, text, "%s of %s", key, path)
+	if key != "toml" && key != "dotenv" {
+		require.NotContains(t, text, "\n", "%s of %s", key, path)
+	}
 	if path == "creds/ci/env" {
 		require.Regexp(t, `^MODAL_[A-Z_]+$`, key)
 		require.NotRegexp(t, `[\s'"\\$#]`, text)
@@ -245,27 +254,40 @@ func TestConsumers_RestartNothingBetweenTwoRotationsAndEverythingAfterOne(t *tes
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := reach(t)
-			first := syncOperator(t, m.deliver("creds/ci"))
-			forms := []delivery{m.deliver("creds/ci/env"), m.deliver("creds/ci/toml"), m.deliver("creds/ci/profile")}
+			first, env := m.syncOperators(), m.deliver("creds/ci/env")
 
 			m.clock.advance(3 * time.Second)
-			second := syncOperator(t, m.deliver("creds/ci"))
-			require.Equal(t, first.mac, second.mac, "a field besides ttl moved: pods would restart")
-			require.Equal(t, first.lastRotation, second.lastRotation)
-			require.Equal(t, first.period, second.period)
-			require.Equal(t, forms, []delivery{m.deliver("creds/ci/env"), m.deliver("creds/ci/toml"), m.deliver("creds/ci/profile")})
+			second := m.syncOperators()
+			for path := range first {
+				require.Equal(t, first[path].mac, second[path].mac, "a field besides ttl moved: pods would restart")
+				require.Equal(t, first[path].lastRotation, second[path].lastRotation)
+				require.Equal(t, first[path].period, second[path].period)
+			}
+			require.Equal(t, env, m.deliver("creds/ci/env"))
 
 			m.modal.SetOutage(false)
 			for range 2 { // The second one in the same second, where Modal takes no time.
 				rotateNow(m)
-				rotated := syncOperator(t, m.deliver("creds/ci"))
-				require.NotEqual(t, second.mac, rotated.mac, "a rotation restarts nothing")
-				require.Greater(t, rotated.lastRotation, second.lastRotation, "the operator compares whole seconds")
-				require.NotEqual(t, forms[0], m.deliver("creds/ci/env"))
+				rotated := m.syncOperators()
+				for path := range first {
+					require.NotEqual(t, second[path].mac, rotated[path].mac, "a rotation restarts nothing")
+					require.Greater(t, rotated[path].lastRotation, second[path].lastRotation, "the operator compares whole seconds")
+				}
+				require.NotEqual(t, env, m.deliver("creds/ci/env"))
 				second = rotated
 			}
 		})
 	}
+}
+
+// syncOperators is an operator for each form that has the trio.
+func (m *mount) syncOperators() map[string]vaultSecretsOperator {
+	m.t.Helper()
+	all := map[string]vaultSecretsOperator{}
+	for _, path := range rotatingForms {
+		all[path] = syncOperator(m.t, m.deliver(path))
+	}
+	return all
 }
 
 // rotateNow rotates the role ci, whatever its type.
@@ -278,14 +300,12 @@ func rotateNow(m *mount) {
 	m.write("rotate/ci", also(m.newToken(), "force", true)) // an unproven token pins nothing
 }
 
-func TestConsumers_OfOneFormPollAtTheirOwnInterval(t *testing.T) {
+func TestConsumers_OfTheEnvironmentPollAtTheirOwnInterval(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
-	for _, path := range []string{"creds/ci/env", "creds/ci/toml", "creds/ci/profile"} {
-		_, err := templateWait(m.deliver(path))
-		require.ErrorIs(t, err, errNotRotating, path)
-	}
+	_, err := templateWait(m.deliver("creds/ci/env"))
+	require.ErrorIs(t, err, errNotRotating, "tools export every key of it, so it has no ttl")
 }
 
 func TestConsumers_OfADeletedRoleGetNotFoundAndNoEmptyAnswer(t *testing.T) {
@@ -293,7 +313,7 @@ func TestConsumers_OfADeletedRoleGetNotFoundAndNoEmptyAnswer(t *testing.T) {
 	m := newMount(t)
 	m.addRole("ci")
 	m.remove("roles/ci", nil)
-	for _, path := range []string{"creds/ci", "creds/ci/env", "creds/ci/toml", "creds/ci/profile"} {
-		require.Nil(t, m.must(logical.ReadOperation, path, nil), "an empty answer would empty the Kubernetes Secret")
+	for _, path := range everyForm("ci") {
+		require.NotEmpty(t, m.absent(path), "an empty answer would empty the Kubernetes Secret")
 	}
 }

@@ -52,13 +52,13 @@ func TestOpenAPI_EveryOperationHasAnIDOfItsOwnASummaryAndAResponse(t *testing.T)
 		require.NotEmpty(t, op.Summary, where)
 		require.NotEmpty(t, op.Responses, where)
 	})
-	require.Len(t, seen, 19)
+	require.Len(t, seen, 20)
 }
 
 func TestOpenAPI_HasExactlyThePathsOfTheDesign(t *testing.T) {
 	t.Parallel()
 	require.ElementsMatch(t, []string{
-		"/config", "/roles/", "/roles/{role}", "/creds/{role}", "/creds/{role}/env", "/creds/{role}/toml", "/creds/{role}/profile",
+		"/config", "/roles/", "/roles/{role}", "/creds/{role}", "/creds/{role}/env", "/creds/{role}/dotenv", "/creds/{role}/toml", "/creds/{role}/profile",
 		"/rotate/", "/rotate/{role}", "/revocations/", "/revocations/{id}", "/status",
 	}, slices.Collect(maps.Keys(document(t, newMount(t)).Paths)))
 }
@@ -75,7 +75,7 @@ func TestHelp_IsOnEveryPathAndEveryField(t *testing.T) {
 		}
 	}
 	for _, path := range []string{
-		"config", "roles", "roles/ci", "creds/ci", "creds/ci/env", "creds/ci/toml", "creds/ci/profile",
+		"config", "roles", "roles/ci", "creds/ci", "creds/ci/env", "creds/ci/dotenv", "creds/ci/toml", "creds/ci/profile",
 		"rotate", "rotate/ci", "revocations", "revocations/ak-x", "status",
 	} {
 		help, _ := m.must(logical.HelpOperation, path, nil).Data["help"].(string)

@@ -125,7 +125,7 @@ func TestRotationFaults_AreToldAndLeaveNothingBehind(t *testing.T) {
 				require.Equal(t, old, m.tokenID("ci"))
 			}
 			require.Empty(t, m.modal.Orphans(m.answeredFor()))
-			m.minutes(11)
+			m.minutes(21)
 			require.Len(t, m.modal.ServiceUsers(), 1+len(m.list("revocations")), "the candidate died through the ledger")
 			require.LessOrEqual(t, len(m.list("revocations")), 1)
 		})
@@ -149,7 +149,7 @@ func TestCreateFaults_LeaveNeitherARoleNorAServiceUser(t *testing.T) {
 			require.Contains(t, err.Error()+errorText(resp), "the role was not stored")
 			require.Empty(t, m.list("roles"))
 			require.Empty(t, m.modal.Orphans(m.answeredFor()))
-			m.minutes(11)
+			m.minutes(21)
 			require.Empty(t, m.modal.ServiceUsers())
 			require.Empty(t, m.list("revocations"))
 		})
@@ -288,7 +288,7 @@ func TestCancelled_ACallersEndIsFollowedAtOnceAndLeavesNothingHalfDone(t *testin
 				}
 				require.Equal(t, old, m.tokenID("ci"))
 				require.Equal(t, []string{"ci"}, m.list("roles"))
-				m.minutes(11)
+				m.minutes(21)
 				require.Empty(t, m.list("revocations"))
 				require.Len(t, m.modal.ServiceUsers(), 1)
 			})
@@ -313,6 +313,6 @@ func TestManaged_TroubleAtModalIsA502(t *testing.T) {
 	logical.AdjustErrorStatusCode(&status, err)
 	require.Equal(t, http.StatusBadGateway, status)
 	m.modal.SetOutage(false)
-	m.minutes(11)
+	m.minutes(21)
 	require.Empty(t, m.list("revocations"))
 }

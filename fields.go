@@ -54,7 +54,7 @@ const (
 	fieldNextFirings      = "next_firings"
 
 	fieldVersion           = "version"
-	fieldEnv               = "env"
+	fieldDotenv            = "dotenv"
 	fieldTOML              = "toml"
 	fieldTTL               = "ttl"
 	fieldLastVaultRotation = "last_vault_rotation"

@@ -8,7 +8,7 @@ import (
 
 	"vault-plugin-secrets-modal/internal/engine"
 
-	"github.com/pelletier/go-toml/v2"
+	"github.com/BurntSushi/toml"
 )
 
 type variable struct{ name, value string }
@@ -35,24 +35,28 @@ func dotenv(h *engine.Handout) string {
 	return text.String()
 }
 
-// profileTable is a profile of .modal.toml with the keys that all three Modal clients know.
+// profileTable is a profile of .modal.toml with the keys that all three Modal clients know, in the order in
+// which Modal's own command line writes them.
 type profileTable struct {
-	Active      bool   `toml:"active,omitempty"`
 	TokenID     string `toml:"token_id"`
 	TokenSecret string `toml:"token_secret"`
 	Environment string `toml:"environment,omitempty"`
 	ServerURL   string `toml:"server_url,omitempty"`
+	Active      bool   `toml:"active,omitempty"`
 }
 
 // tomlText is one profile. A whole .modal.toml has an active one: the Go and JavaScript clients use no
-// other without MODAL_PROFILE.
+// other without MODAL_PROFILE. It looks as Modal's own command line writes it, every text in double quotes,
+// since people cut such files with shell tools.
 func tomlText(h *engine.Handout, active bool) (string, error) {
-	text, err := toml.Marshal(map[string]profileTable{h.Role.ProfileOr(h.Name): {
-		Active: active, TokenID: h.Cred.ID, TokenSecret: h.Cred.Secret,
-		Environment: h.Role.EffectiveEnvironment(), ServerURL: h.ServerURL,
-	}})
-	if err != nil {
+	var text strings.Builder
+	encoder := toml.NewEncoder(&text)
+	encoder.Indent = ""
+	if err := encoder.Encode(map[string]profileTable{h.Role.ProfileOr(h.Name): {
+		TokenID: h.Cred.ID, TokenSecret: h.Cred.Secret,
+		Environment: h.Role.EffectiveEnvironment(), ServerURL: h.ServerURL, Active: active,
+	}}); err != nil {
 		return "", fmt.Errorf("format the token of role %s as TOML: %w", h.Name, err)
 	}
-	return string(text), nil
+	return text.String(), nil
 }

@@ -106,7 +106,7 @@ func (z *fuzzed) path() string {
 	ids := append(z.m.list("revocations"), "ak-x", z.text())
 	name := pick(z, "ci", "man", "new", "CI", "c..i", z.text())
 	return pick(z, "config", "roles/"+name, "rotate/"+name, "roles/"+name, "rotate/"+name, "revocations/"+pick(z, ids...),
-		"creds/"+name+pick(z, "", "/env", "/toml", "/profile", "/x"), pick(z, "roles", "rotate/", "revocations", "", "creds/", z.text()))
+		"creds/"+name+pick(z, "", "/env", "/dotenv", "/toml", "/profile", "/x"), pick(z, "roles", "rotate/", "revocations", "", "creds/", z.text()))
 }
 
 // body has some of the path's fields, each with a value that may be right, or is anything.

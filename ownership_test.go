@@ -219,3 +219,25 @@ func (m *mount) try(op logical.Operation, path string, data map[string]any) erro
 	_, err := m.handle(op, path, data)
 	return err
 }
+
+func TestNoNoteStaysOfATokenThatBecameTheAdmins(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	token := m.newToken()
+	m.write("roles/ci", also(token, "type", "static"))
+	m.write("rotate/ci", m.newToken())
+	m.write("config", token)
+	require.ElementsMatch(t, m.currentTokens(), m.notes())
+}
+
+func TestAServiceUserOfADeletedRoleIsTakenByForceAndThenLeftToPeople(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci")
+	pair := map[string]any{"token_id": m.read("creds/ci")["token_id"], "token_secret": m.read("creds/ci")["token_secret"]}
+	m.remove("roles/ci", nil)
+	m.refused(logical.UpdateOperation, "roles/ci", also(pair, "type", "static"))
+	m.write("roles/ci", also(pair, "type", "static", "force", true))
+	m.minutes(30)
+	require.True(t, m.knows(textIn(pair, "token_id")))
+}

@@ -3,6 +3,8 @@
 package modalsecrets
 
 import (
+	"context"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -46,7 +48,7 @@ func runInParallel(t *testing.T, managed bool) {
 	}
 	jobs := []func(){
 		func() {
-			if resp := send(logical.ReadOperation, "creds/ci", nil); resp != nil {
+			if resp := send(logical.ReadOperation, "creds/ci", nil); resp != nil && resp.Data["token_id"] != nil {
 				secret, _ := secretOf.LoadOrStore(resp.Data["token_id"], resp.Data["token_secret"])
 				if secret != resp.Data["token_secret"] {
 					t.Errorf("a torn pair: the secret is not that of %v", resp.Data["token_id"])
@@ -110,4 +112,30 @@ func TestRoles_OneTokenGetsOneRoleHoweverManyAskAtOnce(t *testing.T) {
 	}
 	group.Wait()
 	require.Len(t, m.list("roles"), 1)
+}
+
+func TestACallerThatLeftBeforeItsTurnIsToldToTryAgain(t *testing.T) {
+	t.Parallel()
+	for path, op := range map[string]logical.Operation{
+		"roles/ci": logical.DeleteOperation, "rotate/ci": logical.UpdateOperation, "revocations/": logical.UpdateOperation,
+	} {
+		m := newManagedMount(t)
+		old := m.addManaged("ci")
+		m.write("rotate/ci", nil)
+		before, calls := m.storage.snapshot(t), len(m.modal.Calls(""))
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if path == "revocations/" {
+			path += old
+		}
+
+		resp, err := m.HandleRequest(ctx, &logical.Request{Operation: op, Path: path, Data: map[string]any{}, Storage: m.storage})
+
+		status, failure := logical.RespondErrorCommon(&logical.Request{Operation: op}, resp, err)
+		logical.AdjustErrorStatusCode(&status, failure)
+		require.Equal(t, http.StatusServiceUnavailable, status, path)
+		require.ErrorContains(t, failure, "another request still works on role ci")
+		m.unchangedSince(before)
+		require.Len(t, m.modal.Calls(""), calls)
+	}
 }

@@ -17,10 +17,11 @@ const prefixCreds = "creds/"
 
 func (b *backend) pathCreds() []*framework.Path {
 	return []*framework.Path{
-		b.pathHandout("", "credentials", "Read the role's token, raw and in every format.", credsFields(), credsData, credsHelp),
+		b.pathHandout("", "credentials", "Read the role's token.", credsFields(), credsData, credsHelp),
 		b.pathHandout("/env", "credentials-as-environment", "Read the role's token as environment variables.", envFields(), envData, envHelp),
-		b.pathHandout("/toml", "credentials-as-toml", "Read the role's token as a whole .modal.toml.", tomlFields(), tomlData, tomlHelp),
-		b.pathHandout("/profile", "credentials-as-profile", "Read the role's token as one profile of a .modal.toml.", tomlFields(), profileData, profileHelp),
+		b.pathHandout("/dotenv", "credentials-as-dotenv", "Read the role's token as environment variables in one text.", textFields(fieldDotenv, "The environment variables, a line each."), dotenvData, dotenvHelp),
+		b.pathHandout("/toml", "credentials-as-toml", "Read the role's token as a whole .modal.toml.", textFields(fieldTOML, "A whole .modal.toml."), tomlData, tomlHelp),
+		b.pathHandout("/profile", "credentials-as-profile", "Read the role's token as one profile of a .modal.toml.", textFields(fieldTOML, "One profile of a .modal.toml."), profileData, profileHelp),
 	}
 }
 
@@ -32,7 +33,7 @@ func (b *backend) pathHandout(form, suffix, summary string, fields responses, da
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: suffix},
 		Fields:       map[string]*framework.FieldSchema{fieldRole: roleNameField()},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: local(urlName, b.readHandout(data), summary, fields),
+			logical.ReadOperation: missing(local(urlName, b.readHandout(data), summary, fields), noSuchRole),
 		},
 		HelpSynopsis:    summary,
 		HelpDescription: strings.TrimSpace(help),
@@ -76,10 +77,13 @@ type handoutData func(h *engine.Handout, now time.Time) (map[string]any, error)
 
 // readHandout answers from memory and storage alone, so it works while Modal is down.
 func (b *backend) readHandout(data handoutData) handler[string] {
-	return func(ctx context.Context, _ *logical.Request, name string) (*logical.Response, error) {
+	return func(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
 		h, err := b.engine.Handout(ctx, name)
-		if err != nil || h == nil {
+		switch {
+		case err != nil:
 			return nil, err
+		case h == nil:
+			return notFound(req, b.noRole(ctx, req, name))
 		}
 		now := b.engine.Now()
 		body, err := data(h, now)
@@ -91,17 +95,22 @@ func (b *backend) readHandout(data handoutData) handler[string] {
 }
 
 func credsFields() responses {
+	return with(trioFields(), responses{
+		fieldTokenID:     required(text("ID of the Modal token (ak-…).")),
+		fieldTokenSecret: required(secret("Secret of the Modal token (as-…).")),
+		fieldWorkspace:   text("The token's Modal workspace; absent for a token stored unproven."),
+		fieldProfile:     required(text("Name of the profile in .modal.toml.")),
+		fieldVersion:     required(number("Counter of the role's tokens, from 1.")),
+		fieldEnvironment: text("Modal environment, when the role sets one."),
+		fieldExpiresAt:   text("When the token expires at Modal (RFC 3339); absent when it does not."),
+		fieldServerURL:   text("Modal's control plane, when it is not Modal's default."),
+	})
+}
+
+// trioFields are what Vault Agent and the Kubernetes operators parse. Of a part of the trio the operators
+// conclude that there is nothing to read again, ever.
+func trioFields() responses {
 	return responses{
-		fieldTokenID:           required(text("ID of the Modal token (ak-…).")),
-		fieldTokenSecret:       required(secret("Secret of the Modal token (as-…).")),
-		fieldWorkspace:         text("The token's Modal workspace; absent for a token stored unproven."),
-		fieldProfile:           required(text("Name of the profile in toml.")),
-		fieldVersion:           required(number("Counter of the role's tokens, from 1.")),
-		fieldEnvironment:       text("Modal environment, when the role sets one."),
-		fieldExpiresAt:         text("When the token expires at Modal (RFC 3339); absent when it does not."),
-		fieldServerURL:         text("Modal's control plane, when it is not Modal's default."),
-		fieldEnv:               required(secret("The environment variables as dotenv text.")),
-		fieldTOML:              required(secret("A whole .modal.toml.")),
 		fieldTTL:               required(number("Seconds until a consumer should read again; a hint, not the token's life.")),
 		fieldRotationPeriod:    required(number("Seconds between rotations.")),
 		fieldLastVaultRotation: required(text("When this token became current (RFC 3339).")),
@@ -109,26 +118,25 @@ func credsFields() responses {
 }
 
 func credsData(h *engine.Handout, now time.Time) (map[string]any, error) {
-	whole, err := tomlText(h, true)
-	if err != nil {
-		return nil, err
-	}
-	data := map[string]any{
-		fieldTokenID:        h.Cred.ID,
-		fieldTokenSecret:    h.Cred.Secret,
-		fieldProfile:        h.Role.ProfileOr(h.Name),
-		fieldVersion:        int64(h.Cred.Version),
-		fieldEnv:            dotenv(h),
-		fieldTOML:           whole,
-		fieldTTL:            int64(h.Cred.TTL(h.Role, now).Seconds()),
-		fieldRotationPeriod: int64(h.Role.Period(h.Cred.LastRotation).Seconds()),
-	}
-	putTime(data, fieldLastVaultRotation, h.Cred.LastRotation)
+	data := trio(h, now)
+	data[fieldTokenID] = h.Cred.ID
+	data[fieldTokenSecret] = h.Cred.Secret
+	data[fieldProfile] = h.Role.ProfileOr(h.Name)
+	data[fieldVersion] = int64(h.Cred.Version)
 	putText(data, fieldWorkspace, h.Cred.Workspace)
 	putText(data, fieldEnvironment, h.Role.EffectiveEnvironment())
 	putTime(data, fieldExpiresAt, h.Cred.ExpiresAt)
 	putText(data, fieldServerURL, h.ServerURL)
 	return data, nil
+}
+
+func trio(h *engine.Handout, now time.Time) map[string]any {
+	data := map[string]any{
+		fieldTTL:            int64(h.Cred.TTL(h.Role, now).Seconds()),
+		fieldRotationPeriod: int64(h.Role.Period(h.Cred.LastRotation).Seconds()),
+	}
+	putTime(data, fieldLastVaultRotation, h.Cred.LastRotation)
+	return data
 }
 
 func envFields() responses {
@@ -148,41 +156,65 @@ func envData(h *engine.Handout, _ time.Time) (map[string]any, error) {
 	return data, nil
 }
 
-func tomlFields() responses {
-	return responses{fieldTOML: required(secret("TOML text."))}
+// textFields are those of a form that is one text, with the trio, by which consumers see rotations.
+func textFields(key, description string) responses {
+	return with(trioFields(), responses{key: required(secret(description))})
 }
 
-func tomlData(h *engine.Handout, _ time.Time) (map[string]any, error) {
+func textData(h *engine.Handout, now time.Time, key, text string) map[string]any {
+	data := trio(h, now)
+	data[key] = text
+	return data
+}
+
+func dotenvData(h *engine.Handout, now time.Time) (map[string]any, error) {
+	return textData(h, now, fieldDotenv, dotenv(h)), nil
+}
+
+func tomlData(h *engine.Handout, now time.Time) (map[string]any, error) {
 	text, err := tomlText(h, true)
-	return map[string]any{fieldTOML: text}, err
+	return textData(h, now, fieldTOML, text), err
 }
 
-func profileData(h *engine.Handout, _ time.Time) (map[string]any, error) {
+func profileData(h *engine.Handout, now time.Time) (map[string]any, error) {
 	text, err := tomlText(h, false)
-	return map[string]any{fieldTOML: text}, err
+	return textData(h, now, fieldTOML, text), err
 }
 
 const credsHelp = `
-One read gives the pair, the same pair as environment variables (env) and as .modal.toml (toml), and
-the trio that Vault Agent and the Kubernetes operators parse: ttl, rotation_period and
-last_vault_rotation. There is no lease. ttl says when to read again; it is short so that a rotation
-nobody planned is noticed too.
+One read gives ID and secret, whose token it is, and the trio that Vault Agent and the Kubernetes
+operators parse: ttl, rotation_period and last_vault_rotation. There is no lease. ttl says when to read
+again; it is short so that a rotation nobody planned is noticed too.
 
-The answer comes from Vault alone: Modal is never asked. A policy on creds/<role> does not cover
-creds/<role>/env, /toml and /profile.
+The same token in the forms that Modal's clients read: creds/<role>/env, /dotenv, /toml and /profile. A
+policy on creds/<role> covers none of them.
+
+The answer comes from Vault alone: Modal is never asked.
+`
+
+const trioHelp = `ttl, rotation_period and last_vault_rotation beside it are for Vault Agent and the Kubernetes operators,
+which see rotations by them.
 `
 
 const envHelp = `
 Exactly MODAL_TOKEN_ID and MODAL_TOKEN_SECRET, and when set MODAL_ENVIRONMENT and MODAL_SERVER_URL, for
-tools that export every key they find.
+tools that export every key they find. Nothing in it moves between two rotations.
 `
 
+const dotenvHelp = `
+The key dotenv is the variables of creds/<role>/env as one text, a NAME=value line each: for sh, docker
+--env-file and systemd's EnvironmentFile=. No value needs quotes.
+
+` + trioHelp
+
 const tomlHelp = `
-The key toml is a whole .modal.toml with one active profile. Write it to a file with mode 0600 and
-point MODAL_CONFIG_PATH at it.
-`
+The key toml is a whole .modal.toml with one active profile, as Modal's own command line writes it. Write
+it to a file with mode 0600 and point MODAL_CONFIG_PATH at it.
+
+` + trioHelp
 
 const profileHelp = `
 The key toml is one profile without "active", so that the profiles of several roles join into one
 file, with one creds/<role>/toml among them as the active one.
-`
+
+` + trioHelp

@@ -3,6 +3,9 @@
 package modalsecrets
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,42 +19,93 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestCreds_GiveTheTokenRawAndInEveryFormat(t *testing.T) {
+// everyForm are the paths of a role's token.
+func everyForm(role string) []string {
+	return []string{"creds/" + role, "creds/" + role + "/env", "creds/" + role + "/dotenv", "creds/" + role + "/toml", "creds/" + role + "/profile"}
+}
+
+func TestCreds_SayTheTokenOnceAndEveryFormHasAPathOfItsOwn(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := m.newToken(modaltest.ExpiresAt(start.Add(30 * 24 * time.Hour)))
 	m.write("roles/ci", also(token, "type", "static", "environment", "staging", "profile", "team.prod"))
 	id, secret, url := token["token_id"].(string), token["token_secret"].(string), m.modal.URL()
-	env := "MODAL_TOKEN_ID=" + id + "\nMODAL_TOKEN_SECRET=" + secret + "\nMODAL_ENVIRONMENT=staging\nMODAL_SERVER_URL=" + url + "\n"
+	trio := map[string]any{"ttl": int64(300), "rotation_period": int64(90 * 86400), "last_vault_rotation": "2026-03-01T12:00:00Z"}
 
-	creds := m.read("creds/ci")
-
-	text, _ := creds["toml"].(string)
-	require.Equal(t, map[string]any{
-		"token_id": id, "token_secret": secret, "workspace": "acme", "profile": "team.prod", "environment": "staging", "server_url": url,
-		"version": int64(1), "env": env, "toml": text, "expires_at": "2026-03-31T12:00:00Z",
-		"ttl": int64(300), "rotation_period": int64(90 * 86400), "last_vault_rotation": "2026-03-01T12:00:00Z",
-	}, creds)
+	require.Equal(t, also(trio,
+		"token_id", id, "token_secret", secret, "workspace", "acme", "profile", "team.prod", "version", int64(1),
+		"environment", "staging", "server_url", url, "expires_at", "2026-03-31T12:00:00Z"), m.read("creds/ci"))
 	require.Equal(t, map[string]any{
 		"MODAL_TOKEN_ID": id, "MODAL_TOKEN_SECRET": secret, "MODAL_ENVIRONMENT": "staging", "MODAL_SERVER_URL": url,
 	}, m.read("creds/ci/env"))
-	require.Equal(t, map[string]any{"toml": text}, m.read("creds/ci/toml"))
-	profile := map[string]any{"token_id": id, "token_secret": secret, "environment": "staging", "server_url": url}
-	require.Equal(t, map[string]any{"team.prod": also(profile, "active", true)}, parseTOML(t, text))
-	joined, _ := m.read("creds/ci/profile")["toml"].(string)
-	require.Equal(t, map[string]any{"team.prod": profile}, parseTOML(t, joined))
+	require.Equal(t, also(trio, "dotenv",
+		"MODAL_TOKEN_ID="+id+"\nMODAL_TOKEN_SECRET="+secret+"\nMODAL_ENVIRONMENT=staging\nMODAL_SERVER_URL="+url+"\n"), m.read("creds/ci/dotenv"))
+
+	// As Modal's own command line writes it, with Python's toml.dumps.
+	profile := "[\"team.prod\"]\ntoken_id = \"" + id + "\"\ntoken_secret = \"" + secret + "\"\nenvironment = \"staging\"\nserver_url = \"" + url + "\"\n"
+	require.Equal(t, also(trio, "toml", profile+"active = true\n"), m.read("creds/ci/toml"))
+	require.Equal(t, also(trio, "toml", profile), m.read("creds/ci/profile"))
+	table := map[string]any{"token_id": id, "token_secret": secret, "environment": "staging", "server_url": url}
+	require.Equal(t, map[string]any{"team.prod": also(table, "active", true)}, parseTOML(t, textIn(m.read("creds/ci/toml"), "toml")))
+	require.Equal(t, map[string]any{"team.prod": table}, parseTOML(t, textIn(m.read("creds/ci/profile"), "toml")))
 }
 
 func TestCreds_LeaveOutWhatIsNotSet(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.remove("config", nil)
-	m.write("roles/ci", also(m.newToken(), "type", "static", "verify", false))
+	token := m.newToken()
+	m.write("roles/ci", also(token, "type", "static", "verify", false))
+	id, secret := textIn(token, "token_id"), textIn(token, "token_secret")
 
 	require.ElementsMatch(t, []string{
-		"token_id", "token_secret", "profile", "version", "env", "toml", "ttl", "rotation_period", "last_vault_rotation",
+		"token_id", "token_secret", "profile", "version", "ttl", "rotation_period", "last_vault_rotation",
 	}, keysOf(m.read("creds/ci")))
 	require.ElementsMatch(t, []string{"MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET"}, keysOf(m.read("creds/ci/env")))
+	require.Equal(t, "MODAL_TOKEN_ID="+id+"\nMODAL_TOKEN_SECRET="+secret+"\n", m.read("creds/ci/dotenv")["dotenv"])
+	require.Equal(t, "[ci]\ntoken_id = \""+id+"\"\ntoken_secret = \""+secret+"\"\nactive = true\n", m.read("creds/ci/toml")["toml"])
+}
+
+func TestCreds_TheFilesCanBeCutWithTheShellToolsThatPeopleUse(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	id := m.addRole("ci", map[string]any{"environment": "main"})
+	m.addRole("gpu", map[string]any{"profile": "gpu.team"})
+	secret := textIn(m.read("creds/ci"), "token_secret")
+	folder := t.TempDir()
+	for file, text := range map[string]string{
+		"one.toml":  textIn(m.read("creds/ci/toml"), "toml"),
+		"two.toml":  textIn(m.read("creds/gpu/profile"), "toml") + textIn(m.read("creds/ci/toml"), "toml"),
+		"modal.env": textIn(m.read("creds/ci/dotenv"), "dotenv"),
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(folder, file), []byte(text), 0o600))
+	}
+	for script, want := range map[string]string{
+		`grep token_id one.toml | cut -d'"' -f2`:                                                        id,
+		`grep ^token_secret one.toml | cut -d '"' -f 2`:                                                 secret,
+		`grep token_secret one.toml | tr -d '"' | cut -d= -f2 | xargs`:                                  secret,
+		`awk -F'"' '/^token_secret/ { print $2 }' one.toml`:                                             secret,
+		`awk '$1 == "token_id" { gsub(/"/, "", $3); print $3 }' one.toml`:                               id,
+		`awk -F' = ' '$1 == "environment" { print $2 }' one.toml | tr -d '"'`:                           "main",
+		`sed -n 's/^token_id *= *"\(.*\)"$/\1/p' one.toml`:                                              id,
+		`sed -nE 's/^token_secret = "(as-[^"]+)".*/\1/p' one.toml`:                                      secret,
+		`sed -n 2p one.toml | cut -d'"' -f2`:                                                            id,
+		`sed -n 3p one.toml | cut -d'"' -f2`:                                                            secret,
+		`head -n1 one.toml | tr -d '[]"'`:                                                               "ci",
+		`tail -n1 one.toml`:                                                                             "active = true",
+		`awk '/^\[ci\]/ { on = 1; next } /^\[/ { on = 0 } on' two.toml | grep token_id | cut -d'"' -f2`: id,
+		`sed -n '/^\[ci\]/,/^\[/p' two.toml | awk -F'"' '/token_secret/ { print $2 }'`:                  secret,
+		`. ./modal.env && echo "$MODAL_TOKEN_ID"`:                                                       id,
+		`set -a && . ./modal.env && printenv MODAL_TOKEN_SECRET`:                                        secret,
+		`grep ^MODAL_TOKEN_SECRET= modal.env | cut -d= -f2-`:                                            secret,
+		`env $(cat modal.env) printenv MODAL_TOKEN_ID`:                                                  id,
+	} {
+		cmd := exec.CommandContext(t.Context(), "sh", "-eu", "-c", script)
+		cmd.Dir = folder
+		said, err := cmd.Output()
+		require.NoError(t, err, script)
+		require.Equal(t, want+"\n", string(said), script)
+	}
 }
 
 func TestCreds_ProfilesOfSeveralRolesJoinIntoOneFile(t *testing.T) {
@@ -86,7 +140,7 @@ func TestCreds_KeepAnsweringWhileModalIsDownAndAskItNothing(t *testing.T) {
 	m.restart()
 	asked := len(m.modal.Calls(""))
 
-	for _, path := range []string{"creds/ci", "creds/ci/env", "creds/ci/toml", "creds/ci/profile"} {
+	for _, path := range everyForm("ci") {
 		require.NotEmpty(t, m.read(path))
 	}
 
@@ -102,7 +156,7 @@ func TestCreds_AWarmReadMakesNoStorageCall(t *testing.T) {
 		m.read("creds/ci")
 		m.storage.heal()
 
-		for _, path := range []string{"creds/ci", "creds/ci/env", "creds/ci/toml", "creds/ci/profile"} {
+		for _, path := range everyForm("ci") {
 			m.read(path)
 		}
 
@@ -170,7 +224,7 @@ func TestCreds_AReadAsksVaultForNothing(t *testing.T) {
 	b, err := newBackend(t.Context(), &logical.BackendConfig{System: view, StorageView: m.storage}, engine.Deps{Now: m.clock.now, Wait: m.clock.sleep, Connect: connect})
 	require.NoError(t, err)
 	m.backend = b
-	for _, path := range []string{"creds/ci", "creds/ci/env", "creds/ci/toml", "creds/ci/profile"} {
+	for _, path := range everyForm("ci") {
 		m.read(path)
 	}
 	require.Zero(t, view.asked)
@@ -181,8 +235,8 @@ func TestCreds_AReadAsksVaultForNothing(t *testing.T) {
 func TestCreds_OfAnUnknownRoleAreNotFound(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
-	for _, path := range []string{"creds/none", "creds/none/env", "creds/none/toml", "creds/none/profile"} {
-		require.Nil(t, m.must(logical.ReadOperation, path, nil))
+	for _, path := range everyForm("none") {
+		require.Equal(t, "no role is named none: vault list modal/roles names those that there are", m.absent(path))
 	}
 }
 

@@ -37,7 +37,7 @@ func (b *backend) pathRevocations() []*framework.Path {
 				},
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation:   local(urlName, b.readRevocation, "Read why a token is in the ledger and what is needed.", revocationFields()),
+				logical.ReadOperation:   missing(local(urlName, b.readRevocation, "Read why a token is in the ledger and what is needed.", revocationFields()), noSuchEntry),
 				logical.UpdateOperation: forwarded(parseRevocation, b.retryRevocation, "End the token now, or ask Modal about it.", with(optional(revocationFields()), responses{fieldRevoked: required(flag("Whether Modal refuses the token; the entry is then gone."))})),
 				logical.DeleteOperation: forwarded(parseRevocation, b.forgetRevocation, "Forget a token.", nil),
 			},
@@ -99,10 +99,13 @@ func (b *backend) listRevocations(ctx context.Context, _ *logical.Request, _ str
 	return addUnreadable(logical.ListResponseWithInfo(ids, info), "entries", unreadable), nil
 }
 
-func (b *backend) readRevocation(ctx context.Context, _ *logical.Request, id string) (*logical.Response, error) {
+func (b *backend) readRevocation(ctx context.Context, req *logical.Request, id string) (*logical.Response, error) {
 	entry, err := b.engine.Revocation(ctx, id)
-	if err != nil || entry == nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case entry == nil:
+		return notFound(req, noEntry(id))
 	}
 	return &logical.Response{Data: revocationView(entry, b.engine.Now())}, nil
 }

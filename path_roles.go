@@ -36,7 +36,7 @@ func (b *backend) pathRoles() []*framework.Path {
 			}}, policyFields(), pairFields()),
 			ExistenceCheck: b.roleExists,
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation:   local(urlName, b.readRole, "Read a role's policy.", policyFields()),
+				logical.ReadOperation:   missing(local(urlName, b.readRole, "Read a role's policy.", policyFields()), noSuchRole),
 				logical.CreateOperation: forwarded(parseRole, b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
 				logical.UpdateOperation: forwarded(parseRole, b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
 				logical.DeleteOperation: forwarded(parseDelete, b.deleteRole, "Delete a role; its token goes to the ledger, for the grace period unless forced.", nil),
@@ -79,10 +79,13 @@ func (b *backend) listRoles(ctx context.Context, _ *logical.Request, _ struct{})
 	return addUnreadable(rotationList(rotations, false), "roles", unreadable), nil
 }
 
-func (b *backend) readRole(ctx context.Context, _ *logical.Request, name string) (*logical.Response, error) {
+func (b *backend) readRole(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
 	r, err := b.engine.Role(ctx, name)
-	if err != nil || r == nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case r == nil:
+		return nil, absent(b.noRole(ctx, req, name))
 	}
 	return &logical.Response{Data: roleView(r, name)}, nil
 }

@@ -48,7 +48,7 @@ func (b *backend) pathRotate() []*framework.Path {
 				},
 			}),
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation: local(urlName, b.readRotation, "Read the state of a role's rotation.", rotationFields()),
+				logical.ReadOperation: missing(local(urlName, b.readRotation, "Read the state of a role's rotation.", rotationFields()), noSuchRole),
 				logical.UpdateOperation: forwarded(parseRotate, b.writeRotation, "Rotate a role's token now.",
 					with(tokenFields(), rotatedFields(), plannedFields())),
 			},
@@ -128,10 +128,13 @@ func (b *backend) listRotations(ctx context.Context, _ *logical.Request, _ struc
 	return addUnreadable(rotationList(rotations, true), "roles", unreadable), nil
 }
 
-func (b *backend) readRotation(ctx context.Context, _ *logical.Request, name string) (*logical.Response, error) {
+func (b *backend) readRotation(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
 	r, previous, err := b.engine.Rotation(ctx, name)
-	if err != nil || r == nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case r == nil:
+		return notFound(req, b.noRole(ctx, req, name))
 	}
 	data := rotationView(r)
 	var ids []string

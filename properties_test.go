@@ -19,7 +19,7 @@ import (
 // What creds may hold: a key that some consumer gives a meaning of its own is not among them.
 var (
 	alwaysThere = []string{
-		"token_id", "token_secret", "profile", "version", "env", "toml", "ttl", "rotation_period", "last_vault_rotation",
+		"token_id", "token_secret", "profile", "version", "ttl", "rotation_period", "last_vault_rotation",
 	}
 	sometimesThere = []string{"server_url", "workspace", "environment", "expires_at"}
 )
@@ -127,8 +127,8 @@ func (p *specimen) checkShape(r *rapid.T) {
 	creds := p.m.read("creds/" + p.name)
 	require.Subset(r, keysOf(creds), alwaysThere)
 	require.Subset(r, append(append([]string{}, alwaysThere...), sometimesThere...), keysOf(creds))
-	for _, path := range []string{"", "/env", "/toml", "/profile"} {
-		p.checkTypes(r, p.m.read("creds/"+p.name+path))
+	for _, path := range everyForm(p.name) {
+		p.checkTypes(r, p.m.read(path))
 	}
 	ttl, _ := creds["ttl"].(int64)
 	require.GreaterOrEqual(r, ttl, int64(5))
@@ -157,7 +157,7 @@ func (p *specimen) checkTypes(r *rapid.T, data map[string]any) {
 
 func (p *specimen) checkFormatsAgree(r *rapid.T, creds map[string]any) {
 	env := p.m.read("creds/" + p.name + "/env")
-	lines := strings.Split(strings.TrimSuffix(creds["env"].(string), "\n"), "\n")
+	lines := strings.Split(strings.TrimSuffix(textIn(p.m.read("creds/"+p.name+"/dotenv"), "dotenv"), "\n"), "\n")
 	require.Len(r, lines, len(env))
 	for _, line := range lines {
 		name, value, _ := strings.Cut(line, "=")
@@ -165,12 +165,15 @@ func (p *specimen) checkFormatsAgree(r *rapid.T, creds map[string]any) {
 	}
 	require.Equal(r, creds["token_id"], env["MODAL_TOKEN_ID"])
 	require.Equal(r, creds["token_secret"], env["MODAL_TOKEN_SECRET"])
-	tables := parseTOML(p.m.t, creds["toml"].(string))
+	whole := p.m.read("creds/" + p.name + "/toml")
+	tables := parseTOML(p.m.t, textIn(whole, "toml"))
 	require.Len(r, tables, 1)
 	table, _ := tables[creds["profile"].(string)].(map[string]any)
 	require.Equal(r, creds["token_id"], table["token_id"])
 	require.Equal(r, creds["token_secret"], table["token_secret"])
 	require.Equal(r, true, table["active"])
-	require.Equal(r, creds["toml"], p.m.read("creds/" + p.name + "/toml")["toml"])
+	for _, key := range []string{"ttl", "rotation_period", "last_vault_rotation"} {
+		require.Equal(r, creds[key], whole[key])
+	}
 	require.Nil(r, p.m.must(logical.ReadOperation, "creds/"+p.name, nil).Secret)
 }

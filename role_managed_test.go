@@ -44,7 +44,7 @@ func TestManaged_TheEnvironmentOfAScopedRoleIsOneOfItsOwn(t *testing.T) {
 	require.Equal(t, "main", m.read("roles/one")["environment"])
 	require.Equal(t, "main", m.read("creds/one")["environment"])
 	require.Equal(t, "main", m.read("creds/one/env")["MODAL_ENVIRONMENT"])
-	require.Contains(t, m.read("creds/one/toml")["toml"], `environment = 'main'`)
+	require.Contains(t, m.read("creds/one/toml")["toml"], `environment = "main"`)
 	require.NotContains(t, m.read("creds/two"), "environment")
 	require.Equal(t, "elsewhere", m.read("creds/wide")["environment"])
 

@@ -224,7 +224,7 @@ func TestEntriesThatTakeLongerThanATickDoNotHoldUpTheOthers(t *testing.T) {
 	old := m.addManaged("z")
 	m.write("rotate/z", map[string]any{"grace_period": 0})
 	m.modal.Inject("TokenInfoGet", modaltest.Fault{Delay: time.Hour, Times: -1, Match: func(c modaltest.Call) bool { return slow[c.TokenID] }})
-	for range 2 {
+	for tries := 0; tries < 6 && m.inLedger(old); tries++ { // the second does, on a machine that is not busy
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		_, _ = m.HandleRequest(ctx, &logical.Request{Operation: logical.RollbackOperation, Storage: m.storage, Data: map[string]any{}})
 		cancel()

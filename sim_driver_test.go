@@ -66,7 +66,7 @@ func (d *driver) ask(ctx context.Context, op logical.Operation, path string, dat
 		return nil, &sim.MistakeError{Text: resp.Error().Error()}
 	case err != nil:
 		return nil, err
-	case resp == nil:
+	case resp == nil, resp.Data[logical.HTTPStatusCode] != nil: // the latter says that there is nothing
 		return nil, nil
 	}
 	return resp.Data, nil
@@ -102,6 +102,7 @@ func (d *driver) WriteConfig(ctx context.Context, c sim.Config) error {
 	s.pair(c.Admin, false)
 	say(s, "server_url", c.ServerURL)
 	say(s, "max_environment_role", c.MaxEnvironmentRole)
+	say(s, "allowed_environments", c.AllowedEnvironments)
 	say(s, "request_timeout", c.RequestTimeout)
 	if c.RemoveAdmin {
 		s["remove_admin_token"] = true
@@ -122,6 +123,9 @@ func (d *driver) WriteRole(ctx context.Context, role string, p sim.Policy) error
 	say(s, "token_ttl", p.TTL)
 	say(s, "scoped", p.Scoped)
 	say(s, "disable_automated_rotation", p.Disabled)
+	if p.Force {
+		s["force"] = true
+	}
 	_, err := d.write(ctx, "roles/"+role, s)
 	return err
 }

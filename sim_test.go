@@ -93,7 +93,10 @@ func many(lives int) int {
 }
 
 func TestLives(t *testing.T) { //nolint:paralleltest // names come from a global source that the seed fills
-	lives(t, 1, many(150), sim.NewReport()) // enough for each planted fault
+	report := sim.NewReport()
+	lives(t, 1, many(150), report) // enough for each planted fault
+	table, _ := report.Table()
+	t.Log("what these lives reached:\n" + table)
 }
 
 func TestNewLives(t *testing.T) { //nolint:paralleltest // names come from a global source that the seed fills

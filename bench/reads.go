@@ -31,6 +31,7 @@ var (
 	targets = []target{
 		creds,
 		{"creds/<role>/env", "modal/creds/ci/env"},
+		{"creds/<role>/dotenv", "modal/creds/ci/dotenv"},
 		{"creds/<role>/toml", "modal/creds/ci/toml"},
 		{"creds/<role>, GOGC=100", "modal-untuned/creds/ci"},
 		noop,

@@ -29,7 +29,7 @@ func benchRotation(ctx context.Context, s *server, o options) error {
 	if err := s.newRole(ctx, "modal/roles/ci"); err != nil {
 		return err
 	}
-	agent, err := s.lab.StartAgent(ctx, s.Vault, s.Token, "modal/creds/ci")
+	agent, err := s.lab.StartAgent(ctx, s.Vault, s.Token, "modal/creds/ci/toml")
 	if err != nil {
 		return err
 	}

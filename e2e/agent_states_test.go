@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,8 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// consumed is a role in a state, and two real Agents that read it.
+// consumed is a role in a state, and two real Agents that read it: one keeps the whole .modal.toml of
+// creds/<role>/toml, the other runs a program with the pair of creds/<role>.
 type consumed struct {
 	*world
 	stage
@@ -110,10 +112,10 @@ func (c *consumed) note(t *testing.T) {
 
 func startConsumers(t *testing.T, c *consumed) {
 	t.Helper()
-	require.NoError(t, c.run(t, c.CLI, fmt.Sprintf("path %q { capabilities = [\"read\"] }", c.path), "policy", "write", c.name, "-").Err())
+	require.NoError(t, c.run(t, c.CLI, fmt.Sprintf("path %q { capabilities = [\"read\"] }\npath %q { capabilities = [\"read\"] }", c.path, c.path+"/toml"), "policy", "write", c.name, "-").Err())
 	for kind, start := range map[string]func(string, string) (*lab.Consumer, error){
 		"hook": func(name, token string) (*lab.Consumer, error) {
-			return c.lab.StartHook(c.ctx, c.Vault, name, token, c.path)
+			return c.lab.StartHook(c.ctx, c.Vault, name, token, c.path+"/toml")
 		},
 		"program": func(name, token string) (*lab.Consumer, error) {
 			return c.lab.StartProgram(c.ctx, c.Vault, name, token, c.path)
@@ -156,7 +158,7 @@ func (c *consumed) requirePairs(t *testing.T) {
 		}
 		text := c.text(t, consumer.File)
 		last := c.tokens[len(c.tokens)-1]
-		require.True(t, strings.Contains(text, "'"+last.ID+"'") && strings.Contains(text, "'"+last.Secret+"'"), consumer.Name)
+		require.True(t, strings.Contains(text, strconv.Quote(last.ID)) && strings.Contains(text, strconv.Quote(last.Secret)), consumer.Name)
 		info, err := os.Stat(consumer.File)
 		require.NoError(t, err)
 		require.Equal(t, os.FileMode(0o600), info.Mode(), consumer.Name)

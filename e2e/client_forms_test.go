@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// form is a way to hand a role's token to a client: a read of creds/<role>/env, or one or more reads
-// of TOML that are joined to a .modal.toml.
+// form is a way to hand a role's token to a client: a read of creds/<role>/env or of its dotenv, or one or
+// more reads of TOML that are joined to a .modal.toml.
 type form struct {
 	name    string
 	role    string   // the one whose token the client has to use
@@ -46,6 +46,7 @@ var families = []family{
 		forms: []form{
 			{name: "static, .modal.toml", role: "ops", reads: []string{"ops/toml"}},
 			{name: "static, environment", role: "ops", reads: []string{"ops/env"}},
+			{name: "static, dotenv", role: "ops", reads: []string{"ops/dotenv"}},
 		},
 	},
 	{
@@ -53,6 +54,7 @@ var families = []family{
 		forms: []form{
 			{name: "managed, .modal.toml", role: "bot", reads: []string{"bot/toml"}},
 			{name: "managed, environment", role: "bot", reads: []string{"bot/env"}},
+			{name: "managed, dotenv", role: "bot", reads: []string{"bot/dotenv"}},
 		},
 	},
 	{
@@ -107,6 +109,10 @@ func (m *matrix) take(t *testing.T, name string) taken {
 			held.variables = append(held.variables, m.environment(t, f.reads[0]))
 			continue
 		}
+		if strings.HasSuffix(f.reads[0], "/dotenv") {
+			held.variables = append(held.variables, m.sourced(t, f.reads[0]))
+			continue
+		}
 		file := filepath.Join(m.lab.Dir, fmt.Sprintf("%s-%d-%s.modal.toml", strings.ReplaceAll(m.name, " ", "-"), i, name))
 		var text strings.Builder
 		for _, path := range f.reads {
@@ -129,4 +135,14 @@ func (m *matrix) environment(t *testing.T, path string) []string {
 		variables = append(variables, fmt.Sprintf("%s=%s", name, value))
 	}
 	return variables
+}
+
+// sourced is what a shell has of Modal after it read the text of a dotenv path.
+func (m *matrix) sourced(t *testing.T, path string) []string {
+	t.Helper()
+	shell := m.program(t, m.Token, "sh", "-euc",
+		`E=$("$0" read -field=dotenv "$1") && set -a && eval "$E" && set +a && env | grep ^MODAL_`, tools.Vault, "modal/creds/"+path)
+	said, err := shell.Output()
+	require.NoError(t, err)
+	return strings.Fields(string(said))
 }

@@ -60,7 +60,7 @@ func TestAClusterRotatesOnceOnItsActiveNodeAndGoesOnWhenThatIsKilled(t *testing.
 	t.Parallel()
 	w, cluster := newClusterWorld(t)
 	leader := w.Vault
-	w.newManagedRole(t, "rotation_period=10s", "grace_period=100s")
+	w.newManagedRole(t, "rotation_period=50s", "grace_period=500s")
 	first := w.current(t)
 	w.requireRunsPlugin(t, cluster)
 

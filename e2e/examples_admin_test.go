@@ -36,7 +36,7 @@ func TestThePolicyExamplesAllowEachPersonaItsWorkAndNoMore(t *testing.T) {
 	next := w.newToken(t)
 	pair := []string{"token_id=" + next.ID, "token_secret=" + next.Secret}
 	forms := func(not string) (rest []attempt) {
-		for _, form := range []string{"", "/env", "/toml", "/profile"} {
+		for _, form := range []string{"", "/env", "/dotenv", "/toml", "/profile"} {
 			if form != not {
 				rest = append(rest, mayNot("read", "modal/creds/ci"+form))
 			}
@@ -44,9 +44,10 @@ func TestThePolicyExamplesAllowEachPersonaItsWorkAndNoMore(t *testing.T) {
 		return append(rest, mayNot("read", "modal/roles/ci"), mayNot("read", "modal/rotate/ci"), mayNot("list", "modal/roles"), mayNot("read", "modal/config"))
 	}
 	for policy, attempts := range map[string][]attempt{
-		"reader.hcl":      append(forms(""), may("read", "modal/creds/ci"), mayNot("read", "modal/creds/other")),
-		"reader-env.hcl":  append(forms("/env"), may("read", "modal/creds/ci/env")),
-		"reader-toml.hcl": append(forms("/toml"), may("read", "modal/creds/ci/toml")),
+		"reader.hcl":        append(forms(""), may("read", "modal/creds/ci"), mayNot("read", "modal/creds/other")),
+		"reader-env.hcl":    append(forms("/env"), may("read", "modal/creds/ci/env")),
+		"reader-dotenv.hcl": append(forms("/dotenv"), may("read", "modal/creds/ci/dotenv")),
+		"reader-toml.hcl":   append(forms("/toml"), may("read", "modal/creds/ci/toml")),
 		"reader-accounts.hcl": {
 			may("read", "modal/creds/ci/toml"), mayNot("read", "modal/creds/ci"), mayNot("read", "modal/creds/ci/profile"),
 			mayNot("read", "modal/creds/gpu/toml"),
@@ -62,7 +63,8 @@ func TestThePolicyExamplesAllowEachPersonaItsWorkAndNoMore(t *testing.T) {
 			mayNot("delete", "modal/revocations/"+former.ID, "force=true"), mayNot("write", "modal/config", "request_timeout=20s"),
 		},
 		"operator.hcl": {
-			mayNot("read", "modal/creds/ci"), mayNot("read", "modal/creds/ci/env"), mayNot("read", "modal/creds/ci/toml"),
+			mayNot("read", "modal/creds/ci"), mayNot("read", "modal/creds/ci/env"), mayNot("read", "modal/creds/ci/dotenv"),
+			mayNot("read", "modal/creds/ci/toml"),
 			mayNot("read", "modal/creds/ci/profile"), may("read", "modal/config"), may("write", "modal/config", "request_timeout=20s"),
 			may("list", "modal/roles"), may("read", "modal/roles/ci"), may("write", "modal/roles/ci", "refresh_interval=1m"),
 			may("list", "modal/rotate"), may("read", "modal/rotate/ci"), may("list", "modal/revocations"),

@@ -125,7 +125,7 @@ func TestTheAgentExampleKeepsTheFileCurrentAndRestartsTheAppOncePerRotation(t *t
 	token := w.newRole(t, "refresh_interval=5s")
 	calls := w.stub(t, "systemctl", `echo "$@"`)
 	run := filepath.Join(w.lab.Dir, "run")
-	config := w.example(t, "agent-file.hcl", "/etc/modal-agent", w.approle(t, "reader.hcl"), "/run/modal", run)
+	config := w.example(t, "agent-file.hcl", "/etc/modal-agent", w.approle(t, "reader-toml.hcl"), "/run/modal", run)
 	w.background(t, w.program(t, "", tools.Vault, "agent", "-config="+config))
 
 	file := filepath.Join(run, ".modal.toml")
@@ -160,11 +160,11 @@ func TestTheSupervisorExampleRunsTheProgramWithAPairAndRestartsItAfterARotation(
 func TestTheAccountsExampleJoinsTwoRolesWithOneActive(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	token, other := w.newRole(t), w.newToken(t)
+	token, other := w.newRole(t, "refresh_interval=5s"), w.newToken(t)
 	require.NoError(t, w.run(t, w.CLI, other.Secret, "write", "modal/roles/gpu", "type=static", "token_id="+other.ID, "token_secret=-").Err())
 	run := filepath.Join(w.lab.Dir, "run")
 	config := w.example(t, "agent-accounts.hcl",
-		"/etc/modal-agent", w.approle(t, "reader-accounts.hcl"), "/run/modal", run, `"60s"`, `"2s"`)
+		"/etc/modal-agent", w.approle(t, "reader-accounts.hcl"), "/run/modal", run)
 	w.background(t, w.program(t, "", tools.Vault, "agent", "-config="+config))
 
 	file := filepath.Join(run, ".modal.toml")

@@ -21,7 +21,7 @@ func TestAnOperatorStoresATokenAndReadersGetItInEveryForm(t *testing.T) {
 	w := newWorld(t)
 	before := time.Now().Add(-time.Second)
 	token := w.newRole(t, "environment=staging", "refresh_interval=5s", "profile=work")
-	table := fmt.Sprintf("token_id = '%s'\ntoken_secret = '%s'\nenvironment = 'staging'\nserver_url = '%s'\n", token.ID, token.Secret, w.emulator.URL)
+	profile := fmt.Sprintf("[work]\ntoken_id = %q\ntoken_secret = %q\nenvironment = \"staging\"\nserver_url = %q\n", token.ID, token.Secret, w.emulator.URL)
 
 	creds := w.requireToken(t, token)
 	require.Equal(t, "demo", creds["workspace"])
@@ -36,13 +36,17 @@ func TestAnOperatorStoresATokenAndReadersGetItInEveryForm(t *testing.T) {
 
 	env := fmt.Sprintf("MODAL_TOKEN_ID=%s\nMODAL_TOKEN_SECRET=%s\nMODAL_ENVIRONMENT=staging\nMODAL_SERVER_URL=%s\n",
 		token.ID, token.Secret, w.emulator.URL)
-	requireSecret(t, env, w.vault(t, "read", "-field=env", "modal/creds/ci"))
-
-	toml := w.vault(t, "read", "-field=toml", "modal/creds/ci")
-	requireSecret(t, "[work]\nactive = true\n"+table, toml)
-	requireSecret(t, toml, w.vault(t, "read", "-field=toml", "modal/creds/ci/toml"))
-	requireSecret(t, "[work]\n"+table, w.vault(t, "read", "-field=toml", "modal/creds/ci/profile"))
-	require.Equal(t, []string{"toml"}, slices.Collect(maps.Keys(w.read(t, "modal/creds/ci/toml"))))
+	requireSecret(t, env, w.vault(t, "read", "-field=dotenv", "modal/creds/ci/dotenv"))
+	requireSecret(t, profile+"active = true\n", w.vault(t, "read", "-field=toml", "modal/creds/ci/toml"))
+	requireSecret(t, profile, w.vault(t, "read", "-field=toml", "modal/creds/ci/profile"))
+	for _, key := range []string{"env", "dotenv", "toml"} {
+		require.NotContains(t, creds, key, "the secret stands once")
+	}
+	for form, key := range map[string]string{"dotenv": "dotenv", "toml": "toml", "profile": "toml"} {
+		answer := w.read(t, "modal/creds/ci/"+form)
+		require.ElementsMatch(t, []string{key, "ttl", "rotation_period", "last_vault_rotation"}, slices.Collect(maps.Keys(answer)))
+		require.Equal(t, creds["last_vault_rotation"], answer["last_vault_rotation"])
+	}
 
 	variables := w.read(t, "modal/creds/ci/env")
 	require.Len(t, variables, 4)
@@ -68,7 +72,7 @@ func TestAPolicyOnTheCredsOfARoleDoesNotCoverTheirForms(t *testing.T) {
 	w.newRole(t)
 	reader := w.As(w.policyToken(t, `path "modal/creds/ci" { capabilities = ["read"] }`))
 	require.Zero(t, w.run(t, reader, "", "read", "modal/creds/ci").Code)
-	for _, path := range []string{"modal/creds/ci/env", "modal/creds/ci/toml", "modal/creds/ci/profile", "modal/roles/ci", "modal/rotate/ci"} {
+	for _, path := range []string{"modal/creds/ci/env", "modal/creds/ci/dotenv", "modal/creds/ci/toml", "modal/creds/ci/profile", "modal/roles/ci", "modal/rotate/ci"} {
 		denied := w.run(t, reader, "", "read", path)
 		require.Equal(t, 2, denied.Code, path)
 		require.Contains(t, denied.Stderr, "permission denied", path)
@@ -94,7 +98,7 @@ func TestEveryPathExplainsItself(t *testing.T) {
 	}
 	for _, path := range []string{
 		"/modal/config", "/modal/roles/", "/modal/roles/{role}", "/modal/creds/{role}", "/modal/creds/{role}/env",
-		"/modal/creds/{role}/toml", "/modal/creds/{role}/profile", "/modal/rotate/", "/modal/rotate/{role}",
+		"/modal/creds/{role}/dotenv", "/modal/creds/{role}/toml", "/modal/creds/{role}/profile", "/modal/rotate/", "/modal/rotate/{role}",
 		"/modal/revocations/", "/modal/revocations/{id}",
 	} {
 		require.Contains(t, seen, path)

@@ -19,7 +19,7 @@ import (
 const (
 	rotations = 50
 	// rotateEach and useEach are paces; refreshEach is the role's refresh interval.
-	rotateEach  = 500 * time.Millisecond
+	rotateEach  = 1300 * time.Millisecond
 	useEach     = 50 * time.Millisecond
 	refreshEach = 5 * time.Second
 	readers     = 3
@@ -28,7 +28,7 @@ const (
 func TestAReaderThatReadsAgainEachRefreshIntervalIsNeverRefusedAcrossFiftyRotations(t *testing.T) {
 	t.Parallel()
 	w := newManagedWorld(t)
-	w.newManagedRole(t, "grace_period=15s")
+	w.newManagedRole(t, "grace_period=12s") // at most ten may be alive
 	client := w.modal(t)
 	stop := make(chan struct{})
 	reports := make(chan report, readers)

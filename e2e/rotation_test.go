@@ -14,13 +14,13 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-const readCreds = `path "modal/creds/ci" { capabilities = ["read"] }`
+const readCreds = `path "modal/creds/ci/toml" { capabilities = ["read"] }`
 
 func TestARotationReachesAnAgentsFileByItselfAndEndsWhenModalRefusesTheOldToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	old := w.newRole(t, "refresh_interval=5s")
-	agent, err := w.lab.StartAgent(w.ctx, w.Vault, w.policyToken(t, readCreds), "modal/creds/ci")
+	agent, err := w.lab.StartAgent(w.ctx, w.Vault, w.policyToken(t, readCreds), "modal/creds/ci/toml")
 	require.NoError(t, err)
 
 	info, err := os.Stat(agent.File)
@@ -118,7 +118,7 @@ func (w *world) requireRendered(t *testing.T, agent *lab.Agent, token lab.Token)
 
 // toml is the .modal.toml of a token of the role ci.
 func (w *world) toml(token lab.Token) string {
-	return fmt.Sprintf("[ci]\nactive = true\ntoken_id = '%s'\ntoken_secret = '%s'\nserver_url = '%s'\n", token.ID, token.Secret, w.emulator.URL)
+	return fmt.Sprintf("[ci]\ntoken_id = %q\ntoken_secret = %q\nserver_url = %q\nactive = true\n", token.ID, token.Secret, w.emulator.URL)
 }
 
 // requireLedgerClear asserts that no token is left to be seen refused.

@@ -20,7 +20,7 @@ func TestAScheduledRotationReachesAnAgentsFileAndEndsTheOldTokenAllByItself(t *t
 	w := newManagedWorld(t)
 	w.newManagedRole(t, "rotation_period=10s", "grace_period=30s")
 	first := w.current(t)
-	agent, err := w.lab.StartAgent(w.ctx, w.Vault, w.policyToken(t, `path "modal/creds/gpu" { capabilities = ["read"] }`), "modal/creds/gpu")
+	agent, err := w.lab.StartAgent(w.ctx, w.Vault, w.policyToken(t, `path "modal/creds/gpu/toml" { capabilities = ["read"] }`), "modal/creds/gpu/toml")
 	require.NoError(t, err)
 	require.Contains(t, w.file(t, agent.File), first.ID)
 	oldFile := w.lab.Dir + "/old.modal.toml"

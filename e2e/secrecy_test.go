@@ -21,7 +21,7 @@ func TestOnlyCredsGiveASecretNotLogsAuditErrorsListsOrOtherReads(t *testing.T) {
 	admin := w.newToken(t)
 	require.NoError(t, w.run(t, w.CLI, admin.Secret, "write", "modal/config", "token_id="+admin.ID, "token_secret=-").Err())
 	old := w.newRole(t, "refresh_interval=5s")
-	agent, err := w.lab.StartAgent(w.ctx, w.Vault, w.policyToken(t, readCreds), "modal/creds/ci")
+	agent, err := w.lab.StartAgent(w.ctx, w.Vault, w.policyToken(t, readCreds), "modal/creds/ci/toml")
 	require.NoError(t, err)
 	current := w.rotate(t, "grace_period=0")
 	stray := w.newToken(t)
@@ -36,7 +36,7 @@ func TestOnlyCredsGiveASecretNotLogsAuditErrorsListsOrOtherReads(t *testing.T) {
 		{"write", "modal/roles/ci", "token_id=" + stray.ID, "token_secret=" + stray.Secret},
 		{"write", "modal/roles/ci", "token_secrte=" + stray.Secret},
 		{"write", "modal/roles/second", "type=static", "token_id=" + current.ID, "token_secret=" + current.Secret},
-		{"write", "modal/roles/third", "type=static", "token_id=" + old.ID, "token_secret=" + old.Secret},
+		{"write", "modal/roles/third", "type=static", "token_id=" + admin.ID, "token_secret=" + admin.Secret},
 		{"read", "modal/creds/nobody"},
 	} {
 		failed := w.run(t, w.CLI, "", args...)
@@ -44,7 +44,7 @@ func TestOnlyCredsGiveASecretNotLogsAuditErrorsListsOrOtherReads(t *testing.T) {
 		said = append(said, failed.Stdout, failed.Stderr)
 	}
 	w.requireToken(t, current)
-	for _, form := range []string{"env", "toml", "profile"} {
+	for _, form := range []string{"env", "dotenv", "toml", "profile"} {
 		shown := w.vault(t, "read", "-format=json", "modal/creds/ci/"+form)
 		require.Equal(t, []lab.Token{current}, leaked(shown, canaries), form)
 	}

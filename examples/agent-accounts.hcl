@@ -14,8 +14,7 @@ auto_auth {
 }
 
 template_config {
-  exit_on_retry_failure         = true
-  static_secret_render_interval = "60s" # How late a rotation is seen: these two paths have no ttl.
+  exit_on_retry_failure = true
 }
 
 template {

@@ -21,7 +21,7 @@ template_config {
 }
 
 template {
-  contents             = "{{ with secret \"modal/creds/ci\" }}{{ .Data.toml }}{{ end }}"
+  contents             = "{{ with secret \"modal/creds/ci/toml\" }}{{ .Data.toml }}{{ end }}"
   destination          = "/run/modal/.modal.toml" # Replaced, not rewritten: mount the folder into containers.
   perms                = "0600"                   # The default is 0644.
   error_on_missing_key = true                     # Else a missing field is rendered as "<no value>".

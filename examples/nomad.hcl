@@ -1,5 +1,5 @@
-# A Nomad job whose task has the token of the role ci in its environment, and restarts when it changes. A
-# rotation is seen within the client's template.vault_default_lease_duration, 5 minutes by default.
+# A Nomad job whose task has the token of the role ci in its environment, and restarts when it changes: within the
+# role's refresh_interval of a rotation.
 job "app" {
   datacenters = ["dc1"]
 
@@ -22,10 +22,9 @@ job "app" {
         destination = "secrets/modal.env"
         change_mode = "restart"
 
-        # From /env: creds/ci has fields of several lines, and Nomad kills a task whose file it can't parse.
+        # The whole text, as it is: Nomad kills a task whose file it can't parse.
         data = <<EOT
-{{ with secret "modal/creds/ci/env" }}{{ range $k, $v := .Data }}{{ $k }}={{ $v }}
-{{ end }}{{ end }}
+{{ with secret "modal/creds/ci/dotenv" }}{{ .Data.dotenv }}{{ end }}
 EOT
       }
     }

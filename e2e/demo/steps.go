@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	policy     = `path "modal/creds/ci" { capabilities = ["read"] }`
+	policy     = `path "modal/creds/ci/toml" { capabilities = ["read"] }`
 	tokensPage = "https://modal.com/settings/tokens"
 )
 
@@ -116,8 +116,8 @@ func (d *demo) store(ctx context.Context) error {
 func (d *demo) read(ctx context.Context) error {
 	for _, args := range [][]string{
 		{"read", "modal/creds/ci"},
-		{"read", "-field=toml", "modal/creds/ci"},
-		{"read", "-field=env", "modal/creds/ci"},
+		{"read", "-field=toml", "modal/creds/ci/toml"},
+		{"read", "-field=dotenv", "modal/creds/ci/dotenv"},
 		{"read", "-format=json", "modal/creds/ci/env"},
 		{"read", "-field=toml", "modal/creds/ci/profile"},
 	} {
@@ -141,7 +141,7 @@ func (d *demo) consume(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if d.agent, err = d.lab.StartAgent(ctx, d.vault, token, "modal/creds/ci"); err != nil {
+	if d.agent, err = d.lab.StartAgent(ctx, d.vault, token, "modal/creds/ci/toml"); err != nil {
 		return err
 	}
 	d.command("", "cat", "agent.hcl")

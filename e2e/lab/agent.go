@@ -41,7 +41,7 @@ template {
 `
 
 // StartAgent starts a Vault Agent that logs in with the given Vault token and renders the field
-// toml of the given path (modal/creds/<role>) to a .modal.toml. It returns when the file is there.
+// toml of the given path (modal/creds/<role>/toml) to a .modal.toml. It returns when the file is there.
 func (l *Lab) StartAgent(ctx context.Context, v *Vault, token, path string) (*Agent, error) {
 	folder := l.path("agent")
 	if err := os.Mkdir(folder, 0o700); err != nil {

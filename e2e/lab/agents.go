@@ -56,7 +56,7 @@ exec {
 }
 `
 
-// StartHook starts an Agent that keeps a .modal.toml of the path (<mount>/creds/<role>), with a hook. It
+// StartHook starts an Agent that keeps a .modal.toml of the path (<mount>/creds/<role>/toml), with a hook. It
 // runs until ctx ends or the lab is closed.
 func (l *Lab) StartHook(ctx context.Context, v *Vault, name, token, path string) (*Consumer, error) {
 	c, err := l.startConsumer(ctx, v, name, token, path, hookConfig)
@@ -66,7 +66,7 @@ func (l *Lab) StartHook(ctx context.Context, v *Vault, name, token, path string)
 	return c, err
 }
 
-// StartProgram starts an Agent that runs a program with the token of the path. It runs until ctx ends
+// StartProgram starts an Agent that runs a program with the token of the path (<mount>/creds/<role>). It runs until ctx ends
 // or the lab is closed.
 func (l *Lab) StartProgram(ctx context.Context, v *Vault, name, token, path string) (*Consumer, error) {
 	return l.startConsumer(ctx, v, name, token, path, programConfig)

@@ -23,6 +23,9 @@ type Client struct {
 	calls   [][]string // the arguments of each run that authenticates
 }
 
+// Program is the path of the client's program: for Python, the modal command.
+func (c Client) Program() string { return c.program }
+
 // GoClient is a program on Modal's Go SDK, which is among what was built.
 func (t *Tools) GoClient() Client {
 	return Client{Name: "go", program: filepath.Join(t.dir, "modal-sdk"), calls: [][]string{nil}}

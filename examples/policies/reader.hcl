@@ -1,4 +1,4 @@
-# Reads one form of the role ci, here the one with everything: for Vault Agent, Jenkins and Vault Secrets
+# Reads one form of the role ci, here ID and secret: for programs that Vault Agent runs, Jenkins and Vault Secrets
 # Operator's VaultDynamicSecret. Each form is a path of its own that this does not cover.
 path "modal/creds/ci" {
   capabilities = ["read"]

@@ -125,6 +125,8 @@ func (e *Engine) note(ctx context.Context, entry *Revocation, got verdict, err e
 	switch {
 	case got == verdictRevoked:
 		return got, nil, e.conclude(ctx, entry)
+	case got == verdictCurrent:
+		return got, nil, err // whatever took the token into use took its entry away
 	case errors.Is(ctx.Err(), context.Canceled):
 		return verdictUnknown, entry, fmt.Errorf("revoking %s was broken off: %w", entry.Key(), ctx.Err())
 	case got == verdictUnknown && isStorageError(err):

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
-	"vault-plugin-secrets-modal/internal/version"
 )
 
 // clientOptions is what a connection depends on: a change of any of it makes a new one.
@@ -47,7 +46,7 @@ func (c *clients) acquire(options clientOptions, current bool) (client Modal, re
 	shared := c.open[options]
 	if shared == nil {
 		fresh, err := c.dial(modalapi.Options{
-			ServerURL: options.serverURL, CACert: options.caCert, Timeout: options.timeout, Version: version.Version, Warn: c.warn,
+			ServerURL: options.serverURL, CACert: options.caCert, Timeout: options.timeout, Warn: c.warn,
 		})
 		if err != nil {
 			return nil, nil, fmt.Errorf("connect to %s: %w", options.serverURL, err)

@@ -46,9 +46,15 @@ func (c *Credential) successor(r *Role, next Token, now time.Time) *Credential {
 }
 
 // rescheduled is the credential under a changed policy: a period counts from the last rotation, a
-// schedule from now. What failed before says nothing of a rotation that is not due any more.
+// schedule from now.
 func (c Credential) rescheduled(r *Role, now time.Time) *Credential {
 	c.NextRotation = r.nextRotation(c.LastRotation, now, c.ExpiresAt)
+	return c.forgiven(now)
+}
+
+// forgiven is the credential without the attempts that failed, where the rotation that they were for is
+// not due any more.
+func (c Credential) forgiven(now time.Time) *Credential {
 	if c.NextRotation.IsZero() || c.NextRotation.After(now) {
 		c.Attempts, c.LastAttempt, c.NextAttempt, c.LastError = 0, time.Time{}, time.Time{}, ""
 	}
@@ -62,7 +68,7 @@ func (c Credential) redated(r *Role, now time.Time) *Credential {
 	if c.NextRotation.IsZero() || c.NextRotation.After(r.latestRotation(now)) {
 		c.NextRotation = r.nextRotation(earlier(now, c.LastRotation), now, c.ExpiresAt)
 	}
-	return &c
+	return c.forgiven(now)
 }
 
 // failed is the credential after a scheduled rotation that did not happen. The back-off shortens before

@@ -57,6 +57,8 @@ type Revocation struct {
 	Forced      bool      `json:"forced,omitempty"`
 	Begun       bool      `json:"begun,omitempty"`
 	Unconfirmed bool      `json:"unconfirmed,omitempty"`
+	// Missing is when Modal was first seen not to know an unfinished service user.
+	Missing time.Time `json:"missing,omitzero"`
 }
 
 // newRevocation puts a role's token on its way out. A token that expires within the grace period is
@@ -117,9 +119,18 @@ func (r *Revocation) mayReturnTo(name string) bool {
 func (r *Revocation) known() bool { return r.Verified() || (r.Made && r.Secret != "") }
 
 // fresh says that Modal may still be making the service user: that it does not know it, or refuses its
-// token, proves nothing yet.
+// token, proves nothing until it was so for a while. That is counted from the first look, not from the
+// create: the clock may have been put right in between.
 func (r *Revocation) fresh(now time.Time) bool {
-	return r.Reason == reasonUnfinished && now.Before(r.Since.Add(unfinishedAfter))
+	return r.Reason == reasonUnfinished && (r.Missing.IsZero() || now.Before(r.Missing.Add(unfinishedAfter)))
+}
+
+// missed is fresh for a look that did not find the service user, and notes the first one.
+func (r *Revocation) missed(now time.Time) bool {
+	if r.Reason == reasonUnfinished && r.Missing.IsZero() {
+		r.Missing = now
+	}
+	return r.fresh(now)
 }
 
 // inGrace says whether consumers were promised that the token works still.
@@ -177,6 +188,9 @@ func (r Revocation) tried(now time.Time, why string) *Revocation {
 	r.LastAttempt = now
 	r.LastError = why
 	r.NextAttempt = later(r.NotBefore, now.Add(backOff(r.Attempts)))
+	if !r.Missing.IsZero() && r.fresh(now) {
+		r.NextAttempt = later(r.NotBefore, r.Missing.Add(unfinishedAfter))
+	}
 	return &r
 }
 

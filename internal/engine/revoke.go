@@ -35,8 +35,8 @@ func (e *Engine) end(ctx context.Context, entry *Revocation) (verdict, error) {
 	if err = e.keepLast(ctx, cfg, entry); err != nil {
 		return e.orRefused(ctx, cfg, entry, err)
 	}
-	if err = e.begin(ctx, entry); err != nil {
-		return verdictUnknown, err
+	if inUse, failed := e.begin(ctx, entry); failed != nil || inUse {
+		return verdictCurrent, failed
 	}
 	acknowledged, err := deleteServiceUser(ctx, a, entry)
 	if err != nil {
@@ -63,35 +63,32 @@ func (e *Engine) keepLast(ctx context.Context, cfg *Config, entry *Revocation) e
 }
 
 // begin notes, before Modal is asked to delete, that the token may be gone from now on: nothing makes it
-// current again. An unfinished one never was.
-func (e *Engine) begin(ctx context.Context, entry *Revocation) error {
+// current again. One that came into use meanwhile is left alone. An unfinished one never was.
+func (e *Engine) begin(ctx context.Context, entry *Revocation) (inUse bool, err error) {
 	if entry.Begun || entry.Reason == reasonUnfinished {
-		return nil
+		return false, nil
 	}
 	e.handover.Lock()
 	defer e.handover.Unlock()
 	holder, err := e.heldBy(ctx, entry)
-	if err != nil {
-		return err
-	}
-	if holder != "" {
-		return Refusef("token %s has become current again, of %s", entry.ID, holder)
+	if err != nil || holder != "" {
+		return holder != "", err
 	}
 	entry.Begun = true
 	stored := *entry
-	return e.revocations.Put(ctx, entry.Key(), &stored)
+	return false, e.revocations.Put(ctx, entry.Key(), &stored)
 }
 
 // orRefused is the verdict where the engine cannot delete, unless somebody else did: Modal refuses a
 // token that has not expired.
 func (e *Engine) orRefused(ctx context.Context, cfg *Config, entry *Revocation, cause error) (verdict, error) {
-	if !entry.known() || entry.mayHaveExpired(e.Now()) || entry.fresh(e.Now()) || ctx.Err() != nil {
+	if !entry.known() || entry.mayHaveExpired(e.Now()) || ctx.Err() != nil {
 		return verdictUnknown, cause
 	}
-	if got, err := e.probe(ctx, cfg, entry); err == nil && got == verdictRevoked {
-		return got, nil
+	if got, err := e.probe(ctx, cfg, entry); err != nil || got != verdictRevoked || entry.missed(e.Now()) {
+		return verdictUnknown, cause
 	}
-	return verdictUnknown, cause
+	return verdictRevoked, nil
 }
 
 // proof is what Modal says of a service user's token after the deletion: with the pair where the engine
@@ -105,7 +102,7 @@ func (e *Engine) proof(ctx context.Context, cfg *Config, a *admin, entry *Revoca
 	}
 	gone := modalapi.KindOf(err) == modalapi.KindRefused || (entry.Secret == "" && modalapi.KindOf(err) == modalapi.KindNotFound)
 	switch {
-	case gone && !acknowledged && entry.fresh(e.Now()):
+	case gone && !acknowledged && entry.missed(e.Now()):
 		return verdictUnknown, entry.tooEarly()
 	case gone:
 		return verdictRevoked, nil
@@ -117,7 +114,7 @@ func (e *Engine) proof(ctx context.Context, cfg *Config, a *admin, entry *Revoca
 
 func (r *Revocation) tooEarly() error {
 	return Refusef("Modal does not know service user %s, and may still be making it: the engine looks again until %s",
-		r.Identity, r.Since.Add(unfinishedAfter).Format(time.RFC3339))
+		r.Identity, r.Missing.Add(unfinishedAfter).Format(time.RFC3339))
 }
 
 // ask learns whether Modal refuses an entry's token, and changes nothing there.

@@ -22,16 +22,18 @@ var actions []action
 func init() { //nolint:gochecknoinits // the actions use the list themselves
 	actions = []action{
 		{"time passes", 30, nil, (*Life).timePasses},
-		{"create a managed role", 9, nil, (*Life).createManaged},
+		{"create a managed role", 11, nil, (*Life).createManaged},
 		{"create a static role", 5, nil, (*Life).createStatic},
 		{"rotate", 14, nil, (*Life).rotate},
 		{"undo", 6, nil, (*Life).undo},
+		{"a crowd", 1, nil, (*Life).crowd},
 		{"write a role", 7, nil, (*Life).writeRole},
-		{"delete a role", 4, nil, (*Life).deleteRole},
+		{"delete a role", 7, nil, (*Life).deleteRole},
 		{"retry", 6, nil, (*Life).retry},
 		{"forget", 4, nil, (*Life).forget},
-		{"write config", 4, nil, (*Life).writeConfig},
+		{"write config", 6, nil, (*Life).writeConfig},
 		{"somebody deletes at Modal", 4, func(c climate) bool { return c.Persons }, (*Life).person},
+		{"somebody changes roles at Modal", 9, func(c climate) bool { return c.Persons }, (*Life).drift},
 		{"the admin's rights change", 4, func(c climate) bool { return c.AdminTrouble }, (*Life).adminTrouble},
 		{"Modal goes down or comes back", 4, func(c climate) bool { return c.Outages }, (*Life).outage},
 		{"another node leads", 6, func(c climate) bool { return c.Leaders }, (*Life).changeLeader},
@@ -167,18 +169,6 @@ func (l *Life) restore() {
 	l.disk.restore(l.saved)
 	l.oracle.restored()
 	l.lead("A")
-}
-
-// person deletes something at Modal by hand.
-func (l *Life) person() {
-	tokens := l.modals.Tokens()
-	if len(tokens) == 0 {
-		return
-	}
-	victim := tokens[roll(l.rt, "victim", len(tokens))]
-	l.note("somebody deletes %s of %s", victim.ID, victim.Owner)
-	l.oracle.excuse(victim.ID, "a person deleted it")
-	l.modals.DeleteToken(victim.ID)
 }
 
 func (l *Life) adminTrouble() {

@@ -33,6 +33,12 @@ type oracle struct {
 	madeBy  map[string]*modaltest.Server
 	brought map[string]bool
 	looked  map[*modaltest.Server]int
+	// theirs are the tokens of service users that this mount did not make.
+	theirs map[string]bool
+	// drifted are the service users whose roles somebody changed, until a write mends them.
+	drifted map[string]bool
+	// lowered is when the ceilings of config last changed.
+	lowered time.Time
 }
 
 // told is what was promised of a token.
@@ -50,7 +56,7 @@ type told struct {
 }
 
 func newOracle(l *Life) *oracle {
-	return &oracle{l: l, tokens: map[string]*told{}, strangers: map[string]bool{}, forgettable: map[string]bool{}, deleted: map[string]int{}, madeBy: map[string]*modaltest.Server{}, brought: map[string]bool{}, looked: map[*modaltest.Server]int{}}
+	return &oracle{l: l, tokens: map[string]*told{}, strangers: map[string]bool{}, forgettable: map[string]bool{}, deleted: map[string]int{}, madeBy: map[string]*modaltest.Server{}, brought: map[string]bool{}, looked: map[*modaltest.Server]int{}, theirs: map[string]bool{}, drifted: map[string]bool{}}
 }
 
 // of expects o.mu.
@@ -104,8 +110,8 @@ func (o *oracle) named(id string, until time.Time) {
 	}
 }
 
-// known is a token that some role handed out, nil without one.
-func (o *oracle) known(which int) *Pair {
+// known is a token that some role handed out, nil without one, and whether a mount made it.
+func (o *oracle) known(which int) (pair *Pair, made bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var pairs []*Pair
@@ -115,118 +121,11 @@ func (o *oracle) known(which int) *Pair {
 		}
 	}
 	if len(pairs) == 0 {
-		return nil
+		return nil, false
 	}
-	return pairs[which%len(pairs)]
-}
-
-// wrote sees every write of storage in the moment it takes effect.
-func (o *oracle) wrote(key string, before, after []byte) {
-	kind, name, _ := strings.Cut(key, "/")
-	t := o.l.disk.truth()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	switch kind {
-	case "cred":
-		o.wroteToken(t, name, decode[storedToken](before), decode[storedToken](after), after != nil)
-	case "role":
-		o.wroteRole(t, name, decode[storedRole](before), before != nil, after != nil)
-	case "revocation":
-		entry := decode[storedEntry](before)
-		if after == nil {
-			entry.key = name
-			o.l.note("    delete revocation/%s", name)
-			o.left(t, entry)
-			return
-		}
-		entry = decode[storedEntry](after)
-		o.l.note("    put revocation/%s: %s of %s, %s, not before %s", name, entry.Reason, entry.Role, entry.Method, entry.NotBefore.Format(time.DateTime))
-	}
-}
-
-// wroteToken sees a role get a token, keep it or lose it.
-func (o *oracle) wroteToken(t *truth, role string, before, after storedToken, there bool) {
-	if !there {
-		o.l.note("    delete cred/%s", role)
-		return
-	}
-	if before.ID == after.ID {
-		return
-	}
-	o.l.note("    put cred/%s: %s, version %d", role, after.ID, after.Version)
-	current := o.of(after.ID)
-	switch {
-	case current.excuse != "":
-	case after.Verified.IsZero() && after.IdentityType == "": // an operator brought it and said verify=false
-		if !o.l.modals.Accepts(after.ID, after.Secret) {
-			current.excuse = "it was stored unproven"
-		}
-	case !o.l.modals.Accepts(after.ID, after.Secret):
-		o.l.broken("role %s took token %s, which Modal does not accept", role, after.ID)
-	}
-	if policy, exists := t.roles[role]; exists {
-		o.handsOut(role, after)
-		if before.ID != "" {
-			o.released(role, before, policy.Grace)
-		}
-	}
-}
-
-// wroteRole sees a role appear with its token, change or go.
-func (o *oracle) wroteRole(t *truth, role string, before storedRole, was, is bool) {
-	switch {
-	case is && !was:
-		o.l.note("    put role/%s", role)
-		o.handsOut(role, t.current[role])
-	case was && !is:
-		o.l.note("    delete role/%s", role)
-		o.deleted[role]++
-		if token := t.left[role]; token.ID != "" {
-			o.released(role, token, before.Grace)
-			o.of(token.ID).free = o.of(token.ID).free || !o.l.spec.DeleteKeepsGrace
-		}
-	}
-}
-
-// handsOut notes the token that a role's readers get from now on.
-func (o *oracle) handsOut(role string, t storedToken) {
-	current := o.of(t.ID)
-	current.role, current.secret, current.until, current.free, current.forgotten = role, t.Secret, time.Time{}, false, false
-}
-
-// released dates the promise of a token that was replaced just now.
-func (o *oracle) released(role string, token storedToken, grace time.Duration) {
-	old := o.of(token.ID)
-	for _, op := range o.l.underWay() {
-		if op.role == role && op.grace != nil {
-			grace = min(grace, *op.grace)
-		}
-		old.free = old.free || (op.role == role && op.what == "delete role" && op.force)
-	}
-	old.until = time.Now().Add(grace - clockGrain)
-	if !token.Expires.IsZero() && token.Expires.Before(old.until) {
-		old.until = token.Expires // Modal ends it then
-	}
-}
-
-// left sees an entry leave the ledger. Only a refusal lets it, or that the token is current after all, or
-// an operator's word.
-func (o *oracle) left(t *truth, entry storedEntry) {
-	for _, id := range []string{entry.ID, entry.Identity, entry.key} {
-		if id != "" && o.forgettable[id] {
-			if entry.ID != "" {
-				o.of(entry.ID).forgotten = true
-			}
-			o.strangers[entry.Identity] = true
-			return
-		}
-	}
-	if t.answersFor(entry.Identity, entry.ID) || t.inLedger(entry.ID) || (entry.ID != "" && t.admin == entry.ID) {
-		return
-	}
-	if o.accepted(entry.storedToken) {
-		o.l.broken("the entry %s of role %s left the ledger, and Modal still accepts the token", entry.key, entry.Role)
-	}
+	pair = pairs[which%len(pairs)]
+	user, found := o.serviceUser(pair.ID)
+	return pair, found && strings.HasPrefix(user.Name, "vault-")
 }
 
 // accepted says whether Modal accepts the token, or has the service user of an entry that knows no ID.
@@ -333,6 +232,7 @@ func (o *oracle) check() {
 		}
 	}
 	o.checkServers()
+	o.checkTheirs(live, expired)
 }
 
 // restored begins anew from an old storage: what was promised in between was undone with it.

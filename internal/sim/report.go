@@ -87,7 +87,12 @@ func Expected() []string {
 			cells = append(cells, "cut: "+how+" "+write)
 		}
 	}
+	for _, write := range []string{"put config", "put role", "put cred", "put revocation", "delete role", "delete revocation"} {
+		cells = append(cells, "cut: caller left before "+write, "cut: caller left after "+write)
+	}
 	return append(cells,
+		"a crowd is refused", "drift is mended by a write", "another server with its admin",
+		"a robot's token is brought", "a token that a mount made is brought by force",
 		"storage: read fails", "storage: a deposed node's write is refused",
 		"leader change", "leader change in the middle of an operation", "a deposed node works on",
 		"caller left", "operations beside each other", "restored", "read by a standby")

@@ -89,11 +89,10 @@ func (l *Life) checkSettled() {
 		if err != nil {
 			l.broken("the state of role %s cannot be read: %v", role, err)
 		}
-		// Attempts that failed are told until the next rotation, also where an operator put that off.
-		due := !now.Before(t.current[role].Next)
+		// A role that only a person rotates may be overdue. Where nothing is wrong and nothing due, none fails.
 		managed := t.roles[role].Managed
-		due = due && managed != nil && !managed.Disabled && !l.isAway(t.current[role])
-		if due && (state == "failing" || state == "overdue") {
+		late := state == "overdue" && managed != nil && !managed.Disabled
+		if (late || state == "failing") && !l.isAway(t.current[role]) {
 			l.broken("after days without a fault role %s is %s: %s", role, state, t.current[role].LastError)
 		}
 		got, err := l.leader.engine.Read(l.leader.ctx, role)

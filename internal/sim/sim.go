@@ -80,7 +80,9 @@ type Config struct {
 	Admin              *Pair
 	RemoveAdmin        bool
 	MaxEnvironmentRole *string
-	RequestTimeout     *time.Duration
+	// AllowedEnvironments is a comma-separated list, empty for all.
+	AllowedEnvironments *string
+	RequestTimeout      *time.Duration
 }
 
 // Policy is a write of a role; what is nil is not said.
@@ -88,6 +90,7 @@ type Policy struct {
 	Type             *string
 	Pair             *Pair
 	Unproven         bool
+	Force            bool
 	EnvironmentRoles *string
 	Refresh          *time.Duration
 	Grace            *time.Duration
@@ -99,9 +102,14 @@ type Policy struct {
 }
 
 // String is what the write says, without a secret.
-func (p Policy) String() string {
+func (p Policy) String() string { return whatIsSaid(p) }
+
+// String is what the write says, without a secret.
+func (c Config) String() string { return whatIsSaid(c) }
+
+func whatIsSaid(write any) string {
 	var said []string
-	v := reflect.ValueOf(p)
+	v := reflect.ValueOf(write)
 	for i := range v.NumField() {
 		switch field := v.Field(i); {
 		case field.Kind() == reflect.Bool && field.Bool():
@@ -147,9 +155,6 @@ type Spec struct {
 	Heals bool
 	// Fences: after a snapshot was restored nothing is ended but on an operator's word.
 	Fences bool
-	// ExpiryNeedsNoClock: a token that expired is told from one that was deleted whatever the node's clock
-	// says.
-	ExpiryNeedsNoClock bool
 	// ThrottleMayHideWork: Modal may have done what it then throttles.
 	ThrottleMayHideWork bool
 }

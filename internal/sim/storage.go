@@ -64,6 +64,17 @@ type cut struct {
 	committed bool
 	// deadly: the process dies there.
 	deadly bool
+	// leaves: whoever asked goes away there. A write that heeds its caller then fails, done or not.
+	leaves bool
+}
+
+// leaveKey is where a context keeps how its caller goes away.
+type leaveKey struct{}
+
+func leave(ctx context.Context) {
+	if cancel, ok := ctx.Value(leaveKey{}).(context.CancelFunc); ok {
+		cancel()
+	}
 }
 
 // handle is one process's way to storage.
@@ -190,6 +201,12 @@ func (h *handle) onWrite(ctx context.Context, how, key string, value []byte) err
 	if err != nil {
 		return err
 	}
+	if c != nil && c.leaves {
+		leave(ctx)
+		if ctx.Err() == nil { // the engine finishes it all the same
+			return h.commit(key, value)
+		}
+	}
 	if c != nil && !c.committed {
 		h.fell(c)
 		return h.failure(c)
@@ -232,6 +249,10 @@ func (h *handle) next(how, key string) (*cut, error) {
 
 func (c *cut) String() string {
 	switch {
+	case c.leaves && c.committed:
+		return "caller left after"
+	case c.leaves:
+		return "caller left before"
 	case c.deadly && c.committed:
 		return "killed after"
 	case c.deadly:
@@ -243,8 +264,11 @@ func (c *cut) String() string {
 }
 
 func (h *handle) failure(c *cut) error {
-	if c.deadly {
+	switch {
+	case c.deadly:
 		return errDead
+	case c.leaves:
+		return context.Canceled
 	}
 	return errStorage
 }

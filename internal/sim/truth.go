@@ -19,6 +19,9 @@ type truth struct {
 	ledger  []storedEntry          // by key
 	admin   string
 	server  string
+	// The ceilings of config.
+	mostRole string
+	allowed  []string
 }
 
 type storedRole struct {
@@ -27,9 +30,11 @@ type storedRole struct {
 	Refresh time.Duration `json:"refresh_interval"`
 	Period  time.Duration `json:"rotation_period"`
 	Managed *struct {
-		TTL      time.Duration `json:"token_ttl"`
-		Schedule string        `json:"rotation_schedule"`
-		Disabled bool          `json:"disable_automated_rotation"`
+		TTL      time.Duration     `json:"token_ttl"`
+		Schedule string            `json:"rotation_schedule"`
+		Disabled bool              `json:"disable_automated_rotation"`
+		Scoped   bool              `json:"scoped"`
+		Roles    map[string]string `json:"environment_roles"`
 	} `json:"managed"`
 }
 
@@ -80,10 +85,13 @@ func read(data map[string][]byte) *truth {
 			t.ledger = append(t.ledger, entry)
 		case "config":
 			config := decode[struct {
-				Admin  storedToken `json:"admin"`
-				Server string      `json:"server_url"`
+				Admin   storedToken `json:"admin"`
+				Server  string      `json:"server_url"`
+				Most    string      `json:"max_environment_role"`
+				Allowed []string    `json:"allowed_environments"`
 			}](data[key])
 			t.admin, t.server = config.Admin.ID, config.Server
+			t.mostRole, t.allowed = config.Most, config.Allowed
 		}
 	}
 	// A credential without its role is what a half-done create or delete left, and nobody's token.
@@ -107,6 +115,33 @@ func (t *truth) names() []string { return slices.Sorted(maps.Keys(t.roles)) }
 
 func (t *truth) inLedger(id string) bool {
 	return slices.ContainsFunc(t.ledger, func(e storedEntry) bool { return e.ID == id || e.key == id })
+}
+
+// inGrace counts a role's tokens that the engine will end, and that consumers may still use.
+func (t *truth) inGrace(role string, now time.Time) int {
+	count := 0
+	for _, e := range t.ledger {
+		if e.Role == role && e.Method == "automatic" && e.Reason != "unfinished" && now.Before(e.NotBefore) {
+			count++
+		}
+	}
+	return count
+}
+
+// exceeds says what of a service user's rights config does not allow, empty for nothing.
+func (t *truth) exceeds(scoped bool, roles map[string]string) string {
+	if (t.mostRole != "" || len(t.allowed) > 0) && !scoped {
+		return "it is not scoped"
+	}
+	for _, environment := range slices.Sorted(maps.Keys(roles)) {
+		if len(t.allowed) > 0 && !slices.Contains(t.allowed, environment) {
+			return "environment " + environment
+		}
+		if t.mostRole == "viewer" && roles[environment] != "viewer" {
+			return roles[environment] + " of environment " + environment
+		}
+	}
+	return ""
 }
 
 // answersFor says whether a role or the ledger knows a service user.

@@ -95,7 +95,7 @@ func (l *Life) weather() {
 		l.storm()
 	}
 	l.leader.handle.refuseReads(false)
-	if (l.climate.StorageFails || l.climate.Crashes) && roll(l.rt, "storage", 100) >= 100-l.climate.Often {
+	if l.storageFails() && roll(l.rt, "storage", 100) >= 100-l.climate.Often {
 		l.storageFault()
 	}
 }
@@ -121,10 +121,36 @@ func (l *Life) storageFault() {
 		l.leader.handle.refuseReads(true)
 		return
 	}
-	c := cut{in: 1 + roll(l.rt, "nth write", 6), committed: roll(l.rt, "committed", 2) == 1}
-	c.deadly = l.climate.Crashes && (!l.climate.StorageFails || roll(l.rt, "deadly", 2) == 1)
+	l.cutWrite(6)
+}
+
+// cutWrite has one of the next writes of storage fail.
+func (l *Life) cutWrite(within int) {
+	c := cut{in: 1 + roll(l.rt, "nth write", within), committed: roll(l.rt, "committed", 2) == 1}
+	var ends []func()
+	if l.climate.StorageFails {
+		ends = append(ends, func() {})
+	}
+	if l.climate.Crashes {
+		ends = append(ends, func() { c.deadly = true })
+	}
+	if l.climate.CallersLeave {
+		ends = append(ends, func() { c.leaves = true })
+	}
+	ends[roll(l.rt, "end", len(ends))]()
 	l.note("  weather: write %d from now: %s", c.in, c.String())
 	l.leader.handle.plan(c)
+}
+
+// cutsHere cuts one of the few writes of an operation that is seldom cut by chance.
+func (l *Life) cutsHere(within int) {
+	if l.climate.Often > 0 && l.storageFails() && roll(l.rt, "cut here", 4) == 3 {
+		l.cutWrite(within)
+	}
+}
+
+func (l *Life) storageFails() bool {
+	return l.climate.StorageFails || l.climate.Crashes || l.climate.CallersLeave
 }
 
 func roleOf(name string) modaltest.Role { return modaltest.Role(name) }

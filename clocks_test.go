@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"vault-plugin-secrets-modal/internal/engine"
+	"vault-plugin-secrets-modal/internal/store"
+)
+
+// Promises about times: clocks that are wrong, and tokens that expire.
+
+// redate changes an entry as another node would have written it.
+func (m *mount) redate(id string, change func(entry *engine.Revocation)) {
+	m.t.Helper()
+	ledger := store.New[engine.Revocation](&m.storage.InmemStorage, "revocation/", store.Options{})
+	written, err := ledger.Get(m.t.Context(), id)
+	require.NoError(m.t, err)
+	entry := *written
+	change(&entry)
+	require.NoError(m.t, ledger.Put(m.t.Context(), id, &entry))
+	m.restart()
+}
+
+func TestAnEntryDatedByAClockFarAheadEndsAWholeGracePeriodFromNow(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	old := m.addManaged("ci", map[string]any{"grace_period": "4h"})
+	m.write("rotate/ci", nil)
+	m.redate(old, func(entry *engine.Revocation) {
+		for _, moment := range []*time.Time{&entry.Since, &entry.NotBefore, &entry.NextAttempt} {
+			*moment = moment.Add(1000 * day)
+		}
+	})
+	m.minutes(4*60 - 5)
+	require.True(t, m.knows(old), "consumers were promised four hours")
+	m.minutes(10)
+	require.False(t, m.knows(old))
+	require.False(t, m.inLedger(old))
+}
+
+func TestAnEntryWhoseNextAttemptWasPutFarAheadIsTriedNow(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	old := m.addManaged("ci")
+	m.write("rotate/ci", map[string]any{"grace_period": 0})
+	m.redate(old, func(entry *engine.Revocation) {
+		entry.Attempts, entry.LastAttempt, entry.NextAttempt = 1, m.clock.now().Add(1000*day), m.clock.now().Add(1000*day)
+	})
+	m.minutes(2)
+	require.False(t, m.inLedger(old))
+}
+
+func TestATokenIsReplacedWellBeforeItExpiresWhateverElseIsSaid(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		policy map[string]any
+		steps  time.Duration // from tick to tick, more than a minute
+		then   func(m *mount)
+	}{
+		"trouble at Modal that ends in time": {map[string]any{"token_ttl": "2h"}, 0, func(m *mount) {
+			m.modal.Inject("ServiceUserCreate", deleteFails)
+			m.minutes(113)
+			m.modal.ClearFaults()
+		}},
+		"a day of trouble at Modal": {map[string]any{"token_ttl": "10d"}, 0, func(m *mount) {
+			m.clock.advance(9*day - time.Minute)
+			m.modal.Inject("ServiceUserCreate", deleteFails)
+			m.minutes(20 * 60)
+			m.modal.ClearFaults()
+		}},
+		"a short life":                 {map[string]any{"token_ttl": "1h"}, 0, nil},
+		"a window that comes too late": {map[string]any{"token_ttl": "10h", "rotation_schedule": "0 3 1 * *", "rotation_window": "1h"}, 5 * time.Minute, nil},
+		"a schedule written later": {map[string]any{"token_ttl": "5d"}, time.Hour, func(m *mount) {
+			m.write("roles/ci", map[string]any{"rotation_schedule": "0 3 1 1 *"})
+		}},
+		"a period written later": {map[string]any{"token_ttl": "5d"}, time.Hour, func(m *mount) {
+			m.write("roles/ci", map[string]any{"rotation_period": "300d"})
+		}},
+		"a rotation disabled and enabled": {map[string]any{"token_ttl": "5d"}, time.Hour, func(m *mount) {
+			m.write("roles/ci", map[string]any{"disable_automated_rotation": true})
+			m.clock.advance(day)
+			m.write("roles/ci", map[string]any{"disable_automated_rotation": false})
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newManagedMount(t)
+			old := m.addManaged("ci", test.policy)
+			expires := at(t, m.read("creds/ci")["expires_at"].(string))
+			if test.then != nil {
+				test.then(m)
+			}
+			for m.tokenID("ci") == old {
+				require.True(t, m.clock.now().Before(expires), "the token expired before it was replaced")
+				m.minutes(1)
+				m.clock.advance(test.steps)
+			}
+			require.Greater(t, expires.Sub(m.clock.now()), time.Minute)
+		})
+	}
+}
+
+func TestAnExpiryThatModalDidNotSetAsAskedIsTold(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	sooner := func(a *pb.ServiceUserCreateResponse) { a.SetExpiresAt(timestamppb.New(m.clock.now().Add(30 * day))) }
+	m.modal.Inject("ServiceUserCreate", forever(mangle(sooner))(m))
+	resp := m.write("roles/ci", map[string]any{"type": "managed", "environment_roles": "main=contributor", "token_ttl": "60d"})
+	require.Contains(t, strings.Join(resp.Warnings, "\n"), "token_ttl 60d was asked for, and Modal lets the token expire on 2026-03-31")
+	require.Contains(t, strings.Join(m.write("rotate/ci", nil).Warnings, "\n"), "token_ttl 60d was asked for")
+	require.NotContains(t, m.logs.String(), "scheduled")
+
+	m.clock.advance(28 * day)
+	m.tick()
+
+	require.Equal(t, int64(3), m.read("creds/ci")["version"])
+	require.Contains(t, m.logs.String(), "Modal lets the token expire on 2026-04-28", "a rotation on schedule has only the log to tell it")
+}
+
+func TestAnUndoCloseToTheExpiryIsReplacedBeforeIt(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	old := m.addManaged("ci", map[string]any{"token_ttl": "10h", "grace_period": "9h"})
+	m.clock.advance(4 * time.Hour)
+	m.write("rotate/ci", nil)
+	m.clock.advance(5*time.Hour + 30*time.Minute)
+	_, err := m.handle(logical.UpdateOperation, "rotate/ci", map[string]any{"to_previous": true})
+	require.NoError(t, err)
+	require.Equal(t, old, m.tokenID("ci"))
+	m.minutes(29)
+	require.NotEqual(t, old, m.tokenID("ci"))
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build e2e && unix
+
+package e2e
+
+import (
+	"encoding/json"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestAReadOfWhatIsNotThereSaysSoToPeopleAndPrograms(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.newRole(t)
+	for path, says := range map[string]string{
+		"modal/creds/nobody":     "no role is named nobody: vault list modal/roles names those that there are",
+		"modal/creds/cii":        "no role is named cii: did you mean ci?",
+		"modal/creds/cii/env":    "no role is named cii: did you mean ci?",
+		"modal/creds/cii/dotenv": "no role is named cii: did you mean ci?",
+		"modal/rotate/cii":       "no role is named cii: did you mean ci?",
+		"modal/revocations/ak-x": "no token ak-x is in the ledger",
+		"modal/roles/cii":        "No value found at modal/roles/cii", // by which Terraform makes it anew
+	} {
+		for _, format := range []string{"-format=table", "-format=json", "-field=token_id"} {
+			missing := w.run(t, w.CLI, "", "read", format, path)
+			require.Equal(t, 2, missing.Code, path)
+			require.Empty(t, missing.Stdout, path)
+			require.Contains(t, missing.Stderr, says, path)
+		}
+		wrapped := w.run(t, w.CLI, "", "read", "-wrap-ttl=60s", "-field=wrapping_token", path)
+		require.Equal(t, 2, wrapped.Code, path)
+		require.Empty(t, wrapped.Stdout, path)
+
+		status, answer := w.get(t, path)
+		require.Equal(t, http.StatusNotFound, status, path)
+		require.Len(t, answer.Errors, 1, path)
+		if path == "modal/roles/cii" {
+			says = "no role is named cii: did you mean ci?"
+		}
+		require.Contains(t, answer.Errors[0], says, path)
+	}
+}
+
+// get reads a path as a program without Vault's Go client does.
+func (w *world) get(t *testing.T, path string) (status int, answer struct{ Errors []string }) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(w.ctx, http.MethodGet, w.Addr+"/v1/"+path, nil)
+	require.NoError(t, err)
+	req.Header.Set("X-Vault-Token", w.Token)
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(&answer))
+	return resp.StatusCode, answer
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// Promises that lives of the simulation found broken.
+
+// fallBehind sets the engine's clock back from Modal's, and returns how to let time pass for both.
+func (m *mount) fallBehind(by time.Duration) (pass func(d time.Duration)) {
+	m.t.Helper()
+	atModal := m.clock
+	m.clock = &fakeClock{at: atModal.now().Add(-by)}
+	m.restart()
+	return func(d time.Duration) {
+		atModal.advance(d)
+		m.clock.advance(d)
+	}
+}
+
+func TestAnExpiredTokenIsNotCalledRevokedByANodeWhoseClockIsBehind(t *testing.T) {
+	t.Parallel()
+	for name, ask := range map[string]func(m *mount, old string){
+		"when it is forgotten": func(m *mount, old string) {
+			require.Contains(m.t, m.refused(logical.DeleteOperation, "revocations/"+old, nil), "may still be there")
+		},
+		"when the admin may not delete": func(m *mount, old string) {
+			m.modal.Inject("ServiceUserDelete", deleteFails)
+			require.Equal(m.t, false, m.write("revocations/"+old, map[string]any{"force": true}).Data["revoked"])
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newManagedMount(t)
+			pass := m.fallBehind(7 * time.Hour)
+			old := m.addManaged("ci", map[string]any{"token_ttl": "48h"})
+			secret, _ := m.read("creds/ci")["token_secret"].(string)
+			pass(36 * time.Hour)
+			m.write("rotate/ci", nil)
+			pass(12*time.Hour + time.Minute)
+			require.False(t, m.modal.Accepts(old, secret), "it expired, and its service user stays")
+
+			ask(m, old)
+
+			require.True(t, m.inLedger(old))
+			m.modal.ClearFaults()
+			pass(24 * time.Hour)
+			m.tick()
+			require.False(t, m.inLedger(old))
+			require.False(t, m.knows(old))
+		})
+	}
+}
+
+func TestAPolicyThatPostponesOrDisablesAFailingRotationClearsTheFailure(t *testing.T) {
+	t.Parallel()
+	for state, policy := range map[string]map[string]any{
+		"ok":       {"rotation_period": "30d"},
+		"disabled": {"disable_automated_rotation": true},
+	} {
+		t.Run(state, func(t *testing.T) {
+			t.Parallel()
+			m := newManagedMount(t)
+			m.addManaged("ci", map[string]any{"rotation_period": "10d"})
+			m.clock.advance(m.nextRotation("ci").Sub(m.clock.now()))
+			m.modal.SetOutage(true)
+			m.tick()
+			m.modal.SetOutage(false)
+			require.Equal(t, "failing", m.read("rotate/ci")["state"])
+
+			m.write("roles/ci", policy)
+
+			rotation := m.read("rotate/ci")
+			require.Equal(t, state, rotation["state"])
+			require.NotContains(t, rotation, "attempts")
+			require.NotContains(t, rotation, "last_error")
+			require.NotContains(t, rotation, "next_attempt")
+		})
+	}
+}
+
+func TestAPolicyThatLeavesAFailingRotationDueKeepsTheFailure(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci", map[string]any{"rotation_period": "10d"})
+	m.clock.advance(m.nextRotation("ci").Sub(m.clock.now()))
+	m.modal.SetOutage(true)
+	m.tick()
+	m.write("roles/ci", map[string]any{"rotation_period": "9d"})
+	require.Equal(t, int64(1), m.read("rotate/ci")["attempts"])
+	require.NotEmpty(t, m.read("rotate/ci")["last_error"])
+}
+
+func TestAFailureUnderAClockThatWasFarAheadIsClearedWithTheDatesItWrote(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.clock.advance(40 * day)
+	m.addManaged("ci", map[string]any{"rotation_period": "7d"})
+	m.clock.advance(m.nextRotation("ci").Sub(m.clock.now()))
+	m.modal.SetOutage(true)
+	m.tick()
+	m.modal.SetOutage(false)
+	require.Equal(t, "failing", m.read("rotate/ci")["state"])
+	m.clock.advance(-40 * day)
+	m.restart()
+	m.tick()
+	require.True(t, m.nextRotation("ci").After(m.clock.now()))
+	require.Equal(t, "ok", m.read("rotate/ci")["state"])
+	require.NotContains(t, m.read("rotate/ci"), "last_error")
+}
+
+func TestAThrottledCreateThatWasDoneIsEnded(t *testing.T) {
+	t.Parallel()
+	for name, knownLate := range map[string]bool{"where its service user is found at once": false, "where it is found later": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newManagedMount(t)
+			m.modal.Inject("ServiceUserCreate", modaltest.Fault{
+				Code: codes.ResourceExhausted, Message: "slow down", RetryAfter: time.Hour, AfterCommit: true, Times: -1,
+			})
+			if knownLate {
+				m.modal.Inject("ServiceUserInfo", modaltest.Fault{Code: codes.NotFound, Message: "not yet", Times: -1})
+			}
+			require.Error(t, m.try(logical.UpdateOperation, "roles/ci", map[string]any{"type": "managed", "environment_roles": "main=viewer"}))
+			m.modal.ClearFaults()
+			require.Equal(t, knownLate, len(m.list("revocations")) == 1, "what is not found may exist all the same")
+			m.minutes(12)
+			require.Empty(t, m.modal.ServiceUsers())
+			require.Empty(t, m.list("revocations"))
+		})
+	}
+}
+
+func TestAClockThatIsSetRightSoonAfterAMintingLosesNoServiceUser(t *testing.T) {
+	t.Parallel()
+	for name, looks := range map[string]func(m *mount, key string){
+		"the worker":   func(m *mount, _ string) { m.minutes(2) },
+		"an operator":  func(m *mount, key string) { m.write("revocations/"+key, nil) },
+		"force":        func(m *mount, key string) { m.write("revocations/"+key, map[string]any{"force": true}) },
+		"a forgetting": func(m *mount, key string) { _ = m.try(logical.DeleteOperation, "revocations/"+key, nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newManagedMount(t)
+			m.addManaged("ci")
+			m.modal.Inject("ServiceUserCreate", unanswered(false, -1))
+			require.Error(t, m.try(logical.UpdateOperation, "rotate/ci", nil))
+			m.modal.ClearFaults()
+			key := m.list("revocations")[0]
+			m.clock.advance(7 * time.Hour) // or another node leads, whose clock is right
+
+			looks(m, key)
+
+			require.True(t, m.inLedger(key))
+			_, err := m.workspace.CreateServiceUser(key) // Modal does late what it was asked
+			require.NoError(t, err)
+			m.minutes(30)
+			require.Len(t, m.modal.ServiceUsers(), 1)
+			require.Empty(t, m.list("revocations"))
+		})
+	}
+}

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"maps"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/store"
+)
+
+// harness is an engine without Vault: storage in memory, an emulated Modal, and a clock that starts at
+// start and moves only when told to.
+type harness struct {
+	t         *testing.T
+	engine    *Engine
+	past      atomic.Int64
+	modal     *modaltest.Server
+	workspace *modaltest.Workspace
+	member    *modaltest.Member
+	storage   *logical.InmemStorage
+	told      *record
+}
+
+// newHarness is an engine with an admin token. It fails the test when a service user is left at Modal
+// that neither a role nor the ledger answers for.
+func newHarness(t *testing.T) *harness {
+	t.Helper()
+	h := &harness{t: t, storage: &logical.InmemStorage{}, told: &record{}}
+	h.modal = modaltest.Start(t, modaltest.WithClock(h.clock))
+	h.workspace = h.modal.AddWorkspace("acme")
+	h.workspace.AddEnvironment("staging")
+	h.member = h.workspace.AddMember("alice")
+	h.restart()
+	h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken()), ServerURL: to(h.modal.URL())})
+	h.modal.FailOnOrphans(t, h.answeredFor)
+	return h
+}
+
+// restart is a new process over the same storage.
+func (h *harness) restart() {
+	h.t.Helper()
+	h.engine = New(Deps{
+		Connect: func(o modalapi.Options) (Modal, error) { return modalapi.New(o) },
+		Storage: h.storage, MountID: "2f9f1a7c", Emit: h.told.event, Now: h.clock, Wait: h.sleep,
+		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: h.told}),
+	})
+	h.t.Cleanup(h.engine.Close)
+}
+
+func (h *harness) clock() time.Time { return start.Add(time.Duration(h.past.Load())) }
+
+func (h *harness) advance(d time.Duration) { h.past.Add(int64(d)) }
+
+// sleep lets the time pass at once.
+func (h *harness) sleep(ctx context.Context, d time.Duration) error {
+	h.advance(d)
+	return ctx.Err()
+}
+
+// to is what a write says of one field.
+func to[T any](value T) Change[T] { return Change[T]{Asked: true, Value: value} }
+
+// bringing is a token as an operator brings it.
+func bringing(token modaltest.Token) Supplied {
+	return Supplied{Pair: &modalapi.Token{ID: token.ID, Secret: token.Secret}, Verify: true}
+}
+
+func managedRole(name string, environmentRoles map[string]modalapi.EnvironmentRole) RoleWrite {
+	return RoleWrite{Name: name, Kind: to(TypeManaged), Managed: ManagedWrite{EnvironmentRoles: to(environmentRoles)}}
+}
+
+func staticRole(name string, first modaltest.Token) RoleWrite {
+	return RoleWrite{Name: name, Kind: to(TypeStatic), Supplied: bringing(first)}
+}
+
+// configure, write, rotate, deleteRole, forget (with force) and tick are requests that must succeed.
+func (h *harness) configure(ask ConfigWrite) {
+	h.t.Helper()
+	_, err := h.engine.WriteConfig(h.t.Context(), ask)
+	require.NoError(h.t, err)
+}
+
+func (h *harness) write(ask RoleWrite) {
+	h.t.Helper()
+	_, err := h.engine.WriteRole(h.t.Context(), ask)
+	require.NoError(h.t, err)
+}
+
+// managed makes a managed role and returns its first token's ID.
+func (h *harness) managed(name string) string {
+	h.t.Helper()
+	h.write(managedRole(name, map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor}))
+	return h.current(name).ID
+}
+
+// static makes a static role and returns its token.
+func (h *harness) static(name string) modaltest.Token {
+	h.t.Helper()
+	token := h.member.NewToken()
+	h.write(staticRole(name, token))
+	return token
+}
+
+func (h *harness) rotate(ask RotateRequest) {
+	h.t.Helper()
+	_, err := h.engine.Rotate(h.t.Context(), ask)
+	require.NoError(h.t, err)
+}
+
+func (h *harness) deleteRole(name string) {
+	h.t.Helper()
+	_, err := h.engine.DeleteRole(h.t.Context(), name, false)
+	require.NoError(h.t, err)
+}
+
+func (h *harness) forget(id string) {
+	h.t.Helper()
+	_, err := h.engine.Forget(h.t.Context(), id, true)
+	require.NoError(h.t, err)
+}
+
+func (h *harness) tick() {
+	h.t.Helper()
+	require.NoError(h.t, h.engine.Tick(h.t.Context()))
+}
+
+// minutes lets Vault tick for a while.
+func (h *harness) minutes(count int) {
+	h.t.Helper()
+	for range count {
+		h.advance(time.Minute)
+		h.tick()
+	}
+}
+
+// current is a role's token; the test fails when there is none.
+func (h *harness) current(name string) *Credential {
+	h.t.Helper()
+	_, cred, err := h.engine.current(h.t.Context(), name)
+	require.NoError(h.t, err)
+	require.NotNil(h.t, cred)
+	return cred
+}
+
+// ledger are the IDs of the entries.
+func (h *harness) ledger() []string {
+	h.t.Helper()
+	ids, err := h.engine.revocations.List(h.t.Context())
+	require.NoError(h.t, err)
+	return ids
+}
+
+// entry is one of the ledger, nil for none.
+func (h *harness) entry(id string) *Revocation {
+	h.t.Helper()
+	entry, err := h.engine.Revocation(h.t.Context(), id)
+	require.NoError(h.t, err)
+	return entry
+}
+
+// alive says whether Modal still has a token.
+func (h *harness) alive(id string) bool {
+	for _, token := range h.modal.Tokens() {
+		if token.ID == id {
+			return true
+		}
+	}
+	return false
+}
+
+// rolesOf are the environment roles that a token has at Modal.
+func (h *harness) rolesOf(id string) map[string]string {
+	h.t.Helper()
+	for _, user := range h.modal.ServiceUsers() {
+		if user.TokenID == id {
+			return user.Roles
+		}
+	}
+	h.t.Fatalf("no service user owns token %s", id)
+	return nil
+}
+
+// snapshot is all of storage, by key.
+func (h *harness) snapshot() map[string]string {
+	h.t.Helper()
+	keys, err := logical.CollectKeys(h.t.Context(), h.storage)
+	require.NoError(h.t, err)
+	all := map[string]string{}
+	for _, key := range keys {
+		raw, err := h.storage.Get(h.t.Context(), key)
+		require.NoError(h.t, err)
+		all[key] = string(raw.Value)
+	}
+	return all
+}
+
+// unchangedSince compares storage without printing it, as it holds secrets.
+func (h *harness) unchangedSince(before map[string]string) {
+	h.t.Helper()
+	require.True(h.t, maps.Equal(before, h.snapshot()), "storage was changed")
+}
+
+// answeredFor are the service users that storage knows of.
+func (h *harness) answeredFor() (names []string) {
+	ctx := context.WithoutCancel(h.t.Context())
+	credentials := store.New[Credential](h.storage, prefixCredential, store.Options{})
+	entries := store.New[Revocation](h.storage, prefixRevocation, store.Options{})
+	roles, err := credentials.List(ctx)
+	require.NoError(h.t, err)
+	for _, name := range roles {
+		cred, failed := credentials.Get(ctx, name)
+		require.NoError(h.t, failed)
+		names = append(names, cred.Identity)
+	}
+	ids, err := entries.List(ctx)
+	require.NoError(h.t, err)
+	for _, id := range ids {
+		entry, failed := entries.Get(ctx, id)
+		require.NoError(h.t, failed)
+		names = append(names, entry.Identity)
+	}
+	return names
+}
+
+// record keeps the log, and the kinds of the events that were sent.
+type record struct {
+	mu    sync.Mutex
+	log   strings.Builder
+	kinds []string
+}
+
+func (r *record) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.log.Write(p)
+}
+
+func (r *record) event(_ context.Context, event Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.kinds = append(r.kinds, event.Kind)
+}
+
+func (r *record) events() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]string(nil), r.kinds...)
+}
+
+func (r *record) lines() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.log.String()
+}

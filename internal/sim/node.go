@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package sim
+
+import (
+	"context"
+	"time"
+)
+
+// node is one process of the mount.
+type node struct {
+	name   string
+	engine Engine
+	handle *handle
+	wire   *wire
+	ctx    context.Context //nolint:containedctx // the life of the process
+	cancel context.CancelFunc
+}
+
+// boot starts a process of a node.
+func (l *Life) boot(name string, h *handle, standby bool) *node {
+	n := &node{name: name, handle: h, wire: &wire{lines: l.lines}}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	h.died = func() {
+		l.note("  the process of %s dies", name)
+		n.cancel()
+		n.wire.sever()
+	}
+	engine, err := l.start(n.ctx, World{
+		Storage: h, Standby: standby, Mount: mountUUID, Log: l.log, Dial: n.wire.dial,
+		// A node's clock jumps and goes back, which a bubble's does not.
+		Now: func() time.Time { return time.Now().Round(0).Add(l.skew(name)) },
+		Sleep: func(ctx context.Context, d time.Duration) error {
+			select {
+			case <-time.After(d):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		},
+		// No two jobs of a tick begin at one instant.
+		Stagger: func(i int) { time.Sleep(time.Duration(i)) },
+		Random: func() float64 {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return l.luck.Float64()
+		},
+	})
+	if err != nil {
+		l.fail("an engine does not start: %v", err)
+	}
+	n.engine = engine
+	return n
+}
+
+func (n *node) stop() {
+	n.cancel()
+	n.engine.Stop()
+}
+
+// lead makes a node the leader, with a new process. The one before works on, but can write no more.
+func (l *Life) lead(name string) {
+	if l.former != nil {
+		l.former.stop()
+	}
+	l.former = l.leader
+	if old := l.reads(nil); old != nil {
+		old.stop()
+	}
+	l.leader = l.boot(name, l.disk.promote(name, l.report.seen), false)
+	if l.climate.Standby {
+		l.reads(l.boot(other(name), l.disk.observe(other(name), l.report.seen), true))
+	}
+}
+
+// reads sets the standby and returns the one before.
+func (l *Life) reads(n *node) (before *node) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before, l.standby = l.standby, n
+	return before
+}
+
+func other(name string) string {
+	if name == "A" {
+		return "B"
+	}
+	return "A"
+}
+
+// wrote is called for each write that took effect.
+func (l *Life) wrote(key string, before, after []byte) {
+	l.oracle.wrote(key, before, after)
+	l.mu.Lock()
+	standby := l.standby
+	l.mu.Unlock()
+	if standby != nil {
+		standby.engine.Invalidate(standby.ctx, key)
+	}
+}
+
+// bury follows a process that died by another one, as Vault's service manager does.
+func (l *Life) bury() {
+	if !l.leader.handle.isDead() {
+		return
+	}
+	l.leader.engine.Stop()
+	l.leader = nil
+	name := "A"
+	if l.climate.Leaders && roll(l.rt, "who follows", 2) == 1 {
+		name = "B"
+	}
+	l.note("  %s starts", name)
+	l.lead(name)
+}

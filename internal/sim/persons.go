@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package sim
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// person deletes something at Modal by hand.
+func (l *Life) person() {
+	tokens := l.modals.Tokens()
+	if len(tokens) == 0 {
+		return
+	}
+	victim := tokens[roll(l.rt, "victim", len(tokens))]
+	l.note("somebody deletes %s of %s", victim.ID, victim.Owner)
+	l.oracle.excuse(victim.ID, "a person deleted it")
+	l.modals.DeleteToken(victim.ID)
+}
+
+// assignments are environment roles as people write them.
+func assignments(roles map[string]string) string {
+	var pairs []string
+	for _, environment := range slices.Sorted(maps.Keys(roles)) {
+		pairs = append(pairs, environment+"="+roles[environment])
+	}
+	return strings.Join(pairs, ",")
+}
+
+// drift changes what a service user of this mount may do, by hand. Often an operator sees it, and writes
+// what should be.
+func (l *Life) drift() {
+	users, role := l.mayDrift(l.anyRole())
+	if len(users) == 0 {
+		return
+	}
+	name := users[roll(l.rt, "service user", len(users))]
+	environment := []string{"main", "staging"}[roll(l.rt, "environment", 2)]
+	right := []string{"contributor", "viewer", "no-access", ""}[roll(l.rt, "right", 4)]
+	l.note("somebody makes %s %q of %s", name, right, environment)
+	l.oracle.drift(name)
+	l.workspace.SetServiceUserRole(name, environment, right)
+	if role != "" && roll(l.rt, "seen", 4) > 0 {
+		l.note("write role %s again", role)
+		l.write("write role", role, Policy{EnvironmentRoles: ptr(assignments(l.disk.truth().roles[role].Managed.Roles))})
+	}
+}
+
+// mayDrift are the service users that may drift: nearly always the role's current one, where it has one at
+// Modal.
+func (l *Life) mayDrift(role string) (users []string, of string) {
+	t := l.disk.truth()
+	current := t.current[role].Identity
+	for _, user := range l.modal.ServiceUsers() {
+		if strings.HasPrefix(user.Name, prefix) {
+			users = append(users, user.Name)
+		}
+	}
+	if t.roles[role].Managed != nil && slices.Contains(users, current) && roll(l.rt, "current", 4) > 0 {
+		return []string{current}, role
+	}
+	return users, ""
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// What a read may not find.
+const (
+	noSuchRole  = "There is no such role."
+	noSuchEntry = "The ledger has no such entry."
+)
+
+// missing documents that a read may find nothing.
+func missing(read *framework.PathOperation, what string) *framework.PathOperation {
+	read.Responses[http.StatusNotFound] = []framework.Response{{Description: what}}
+	return read
+}
+
+// noRole says that there is no role of a name, and which there is where that looks like a slip.
+func (b *backend) noRole(ctx context.Context, req *logical.Request, name string) string {
+	if meant := b.engine.NearestRole(ctx, name); meant != "" {
+		return fmt.Sprintf("no role is named %s: did you mean %s?", name, meant)
+	}
+	return fmt.Sprintf("no role is named %s: vault list %sroles names those that there are", name, req.MountPoint)
+}
+
+// noEntry says that the ledger has no entry of an ID.
+func noEntry(id string) string {
+	return fmt.Sprintf("no token %s is in the ledger: it was refused by Modal, forgotten, or never there", told(id))
+}
+
+// notFound answers a read of what is not there with 404 and says so. Vault's Go client, and with it the
+// command line, Agent and the Kubernetes operators, drops the errors of a 404 unless something else stands
+// beside them: then they are the error that it reports, where "No value found" was all that people saw.
+func notFound(req *logical.Request, text string) (*logical.Response, error) {
+	if req.WrapInfo != nil && req.WrapInfo.TTL > 0 { // Vault would wrap this answer as if it were one
+		return nil, absent(text)
+	}
+	body, err := json.Marshal(map[string]any{"errors": []string{text}, "path": req.MountPoint + req.Path})
+	if err != nil {
+		return nil, fmt.Errorf("encode the answer: %w", err)
+	}
+	return &logical.Response{Data: map[string]any{
+		logical.HTTPStatusCode: http.StatusNotFound, logical.HTTPContentType: "application/json", logical.HTTPRawBody: string(body),
+	}}, nil
+}
+
+// absent is the same for paths that Terraform manages: it makes an object anew where Vault's Go client
+// says that there is nothing, and stops at an error.
+func absent(text string) error { return logical.CodedError(http.StatusNotFound, text) }

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+func TestMissing_AReadOfARoleThatDoesNotExistNamesItAndTheNearest(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.addRole("ci")
+	m.addRole("deploy-prod")
+	for name, says := range map[string]string{
+		"cii":          "no role is named cii: did you mean ci?",
+		"c":            "no role is named c: did you mean ci?",
+		"deploy-prdo":  "no role is named deploy-prdo: did you mean deploy-prod?",
+		"deploy_prod":  "no role is named deploy_prod: did you mean deploy-prod?",
+		"deploy-stage": "no role is named deploy-stage: vault list modal/roles names those that there are",
+		"gpu":          "no role is named gpu: vault list modal/roles names those that there are",
+	} {
+		for _, path := range append(everyForm(name), "roles/"+name, "rotate/"+name) {
+			require.Equal(t, says, m.absent(path), path)
+		}
+	}
+	require.Equal(t, "no token ak-x is in the ledger: it was refused by Modal, forgotten, or never there", m.absent("revocations/ak-x"))
+}
+
+func TestMissing_ANameThatNoRoleCanHaveIsAMistakeAndNotRepeatedWithoutBound(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	require.Contains(t, m.refused(logical.ReadOperation, "creds/CI", nil), `write "ci"`)
+	long := make([]byte, maxIDLength)
+	for i := range long {
+		long[i] = 'a'
+	}
+	require.Less(t, len(m.absent("revocations/"+string(long))), 200)
+}
+
+// Terraform makes an object anew when Vault's Go client says that there is nothing, which is a 404 with
+// errors alone. An answer that is no error would be wrapped.
+func TestMissing_IsNothingToTerraformAndToAWrappedRead(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	status, says := m.failed(logical.ReadOperation, "roles/ci", nil)
+	require.Equal(t, http.StatusNotFound, status)
+	require.Contains(t, says, "no role is named ci")
+
+	for _, path := range []string{"creds/ci", "creds/ci/env", "rotate/ci", "revocations/ak-x"} {
+		resp, err := m.HandleRequest(t.Context(), &logical.Request{
+			Operation: logical.ReadOperation, Path: path, Storage: m.storage, MountPoint: "modal/",
+			WrapInfo: &logical.RequestWrapInfo{TTL: time.Minute},
+		})
+		require.Nil(t, resp, path)
+		var coded logical.HTTPCodedError
+		require.ErrorAs(t, err, &coded, path)
+		require.Equal(t, http.StatusNotFound, coded.Code(), path)
+	}
+}
+
+func TestMissing_WhatStorageCannotListIsNotFoundAllTheSame(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.addRole("ci")
+	m.storage.plan(cut{at: 2}) // the read of the role, then the list
+	require.Contains(t, m.absent("creds/cii"), "no role is named cii")
+}

@@ -65,7 +65,10 @@ func (l *Life) begin(op *operation, do func(ctx context.Context, e Engine) error
 		counter.Add(1)
 		defer counter.Add(-1)
 		op.err = do(ctx, op.node.engine)
-		l.answered(op, number, ctx.Err() != nil && op.node.ctx.Err() == nil)
+		left := ctx.Err() != nil && op.node.ctx.Err() == nil
+		// Whoever waited for a lock of this one goes on first, or it would be luck who does.
+		time.Sleep(time.Duration(number))
+		l.answered(op, number, left)
 	}()
 	return op
 }

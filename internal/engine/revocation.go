@@ -131,11 +131,14 @@ func (r *Revocation) fresh(now time.Time) bool {
 	return r.Reason == reasonUnfinished && (now.Before(r.Since.Add(unfinishedAfter)) || r.overlooked(now))
 }
 
-// overlooked says that an unfinished entry was due long ago and is looked at for the first time. The
-// engine did not run, or another clock dated it, which does not say how long Modal has had: then the time
-// counts anew.
+// doubted is how many looks at an entry may find it dated by another clock.
+const doubted = 3
+
+// overlooked says that a service user whose making was not answered should have been looked for long ago.
+// The engine did not run, or another clock dated the entry, which does not say how long Modal has had:
+// then the time counts anew.
 func (r *Revocation) overlooked(now time.Time) bool {
-	return r.Reason == reasonUnfinished && r.Attempts == 0 && now.After(r.NotBefore.Add(unfinishedAfter))
+	return r.Reason == reasonUnfinished && r.ID == "" && r.Attempts < doubted && now.After(r.NextAttempt.Add(unfinishedAfter))
 }
 
 // inGrace says whether consumers were promised that the token works still.

@@ -169,3 +169,24 @@ func TestAClockThatIsSetRightSoonAfterAMintingLosesNoServiceUser(t *testing.T) {
 		})
 	}
 }
+
+func TestTwoClocksThatDifferSoonAfterAMintingLoseNoServiceUser(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci")
+	m.modal.Inject("ServiceUserCreate", unanswered(false, -1))
+	require.Error(t, m.try(logical.UpdateOperation, "rotate/ci", nil))
+	m.modal.ClearFaults()
+	key := m.list("revocations")[0]
+	for range 2 { // another node, another clock
+		m.clock.advance(7 * time.Hour)
+		m.restart()
+		m.tick()
+		require.True(t, m.inLedger(key))
+	}
+	_, err := m.workspace.CreateServiceUser(key)
+	require.NoError(t, err)
+	m.minutes(30)
+	require.Len(t, m.modal.ServiceUsers(), 1)
+	require.Empty(t, m.list("revocations"))
+}

@@ -125,9 +125,14 @@ func (r *Revocation) fresh(now time.Time) bool {
 	return r.Reason == reasonUnfinished && (r.Missing.IsZero() || now.Before(r.Missing.Add(unfinishedAfter)))
 }
 
-// missed is fresh for a look that did not find the service user, and notes the first one.
+// doubted is how many looks at an entry may find that another clock dated it.
+const doubted = 3
+
+// missed is fresh for a look that did not find the service user, and notes the first one. A look that
+// should have been long ago counts as the first: the engine did not run, or another clock dated the entry.
 func (r *Revocation) missed(now time.Time) bool {
-	if r.Reason == reasonUnfinished && r.Missing.IsZero() {
+	overlooked := r.Attempts < doubted && now.After(r.NextAttempt.Add(unfinishedAfter))
+	if r.Reason == reasonUnfinished && (r.Missing.IsZero() || overlooked) {
 		r.Missing = now
 	}
 	return r.fresh(now)

@@ -80,8 +80,8 @@ func TestTheCommandsOfTheReadmeAndTheDocsWorkInTheOrderTheyStandThere(t *testing
 	// A command after "!" ends no shell, whatever comes of it.
 	script.WriteString("refused() { if \"$@\"; then return 1; fi; }\n")
 	for _, name := range guide {
-		text, err := os.ReadFile(filepath.Join(root, name))
-		require.NoError(t, err)
+		text, failed := os.ReadFile(filepath.Join(root, name))
+		require.NoError(t, failed)
 		for _, block := range guideBlock.FindAllStringSubmatch(string(text), -1) {
 			if block[1] == "text" {
 				keys.WriteString(block[2])

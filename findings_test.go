@@ -64,7 +64,7 @@ func TestAnExpiredTokenIsNotCalledRevokedByANodeWhoseClockIsBehind(t *testing.T)
 func TestAPolicyThatPostponesOrDisablesAFailingRotationClearsTheFailure(t *testing.T) {
 	t.Parallel()
 	for state, policy := range map[string]map[string]any{
-		"ok":      {"rotation_period": "30d"},
+		"ok":       {"rotation_period": "30d"},
 		"disabled": {"disable_automated_rotation": true},
 	} {
 		t.Run(state, func(t *testing.T) {

@@ -67,10 +67,10 @@ func TestThePolicyExamplesAllowEachPersonaItsWorkAndNoMore(t *testing.T) {
 			mayNot("read", "modal/creds/ci"), mayNot("read", "modal/creds/ci/env"), mayNot("read", "modal/creds/ci/dotenv"),
 			mayNot("read", "modal/creds/ci/toml"),
 			mayNot("read", "modal/creds/ci/profile"), may("read", "modal/config"),
-			mayNot("write", "modal/config", "request_timeout=20s"), mayNot("delete", "modal/config"), may("read", "modal/status"),
+			mayNot("write", "modal/config", "request_timeout=20s"), mayNot("delete", "modal/config"),
 			may("list", "modal/roles"), may("read", "modal/roles/ci"), may("write", "modal/roles/ci", "refresh_interval=1m"),
 			may("list", "modal/rotate"), may("read", "modal/rotate/ci"), may("list", "modal/revocations"),
-			may("delete", "modal/revocations/"+forgotten.ID, "force=true"), may("delete", "modal/roles/gone"), mayNot("secrets", "list"),
+			may("delete", "modal/revocations/"+forgotten.ID, "force=true"), may("delete", "modal/roles/gone"), may("read", "modal/status"), mayNot("secrets", "list"),
 		},
 	} {
 		persona := w.As(w.tokenOf(t, policy))

@@ -3,9 +3,6 @@
 path "modal/config" {
   capabilities = ["read"]
 }
-path "modal/status" {
-  capabilities = ["read"]
-}
 path "modal/roles" {
   capabilities = ["list"]
 }
@@ -23,4 +20,7 @@ path "modal/revocations" {
 }
 path "modal/revocations/*" {
   capabilities = ["read", "update", "delete"]
+}
+path "modal/status" {
+  capabilities = ["read"]
 }

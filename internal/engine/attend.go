@@ -89,8 +89,8 @@ func (e *Engine) admit(ctx context.Context, entry *Revocation, w wish) (verdict,
 	case w == whenDue && !entry.due(now):
 		return verdictNotDue, entry, nil
 	case w == onRequest && entry.ours() && entry.inGrace(now):
-		return verdictNotDue, entry, Refusef("token %s of role %s is in its grace period until %s, and consumers may still use it: write force=true to end it now; nothing was changed",
-			entry.Key(), entry.Role, entry.NotBefore.Format(time.RFC3339))
+		return verdictNotDue, entry, Refusef("token %s of role %s is in its grace period until %s, and consumers may still use it: end it now with: vault write %srevocations/%s force=true; nothing was changed",
+			entry.Key(), entry.Role, entry.NotBefore.Format(time.RFC3339), e.mount(), entry.Key())
 	case w == byForce && !entry.Forced:
 		entry = entry.forced(now)
 		return verdictUnknown, entry, e.revocations.Put(ctx, entry.Key(), entry)

@@ -25,6 +25,8 @@ type clients struct {
 	// closing hears of a connection that could not be closed.
 	closing func(err error)
 	mu      sync.Mutex
+	// closed: no connection stays open any more after its last call.
+	closed  bool
 	current clientOptions
 	open    map[clientOptions]*sharedClient
 }
@@ -55,7 +57,7 @@ func (c *clients) acquire(options clientOptions, current bool) (client Modal, re
 		c.open[options] = shared
 	}
 	shared.users++
-	if before := c.current; current && before != options {
+	if before := c.current; current && !c.closed && before != options {
 		c.current = options
 		c.closeIfIdle(c.open[before])
 	}
@@ -74,7 +76,7 @@ func (c *clients) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before := c.current
-	c.current = clientOptions{}
+	c.closed, c.current = true, clientOptions{}
 	c.closeIfIdle(c.open[before])
 }
 

@@ -143,6 +143,9 @@ func (e *Engine) sweepNotes(ctx context.Context) error {
 		return nil
 	}
 	ids, err := e.idleNotes(ctx)
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // the next tick has time again
+	}
 	if err != nil {
 		return err
 	}

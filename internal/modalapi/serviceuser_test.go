@@ -188,7 +188,10 @@ func TestServiceUsers_LargeWorkspaceIsListedWhole(t *testing.T) {
 	}
 	answer := pb.ServiceUserListResponse_builder{ServiceUsers: users}.Build()
 	require.Greater(t, proto.Size(answer), 4<<20)
-	client := answering(t, func(context.Context) (*pb.ServiceUserListResponse, error) { return answer, nil })
+	client := newClient(t, modalapi.Options{
+		Timeout:   2 * time.Minute,
+		ServerURL: serve(t, func(context.Context) (*pb.ServiceUserListResponse, error) { return answer, nil }),
+	})
 
 	got, err := client.ServiceUsers(t.Context(), someToken)
 

@@ -94,7 +94,7 @@ func TestWarnings_OfOneAnswerAreAFewAndTheRestIsCounted(t *testing.T) {
 		return goodAnswer().Build(), grpc.SetTrailer(ctx, trailer)
 	})
 
-	_, err := newClient(t, modalapi.Options{ServerURL: serverURL, Warn: func(text string) { texts = append(texts, text) }}).WhoAmI(t.Context(), someToken)
+	_, err := newClient(t, modalapi.Options{ServerURL: serverURL, Timeout: 2 * time.Minute, Warn: func(text string) { texts = append(texts, text) }}).WhoAmI(t.Context(), someToken)
 
 	require.NoError(t, err)
 	require.Len(t, texts, 6)

@@ -40,6 +40,7 @@ func init() { //nolint:gochecknoinits // the actions use the list themselves
 		{"a deposed node works on", 5, func(c climate) bool { return c.Leaders }, (*Life).deposedWorks},
 		{"the process is killed", 3, func(c climate) bool { return c.Crashes }, (*Life).crash},
 		{"a clock jumps", 10, func(c climate) bool { return c.Clocks }, (*Life).clockJumps},
+		{"a clock is set right after a minting", 6, func(c climate) bool { return c.Clocks && c.DoneLate && c.Often > 0 }, (*Life).setRight},
 		{"snapshot", 3, func(c climate) bool { return c.Snapshots }, (*Life).snapshot},
 		{"restore", 2, func(c climate) bool { return c.Snapshots }, (*Life).restore},
 	}
@@ -139,6 +140,22 @@ func (l *Life) clockJumps() {
 	skew := []time.Duration{0, time.Hour, -time.Hour, 7 * time.Hour, -7 * time.Hour, 30 * time.Second, 40 * day, 40 * day}[roll(l.rt, "by", 8)]
 	l.note("the clock of %s is off by %s", name, skew)
 	l.setSkew(name, skew)
+}
+
+// setRight lets a node whose clock is behind mint what Modal makes minutes later, and sets its clock right.
+func (l *Life) setRight() {
+	name := l.leader.name
+	l.note("the clock of %s is off by %s, and set right after a minting", name, -7*time.Hour)
+	l.setSkew(name, -7*time.Hour)
+	l.setLate(lateness{method: "ServiceUserCreate", by: 4 * time.Minute, times: 1})
+	l.turn("rotate managed", l.anyRole(), Rotation{})
+	l.setLate(lateness{})
+	l.setSkew(name, 0)
+	for range 6 {
+		time.Sleep(time.Minute)
+		l.tick(l.leader)
+		l.check()
+	}
 }
 
 func (l *Life) snapshot() {

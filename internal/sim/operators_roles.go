@@ -92,7 +92,7 @@ func (l *Life) fresh() offer {
 // robot is the token of a service user that this mount did not make.
 func (l *Life) robot(name string) *Pair {
 	t := l.workspace.AddServiceUser(fmt.Sprintf(name, len(l.oracle.theirs)))
-	l.oracle.theirs[t.ID] = true
+	l.oracle.others(t.ID)
 	return &Pair{t.ID, t.Secret}
 }
 

@@ -87,6 +87,13 @@ func (o *oracle) written(role string, p Policy) {
 	}
 }
 
+// others notes the token of a service user that this mount did not make.
+func (o *oracle) others(id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.theirs[id] = true
+}
+
 func (o *oracle) isTheirs(id string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -1,7 +1,7 @@
-# Manages everything, without reading a token. Who may write config chooses the server that the engine shows
-# tokens to: give this to nobody who may not read every token.
+# Manages roles, rotations and the ledger, without reading a token. It does not write config: who may do that chooses
+# the server that the engine shows tokens to. Its delete includes force=true, as Vault checks no parameters there.
 path "modal/config" {
-  capabilities = ["create", "read", "update", "delete"]
+  capabilities = ["read"]
 }
 path "modal/roles" {
   capabilities = ["list"]

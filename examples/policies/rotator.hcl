@@ -1,8 +1,8 @@
 # Replaces the token of the role ci and follows the old one, without reading either. Not with force or verify,
-# which could slip in a token of another workspace.
+# which could slip in a token of another workspace, nor with grace_period, which could end the old one at once.
 path "modal/rotate/ci" {
   capabilities       = ["read", "update"]
-  allowed_parameters = { "token_id" = [], "token_secret" = [], "grace_period" = [] }
+  allowed_parameters = { "token_id" = [], "token_secret" = [] }
 }
 path "modal/revocations" {
   capabilities = ["list"]

@@ -1,0 +1,4 @@
+path "modal/roles/*" { 
+ capabilities = ["read","update","delete"] 
+ denied_parameters = { "force" = [] }
+}

@@ -72,7 +72,7 @@ func watch(report *sim.Report) (stop func()) {
 			select {
 			case <-done:
 				return
-			case <-time.After(20 * time.Second):
+			case <-time.After(time.Minute):
 			}
 			steps, tail := report.Pulse()
 			if steps == last {
@@ -89,7 +89,7 @@ func many(lives int) int {
 	if thorough {
 		return lives
 	}
-	return lives / 10
+	return max(1, lives/30)
 }
 
 func TestLives(t *testing.T) { //nolint:paralleltest // names come from a global source that the seed fills

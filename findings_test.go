@@ -190,3 +190,20 @@ func TestTwoClocksThatDifferSoonAfterAMintingLoseNoServiceUser(t *testing.T) {
 	require.Len(t, m.modal.ServiceUsers(), 1)
 	require.Empty(t, m.list("revocations"))
 }
+
+func TestALookByAClockFarAheadKeepsNoEntryThatModalHasNothingOf(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci")
+	m.modal.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.Unavailable, Times: 1})
+	_, err := m.handle(logical.UpdateOperation, "rotate/ci", nil)
+	require.Error(t, err)
+	m.modal.ClearFaults()
+	require.Len(t, m.list("revocations"), 1)
+	m.clock.advance(40 * day)
+	m.tick()
+	m.clock.advance(-40 * day)
+	m.restart()
+	m.minutes(40)
+	require.Empty(t, m.list("revocations"))
+}

@@ -129,10 +129,11 @@ func (r *Revocation) fresh(now time.Time) bool {
 const doubted = 3
 
 // missed is fresh for a look that did not find the service user, and notes the first one. A look that
-// should have been long ago counts as the first: the engine did not run, or another clock dated the entry.
+// should have been long ago counts as the first, as the engine did not run or another clock dated the
+// entry, and so does one after a look that lies ahead.
 func (r *Revocation) missed(now time.Time) bool {
 	overlooked := r.Attempts < doubted && now.After(r.NextAttempt.Add(unfinishedAfter))
-	if r.Reason == reasonUnfinished && (r.Missing.IsZero() || overlooked) {
+	if r.Reason == reasonUnfinished && (r.Missing.IsZero() || r.Missing.After(now) || overlooked) {
 		r.Missing = now
 	}
 	return r.fresh(now)

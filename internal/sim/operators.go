@@ -45,7 +45,7 @@ func (l *Life) rotate() {
 		what = "rotate static"
 		token := l.fresh()
 		r.Pair, r.Unproven = token.pair, token.unproven
-		l.oracle.bring(r.Pair.ID, l.disk.truth().server)
+		l.oracle.bring(r.Pair.ID, l.goesTo())
 		r.Force = roll(l.rt, "force", 4) >= 2
 	}
 	l.turn(what, role, r)

@@ -99,7 +99,7 @@ func (l *Life) robot(name string) *Pair {
 func (l *Life) createStatic() {
 	role, token := l.newRole(), l.fresh()
 	p := Policy{Type: ptr("static"), Pair: token.pair, Unproven: token.unproven, Force: roll(l.rt, "force", 3) == 2}
-	l.oracle.bring(p.Pair.ID, l.disk.truth().server)
+	l.oracle.bring(p.Pair.ID, l.goesTo())
 	if roll(l.rt, "grace", 2) == 1 {
 		p.Grace = ptr(l.duration("grace_period", day, time.Hour, 0, 3*day))
 	}

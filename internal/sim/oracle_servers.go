@@ -35,3 +35,12 @@ func (o *oracle) bring(id string, to string) {
 		o.brought[id] = true
 	}
 }
+
+// goesTo is the server that a token which is brought now is shown to, "" where config may name another
+// before the request is looked at: what an operator brings goes to the one that is configured then.
+func (l *Life) goesTo() string {
+	if l.climate.Servers && l.climate.Overlap {
+		return ""
+	}
+	return l.disk.truth().server
+}

@@ -59,7 +59,7 @@ func lives(t *testing.T, seed uint64, count int, report *sim.Report) {
 	rapid.Check(t, func(rt *rapid.T) { live(t, rt, report) })
 	took := time.Since(began)
 	t.Logf("seed %d: %d lives, %d steps, %.0f days, %.0f simulated days a second",
-		seed, report.Lives, report.Steps, report.Virtual.Hours()/24, report.Virtual.Hours()/24/took.Seconds())
+		seed, report.Lives, report.Steps, report.Days, report.Days/took.Seconds())
 }
 
 // watch ends the test binary when a life hangs, with its last steps: a bubble whose goroutines wait for
@@ -130,7 +130,7 @@ func TestSimulate(t *testing.T) { //nolint:paralleltest // names come from a glo
 		lives(t, seed, batch, report)
 		took := time.Since(began).Seconds()
 		fmt.Printf("%5.0f s  seed %d  %d lives  %d steps  %.0f simulated days  %.0f days a second\n",
-			took, seed, report.Lives, report.Steps, report.Virtual.Hours()/24, report.Virtual.Hours()/24/took)
+			took, seed, report.Lives, report.Steps, report.Days, report.Days/took)
 	}
 	table, empty := report.Table()
 	fmt.Print(table)

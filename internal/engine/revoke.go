@@ -100,6 +100,7 @@ func (e *Engine) proof(ctx context.Context, cfg *Config, a *admin, entry *Revoca
 	} else {
 		_, err = a.findServiceUser(ctx, entry.Identity)
 	}
+	acknowledged = acknowledged || entry.Unconfirmed // as it did before
 	gone := modalapi.KindOf(err) == modalapi.KindRefused || (entry.Secret == "" && modalapi.KindOf(err) == modalapi.KindNotFound)
 	switch {
 	case gone && !acknowledged && entry.missed(e.Now()):

@@ -17,7 +17,8 @@ type Report struct {
 	cells map[string]int
 
 	Lives, Steps int
-	Virtual      time.Duration
+	// Days are of the lives' own time: a duration would run over after three centuries.
+	Days float64
 	// Histories are what the lives wrote down, where they are kept.
 	Keep      bool
 	Histories []string
@@ -50,7 +51,7 @@ func (r *Report) ended(l *Life, lasted time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.Lives++
-	r.Virtual += lasted
+	r.Days += lasted.Hours() / 24
 	if r.Keep {
 		r.Histories = append(r.Histories, strings.Join(l.history, "\n"))
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 
 	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
@@ -49,6 +50,12 @@ func (s *Server) answer(ctx context.Context, fullMethod string, handle func(cont
 	call, answered := s.record(ctx, path.Base(fullMethod))
 	s.announce(call.Method)
 	work := func() (any, error) {
+		if slices.Contains(anonymous, call.Method) {
+			if err := checkClient(ctx); err != nil {
+				return nil, err
+			}
+			return handle(ctx)
+		}
 		caller, err := s.authenticate(ctx)
 		if err != nil {
 			return nil, err
@@ -81,10 +88,10 @@ func callerOf(ctx context.Context) token {
 // authenticate checks the headers as Modal's mock servicer does (Python client,
 // test/conftest.py recv_request), and the pair as seen from the real server.
 func (s *Server) authenticate(ctx context.Context) (token, error) {
-	header, _ := metadata.FromIncomingContext(ctx)
-	if err := checkClient(header); err != nil {
+	if err := checkClient(ctx); err != nil {
 		return token{}, err
 	}
+	header, _ := metadata.FromIncomingContext(ctx)
 	id, secret := first(header, headerTokenID), first(header, headerTokenSecret)
 	switch {
 	case id == "" || secret == "":
@@ -115,8 +122,8 @@ func (s *Server) lookUp(id, secret string) (*token, error) {
 	s.expire()
 	t, now := s.tokens[id], s.now()
 	switch {
-	case t == nil || now.Before(t.usableFrom) || !t.refusedFrom.IsZero() && !now.Before(t.refusedFrom):
-		// Assumed: a deleted token, or one that is too new, is unknown.
+	case t == nil || t.disabled || now.Before(t.usableFrom) || !t.refusedFrom.IsZero() && !now.Before(t.refusedFrom):
+		// Assumed: a deleted or disabled token, or one that is too new, is unknown.
 		return nil, status.Error(codes.Unauthenticated, "Token not found")
 	case t.Secret != secret:
 		// Assumed: the text. The code is the mock servicer's.
@@ -128,7 +135,8 @@ func (s *Server) lookUp(id, secret string) (*token, error) {
 	return t, nil
 }
 
-func checkClient(header metadata.MD) error {
+func checkClient(ctx context.Context) error {
+	header, _ := metadata.FromIncomingContext(ctx)
 	if first(header, headerClientVersion) == "" {
 		return status.Errorf(codes.FailedPrecondition, "Missing %s header", headerClientVersion)
 	}

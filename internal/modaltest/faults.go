@@ -71,9 +71,8 @@ func (f *Fault) flaw() string {
 	return ""
 }
 
-// KeepDeletedFor makes the tokens of service users that ServiceUserDelete deletes
-// from now on accepted for another d, as if Modal's servers heard of it late; the
-// service users themselves are gone at once.
+// KeepDeletedFor makes the tokens that TokenDelete and ServiceUserDelete delete from now on accepted for
+// another d, as if Modal's servers heard of it late; service users themselves are gone at once.
 func (s *Server) KeepDeletedFor(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -193,10 +192,10 @@ func mustExist(method string) {
 
 var methods = func() []string {
 	var names []string
-	for _, m := range pb.ModalClient_ServiceDesc.Methods {
+	for _, m := range serviceDesc.Methods {
 		names = append(names, m.MethodName)
 	}
-	for _, m := range pb.ModalClient_ServiceDesc.Streams {
+	for _, m := range serviceDesc.Streams {
 		names = append(names, m.StreamName)
 	}
 	return names

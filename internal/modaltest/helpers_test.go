@@ -39,11 +39,6 @@ func connect(t *testing.T, s *modaltest.Server) *grpc.ClientConn {
 	return conn
 }
 
-func dial(t *testing.T, s *modaltest.Server) pb.ModalClientClient {
-	t.Helper()
-	return pb.NewModalClientClient(connect(t, s))
-}
-
 // as returns a context with the headers that every client of Modal sends.
 func as(t *testing.T, token modaltest.Token) context.Context {
 	t.Helper()
@@ -75,6 +70,7 @@ type world struct {
 	workspace *modaltest.Workspace
 	owner     *modaltest.Member
 	token     modaltest.Token
+	conn      *grpc.ClientConn
 	client    pb.ModalClientClient
 }
 
@@ -84,7 +80,8 @@ func newWorld(t *testing.T, opts ...modaltest.Option) *world {
 	w.workspace = w.server.AddWorkspace("acme")
 	w.owner = w.workspace.AddMember("ada")
 	w.token = w.owner.NewToken()
-	w.client = dial(t, w.server)
+	w.conn = connect(t, w.server)
+	w.client = pb.NewModalClientClient(w.conn)
 	return w
 }
 

@@ -4,7 +4,7 @@
 // listener, real token state, and faults on demand. It takes nothing from the
 // engine's own client, so that the two cannot agree on the same mistake.
 //
-// Facts come from Modal's Go SDK v0.11.1 and Python client 1.5.4; what Modal
+// Facts come from Modal's Go SDK v0.11.1 and Python clients 1.5.4 and 1.6.4; what Modal
 // would do and nobody outside can see is marked "Assumed".
 package modaltest
 
@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -30,12 +29,16 @@ type Server struct {
 	grpc   *grpc.Server
 	jwtKey []byte
 
-	expiryDeletes bool
+	expiryDeletes   bool
+	flowLifetime    time.Duration
+	flowAnswersOnce bool
+	flowPage        string // where URLs of token flows begin; empty: this server's own URL
 
 	mu           sync.Mutex // guards everything below, workspaces included
 	address      string
 	workspaces   []*Workspace
 	tokens       map[string]*token // by ID, without the refused ones
+	flows        []*flow
 	secrets      []string
 	calls        []*Call
 	faults       map[string][]*Fault
@@ -61,7 +64,8 @@ func WithClock(now func() time.Time) Option {
 }
 
 // WithExpiryDeletes makes service users vanish when they expire, name and all, as Modal's command line
-// says they do (Python client 1.6.2, cli/workspace.py).
+// says they do (Python client 1.6.2, cli/workspace.py). Assumed: members' tokens do not; refused when they
+// expire, they stay to be listed and deleted, whatever the option.
 func WithExpiryDeletes() Option {
 	return func(s *Server) { s.expiryDeletes = true }
 }
@@ -73,12 +77,14 @@ func New(opts ...Option) *Server {
 		jwtKey: []byte(randomID("")),
 		tokens: map[string]*token{},
 		faults: map[string][]*Fault{},
+
+		flowLifetime: flowLifetime,
 	}
 	for _, opt := range opts {
 		opt(s)
 	}
 	s.grpc = grpc.NewServer(s.grpcOptions()...)
-	pb.RegisterModalClientServer(s.grpc, &controlPlane{server: s})
+	s.grpc.RegisterService(&serviceDesc, &controlPlane{server: s})
 	return s
 }
 
@@ -86,7 +92,7 @@ func (s *Server) grpcOptions() []grpc.ServerOption {
 	opts := []grpc.ServerOption{
 		grpc.UnaryInterceptor(s.interceptUnary),
 		grpc.StreamInterceptor(s.interceptStream),
-		// RPCs newer than the stubs are recorded and authenticated like the rest.
+		// RPCs that the emulator does not know are recorded and authenticated like the rest.
 		grpc.UnknownServiceHandler(unknownMethod),
 		grpc.WaitForHandlers(true),
 		// Modal's clients ping each 30 s, streams or not (Go SDK, client.go); by
@@ -179,8 +185,8 @@ func (s *Server) CACert() string {
 	return s.tls.certPEM
 }
 
-// Secrets lists every token secret ever issued, deleted tokens included, to
-// search logs and errors for.
+// Secrets lists every secret of a token or token flow ever issued, deleted tokens
+// included, to search logs and errors for.
 func (s *Server) Secrets() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -33,7 +33,7 @@ const (
 	KindServiceUser Kind = "service-user"
 )
 
-// TokenInfo describes a live or expired token, without its secret.
+// TokenInfo describes a live, expired or disabled token, without its secret.
 type TokenInfo struct {
 	ID        string
 	Workspace string // the workspace's name
@@ -42,6 +42,7 @@ type TokenInfo struct {
 	Created   time.Time
 	Expires   time.Time // zero: never
 	LastUsed  time.Time // zero: never used
+	Disabled  bool      // refused until it is enabled again
 }
 
 type token struct {
@@ -56,6 +57,7 @@ type token struct {
 	expires     time.Time // zero: never
 	lastUsed    time.Time
 	refusedFrom time.Time // zero: not deleted
+	disabled    bool
 }
 
 func (t *token) expired(now time.Time) bool {
@@ -65,7 +67,7 @@ func (t *token) expired(now time.Time) bool {
 func (t *token) info() TokenInfo {
 	info := TokenInfo{
 		ID: t.ID, Workspace: t.workspace.name,
-		Created: t.created, Expires: t.expires, LastUsed: t.lastUsed,
+		Created: t.created, Expires: t.expires, LastUsed: t.lastUsed, Disabled: t.disabled,
 	}
 	if t.serviceUser != nil {
 		info.Kind, info.Owner = KindServiceUser, t.serviceUser.name
@@ -141,7 +143,7 @@ func (s *Server) Tokens() []TokenInfo {
 }
 
 // Accepts says whether the control plane would accept the pair now: it was not
-// deleted, has not expired, and is not too new. The question is no call and no use.
+// deleted or disabled, has not expired, and is not too new. The question is no call and no use.
 func (s *Server) Accepts(tokenID, secret string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -186,6 +188,18 @@ func (s *Server) SetExpiry(id string, at time.Time) {
 		panic("modaltest: set a token's expiry: no token has that ID")
 	}
 	t.expires = at
+}
+
+// SetDisabled disables the token as the dashboard would, or enables it again. It
+// panics when no token has that ID.
+func (s *Server) SetDisabled(id string, disabled bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.tokens[id]
+	if t == nil {
+		panic("modaltest: disable a token: no token has that ID")
+	}
+	t.disabled = disabled
 }
 
 // randomID returns prefix and 22 base62 characters, the shape of all of Modal's

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modaltest
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// anonymous are the RPCs that need no token (Python client, test/conftest.py recv_request). Assumed: one
+// that comes with them is not looked at.
+var anonymous = []string{"TokenFlowCreate", "TokenFlowWait"}
+
+// TokenFlowCreate begins what a person ends in a browser.
+//
+// Assumed: without expires_in_seconds the token has no end, as this workspace sets none.
+func (c *controlPlane) TokenFlowCreate(_ context.Context, req *pb.TokenFlowCreateRequest) (*pb.TokenFlowCreateResponse, error) {
+	f := c.server.beginFlow(FlowInfo{
+		TokenLife:     time.Duration(req.GetExpiresInSeconds()) * time.Second,
+		LocalhostPort: req.GetLocalhostPort(),
+		NextURL:       req.GetNextUrl(),
+	})
+	return pb.TokenFlowCreateResponse_builder{
+		TokenFlowId: f.ID, WebUrl: f.URL, Code: f.Code, WaitSecret: f.waitSecret,
+	}.Build(), nil
+}
+
+// TokenFlowWait answers as soon as a person has decided, or after the timeout that nobody has.
+func (c *controlPlane) TokenFlowWait(ctx context.Context, req *pb.TokenFlowWaitRequest) (*pb.TokenFlowWaitResponse, error) {
+	decided, err := c.server.flowDecided(req)
+	if err != nil {
+		return nil, err
+	}
+	wait, cancel := context.WithTimeout(ctx, flowTimeout(req.GetTimeout()))
+	defer cancel()
+	select {
+	case <-decided:
+	case <-wait.Done():
+	}
+	if ctx.Err() != nil {
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
+	return c.server.answerFlow(req)
+}
+
+// Assumed: Modal waits as long as it is asked to; a day is beyond all clients.
+func flowTimeout(seconds float32) time.Duration {
+	const longest = 24 * 60 * 60
+	if !(seconds > 0) { // or no number
+		return 0
+	}
+	return time.Duration(min(float64(seconds), longest) * float64(time.Second))
+}
+
+func (s *Server) flowDecided(req *pb.TokenFlowWaitRequest) (<-chan struct{}, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f, err := s.askedFlow(req)
+	if err != nil {
+		return nil, err
+	}
+	return f.decided, nil
+}
+
+// Assumed: code and text of a denial.
+func (s *Server) answerFlow(req *pb.TokenFlowWaitRequest) (*pb.TokenFlowWaitResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f, err := s.askedFlow(req)
+	switch {
+	case err != nil:
+		return nil, err
+	case f.State == FlowDenied:
+		return nil, status.Error(codes.PermissionDenied, "Token flow was denied")
+	case f.State == FlowWaiting:
+		return pb.TokenFlowWaitResponse_builder{Timeout: true}.Build(), nil
+	}
+	f.taken = s.flowAnswersOnce
+	return pb.TokenFlowWaitResponse_builder{
+		TokenId: f.token.ID, TokenSecret: f.token.Secret, WorkspaceUsername: f.token.workspace.name,
+	}.Build(), nil
+}
+
+// askedFlow finds the flow of a request that knows its secret. The caller holds s.mu.
+//
+// Assumed: one that is unknown, has lapsed, was handed out or is asked for with another secret is
+// NOT_FOUND.
+func (s *Server) askedFlow(req *pb.TokenFlowWaitRequest) (*flow, error) {
+	i := slices.IndexFunc(s.flows, func(f *flow) bool {
+		return f.ID == req.GetTokenFlowId() && f.waitSecret == req.GetWaitSecret() && !f.taken && !f.lapsed(s.now())
+	})
+	if i < 0 {
+		return nil, status.Errorf(codes.NotFound, "Token flow '%s' not found", req.GetTokenFlowId())
+	}
+	return s.flows[i], nil
+}

@@ -77,8 +77,8 @@ func TestTokenFlow_HandsTheApprovingMembersTokenToWhoeverBeganIt(t *testing.T) {
 	info.State, info.TokenID = modaltest.FlowApproved, token.ID
 	require.Equal(t, []modaltest.FlowInfo{info}, w.server.Flows())
 	for range 2 {
-		resp, err := w.await(t, f, 60)
-		requireToken(t, token, resp, err)
+		resp, waitErr := w.await(t, f, 60)
+		requireToken(t, token, resp, waitErr)
 		require.Equal(t, "globex", resp.GetWorkspaceUsername())
 	}
 	who, err := w.client.TokenInfoGet(as(t, token), &pb.TokenInfoGetRequest{})

@@ -167,7 +167,7 @@ func TestTokensList_DescribesTheTokensThatTheCallerMayEnd(t *testing.T) {
 		1: []byte(own.ID), 2: now, 3: []byte(w.workspace.ID()), 4: []byte(bob.ID()), 5: now,
 		6: []byte("bob"), 7: memberID, 10: []byte("laptop"), 11: later,
 	}, mine[0])
-	require.Regexp(t, `^mb-`, string(memberID.([]byte))) //nolint:forcetypeassert // or the test panics
+	require.Regexp(t, `^mb-`, string(memberID.([]byte)))
 
 	w.server.SetDisabled(own.ID, true)
 	all, err := w.listTokens(t, w.token)

@@ -46,7 +46,7 @@ func (w *world) listTokens(t *testing.T, caller modaltest.Token) ([]listedToken,
 	readFields(t, resp.ProtoReflect().GetUnknown(), func(number protowire.Number, value any) {
 		require.EqualValues(t, 1, number)
 		token := listedToken{}
-		readFields(t, value.([]byte), func(number protowire.Number, value any) { token[number] = value }) //nolint:forcetypeassert // or the test panics
+		readFields(t, value.([]byte), func(number protowire.Number, value any) { token[number] = value })
 		tokens = append(tokens, token)
 	})
 	return tokens, nil

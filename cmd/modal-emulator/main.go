@@ -2,7 +2,7 @@
 
 // Modal-emulator runs the emulated control plane of internal/modaltest for
 // people, with a page that stands in for Modal's dashboard: it creates and
-// deletes tokens. All state is in memory.
+// deletes tokens, and approves token flows. All state is in memory.
 package main
 
 import (
@@ -43,6 +43,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.SetOutput(stderr)
 	grpcAddress := flags.String("listen", "127.0.0.1:9900", "loopback `address` of the gRPC API")
 	pageAddress := flags.String("page", "127.0.0.1:9901", "loopback `address` of the page")
+	expiryDeletes := flags.Bool("expiry-deletes", false, "service users vanish when they expire")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -60,19 +61,26 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	defer pageListener.Close()
 
-	grpcURL := "http://" + grpcListener.Addr().String()
-	if _, err := fmt.Fprintf(stdout, "grpc %s\npage http://%s\n", grpcURL, pageListener.Addr()); err != nil {
+	grpcURL, pageURL := "http://"+grpcListener.Addr().String(), "http://"+pageListener.Addr().String()
+	if _, err := fmt.Fprintf(stdout, "grpc %s\npage %s\n", grpcURL, pageURL); err != nil {
 		return fmt.Errorf("print the addresses: %w", err)
 	}
-	return serve(ctx, demo(), grpcURL, grpcListener, pageListener)
+	options := []modaltest.Option{modaltest.WithFlowPage(pageURL)}
+	if *expiryDeletes {
+		options = append(options, modaltest.WithExpiryDeletes())
+	}
+	return serve(ctx, demo(options), grpcURL, grpcListener, pageListener)
 }
 
-// demo is the state the program starts with.
-func demo() *modaltest.Server {
-	server := modaltest.New()
+// demo is the state the program starts with: a workspace with its owner and a plain user, and another
+// one, so that a person can approve as the wrong one.
+func demo(options []modaltest.Option) *modaltest.Server {
+	server := modaltest.New(options...)
 	workspace := server.AddWorkspace("demo")
 	workspace.AddEnvironment("staging")
 	workspace.AddMember("operator")
+	workspace.AddMember("colleague")
+	server.AddWorkspace("elsewhere").AddMember("outsider")
 	return server
 }
 

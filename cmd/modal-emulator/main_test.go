@@ -25,13 +25,13 @@ type emulator struct {
 
 // launch runs the program on free ports and waits for its two lines, as a
 // script would.
-func launch(t *testing.T) *emulator {
+func launch(t *testing.T, args ...string) *emulator {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	e := &emulator{stop: stop, ended: make(chan error, 1)}
 	reader, writer := io.Pipe()
 	go func() {
-		err := run(ctx, []string{"-listen", "127.0.0.1:0", "-page", "127.0.0.1:0"}, writer, io.Discard)
+		err := run(ctx, append(args, "-listen", "127.0.0.1:0", "-page", "127.0.0.1:0"), writer, io.Discard)
 		writer.CloseWithError(err)
 		e.ended <- err
 	}()

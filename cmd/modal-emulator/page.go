@@ -20,14 +20,21 @@ import (
 //go:embed page.html
 var pageHTML string
 
-var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-	"when": func(t time.Time) string {
-		if t.IsZero() {
-			return "never"
-		}
-		return t.UTC().Format(time.RFC3339)
-	},
-}).Parse(pageHTML))
+//go:embed flow.html
+var flowHTML string
+
+var pageTemplate, flowTemplate = parse(pageHTML), parse(flowHTML)
+
+func parse(html string) *template.Template {
+	return template.Must(template.New("page").Funcs(template.FuncMap{
+		"when": func(t time.Time) string {
+			if t.IsZero() {
+				return "never"
+			}
+			return t.UTC().Format(time.RFC3339)
+		},
+	}).Parse(html))
+}
 
 // page is the stand-in for Modal's dashboard.
 type page struct {
@@ -41,6 +48,7 @@ type page struct {
 type pageView struct {
 	GRPCURL string
 	Tokens  []tokenView
+	Flows   []modaltest.FlowInfo
 	Created *modaltest.Token
 }
 
@@ -85,6 +93,9 @@ func newPage(server *modaltest.Server, grpcURL string, now func() time.Time) htt
 	mux.HandleFunc("POST /tokens", p.create)
 	mux.HandleFunc("POST /tokens/{id}/delete", p.remove)
 	mux.HandleFunc("POST /delays", p.delay)
+	mux.HandleFunc("GET /token-flow/{id}", p.lookAtFlow)
+	mux.HandleFunc("POST /token-flow/{id}/approve", p.approve)
+	mux.HandleFunc("POST /token-flow/{id}/deny", p.deny)
 	return http.NewCrossOriginProtection().Handler(mux)
 }
 
@@ -97,9 +108,13 @@ func (p *page) look(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *page) show(w http.ResponseWriter, created *modaltest.Token) {
+	view := pageView{GRPCURL: p.grpcURL, Tokens: tokenViews(p.server), Flows: p.server.Flows(), Created: created}
+	render(w, pageTemplate, view)
+}
+
+func render(w http.ResponseWriter, t *template.Template, view any) {
 	var html bytes.Buffer
-	view := pageView{GRPCURL: p.grpcURL, Tokens: tokenViews(p.server), Created: created}
-	if err := pageTemplate.Execute(&html, view); err != nil {
+	if err := t.Execute(&html, view); err != nil {
 		http.Error(w, "render the page", http.StatusInternalServerError)
 		return
 	}
@@ -126,23 +141,44 @@ func (p *page) newToken(r *http.Request) (modaltest.Token, error) {
 	if err != nil {
 		return modaltest.Token{}, err
 	}
-	workspace := p.server.Workspace(r.FormValue("workspace"))
-	if workspace == nil {
-		return modaltest.Token{}, fmt.Errorf("create a token: no workspace is called %q", r.FormValue("workspace"))
+	workspace, err := p.workspace(r)
+	if err != nil {
+		return modaltest.Token{}, fmt.Errorf("create a token: %w", err)
 	}
-	owner := r.FormValue("owner")
 	switch kind := modaltest.Kind(r.FormValue("kind")); kind {
 	case modaltest.KindMember:
-		member := workspace.Member(owner)
-		if member == nil {
-			return modaltest.Token{}, fmt.Errorf("create a token: no member is called %q", owner)
+		member, err := p.member(r)
+		if err != nil {
+			return modaltest.Token{}, fmt.Errorf("create a token: %w", err)
 		}
 		return member.NewToken(options...), nil
 	case modaltest.KindServiceUser:
-		return workspace.CreateServiceUser(owner, options...)
+		return workspace.CreateServiceUser(r.FormValue("owner"), options...)
 	default:
 		return modaltest.Token{}, fmt.Errorf("create a token: kind is %q, want member or service-user", kind)
 	}
+}
+
+// workspace is the one that a form names.
+func (p *page) workspace(r *http.Request) (*modaltest.Workspace, error) {
+	workspace := p.server.Workspace(r.FormValue("workspace"))
+	if workspace == nil {
+		return nil, fmt.Errorf("no workspace is called %q", r.FormValue("workspace"))
+	}
+	return workspace, nil
+}
+
+// member is the one that a form names.
+func (p *page) member(r *http.Request) (*modaltest.Member, error) {
+	workspace, err := p.workspace(r)
+	if err != nil {
+		return nil, err
+	}
+	member := workspace.Member(r.FormValue("owner"))
+	if member == nil {
+		return nil, fmt.Errorf("no member is called %q", r.FormValue("owner"))
+	}
+	return member, nil
 }
 
 func (p *page) expiry(in string) ([]modaltest.TokenOption, error) {

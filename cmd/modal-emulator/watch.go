@@ -15,6 +15,7 @@ import (
 type stateView struct {
 	ServiceUsers []serviceUserView `json:"service_users"`
 	Calls        []callView        `json:"calls"`
+	Flows        []flowView        `json:"flows"`
 }
 
 type serviceUserView struct {
@@ -33,12 +34,15 @@ type callView struct {
 }
 
 func newStateView(server *modaltest.Server) stateView {
-	view := stateView{ServiceUsers: []serviceUserView{}, Calls: []callView{}}
+	view := stateView{ServiceUsers: []serviceUserView{}, Calls: []callView{}, Flows: []flowView{}}
 	for _, user := range server.ServiceUsers() {
 		view.ServiceUsers = append(view.ServiceUsers, serviceUserView{user.Name, user.TokenID, user.Scoped, user.Roles})
 	}
 	for _, call := range server.Calls("") {
 		view.Calls = append(view.Calls, callView{call.Method, call.TokenID, call.At, call.Code.String()})
+	}
+	for _, flow := range server.Flows() {
+		view.Flows = append(view.Flows, newFlowView(flow))
 	}
 	return view
 }

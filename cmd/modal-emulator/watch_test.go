@@ -26,7 +26,7 @@ func TestState_TellsServiceUsersAndCallsWithoutASecret(t *testing.T) {
 	t.Parallel()
 	e := launch(t)
 	state, text := e.state(t)
-	require.Equal(t, stateView{ServiceUsers: []serviceUserView{}, Calls: []callView{}}, state)
+	require.Equal(t, stateView{ServiceUsers: []serviceUserView{}, Calls: []callView{}, Flows: []flowView{}}, state)
 	require.NotContains(t, text, "null")
 
 	owner := e.createToken(t, map[string]string{"kind": "member", "owner": "operator"})

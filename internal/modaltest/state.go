@@ -55,6 +55,13 @@ func (s *Server) Workspace(name string) *Workspace {
 	return s.findWorkspace(name)
 }
 
+// Workspaces returns all workspaces, oldest first.
+func (s *Server) Workspaces() []*Workspace {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.workspaces)
+}
+
 func (s *Server) findWorkspace(name string) *Workspace {
 	i := slices.IndexFunc(s.workspaces, func(w *Workspace) bool { return w.name == name })
 	if i < 0 {
@@ -124,6 +131,13 @@ func (w *Workspace) Member(username string) *Member {
 	return w.findMember(username)
 }
 
+// Members returns all members, oldest first.
+func (w *Workspace) Members() []*Member {
+	w.server.mu.Lock()
+	defer w.server.mu.Unlock()
+	return slices.Clone(w.members)
+}
+
 func (w *Workspace) findMember(username string) *Member {
 	i := slices.IndexFunc(w.members, func(m *Member) bool { return m.username == username })
 	if i < 0 {
@@ -134,6 +148,16 @@ func (w *Workspace) findMember(username string) *Member {
 
 // ID is the member's us-… ID.
 func (m *Member) ID() string { return m.id }
+
+// Username is the member's name.
+func (m *Member) Username() string { return m.username }
+
+// Role is what the member may do in the workspace.
+func (m *Member) Role() Role {
+	m.workspace.server.mu.Lock()
+	defer m.workspace.server.mu.Unlock()
+	return m.role
+}
 
 // NewToken creates a token for the member, who may have any number of them.
 func (m *Member) NewToken(opts ...TokenOption) Token {

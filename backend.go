@@ -44,7 +44,8 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps engine.De
 		RunningVersion: version.Version,
 		Help:           strings.TrimSpace(backendHelp),
 		Paths: framework.PathAppend(
-			b.pathConfig(), b.pathRoles(), b.pathCreds(), b.pathRotate(), b.pathRevocations(), b.pathStatus(),
+			b.pathConfig(), b.pathConfigRotate(), b.pathRoles(), b.pathCreds(), b.pathRotate(), b.pathApproval(),
+			b.pathRevocations(), b.pathStatus(),
 		),
 		PathsSpecial: &logical.Paths{SealWrapStorage: engine.SecretKeys()},
 		PeriodicFunc: b.periodic,

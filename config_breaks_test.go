@@ -15,7 +15,7 @@ func TestConfig_AWriteNamesTheRolesBeyondItsCeilings(t *testing.T) {
 	m := newManagedMount(t)
 	m.addManaged("ci")
 	m.addManaged("viewer", map[string]any{"environment_roles": "main=viewer"})
-	m.addRole("static")
+	m.addRole("static", map[string]any{"revoke_previous": false})
 
 	warnings := m.write("config", map[string]any{"max_environment_role": "viewer"}).Warnings
 

@@ -82,7 +82,7 @@ func likelyMistakes() map[string]cured {
 		"token: of another role": {update, "rotate/personal", func(m *mount) map[string]any {
 			return pairOf(m.tokenID("ci"), textIn(m.read("creds/ci"), "token_secret"))
 		}, "already the token of role ci", "bring another token"},
-		"static: none is brought":  {update, "rotate/personal", nil, "an operator brings its tokens", "vault write modal/rotate/personal token_id=… token_secret=-"},
+		"static: none is brought":  {update, "rotate/personal", nil, "a person makes its tokens", "vault write modal/rotate/personal token_id=… token_secret=-"},
 		"static: another on roles": {update, "roles/personal", token(), "has another token", "vault write modal/rotate/personal token_id="},
 		"static: of another user": {update, "rotate/personal", func(m *mount) map[string]any {
 			return pairData(m.workspace.AddMember("bob").NewToken())

@@ -325,6 +325,11 @@ func (h *history) checkInvariants() {
 		require.Empty(h.t, holders[id], "roles %s and %s share a token", role, holders[id])
 		holders[id] = role
 	}
+	if resp := h.must(logical.ReadOperation, "config", nil); resp != nil {
+		if admin, _ := resp.Data["token_id"].(string); admin != "" {
+			holders[admin] = "config"
+		}
+	}
 	ledger := map[string]bool{}
 	for _, id := range h.list("revocations") {
 		ledger[id] = true

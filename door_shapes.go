@@ -52,6 +52,15 @@ func (in *door) optional(field string, low, high time.Duration) engine.Change[ti
 	})
 }
 
+// grace is the grace period of one write, nil where it says nothing.
+func (in *door) grace() *time.Duration {
+	grace := in.duration(fieldGracePeriod, 0, engine.MaxGracePeriod)
+	if !grace.Asked || grace.Reset {
+		return nil
+	}
+	return &grace.Value
+}
+
 func within(raw any, low, high time.Duration) (d time.Duration, mistake string) {
 	d, mistake = parseDuration(raw)
 	if mistake == "" && (d < low || d > high) {

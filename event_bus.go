@@ -24,6 +24,11 @@ func (b *backend) emit(ctx context.Context, event engine.Event) {
 		path, dataPath = prefixRoles+event.Role, prefixCreds+event.Role
 	case engine.EventRoleDelete:
 		path = prefixRoles + event.Role
+	case engine.EventApprovalBegin:
+		path = "config/approval"
+		if event.Role != "" {
+			path = prefixRotate + event.Role + "/approval"
+		}
 	case engine.EventRotate, engine.EventRotateFail:
 		path, dataPath = prefixRotate+event.Role, prefixCreds+event.Role
 	case engine.EventRevoke, engine.EventRevokeFail, engine.EventRevokeManual:
@@ -37,6 +42,7 @@ func (b *backend) emit(ctx context.Context, event engine.Event) {
 		{fieldRole, event.Role},
 		{fieldTokenID, event.TokenID},
 		{fieldPreviousTokenID, event.PreviousTokenID},
+		{fieldProof, event.Proof},
 	} {
 		if field.value != "" {
 			pairs = append(pairs, field.name, field.value)

@@ -44,6 +44,7 @@ const (
 	fieldRefreshInterval = "refresh_interval"
 	fieldGracePeriod     = "grace_period"
 	fieldRotationPeriod  = "rotation_period"
+	fieldRevokePrevious  = "revoke_previous"
 
 	fieldEnvironmentRoles = "environment_roles"
 	fieldScoped           = "scoped"
@@ -82,6 +83,14 @@ const (
 	fieldLastError   = "last_error"
 	fieldNextStep    = "next_step"
 	fieldRevoked     = "revoked"
+	fieldProof       = "proof"
+
+	fieldLapseAfter = "lapse_after"
+	fieldLapsesAt   = "lapses_at"
+	fieldWait       = "wait"
+	fieldURL        = "url"
+	fieldCode       = "code"
+	fieldBegan      = "began"
 )
 
 func roleNameField() *framework.FieldSchema {

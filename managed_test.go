@@ -345,7 +345,7 @@ func TestManaged_AnAdminOfAnotherWorkspaceTouchesNothing(t *testing.T) {
 	require.Contains(t, m.read("revocations/" + old)["last_error"], `write an admin token of "acme" to config`)
 	m.write("config", m.newToken())
 	m.minutes(2)
-	require.Empty(t, m.list("revocations"))
+	require.False(t, m.inLedger(old))
 }
 
 func TestManaged_ARetryEndsATokenWithinItsGracePeriodOnlyByForceAndADeleteNever(t *testing.T) {

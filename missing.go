@@ -16,6 +16,8 @@ import (
 const (
 	noSuchRole  = "There is no such role."
 	noSuchEntry = "The ledger has no such entry."
+
+	noSuchApproval = "No approval was begun."
 )
 
 // missing documents that a read may find nothing.

@@ -48,6 +48,7 @@ func (b *backend) pathConfig() []*framework.Path {
 			fieldTokenID:     tokenIDField(),
 			fieldTokenSecret: tokenSecretField(),
 			fieldVerify:      verifyField(),
+			fieldGracePeriod: gracePeriodField("How long the admin token that this write replaces stays valid (default 1h)."),
 			fieldRemoveAdmin: {
 				Type:         framework.TypeBool,
 				Description:  "Remove the admin token; it is not ended at Modal.",
@@ -85,6 +86,7 @@ func parseConfig(in *door) engine.ConfigWrite {
 		MaxEnvironmentRole:  checked(in, fieldMaxEnvironmentRole, maxToldName, parseEnvironmentRole),
 		Paused:              in.flag(fieldPaused),
 	}
+	ask.Grace = in.grace()
 	if ask.RemoveAdmin && ask.Pair != nil {
 		in.refuse(fieldRemoveAdmin, "a new token_id and token_secret replace the admin token: write one or the other")
 	}
@@ -153,7 +155,8 @@ elsewhere.
 
 token_id and token_secret are the optional admin token: an account token of an owner or manager of
 the workspace. Modal is asked before it is stored (verify=false stores it unproven);
-remove_admin_token=true removes it. Another server_url or ca_cert takes the pair in the same write, as a
+remove_admin_token=true removes it. A replaced one goes to the ledger and deletes itself after grace_period (1h); a removed one is left
+to you there. Another server_url or ca_cert takes the pair in the same write, as a
 stored secret goes to no server that has not accepted it. A read shows whose it is and whether it can manage service users, never its secret.
 
 allowed_environments and max_environment_role are ceilings for what managed roles may ask of a service

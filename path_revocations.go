@@ -37,8 +37,11 @@ func (b *backend) pathRevocations() []*framework.Path {
 				},
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation:   missing(local(urlName, b.readRevocation, "Read why a token is in the ledger and what is needed.", revocationFields()), noSuchEntry),
-				logical.UpdateOperation: forwarded(parseRevocation, b.retryRevocation, "End the token now, or ask Modal about it.", with(optional(revocationFields()), responses{fieldRevoked: required(flag("Whether Modal refuses the token; the entry is then gone."))})),
+				logical.ReadOperation: missing(local(urlName, b.readRevocation, "Read why a token is in the ledger and what is needed.", revocationFields()), noSuchEntry),
+				logical.UpdateOperation: forwarded(parseRevocation, b.retryRevocation, "End the token now, or ask Modal about it.", with(optional(revocationFields()), responses{
+					fieldRevoked: required(flag("Whether Modal refuses the token; the entry is then gone.")),
+					fieldProof:   text(`What the refusal says: "deleted" where Modal acknowledged that, else "refused", as one that a person disabled is, too.`),
+				})),
 				logical.DeleteOperation: forwarded(parseRevocation, b.forgetRevocation, "Forget a token.", nil),
 			},
 			HelpSynopsis:    "Read, retry or forget a token of the ledger.",
@@ -60,10 +63,10 @@ func parseRevocation(in *door) revocationRequest {
 func revocationFields() responses {
 	return with(tokenFields(), responses{
 		fieldID:          required(text("ID of the entry: the token's ID, or the service user's name where the token's never arrived.")),
-		fieldRole:        required(text("Role that handed the token out.")),
-		fieldVersion:     required(number("The token's version in that role.")),
+		fieldRole:        text("Role that the token was of; absent for an admin token."),
+		fieldVersion:     number("The token's version in that role; absent where it had none."),
 		fieldReason:      required(text("Why the token has to die.")),
-		fieldMethod:      required(text(`"automatic": the engine deletes the service user; "manual": an operator deletes the token at Modal.`)),
+		fieldMethod:      required(text(`"automatic": the engine deletes the service user, or the token deletes itself; "manual": an operator deletes the token at Modal.`)),
 		fieldState:       required(text(`"pending", "grace period", "ending", "retrying", "unconfirmed" or "waiting for an operator".`)),
 		fieldNextStep:    required(text("What is needed.")),
 		fieldSince:       required(text("Since when the token is in the ledger (RFC 3339).")),
@@ -91,7 +94,8 @@ func (b *backend) listRevocations(ctx context.Context, _ *logical.Request, _ str
 	ids, info := make([]string, 0, len(entries)), make(map[string]any, len(entries))
 	for _, entry := range entries {
 		ids = append(ids, entry.Key())
-		summary := map[string]any{fieldRole: entry.Role, fieldState: entry.State(b.engine.Now()), fieldMethod: entry.Method}
+		summary := map[string]any{fieldState: entry.State(b.engine.Now()), fieldMethod: entry.Means()}
+		putText(summary, fieldRole, entry.Role)
 		putTime(summary, fieldNextAttempt, entry.NextAttempt)
 		putText(summary, fieldLastError, brief(entry.LastError))
 		info[entry.Key()] = summary
@@ -120,6 +124,7 @@ func (b *backend) retryRevocation(ctx context.Context, _ *logical.Request, ask r
 		data = revocationView(ended.Stays, b.engine.Now())
 	}
 	data[fieldRevoked] = ended.Revoked
+	putText(data, fieldProof, ended.Proof)
 	return &logical.Response{Data: data, Warnings: ended.Warnings}, nil
 }
 
@@ -138,10 +143,11 @@ func revocationView(r *engine.Revocation, now time.Time) map[string]any {
 		delete(data, fieldTokenID)
 	}
 	data[fieldID] = r.Key()
-	data[fieldRole] = r.Role
-	data[fieldVersion] = int64(r.Version)
+	if putText(data, fieldRole, r.Role); r.Version > 0 {
+		data[fieldVersion] = int64(r.Version)
+	}
 	data[fieldReason] = r.Reason
-	data[fieldMethod] = r.Method
+	data[fieldMethod] = r.Means()
 	data[fieldState] = r.State(now)
 	data[fieldAttempts] = int64(r.Attempts)
 	data[fieldNextStep] = r.NextStep(now)
@@ -155,7 +161,7 @@ func revocationView(r *engine.Revocation, now time.Time) map[string]any {
 
 const revocationHelp = `
 A token that a role no longer hands out stays here until Modal refuses it. method=automatic means that
-the engine deletes the service user that owns it; method=manual that an operator has to delete the token
+the engine deletes the service user that owns it, or has a member's token delete itself; method=manual that an operator has to delete the token
 at Modal: next_step names the page and the command. The engine tries with back-off. A write tries now,
 and answers revoked=true once Modal refuses the token; within the grace period of a token that the
 engine would end it takes force=true.

@@ -10,16 +10,17 @@ import (
 	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// rotatedOnce is a role with one token in the ledger, whose ID it returns.
+// rotatedOnce is a role with one token in the ledger that people end, whose ID it returns.
 func rotatedOnce(t *testing.T, opts ...modaltest.TokenOption) (m *mount, old string) {
 	t.Helper()
 	m = newMount(t)
 	token := m.newToken(opts...)
-	m.write("roles/ci", also(token, "type", "static"))
+	m.write("roles/ci", with(token, map[string]any{"type": "static", "revoke_previous": false}))
 	m.write("rotate/ci", m.newToken())
 	old, _ = token["token_id"].(string)
 	return m, old
@@ -153,6 +154,7 @@ func TestRevocations_ATokenThatIsBeingEndedIsNoRolesAgain(t *testing.T) {
 	m.write("roles/ci", also(token, "type", "static"))
 	m.remove("roles/ci", nil)
 	id, _ := token["token_id"].(string)
+	m.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.Unavailable, Times: -1})
 	m.write("revocations/"+id, map[string]any{"force": true})
 	require.Contains(t, m.refused(logical.UpdateOperation, "roles/other", also(token, "type", "static")), "is in the ledger")
 	m.remove("revocations/"+id, map[string]any{"force": true})

@@ -58,7 +58,7 @@ func writtenFields() responses {
 	return with(tokenFields(), responses{
 		fieldType:         required(text("Type of the role.")),
 		fieldVersion:      required(number("Counter of the role's tokens, from 1.")),
-		fieldNextRotation: required(text("When the engine rotates the token, or by when an operator should (RFC 3339).")),
+		fieldNextRotation: text("When the engine rotates the token, or by when an operator should (RFC 3339); absent for a role without a token."),
 		fieldNextStep:     required(text("What comes next.")),
 		fieldNextFirings: {
 			Type: framework.TypeStringSlice, Description: "The next three times that rotation_schedule fires (RFC 3339), where there is one.",
@@ -120,7 +120,9 @@ func (b *backend) deleteRole(ctx context.Context, _ *logical.Request, ask delete
 const roleHelp = `
 A static role holds one Modal account token that an operator brings. Create it with type=static,
 token_id and token_secret; Modal is asked whose token it is before anything is stored (verify=false
-stores it unproven). One token has one role.
+stores it unproven). Without the pair the role waits for its first token, which a person approves with
+rotate/<role>/approval. One token has one role. The member token that a rotation replaces deletes itself
+after the grace period; revoke_previous=false leaves that to you.
 
 A managed role holds the token of a Modal service user that the engine makes, with the environment_roles
 of the role and no more, and replaces on schedule. Create it with type=managed and

@@ -16,7 +16,7 @@ func TestRoles_ReadShowsThePolicyAndNothingOfTheToken(t *testing.T) {
 
 	require.Equal(t, map[string]any{
 		"type": "static", "profile": "ci", "environment": "main",
-		"refresh_interval": int64(60), "grace_period": int64(86400), "rotation_period": int64(90 * 86400),
+		"refresh_interval": int64(60), "grace_period": int64(86400), "revoke_previous": true, "rotation_period": int64(90 * 86400),
 	}, m.read("roles/ci"))
 }
 
@@ -108,7 +108,7 @@ func TestRoles_ATokenOfAnOddLengthIsTakenWithAWarning(t *testing.T) {
 func TestRoles_DeleteMovesTheTokenToTheLedgerAndSaysWhatStaysValidAtModal(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
-	first := m.addRole("ci")
+	first := m.addRole("ci", map[string]any{"revoke_previous": false})
 	second := m.newToken()
 	m.write("rotate/ci", second)
 	m.modal.SetOutage(true)

@@ -65,12 +65,10 @@ func parseRotate(in *door) engine.RotateRequest {
 		Force:      in.flag(fieldForce).Over(false, false),
 		ToPrevious: in.flag(fieldToPrevious).Over(false, false),
 		DryRun:     in.flag(fieldDryRun).Over(false, false),
+		Grace:      in.grace(),
 	}
 	if ask.Force {
 		ask.Said = fieldForce
-	}
-	if grace := in.duration(fieldGracePeriod, 0, engine.MaxGracePeriod); grace.Asked && !grace.Reset {
-		ask.Grace = &grace.Value
 	}
 	if ask.ToPrevious && ask.Pair != nil {
 		in.refuse(fieldToPrevious, "this goes back to a token that is here already: leave token_id and token_secret out")
@@ -81,11 +79,11 @@ func parseRotate(in *door) engine.RotateRequest {
 func rotationFields() responses {
 	return with(tokenFields(), responses{
 		fieldType:              required(text("Type of the role.")),
-		fieldVersion:           required(number("Counter of the role's tokens, from 1.")),
+		fieldVersion:           required(number("Counter of the role's tokens, from 1; 0 for a role without a token.")),
 		fieldState:             required(text(`"refused", "failing", "overdue", "disabled" or "ok": the first that holds.`)),
-		fieldLastVaultRotation: required(text("When the current token became current (RFC 3339).")),
+		fieldLastVaultRotation: text("When the current token became current (RFC 3339); absent for a role without a token."),
 		fieldRotationPeriod:    required(number("Seconds between rotations.")),
-		fieldNextRotation:      required(text("When the engine rotates the token, or by when an operator should (RFC 3339).")),
+		fieldNextRotation:      text("When the engine rotates the token, or by when an operator should (RFC 3339); absent for a role without a token."),
 		fieldAttempts:          number("How often the engine has tried since, and failed."),
 		fieldLastAttempt:       text("When it tried last (RFC 3339)."),
 		fieldNextAttempt:       text("When it tries next (RFC 3339)."),

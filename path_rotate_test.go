@@ -16,7 +16,7 @@ import (
 func TestRotate_HandsOutTheNewTokenAndFollowsTheOldOne(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
-	old := m.addRole("ci")
+	old := m.addRole("ci", map[string]any{"revoke_previous": false})
 	m.clock.advance(time.Hour)
 	next := m.newToken()
 

@@ -33,7 +33,7 @@ func TestStatus_CountsEachRoleAndEntryOnce(t *testing.T) {
 	m.addManaged("ok")
 	m.addManaged("disabled", map[string]any{"disable_automated_rotation": true})
 	m.addManaged("failing", map[string]any{"rotation_period": "1h", "grace_period": "1h"})
-	m.addRole("overdue", map[string]any{"rotation_period": "1h"})
+	m.addRole("overdue", map[string]any{"rotation_period": "1h", "revoke_previous": false})
 	m.write("rotate/ok", nil)
 	m.write("rotate/overdue", m.newToken())
 	m.modal.SetOutage(true)

@@ -95,7 +95,7 @@ func TestDelete_LeavesAStaticRolesTokenToTheOperatorForcedOrNot(t *testing.T) {
 func TestDelete_OfManyTokensAnswersWithASummary(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
-	m.addRole("ci")
+	m.addRole("ci", map[string]any{"revoke_previous": false})
 	for range 11 {
 		m.clock.advance(time.Minute)
 		m.write("rotate/ci", m.newToken())

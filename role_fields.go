@@ -41,6 +41,11 @@ func policyFields() map[string]*framework.FieldSchema {
 				"for a static one, whose reads warn past it.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Rotation period", Value: "90d"},
 		},
+		fieldRevokePrevious: {
+			Type: framework.TypeBool, Default: true,
+			Description:  "Static roles: end the member token that a rotation replaces (default true).",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Revoke previous", Value: true},
+		},
 	})
 }
 
@@ -90,6 +95,7 @@ func parseRole(in *door) engine.RoleWrite {
 		RefreshInterval: in.duration(fieldRefreshInterval, engine.MinTTL, engine.MaxRefreshInterval),
 		GracePeriod:     in.duration(fieldGracePeriod, 0, engine.MaxGracePeriod),
 		RotationPeriod:  in.duration(fieldRotationPeriod, engine.MinTTL, engine.MaxRotationPeriod),
+		RevokePrevious:  in.flag(fieldRevokePrevious),
 		Managed:         parseManaged(in),
 		Force:           in.flag(fieldForce).Over(false, false),
 	}
@@ -152,6 +158,9 @@ func roleView(r *engine.Role, name string) map[string]any {
 	putText(data, fieldEnvironment, r.EffectiveEnvironment())
 	if r.Managed == nil || r.Managed.Schedule == "" {
 		data[fieldRotationPeriod] = int64(r.RotationPeriod.Seconds())
+	}
+	if r.Managed == nil {
+		data[fieldRevokePrevious] = !r.KeepPrevious
 	}
 	if r.Managed != nil {
 		managedView(r.Managed, data)

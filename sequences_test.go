@@ -65,7 +65,7 @@ func TestAnUnfinishedServiceUserIsNotForgottenOnTheWordOfAnotherWorkspace(t *tes
 func TestAnOldTokenIsAskedAboutAtItsOwnServerAlone(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
-	old := m.addRole("ci")
+	old := m.addRole("ci", map[string]any{"revoke_previous": false})
 	m.write("rotate/ci", also(m.newToken(), "grace_period", 0))
 	other := modaltest.Start(t, modaltest.WithClock(m.clock.now))
 	m.write("config", map[string]any{"server_url": other.URL()})

@@ -19,11 +19,20 @@ func rotationSummary(r *engine.Rotation) map[string]any {
 	return data
 }
 
-// describe is how the role stands, without a secret.
-func rotationView(r *engine.Rotation) map[string]any {
-	data := tokenView(r.Cred.Token)
+// currentView is the role's current token, if it has one.
+func currentView(r *engine.Rotation) map[string]any {
+	data := map[string]any{}
+	if r.Cred.Version > 0 {
+		data = tokenView(r.Cred.Token)
+	}
 	data[fieldType] = r.Role.Type
 	data[fieldVersion] = int64(r.Cred.Version)
+	return data
+}
+
+// describe is how the role stands, without a secret.
+func rotationView(r *engine.Rotation) map[string]any {
+	data := currentView(r)
 	data[fieldState] = r.State()
 	data[fieldRotationPeriod] = int64(r.Role.Period(r.Cred.LastRotation).Seconds())
 	data[fieldLate] = int64(r.Late.Seconds())
@@ -73,9 +82,7 @@ func rotationList(rotations []*engine.Rotation, ranked bool) *logical.Response {
 
 // writtenView tells what a role is after a write, and what comes next.
 func (b *backend) writtenView(r *engine.Rotation) map[string]any {
-	data := tokenView(r.Cred.Token)
-	data[fieldType] = r.Role.Type
-	data[fieldVersion] = int64(r.Cred.Version)
+	data := currentView(r)
 	data[fieldNextStep] = b.engine.AfterWrite(r)
 	putTime(data, fieldNextRotation, r.Next)
 	var times []string
@@ -98,7 +105,7 @@ func turnoverView(t *engine.Turnover, now time.Time) *logical.Response {
 	if t.Old != nil {
 		data[fieldPreviousTokenID] = t.Old.ID
 		data[fieldGracePeriod] = int64(t.Grace.Seconds())
-		data[fieldMethod] = t.Old.Method
+		data[fieldMethod] = t.Old.Means()
 		data[fieldNextStep] = t.Old.NextStep(now)
 		putTime(data, fieldNotBefore, t.Old.NotBefore)
 	}

@@ -33,7 +33,7 @@ const (
 )
 
 // attend deals with one entry and drops it or stores what came of it. The entry returned is the one that
-// stays, nil when none does. Waiting for the role's lock ends with wait.
+// stays, or whose token Modal refuses, nil when there is none. Waiting for the role's lock ends with wait.
 func (e *Engine) attend(ctx, wait context.Context, id string, w wish) (verdict, *Revocation, error) {
 	entry, unlock, err := e.lockEntry(ctx, wait, id)
 	if err != nil || entry == nil {
@@ -49,7 +49,7 @@ func (e *Engine) lockEntry(ctx, wait context.Context, id string) (entry *Revocat
 	entry, err = e.revocations.Get(ctx, id)
 	for err == nil && entry != nil {
 		name := entry.Role
-		if unlock, err = e.lockRole(wait, name); err != nil {
+		if unlock, err = e.lockOwner(wait, name); err != nil {
 			return nil, nil, err
 		}
 		entry, err = e.revocations.Get(ctx, id)
@@ -124,7 +124,7 @@ func (e *Engine) settledElsewhere(ctx context.Context, entry *Revocation) (verdi
 func (e *Engine) note(ctx context.Context, entry *Revocation, got verdict, err error) (verdict, *Revocation, error) {
 	switch {
 	case got == verdictRevoked:
-		return got, nil, e.conclude(ctx, entry)
+		return got, entry, e.conclude(ctx, entry)
 	case got == verdictCurrent:
 		return got, nil, err // whatever took the token into use took its entry away
 	case errors.Is(ctx.Err(), context.Canceled):
@@ -156,11 +156,25 @@ func (e *Engine) unsettled(ctx context.Context, entry *Revocation, got verdict, 
 	if got == verdictAccepted {
 		why = "Modal acknowledged the deletion and still accepts the token"
 	}
+	if entry.Declined != "" {
+		return e.declined(ctx, entry, why)
+	}
 	after := entry.tried(e.Now(), why)
 	after.Unconfirmed = entry.Unconfirmed || got == verdictAccepted
 	e.log().Warn("token not seen refused", "role", entry.Role, "version", entry.Version, "token_id", entry.ID,
 		"service_user", entry.serviceUser(), "attempts", after.Attempts, "error", why)
 	e.event(ctx, Event{Kind: EventRevokeFail, Entry: entry.Key(), Role: entry.Role, Version: entry.Version, TokenID: entry.ID})
+	return after
+}
+
+// declined is the entry of a token that Modal would not let the engine end. Somebody is told once.
+func (e *Engine) declined(ctx context.Context, entry *Revocation, why string) *Revocation {
+	after := entry.tried(e.Now(), why)
+	if entry.LastError == after.LastError {
+		return after
+	}
+	e.log().Warn("a person has to end the token", "role", entry.Role, "version", entry.Version, "token_id", entry.ID, "modal_said", entry.Declined)
+	e.event(ctx, Event{Kind: EventRevokeManual, Entry: entry.Key(), Role: entry.Role, Version: entry.Version, TokenID: entry.ID})
 	return after
 }
 
@@ -170,8 +184,8 @@ func (e *Engine) conclude(ctx context.Context, entry *Revocation) error {
 		return err
 	}
 	e.log().Info("modal refuses the token", "role", entry.Role, "version", entry.Version, "token_id", entry.ID,
-		"service_user", entry.serviceUser(), "reason", entry.Reason)
-	e.event(ctx, Event{Kind: EventRevoke, Entry: entry.Key(), Role: entry.Role, Version: entry.Version, TokenID: entry.ID})
+		"service_user", entry.serviceUser(), "reason", entry.Reason, "proof", entry.Proof())
+	e.event(ctx, Event{Kind: EventRevoke, Entry: entry.Key(), Role: entry.Role, Version: entry.Version, TokenID: entry.ID, Proof: entry.Proof()})
 	return nil
 }
 
@@ -181,7 +195,7 @@ func (e *Engine) conclude(ctx context.Context, entry *Revocation) error {
 func (e *Engine) drop(ctx context.Context, entry *Revocation) error {
 	e.handover.Lock()
 	defer e.handover.Unlock()
-	left, err := e.credentials.Get(ctx, entry.Role)
+	left, err := e.credential(ctx, entry.Role)
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func (e *Engine) broken(ctx context.Context, before, after *Config) []string {
 		}
 	}
 	for _, entry := range entries {
-		if (entry.ours() && before.manages(entry.Token) && !after.manages(entry.Token)) || after.cannotAsk(before, entry.Token) {
+		if (entry.serviceUser() != "" && entry.ours() && before.manages(entry.Token) && !after.manages(entry.Token)) || after.cannotAsk(before, entry.Token) {
 			stuck = append(stuck, entry.Key())
 		}
 	}

@@ -46,11 +46,11 @@ func (e *Engine) WriteConfig(ctx context.Context, ask ConfigWrite) (*ConfigWritt
 	if stored != nil && reflect.DeepEqual(before, after) {
 		return &ConfigWritten{after, warnings}, nil
 	}
-	if err := e.storeConfig(ctx, before, after); err != nil {
+	old, err := e.storeConfig(ctx, before, after, ask.Grace)
+	if err != nil {
 		return nil, err
 	}
-	e.log().Info("config written", after.privileges(before)...)
-	e.event(ctx, Event{Kind: EventConfigWrite, Modified: true, TokenID: after.adminID()})
+	warnings = append(warnings, e.fateOfAdmin(old)...)
 	return &ConfigWritten{after, append(warnings, e.broken(ctx, before, after)...)}, nil
 }
 
@@ -58,7 +58,7 @@ func (e *Engine) WriteConfig(ctx context.Context, ask ConfigWrite) (*ConfigWritt
 func (e *Engine) settleAdmin(ctx context.Context, before, after *Config, ask ConfigWrite) (warnings []string, err error) {
 	if ask.RemoveAdmin {
 		after.Admin, after.Limitation = nil, ""
-		return before.oldAdmin(after), nil
+		return nil, nil
 	}
 	if ask.Pair == nil {
 		return nil, before.keepsAdmin(after)
@@ -75,12 +75,17 @@ func (e *Engine) settleAdmin(ctx context.Context, before, after *Config, ask Con
 		}
 	}
 	warnings = append(warnings, proven.warnings()...)
-	if limitation != "" {
-		warnings = append(warnings, fmt.Sprintf("admin token %s of %s cannot manage service users, so managed roles will not work, and static ones will: %s",
-			proven.ID, proven.owner(), limitation))
-	}
 	after.Admin, after.Limitation = &proven, limitation
-	return append(warnings, before.oldAdmin(after)...), nil
+	return append(warnings, after.limits()...), nil
+}
+
+// limits tell what will not work with the admin token.
+func (c *Config) limits() []string {
+	if c.Limitation == "" {
+		return nil
+	}
+	return []string{fmt.Sprintf("admin token %s of %s cannot manage service users, so managed roles will not work, and static ones will: %s",
+		c.Admin.ID, c.Admin.owner(), c.Limitation)}
 }
 
 // keepsAdmin refuses to send a stored admin token where Modal has not accepted it.
@@ -104,35 +109,6 @@ func (e *Engine) proveAdmin(ctx context.Context, cfg *Config, pair modalapi.Toke
 	return proven, limitation, err
 }
 
-// oldAdmin tells what becomes of an admin token that the engine no longer uses.
-func (c *Config) oldAdmin(after *Config) []string {
-	if c.Admin == nil || after.adminID() == c.Admin.ID {
-		return nil
-	}
-	return []string{fmt.Sprintf("the engine no longer uses admin token %s of %s, and did not end it at Modal: %s",
-		c.Admin.ID, c.Admin.owner(), c.Admin.howToDelete())}
-}
-
-// storeConfig writes what changed, unless a role or the ledger has the admin token.
-func (e *Engine) storeConfig(ctx context.Context, before, after *Config) error {
-	e.handover.Lock()
-	defer e.handover.Unlock()
-	if after.Admin == nil || after.adminID() == before.adminID() {
-		return e.config.Put(ctx, "", after)
-	}
-	if err := e.refuseHeld(ctx, after.Admin.ID, ""); err != nil {
-		return err
-	}
-	if err := e.config.Put(ctx, "", after); err != nil {
-		return err
-	}
-	e.leaveLedger(ctx, after.Admin.ID)
-	if err := e.holders.Delete(ctx, after.Admin.ID); err != nil {
-		e.log().Warn("the note of the role that the admin token was of is left", "token_id", after.Admin.ID, "error", err)
-	}
-	return nil
-}
-
 // DeleteConfig returns to the defaults, without an admin token.
 func (e *Engine) DeleteConfig(ctx context.Context) (warnings []string, err error) {
 	unlock, err := e.lockConfig(ctx)
@@ -140,16 +116,19 @@ func (e *Engine) DeleteConfig(ctx context.Context) (warnings []string, err error
 		return nil, err
 	}
 	defer unlock()
-	cfg, err := e.loadConfig(ctx)
+	if _, err = e.cancelApproval(ctx, ""); err != nil {
+		return nil, err
+	}
+	defer e.follow(adminApproval)
+	stored, err := e.config.Get(ctx, "")
+	if err != nil || stored == nil {
+		return nil, err
+	}
+	old, err := e.storeConfig(ctx, stored, defaults, nil)
 	if err != nil {
 		return nil, err
 	}
-	if err := e.config.Delete(ctx, ""); err != nil {
-		return nil, err
-	}
-	e.log().Info("config deleted", defaults.privileges(cfg)...)
-	e.event(ctx, Event{Kind: EventConfigWrite, Modified: true})
-	return append(cfg.oldAdmin(defaults), e.broken(ctx, cfg, defaults)...), nil
+	return append(e.fateOfAdmin(old), e.broken(ctx, stored, defaults)...), nil
 }
 
 func (c *Config) adminID() string {

@@ -27,7 +27,7 @@ func (e *Engine) dryRun(ctx context.Context, now *Rotation, ask RotateRequest) (
 	default:
 		plan, problems = e.planStatic(ctx, now, ask)
 	}
-	if ask.Pair == nil || ask.Pair.ID != now.Cred.ID {
+	if !now.empty() && (ask.Pair == nil || ask.Pair.ID != now.Cred.ID) {
 		plan = append(plan, fmt.Sprintf("put token %s (version %d) into the ledger, to be revoked from %s on (%s)",
 			now.Cred.ID, now.Cred.Version, e.Now().Add(ask.graceOr(now.Role.GracePeriod)).Format(time.RFC3339), newRevocation(now.Name, now.Role, now.Cred, reasonRotated, e.Now(), 0).Method))
 	}

@@ -12,7 +12,10 @@
 //     before Modal does (mint.go).
 //   - A token is called revoked only after Modal refused it (revoke.go).
 //   - With the admin token the engine deletes only what this mount made, by ID, unless an operator says
-//     force (revocation.go: ours).
+//     force (revocation.go: ours); with a member's pair only that very token, or an older one of the same
+//     person's (end_member.go).
+//   - A token that a person approved is in the ledger before anything is asked about it
+//     (approval_advance.go: receive).
 //   - A stored secret is sent only to the server that accepted it, and handed out only with it (client.go:
 //     connectTo; config.go: clientServerURL).
 //   - What cannot be taken back is in storage before Modal is asked (attend.go: admit; revoke.go: begin).
@@ -61,6 +64,7 @@ type Engine struct {
 	credentials *store.Table[Credential]
 	revocations *store.Table[Revocation]
 	holders     *store.Table[holder]
+	approvals   *store.Table[Approval]
 
 	locks *nameLocks
 	// handover is held while a token changes hands, so that no token gets two holders. Never across a
@@ -69,6 +73,9 @@ type Engine struct {
 
 	// dueRoles and dueEntries say when a role, or an entry of the ledger, has to be attended to.
 	dueRoles, dueEntries *dueTimes
+	// dueApprovals are the running approvals, and followers those that this node waits for.
+	dueApprovals *dueTimes
+	followers    *followers
 	// ticking is held for a tick, and guards warnedOf, the last warning that was sent, and swept.
 	ticking  sync.Mutex
 	warnedOf warning
@@ -84,17 +91,23 @@ const (
 	prefixCredential = "cred/"
 	prefixRevocation = "revocation/"
 	prefixHolder     = "token/"
+	prefixApproval   = "approval/"
 )
 
 // SecretKeys are the keys, and prefixes of keys, of entries that hold a token secret.
-func SecretKeys() []string { return []string{KeyConfig, prefixCredential, prefixRevocation} }
+func SecretKeys() []string {
+	return []string{KeyConfig, prefixCredential, prefixRevocation, prefixApproval}
+}
 
 // New makes an engine. It does no I/O and starts nothing.
 func New(deps Deps) *Engine {
 	if deps.Stagger == nil {
 		deps.Stagger = func(int) {}
 	}
-	e := &Engine{deps: deps, locks: newNameLocks(), dueRoles: newDueTimes(), dueEntries: newDueTimes()}
+	e := &Engine{
+		deps: deps, locks: newNameLocks(), followers: newFollowers(),
+		dueRoles: newDueTimes(), dueEntries: newDueTimes(), dueApprovals: newDueTimes(),
+	}
 	e.clients = &clients{
 		open: map[clientOptions]*sharedClient{}, dial: deps.Connect,
 		warn:    func(text string) { e.log().Warn("modal warns", "warning", text) },
@@ -105,6 +118,7 @@ func New(deps Deps) *Engine {
 	e.credentials = store.New[Credential](deps.Storage, prefixCredential, store.Options{Changed: e.dueRoles.touch})
 	e.revocations = store.New[Revocation](deps.Storage, prefixRevocation, store.Options{Changed: e.dueEntries.touch})
 	e.holders = store.New[holder](deps.Storage, prefixHolder, store.Options{})
+	e.approvals = store.New[Approval](deps.Storage, prefixApproval, store.Options{Changed: e.dueApprovals.touch})
 	e.NameMount("")
 	return e
 }
@@ -119,7 +133,11 @@ func (e *Engine) Invalidate(key string) {
 	e.credentials.Invalidate(key)
 	e.revocations.Invalidate(key)
 	e.holders.Invalidate(key)
+	e.approvals.Invalidate(key)
 }
 
-// Close lets the connections to Modal go.
-func (e *Engine) Close() { e.clients.close() }
+// Close ends what runs in the background and lets the connections to Modal go.
+func (e *Engine) Close() {
+	e.followers.close()
+	e.clients.close()
+}

@@ -15,6 +15,7 @@ const (
 	EventRevoke        = "modal/revoke"
 	EventRevokeFail    = "modal/revoke-fail"
 	EventRevokeManual  = "modal/revoke-manual"
+	EventApprovalBegin = "modal/approval-begin"
 )
 
 // Event is what happened to a role, a token or the configuration. Empty fields say nothing; there is
@@ -26,6 +27,8 @@ type Event struct {
 	Version         int
 	TokenID         string
 	PreviousTokenID string
+	// Proof is what a token's refusal says: see [Revocation.Proof].
+	Proof string
 	// Entry is the ID of an entry of the ledger.
 	Entry string
 }

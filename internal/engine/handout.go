@@ -21,14 +21,26 @@ type Handout struct {
 // Handout is nil for a role that does not exist.
 func (e *Engine) Handout(ctx context.Context, name string) (*Handout, error) {
 	r, cred, err := e.current(ctx, name)
-	if err != nil || r == nil {
+	if err != nil {
 		return nil, err
+	}
+	if r == nil {
+		return nil, e.refuseEmpty(ctx, name)
 	}
 	cfg, err := e.loadConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return &Handout{Name: name, Role: r, Cred: cred, ServerURL: cfg.clientServerURL(cred.Token), mount: e.mount()}, nil
+}
+
+// refuseEmpty says what a role needs that has no token yet; nil for a role that does not exist.
+func (e *Engine) refuseEmpty(ctx context.Context, name string) error {
+	r, err := e.roles.Get(ctx, name)
+	if err != nil || r == nil {
+		return err
+	}
+	return Refusef("role %s has no token yet: an operator %s", name, e.firstToken(name))
 }
 
 // Warnings are empty in the steady state: consumers log each on every read.

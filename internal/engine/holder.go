@@ -14,9 +14,12 @@ type holder struct {
 	Role string `json:"role"`
 }
 
-// current is a role and its token, or nil and nil for a role that does not exist: what a half-finished
-// delete left behind is nobody's current token.
+// current is a role and its token, or nil and nil for a role that does not exist or has none yet: what a
+// half-finished delete left behind is nobody's current token.
 func (e *Engine) current(ctx context.Context, name string) (*Role, *Credential, error) {
+	if name == "" { // config's
+		return nil, nil, nil
+	}
 	r, err := e.roles.Get(ctx, name)
 	if err != nil || r == nil {
 		return nil, nil, err
@@ -26,6 +29,14 @@ func (e *Engine) current(ctx context.Context, name string) (*Role, *Credential, 
 		return nil, nil, err
 	}
 	return r, cred, nil
+}
+
+// credential is what is stored of a role's token, current or not; nil for config's.
+func (e *Engine) credential(ctx context.Context, name string) (*Credential, error) {
+	if name == "" {
+		return nil, nil //nolint:nilnil // no credential is no failure
+	}
+	return e.credentials.Get(ctx, name)
 }
 
 // refuseHeld refuses a token that cannot become name's, or the admin's when name is empty. Its answer

@@ -13,6 +13,8 @@ import (
 type Ended struct {
 	// Revoked says that Modal refuses the token.
 	Revoked bool
+	// Proof is what that says: see [Revocation.Proof].
+	Proof string
 	// Stays is the entry of a token that Modal does not refuse yet, nil where none is left.
 	Stays    *Revocation
 	Warnings []string
@@ -40,7 +42,7 @@ func (e *Engine) End(ctx context.Context, id string, force bool) (*Ended, error)
 	case verdictCurrent:
 		return &Ended{Warnings: []string{fmt.Sprintf("token %s is in use (it is a role's current token, or the admin token), so it left the ledger", id)}}, nil
 	case verdictRevoked:
-		return &Ended{Revoked: true}, nil
+		return &Ended{Revoked: true, Proof: entry.Proof()}, nil
 	case verdictAccepted, verdictUnknown, verdictNotDue:
 	}
 	return &Ended{Stays: entry}, nil
@@ -82,7 +84,7 @@ func (e *Engine) refuseAlive(ctx context.Context, entry *Revocation) error {
 	case err != nil:
 		return Refusef("could not learn whether Modal still accepts token %s of role %s (%s): try again, or forget it all the same with force=true; the entry stays",
 			entry.Key(), entry.Role, err)
-	case entry.ours() && (entry.mayHaveExpired(e.Now()) || !entry.Verified() && entry.Secret != ""):
+	case entry.ours() && (entry.mayLiveOn(e.Now()) || !entry.Verified() && entry.Secret != ""):
 		return Refusef("Modal refuses token %s of role %s, and its service user may still be there: %s; or forget it all the same with force=true; the entry stays",
 			entry.Key(), entry.Role, entry.NextStep(e.Now()))
 	}

@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"time"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
@@ -18,6 +19,9 @@ type Modal interface {
 	ServiceUsers(ctx context.Context, admin modalapi.Token) ([]modalapi.ServiceUser, error)
 	Environments(ctx context.Context, t modalapi.Token) ([]modalapi.Environment, error)
 	SetEnvironmentRole(ctx context.Context, admin modalapi.Token, serviceUserID, environmentID string, role modalapi.EnvironmentRole) error
+	DeleteToken(ctx context.Context, caller modalapi.Token, id string) error
+	BeginTokenFlow(ctx context.Context, life time.Duration) (modalapi.TokenFlow, error)
+	AwaitTokenFlow(ctx context.Context, flow modalapi.TokenFlow, wait time.Duration) (*modalapi.ApprovedToken, error)
 	MemberRole(ctx context.Context, admin modalapi.Token, userID string) (modalapi.MemberRole, error)
 	Close() error
 }

@@ -10,7 +10,7 @@ import (
 // AfterConfig is what comes after a write of config.
 func (e *Engine) AfterConfig(cfg *Config) string {
 	const elsewise = "static roles work as it is"
-	switch cfg.standing(e.Now()) {
+	switch cfg.State(e.Now()) {
 	case AdminOK:
 		return fmt.Sprintf("make a role: vault write %sroles/ci type=managed environment_roles=main=contributor", e.mount())
 	case AdminUnproven:
@@ -29,10 +29,18 @@ func (e *Engine) rotateCommand(r *Role, name string) string {
 	return fmt.Sprintf("vault write %srotate/%s token_id=… token_secret=-", e.mount(), name)
 }
 
+// firstToken is how a static role gets its first token.
+func (e *Engine) firstToken(name string) string {
+	return fmt.Sprintf("approves one in a browser (vault write -f %srotate/%s/approval) or brings one (vault write %srotate/%s token_id=… token_secret=-)",
+		e.mount(), name, e.mount(), name)
+}
+
 // AfterWrite is what comes after a write of a role.
 func (e *Engine) AfterWrite(r *Rotation) string {
 	read := fmt.Sprintf("read the token with: vault read %screds/%s", e.mount(), r.Name)
 	switch {
+	case r.empty():
+		return "the role has no token yet: an operator " + e.firstToken(r.Name)
 	case r.Role.Managed == nil:
 		return fmt.Sprintf("%s; bring the next one by %s with: %s", read, r.Next.Format(time.RFC3339), e.rotateCommand(r.Role, r.Name))
 	case r.Role.Managed.Disabled:

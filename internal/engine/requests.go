@@ -48,6 +48,7 @@ type ConfigWrite struct {
 
 	Expect              Expectation
 	RemoveAdmin         bool
+	Grace               *time.Duration // of the admin token that is replaced; nil for the default
 	ServerURL, CACert   Change[string]
 	RequestTimeout      Change[time.Duration]
 	AllowedEnvironments Change[[]string]
@@ -62,6 +63,7 @@ type RoleWrite struct {
 	Name                                         string
 	Kind, Profile, Environment                   Change[string]
 	RefreshInterval, GracePeriod, RotationPeriod Change[time.Duration]
+	RevokePrevious                               Change[bool]
 	Managed                                      ManagedWrite
 	Force                                        bool
 	Expect                                       Expectation
@@ -85,6 +87,23 @@ type RotateRequest struct {
 	Force      bool
 	ToPrevious bool
 	DryRun     bool
+}
+
+// AdminRotation is what a write to config/rotate asks for.
+type AdminRotation struct {
+	Supplied
+
+	Grace *time.Duration // nil for the default
+	Force bool
+}
+
+// ApprovalRequest is what the beginning of an approval asks for. Role is empty for the admin token.
+type ApprovalRequest struct {
+	Role       string
+	TokenTTL   time.Duration  // zero leaves it to Modal
+	Grace      *time.Duration // of the token that is replaced; nil for the role's, or config's default
+	LapseAfter time.Duration
+	Force      bool
 }
 
 // graceOr is the grace period of the previous token, where the role says otherwise.

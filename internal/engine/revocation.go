@@ -17,10 +17,14 @@ const (
 	reasonUndone      = "undone"
 	reasonRoleDeleted = "role deleted"
 	reasonUnfinished  = "unfinished"
+	// A person approved the token in a browser, and it is not, or not yet, in use.
+	reasonApproved      = "approved"
+	reasonAdminReplaced = "admin token replaced"
+	reasonAdminRemoved  = "admin token removed"
 )
 
-// How a token ends. Automatic: the engine deletes the service user that owns it. Manual: only a person
-// can make Modal refuse it, as modal-client v0.11.1 has no RPC that deletes a member's token.
+// How a token ends. Automatic: the engine deletes the service user that owns it, or has a member token
+// delete itself. Manual: a person makes Modal refuse it.
 const (
 	methodAutomatic = "automatic"
 	methodManual    = "manual"
@@ -39,8 +43,9 @@ const clockSlack = Day
 // Revocation is an entry of the ledger: a token that the engine still has to see refused. An unfinished
 // one is made before its token and known by the service user's name. NotBefore is when the engine
 // begins; NextAttempt when it tries again. Forced: an operator wants it ended now. Begun: it may be ended
-// at Modal already, so it never becomes current again. Unconfirmed: Modal acknowledged the deletion and
-// still accepts the token.
+// at Modal already, so it never becomes current again. Acknowledged: Modal said that it deleted it, and
+// Unconfirmed: it accepts it all the same. Declined is what Modal said when it would not. Role is empty
+// for what was config's.
 type Revocation struct {
 	Token
 	Role        string    `json:"role"`
@@ -57,24 +62,41 @@ type Revocation struct {
 	Forced      bool      `json:"forced,omitempty"`
 	Begun       bool      `json:"begun,omitempty"`
 	Unconfirmed bool      `json:"unconfirmed,omitempty"`
+
+	Acknowledged bool   `json:"acknowledged,omitempty"`
+	Declined     string `json:"declined,omitempty"`
 	// Missing is when Modal was first seen not to know an unfinished service user.
 	Missing time.Time `json:"missing,omitzero"`
 }
 
-// newRevocation puts a role's token on its way out. A token that expires within the grace period is
-// dealt with at its expiry. The engine ends what this mount made, and leaves the rest to people.
-func newRevocation(name string, r *Role, cred *Credential, reason string, now time.Time, grace time.Duration) *Revocation {
+// newEntry puts a token on its way out, manually. One that expires within the grace period is dealt with
+// at its expiry.
+func newEntry(t Token, reason string, now time.Time, grace time.Duration) *Revocation {
 	due := now.Add(grace)
-	if !cred.ExpiresAt.IsZero() && cred.ExpiresAt.Before(due) {
-		due = later(now, cred.ExpiresAt)
+	if !t.ExpiresAt.IsZero() && t.ExpiresAt.Before(due) {
+		due = later(now, t.ExpiresAt)
 	}
-	entry := &Revocation{
-		Token: cred.Token, Role: name, Lineage: cred.Lineage, Version: cred.Version,
-		Reason: reason, Method: methodManual, Since: now, NotBefore: due, NextAttempt: due,
-	}
+	return &Revocation{Token: t, Reason: reason, Method: methodManual, Since: now, NotBefore: due, NextAttempt: due}
+}
+
+// newRevocation puts a role's token on its way out. The engine ends what this mount made, and the member
+// token that a rotation replaces; the rest it leaves to people.
+func newRevocation(name string, r *Role, cred *Credential, reason string, now time.Time, grace time.Duration) *Revocation {
+	entry := newEntry(cred.Token, reason, now, grace)
+	entry.Role, entry.Lineage, entry.Version = name, cred.Lineage, cred.Version
 	// Managed roles hold nothing else; credentials of before Made was stored do not say so.
 	entry.Made = entry.Made || r.Type == TypeManaged
-	if entry.Made {
+	if entry.Made || (cred.endsItself() && !r.KeepPrevious && reason != reasonRoleDeleted) {
+		entry.Method = methodAutomatic
+	}
+	return entry
+}
+
+// newAdminRevocation puts an admin token on its way out: a replaced one ends itself where it can, a
+// removed one is left to people.
+func newAdminRevocation(t Token, reason string, now time.Time, grace time.Duration) *Revocation {
+	entry := newEntry(t, reason, now, grace)
+	if t.endsItself() && reason == reasonAdminReplaced {
 		entry.Method = methodAutomatic
 	}
 	return entry
@@ -100,10 +122,31 @@ func (r *Revocation) Key() string {
 	return r.ID
 }
 
-// ours says whether the engine may end the service user with the admin token: one that this mount made,
-// or any on an operator's word.
+// ours says whether the engine may end the token: with the admin token a service user that this mount
+// made, with its own pair a member's, and any on an operator's word. Of a token that Modal was never asked
+// about the engine does not know what it is.
 func (r *Revocation) ours() bool {
-	return r.IdentityType == modalapi.IdentityServiceUser && (r.Forced || r.Reason == reasonUnfinished || (r.Made && r.Method == methodAutomatic))
+	switch r.IdentityType {
+	case modalapi.IdentityServiceUser:
+		return r.Forced || r.Reason == reasonUnfinished || (r.Made && r.Method == methodAutomatic)
+	case modalapi.IdentityUser:
+		return r.Forced || r.Method == methodAutomatic
+	}
+	return r.Reason == reasonApproved // people approve no other tokens than their own
+}
+
+// Means is who makes Modal refuse the token as things are: what Modal would not let the engine do is for
+// people.
+func (r *Revocation) Means() string {
+	if r.Declined != "" {
+		return methodManual
+	}
+	return r.Method
+}
+
+// unclaimed says that the token is on its way to being current, or was and did not get there.
+func (r *Revocation) unclaimed() bool {
+	return r.Reason == reasonUnfinished || r.Reason == reasonApproved
 }
 
 // mayReturnTo says whether the token may become a role's current one, or the admin's when name is empty.
@@ -116,7 +159,18 @@ func (r *Revocation) mayReturnTo(name string) bool {
 
 // known says whether the pair is one that Modal accepted or gave out itself: then that it refuses the pair
 // says something.
-func (r *Revocation) known() bool { return r.Verified() || (r.Made && r.Secret != "") }
+func (r *Revocation) known() bool {
+	return r.Verified() || (r.Made && r.Secret != "") || r.Reason == reasonApproved
+}
+
+// Proof is what a refusal of the token says: that it was deleted, where Modal acknowledged that, and else
+// that it is refused alone, as one that a person disabled is, too.
+func (r *Revocation) Proof() string {
+	if r.Acknowledged {
+		return "deleted"
+	}
+	return "refused"
+}
 
 // fresh says that Modal may still be making the service user: that it does not know it, or refuses its
 // token, proves nothing until it was so for a while. That is counted from the first look, not from the
@@ -141,7 +195,7 @@ func (r *Revocation) missed(now time.Time) bool {
 
 // inGrace says whether consumers were promised that the token works still.
 func (r *Revocation) inGrace(now time.Time) bool {
-	return now.Before(r.NotBefore) && r.Reason != reasonUnfinished
+	return now.Before(r.NotBefore) && !r.unclaimed()
 }
 
 func (r *Revocation) serviceUser() string {
@@ -194,6 +248,9 @@ func (r Revocation) tried(now time.Time, why string) *Revocation {
 	r.LastAttempt = now
 	r.LastError = why
 	r.NextAttempt = later(r.NotBefore, now.Add(backOff(r.Attempts)))
+	if r.Declined != "" { // Modal, or who may do what there, has to change first
+		r.NextAttempt = now.Add(maxBackOff)
+	}
 	if !r.Missing.IsZero() && r.fresh(now) {
 		r.NextAttempt = later(r.NotBefore, r.Missing.Add(unfinishedAfter))
 	}
@@ -203,16 +260,27 @@ func (r Revocation) tried(now time.Time, why string) *Revocation {
 // NextStep tells an operator what is needed.
 func (r *Revocation) NextStep(now time.Time) string {
 	step := r.howToDelete()
-	if r.ours() {
-		step = fmt.Sprintf("nothing: the engine deletes service user %q (%s)", r.Identity, r.IdentityID)
-		if r.LastError != "" {
-			step = fmt.Sprintf("the engine goes on trying to delete service user %q (%s); last_error says what is in its way", r.Identity, r.IdentityID)
-		}
+	switch {
+	case !r.ours():
+	case r.Declined != "":
+		step = fmt.Sprintf("Modal would not let the engine end it (%s): %s", r.Declined, step)
+	case r.LastError != "":
+		step = fmt.Sprintf("the engine goes on trying to %s; last_error says what is in its way", r.deletion())
+	default:
+		step = "nothing: the engine will " + r.deletion()
 	}
 	if now.Before(r.NotBefore) {
 		return fmt.Sprintf("after %s, %s", r.NotBefore.Format(time.RFC3339), step)
 	}
 	return step
+}
+
+// deletion is what the engine does to end the token.
+func (r *Revocation) deletion() string {
+	if r.IdentityType == modalapi.IdentityServiceUser {
+		return fmt.Sprintf("delete service user %q (%s)", r.Identity, r.IdentityID)
+	}
+	return fmt.Sprintf("have token %s delete itself", r.ID)
 }
 
 // howToDelete names the page and the command that make Modal refuse the token.

@@ -24,7 +24,15 @@ func (e *Engine) end(ctx context.Context, entry *Revocation) (verdict, error) {
 			return got, failed
 		}
 	}
-	if err = e.reaches(cfg, entry.Token); err != nil {
+	if entry.IdentityType != modalapi.IdentityServiceUser {
+		return e.endMember(ctx, cfg, entry)
+	}
+	return e.endServiceUser(ctx, cfg, entry)
+}
+
+// endServiceUser deletes the service user that owns the token, with the admin token.
+func (e *Engine) endServiceUser(ctx context.Context, cfg *Config, entry *Revocation) (verdict, error) {
+	if err := e.reaches(cfg, entry.Token); err != nil {
 		return e.orRefused(ctx, cfg, entry, err)
 	}
 	a, err := e.admin(cfg)
@@ -48,7 +56,7 @@ func (e *Engine) end(ctx context.Context, entry *Revocation) (verdict, error) {
 // keepLast keeps the last token of a role that works: while Modal refuses the current one, an earlier
 // one may be all that its consumers have.
 func (e *Engine) keepLast(ctx context.Context, cfg *Config, entry *Revocation) error {
-	if entry.Forced || entry.Reason == reasonUnfinished {
+	if entry.Forced || entry.unclaimed() {
 		return nil
 	}
 	_, cred, err := e.current(ctx, entry.Role)
@@ -82,7 +90,7 @@ func (e *Engine) begin(ctx context.Context, entry *Revocation) (inUse bool, err 
 // orRefused is the verdict where the engine cannot delete, unless somebody else did: Modal refuses a
 // token that has not expired.
 func (e *Engine) orRefused(ctx context.Context, cfg *Config, entry *Revocation, cause error) (verdict, error) {
-	if !entry.known() || entry.mayHaveExpired(e.Now()) || ctx.Err() != nil {
+	if !entry.known() || entry.mayLiveOn(e.Now()) || ctx.Err() != nil {
 		return verdictUnknown, cause
 	}
 	if got, err := e.probe(ctx, cfg, entry); err != nil || got != verdictRevoked || entry.missed(e.Now()) {
@@ -100,10 +108,10 @@ func (e *Engine) proof(ctx context.Context, cfg *Config, a *admin, entry *Revoca
 	} else {
 		_, err = a.findServiceUser(ctx, entry.Identity)
 	}
-	acknowledged = acknowledged || entry.Unconfirmed // as it did before
+	entry.Acknowledged = entry.Acknowledged || acknowledged || entry.Unconfirmed // as it did before
 	gone := modalapi.KindOf(err) == modalapi.KindRefused || (entry.Secret == "" && modalapi.KindOf(err) == modalapi.KindNotFound)
 	switch {
-	case gone && !acknowledged && entry.missed(e.Now()):
+	case gone && !entry.Acknowledged && entry.missed(e.Now()):
 		return verdictUnknown, entry.tooEarly()
 	case gone:
 		return verdictRevoked, nil

@@ -45,6 +45,8 @@ type Role struct {
 	RefreshInterval time.Duration `json:"refresh_interval"`
 	GracePeriod     time.Duration `json:"grace_period"`
 	RotationPeriod  time.Duration `json:"rotation_period"`
+	// KeepPrevious says, of a static role, that people end the tokens that rotations replace.
+	KeepPrevious bool `json:"keep_previous,omitempty"`
 
 	Managed *ManagedPolicy `json:"managed,omitempty"`
 }
@@ -67,6 +69,9 @@ func (r Role) merge(ask RoleWrite) (*Role, error) {
 	r.RefreshInterval = ask.RefreshInterval.Over(r.RefreshInterval, defaultRefreshInterval)
 	r.GracePeriod = ask.GracePeriod.Over(r.GracePeriod, defaultGracePeriod)
 	r.RotationPeriod = ask.RotationPeriod.Over(r.RotationPeriod, defaultRotationPeriod)
+	if err := r.mergeStatic(ask); err != nil {
+		return nil, err
+	}
 	if err := r.mergeManaged(ask); err != nil {
 		return nil, err
 	}
@@ -85,6 +90,15 @@ func (r *Role) mergeType(kind Change[string]) error {
 		return Refusef("the role's type is %s and cannot become %s: make a role of another name; nothing was changed", r.Type, wanted)
 	}
 	r.Type = wanted
+	return nil
+}
+
+// mergeStatic takes what only static roles have.
+func (r *Role) mergeStatic(ask RoleWrite) error {
+	if ask.RevokePrevious.Asked && r.Type != TypeStatic {
+		return Refusef("revoke_previous is for static roles, as the engine ends all tokens of a %s one: leave it out; nothing was changed", r.Type)
+	}
+	r.KeepPrevious = !ask.RevokePrevious.Over(!r.KeepPrevious, true)
 	return nil
 }
 

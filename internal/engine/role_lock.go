@@ -74,6 +74,14 @@ func (e *Engine) lockRole(ctx context.Context, name string) (unlock func(), err 
 	return e.locks.hold(ctx, "role "+name)
 }
 
+// lockOwner is the lock of the role that a token was of, or of config where name is empty.
+func (e *Engine) lockOwner(ctx context.Context, name string) (unlock func(), err error) {
+	if name == "" {
+		return e.lockConfig(ctx)
+	}
+	return e.lockRole(ctx, name)
+}
+
 // lockConfig serialises writes of config.
 func (e *Engine) lockConfig(ctx context.Context) (unlock func(), err error) {
 	return e.locks.hold(ctx, "config")

@@ -5,26 +5,18 @@ package engine
 import (
 	"context"
 	"slices"
-
-	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
 func (e *Engine) createStatic(ctx context.Context, r *Role, ask RoleWrite) (warnings []string, err error) {
 	if ask.Pair == nil {
-		return nil, Refusef("role %s needs a token_id and token_secret, of %s: vault write %sroles/%s type=static token_id=… token_secret=-; nothing was stored", ask.Name, tokensPage, e.mount(), ask.Name)
-	}
-	if err = e.refuseHeld(ctx, ask.Pair.ID, ask.Name); err != nil {
-		return nil, err
+		return nil, e.establishEmpty(ctx, ask.Name, r)
 	}
 	cfg, err := e.loadConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
-	first, err := e.accept(ctx, cfg, unproven(*ask.Pair, cfg.ServerURL), ask.Verify)
+	first, err := e.first(ctx, cfg, ask)
 	if err != nil {
-		return nil, err
-	}
-	if err = first.refuseMade(ask.Force); err != nil {
 		return nil, err
 	}
 	return slices.Concat(ask.Warnings, first.warnings()), e.establish(ctx, ask.Name, r, first)
@@ -32,39 +24,77 @@ func (e *Engine) createStatic(ctx context.Context, r *Role, ask RoleWrite) (warn
 
 func (e *Engine) updateStatic(ctx context.Context, before, after *Role, ask RoleWrite) (warnings []string, err error) {
 	if ask.Pair != nil {
-		if err = e.confirmToken(ctx, ask.Name, *ask.Pair, ask.Verify); err != nil {
+		if warnings, err = e.confirmToken(ctx, after, ask); err != nil {
 			return nil, err
 		}
 	}
+	warnings = slices.Concat(ask.Warnings, warnings)
 	if *after == *before {
-		return ask.Warnings, nil
+		return warnings, nil
 	}
-	return ask.Warnings, e.roles.Put(ctx, ask.Name, after)
+	return warnings, e.roles.Put(ctx, ask.Name, after)
 }
 
-// confirmToken takes the current token again, and proves it when it was stored unproven. Any other
-// token is for rotate.
-func (e *Engine) confirmToken(ctx context.Context, name string, pair modalapi.Token, verify bool) error {
-	cred, err := e.credentials.Get(ctx, name)
+// establishEmpty stores a role whose first token is still to come. What a half-finished delete left under
+// its name is not its token.
+func (e *Engine) establishEmpty(ctx context.Context, name string, r *Role) error {
+	e.handover.Lock()
+	defer e.handover.Unlock()
+	left, err := e.credentials.Get(ctx, name)
 	if err != nil {
 		return err
 	}
-	if cred == nil || cred.pair() != pair {
-		return Refusef("role %s has another token: replace it with: vault write %srotate/%s token_id=… token_secret=…; nothing was changed",
-			name, e.mount(), name)
+	if left != nil {
+		if err = e.credentials.Delete(ctx, name); err != nil {
+			return err
+		}
 	}
-	if cred.Verified() || !verify {
-		return nil
+	return e.roles.Put(ctx, name, r)
+}
+
+// confirmToken takes the current token again, and proves it when it was stored unproven, or takes the
+// first one of a role that has none. Any other token is for rotate.
+func (e *Engine) confirmToken(ctx context.Context, r *Role, ask RoleWrite) (warnings []string, err error) {
+	name, pair := ask.Name, *ask.Pair
+	cred, err := e.credentials.Get(ctx, name)
+	if err != nil {
+		return nil, err
 	}
 	cfg, err := e.loadConfig(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	proven, err := e.accept(ctx, cfg, cred.Token, verify)
+	switch {
+	case cred == nil:
+		first, failed := e.first(ctx, cfg, ask)
+		if failed != nil {
+			return nil, failed
+		}
+		_, err = e.receiveFirst(ctx, newRotation(name, r, nil, e.Now()), first)
+		return first.warnings(), err
+	case cred.pair() != pair:
+		return nil, Refusef("role %s has another token: replace it with: vault write %srotate/%s token_id=… token_secret=…; nothing was changed",
+			name, e.mount(), name)
+	case cred.Verified() || !ask.Verify:
+		return nil, nil
+	}
+	proven, err := e.accept(ctx, cfg, cred.Token, true)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	after := *cred
 	after.Token = proven
-	return e.credentials.Put(ctx, name, &after)
+	return nil, e.credentials.Put(ctx, name, &after)
+}
+
+// first is the token that a supplied pair stands for, when it may be a role's first one.
+func (e *Engine) first(ctx context.Context, cfg *Config, ask RoleWrite) (Token, error) {
+	if err := e.refuseHeld(ctx, ask.Pair.ID, ask.Name); err != nil {
+		return Token{}, err
+	}
+	first, err := e.accept(ctx, cfg, unproven(*ask.Pair, cfg.ServerURL), ask.Verify)
+	if err != nil {
+		return Token{}, err
+	}
+	return first, first.refuseMade(ask.Force)
 }

@@ -53,14 +53,11 @@ func (e *Engine) WriteRole(ctx context.Context, ask RoleWrite) (*RoleWritten, er
 	return done, nil
 }
 
-// standing is how a role that was just written stands, also where a cut left it without a token.
+// standing is how a role stands, also without a token.
 func (e *Engine) standing(ctx context.Context, name string, r *Role) (*Rotation, error) {
 	cred, err := e.credentials.Get(ctx, name)
 	if err != nil {
 		return nil, err
-	}
-	if cred == nil {
-		cred = &Credential{}
 	}
 	return newRotation(name, r, cred, e.Now()), nil
 }

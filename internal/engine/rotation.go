@@ -12,6 +12,9 @@ import (
 // tolerance is how late a scheduled rotation may be and be on time: ticks are a minute apart.
 const tolerance = 2 * time.Minute
 
+// empty says that the role has no token yet: nobody has brought, or approved, its first one.
+func (r *Rotation) empty() bool { return r.Cred.ID == "" }
+
 // Rotation is how a role stands: its policy, its current token, and when that should be replaced.
 type Rotation struct {
 	Name string
@@ -24,6 +27,9 @@ type Rotation struct {
 }
 
 func newRotation(name string, r *Role, cred *Credential, now time.Time) *Rotation {
+	if cred == nil {
+		return &Rotation{Name: name, Role: r, Cred: &Credential{}}
+	}
 	next := cred.rotateBy(r)
 	late := now.Sub(next)
 	if late < 0 || (r.Managed != nil && late < tolerance) {
@@ -44,11 +50,11 @@ func (e *Engine) Rotation(ctx context.Context, name string) (*Rotation, []*Revoc
 
 // rotation is nil for a role that does not exist.
 func (e *Engine) rotation(ctx context.Context, name string) (*Rotation, error) {
-	r, cred, err := e.current(ctx, name)
+	r, err := e.roles.Get(ctx, name)
 	if err != nil || r == nil {
 		return nil, err
 	}
-	return newRotation(name, r, cred, e.Now()), nil
+	return e.standing(ctx, name, r)
 }
 
 // Rotations are all roles that can be read, by name, and the names of the others.
@@ -108,6 +114,9 @@ func (e *Engine) refuseCrowd(ctx context.Context, now *Rotation, ask RotateReque
 // replace makes next the current token of a role: the old one enters the ledger, then the Put of the
 // credential is the rotation. It is finished whatever becomes of the caller, who holds the role's lock.
 func (e *Engine) replace(ctx context.Context, now *Rotation, next Token, reason string, grace time.Duration) (*Turnover, error) {
+	if now.empty() {
+		return e.receiveFirst(ctx, now, next)
+	}
 	cred := now.Cred.successor(now.Role, next, e.Now())
 	old := newRevocation(now.Name, now.Role, now.Cred, reason, e.Now(), grace)
 	err := e.hold(ctx, next.ID, now.Name, func() error {
@@ -120,4 +129,13 @@ func (e *Engine) replace(ctx context.Context, now *Rotation, next Token, reason 
 		return nil, err
 	}
 	return &Turnover{Changed: true, Cred: cred, Old: old, Grace: grace, Warnings: graceWarnings(grace, now.Role.RefreshInterval)}, nil
+}
+
+// receiveFirst gives a role that has none its first token.
+func (e *Engine) receiveFirst(ctx context.Context, now *Rotation, first Token) (*Turnover, error) {
+	cred := newCredential(now.Role, first, e.Now())
+	if err := e.hold(ctx, first.ID, now.Name, func() error { return e.credentials.Put(ctx, now.Name, cred) }); err != nil {
+		return nil, err
+	}
+	return &Turnover{Changed: true, Cred: cred}, nil
 }

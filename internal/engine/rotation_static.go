@@ -38,8 +38,9 @@ func (e *Engine) rotateStatic(ctx context.Context, now *Rotation, ask RotateRequ
 // broughtTo is the pair that an operator brings to a static role.
 func (ask RotateRequest) broughtTo(now *Rotation, mount string) (modalapi.Token, error) {
 	if ask.Pair == nil {
-		return modalapi.Token{}, Refusef("role %s is static, so an operator brings its tokens: make one at %s, then: vault write %srotate/%s token_id=… token_secret=-; nothing was changed",
-			now.Name, tokensPage, mount, now.Name)
+		return modalapi.Token{}, Refusef("role %s is static, so a person makes its tokens: approve one in a browser with: vault write -f %srotate/%s/approval; "+
+			"or make one at %s, then: vault write %srotate/%s token_id=… token_secret=-; nothing was changed",
+			now.Name, mount, now.Name, tokensPage, mount, now.Name)
 	}
 	return *ask.Pair, nil
 }
@@ -49,7 +50,7 @@ func (e *Engine) successor(ctx context.Context, now *Rotation, pair modalapi.Tok
 	if err := e.refuseHeld(ctx, pair.ID, now.Name); err != nil {
 		return Token{}, err
 	}
-	if !now.Cred.Verified() && !ask.Force {
+	if !now.empty() && !now.Cred.Verified() && !ask.Force {
 		return Token{}, Refusef("the role's token %s was stored unproven, so nothing says whose the next one has to be: "+
 			"prove it first (vault write %sroles/%s token_id=%s token_secret=-), or write force=true to take token %s as it is; nothing was changed",
 			now.Cred.ID, e.mount(), now.Name, now.Cred.ID, pair.ID)

@@ -35,7 +35,7 @@ func (r *Rotation) State() string {
 		return StateRefused
 	case r.Cred.Attempts > 0:
 		return StateFailing
-	case r.Late > 0:
+	case r.Late > 0 || r.empty():
 		return StateOverdue
 	case r.Role.Managed != nil && r.Role.Managed.Disabled:
 		return StateDisabled
@@ -47,9 +47,9 @@ func (r *Rotation) State() string {
 // they need not wait for the grace period.
 func (r *Revocation) State(now time.Time) string {
 	switch {
-	case r.Method == methodManual:
+	case r.Means() == methodManual:
 		return StateWaiting
-	case r.Reason == reasonUnfinished && now.Before(r.NotBefore):
+	case r.unclaimed() && now.Before(r.NotBefore):
 		return StatePending
 	case r.inGrace(now):
 		return StateGrace

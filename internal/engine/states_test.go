@@ -15,9 +15,9 @@ func TestState_OfARoleIsTheFirstThatHolds(t *testing.T) {
 	for want, r := range map[string]*Rotation{
 		StateRefused:  {Role: disabled, Cred: tried, Late: Day, Refused: true},
 		StateFailing:  {Role: disabled, Cred: tried, Late: Day},
-		StateOverdue:  {Role: disabled, Cred: &Credential{}, Late: Day},
-		StateDisabled: {Role: disabled, Cred: &Credential{}},
-		StateOK:       {Role: &Role{}, Cred: &Credential{}},
+		StateOverdue:  {Role: disabled, Cred: &Credential{Token: Token{ID: "ak-1"}}, Late: Day},
+		StateDisabled: {Role: disabled, Cred: &Credential{Token: Token{ID: "ak-1"}}},
+		StateOK:       {Role: &Role{}, Cred: &Credential{Token: Token{ID: "ak-1"}}},
 	} {
 		require.Equal(t, want, r.State())
 	}

@@ -42,7 +42,7 @@ func (e *Engine) Status(ctx context.Context) (*Status, error) {
 		return nil, err
 	}
 	s := &Status{
-		Roles: map[string]int{}, Revocations: map[string]int{}, Paused: cfg.Paused, Admin: cfg.standing(e.Now()),
+		Roles: map[string]int{}, Revocations: map[string]int{}, Paused: cfg.Paused, Admin: cfg.State(e.Now()),
 		UnreadableRoles: lostRoles, UnreadableRevocations: lostEntries,
 		AllRoles: len(rotations) + len(lostRoles), AllRevocations: len(entries) + len(lostEntries),
 	}
@@ -58,8 +58,8 @@ func (e *Engine) Status(ctx context.Context) (*Status, error) {
 	return s, nil
 }
 
-// standing is how the admin token stands, as far as the engine knows without asking Modal.
-func (c *Config) standing(now time.Time) string {
+// State is how the admin token stands, as far as the engine knows without asking Modal.
+func (c *Config) State(now time.Time) string {
 	switch {
 	case c.Admin == nil:
 		return AdminNone

@@ -50,9 +50,15 @@ func (t Token) expired(now time.Time) bool {
 	return !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt)
 }
 
-// mayHaveExpired says whether a refusal can be for the token's end, whatever this node's clock is worth.
-func (t Token) mayHaveExpired(now time.Time) bool {
-	return !t.ExpiresAt.IsZero() && t.ExpiresAt.Before(now.Add(clockSlack))
+// mayLiveOn says whether a refusal can be for the token's end alone, whatever this node's clock is worth, so
+// that its service user may still be there. A member's token leaves nothing behind.
+func (t Token) mayLiveOn(now time.Time) bool {
+	return t.IdentityType != modalapi.IdentityUser && !t.ExpiresAt.IsZero() && t.ExpiresAt.Before(now.Add(clockSlack))
+}
+
+// endsItself says whether the token is a person's, as Modal said: such a one may delete itself.
+func (t Token) endsItself() bool {
+	return t.Verified() && t.IdentityType == modalapi.IdentityUser
 }
 
 // owner names the identity for a reader, as in `service user "ci" (sv-1) in workspace "acme"`.

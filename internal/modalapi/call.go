@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"time"
 
@@ -77,7 +78,7 @@ func (c *Client) intercept(ctx context.Context, method string, req, reply any,
 	defer cancel()
 	// One key for all attempts, as in Modal's clients. Assumed: by it Modal tells a retry from a new call.
 	carried, _ := metadata.FromOutgoingContext(ctx)
-	secrets := carried.Get(headerSecret)
+	secrets := slices.Concat(carried.Get(headerSecret), secretsIn(req))
 	labelled := metadata.AppendToOutgoingContext(bounded, append([]string{"x-idempotency-key", uuid.NewString()}, c.headers...)...)
 	var trailer metadata.MD
 	withTrailer := append([]grpc.CallOption{grpc.Trailer(&trailer)}, opts...)
@@ -86,7 +87,7 @@ func (c *Client) intercept(ctx context.Context, method string, req, reply any,
 	_, err := backoff.Retry(bounded, func() (struct{}, error) {
 		err := invoker(attempts.label(labelled), method, req, reply, conn, withTrailer...)
 		if err == nil {
-			attempts.redactor = newRedactor(append(secrets, revealed(reply)...)...)
+			attempts.redactor = newRedactor(slices.Concat(secrets, secretsIn(reply))...)
 		}
 		c.warnings.pass(trailer, attempts.redactor)
 		switch {
@@ -108,12 +109,15 @@ func (c *Client) intercept(ctx context.Context, method string, req, reply any,
 	return c.interrupted(ctx, &attempts)
 }
 
-// revealed are the secrets of an answer, which Modal may repeat in its warnings.
-func revealed(reply any) []string {
-	if minted, ok := reply.(interface{ GetTokenSecret() string }); ok {
-		return []string{minted.GetTokenSecret()}
+// secretsIn are the secrets of a request or an answer, which Modal may repeat in its warnings.
+func secretsIn(message any) (secrets []string) {
+	if of, ok := message.(interface{ GetTokenSecret() string }); ok {
+		secrets = append(secrets, of.GetTokenSecret())
 	}
-	return nil
+	if of, ok := message.(interface{ GetWaitSecret() string }); ok {
+		secrets = append(secrets, of.GetWaitSecret())
+	}
+	return secrets
 }
 
 // attempts are what one call has tried so far.

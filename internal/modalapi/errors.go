@@ -148,6 +148,9 @@ var requests = map[string]request{
 	"EnvironmentRoleSet":   {"set the role in an environment", "environment or service user"},
 	"EnvironmentList":      {"list the environments", "workspace"},
 	"WorkspaceMembersList": {"list the members", "workspace"},
+	"TokenDelete":          {"delete the token", "token"},
+	"TokenFlowCreate":      {"begin an approval", "approval"},
+	"TokenFlowWait":        {"wait for the approval", "approval"},
 }
 
 // Said returns Modal's own words in err's chain, for a text that says itself what they are about, or

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// begin begins an approval, of the admin token where the role is empty.
+func (b *bubble) begin(ask ApprovalRequest) *Approval {
+	b.t.Helper()
+	a, err := b.engine.BeginApproval(b.t.Context(), ask)
+	require.NoError(b.t, err)
+	return a
+}
+
+// approve is what a person does in the browser.
+func (b *bubble) approve(a *Approval, who *modaltest.Member) modaltest.Token {
+	b.t.Helper()
+	token, err := b.modal.ApproveFlow(a.FlowID, who)
+	require.NoError(b.t, err)
+	return token
+}
+
+// stands is how an approval stands after so long at most.
+func (b *bubble) stands(role string, within time.Duration) *Approval {
+	b.t.Helper()
+	a, err := b.engine.Approval(b.t.Context(), role, within)
+	require.NoError(b.t, err)
+	require.NotNil(b.t, a)
+	return a
+}
+
+// empty makes a static role without a token.
+func (b *bubble) empty(name string) {
+	b.t.Helper()
+	b.write(RoleWrite{Name: name, Kind: to(TypeStatic)})
+}
+
+// approved makes a static role with a token that alice approved.
+func (b *bubble) approved(name string) modaltest.Token {
+	b.t.Helper()
+	b.empty(name)
+	token := b.approve(b.begin(ApprovalRequest{Role: name}), b.member)
+	require.Equal(b.t, ApprovalDone, b.stands(name, 15*time.Second).State)
+	return token
+}
+
+func (b *bubble) accepts(t modaltest.Token) bool { return b.modal.Accepts(t.ID, t.Secret) }
+
+func TestApproval_MakesAndRotatesARoleWithoutAnAdminTokenAndTheOldOneDeletesItself(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.empty("personal")
+		_, err := b.engine.Handout(t.Context(), "personal")
+		require.ErrorContains(t, err, "no token yet: an operator approves one in a browser (vault write -f modal/rotate/personal/approval)")
+		first := b.approve(b.begin(ApprovalRequest{Role: "personal"}), b.member)
+		b.pass(5 * time.Second)
+
+		require.Equal(t, first.ID, b.current("personal").ID, "without another command")
+		done := b.stands("personal", 0)
+		require.Equal(t, ApprovalDone, done.State)
+		require.Equal(t, 1, done.Version)
+		second := b.approve(b.begin(ApprovalRequest{Role: "personal"}), b.member)
+		b.pass(5 * time.Second)
+		require.Equal(t, second.ID, b.current("personal").ID)
+		require.Equal(t, 2, b.current("personal").Version)
+		require.True(t, b.accepts(first), "it has its grace period")
+		b.ticks(24*time.Hour + 2*time.Minute)
+
+		require.False(t, b.accepts(first))
+		require.Empty(t, b.ledger())
+		require.Contains(t, b.told.lines(), "proof=deleted")
+		for _, call := range b.modal.Calls("TokenDelete") {
+			require.Equal(t, first.ID, call.TokenID, "a token deletes itself and no other does")
+		}
+	})
+}
+
+func TestApproval_BringsAndReplacesTheAdminToken(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		first := b.approve(b.begin(ApprovalRequest{}), b.member)
+		require.Equal(t, ApprovalDone, b.stands("", 15*time.Second).State)
+		b.managed("ci")
+		bob := b.workspace.AddMember("bob")
+		bob.SetRole(modaltest.RoleManager)
+		second := b.approve(b.begin(ApprovalRequest{}), bob)
+		require.Equal(t, ApprovalDone, b.stands("", 15*time.Second).State, "the workspace is pinned, and not the person")
+		cfg, err := b.engine.Config(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, second.ID, cfg.Admin.ID)
+		require.True(t, b.accepts(first))
+		b.ticks(time.Hour + 2*time.Minute)
+		require.False(t, b.accepts(first))
+		require.Empty(t, b.ledger())
+		b.rotate(RotateRequest{Role: "ci"})
+	})
+}
+
+func TestApproval_OfAnotherAccountIsNotStoredAndItsTokenDeletesItselfAtOnce(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		current := b.approved("personal")
+		elsewhere := b.modal.AddWorkspace("globex").AddMember("alice")
+		for _, other := range []*modaltest.Member{b.workspace.AddMember("bob"), elsewhere} {
+			wrong := b.approve(b.begin(ApprovalRequest{Role: "personal"}), other)
+			a := b.stands("personal", 15*time.Second)
+			require.Equal(t, ApprovalRefused, a.State)
+			require.Contains(t, a.Said, `the role's token is of user "alice"`)
+			require.Contains(t, a.Said, "it deleted itself")
+			require.False(t, b.accepts(wrong))
+			require.Empty(t, b.ledger())
+			require.Equal(t, current.ID, b.current("personal").ID)
+		}
+		taken := b.approve(b.begin(ApprovalRequest{Role: "personal", Force: true}), elsewhere)
+		require.Equal(t, ApprovalDone, b.stands("personal", 15*time.Second).State)
+		require.Equal(t, taken.ID, b.current("personal").ID)
+	})
+}
+
+func TestApproval_OfAnAdminTokenTakesTheWorkspaceAndWhoCanManageServiceUsers(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		user := b.workspace.AddMember("bob")
+		user.SetRole(modaltest.RoleUser)
+		b.approve(b.begin(ApprovalRequest{}), user)
+		first := b.stands("", 15*time.Second)
+		require.Equal(t, ApprovalDone, first.State, "the very first may be anybody's")
+		require.Contains(t, first.Said, "cannot manage service users")
+		b.approve(b.begin(ApprovalRequest{}), b.member)
+		require.Equal(t, ApprovalDone, b.stands("", 15*time.Second).State)
+		for who, why := range map[*modaltest.Member]string{
+			user: "cannot manage service users", b.modal.AddWorkspace("globex").AddMember("eve"): "one of the same workspace",
+		} {
+			wrong := b.approve(b.begin(ApprovalRequest{}), who)
+			a := b.stands("", 15*time.Second)
+			require.Equal(t, ApprovalRefused, a.State)
+			require.Contains(t, a.Said, why)
+			require.False(t, b.accepts(wrong))
+		}
+	})
+}
+
+func TestApproval_EndsWhenItIsDeniedLapsesOrIsCancelled(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.empty("personal")
+		require.NoError(t, b.modal.DenyFlow(b.begin(ApprovalRequest{Role: "personal"}).FlowID))
+		denied := b.stands("personal", 15*time.Second)
+		require.Equal(t, ApprovalRefused, denied.State)
+		require.Empty(t, denied.WaitSecret)
+
+		b.begin(ApprovalRequest{Role: "personal", LapseAfter: time.Minute})
+		_, err := b.engine.BeginApproval(t.Context(), ApprovalRequest{Role: "personal"})
+		require.ErrorContains(t, err, "an approval is under way since")
+		b.pass(75 * time.Second)
+		require.Equal(t, ApprovalLapsed, b.stands("personal", 0).State)
+		require.False(t, b.stands("personal", 0).Open)
+
+		b.begin(ApprovalRequest{Role: "personal"})
+		told, err := b.engine.CancelApproval(t.Context(), "personal")
+		require.NoError(t, err)
+		require.Empty(t, told)
+		require.Equal(t, ApprovalCancelled, b.stands("personal", 0).State)
+		calls := len(b.modal.Calls("TokenFlowWait"))
+		b.pass(time.Hour)
+		require.Len(t, b.modal.Calls("TokenFlowWait"), calls, "nobody waits any more")
+		_, err = b.engine.CancelApproval(t.Context(), "personal")
+		require.NoError(t, err)
+		a, err := b.engine.Approval(t.Context(), "personal", 0)
+		require.NoError(t, err)
+		require.Nil(t, a, "one that has ended is forgotten")
+	})
+}
+
+func TestApproval_ATokenApprovedInTheMomentOfTheEndDeletesItself(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.empty("personal")
+		b.modal.Inject("TokenFlowWait", modaltest.Fault{Code: codes.Unavailable, Times: -1})
+		a := b.begin(ApprovalRequest{Role: "personal"})
+		b.pass(time.Minute)
+		late := b.approve(a, b.member)
+		told, err := b.engine.CancelApproval(t.Context(), "personal")
+		require.NoError(t, err)
+		require.Contains(t, told[0], "goes on asking")
+		b.modal.ClearFaults()
+		b.pass(time.Minute)
+		require.False(t, b.accepts(late))
+		require.Empty(t, b.ledger())
+		require.Contains(t, b.stands("personal", 0).Said, "was approved just before that; it deleted itself")
+	})
+}
+
+func TestApproval_LandsAlthoughModalWasDownAtAnyTime(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.empty("personal")
+		b.modal.SetOutage(true)
+		_, err := b.engine.BeginApproval(t.Context(), ApprovalRequest{Role: "personal"})
+		require.ErrorContains(t, err, "could not begin an approval")
+		b.modal.SetOutage(false)
+		a := b.begin(ApprovalRequest{Role: "personal"})
+		b.modal.SetOutage(true)
+		b.pass(5 * time.Minute)
+		b.modal.SetOutage(false)
+		b.modal.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Unavailable, Times: -1})
+		token := b.approve(a, b.member)
+		b.pass(time.Minute)
+		waiting := b.stands("personal", 0)
+		require.Equal(t, ApprovalWaiting, waiting.State)
+		require.Equal(t, token.ID, waiting.TokenID)
+		require.Equal(t, []string{token.ID}, b.ledger(), "it is answered for")
+		b.modal.ClearFaults()
+		require.Equal(t, ApprovalDone, b.stands("personal", 20*time.Second).State)
+		require.Empty(t, b.ledger())
+	})
+}
+
+func TestApproval_IsTakenUpByAnotherProcessAndWhilePaused(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.empty("personal")
+		b.configure(ConfigWrite{Paused: to(true)})
+		a := b.begin(ApprovalRequest{Role: "personal"})
+		b.restart()
+		token := b.approve(a, b.member)
+		b.ticks(time.Minute)
+		require.Equal(t, token.ID, b.current("personal").ID)
+	})
+}
+
+func TestApproval_GoesOnWhenTheRoleWasRotatedByHandAndEndsWithTheRole(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.approved("personal")
+		a := b.begin(ApprovalRequest{Role: "personal"})
+		b.rotate(RotateRequest{Role: "personal", Supplied: bringing(b.member.NewToken())})
+		token := b.approve(a, b.member)
+		require.Equal(t, ApprovalDone, b.stands("personal", 15*time.Second).State)
+		require.Equal(t, token.ID, b.current("personal").ID)
+		require.Equal(t, 3, b.current("personal").Version)
+
+		a = b.begin(ApprovalRequest{Role: "personal"})
+		b.modal.Inject("TokenFlowWait", modaltest.Fault{Code: codes.Unavailable, Times: 8})
+		late := b.approve(a, b.member)
+		b.deleteRole("personal")
+		b.pass(time.Minute)
+		require.False(t, b.accepts(late))
+		gone, err := b.engine.Approval(t.Context(), "personal", 0)
+		require.NoError(t, err)
+		require.Nil(t, gone)
+	})
+}
+
+func TestApproval_OfARoleThatCannotUseOneIsRefusedBeforeAPersonIsAsked(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
+		b.managed("ci")
+		b.write(RoleWrite{Name: "unproven", Kind: to(TypeStatic), Supplied: Supplied{Pair: bringing(b.member.NewToken()).Pair}})
+		b.write(staticRole("robot", b.workspace.AddServiceUser("robot")))
+		for role, why := range map[string]string{
+			"ci": "nobody approves them", "none": "no role is named none", "unproven": "stored unproven", "robot": "a person approves only their own",
+		} {
+			_, err := b.engine.BeginApproval(t.Context(), ApprovalRequest{Role: role})
+			require.ErrorContains(t, err, why)
+			require.True(t, IsMistake(err))
+		}
+		require.Empty(t, b.modal.Flows())
+	})
+}
+
+// Every write of an approval, from its begin to its end, is where the process dies.
+func TestApproval_EveryCutLosesNoTokenAndTheApprovalStillLands(t *testing.T) {
+	t.Parallel()
+	for _, role := range []string{"personal", ""} {
+		for at := 1; ; at++ {
+			reached := false
+			for _, after := range []bool{false, true} {
+				inBubble(t, func(b *bubble) {
+					t := b.t
+					if role == "" {
+						b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
+					} else {
+						b.approved(role)
+					}
+					b.disk.dieAt(at, after)
+					a, err := b.engine.BeginApproval(t.Context(), ApprovalRequest{Role: role})
+					if err != nil {
+						reached = true
+						return
+					}
+					token := b.approve(a, b.member)
+					b.pass(30 * time.Second)
+					reached = reached || b.disk.died()
+					b.restart()
+					b.ticks(2 * time.Minute)
+
+					require.Equal(t, ApprovalDone, b.stands(role, 0).State, "cut %d, after %t", at, after)
+					require.True(t, b.accepts(token))
+					b.ticks(25 * time.Hour)
+					require.Empty(t, b.ledger(), "cut %d, after %t", at, after)
+					require.True(t, b.accepts(token))
+				})
+			}
+			if !reached {
+				break
+			}
+		}
+	}
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/test/bufconn"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// bubble is a harness whose time is virtual and passes by itself where everybody waits, as what runs in
+// the background does.
+type bubble struct {
+	*harness
+
+	wire *bufconn.Listener
+	disk *mortal
+}
+
+// inBubble runs a test with an engine that has no admin token and no roles.
+func inBubble(t *testing.T, test func(b *bubble), opts ...modaltest.Option) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		b := &bubble{wire: bufconn.Listen(64 << 10), harness: &harness{t: t, storage: &logical.InmemStorage{}, told: &record{}}}
+		b.modal = modaltest.New(opts...)
+		served := make(chan error, 1)
+		go func() { served <- b.modal.Serve(modaltest.At(b.wire, "127.0.0.1:9900")) }()
+		b.workspace = b.modal.AddWorkspace("acme")
+		b.member = b.workspace.AddMember("alice")
+		defer func() { // also where the test fails, as a bubble waits for all that runs in it
+			b.engine.Close()
+			b.modal.Close()
+			require.NoError(t, <-served)
+		}()
+		synctest.Wait() // the server has its address
+		b.start()
+		b.configure(ConfigWrite{ServerURL: to(b.modal.URL())})
+
+		test(b)
+
+		b.noSecrets()
+	})
+}
+
+// start is a new process over the same storage.
+func (b *bubble) start() {
+	b.disk = &mortal{Storage: b.storage}
+	b.engine = New(Deps{
+		Storage: b.disk, MountID: "2f9f1a7c", Emit: b.told.event, Now: time.Now, Wait: waitFor,
+		Connect: func(o modalapi.Options) (Modal, error) {
+			o.Dial = func(ctx context.Context, _ string) (net.Conn, error) { return b.wire.DialContext(ctx) }
+			return modalapi.New(o)
+		},
+		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: b.told}),
+	})
+}
+
+// restart ends the process, in which nothing may go on, and starts another one.
+func (b *bubble) restart() {
+	b.engine.Close()
+	b.start()
+}
+
+func waitFor(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// pass lets so much time pass.
+func (b *bubble) pass(d time.Duration) { <-time.After(d) }
+
+// ticks lets Vault tick once a minute for so long.
+func (b *bubble) ticks(d time.Duration) {
+	b.t.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		require.NoError(b.t, b.engine.Tick(b.t.Context()))
+		b.pass(time.Minute)
+	}
+}
+
+func (b *bubble) noSecrets() {
+	b.t.Helper()
+	for _, secret := range b.modal.Secrets() {
+		require.False(b.t, strings.Contains(b.told.lines(), secret), "a secret is in the log")
+	}
+}
+
+// mortal is storage that dies at the nth write from now on, with or without effect.
+type mortal struct {
+	logical.Storage
+
+	mu     sync.Mutex
+	left   int
+	after  bool
+	dead   bool
+	writes []string
+}
+
+func (m *mortal) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	return m.write("put "+entry.Key, func() error { return m.Storage.Put(ctx, entry) })
+}
+
+func (m *mortal) Delete(ctx context.Context, key string) error {
+	return m.write("delete "+key, func() error { return m.Storage.Delete(ctx, key) })
+}
+
+// dieAt counts the writes from now on.
+func (m *mortal) dieAt(nth int, after bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.writes, m.left, m.after = nil, nth, after
+}
+
+func (m *mortal) died() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.dead
+}
+
+func (m *mortal) write(what string, do func() error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.dead {
+		return logical.ErrReadOnly
+	}
+	m.writes = append(m.writes, what)
+	if m.left > 0 && len(m.writes) == m.left {
+		m.dead = true
+		if m.after {
+			_ = do()
+		}
+		return logical.ErrReadOnly
+	}
+	return do()
+}

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// replaced is a harness whose static role "ci" was rotated: the old token and the new one. The old one's
+// grace period ends an hour later.
+func replaced(t *testing.T, opts ...modaltest.TokenOption) (h *harness, old, now modaltest.Token) {
+	t.Helper()
+	h = newHarness(t)
+	old, now = h.member.NewToken(opts...), h.member.NewToken()
+	h.write(staticRole("ci", old))
+	grace := time.Hour
+	h.rotate(RotateRequest{Role: "ci", Supplied: bringing(now), Grace: &grace})
+	require.Equal(t, methodAutomatic, h.entry(old.ID).Means())
+	return h, old, now
+}
+
+func (h *harness) accepts(t modaltest.Token) bool { return h.modal.Accepts(t.ID, t.Secret) }
+
+// callers are the tokens that have tried to delete one.
+func (h *harness) callers() (ids []string) {
+	for _, call := range h.modal.Calls("TokenDelete") {
+		ids = append(ids, call.TokenID)
+	}
+	return ids
+}
+
+func TestMemberToken_DeletesItselfAfterItsGracePeriodWithItsOwnPairAlone(t *testing.T) {
+	t.Parallel()
+	h, old, now := replaced(t)
+	h.minutes(59)
+	require.True(t, h.accepts(old))
+	h.minutes(2)
+	require.False(t, h.accepts(old))
+	require.True(t, h.accepts(now))
+	require.Empty(t, h.ledger())
+	require.Equal(t, []string{old.ID}, h.callers())
+	require.Contains(t, h.told.lines(), "proof=deleted")
+}
+
+// What follows from each answer to a token that is told to delete itself.
+func TestMemberToken_EachAnswerOfModalsHasItsConsequence(t *testing.T) {
+	t.Parallel()
+	const never = -1
+	for name, test := range map[string]struct {
+		fault modaltest.Fault
+		state string
+		means string
+		next  time.Duration // the wait before the next try, at the most
+	}{
+		"unavailable":            {modaltest.Fault{Code: codes.Unavailable, Times: never}, StateRetrying, methodAutomatic, 2 * time.Minute},
+		"throttled":              {modaltest.Fault{Code: codes.ResourceExhausted, Times: never}, StateRetrying, methodAutomatic, 2 * time.Minute},
+		"forbidden":              {modaltest.Fault{Code: codes.PermissionDenied, Message: "owners only", Times: never}, StateWaiting, methodManual, maxBackOff},
+		"invalid":                {modaltest.Fault{Code: codes.InvalidArgument, Message: "owners only", Times: never}, StateWaiting, methodManual, maxBackOff},
+		"unknown method":         {modaltest.Fault{Code: codes.Unimplemented, Message: "owners only", Times: never}, StateWaiting, methodManual, maxBackOff},
+		"unknown in grpclib":     {modaltest.Fault{NoContentType: true, Times: never}, StateWaiting, methodManual, maxBackOff},
+		"not found but accepted": {modaltest.Fault{Code: codes.NotFound, Times: never}, StateUnconfirmed, methodAutomatic, 2 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, old, _ := replaced(t)
+			h.modal.Inject("TokenDelete", test.fault)
+			h.advance(time.Hour)
+			h.tick()
+			entry := h.entry(old.ID)
+			require.Equal(t, test.state, entry.State(h.clock()))
+			require.Equal(t, test.means, entry.Means())
+			require.LessOrEqual(t, entry.NextAttempt.Sub(h.clock()), test.next)
+			require.True(t, h.accepts(old))
+			if test.means == methodManual {
+				require.Contains(t, entry.NextStep(h.clock()), "modal workspace member-tokens delete "+old.ID)
+				require.Contains(t, h.told.events(), EventRevokeManual)
+			}
+			h.modal.ClearFaults()
+			h.advance(maxBackOff)
+			h.tick()
+			require.False(t, h.accepts(old), "it is tried again")
+			require.Empty(t, h.ledger())
+		})
+	}
+}
+
+func TestMemberToken_OfALostAnswerIsSeenRefusedWithoutAWordOfDeletion(t *testing.T) {
+	t.Parallel()
+	h, old, _ := replaced(t)
+	h.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true})
+	h.advance(time.Hour)
+	h.tick()
+	require.False(t, h.accepts(old))
+	require.Empty(t, h.ledger())
+	require.Contains(t, h.told.lines(), "proof=refused")
+}
+
+func TestMemberToken_ThatIsStillAcceptedAfterItsDeletionIsDeletedAgain(t *testing.T) {
+	t.Parallel()
+	h, old, _ := replaced(t)
+	h.modal.KeepDeletedFor(30 * time.Minute)
+	h.advance(time.Hour)
+	h.tick()
+	require.Equal(t, StateUnconfirmed, h.entry(old.ID).State(h.clock()))
+	h.minutes(90)
+	require.Empty(t, h.ledger())
+	require.Contains(t, h.told.lines(), "proof=deleted")
+}
+
+func TestMemberToken_ThatAPersonDisabledOrThatExpiredIsRefusedAndNotCalledDeleted(t *testing.T) {
+	t.Parallel()
+	h, old, _ := replaced(t)
+	h.modal.SetDisabled(old.ID, true)
+	expiring := h.member.NewToken(modaltest.ExpiresAt(start.Add(40 * time.Minute)))
+	h.write(staticRole("other", expiring))
+	h.rotate(RotateRequest{Role: "other", Supplied: bringing(h.member.NewToken())})
+	h.minutes(62)
+	require.Empty(t, h.ledger())
+	require.Contains(t, h.told.lines(), "proof=refused")
+	require.NotContains(t, h.told.lines(), "proof=deleted")
+}
+
+func TestMemberToken_ThatMayNotDeleteItselfIsDeletedByTheSamePersonsCurrentOne(t *testing.T) {
+	t.Parallel()
+	h, old, now := replaced(t)
+	h.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.PermissionDenied})
+	h.advance(time.Hour)
+	h.tick()
+	require.Equal(t, []string{old.ID, now.ID}, h.callers())
+	require.False(t, h.accepts(old))
+	require.Empty(t, h.ledger())
+}
+
+func TestMemberToken_IsEndedWithTheAdminTokenOnAnOperatorsForceAlone(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	bob := h.workspace.AddMember("bob")
+	old := bob.NewToken()
+	h.write(staticRole("ci", old))
+	h.rotate(RotateRequest{Role: "ci", Force: true, Supplied: bringing(h.member.NewToken())})
+	h.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.PermissionDenied, Times: 2})
+	h.advance(24 * time.Hour)
+	h.tick()
+	require.Equal(t, []string{old.ID}, h.callers(), "the current token is another person's")
+	require.Equal(t, StateWaiting, h.entry(old.ID).State(h.clock()))
+	ended, err := h.engine.End(t.Context(), old.ID, true)
+	require.NoError(t, err)
+	require.True(t, ended.Revoked)
+	require.Equal(t, "deleted", ended.Proof)
+	admin, err := h.engine.Config(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{old.ID, old.ID, admin.Admin.ID}, h.callers())
+}
+
+func TestMemberToken_IsLeftToPeopleWhereTheRoleOrItsProofSaysSo(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	kept, unproven, deleted := h.member.NewToken(), h.member.NewToken(), h.member.NewToken()
+	ask := staticRole("kept", kept)
+	ask.RevokePrevious = to(false)
+	h.write(ask)
+	h.rotate(RotateRequest{Role: "kept", Supplied: bringing(h.member.NewToken())})
+	h.write(RoleWrite{Name: "unproven", Kind: to(TypeStatic), Supplied: Supplied{Pair: bringing(unproven).Pair}})
+	h.rotate(RotateRequest{Role: "unproven", Force: true, Supplied: bringing(h.member.NewToken())})
+	h.write(staticRole("deleted", deleted))
+	_, err := h.engine.DeleteRole(t.Context(), "deleted", true)
+	require.NoError(t, err)
+	for _, token := range []modaltest.Token{kept, unproven, deleted} {
+		require.Equal(t, methodManual, h.entry(token.ID).Means())
+	}
+	h.minutes(26 * 60)
+	require.Empty(t, h.callers())
+	for _, token := range []modaltest.Token{kept, unproven, deleted} {
+		require.True(t, h.accepts(token))
+	}
+}
+
+func TestMemberToken_TheLastThatWorksIsKeptWhileTheCurrentOneIsRefused(t *testing.T) {
+	t.Parallel()
+	h, old, now := replaced(t)
+	h.modal.DeleteToken(now.ID)
+	h.minutes(90)
+	require.True(t, h.accepts(old))
+	require.Contains(t, h.entry(old.ID).LastError, "is kept")
+}
+
+func TestAdminToken_AReplacedOneDeletesItselfAndARemovedOneIsLeftToPeople(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.managed("ci")
+	first, err := h.engine.Config(t.Context())
+	require.NoError(t, err)
+	next := h.member.NewToken()
+	done, err := h.engine.RotateAdmin(t.Context(), AdminRotation{Supplied: bringing(next)})
+	require.NoError(t, err)
+	require.True(t, done.Changed)
+	require.Equal(t, first.Admin.ID, done.Old.ID)
+	h.minutes(59)
+	require.True(t, h.alive(first.Admin.ID))
+	h.minutes(2)
+	require.False(t, h.alive(first.Admin.ID))
+	again, err := h.engine.RotateAdmin(t.Context(), AdminRotation{Supplied: bringing(next)})
+	require.NoError(t, err)
+	require.False(t, again.Changed)
+
+	h.configure(ConfigWrite{RemoveAdmin: true})
+	require.Equal(t, StateWaiting, h.entry(next.ID).State(h.clock()))
+	h.minutes(120)
+	require.True(t, h.accepts(next))
+	h.configure(ConfigWrite{Supplied: bringing(next)})
+	require.Empty(t, h.ledger(), "it is the admin's again")
+}
+
+func TestAdminToken_ARotationTakesTheSameWorkspaceAndSomebodyWhoCanManageServiceUsers(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	user := h.workspace.AddMember("bob")
+	user.SetRole(modaltest.RoleUser)
+	for _, other := range []modaltest.Token{h.modal.AddWorkspace("globex").AddMember("eve").NewToken(), user.NewToken()} {
+		before := h.snapshot()
+		_, err := h.engine.RotateAdmin(t.Context(), AdminRotation{Supplied: bringing(other)})
+		require.ErrorContains(t, err, "force=true")
+		require.True(t, IsMistake(err))
+		h.unchangedSince(before)
+		done, err := h.engine.RotateAdmin(t.Context(), AdminRotation{Supplied: bringing(other), Force: true})
+		require.NoError(t, err)
+		require.True(t, done.Changed)
+		h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken())})
+	}
+}

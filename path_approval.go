@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-modal/internal/engine"
+)
+
+// maxApprovalWait is how long a read may wait for a person, well within what a request may take.
+const maxApprovalWait = 20 * time.Second
+
+func (b *backend) pathApproval() []*framework.Path {
+	return []*framework.Path{
+		b.approvalPath("config/approval", "admin-token-approval", nil,
+			"Replace the admin token by one that a person approves in a browser."),
+		b.approvalPath(prefixRotate+rolePattern+"/approval", "role-approval", map[string]*framework.FieldSchema{fieldRole: roleNameField()},
+			"Rotate a static role, or give it its first token, by a person's approval in a browser."),
+	}
+}
+
+func (b *backend) approvalPath(pattern, suffix string, named map[string]*framework.FieldSchema, synopsis string) *framework.Path {
+	return &framework.Path{
+		Pattern:      pattern + "$",
+		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: suffix},
+		Fields: with(named, map[string]*framework.FieldSchema{
+			fieldTokenTTL: {
+				Type:         framework.TypeDurationSecond,
+				Description:  "Life of the new token at Modal, from 1h (default: the longest that its workspace allows).",
+				DisplayAttrs: &framework.DisplayAttributes{Name: "Token TTL"},
+			},
+			fieldGracePeriod: gracePeriodField("How long the previous token stays valid (default: the role's; of the admin token 1h)."),
+			fieldForce: {
+				Type:         framework.TypeBool,
+				Description:  "Accept a token of another workspace or person than the current one's, or in place of one that was never proven.",
+				DisplayAttrs: &framework.DisplayAttributes{Name: "Force"},
+			},
+			fieldLapseAfter: {
+				Type:         framework.TypeDurationSecond,
+				Description:  "How long to wait for the person (default 15m, 1m to 24h).",
+				DisplayAttrs: &framework.DisplayAttributes{Name: "Lapse after", Value: "15m"},
+			},
+			fieldWait: {
+				Type: framework.TypeDurationSecond, Query: true,
+				Description: "On read: how long to wait for the end of the approval before answering (default 0, up to 20s).",
+			},
+		}),
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.UpdateOperation: forwarded(parseApproval, b.beginApproval, "Begin an approval.", approvalFields()),
+			logical.ReadOperation:   missing(local(parseWait, b.readApproval, "Read how an approval stands.", approvalFields()), noSuchApproval),
+			logical.DeleteOperation: forwarded(urlName, b.cancelApproval, "Cancel an approval, or forget one that has ended.", nil),
+		},
+		HelpSynopsis:    synopsis,
+		HelpDescription: strings.TrimSpace(approvalHelp),
+	}
+}
+
+func parseApproval(in *door) engine.ApprovalRequest {
+	ask := engine.ApprovalRequest{
+		Role:       in.name,
+		TokenTTL:   in.optional(fieldTokenTTL, engine.MinTokenLife, engine.MaxTokenTTL).Over(0, 0),
+		Grace:      in.grace(),
+		Force:      in.flag(fieldForce).Over(false, false),
+		LapseAfter: in.duration(fieldLapseAfter, engine.MinLapse, engine.MaxLapse).Over(engine.DefaultLapse, engine.DefaultLapse),
+	}
+	if in.body[fieldWait] != nil {
+		in.refuse(fieldWait, "a write does not wait: read this path with it")
+	}
+	return ask
+}
+
+// waitRequest is a read that may wait.
+type waitRequest struct {
+	name string
+	wait time.Duration
+}
+
+func parseWait(in *door) waitRequest {
+	return waitRequest{name: in.name, wait: in.optional(fieldWait, time.Second, maxApprovalWait).Over(0, 0)}
+}
+
+func approvalFields() responses {
+	return responses{
+		fieldState:    required(text(`"waiting", "done", "refused", "lapsed" or "cancelled".`)),
+		fieldURL:      text("Where a person approves, in any browser."),
+		fieldCode:     text("What the page shows, to compare; absent when Modal gives none."),
+		fieldBegan:    required(text("When the approval began (RFC 3339).")),
+		fieldLapsesAt: required(text("When the engine stops to wait (RFC 3339).")),
+		fieldReason:   text("What came of it."),
+		fieldTokenID:  text("ID of the token that was approved (ak-…)."),
+		fieldVersion:  number("The token's version in the role, once it is current."),
+		fieldNextStep: required(text("What comes next.")),
+	}
+}
+
+func (b *backend) beginApproval(ctx context.Context, _ *logical.Request, ask engine.ApprovalRequest) (*logical.Response, error) {
+	a, err := b.engine.BeginApproval(ctx, ask)
+	if err != nil {
+		return nil, err
+	}
+	return &logical.Response{Data: b.approvalView(ask.Role, a)}, nil
+}
+
+func (b *backend) readApproval(ctx context.Context, req *logical.Request, ask waitRequest) (*logical.Response, error) {
+	a, err := b.engine.Approval(ctx, ask.name, ask.wait)
+	switch {
+	case err != nil:
+		return nil, err
+	case a == nil:
+		return notFound(req, "no approval was begun here: begin one with: vault write -f "+req.MountPoint+req.Path)
+	}
+	return &logical.Response{Data: b.approvalView(ask.name, a)}, nil
+}
+
+func (b *backend) cancelApproval(ctx context.Context, _ *logical.Request, name string) (*logical.Response, error) {
+	warnings, err := b.engine.CancelApproval(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return orNothing(&logical.Response{Warnings: warnings}), nil
+}
+
+// approvalView is all of an approval that may be shown: not what the engine waits with.
+func (b *backend) approvalView(name string, a *engine.Approval) map[string]any {
+	data := map[string]any{fieldState: a.State, fieldNextStep: b.engine.AfterApproval(name, a)}
+	putTime(data, fieldBegan, a.Began)
+	putTime(data, fieldLapsesAt, a.Lapses)
+	if a.State == engine.ApprovalWaiting {
+		putText(data, fieldURL, a.URL)
+		putText(data, fieldCode, a.Code)
+	}
+	putText(data, fieldReason, a.Said)
+	putText(data, fieldTokenID, a.TokenID)
+	if a.Version > 0 {
+		data[fieldVersion] = int64(a.Version)
+	}
+	return data
+}
+
+const approvalHelp = `
+A write asks Modal for a page on which a person approves a new token of theirs, and answers with its url
+and, where Modal gives one, the code that the page shows. Nobody's token is needed to begin. Open the url
+in any browser and approve: the token goes from Modal to Vault, and no secret passes a terminal. The engine
+waits for it, proves whose it is and makes it current a few seconds later, without another command. The old
+token deletes itself after its grace period.
+
+The person has to be the one whose token it replaces, in the same workspace (force=true accepts another).
+A token that cannot be used deletes itself at once.
+
+A read tells how it stands: waiting, done, refused, lapsed or cancelled; wait=20s waits for the end that
+long. A delete cancels. One approval runs at a time.
+`

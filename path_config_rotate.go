@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"context"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-modal/internal/engine"
+)
+
+func (b *backend) pathConfigRotate() []*framework.Path {
+	return []*framework.Path{{
+		Pattern:      "config/rotate$",
+		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "rotate", OperationSuffix: "admin-token"},
+		Fields: map[string]*framework.FieldSchema{
+			fieldTokenID:     tokenIDField(),
+			fieldTokenSecret: tokenSecretField(),
+			fieldGracePeriod: gracePeriodField("How long the replaced admin token stays valid (default 1h; 0 ends it at once)."),
+			fieldForce: {
+				Type:         framework.TypeBool,
+				Description:  "Accept a token of another workspace than the current one's, or one that cannot manage service users.",
+				DisplayAttrs: &framework.DisplayAttributes{Name: "Force"},
+			},
+		},
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.UpdateOperation: forwarded(parseAdminRotation, b.rotateAdmin, "Replace the admin token.", with(configWrittenFields(), adminRotatedFields())),
+		},
+		HelpSynopsis:    "Replace the admin token by another one, and change nothing else.",
+		HelpDescription: strings.TrimSpace(configRotateHelp),
+	}}
+}
+
+func parseAdminRotation(in *door) engine.AdminRotation {
+	return engine.AdminRotation{
+		Supplied: in.supplied(emptyPair),
+		Grace:    in.grace(),
+		Force:    in.flag(fieldForce).Over(false, false),
+	}
+}
+
+func adminRotatedFields() responses {
+	return responses{
+		fieldChanged:         required(flag("Whether the admin token is another one than before.")),
+		fieldPreviousTokenID: text("ID of the admin token that was replaced."),
+		fieldMethod:          text(`How it ends: "automatic", or "manual" when an operator has to delete it at Modal.`),
+		fieldNotBefore:       text("When it ends (RFC 3339)."),
+	}
+}
+
+func (b *backend) rotateAdmin(ctx context.Context, _ *logical.Request, ask engine.AdminRotation) (*logical.Response, error) {
+	done, err := b.engine.RotateAdmin(ctx, ask)
+	if err != nil {
+		return nil, err
+	}
+	data := b.configWrittenView(done.Config)
+	data[fieldChanged] = done.Changed
+	if done.Old != nil {
+		data[fieldPreviousTokenID] = done.Old.ID
+		data[fieldMethod] = done.Old.Means()
+		data[fieldNextStep] = done.Old.NextStep(b.engine.Now())
+		putTime(data, fieldNotBefore, done.Old.NotBefore)
+	}
+	return &logical.Response{Data: data, Warnings: done.Warnings}, nil
+}
+
+const configRotateHelp = `
+A write takes token_id and token_secret of the next admin token. Modal must accept the pair, in the same
+workspace and as somebody who can manage service users (force=true accepts another). The replaced token goes
+to the ledger and deletes itself after its grace period. Nothing else of config can be changed here, so that a
+policy can allow this path alone. To have the token approved in a browser instead, write to config/approval.
+`

@@ -107,8 +107,11 @@ func (l *Life) createStatic() {
 	l.note("create static role %s: %s", role, p)
 	op := &operation{what: "create static", role: role}
 	l.await(l.begin(op, func(ctx context.Context, e Engine) error {
+		before := l.disk.truth().current[role].ID
 		err := e.WriteRole(ctx, role, p)
-		l.imported(err, token, p.Force)
+		if now := l.disk.truth().current[role]; before != p.Pair.ID && now.Version <= 1 { // else the role had it already
+			l.imported(err, token, p.Force)
+		}
 		return err
 	}))
 }

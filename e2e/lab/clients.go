@@ -44,6 +44,8 @@ func (t *Tools) JavaScriptClient(ctx context.Context) (Client, error) {
 }
 
 func (t *Tools) install(ctx context.Context, name string, calls ...[]string) (Client, error) {
+	t.installing.Lock()
+	defer t.installing.Unlock()
 	program, err := t.output(ctx, filepath.Join(t.root, "e2e", "clients", "install.sh"), name)
 	return Client{Name: name, program: program, calls: calls}, err
 }
@@ -53,13 +55,19 @@ func (t *Tools) install(ctx context.Context, name string, calls ...[]string) (Cl
 func (l *Lab) Authenticate(ctx context.Context, client Client, variables ...string) ([]Result, error) {
 	results := make([]Result, 0, len(client.calls))
 	for _, args := range client.calls {
-		result, err := run(ctx, l.env(variables...), "", client.program, args...)
+		result, err := l.RunClient(ctx, client, args, variables...)
 		if err != nil {
 			return nil, err
 		}
 		results = append(results, result)
 	}
 	return results, nil
+}
+
+// RunClient runs the client's program with the given variables as all that it has of Modal beside its
+// home, which is the lab's.
+func (l *Lab) RunClient(ctx context.Context, client Client, args []string, variables ...string) (Result, error) {
+	return run(ctx, l.env(variables...), "", client.program, args...)
 }
 
 // NewExpiringToken is NewToken with a token that Modal refuses after a while.

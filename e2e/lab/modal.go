@@ -41,8 +41,8 @@ type Emulator struct {
 // ready matches the two lines that the emulator prints once it can be reached.
 var ready = regexp.MustCompile(`(?m)^grpc (\S+)\npage (\S+)$`)
 
-// StartEmulator starts the emulator on free loopback ports, with its one workspace "demo" and no
-// token yet. It runs until ctx ends or the lab is closed.
+// StartEmulator starts the emulator on free loopback ports, with its workspace "demo" and no token
+// yet. It runs until ctx ends or the lab is closed.
 func (l *Lab) StartEmulator(ctx context.Context) (*Emulator, error) {
 	process, err := l.start(ctx, "emulator", l.env(), filepath.Join(l.tools.dir, "modal-emulator"),
 		"-listen=127.0.0.1:0", "-page=127.0.0.1:0")
@@ -87,10 +87,19 @@ func (e *Emulator) DeleteToken(ctx context.Context, id string) error {
 	return err
 }
 
-// State is what the emulator knows of service users, and which calls it has got.
+// State is what the emulator knows of service users and token flows, and which calls it has got.
 type State struct {
 	ServiceUsers []ServiceUser `json:"service_users"`
 	Calls        []Call        `json:"calls"`
+	Flows        []Flow        `json:"flows"`
+}
+
+// Flow is a client's wish for a token, which a person approves or denies at its URL. Its state is
+// waiting, approved, denied or lapsed.
+type Flow struct {
+	URL   string `json:"url"`
+	Code  string `json:"code"`
+	State string `json:"state"`
 }
 
 // ServiceUser is a live service user with what it may do: environment to viewer, contributor or
@@ -120,6 +129,20 @@ func (e *Emulator) State(ctx context.Context) (State, error) {
 	}
 	return state, nil
 }
+
+// Approve approves a flow as a member of the workspace "demo", as that member would on Modal's page.
+func (e *Emulator) Approve(ctx context.Context, flow Flow, member string) error {
+	_, err := e.post(ctx, e.below(flow)+"/approve", url.Values{"workspace": {"demo"}, "owner": {member}})
+	return err
+}
+
+// Deny denies a flow, as a person would on Modal's page.
+func (e *Emulator) Deny(ctx context.Context, flow Flow) error {
+	_, err := e.post(ctx, e.below(flow)+"/deny", nil)
+	return err
+}
+
+func (e *Emulator) below(flow Flow) string { return strings.TrimPrefix(flow.URL, e.Page) }
 
 // Delay makes the next call of an RPC wait, before the work or (committed) between the work and its
 // answer.

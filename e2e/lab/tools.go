@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 const (
@@ -30,6 +31,8 @@ type Tools struct {
 	root     string // of this repository
 	dir      string
 	progress io.Writer
+
+	installing sync.Mutex // two installations of one client would spoil each other
 }
 
 // Plugin is a build of the engine in the labs' plugin directory.

@@ -225,3 +225,38 @@ func TestWithFlowAnswersOnce_OneOfAllWhoWaitGetsTheToken(t *testing.T) {
 	_, err := w.await(t, f, 0)
 	requireCode(t, codes.NotFound, err)
 }
+
+func TestWithFlowAnswersOnce_TheOneAnswerCanBeLost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, modaltest.WithFlowAnswersOnce())
+	f := w.beginFlow(t, pb.TokenFlowCreateRequest_builder{})
+	token := w.approve(t, f, w.owner)
+	w.server.Inject("TokenFlowWait", modaltest.Fault{Code: codes.Unavailable})
+	_, err := w.await(t, f, 0)
+	requireCode(t, codes.Unavailable, err)
+	w.server.Inject("TokenFlowWait", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true})
+	_, err = w.await(t, f, 0)
+	requireCode(t, codes.Unavailable, err)
+	_, err = w.await(t, f, 0)
+	requireCode(t, codes.NotFound, err)
+	require.True(t, w.server.Accepts(token.ID, token.Secret), "nobody has it, and it lives")
+}
+
+func TestTokenFlowWait_EndsWithWhoeverGoesAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, modaltest.WithFlowAnswersOnce())
+	f := w.beginFlow(t, pb.TokenFlowCreateRequest_builder{})
+	ctx, leave := context.WithCancel(nobody(t))
+	w.server.OnCall(func(string) { leave() })
+	_, err := w.client.TokenFlowWait(ctx, pb.TokenFlowWaitRequest_builder{
+		TokenFlowId: f.GetTokenFlowId(), WaitSecret: f.GetWaitSecret(), Timeout: 3600,
+	}.Build())
+	requireCode(t, codes.Canceled, err)
+	w.server.OnCall(nil)
+	require.Eventually(t, func() bool {
+		return w.server.Calls("TokenFlowWait")[0].Code == codes.Canceled
+	}, 10*time.Second, time.Millisecond, "the server's wait ends too")
+	token := w.approve(t, f, w.owner)
+	resp, err := w.await(t, f, 0)
+	requireToken(t, token, resp, err)
+}

@@ -51,9 +51,6 @@ func (c *controlPlane) TokenFlowWait(ctx context.Context, req *pb.TokenFlowWaitR
 // Assumed: Modal waits as long as it is asked to; a day is beyond all clients.
 func flowTimeout(seconds float32) time.Duration {
 	const longest = 24 * 60 * 60
-	if !(seconds > 0) { // or no number
-		return 0
-	}
 	return time.Duration(min(float64(seconds), longest) * float64(time.Second))
 }
 

@@ -45,8 +45,9 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps engine.De
 		Help:           strings.TrimSpace(backendHelp),
 		Paths: framework.PathAppend(
 			b.pathConfig(), b.pathConfigRotate(), b.pathRoles(), b.pathCreds(), b.pathRotate(), b.pathApproval(),
-			b.pathRevocations(), b.pathStatus(),
+			b.pathVerify(), b.pathRevocations(), b.pathOrphans(), b.pathStatus(),
 		),
+		Secrets:      []*framework.Secret{b.leaseSecret()},
 		PathsSpecial: &logical.Paths{SealWrapStorage: engine.SecretKeys()},
 		PeriodicFunc: b.periodic,
 		Invalidate:   func(_ context.Context, key string) { b.engine.Invalidate(key) },

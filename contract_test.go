@@ -52,7 +52,7 @@ func TestOpenAPI_EveryOperationHasAnIDOfItsOwnASummaryAndAResponse(t *testing.T)
 		require.NotEmpty(t, op.Summary, where)
 		require.NotEmpty(t, op.Responses, where)
 	})
-	require.Len(t, seen, 27)
+	require.Len(t, seen, 30)
 }
 
 func TestOpenAPI_HasExactlyThePathsOfTheDesign(t *testing.T) {
@@ -60,7 +60,7 @@ func TestOpenAPI_HasExactlyThePathsOfTheDesign(t *testing.T) {
 	require.ElementsMatch(t, []string{
 		"/config", "/roles/", "/roles/{role}", "/creds/{role}", "/creds/{role}/env", "/creds/{role}/dotenv", "/creds/{role}/toml", "/creds/{role}/profile",
 		"/rotate/", "/rotate/{role}", "/revocations/", "/revocations/{id}", "/status",
-		"/config/rotate", "/config/approval", "/rotate/{role}/approval",
+		"/config/rotate", "/config/approval", "/rotate/{role}/approval", "/verify/{role}", "/orphans", "/orphans/",
 	}, slices.Collect(maps.Keys(document(t, newMount(t)).Paths)))
 }
 
@@ -77,7 +77,7 @@ func TestHelp_IsOnEveryPathAndEveryField(t *testing.T) {
 	}
 	for _, path := range []string{
 		"config", "roles", "roles/ci", "creds/ci", "creds/ci/env", "creds/ci/dotenv", "creds/ci/toml", "creds/ci/profile",
-		"rotate", "rotate/ci", "rotate/ci/approval", "config/rotate", "config/approval", "revocations", "revocations/ak-x", "status",
+		"rotate", "rotate/ci", "rotate/ci/approval", "config/rotate", "config/approval", "verify/ci", "orphans", "revocations", "revocations/ak-x", "status",
 	} {
 		help, _ := m.must(logical.HelpOperation, path, nil).Data["help"].(string)
 		require.Contains(t, help, "DESCRIPTION", path)

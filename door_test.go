@@ -36,6 +36,7 @@ func keptFields(url, pem string) []kept {
 		{path: "config", field: "request_timeout", value: "20s", reads: int64(20), standard: int64(15)},
 		{path: "config", field: "allowed_environments", value: "main,staging", reads: []string{"main", "staging"}},
 		{path: "config", field: "max_environment_role", value: "viewer", reads: "viewer"},
+		{path: "config", field: "verification_interval", value: "1h", reads: int64(3600), standard: int64(86400)},
 		{path: "config", field: "paused", value: true, reads: true, standard: false},
 
 		{path: "roles/static", field: "type", value: "static", reads: "static", says: "type cannot be empty"},
@@ -53,6 +54,10 @@ func keptFields(url, pem string) []kept {
 		{path: "roles/managed", field: "token_ttl", value: "60d", reads: int64(60 * 86400)},
 		{path: "roles/managed", field: "rotation_schedule", value: "30  3 * * SAT", reads: "30 3 * * SAT"},
 		{path: "roles/scheduled", field: "rotation_window", value: "2h", reads: int64(7200)},
+		{path: "roles/managed", field: "hold_while_used", value: "2h", reads: int64(7200)},
+		{path: "roles/dynamic", field: "ttl", value: "30m", reads: int64(1800), standard: int64(3600)},
+		{path: "roles/dynamic", field: "max_ttl", value: "2h", reads: int64(7200), standard: int64(86400)},
+		{path: "roles/dynamic", field: "max_leases", value: 3, reads: int64(3), standard: int64(0)},
 		{path: "roles/managed", field: "disable_automated_rotation", value: true, reads: true, standard: false},
 	}
 }
@@ -63,6 +68,7 @@ func TestWrites_KeepWhatIsAbsentOrNullAndRestoreTheDefaultOfWhatIsEmpty(t *testi
 	m.addRole("static")
 	m.addManaged("managed", map[string]any{"environment_roles": "main=contributor,staging=contributor"})
 	m.addManaged("scheduled", map[string]any{"rotation_schedule": "0 3 * * *"})
+	m.write("roles/dynamic", map[string]any{"type": "dynamic", "environment_roles": "main=viewer"})
 	// Without an admin token every write of config is one field alone.
 	m.write("config", map[string]any{"remove_admin_token": true})
 	admin := m.newToken()
@@ -104,6 +110,7 @@ var passing = map[string]map[string]any{
 	"config/rotate": {"token_id": someID, "token_secret": someSecret, "grace_period": 60, "force": true},
 
 	"config/approval":   {"token_ttl": "30d", "grace_period": 60, "force": true, "lapse_after": "1h"},
+	"orphans":           {"names": "vault-x", "dry_run": false, "accept": true},
 	"rotate/x/approval": {"token_ttl": "30d", "grace_period": 60, "force": true, "lapse_after": "1h"},
 
 	"roles/x":        {"token_id": someID, "token_secret": someSecret, "verify": false, "force": true},
@@ -118,6 +125,8 @@ func parsed(m *mount, path string, body map[string]any) (ask, refused string) {
 	switch path {
 	case "config":
 		typed = parseConfig(in)
+	case "orphans":
+		typed = parseTidy(in)
 	case "config/rotate":
 		typed = parseAdminRotation(in)
 	case "config/approval", "rotate/x/approval":
@@ -165,7 +174,7 @@ func TestWrites_EveryFieldIsInTheTablesOfTheRule(t *testing.T) {
 	m := newMount(t)
 	tabled := map[string][]string{}
 	for _, f := range keptFields("", "") {
-		path := strings.NewReplacer("static", "x", "managed", "x", "scheduled", "x").Replace(f.path)
+		path := strings.NewReplacer("static", "x", "managed", "x", "scheduled", "x", "dynamic", "x").Replace(f.path)
 		tabled[path] = append(tabled[path], f.field)
 	}
 	for path, fields := range passing {

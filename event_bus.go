@@ -24,6 +24,13 @@ func (b *backend) emit(ctx context.Context, event engine.Event) {
 		path, dataPath = prefixRoles+event.Role, prefixCreds+event.Role
 	case engine.EventRoleDelete:
 		path = prefixRoles + event.Role
+	case engine.EventDiverged:
+		path = "orphans"
+	case engine.EventTokenRefused:
+		path = engine.KeyConfig
+		if event.Role != "" {
+			path, dataPath = prefixRotate+event.Role, prefixCreds+event.Role
+		}
 	case engine.EventApprovalBegin:
 		path = "config/approval"
 		if event.Role != "" {

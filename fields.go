@@ -85,6 +85,20 @@ const (
 	fieldRevoked     = "revoked"
 	fieldProof       = "proof"
 
+	fieldAccepted  = "accepted"
+	fieldDrifted   = "drifted"
+	fieldNames     = "names"
+	fieldAccept    = "accept"
+	fieldEnded     = "ended"
+	fieldLeft      = "left"
+	fieldDiverged  = "diverged"
+	fieldMaxTTL    = "max_ttl"
+	fieldMaxLeases = "max_leases"
+	fieldHold      = "hold_while_used"
+
+	fieldLastUsedAt           = "last_used_at"
+	fieldVerificationInterval = "verification_interval"
+
 	fieldLapseAfter = "lapse_after"
 	fieldLapsesAt   = "lapses_at"
 	fieldWait       = "wait"

@@ -54,9 +54,14 @@ func (b *backend) pathConfig() []*framework.Path {
 				Description:  "Remove the admin token; it is not ended at Modal.",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Remove admin token"},
 			},
+			fieldVerificationInterval: {
+				Type:         framework.TypeDurationSecond,
+				Description:  "How often Modal is asked whether it still accepts each current token (default 24h, from 10m; 0: never).",
+				DisplayAttrs: &framework.DisplayAttributes{Name: "Verification interval", Value: "24h"},
+			},
 			fieldPaused: {
 				Type:         framework.TypeBool,
-				Description:  "Stop what the engine does at Modal by itself: no rotation on schedule, no revocation. Operators still can (default false).",
+				Description:  "Stop what the engine does at Modal by itself: no rotation on schedule, no verification, no revocation, that of leases included. Operators still can (default false).",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Paused"},
 			},
 		},
@@ -87,6 +92,7 @@ func parseConfig(in *door) engine.ConfigWrite {
 		Paused:              in.flag(fieldPaused),
 	}
 	ask.Grace = in.grace()
+	ask.VerificationInterval = in.optional(fieldVerificationInterval, engine.MinVerification, engine.MaxVerification)
 	if ask.RemoveAdmin && ask.Pair != nil {
 		in.refuse(fieldRemoveAdmin, "a new token_id and token_secret replace the admin token: write one or the other")
 	}
@@ -162,7 +168,10 @@ stored secret goes to no server that has not accepted it. A read shows whose it 
 allowed_environments and max_environment_role are ceilings for what managed roles may ask of a service
 user. They hold when a role is written and again when a token is minted.
 
-paused=true stops what the engine does at Modal by itself: rotations on schedule and revocations.
+verification_interval is how often the engine asks whether Modal still accepts each current token.
+
+paused=true stops what the engine does at Modal by itself: rotations on schedule, verifications and
+revocations, those of leases included.
 
 A write merges: a field that is absent or null keeps its value, an empty one returns to its default.
 `

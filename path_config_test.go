@@ -23,7 +23,7 @@ func TestConfig_ReadShowsWhoTheAdminIsButNotTheSecret(t *testing.T) {
 	cfg := m.read("config")
 	require.Equal(t, map[string]any{
 		"server_url": m.modal.URL(), "request_timeout": int64(20), "token_id": id, "verified": true, "manages_service_users": true,
-		"paused": false, "state": "ok", "service_user_prefix": "vault-2f9f1a7c-",
+		"paused": false, "state": "ok", "verification_interval": int64(86400), "service_user_prefix": "vault-2f9f1a7c-",
 		"workspace": "acme", "workspace_id": m.workspace.ID(), "identity": "alice", "identity_type": "user",
 		"identity_id": cfg["identity_id"], "created_at": "2026-03-01T12:00:00Z", "expires_at": "2026-03-02T12:00:00Z",
 	}, cfg)

@@ -75,7 +75,8 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 
 type handoutData func(h *engine.Handout, now time.Time) (map[string]any, error)
 
-// readHandout answers from memory and storage alone, so it works while Modal is down.
+// readHandout answers from memory and storage alone, so it works while Modal is down. A read of a dynamic
+// role mints.
 func (b *backend) readHandout(data handoutData) handler[string] {
 	return func(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
 		h, err := b.engine.Handout(ctx, name)
@@ -84,6 +85,8 @@ func (b *backend) readHandout(data handoutData) handler[string] {
 			return nil, err
 		case h == nil:
 			return notFound(req, b.noRole(ctx, req, name))
+		case h.Cred == nil:
+			return b.newLease(ctx, name, data)
 		}
 		now := b.engine.Now()
 		body, err := data(h, now)
@@ -111,9 +114,9 @@ func credsFields() responses {
 // conclude that there is nothing to read again, ever.
 func trioFields() responses {
 	return responses{
-		fieldTTL:               required(number("Seconds until a consumer should read again; a hint, not the token's life.")),
-		fieldRotationPeriod:    required(number("Seconds between rotations.")),
-		fieldLastVaultRotation: required(text("When this token became current (RFC 3339).")),
+		fieldTTL:               number("Seconds until a consumer should read again; a hint, not the token's life. Not of a dynamic role, like the two below."),
+		fieldRotationPeriod:    number("Seconds between rotations."),
+		fieldLastVaultRotation: text("When this token became current (RFC 3339)."),
 	}
 }
 
@@ -189,7 +192,8 @@ again; it is short so that a rotation nobody planned is noticed too.
 The same token in the forms that Modal's clients read: creds/<role>/env, /dotenv, /toml and /profile. A
 policy on creds/<role> covers none of them.
 
-The answer comes from Vault alone: Modal is never asked.
+The answer comes from Vault alone, and Modal is never asked. Of a dynamic role each read, in each form, has
+Modal make a token of its own, with a lease: renew or revoke that as any other of Vault's.
 `
 
 const trioHelp = `ttl, rotation_period and last_vault_rotation beside it are for Vault Agent and the Kubernetes operators,

@@ -37,7 +37,7 @@ func (b *backend) pathRevocations() []*framework.Path {
 				},
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation: missing(local(urlName, b.readRevocation, "Read why a token is in the ledger and what is needed.", revocationFields()), noSuchEntry),
+				logical.ReadOperation: missing(forwarded(urlName, b.readRevocation, "Read why a token is in the ledger and what is needed.", revocationFields()), noSuchEntry),
 				logical.UpdateOperation: forwarded(parseRevocation, b.retryRevocation, "End the token now, or ask Modal about it.", with(optional(revocationFields()), responses{
 					fieldRevoked: required(flag("Whether Modal refuses the token; the entry is then gone.")),
 					fieldProof:   text(`What the refusal says: "deleted" where Modal acknowledged that, else "refused", as one that a person disabled is, too.`),
@@ -67,12 +67,13 @@ func revocationFields() responses {
 		fieldVersion:     number("The token's version in that role; absent where it had none."),
 		fieldReason:      required(text("Why the token has to die.")),
 		fieldMethod:      required(text(`"automatic": the engine deletes the service user, or the token deletes itself; "manual": an operator deletes the token at Modal.`)),
-		fieldState:       required(text(`"pending", "grace period", "ending", "retrying", "unconfirmed" or "waiting for an operator".`)),
+		fieldState:       required(text(`"pending", "leased", "grace period", "held", "ending", "retrying", "unconfirmed" or "waiting for an operator".`)),
 		fieldNextStep:    required(text("What is needed.")),
 		fieldSince:       required(text("Since when the token is in the ledger (RFC 3339).")),
 		fieldNotBefore:   required(text("When the engine begins to ask Modal (RFC 3339).")),
 		fieldAttempts:    required(number("How often the engine has asked.")),
 		fieldNextAttempt: required(text("When it asks next (RFC 3339).")),
+		fieldLastUsedAt:  text("When the token was used last, where Modal tells (RFC 3339)."),
 		fieldLastAttempt: text("When it asked last (RFC 3339)."),
 		fieldLastError:   text("What came of it."),
 	})
@@ -111,7 +112,9 @@ func (b *backend) readRevocation(ctx context.Context, req *logical.Request, id s
 	case entry == nil:
 		return notFound(req, noEntry(id))
 	}
-	return &logical.Response{Data: revocationView(entry, b.engine.Now())}, nil
+	data := revocationView(entry, b.engine.Now())
+	putTime(data, fieldLastUsedAt, b.engine.LastUsed(ctx, entry))
+	return &logical.Response{Data: data}, nil
 }
 
 func (b *backend) retryRevocation(ctx context.Context, _ *logical.Request, ask revocationRequest) (*logical.Response, error) {

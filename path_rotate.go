@@ -4,6 +4,7 @@ package modalsecrets
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"vault-plugin-secrets-modal/internal/engine"
@@ -122,6 +123,7 @@ func (b *backend) listRotations(ctx context.Context, _ *logical.Request, _ struc
 	if err != nil {
 		return nil, err
 	}
+	rotations = slices.DeleteFunc(rotations, func(r *engine.Rotation) bool { return r.Role.Dynamic != nil }) // each read has a token of its own
 	engine.ByUrgency(rotations)
 	return addUnreadable(rotationList(rotations, true), "roles", unreadable), nil
 }
@@ -133,6 +135,8 @@ func (b *backend) readRotation(ctx context.Context, req *logical.Request, name s
 		return nil, err
 	case r == nil:
 		return notFound(req, b.noRole(ctx, req, name))
+	case r.Role.Dynamic != nil:
+		return nil, engine.Refusef("role %s is dynamic: each read of %screds/%s has a token of its own, which vault list -detailed %srevocations tells of", name, req.MountPoint, name, req.MountPoint)
 	}
 	data := rotationView(r)
 	var ids []string

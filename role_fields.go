@@ -13,10 +13,10 @@ import (
 )
 
 func policyFields() map[string]*framework.FieldSchema {
-	return with(managedFields(), map[string]*framework.FieldSchema{
+	return with(accessFields(), managedFields(), dynamicFields(), map[string]*framework.FieldSchema{
 		fieldType: {
-			Type: framework.TypeString, AllowedValues: []any{engine.TypeStatic, engine.TypeManaged},
-			Description:  "Type of the role: static (an operator brings the tokens) or managed (the engine mints them). Cannot change.",
+			Type: framework.TypeString, AllowedValues: []any{engine.TypeStatic, engine.TypeManaged, engine.TypeDynamic},
+			Description:  "Type of the role: static (an operator brings or approves the tokens), managed (the engine mints them) or dynamic (it mints one for each lease). Cannot change.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Type"},
 		},
 		fieldProfile: {
@@ -49,19 +49,24 @@ func policyFields() map[string]*framework.FieldSchema {
 	})
 }
 
-// managedFields mean nothing to a static role.
-func managedFields() map[string]*framework.FieldSchema {
+// accessFields mean nothing to a static role.
+func accessFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		fieldEnvironmentRoles: {
 			Type:         framework.TypeKVPairs,
-			Description:  "Managed roles: what the token may do, as environment=viewer or environment=contributor.",
+			Description:  "Managed and dynamic roles: what the token may do, as environment=viewer or environment=contributor.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Environment roles"},
 		},
 		fieldScoped: {
 			Type: framework.TypeBool, Default: true,
-			Description:  "Managed roles: confine the token to environment_roles (default true).",
+			Description:  "Managed and dynamic roles: confine the token to environment_roles (default true).",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Scoped", Value: true},
 		},
+	}
+}
+
+func managedFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
 		fieldTokenTTL: {
 			Type:         framework.TypeDurationSecond,
 			Description:  "Managed roles: life of a token at Modal, from 10m (default: it does not expire).",
@@ -82,6 +87,31 @@ func managedFields() map[string]*framework.FieldSchema {
 			Description:  "Managed roles: rotate only on request.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Disable automated rotation"},
 		},
+		fieldHold: {
+			Type:         framework.TypeDurationSecond,
+			Description:  "Managed roles: how much longer than its grace period a previous token may live while Modal says that it is still used (default 0).",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Hold while used"},
+		},
+	}
+}
+
+func dynamicFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		fieldTTL: {
+			Type:         framework.TypeDurationSecond,
+			Description:  "Dynamic roles: how long a lease runs before it has to be renewed (default 1h, from 1m).",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "TTL", Value: "1h"},
+		},
+		fieldMaxTTL: {
+			Type:         framework.TypeDurationSecond,
+			Description:  "Dynamic roles: how long a lease can be renewed to (default 24h).",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Max TTL", Value: "24h"},
+		},
+		fieldMaxLeases: {
+			Type:         framework.TypeInt,
+			Description:  "Dynamic roles: how many leases there may be at a time (default 0: any number).",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Max leases"},
+		},
 	}
 }
 
@@ -96,7 +126,9 @@ func parseRole(in *door) engine.RoleWrite {
 		GracePeriod:     in.duration(fieldGracePeriod, 0, engine.MaxGracePeriod),
 		RotationPeriod:  in.duration(fieldRotationPeriod, engine.MinTTL, engine.MaxRotationPeriod),
 		RevokePrevious:  in.flag(fieldRevokePrevious),
+		Access:          parseAccess(in),
 		Managed:         parseManaged(in),
+		Dynamic:         parseDynamic(in),
 		Force:           in.flag(fieldForce).Over(false, false),
 	}
 	if ask.Force {
@@ -106,8 +138,8 @@ func parseRole(in *door) engine.RoleWrite {
 }
 
 func parseType(text string) (kind, mistake string) {
-	if text != engine.TypeStatic && text != engine.TypeManaged {
-		return "", "this version of the plugin has " + engine.TypeStatic + " and " + engine.TypeManaged
+	if text != engine.TypeStatic && text != engine.TypeManaged && text != engine.TypeDynamic {
+		return "", "this version of the plugin has " + engine.TypeStatic + ", " + engine.TypeManaged + " and " + engine.TypeDynamic
 	}
 	return text, ""
 }
@@ -119,20 +151,41 @@ func parseProfile(text string) (profile, mistake string) {
 	return text, ""
 }
 
-func parseManaged(in *door) engine.ManagedWrite {
-	ask := engine.ManagedWrite{
+// firstOf is one of these fields that a request has, "" for none.
+func (in *door) firstOf(fields map[string]*framework.FieldSchema) string {
+	for _, field := range slices.Sorted(maps.Keys(fields)) {
+		if in.body[field] != nil {
+			return field
+		}
+	}
+	return ""
+}
+
+func parseAccess(in *door) engine.AccessWrite {
+	return engine.AccessWrite{
 		EnvironmentRoles: take(in, fieldEnvironmentRoles, parseEnvironmentRoles),
 		Scoped:           in.flag(fieldScoped),
-		Disabled:         in.flag(fieldDisableRotation),
-		TokenTTL:         in.optional(fieldTokenTTL, engine.MinTokenTTL, engine.MaxTokenTTL),
-		Window:           in.optional(fieldRotationWindow, engine.MinRotationWindow, engine.MaxRotationWindow),
-		Schedule:         checked(in, fieldRotationSchedule, engine.MaxSchedule, parseCron),
+		Said:             in.firstOf(accessFields()),
 	}
-	for _, field := range slices.Sorted(maps.Keys(managedFields())) {
-		if in.body[field] != nil {
-			ask.Said = field
-			break
-		}
+}
+
+func parseDynamic(in *door) engine.DynamicWrite {
+	return engine.DynamicWrite{
+		TTL:       in.duration(fieldTTL, engine.MinLeaseTTL, engine.MaxLeaseTTL),
+		MaxTTL:    in.duration(fieldMaxTTL, engine.MinLeaseTTL, engine.MaxLeaseTTL),
+		MaxLeases: in.count(fieldMaxLeases, engine.MaxLeases),
+		Said:      in.firstOf(dynamicFields()),
+	}
+}
+
+func parseManaged(in *door) engine.ManagedWrite {
+	ask := engine.ManagedWrite{
+		Disabled: in.flag(fieldDisableRotation),
+		TokenTTL: in.optional(fieldTokenTTL, engine.MinTokenTTL, engine.MaxTokenTTL),
+		Window:   in.optional(fieldRotationWindow, engine.MinRotationWindow, engine.MaxRotationWindow),
+		Hold:     in.optional(fieldHold, engine.MinHold, engine.MaxHold),
+		Schedule: checked(in, fieldRotationSchedule, engine.MaxSchedule, parseCron),
+		Said:     in.firstOf(managedFields()),
 	}
 	if period := in.body[fieldRotationPeriod]; ask.Schedule.Value != "" && period != nil && period != "" {
 		in.wrong = append(in.wrong, "rotation_schedule and rotation_period exclude each other: write one of them")
@@ -145,40 +198,4 @@ func parseCron(text string) (schedule, mistake string) {
 	schedule = strings.Join(strings.Fields(text), " ")
 	_, mistake = engine.ScheduleOf(schedule)
 	return schedule, mistake
-}
-
-// describe is the whole policy, as it may be shown.
-func roleView(r *engine.Role, name string) map[string]any {
-	data := map[string]any{
-		fieldType:            r.Type,
-		fieldProfile:         r.ProfileOr(name),
-		fieldRefreshInterval: int64(r.RefreshInterval.Seconds()),
-		fieldGracePeriod:     int64(r.GracePeriod.Seconds()),
-	}
-	putText(data, fieldEnvironment, r.EffectiveEnvironment())
-	if r.Managed == nil || r.Managed.Schedule == "" {
-		data[fieldRotationPeriod] = int64(r.RotationPeriod.Seconds())
-	}
-	if r.Managed == nil {
-		data[fieldRevokePrevious] = !r.KeepPrevious
-	}
-	if r.Managed != nil {
-		managedView(r.Managed, data)
-	}
-	return data
-}
-
-func managedView(p *engine.ManagedPolicy, data map[string]any) {
-	data[fieldScoped] = p.Scoped
-	data[fieldDisableRotation] = p.Disabled
-	if len(p.EnvironmentRoles) > 0 {
-		data[fieldEnvironmentRoles] = p.EnvironmentRoles
-	}
-	if p.TokenTTL != 0 {
-		data[fieldTokenTTL] = int64(p.TokenTTL.Seconds())
-	}
-	if p.Window != 0 {
-		data[fieldRotationWindow] = int64(p.Window.Seconds())
-	}
-	putText(data, fieldRotationSchedule, p.Schedule)
 }

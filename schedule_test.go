@@ -217,7 +217,7 @@ func (m *mount) seedManaged(tb testing.TB, count, due int) {
 	for i := range count {
 		name := fmt.Sprintf("role-%05d", i)
 		r := &engine.Role{Type: engine.TypeManaged, RefreshInterval: 5 * time.Minute, GracePeriod: day, RotationPeriod: 90 * day}
-		r.Managed = &engine.ManagedPolicy{Scoped: true, EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}}
+		r.Managed = &engine.ManagedPolicy{Access: engine.Access{Scoped: true, EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}}}
 		cred := &engine.Credential{Version: 1, LastRotation: start, NextRotation: start.Add(89 * day), Token: engine.Token{
 			ID: fmt.Sprintf("ak-%022d", i), Secret: fmt.Sprintf("as-%022d", i), WorkspaceID: m.workspace.ID(), Workspace: "acme",
 			IdentityType: modalapi.IdentityServiceUser, IdentityID: fmt.Sprintf("sv-%d", i), Identity: fmt.Sprintf("vault-seed-%d", i), LastVerified: start,

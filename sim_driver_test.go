@@ -205,6 +205,11 @@ func (d *driver) Ledger(ctx context.Context) ([]string, error) {
 	return keys, err
 }
 
+func (d *driver) Tidy(ctx context.Context, accept bool) error {
+	_, err := d.write(ctx, "orphans", map[string]any{"dry_run": false, "accept": accept})
+	return err
+}
+
 func (d *driver) Tick(ctx context.Context) error {
 	_, err := d.ask(ctx, logical.RollbackOperation, "", nil)
 	return err

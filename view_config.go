@@ -21,10 +21,11 @@ func adminFields() responses {
 
 func configFields() responses {
 	return with(adminFields(), responses{
-		fieldState:          required(text(`How the admin token stands: "none", "ok", "unproven", "limited" (it cannot manage service users) or "expired".`)),
-		fieldServerURL:      required(text("Modal's control plane.")),
-		fieldCACert:         text("PEM certificates that the server must chain to; absent: the system's roots."),
-		fieldRequestTimeout: required(number("Bound of one call to Modal, in seconds.")),
+		fieldState:                required(text(`How the admin token stands: "none", "ok", "unproven", "limited" (it cannot manage service users), "expired" or "refused".`)),
+		fieldVerificationInterval: required(number("Seconds between two questions whether Modal still accepts a current token; 0: never.")),
+		fieldServerURL:            required(text("Modal's control plane.")),
+		fieldCACert:               text("PEM certificates that the server must chain to; absent: the system's roots."),
+		fieldRequestTimeout:       required(number("Bound of one call to Modal, in seconds.")),
 		fieldAllowedEnvironments: {
 			Type: framework.TypeStringSlice, Description: "Environments that managed roles may name; absent: all.",
 		},
@@ -54,6 +55,7 @@ func (b *backend) configView(cfg *engine.Config) map[string]any {
 	data[fieldServerURL] = cfg.ServerURL
 	data[fieldRequestTimeout] = int64(cfg.RequestTimeout.Seconds())
 	data[fieldPaused] = cfg.Paused
+	data[fieldVerificationInterval] = int64(cfg.VerificationEvery().Seconds())
 	data[fieldState] = cfg.State(b.engine.Now())
 	if cfg.CACert != "" {
 		data[fieldCACert] = cfg.CACert

@@ -119,7 +119,7 @@ func (e *Engine) discard(ctx context.Context, a *Approval, entry *Revocation, wh
 		return nil, err
 	}
 	fate := "it is in the ledger and deletes itself"
-	got, _, err := e.attendLocked(ctx, &due, whenDue)
+	got, _, err := e.attendLocked(ctx, &due, onRequest)
 	if isStorageError(err) {
 		return nil, err
 	}

@@ -29,8 +29,17 @@ const (
 	verdictNotDue                  // it is not time; nothing was done
 	verdictRevoked                 // Modal refused the token; the entry was dropped
 	verdictAccepted                // Modal still accepts the token
+	verdictHeld                    // the token is used still, and lives on a little
 	verdictUnknown                 // Modal did not say
 )
+
+// orUnknown is the verdict, or that there is none where it could not be reached.
+func (v verdict) orUnknown(err error) verdict {
+	if err != nil {
+		return verdictUnknown
+	}
+	return v
+}
 
 // attend deals with one entry and drops it or stores what came of it. The entry returned is the one that
 // stays, or whose token Modal refuses, nil when there is none. Waiting for the role's lock ends with wait.
@@ -49,7 +58,7 @@ func (e *Engine) lockEntry(ctx, wait context.Context, id string) (entry *Revocat
 	entry, err = e.revocations.Get(ctx, id)
 	for err == nil && entry != nil {
 		name := entry.Role
-		if unlock, err = e.lockOwner(wait, name); err != nil {
+		if unlock, err = e.lockFor(wait, entry); err != nil {
 			return nil, nil, err
 		}
 		entry, err = e.revocations.Get(ctx, id)
@@ -61,12 +70,27 @@ func (e *Engine) lockEntry(ctx, wait context.Context, id string) (entry *Revocat
 	return nil, nil, err
 }
 
+// lockFor is the lock of what an entry belongs to: a lease, a role, or config.
+func (e *Engine) lockFor(ctx context.Context, entry *Revocation) (unlock func(), err error) {
+	if entry.Leased {
+		return e.lockLease(ctx, entry.Key())
+	}
+	return e.lockOwner(ctx, entry.Role)
+}
+
 // attendLocked is attend for a caller that holds the role's lock. What was true when the entry was
 // listed need not be true any more: all is decided here.
 func (e *Engine) attendLocked(ctx context.Context, stored *Revocation, w wish) (verdict, *Revocation, error) {
 	got, entry, err := e.admit(ctx, stored, w)
 	if got != verdictUnknown || err != nil {
 		return got, entry, err
+	}
+	if w == whenDue && entry.ours() {
+		if err = e.mayEnd(entry); IsMistake(err) {
+			return verdictNotDue, entry, nil // until an operator says otherwise
+		} else if err != nil {
+			return e.note(ctx, entry, verdictUnknown, err)
+		}
 	}
 	own := *entry
 	got, err = e.end(ctx, &own)
@@ -88,6 +112,9 @@ func (e *Engine) admit(ctx context.Context, entry *Revocation, w wish) (verdict,
 	switch {
 	case w == whenDue && !entry.due(now):
 		return verdictNotDue, entry, nil
+	case w == onRequest && entry.inGrace(now) && entry.Leased:
+		return verdictNotDue, entry, Refusef("token %s is a lease's of role %s, until %s at the latest: end its lease (vault lease revoke -prefix %screds/%s ends all of the role), "+
+			"or end it now with: vault write %srevocations/%s force=true; nothing was changed", entry.ID, entry.Role, entry.NotBefore.Format(time.RFC3339), e.mount(), entry.Role, e.mount(), entry.Key())
 	case w == onRequest && entry.ours() && entry.inGrace(now):
 		return verdictNotDue, entry, Refusef("token %s of role %s is in its grace period until %s, and consumers may still use it: end it now with: vault write %srevocations/%s force=true; nothing was changed",
 			entry.Key(), entry.Role, entry.NotBefore.Format(time.RFC3339), e.mount(), entry.Key())
@@ -125,6 +152,9 @@ func (e *Engine) note(ctx context.Context, entry *Revocation, got verdict, err e
 	switch {
 	case got == verdictRevoked:
 		return got, entry, e.conclude(ctx, entry)
+	case got == verdictHeld:
+		entry = entry.held(e.Now())
+		return got, entry, e.revocations.Put(ctx, entry.Key(), entry)
 	case got == verdictCurrent:
 		return got, nil, err // whatever took the token into use took its entry away
 	case errors.Is(ctx.Err(), context.Canceled):

@@ -19,6 +19,9 @@ const (
 	MinRequestTimeout = time.Second
 	MaxRequestTimeout = 2 * time.Minute
 
+	MinVerification = 10 * time.Minute
+	MaxVerification = 90 * Day
+
 	MaxServerURL = 512
 	MaxCACert    = 64 << 10
 )
@@ -36,6 +39,23 @@ type Config struct {
 	AllowedEnvironments []string                 `json:"allowed_environments,omitempty"`
 	MaxEnvironmentRole  modalapi.EnvironmentRole `json:"max_environment_role,omitempty"`
 	Paused              bool                     `json:"paused,omitempty"`
+
+	// VerificationInterval is nil for the default. AdminChecked is when Modal was asked about the admin token
+	// last, and AdminRefused since when it refuses it.
+	VerificationInterval *time.Duration `json:"verification_interval,omitempty"`
+	AdminChecked         time.Time      `json:"admin_checked,omitzero"`
+	AdminRefused         time.Time      `json:"admin_refused,omitzero"`
+}
+
+// DefaultVerification is how often Modal is asked about each current token by itself.
+const DefaultVerification = Day
+
+// VerificationEvery is how often Modal is asked about each current token, 0 for never.
+func (c *Config) VerificationEvery() time.Duration {
+	if c.VerificationInterval == nil {
+		return DefaultVerification
+	}
+	return *c.VerificationInterval
 }
 
 // defaults hold where nothing was configured. Like every cached entry they are never changed.
@@ -61,22 +81,26 @@ func (c Config) merge(ask ConfigWrite) *Config {
 	c.AllowedEnvironments = ask.AllowedEnvironments.Over(c.AllowedEnvironments, nil)
 	c.MaxEnvironmentRole = ask.MaxEnvironmentRole.Over(c.MaxEnvironmentRole, "")
 	c.Paused = ask.Paused.Over(c.Paused, false)
+	if every := ask.VerificationInterval.Over(c.VerificationEvery(), DefaultVerification); every != c.VerificationEvery() {
+		c.VerificationInterval = &every
+	}
 	return &c
 }
 
 // permits refuses a role that asks for more than the ceilings allow.
 func (c *Config) permits(r *Role) error {
-	if ceilings := c.ceilings(); ceilings != "" && !r.Managed.Scoped {
+	access := r.access()
+	if ceilings := c.ceilings(); ceilings != "" && !access.Scoped {
 		return Refusef("scoped=false reaches past config's %s: write scoped=true to the role", ceilings)
 	}
-	for _, environment := range slices.Sorted(maps.Keys(r.Managed.EnvironmentRoles)) {
+	for _, environment := range slices.Sorted(maps.Keys(access.EnvironmentRoles)) {
 		if len(c.AllowedEnvironments) > 0 && !slices.Contains(c.AllowedEnvironments, environment) {
 			return Refusef("environment %s is not among config's allowed_environments (%s): take it out of the role's environment_roles, or add it there",
 				environment, strings.Join(c.AllowedEnvironments, ", "))
 		}
-		if c.MaxEnvironmentRole == modalapi.RoleViewer && r.Managed.EnvironmentRoles[environment] != modalapi.RoleViewer {
+		if c.MaxEnvironmentRole == modalapi.RoleViewer && access.EnvironmentRoles[environment] != modalapi.RoleViewer {
 			return Refusef("%s in environment %s is more than config's max_environment_role (viewer): write %s=viewer to the role, or raise that",
-				r.Managed.EnvironmentRoles[environment], environment, environment)
+				access.EnvironmentRoles[environment], environment, environment)
 		}
 	}
 	return nil

@@ -43,13 +43,13 @@ func (e *Engine) broken(ctx context.Context, before, after *Config) []string {
 	}
 	var beyond, away, stuck []string
 	for _, r := range rotations {
-		if r.Role.Managed == nil {
+		if r.Role.access() == nil {
 			continue
 		}
 		if before.permits(r.Role) == nil && after.permits(r.Role) != nil {
 			beyond = append(beyond, r.Name)
 		}
-		if before.manages(r.Cred.Token) && !after.manages(r.Cred.Token) {
+		if r.Role.Managed != nil && before.manages(r.Cred.Token) && !after.manages(r.Cred.Token) {
 			away = append(away, r.Name)
 		}
 	}

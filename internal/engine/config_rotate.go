@@ -54,7 +54,7 @@ func (e *Engine) replaceAdmin(ctx context.Context, before *Config, proven Token,
 		return nil, err
 	}
 	after := *before
-	after.Admin, after.Limitation = &proven, limitation
+	after.takeAdmin(proven, limitation)
 	old, err := e.storeConfig(ctx, before, &after, grace)
 	if err != nil {
 		return nil, err

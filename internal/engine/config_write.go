@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"time"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
@@ -57,7 +58,7 @@ func (e *Engine) WriteConfig(ctx context.Context, ask ConfigWrite) (*ConfigWritt
 // settleAdmin decides which admin token the new config has, and asks Modal when that one is new.
 func (e *Engine) settleAdmin(ctx context.Context, before, after *Config, ask ConfigWrite) (warnings []string, err error) {
 	if ask.RemoveAdmin {
-		after.Admin, after.Limitation = nil, ""
+		after.takeAdmin(Token{}, "")
 		return nil, nil
 	}
 	if ask.Pair == nil {
@@ -65,7 +66,7 @@ func (e *Engine) settleAdmin(ctx context.Context, before, after *Config, ask Con
 	}
 	pair := *ask.Pair
 	warnings = ask.Warnings
-	if before.Admin != nil && before.Admin.pair() == pair && after.like(before) && before.Admin.Verified() && before.Limitation == "" {
+	if before.Admin != nil && before.Admin.pair() == pair && after.like(before) && before.State(e.Now()) == AdminOK {
 		return warnings, nil
 	}
 	proven, limitation := unproven(pair, after.ServerURL), ""
@@ -75,8 +76,17 @@ func (e *Engine) settleAdmin(ctx context.Context, before, after *Config, ask Con
 		}
 	}
 	warnings = append(warnings, proven.warnings()...)
-	after.Admin, after.Limitation = &proven, limitation
+	after.takeAdmin(proven, limitation)
 	return append(warnings, after.limits()...), nil
+}
+
+// takeAdmin puts another admin token, or none, in place of the one that is there.
+func (c *Config) takeAdmin(t Token, limitation string) {
+	c.Admin, c.Limitation = nil, limitation
+	if t.ID != "" {
+		c.Admin = &t
+	}
+	c.AdminChecked, c.AdminRefused = time.Time{}, time.Time{}
 }
 
 // limits tell what will not work with the admin token.

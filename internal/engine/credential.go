@@ -25,6 +25,12 @@ type Credential struct {
 	LastAttempt time.Time `json:"last_attempt,omitzero"`
 	NextAttempt time.Time `json:"next_attempt,omitzero"`
 	LastError   string    `json:"last_error,omitempty"`
+
+	// Checked is when Modal was asked about the token last, Refused since when it refuses it, and Drifted that
+	// its service user may do something else than the role says. A successor begins without.
+	Checked time.Time `json:"checked,omitzero"`
+	Refused time.Time `json:"refused,omitzero"`
+	Drifted bool      `json:"drifted,omitempty"`
 }
 
 // newCredential is a role's first one.

@@ -52,6 +52,13 @@ func (t *dueTimes) touch(name string) {
 	}
 }
 
+// reset has all names looked up again.
+func (t *dueTimes) reset() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.forget()
+}
+
 func (t *dueTimes) forget() {
 	t.loaded = false
 	clear(t.changed)

@@ -65,6 +65,7 @@ type Engine struct {
 	revocations *store.Table[Revocation]
 	holders     *store.Table[holder]
 	approvals   *store.Table[Approval]
+	divergence  *store.Table[divergence]
 
 	locks *nameLocks
 	// handover is held while a token changes hands, so that no token gets two holders. Never across a
@@ -76,6 +77,13 @@ type Engine struct {
 	// dueApprovals are the running approvals, and followers those that this node waits for.
 	dueApprovals *dueTimes
 	followers    *followers
+	fence        fence
+	// dueChecks are when current tokens are verified. checksEvery is the interval that they were told for.
+	dueChecks    *dueTimes
+	checksEvery  time.Duration
+	checks       sync.Mutex
+	checkRetries map[string]time.Time
+	asked        map[string]time.Time // guarded by checks, too: see hold.go
 	// ticking is held for a tick, and guards warnedOf, the last warning that was sent, and swept.
 	ticking  sync.Mutex
 	warnedOf warning
@@ -92,6 +100,7 @@ const (
 	prefixRevocation = "revocation/"
 	prefixHolder     = "token/"
 	prefixApproval   = "approval/"
+	keyDivergence    = "orphans"
 )
 
 // SecretKeys are the keys, and prefixes of keys, of entries that hold a token secret.
@@ -106,7 +115,7 @@ func New(deps Deps) *Engine {
 	}
 	e := &Engine{
 		deps: deps, locks: newNameLocks(), followers: newFollowers(),
-		dueRoles: newDueTimes(), dueEntries: newDueTimes(), dueApprovals: newDueTimes(),
+		dueRoles: newDueTimes(), dueEntries: newDueTimes(), dueApprovals: newDueTimes(), dueChecks: newDueTimes(), checkRetries: map[string]time.Time{}, asked: map[string]time.Time{},
 	}
 	e.clients = &clients{
 		open: map[clientOptions]*sharedClient{}, dial: deps.Connect,
@@ -115,9 +124,13 @@ func New(deps Deps) *Engine {
 	}
 	e.config = store.New[Config](deps.Storage, KeyConfig, store.Options{RememberAbsent: true}) // most mounts have none, and every read asks
 	e.roles = store.New[Role](deps.Storage, prefixRole, store.Options{Changed: e.dueRoles.touch})
-	e.credentials = store.New[Credential](deps.Storage, prefixCredential, store.Options{Changed: e.dueRoles.touch})
+	e.credentials = store.New[Credential](deps.Storage, prefixCredential, store.Options{Changed: func(name string) {
+		e.dueRoles.touch(name)
+		e.dueChecks.touch(name)
+	}})
 	e.revocations = store.New[Revocation](deps.Storage, prefixRevocation, store.Options{Changed: e.dueEntries.touch})
 	e.holders = store.New[holder](deps.Storage, prefixHolder, store.Options{})
+	e.divergence = store.New[divergence](deps.Storage, keyDivergence, store.Options{RememberAbsent: true})
 	e.approvals = store.New[Approval](deps.Storage, prefixApproval, store.Options{Changed: e.dueApprovals.touch})
 	e.NameMount("")
 	return e
@@ -134,6 +147,7 @@ func (e *Engine) Invalidate(key string) {
 	e.revocations.Invalidate(key)
 	e.holders.Invalidate(key)
 	e.approvals.Invalidate(key)
+	e.divergence.Invalidate(key)
 }
 
 // Close ends what runs in the background and lets the connections to Modal go.

@@ -15,7 +15,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-func verifyRoles(ctx context.Context, a *admin, made *candidate, r *Role) error {
+func verifyRoles(ctx context.Context, a *admin, made *candidate, access *Access) error {
 	user, err := a.ServiceUser(ctx, a.token, made.Identity)
 	if modalapi.KindOf(err) == modalapi.KindUnsupported {
 		made.warnings = []string{fmt.Sprintf("Modal does not tell what service user %s may do, so its environment roles were set and not read back", made.Identity)}
@@ -24,10 +24,10 @@ func verifyRoles(ctx context.Context, a *admin, made *candidate, r *Role) error 
 	if err != nil {
 		return fmt.Errorf("read service user %s: %w", made.Identity, a.explain(err))
 	}
-	if user.Scoped != r.Managed.Scoped {
-		return mismatch("scoped", strconv.FormatBool(r.Managed.Scoped), strconv.FormatBool(user.Scoped), true)
+	if user.Scoped != access.Scoped {
+		return mismatch("scoped", strconv.FormatBool(access.Scoped), strconv.FormatBool(user.Scoped), true)
 	}
-	if want, got := rolesText(r.Managed.EnvironmentRoles), rolesText(user.Roles); want != got {
+	if want, got := rolesText(access.EnvironmentRoles), rolesText(user.Roles); want != got {
 		return mismatch("set of environment roles", want, got, true)
 	}
 	return nil

@@ -46,7 +46,8 @@ func goldenEntries() map[string]any {
 		"role/gpu": &Role{
 			Type: TypeManaged, RefreshInterval: 5 * time.Minute, GracePeriod: Day, RotationPeriod: 90 * Day,
 			Managed: &ManagedPolicy{
-				EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor}, Scoped: true, TokenTTL: 30 * Day,
+				Access:   Access{EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor}, Scoped: true},
+				TokenTTL: 30 * Day,
 				Schedule: "30 3 * * SAT", Window: 2 * time.Hour, Disabled: true,
 			},
 		},

@@ -18,14 +18,15 @@ type Handout struct {
 	mount     string
 }
 
-// Handout is nil for a role that does not exist.
+// Handout is nil for a role that does not exist. That of a dynamic role has no token: each read gets one of
+// its own from NewLease.
 func (e *Engine) Handout(ctx context.Context, name string) (*Handout, error) {
 	r, cred, err := e.current(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	if r == nil {
-		return nil, e.refuseEmpty(ctx, name)
+		return e.handoutOfNone(ctx, name)
 	}
 	cfg, err := e.loadConfig(ctx)
 	if err != nil {
@@ -34,13 +35,17 @@ func (e *Engine) Handout(ctx context.Context, name string) (*Handout, error) {
 	return &Handout{Name: name, Role: r, Cred: cred, ServerURL: cfg.clientServerURL(cred.Token), mount: e.mount()}, nil
 }
 
-// refuseEmpty says what a role needs that has no token yet; nil for a role that does not exist.
-func (e *Engine) refuseEmpty(ctx context.Context, name string) error {
+// handoutOfNone is that of a role without a token: a dynamic one, whose token a lease brings, a static one
+// that waits for its first, or none.
+func (e *Engine) handoutOfNone(ctx context.Context, name string) (*Handout, error) {
 	r, err := e.roles.Get(ctx, name)
 	if err != nil || r == nil {
-		return err
+		return nil, err
 	}
-	return Refusef("role %s has no token yet: an operator %s", name, e.firstToken(name))
+	if r.Dynamic != nil {
+		return &Handout{Name: name, Role: r}, nil
+	}
+	return nil, Refusef("role %s has no token yet: an operator %s", name, e.firstToken(name))
 }
 
 // Warnings are empty in the steady state: consumers log each on every read.
@@ -54,6 +59,9 @@ func (h *Handout) Warnings(now time.Time) []string {
 	case h.Cred.expired(now):
 		return []string{fmt.Sprintf("token %s expired on %s, so Modal refuses it: replace it with: %s",
 			h.Cred.ID, h.Cred.ExpiresAt.Format(time.RFC3339), h.remedy())}
+	case !h.Cred.Refused.IsZero():
+		return []string{fmt.Sprintf("Modal refuses token %s since %s: replace it with: %s",
+			h.Cred.ID, h.Cred.Refused.Format(time.RFC3339), h.remedy())}
 	case late:
 		return []string{fmt.Sprintf("token %s should have been rotated by %s: replace it with: %s",
 			h.Cred.ID, due.Format(time.RFC3339), h.remedy())}

@@ -78,7 +78,7 @@ func bringing(token modaltest.Token) Supplied {
 }
 
 func managedRole(name string, environmentRoles map[string]modalapi.EnvironmentRole) RoleWrite {
-	return RoleWrite{Name: name, Kind: to(TypeManaged), Managed: ManagedWrite{EnvironmentRoles: to(environmentRoles)}}
+	return RoleWrite{Name: name, Kind: to(TypeManaged), Access: AccessWrite{EnvironmentRoles: to(environmentRoles)}}
 }
 
 func staticRole(name string, first modaltest.Token) RoleWrite {

@@ -352,7 +352,7 @@ func (h *harness) seedManaged(count int) (names []string) {
 		names = append(names, name)
 		r := newRole()
 		r.Type = TypeManaged
-		r.Managed = &ManagedPolicy{Scoped: true, EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}}
+		r.Managed = &ManagedPolicy{Access: Access{Scoped: true, EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}}}
 		cred := &Credential{Version: 1, LastRotation: start, NextRotation: start.Add(89 * Day), Token: Token{
 			ID: fmt.Sprintf("ak-%022d", i), Secret: fmt.Sprintf("as-%022d", i), WorkspaceID: h.workspace.ID(), Workspace: "acme",
 			IdentityType: modalapi.IdentityServiceUser, IdentityID: fmt.Sprintf("sv-%d", i), Identity: fmt.Sprintf("vault-seed-%d", i), LastVerified: start,

@@ -43,7 +43,7 @@ func (e *Engine) End(ctx context.Context, id string, force bool) (*Ended, error)
 		return &Ended{Warnings: []string{fmt.Sprintf("token %s is in use (it is a role's current token, or the admin token), so it left the ledger", id)}}, nil
 	case verdictRevoked:
 		return &Ended{Revoked: true, Proof: entry.Proof()}, nil
-	case verdictAccepted, verdictUnknown, verdictNotDue:
+	case verdictAccepted, verdictUnknown, verdictNotDue, verdictHeld:
 	}
 	return &Ended{Stays: entry}, nil
 }
@@ -94,6 +94,11 @@ func (e *Engine) refuseAlive(ctx context.Context, entry *Revocation) error {
 func (e *Engine) forget(ctx context.Context, entry *Revocation) (warnings []string, err error) {
 	if err := e.drop(ctx, entry); err != nil {
 		return nil, err
+	}
+	if entry.Made && entry.serviceUser() != "" { // it is an orphan now, and meant to be
+		if err := e.acceptOrphans(ctx, entry.Identity); err != nil {
+			return nil, err
+		}
 	}
 	e.log().Warn("token forgotten by an operator", "role", entry.Role, "version", entry.Version, "token_id", entry.Key())
 	return []string{fmt.Sprintf("token %s was forgotten without proof that Modal refuses it: %s", entry.Key(), entry.howToDelete())}, nil

@@ -38,12 +38,24 @@ type candidate struct {
 	warnings []string
 }
 
+// order is what a service user is made for: the token of a managed role, or a lease of a dynamic one.
+type order struct {
+	name  string
+	role  *Role
+	life  time.Duration // zero for a token that does not expire
+	lease bool
+}
+
+func (r *Role) order(name string) order {
+	return order{name: name, role: r, life: r.Managed.TokenTTL}
+}
+
 // mint makes a service user for a role, gives it its environment roles, and sees Modal accept its
 // token as what it should be. Nothing of a failed attempt is left at Modal, or the ledger has it. When
 // the caller gives up it ends at once, as a Vault that seals or steps down waits for it. The caller
-// holds the role's lock.
-func (e *Engine) mint(ctx context.Context, cfg *Config, name string, r *Role) (*candidate, error) {
-	if err := cfg.permits(r); err != nil {
+// holds the lock of the role, or of the lease.
+func (e *Engine) mint(ctx context.Context, cfg *Config, o order) (*candidate, error) {
+	if err := cfg.permits(o.role); err != nil {
 		return nil, err
 	}
 	a, err := e.admin(cfg)
@@ -53,31 +65,32 @@ func (e *Engine) mint(ctx context.Context, cfg *Config, name string, r *Role) (*
 	defer a.release()
 	calls, cancel := context.WithTimeout(ctx, mintBudget)
 	defer cancel()
-	made, err := e.create(ctx, calls, a, cfg, name, r)
+	made, err := e.create(ctx, calls, a, cfg, o)
 	if err != nil {
 		return nil, err
 	}
-	if err = e.equip(calls, a, cfg, made, r); err != nil {
+	if err = e.equip(calls, a, cfg, made, o.role.access()); err != nil {
 		e.abandon(ctx, made.entry)
 		return nil, fmt.Errorf("the new service user %s was given up: %w", made.Identity, err)
 	}
-	if told := expiryAsked(r.Managed.TokenTTL, made.ExpiresAt, e.Now()); told != "" {
+	if told := expiryAsked(o.life, made.ExpiresAt, e.Now()); told != "" {
 		made.warnings = append(made.warnings, told)
-		e.log().Warn("another expiry than asked for", "role", name, "token_id", made.ID, "warning", told)
+		e.log().Warn("another expiry than asked for", "role", o.name, "token_id", made.ID, "warning", told)
 	}
 	return made, nil
 }
 
 // create makes the service user under a name that nothing else has. The ledger knows the name before
 // Modal does, and the pair as soon as it arrives.
-func (e *Engine) create(ctx, calls context.Context, a *admin, cfg *Config, name string, r *Role) (*candidate, error) {
+func (e *Engine) create(ctx, calls context.Context, a *admin, cfg *Config, o order) (*candidate, error) {
 	for try := 1; ; try++ {
-		entry := newUnfinished(name, e.serviceUserName(name), cfg, e.Now())
-		if err := e.revocations.Put(ctx, entry.Key(), entry); err != nil {
+		entry := newUnfinished(o.name, e.serviceUserName(o.name), cfg, e.Now())
+		entry.Leased = o.lease
+		if err := e.beginEntry(ctx, o, entry); err != nil {
 			return nil, err
 		}
 		user := entry.Identity
-		made, err := a.CreateServiceUser(calls, a.token, modalapi.NewServiceUser{Name: user, Scoped: r.Managed.Scoped, ExpiresIn: r.Managed.TokenTTL})
+		made, err := a.CreateServiceUser(calls, a.token, modalapi.NewServiceUser{Name: user, Scoped: o.role.access().Scoped, ExpiresIn: o.life})
 		if err != nil {
 			err = e.notCreated(ctx, a, entry, err)
 			if modalapi.KindOf(err) == modalapi.KindExists && try < mintTries {
@@ -92,7 +105,7 @@ func (e *Engine) create(ctx, calls context.Context, a *admin, cfg *Config, name 
 			return nil, fmt.Errorf("make service user %s: %w", user, &unusableError{text: "Modal's answer cannot be used: " + flaw + "; try again"})
 		}
 		arrived.ID, arrived.Secret, arrived.ExpiresAt = made.Token.ID, made.Token.Secret, seconds(made.ExpiresAt)
-		if err = e.revocations.Put(ctx, entry.Key(), &arrived); err != nil {
+		if err = e.arrive(ctx, o, &arrived); err != nil {
 			e.abandon(ctx, &arrived)
 			return nil, err
 		}
@@ -117,16 +130,16 @@ func (e *Engine) notCreated(ctx context.Context, a *admin, entry *Revocation, ca
 }
 
 // equip gives the candidate its environment roles and waits until Modal accepts it with them.
-func (e *Engine) equip(ctx context.Context, a *admin, cfg *Config, made *candidate, r *Role) error {
+func (e *Engine) equip(ctx context.Context, a *admin, cfg *Config, made *candidate, access *Access) error {
 	equipped := false
 	for waited, wait := time.Duration(0), firstVerifyWait; ; wait = min(2*wait, maxVerifyWait) {
 		var err error
 		if !equipped {
-			_, err = setRoles(ctx, a, made.IdentityID, r.Managed.EnvironmentRoles)
+			_, err = setRoles(ctx, a, made.IdentityID, access.EnvironmentRoles)
 			equipped = err == nil
 		}
 		if err == nil {
-			err = e.verify(ctx, a, cfg, made, r)
+			err = e.verify(ctx, a, cfg, made, access)
 		}
 		if err == nil || !worthWaiting(err) || waited+wait > mintBudget || e.deps.Wait(ctx, wait) != nil {
 			return err
@@ -174,7 +187,7 @@ func mismatch(field, want, got string, passing bool) error {
 }
 
 // verify asks Modal with the new pair whose it is, and with the admin token what it may do.
-func (e *Engine) verify(ctx context.Context, a *admin, cfg *Config, made *candidate, r *Role) error {
+func (e *Engine) verify(ctx context.Context, a *admin, cfg *Config, made *candidate, access *Access) error {
 	who, err := a.WhoAmI(ctx, made.pair())
 	if modalapi.KindOf(err) == modalapi.KindRefused {
 		return &unusableError{text: "Modal does not accept the new token: " + modalapi.Said(err), passing: true}
@@ -197,7 +210,7 @@ func (e *Engine) verify(ctx context.Context, a *admin, cfg *Config, made *candid
 	if told := seconds(who.ExpiresAt); !told.IsZero() && (made.ExpiresAt.IsZero() || told.Before(made.ExpiresAt)) {
 		made.ExpiresAt = told
 	}
-	return verifyRoles(ctx, a, made, r)
+	return verifyRoles(ctx, a, made, access)
 }
 
 // abandon tries to end a candidate at once, by the ID of its service user where that arrived: Modal may
@@ -205,16 +218,28 @@ func (e *Engine) verify(ctx context.Context, a *admin, cfg *Config, made *candid
 func (e *Engine) abandon(ctx context.Context, entry *Revocation) {
 	due := *entry
 	due.NotBefore, due.NextAttempt = e.Now(), e.Now()
-	err := e.revocations.Put(ctx, due.Key(), &due)
-	if ctx.Err() == nil {
-		brief, cancel := context.WithTimeout(ctx, briefBudget)
-		defer cancel()
-		_, _, failed := e.attendLocked(brief, &due, onRequest)
-		err = errors.Join(err, failed)
-	}
+	err := e.abandonLocked(ctx, &due)
 	if err != nil {
 		e.log().Warn("a service user that is not needed is left to the ledger", "service_user", due.Identity, "error", err)
 	}
+}
+
+func (e *Engine) abandonLocked(ctx context.Context, due *Revocation) error {
+	if due.Leased {
+		unlock, err := e.lockLease(context.WithoutCancel(ctx), due.Key())
+		if err != nil {
+			return err
+		}
+		defer unlock()
+	}
+	err := e.revocations.Put(ctx, due.Key(), due)
+	if ctx.Err() != nil {
+		return err
+	}
+	brief, cancel := context.WithTimeout(ctx, briefBudget)
+	defer cancel()
+	_, _, failed := e.attendLocked(brief, due, onRequest)
+	return errors.Join(err, failed)
 }
 
 // serviceUserName is fresh and random, and tells mount and role: two mounts in one workspace never

@@ -39,6 +39,8 @@ func (e *Engine) firstToken(name string) string {
 func (e *Engine) AfterWrite(r *Rotation) string {
 	read := fmt.Sprintf("read the token with: vault read %screds/%s", e.mount(), r.Name)
 	switch {
+	case r.Role.Dynamic != nil:
+		return e.afterDynamic(r.Name)
 	case r.empty():
 		return "the role has no token yet: an operator " + e.firstToken(r.Name)
 	case r.Role.Managed == nil:

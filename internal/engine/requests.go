@@ -39,21 +39,23 @@ func (s Supplied) refuseForManaged() error {
 	if s.Said == "" {
 		return nil
 	}
-	return Refusef("%s is for static roles, as the engine mints the tokens of a managed one: leave it out; nothing was changed", s.Said)
+	return Refusef("%s is for static roles, as the engine mints the tokens of this one: leave it out; nothing was changed", s.Said)
 }
 
 // ConfigWrite is what a write to config asks for.
 type ConfigWrite struct {
 	Supplied
 
-	Expect              Expectation
-	RemoveAdmin         bool
-	Grace               *time.Duration // of the admin token that is replaced; nil for the default
-	ServerURL, CACert   Change[string]
-	RequestTimeout      Change[time.Duration]
-	AllowedEnvironments Change[[]string]
-	MaxEnvironmentRole  Change[modalapi.EnvironmentRole]
-	Paused              Change[bool]
+	Expect            Expectation
+	RemoveAdmin       bool
+	Grace             *time.Duration // of the admin token that is replaced; nil for the default
+	ServerURL, CACert Change[string]
+	RequestTimeout    Change[time.Duration]
+
+	VerificationInterval Change[time.Duration]
+	AllowedEnvironments  Change[[]string]
+	MaxEnvironmentRole   Change[modalapi.EnvironmentRole]
+	Paused               Change[bool]
 }
 
 // RoleWrite is what a write to roles/<role> asks for.
@@ -64,18 +66,33 @@ type RoleWrite struct {
 	Kind, Profile, Environment                   Change[string]
 	RefreshInterval, GracePeriod, RotationPeriod Change[time.Duration]
 	RevokePrevious                               Change[bool]
+	Access                                       AccessWrite
 	Managed                                      ManagedWrite
+	Dynamic                                      DynamicWrite
 	Force                                        bool
 	Expect                                       Expectation
 }
 
+// AccessWrite is what a write says of what a role's service users may do.
+type AccessWrite struct {
+	EnvironmentRoles Change[map[string]modalapi.EnvironmentRole]
+	Scoped           Change[bool]
+	Said             string // one of these fields that the write has, "" for none
+}
+
 // ManagedWrite is what a write says of the fields of managed roles.
 type ManagedWrite struct {
-	EnvironmentRoles Change[map[string]modalapi.EnvironmentRole]
-	Scoped, Disabled Change[bool]
-	TokenTTL, Window Change[time.Duration]
-	Schedule         Change[string]
-	Said             string // one of these fields that the write has, "" for none
+	Disabled               Change[bool]
+	TokenTTL, Window, Hold Change[time.Duration]
+	Schedule               Change[string]
+	Said                   string // one of these fields that the write has, "" for none
+}
+
+// DynamicWrite is what a write says of the fields of dynamic roles.
+type DynamicWrite struct {
+	TTL, MaxTTL Change[time.Duration]
+	MaxLeases   Change[int]
+	Said        string // one of these fields that the write has, "" for none
 }
 
 // RotateRequest is what a write to rotate/<role> asks for.

@@ -17,6 +17,8 @@ const (
 	reasonUndone      = "undone"
 	reasonRoleDeleted = "role deleted"
 	reasonUnfinished  = "unfinished"
+	reasonLease       = "lease"
+	reasonOrphan      = "orphan"
 	// A person approved the token in a browser, and it is not, or not yet, in use.
 	reasonApproved      = "approved"
 	reasonAdminReplaced = "admin token replaced"
@@ -63,6 +65,14 @@ type Revocation struct {
 	Begun       bool      `json:"begun,omitempty"`
 	Unconfirmed bool      `json:"unconfirmed,omitempty"`
 
+	// Leased says that the token is a lease's, or is made for one. HoldUntil is how long the token lives on
+	// while it is used, and Held that it was; Refresh is how often its consumers read.
+	Leased    bool          `json:"leased,omitempty"`
+	HoldUntil time.Time     `json:"hold_until,omitzero"`
+	Refresh   time.Duration `json:"refresh,omitempty"`
+	Held      bool          `json:"held,omitempty"`
+	LastUsed  time.Time     `json:"last_used_at,omitzero"`
+
 	Acknowledged bool   `json:"acknowledged,omitempty"`
 	Declined     string `json:"declined,omitempty"`
 	// Missing is when Modal was first seen not to know an unfinished service user.
@@ -71,7 +81,7 @@ type Revocation struct {
 
 // Key is the entry's ID, in storage and for operators.
 func (r *Revocation) Key() string {
-	if r.Reason == reasonUnfinished {
+	if r.Reason == reasonUnfinished || r.Reason == reasonLease || r.Reason == reasonOrphan {
 		return r.Identity
 	}
 	return r.ID
@@ -217,6 +227,9 @@ func (r *Revocation) NextStep(now time.Time) string {
 	step := r.howToDelete()
 	switch {
 	case !r.ours():
+	case r.Held && !r.Begun && r.Attempts == 0:
+		step = fmt.Sprintf("nothing: the token was used at %s, so it lives on until it is used no more, or %s; to end it now write force=true",
+			r.LastUsed.Format(time.RFC3339), r.HoldUntil.Format(time.RFC3339))
 	case r.Declined != "":
 		step = fmt.Sprintf("Modal would not let the engine end it (%s): %s", r.Declined, step)
 	case r.LastError != "":

@@ -28,6 +28,9 @@ func newRevocation(name string, r *Role, cred *Credential, reason string, now ti
 	if entry.Made || (cred.endsItself() && !r.KeepPrevious && reason != reasonRoleDeleted) {
 		entry.Method = methodAutomatic
 	}
+	if r.Managed != nil && r.Managed.Hold > 0 {
+		entry.HoldUntil, entry.Refresh = entry.NotBefore.Add(r.Managed.Hold), r.RefreshInterval
+	}
 	return entry
 }
 

@@ -40,6 +40,9 @@ func (e *Engine) endServiceUser(ctx context.Context, cfg *Config, entry *Revocat
 		return e.orRefused(ctx, cfg, entry, err)
 	}
 	defer a.release()
+	if used, failed := e.stillUsed(ctx, a, entry); failed != nil || used {
+		return verdictHeld.orUnknown(failed), failed
+	}
 	if err = e.keepLast(ctx, cfg, entry); err != nil {
 		return e.orRefused(ctx, cfg, entry, err)
 	}

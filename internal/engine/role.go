@@ -9,10 +9,11 @@ import (
 )
 
 // Types of roles: an operator brings the tokens of a static role, the engine mints those of a managed
-// one.
+// one, and of a dynamic one a token for each lease.
 const (
 	TypeStatic  = "static"
 	TypeManaged = "managed"
+	TypeDynamic = "dynamic"
 )
 
 // Defaults, and bounds of what a role may say.
@@ -49,6 +50,7 @@ type Role struct {
 	KeepPrevious bool `json:"keep_previous,omitempty"`
 
 	Managed *ManagedPolicy `json:"managed,omitempty"`
+	Dynamic *DynamicPolicy `json:"dynamic,omitempty"`
 }
 
 func newRole() *Role {
@@ -72,7 +74,7 @@ func (r Role) merge(ask RoleWrite) (*Role, error) {
 	if err := r.mergeStatic(ask); err != nil {
 		return nil, err
 	}
-	if err := r.mergeManaged(ask); err != nil {
+	if err := r.mergeAccess(ask); err != nil {
 		return nil, err
 	}
 	return &r, r.validate()
@@ -82,10 +84,10 @@ func (r *Role) mergeType(kind Change[string]) error {
 	wanted := kind.Over(r.Type, "")
 	switch {
 	case wanted == "" && kind.Asked:
-		return Refusef("type cannot be empty: write type=%s or type=%s, or leave it out of a role that is there; nothing was changed", TypeStatic, TypeManaged)
+		return Refusef("type cannot be empty: write type=%s, type=%s or type=%s, or leave it out of a role that is there; nothing was changed", TypeStatic, TypeManaged, TypeDynamic)
 	case wanted == "":
-		return Refusef("type is missing: write type=%s with a token_id and token_secret, or type=%s with environment_roles; nothing was stored",
-			TypeStatic, TypeManaged)
+		return Refusef("type is missing: write type=%s with a token_id and token_secret, or type=%s or type=%s with environment_roles; nothing was stored",
+			TypeStatic, TypeManaged, TypeDynamic)
 	case r.Type != "" && wanted != r.Type:
 		return Refusef("the role's type is %s and cannot become %s: make a role of another name; nothing was changed", r.Type, wanted)
 	}
@@ -102,7 +104,21 @@ func (r *Role) mergeStatic(ask RoleWrite) error {
 	return nil
 }
 
+// mergeAccess takes what only roles have whose tokens the engine makes.
+func (r *Role) mergeAccess(ask RoleWrite) error {
+	if r.Type == TypeStatic && ask.Access.Said != "" {
+		return Refusef("%s is a field of managed and dynamic roles, and this role is %s: leave it out; nothing was changed", ask.Access.Said, r.Type)
+	}
+	if err := r.mergeManaged(ask); err != nil {
+		return err
+	}
+	return r.mergeDynamic(ask)
+}
+
 func (r *Role) validate() error {
+	if r.Dynamic != nil {
+		return r.Dynamic.validate(r)
+	}
 	if r.Managed != nil {
 		if err := r.Managed.validate(r); err != nil {
 			return err
@@ -118,8 +134,9 @@ func (r *Role) validate() error {
 
 // EffectiveEnvironment is what the token is handed out with: a role of one environment has that one by default.
 func (r *Role) EffectiveEnvironment() string {
-	if r.Environment == "" && r.Managed != nil && r.Managed.Scoped && len(r.Managed.EnvironmentRoles) == 1 {
-		for only := range r.Managed.EnvironmentRoles {
+	access := r.access()
+	if r.Environment == "" && access != nil && access.Scoped && len(access.EnvironmentRoles) == 1 {
+		for only := range access.EnvironmentRoles {
 			return only
 		}
 	}
@@ -128,6 +145,9 @@ func (r *Role) EffectiveEnvironment() string {
 
 // warnings tell what an allowed policy would break.
 func (r *Role) warnings() []string {
+	if r.Dynamic != nil {
+		return r.Dynamic.warnings()
+	}
 	warnings := graceWarnings(r.GracePeriod, r.RefreshInterval)
 	if r.Managed != nil {
 		warnings = append(warnings, r.Managed.warnings(r)...)

@@ -80,11 +80,36 @@ func (e *Engine) forceEarlier(ctx context.Context, name string) error {
 		if entry.Method != methodAutomatic || entry.Forced {
 			continue
 		}
-		if err := e.revocations.Put(ctx, entry.Key(), entry.forced(e.Now())); err != nil {
+		if err := e.force(ctx, entry); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// force notes that an entry's token is to end now. The caller holds the role's lock, and a lease has one
+// of its own.
+func (e *Engine) force(ctx context.Context, entry *Revocation) error {
+	if entry.Leased {
+		unlock, err := e.lockLease(ctx, entry.Key())
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		if entry, err = e.revocations.Get(ctx, entry.Key()); err != nil || entry == nil {
+			return err
+		}
+	}
+	return e.revocations.Put(ctx, entry.Key(), entry.forced(e.Now()))
+}
+
+func (e *Engine) endOne(ctx context.Context, entry *Revocation) (got verdict, err error) {
+	if entry.Leased {
+		got, _, err = e.attend(ctx, ctx, entry.Key(), byForce)
+		return got, err
+	}
+	got, _, err = e.attendLocked(ctx, entry, byForce)
+	return got, err
 }
 
 // endForced ends a deleted role's tokens that are to end now, the newest first, as far as the time of one
@@ -101,7 +126,7 @@ func (e *Engine) endForced(ctx context.Context, name string) (ended []string) {
 		if !entry.Forced || brief.Err() != nil {
 			continue
 		}
-		got, _, failed := e.attendLocked(brief, entry, byForce)
+		got, failed := e.endOne(brief, entry)
 		if failed != nil {
 			e.log().Warn("a token of a deleted role is left to the worker", "role", name, "token_id", entry.Key(), "error", failed)
 		}

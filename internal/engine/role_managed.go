@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
 // Bounds of what a managed role may say.
@@ -19,17 +17,22 @@ const (
 	MaxRotationWindow = Day
 
 	MaxSchedule = 256
+
+	MinHold = time.Minute
+	MaxHold = 90 * Day
 )
 
 // ManagedPolicy is what a managed role says of its service users: what they may do, how long their
-// tokens live, and when they are replaced. Without a Schedule the role's rotation period counts.
+// tokens live, and when they are replaced. Without a Schedule the role's rotation period counts. Hold is
+// how much longer than its grace period a previous token lives that Modal says is still used.
 type ManagedPolicy struct {
-	EnvironmentRoles map[string]modalapi.EnvironmentRole `json:"environment_roles,omitempty"`
-	Scoped           bool                                `json:"scoped"`
-	TokenTTL         time.Duration                       `json:"token_ttl,omitempty"`
-	Schedule         string                              `json:"rotation_schedule,omitempty"`
-	Window           time.Duration                       `json:"rotation_window,omitempty"`
-	Disabled         bool                                `json:"disable_automated_rotation,omitempty"`
+	Access
+
+	TokenTTL time.Duration `json:"token_ttl,omitempty"`
+	Schedule string        `json:"rotation_schedule,omitempty"`
+	Window   time.Duration `json:"rotation_window,omitempty"`
+	Disabled bool          `json:"disable_automated_rotation,omitempty"`
+	Hold     time.Duration `json:"hold_while_used,omitempty"`
 }
 
 // mergeManaged merges the fields of managed roles, and refuses them for others.
@@ -40,10 +43,11 @@ func (r *Role) mergeManaged(ask RoleWrite) error {
 		}
 		return nil
 	}
-	policy := ManagedPolicy{Scoped: true}
+	policy := ManagedPolicy{Access: Access{Scoped: true}}
 	if r.Managed != nil {
 		policy = *r.Managed
 	}
+	policy.Access.merge(ask.Access)
 	policy.merge(ask.Managed)
 	if policy.mergeSchedule(ask) {
 		r.RotationPeriod = defaultRotationPeriod
@@ -53,11 +57,10 @@ func (r *Role) mergeManaged(ask RoleWrite) error {
 }
 
 func (p *ManagedPolicy) merge(ask ManagedWrite) {
-	p.EnvironmentRoles = ask.EnvironmentRoles.Over(p.EnvironmentRoles, nil)
-	p.Scoped = ask.Scoped.Over(p.Scoped, true)
 	p.Disabled = ask.Disabled.Over(p.Disabled, false)
 	p.TokenTTL = ask.TokenTTL.Over(p.TokenTTL, 0)
 	p.Window = ask.Window.Over(p.Window, 0)
+	p.Hold = ask.Hold.Over(p.Hold, 0)
 }
 
 // mergeSchedule lets the schedule and the period take each other's place. A window goes with its
@@ -75,12 +78,8 @@ func (p *ManagedPolicy) mergeSchedule(ask RoleWrite) (taken bool) {
 }
 
 func (p *ManagedPolicy) validate(r *Role) error {
-	if len(p.EnvironmentRoles) == 0 && p.Scoped {
-		return Refusef("environment_roles is empty: a scoped token could do nothing; write environment_roles=main=contributor, say; nothing was changed")
-	}
-	if _, can := p.EnvironmentRoles[r.Environment]; r.Environment != "" && p.Scoped && !can {
-		return Refusef("environment %s is not among environment_roles (%s), and the token can do nothing there: write another environment; nothing was changed",
-			r.Environment, rolesText(p.EnvironmentRoles))
+	if err := p.Access.validate(r.Environment); err != nil {
+		return err
 	}
 	if p.Schedule == "" && p.Window != 0 {
 		return Refusef("rotation_window needs a rotation_schedule: write both, or neither; nothing was changed")
@@ -97,10 +96,7 @@ func (p *ManagedPolicy) warnings(r *Role) []string {
 	if p.Disabled && p.TokenTTL != 0 {
 		warnings = append(warnings, "automated rotation is disabled and tokens expire: rotate by hand before they do")
 	}
-	if !p.Scoped {
-		warnings = append(warnings, "scoped=false lets the token act outside environment_roles, wherever the workspace's defaults allow it")
-	}
-	return warnings
+	return append(warnings, p.Access.warnings()...)
 }
 
 // atNextRotation tells which changes of policy need a new service user to take effect.
@@ -126,19 +122,19 @@ func (r *Role) rotatesOtherwise(before *Role) bool {
 
 // privileges are log pairs that tell what a write changed of what tokens may do.
 func (r *Role) privileges(before *Role) []any {
-	if r.Managed == nil {
+	access, was := r.access(), &Access{}
+	if access == nil {
 		return nil
 	}
-	was := &ManagedPolicy{}
 	if before != nil {
-		was = before.Managed
+		was = before.access()
 	}
 	var pairs []any
-	if now, then := rolesText(r.Managed.EnvironmentRoles), rolesText(was.EnvironmentRoles); now != then {
+	if now, then := rolesText(access.EnvironmentRoles), rolesText(was.EnvironmentRoles); now != then {
 		pairs = append(pairs, "environment_roles", now, "environment_roles_before", then)
 	}
-	if r.Managed.Scoped != was.Scoped {
-		pairs = append(pairs, "scoped", r.Managed.Scoped)
+	if access.Scoped != was.Scoped {
+		pairs = append(pairs, "scoped", access.Scoped)
 	}
 	return pairs
 }

@@ -17,7 +17,7 @@ func (e *Engine) createManaged(ctx context.Context, r *Role, ask RoleWrite) (war
 	if err != nil {
 		return nil, err
 	}
-	made, err := e.mint(ctx, cfg, ask.Name, r)
+	made, err := e.mint(ctx, cfg, r.order(ask.Name))
 	if err != nil {
 		return nil, fmt.Errorf("%w; the role was not stored: write it again once that is mended", err)
 	}
@@ -38,14 +38,14 @@ func (e *Engine) updateManaged(ctx context.Context, before, after *Role, ask Rol
 	}
 	warnings = after.Managed.atNextRotation(before.Managed)
 	same := reflect.DeepEqual(before, after)
-	if same && !ask.Managed.EnvironmentRoles.Asked {
+	if same && !ask.Access.EnvironmentRoles.Asked {
 		return warnings, nil
 	}
 	cred, err := e.credentials.Get(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	if cred != nil && ask.Managed.EnvironmentRoles.Asked {
+	if cred != nil && ask.Access.EnvironmentRoles.Asked {
 		told, failed := e.changeRoles(ctx, cfg, name, cred, after.Managed.EnvironmentRoles)
 		if failed != nil {
 			return nil, e.mendGone(fmt.Errorf("%w; the role was not changed", failed), name)

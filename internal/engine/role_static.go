@@ -5,6 +5,7 @@ package engine
 import (
 	"context"
 	"slices"
+	"time"
 )
 
 func (e *Engine) createStatic(ctx context.Context, r *Role, ask RoleWrite) (warnings []string, err error) {
@@ -83,7 +84,7 @@ func (e *Engine) confirmToken(ctx context.Context, r *Role, ask RoleWrite) (warn
 		return nil, err
 	}
 	after := *cred
-	after.Token = proven
+	after.Token, after.Refused = proven, time.Time{}
 	return nil, e.credentials.Put(ctx, name, &after)
 }
 

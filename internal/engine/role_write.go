@@ -69,9 +69,12 @@ func (e *Engine) createRole(ctx context.Context, ask RoleWrite) (*RoleWritten, e
 		return nil, err
 	}
 	var warnings []string
-	if r.Type == TypeManaged {
+	switch r.Type {
+	case TypeManaged:
 		warnings, err = e.createManaged(ctx, r, ask)
-	} else {
+	case TypeDynamic:
+		err = e.writeDynamic(ctx, nil, r, ask)
+	default:
 		warnings, err = e.createStatic(ctx, r, ask)
 	}
 	if err != nil {
@@ -97,9 +100,12 @@ func (e *Engine) updateRole(ctx context.Context, before *Role, ask RoleWrite) (*
 		return nil, err
 	}
 	var warnings []string
-	if after.Type == TypeManaged {
+	switch after.Type {
+	case TypeManaged:
 		warnings, err = e.updateManaged(ctx, before, after, ask)
-	} else {
+	case TypeDynamic:
+		err = e.writeDynamic(ctx, before, after, ask)
+	default:
 		warnings, err = e.updateStatic(ctx, before, after, ask)
 	}
 	if err != nil {

@@ -15,6 +15,9 @@ func (e *Engine) Rotate(ctx context.Context, ask RotateRequest) (*Turnover, erro
 	if err != nil {
 		return nil, err
 	}
+	if now != nil && now.Role.Dynamic != nil {
+		return nil, e.refuseDynamic(now.Role, ask.Role)
+	}
 	if now == nil {
 		return nil, Refusef("no role is named %s: vault list %sroles names all; create it with: vault write %sroles/%s type=%s environment_roles=main=contributor, or type=%s token_id=… token_secret=-",
 			ask.Role, e.mount(), e.mount(), ask.Role, TypeManaged, TypeStatic)

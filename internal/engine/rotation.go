@@ -22,7 +22,7 @@ type Rotation struct {
 	Cred *Credential
 	Next time.Time
 	Late time.Duration
-	// Refused says that Modal refuses the current token. Nothing asks about it on its own yet.
+	// Refused says that Modal refuses the current token.
 	Refused bool
 }
 
@@ -35,7 +35,7 @@ func newRotation(name string, r *Role, cred *Credential, now time.Time) *Rotatio
 	if late < 0 || (r.Managed != nil && late < tolerance) {
 		late = 0
 	}
-	return &Rotation{Name: name, Role: r, Cred: cred, Next: next, Late: late}
+	return &Rotation{Name: name, Role: r, Cred: cred, Next: next, Late: late, Refused: !cred.Refused.IsZero()}
 }
 
 // Rotation is how a role stands and its previous tokens; nil for a role that does not exist.

@@ -102,6 +102,9 @@ func (r *Role) nextRotation(since, now, expires time.Time) time.Time {
 // mayBegin says whether a scheduled rotation may begin now: inside the window after a firing where
 // there is one. A token that is past its deadline waits for no window.
 func (r *Role) mayBegin(cred *Credential, now time.Time) bool {
+	if !cred.Refused.IsZero() {
+		return true
+	}
 	if r.Managed.Schedule == "" || r.Managed.Window == 0 {
 		return true
 	}
@@ -122,6 +125,8 @@ func (r *Rotation) nextAttempt(now time.Time) time.Time {
 		return time.Time{}
 	case r.misdated(now):
 		return now
+	case r.Refused: // its consumers have nothing that works
+		return later(r.Cred.Refused, r.Cred.NextAttempt)
 	}
 	return later(r.Next, r.Cred.NextAttempt)
 }

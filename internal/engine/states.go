@@ -16,7 +16,7 @@ const (
 // urgentStates are those in which a role needs somebody, the most urgent first.
 var urgentStates = []string{StateRefused, StateFailing, StateOverdue}
 
-// States of an entry of the ledger. Nothing is leased or held yet: the names have their place.
+// States of an entry of the ledger.
 const (
 	StatePending     = "pending"
 	StateLeased      = "leased"
@@ -35,7 +35,7 @@ func (r *Rotation) State() string {
 		return StateRefused
 	case r.Cred.Attempts > 0:
 		return StateFailing
-	case r.Late > 0 || r.empty():
+	case r.Late > 0 || (r.empty() && r.Role.Dynamic == nil):
 		return StateOverdue
 	case r.Role.Managed != nil && r.Role.Managed.Disabled:
 		return StateDisabled
@@ -51,8 +51,12 @@ func (r *Revocation) State(now time.Time) string {
 		return StateWaiting
 	case r.unclaimed() && now.Before(r.NotBefore):
 		return StatePending
+	case r.inGrace(now) && r.Leased:
+		return StateLeased
 	case r.inGrace(now):
 		return StateGrace
+	case r.Held:
+		return StateHeld
 	case r.Unconfirmed:
 		return StateUnconfirmed
 	case r.Attempts > 0:

@@ -13,13 +13,14 @@ const (
 	AdminUnproven = "unproven"
 	AdminExpired  = "expired"
 	AdminLimited  = "limited"
+	AdminRefused  = "refused"
 	AdminOK       = "ok"
 )
 
 // Status is all that an alarm needs: how many roles and entries of the ledger are in each state.
 type Status struct {
 	Roles, Revocations       map[string]int
-	Paused                   bool
+	Paused, Diverged         bool
 	Admin                    string
 	AdminExpires             time.Time
 	UnreadableRoles          []string
@@ -46,6 +47,9 @@ func (e *Engine) Status(ctx context.Context) (*Status, error) {
 		UnreadableRoles: lostRoles, UnreadableRevocations: lostEntries,
 		AllRoles: len(rotations) + len(lostRoles), AllRevocations: len(entries) + len(lostEntries),
 	}
+	if s.Diverged, err = e.Diverged(ctx); err != nil {
+		return nil, err
+	}
 	for _, r := range rotations {
 		s.Roles[r.State()]++
 	}
@@ -65,6 +69,8 @@ func (c *Config) State(now time.Time) string {
 		return AdminNone
 	case c.Admin.expired(now):
 		return AdminExpired
+	case !c.AdminRefused.IsZero():
+		return AdminRefused
 	case !c.Admin.Verified():
 		return AdminUnproven
 	case c.Limitation != "":

@@ -57,6 +57,7 @@ func (e *Engine) undo(ctx context.Context, now *Rotation, grace time.Duration) (
 // wants of its token.
 func (e *Engine) proveUndo(ctx context.Context, cfg *Config, now *Rotation, entry *Revocation) (Token, error) {
 	proven, err := e.accept(ctx, cfg, entry.Token, true)
+	e.noteAsked(entry.ID)
 	if err != nil {
 		return Token{}, err
 	}

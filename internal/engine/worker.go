@@ -51,8 +51,9 @@ func (e *Engine) Tick(ctx context.Context) error {
 		ledger = e.workLedger(tick, begin)
 	})
 	rotations := e.rotateDue(tick, begin)
+	verified := errors.Join(e.verifyAdmin(tick), e.verifyDue(tick, begin)) // with the time that is left
 	group.Wait()
-	return errors.Join(waiting, rotations, ledger, e.sweepNotes(begin), e.warnOfExpiry(ctx))
+	return errors.Join(waiting, verified, rotations, ledger, e.sweepNotes(begin), e.warnOfExpiry(ctx))
 }
 
 // workLedger attends to the entries that are due.
@@ -64,6 +65,11 @@ func (e *Engine) workLedger(tick, begin context.Context) error {
 			e.log().Error("cannot tell when an entry of the ledger is due", "id", id, "error", err)
 		},
 	})
+	if len(due) > 0 {
+		if failed := e.look(tick); failed != nil {
+			return errors.Join(err, failed)
+		}
+	}
 	return errors.Join(err, e.untilOver(begin, due, func(id string) error {
 		got, _, failed := e.attend(tick, begin, id, whenDue)
 		if got == verdictNotDue {

@@ -26,6 +26,7 @@ func (l *Life) settle() {
 	}
 	l.climate.Overlap, l.climate.CallersLeave = false, false
 	l.configure()
+	l.tidy()
 	before := l.disk.truth()
 	began := time.Now()
 	l.ticks(90, time.Minute)
@@ -33,6 +34,15 @@ func (l *Life) settle() {
 	l.checkRotatedOnce(before, began)
 	l.ticks(60, 2*time.Hour)
 	l.checkSettled()
+}
+
+// tidy is an operator's word on what a restored snapshot knows nothing of. Until then the mount ends
+// nothing by itself.
+func (l *Life) tidy() {
+	time.Sleep(11 * time.Minute) // what is younger is nobody's yet
+	if err := l.leader.engine.Tidy(l.leader.ctx, false); err != nil {
+		l.broken("orphans cannot be tidied: %v", err)
+	}
 }
 
 func (l *Life) ticks(times int, every time.Duration) {

@@ -51,6 +51,8 @@ type Engine interface {
 	// State is how a role stands, as its list tells it.
 	State(ctx context.Context, role string) (string, error)
 	Ledger(ctx context.Context) ([]string, error)
+	// Tidy ends the service users that a restored snapshot knows nothing of, or accepts them.
+	Tidy(ctx context.Context, accept bool) error
 	Tick(ctx context.Context) error
 	Invalidate(ctx context.Context, key string)
 	Stop()

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+// fenceLife is how long a look at Modal's service users counts for the end of leases.
+const fenceLife = time.Minute
+
+// divergence is what is stored of orphans: since when the mount ends nothing by itself, zero while it does,
+// and which orphans an operator has accepted.
+type divergence struct {
+	Since    time.Time `json:"since,omitzero"`
+	Accepted []string  `json:"accepted,omitempty"`
+}
+
+// fence stands between the worker and Modal. A copy of the mount, or one from a restored snapshot, takes
+// tokens for old that another one hands out: what gives it away is service users of the mount that
+// nothing in storage answers for.
+type fence struct {
+	mu     sync.Mutex
+	looked time.Time
+	// stays is why nothing is ended, nil for no reason; list alone concerns service users.
+	stays, list error
+}
+
+// look compares storage with Modal, once for all that a tick ends.
+func (e *Engine) look(ctx context.Context) error {
+	e.fence.mu.Lock()
+	defer e.fence.mu.Unlock()
+	return e.lookLocked(ctx)
+}
+
+func (e *Engine) lookLocked(ctx context.Context) error {
+	orphans, err := e.orphans(ctx)
+	e.fence.stays, e.fence.list = nil, nil
+	switch {
+	case errors.Is(err, errNoFence):
+		orphans = nil
+	case modalapi.KindOf(err) != modalapi.KindNone:
+		e.fence.list = fmt.Errorf("Modal does not list the service users, so none is ended: %w", err)
+		e.fence.looked = e.Now()
+		return nil
+	case err != nil:
+		return err
+	}
+	open, err := e.diverge(ctx, orphans)
+	if err != nil {
+		return err
+	}
+	if open > 0 {
+		e.fence.stays = e.diverged(open)
+	}
+	e.fence.looked = e.Now()
+	return nil
+}
+
+// diverged is what a mount says that ends nothing by itself.
+func (e *Engine) diverged(count int) error {
+	return Refusef("the mount is diverged: Modal has %d service users of it that nothing here answers for, as after a restored snapshot or in a copy, so it ends nothing by itself; "+
+		"look at them with: vault list -detailed %sorphans, then end them (vault write %sorphans dry_run=false) or leave them (vault write %sorphans accept=true)",
+		count, e.mount(), e.mount(), e.mount())
+}
+
+// diverge notes, once, that there are orphans which nobody has accepted, or that there are none any more.
+func (e *Engine) diverge(ctx context.Context, orphans []modalapi.ServiceUser) (open int, err error) {
+	before, err := e.divergence.Get(ctx, "")
+	if err != nil {
+		return 0, err
+	}
+	if before == nil {
+		before = &divergence{}
+	}
+	after := divergence{Since: before.Since}
+	for _, orphan := range orphans {
+		if slices.Contains(before.Accepted, orphan.Name) {
+			after.Accepted = append(after.Accepted, orphan.Name)
+			continue
+		}
+		open++
+	}
+	switch {
+	case open > 0 && before.Since.IsZero():
+		after.Since, after.Accepted = e.Now(), before.Accepted
+		e.log().Error("diverged: modal has service users of this mount that nothing answers for, so it ends nothing by itself", "orphans", open)
+		e.event(ctx, Event{Kind: EventDiverged})
+	case open == 0 && !before.Since.IsZero():
+		after.Since = time.Time{}
+		e.log().Info("no longer diverged")
+	default:
+		return open, nil
+	}
+	return open, e.divergence.Put(ctx, "", &after)
+}
+
+// fenced says why the worker may end nothing now, asking Modal where the last look is too old.
+func (e *Engine) fenced(ctx context.Context) error {
+	e.fence.mu.Lock()
+	defer e.fence.mu.Unlock()
+	if age := e.Now().Sub(e.fence.looked); age >= fenceLife || age < 0 {
+		if err := e.lookLocked(ctx); err != nil {
+			return err
+		}
+	}
+	return errors.Join(e.fence.stays, e.fence.list)
+}
+
+// mayEnd says what the last look leaves to the worker: nothing, members' tokens, or all. What an operator
+// wants ended is.
+func (e *Engine) mayEnd(entry *Revocation) error {
+	e.fence.mu.Lock()
+	defer e.fence.mu.Unlock()
+	switch {
+	case entry.Forced:
+		return nil
+	case e.fence.stays != nil:
+		return e.fence.stays
+	case entry.IdentityType == modalapi.IdentityServiceUser:
+		return e.fence.list
+	}
+	return nil
+}
+
+// errNoFence says that nobody can list the service users: then there is nothing to compare with.
+var errNoFence = errors.New("no admin token lists the service users")
+
+// orphans are the service users of this mount, by their names, that no role, lease or revocation answers
+// for. Modal is asked first, so that what is made meanwhile is known here; what is younger than a mint may
+// be somebody's who has not written yet.
+func (e *Engine) orphans(ctx context.Context) ([]modalapi.ServiceUser, error) {
+	cfg, err := e.loadConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a, err := e.admin(cfg)
+	if err != nil {
+		return nil, errNoFence
+	}
+	defer a.release()
+	users, err := a.ServiceUsers(ctx, a.token)
+	switch modalapi.KindOf(err) {
+	case modalapi.KindUnsupported, modalapi.KindConflict, modalapi.KindForbidden, modalapi.KindRefused:
+		return nil, errNoFence
+	default:
+	}
+	if err != nil {
+		return nil, err
+	}
+	users = slices.DeleteFunc(users, func(user modalapi.ServiceUser) bool {
+		return !strings.HasPrefix(user.Name, e.namePrefix()) || e.Now().Sub(user.CreatedAt) < unfinishedAfter
+	})
+	if len(users) == 0 {
+		return nil, nil
+	}
+	answered, err := e.answeredFor(ctx)
+	return slices.DeleteFunc(users, func(user modalapi.ServiceUser) bool { return answered[user.Name] }), err
+}
+
+// answeredFor are the names of the service users that storage knows.
+func (e *Engine) answeredFor(ctx context.Context) (map[string]bool, error) {
+	roles, err := e.credentials.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := e.revocations.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names, failures := make([]string, len(roles)+len(ids)), make([]error, len(roles)+len(ids))
+	eachOf(roles, maxConcurrentReads, func(i int, role string) {
+		var cred *Credential
+		if cred, failures[i] = e.credentials.Get(ctx, role); cred != nil {
+			names[i] = cred.Identity
+		}
+	})
+	eachOf(ids, maxConcurrentReads, func(i int, id string) {
+		var entry *Revocation
+		if entry, failures[len(roles)+i] = e.revocations.Get(ctx, id); entry != nil {
+			names[len(roles)+i] = entry.Identity
+		}
+	})
+	answered := map[string]bool{}
+	for _, name := range names {
+		answered[name] = true
+	}
+	return answered, errors.Join(failures...)
+}

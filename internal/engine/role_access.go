@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import "vault-plugin-secrets-modal/internal/modalapi"
+
+// Access is what the service users of a role may do.
+type Access struct {
+	EnvironmentRoles map[string]modalapi.EnvironmentRole `json:"environment_roles,omitempty"`
+	Scoped           bool                                `json:"scoped"`
+}
+
+// access is nil for a role whose tokens the engine does not make.
+func (r *Role) access() *Access {
+	switch {
+	case r.Managed != nil:
+		return &r.Managed.Access
+	case r.Dynamic != nil:
+		return &r.Dynamic.Access
+	}
+	return nil
+}
+
+func (a *Access) merge(ask AccessWrite) {
+	a.EnvironmentRoles = ask.EnvironmentRoles.Over(a.EnvironmentRoles, nil)
+	a.Scoped = ask.Scoped.Over(a.Scoped, true)
+}
+
+func (a *Access) validate(environment string) error {
+	if len(a.EnvironmentRoles) == 0 && a.Scoped {
+		return Refusef("environment_roles is empty: a scoped token could do nothing; write environment_roles=main=contributor, say; nothing was changed")
+	}
+	if _, can := a.EnvironmentRoles[environment]; environment != "" && a.Scoped && !can {
+		return Refusef("environment %s is not among environment_roles (%s), and the token can do nothing there: write another environment; nothing was changed",
+			environment, rolesText(a.EnvironmentRoles))
+	}
+	return nil
+}
+
+func (a *Access) warnings() []string {
+	if a.Scoped {
+		return nil
+	}
+	return []string{"scoped=false lets the token act outside environment_roles, wherever the workspace's defaults allow it"}
+}

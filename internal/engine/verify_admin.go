@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"time"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+// checkRetry is how long after a failure Modal is asked about a current token again.
+const checkRetry = 10 * time.Minute
+
+// verifyAdmin asks about the admin token, once an interval. A refused one shows in config and status.
+func (e *Engine) verifyAdmin(ctx context.Context) error {
+	cfg, err := e.loadConfig(ctx)
+	if err != nil || !cfg.adminDue(e.Now()) || e.Now().Before(e.retryCheck(KeyConfig)) {
+		return err
+	}
+	unlock, err := e.lockConfig(ctx)
+	if err != nil {
+		return nil // config is being written, and is looked at by the next tick
+	}
+	defer unlock()
+	if cfg, err = e.loadConfig(ctx); err != nil || !cfg.adminDue(e.Now()) {
+		return err
+	}
+	_, err = e.prove(ctx, cfg, *cfg.Admin)
+	after := *cfg
+	after.AdminChecked, after.AdminRefused = e.Now(), time.Time{}
+	switch kind := modalapi.KindOf(err); {
+	case kind == modalapi.KindRefused:
+		if after.AdminRefused = cfg.AdminRefused; after.AdminRefused.IsZero() {
+			after.AdminRefused = e.Now()
+			e.log().Error("modal refuses the admin token", "token_id", cfg.Admin.ID, "modal_said", modalapi.Said(err))
+			e.event(ctx, Event{Kind: EventTokenRefused, TokenID: cfg.Admin.ID})
+		}
+	case err != nil:
+		e.postponeCheck(KeyConfig)
+		return nil
+	}
+	return e.config.Put(ctx, "", &after)
+}
+
+// adminDue says whether the admin token was not asked about for an interval.
+func (c *Config) adminDue(now time.Time) bool {
+	interval := c.VerificationEvery()
+	if c.Admin == nil || !c.Admin.Verified() || interval == 0 {
+		return false
+	}
+	last := later(c.AdminChecked, c.Admin.LastVerified)
+	return now.Sub(last) >= interval || last.After(now.Add(clockSlack))
+}
+
+// retryCheck is not before when Modal is asked again about a role's token, or the admin's, after it gave
+// no answer. It is remembered by this process alone: another one may ask at once.
+func (e *Engine) retryCheck(name string) time.Time {
+	e.checks.Lock()
+	defer e.checks.Unlock()
+	return e.checkRetries[name]
+}
+
+func (e *Engine) postponeCheck(name string) {
+	e.checks.Lock()
+	defer e.checks.Unlock()
+	for other, at := range e.checkRetries {
+		if at.Before(e.Now()) {
+			delete(e.checkRetries, other)
+		}
+	}
+	e.checkRetries[name] = e.Now().Add(checkRetry/2 + jitter(checkRetry/2))
+	e.dueChecks.touch(name)
+}

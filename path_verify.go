@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"context"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-modal/internal/engine"
+)
+
+func (b *backend) pathVerify() []*framework.Path {
+	return []*framework.Path{{
+		Pattern:      "verify/" + rolePattern + "$",
+		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "verify", OperationSuffix: "role"},
+		Fields:       map[string]*framework.FieldSchema{fieldRole: roleNameField()},
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.UpdateOperation: forwarded(urlName, b.verifyRole, "Ask Modal about a role's current token now.", verifiedFields()),
+		},
+		HelpSynopsis:    "Ask Modal about a role's current token now.",
+		HelpDescription: strings.TrimSpace(verifyHelp),
+	}}
+}
+
+func verifiedFields() responses {
+	return with(tokenFields(), responses{
+		fieldAccepted:         required(flag("Whether Modal accepts the token.")),
+		fieldVersion:          required(number("Counter of the role's tokens, from 1.")),
+		fieldEnvironmentRoles: {Type: framework.TypeKVPairs, Description: "Managed roles: what the service user may do at Modal; absent when Modal does not tell."},
+		fieldDrifted:          flag("Managed roles: whether that is not what the role says."),
+		fieldReason:           text("Why Modal refuses the token."),
+		fieldNextStep:         required(text("What comes next.")),
+	})
+}
+
+func (b *backend) verifyRole(ctx context.Context, _ *logical.Request, name string) (*logical.Response, error) {
+	v, err := b.engine.Verify(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return &logical.Response{Data: verificationView(v), Warnings: v.Warnings}, nil
+}
+
+func verificationView(v *engine.Verification) map[string]any {
+	data := tokenView(v.Token)
+	data[fieldAccepted] = v.Accepted
+	data[fieldVersion] = int64(v.Version)
+	data[fieldNextStep] = v.Next
+	if v.Roles != nil {
+		data[fieldEnvironmentRoles] = v.Roles
+		data[fieldDrifted] = v.Drifted
+	}
+	putText(data, fieldReason, v.Said)
+	return data
+}
+
+const verifyHelp = `
+A refusal is an answer, and no error: accepted=false. A managed role is then rotated within a minute or so,
+unless its rotation is disabled; a static one shows as refused until another token is brought or approved. A
+managed role whose environment roles drifted at Modal gets them again. The engine asks about each current
+token by itself too, once per verification_interval of config.
+`

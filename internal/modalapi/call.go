@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"time"
 
@@ -86,7 +87,7 @@ func (c *Client) intercept(ctx context.Context, method string, req, reply any,
 	_, err := backoff.Retry(bounded, func() (struct{}, error) {
 		err := invoker(attempts.label(labelled), method, req, reply, conn, withTrailer...)
 		if err == nil {
-			attempts.secrets = append(secrets, revealed(reply)...)
+			attempts.secrets = slices.Concat(secrets, revealed(reply))
 		}
 		c.warnings.pass(trailer, attempts.secrets)
 		switch {

@@ -6,24 +6,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"maps"
-	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-	"github.com/hashicorp/vault/api"
-	"github.com/hashicorp/vault/sdk/helper/consts"
-	"github.com/hashicorp/vault/sdk/helper/errutil"
 	"github.com/hashicorp/vault/sdk/helper/pluginutil"
-	"github.com/hashicorp/vault/sdk/helper/testhelpers/schema"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
-	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
@@ -59,202 +51,6 @@ func (c *fakeClock) advance(d time.Duration) {
 func (c *fakeClock) sleep(ctx context.Context, d time.Duration) error {
 	c.advance(d)
 	return ctx.Err()
-}
-
-// mount is the engine as Vault mounts it, on storage that can be cut, with an emulated Modal.
-type mount struct {
-	*backend
-
-	t         *testing.T
-	clock     *fakeClock
-	modal     *modaltest.Server
-	workspace *modaltest.Workspace
-	member    *modaltest.Member
-	storage   *cutStorage
-	system    *logical.StaticSystemView
-	events    *logical.MockEventSender
-	logs      *lockedBuffer
-}
-
-// newMount mounts the engine and points it at an emulated Modal.
-func newMount(t *testing.T) *mount {
-	t.Helper()
-	clock := &fakeClock{at: start}
-	m := &mount{
-		t: t, clock: clock, modal: modaltest.Start(t, modaltest.WithClock(clock.now)),
-		storage: newCutStorage(), events: logical.NewMockEventSender(), logs: &lockedBuffer{},
-		system: &logical.StaticSystemView{PluginEnvironment: &logical.PluginEnvironment{VaultVersion: "1.21.0"}},
-	}
-	m.workspace = m.modal.AddWorkspace("acme")
-	m.member = m.workspace.AddMember("alice")
-	m.restart()
-	m.write("config", map[string]any{"server_url": m.modal.URL()})
-	return m
-}
-
-// restart is a new process over the same storage.
-func (m *mount) restart() {
-	m.t.Helper()
-	m.storage.heal()
-	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: m.logs})
-	b, err := newBackend(m.t.Context(), &logical.BackendConfig{
-		Logger: logger, System: m.system, StorageView: m.storage, EventsSender: m.events, BackendUUID: "2f9f1a7c-0000-4000-8000-000000000001",
-	}, engine.Deps{Now: m.clock.now, Wait: m.clock.sleep, Connect: connect})
-	require.NoError(m.t, err)
-	m.t.Cleanup(func() { b.Cleanup(context.WithoutCancel(m.t.Context())) })
-	m.backend = b
-}
-
-// handle sends a request the way Vault does, and holds every success to its documented shape.
-func (m *mount) handle(op logical.Operation, path string, data map[string]any) (*logical.Response, error) {
-	m.t.Helper()
-	req := &logical.Request{Operation: op, Path: path, Data: maps.Clone(data), Storage: m.storage, MountPoint: "modal/"}
-	ctx := m.t.Context()
-	if op == logical.UpdateOperation {
-		_, exists, err := m.HandleExistenceCheck(ctx, req)
-		if user := (errutil.UserError{}); errors.As(err, &user) {
-			return logical.ErrorResponse(user.Err), logical.ErrInvalidRequest
-		}
-		if err != nil {
-			return nil, err
-		}
-		if route := m.Route(path); route != nil && route.ExistenceCheck != nil && !exists {
-			req.Operation = logical.CreateOperation
-		}
-	}
-	resp, err := m.HandleRequest(ctx, req)
-	if err == nil && resp != nil && !resp.IsError() && op != logical.HelpOperation && resp.Data[logical.HTTPStatusCode] == nil {
-		m.checkShape(req, resp)
-	}
-	return resp, err
-}
-
-func (m *mount) checkShape(req *logical.Request, resp *logical.Response) {
-	m.t.Helper()
-	documented := m.Route(req.Path).Operations[req.Operation].Properties().Responses[http.StatusOK]
-	require.Len(m.t, documented, 1, "%s of %s has no documented answer", req.Operation, req.Path)
-	schema.ValidateResponse(m.t, &documented[0], resp, true)
-}
-
-// write, read, list and remove are requests that must succeed.
-func (m *mount) write(path string, data map[string]any) *logical.Response {
-	m.t.Helper()
-	return m.must(logical.UpdateOperation, path, data)
-}
-
-func (m *mount) read(path string) map[string]any {
-	m.t.Helper()
-	resp := m.must(logical.ReadOperation, path, nil)
-	require.NotNil(m.t, resp, "%s does not exist", path)
-	require.NotContains(m.t, resp.Data, logical.HTTPStatusCode, "%s does not exist", path)
-	return resp.Data
-}
-
-func (m *mount) list(path string) []string {
-	m.t.Helper()
-	keys, _ := m.must(logical.ListOperation, path, nil).Data["keys"].([]string)
-	return keys
-}
-
-func (m *mount) remove(path string, data map[string]any) *logical.Response {
-	m.t.Helper()
-	return m.must(logical.DeleteOperation, path, data)
-}
-
-func (m *mount) must(op logical.Operation, path string, data map[string]any) *logical.Response {
-	m.t.Helper()
-	resp, err := m.handle(op, path, data)
-	require.NoError(m.t, err, "%s %s: %v", op, path, errorText(resp))
-	require.False(m.t, resp.IsError(), "%s %s: %v", op, path, errorText(resp))
-	return resp
-}
-
-// refused is a request that must fail as the operator's mistake and change nothing; it returns the
-// message.
-func (m *mount) refused(op logical.Operation, path string, data map[string]any) string {
-	m.t.Helper()
-	before := m.storage.snapshot(m.t)
-	resp, err := m.handle(op, path, data)
-	require.True(m.t, resp.IsError(), "%s %s was not refused: %v %v", op, path, resp, err)
-	if err != nil {
-		require.ErrorIs(m.t, err, logical.ErrInvalidRequest)
-	}
-	m.unchangedSince(before)
-	return errorText(resp)
-}
-
-// unchangedSince compares storage without printing it, as it holds secrets.
-func (m *mount) unchangedSince(before map[string]string) {
-	m.t.Helper()
-	require.True(m.t, maps.Equal(before, m.storage.snapshot(m.t)), "a request that failed changed storage")
-}
-
-// failed is a request that must fail through no fault of the operator's; it returns status and text.
-func (m *mount) failed(op logical.Operation, path string, data map[string]any) (int, string) {
-	m.t.Helper()
-	before := m.storage.snapshot(m.t)
-	resp, err := m.handle(op, path, data)
-	require.Error(m.t, err, "%s %s did not fail: %v", op, path, resp)
-	m.unchangedSince(before)
-	status, failure := logical.RespondErrorCommon(&logical.Request{Operation: op}, resp, err)
-	logical.AdjustErrorStatusCode(&status, failure)
-	return status, failure.Error()
-}
-
-// absent is a read of what must not be there; it returns what is said to people.
-func (m *mount) absent(path string) string {
-	m.t.Helper()
-	resp, err := m.handle(logical.ReadOperation, path, nil)
-	if coded := logical.HTTPCodedError(nil); errors.As(err, &coded) {
-		require.Equal(m.t, http.StatusNotFound, coded.Code(), path)
-		return coded.Error()
-	}
-	require.NoError(m.t, err, path)
-	require.NotNil(m.t, resp, path)
-	require.Equal(m.t, http.StatusNotFound, resp.Data[logical.HTTPStatusCode], path)
-	// What Vault's Go client makes of it: an error only where something stands beside the errors.
-	secret, err := api.ParseSecret(strings.NewReader(textIn(resp.Data, logical.HTTPRawBody)))
-	require.Nil(m.t, secret, path)
-	require.Error(m.t, err, path)
-	return err.Error()
-}
-
-// tick is what Vault does once a minute.
-func (m *mount) tick() {
-	m.t.Helper()
-	_, err := m.HandleRequest(m.t.Context(), &logical.Request{Operation: logical.RollbackOperation, Storage: m.storage, Data: map[string]any{}})
-	require.NoError(m.t, err)
-}
-
-// newToken makes a token of the usual member and returns it as request data.
-func (m *mount) newToken(opts ...modaltest.TokenOption) map[string]any {
-	return pairData(m.member.NewToken(opts...))
-}
-
-// addRole makes a static role with a token of its own, and returns the token's ID.
-func (m *mount) addRole(name string, more ...map[string]any) string {
-	m.t.Helper()
-	data := m.newToken()
-	data["type"] = "static"
-	for _, extra := range more {
-		maps.Copy(data, extra)
-	}
-	m.write("roles/"+name, data)
-	id, _ := data["token_id"].(string)
-	return id
-}
-
-// setReplication makes the mount one of another kind of node.
-func (m *mount) setReplication(state consts.ReplicationState) { m.system.ReplicationStateVal = state }
-
-func (m *mount) eventTypes() []string {
-	m.events.Lock()
-	defer m.events.Unlock()
-	var types []string
-	for _, event := range m.events.Events {
-		types = append(types, string(event.Type))
-	}
-	return types
 }
 
 func pairData(t modaltest.Token) map[string]any {

@@ -139,3 +139,59 @@ func TestAnUndoCloseToTheExpiryIsReplacedBeforeIt(t *testing.T) {
 	m.minutes(29)
 	require.NotEqual(t, old, m.tokenID("ci"))
 }
+
+func TestAClockThatWasFarAheadFreezesNoRole(t *testing.T) {
+	t.Parallel()
+	for name, ahead := range map[string]func(m *mount){
+		"when it rotated": func(m *mount) { m.write("rotate/ci", nil) },
+		"when it failed": func(m *mount) {
+			m.modal.SetOutage(true)
+			m.tick()
+			m.modal.SetOutage(false)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newManagedMount(t)
+			m.addManaged("ci", map[string]any{"rotation_period": "10h", "grace_period": "1h"})
+			m.clock.advance(1000 * day)
+			ahead(m)
+			before := m.read("creds/ci")["version"]
+			m.clock.advance(-1000 * day)
+			m.restart()
+			m.tick()
+			require.Equal(t, before, m.read("creds/ci")["version"], "no storm")
+			m.clock.advance(10*time.Hour + time.Minute)
+			m.tick()
+			require.Greater(t, m.read("creds/ci")["version"], before)
+		})
+	}
+}
+
+func TestARoleThatIsOverdueIsNotPutOffByAClockThatWasAhead(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci", map[string]any{"rotation_period": "90d", "grace_period": "1h"})
+	m.clock.advance(93 * day)
+	m.modal.SetOutage(true)
+	m.tick()
+	m.modal.SetOutage(false)
+	m.clock.advance(-2 * day)
+	m.restart()
+	m.tick()
+	require.Equal(t, int64(2), m.read("creds/ci")["version"])
+}
+
+func TestAClockThatIsSetBackUnderARunningEngineFreezesNoRole(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci", map[string]any{"rotation_period": "10h", "grace_period": "1h"})
+	m.clock.advance(100 * day)
+	m.write("rotate/ci", nil)
+	m.tick()
+	m.clock.advance(-100 * day)
+	m.tick()
+	m.clock.advance(11 * time.Hour)
+	m.tick()
+	require.Equal(t, int64(3), m.read("creds/ci")["version"])
+}

@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -239,25 +237,6 @@ func TestFlags_AreTrueOrFalseAndNothingElse(t *testing.T) {
 	require.Equal(t, id, m.tokenID("ci"), "a dry run rotates nothing")
 }
 
-func TestDurations_OfAnyFieldDoNotWrapAroundAndAreWholeSeconds(t *testing.T) {
-	t.Parallel()
-	m := newMount(t)
-	m.addRole("ci")
-	for _, odd := range []any{
-		"18446744074", 18446744074, "213504d", "5124096h", "18446744073710s", "9223372036854775807", "99999999999999999999", 1e300, -1, "-1s", "1.5s",
-		0.5, json.Number("1e3"), "soon", true,
-		[]any{"1h"},
-		map[string]any{},
-		"1w", "0x10", "d",
-	} {
-		require.Contains(t, m.refused(logical.UpdateOperation, "roles/ci", map[string]any{"grace_period": odd}), "grace_period: ", "%#v", odd)
-	}
-	for _, hour := range []any{3600, "3600", "1h", "60m", "0.5h30m", 3600.0, json.Number("3600"), " 1h "} {
-		m.write("roles/ci", map[string]any{"grace_period": hour})
-		require.Equal(t, int64(3600), m.read("roles/ci")["grace_period"], "%#v", hour)
-	}
-}
-
 func TestEnvironmentRoles_AreRefusedWhenTheyCanBeReadInTwoWays(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
@@ -287,48 +266,4 @@ func TestEnvironmentRoles_AreRefusedWhenTheyCanBeReadInTwoWays(t *testing.T) {
 	for _, odd := range []any{"main,", ",", []any{""}, "main,main", []any{"main,staging"}, map[string]any{"main": "viewer"}, 1} {
 		require.Contains(t, m.refused(logical.UpdateOperation, "config", map[string]any{"allowed_environments": odd}), "allowed_environments: ", "%#v", odd)
 	}
-}
-
-func TestUnknownFields_CostLittleAndAreCut(t *testing.T) {
-	t.Parallel()
-	m := newMount(t)
-	m.addRole("ci")
-	body := map[string]any{}
-	for i := range 200 {
-		body[strings.Repeat("x", 1<<16)+strconv.Itoa(i)] = "1"
-	}
-	begin := time.Now()
-	text := m.refused(logical.UpdateOperation, "rotate/ci", body)
-	require.Less(t, time.Since(begin), time.Second)
-	require.Less(t, len(text), 2000)
-	require.NotContains(t, text, "did you mean")
-	require.NotContains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"quux": 1}), "did you mean")
-	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"previous": 1}), `did you mean "to_previous"`)
-	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"role": "other"}), "the path says it")
-}
-
-func TestStoredTexts_AreBounded(t *testing.T) {
-	t.Parallel()
-	m := newManagedMount(t)
-	m.addManaged("ci")
-	var many []string
-	for i := range 101 {
-		many = append(many, fmt.Sprintf("e%d=viewer", i))
-	}
-	long := strings.Repeat("a", 1<<20)
-	for path, fields := range map[string]map[string]any{
-		"roles/ci": {
-			"profile": long, "environment": long, "rotation_schedule": "0" + strings.Repeat(",0", 400_000) + " 3 * * *",
-			"environment_roles": strings.Join(many, ","), "type": long,
-		},
-		"config": {"server_url": "https://" + long + ":443", "ca_cert": long, "allowed_environments": strings.ReplaceAll(strings.Join(many, ","), "=viewer", "")},
-	} {
-		for field, value := range fields {
-			text := m.refused(logical.UpdateOperation, path, map[string]any{field: value})
-			require.Regexp(t, "at most (64|128|100|256|512|65536) ", text, field)
-			require.Less(t, len(text), 300)
-		}
-	}
-	require.Less(t, len(m.refused(logical.UpdateOperation, "roles/"+long, nil)), 500)
-	require.Less(t, len(m.refused(logical.UpdateOperation, "revocations/"+long, nil)), 500)
 }

@@ -10,98 +10,11 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
-	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
-
-// unanswered is a call whose answer never comes, done by Modal or not.
-func unanswered(committed bool, times int) modaltest.Fault {
-	return modaltest.Fault{Code: codes.Unavailable, Message: "no answer", AfterCommit: committed, Times: times}
-}
-
-// fault is trouble at Modal in the middle of a rotation, and what comes of it.
-type fault struct {
-	rpc   string
-	fault func(m *mount) modaltest.Fault
-	// says is what the operator is told; empty when the rotation succeeds all the same.
-	says string
-}
-
-// mangle is an answer of Modal's that is not what it should be.
-func mangle[T proto.Message](change func(answer T)) func(*mount) modaltest.Fault {
-	return func(*mount) modaltest.Fault {
-		return modaltest.Fault{Mangle: func(answer proto.Message) {
-			if typed, ok := answer.(T); ok {
-				change(typed)
-			}
-		}}
-	}
-}
-
-func times(f modaltest.Fault) func(*mount) modaltest.Fault {
-	return func(*mount) modaltest.Fault { return f }
-}
-
-// ofNewToken is a fault of the calls that the new token makes.
-func ofNewToken(change func(answer *pb.TokenInfoGetResponse)) func(*mount) modaltest.Fault {
-	return func(m *mount) modaltest.Fault {
-		old := m.tokenID("ci")
-		f := mangle(change)(m)
-		f.Match = func(call modaltest.Call) bool { return call.TokenID != old }
-		return f
-	}
-}
-
-func rotationFaults() map[string]fault {
-	deny := modaltest.Fault{Code: codes.PermissionDenied, Message: "only owners and managers", Times: -1}
-	refuse := modaltest.Fault{Code: codes.Unauthenticated, Message: "Token not found", Times: -1}
-	throttle := modaltest.Fault{Code: codes.ResourceExhausted, RetryAfter: 120 * time.Millisecond}
-	return map[string]fault{
-		"create: no answer, not done":  {"ServiceUserCreate", times(unanswered(false, -1)), "no answer"},
-		"create: answer lost":          {"ServiceUserCreate", times(unanswered(true, -1)), "no answer"},
-		"create: name taken once":      {"ServiceUserCreate", times(modaltest.Fault{Code: codes.AlreadyExists}), ""},
-		"create: every name taken":     {"ServiceUserCreate", times(modaltest.Fault{Code: codes.AlreadyExists, Times: -1}), "name already"},
-		"create: admin refused":        {"ServiceUserCreate", times(refuse), `refused the admin token`},
-		"create: not a manager":        {"ServiceUserCreate", times(deny), `of user "alice"`},
-		"create: plan":                 {"ServiceUserCreate", times(modaltest.Fault{Code: codes.Unimplemented, Times: -1}), "Team and Enterprise plans"},
-		"create: throttled":            {"ServiceUserCreate", times(throttle), ""},
-		"create: throttled for long":   {"ServiceUserCreate", times(modaltest.Fault{Code: codes.ResourceExhausted, RetryAfter: time.Hour, Times: -1}), "asks to wait 1h"},
-		"create: empty secret":         {"ServiceUserCreate", mangle(func(a *pb.ServiceUserCreateResponse) { a.SetTokenSecret("") }), "token_secret is missing"},
-		"create: wrong prefix":         {"ServiceUserCreate", mangle(func(a *pb.ServiceUserCreateResponse) { a.SetTokenId("wk-AAAAAAAAAAAAAAAAAAAAAA") }), "proxy token"},
-		"create: expired already":      {"ServiceUserCreate", mangle(func(a *pb.ServiceUserCreateResponse) { a.SetExpiresAt(timestamppb.New(start.Add(-day))) }), "expired at"},
-		"role set: no answer once":     {"EnvironmentRoleSet", times(unanswered(false, 1)), ""},
-		"role set: answer lost once":   {"EnvironmentRoleSet", times(unanswered(true, 1)), ""},
-		"role set: no answer":          {"EnvironmentRoleSet", times(unanswered(false, -1)), "no answer"},
-		"role set: admin refused":      {"EnvironmentRoleSet", times(refuse), "refused the admin token"},
-		"role set: not a manager":      {"EnvironmentRoleSet", times(deny), "may not manage"},
-		"role set: throttled":          {"EnvironmentRoleSet", times(throttle), ""},
-		"role set: unsupported":        {"EnvironmentRoleSet", times(modaltest.Fault{Code: codes.Unimplemented, Times: -1}), "plans"},
-		"role set: no such place":      {"EnvironmentRoleSet", times(modaltest.Fault{Code: codes.NotFound, Times: -1}), "no role could be given in environment main"},
-		"verify: no answer once":       {"TokenInfoGet", times(unanswered(false, 1)), ""},
-		"verify: answer lost once":     {"TokenInfoGet", times(unanswered(true, 1)), ""},
-		"verify: throttled":            {"TokenInfoGet", times(throttle), ""},
-		"verify: wrong workspace":      {"TokenInfoGet", ofNewToken(func(a *pb.TokenInfoGetResponse) { a.SetWorkspaceId("ac-other") }), "another workspace"},
-		"verify: wrong service user":   {"TokenInfoGet", ofNewToken(func(a *pb.TokenInfoGetResponse) { a.GetServiceUserIdentity().SetServiceUserId("sv-other") }), "another service user"},
-		"verify: another one's name":   {"TokenInfoGet", ofNewToken(func(a *pb.TokenInfoGetResponse) { a.GetServiceUserIdentity().SetServiceUserName("vault-x") }), "another service user name"},
-		"verify: missing role":         {"ServiceUserInfo", forever(mangle(func(a *pb.ServiceUserInfoResponse) { a.GetServiceUser().SetEnvironmentRoles(nil) })), "another set of environment roles"},
-		"verify: roles not told":       {"ServiceUserInfo", times(modaltest.Fault{Code: codes.Unimplemented}), ""},
-		"verify: roles come late":      {"ServiceUserInfo", mangle(func(a *pb.ServiceUserInfoResponse) { a.GetServiceUser().SetEnvironmentRoles(nil) }), ""},
-		"verify: not scoped after all": {"ServiceUserInfo", forever(mangle(func(a *pb.ServiceUserInfoResponse) { a.GetServiceUser().SetScoped(false) })), "another scoped"},
-	}
-}
-
-func forever(once func(*mount) modaltest.Fault) func(*mount) modaltest.Fault {
-	return func(m *mount) modaltest.Fault {
-		f := once(m)
-		f.Times = -1
-		return f
-	}
-}
 
 func TestRotationFaults_AreToldAndLeaveNothingBehind(t *testing.T) {
 	t.Parallel()

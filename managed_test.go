@@ -218,105 +218,6 @@ func TestManaged_DeleteEndsTheServiceUsersEvenWhenModalIsDownAtFirst(t *testing.
 	require.Empty(t, m.modal.ServiceUsers())
 }
 
-func TestManaged_UndoMakesThePreviousTokenCurrentAgain(t *testing.T) {
-	t.Parallel()
-	m := newManagedMount(t)
-	old := m.addManaged("ci")
-	m.write("rotate/ci", nil)
-	newer := m.tokenID("ci")
-	m.write("roles/ci", map[string]any{"environment_roles": "main=viewer"})
-
-	answer := m.write("rotate/ci", map[string]any{"to_previous": true, "grace_period": 0}).Data
-
-	require.Equal(t, old, m.tokenID("ci"))
-	require.Equal(t, int64(3), answer["version"])
-	require.Equal(t, newer, answer["previous_token_id"])
-	require.Equal(t, []string{newer}, m.list("revocations"))
-	require.Equal(t, "viewer", m.serviceUser(old).Roles["main"], "it comes back with what the role may do now")
-	m.minutes(2)
-	require.Empty(t, m.list("revocations"))
-	require.Len(t, m.modal.ServiceUsers(), 1)
-	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"to_previous": true}), "no previous token")
-}
-
-func TestStatic_UndoMakesThePreviousTokenCurrentAgain(t *testing.T) {
-	t.Parallel()
-	m := newMount(t)
-	old := m.addRole("ci")
-	m.write("rotate/ci", m.newToken())
-	m.write("rotate/ci", map[string]any{"to_previous": true})
-	require.Equal(t, old, m.tokenID("ci"))
-	require.Len(t, m.list("revocations"), 1)
-	m.write("rotate/ci", map[string]any{"to_previous": true})
-	m.modal.DeleteToken(old)
-	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"to_previous": true}), "Modal refused token "+old)
-}
-
-func TestDryRun_TellsThePlanAndAllThatWouldFailAndChangesNothing(t *testing.T) {
-	t.Parallel()
-	m := newManagedMount(t)
-	m.addManaged("ci")
-	m.addRole("static")
-	m.write("rotate/static", m.newToken())
-	users, before := m.modal.ServiceUsers(), m.storage.snapshot(t)
-
-	managed := m.write("rotate/ci", map[string]any{"dry_run": true}).Data
-	static := m.write("rotate/static", also(m.newToken(), "dry_run", true)).Data
-	undo := m.write("rotate/static", map[string]any{"to_previous": true, "dry_run": true}).Data
-	wrong := m.write("rotate/static", also(pairOf(someID, someSecret), "dry_run", true)).Data
-
-	require.Contains(t, toJSON(t, managed["plan"]), "give it main=contributor")
-	require.NotContains(t, managed, "problems")
-	require.Contains(t, toJSON(t, static["plan"]), "current as version 3")
-	require.NotContains(t, static, "problems")
-	require.Contains(t, toJSON(t, undo["plan"]), "current again, as version 3")
-	require.Contains(t, toJSON(t, wrong["problems"]), "Modal refused token "+someID)
-	m.unchangedSince(before)
-	for i, user := range m.modal.ServiceUsers() {
-		require.Equal(t, users[i].Name, user.Name)
-	}
-	m.workspace.SetServiceUsers(false)
-	require.Contains(t, toJSON(t, m.write("rotate/ci", map[string]any{"dry_run": true}).Data["problems"]), "service users")
-}
-
-func TestAdmin_OneThatCannotManageServiceUsersIsStoredWithAWarning(t *testing.T) {
-	t.Parallel()
-	for name, admin := range map[string]func(m *mount) map[string]any{
-		"plan":         func(m *mount) map[string]any { m.workspace.SetServiceUsers(false); return m.newToken() },
-		"plain member": func(m *mount) map[string]any { return pairData(m.workspace.AddMember("bob").NewToken()) },
-		"service user": func(m *mount) map[string]any { return pairData(m.workspace.AddServiceUser("robot")) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			m := newMount(t)
-			resp := m.write("config", admin(m))
-			require.Contains(t, resp.Warnings[0], "managed roles will not work, and static ones will")
-			require.Equal(t, false, m.read("config")["manages_service_users"])
-			require.NotEmpty(t, m.read("config")["limitation"])
-			require.Contains(t, m.refused(logical.UpdateOperation, "roles/new", map[string]any{"type": "managed", "environment_roles": "main=viewer"}),
-				"cannot manage service users")
-		})
-	}
-}
-
-func TestAdmin_ItsExpiryIsWarnedAboutAtThirtySevenAndOneDays(t *testing.T) {
-	t.Parallel()
-	m := newMount(t)
-	m.write("config", m.newToken(modaltest.ExpiresAt(start.Add(40*day))))
-	warned := func() int { return strings.Count(strings.Join(m.eventTypes(), " "), "modal/expiry-warning") }
-	for _, step := range []struct {
-		days, events int
-	}{{5, 0}, {6, 1}, {10, 1}, {13, 2}, {5, 3}, {2, 3}} {
-		for range step.days {
-			m.clock.advance(day)
-			m.tick()
-		}
-		require.Equal(t, step.events, warned(), "%d days before the end", int(start.Add(40*day).Sub(m.clock.now())/day))
-	}
-	resp := m.must(logical.ReadOperation, "config", nil)
-	require.Contains(t, resp.Warnings[0], "expired on 2026-04-10T12:00:00Z")
-}
-
 func TestStatic_AServiceUserThatTheEngineDidNotMakeIsEndedOnAnOperatorsWordAlone(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
@@ -330,22 +231,6 @@ func TestStatic_AServiceUserThatTheEngineDidNotMakeIsEndedOnAnOperatorsWordAlone
 	m.write("revocations/"+old.ID, map[string]any{"force": true})
 	require.False(t, m.modal.Accepts(old.ID, old.Secret))
 	require.Empty(t, m.list("revocations"))
-}
-
-func TestManaged_AnAdminOfAnotherWorkspaceTouchesNothing(t *testing.T) {
-	t.Parallel()
-	m := newManagedMount(t)
-	old := m.addManaged("ci")
-	m.write("rotate/ci", map[string]any{"grace_period": 0})
-	other := m.modal.AddWorkspace("globex").AddMember("eve")
-	m.write("config", pairData(other.NewToken()))
-
-	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", nil), `write an admin token of "acme" to config`)
-	m.tick()
-	require.Contains(t, m.read("revocations/" + old)["last_error"], `write an admin token of "acme" to config`)
-	m.write("config", m.newToken())
-	m.minutes(2)
-	require.False(t, m.inLedger(old))
 }
 
 func TestManaged_ARetryEndsATokenWithinItsGracePeriodOnlyByForceAndADeleteNever(t *testing.T) {
@@ -380,16 +265,4 @@ func TestManaged_AnUnfinishedEntryIsListedByTheServiceUsersNameAndCanBeSettledOn
 	m.clock.advance(unfinishedAfter)
 	require.Equal(t, true, m.write("revocations/"+names[0], nil).Data["revoked"])
 	require.Empty(t, m.list("revocations"))
-}
-
-func TestAdmin_OneStoredUnprovenMintsNothing(t *testing.T) {
-	t.Parallel()
-	m := newManagedMount(t)
-	m.write("config", also(m.newToken(), "verify", false))
-	require.Contains(t, m.refused(logical.UpdateOperation, "roles/ci", managedRole), "write it again, without verify=false: vault write modal/config token_id=")
-	require.Empty(t, m.modal.Calls("ServiceUserCreate"))
-	m.write("config", m.newToken())
-	m.addManaged("ci")
-	m.write("config", also(m.newToken(), "verify", false))
-	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", nil), "write it again, without verify=false")
 }

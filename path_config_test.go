@@ -127,7 +127,7 @@ func TestConfig_TLSIsTrustedThroughTheConfiguredCAOnly(t *testing.T) {
 	m := newMount(t)
 	secure := modaltest.Start(t, modaltest.WithTLS(), modaltest.WithClock(m.clock.now))
 	token := also(pairData(secure.AddWorkspace("w").AddMember("u").NewToken()), "type", "static")
-	m.write("config", map[string]any{"server_url": secure.URL(), "request_timeout": "2s"})
+	m.write("config", map[string]any{"server_url": secure.URL()})
 	_, text := m.failed(logical.UpdateOperation, "roles/ci", token)
 	require.Contains(t, text, "certificate")
 

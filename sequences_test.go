@@ -17,23 +17,6 @@ import (
 
 // Promises that show only over several operations.
 
-func TestUndoKnowsNoTokenOfADeletedRoleOfTheSameName(t *testing.T) {
-	t.Parallel()
-	m := newMount(t)
-	foreign := m.modal.AddWorkspace("globex").AddMember("eve")
-	m.write("roles/ci", also(pairData(foreign.NewToken()), "type", "static"))
-	m.write("rotate/ci", pairData(foreign.NewToken()))
-	m.write("rotate/ci", pairData(foreign.NewToken()))
-	m.remove("roles/ci", nil)
-	mine := m.addRole("ci")
-	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"to_previous": true}), "no previous token")
-	require.Equal(t, mine, m.tokenID("ci"))
-
-	m.write("rotate/ci", m.newToken())
-	m.write("rotate/ci", map[string]any{"to_previous": true})
-	require.Equal(t, mine, m.tokenID("ci"))
-}
-
 func TestANewServiceUserThatModalDoesNotKnowByNameYetIsEndedByItsID(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
@@ -128,34 +111,6 @@ func TestADisableThatWasHalfWrittenDoesNotFreezeTheRole(t *testing.T) {
 	require.Equal(t, int64(2), m.read("creds/ci")["version"])
 }
 
-func TestAClockThatWasFarAheadFreezesNoRole(t *testing.T) {
-	t.Parallel()
-	for name, ahead := range map[string]func(m *mount){
-		"when it rotated": func(m *mount) { m.write("rotate/ci", nil) },
-		"when it failed": func(m *mount) {
-			m.modal.SetOutage(true)
-			m.tick()
-			m.modal.SetOutage(false)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			m := newManagedMount(t)
-			m.addManaged("ci", map[string]any{"rotation_period": "10h", "grace_period": "1h"})
-			m.clock.advance(1000 * day)
-			ahead(m)
-			before := m.read("creds/ci")["version"]
-			m.clock.advance(-1000 * day)
-			m.restart()
-			m.tick()
-			require.Equal(t, before, m.read("creds/ci")["version"], "no storm")
-			m.clock.advance(10*time.Hour + time.Minute)
-			m.tick()
-			require.Greater(t, m.read("creds/ci")["version"], before)
-		})
-	}
-}
-
 func TestAChangeOfEnvironmentRolesWhoseAnswerWasLostIsPutBack(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
@@ -165,50 +120,6 @@ func TestAChangeOfEnvironmentRolesWhoseAnswerWasLostIsPutBack(t *testing.T) {
 	require.ErrorContains(t, err, "keeps its environment roles")
 	m.modal.ClearFaults()
 	require.Equal(t, "viewer", m.serviceUser(id).Roles["main"])
-}
-
-func TestUndoKeepsToThePolicyOfToday(t *testing.T) {
-	t.Parallel()
-	for name, test := range map[string]struct {
-		made map[string]any
-		now  map[string]any
-		cfg  map[string]any
-		says string
-	}{
-		"its scope":    {map[string]any{"scoped": false}, map[string]any{"scoped": true}, nil, "scoped=false"},
-		"its ceilings": {nil, nil, map[string]any{"max_environment_role": "viewer"}, "max_environment_role"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			m := newManagedMount(t)
-			m.addManaged("ci", test.made)
-			if test.now != nil {
-				m.write("roles/ci", test.now)
-			}
-			m.write("rotate/ci", nil)
-			current := m.tokenID("ci")
-			if test.cfg != nil {
-				m.write("config", test.cfg)
-			}
-			undo := map[string]any{"to_previous": true}
-			plan := m.write("rotate/ci", also(undo, "dry_run", true)).Data
-			require.Contains(t, plan["problems"], test.says)
-			require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", undo), test.says)
-			require.Equal(t, current, m.tokenID("ci"))
-		})
-	}
-}
-
-func TestUndoLeavesATokenAloneThatModalIsDeleting(t *testing.T) {
-	t.Parallel()
-	m := newMount(t)
-	m.write("config", m.newToken())
-	old := m.workspace.AddServiceUser("robot-1")
-	m.write("roles/ci", also(pairData(old), "type", "static"))
-	m.write("rotate/ci", also(pairData(m.workspace.AddServiceUser("robot-2")), "force", true))
-	m.modal.KeepDeletedFor(30 * time.Second)
-	m.write("revocations/"+old.ID, map[string]any{"force": true})
-	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"to_previous": true}), "no previous token")
 }
 
 func TestEntriesThatTakeLongerThanATickDoNotHoldUpTheOthers(t *testing.T) {
@@ -326,34 +237,6 @@ func TestADryRunWithTheCurrentTokenTellsWhatTheWriteWouldDo(t *testing.T) {
 	require.NotContains(t, plan["plan"], "2. ")
 	require.Contains(t, plan["problems"], "1. Modal refused token")
 	require.NotContains(t, plan["problems"], "nothing was changed", "a dry run changes nothing anyway")
-}
-
-func TestARoleThatIsOverdueIsNotPutOffByAClockThatWasAhead(t *testing.T) {
-	t.Parallel()
-	m := newManagedMount(t)
-	m.addManaged("ci", map[string]any{"rotation_period": "90d", "grace_period": "1h"})
-	m.clock.advance(93 * day)
-	m.modal.SetOutage(true)
-	m.tick()
-	m.modal.SetOutage(false)
-	m.clock.advance(-2 * day)
-	m.restart()
-	m.tick()
-	require.Equal(t, int64(2), m.read("creds/ci")["version"])
-}
-
-func TestAClockThatIsSetBackUnderARunningEngineFreezesNoRole(t *testing.T) {
-	t.Parallel()
-	m := newManagedMount(t)
-	m.addManaged("ci", map[string]any{"rotation_period": "10h", "grace_period": "1h"})
-	m.clock.advance(100 * day)
-	m.write("rotate/ci", nil)
-	m.tick()
-	m.clock.advance(-100 * day)
-	m.tick()
-	m.clock.advance(11 * time.Hour)
-	m.tick()
-	require.Equal(t, int64(3), m.read("creds/ci")["version"])
 }
 
 func TestAChangeOfEnvironmentRolesThatModalRefusesChangesNone(t *testing.T) {

@@ -108,21 +108,11 @@ func lesser(a, b modalapi.EnvironmentRole) modalapi.EnvironmentRole {
 // grant makes what a living service user may do the wanted set, minting nothing. What it changed is put
 // back when it cannot change all.
 func (e *Engine) grant(ctx context.Context, cfg *Config, t Token, want wanting) error {
-	if err := e.reaches(cfg, t); err != nil {
-		return err
-	}
-	a, err := e.admin(cfg)
+	a, user, err := e.ownerOf(ctx, cfg, t)
 	if err != nil {
 		return err
 	}
 	defer a.release()
-	user, err := a.ServiceUser(ctx, a.token, t.Identity)
-	if modalapi.KindOf(err) == modalapi.KindNotFound {
-		return &goneError{t.Identity}
-	}
-	if err != nil {
-		return fmt.Errorf("read service user %s: %w", t.Identity, a.explain(err))
-	}
 	change := map[string]modalapi.EnvironmentRole{}
 	wanted := want(user.Roles)
 	environments := maps.Clone(user.Roles)
@@ -147,6 +137,27 @@ func (e *Engine) grant(ctx context.Context, cfg *Config, t Token, want wanting) 
 		return fmt.Errorf("service user %s has only a part of its new environment roles, write them again: %w", t.Identity, err)
 	}
 	return fmt.Errorf("service user %s keeps its environment roles: %w", t.Identity, err)
+}
+
+// ownerOf readies the admin token and reads with it the service user that owns a token. Without an error
+// the admin is to be released.
+func (e *Engine) ownerOf(ctx context.Context, cfg *Config, t Token) (*admin, modalapi.ServiceUser, error) {
+	if err := e.reaches(cfg, t); err != nil {
+		return nil, modalapi.ServiceUser{}, err
+	}
+	a, err := e.admin(cfg)
+	if err != nil {
+		return nil, modalapi.ServiceUser{}, err
+	}
+	user, err := a.ServiceUser(ctx, a.token, t.Identity)
+	if err == nil {
+		return a, user, nil
+	}
+	a.release()
+	if modalapi.KindOf(err) == modalapi.KindNotFound {
+		return nil, modalapi.ServiceUser{}, &goneError{t.Identity}
+	}
+	return nil, modalapi.ServiceUser{}, fmt.Errorf("read service user %s: %w", t.Identity, a.explain(err))
 }
 
 // goneError is a service user that somebody deleted at Modal.

@@ -6,8 +6,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
 // previous is the newest token of a role that is still in its grace period and that nobody has begun to
@@ -82,21 +80,11 @@ func (e *Engine) fitsPolicy(ctx context.Context, cfg *Config, name string, r *Ro
 	if err := cfg.permits(r); err != nil {
 		return err
 	}
-	if err := e.reaches(cfg, t); err != nil {
-		return err
-	}
-	a, err := e.admin(cfg)
+	a, user, err := e.ownerOf(ctx, cfg, t)
 	if err != nil {
-		return err
+		return e.mendGone(err, name)
 	}
-	defer a.release()
-	user, err := a.ServiceUser(ctx, a.token, t.Identity)
-	if modalapi.KindOf(err) == modalapi.KindNotFound {
-		return e.mendGone(&goneError{t.Identity}, name)
-	}
-	if err != nil {
-		return fmt.Errorf("read service user %s: %w", t.Identity, a.explain(err))
-	}
+	a.release()
 	if user.Scoped != r.Managed.Scoped {
 		return Refusef("token %s was made with scoped=%t, and the role now says scoped=%t: rotate to a new token instead with: vault write -f %srotate/%s",
 			t.ID, user.Scoped, r.Managed.Scoped, e.mount(), name)

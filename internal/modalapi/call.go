@@ -83,13 +83,13 @@ func (c *Client) intercept(ctx context.Context, method string, req, reply any,
 	var trailer metadata.MD
 	withTrailer := append([]grpc.CallOption{grpc.Trailer(&trailer)}, opts...)
 
-	attempts := attempts{rpc: path.Base(method), once: calledOnce[method], redactor: newRedactor(secrets...)}
+	attempts := attempts{rpc: path.Base(method), once: calledOnce[method], secrets: secrets}
 	_, err := backoff.Retry(bounded, func() (struct{}, error) {
 		err := invoker(attempts.label(labelled), method, req, reply, conn, withTrailer...)
 		if err == nil {
-			attempts.redactor = newRedactor(slices.Concat(secrets, secretsIn(reply))...)
+			attempts.secrets = slices.Concat(secrets, secretsIn(reply))
 		}
-		c.warnings.pass(trailer, attempts.redactor)
+		c.warnings.pass(trailer, attempts.secrets)
 		switch {
 		case err == nil:
 			return struct{}{}, nil
@@ -126,7 +126,7 @@ type attempts struct {
 	// once leaves no second attempt but after Modal's word that the first one was not done.
 	once               bool
 	retries, throttles int
-	redactor           redactor
+	secrets            []string
 	// last is the last failure that was more than the end of somebody's patience.
 	last *Error
 }

@@ -189,7 +189,7 @@ func (a *attempts) newError(err error) *Error {
 	case !known:
 		kind = KindUnavailable
 	}
-	return &Error{Kind: kind, RPC: a.rpc, Message: a.redactor.text(answer.Message())}
+	return &Error{Kind: kind, RPC: a.rpc, Message: Redact(answer.Message(), a.secrets...)}
 }
 
 // distrust is the error of an answer that cannot be the one to the question.

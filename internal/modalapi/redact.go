@@ -4,6 +4,7 @@ package modalapi
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -40,26 +41,34 @@ var secretNames = regexp.MustCompile(`(?:as|ws|ov)-[A-Za-z0-9]{20,}|eyJ[\w-]{6,}
 // which whatever looks like a secret is replaced, and the given secrets in any spelling and larger part
 // of theirs. Token IDs stay.
 func Redact(text string, secrets ...string) string {
-	return newRedactor(secrets...).text(text)
+	return clip(newNeedles(textPart, secrets).hide(oneLine(text), secretShapes), maxText)
 }
 
-// redactor knows the secrets of one call.
-type redactor struct{ texts, names needles }
+// redactor knows the secrets of one answer, and the names in it that it has seen: a long list repeats
+// those of its environments.
+type redactor struct {
+	secrets needles
+	seen    map[string]string
+}
 
 func newRedactor(secrets ...string) redactor {
-	return redactor{texts: newNeedles(textPart, secrets), names: newNeedles(namePart, secrets)}
-}
-
-// text is what Redact returns.
-func (r redactor) text(s string) string {
-	return clip(r.texts.hide(oneLine(s), secretShapes), maxText)
+	return redactor{secrets: newNeedles(namePart, secrets), seen: map[string]string{}}
 }
 
 // name returns a name as Modal gave it when it can be one: not long, printable and without a secret.
 // What it makes of anything else ends in "…" and so is nobody's name.
 func (r redactor) name(s string) string {
+	clean, known := r.seen[s]
+	if !known {
+		clean = r.newName(s)
+		r.seen[s] = clean
+	}
+	return clean
+}
+
+func (r redactor) newName(s string) string {
 	line := oneLine(s)
-	if safe := r.names.hide(line, secretNames); safe != s || len(s) > maxName {
+	if safe := r.secrets.hide(line, secretNames); safe != s || len(s) > maxName {
 		return strings.TrimSuffix(clip(safe, maxName-len(cut)), cut) + cut
 	}
 	return s
@@ -69,7 +78,7 @@ func (r redactor) name(s string) string {
 // so a part of it is of no use.
 func (r redactor) id(s string) string {
 	odd := strings.IndexFunc(s, func(c rune) bool { return c <= ' ' || c > '~' }) >= 0
-	if odd || len(s) > maxName || r.names.hide(s, secretNames) != s {
+	if odd || len(s) > maxName || r.secrets.hide(s, secretNames) != s {
 		return ""
 	}
 	return s
@@ -135,11 +144,13 @@ func (n needles) hide(s string, shapes *regexp.Regexp) string {
 	if strings.Contains(s, "%") {
 		n.mark(unescaped.skeleton(s), hidden)
 	}
-	if !mayHaveShape(s) {
-		return replace(s, hidden)
+	if mayHaveShape(s) {
+		for _, at := range shapes.FindAllStringIndex(s, -1) {
+			fill(hidden, at[0], at[1])
+		}
 	}
-	for _, at := range shapes.FindAllStringIndex(s, -1) {
-		fill(hidden, at[0], at[1])
+	if !slices.Contains(hidden, true) {
+		return s
 	}
 	// Once more, as what stood right behind a known secret begins a word now.
 	return shapes.ReplaceAllString(replace(s, hidden), redacted)

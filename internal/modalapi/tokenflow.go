@@ -49,19 +49,20 @@ func (c *Client) BeginTokenFlow(ctx context.Context, life time.Duration) (TokenF
 		ID: clean.id(answer.GetTokenFlowId()), WaitSecret: answer.GetWaitSecret(),
 		URL: answer.GetWebUrl(), Code: clean.name(answer.GetCode()),
 	}
-	if flaw := flow.flaw(clean); flaw != "" {
+	if flaw := flow.flaw(); flaw != "" {
 		return TokenFlow{}, c.distrust("TokenFlowCreate", flaw)
 	}
 	return flow, nil
 }
 
-func (f TokenFlow) flaw(r redactor) string {
+func (f TokenFlow) flaw() string {
+	shown := f.URL[:min(len(f.URL), maxText)]
 	switch {
 	case f.ID == "":
 		return "it has no flow ID"
 	case f.WaitSecret == "" || len(f.WaitSecret) > maxLength:
 		return "it has no usable wait secret"
-	case !isPage(f.URL) || r.text(f.URL[:min(len(f.URL), maxText)]) != f.URL[:min(len(f.URL), maxText)]:
+	case !isPage(f.URL) || Redact(shown, f.WaitSecret) != shown:
 		return "it has no address that a person could open"
 	}
 	return ""

@@ -24,7 +24,7 @@ type warnings struct {
 	seen map[string]bool
 }
 
-func (w *warnings) pass(trailer metadata.MD, r redactor) {
+func (w *warnings) pass(trailer metadata.MD, secrets []string) {
 	if w.warn == nil {
 		return
 	}
@@ -37,7 +37,7 @@ func (w *warnings) pass(trailer metadata.MD, r redactor) {
 		if err != nil {
 			text = encoded
 		}
-		w.passNew(r.text(text))
+		w.passNew(Redact(text, secrets...))
 	}
 	if more := len(told) - maxWarnings; more > 0 {
 		w.passNew(fmt.Sprintf("and %d more warnings with one answer, left out", more))

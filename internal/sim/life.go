@@ -84,12 +84,13 @@ func Live(rt *rapid.T, start Start, spec Spec, without Without, report *Report, 
 	l.disk.wrote = l.wrote
 	l.modal, l.elsewhere = l.serve(hereAddress), l.serve(elsewhereAddress)
 	l.modals = modals{l.modal, l.elsewhere}
+	l.oracle.listen(l.modal, l.think)
+	l.oracle.listen(l.elsewhere, func(string) {})
 	rt.Cleanup(l.end)
 	l.workspace = l.modal.AddWorkspace("acme")
 	l.workspace.AddEnvironment("staging")
 	l.owner, l.colleague = l.workspace.AddMember("alice"), l.workspace.AddMember("bob")
 	l.stranger = l.elsewhere.AddWorkspace("globex").AddMember("eve")
-	l.modal.OnCall(l.think)
 	l.lead("A")
 	l.configure()
 	rt.Repeat(map[string]func(*rapid.T){

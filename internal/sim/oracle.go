@@ -29,10 +29,10 @@ type oracle struct {
 	// deleted counts how often a role was deleted: its next one begins at version 1.
 	deleted map[string]int
 	// madeBy is the server of each token, brought are those that an operator sent to another one, and
-	// looked how many calls of a server were looked at.
+	// called what was looked at of a server's calls.
 	madeBy  map[string]*modaltest.Server
 	brought map[string]bool
-	looked  map[*modaltest.Server]int
+	called  map[*modaltest.Server]*called
 	// theirs are the tokens of service users that this mount did not make.
 	theirs map[string]bool
 	// drifted are the service users whose roles somebody changed, until a write mends them.
@@ -56,7 +56,7 @@ type told struct {
 }
 
 func newOracle(l *Life) *oracle {
-	return &oracle{l: l, tokens: map[string]*told{}, strangers: map[string]bool{}, forgettable: map[string]bool{}, deleted: map[string]int{}, madeBy: map[string]*modaltest.Server{}, brought: map[string]bool{}, looked: map[*modaltest.Server]int{}, theirs: map[string]bool{}, drifted: map[string]bool{}}
+	return &oracle{l: l, tokens: map[string]*told{}, strangers: map[string]bool{}, forgettable: map[string]bool{}, deleted: map[string]int{}, madeBy: map[string]*modaltest.Server{}, brought: map[string]bool{}, called: map[*modaltest.Server]*called{}, theirs: map[string]bool{}, drifted: map[string]bool{}}
 }
 
 // of expects o.mu.

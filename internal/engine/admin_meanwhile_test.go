@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// unasked is a token that an operator brings with verify=false.
+func unasked(token modaltest.Token) Supplied {
+	pair := bringing(token)
+	pair.Verify = false
+	return pair
+}
+
+func TestATokenThatAnOperatorEndsDoesNotBecomeTheAdminsMeanwhile(t *testing.T) {
+	t.Parallel()
+	for name, as := range map[string]struct {
+		brings func(modaltest.Token) Supplied
+		gone   bool // whether it is gone when Modal is first asked about it
+	}{
+		"proven":   {bringing, true},
+		"unproven": {unasked, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			robot := h.workspace.AddServiceUser("robot")
+			h.write(RoleWrite{Name: "ci", Kind: to(TypeStatic), Supplied: as.brings(robot)})
+			h.rotate(RotateRequest{Role: "ci", Supplied: bringing(h.workspace.AddServiceUser("robot-2")), Force: true})
+			gate := h.gateAt("TokenInfoGet")
+			ending := h.begin(t.Context(), h.ending(robot.ID, true))
+			gate.await()
+			require.Equal(t, as.gone, !h.alive(robot.ID))
+
+			_, err := h.engine.WriteConfig(t.Context(), ConfigWrite{Supplied: unasked(robot)})
+
+			require.True(t, IsMistake(err), "its end is in storage already")
+			gate.open()
+			ending.succeeds()
+			require.False(t, h.alive(robot.ID))
+			require.Empty(t, h.ledger())
+		})
+	}
+}
+
+func TestATokenThatBecomesTheAdminsWhileTheEngineIsAboutToEndItIsLeft(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	old := h.managed("ci")
+	pair := h.current("ci").pair()
+	grace := time.Duration(0)
+	h.rotate(RotateRequest{Role: "ci", Grace: &grace})
+	gate := h.gateAt("TokenInfoGet") // the engine sees first that the role's current token works
+	ending := h.begin(t.Context(), h.ending(old, false))
+	gate.await()
+
+	h.configure(ConfigWrite{Supplied: unasked(modaltest.Token{ID: pair.ID, Secret: pair.Secret})})
+
+	gate.open()
+	ending.succeeds()
+	require.Empty(t, h.modal.Calls("ServiceUserDelete"))
+	h.minutes(3)
+	require.Nil(t, h.entry(old), "a token in use is in no ledger")
+	require.True(t, h.alive(old))
+	h.modal.DeleteToken(old) // which the configuration alone answers for
+}

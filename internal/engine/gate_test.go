@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// patience is how long a test waits for what happens at once when nothing is wrong.
+const patience = 10 * time.Second
+
+// gate stops the first call of an RPC on its way into Modal.
+type gate struct {
+	t       *testing.T
+	arrived chan struct{}
+	opened  chan struct{}
+	once    sync.Once
+}
+
+// gateAt sets a gate before an RPC. It opens at the latest when the test ends.
+func (h *harness) gateAt(rpc string) *gate {
+	g := &gate{t: h.t, arrived: make(chan struct{}), opened: make(chan struct{})}
+	var first atomic.Bool
+	h.modal.OnCall(func(called string) {
+		if called == rpc && first.CompareAndSwap(false, true) {
+			close(g.arrived)
+			<-g.opened
+		}
+	})
+	h.t.Cleanup(g.open)
+	return g
+}
+
+// await returns once a call stands before the gate.
+func (g *gate) await() {
+	g.t.Helper()
+	select {
+	case <-g.arrived:
+	case <-time.After(patience):
+		g.t.Fatal("no call came to the gate")
+	}
+}
+
+func (g *gate) open() { g.once.Do(func() { close(g.opened) }) }
+
+// underway is what was begun and has not come back yet.
+type underway struct {
+	t    *testing.T
+	err  error
+	done chan struct{}
+}
+
+// begin lets something happen beside the test.
+func (h *harness) begin(ctx context.Context, do act) *underway {
+	u := &underway{t: h.t, done: make(chan struct{})}
+	go func() {
+		defer close(u.done)
+		u.err = do(ctx)
+	}()
+	return u
+}
+
+// answer waits for what came of it.
+func (u *underway) answer() error {
+	u.t.Helper()
+	select {
+	case <-u.done:
+	case <-time.After(patience):
+		u.t.Fatal("a request hangs")
+	}
+	return u.err
+}
+
+func (u *underway) succeeds() {
+	u.t.Helper()
+	require.NoError(u.t, u.answer())
+}
+
+func (u *underway) isRefused(says string) {
+	u.t.Helper()
+	err := u.answer()
+	require.ErrorContains(u.t, err, says)
+	require.True(u.t, IsMistake(err))
+}
+
+// act is what can be begun.
+type act func(ctx context.Context) error
+
+func (h *harness) rotating(ask RotateRequest) act {
+	return func(ctx context.Context) error {
+		_, err := h.engine.Rotate(ctx, ask)
+		return err
+	}
+}
+
+func (h *harness) writing(ask RoleWrite) act {
+	return func(ctx context.Context) error {
+		_, err := h.engine.WriteRole(ctx, ask)
+		return err
+	}
+}
+
+func (h *harness) deleting(role string) act {
+	return func(ctx context.Context) error {
+		_, err := h.engine.DeleteRole(ctx, role, false)
+		return err
+	}
+}
+
+func (h *harness) ending(id string, force bool) act {
+	return func(ctx context.Context) error {
+		_, err := h.engine.End(ctx, id, force)
+		return err
+	}
+}
+
+func (h *harness) forgetting(id string, force bool) act {
+	return func(ctx context.Context) error {
+		_, err := h.engine.Forget(ctx, id, force)
+		return err
+	}
+}
+
+func (h *harness) ticking(ctx context.Context) error { return h.engine.Tick(ctx) }
+
+// inLine returns once so many hold the lock of a role or wait for it.
+func (h *harness) inLine(role string, count int) {
+	h.t.Helper()
+	locks := h.engine.locks
+	require.Eventually(h.t, func() bool {
+		locks.mu.Lock()
+		defer locks.mu.Unlock()
+		lock := locks.names["role "+role]
+		return lock != nil && lock.users == count
+	}, patience, time.Millisecond, "not %d are in line for role %s", count, role)
+}
+
+// occupy holds a role's lock as a request would that works on it.
+func (h *harness) occupy(role string) (leave func()) {
+	h.t.Helper()
+	unlock, err := h.engine.lockRole(h.t.Context(), role)
+	require.NoError(h.t, err)
+	leave = sync.OnceFunc(unlock)
+	h.t.Cleanup(leave)
+	return leave
+}
+
+// leftByACut stores the due entry of a current token, which a rotation leaves that is cut before the
+// token is replaced (under its ID), or after it was made (under the service user's name).
+func (h *harness) leftByACut(role string, underName bool) (key string) {
+	h.t.Helper()
+	r, cred, err := h.engine.current(h.t.Context(), role)
+	require.NoError(h.t, err)
+	entry := newRevocation(role, r, cred, reasonRotated, h.engine.Now(), 0)
+	if underName {
+		entry.Reason = reasonUnfinished
+	}
+	require.NoError(h.t, h.engine.revocations.Put(h.t.Context(), entry.Key(), entry))
+	return entry.Key()
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+func TestWhatACallerThatLeftHadAskedForIsNotDone(t *testing.T) {
+	t.Parallel()
+	for name, does := range map[string]func(h *harness, old string) act{
+		"a deletion": func(h *harness, _ string) act { return h.deleting("ci") },
+		"a rotation": func(h *harness, _ string) act {
+			return h.rotating(RotateRequest{Role: "ci"})
+		},
+		"an ending":    func(h *harness, old string) act { return h.ending(old, false) },
+		"a forgetting": func(h *harness, old string) act { return h.forgetting(old, true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			old := h.managed("ci")
+			h.rotate(RotateRequest{Role: "ci"})
+			before, calls := h.snapshot(), len(h.modal.Calls(""))
+			leave := h.occupy("ci")
+			ctx, cancel := context.WithCancel(t.Context())
+			asked := h.begin(ctx, does(h, old))
+			h.inLine("ci", 2)
+
+			cancel()
+
+			err := asked.answer()
+			require.True(t, IsAway(err))
+			require.ErrorContains(t, err, "another request still works on role ci")
+			h.inLine("ci", 1)
+			leave()
+			h.unchangedSince(before)
+			require.Len(t, h.modal.Calls(""), calls)
+			require.NotContains(t, h.told.events(), EventRotateFail)
+			require.NotContains(t, h.told.lines(), "rotation failed")
+		})
+	}
+}
+
+// seedManaged stores managed roles as if they had been minted long ago, without asking Modal.
+func (h *harness) seedManaged(count int) (names []string) {
+	h.t.Helper()
+	for i := range count {
+		name := fmt.Sprintf("role-%05d", i)
+		names = append(names, name)
+		r := newRole()
+		r.Type = TypeManaged
+		r.Managed = &ManagedPolicy{Access: Access{Scoped: true, EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}}}
+		cred := &Credential{Version: 1, LastRotation: start, NextRotation: start.Add(89 * Day), Token: Token{
+			ID: fmt.Sprintf("ak-%022d", i), Secret: fmt.Sprintf("as-%022d", i), WorkspaceID: h.workspace.ID(), Workspace: "acme",
+			IdentityType: modalapi.IdentityServiceUser, IdentityID: fmt.Sprintf("sv-%d", i), Identity: fmt.Sprintf("vault-seed-%d", i), LastVerified: start,
+		}}
+		require.NoError(h.t, h.engine.credentials.Put(h.t.Context(), name, cred))
+		require.NoError(h.t, h.engine.roles.Put(h.t.Context(), name, r))
+	}
+	return names
+}
+
+func TestARotationStuckAtASlowModalHoldsUpNoOtherRole(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	others := h.seedManaged(300)
+	h.managed("ci")
+	gate := h.gateAt("ServiceUserCreate")
+	stuck := h.begin(t.Context(), h.rotating(RotateRequest{Role: "ci"}))
+	gate.await()
+
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for _, name := range others {
+		require.NoError(t, h.writing(RoleWrite{Name: name, RefreshInterval: to(time.Minute)})(ctx), name)
+	}
+	h.static("static")
+	h.rotate(RotateRequest{Role: "static", Supplied: bringing(h.member.NewToken())})
+	h.deleteRole("static")
+	h.configure(ConfigWrite{RequestTimeout: to(20 * time.Second)})
+	h.tick()
+	require.Equal(t, 1, h.current("ci").Version)
+
+	gate.open()
+	stuck.succeeds()
+}
+
+// dueInEveryWay is a managed role that is due for its second rotation, with a token of before that is
+// due to end.
+func dueInEveryWay(t *testing.T) (h *harness, old string) {
+	t.Helper()
+	h = newHarness(t)
+	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
+	ask.RotationPeriod, ask.GracePeriod = to(10*time.Hour), to(10*time.Hour)
+	h.write(ask)
+	old = h.current("ci").ID
+	h.rotate(RotateRequest{Role: "ci"})
+	h.advance(10 * time.Hour)
+	return h, old
+}
+
+func TestWaitingForABusyRoleIsNoFailure(t *testing.T) {
+	t.Parallel()
+	for name, waiting := range map[string]struct {
+		until  func(h *harness) act
+		inLine int
+		broken bool // a tick that is broken off may say so
+	}{
+		"a rotation until the time of the tick is over": {func(h *harness) act {
+			return func(ctx context.Context) error { return h.engine.rotateOnSchedule(h.t.Context(), ctx, "ci") }
+		}, 2, false},
+		"a revocation until the time of the tick is over": {func(h *harness) act {
+			return func(ctx context.Context) error { return h.engine.workLedger(h.t.Context(), ctx) }
+		}, 2, false},
+		"a tick until Vault seals or steps down": {func(h *harness) act { return h.ticking }, 3, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, old := dueInEveryWay(t)
+			before := h.snapshot()
+			leave := h.occupy("ci")
+			ctx, cancel := context.WithCancel(t.Context())
+			waits := h.begin(ctx, waiting.until(h))
+			h.inLine("ci", waiting.inLine)
+
+			cancel()
+
+			if err := waits.answer(); !waiting.broken {
+				require.NoError(t, err)
+			}
+			leave()
+			h.unchangedSince(before)
+			require.NotContains(t, h.told.lines(), "failed")
+			h.tick()
+			require.Equal(t, 3, h.current("ci").Version, "it is done at the next tick")
+			require.Nil(t, h.entry(old))
+		})
+	}
+}
+
+func TestASealOrAStepDownIsNoFailureOfWhatItBreaksOff(t *testing.T) {
+	t.Parallel()
+	for _, rpc := range []string{"ServiceUserCreate", "EnvironmentRoleSet", "ServiceUserInfo", "ServiceUserDelete"} {
+		t.Run(rpc, func(t *testing.T) {
+			t.Parallel()
+			h, old := dueInEveryWay(t)
+			gate := h.gateAt(rpc)
+			ctx, cancel := context.WithCancel(t.Context())
+			tick := h.begin(ctx, h.ticking)
+			gate.await()
+
+			cancel()
+
+			_ = tick.answer() // a tick that is broken off may say so
+			gate.open()
+			require.Zero(t, h.current("ci").Attempts)
+			require.Empty(t, h.current("ci").LastError)
+			if entry := h.entry(old); entry != nil {
+				require.Zero(t, entry.Attempts)
+			}
+			require.NotContains(t, h.told.events(), EventRotateFail)
+			require.NotContains(t, h.told.events(), EventRevokeFail)
+			h.restart()
+			h.minutes(11)
+			require.Equal(t, 3, h.current("ci").Version)
+			require.Nil(t, h.entry(old))
+		})
+	}
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build race
+
+package modalsecrets
+
+import cmdline "flag"
+
+// thorough is whether there is time for all that the tests with many cases can try: the race detector
+// makes each case ten times as long, and make unit tries all cases without it.
+const thorough = false
+
+func init() { _ = cmdline.Set("rapid.checks", "20") }

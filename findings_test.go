@@ -207,3 +207,18 @@ func TestALookByAClockFarAheadKeepsNoEntryThatModalHasNothingOf(t *testing.T) {
 	m.minutes(40)
 	require.Empty(t, m.list("revocations"))
 }
+
+func TestAServiceUserThatIsMadeASecondTimeByALateAttemptIsEndedToo(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.modal.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true})
+	_, err := m.handle(logical.UpdateOperation, "roles/ci", map[string]any{"type": "managed", "environment_roles": "main=viewer"})
+	require.Error(t, err)
+	left := m.list("revocations")
+	require.Len(t, left, 1, "what was found was deleted, and another attempt may still be under way")
+	_, err = m.workspace.CreateServiceUser(left[0])
+	require.NoError(t, err)
+	m.minutes(25)
+	require.Empty(t, m.list("revocations"))
+	require.Empty(t, m.modal.ServiceUsers())
+}

@@ -114,7 +114,7 @@ func (e *Engine) proof(ctx context.Context, cfg *Config, a *admin, entry *Revoca
 	entry.Acknowledged = entry.Acknowledged || acknowledged || entry.Unconfirmed // as it did before
 	gone := modalapi.KindOf(err) == modalapi.KindRefused || (entry.Secret == "" && modalapi.KindOf(err) == modalapi.KindNotFound)
 	switch {
-	case gone && !entry.Acknowledged && entry.missed(e.Now()):
+	case gone && (!entry.Acknowledged || entry.ID == "") && entry.missed(e.Now()): // an unanswered create may be done again
 		return verdictUnknown, entry.tooEarly()
 	case gone:
 		return verdictRevoked, nil
@@ -172,7 +172,10 @@ func (e *Engine) probe(ctx context.Context, cfg *Config, entry *Revocation) (ver
 // the answer that told it was lost. What Modal does not know is done, but not acknowledged.
 func deleteServiceUser(ctx context.Context, a *admin, entry *Revocation) (acknowledged bool, err error) {
 	id := entry.IdentityID
-	if id == "" {
+	if id != "" {
+		err = a.DeleteServiceUser(ctx, a.token, id)
+	}
+	if id == "" || (entry.ID == "" && modalapi.KindOf(err) == modalapi.KindNotFound) { // a create that was not answered may be done twice
 		user, unknown := a.findServiceUser(ctx, entry.Identity)
 		if modalapi.KindOf(unknown) == modalapi.KindNotFound {
 			return false, nil
@@ -181,8 +184,8 @@ func deleteServiceUser(ctx context.Context, a *admin, entry *Revocation) (acknow
 			return false, fmt.Errorf("look up service user %s: %w", entry.Identity, a.explain(unknown))
 		}
 		id = user.ID
+		err = a.DeleteServiceUser(ctx, a.token, id)
 	}
-	err = a.DeleteServiceUser(ctx, a.token, id)
 	switch modalapi.KindOf(err) {
 	case modalapi.KindNotFound:
 		return false, nil

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+const vaultsMost = 32 * Day
+
+// dynamic makes a dynamic role of environment main.
+func (h *harness) dynamic(name string, change ...func(*RoleWrite)) {
+	h.t.Helper()
+	ask := RoleWrite{Name: name, Kind: to(TypeDynamic), Access: AccessWrite{
+		EnvironmentRoles: to(map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor}),
+	}}
+	for _, change := range change {
+		change(&ask)
+	}
+	h.write(ask)
+}
+
+func (h *harness) lease(name string) *Lease {
+	h.t.Helper()
+	lease, err := h.engine.NewLease(h.t.Context(), name, vaultsMost)
+	require.NoError(h.t, err)
+	return lease
+}
+
+func TestLease_GivesATokenOfItsOwnThatDiesWithIt(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	first, second := h.lease("job"), h.lease("job")
+	require.NotEqual(t, first.Cred.ID, second.Cred.ID)
+	require.Equal(t, time.Hour, first.TTL)
+	require.Equal(t, Day, first.Max)
+	require.Equal(t, map[string]string{"main": "contributor"}, h.rolesOf(first.Cred.ID))
+	require.Equal(t, StateLeased, h.entry(first.Entry).State(h.clock()))
+	require.Equal(t, h.clock().Add(Day+leaseMargin), h.entry(first.Entry).NotBefore)
+	require.Equal(t, h.clock().Add(Day+leaseMargin), first.Expires, "it expires at Modal, should all else fail")
+	require.NoError(t, h.engine.Renewable(t.Context(), first.Entry))
+
+	require.NoError(t, h.engine.EndLease(t.Context(), first.Entry))
+
+	require.False(t, h.alive(first.Cred.ID))
+	require.True(t, h.alive(second.Cred.ID))
+	require.Nil(t, h.entry(first.Entry))
+	require.NoError(t, h.engine.EndLease(t.Context(), first.Entry), "once more is no error")
+	require.Error(t, h.engine.Renewable(t.Context(), first.Entry))
+}
+
+func TestLease_EndsAlsoWhenItsRoleIsGoneOrAnotherAdminTokenIsThere(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	first, second := h.lease("job"), h.lease("job")
+	h.deleteRole("job")
+	require.True(t, h.alive(first.Cred.ID), "leases stay until they end")
+	require.NoError(t, h.engine.EndLease(t.Context(), first.Entry))
+	h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken())})
+	require.NoError(t, h.engine.EndLease(t.Context(), second.Entry))
+	require.Empty(t, h.modal.ServiceUsers())
+}
+
+func TestLease_OfARoleDeletedByForceEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	h.lease("job")
+	h.lease("job")
+	_, err := h.engine.DeleteRole(t.Context(), "job", true)
+	require.NoError(t, err)
+	require.Empty(t, h.modal.ServiceUsers())
+	require.Empty(t, h.ledger())
+}
+
+func TestLease_ThatCannotBeEndedIsAnErrorAndTheLedgerGoesOn(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	lease := h.lease("job")
+	h.modal.SetOutage(true)
+	for range 6 { // as often as Vault tries
+		require.Error(t, h.engine.EndLease(t.Context(), lease.Entry))
+		h.advance(time.Minute)
+	}
+	require.Error(t, h.engine.Renewable(t.Context(), lease.Entry))
+	h.minutes(90)
+	h.modal.SetOutage(false)
+	h.advance(maxBackOff)
+	h.tick()
+	require.False(t, h.alive(lease.Cred.ID))
+	require.Empty(t, h.ledger())
+}
+
+func TestLease_ThatNobodyEndsIsEndedByTheLedger(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job", func(ask *RoleWrite) { ask.Dynamic.MaxTTL, ask.Dynamic.TTL = to(2*time.Hour), to(time.Hour) })
+	lease := h.lease("job")
+	h.minutes(2*60 + 14)
+	require.True(t, h.alive(lease.Cred.ID))
+	h.minutes(3)
+	require.False(t, h.alive(lease.Cred.ID))
+	require.Empty(t, h.ledger())
+}
+
+func TestLease_IsCappedByVaultAndByTheTokensRealExpiryWithAWarning(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job", func(ask *RoleWrite) { ask.Dynamic.TTL = to(3 * time.Hour) })
+	capped, err := h.engine.NewLease(t.Context(), "job", 2*time.Hour)
+	require.NoError(t, err)
+	require.Equal(t, 2*time.Hour, capped.TTL)
+	require.Equal(t, 2*time.Hour, capped.Max)
+	require.Len(t, capped.Warnings, 2)
+	require.Equal(t, h.clock().Add(2*time.Hour+leaseMargin), capped.Expires)
+}
+
+func TestLease_LimitHoldsHoweverManyAskAtOnce(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job", func(ask *RoleWrite) { ask.Dynamic.MaxLeases = to(3) })
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	var leases []*Lease
+	for range 12 {
+		group.Go(func() {
+			lease, err := h.engine.NewLease(context.WithoutCancel(t.Context()), "job", vaultsMost)
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				leases = append(leases, lease)
+			} else if !IsMistake(err) {
+				t.Errorf("lease: %v", err)
+			}
+		})
+	}
+	group.Wait()
+	require.Len(t, leases, 3)
+	require.Len(t, h.modal.ServiceUsers(), 3)
+	_, err := h.engine.NewLease(t.Context(), "job", vaultsMost)
+	require.ErrorContains(t, err, "has 3 leases, and max_leases is 3: end some (vault lease revoke -prefix modal/creds/job)")
+	require.NoError(t, h.engine.EndLease(t.Context(), leases[0].Entry))
+	h.lease("job")
+}
+
+func TestLease_IsRefusedWithinItsTimeToWhoOnlyAsksTheLedger(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	lease := h.lease("job")
+	_, err := h.engine.End(t.Context(), lease.Entry, false)
+	require.ErrorContains(t, err, "vault lease revoke -prefix modal/creds/job")
+	ended, err := h.engine.End(t.Context(), lease.Entry, true)
+	require.NoError(t, err)
+	require.True(t, ended.Revoked)
+}
+
+func TestLease_IsNotEndedWhilePausedAndIsAfterwards(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	lease := h.lease("job")
+	h.configure(ConfigWrite{Paused: to(true)})
+	require.ErrorContains(t, h.engine.EndLease(t.Context(), lease.Entry), "paused")
+	h.minutes(3)
+	require.True(t, h.alive(lease.Cred.ID))
+	h.configure(ConfigWrite{Paused: to(false)})
+	h.minutes(1)
+	require.False(t, h.alive(lease.Cred.ID))
+}
+
+// Every write and every call between a read and its answer is where the process dies, or the call fails.
+func TestLease_EveryCutOfAMintLeavesNoServiceUserThatNobodyAnswersFor(t *testing.T) {
+	t.Parallel()
+	cuts := 0
+	for at := 1; ; at++ {
+		reached := false
+		for _, after := range []bool{false, true} {
+			inBubble(t, func(b *bubble) {
+				b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
+				b.dynamic("job")
+				b.disk.dieAt(at, after)
+				_, err := b.engine.NewLease(b.t.Context(), "job", vaultsMost)
+				reached = reached || b.disk.died()
+				require.Empty(b.t, b.modal.Orphans(b.answeredFor()))
+				b.restart()
+				if err == nil {
+					return
+				}
+				cuts++
+				b.ticks(25 * time.Hour)
+				require.Empty(b.t, b.modal.ServiceUsers(), "cut %d, after %t", at, after)
+				require.Empty(b.t, b.ledger())
+			})
+		}
+		if !reached {
+			break
+		}
+	}
+	require.Equal(t, 6, cuts, "three writes, before and after")
+	for _, rpc := range []string{"ServiceUserCreate", "EnvironmentList", "EnvironmentRoleSet", "TokenInfoGet", "ServiceUserInfo"} {
+		for _, after := range []bool{false, true} {
+			inBubble(t, func(b *bubble) {
+				t := b.t
+				b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
+				b.dynamic("job")
+				fault := modaltest.Fault{Code: codes.PermissionDenied}
+				if after {
+					fault = modaltest.Fault{Code: codes.Unavailable, AfterCommit: true, Times: -1}
+				}
+				b.modal.Inject(rpc, fault)
+				if _, err := b.engine.NewLease(t.Context(), "job", vaultsMost); err == nil {
+					return
+				}
+				require.Empty(t, b.modal.Orphans(b.answeredFor()), rpc)
+				b.modal.ClearFaults()
+				b.ticks(30 * time.Minute)
+				require.Empty(t, b.modal.ServiceUsers(), rpc)
+			})
+		}
+	}
+}
+
+func TestLease_EveryCutOfAnEndIsGoneOnWith(t *testing.T) {
+	t.Parallel()
+	for at := 1; ; at++ {
+		reached := false
+		for _, after := range []bool{false, true} {
+			inBubble(t, func(b *bubble) {
+				t := b.t
+				b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
+				b.dynamic("job")
+				lease := b.lease("job")
+				b.disk.dieAt(at, after)
+				_ = b.engine.EndLease(t.Context(), lease.Entry)
+				reached = reached || b.disk.died()
+				b.restart()
+				require.NoError(t, b.engine.EndLease(t.Context(), lease.Entry), "Vault tries again: cut %d, after %t", at, after)
+				require.Empty(t, b.modal.ServiceUsers())
+				require.Empty(t, b.ledger(), fmt.Sprint(at, after))
+			})
+		}
+		if !reached {
+			return
+		}
+	}
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+func TestHold_APreviousTokenLivesOnWhileItIsUsedAndNoLonger(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		use   time.Duration // how long after its grace period somebody uses it
+		lives time.Duration
+	}{
+		"not for a while":     {-20 * time.Minute, 0},
+		"used for a while":    {30 * time.Minute, 30 * time.Minute},
+		"used for far longer": {10 * time.Hour, 2 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
+			ask.Managed.Hold, ask.GracePeriod = to(2*time.Hour), to(time.Hour)
+			h.write(ask)
+			old := h.current("ci").Token
+			h.advance(time.Minute)
+			h.rotate(RotateRequest{Role: "ci"})
+			client, err := modalapi.New(modalapi.Options{ServerURL: h.modal.URL()})
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = client.Close() })
+			held := false
+			for past := time.Minute; past < 4*time.Hour; past += time.Minute {
+				h.minutes(1)
+				if past < time.Hour+test.use {
+					if _, err = client.WhoAmI(t.Context(), old.pair()); err != nil && test.lives >= test.use {
+						require.NoError(t, err, past)
+					}
+				}
+				if entry := h.entry(old.ID); entry != nil && entry.State(h.clock()) == StateHeld {
+					held = true
+					require.Contains(t, entry.NextStep(h.clock()), "was used at")
+					require.Zero(t, entry.Attempts)
+				}
+				if !h.alive(old.ID) {
+					require.InDelta(t, (time.Hour + test.lives).Minutes(), past.Minutes(), 17)
+					break
+				}
+			}
+			require.False(t, h.alive(old.ID))
+			require.Equal(t, test.lives > 0, held)
+		})
+	}
+}
+

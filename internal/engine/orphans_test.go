@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+func TestOrphans_StopTheEngineFromEndingAnythingUntilAnOperatorSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	for _, accept := range []bool{false, true} {
+		h := newHarness(t)
+		old := h.managed("ci")
+		h.rotate(RotateRequest{Role: "ci"})
+		member := h.static("personal")
+		h.rotate(RotateRequest{Role: "personal", Supplied: bringing(h.member.NewToken())})
+		h.dynamic("job")
+		lease := h.lease("job")
+		stranger, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
+		require.NoError(t, err)
+		foreign, err := h.workspace.CreateServiceUser("vault-99999999-gpu-aaaaaaaa")
+		require.NoError(t, err)
+		h.minutes(25 * 60)
+
+		require.True(t, h.alive(old))
+		require.True(t, h.accepts(member))
+		require.ErrorContains(t, h.engine.EndLease(t.Context(), lease.Entry), "the mount is diverged")
+		require.Equal(t, 1, count(h.told.events(), EventDiverged))
+		status, err := h.engine.Status(t.Context())
+		require.NoError(t, err)
+		require.True(t, status.Diverged)
+		orphans, err := h.engine.Orphans(t.Context())
+		require.NoError(t, err)
+		require.Len(t, orphans, 1)
+		before := h.snapshot()
+		dry, err := h.engine.Tidy(t.Context(), TidyRequest{DryRun: true})
+		require.NoError(t, err)
+		require.Equal(t, []string{"vault-2f9f1a7c-gpu-aaaaaaaa"}, dry.Chosen)
+		h.unchangedSince(before)
+		_, err = h.engine.Tidy(t.Context(), TidyRequest{Names: []string{"vault-99999999-gpu-aaaaaaaa"}})
+		require.ErrorContains(t, err, "is no orphan of this mount")
+
+		done, err := h.engine.Tidy(t.Context(), TidyRequest{Accept: accept})
+		require.NoError(t, err)
+
+		require.False(t, done.Diverged)
+		require.Equal(t, accept, h.accepts(stranger))
+		h.minutes(6*60 + 2)
+		require.False(t, h.alive(old))
+		require.False(t, h.accepts(member))
+		require.False(t, h.alive(lease.Cred.ID))
+		require.True(t, h.accepts(foreign), "another mount's")
+		if accept {
+			h.modal.DeleteToken(stranger.ID) // else the harness takes it for a leak
+		}
+		h.modal.DeleteToken(foreign.ID)
+	}
+}
+
+func TestOrphans_AreNotSeenInWhatIsBeingMadeAndNothingEndsWhileTheListIsNotAnswered(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	old := h.managed("ci")
+	h.rotate(RotateRequest{Role: "ci"})
+	young, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
+	require.NoError(t, err)
+	h.minutes(5)
+	orphans, err := h.engine.Orphans(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, orphans, "it is younger than ten minutes")
+	h.modal.DeleteToken(young.ID)
+	h.modal.Inject("ServiceUserList", modaltest.Fault{Code: 14, Times: -1})
+	h.minutes(25 * 60)
+	require.True(t, h.alive(old))
+	require.Contains(t, h.entry(old).LastError, "does not list the service users")
+	h.modal.ClearFaults()
+	h.minutes(6*60 + 1)
+	require.False(t, h.alive(old))
+}
+
+func TestOrphans_WhatAnOperatorForgetsByForceIsAccepted(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.managed("ci")
+	old := h.current("ci")
+	h.rotate(RotateRequest{Role: "ci"})
+	h.forget(old.ID)
+	h.managed("other")
+	h.rotate(RotateRequest{Role: "other"})
+	h.minutes(25 * 60)
+	require.NotContains(t, h.told.events(), EventDiverged)
+	require.True(t, h.alive(old.ID))
+	orphans, err := h.engine.Orphans(t.Context())
+	require.NoError(t, err)
+	require.True(t, slices.ContainsFunc(orphans, func(o Orphan) bool { return o.Name == old.Identity && o.Accepted }))
+	_, err = h.engine.Tidy(t.Context(), TidyRequest{Names: []string{old.Identity}})
+	require.NoError(t, err)
+	require.False(t, h.alive(old.ID), "by its name it is ended all the same")
+}

@@ -56,4 +56,3 @@ func TestHold_APreviousTokenLivesOnWhileItIsUsedAndNoLonger(t *testing.T) {
 		})
 	}
 }
-

@@ -128,6 +128,6 @@ func TestCreds_OfADynamicRoleTellWhatIsInTheWay(t *testing.T) {
 	m.write("roles/job", map[string]any{"max_leases": 0})
 	m.write("config", map[string]any{"max_environment_role": "viewer"})
 	require.Contains(t, m.refused(logical.ReadOperation, "creds/job", nil), "is more than config's max_environment_role")
-	m.write("config", map[string]any{"remove_admin_token": true})
+	m.write("config", map[string]any{"remove_admin_token": true, "max_environment_role": ""})
 	require.Contains(t, m.refused(logical.ReadOperation, "creds/job", nil), "config has none")
 }

@@ -229,15 +229,3 @@ func (d *demo) ledgerClear(ctx context.Context) error {
 	d.note("the ledger is clear")
 	return nil
 }
-
-// handOver prints what another terminal needs.
-func (d *demo) handOver() {
-	d.title("All of it stays up until Ctrl-C; in another terminal:")
-	d.command("", "export", "VAULT_ADDR="+d.vault.Addr)
-	d.secret("export VAULT_TOKEN=" + d.vault.Token)
-	d.command("", "vault", "read", "modal/creds/ci")
-	if d.emulator != nil {
-		d.command("", "vault", "read", "modal/creds/gpu")
-		d.note("make and delete tokens at %s", d.emulator.Page)
-	}
-}

@@ -60,6 +60,7 @@ test: unit e2e
 lint:
 	$(LINT) config verify
 	$(LINT) run
+	cd examples/go && go tool -modfile=../../tools/lint/go.mod golangci-lint run
 
 ## storeys: print which of the module's packages import which
 storeys:

@@ -13,7 +13,7 @@ RACE = $(if $(filter 1,$(shell go env CGO_ENABLED)),-race,$(warning no C compile
 
 LINT = go tool -modfile=tools/lint/go.mod golangci-lint
 
-.PHONY: help build unit e2e test policies simulate mutations bench bench-check lint storeys fmt demo dev snapshot clean
+.PHONY: help build unit e2e test policies simulate mutations bench bench-check lint storeys fmt demo dev recording snapshot clean
 .NOTPARALLEL:
 
 help:
@@ -87,6 +87,10 @@ demo:
 ## dev: a Vault with the plugin at modal/, empty, and an emulator of Modal, until Ctrl-C
 dev:
 	@go build -o bin/dev ./e2e/dev && exec bin/dev
+
+## recording: run what docs/recording.svg shows, and draw it anew
+recording:
+	@go run ./e2e/recording
 
 ## snapshot: build the release archives into dist/, publish nothing
 snapshot:

@@ -51,8 +51,8 @@ func run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 
-	d := &dev{lab: l, tools: tools, plugin: plugin}
-	if err = d.start(ctx); err != nil {
+	d := &dev{lab: l, tools: tools}
+	if d.vault, d.emulator, err = l.StartMounted(ctx, plugin); err != nil {
 		return err
 	}
 	if err = d.print(ctx); err != nil {
@@ -67,29 +67,8 @@ func run(ctx context.Context) (err error) {
 type dev struct {
 	lab      *lab.Lab
 	tools    *lab.Tools
-	plugin   lab.Plugin
 	vault    *lab.Vault
 	emulator *lab.Emulator
-}
-
-// start starts Vault and the emulator, and mounts the plugin.
-func (d *dev) start(ctx context.Context) (err error) {
-	if d.emulator, err = d.lab.StartEmulator(ctx); err != nil {
-		return err
-	}
-	if d.vault, err = d.lab.StartVault(ctx); err != nil {
-		return err
-	}
-	for _, args := range [][]string{
-		d.plugin.RegisterArgs(),
-		{"secrets", "enable", "-path=modal", "-plugin-version=" + d.plugin.Version, lab.PluginName},
-	} {
-		result, failed := d.vault.Run(ctx, "", args...)
-		if err = errors.Join(failed, result.Err()); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // print prints the variables that README and docs use.

@@ -4,7 +4,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -198,34 +197,6 @@ func (r Revocation) tried(now time.Time, why string) *Revocation {
 		r.NextAttempt = later(r.NotBefore, r.Missing.Add(unfinishedAfter))
 	}
 	return &r
-}
-
-// NextStep tells an operator what is needed.
-func (r *Revocation) NextStep(now time.Time) string {
-	step := r.howToDelete()
-	if r.ours() {
-		step = fmt.Sprintf("nothing: the engine deletes service user %q (%s)", r.Identity, r.IdentityID)
-		if r.LastError != "" {
-			step = fmt.Sprintf("the engine goes on trying to delete service user %q (%s); last_error says what is in its way", r.Identity, r.IdentityID)
-		}
-	}
-	if now.Before(r.NotBefore) {
-		return fmt.Sprintf("after %s, %s", r.NotBefore.Format(time.RFC3339), step)
-	}
-	return step
-}
-
-// howToDelete names the page and the command that make Modal refuse the token.
-func (t Token) howToDelete() string {
-	where := tokensPage
-	if t.Workspace != "" {
-		where += fmt.Sprintf(" (workspace %q)", t.Workspace)
-	}
-	if t.IdentityType == modalapi.IdentityServiceUser {
-		return fmt.Sprintf("delete service user %q (%s) in the settings of workspace %q at Modal: its token %s dies with it",
-			t.Identity, t.IdentityID, t.Workspace, t.ID)
-	}
-	return fmt.Sprintf("delete token %s on %s or with: modal workspace member-tokens delete %s", t.ID, where, t.ID)
 }
 
 // Ledger returns all entries that can be read, the one due first first, and the IDs of the others.

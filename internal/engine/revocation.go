@@ -4,7 +4,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -220,48 +219,6 @@ func (r Revocation) tried(now time.Time, why string) *Revocation {
 		r.NextAttempt = later(r.NotBefore, r.Missing.Add(unfinishedAfter))
 	}
 	return &r
-}
-
-// NextStep tells an operator what is needed.
-func (r *Revocation) NextStep(now time.Time) string {
-	step := r.howToDelete()
-	switch {
-	case !r.ours():
-	case r.Held && !r.Begun && r.Attempts == 0:
-		step = fmt.Sprintf("nothing: the token was used at %s, so it lives on until it is used no more, or %s; to end it now write force=true",
-			r.LastUsed.Format(time.RFC3339), r.HoldUntil.Format(time.RFC3339))
-	case r.Declined != "":
-		step = fmt.Sprintf("Modal would not let the engine end it (%s): %s", r.Declined, step)
-	case r.LastError != "":
-		step = fmt.Sprintf("the engine goes on trying to %s; last_error says what is in its way", r.deletion())
-	default:
-		step = "nothing: the engine will " + r.deletion()
-	}
-	if now.Before(r.NotBefore) {
-		return fmt.Sprintf("after %s, %s", r.NotBefore.Format(time.RFC3339), step)
-	}
-	return step
-}
-
-// deletion is what the engine does to end the token.
-func (r *Revocation) deletion() string {
-	if r.IdentityType == modalapi.IdentityServiceUser {
-		return fmt.Sprintf("delete service user %q (%s)", r.Identity, r.IdentityID)
-	}
-	return fmt.Sprintf("have token %s delete itself", r.ID)
-}
-
-// howToDelete names the page and the command that make Modal refuse the token.
-func (t Token) howToDelete() string {
-	where := tokensPage
-	if t.Workspace != "" {
-		where += fmt.Sprintf(" (workspace %q)", t.Workspace)
-	}
-	if t.IdentityType == modalapi.IdentityServiceUser {
-		return fmt.Sprintf("delete service user %q (%s) in the settings of workspace %q at Modal: its token %s dies with it",
-			t.Identity, t.IdentityID, t.Workspace, t.ID)
-	}
-	return fmt.Sprintf("delete token %s on %s or with: modal workspace member-tokens delete %s", t.ID, where, t.ID)
 }
 
 // Ledger returns all entries that can be read, the one due first first, and the IDs of the others.

@@ -40,18 +40,22 @@ var (
 // beside is what the suite does and checks beside the text, after the first block that contains the key: a
 // reader copies no assertions.
 func beside(page *url.URL) map[string]string {
-	// deleted makes and deletes tokens as a person would on Modal's page.
-	deleted := fmt.Sprintf(`exec 3<>/dev/tcp/%s/%s
-printf 'POST /tokens/%%s/delete HTTP/1.0\r\nHost: localhost\r\nAccept: application/json\r\nContent-Length: 0\r\n\r\n' "$TOKEN_ID" >&3
+	// approved is what a person does in the browser.
+	approved := fmt.Sprintf(`PLACE=$(vault read -field=url modal/rotate/personal/approval)
+exec 3<>/dev/tcp/%s/%s
+printf 'POST /token-flow/%%s/approve HTTP/1.0\r\nHost: localhost\r\nAccept: application/json\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 29\r\n\r\nworkspace=demo&owner=operator' "${PLACE##*/}" >&3
 head -n 1 <&3 | grep ' 200 '
 exec 3>&-
 `, page.Hostname(), page.Port())
 	return map[string]string{
 		"allowed_environments=main": `test "$(vault read -field=manages_service_users modal/config)" = true`,
 		"wrapping_token":            `grep active ~/.modal.toml`,
-		"vault write modal/rotate/personal \\\n  token_id=\"${NEW_TOKEN_ID": deleted + `
-test "$(vault read -field=state modal/revocations/"$TOKEN_ID")" = 'waiting for an operator'`,
-		`vault write -f modal/revocations/"${TOKEN_ID`: `refused vault read modal/revocations/"$TOKEN_ID"`,
+		"rotate/personal/approval": approved + `
+test "$(vault read -field=state modal/rotate/personal/approval wait=20s)" = done
+test "$(vault read -field=state modal/revocations/"$TOKEN_ID")" = 'grace period'`,
+		`vault write modal/revocations/"${TOKEN_ID`: `refused vault read modal/revocations/"$TOKEN_ID"`,
+		"modal/verify/ci": `test "$(vault write -f -field=accepted modal/verify/ci)" = true`,
+		"lease revoke":    `refused vault list modal/revocations`,
 		"modal-ci-rotator": `
 READER=$(vault token create -policy=modal-ci-reader -field=token)
 ROTATOR=$(vault token create -policy=modal-ci-rotator -field=token)
@@ -61,10 +65,10 @@ VAULT_TOKEN=$ROTATOR refused vault write modal/rotate/ci grace_period=0`,
 		"LEAKED=":               `refused vault read modal/revocations/"$LEAKED"`,
 		"to_previous=true\n":    `test "$(vault read -field=state modal/revocations/"$(vault list modal/revocations | tail -n 1)")" = 'grace period'`,
 		"-exit-after-auth\n":    `grep "$(vault read -field=token_id modal/creds/ci)" ~/modal-agent/.modal.toml`,
-		"-field=late":           `test "$(vault read -field=late modal/rotate/personal)" -eq 0; test "$(vault read -field=version modal/rotate/personal)" -eq 2`,
+		"-field=late":           `test "$(vault read -field=late modal/rotate/personal)" -eq 0; test "$(vault read -field=version modal/rotate/personal)" -eq 3`,
 		"OPERATOR=":             `test "$(vault token capabilities "$OPERATOR" modal/creds/ci)" = deny; VAULT_TOKEN=$OPERATOR refused vault write modal/config paused=true`,
 		"-scope=global":         `vault secrets list -detailed | grep modal/ | grep -F "$VERSION"`,
-		"MONITOR=":              `test -z "$(printf '%s\n' "$STATUS" | sed -nE '/"roles_ok": 2/d; /retrying": [1-9]|waiting": [1-9]|overdue": [1-9]/p')"`,
+		"MONITOR=":              `test -z "$(printf '%s\n' "$STATUS" | sed -nE '/"roles_ok": 3/d; /retrying": [1-9]|waiting": [1-9]|overdue": [1-9]/p')"`,
 		"operator raft":         `test -s ~/vault.snap`,
 		"service_user_prefix m": `refused vault list modal/roles`,
 		"secrets disable": `

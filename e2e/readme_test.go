@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,7 +20,7 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// guide is the pages whose commands are run, in the order in which a reader follows them.
+// guide is the pages whose commands are run, in the order in which a reader follows them. The others have none.
 var guide = []string{
 	"README.md", "docs/policies.md", "docs/consumers.md", "docs/troubleshooting.md", "docs/threat-model.md", "docs/operations.md",
 }
@@ -28,7 +29,7 @@ var guide = []string{
 // which Uninstall leaves; "sh start" is started; "sh" alone needs what no test has; "text" is printed.
 var (
 	guideBlock = regexp.MustCompile("(?ms)^```(sh[ a-z]*|text)\n(.*?)^```$")
-	outside    = regexp.MustCompile(`\b(kubectl|nomad|envconsul|terraform|systemctl|auth enable kubernetes|oidc_discovery_url)\b`)
+	outside    = regexp.MustCompile(`\b(kubectl|nomad|envconsul|terraform|systemctl|make bench|auth enable kubernetes|oidc_discovery_url)\b`)
 	// installing is the section of the README that is run again in the end.
 	installing = regexp.MustCompile(`(?ms)^## Install\n.*?^## `)
 	// typed is a secret that a block waits for.
@@ -121,7 +122,15 @@ type pages struct {
 func readGuide(t *testing.T) *pages {
 	t.Helper()
 	g := &pages{}
-	for _, name := range guide {
+	docs, err := filepath.Glob("../docs/*.md")
+	require.NoError(t, err)
+	names := guide
+	for _, page := range docs {
+		if name := filepath.Join("docs", filepath.Base(page)); !slices.Contains(guide, name) {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
 		text, err := os.ReadFile(filepath.Join("..", name))
 		require.NoError(t, err)
 		for _, block := range guideBlock.FindAllStringSubmatch(string(text), -1) {
@@ -133,6 +142,7 @@ func readGuide(t *testing.T) *pages {
 				require.Empty(t, g.commands, "it comes first")
 				g.start = block[2]
 			case "sh test":
+				require.Contains(t, guide, name, "it has its place in the order")
 				g.commands = append(g.commands, block[2])
 			case "sh bare":
 				require.Empty(t, g.bare, "it is in one section")

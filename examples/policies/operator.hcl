@@ -12,7 +12,7 @@ path "modal/roles/*" {
 path "modal/rotate" {
   capabilities = ["list"]
 }
-# With rotate/<role>/approval, where the plugin has it.
+# With rotate/<role>/approval.
 path "modal/rotate/*" {
   capabilities = ["read", "update", "delete"]
 }

@@ -5,6 +5,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
@@ -28,11 +29,20 @@ func (e *Engine) finish(ctx context.Context, key string, a *Approval) (ended *Ap
 	if err = e.useApproved(ctx, role, a, entry); err == nil {
 		return e.inUse(ctx, role, a)
 	}
-	if isStorageError(err) || passes(err) {
+	if isStorageError(err) || passes(err) || (modalapi.KindOf(err) == modalapi.KindRefused && entry.mayBeNew(e.Now())) {
 		return nil, err
+	}
+	if modalapi.KindOf(err) == modalapi.KindRefused {
+		err = Refusef("Modal refused token %s, which was just approved, when asked whose it is: %s", entry.ID, modalapi.Said(err))
 	}
 	a = a.closing(ApprovalRefused, "")
 	return e.discard(ctx, a, entry, err.Error())
+}
+
+// mayBeNew says of an approved token that Modal may refuse it for the seconds that a new one needs.
+func (r *Revocation) mayBeNew(now time.Time) bool {
+	age := now.Sub(r.Since)
+	return age >= 0 && age < mintBudget
 }
 
 // inUse is the approval as done where its token is the current one, or the admin's, and nil where not.
@@ -68,9 +78,6 @@ func (e *Engine) useApproved(ctx context.Context, role string, a *Approval, entr
 		return err
 	}
 	proven, err := e.prove(ctx, cfg, entry.Token)
-	if modalapi.KindOf(err) == modalapi.KindRefused {
-		return Refusef("Modal refused token %s, which was just approved, when asked whose it is: %s", entry.ID, modalapi.Said(err))
-	}
 	if err != nil {
 		return err
 	}

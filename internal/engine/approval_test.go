@@ -205,6 +205,44 @@ func TestApproval_ATokenApprovedInTheMomentOfTheEndDeletesItself(t *testing.T) {
 	})
 }
 
+func TestApproval_LandsAlthoughModalRefusesTheTokenInItsFirstSeconds(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		b.empty("personal")
+		a := b.begin(ApprovalRequest{Role: "personal"})
+		b.modal.RefuseNewTokensFor(20 * time.Second)
+		token := b.approve(a, b.member)
+		b.pass(10 * time.Second)
+		require.Equal(b.t, []string{token.ID}, b.ledger(), "it is answered for")
+		b.pass(20 * time.Second)
+		require.Equal(b.t, ApprovalDone, b.stands("personal", 0).State)
+		require.Equal(b.t, token.ID, b.current("personal").ID)
+	})
+}
+
+func TestApproval_ATokenThatModalLearnsOfLateIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.empty("personal")
+		a := b.begin(ApprovalRequest{Role: "personal"})
+		b.modal.RefuseNewTokensFor(5 * time.Minute)
+		token := b.approve(a, b.member)
+		b.pass(2 * time.Minute)
+		refused := b.stands("personal", 0)
+		require.Equal(t, ApprovalRefused, refused.State)
+		require.Contains(t, refused.Said, "it is in the ledger and deletes itself")
+		require.Equal(t, []string{token.ID}, b.ledger())
+		require.NoError(t, func() error { _, err := b.engine.End(t.Context(), token.ID, true); return err }())
+		require.Equal(t, []string{token.ID}, b.ledger(), "that Modal refuses it proves nothing yet")
+		b.pass(5 * time.Minute)
+		require.True(t, b.accepts(token))
+		b.ticks(15 * time.Minute)
+		require.False(t, b.accepts(token))
+		require.Empty(t, b.ledger())
+	})
+}
+
 func TestApproval_LandsAlthoughModalWasDownAtAnyTime(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {

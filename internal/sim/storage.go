@@ -27,10 +27,12 @@ type disk struct {
 	leader int    // the term whose handle may write
 	read   *truth // what truth read, until the next write
 	// wrote hears of each write that took effect, in the moment it did.
-	wrote func(key string, before, after []byte)
+	wrote func(ctx context.Context, key string, before, after []byte)
 }
 
-func newDisk() *disk { return &disk{data: map[string][]byte{}, wrote: func(string, []byte, []byte) {}} }
+func newDisk() *disk {
+	return &disk{data: map[string][]byte{}, wrote: func(context.Context, string, []byte, []byte) {}}
+}
 
 // promote makes the next handle the only one that writes.
 func (d *disk) promote(what string, seen func(cell string)) *handle {
@@ -76,6 +78,10 @@ func leave(ctx context.Context) {
 		cancel()
 	}
 }
+
+// isAsked says that somebody asked for what is done, who may go away: what a node does in the background
+// nobody waits for.
+func isAsked(ctx context.Context) bool { return ctx.Value(leaveKey{}) != nil }
 
 // handle is one process's way to storage.
 type handle struct {
@@ -197,21 +203,21 @@ func (h *handle) onWrite(ctx context.Context, how, key string, value []byte) err
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%s %s: %w", how, key, err)
 	}
-	c, err := h.next(how, key)
+	c, err := h.next(ctx, how, key)
 	if err != nil {
 		return err
 	}
 	if c != nil && c.leaves {
 		leave(ctx)
 		if ctx.Err() == nil { // the engine finishes it all the same
-			return h.commit(key, value)
+			return h.commit(ctx, key, value)
 		}
 	}
 	if c != nil && !c.committed {
 		h.fell(c)
 		return h.failure(c)
 	}
-	if err := h.commit(key, value); err != nil {
+	if err := h.commit(ctx, key, value); err != nil {
 		return err
 	}
 	if c != nil {
@@ -222,7 +228,7 @@ func (h *handle) onWrite(ctx context.Context, how, key string, value []byte) err
 }
 
 // next counts a write and returns the cut that meets it.
-func (h *handle) next(how, key string) (*cut, error) {
+func (h *handle) next(ctx context.Context, how, key string) (*cut, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.dead {
@@ -230,7 +236,7 @@ func (h *handle) next(how, key string) (*cut, error) {
 	}
 	var met *cut
 	h.cuts = slices.DeleteFunc(h.cuts, func(c cut) bool {
-		if c.in == 1 && met == nil {
+		if c.in == 1 && met == nil && (!c.leaves || isAsked(ctx)) {
 			met = &c
 			return true
 		}
@@ -279,7 +285,7 @@ func (h *handle) fell(c *cut) {
 	}
 }
 
-func (h *handle) commit(key string, value []byte) error {
+func (h *handle) commit(ctx context.Context, key string, value []byte) error {
 	h.disk.mu.Lock()
 	if h.term != h.disk.leader {
 		h.disk.mu.Unlock()
@@ -294,6 +300,6 @@ func (h *handle) commit(key string, value []byte) error {
 		h.disk.data[key] = value
 	}
 	h.disk.mu.Unlock()
-	h.disk.wrote(key, before, value)
+	h.disk.wrote(ctx, key, before, value)
 	return nil
 }

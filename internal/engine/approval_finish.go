@@ -22,7 +22,9 @@ func (e *Engine) finish(ctx context.Context, key string, a *Approval) (ended *Ap
 	case err != nil:
 		return nil, err
 	case entry == nil:
-		return a.ended(ApprovalRefused, fmt.Sprintf("token %s was ended before it came into use", a.TokenID)), nil
+		return a.ended(ApprovalRefused, fmt.Sprintf("token %s is not in use, and was ended", a.TokenID)), nil
+	case entry.Reason != reasonApproved: // this was broken off after the token came into use
+		return a.ended(ApprovalDone, fmt.Sprintf("token %s came into use, and another one has replaced it since", a.TokenID)), nil
 	case a.State != ApprovalWaiting:
 		return e.discard(ctx, a, entry, fmt.Sprintf("%s, and token %s was approved just before that", a.Said, a.TokenID))
 	}

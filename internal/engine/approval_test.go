@@ -269,6 +269,34 @@ func TestApproval_LandsAlthoughModalWasDownAtAnyTime(t *testing.T) {
 	})
 }
 
+func TestApproval_ThatDidNotEndLeavesATokenAloneThatWasReplacedSince(t *testing.T) {
+	t.Parallel()
+	for _, lapsed := range []bool{false, true} {
+		inBubble(t, func(b *bubble) {
+			t := b.t
+			b.approved("personal")
+			a := b.begin(ApprovalRequest{Role: "personal"})
+			b.disk.dieAt(6, false) // the write that ends the approval
+			token := b.approve(a, b.member)
+			b.pass(30 * time.Second)
+			require.True(t, b.disk.died())
+			require.Equal(t, ApprovalWaiting, b.stands("personal", 0).State)
+			b.restart()
+			require.Equal(t, token.ID, b.current("personal").ID)
+			b.rotate(RotateRequest{Role: "personal", Supplied: bringing(b.member.NewToken())})
+			if lapsed {
+				b.pass(time.Hour)
+			}
+			b.ticks(2 * time.Minute)
+			require.Equal(t, 3, b.current("personal").Version, "it does not come back")
+			require.True(t, b.accepts(token), "it has its grace period")
+			done := b.stands("personal", 0)
+			require.Equal(t, ApprovalDone, done.State)
+			require.Contains(t, done.Said, "another one has replaced it since")
+		})
+	}
+}
+
 func TestApproval_IsTakenUpByAnotherProcessAndWhilePaused(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {

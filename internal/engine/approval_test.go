@@ -243,6 +243,27 @@ func TestApproval_ATokenThatModalLearnsOfLateIsNotForgotten(t *testing.T) {
 	})
 }
 
+func TestApproval_ThatIsGivenUpWhileModalAnswersIsAskedForOnceMore(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.empty("personal")
+		a := b.begin(ApprovalRequest{Role: "personal"})
+		unlock, err := b.engine.lockRole(t.Context(), "personal")
+		require.NoError(t, err)
+		b.pass(8 * time.Second) // Modal has answered that nobody approved, and the follower waits for the lock
+		late := b.approve(a, b.member)
+		running, err := b.engine.cancelApproval(t.Context(), "personal")
+		require.NoError(t, err)
+		require.True(t, running)
+		unlock()
+		b.pass(5 * time.Second)
+		require.Contains(t, b.stands("personal", 0).Said, "was approved just before that; it deleted itself")
+		require.False(t, b.accepts(late))
+		require.Empty(t, b.ledger())
+	})
+}
+
 func TestApproval_LandsAlthoughModalWasDownAtAnyTime(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {

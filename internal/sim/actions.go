@@ -110,6 +110,7 @@ func (l *Life) outage() {
 // leads.
 func (l *Life) changeLeader() {
 	l.report.seen("leader change")
+	l.amidApproval("leader change")
 	for _, op := range l.running() {
 		if op.node == l.leader && op.what != "tick" {
 			l.report.seen("leader change in the middle of an operation")

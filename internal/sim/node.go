@@ -101,10 +101,10 @@ func other(name string) string {
 }
 
 // wrote is called for each write that took effect.
-func (l *Life) wrote(ctx context.Context, key string, before, after []byte) {
+func (l *Life) wrote(key string, before, after []byte, asked bool) {
 	l.oracle.wrote(key, before, after)
 	l.mu.Lock()
-	if !isAsked(ctx) {
+	if !asked {
 		for _, beside := range l.operations {
 			beside.alone = nil
 		}
@@ -116,11 +116,23 @@ func (l *Life) wrote(ctx context.Context, key string, before, after []byte) {
 	}
 }
 
+// amidApproval counts what happens to a process while somebody may approve a token, or has just done so.
+func (l *Life) amidApproval(what string) {
+	for _, a := range l.disk.truth().approvals {
+		if a.Open && a.TokenID == "" {
+			l.report.seen(what + " while an approval waits")
+		} else if a.Open {
+			l.report.seen(what + " while an approved token is brought into use")
+		}
+	}
+}
+
 // bury follows a process that died by another one, as Vault's service manager does.
 func (l *Life) bury() {
 	if !l.leader.handle.isDead() {
 		return
 	}
+	l.amidApproval("killed")
 	l.leader.engine.Stop()
 	l.leader = nil
 	name := "A"

@@ -42,6 +42,9 @@ func (l *Life) beginApproval() {
 	if roll(l.rt, "somebody goes there", 2) == 0 {
 		return
 	}
+	if l.climate.Servers && roll(l.rt, "config moves", 3) == 2 {
+		l.move()
+	}
 	time.Sleep(l.duration("after", 0, 3*time.Second, 14*time.Minute, 20*time.Minute))
 	l.tick(l.leader)
 	l.check()

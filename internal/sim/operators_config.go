@@ -98,6 +98,19 @@ func (l *Life) putRight() {
 	l.await(l.begin(&operation{what: "write config"}, func(ctx context.Context, e Engine) error { return e.WriteConfig(ctx, c) }))
 }
 
+// move points config at the server that it does not point at.
+func (l *Life) move() {
+	server, owner := l.modal, l.owner
+	if l.disk.truth().server == l.modal.URL() {
+		server, owner = l.elsewhere, l.stranger
+	}
+	t := owner.NewToken()
+	l.oracle.may(t.ID)
+	c := Config{ServerURL: ptr(server.URL()), Admin: &Pair{t.ID, t.Secret}}
+	l.note("write config: %s", c)
+	l.await(l.begin(&operation{what: "write config"}, func(ctx context.Context, e Engine) error { return e.WriteConfig(ctx, c) }))
+}
+
 // moveTo points the mount at a server, with an admin token of that server or without one, which must
 // not let the stored one go there.
 func (l *Life) moveTo(c *Config) {

@@ -28,6 +28,9 @@ func approvalRole(key string) string {
 
 // wroteApproval sees an approval begin, get its token, end or go.
 func (o *oracle) wroteApproval(t *truth, key string, before, after storedApproval, there bool) {
+	if before.Open && before.TokenID == "" && (!there || (!after.Open && after.TokenID == "")) {
+		o.overheard(key, before)
+	}
 	if !there {
 		o.l.note("    delete approval/%s", key)
 		return
@@ -51,6 +54,32 @@ func (o *oracle) wroteApproval(t *truth, key string, before, after storedApprova
 		o.l.broken("token %s was approved for %s, and the ledger does not know it", after.TokenID, key)
 	}
 }
+
+// overheard expects no token to have been approved by the time the engine asks no more for it.
+func (o *oracle) overheard(key string, a storedApproval) {
+	if o.l.doubt() > 0 || time.Now().After(a.Lapses.Add(lastAsked)) {
+		return
+	}
+	meanwhile := time.Duration(0) // between the answer and its writing
+	if o.l.climate.Overlap {
+		meanwhile = 10 * time.Second
+	}
+	for _, s := range o.l.modals {
+		for _, f := range s.Flows() {
+			if f.ID != a.Flow || f.TokenID == "" || !time.Now().Before(f.Lapses) {
+				continue
+			}
+			for _, t := range s.Tokens() {
+				if t.ID == f.TokenID && time.Since(t.Created) > meanwhile {
+					o.l.broken("the approval %s ended without token %s, which was approved", key, t.ID)
+				}
+			}
+		}
+	}
+}
+
+// lastAsked is how long after an approval the engine still asks for its token while Modal does not answer.
+const lastAsked = time.Hour - time.Minute
 
 // whatIsAsked is what the requests that may have begun an approval just now asked for.
 func (o *oracle) whatIsAsked(role string) asked {

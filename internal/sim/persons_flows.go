@@ -45,6 +45,10 @@ func (l *Life) decide() {
 	if l.elsewhere.URL() == l.modals.Of(flow).URL() && who != nil {
 		who = l.stranger
 	}
+	if l.climate.LateToLearn && l.climate.Often > 0 && roll(l.rt, "late to learn", 2) == 1 {
+		l.modal.RefuseNewTokensFor(l.duration("late", 20*time.Second, 5*time.Minute))
+		defer l.pause(2 * time.Minute)
+	}
 	l.cutsHere(8)
 	if who == nil {
 		l.note("somebody denies what was to be approved for %q", a.role)

@@ -104,6 +104,8 @@ func Expected() []string {
 		cells = append(cells, "TokenDelete answers "+code.String())
 	}
 	return append(cells,
+		"leader change while an approval waits", "killed while an approval waits",
+		"killed while an approved token is brought into use",
 		"a person denies", "a member's token is disabled", "a member's token is enabled", "modal: TokenDelete without a content type",
 		"config/rotate replaces", "an admin token ended itself", "a role's member token ended itself",
 		"an approved token that nobody uses ended itself", "the current token ended an earlier one", "the admin token ended a member's by force",

@@ -26,12 +26,12 @@ type disk struct {
 	data   map[string][]byte
 	leader int    // the term whose handle may write
 	read   *truth // what truth read, until the next write
-	// wrote hears of each write that took effect, in the moment it did.
-	wrote func(ctx context.Context, key string, before, after []byte)
+	// wrote hears of each write that took effect, in the moment it did, and whether somebody asked for it.
+	wrote func(key string, before, after []byte, asked bool)
 }
 
 func newDisk() *disk {
-	return &disk{data: map[string][]byte{}, wrote: func(context.Context, string, []byte, []byte) {}}
+	return &disk{data: map[string][]byte{}, wrote: func(string, []byte, []byte, bool) {}}
 }
 
 // promote makes the next handle the only one that writes.
@@ -58,30 +58,6 @@ func (d *disk) restore(data map[string][]byte) {
 	defer d.mu.Unlock()
 	d.data, d.read = maps.Clone(data), nil
 }
-
-// cut is what becomes of the nth write from now.
-type cut struct {
-	in int // 1 is the next write
-	// committed: the write takes effect and only its answer is lost.
-	committed bool
-	// deadly: the process dies there.
-	deadly bool
-	// leaves: whoever asked goes away there. A write that heeds its caller then fails, done or not.
-	leaves bool
-}
-
-// leaveKey is where a context keeps how its caller goes away.
-type leaveKey struct{}
-
-func leave(ctx context.Context) {
-	if cancel, ok := ctx.Value(leaveKey{}).(context.CancelFunc); ok {
-		cancel()
-	}
-}
-
-// isAsked says that somebody asked for what is done, who may go away: what a node does in the background
-// nobody waits for.
-func isAsked(ctx context.Context) bool { return ctx.Value(leaveKey{}) != nil }
 
 // handle is one process's way to storage.
 type handle struct {
@@ -253,38 +229,6 @@ func (h *handle) next(ctx context.Context, how, key string) (*cut, error) {
 	return met, nil
 }
 
-func (c *cut) String() string {
-	switch {
-	case c.leaves && c.committed:
-		return "caller left after"
-	case c.leaves:
-		return "caller left before"
-	case c.deadly && c.committed:
-		return "killed after"
-	case c.deadly:
-		return "killed before"
-	case c.committed:
-		return "answer lost of"
-	}
-	return "failed"
-}
-
-func (h *handle) failure(c *cut) error {
-	switch {
-	case c.deadly:
-		return errDead
-	case c.leaves:
-		return context.Canceled
-	}
-	return errStorage
-}
-
-func (h *handle) fell(c *cut) {
-	if c.deadly && h.died != nil {
-		h.died()
-	}
-}
-
 func (h *handle) commit(ctx context.Context, key string, value []byte) error {
 	h.disk.mu.Lock()
 	if h.term != h.disk.leader {
@@ -300,6 +244,6 @@ func (h *handle) commit(ctx context.Context, key string, value []byte) error {
 		h.disk.data[key] = value
 	}
 	h.disk.mu.Unlock()
-	h.disk.wrote(ctx, key, before, value)
+	h.disk.wrote(key, before, value, isAsked(ctx))
 	return nil
 }

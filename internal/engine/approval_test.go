@@ -205,6 +205,65 @@ func TestApproval_ATokenApprovedInTheMomentOfTheEndDeletesItself(t *testing.T) {
 	})
 }
 
+func TestApproval_LandsAlthoughModalRefusesTheTokenInItsFirstSeconds(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		b.empty("personal")
+		a := b.begin(ApprovalRequest{Role: "personal"})
+		b.modal.RefuseNewTokensFor(20 * time.Second)
+		token := b.approve(a, b.member)
+		b.pass(10 * time.Second)
+		require.Equal(b.t, []string{token.ID}, b.ledger(), "it is answered for")
+		b.pass(20 * time.Second)
+		require.Equal(b.t, ApprovalDone, b.stands("personal", 0).State)
+		require.Equal(b.t, token.ID, b.current("personal").ID)
+	})
+}
+
+func TestApproval_ATokenThatModalLearnsOfLateIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.empty("personal")
+		a := b.begin(ApprovalRequest{Role: "personal"})
+		b.modal.RefuseNewTokensFor(5 * time.Minute)
+		token := b.approve(a, b.member)
+		b.pass(2 * time.Minute)
+		refused := b.stands("personal", 0)
+		require.Equal(t, ApprovalRefused, refused.State)
+		require.Contains(t, refused.Said, "it is in the ledger and deletes itself")
+		require.Equal(t, []string{token.ID}, b.ledger())
+		require.NoError(t, func() error { _, err := b.engine.End(t.Context(), token.ID, true); return err }())
+		require.Equal(t, []string{token.ID}, b.ledger(), "that Modal refuses it proves nothing yet")
+		b.pass(5 * time.Minute)
+		require.True(t, b.accepts(token))
+		b.ticks(15 * time.Minute)
+		require.False(t, b.accepts(token))
+		require.Empty(t, b.ledger())
+	})
+}
+
+func TestApproval_ThatIsGivenUpWhileModalAnswersIsAskedForOnceMore(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.empty("personal")
+		a := b.begin(ApprovalRequest{Role: "personal"})
+		unlock, err := b.engine.lockRole(t.Context(), "personal")
+		require.NoError(t, err)
+		b.pass(8 * time.Second) // Modal has answered that nobody approved, and the follower waits for the lock
+		late := b.approve(a, b.member)
+		running, err := b.engine.cancelApproval(t.Context(), "personal")
+		require.NoError(t, err)
+		require.True(t, running)
+		unlock()
+		b.pass(5 * time.Second)
+		require.Contains(t, b.stands("personal", 0).Said, "was approved just before that; it deleted itself")
+		require.False(t, b.accepts(late))
+		require.Empty(t, b.ledger())
+	})
+}
+
 func TestApproval_LandsAlthoughModalWasDownAtAnyTime(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
@@ -229,6 +288,34 @@ func TestApproval_LandsAlthoughModalWasDownAtAnyTime(t *testing.T) {
 		require.Equal(t, ApprovalDone, b.stands("personal", 20*time.Second).State)
 		require.Empty(t, b.ledger())
 	})
+}
+
+func TestApproval_ThatDidNotEndLeavesATokenAloneThatWasReplacedSince(t *testing.T) {
+	t.Parallel()
+	for _, lapsed := range []bool{false, true} {
+		inBubble(t, func(b *bubble) {
+			t := b.t
+			b.approved("personal")
+			a := b.begin(ApprovalRequest{Role: "personal"})
+			b.disk.dieAt(6, false) // the write that ends the approval
+			token := b.approve(a, b.member)
+			b.pass(30 * time.Second)
+			require.True(t, b.disk.died())
+			require.Equal(t, ApprovalWaiting, b.stands("personal", 0).State)
+			b.restart()
+			require.Equal(t, token.ID, b.current("personal").ID)
+			b.rotate(RotateRequest{Role: "personal", Supplied: bringing(b.member.NewToken())})
+			if lapsed {
+				b.pass(time.Hour)
+			}
+			b.ticks(2 * time.Minute)
+			require.Equal(t, 3, b.current("personal").Version, "it does not come back")
+			require.True(t, b.accepts(token), "it has its grace period")
+			done := b.stands("personal", 0)
+			require.Equal(t, ApprovalDone, done.State)
+			require.Contains(t, done.Said, "another one has replaced it since")
+		})
+	}
 }
 
 func TestApproval_IsTakenUpByAnotherProcessAndWhilePaused(t *testing.T) {

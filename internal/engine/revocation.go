@@ -74,7 +74,7 @@ type Revocation struct {
 
 	Acknowledged bool   `json:"acknowledged,omitempty"`
 	Declined     string `json:"declined,omitempty"`
-	// Missing is when Modal was first seen not to know an unfinished service user.
+	// Missing is when Modal was first seen not to know an unfinished service user, or an approved token.
 	Missing time.Time `json:"missing,omitzero"`
 }
 
@@ -136,11 +136,16 @@ func (r *Revocation) Proof() string {
 	return "refused"
 }
 
-// fresh says that Modal may still be making the service user: that it does not know it, or refuses its
-// token, proves nothing until it was so for a while. That is counted from the first look, not from the
-// create: the clock may have been put right in between.
+// young says that Modal was never seen to know the service user, or the token that a person approved.
+func (r *Revocation) young() bool {
+	return r.Reason == reasonUnfinished || (r.Reason == reasonApproved && !r.Verified())
+}
+
+// fresh says that Modal may still be making the service user, or learning of the token: that it does not
+// know it, or refuses it, proves nothing until it was so for a while. That is counted from the first look,
+// not from the create: the clock may have been put right in between.
 func (r *Revocation) fresh(now time.Time) bool {
-	return r.Reason == reasonUnfinished && (r.Missing.IsZero() || now.Before(r.Missing.Add(unfinishedAfter)))
+	return r.young() && (r.Missing.IsZero() || now.Before(r.Missing.Add(unfinishedAfter)))
 }
 
 // doubted is how many looks at an entry may find that another clock dated it.
@@ -151,7 +156,7 @@ const doubted = 3
 // entry, and so does one after a look that lies ahead.
 func (r *Revocation) missed(now time.Time) bool {
 	overlooked := r.Attempts < doubted && now.After(r.NextAttempt.Add(unfinishedAfter))
-	if r.Reason == reasonUnfinished && (r.Missing.IsZero() || r.Missing.After(now) || overlooked) {
+	if r.young() && (r.Missing.IsZero() || r.Missing.After(now) || overlooked) {
 		r.Missing = now
 	}
 	return r.fresh(now)

@@ -13,7 +13,6 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/api"
-	"github.com/hashicorp/vault/sdk/plugin"
 
 	modalsecrets "vault-plugin-secrets-modal"
 	"vault-plugin-secrets-modal/internal/version"
@@ -43,10 +42,5 @@ func run(args []string, stdout io.Writer) error {
 
 	room := roomForGarbage(os.Getenv)
 	defer runtime.KeepAlive(room)
-	// No Logger: Vault re-logs the JSON lines that the SDK's default writes to stderr.
-	return plugin.ServeMultiplex(&plugin.ServeOpts{
-		BackendFactoryFunc: modalsecrets.Factory,
-		// Vault before 1.12 hands the plugin its certificate this way; later ones ignore it.
-		TLSProviderFunc: api.VaultPluginTLSProvider(meta.GetTLSConfig()),
-	})
+	return serve(modalsecrets.Factory, api.VaultPluginTLSProvider(meta.GetTLSConfig()))
 }

@@ -234,3 +234,23 @@ func TestAdminToken_ARotationTakesTheSameWorkspaceAndSomebodyWhoCanManageService
 		h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken())})
 	}
 }
+
+func TestAdminToken_OfAServiceUserOfThisMountIsEndedAfterwards(t *testing.T) {
+	t.Parallel()
+	for _, removed := range []bool{false, true} {
+		h := newHarness(t)
+		old := h.managed("ci")
+		secret := h.current("ci").Secret
+		h.rotate(RotateRequest{Role: "ci"})
+		_, err := h.engine.RotateAdmin(t.Context(), AdminRotation{Supplied: bringing(modaltest.Token{ID: old, Secret: secret}), Force: true})
+		require.NoError(t, err)
+		if removed {
+			h.configure(ConfigWrite{RemoveAdmin: true})
+		}
+		h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken())})
+		h.advance(2 * time.Hour)
+		h.tick()
+		require.False(t, h.modal.Accepts(old, secret))
+		require.Len(t, h.modal.ServiceUsers(), 1)
+	}
+}

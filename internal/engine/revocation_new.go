@@ -35,10 +35,10 @@ func newRevocation(name string, r *Role, cred *Credential, reason string, now ti
 }
 
 // newAdminRevocation puts an admin token on its way out: a replaced one ends itself where it can, a
-// removed one is left to people.
+// removed one is left to people. Of a service user that this mount made the engine ends either.
 func newAdminRevocation(t Token, reason string, now time.Time, grace time.Duration) *Revocation {
 	entry := newEntry(t, reason, now, grace)
-	if t.endsItself() && reason == reasonAdminReplaced {
+	if t.Made || (t.endsItself() && reason == reasonAdminReplaced) {
 		entry.Method = methodAutomatic
 	}
 	return entry

@@ -4,6 +4,7 @@ package modalsecrets
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"maps"
@@ -26,7 +27,7 @@ type driver struct {
 }
 
 func startDriver(ctx context.Context, w sim.World) (sim.Engine, error) {
-	system := &logical.StaticSystemView{PluginEnvironment: &logical.PluginEnvironment{VaultVersion: "1.21.0"}}
+	system := &logical.StaticSystemView{PluginEnvironment: &logical.PluginEnvironment{VaultVersion: "1.21.0"}, DefaultLeaseTTLVal: longestLease, MaxLeaseTTLVal: longestLease}
 	if w.Standby {
 		system.ReplicationStateVal = consts.ReplicationPerformanceStandby
 	}
@@ -44,6 +45,9 @@ func startDriver(ctx context.Context, w sim.World) (sim.Engine, error) {
 	return &driver{backend: b, storage: w.Storage}, err
 }
 
+// longestLease is what Vault allows where nobody says otherwise.
+const longestLease = 32 * engine.Day
+
 // noEvents takes every event.
 type noEvents struct{}
 
@@ -51,7 +55,15 @@ func (noEvents) SendEvent(context.Context, logical.EventType, *logical.EventData
 
 // ask sends a request and tells a mistake from a failure.
 func (d *driver) ask(ctx context.Context, op logical.Operation, path string, data map[string]any) (map[string]any, error) {
-	req := &logical.Request{Operation: op, Path: path, Data: data, Storage: d.storage, MountPoint: "modal/"}
+	resp, err := d.request(ctx, op, path, data, nil)
+	if err != nil || resp == nil || resp.Data[logical.HTTPStatusCode] != nil { // the latter says that there is nothing
+		return nil, err
+	}
+	return resp.Data, nil
+}
+
+func (d *driver) request(ctx context.Context, op logical.Operation, path string, data map[string]any, lease *logical.Secret) (*logical.Response, error) {
+	req := &logical.Request{Operation: op, Path: path, Data: data, Storage: d.storage, MountPoint: "modal/", Secret: lease}
 	if req.Data == nil {
 		req.Data = map[string]any{}
 	}
@@ -66,10 +78,8 @@ func (d *driver) ask(ctx context.Context, op logical.Operation, path string, dat
 		return nil, &sim.MistakeError{Text: resp.Error().Error()}
 	case err != nil:
 		return nil, err
-	case resp == nil, resp.Data[logical.HTTPStatusCode] != nil: // the latter says that there is nothing
-		return nil, nil
 	}
-	return resp.Data, nil
+	return resp, nil
 }
 
 func (d *driver) write(ctx context.Context, path string, data map[string]any) (map[string]any, error) {
@@ -105,6 +115,8 @@ func (d *driver) WriteConfig(ctx context.Context, c sim.Config) error {
 	say(s, "allowed_environments", c.AllowedEnvironments)
 	say(s, "request_timeout", c.RequestTimeout)
 	say(s, "grace_period", c.Grace)
+	say(s, "verification_interval", c.Verification)
+	say(s, "paused", c.Paused)
 	if c.RemoveAdmin {
 		s["remove_admin_token"] = true
 	}
@@ -166,6 +178,10 @@ func (d *driver) WriteRole(ctx context.Context, role string, p sim.Policy) error
 	say(s, "scoped", p.Scoped)
 	say(s, "disable_automated_rotation", p.Disabled)
 	say(s, "revoke_previous", p.RevokePrevious)
+	say(s, "hold_while_used", p.Hold)
+	say(s, "ttl", p.LeaseTTL)
+	say(s, "max_ttl", p.MaxTTL)
+	say(s, "max_leases", p.MaxLeases)
 	if p.Force {
 		s["force"] = true
 	}
@@ -228,15 +244,82 @@ func (d *driver) Forget(ctx context.Context, id string, force bool) error {
 }
 
 func (d *driver) Read(ctx context.Context, role string) (*sim.Handout, error) {
-	data, err := d.ask(ctx, logical.ReadOperation, "creds/"+role, nil)
-	if err != nil || data == nil {
+	resp, err := d.request(ctx, logical.ReadOperation, "creds/"+role, nil, nil)
+	if err != nil || resp == nil || resp.Secret != nil || resp.Data[logical.HTTPStatusCode] != nil {
 		return nil, err
 	}
+	return handout(resp.Data), nil
+}
+
+func handout(data map[string]any) *sim.Handout {
 	h := &sim.Handout{}
 	h.ID, _ = data["token_id"].(string)
 	h.Secret, _ = data["token_secret"].(string)
 	h.Version, _ = data["version"].(int64)
-	return h, nil
+	return h
+}
+
+func (d *driver) NewLease(ctx context.Context, role string) (*sim.Lease, error) {
+	resp, err := d.request(ctx, logical.ReadOperation, "creds/"+role, nil, nil)
+	if err != nil || resp == nil || resp.Secret == nil {
+		return nil, err
+	}
+	lease := &sim.Lease{Handout: *handout(resp.Data), Role: role, TTL: resp.Secret.TTL, Max: resp.Secret.MaxTTL}
+	kept, err := json.Marshal(resp.Secret.InternalData) // as Vault keeps it
+	if err == nil {
+		err = json.Unmarshal(kept, &lease.Remembers)
+	}
+	return lease, err
+}
+
+func (d *driver) ofLease(ctx context.Context, op logical.Operation, l *sim.Lease, issued time.Time, increment time.Duration) (*logical.Response, error) {
+	secret := &logical.Secret{InternalData: l.Remembers}
+	secret.TTL, secret.MaxTTL, secret.Renewable, secret.IssueTime, secret.Increment = l.TTL, l.Max, true, issued, increment
+	return d.request(ctx, op, "creds/"+l.Role, nil, secret)
+}
+
+func (d *driver) Renew(ctx context.Context, l *sim.Lease, issued time.Time, increment time.Duration) (time.Duration, error) {
+	resp, err := d.ofLease(ctx, logical.RenewOperation, l, issued, increment)
+	if err != nil {
+		return 0, err
+	}
+	return resp.Secret.TTL, nil
+}
+
+func (d *driver) EndLease(ctx context.Context, l *sim.Lease) error {
+	_, err := d.ofLease(ctx, logical.RevokeOperation, l, time.Time{}, 0)
+	return err
+}
+
+func (d *driver) Verify(ctx context.Context, role string) (v sim.Verification, err error) {
+	data, err := d.write(ctx, "verify/"+role, nil)
+	v.Accepted, _ = data["accepted"].(bool)
+	v.Drifted, _ = data["drifted"].(bool)
+	return v, err
+}
+
+func (d *driver) Orphans(ctx context.Context) ([]string, error) {
+	data, err := d.ask(ctx, logical.ListOperation, "orphans", nil)
+	names, _ := data["keys"].([]string)
+	return names, err
+}
+
+func (d *driver) Tidy(ctx context.Context, t sim.Tidying) (done sim.Tidied, err error) {
+	s := said{"dry_run": t.DryRun, "accept": t.Accept}
+	if t.Names != nil {
+		s["names"] = t.Names
+	}
+	data, err := d.write(ctx, "orphans", s)
+	done.Names, _ = data["names"].([]string)
+	done.Left, _ = data["left"].(int64)
+	done.Diverged, _ = data["diverged"].(bool)
+	return done, err
+}
+
+func (d *driver) Diverged(ctx context.Context) (bool, error) {
+	data, err := d.ask(ctx, logical.ReadOperation, "status", nil)
+	diverged, _ := data["diverged"].(bool)
+	return diverged, err
 }
 
 func (d *driver) State(ctx context.Context, role string) (string, error) {
@@ -249,11 +332,6 @@ func (d *driver) Ledger(ctx context.Context) ([]string, error) {
 	data, err := d.ask(ctx, logical.ListOperation, "revocations", nil)
 	keys, _ := data["keys"].([]string)
 	return keys, err
-}
-
-func (d *driver) Tidy(ctx context.Context, accept bool) error {
-	_, err := d.write(ctx, "orphans", map[string]any{"dry_run": false, "accept": accept})
-	return err
 }
 
 func (d *driver) Tick(ctx context.Context) error {

@@ -20,7 +20,7 @@ import (
 
 // spec is what the engine is held to today, and without are the troubles whose fault is known.
 var (
-	spec    = sim.Spec{DeleteKeepsGrace: true, ThrottleMayHideWork: true}
+	spec    = sim.Spec{DeleteKeepsGrace: true, ThrottleMayHideWork: true, Heals: true, Fences: true}
 	without = sim.Without{}
 )
 

@@ -56,3 +56,26 @@ func TestHold_APreviousTokenLivesOnWhileItIsUsedAndNoLonger(t *testing.T) {
 		})
 	}
 }
+
+func TestHold_EndsInTimeThoughAClockFarAheadDatedIt(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
+	ask.Managed.Hold, ask.GracePeriod = to(2*time.Hour), to(time.Hour)
+	h.write(ask)
+	old := h.current("ci").Token
+	h.advance(time.Minute)
+	h.rotate(RotateRequest{Role: "ci"})
+	wrong := *h.entry(old.ID)
+	for _, at := range []*time.Time{&wrong.Since, &wrong.NotBefore, &wrong.NextAttempt, &wrong.HoldUntil} {
+		*at = at.Add(40 * Day)
+	}
+	require.NoError(t, h.engine.revocations.Put(t.Context(), old.ID, &wrong))
+
+	for range 4 * 60 {
+		h.minutes(1)
+		h.modal.Use(old.ID, old.Secret)
+	}
+
+	require.False(t, h.alive(old.ID))
+}

@@ -196,6 +196,9 @@ func (r *Revocation) misdated(now time.Time) bool {
 // redated is the entry with times that can be right: the grace period, whole, from now.
 func (r Revocation) redated(now time.Time) *Revocation {
 	if r.Since.After(now.Add(clockSlack)) {
+		if !r.HoldUntil.IsZero() {
+			r.HoldUntil = now.Add(max(0, r.HoldUntil.Sub(r.Since)))
+		}
 		r.Since, r.NotBefore = now, now.Add(max(0, r.NotBefore.Sub(r.Since)))
 		r.NextAttempt = r.NotBefore
 	}

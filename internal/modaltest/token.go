@@ -151,6 +151,12 @@ func (s *Server) Accepts(tokenID, secret string) bool {
 	return err == nil
 }
 
+// Use has the owner of a pair make some call, and says whether it was accepted.
+func (s *Server) Use(tokenID, secret string) bool {
+	_, err := s.use(tokenID, secret)
+	return err == nil
+}
+
 // DeleteToken deletes the token as the dashboard would, its service user with
 // it, and says whether there was one.
 func (s *Server) DeleteToken(id string) bool {

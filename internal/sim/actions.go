@@ -5,6 +5,8 @@ package sim
 import (
 	"context"
 	"time"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
 // action is one kind of step.
@@ -23,6 +25,14 @@ func init() { //nolint:gochecknoinits // the actions use the list themselves
 	actions = []action{
 		{"time passes", 30, nil, (*Life).timePasses},
 		{"create a managed role", 11, nil, (*Life).createManaged},
+		{"create a dynamic role", 3, nil, (*Life).createDynamic},
+		{"read a lease", 10, nil, (*Life).readLeases},
+		{"renew a lease", 4, nil, (*Life).renewLease},
+		{"revoke a lease", 3, nil, (*Life).revokeLease},
+		{"verify", 4, nil, (*Life).verify},
+		{"orphans", 4, nil, (*Life).orphans},
+		{"pause or go on", 3, nil, (*Life).pauseMount},
+		{"somebody goes on with an earlier token", 5, nil, (*Life).useEarlier},
 		{"create a static role", 5, nil, (*Life).createStatic},
 		{"create a role without a token", 3, nil, (*Life).createEmpty},
 		{"begin an approval", 9, nil, (*Life).beginApproval},
@@ -85,16 +95,44 @@ func (l *Life) timePasses() {
 	}
 	l.note("time passes: %d × %s", times, every)
 	for range times {
-		time.Sleep(every)
-		l.tick(l.leader)
-		l.check()
-		l.readAll()
+		l.pass(every)
 	}
 }
 
+// pass is a while that passes, and what then happens by itself.
+func (l *Life) pass(every time.Duration) {
+	time.Sleep(every)
+	l.endLeases()
+	l.use()
+	l.tick(l.leader)
+	l.check()
+	l.readAll()
+}
+
 func (l *Life) tick(n *node) {
-	op := l.begin(&operation{what: "tick", node: n}, func(ctx context.Context, e Engine) error { return e.Tick(ctx) })
-	l.await(op)
+	op := &operation{what: "tick", node: n}
+	calls := l.callsFromNow()
+	l.await(l.begin(op, func(ctx context.Context, e Engine) error {
+		err := e.Tick(ctx)
+		l.judge(op, calls)
+		return err
+	}))
+}
+
+// callsFromNow are those that reach Modal from now on.
+func (l *Life) callsFromNow() func() []modaltest.Call {
+	before := len(l.modal.CallsFrom(0))
+	return func() []modaltest.Call { return l.modal.CallsFrom(before) }
+}
+
+// judge holds what a node did by itself to what it may, where nothing else went on.
+func (l *Life) judge(op *operation, calls func() []modaltest.Call) {
+	l.mu.Lock()
+	before := op.alone
+	l.mu.Unlock()
+	if before != nil && l.leads(op.node) {
+		l.oracle.byItself(op.what, before, calls())
+	}
 }
 
 func (l *Life) outage() {
@@ -168,7 +206,13 @@ func (l *Life) setRight() {
 
 func (l *Life) snapshot() {
 	l.note("snapshot")
-	l.saved = l.disk.snapshot()
+	l.saved = &saved{l.disk.snapshot(), l.vault.snapshot()}
+}
+
+// saved is a snapshot: the mount's storage, and Vault's own.
+type saved struct {
+	data   map[string][]byte
+	leases []kept
 }
 
 // downtime is how long a restore takes: Modal is done by then with what was asked before.
@@ -191,7 +235,8 @@ func (l *Life) restore() {
 	}
 	l.former = nil
 	time.Sleep(downtime)
-	l.disk.restore(l.saved)
+	l.disk.restore(l.saved.data)
+	l.vault.restore(l.saved.leases)
 	l.oracle.restored()
 	l.lead("A")
 }

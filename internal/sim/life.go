@@ -52,7 +52,10 @@ type Life struct {
 	skews                   map[string]time.Duration
 	least, most             time.Duration // of all skews so far
 	late                    lateness
-	saved                   map[string][]byte
+	saved                   *saved
+	vault                   vault
+	// goesOn are those who never read again: the secrets of their tokens by ID.
+	goesOn map[string]string
 
 	operations  []*operation
 	begun       int
@@ -74,8 +77,8 @@ func Live(rt *rapid.T, start Start, spec Spec, without Without, report *Report, 
 	l := &Life{
 		rt: rt, spec: spec, start: start, report: report, log: log,
 		disk: newDisk(), lines: map[string]*bufconn.Listener{}, skews: map[string]time.Duration{},
-		readers: map[string]*reader{},
-		luck:    uint64(roll(rt, "luck", 1<<rollBits)), //nolint:gosec // a roll is not negative
+		readers: map[string]*reader{}, goesOn: map[string]string{},
+		luck: uint64(roll(rt, "luck", 1<<rollBits)), //nolint:gosec // a roll is not negative
 	}
 	report.began(l)
 	l.climate = drawClimate(rt, without)

@@ -80,6 +80,7 @@ func (l *Life) lead(name string) {
 		old.stop()
 	}
 	l.leader = l.boot(name, l.disk.promote(name, l.report.seen), false)
+	l.vault.restarts()
 	if l.climate.Standby {
 		l.reads(l.boot(other(name), l.disk.observe(other(name), l.report.seen), true))
 	}

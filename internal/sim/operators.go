@@ -23,6 +23,9 @@ func (l *Life) anyRole() string {
 
 // newRole is a role's name, nearly always of one that does not exist where there is one left.
 func (l *Life) newRole() string {
+	if roll(l.rt, "that of dynamic ones", 16) == 15 {
+		return jobs
+	}
 	free := slices.DeleteFunc(slices.Clone(names), func(name string) bool { _, exists := l.disk.truth().roles[name]; return exists })
 	if len(free) > 0 && roll(l.rt, "any name", 8) < 7 {
 		return free[roll(l.rt, "role", len(free))]

@@ -18,7 +18,9 @@ func (l *Life) writeConfig() {
 	if roll(l.rt, "own grace", 4) == 3 {
 		c.Grace = ptr(l.duration("grace_period", 10*time.Minute, 0, day))
 	}
-	switch roll(l.rt, "what", 9) {
+	switch roll(l.rt, "what", 10) {
+	case 9:
+		c.Verification = ptr(l.duration("verification_interval", time.Hour, day, 0, 3*day))
 	case 0:
 		c.RequestTimeout = ptr(l.duration("request_timeout", 15*time.Second, 5*time.Second))
 	case 1, 2:
@@ -86,14 +88,14 @@ func (l *Life) rotateAdmin() {
 // would be seen in a life.
 func (l *Life) hampered() bool {
 	t := l.disk.truth()
-	return t.admin.ID == "" || t.admin.Identity != l.owner.Username() || t.server != l.modal.URL() || t.mostRole != "" || len(t.allowed) > 0
+	return t.admin.ID == "" || t.admin.Identity != l.owner.Username() || t.server != l.modal.URL() || t.mostRole != "" || len(t.allowed) > 0 || t.paused
 }
 
 // putRight points the mount at Modal with a new admin token and without ceilings.
 func (l *Life) putRight() {
 	t := l.owner.NewToken()
 	l.oracle.may(t.ID)
-	c := Config{ServerURL: ptr(l.modal.URL()), Admin: &Pair{t.ID, t.Secret}, MaxEnvironmentRole: ptr(""), AllowedEnvironments: ptr("")}
+	c := Config{ServerURL: ptr(l.modal.URL()), Admin: &Pair{t.ID, t.Secret}, MaxEnvironmentRole: ptr(""), AllowedEnvironments: ptr(""), Paused: ptr(false)}
 	l.note("write config: %s", c)
 	l.await(l.begin(&operation{what: "write config"}, func(ctx context.Context, e Engine) error { return e.WriteConfig(ctx, c) }))
 }
@@ -131,7 +133,7 @@ func (l *Life) configure() {
 	t := l.owner.NewToken()
 	l.oracle.may(t.ID)
 	op := l.begin(&operation{what: "write config", stays: true}, func(ctx context.Context, e Engine) error {
-		return e.WriteConfig(ctx, Config{ServerURL: ptr(l.modal.URL()), Admin: &Pair{t.ID, t.Secret}, MaxEnvironmentRole: ptr(""), AllowedEnvironments: ptr("")})
+		return e.WriteConfig(ctx, Config{ServerURL: ptr(l.modal.URL()), Admin: &Pair{t.ID, t.Secret}, MaxEnvironmentRole: ptr(""), AllowedEnvironments: ptr(""), Paused: ptr(false), Verification: ptr(day)})
 	})
 	<-op.done
 	if op.err != nil {

@@ -35,6 +35,9 @@ func (l *Life) policy() Policy {
 	case 7:
 		p.Disabled = ptr(false)
 	}
+	if roll(l.rt, "hold", 3) == 2 {
+		p.Hold = ptr(l.duration("hold_while_used", 6*time.Hour, day, 0))
+	}
 	if roll(l.rt, "scoped", 8) == 7 {
 		p.Scoped = ptr(roll(l.rt, "scope", 2) == 0)
 	}
@@ -155,6 +158,9 @@ func (l *Life) writeRole() {
 			p.Pair, p.Unproven = token.pair, token.unproven
 			l.oracle.bring(p.Pair.ID, l.goesTo())
 		}
+	}
+	if l.disk.truth().roles[role].Dynamic != nil {
+		p = l.dynamicPolicy()
 	}
 	l.note("write role %s: %s", role, p)
 	l.write("write role", role, p)

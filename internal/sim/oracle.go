@@ -42,12 +42,22 @@ type oracle struct {
 	approved map[string]string
 	// bare are the static roles that have had no token yet.
 	bare map[string]bool
+	// voided is when a role was last deleted by force, and limited when a dynamic one was last written.
+	voided, limited map[string]time.Time
+	// fenced: an old storage came back, and nobody has said what becomes of orphans.
+	fenced bool
+	// accepts are the orphans that the mount takes for accepted, spared those that must live for it, and
+	// excusedUsers the service users that somebody deleted by hand.
+	accepts, spared, excusedUsers map[string]bool
+	// users are the names of service users by their ID.
+	users map[string]string
 	// lowered is when the ceilings of config last changed.
 	lowered time.Time
 }
 
 func newOracle(l *Life) *oracle {
-	return &oracle{l: l, tokens: map[string]*told{}, strangers: map[string]bool{}, forgettable: map[string]bool{}, deleted: map[string]int{}, whose: map[string]whose{}, brought: map[string]bool{}, looked: map[*modaltest.Server]int{}, theirs: map[string]bool{}, drifted: map[string]bool{}, asked: map[string]asked{}, approved: map[string]string{}, bare: map[string]bool{}}
+	return &oracle{l: l, tokens: map[string]*told{}, strangers: map[string]bool{}, forgettable: map[string]bool{}, deleted: map[string]int{}, whose: map[string]whose{}, brought: map[string]bool{}, looked: map[*modaltest.Server]int{}, theirs: map[string]bool{}, drifted: map[string]bool{}, asked: map[string]asked{}, approved: map[string]string{}, bare: map[string]bool{},
+		voided: map[string]time.Time{}, limited: map[string]time.Time{}, accepts: map[string]bool{}, spared: map[string]bool{}, excusedUsers: map[string]bool{}, users: map[string]string{}}
 }
 
 // accepted says whether Modal accepts the token, or has the service user of an entry that knows no ID.
@@ -158,6 +168,12 @@ func (o *oracle) check() {
 		if live[id] && !told.forgotten && !t.inLedger(id) {
 			o.l.broken("token %s of role %s lives, is no longer current, and is not in the ledger", id, told.role)
 		}
+		if !live[id] && o.mustBeHeld(told) {
+			o.l.broken("token %s of role %s was used at %s, and is ended before its hold's end %s", id, told.role, told.used, told.hold)
+		}
+		if told.lease && expired[id] && o.l.doubt() == 0 && told.promised(time.Now()) {
+			o.l.broken("token %s of a lease of role %s expired before the lease's end %s", id, told.role, told.until)
+		}
 		if !live[id] && !expired[id] && told.promised(time.Now().Add(o.l.doubt())) {
 			o.l.broken("token %s of role %s was promised until %s", id, told.role, told.until.Format(time.DateTime))
 		}
@@ -171,6 +187,7 @@ func (o *oracle) check() {
 			o.l.broken("the reader of role %s holds token %s, and Modal refuses it", role, held.ID)
 		}
 	}
+	o.checkSpared()
 	o.checkCalls()
 	o.checkTheirs(live, expired)
 }
@@ -183,6 +200,7 @@ func (o *oracle) restored() {
 	live, _ := o.atModal()
 	for id, told := range o.tokens {
 		told.until, told.free, told.role, told.kept, told.forPeople = time.Time{}, true, "", false, false
+		told.used, told.lease = time.Time{}, false
 		if !live[id] && told.excuse == "" {
 			told.excuse = "it was gone when an old storage came back"
 		}
@@ -197,7 +215,7 @@ func (o *oracle) restored() {
 	}
 	clear(o.bare)
 	for role, policy := range t.roles {
-		o.bare[role] = policy.Type == "static" && t.current[role].ID == ""
+		o.bare[role] = policy.Managed == nil && t.current[role].ID == ""
 	}
 	for _, entry := range t.ledger {
 		if entry.ID != "" {
@@ -211,4 +229,20 @@ func (o *oracle) restored() {
 		}
 	}
 	clear(o.l.readers)
+	clear(o.accepts)
+	clear(o.spared)
+	o.fenced = true
+	for _, k := range o.l.vault.running(time.Now()) {
+		if live[k.ID] && t.inLedger(k.ID) {
+			told := o.of(k.ID)
+			told.role, told.secret, told.free, told.lease, told.until = k.Role, k.Secret, told.forced, true, k.ends.Add(-clockGrain)
+		}
+	}
+}
+
+// mayBeFenced says that nobody has said yet what becomes of orphans.
+func (o *oracle) mayBeFenced() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.fenced || len(o.orphansOf(o.l.disk.truth())) > 0
 }

@@ -148,7 +148,7 @@ func (o *oracle) wroteAdmin(was, is *truth) {
 	if was.admin.ID == "" {
 		return
 	}
-	o.released("", was.admin, o.graceOf(is.admin.ID, adminGrace))
+	o.released("", was.admin, storedRole{}, o.graceOf(is.admin.ID, adminGrace))
 	o.of(was.admin.ID).forPeople = is.admin.ID == ""
 }
 

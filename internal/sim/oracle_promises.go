@@ -29,6 +29,11 @@ type told struct {
 	toggled bool
 	// anybodys: an operator brought it where it may be of anybody.
 	anybodys bool
+	// lease: it is one of a dynamic role.
+	lease bool
+	// hold is how long it may live on while it is used, and used when it was, after it was replaced.
+	hold, used time.Time
+	refresh    time.Duration
 }
 
 // promised says that nothing may end the token yet.
@@ -50,23 +55,32 @@ func (o *oracle) excuse(id, why string) {
 	o.of(id).excuse = why
 }
 
-func (o *oracle) excused(id string) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.of(id).excuse != ""
-}
-
 // void takes a promise back, as an operator may.
 func (o *oracle) void(id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.of(id).free, o.of(id).forced = true, true
+	for _, entry := range o.l.disk.truth().ledger {
+		if entry.key == id && entry.ID != "" { // a lease's
+			o.of(entry.ID).free, o.of(entry.ID).forced = true, true
+		}
+	}
+}
+
+// excuseUser notes that somebody deleted the service user of a token.
+func (o *oracle) excuseUser(tokenID string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if user, found := o.serviceUser(tokenID); found {
+		o.excusedUsers[user.Name] = true
+	}
 }
 
 // voidAll takes back what was promised of a role's tokens, earlier versions too.
 func (o *oracle) voidAll(role string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.voided[role] = time.Now()
 	for _, told := range o.tokens {
 		told.free = told.free || told.role == role
 	}

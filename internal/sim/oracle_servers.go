@@ -37,6 +37,9 @@ func (o *oracle) learn() {
 		for _, t := range s.Tokens() {
 			o.whose[t.ID] = whose{s, t.Workspace, t.Owner, t.Kind}
 		}
+		for _, u := range s.ServiceUsers() {
+			o.users[u.ID] = u.Name
+		}
 		for _, f := range s.Flows() {
 			if f.TokenID != "" {
 				o.approved[f.TokenID] = f.ID

@@ -31,6 +31,9 @@ func (o *oracle) wrote(key string, before, after []byte) {
 			return
 		}
 		entry = decode[storedEntry](after)
+		if before == nil {
+			o.counts(t, entry)
+		}
 		o.l.note("    put revocation/%s: %s of %s, %s, not before %s", name, entry.Reason, entry.Role, entry.Method, entry.NotBefore.Format(time.DateTime))
 	}
 }
@@ -63,7 +66,7 @@ func (o *oracle) wroteToken(t *truth, role string, before, after storedToken, th
 		}
 		o.handsOut(role, after)
 		if before.ID != "" {
-			o.released(role, before, o.graceOf(after.ID, policy.Grace))
+			o.released(role, before, policy, o.graceOf(after.ID, policy.Grace))
 			o.of(before.ID).forPeople = policy.Managed == nil && (policy.Keeps || before.Verified.IsZero())
 		}
 	}
@@ -71,6 +74,7 @@ func (o *oracle) wroteToken(t *truth, role string, before, after storedToken, th
 
 // wroteRole sees a role appear with its token, change or go.
 func (o *oracle) wroteRole(t *truth, role string, before storedRole, was, is bool) {
+	o.limited[role] = time.Now()
 	switch {
 	case is && !was:
 		o.l.note("    put role/%s", role)
@@ -82,7 +86,7 @@ func (o *oracle) wroteRole(t *truth, role string, before storedRole, was, is boo
 		o.l.note("    delete role/%s", role)
 		o.deleted[role]++
 		if token := t.left[role]; token.ID != "" {
-			o.released(role, token, before.Grace)
+			o.released(role, token, before, before.Grace)
 			o.of(token.ID).free = o.of(token.ID).free || !o.l.spec.DeleteKeepsGrace
 			o.of(token.ID).forPeople = before.Managed == nil
 		}
@@ -94,10 +98,11 @@ func (o *oracle) handsOut(role string, t storedToken) {
 	current := o.of(t.ID)
 	current.role, current.secret, current.until, current.free, current.forgotten = role, t.Secret, time.Time{}, false, false
 	current.kept, current.forPeople, current.forced = true, false, false
+	current.hold, current.used, current.lease = time.Time{}, time.Time{}, false
 }
 
 // released dates the promise of a token that was replaced just now.
-func (o *oracle) released(role string, token storedToken, grace time.Duration) {
+func (o *oracle) released(role string, token storedToken, policy storedRole, grace time.Duration) {
 	old := o.of(token.ID)
 	for _, op := range o.l.running() {
 		if op.role == role && op.grace != nil {
@@ -108,6 +113,9 @@ func (o *oracle) released(role string, token storedToken, grace time.Duration) {
 	old.until = time.Now().Add(grace - clockGrain)
 	if !token.Expires.IsZero() && token.Expires.Before(old.until) {
 		old.until = token.Expires // Modal ends it then
+	}
+	if policy.Managed != nil && policy.Managed.Hold > 0 {
+		old.hold, old.used, old.refresh = old.until.Add(policy.Managed.Hold), time.Time{}, 2*policy.Refresh
 	}
 }
 
@@ -120,6 +128,7 @@ func (o *oracle) left(t *truth, entry storedEntry) {
 				o.of(entry.ID).forgotten = true
 			}
 			o.strangers[entry.Identity] = true
+			o.accepts[entry.Identity] = true
 			return
 		}
 	}

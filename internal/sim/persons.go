@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
 // person deletes something at Modal by hand.
@@ -15,8 +17,14 @@ func (l *Life) person() {
 		return
 	}
 	victim := tokens[roll(l.rt, "victim", len(tokens))]
+	if t := l.disk.truth(); roll(l.rt, "a current one", 2) == 1 {
+		if at := slices.IndexFunc(tokens, func(info modaltest.TokenInfo) bool { return info.ID == t.current[l.anyRole()].ID }); at >= 0 {
+			victim = tokens[at]
+		}
+	}
 	l.note("somebody deletes %s of %s", victim.ID, victim.Owner)
 	l.oracle.excuse(victim.ID, "a person deleted it")
+	l.oracle.excuseUser(victim.ID)
 	l.modals.DeleteToken(victim.ID)
 }
 

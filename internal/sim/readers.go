@@ -16,6 +16,9 @@ type reader struct {
 func (l *Life) readAll() {
 	t := l.disk.truth()
 	for i, role := range names {
+		if t.roles[role].Dynamic != nil {
+			continue // its readers keep leases
+		}
 		r := l.readers[role]
 		if r == nil {
 			r = &reader{}

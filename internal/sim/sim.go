@@ -57,8 +57,19 @@ type Engine interface {
 	// State is how a role stands, as its list tells it.
 	State(ctx context.Context, role string) (string, error)
 	Ledger(ctx context.Context) ([]string, error)
-	// Tidy ends the service users that a restored snapshot knows nothing of, or accepts them.
-	Tidy(ctx context.Context, accept bool) error
+	// NewLease is a read of a dynamic role, nil for a role that does not exist, or is no dynamic one.
+	NewLease(ctx context.Context, role string) (*Lease, error)
+	// Renew lets a lease run on, and says for how long from now.
+	Renew(ctx context.Context, l *Lease, issued time.Time, increment time.Duration) (time.Duration, error)
+	EndLease(ctx context.Context, l *Lease) error
+	// Verify asks Modal about a role's current token.
+	Verify(ctx context.Context, role string) (Verification, error)
+	// Orphans are the service users of this mount that storage knows nothing of.
+	Orphans(ctx context.Context) ([]string, error)
+	// Tidy ends orphans, or accepts them.
+	Tidy(ctx context.Context, t Tidying) (Tidied, error)
+	// Diverged says that the mount ends nothing by itself.
+	Diverged(ctx context.Context) (bool, error)
 	Tick(ctx context.Context) error
 	Invalidate(ctx context.Context, key string)
 	Stop()
@@ -93,6 +104,9 @@ type Config struct {
 	RequestTimeout      *time.Duration
 	// Grace is how long a replaced admin token works on.
 	Grace *time.Duration
+	// Verification is how often current tokens are verified, 0 for never.
+	Verification *time.Duration
+	Paused       *bool
 }
 
 // AdminRotation is what config/rotate was asked for.
@@ -125,6 +139,11 @@ type Policy struct {
 	Scoped           *bool
 	Disabled         *bool
 	RevokePrevious   *bool
+	// Hold is how much longer a previous token lives while it is used.
+	Hold *time.Duration
+	// LeaseTTL, MaxTTL and MaxLeases are of dynamic roles.
+	LeaseTTL, MaxTTL *time.Duration
+	MaxLeases        *int
 }
 
 // String is what the write says, without a secret.
@@ -173,6 +192,32 @@ type Turnover struct {
 type Handout struct {
 	ID, Secret string
 	Version    int64
+}
+
+// Lease is what one read of a dynamic role gave, and what Vault keeps of it.
+type Lease struct {
+	Handout
+
+	Role     string
+	TTL, Max time.Duration
+	// Remembers is what the engine wants to be told again.
+	Remembers map[string]any
+}
+
+// Verification is what verify answered.
+type Verification struct{ Accepted, Drifted bool }
+
+// Tidying is what a write to orphans asked for.
+type Tidying struct {
+	Names          []string
+	DryRun, Accept bool
+}
+
+// Tidied is what it answered.
+type Tidied struct {
+	Names    []string
+	Left     int64
+	Diverged bool
 }
 
 // Spec is what the engine is held to beyond the invariants that always hold. A field that is false is a

@@ -25,6 +25,9 @@ type truth struct {
 	// The ceilings of config.
 	mostRole string
 	allowed  []string
+	paused   bool
+	// verification is how often current tokens are verified, 0 for never.
+	verification time.Duration
 }
 
 type storedRole struct {
@@ -38,9 +41,17 @@ type storedRole struct {
 		TTL      time.Duration     `json:"token_ttl"`
 		Schedule string            `json:"rotation_schedule"`
 		Disabled bool              `json:"disable_automated_rotation"`
+		Hold     time.Duration     `json:"hold_while_used"`
 		Scoped   bool              `json:"scoped"`
 		Roles    map[string]string `json:"environment_roles"`
 	} `json:"managed"`
+	Dynamic *struct {
+		TTL       time.Duration     `json:"ttl"`
+		MaxTTL    time.Duration     `json:"max_ttl"`
+		MaxLeases int               `json:"max_leases"`
+		Scoped    bool              `json:"scoped"`
+		Roles     map[string]string `json:"environment_roles"`
+	} `json:"dynamic"`
 }
 
 type storedToken struct {
@@ -67,6 +78,9 @@ type storedEntry struct {
 	Method    string    `json:"method"`
 	NotBefore time.Time `json:"not_before"`
 	Forced    bool      `json:"forced"`
+	Begun     bool      `json:"begun"`
+	Leased    bool      `json:"leased"`
+	HoldUntil time.Time `json:"hold_until"`
 }
 
 type storedApproval struct {
@@ -111,9 +125,16 @@ func read(data map[string][]byte) *truth {
 				Server  string      `json:"server_url"`
 				Most    string      `json:"max_environment_role"`
 				Allowed []string    `json:"allowed_environments"`
+				Paused  bool        `json:"paused"`
+
+				Verification *time.Duration `json:"verification_interval"`
 			}](data[key])
 			t.admin, t.server, t.limited = config.Admin, config.Server, config.Limit != ""
-			t.mostRole, t.allowed = config.Most, config.Allowed
+			t.mostRole, t.allowed, t.paused = config.Most, config.Allowed, config.Paused
+			t.verification = day
+			if config.Verification != nil {
+				t.verification = *config.Verification
+			}
 		}
 	}
 	// A credential without its role is what a half-done create or delete left, and nobody's token.
@@ -137,6 +158,26 @@ func (t *truth) names() []string { return slices.Sorted(maps.Keys(t.roles)) }
 
 func (t *truth) inLedger(id string) bool {
 	return slices.ContainsFunc(t.ledger, func(e storedEntry) bool { return e.ID == id || e.key == id })
+}
+
+// entry is the one of a service user, and whether there is one.
+func (t *truth) entry(user string) (storedEntry, bool) {
+	at := slices.IndexFunc(t.ledger, func(e storedEntry) bool { return e.IdentityType == "service_user" && e.Identity == user })
+	if at < 0 {
+		return storedEntry{}, false
+	}
+	return t.ledger[at], true
+}
+
+// leases counts a role's leases, those on their way too.
+func (t *truth) leases(role string) int {
+	count := 0
+	for _, e := range t.ledger {
+		if e.Role == role && e.Leased {
+			count++
+		}
+	}
+	return count
 }
 
 // inGrace counts a role's tokens that the engine will end, and that consumers may still use.

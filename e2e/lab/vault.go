@@ -87,6 +87,9 @@ func (l *Lab) newVault(ctx context.Context, name string) (*Vault, error) {
 		return nil, fmt.Errorf("making Vault's storage: %w", err)
 	}
 	text := fmt.Sprintf(vaultConfig, storage, l.tools.pluginDir(), api, cluster, name)
+	if l.tools.OpenBao {
+		text += openBaoConfig
+	}
 	if err = os.WriteFile(v.config, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("writing Vault's configuration: %w", err)
 	}

@@ -33,6 +33,14 @@ func parsePage(in *door) page {
 	return page{after: in.text(fieldAfter).Over("", ""), limit: take(in, fieldLimit, parseLimit).Over(0, 0)}
 }
 
+func parseLimit(raw any) (limit int, mistake string) {
+	limit, err := wholeNumber(raw)
+	if err != nil {
+		return 0, "write a whole number"
+	}
+	return max(limit, 0), ""
+}
+
 // paged cuts the page out of a whole list. The order of names alone is the same at each of the requests that
 // walk from page to page.
 func paged(list func(context.Context) (*logical.Response, error)) handler[page] {
@@ -46,13 +54,7 @@ func paged(list func(context.Context) (*logical.Response, error)) handler[page] 
 		if ask.limit > 0 {
 			keys = keys[:min(ask.limit, len(keys))]
 		}
-		known, _ := resp.Data["key_info"].(map[string]any)
-		info := map[string]any{}
-		for _, key := range keys {
-			if about, ok := known[key]; ok {
-				info[key] = about
-			}
-		}
+		info, _ := resp.Data["key_info"].(map[string]any)
 		part := logical.ListResponseWithInfo(keys, info)
 		part.Warnings = resp.Warnings
 		return part, nil

@@ -7,6 +7,7 @@ package e2e
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -28,34 +29,42 @@ func TestAfterTheStepsOfAnUpgradeEveryNodeOfAClusterRunsTheNewVersionAndServes(t
 	w.vault(t, "secrets", "tune", "-plugin-version="+newer.Version, "modal/")
 	w.vault(t, "plugin", "reload", "-plugin="+lab.PluginName, "-scope=global")
 
-	for served := map[string]bool{}; ; {
-		w.requireOldVersionGone(t, cluster)
-		require.Equal(t, newer.Version, w.runningVersion(t), w.Name)
-		w.vault(t, "write", "-f", "modal/rotate/gpu")
-		current := w.current(t)
-		w.requireAccepted(t, current.Token)
-		for _, node := range cluster.Nodes {
-			w.requireComesToRead(t, node, current)
+	w.requireServesNewVersion(t, cluster.Nodes)
+	first := w.Vault
+	first.Kill()
+	rest := slices.DeleteFunc(slices.Clone(cluster.Nodes), func(node *lab.Vault) bool { return node == first })
+	w.awaitLeader(t, cluster)
+	w.requireServesNewVersion(t, rest)
+	second := w.Vault
+	w.vault(t, "operator", "step-down")
+	require.NoError(t, lab.Until(w.ctx, "the third node to take over", func() error {
+		w.awaitLeader(t, cluster)
+		if w.Vault == second {
+			return fmt.Errorf("%s is still active", w.Name)
 		}
-		if served[w.Name] = true; len(served) == len(cluster.Nodes) {
-			return
-		}
-		require.NoError(t, lab.Until(w.ctx, "a node to take over that has not served yet", func() error {
-			w.vault(t, "operator", "step-down")
-			w.awaitLeader(t, cluster)
-			if served[w.Name] {
-				return fmt.Errorf("%s is active", w.Name)
-			}
-			return nil
-		}))
+		return nil
+	}))
+	w.requireServesNewVersion(t, rest)
+}
+
+// requireServesNewVersion asserts that the active node runs the newer version alone, rotates, and that each of
+// the nodes hands out the new token.
+func (w *world) requireServesNewVersion(t *testing.T, nodes []*lab.Vault) {
+	t.Helper()
+	w.requireOldVersionGone(t, nodes)
+	require.Equal(t, newer.Version, w.runningVersion(t), w.Name)
+	w.vault(t, "write", "-f", "modal/rotate/gpu")
+	current := w.current(t)
+	for _, node := range nodes {
+		w.requireComesToRead(t, node, current)
 	}
 }
 
 // requireOldVersionGone asserts that within a while the active node runs the newer version, and no node another.
-func (w *world) requireOldVersionGone(t *testing.T, cluster *lab.Cluster) {
+func (w *world) requireOldVersionGone(t *testing.T, nodes []*lab.Vault) {
 	t.Helper()
 	require.NoError(t, lab.Until(w.ctx, "every node to run the newer version alone", func() error {
-		for _, node := range cluster.Nodes {
+		for _, node := range nodes {
 			plugins, err := node.Plugins()
 			if err != nil {
 				return err

@@ -13,7 +13,7 @@ RACE = $(if $(filter 1,$(shell go env CGO_ENABLED)),-race,$(warning no C compile
 
 LINT = go tool -modfile=tools/lint/go.mod golangci-lint
 
-.PHONY: help build unit e2e test simulate mutations bench bench-check lint storeys fmt demo dev snapshot clean
+.PHONY: help build unit e2e test policies simulate mutations bench bench-check lint storeys fmt demo dev recording snapshot clean
 .NOTPARALLEL:
 
 help:
@@ -40,6 +40,11 @@ e2e:
 	@vault=$$(tools/vault/path.sh) && set -x && \
 	VAULT_BIN=$$vault go test -tags e2e -count=1 -v -timeout 30m ./e2e/...
 
+## policies: try every policy on every path of the plugin, and write the table in docs/policies.md
+policies:
+	@vault=$$(tools/vault/path.sh) && \
+	VAULT_BIN=$$vault go test -tags e2e -count=1 -run '^TestThePolicies' ./e2e -update
+
 # How long, and from which seed on; no seed is a new one.
 SECONDS = 600
 SEED =
@@ -58,6 +63,7 @@ test: unit e2e
 lint:
 	$(LINT) config verify
 	$(LINT) run
+	cd examples/go && go tool -modfile=../../tools/lint/go.mod golangci-lint run
 
 ## storeys: print which of the module's packages import which
 storeys:
@@ -81,9 +87,13 @@ bench-check:
 demo:
 	@go run ./e2e/demo
 
-## dev: the demo's Vault and emulator, left running to play with
+## dev: a Vault with the plugin at modal/, empty, and an emulator of Modal, until Ctrl-C
 dev:
-	@go run ./e2e/demo -stay
+	@go build -o bin/dev ./e2e/dev && exec bin/dev
+
+## recording: run what docs/recording.svg shows, and draw it anew
+recording:
+	@go run ./e2e/recording
 
 ## snapshot: build the release archives into dist/, publish nothing
 snapshot:

@@ -57,7 +57,7 @@ func TestThatModalDoesNotKnowAServiceUserSoonAfterItWasMadeProvesNothing(t *test
 			require.True(t, m.inLedger(key))
 			_, err := m.workspace.CreateServiceUser(key) // Modal does late what it was asked
 			require.NoError(t, err)
-			m.minutes(12)
+			m.minutes(24)
 			require.Len(t, m.modal.ServiceUsers(), 1)
 			require.Empty(t, m.list("revocations"))
 		})

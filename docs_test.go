@@ -62,6 +62,45 @@ func TestPages_LinkToWhatIsThere(t *testing.T) {
 	}
 }
 
+var (
+	pageShell = regexp.MustCompile("(?ms)^```sh[a-z ]*\n(.*?)^```$")
+	// redirection is where a command writes a file, and borrowed what it takes from the shell around it.
+	redirection = regexp.MustCompile(`[^<-]> *(\S+)`)
+	borrowed    = regexp.MustCompile(`\$\{?([A-Z][A-Z0-9_]*)(:\?)?`)
+	brought     = regexp.MustCompile(`token_secret=(\S?)`)
+)
+
+// bound are variables that the command itself sets before it uses them, or that every shell has.
+var bound = map[string]bool{
+	"HOME": true, "SECRET": true, "E": true, "STATUS": true, "ID": true, "NAME": true, "POLICY": true,
+}
+
+func TestPages_HaveNothingThatHurtsWhenItIsPasted(t *testing.T) {
+	t.Parallel()
+	pages, err := filepath.Glob("docs/*.md")
+	require.NoError(t, err)
+	blocks := 0
+	for _, page := range append(pages, "README.md", "SECURITY.md", "examples/README.md") {
+		for _, block := range pageShell.FindAllStringSubmatch(pageText(t, page), -1) {
+			blocks++
+			for line := range strings.Lines(block[1]) {
+				for _, file := range redirection.FindAllStringSubmatch(line, -1) {
+					require.Regexp(t, `\.new$|^/dev/null$`, strings.Trim(file[1], `"`), "%s: a read that fails would empty the file: %s", page, line)
+				}
+				for _, secret := range brought.FindAllStringSubmatch(line, -1) {
+					require.Contains(t, []string{"-", "@"}, secret[1], "%s: a secret would be in the list of processes: %s", page, line)
+				}
+				for _, name := range borrowed.FindAllStringSubmatch(line, -1) {
+					inLoop := strings.Contains(block[1], "for "+name[1]+" in ")
+					require.True(t, name[2] != "" || bound[name[1]] || inLoop, "%s: ${%s:?}, lest it be empty: %s", page, name[1], line)
+				}
+			}
+			require.Equal(t, strings.Count(block[1], "read -r"), strings.Count(block[1], "read -rs SECRET"), "%s shows a secret", page)
+		}
+	}
+	require.Greater(t, blocks, 20)
+}
+
 func pageText(t *testing.T, page string) string {
 	t.Helper()
 	text, err := os.ReadFile(page)

@@ -241,7 +241,7 @@ func TestManaged_ARetryEndsATokenWithinItsGracePeriodOnlyByForceAndADeleteNever(
 	require.Contains(t, m.refused(logical.UpdateOperation, "revocations/"+old, nil), "end it now with: vault write modal/revocations/"+old+" force=true")
 	resp, err := m.handle(logical.DeleteOperation, "revocations/"+old, nil)
 	require.ErrorIs(t, err, logical.ErrInvalidRequest)
-	require.Contains(t, errorText(resp), "forget it all the same with force=true")
+	require.Contains(t, errorText(resp), "forget it all the same: vault delete modal/revocations/"+old+" force=true")
 	require.True(t, m.knows(old), "forgetting ends nothing at Modal")
 	require.Equal(t, true, m.write("revocations/"+old, map[string]any{"force": true}).Data["revoked"])
 	require.False(t, m.knows(old))

@@ -123,7 +123,7 @@ func (b *backend) readConfig(ctx context.Context, _ *logical.Request, _ struct{}
 		return nil, err
 	}
 	resp := &logical.Response{Data: b.configView(cfg)}
-	if warning := cfg.ExpiryWarning(b.engine.Now()); warning != "" {
+	if warning := b.engine.ExpiryWarning(cfg); warning != "" {
 		resp.AddWarning(warning)
 	}
 	return resp, nil

@@ -61,7 +61,7 @@ func (b *backend) rotateAdmin(ctx context.Context, _ *logical.Request, ask engin
 	if done.Old != nil {
 		data[fieldPreviousTokenID] = done.Old.ID
 		data[fieldMethod] = done.Old.Means()
-		data[fieldNextStep] = done.Old.NextStep(b.engine.Now())
+		data[fieldNextStep] = b.engine.NextStep(done.Old)
 		putTime(data, fieldNotBefore, done.Old.NotBefore)
 	}
 	return &logical.Response{Data: data, Warnings: done.Warnings}, nil

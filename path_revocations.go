@@ -5,7 +5,6 @@ package modalsecrets
 import (
 	"context"
 	"strings"
-	"time"
 
 	"vault-plugin-secrets-modal/internal/engine"
 
@@ -113,7 +112,7 @@ func (b *backend) readRevocation(ctx context.Context, req *logical.Request, id s
 	case entry == nil:
 		return notFound(req, noEntry(id))
 	}
-	data := revocationView(entry, b.engine.Now())
+	data := revocationView(entry, b.engine)
 	putTime(data, fieldLastUsedAt, b.engine.LastUsed(ctx, entry))
 	return &logical.Response{Data: data}, nil
 }
@@ -125,7 +124,7 @@ func (b *backend) retryRevocation(ctx context.Context, _ *logical.Request, ask r
 	}
 	data := map[string]any{fieldTokenID: ask.id}
 	if ended.Stays != nil {
-		data = revocationView(ended.Stays, b.engine.Now())
+		data = revocationView(ended.Stays, b.engine)
 	}
 	data[fieldRevoked] = ended.Revoked
 	putText(data, fieldProof, ended.Proof)
@@ -141,7 +140,7 @@ func (b *backend) forgetRevocation(ctx context.Context, _ *logical.Request, ask 
 }
 
 // describe is all of an entry that may be shown.
-func revocationView(r *engine.Revocation, now time.Time) map[string]any {
+func revocationView(r *engine.Revocation, e *engine.Engine) map[string]any {
 	data := tokenView(r.Token)
 	if r.ID == "" {
 		delete(data, fieldTokenID)
@@ -152,9 +151,9 @@ func revocationView(r *engine.Revocation, now time.Time) map[string]any {
 	}
 	data[fieldReason] = r.Reason
 	data[fieldMethod] = r.Means()
-	data[fieldState] = r.State(now)
+	data[fieldState] = r.State(e.Now())
 	data[fieldAttempts] = int64(r.Attempts)
-	data[fieldNextStep] = r.NextStep(now)
+	data[fieldNextStep] = e.NextStep(r)
 	putTime(data, fieldSince, r.Since)
 	putTime(data, fieldNotBefore, r.NotBefore)
 	putTime(data, fieldLastAttempt, r.LastAttempt)

@@ -158,7 +158,7 @@ func (b *backend) writeRotation(ctx context.Context, _ *logical.Request, ask eng
 	if done.Plan != nil {
 		return planView(done), nil
 	}
-	return turnoverView(done, b.engine.Now()), nil
+	return turnoverView(done, b.engine), nil
 }
 
 const rotateHelp = `

@@ -42,7 +42,7 @@ func (b *backend) newLease(ctx context.Context, name string, data handoutData) (
 	}
 	lease, err := b.engine.NewLease(ctx, name, b.System().MaxLeaseTTL())
 	if err != nil {
-		return answer(err)
+		return nil, err
 	}
 	body, err := data(&lease.Handout, b.engine.Now())
 	if err != nil {

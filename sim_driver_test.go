@@ -104,10 +104,52 @@ func (d *driver) WriteConfig(ctx context.Context, c sim.Config) error {
 	say(s, "max_environment_role", c.MaxEnvironmentRole)
 	say(s, "allowed_environments", c.AllowedEnvironments)
 	say(s, "request_timeout", c.RequestTimeout)
+	say(s, "grace_period", c.Grace)
 	if c.RemoveAdmin {
 		s["remove_admin_token"] = true
 	}
 	_, err := d.write(ctx, "config", s)
+	return err
+}
+
+func (d *driver) RotateAdmin(ctx context.Context, r sim.AdminRotation) (sim.Turnover, error) {
+	s := said{"token_id": r.Pair.ID, "token_secret": r.Pair.Secret, "force": r.Force}
+	say(s, "grace_period", r.Grace)
+	data, err := d.write(ctx, "config/rotate", s)
+	if err != nil {
+		return sim.Turnover{}, err
+	}
+	return turnover(data)
+}
+
+func approvalPath(role string) string {
+	if role == "" {
+		return "config/approval"
+	}
+	return "rotate/" + role + "/approval"
+}
+
+func (d *driver) BeginApproval(ctx context.Context, role string, a sim.Approval) error {
+	s := said{"force": a.Force}
+	say(s, "token_ttl", a.TTL)
+	say(s, "grace_period", a.Grace)
+	say(s, "lapse_after", a.LapseAfter)
+	_, err := d.write(ctx, approvalPath(role), s)
+	return err
+}
+
+func (d *driver) ReadApproval(ctx context.Context, role string, wait time.Duration) (string, error) {
+	s := said{}
+	if wait > 0 {
+		say(s, "wait", &wait)
+	}
+	data, err := d.ask(ctx, logical.ReadOperation, approvalPath(role), s)
+	state, _ := data["state"].(string)
+	return state, err
+}
+
+func (d *driver) CancelApproval(ctx context.Context, role string) error {
+	_, err := d.ask(ctx, logical.DeleteOperation, approvalPath(role), nil)
 	return err
 }
 
@@ -123,6 +165,7 @@ func (d *driver) WriteRole(ctx context.Context, role string, p sim.Policy) error
 	say(s, "token_ttl", p.TTL)
 	say(s, "scoped", p.Scoped)
 	say(s, "disable_automated_rotation", p.Disabled)
+	say(s, "revoke_previous", p.RevokePrevious)
 	if p.Force {
 		s["force"] = true
 	}
@@ -152,7 +195,10 @@ func (d *driver) Rotate(ctx context.Context, role string, r sim.Rotation) (sim.T
 	if err != nil {
 		return sim.Turnover{}, err
 	}
-	done := sim.Turnover{}
+	return turnover(data)
+}
+
+func turnover(data map[string]any) (done sim.Turnover, err error) {
 	done.Version, _ = data["version"].(int64)
 	done.TokenID, _ = data["token_id"].(string)
 	done.PreviousID, _ = data["previous_token_id"].(string)

@@ -96,7 +96,7 @@ func (b *backend) writtenView(r *engine.Rotation) map[string]any {
 }
 
 // answer tells of a rotation with IDs and times, never a secret.
-func turnoverView(t *engine.Turnover, now time.Time) *logical.Response {
+func turnoverView(t *engine.Turnover, e *engine.Engine) *logical.Response {
 	data := tokenView(t.Cred.Token)
 	data[fieldVersion] = int64(t.Cred.Version)
 	data[fieldChanged] = t.Changed
@@ -106,7 +106,7 @@ func turnoverView(t *engine.Turnover, now time.Time) *logical.Response {
 		data[fieldPreviousTokenID] = t.Old.ID
 		data[fieldGracePeriod] = int64(t.Grace.Seconds())
 		data[fieldMethod] = t.Old.Means()
-		data[fieldNextStep] = t.Old.NextStep(now)
+		data[fieldNextStep] = e.NextStep(t.Old)
 		putTime(data, fieldNotBefore, t.Old.NotBefore)
 	}
 	return &logical.Response{Data: data, Warnings: t.Warnings}

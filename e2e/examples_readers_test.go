@@ -32,7 +32,9 @@ import (
 
 // pairOf is what the environment of the role ci has to be.
 func (w *world) pairOf(token lab.Token) map[string]string {
-	return map[string]string{"MODAL_TOKEN_ID": token.ID, "MODAL_TOKEN_SECRET": token.Secret, "MODAL_SERVER_URL": w.emulator.URL}
+	return map[string]string{
+		"MODAL_TOKEN_ID": token.ID, "MODAL_TOKEN_SECRET": token.Secret, "MODAL_ENVIRONMENT": "main", "MODAL_SERVER_URL": w.emulator.URL,
+	}
 }
 
 // requireEnvironment compares environments without showing a secret.
@@ -79,7 +81,7 @@ func documents[T any](t *testing.T, name string) []T {
 func TestTheCIExamplesReadOnePathAndGetOnePair(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	token := w.newRole(t)
+	token := w.newRole(t, "environment=main")
 	everything, env := w.As(w.tokenOf(t, "reader.hcl")), w.As(w.tokenOf(t, "reader-env.hcl"))
 	file := w.As(w.tokenOf(t, "reader-toml.hcl"))
 
@@ -171,7 +173,7 @@ type manifest struct {
 func TestTheOperatorExamplesMakeASecretOfOnePair(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	token := w.newRole(t)
+	token := w.newRole(t, "environment=main")
 	everything, env := w.As(w.tokenOf(t, "reader.hcl")), w.As(w.tokenOf(t, "reader-env.hcl"))
 	var kinds []string
 	for _, name := range []string{"vault-secrets-operator.yaml", "external-secrets-operator.yaml"} {
@@ -188,7 +190,9 @@ func TestTheOperatorExamplesMakeASecretOfOnePair(t *testing.T) {
 				continue
 			}
 			creds := parse(t, w.run(t, everything, "", "read", "-format=json", where).Stdout)
-			requireEnvironment(t, map[string]string{"MODAL_TOKEN_ID": token.ID, "MODAL_TOKEN_SECRET": token.Secret}, rendered(t, templates, creds))
+			want := w.pairOf(token)
+			delete(want, "MODAL_SERVER_URL") // Modal's own needs none.
+			requireEnvironment(t, want, rendered(t, templates, creds))
 		}
 	}
 	require.Equal(t, []string{"VaultConnection", "VaultAuth", "VaultDynamicSecret", "VaultStaticSecret", "VaultDynamicSecret", "ExternalSecret"}, kinds)
@@ -212,7 +216,7 @@ func rendered(t *testing.T, templates map[string]struct{ Text string }, creds da
 func TestTheTemplatesOfTheInjectorAndNomadGiveOnePair(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	token := w.newRole(t)
+	token := w.newRole(t, "environment=main")
 	folder := w.approle(t, "reader-dotenv.hcl")
 	login, _, found := strings.Cut(w.text(t, w.example(t, "agent-file.hcl", "/etc/modal-agent", folder)), "template {")
 	require.True(t, found)

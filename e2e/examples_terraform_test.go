@@ -7,6 +7,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,13 +48,14 @@ func endpoints(t *testing.T) []endpoint {
 	return all
 }
 
-// newTerraformWorld has what the Terraform example expects: an admin token, and the role ci.
+// newTerraformWorld has what the Terraform example expects: an admin token, and the role personal.
 func newTerraformWorld(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t)
 	admin := w.newToken(t)
 	require.NoError(t, w.run(t, w.CLI, admin.Secret, "write", "modal/config", "token_id="+admin.ID, "token_secret=-").Err())
-	w.newRole(t)
+	token := w.newToken(t)
+	w.must(t, http.MethodPost, "modal/roles/personal", data{"type": "static", "token_id": token.ID, "token_secret": token.Secret})
 	return w
 }
 
@@ -81,7 +83,7 @@ func TestTheTerraformExamplePlansNoChangeAfterItsFirstApply(t *testing.T) {
 		}
 	}
 	require.Equal(t, json.Number("1"), w.read(t, "modal/creds/ci")["version"], "an apply rotated the token")
-	require.Equal(t, json.Number("1"), w.read(t, "modal/creds/gpu")["version"], "an apply rotated the token")
+	require.Equal(t, json.Number("1"), w.read(t, "modal/creds/personal")["version"], "an apply rotated the token")
 }
 
 func TestTerraformItselfPlansNoChangeAndKeepsTheTokenOutOfItsState(t *testing.T) {

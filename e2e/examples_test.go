@@ -146,15 +146,15 @@ func TestTheAgentExampleKeepsTheFileCurrentAndRestartsTheAppOncePerRotation(t *t
 func TestTheSupervisorExampleRunsTheProgramWithAPairAndRestartsItAfterARotation(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	token := w.newRole(t, "refresh_interval=5s")
-	runs := w.stub(t, "python3", `echo "$@ $MODAL_TOKEN_ID $MODAL_TOKEN_SECRET"; exec sleep 600`)
+	token := w.newRole(t, "refresh_interval=5s", "environment=main")
+	runs := w.stub(t, "python3", `echo "$@ $MODAL_ENVIRONMENT $MODAL_TOKEN_ID $MODAL_TOKEN_SECRET"; exec sleep 600`)
 	config := w.example(t, "agent-supervisor.hcl", "/etc/modal-agent", w.approle(t, "reader.hcl"))
 	w.background(t, w.program(t, "", tools.Vault, "agent", "-config="+config))
 
-	first := "app.py " + token.ID + " " + token.Secret + "\n"
+	first := "app.py main " + token.ID + " " + token.Secret + "\n"
 	w.until(t, runs, first)
 	next := w.rotate(t)
-	w.until(t, runs, first+"app.py "+next.ID+" "+next.Secret+"\n")
+	w.until(t, runs, first+"app.py main "+next.ID+" "+next.Secret+"\n")
 }
 
 func TestTheAccountsExampleJoinsTwoRolesWithOneActive(t *testing.T) {

@@ -18,7 +18,7 @@ template_config {
   exit_on_retry_failure = true
 }
 
-# Both read one path, so Agent reads it once: two paths could give halves of two tokens. On one line, as a
+# All read one path, so Agent reads it once: two paths could give halves of two tokens. On one line, as a
 # heredoc would end the value with a newline.
 env_template "MODAL_TOKEN_ID" {
   contents             = "{{ with secret \"modal/creds/ci\" }}{{ .Data.token_id }}{{ end }}"
@@ -30,7 +30,11 @@ env_template "MODAL_TOKEN_SECRET" {
   error_on_missing_key = true
 }
 
-# For a role with an environment, one more: MODAL_ENVIRONMENT, of .Data.environment.
+# Not for a role without an environment, of which this would fail.
+env_template "MODAL_ENVIRONMENT" {
+  contents             = "{{ with secret \"modal/creds/ci\" }}{{ .Data.environment }}{{ end }}"
+  error_on_missing_key = true
+}
 
 exec {
   command                   = ["python3", "app.py"]

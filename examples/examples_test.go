@@ -71,15 +71,20 @@ func documents(t *testing.T, path, text string) int {
 	}
 }
 
-func TestExamples_HoldNoTokenAndNameOneMountAndTwoRoles(t *testing.T) {
+func TestExamples_HoldNoTokenAndNameOneMountAndThreeRoles(t *testing.T) {
 	t.Parallel()
 	paths := regexp.MustCompile(`(?:modal/|path: )(?:creds|roles|rotate)/([a-z]+)`)
 	for path, text := range files(t) {
 		require.NotRegexp(t, `\b(?:ak|as|hv[sb])[-.][A-Za-z0-9]{4}`, text, path)
 		for _, match := range paths.FindAllStringSubmatch(text, -1) {
-			require.Contains(t, []string{"ci", "gpu"}, match[1], path)
+			require.Contains(t, []string{"ci", "gpu", "personal"}, match[1], path)
 		}
 	}
+}
+
+// dependencies are the files beside a program that say what it is built with.
+var dependencies = map[string]bool{
+	"go.mod": true, "go.sum": true, "requirements.txt": true, "package.json": true, "tsconfig.json": true,
 }
 
 func TestExamples_AreAllListedAndExplained(t *testing.T) {
@@ -88,13 +93,19 @@ func TestExamples_AreAllListedAndExplained(t *testing.T) {
 	require.NoError(t, err)
 	explained, err := os.ReadFile("../docs/consumers.md")
 	require.NoError(t, err)
+	policies, err := os.ReadFile("../docs/policies.md")
+	require.NoError(t, err)
+	explained = append(explained, policies...)
 	for path := range files(t) {
+		if dependencies[filepath.Base(path)] {
+			continue
+		}
 		require.Contains(t, string(listed), "("+path+")", "README.md does not list it")
-		require.Contains(t, string(explained), "(../examples/"+path+")", "docs/consumers.md does not explain it")
+		require.Contains(t, string(explained), "(../examples/"+path+")", "docs/consumers.md and docs/policies.md do not explain it")
 	}
 	for _, link := range regexp.MustCompile(`\(\.\./examples/([^)#]*)\)`).FindAllStringSubmatch(string(explained), -1) {
 		_, err = os.Stat(link[1])
-		require.NoError(t, err, "docs/consumers.md links to it")
+		require.NoError(t, err, "docs link to it")
 	}
 }
 

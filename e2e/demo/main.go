@@ -12,7 +12,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -22,10 +21,8 @@ import (
 )
 
 func main() {
-	stay := flag.Bool("stay", false, "leave everything running after the last step, until Ctrl-C")
-	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, newScreen(os.Stdout), *stay)
+	err := run(ctx, newScreen(os.Stdout))
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", lab.Mask(err.Error()))
@@ -33,7 +30,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, out *screen, stay bool) (err error) {
+func run(ctx context.Context, out *screen) (err error) {
 	first, next, err := ownTokens()
 	if err != nil {
 		return err
@@ -55,12 +52,7 @@ func run(ctx context.Context, out *screen, stay bool) (err error) {
 	defer func() { err = errors.Join(err, l.Close()) }()
 
 	d := &demo{screen: out, lab: l, plugin: plugin, first: first, next: next}
-	if err = d.play(ctx); err != nil || !stay {
-		return err
-	}
-	d.handOver()
-	<-ctx.Done()
-	return nil
+	return d.play(ctx)
 }
 
 // ownTokens are the Modal tokens of the one who runs the demo; empty ones mean the emulator.

@@ -44,12 +44,12 @@ func (d *demo) manage(ctx context.Context) error {
 		return nil
 	}
 	d.note("the engine makes a service user that may do this and no more; the times are short, for the demo")
-	if err := d.run(ctx, "", "write", "modal/roles/gpu", "type=managed", "environment_roles=main=contributor,staging=viewer",
+	if err := d.run(ctx, "", "write", "modal/roles/ci", "type=managed", "environment_roles=main=contributor,staging=viewer",
 		"refresh_interval=5s", "rotation_period=20s", "grace_period=30s"); err != nil {
 		return err
 	}
-	d.copy = filepath.Join(d.lab.Dir, "gpu.modal.toml")
-	text, err := d.show(ctx, "", "read", "-field=toml", "modal/creds/gpu/toml")
+	d.copy = filepath.Join(d.lab.Dir, "ci.modal.toml")
+	text, err := d.show(ctx, "", "read", "-field=toml", "modal/creds/ci/toml")
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (d *demo) scheduled(ctx context.Context) error {
 	}
 	d.note("Vault asks the engine once a minute what is due: this can take that long")
 	begun := time.Now()
-	err := lab.Until(ctx, "the role gpu to be rotated on schedule", func() error {
+	err := lab.Until(ctx, "the role ci to be rotated on schedule", func() error {
 		now, err := d.current(ctx)
 		if err == nil && now == d.minted {
 			err = fmt.Errorf("its token is still %s", now)
@@ -82,7 +82,7 @@ func (d *demo) scheduled(ctx context.Context) error {
 		return err
 	}
 	d.note("%s later the role hands out another token, and nobody did anything:", time.Since(begun).Round(time.Second))
-	if err = d.run(ctx, "", "read", "modal/rotate/gpu"); err != nil {
+	if err = d.run(ctx, "", "read", "modal/rotate/ci"); err != nil {
 		return err
 	}
 	if err = d.run(ctx, "", "list", "-detailed", "modal/revocations"); err != nil {
@@ -104,7 +104,7 @@ func (d *demo) prove(ctx context.Context) error {
 		return err
 	}
 	d.note("that was the pair that worked a moment before; a rotation by hand is as short:")
-	if err := d.run(ctx, "", "write", "modal/rotate/gpu", "grace_period=10m"); err != nil {
+	if err := d.run(ctx, "", "write", "modal/rotate/ci", "grace_period=10m"); err != nil {
 		return err
 	}
 	return d.run(ctx, "", "list", "-detailed", "modal/revocations")
@@ -112,7 +112,7 @@ func (d *demo) prove(ctx context.Context) error {
 
 // current is the ID of the token that the managed role hands out, looked up unseen.
 func (d *demo) current(ctx context.Context) (string, error) {
-	result, err := d.vault.Run(ctx, "", "read", "-field=token_id", "modal/creds/gpu")
+	result, err := d.vault.Run(ctx, "", "read", "-field=token_id", "modal/creds/ci")
 	if err = errors.Join(err, result.Err()); err != nil {
 		return "", err
 	}

@@ -63,9 +63,6 @@ func (s *screen) output(text string) {
 	}
 }
 
-// secret prints a line as it is, for the one value that people need whole: the lab's own root token.
-func (s *screen) secret(line string) { fmt.Fprintf(s.file, "%s$ %s%s\n", s.bold, line, s.plain) }
-
 // quote puts a word in quotes where a shell needs them.
 func quote(word string) string {
 	if strings.ContainsAny(word, " \n\"{}*|$") {

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	policy     = `path "modal/creds/ci/toml" { capabilities = ["read"] }`
+	policy     = `path "modal/creds/personal/toml" { capabilities = ["read"] }`
 	tokensPage = "https://modal.com/settings/tokens"
 )
 
@@ -47,15 +47,17 @@ func (d *demo) play(ctx context.Context) error {
 	steps := []step{
 		{"Start Vault and Modal", d.start},
 		{"Register the plugin and enable it at modal/", d.enable},
-		{"Store a Modal token as the role ci", d.store},
+		{"Store a Modal token as the role personal", d.store},
 		{"Read it, in the form that each consumer wants", d.read},
 		{"Let Vault Agent keep a .modal.toml, and Modal's Go SDK use it", d.consume},
 		{"Rotate: the Agent's file changes by itself", d.rotate},
-		{"Revoke the old token, and see Modal refuse it", d.revoke},
+		{"The old token deletes itself, and Modal refuses it", d.revoke},
+		{"Rotate by one click in a browser: no secret passes a terminal", d.approve},
 		{"Give the engine an admin token", d.empower},
-		{"Let the engine make the tokens of the role gpu", d.manage},
+		{"Let the engine make the tokens of the role ci", d.manage},
 		{"Rotate on schedule: nothing to do but wait", d.scheduled},
 		{"End the old token, and see Modal refuse it", d.prove},
+		{"A token for one job, which ends with its lease", d.leaseOut},
 	}
 	for _, step := range steps {
 		d.title(step.title)
@@ -106,27 +108,27 @@ func (d *demo) enable(ctx context.Context) error {
 
 func (d *demo) store(ctx context.Context) error {
 	d.note("token_secret=- is read from stdin, which no list of processes shows; readers come back every 5s, for the demo")
-	if err := d.run(ctx, d.first.Secret, "write", "modal/roles/ci",
+	if err := d.run(ctx, d.first.Secret, "write", "modal/roles/personal",
 		"type=static", "token_id="+d.first.ID, "token_secret=-", "refresh_interval=5s"); err != nil {
 		return err
 	}
-	return d.run(ctx, "", "read", "modal/roles/ci")
+	return d.run(ctx, "", "read", "modal/roles/personal")
 }
 
 func (d *demo) read(ctx context.Context) error {
 	for _, args := range [][]string{
-		{"read", "modal/creds/ci"},
-		{"read", "-field=toml", "modal/creds/ci/toml"},
-		{"read", "-field=dotenv", "modal/creds/ci/dotenv"},
-		{"read", "-format=json", "modal/creds/ci/env"},
-		{"read", "-field=toml", "modal/creds/ci/profile"},
+		{"read", "modal/creds/personal"},
+		{"read", "-field=toml", "modal/creds/personal/toml"},
+		{"read", "-field=dotenv", "modal/creds/personal/dotenv"},
+		{"read", "-format=json", "modal/creds/personal/env"},
+		{"read", "-field=toml", "modal/creds/personal/profile"},
 	} {
 		if err := d.run(ctx, "", args...); err != nil {
 			return err
 		}
 	}
 	d.note("wrapped, for handing it over: the wrapping token can be used once")
-	wrapped, err := d.field(ctx, "read", "-wrap-ttl=60s", "-field=wrapping_token", "modal/creds/ci")
+	wrapped, err := d.field(ctx, "read", "-wrap-ttl=60s", "-field=wrapping_token", "modal/creds/personal")
 	if err != nil {
 		return err
 	}
@@ -134,14 +136,14 @@ func (d *demo) read(ctx context.Context) error {
 }
 
 func (d *demo) consume(ctx context.Context) error {
-	if err := d.run(ctx, policy, "policy", "write", "ci", "-"); err != nil {
+	if err := d.run(ctx, policy, "policy", "write", "personal", "-"); err != nil {
 		return err
 	}
-	token, err := d.field(ctx, "token", "create", "-policy=ci", "-field=token")
+	token, err := d.field(ctx, "token", "create", "-policy=personal", "-field=token")
 	if err != nil {
 		return err
 	}
-	if d.agent, err = d.lab.StartAgent(ctx, d.vault, token, "modal/creds/ci/toml"); err != nil {
+	if d.agent, err = d.lab.StartAgent(ctx, d.vault, token, "modal/creds/personal/toml"); err != nil {
 		return err
 	}
 	d.command("", "cat", "agent.hcl")
@@ -167,7 +169,7 @@ func (d *demo) rotate(ctx context.Context) error {
 	if err = os.WriteFile(d.old, before, 0o600); err != nil {
 		return err
 	}
-	if err = d.run(ctx, d.next.Secret, "write", "modal/rotate/ci", "token_id="+d.next.ID, "token_secret=-", "grace_period=0"); err != nil {
+	if err = d.run(ctx, d.next.Secret, "write", "modal/rotate/personal", "token_id="+d.next.ID, "token_secret=-", "grace_period=0"); err != nil {
 		return err
 	}
 	begun := time.Now()
@@ -197,14 +199,7 @@ func (d *demo) revoke(ctx context.Context) error {
 	if err := d.run(ctx, "", "read", entry); err != nil {
 		return err
 	}
-	if d.emulator == nil {
-		d.note("delete %s at %s: an engine that stays clears this entry when Modal refuses it", d.first, tokensPage)
-		return nil
-	}
-	if err := d.emulator.DeleteToken(ctx, d.first.ID); err != nil {
-		return err
-	}
-	d.note("the operator deleted %s on Modal's page; the engine looks by itself, or when told to:", d.first)
+	d.note("the engine does it by itself within a minute, or when told to; nobody deletes anything at Modal:")
 	if err := d.run(ctx, "", "write", "-f", entry); err != nil {
 		return err
 	}
@@ -228,16 +223,4 @@ func (d *demo) ledgerClear(ctx context.Context) error {
 	}
 	d.note("the ledger is clear")
 	return nil
-}
-
-// handOver prints what another terminal needs.
-func (d *demo) handOver() {
-	d.title("All of it stays up until Ctrl-C; in another terminal:")
-	d.command("", "export", "VAULT_ADDR="+d.vault.Addr)
-	d.secret("export VAULT_TOKEN=" + d.vault.Token)
-	d.command("", "vault", "read", "modal/creds/ci")
-	if d.emulator != nil {
-		d.command("", "vault", "read", "modal/creds/gpu")
-		d.note("make and delete tokens at %s", d.emulator.Page)
-	}
 }

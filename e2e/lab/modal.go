@@ -113,8 +113,9 @@ type ServiceUser struct {
 
 // Call is an RPC in the order of arrival. Its code is "Unknown" while it is being answered.
 type Call struct {
-	Method string `json:"method"`
-	Code   string `json:"code"`
+	Method  string `json:"method"`
+	TokenID string `json:"token_id"`
+	Code    string `json:"code"`
 }
 
 // State reads the emulator's state.

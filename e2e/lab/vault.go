@@ -69,6 +69,22 @@ func (l *Lab) StartVault(ctx context.Context) (*Vault, error) {
 	return v, v.must(ctx, "audit", "enable", "file", "file_path="+v.Audit)
 }
 
+// StartMounted starts a new server with the plugin at modal/ and nothing in it, and an emulator.
+func (l *Lab) StartMounted(ctx context.Context, plugin Plugin) (*Vault, *Emulator, error) {
+	emulator, err := l.StartEmulator(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	v, err := l.StartVault(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err = v.must(ctx, plugin.RegisterArgs()...); err != nil {
+		return nil, nil, err
+	}
+	return v, emulator, v.must(ctx, "secrets", "enable", "-path=modal", "-plugin-version="+plugin.Version, PluginName)
+}
+
 // newVault starts a server that is not initialized yet, with an addition to its and its plugins' environment.
 func (l *Lab) newVault(ctx context.Context, name string, env ...string) (*Vault, error) {
 	api, err := freeAddr(ctx)

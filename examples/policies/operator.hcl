@@ -12,14 +12,21 @@ path "modal/roles/*" {
 path "modal/rotate" {
   capabilities = ["list"]
 }
+# With rotate/<role>/approval.
 path "modal/rotate/*" {
-  capabilities = ["read", "update"]
+  capabilities = ["read", "update", "delete"]
+}
+path "modal/verify/*" {
+  capabilities = ["update"]
 }
 path "modal/revocations" {
   capabilities = ["list"]
 }
 path "modal/revocations/*" {
   capabilities = ["read", "update", "delete"]
+}
+path "modal/orphans" {
+  capabilities = ["list", "update"]
 }
 path "modal/status" {
   capabilities = ["read"]

@@ -1,13 +1,6 @@
-# Replaces the token of the role ci and follows the old one, without reading either. Not with force or verify,
-# which could slip in a token of another workspace, nor with grace_period, which could end the old one at once.
+# Rotates the managed role ci, now or back, without reading its token. Not with grace_period, which could end the old
+# token at once.
 path "modal/rotate/ci" {
   capabilities       = ["read", "update"]
-  allowed_parameters = { "token_id" = [], "token_secret" = [] }
-}
-path "modal/revocations" {
-  capabilities = ["list"]
-}
-# Only to read: a write could end any role's old token before its grace period is over.
-path "modal/revocations/*" {
-  capabilities = ["read"]
+  allowed_parameters = { "to_previous" = [], "dry_run" = [] }
 }

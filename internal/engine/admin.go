@@ -100,15 +100,17 @@ type warning struct {
 }
 
 // ExpiryWarning is what to say of an admin token that expires within a month.
-func (c *Config) ExpiryWarning(now time.Time) string {
+func (e *Engine) ExpiryWarning(c *Config) string {
+	now := e.Now()
 	if c.Admin == nil || c.Admin.ExpiresAt.IsZero() || c.Admin.ExpiresAt.Sub(now) > expiryWarnings[0] {
 		return ""
 	}
 	if c.Admin.expired(now) {
-		return fmt.Sprintf("the admin token %s expired on %s: managed roles keep their tokens and cannot rotate; write a new one to config",
-			c.Admin.ID, c.Admin.ExpiresAt.Format(time.RFC3339))
+		return fmt.Sprintf("the admin token %s expired on %s: managed roles keep their tokens and cannot rotate; write a new one: %s",
+			c.Admin.ID, c.Admin.ExpiresAt.Format(time.RFC3339), e.writeAdmin())
 	}
-	return fmt.Sprintf("the admin token %s expires on %s: write a new one to config before", c.Admin.ID, c.Admin.ExpiresAt.Format(time.RFC3339))
+	return fmt.Sprintf("the admin token %s expires on %s: write a new one before: %s",
+		c.Admin.ID, c.Admin.ExpiresAt.Format(time.RFC3339), e.writeAdmin())
 }
 
 // warnOfExpiry logs and sends an event when the admin token comes within 30, 7 and 1 days of its end:
@@ -118,7 +120,7 @@ func (e *Engine) warnOfExpiry(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	text := cfg.ExpiryWarning(e.Now())
+	text := e.ExpiryWarning(cfg)
 	if text == "" {
 		e.warnedOf = warning{}
 		return nil
@@ -133,7 +135,7 @@ func (e *Engine) warnOfExpiry(ctx context.Context) error {
 		return nil
 	}
 	e.warnedOf = due
-	e.log().Warn("admin token expires", "token_id", cfg.Admin.ID, "expires_at", cfg.Admin.ExpiresAt)
+	e.log().Warn("admin token expires", "token_id", cfg.Admin.ID, "expires_at", cfg.Admin.ExpiresAt, "next_step", e.writeAdmin())
 	e.event(ctx, Event{Kind: EventExpiryWarning, TokenID: cfg.Admin.ID})
 	return nil
 }

@@ -32,6 +32,9 @@ func (e *Engine) advance(ctx context.Context, key string, wait time.Duration) (a
 	if err != nil || now == nil || !now.Open || now.FlowID != a.FlowID || now.TokenID != a.TokenID {
 		return pollInterval, err
 	}
+	if approved == nil && now.State != a.State { // it was given up meanwhile: Modal is asked once more
+		return pollInterval, nil
+	}
 	if approved != nil {
 		if now, err = e.receive(ctx, key, now, approved.Token); err != nil {
 			return flowRetry, err

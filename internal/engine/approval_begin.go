@@ -94,8 +94,13 @@ func (e *Engine) mayApproveRole(ctx context.Context, cfg *Config, ask ApprovalRe
 	case now.Role.Type != TypeStatic:
 		return Refusef("role %s is %s, so the engine makes its tokens and nobody approves them: rotate it with: %s; nothing was changed",
 			ask.Role, now.Role.Type, e.rotateCommand(now.Role, ask.Role))
-	case now.empty() || ask.Force:
+	case now.empty():
 		return nil
+	}
+	if err = e.refuseCrowd(ctx, now, RotateRequest{Grace: ask.Grace}); err != nil || ask.Force {
+		return err
+	}
+	switch {
 	case !now.Cred.Verified():
 		return Refusef("the role's token %s was stored unproven, so nothing says whose the next one has to be: write force=true; nothing was changed", now.Cred.ID)
 	case now.Cred.IdentityType != modalapi.IdentityUser:

@@ -36,6 +36,16 @@ func (e *Engine) giveUp(ctx context.Context, role string) (running bool, err err
 	return e.cancelApproval(ctx, role)
 }
 
+// endWith cancels the approval of what is being deleted. Modal is asked once more in the background, where
+// the caller's lock is waited for.
+func (e *Engine) endWith(ctx context.Context, role string) error {
+	running, err := e.cancelApproval(ctx, role)
+	if running {
+		e.follow(approvalKey(role))
+	}
+	return err
+}
+
 // cancelApproval marks a running approval as cancelled, and drops one that has ended. Whoever follows it
 // asks Modal once more. The caller holds the lock of what it is for.
 func (e *Engine) cancelApproval(ctx context.Context, role string) (running bool, err error) {

@@ -5,6 +5,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
@@ -21,18 +22,29 @@ func (e *Engine) finish(ctx context.Context, key string, a *Approval) (ended *Ap
 	case err != nil:
 		return nil, err
 	case entry == nil:
-		return a.ended(ApprovalRefused, fmt.Sprintf("token %s was ended before it came into use", a.TokenID)), nil
+		return a.ended(ApprovalRefused, fmt.Sprintf("token %s is not in use, and was ended", a.TokenID)), nil
+	case entry.Reason != reasonApproved: // this was broken off after the token came into use
+		return a.ended(ApprovalDone, fmt.Sprintf("token %s came into use, and another one has replaced it since", a.TokenID)), nil
 	case a.State != ApprovalWaiting:
 		return e.discard(ctx, a, entry, fmt.Sprintf("%s, and token %s was approved just before that", a.Said, a.TokenID))
 	}
 	if err = e.useApproved(ctx, role, a, entry); err == nil {
 		return e.inUse(ctx, role, a)
 	}
-	if isStorageError(err) || passes(err) {
+	if isStorageError(err) || passes(err) || (modalapi.KindOf(err) == modalapi.KindRefused && entry.mayBeNew(e.Now())) {
 		return nil, err
+	}
+	if modalapi.KindOf(err) == modalapi.KindRefused {
+		err = Refusef("Modal refused token %s, which was just approved, when asked whose it is: %s", entry.ID, modalapi.Said(err))
 	}
 	a = a.closing(ApprovalRefused, "")
 	return e.discard(ctx, a, entry, err.Error())
+}
+
+// mayBeNew says of an approved token that Modal may refuse it for the seconds that a new one needs.
+func (r *Revocation) mayBeNew(now time.Time) bool {
+	age := now.Sub(r.Since)
+	return age >= 0 && age < mintBudget
 }
 
 // inUse is the approval as done where its token is the current one, or the admin's, and nil where not.
@@ -68,9 +80,6 @@ func (e *Engine) useApproved(ctx context.Context, role string, a *Approval, entr
 		return err
 	}
 	proven, err := e.prove(ctx, cfg, entry.Token)
-	if modalapi.KindOf(err) == modalapi.KindRefused {
-		return Refusef("Modal refused token %s, which was just approved, when asked whose it is: %s", entry.ID, modalapi.Said(err))
-	}
 	if err != nil {
 		return err
 	}

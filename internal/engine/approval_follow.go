@@ -33,6 +33,9 @@ func newFollowers() *followers {
 	return &followers{running: map[string]bool{}, ctx: ctx, stop: stop}
 }
 
+// followTurn is the followers' place among what a tick begins, behind the ledger's.
+const followTurn = 1 << 21
+
 // start runs work for a key, unless that is under way or the mount is over.
 func (f *followers) start(key string, work func(ctx context.Context)) {
 	f.mu.Lock()
@@ -58,8 +61,12 @@ func (f *followers) close() {
 
 // follow waits in the background for an approval, until it has ended or can no longer be written here:
 // the next tick, on the node that may write, takes it up again.
-func (e *Engine) follow(key string) {
+func (e *Engine) follow(key string) { e.followAs(0, key) }
+
+// followAs is follow for the nth of several approvals.
+func (e *Engine) followAs(n int, key string) {
 	e.followers.start(key, func(ctx context.Context) {
+		e.deps.Stagger(followTurn + n)
 		for {
 			again, err := e.advance(ctx, key, flowWait)
 			if ctx.Err() != nil || (err == nil && again == 0) || isStorageError(err) {
@@ -90,8 +97,8 @@ func (e *Engine) followAll(ctx context.Context) error {
 			e.log().Error("an approval cannot be read", "approval", key, "error", err)
 		},
 	})
-	for _, key := range keys {
-		e.follow(key)
+	for i, key := range keys {
+		e.followAs(i, key)
 	}
 	return err
 }

@@ -126,10 +126,9 @@ func (e *Engine) DeleteConfig(ctx context.Context) (warnings []string, err error
 		return nil, err
 	}
 	defer unlock()
-	if _, err = e.cancelApproval(ctx, ""); err != nil {
+	if err = e.endWith(ctx, ""); err != nil {
 		return nil, err
 	}
-	defer e.follow(adminApproval)
 	stored, err := e.config.Get(ctx, "")
 	if err != nil || stored == nil {
 		return nil, err

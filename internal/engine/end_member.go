@@ -27,7 +27,11 @@ func (e *Engine) endMember(ctx context.Context, cfg *Config, entry *Revocation) 
 	}
 	entry.Acknowledged = entry.Acknowledged || acknowledged
 	entry.Declined = ""
-	return e.probe(ctx, cfg, entry)
+	got, err := e.probe(ctx, cfg, entry)
+	if got == verdictRevoked && !entry.Acknowledged && entry.missed(e.Now()) {
+		return verdictUnknown, entry.tooEarly()
+	}
+	return got, err
 }
 
 // settled says that Modal's answer will be the same until somebody changes something there.

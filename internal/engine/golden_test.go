@@ -27,7 +27,7 @@ func goldenEntries() map[string]any {
 		WorkspaceID: "ac-1", Workspace: "acme", IdentityType: modalapi.IdentityUser, IdentityID: "us-1", Identity: "alice",
 		CreatedAt: start, ExpiresAt: start.Add(Day), LastVerified: start,
 	}
-	minted := owned
+	minted, grace := owned, time.Hour
 	minted.IdentityType, minted.IdentityID, minted.Identity = modalapi.IdentityServiceUser, "sv-1", "vault-2f9f1a7c-gpu-hgfedcba"
 	return map[string]any{
 		"config": &Config{
@@ -61,6 +61,23 @@ func goldenEntries() map[string]any {
 			NextAttempt: start.Add(unfinishedAfter), Unconfirmed: true,
 		},
 		"token/ak-AAAAAAAAAAAAAAAAAAAAAA": &holder{Role: "ci"},
+		"role/job": &Role{
+			Type: TypeDynamic, RefreshInterval: 5 * time.Minute, GracePeriod: Day, RotationPeriod: 90 * Day,
+			Dynamic: &DynamicPolicy{
+				Access: Access{EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}, Scoped: true},
+				TTL:    time.Hour, MaxTTL: Day, MaxLeases: 3,
+			},
+		},
+		"revocation/vault-2f9f1a7c-job-abcdefgh": &Revocation{
+			Token: minted, Role: "job", Reason: reasonLease, Method: methodAutomatic, Since: start, NotBefore: start.Add(Day), NextAttempt: start.Add(Day),
+			Leased: true, HoldUntil: start.Add(2 * Day), Refresh: time.Minute, Held: true, LastUsed: start, Acknowledged: true, Declined: "owners only",
+		},
+		"approval/ci": &Approval{
+			FlowID: "tf-1", WaitSecret: "ws", URL: "https://modal.com/token-flow/tf-1", Code: "AB12", ServerURL: "https://api.modal.com:443",
+			State: ApprovalWaiting, Open: true, Began: start, Lapses: start.Add(time.Hour), TokenTTL: Day, Grace: &grace, Force: true,
+			TokenID: "ak-AAAAAAAAAAAAAAAAAAAAAA", Version: 2, Said: "nobody approved it in time",
+		},
+		"orphans": &divergence{Since: start, Accepted: []string{"vault-2f9f1a7c-ci-abcdefgh"}},
 	}
 }
 
@@ -81,6 +98,10 @@ func TestStorage_TheFormatOfVersionOneIsWrittenAndRead(t *testing.T) {
 		case *Revocation:
 			checkGolden(t, s, key, golden, want)
 		case *holder:
+			checkGolden(t, s, key, golden, want)
+		case *Approval:
+			checkGolden(t, s, key, golden, want)
+		case *divergence:
 			checkGolden(t, s, key, golden, want)
 		default:
 			t.Fatalf("no check for %T", entry)

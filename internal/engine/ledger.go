@@ -72,21 +72,22 @@ func (e *Engine) Forget(ctx context.Context, id string, force bool) (warnings []
 // refuseAlive keeps an entry whose token Modal accepts, or whose service user may still be there.
 func (e *Engine) refuseAlive(ctx context.Context, entry *Revocation) error {
 	got, err := e.ask(ctx, entry)
+	forget := fmt.Sprintf("or forget it all the same: vault delete %srevocations/%s force=true; the entry stays", e.mount(), entry.Key())
 	switch {
 	case got == verdictAccepted:
-		return Refusef("Modal still accepts token %s of role %s: %s; or forget it all the same with force=true; the entry stays",
-			entry.Key(), entry.Role, entry.NextStep(e.Now()))
+		return Refusef("Modal still accepts token %s of role %s: %s; %s",
+			entry.Key(), entry.Role, e.NextStep(entry), forget)
 	case isStorageError(err):
 		return err
 	case modalapi.KindOf(err) != modalapi.KindNone:
-		return fmt.Errorf("could not learn whether Modal still accepts token %s of role %s: %w; try again, or forget it all the same with force=true; the entry stays",
-			entry.Key(), entry.Role, err)
+		return fmt.Errorf("could not learn whether Modal still accepts token %s of role %s: %w; try again, %s",
+			entry.Key(), entry.Role, err, forget)
 	case err != nil:
-		return Refusef("could not learn whether Modal still accepts token %s of role %s (%s): try again, or forget it all the same with force=true; the entry stays",
-			entry.Key(), entry.Role, err)
+		return Refusef("could not learn whether Modal still accepts token %s of role %s (%s): try again, %s",
+			entry.Key(), entry.Role, err, forget)
 	case entry.ours() && (entry.mayLiveOn(e.Now()) || !entry.Verified() && entry.Secret != ""):
-		return Refusef("Modal refuses token %s of role %s, and its service user may still be there: %s; or forget it all the same with force=true; the entry stays",
-			entry.Key(), entry.Role, entry.NextStep(e.Now()))
+		return Refusef("Modal refuses token %s of role %s, and its service user may still be there: %s; %s",
+			entry.Key(), entry.Role, e.NextStep(entry), forget)
 	}
 	return nil
 }

@@ -4,8 +4,14 @@ package engine
 
 import (
 	"fmt"
+	"regexp"
 	"time"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
 )
+
+// pasteable is a name that a shell takes as it is. Names come from Modal, and commands are pasted.
+var pasteable = regexp.MustCompile(`^[A-Za-z0-9][\w-]*$`)
 
 // AfterConfig is what comes after a write of config.
 func (e *Engine) AfterConfig(cfg *Config) string {
@@ -49,4 +55,56 @@ func (e *Engine) AfterWrite(r *Rotation) string {
 		return fmt.Sprintf("%s; rotate it by %s with: %s", read, r.Next.Format(time.RFC3339), e.rotateCommand(r.Role, r.Name))
 	}
 	return read + "; the engine rotates it at next_rotation"
+}
+
+// NextStep tells an operator what is needed for a token of the ledger.
+func (e *Engine) NextStep(r *Revocation) string {
+	entry := fmt.Sprintf("%srevocations/%s", e.mount(), r.Key())
+	early := e.Now().Before(r.NotBefore)
+	var step string
+	switch {
+	case r.Declined != "":
+		step = fmt.Sprintf("Modal would not let the engine end it (%s): %s; then have the engine look: vault write -f %s", r.Declined, r.howToDelete(), entry)
+	case !r.ours():
+		step = fmt.Sprintf("%s; then have the engine look: vault write -f %s", r.howToDelete(), entry)
+	case r.Held && !r.Begun && r.Attempts == 0:
+		step = fmt.Sprintf("nothing: the token was used at %s, so it lives on until it is used no more, or %s; at once with: vault write %s force=true",
+			r.LastUsed.Format(time.RFC3339), r.HoldUntil.Format(time.RFC3339), entry)
+	case r.LastError != "" && !early:
+		step = fmt.Sprintf("the engine goes on trying to %s, and last_error says what is in its way; try now with: vault write -f %s", r.deletion(), entry)
+	default:
+		step = "nothing: the engine will " + r.deletion()
+	}
+	if !early {
+		return step
+	}
+	if r.ours() {
+		step += fmt.Sprintf("; at once with: vault write %s force=true", entry)
+	}
+	return fmt.Sprintf("after %s, %s", r.NotBefore.Format(time.RFC3339), step)
+}
+
+// deletion is what the engine does to end the token.
+func (r *Revocation) deletion() string {
+	if r.IdentityType == modalapi.IdentityServiceUser {
+		return fmt.Sprintf("delete service user %q (%s)", r.Identity, r.IdentityID)
+	}
+	return fmt.Sprintf("have token %s delete itself", r.ID)
+}
+
+// howToDelete names the page and the command that make Modal refuse the token.
+func (t Token) howToDelete() string {
+	if t.IdentityType != modalapi.IdentityServiceUser {
+		where := tokensPage
+		if t.Workspace != "" {
+			where += fmt.Sprintf(" (workspace %q)", t.Workspace)
+		}
+		return fmt.Sprintf("delete token %s on %s or with: modal workspace member-tokens delete %s", t.ID, where, t.ID)
+	}
+	step := fmt.Sprintf("delete service user %q (%s), whose token %s dies with it, in the settings of workspace %q at Modal",
+		t.Identity, t.IdentityID, t.ID, t.Workspace)
+	if pasteable.MatchString(t.Identity) {
+		step += " or with: modal workspace service-users delete " + t.Identity
+	}
+	return step
 }

@@ -4,7 +4,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -75,7 +74,7 @@ type Revocation struct {
 
 	Acknowledged bool   `json:"acknowledged,omitempty"`
 	Declined     string `json:"declined,omitempty"`
-	// Missing is when Modal was first seen not to know an unfinished service user.
+	// Missing is when Modal was first seen not to know an unfinished service user, or an approved token.
 	Missing time.Time `json:"missing,omitzero"`
 }
 
@@ -137,11 +136,16 @@ func (r *Revocation) Proof() string {
 	return "refused"
 }
 
-// fresh says that Modal may still be making the service user: that it does not know it, or refuses its
-// token, proves nothing until it was so for a while. That is counted from the first look, not from the
-// create: the clock may have been put right in between.
+// young says that Modal was never seen to know the service user, or the token that a person approved.
+func (r *Revocation) young() bool {
+	return r.Reason == reasonUnfinished || (r.Reason == reasonApproved && !r.Verified())
+}
+
+// fresh says that Modal may still be making the service user, or learning of the token: that it does not
+// know it, or refuses it, proves nothing until it was so for a while. That is counted from the first look,
+// not from the create: the clock may have been put right in between.
 func (r *Revocation) fresh(now time.Time) bool {
-	return r.Reason == reasonUnfinished && (r.Missing.IsZero() || now.Before(r.Missing.Add(unfinishedAfter)))
+	return r.young() && (r.Missing.IsZero() || now.Before(r.Missing.Add(unfinishedAfter)))
 }
 
 // doubted is how many looks at an entry may find that another clock dated it.
@@ -152,7 +156,7 @@ const doubted = 3
 // entry, and so does one after a look that lies ahead.
 func (r *Revocation) missed(now time.Time) bool {
 	overlooked := r.Attempts < doubted && now.After(r.NextAttempt.Add(unfinishedAfter))
-	if r.Reason == reasonUnfinished && (r.Missing.IsZero() || r.Missing.After(now) || overlooked) {
+	if r.young() && (r.Missing.IsZero() || r.Missing.After(now) || overlooked) {
 		r.Missing = now
 	}
 	return r.fresh(now)
@@ -220,48 +224,6 @@ func (r Revocation) tried(now time.Time, why string) *Revocation {
 		r.NextAttempt = later(r.NotBefore, r.Missing.Add(unfinishedAfter))
 	}
 	return &r
-}
-
-// NextStep tells an operator what is needed.
-func (r *Revocation) NextStep(now time.Time) string {
-	step := r.howToDelete()
-	switch {
-	case !r.ours():
-	case r.Held && !r.Begun && r.Attempts == 0:
-		step = fmt.Sprintf("nothing: the token was used at %s, so it lives on until it is used no more, or %s; to end it now write force=true",
-			r.LastUsed.Format(time.RFC3339), r.HoldUntil.Format(time.RFC3339))
-	case r.Declined != "":
-		step = fmt.Sprintf("Modal would not let the engine end it (%s): %s", r.Declined, step)
-	case r.LastError != "":
-		step = fmt.Sprintf("the engine goes on trying to %s; last_error says what is in its way", r.deletion())
-	default:
-		step = "nothing: the engine will " + r.deletion()
-	}
-	if now.Before(r.NotBefore) {
-		return fmt.Sprintf("after %s, %s", r.NotBefore.Format(time.RFC3339), step)
-	}
-	return step
-}
-
-// deletion is what the engine does to end the token.
-func (r *Revocation) deletion() string {
-	if r.IdentityType == modalapi.IdentityServiceUser {
-		return fmt.Sprintf("delete service user %q (%s)", r.Identity, r.IdentityID)
-	}
-	return fmt.Sprintf("have token %s delete itself", r.ID)
-}
-
-// howToDelete names the page and the command that make Modal refuse the token.
-func (t Token) howToDelete() string {
-	where := tokensPage
-	if t.Workspace != "" {
-		where += fmt.Sprintf(" (workspace %q)", t.Workspace)
-	}
-	if t.IdentityType == modalapi.IdentityServiceUser {
-		return fmt.Sprintf("delete service user %q (%s) in the settings of workspace %q at Modal: its token %s dies with it",
-			t.Identity, t.IdentityID, t.Workspace, t.ID)
-	}
-	return fmt.Sprintf("delete token %s on %s or with: modal workspace member-tokens delete %s", t.ID, where, t.ID)
 }
 
 // Ledger returns all entries that can be read, the one due first first, and the IDs of the others.

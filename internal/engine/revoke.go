@@ -125,6 +125,10 @@ func (e *Engine) proof(ctx context.Context, cfg *Config, a *admin, entry *Revoca
 }
 
 func (r *Revocation) tooEarly() error {
+	if r.Reason == reasonApproved {
+		return Refusef("Modal refuses token %s, and may not know it yet, as it was just approved: the engine looks again until %s",
+			r.ID, r.Missing.Add(unfinishedAfter).Format(time.RFC3339))
+	}
 	return Refusef("Modal does not know service user %s, and may still be making it: the engine looks again until %s",
 		r.Identity, r.Missing.Add(unfinishedAfter).Format(time.RFC3339))
 }

@@ -31,10 +31,9 @@ func (e *Engine) DeleteRole(ctx context.Context, name string, force bool) (told 
 			return nil, err
 		}
 	}
-	if _, err = e.cancelApproval(ctx, name); err != nil {
+	if err = e.endWith(ctx, name); err != nil {
 		return nil, err
 	}
-	defer e.follow(approvalKey(name))
 	if err = e.removeRole(ctx, name, r, cred, force); err != nil {
 		return nil, err
 	}

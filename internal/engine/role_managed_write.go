@@ -84,8 +84,7 @@ func (e *Engine) changeRoles(ctx context.Context, cfg *Config, name string, cred
 		}
 		failed := e.grant(brief, cfg, entry.Token, atMost(wanted))
 		if gone := (*goneError)(nil); failed != nil && !errors.As(failed, &gone) { // what is gone has no role
-			warnings = append(warnings, fmt.Sprintf("the previous token %s keeps the environment roles that it had until it ends (%s): %s; "+
-				"end it now with: vault write %srevocations/%s force=true", entry.ID, entry.NextStep(e.Now()), failed, e.mount(), entry.Key()))
+			warnings = append(warnings, fmt.Sprintf("the previous token %s keeps the environment roles that it had until it ends (%s): %s", entry.ID, e.NextStep(entry), failed))
 		}
 	}
 	return warnings, nil

@@ -126,7 +126,7 @@ func (r *Rotation) nextAttempt(now time.Time) time.Time {
 	case r.misdated(now):
 		return now
 	case r.Refused: // its consumers have nothing that works
-		return later(r.Cred.Refused, r.Cred.NextAttempt)
+		return later(earlier(r.Cred.Refused, now), r.Cred.NextAttempt)
 	}
 	return later(r.Next, r.Cred.NextAttempt)
 }

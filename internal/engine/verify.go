@@ -127,15 +127,19 @@ func (e *Engine) noteVerification(ctx context.Context, now *Rotation, v *Verific
 
 // checkAt is when the engine asks about a role's token by itself, zero for never. It lies in the last
 // quarter of the interval, so that roles of one moment spread.
-func (c *Config) checkAt(now *Rotation) time.Time {
+func (c *Config) checkAt(r *Rotation, now time.Time) time.Time {
 	interval := c.VerificationEvery()
-	if interval == 0 || now.empty() {
+	if interval == 0 || r.empty() {
 		return time.Time{}
 	}
-	if now.Refused { // a person may have enabled it again
+	if r.Refused { // a person may have enabled it again
 		interval = min(interval, refusedCheck)
 	}
-	return later(now.Cred.Checked, later(now.Cred.LastVerified, now.Cred.LastRotation)).Add(spread(interval, now.Name))
+	last := later(r.Cred.Checked, later(r.Cred.LastVerified, r.Cred.LastRotation))
+	if last.After(now.Add(clockSlack)) { // by a clock far ahead
+		return now
+	}
+	return last.Add(spread(interval, r.Name))
 }
 
 // spread is between three quarters of an interval and all of it, always the same for a name.
@@ -165,7 +169,7 @@ func (e *Engine) verifyDue(tick, begin context.Context) error {
 			if now.Cred.Drifted {
 				return e.Now(), nil
 			}
-			return later(cfg.checkAt(now), e.retryCheck(name)), nil
+			return later(cfg.checkAt(now, e.Now()), e.retryCheck(name)), nil
 		},
 		failed: func(name string, err error) {
 			e.log().Error("cannot tell when a role is verified", "role", name, "error", err)
@@ -186,7 +190,7 @@ func (e *Engine) verifyOne(ctx, begin context.Context, cfg *Config, name string)
 	if err != nil || now == nil || now.empty() || now.Role.Dynamic != nil {
 		return err
 	}
-	if at := cfg.checkAt(now); !now.Cred.Drifted && (at.IsZero() || at.After(e.Now())) {
+	if at := cfg.checkAt(now, e.Now()); !now.Cred.Drifted && (at.IsZero() || at.After(e.Now())) {
 		return nil
 	}
 	v, err := e.askAbout(ctx, cfg, now)

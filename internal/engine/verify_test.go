@@ -189,3 +189,18 @@ func TestVerify_OfWhatHasNoTokenOfItsOwnIsRefused(t *testing.T) {
 		require.True(t, IsMistake(err))
 	}
 }
+
+func TestVerify_WhatAClockFarAheadSawIsHealedOnceTheClockIsRight(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	old := h.managed("ci")
+	h.managed("other")
+	h.advance(40 * Day)
+	h.deleteUserOf(old)
+	require.False(t, h.verify("ci").Accepted)
+	require.True(t, h.verify("other").Accepted)
+	h.advance(-40 * Day)
+	h.minutes(2)
+	require.Equal(t, 2, h.current("ci").Version)
+	require.True(t, h.current("other").Checked.Before(h.clock().Add(Day)), "it is asked about again")
+}

@@ -32,13 +32,13 @@ var (
 )
 
 func (s *Server) interceptUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	return s.answer(ctx, info.FullMethod, func(ctx context.Context) (any, error) {
+	return s.answer(ctx, info.FullMethod, req, func(ctx context.Context) (any, error) {
 		return handler(ctx, req)
 	})
 }
 
 func (s *Server) interceptStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	_, err := s.answer(stream.Context(), info.FullMethod, func(context.Context) (any, error) {
+	_, err := s.answer(stream.Context(), info.FullMethod, nil, func(context.Context) (any, error) {
 		return nil, handler(srv, stream)
 	})
 	return err
@@ -46,8 +46,8 @@ func (s *Server) interceptStream(srv any, stream grpc.ServerStream, info *grpc.S
 
 // answer is the one way a call goes: recorded, announced, met by a fault if there
 // is one, authenticated, handled.
-func (s *Server) answer(ctx context.Context, fullMethod string, handle func(context.Context) (any, error)) (any, error) {
-	call, answered := s.record(ctx, path.Base(fullMethod))
+func (s *Server) answer(ctx context.Context, fullMethod string, req any, handle func(context.Context) (any, error)) (any, error) {
+	call, answered := s.record(ctx, path.Base(fullMethod), targetOf(req))
 	s.announce(call.Method)
 	work := func() (any, error) {
 		if slices.Contains(anonymous, call.Method) {

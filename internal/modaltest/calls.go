@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 )
@@ -16,6 +17,7 @@ type Call struct {
 	Method  string      // such as "TokenInfoGet"
 	TokenID string      // as sent, known or not; never a secret
 	Header  metadata.MD // without the token secret
+	Target  string      // the ID of what the call ends or waits for: a token, a service user, a token flow
 	At      time.Time
 	Code    codes.Code // codes.Unknown while the call is being answered
 }
@@ -33,6 +35,17 @@ func (s *Server) Calls(method string) []Call {
 		if method == "" || method == everyRPC || c.Method == method {
 			found = append(found, c.clone())
 		}
+	}
+	return found
+}
+
+// CallsFrom returns all calls but the first n, in the order they arrived.
+func (s *Server) CallsFrom(n int) []Call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []Call
+	for _, c := range s.calls[min(n, len(s.calls)):] {
+		found = append(found, c.clone())
 	}
 	return found
 }
@@ -63,17 +76,30 @@ func (s *Server) announce(method string) {
 }
 
 // record notes the call's arrival; the function returned notes its answer.
-func (s *Server) record(ctx context.Context, method string) (call Call, answered func(codes.Code)) {
+func (s *Server) record(ctx context.Context, method, target string) (call Call, answered func(codes.Code)) {
 	header := withoutSecrets(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := &Call{Method: method, TokenID: first(header, headerTokenID), Header: header, At: s.now(), Code: codes.Unknown}
+	c := &Call{Method: method, TokenID: first(header, headerTokenID), Header: header, Target: target, At: s.now(), Code: codes.Unknown}
 	s.calls = append(s.calls, c)
 	return c.clone(), func(code codes.Code) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		c.Code = code
 	}
+}
+
+// targetOf is what a request ends or waits for, empty for all other requests.
+func targetOf(req any) string {
+	switch req := req.(type) {
+	case *pb.TokenDeleteRequest:
+		return req.GetTokenId()
+	case *pb.ServiceUserDeleteRequest:
+		return req.GetServiceUserId()
+	case *pb.TokenFlowWaitRequest:
+		return req.GetTokenFlowId()
+	}
+	return ""
 }
 
 // withoutSecrets masks whatever looks like a token secret in any header: people

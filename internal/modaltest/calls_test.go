@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -38,6 +39,8 @@ func TestCalls_KeepsTheOrderTheCallerAndTheAnswer(t *testing.T) {
 		"TokenInfoGet " + w.token.ID + " Unavailable",
 	}, got)
 	require.Len(t, w.server.Calls("TokenInfoGet"), 2)
+	require.Equal(t, w.server.Calls("")[3:], w.server.CallsFrom(3))
+	require.Empty(t, w.server.CallsFrom(5))
 	require.Equal(t, []string{"once"}, w.server.Calls("WorkspaceNameLookup")[0].Header.Get("x-idempotency-key"))
 }
 
@@ -74,6 +77,20 @@ func TestOnCall_HearsOfEachCallBeforeItIsHandled(t *testing.T) {
 		got = append(got, line)
 	}
 	require.Equal(t, []string{"WorkspaceNameLookup Unknown 0", "TokenInfoGet Unknown 0", "ServiceUserCreate Unknown 0"}, got)
+}
+
+func TestCalls_TellWhatACallIsToEndOrWaitsFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, user := w.mint(t, "ci")
+	_, err := w.client.ServiceUserDelete(as(t, w.token), pb.ServiceUserDeleteRequest_builder{ServiceUserId: user}.Build())
+	require.NoError(t, err)
+	f := w.beginFlow(t, pb.TokenFlowCreateRequest_builder{})
+	_, err = w.await(t, f, 0)
+	require.NoError(t, err)
+	require.Equal(t, user, w.server.Calls("ServiceUserDelete")[0].Target)
+	require.Equal(t, f.GetTokenFlowId(), w.server.Calls("TokenFlowWait")[0].Target)
+	require.Empty(t, w.server.Calls("TokenFlowCreate")[0].Target)
 }
 
 func TestCalls_NeverHoldAMintedSecret(t *testing.T) {

@@ -24,6 +24,12 @@ func init() { //nolint:gochecknoinits // the actions use the list themselves
 		{"time passes", 30, nil, (*Life).timePasses},
 		{"create a managed role", 11, nil, (*Life).createManaged},
 		{"create a static role", 5, nil, (*Life).createStatic},
+		{"create a role without a token", 3, nil, (*Life).createEmpty},
+		{"begin an approval", 9, nil, (*Life).beginApproval},
+		{"somebody decides", 5, nil, (*Life).decide},
+		{"cancel an approval", 3, nil, (*Life).cancelApproval},
+		{"read an approval", 2, nil, (*Life).readApproval},
+		{"rotate the admin token", 4, nil, (*Life).rotateAdmin},
 		{"rotate", 14, nil, (*Life).rotate},
 		{"undo", 6, nil, (*Life).undo},
 		{"a crowd", 1, nil, (*Life).crowd},
@@ -33,6 +39,7 @@ func init() { //nolint:gochecknoinits // the actions use the list themselves
 		{"forget", 4, nil, (*Life).forget},
 		{"write config", 6, nil, (*Life).writeConfig},
 		{"somebody deletes at Modal", 4, func(c climate) bool { return c.Persons }, (*Life).person},
+		{"somebody disables or enables a token", 4, func(c climate) bool { return c.Persons }, (*Life).toggle},
 		{"somebody changes roles at Modal", 9, func(c climate) bool { return c.Persons }, (*Life).drift},
 		{"the admin's rights change", 4, func(c climate) bool { return c.AdminTrouble }, (*Life).adminTrouble},
 		{"Modal goes down or comes back", 4, func(c climate) bool { return c.Outages }, (*Life).outage},
@@ -103,6 +110,7 @@ func (l *Life) outage() {
 // leads.
 func (l *Life) changeLeader() {
 	l.report.seen("leader change")
+	l.amidApproval("leader change")
 	for _, op := range l.running() {
 		if op.node == l.leader && op.what != "tick" {
 			l.report.seen("leader change in the middle of an operation")
@@ -132,7 +140,7 @@ func (l *Life) crash() {
 	l.note("the process of %s is killed", l.leader.name)
 	l.leader.handle.kill()
 	l.leader.handle.died()
-	l.bury()
+	l.calmDown()
 }
 
 func (l *Life) clockJumps() {

@@ -4,7 +4,6 @@ package sim
 
 import (
 	"io"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +20,7 @@ var FirstDay = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 const (
 	mountUUID = "2f9f1a7c-0000-4000-8000-000000000001"
 	prefix    = "vault-2f9f1a7c-"
+	home      = "acme" // the workspace
 
 	hereAddress      = "127.0.0.1:9900"
 	elsewhereAddress = "127.0.0.1:9901"
@@ -42,7 +42,7 @@ type Life struct {
 	disk             *disk
 	modal, elsewhere *modaltest.Server
 	modals           modals
-	stranger         *modaltest.Member // an owner elsewhere
+	stranger, rival  *modaltest.Member // an owner elsewhere, and one of another workspace
 	lines            map[string]*bufconn.Listener
 	workspace        *modaltest.Workspace
 	owner, colleague *modaltest.Member
@@ -54,15 +54,15 @@ type Life struct {
 	late                    lateness
 	saved                   map[string][]byte
 
-	operations []*operation
-	begun      int
-	luck       *rand.Rand
-	minting    atomic.Int64 // operators' creates and rotations under way
-	ending     atomic.Int64 // what may end tokens under way
-	readers    map[string]*reader
-	oracle     *oracle
+	operations  []*operation
+	begun       int
+	luck, boots uint64
+	minting     atomic.Int64 // operators' creates and rotations under way
+	ending      atomic.Int64 // what may end tokens under way
+	readers     map[string]*reader
+	oracle      *oracle
 
-	// mu guards what engines reach from their own goroutines: operations, skews, luck and standby too.
+	// mu guards what engines reach from their own goroutines: operations, skews and standby too.
 	mu      sync.Mutex
 	history []string
 	wrong   string
@@ -75,7 +75,7 @@ func Live(rt *rapid.T, start Start, spec Spec, without Without, report *Report, 
 		rt: rt, spec: spec, start: start, report: report, log: log,
 		disk: newDisk(), lines: map[string]*bufconn.Listener{}, skews: map[string]time.Duration{},
 		readers: map[string]*reader{},
-		luck:    rand.New(rand.NewPCG(uint64(roll(rt, "luck", 1<<rollBits)), 1)), //nolint:gosec // the luck of a simulation
+		luck:    uint64(roll(rt, "luck", 1<<rollBits)), //nolint:gosec // a roll is not negative
 	}
 	report.began(l)
 	l.climate = drawClimate(rt, without)
@@ -84,12 +84,12 @@ func Live(rt *rapid.T, start Start, spec Spec, without Without, report *Report, 
 	l.disk.wrote = l.wrote
 	l.modal, l.elsewhere = l.serve(hereAddress), l.serve(elsewhereAddress)
 	l.modals = modals{l.modal, l.elsewhere}
-	l.oracle.listen(l.modal, l.think)
-	l.oracle.listen(l.elsewhere, func(string) {})
+	l.modal.OnCall(l.think)
 	rt.Cleanup(l.end)
-	l.workspace = l.modal.AddWorkspace("acme")
+	l.workspace = l.modal.AddWorkspace(home)
 	l.workspace.AddEnvironment("staging")
 	l.owner, l.colleague = l.workspace.AddMember("alice"), l.workspace.AddMember("bob")
+	l.rival = l.modal.AddWorkspace("initech").AddMember("mallory")
 	l.stranger = l.elsewhere.AddWorkspace("globex").AddMember("eve")
 	l.lead("A")
 	l.configure()

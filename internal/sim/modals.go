@@ -34,6 +34,47 @@ func (m modals) ServiceUsers() []modaltest.ServiceUserInfo {
 	return users
 }
 
+// Flows are all that were begun, decided ones too.
+func (m modals) Flows() []modaltest.FlowInfo {
+	var flows []modaltest.FlowInfo
+	for _, s := range m {
+		flows = append(flows, s.Flows()...)
+	}
+	return flows
+}
+
+// Of is the server of a flow.
+func (m modals) Of(flow string) *modaltest.Server {
+	i := slices.IndexFunc(m, func(s *modaltest.Server) bool {
+		return slices.ContainsFunc(s.Flows(), func(f modaltest.FlowInfo) bool { return f.ID == flow })
+	})
+	return m[i]
+}
+
+// Approve has a person approve a flow, and says whether it waited for one.
+func (m modals) Approve(flow string, who *modaltest.Member) (modaltest.Token, bool) {
+	for _, s := range m {
+		if t, err := s.ApproveFlow(flow, who); err == nil {
+			return t, true
+		}
+	}
+	return modaltest.Token{}, false
+}
+
+// Deny has a person turn a flow down, and says whether it waited for one.
+func (m modals) Deny(flow string) bool {
+	return slices.ContainsFunc(m, func(s *modaltest.Server) bool { return s.DenyFlow(flow) == nil })
+}
+
+// SetDisabled disables a member's token where it is, or enables it.
+func (m modals) SetDisabled(id string, disabled bool) {
+	for _, s := range m {
+		if slices.ContainsFunc(s.Tokens(), func(t modaltest.TokenInfo) bool { return t.ID == id }) {
+			s.SetDisabled(id, disabled)
+		}
+	}
+}
+
 // DeleteToken deletes a token where it is.
 func (m modals) DeleteToken(id string) {
 	for _, s := range m {

@@ -4,6 +4,8 @@ package sim
 
 import (
 	"context"
+	"math/rand/v2"
+	"sync"
 	"time"
 )
 
@@ -19,6 +21,8 @@ type node struct {
 
 // boot starts a process of a node.
 func (l *Life) boot(name string, h *handle, standby bool) *node {
+	l.boots++
+	luck := &luck{rand: rand.New(rand.NewPCG(l.luck, l.boots))} //nolint:gosec // the luck of a simulation
 	n := &node{name: name, handle: h, wire: &wire{lines: l.lines}}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	h.died = func() {
@@ -40,17 +44,25 @@ func (l *Life) boot(name string, h *handle, standby bool) *node {
 		},
 		// No two jobs of a tick begin at one instant.
 		Stagger: func(i int) { time.Sleep(time.Duration(i)) },
-		Random: func() float64 {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			return l.luck.Float64()
-		},
+		Random:  luck.draw,
 	})
 	if err != nil {
 		l.fail("an engine does not start: %v", err)
 	}
 	n.engine = engine
 	return n
+}
+
+// luck is a process's own: how often one that ends still draws is not the next one's business.
+type luck struct {
+	mu   sync.Mutex
+	rand *rand.Rand
+}
+
+func (u *luck) draw() float64 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.rand.Float64()
 }
 
 func (n *node) stop() {
@@ -89,13 +101,29 @@ func other(name string) string {
 }
 
 // wrote is called for each write that took effect.
-func (l *Life) wrote(key string, before, after []byte) {
+func (l *Life) wrote(key string, before, after []byte, asked bool) {
 	l.oracle.wrote(key, before, after)
 	l.mu.Lock()
+	if !asked {
+		for _, beside := range l.operations {
+			beside.alone = nil
+		}
+	}
 	standby := l.standby
 	l.mu.Unlock()
 	if standby != nil {
 		standby.engine.Invalidate(standby.ctx, key)
+	}
+}
+
+// amidApproval counts what happens to a process while somebody may approve a token, or has just done so.
+func (l *Life) amidApproval(what string) {
+	for _, a := range l.disk.truth().approvals {
+		if a.Open && a.TokenID == "" {
+			l.report.seen(what + " while an approval waits")
+		} else if a.Open {
+			l.report.seen(what + " while an approved token is brought into use")
+		}
 	}
 }
 
@@ -104,6 +132,7 @@ func (l *Life) bury() {
 	if !l.leader.handle.isDead() {
 		return
 	}
+	l.amidApproval("killed")
 	l.leader.engine.Stop()
 	l.leader = nil
 	name := "A"

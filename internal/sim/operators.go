@@ -43,10 +43,13 @@ func (l *Life) rotate() {
 	what := "rotate managed"
 	if l.disk.truth().roles[role].Type == "static" {
 		what = "rotate static"
+		l.declinesHere()
 		token := l.fresh()
 		r.Pair, r.Unproven = token.pair, token.unproven
 		l.oracle.bring(r.Pair.ID, l.goesTo())
-		r.Force = roll(l.rt, "force", 4) >= 2
+		if r.Force = roll(l.rt, "force", 4) >= 2; r.Force {
+			l.oracle.may(r.Pair.ID)
+		}
 	}
 	l.turn(what, role, r)
 }

@@ -103,6 +103,9 @@ func (l *Life) createStatic() {
 	if roll(l.rt, "grace", 2) == 1 {
 		p.Grace = ptr(l.duration("grace_period", day, time.Hour, 0, 3*day))
 	}
+	if roll(l.rt, "keeps", 6) == 5 {
+		p.RevokePrevious = ptr(false)
+	}
 	l.cutsHere(3)
 	l.note("create static role %s: %s", role, p)
 	op := &operation{what: "create static", role: role}
@@ -114,6 +117,17 @@ func (l *Life) createStatic() {
 		}
 		return err
 	}))
+}
+
+// createEmpty makes a static role whose first token is still to come.
+func (l *Life) createEmpty() {
+	role, p := l.newRole(), Policy{Type: ptr("static")}
+	if roll(l.rt, "grace", 2) == 1 {
+		p.Grace = ptr(l.duration("grace_period", day, time.Hour, 0, 3*day))
+	}
+	l.cutsHere(2)
+	l.note("create static role %s without a token: %s", role, p)
+	l.write("create empty", role, p)
 }
 
 // imported judges that a role took a token.
@@ -131,8 +145,16 @@ func (l *Life) imported(err error, token offer, force bool) {
 
 func (l *Life) writeRole() {
 	role, p := l.anyRole(), l.policy()
-	if l.disk.truth().roles[role].Type == "static" {
+	if t := l.disk.truth(); t.roles[role].Type == "static" {
 		p = Policy{Grace: p.Grace, Refresh: p.Refresh, Period: p.Period}
+		if roll(l.rt, "keeps", 4) == 3 {
+			p.RevokePrevious = ptr(roll(l.rt, "revoke_previous", 2) == 0)
+		}
+		if t.current[role].ID == "" && roll(l.rt, "first token", 2) == 1 {
+			token := l.fresh()
+			p.Pair, p.Unproven = token.pair, token.unproven
+			l.oracle.bring(p.Pair.ID, l.goesTo())
+		}
 	}
 	l.note("write role %s: %s", role, p)
 	l.write("write role", role, p)

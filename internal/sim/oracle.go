@@ -28,104 +28,26 @@ type oracle struct {
 	forgettable map[string]bool
 	// deleted counts how often a role was deleted: its next one begins at version 1.
 	deleted map[string]int
-	// madeBy is the server of each token, brought are those that an operator sent to another one, and
-	// called what was looked at of a server's calls.
-	madeBy  map[string]*modaltest.Server
+	// whose says whose each token is at Modal, brought are those that an operator sent to another one, and
+	// looked how many calls of a server were looked at.
+	whose   map[string]whose
 	brought map[string]bool
-	called  map[*modaltest.Server]*called
+	looked  map[*modaltest.Server]int
 	// theirs are the tokens of service users that this mount did not make.
 	theirs map[string]bool
 	// drifted are the service users whose roles somebody changed, until a write mends them.
 	drifted map[string]bool
+	// asked is what a flow was begun for, by its ID, and approved are the tokens of flows.
+	asked    map[string]asked
+	approved map[string]string
+	// bare are the static roles that have had no token yet.
+	bare map[string]bool
 	// lowered is when the ceilings of config last changed.
 	lowered time.Time
 }
 
-// told is what was promised of a token.
-type told struct {
-	secret string
-	// role handed it out.
-	role string
-	// until is when it may end, after it was replaced.
-	until time.Time
-	// free: an operator said that it may end, or nobody promised anything.
-	free bool
-	// excuse is why it may be refused at any time.
-	excuse    string
-	forgotten bool
-}
-
 func newOracle(l *Life) *oracle {
-	return &oracle{l: l, tokens: map[string]*told{}, strangers: map[string]bool{}, forgettable: map[string]bool{}, deleted: map[string]int{}, madeBy: map[string]*modaltest.Server{}, brought: map[string]bool{}, called: map[*modaltest.Server]*called{}, theirs: map[string]bool{}, drifted: map[string]bool{}}
-}
-
-// of expects o.mu.
-func (o *oracle) of(id string) *told {
-	if o.tokens[id] == nil {
-		o.tokens[id] = &told{}
-	}
-	return o.tokens[id]
-}
-
-func (o *oracle) excuse(id, why string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.of(id).excuse = why
-}
-
-func (o *oracle) excused(id string) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.of(id).excuse != ""
-}
-
-// void takes a promise back, as an operator may.
-func (o *oracle) void(id string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.of(id).free = true
-}
-
-// voidAll takes back what was promised of a role's tokens, earlier versions too.
-func (o *oracle) voidAll(role string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, told := range o.tokens {
-		told.free = told.free || told.role == role
-	}
-}
-
-func (o *oracle) mayForget(id string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.forgettable[id] = true
-}
-
-// named is a promise that an answer made.
-func (o *oracle) named(id string, until time.Time) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if told := o.of(id); until.After(told.until) {
-		told.until = until
-	}
-}
-
-// known is a token that some role handed out, nil without one, and whether a mount made it.
-func (o *oracle) known(which int) (pair *Pair, made bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	var pairs []*Pair
-	for _, id := range slices.Sorted(maps.Keys(o.tokens)) {
-		if o.tokens[id].secret != "" {
-			pairs = append(pairs, &Pair{id, o.tokens[id].secret})
-		}
-	}
-	if len(pairs) == 0 {
-		return nil, false
-	}
-	pair = pairs[which%len(pairs)]
-	user, found := o.serviceUser(pair.ID)
-	return pair, found && strings.HasPrefix(user.Name, "vault-")
+	return &oracle{l: l, tokens: map[string]*told{}, strangers: map[string]bool{}, forgettable: map[string]bool{}, deleted: map[string]int{}, whose: map[string]whose{}, brought: map[string]bool{}, looked: map[*modaltest.Server]int{}, theirs: map[string]bool{}, drifted: map[string]bool{}, asked: map[string]asked{}, approved: map[string]string{}, bare: map[string]bool{}}
 }
 
 // accepted says whether Modal accepts the token, or has the service user of an entry that knows no ID.
@@ -141,9 +63,11 @@ func (o *oracle) accepted(t storedToken) bool {
 func (o *oracle) atModal() (live, expired map[string]bool) {
 	live, expired = map[string]bool{}, map[string]bool{}
 	for _, t := range o.l.modals.Tokens() {
-		if t.Expires.IsZero() || time.Now().Before(t.Expires) {
+		switch {
+		case t.Disabled:
+		case t.Expires.IsZero() || time.Now().Before(t.Expires):
 			live[t.ID] = true
-		} else {
+		default:
 			expired[t.ID] = true
 		}
 	}
@@ -158,7 +82,11 @@ func (o *oracle) lives(id string) bool {
 func (o *oracle) saidRevoked(id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if told := o.tokens[id]; o.lives(id) || (told != nil && told.secret != "" && o.l.modals.Accepts(id, told.secret)) {
+	told := o.tokens[id]
+	if told != nil && told.toggled {
+		return
+	}
+	if o.lives(id) || (told != nil && told.secret != "" && o.l.modals.Accepts(id, told.secret)) {
 		o.l.broken("token %s was said to be revoked, and Modal accepts it", id)
 	}
 }
@@ -170,6 +98,7 @@ func (o *oracle) read(node, role string, r *reader, got *Handout) {
 	defer o.mu.Unlock()
 	current, exists := t.current[role]
 	switch {
+	case got == nil && o.bare[role]:
 	case got == nil && exists:
 		o.l.broken("%s says that role %s does not exist", node, role)
 	case got == nil:
@@ -194,7 +123,9 @@ func (o *oracle) check() {
 	for _, role := range t.names() {
 		cred, there := t.current[role]
 		if !there {
-			o.l.broken("role %s has no token", role)
+			if !o.bare[role] {
+				o.l.broken("role %s has no token", role)
+			}
 			continue
 		}
 		if two := holders[cred.ID]; two != "" {
@@ -205,6 +136,15 @@ func (o *oracle) check() {
 			o.l.broken("the token %s of role %s worked, and Modal refuses it now", cred.ID, role)
 		}
 	}
+	if admin := t.admin; admin.ID != "" {
+		if role := holders[admin.ID]; role != "" {
+			o.l.broken("the admin token %s is the token of role %s too", admin.ID, role)
+		}
+		holders[admin.ID] = "config"
+		if o.of(admin.ID).excuse == "" && !expired[admin.ID] && !o.l.modals.Accepts(admin.ID, admin.Secret) {
+			o.l.broken("the admin token %s worked, and Modal refuses it now", admin.ID)
+		}
+	}
 	for _, u := range o.l.modals.ServiceUsers() {
 		if strings.HasPrefix(u.Name, prefix) && !o.strangers[u.Name] && !t.answersFor(u.Name, u.TokenID) {
 			o.l.broken("nobody answers for service user %s", u.Name)
@@ -212,13 +152,13 @@ func (o *oracle) check() {
 	}
 	for _, id := range slices.Sorted(maps.Keys(o.tokens)) {
 		told := o.tokens[id]
-		if told.role == "" || holders[id] != "" {
+		if !told.kept || holders[id] != "" {
 			continue
 		}
-		if live[id] && !told.forgotten && !t.inLedger(id) && t.admin != id {
+		if live[id] && !told.forgotten && !t.inLedger(id) {
 			o.l.broken("token %s of role %s lives, is no longer current, and is not in the ledger", id, told.role)
 		}
-		if !live[id] && !expired[id] && told.excuse == "" && !told.free && time.Now().Add(o.l.doubt()).Before(told.until) {
+		if !live[id] && !expired[id] && told.promised(time.Now().Add(o.l.doubt())) {
 			o.l.broken("token %s of role %s was promised until %s", id, told.role, told.until.Format(time.DateTime))
 		}
 	}
@@ -231,7 +171,7 @@ func (o *oracle) check() {
 			o.l.broken("the reader of role %s holds token %s, and Modal refuses it", role, held.ID)
 		}
 	}
-	o.checkServers()
+	o.checkCalls()
 	o.checkTheirs(live, expired)
 }
 
@@ -242,14 +182,28 @@ func (o *oracle) restored() {
 	defer o.mu.Unlock()
 	live, _ := o.atModal()
 	for id, told := range o.tokens {
-		told.until, told.free, told.role = time.Time{}, true, ""
+		told.until, told.free, told.role, told.kept, told.forPeople = time.Time{}, true, "", false, false
 		if !live[id] && told.excuse == "" {
 			told.excuse = "it was gone when an old storage came back"
 		}
 	}
 	for role, cred := range t.current {
 		told := o.of(cred.ID)
-		told.role, told.secret, told.free = role, cred.Secret, false
+		told.role, told.secret, told.free, told.kept = role, cred.Secret, false, true
+	}
+	if t.admin.ID != "" {
+		told := o.of(t.admin.ID)
+		told.free, told.kept = false, true
+	}
+	clear(o.bare)
+	for role, policy := range t.roles {
+		o.bare[role] = policy.Type == "static" && t.current[role].ID == ""
+	}
+	for _, entry := range t.ledger {
+		if entry.ID != "" {
+			told := o.of(entry.ID)
+			told.kept, told.forPeople, told.forced = true, entry.Method == "manual", told.forced || entry.Forced
+		}
 	}
 	for _, u := range o.l.modals.ServiceUsers() {
 		if !t.answersFor(u.Name, u.TokenID) {

@@ -57,6 +57,9 @@ func (o *oracle) fits(t *truth, role string, token storedToken) {
 
 func (o *oracle) wroteConfig(before, after []byte) {
 	was, is := read(map[string][]byte{"config": before}), read(map[string][]byte{"config": after})
+	if was.admin.ID != is.admin.ID {
+		o.wroteAdmin(was, is)
+	}
 	if was.mostRole != is.mostRole || !slices.Equal(was.allowed, is.allowed) {
 		o.lowered = time.Now()
 	}

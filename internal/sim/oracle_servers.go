@@ -2,53 +2,45 @@
 
 package sim
 
-import (
-	"sync/atomic"
+import "vault-plugin-secrets-modal/internal/modaltest"
 
-	"vault-plugin-secrets-modal/internal/modaltest"
-)
-
-// called is how many of a server's calls were looked at, and whether others came since.
-type called struct {
-	looked int
-	news   atomic.Bool
-}
-
-// listen hears of each call to a server, and then lets it go on: to copy all calls at every check, new
-// ones or not, would take a third of a life.
-func (o *oracle) listen(s *modaltest.Server, then func(method string)) {
-	c := &called{}
-	o.called[s] = c
-	s.OnCall(func(method string) {
-		c.news.Store(true)
-		then(method)
-	})
-}
-
-// checkServers expects each token to have gone to the server alone that made it, but where an operator
-// brought it to another.
-func (o *oracle) checkServers() {
+// checkCalls holds each call that reached a server to where its secret may go, and whom it may end.
+func (o *oracle) checkCalls() {
 	o.learn()
 	for _, s := range o.l.modals {
-		c := o.called[s]
-		if !c.news.Swap(false) {
-			continue
-		}
-		calls := s.Calls("")
-		for _, call := range calls[c.looked:] {
-			if home := o.madeBy[call.TokenID]; home != nil && home != s && !o.brought[call.TokenID] {
+		calls := s.CallsFrom(o.looked[s])
+		for _, call := range calls {
+			if home := o.whose[call.TokenID].server; home != nil && home != s && !o.brought[call.TokenID] {
 				o.l.broken("token %s was sent to %s, which did not make it: %s", call.TokenID, s.URL(), call.Method)
 			}
+			switch call.Method {
+			case "TokenFlowWait":
+				o.checkWait(s, call)
+			case "TokenDelete":
+				o.checkDelete(call)
+			}
 		}
-		c.looked = len(calls)
+		o.looked[s] += len(calls)
 	}
 }
 
-// learn notes which server made which token.
+// whose is who a token is of at Modal.
+type whose struct {
+	server           *modaltest.Server
+	workspace, owner string
+	kind             modaltest.Kind
+}
+
+// learn notes whose the tokens are, and which a person approved.
 func (o *oracle) learn() {
 	for _, s := range o.l.modals {
 		for _, t := range s.Tokens() {
-			o.madeBy[t.ID] = s
+			o.whose[t.ID] = whose{s, t.Workspace, t.Owner, t.Kind}
+		}
+		for _, f := range s.Flows() {
+			if f.TokenID != "" {
+				o.approved[f.TokenID] = f.ID
+			}
 		}
 	}
 }
@@ -58,7 +50,7 @@ func (o *oracle) bring(id string, to string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.learn()
-	if home := o.madeBy[id]; home == nil || home.URL() != to {
+	if home := o.whose[id].server; home == nil || home.URL() != to {
 		o.brought[id] = true
 	}
 }

@@ -18,6 +18,8 @@ func (o *oracle) wrote(key string, before, after []byte) {
 		o.wroteToken(t, name, decode[storedToken](before), decode[storedToken](after), after != nil)
 	case "role":
 		o.wroteRole(t, name, decode[storedRole](before), before != nil, after != nil)
+	case "approval":
+		o.wroteApproval(t, name, decode[storedApproval](before), decode[storedApproval](after), after != nil)
 	case "config":
 		o.wroteConfig(before, after)
 	case "revocation":
@@ -42,6 +44,7 @@ func (o *oracle) wroteToken(t *truth, role string, before, after storedToken, th
 	if before.ID == after.ID {
 		return
 	}
+	delete(o.bare, role)
 	o.l.note("    put cred/%s: %s, version %d", role, after.ID, after.Version)
 	current := o.of(after.ID)
 	switch {
@@ -55,9 +58,13 @@ func (o *oracle) wroteToken(t *truth, role string, before, after storedToken, th
 	}
 	if policy, exists := t.roles[role]; exists {
 		o.fits(t, role, after)
+		if policy.Managed == nil {
+			o.pinned(role, before, after)
+		}
 		o.handsOut(role, after)
 		if before.ID != "" {
-			o.released(role, before, policy.Grace)
+			o.released(role, before, o.graceOf(after.ID, policy.Grace))
+			o.of(before.ID).forPeople = policy.Managed == nil && (policy.Keeps || before.Verified.IsZero())
 		}
 	}
 }
@@ -67,14 +74,17 @@ func (o *oracle) wroteRole(t *truth, role string, before storedRole, was, is boo
 	switch {
 	case is && !was:
 		o.l.note("    put role/%s", role)
-		o.fits(t, role, t.current[role])
-		o.handsOut(role, t.current[role])
+		if o.bare[role] = t.current[role].ID == ""; !o.bare[role] {
+			o.fits(t, role, t.current[role])
+			o.handsOut(role, t.current[role])
+		}
 	case was && !is:
 		o.l.note("    delete role/%s", role)
 		o.deleted[role]++
 		if token := t.left[role]; token.ID != "" {
 			o.released(role, token, before.Grace)
 			o.of(token.ID).free = o.of(token.ID).free || !o.l.spec.DeleteKeepsGrace
+			o.of(token.ID).forPeople = before.Managed == nil
 		}
 	}
 }
@@ -83,6 +93,7 @@ func (o *oracle) wroteRole(t *truth, role string, before storedRole, was, is boo
 func (o *oracle) handsOut(role string, t storedToken) {
 	current := o.of(t.ID)
 	current.role, current.secret, current.until, current.free, current.forgotten = role, t.Secret, time.Time{}, false, false
+	current.kept, current.forPeople, current.forced = true, false, false
 }
 
 // released dates the promise of a token that was replaced just now.
@@ -112,7 +123,11 @@ func (o *oracle) left(t *truth, entry storedEntry) {
 			return
 		}
 	}
-	if t.answersFor(entry.Identity, entry.ID) || t.inLedger(entry.ID) || (entry.ID != "" && t.admin == entry.ID) {
+	if t.answersFor(entry.Identity, entry.ID) || t.inLedger(entry.ID) || t.inUse(entry.ID) {
+		return
+	}
+	if entry.ID != "" && o.of(entry.ID).toggled {
+		o.of(entry.ID).forgotten = true // it was refused for a while
 		return
 	}
 	if o.accepted(entry.storedToken) {

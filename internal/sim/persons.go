@@ -54,7 +54,7 @@ func (l *Life) mayDrift(role string) (users []string, of string) {
 	t := l.disk.truth()
 	current := t.current[role].Identity
 	for _, user := range l.modal.ServiceUsers() {
-		if strings.HasPrefix(user.Name, prefix) {
+		if strings.HasPrefix(user.Name, prefix) && user.Workspace == home {
 			users = append(users, user.Name)
 		}
 	}

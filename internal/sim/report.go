@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"google.golang.org/grpc/codes"
 )
 
 // Report counts what lives reached.
@@ -73,25 +75,40 @@ func Expected() []string {
 	for _, a := range actions {
 		cells = append(cells, "step: "+a.name)
 	}
-	for _, what := range []string{"create managed", "create static", "write role", "rotate managed", "rotate static", "undo", "delete role", "retry", "forget", "write config"} {
+	for _, what := range []string{"create managed", "create static", "write role", "rotate managed", "rotate static", "undo", "delete role", "retry", "forget", "write config", "create empty", "begin approval", "cancel approval", "rotate admin"} {
 		cells = append(cells, what+": done", what+": failed")
-		if what != "delete role" { // there is nothing to get wrong
+		if what != "delete role" && what != "cancel approval" { // there is nothing to get wrong
 			cells = append(cells, what+": mistake")
 		}
 	}
+	cells = append(cells, "read approval: done")
 	cells = append(cells, "tick: done", "tick: failed")
 	for _, kind := range faultKinds {
 		cells = append(cells, "modal: "+kind.name)
 	}
 	for _, how := range []string{"failed", "answer lost of", "killed before", "killed after"} {
-		for _, write := range []string{"put config", "put role", "put cred", "put revocation", "put token", "delete role", "delete cred", "delete revocation"} {
+		for _, write := range []string{"put config", "put role", "put cred", "put revocation", "put token", "put approval", "delete approval", "delete role", "delete cred", "delete revocation"} {
 			cells = append(cells, "cut: "+how+" "+write)
 		}
 	}
-	for _, write := range []string{"put config", "put role", "put cred", "put revocation", "delete role", "delete revocation"} {
+	for _, write := range []string{"put config", "put role", "put cred", "put revocation", "put approval", "delete role", "delete revocation"} {
 		cells = append(cells, "cut: caller left before "+write, "cut: caller left after "+write)
 	}
+	for _, state := range []string{"done", "refused", "lapsed", "cancelled"} {
+		cells = append(cells, "an approval is "+state, "an admin's approval is "+state)
+	}
+	for _, how := range []string{"as they should", "another user", "in another workspace", "no manager", "elsewhere"} {
+		cells = append(cells, "a person approves: "+how)
+	}
+	for _, code := range []codes.Code{codes.OK, codes.NotFound, codes.PermissionDenied, codes.Unimplemented, codes.Unauthenticated, codes.Unavailable} {
+		cells = append(cells, "TokenDelete answers "+code.String())
+	}
 	return append(cells,
+		"leader change while an approval waits", "killed while an approval waits",
+		"killed while an approved token is brought into use",
+		"a person denies", "a member's token is disabled", "a member's token is enabled", "modal: TokenDelete without a content type",
+		"config/rotate replaces", "an admin token ended itself", "a role's member token ended itself",
+		"an approved token that nobody uses ended itself", "the current token ended an earlier one", "the admin token ended a member's by force",
 		"a crowd is refused", "drift is mended by a write", "another server with its admin",
 		"a robot's token is brought", "a token that a mount made is brought by force",
 		"storage: read fails", "storage: a deposed node's write is refused",

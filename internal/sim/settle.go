@@ -3,6 +3,8 @@
 package sim
 
 import (
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -83,7 +85,8 @@ func (l *Life) checkSettled() {
 	t := l.disk.truth()
 	now := time.Now()
 	for _, e := range t.ledger {
-		if l.keepsEarlier(t, e.Role) || l.isAway(e.storedToken) {
+		// A member's token needs no admin token to end itself, wherever it is.
+		if l.keepsEarlier(t, e.Role) || (l.isAway(e.storedToken) && e.IdentityType != "user") {
 			continue
 		}
 		if e.NotBefore.After(now.Add(longestGrace + day)) {
@@ -94,7 +97,15 @@ func (l *Life) checkSettled() {
 		}
 		l.broken("after days without a fault the ledger still holds %s of role %s (%s): %s", e.key, e.Role, e.Reason, e.LastError)
 	}
+	for _, key := range slices.Sorted(maps.Keys(t.approvals)) {
+		if a := t.approvals[key]; a.Open {
+			l.broken("after days without a fault the approval %s is still %s, and open", key, a.State)
+		}
+	}
 	for _, role := range t.names() {
+		if t.roles[role].Type == "static" && t.current[role].ID == "" {
+			continue
+		}
 		state, err := l.leader.engine.State(l.leader.ctx, role)
 		if err != nil {
 			l.broken("the state of role %s cannot be read: %v", role, err)
@@ -115,9 +126,11 @@ func (l *Life) checkSettled() {
 	l.check()
 }
 
-// isAway says that a token belongs to another server than the one that the last admin token is for: the
-// engine cannot manage it.
-func (l *Life) isAway(t storedToken) bool { return t.Server != "" && t.Server != l.modal.URL() }
+// isAway says that a token belongs to another server or workspace than the one that the last admin token
+// is of: the engine cannot manage it.
+func (l *Life) isAway(t storedToken) bool {
+	return (t.Server != "" && t.Server != l.modal.URL()) || (t.Workspace != "" && t.Workspace != home)
+}
 
 // keepsEarlier says that a role has no working token, through no fault of the engine, and so keeps its
 // earlier ones.

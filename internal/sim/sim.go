@@ -40,9 +40,15 @@ type World struct {
 // Engine is a mount on one node, as people and Vault use it.
 type Engine interface {
 	WriteConfig(ctx context.Context, c Config) error
+	RotateAdmin(ctx context.Context, r AdminRotation) (Turnover, error)
 	WriteRole(ctx context.Context, role string, p Policy) error
 	DeleteRole(ctx context.Context, role string, force bool) error
 	Rotate(ctx context.Context, role string, r Rotation) (Turnover, error)
+	// BeginApproval begins a browser approval of a role's next token, of the admin's where role is empty.
+	BeginApproval(ctx context.Context, role string, a Approval) error
+	// ReadApproval is the state of an approval, empty for none.
+	ReadApproval(ctx context.Context, role string, wait time.Duration) (state string, err error)
+	CancelApproval(ctx context.Context, role string) error
 	// Retry ends an entry of the ledger now; revoked says that Modal refuses its token.
 	Retry(ctx context.Context, id string, force bool) (revoked bool, err error)
 	Forget(ctx context.Context, id string, force bool) error
@@ -85,6 +91,23 @@ type Config struct {
 	// AllowedEnvironments is a comma-separated list, empty for all.
 	AllowedEnvironments *string
 	RequestTimeout      *time.Duration
+	// Grace is how long a replaced admin token works on.
+	Grace *time.Duration
+}
+
+// AdminRotation is what config/rotate was asked for.
+type AdminRotation struct {
+	Pair  Pair
+	Force bool
+	Grace *time.Duration
+}
+
+// Approval is what a browser approval was asked for.
+type Approval struct {
+	TTL        *time.Duration
+	Grace      *time.Duration
+	LapseAfter *time.Duration
+	Force      bool
 }
 
 // Policy is a write of a role; what is nil is not said.
@@ -101,10 +124,14 @@ type Policy struct {
 	TTL              *time.Duration
 	Scoped           *bool
 	Disabled         *bool
+	RevokePrevious   *bool
 }
 
 // String is what the write says, without a secret.
 func (p Policy) String() string { return whatIsSaid(p) }
+
+// String is what the write says.
+func (a Approval) String() string { return whatIsSaid(a) }
 
 // String is what the write says, without a secret.
 func (c Config) String() string { return whatIsSaid(c) }

@@ -26,11 +26,13 @@ type disk struct {
 	data   map[string][]byte
 	leader int    // the term whose handle may write
 	read   *truth // what truth read, until the next write
-	// wrote hears of each write that took effect, in the moment it did.
-	wrote func(key string, before, after []byte)
+	// wrote hears of each write that took effect, in the moment it did, and whether somebody asked for it.
+	wrote func(key string, before, after []byte, asked bool)
 }
 
-func newDisk() *disk { return &disk{data: map[string][]byte{}, wrote: func(string, []byte, []byte) {}} }
+func newDisk() *disk {
+	return &disk{data: map[string][]byte{}, wrote: func(string, []byte, []byte, bool) {}}
+}
 
 // promote makes the next handle the only one that writes.
 func (d *disk) promote(what string, seen func(cell string)) *handle {
@@ -55,26 +57,6 @@ func (d *disk) restore(data map[string][]byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.data, d.read = maps.Clone(data), nil
-}
-
-// cut is what becomes of the nth write from now.
-type cut struct {
-	in int // 1 is the next write
-	// committed: the write takes effect and only its answer is lost.
-	committed bool
-	// deadly: the process dies there.
-	deadly bool
-	// leaves: whoever asked goes away there. A write that heeds its caller then fails, done or not.
-	leaves bool
-}
-
-// leaveKey is where a context keeps how its caller goes away.
-type leaveKey struct{}
-
-func leave(ctx context.Context) {
-	if cancel, ok := ctx.Value(leaveKey{}).(context.CancelFunc); ok {
-		cancel()
-	}
 }
 
 // handle is one process's way to storage.
@@ -197,21 +179,21 @@ func (h *handle) onWrite(ctx context.Context, how, key string, value []byte) err
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%s %s: %w", how, key, err)
 	}
-	c, err := h.next(how, key)
+	c, err := h.next(ctx, how, key)
 	if err != nil {
 		return err
 	}
 	if c != nil && c.leaves {
 		leave(ctx)
 		if ctx.Err() == nil { // the engine finishes it all the same
-			return h.commit(key, value)
+			return h.commit(ctx, key, value)
 		}
 	}
 	if c != nil && !c.committed {
 		h.fell(c)
 		return h.failure(c)
 	}
-	if err := h.commit(key, value); err != nil {
+	if err := h.commit(ctx, key, value); err != nil {
 		return err
 	}
 	if c != nil {
@@ -222,7 +204,7 @@ func (h *handle) onWrite(ctx context.Context, how, key string, value []byte) err
 }
 
 // next counts a write and returns the cut that meets it.
-func (h *handle) next(how, key string) (*cut, error) {
+func (h *handle) next(ctx context.Context, how, key string) (*cut, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.dead {
@@ -230,7 +212,7 @@ func (h *handle) next(how, key string) (*cut, error) {
 	}
 	var met *cut
 	h.cuts = slices.DeleteFunc(h.cuts, func(c cut) bool {
-		if c.in == 1 && met == nil {
+		if c.in == 1 && met == nil && (!c.leaves || isAsked(ctx)) {
 			met = &c
 			return true
 		}
@@ -247,39 +229,7 @@ func (h *handle) next(how, key string) (*cut, error) {
 	return met, nil
 }
 
-func (c *cut) String() string {
-	switch {
-	case c.leaves && c.committed:
-		return "caller left after"
-	case c.leaves:
-		return "caller left before"
-	case c.deadly && c.committed:
-		return "killed after"
-	case c.deadly:
-		return "killed before"
-	case c.committed:
-		return "answer lost of"
-	}
-	return "failed"
-}
-
-func (h *handle) failure(c *cut) error {
-	switch {
-	case c.deadly:
-		return errDead
-	case c.leaves:
-		return context.Canceled
-	}
-	return errStorage
-}
-
-func (h *handle) fell(c *cut) {
-	if c.deadly && h.died != nil {
-		h.died()
-	}
-}
-
-func (h *handle) commit(key string, value []byte) error {
+func (h *handle) commit(ctx context.Context, key string, value []byte) error {
 	h.disk.mu.Lock()
 	if h.term != h.disk.leader {
 		h.disk.mu.Unlock()
@@ -294,6 +244,6 @@ func (h *handle) commit(key string, value []byte) error {
 		h.disk.data[key] = value
 	}
 	h.disk.mu.Unlock()
-	h.disk.wrote(key, before, value)
+	h.disk.wrote(key, before, value, isAsked(ctx))
 	return nil
 }

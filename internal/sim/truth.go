@@ -17,8 +17,11 @@ type truth struct {
 	current map[string]storedToken // of roles that exist
 	left    map[string]storedToken // of roles that do not, or not yet
 	ledger  []storedEntry          // by key
-	admin   string
+	admin   storedToken
+	limited bool // the admin token cannot manage service users
 	server  string
+	// approvals are by role, the admin's under a name that no role has.
+	approvals map[string]storedApproval
 	// The ceilings of config.
 	mostRole string
 	allowed  []string
@@ -29,6 +32,8 @@ type storedRole struct {
 	Grace   time.Duration `json:"grace_period"`
 	Refresh time.Duration `json:"refresh_interval"`
 	Period  time.Duration `json:"rotation_period"`
+	// Keeps: the engine leaves it to people to end the tokens that are replaced.
+	Keeps   bool `json:"keep_previous"`
 	Managed *struct {
 		TTL      time.Duration     `json:"token_ttl"`
 		Schedule string            `json:"rotation_schedule"`
@@ -43,6 +48,7 @@ type storedToken struct {
 	Secret       string    `json:"token_secret"`
 	IdentityType string    `json:"identity_type"`
 	Identity     string    `json:"identity"`
+	Workspace    string    `json:"workspace"`
 	Expires      time.Time `json:"expires_at"`
 	Verified     time.Time `json:"last_verified"`
 	Version      int64     `json:"version"`
@@ -60,7 +66,20 @@ type storedEntry struct {
 	Reason    string    `json:"reason"`
 	Method    string    `json:"method"`
 	NotBefore time.Time `json:"not_before"`
+	Forced    bool      `json:"forced"`
 }
+
+type storedApproval struct {
+	Flow    string    `json:"flow_id"`
+	State   string    `json:"state"`
+	Open    bool      `json:"open"`
+	Lapses  time.Time `json:"lapses"`
+	TokenID string    `json:"token_id"`
+	Said    string    `json:"said"`
+}
+
+// adminApproval is the key of the admin's approval.
+const adminApproval = "@config"
 
 // truth is shared: nobody changes it.
 func (d *disk) truth() *truth {
@@ -73,7 +92,7 @@ func (d *disk) truth() *truth {
 }
 
 func read(data map[string][]byte) *truth {
-	t := &truth{roles: map[string]storedRole{}, current: map[string]storedToken{}, left: map[string]storedToken{}}
+	t := &truth{roles: map[string]storedRole{}, current: map[string]storedToken{}, left: map[string]storedToken{}, approvals: map[string]storedApproval{}}
 	for _, key := range slices.Sorted(maps.Keys(data)) {
 		kind, name, _ := strings.Cut(key, "/")
 		switch kind {
@@ -83,14 +102,17 @@ func read(data map[string][]byte) *truth {
 			entry := decode[storedEntry](data[key])
 			entry.key = name
 			t.ledger = append(t.ledger, entry)
+		case "approval":
+			t.approvals[name] = decode[storedApproval](data[key])
 		case "config":
 			config := decode[struct {
 				Admin   storedToken `json:"admin"`
+				Limit   string      `json:"limitation"`
 				Server  string      `json:"server_url"`
 				Most    string      `json:"max_environment_role"`
 				Allowed []string    `json:"allowed_environments"`
 			}](data[key])
-			t.admin, t.server = config.Admin.ID, config.Server
+			t.admin, t.server, t.limited = config.Admin, config.Server, config.Limit != ""
 			t.mostRole, t.allowed = config.Most, config.Allowed
 		}
 	}
@@ -108,7 +130,7 @@ func read(data map[string][]byte) *truth {
 
 // sameRoles says whether two readings have the same roles with the same policies and tokens.
 func (t *truth) sameRoles(other *truth) bool {
-	return reflect.DeepEqual(t.roles, other.roles) && reflect.DeepEqual(t.current, other.current) && t.admin == other.admin && t.server == other.server
+	return reflect.DeepEqual(t.roles, other.roles) && reflect.DeepEqual(t.current, other.current) && t.admin.ID == other.admin.ID && t.server == other.server
 }
 
 func (t *truth) names() []string { return slices.Sorted(maps.Keys(t.roles)) }
@@ -121,11 +143,21 @@ func (t *truth) inLedger(id string) bool {
 func (t *truth) inGrace(role string, now time.Time) int {
 	count := 0
 	for _, e := range t.ledger {
-		if e.Role == role && e.Method == "automatic" && e.Reason != "unfinished" && now.Before(e.NotBefore) {
+		if e.Role == role && e.Method == "automatic" && e.Reason != "unfinished" && e.Reason != "approved" && now.Before(e.NotBefore) {
 			count++
 		}
 	}
 	return count
+}
+
+// inUse says whether a token is a role's current one, or the admin's.
+func (t *truth) inUse(id string) bool {
+	for _, cred := range t.current {
+		if cred.ID == id {
+			return true
+		}
+	}
+	return id != "" && id == t.admin.ID
 }
 
 // exceeds says what of a service user's rights config does not allow, empty for nothing.
@@ -144,12 +176,15 @@ func (t *truth) exceeds(scoped bool, roles map[string]string) string {
 	return ""
 }
 
-// answersFor says whether a role or the ledger knows a service user.
+// answersFor says whether a role, config or the ledger knows a service user.
 func (t *truth) answersFor(name, tokenID string) bool {
 	for _, cred := range t.current {
 		if cred.ID == tokenID || (cred.IdentityType == "service_user" && cred.Identity == name) {
 			return true
 		}
+	}
+	if tokenID != "" && tokenID == t.admin.ID { // an operator brought it by force
+		return true
 	}
 	return slices.ContainsFunc(t.ledger, func(e storedEntry) bool {
 		return e.ID == tokenID || (e.IdentityType == "service_user" && e.Identity == name)

@@ -33,7 +33,7 @@ var faultKinds = []faultKind{
 		l.inject(modaltest.Fault{Delay: delay, AfterCommit: roll(l.rt, "after the work", 2) == 1})
 	}},
 	{"done late", func(c climate) bool { return c.DoneLate }, func(l *Life) {
-		late := lateness{method: managing[roll(l.rt, "method", 4)], by: l.duration("by", 20*time.Second, 90*time.Second, 4*time.Minute), times: 1 + roll(l.rt, "times", 2)}
+		late := lateness{method: []string{"ServiceUserCreate", "EnvironmentRoleSet", "ServiceUserInfo", "ServiceUserDelete", "TokenDelete"}[roll(l.rt, "method", 5)], by: l.duration("by", 20*time.Second, 90*time.Second, 4*time.Minute), times: 1 + roll(l.rt, "times", 2)}
 		l.note("  weather: %d × %s is done %s late", late.times, late.method, late.by)
 		l.setLate(late)
 	}},
@@ -61,13 +61,39 @@ var faultKinds = []faultKind{
 		method := managing[roll(l.rt, "method", len(managing))]
 		l.modal.Inject(method, modaltest.Fault{Code: codes.PermissionDenied, Message: "no", Times: 1 + roll(l.rt, "times", 3)})
 	}},
+	{"a token may not end itself", func(c climate) bool { return c.AdminTrouble }, (*Life).decline},
+}
+
+// decline has Modal not let members' tokens end themselves, or none of them end any.
+func (l *Life) decline() {
+	fault := modaltest.Fault{Message: "no", Times: 1 + roll(l.rt, "times", 4)}
+	if what := roll(l.rt, "code", 5); what < 4 {
+		fault.Code = []codes.Code{codes.PermissionDenied, codes.PermissionDenied, codes.NotFound, codes.Unimplemented}[what]
+	} else {
+		fault.NoContentType = true
+	}
+	if roll(l.rt, "another one may", 2) == 1 {
+		fault.Match = func(c modaltest.Call) bool { return c.TokenID == c.Target }
+	}
+	l.note("  weather: %d × TokenDelete: %s, without a content type: %t", fault.Times, fault.Code, fault.NoContentType)
+	if fault.NoContentType {
+		l.report.seen("modal: TokenDelete without a content type")
+	}
+	l.modal.Inject("TokenDelete", fault)
+}
+
+// declinesHere is decline for an operation that is about to end a token.
+func (l *Life) declinesHere() {
+	if l.climate.Often > 0 && l.climate.AdminTrouble && roll(l.rt, "declines here", 3) == 2 {
+		l.decline()
+	}
 }
 
 var managing = []string{"ServiceUserCreate", "EnvironmentRoleSet", "ServiceUserInfo", "ServiceUserDelete", "ServiceUserList"}
 
 // inject puts a fault on some call.
 func (l *Life) inject(f modaltest.Fault) {
-	methods := append([]string{"*", "TokenInfoGet"}, managing...)
+	methods := append([]string{"*", "TokenInfoGet", "TokenDelete", "TokenFlowCreate", "TokenFlowWait"}, managing...)
 	method := methods[roll(l.rt, "method", len(methods))]
 	f.Times = []int{1, 2, 4, 40}[roll(l.rt, "times", 4)]
 	l.note("  weather: %d × %s: %s after %s, work done: %t", f.Times, method, f.Code, f.Delay, f.AfterCommit)

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build e2e && unix
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/e2e/lab"
+)
+
+// dev is a running make dev.
+type dev struct {
+	ctx context.Context
+	// block is what it prints to paste, page the emulator's.
+	block string
+	page  *url.URL
+
+	cmd  *exec.Cmd
+	temp string // all that it writes outside of bin is below this
+	said func(t *testing.T) string
+}
+
+var (
+	pasted      = regexp.MustCompile(`(?m)^export .*\n`)
+	emulatorsAt = regexp.MustCompile(`emulator's page: (\S+)`)
+)
+
+// startDev runs the command that the README starts with, as a terminal would: in a process group of its own.
+func startDev(t *testing.T, command string) *dev {
+	t.Helper()
+	d := &dev{ctx: testContext(t)}
+	var err error
+	d.temp, err = os.MkdirTemp("", "dev-") //nolint:usetesting // the test's own path is too long for the sockets in it
+	require.NoError(t, err)
+	log := filepath.Join(t.TempDir(), "log")
+	file, err := os.Create(log)
+	require.NoError(t, err)
+	defer file.Close()
+	d.said = func(t *testing.T) string {
+		t.Helper()
+		text, readErr := os.ReadFile(log)
+		require.NoError(t, readErr)
+		return string(text)
+	}
+
+	d.cmd = exec.CommandContext(d.ctx, "sh", "-c", "exec "+command)
+	d.cmd.Dir, d.cmd.Stdout, d.cmd.Stderr = "..", file, file
+	d.cmd.Env = append(os.Environ(), "VAULT_BIN="+tools.Vault, "TMPDIR="+d.temp)
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	require.NoError(t, d.cmd.Start())
+	t.Cleanup(func() {
+		_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGTERM) // gone already at best
+		_ = d.cmd.Wait()
+		require.NoError(t, os.RemoveAll(d.temp))
+	})
+	require.NoError(t, lab.Until(d.ctx, "make dev to print its block", func() error {
+		if !strings.Contains(d.said(t), "Ctrl-C ends") {
+			return errors.New(lab.Mask(d.said(t)))
+		}
+		return nil
+	}))
+	d.block = strings.Join(pasted.FindAllString(d.said(t), -1), "")
+	page := emulatorsAt.FindStringSubmatch(d.said(t))
+	require.Len(t, page, 2)
+	d.page, err = url.Parse(page[1])
+	require.NoError(t, err)
+	return d
+}
+
+// variable is one of those of the block.
+func (d *dev) variable(t *testing.T, name string) string {
+	t.Helper()
+	value := regexp.MustCompile(`(?m) ` + name + `=(\S+)`).FindStringSubmatch(d.block)
+	require.Len(t, value, 2, name)
+	return value[1]
+}
+
+// interrupt is a Ctrl-C, after which nothing may be left of all that ran.
+func (d *dev) interrupt(t *testing.T) {
+	t.Helper()
+	require.NotEmpty(t, d.left(t), "nothing would be seen to be left")
+	require.NoError(t, syscall.Kill(-d.cmd.Process.Pid, syscall.SIGINT))
+	err := d.cmd.Wait()
+	state := d.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	clean := err == nil || state.ExitStatus() == 130 || state.Signaled() && state.Signal() == syscall.SIGINT
+	require.True(t, clean, "%v: %s", err, lab.Mask(d.said(t)))
+	require.NotContains(t, d.said(t), "goroutine ")
+	_, after, _ := strings.Cut(d.said(t), "Ctrl-C ends")
+	require.NotContains(t, after, "rror", "it says goodbye with an error")
+	require.Empty(t, d.left(t), "processes or files are left")
+}
+
+// left are the files that make dev made, and the processes that it started: where the system has /proc, those
+// that know its temporary directory.
+func (d *dev) left(t *testing.T) (all []string) {
+	t.Helper()
+	all, err := filepath.Glob(filepath.Join(d.temp, "*"))
+	require.NoError(t, err)
+	environments, err := filepath.Glob("/proc/[0-9]*/environ")
+	require.NoError(t, err)
+	for _, environment := range environments {
+		text, readErr := os.ReadFile(environment)
+		if readErr == nil && bytes.Contains(text, []byte("="+d.temp)) {
+			all = append(all, environment)
+		}
+	}
+	return all
+}
+
+func TestMakeDevIsEmptyAndEndsCleanlyOnCtrlC(t *testing.T) {
+	t.Parallel()
+	d := startDev(t, "make dev")
+	shell := exec.CommandContext(d.ctx, "bash", "-euo", "pipefail", "-c", d.block+`
+! vault read modal/config 2>/dev/null
+! vault list modal/roles 2>/dev/null
+vault secrets list | grep ^modal/
+printf %s "$TOKEN_SECRET" | vault write modal/config server_url="$SERVER_URL" token_id="$TOKEN_ID" token_secret=- >/dev/null`)
+	shell.Env = readerEnv(t)
+	said, err := shell.CombinedOutput()
+	require.NoError(t, err, lab.Mask(string(said)))
+	d.interrupt(t)
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build unix
+
+// Command recording runs a few commands in a real Vault with the plugin, against an emulator of Modal, and
+// writes what a terminal shows to a picture. Token secrets are cut to their first six characters.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"vault-plugin-secrets-modal/e2e/lab"
+)
+
+func main() {
+	file := flag.String("o", "docs/recording.svg", "the picture to write")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, *file)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "recording:", lab.Mask(err.Error()))
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, file string) (err error) {
+	tools, err := lab.BuildTools(ctx, os.Stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tools.Close()) }()
+	plugin, err := tools.BuildPlugin(ctx, "v0.0.0-recording")
+	if err != nil {
+		return err
+	}
+	l, err := lab.New(tools)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	vault, emulator, err := l.StartMounted(ctx, plugin)
+	if err != nil {
+		return err
+	}
+	admin, err := emulator.NewToken(ctx)
+	if err != nil {
+		return err
+	}
+	r := &recorder{vault: vault}
+	if _, err = r.run(ctx, admin.Secret, "write", "modal/config", "server_url="+emulator.URL, "token_id="+admin.ID, "token_secret=-"); err != nil {
+		return err
+	}
+	if err = r.play(ctx); err != nil {
+		return err
+	}
+	return os.WriteFile(file, []byte(picture(r.frames)), 0o644)
+}
+
+// recorder keeps what the commands printed, a frame for each title.
+type recorder struct {
+	vault  *lab.Vault
+	frames []frame
+}
+
+// frame is the lines that are on the screen at a time.
+type frame struct{ lines []string }
+
+// play is what is shown.
+func (r *recorder) play(ctx context.Context) error {
+	r.title("The engine makes a service user at Modal, and a token that may do this and no more")
+	if err := r.show(ctx, "write", "modal/roles/ci", "type=managed", "environment_roles=main=contributor"); err != nil {
+		return err
+	}
+	r.title("Programs read it, in the form that they want")
+	if err := r.show(ctx, "read", "modal/creds/ci"); err != nil {
+		return err
+	}
+	r.title("As a shell wants it, or as a file")
+	if err := r.show(ctx, "read", "-field=dotenv", "modal/creds/ci/dotenv"); err != nil {
+		return err
+	}
+	if err := r.show(ctx, "read", "-field=toml", "modal/creds/ci/toml"); err != nil {
+		return err
+	}
+	old, err := r.run(ctx, "", "read", "-field=token_id", "modal/creds/ci")
+	if err != nil {
+		return err
+	}
+	r.title("It rotates by itself, or now; the old token works for its grace period")
+	if err = r.show(ctx, "write", "-f", "modal/rotate/ci"); err != nil {
+		return err
+	}
+	r.title("A token leaked: end it now, and see Modal refuse it")
+	if err = r.show(ctx, "list", "-detailed", "modal/revocations"); err != nil {
+		return err
+	}
+	if err = r.show(ctx, "write", "modal/revocations/"+strings.TrimSpace(old), "force=true"); err != nil {
+		return err
+	}
+	return r.show(ctx, "list", "-detailed", "modal/rotate")
+}
+
+func (r *recorder) title(text string) {
+	r.frames = append(r.frames, frame{[]string{"# " + text}})
+}
+
+// show runs a vault command that has to succeed, and shows it with what it prints.
+func (r *recorder) show(ctx context.Context, args ...string) error {
+	said, err := r.run(ctx, "", args...)
+	if err != nil {
+		return err
+	}
+	now := &r.frames[len(r.frames)-1]
+	text := "$ vault " + strings.Join(args, " ") + "\n" + lab.Mask(strings.TrimRight(said, "\n"))
+	for line := range strings.SplitSeq(text, "\n") {
+		now.lines = append(now.lines, wrapped(line)...)
+	}
+	return nil
+}
+
+func (r *recorder) run(ctx context.Context, stdin string, args ...string) (string, error) {
+	result, err := r.vault.Run(ctx, stdin, args...)
+	return result.Stdout, errors.Join(err, result.Err())
+}

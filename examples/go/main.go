@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MPL-2.0
+
+// A program that takes its Modal tokens from Vault and runs through rotations: each account is one path.
+//
+//	VAULT_ADDR=… VAULT_TOKEN=… go run . modal/creds/ci modal/creds/gpu
+//
+// Without a path it uses what Modal's client finds by itself: environment variables, then the file.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path"
+	"sync"
+	"syscall"
+	"time"
+
+	vault "github.com/hashicorp/vault/api"
+	modal "github.com/modal-labs/modal-client/go"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, paths []string) error {
+	if len(paths) == 0 {
+		client, err := modal.NewClient()
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		return work(ctx, "no path", client)
+	}
+	server, err := vault.NewClient(nil) // VAULT_ADDR, VAULT_TOKEN
+	if err != nil {
+		return err
+	}
+	var accounts []*account
+	for _, from := range paths {
+		a := &account{vault: server, path: from}
+		next, err := a.read(ctx)
+		if err != nil {
+			return err
+		}
+		go a.keep(ctx, next)
+		accounts = append(accounts, a)
+	}
+	for {
+		for _, a := range accounts {
+			if err := a.use(func(client *modal.Client) error { return work(ctx, path.Base(a.path), client) }); err != nil && ctx.Err() == nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// work stands for what the program does at Modal.
+func work(ctx context.Context, account string, client *modal.Client) error {
+	environments, err := client.Environments.Objects.List(ctx)
+	if err != nil {
+		return err
+	}
+	for environment, err := range environments {
+		if err != nil {
+			return err
+		}
+		fmt.Println(account, "sees", environment.Name)
+	}
+	return nil
+}
+
+// account is a Modal client that follows the token of one path of Vault.
+type account struct {
+	vault *vault.Client
+	path  string
+
+	mu      sync.Mutex
+	current *handle
+}
+
+// handle is the client of one token, and the calls that still use it.
+type handle struct {
+	client  *modal.Client
+	tokenID string
+	calls   sync.WaitGroup
+}
+
+// use calls with the current client. It stays open until the call is over, whatever is rotated meanwhile.
+func (a *account) use(call func(*modal.Client) error) error {
+	a.mu.Lock()
+	h := a.current
+	h.calls.Add(1)
+	a.mu.Unlock()
+	defer h.calls.Done()
+	return call(h.client)
+}
+
+// keep reads again whenever the answer before said so. While Vault does not answer, the client stays.
+func (a *account) keep(ctx context.Context, next time.Duration) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(next):
+		}
+		again, err := a.read(ctx)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			again = 10 * time.Second
+		}
+		next = again
+	}
+}
+
+// read reads the token, swaps the client if it is another one, and returns when to read again.
+func (a *account) read(ctx context.Context) (time.Duration, error) {
+	secret, err := a.vault.Logical().ReadWithContext(ctx, a.path)
+	if err != nil {
+		return 0, err
+	}
+	if secret == nil {
+		return 0, fmt.Errorf("nothing is at %s", a.path)
+	}
+	text := func(key string) string { value, _ := secret.Data[key].(string); return value }
+	ttl, ok := secret.Data["ttl"].(json.Number)
+	seconds, err := ttl.Int64()
+	if !ok || err != nil || text("token_id") == "" {
+		return 0, errors.New(a.path + " is no path of a token: it is modal/creds/<role>")
+	}
+	next := time.Duration(seconds) * time.Second
+
+	if a.current != nil && a.current.tokenID == text("token_id") { // Only this method writes current.
+		return next, nil
+	}
+	// What the constructor is given counts before environment variables, and those before the file.
+	client, err := modal.NewClientWithOptions(&modal.ClientParams{
+		TokenID: text("token_id"), TokenSecret: text("token_secret"), Environment: text("environment"),
+	})
+	if err != nil {
+		return 0, err
+	}
+	fmt.Println(path.Base(a.path), "has", text("token_id"))
+	a.mu.Lock()
+	old := a.current
+	a.current = &handle{client: client, tokenID: text("token_id")}
+	a.mu.Unlock()
+	if old != nil {
+		old.calls.Wait()
+		old.client.Close()
+	}
+	return next, nil
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/helper/consts"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// leased is a mount with a dynamic role.
+func leased(t *testing.T, fields ...map[string]any) *mount {
+	t.Helper()
+	m := newManagedMount(t)
+	m.system.MaxLeaseTTLVal = 32 * day
+	m.write("roles/job", with(append([]map[string]any{{"type": "dynamic", "environment_roles": "main=contributor"}}, fields...)...))
+	return m
+}
+
+// remembered is a lease as Vault keeps it: what it remembers goes through JSON.
+func remember(t *testing.T, m *mount, resp *logical.Response) *logical.Secret {
+	t.Helper()
+	raw, err := json.Marshal(resp.Secret.InternalData)
+	require.NoError(t, err)
+	for _, secret := range m.modal.Secrets() {
+		require.NotContains(t, string(raw), secret, "a lease holds IDs only")
+	}
+	kept := *resp.Secret
+	kept.InternalData = nil
+	require.NoError(t, json.Unmarshal(raw, &kept.InternalData))
+	kept.IssueTime = m.clock.now()
+	return &kept
+}
+
+func (m *mount) ofLease(op logical.Operation, lease *logical.Secret) (*logical.Response, error) {
+	return m.HandleRequest(m.t.Context(), &logical.Request{Operation: op, Path: "creds/job", Secret: lease, Storage: m.storage, MountPoint: "modal/"})
+}
+
+func TestCreds_OfADynamicRoleAreALeaseInEachForm(t *testing.T) {
+	t.Parallel()
+	m := leased(t)
+	seen := map[any]bool{}
+	for form, keys := range map[string][]string{
+		"": {"token_id", "token_secret", "workspace", "profile", "version", "environment", "expires_at", "server_url"}, "/dotenv": {"dotenv"},
+		"/env": {"MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET", "MODAL_ENVIRONMENT", "MODAL_SERVER_URL"}, "/toml": {"toml"}, "/profile": {"toml"},
+	} {
+		resp := m.must(logical.ReadOperation, "creds/job"+form, nil)
+		require.ElementsMatch(t, keys, slices.Collect(maps.Keys(resp.Data)), "the lease takes the place of the trio")
+		require.Equal(t, time.Hour, resp.Secret.TTL)
+		require.Equal(t, day, resp.Secret.MaxTTL)
+		require.True(t, resp.Secret.Renewable)
+		id := remember(t, m, resp).InternalData["token_id"]
+		require.False(t, seen[id])
+		seen[id] = true
+	}
+	require.Len(t, m.modal.ServiceUsers(), 5)
+	require.Equal(t, int64(5), m.read("status")["revocations_leased"])
+	for _, id := range m.list("revocations") {
+		require.Equal(t, "leased", m.read("revocations/" + id)["state"])
+		require.Equal(t, "automatic", m.read("revocations/" + id)["method"])
+	}
+	require.Empty(t, m.list("rotate"))
+	require.Equal(t, []string{"job"}, m.list("roles"))
+	require.Contains(t, m.refused(logical.ReadOperation, "rotate/job", nil), "is dynamic")
+	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/job", nil), "vault lease revoke -prefix modal/creds/job")
+}
+
+func TestLease_IsRenewedUnderThePolicyItWasMadeWithAndNeverPastItsTokensEnd(t *testing.T) {
+	t.Parallel()
+	m := leased(t, map[string]any{"ttl": "1h", "max_ttl": "2h"})
+	lease := remember(t, m, m.must(logical.ReadOperation, "creds/job", nil))
+	m.write("roles/job", map[string]any{"ttl": "10m", "max_ttl": "20m"})
+	lease.IssueTime = time.Now() // what Vault's own arithmetic goes by
+	resp, err := m.ofLease(logical.RenewOperation, lease)
+	require.NoError(t, err)
+	require.InDelta(t, time.Hour, resp.Secret.TTL, float64(time.Minute))
+	require.Equal(t, 2*time.Hour, resp.Secret.MaxTTL)
+	m.clock.advance(2*time.Hour + 10*time.Minute)
+	resp, err = m.ofLease(logical.RenewOperation, lease)
+	require.NoError(t, err)
+	require.LessOrEqual(t, resp.Secret.TTL, 5*time.Minute, "the token expires then")
+	m.remove("roles/job", map[string]any{"force": true})
+	resp, err = m.ofLease(logical.RenewOperation, lease)
+	require.ErrorIs(t, err, logical.ErrInvalidRequest)
+	require.Contains(t, errorText(resp), "is ended")
+}
+
+func TestLease_RevocationEndsTheTokenAndIsAnErrorWhileModalDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	m := leased(t)
+	resp := m.must(logical.ReadOperation, "creds/job", nil)
+	lease := remember(t, m, resp)
+	id, _ := resp.Data["token_id"].(string)
+	m.modal.SetOutage(true)
+	for range 6 {
+		_, err := m.ofLease(logical.RevokeOperation, lease)
+		require.ErrorContains(t, err, "Modal")
+	}
+	m.modal.SetOutage(false)
+	m.minutes(2)
+	_, err := m.ofLease(logical.RevokeOperation, lease)
+	require.NoError(t, err)
+	require.False(t, m.knows(id))
+	_, err = m.ofLease(logical.RevokeOperation, lease)
+	require.NoError(t, err, "once more is no error")
+}
+
+func TestCreds_OfADynamicRoleAreMintedByTheNodeThatMayWriteAlone(t *testing.T) {
+	t.Parallel()
+	m := leased(t)
+	m.setReplication(consts.ReplicationPerformanceStandby)
+	_, err := m.HandleRequest(t.Context(), &logical.Request{Operation: logical.ReadOperation, Path: "creds/job", Storage: m.storage})
+	require.ErrorIs(t, err, logical.ErrReadOnly)
+	require.Empty(t, m.modal.Calls("ServiceUserCreate"))
+}
+
+func TestCreds_OfADynamicRoleTellWhatIsInTheWay(t *testing.T) {
+	t.Parallel()
+	m := leased(t, map[string]any{"max_leases": 1})
+	m.must(logical.ReadOperation, "creds/job", nil)
+	require.Contains(t, m.refused(logical.ReadOperation, "creds/job", nil), "max_leases is 1")
+	m.write("roles/job", map[string]any{"max_leases": 0})
+	m.write("config", map[string]any{"max_environment_role": "viewer"})
+	require.Contains(t, m.refused(logical.ReadOperation, "creds/job", nil), "is more than config's max_environment_role")
+	m.write("config", map[string]any{"remove_admin_token": true, "max_environment_role": ""})
+	require.Contains(t, m.refused(logical.ReadOperation, "creds/job", nil), "config has none")
+}

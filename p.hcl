@@ -1,4 +1,0 @@
-path "modal/roles/*" { 
- capabilities = ["read","update","delete"] 
- denied_parameters = { "force" = [] }
-}

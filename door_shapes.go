@@ -55,16 +55,20 @@ func (in *door) optional(field string, low, high time.Duration) engine.Change[ti
 // count is a whole number from 0 on.
 func (in *door) count(field string, most int) engine.Change[int] {
 	return take(in, field, func(raw any) (int, string) {
-		text, isText := raw.(string)
-		if !isText {
-			text = numberText(raw)
-		}
-		count, err := strconv.Atoi(strings.TrimSpace(text))
+		count, err := wholeNumber(raw)
 		if err != nil || count < 0 || count > most {
 			return 0, fmt.Sprintf("write a whole number from 0 to %d", most)
 		}
 		return count, ""
 	})
+}
+
+func wholeNumber(raw any) (int, error) {
+	text, isText := raw.(string)
+	if !isText {
+		text = numberText(raw)
+	}
+	return strconv.Atoi(strings.TrimSpace(text))
 }
 
 // grace is the grace period of one write, nil where it says nothing.

@@ -99,6 +99,9 @@ const (
 	fieldLastUsedAt           = "last_used_at"
 	fieldVerificationInterval = "verification_interval"
 
+	fieldAfter = "after"
+	fieldLimit = "limit"
+
 	fieldLapseAfter = "lapse_after"
 	fieldLapsesAt   = "lapses_at"
 	fieldWait       = "wait"

@@ -19,8 +19,9 @@ func (b *backend) pathRevocations() []*framework.Path {
 		{
 			Pattern:      prefixRevocations + "?$",
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "revocations"},
+			Fields:       pageFields(),
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ListOperation: local(nothing, b.listRevocations, "List the tokens not yet seen refused.", listFields("IDs of the tokens.")),
+				logical.ListOperation: local(parsePage, paged(b.listRevocations), "List the tokens not yet seen refused.", listFields("IDs of the tokens.")),
 			},
 			HelpSynopsis:    "List the tokens that the engine has not yet seen refused.",
 			HelpDescription: "The ledger: every token that is no role's any more and that Modal may still accept, the one due first first.",
@@ -86,7 +87,7 @@ func optional(fields responses) responses {
 	return fields
 }
 
-func (b *backend) listRevocations(ctx context.Context, _ *logical.Request, _ struct{}) (*logical.Response, error) {
+func (b *backend) listRevocations(ctx context.Context) (*logical.Response, error) {
 	entries, unreadable, err := b.engine.Ledger(ctx)
 	if err != nil {
 		return nil, err

@@ -19,8 +19,9 @@ func (b *backend) pathRoles() []*framework.Path {
 		{
 			Pattern:      prefixRoles + "?$",
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "roles"},
+			Fields:       pageFields(),
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ListOperation: local(nothing, b.listRoles, "List the roles.", listFields("Names of the roles.")),
+				logical.ListOperation: local(parsePage, paged(b.listRoles), "List the roles.", listFields("Names of the roles.")),
 			},
 			HelpSynopsis:    "List the roles.",
 			HelpDescription: "Names of the roles, with type, version, state and next rotation of each.",
@@ -71,7 +72,7 @@ func (b *backend) roleExists(ctx context.Context, _ *logical.Request, d *framewo
 	return r != nil, err
 }
 
-func (b *backend) listRoles(ctx context.Context, _ *logical.Request, _ struct{}) (*logical.Response, error) {
+func (b *backend) listRoles(ctx context.Context) (*logical.Response, error) {
 	rotations, unreadable, err := b.engine.Rotations(ctx)
 	if err != nil {
 		return nil, err

@@ -20,8 +20,9 @@ func (b *backend) pathRotate() []*framework.Path {
 		{
 			Pattern:      prefixRotate + "?$",
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "rotations"},
+			Fields:       pageFields(),
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ListOperation: local(nothing, b.listRotations, "List the roles by urgency of rotation.", listFields("Names of the roles, the most urgent first.")),
+				logical.ListOperation: local(parsePage, paged(b.listRotations), "List the roles by urgency of rotation.", listFields("Names of the roles, the most urgent first.")),
 			},
 			HelpSynopsis:    "List the roles by urgency of rotation.",
 			HelpDescription: "All roles, with state and next rotation of each: those that Modal refuses, that fail and that are overdue first, then the rest by their next rotation.",
@@ -118,7 +119,7 @@ func plannedFields() responses {
 	}
 }
 
-func (b *backend) listRotations(ctx context.Context, _ *logical.Request, _ struct{}) (*logical.Response, error) {
+func (b *backend) listRotations(ctx context.Context) (*logical.Response, error) {
 	rotations, unreadable, err := b.engine.Rotations(ctx)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@
 package e2e
 
 import (
+	"net/url"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -46,12 +47,13 @@ func TestALeaderThatGoesInTheMiddleOfARotationLeavesAWholeOneForEveryNodeToRead(
 			after := w.requireWhole(t, before, result)
 
 			require.NoError(t, leader.Restart(w.ctx))
-			w.requireRunsPlugin(t, cluster)
+			requireActiveAloneAsked := w.watchStandbys(t, cluster)
 			for _, node := range cluster.Nodes {
 				requireSame(t, after, w.requireReads(t, node))
 			}
 			w.requireNobodyLeft(t)
 			w.requireRefused(t, before.Token)
+			requireActiveAloneAsked()
 		})
 	}
 }
@@ -60,12 +62,16 @@ func TestAClusterRotatesOnceOnItsActiveNodeAndGoesOnWhenThatIsKilled(t *testing.
 	t.Parallel()
 	w, cluster := newClusterWorld(t)
 	leader := w.Vault
+	requireActiveAloneAsked := w.watchStandbys(t, cluster)
 	w.newManagedRole(t, "rotation_period=50s", "grace_period=500s")
 	first := w.current(t)
-	w.requireRunsPlugin(t, cluster)
+	for _, node := range cluster.Nodes {
+		requireSame(t, first, w.requireReads(t, node))
+	}
 
 	second := w.awaitVersion(t, 2)
 	require.Equal(t, 2, w.calls(t, "ServiceUserCreate"), "three nodes, and one rotated")
+	requireActiveAloneAsked()
 	leader.Kill()
 	for _, node := range cluster.Nodes {
 		if node != leader {
@@ -75,9 +81,10 @@ func TestAClusterRotatesOnceOnItsActiveNodeAndGoesOnWhenThatIsKilled(t *testing.
 	w.awaitLeader(t, cluster)
 	require.NotEqual(t, leader.Name, w.Name)
 
+	requireActiveAloneAsked = w.watchStandbys(t, cluster)
 	third := w.awaitVersion(t, 3)
 	require.Equal(t, 3, w.calls(t, "ServiceUserCreate"))
-	w.requireRunsPlugin(t, cluster)
+	requireActiveAloneAsked()
 	for _, token := range []issued{first, second, third} {
 		w.requireAccepted(t, token.Token)
 	}
@@ -118,17 +125,26 @@ func (w *world) requireReads(t *testing.T, node *lab.Vault) issued {
 	return token
 }
 
-// requireRunsPlugin asserts that the plugin runs on the active node alone, so that no other can call
-// Modal.
-func (w *world) requireRunsPlugin(t *testing.T, cluster *lab.Cluster) {
+// watchStandbys returns an assertion that the active node has asked Modal, and that since now no standby has,
+// whether it runs the plugin (OpenBao's) or not.
+func (w *world) watchStandbys(t *testing.T, cluster *lab.Cluster) func() {
 	t.Helper()
-	for _, node := range cluster.Nodes {
-		pids, err := node.PluginPIDs()
-		require.NoError(t, err)
-		if node == w.Vault {
-			require.Len(t, pids, 1, node.Name)
-		} else {
-			require.Empty(t, pids, node.Name)
+	modal, err := url.Parse(w.emulator.URL)
+	require.NoError(t, err)
+	asked := func() map[string]int {
+		all := map[string]int{}
+		for _, node := range cluster.Nodes {
+			all[node.Name], err = node.Connections(modal.Host)
+			require.NoError(t, err)
 		}
+		return all
+	}
+	before, active := asked(), w.Name
+	return func() {
+		t.Helper()
+		now := asked()
+		require.NotZero(t, now[active], "the active node never connected to Modal")
+		before[active] = now[active]
+		require.Equal(t, before, now, "a standby connected to Modal")
 	}
 }

@@ -35,7 +35,7 @@ func TestAReadOfWhatIsNotThereSaysSoToPeopleAndPrograms(t *testing.T) {
 		require.Equal(t, 2, wrapped.Code, path)
 		require.Empty(t, wrapped.Stdout, path)
 
-		status, answer := w.get(t, path)
+		status, answer := get[struct{ Errors []string }](t, w, path)
 		require.Equal(t, http.StatusNotFound, status, path)
 		require.Len(t, answer.Errors, 1, path)
 		if path == "modal/roles/cii" {
@@ -46,7 +46,7 @@ func TestAReadOfWhatIsNotThereSaysSoToPeopleAndPrograms(t *testing.T) {
 }
 
 // get reads a path as a program without Vault's Go client does.
-func (w *world) get(t *testing.T, path string) (status int, answer struct{ Errors []string }) {
+func get[T any](t *testing.T, w *world, path string) (status int, answer T) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(w.ctx, http.MethodGet, w.Addr+"/v1/"+path, nil)
 	require.NoError(t, err)

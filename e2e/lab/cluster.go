@@ -9,21 +9,23 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
+	"strings"
 )
 
 // clusterSize is the least that survives the loss of a node.
 const clusterSize = 3
 
 // Cluster is Vault servers that share one Raft storage, one audit file and one plugin directory. One
-// node is active; the others forward what they are asked.
+// node is active; the others forward what they are asked, or answer reads themselves (OpenBao's).
 type Cluster struct{ Nodes []*Vault }
 
 // StartCluster starts a new cluster of three unsealed nodes that all may vote.
 func (l *Lab) StartCluster(ctx context.Context) (*Cluster, error) {
 	c := &Cluster{}
 	for i := range clusterSize {
-		node, err := l.newVault(ctx, "vault-"+strconv.Itoa(i+1))
+		node, err := l.newVault(ctx, "vault-"+strconv.Itoa(i+1), "GRPC_GO_LOG_SEVERITY_LEVEL=info")
 		if err != nil {
 			return nil, err
 		}
@@ -58,6 +60,15 @@ func (c *Cluster) Leader(ctx context.Context) (*Vault, error) {
 		return errors.New("there is none")
 	})
 	return leader, err
+}
+
+// Connections is how often the node's plugin has begun to connect to an address, by what gRPC logs.
+func (v *Vault) Connections(address string) (int, error) {
+	log, err := os.ReadFile(v.Log)
+	if err != nil {
+		return 0, fmt.Errorf("reading Vault's log: %w", err)
+	}
+	return strings.Count(string(log), fmt.Sprintf(`picks a new address \"%s\" to connect`, address)), nil
 }
 
 // join makes the server a node of another one's cluster.

@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -70,7 +71,8 @@ func (l *Lab) env(extra ...string) []string {
 	var env []string
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
-		if strings.HasPrefix(name, "VAULT_") || strings.HasPrefix(name, "MODAL_") || name == "HOME" || name == "TMPDIR" {
+		prefix, _, _ := strings.Cut(name, "_")
+		if slices.Contains([]string{"VAULT", "BAO", "MODAL"}, prefix) || name == "HOME" || name == "TMPDIR" {
 			continue
 		}
 		env = append(env, kv)

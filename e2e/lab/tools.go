@@ -25,8 +25,10 @@ const (
 
 // Tools are the programs that labs run: built once, shared by all.
 type Tools struct {
-	// Vault is the path of a vault binary.
+	// Vault is the path of a vault binary, or of OpenBao's, which is run the same way.
 	Vault string
+	// OpenBao says that it is OpenBao's.
+	OpenBao bool
 
 	root     string // of this repository
 	dir      string
@@ -49,6 +51,9 @@ func BuildTools(ctx context.Context, progress io.Writer) (*Tools, error) {
 	}
 	t.root = filepath.Dir(gomod)
 	if t.Vault, err = t.output(ctx, filepath.Join(t.root, "tools", "vault", "path.sh")); err != nil {
+		return nil, err
+	}
+	if t.OpenBao, err = t.isOpenBao(ctx); err != nil {
 		return nil, err
 	}
 	if t.dir, err = tempDir("modal-tools-"); err != nil {

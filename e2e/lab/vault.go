@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -32,6 +33,7 @@ type Vault struct {
 
 	lab     *Lab
 	config  string
+	env     []string
 	unseal  string
 	process *process
 }
@@ -83,8 +85,8 @@ func (l *Lab) StartMounted(ctx context.Context, plugin Plugin) (*Vault, *Emulato
 	return v, emulator, v.must(ctx, "secrets", "enable", "-path=modal", "-plugin-version="+plugin.Version, PluginName)
 }
 
-// newVault starts a server that is not initialized yet.
-func (l *Lab) newVault(ctx context.Context, name string) (*Vault, error) {
+// newVault starts a server that is not initialized yet, with an addition to its and its plugins' environment.
+func (l *Lab) newVault(ctx context.Context, name string, env ...string) (*Vault, error) {
 	api, err := freeAddr(ctx)
 	if err != nil {
 		return nil, err
@@ -95,7 +97,7 @@ func (l *Lab) newVault(ctx context.Context, name string) (*Vault, error) {
 	}
 	v := &Vault{
 		Name: name, Addr: "http://" + api, Log: l.path(name + ".log"), Audit: l.path("audit.log"),
-		lab: l, config: l.path(name + ".hcl"),
+		lab: l, config: l.path(name + ".hcl"), env: env,
 	}
 	v.CLI = l.newCLI(v.Addr)
 	storage := l.path(name + ".raft")
@@ -103,6 +105,9 @@ func (l *Lab) newVault(ctx context.Context, name string) (*Vault, error) {
 		return nil, fmt.Errorf("making Vault's storage: %w", err)
 	}
 	text := fmt.Sprintf(vaultConfig, storage, l.tools.pluginDir(), api, cluster, name)
+	if l.tools.OpenBao {
+		text += openBaoConfig
+	}
 	if err = os.WriteFile(v.config, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("writing Vault's configuration: %w", err)
 	}
@@ -139,36 +144,44 @@ func (v *Vault) Unseal(ctx context.Context) error {
 
 // PluginPIDs are the process IDs of this server's running plugins, by its own log.
 func (v *Vault) PluginPIDs() ([]int, error) {
+	plugins, err := v.Plugins()
+	return slices.Sorted(maps.Keys(plugins)), err
+}
+
+// Plugins are the binaries of this server's running plugins, by process ID.
+func (v *Vault) Plugins() (map[int]string, error) {
 	log, err := os.ReadFile(v.Log)
 	if err != nil {
 		return nil, fmt.Errorf("reading Vault's log: %w", err)
 	}
-	var pids []int
+	plugins := map[int]string{}
 	for lines := bufio.NewScanner(bytes.NewReader(log)); lines.Scan(); {
 		var line struct {
 			Message string `json:"@message"`
 			PID     int    `json:"pid"`
 			ID      string `json:"id"`
+			Path    string `json:"path"`
 		}
 		if json.Unmarshal(lines.Bytes(), &line) != nil {
 			continue // the banner, or a line of another shape
 		}
 		switch line.Message {
 		case "plugin started":
-			pids = append(pids, line.PID)
+			plugins[line.PID] = line.Path
 		case "plugin process exited":
-			pids = slices.DeleteFunc(pids, func(pid int) bool { return strconv.Itoa(pid) == line.ID })
+			maps.DeleteFunc(plugins, func(pid int, _ string) bool { return strconv.Itoa(pid) == line.ID })
 		}
 	}
 	// A server that was killed did not log the end of its plugin.
-	return slices.DeleteFunc(pids, func(pid int) bool { return syscall.Kill(pid, 0) != nil }), nil
+	maps.DeleteFunc(plugins, func(pid int, _ string) bool { return syscall.Kill(pid, 0) != nil })
+	return plugins, nil
 }
 
 // start starts the server and waits until it answers, sealed or not yet initialized.
 func (v *Vault) start(ctx context.Context) error {
 	var err error
 	// Without autopilot a node votes as soon as it has joined.
-	env := v.lab.env("VAULT_RAFT_AUTOPILOT_DISABLE=1")
+	env := append(v.lab.env("VAULT_RAFT_AUTOPILOT_DISABLE=1"), v.env...)
 	if v.process, err = v.lab.start(ctx, v.Name, env, v.bin, "server", "-config="+v.config); err != nil {
 		return err
 	}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MPL-2.0
 #
-# Prints the path of the Vault to test against: $VAULT_BIN, else `vault` on the PATH, else
+# Prints the path of the Vault to test against: $VAULT_BIN (or an OpenBao), else `vault` on the PATH, else
 # bin/vault, built from the module pinned beside this file. Everything else goes to stderr.
 set -euo pipefail
 
@@ -43,7 +43,7 @@ build() {
 }
 
 is_vault() {
-	case $("$1" version 2>/dev/null) in "Vault v"*) ;; *) return 1 ;; esac
+	case $("$1" version 2>/dev/null) in "Vault v"* | "OpenBao v"*) ;; *) return 1 ;; esac
 }
 
 if [ -n "${VAULT_BIN:-}" ]; then

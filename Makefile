@@ -13,11 +13,12 @@ RACE = $(if $(filter 1,$(shell go env CGO_ENABLED)),-race,$(warning no C compile
 
 LINT = go tool -modfile=tools/lint/go.mod golangci-lint
 
-.PHONY: help build unit e2e test policies simulate mutations bench bench-check lint storeys fmt demo dev recording snapshot clean
+.PHONY: help build unit e2e test policies simulate mutations bench bench-check lint storeys fmt demo dev recording acceptance \
+	licenses vulncheck reproducible snapshot release clean
 .NOTPARALLEL:
 
 help:
-	@awk -F ': ' '/^## / { printf "  %-11s %s\n", substr($$1, 4), $$2 }' Makefile
+	@awk -F ': ' '/^## / { printf "  %-12s %s\n", substr($$1, 4), $$2 }' Makefile
 
 ## build: build bin/vault-plugin-secrets-modal (and the emulator) and print its SHA-256
 build:
@@ -33,6 +34,7 @@ build:
 unit: export GOGC = 200
 unit:
 	go test $(RACE) -shuffle=on -count=1 -parallel 16 ./...
+	go -C tools/release test -count=1 .
 	go test -count=1 -parallel 16 -run 'Lives|EveryCut|KeepTheirShape' .
 
 ## e2e: test the plugin in a real Vault (VAULT_BIN, or the PATH's, or one built from source)
@@ -64,6 +66,8 @@ lint:
 	$(LINT) config verify
 	$(LINT) run
 	cd examples/go && go tool -modfile=../../tools/lint/go.mod golangci-lint run
+	cd tools/release && go tool -modfile=../lint/go.mod golangci-lint run
+	go tool -modfile=tools/actionlint/go.mod actionlint
 
 ## storeys: print which of the module's packages import which
 storeys:
@@ -95,10 +99,36 @@ dev:
 recording:
 	@go run ./e2e/recording
 
-## snapshot: build the release archives into dist/, publish nothing
+## acceptance: learn from the real Modal what docs/modal.md only assumes (a token in MODAL_TOKEN_ID and _SECRET)
+acceptance:
+	@go run ./tools/acceptance
+
+# Those of everything that is in the binary.
+ALLOWED_LICENSES = Apache-2.0|BSD-2-Clause|BSD-3-Clause|ISC|MIT|MPL-2.0
+## licenses: print the licence of each library in the binary; fail at one that was not looked at
+licenses:
+	@tools/licenses/list.sh '$(ALLOWED_LICENSES)'
+
+## vulncheck: look for known vulnerabilities that the plugin's code can reach
+vulncheck:
+	@tools/vulncheck/run.sh
+
+## reproducible: build in two folders, as people do and as releases are made, and compare the hashes (COLD=1: no cache)
+reproducible:
+	@tools/release/reproducible.sh
+
+GORELEASER = go tool -modfile=tools/release/go.mod goreleaser
+## snapshot: build all that a release has into dist/, publish nothing (SIGNING_KEY=… also signs)
 snapshot:
-	go tool -modfile=tools/release/go.mod goreleaser check
-	go tool -modfile=tools/release/go.mod goreleaser release --snapshot --clean
+	$(GORELEASER) check
+	$(GORELEASER) release --snapshot --clean $(if $(SIGNING_KEY),,--skip=sign)
+	go -C tools/release run . notes -snapshot
+
+## release: the same for the tag that is checked out; SIGNING_KEY is the key of gpg to sign with
+release:
+	@test -n "$(SIGNING_KEY)" || { echo 'release: set SIGNING_KEY to a key of gpg'; exit 1; }
+	$(GORELEASER) release --clean
+	go -C tools/release run . notes $(if $(IMAGE),-image=$(IMAGE))
 
 ## clean: remove what was built
 clean:

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import "testing"
+
+const sample = `# Changelog
+
+## [Unreleased]
+
+## [1.2.0] - 2026-03-01
+
+### Added
+
+- A thing.
+
+## [1.1.0]
+
+- No date.
+`
+
+func TestChangelog_AVersionIsReleasedWithItsEntryAndDateAlone(t *testing.T) {
+	t.Parallel()
+	text, err := section(sample, "1.2.0")
+	if err != nil || text != "### Added\n\n- A thing." {
+		t.Fatalf("the entry is %q, %v", text, err)
+	}
+	for version, want := range map[string]string{
+		"1.3.0":      "CHANGELOG.md has no entry for 1.3.0: add ## [1.3.0] - YYYY-MM-DD, commit, and move the tag",
+		"1.2":        "CHANGELOG.md has no entry for 1.2: add ## [1.2] - YYYY-MM-DD, commit, and move the tag",
+		"1.1.0":      "CHANGELOG.md has no date for 1.1.0: its heading has to be ## [1.1.0] - YYYY-MM-DD",
+		"Unreleased": "CHANGELOG.md says nothing of Unreleased: write what changed below its heading",
+	} {
+		if _, err = section(sample, version); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", version, err, want)
+		}
+	}
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+)
+
+// built lays out what goreleaser leaves.
+func built(t *testing.T) options {
+	t.Helper()
+	o := options{root: t.TempDir(), version: "1.2.0", created: 1_790_000_000, image: "REGISTRY/" + product}
+	for file, text := range map[string]string{
+		"LICENSE": "the licence", "CHANGELOG.md": sample,
+		"dist/" + product + "_linux_amd64_v1/" + product:   "binary for amd64",
+		"dist/" + product + "_linux_arm64_v8.0/" + product: "binary for arm64",
+		"dist/metadata.json":                               `{"version": "1.2.0"}`,
+		"dist/artifacts.json": `[
+			{"path": "dist/` + product + `_linux_arm64_v8.0/` + product + `", "goos": "linux", "goarch": "arm64", "type": "Binary"},
+			{"path": "dist/` + product + `_linux_amd64_v1/` + product + `", "goos": "linux", "goarch": "amd64", "type": "Binary"},
+			{"path": "dist/other.zip", "goos": "linux", "goarch": "amd64", "type": "Archive"}]`,
+	} {
+		path := filepath.Join(o.root, file)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return o
+}
+
+func TestImage_HasTheBinaryOfItsPlatformTheLicenceAndNothingElse(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(registry.New())
+	t.Cleanup(server.Close)
+	o := built(t)
+	o.image = strings.TrimPrefix(server.URL, "http://") + "/plugins/" + product
+	for _, verb := range []string{"image", "push"} {
+		if err := run(t.Context(), []string{verb, "-root", o.root, "-image", o.image}, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, arch := range imageArchitectures {
+		// As OpenBao takes the binary out.
+		tag, err := name.ParseReference(o.image + ":v1.2.0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		image, err := remote.Image(tag, remote.WithContext(t.Context()), remote.WithPlatform(v1.Platform{OS: "linux", Architecture: arch}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := image.ConfigFile()
+		if err != nil || len(config.Config.Entrypoint) != 1 || config.Config.Entrypoint[0] != "/"+product || config.Architecture != arch {
+			t.Fatalf("the configuration is %+v, %v", config, err)
+		}
+		files := filesOf(t, mutate.Extract(image))
+		if len(files) != 2 || files["LICENSE"] != "the licence" || files[product] != "binary for "+arch {
+			t.Errorf("%s has %v", arch, files)
+		}
+	}
+}
+
+func filesOf(t *testing.T, packed io.ReadCloser) map[string]string {
+	t.Helper()
+	defer packed.Close()
+	files := map[string]string{}
+	for archive := tar.NewReader(packed); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return files
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(archive)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[header.Name] = string(content)
+	}
+}
+
+func TestImage_OneCommitHasOneHashInEveryFolder(t *testing.T) {
+	t.Parallel()
+	sums := map[[32]byte]bool{}
+	for range 2 {
+		o := built(t)
+		if err := writeImage(t.Context(), o, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		content, err := os.ReadFile(o.imageFile())
+		if err != nil {
+			t.Fatal(err)
+		}
+		sums[sha256.Sum256(content)] = true
+	}
+	if len(sums) != 1 {
+		t.Error("two folders make two images")
+	}
+}
+
+func TestNotes_TellTheChangesAndHowToRegisterEachBinary(t *testing.T) {
+	t.Parallel()
+	o := built(t)
+	if err := errors.Join(writeImage(t.Context(), o, io.Discard), writeNotes(t.Context(), o, io.Discard)); err != nil {
+		t.Fatal(err)
+	}
+	notes, err := os.ReadFile(filepath.Join(o.dist(), "release-notes.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte("binary for arm64"))
+	for _, want := range []string{
+		"- A thing.", "linux/arm64:\n\n```sh\nvault plugin register -sha256=" + hex.EncodeToString(sum[:]) + " \\\n  -version=v1.2.0 ",
+		`image       = "REGISTRY/` + product + `"`, `sha256sum   = "` + hex.EncodeToString(sum[:]) + `"`,
+	} {
+		if !bytes.Contains(notes, []byte(want)) {
+			t.Errorf("the notes do not have %q:\n%s", want, notes)
+		}
+	}
+}
+
+func TestNotes_NoneWithoutAnEntryInTheChangelog(t *testing.T) {
+	t.Parallel()
+	o := built(t)
+	o.version = "1.3.0"
+	if err := writeNotes(t.Context(), o, io.Discard); err == nil || !strings.Contains(err.Error(), "no entry for 1.3.0") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+func TestRun_SaysWhatItTakes(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{}, {"publish"}, {"changelog", "-root", "nowhere"}, {"changelog", "-version=1.2.0", "more"}} {
+		if err := run(context.Background(), args, io.Discard); err == nil {
+			t.Errorf("%q is taken", args)
+		}
+	}
+}

@@ -102,6 +102,7 @@ func TestLease_ThatCannotBeEndedInAnOutageIsAnErrorAndEndsTwoTicksAfterIt(t *tes
 				require.Error(t, b.engine.Renewable(t.Context(), lease.Entry))
 				b.pass(wait)
 			}
+			require.ErrorContains(t, b.engine.EndLease(t.Context(), lease.Entry), "vault lease revoke -force -prefix modal/creds/job")
 			b.ticks(time.Until(over))
 			require.Equal(t, 2, b.entry(lease.Entry).Attempts, "a try of Vault's that Modal did not answer, and the outage")
 			require.Equal(t, StateRetrying, b.entry(lease.Entry).State(time.Now()))

@@ -136,8 +136,8 @@ func (e *Engine) mayEndLease(ctx context.Context, role string) error {
 	}
 	err = e.fenced(ctx)
 	if modalapi.KindOf(err) != modalapi.KindNone {
-		err = fmt.Errorf("%w; the engine ends the lease's token by itself once Modal answers; to disable the mount wait for that, "+
-			"or forget the leases, whose tokens then live until they expire: vault lease revoke -force -prefix %screds/%s", err, e.mount(), role)
+		err = fmt.Errorf("%w; the engine ends the lease's token by itself once Modal answers; a mount can be disabled then, "+
+			"or when its leases are forgotten, whose tokens live until they expire: vault lease revoke -force -prefix %screds/%s", err, e.mount(), role)
 	}
 	return err
 }

@@ -69,11 +69,11 @@ func (l *Lab) StartVault(ctx context.Context) (*Vault, error) {
 
 // newVault starts a server that is not initialized yet.
 func (l *Lab) newVault(ctx context.Context, name string) (*Vault, error) {
-	api, err := freeAddr(ctx)
+	api, err := l.tools.freeAddr(ctx)
 	if err != nil {
 		return nil, err
 	}
-	cluster, err := freeAddr(ctx)
+	cluster, err := l.tools.freeAddr(ctx)
 	if err != nil {
 		return nil, err
 	}

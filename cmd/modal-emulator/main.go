@@ -44,6 +44,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	grpcAddress := flags.String("listen", "127.0.0.1:9900", "loopback `address` of the gRPC API")
 	pageAddress := flags.String("page", "127.0.0.1:9901", "loopback `address` of the page")
 	expiryDeletes := flags.Bool("expiry-deletes", false, "service users vanish when they expire")
+	behind := flags.Duration("clock-behind", 0, "how far behind the clock is, so that all looks so much older")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -65,11 +66,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if _, err := fmt.Fprintf(stdout, "grpc %s\npage %s\n", grpcURL, pageURL); err != nil {
 		return fmt.Errorf("print the addresses: %w", err)
 	}
-	options := []modaltest.Option{modaltest.WithFlowPage(pageURL)}
+	clock := func() time.Time { return time.Now().Add(-*behind) }
+	options := []modaltest.Option{modaltest.WithFlowPage(pageURL), modaltest.WithClock(clock)}
 	if *expiryDeletes {
 		options = append(options, modaltest.WithExpiryDeletes())
 	}
-	return serve(ctx, demo(options), grpcURL, grpcListener, pageListener)
+	server := demo(options)
+	return serve(ctx, server, newPage(server, grpcURL, clock), grpcListener, pageListener)
 }
 
 // demo is the state the program starts with: a workspace with its owner and a plain user, and another
@@ -84,9 +87,9 @@ func demo(options []modaltest.Option) *modaltest.Server {
 	return server
 }
 
-func serve(ctx context.Context, server *modaltest.Server, grpcURL string, grpcListener, pageListener net.Listener) error {
+func serve(ctx context.Context, server *modaltest.Server, handler http.Handler, grpcListener, pageListener net.Listener) error {
 	page := &http.Server{
-		Handler:           newPage(server, grpcURL, time.Now),
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 	}
 	group, ctx := errgroup.WithContext(ctx)

@@ -93,6 +93,7 @@ func newPage(server *modaltest.Server, grpcURL string, now func() time.Time) htt
 	mux.HandleFunc("POST /tokens", p.create)
 	mux.HandleFunc("POST /tokens/{id}/delete", p.remove)
 	mux.HandleFunc("POST /delays", p.delay)
+	mux.HandleFunc("POST /outage", p.outage)
 	mux.HandleFunc("GET /token-flow/{id}", p.lookAtFlow)
 	mux.HandleFunc("POST /token-flow/{id}/approve", p.approve)
 	mux.HandleFunc("POST /token-flow/{id}/deny", p.deny)

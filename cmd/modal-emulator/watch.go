@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
@@ -47,8 +48,20 @@ func newStateView(server *modaltest.Server) stateView {
 	return view
 }
 
-// delay makes the next call of an RPC wait: before the work, or with after_commit=true before its
-// answer, so that a client can be stopped while Modal knows more than the client.
+// outage has every call fail as if Modal were down, until down=false.
+func (p *page) outage(w http.ResponseWriter, r *http.Request) {
+	down, err := strconv.ParseBool(r.FormValue("down"))
+	if err != nil {
+		fail(w, r, http.StatusBadRequest, fmt.Errorf("set an outage: down is %q, want true or false", r.FormValue("down")))
+		return
+	}
+	p.server.SetOutage(down)
+	answerJSON(w, http.StatusOK, map[string]bool{"down": down})
+}
+
+// delay makes the next call of an RPC wait, or with always=true all of them, and with "*" those of any:
+// before the work, or with after_commit=true before its answer, so that a client can be stopped while
+// Modal knows more than the client.
 func (p *page) delay(w http.ResponseWriter, r *http.Request) {
 	if err := p.injectDelay(r); err != nil {
 		fail(w, r, http.StatusBadRequest, err)
@@ -72,6 +85,10 @@ func (p *page) injectDelay(r *http.Request) (err error) {
 			err = fmt.Errorf("delay an RPC: %v", why)
 		}
 	}()
-	p.server.Inject(rpc, modaltest.Fault{Delay: wait, AfterCommit: r.FormValue("after_commit") == "true"})
+	fault := modaltest.Fault{Delay: wait, AfterCommit: r.FormValue("after_commit") == "true"}
+	if r.FormValue("always") == "true" {
+		fault.Times = -1
+	}
+	p.server.Inject(rpc, fault)
 	return nil
 }

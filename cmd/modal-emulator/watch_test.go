@@ -10,6 +10,8 @@ import (
 
 	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 func (e *emulator) state(t *testing.T) (state stateView, text string) {
@@ -105,4 +107,41 @@ func TestDelay_BadOnesAreRefusedWithAReason(t *testing.T) {
 	}
 	form := map[string]string{"rpc": "ServiceUserCreate", "delay": "1h"}
 	require.Equal(t, http.StatusForbidden, e.post(t, "/delays", form, fromOtherSite).code)
+}
+
+func TestOutage_FailsEveryCallUntilItIsOver(t *testing.T) {
+	t.Parallel()
+	e := launch(t)
+	client, ctx := e.modal(t, e.createToken(t, map[string]string{"kind": "member", "owner": "operator"}))
+	ask := func() codes.Code {
+		_, err := client.TokenInfoGet(ctx, pb.TokenInfoGetRequest_builder{}.Build())
+		return status.Code(err)
+	}
+	for down, want := range map[string]codes.Code{"true": codes.Unavailable, "false": codes.OK} {
+		require.Equal(t, http.StatusOK, e.post(t, "/outage", map[string]string{"down": down}).code)
+		require.Equal(t, want, ask(), down)
+	}
+	require.Contains(t, e.post(t, "/outage", map[string]string{"down": "perhaps"}).body, "want true or false")
+}
+
+func TestDelay_HoldsEveryCallWhenToldSo(t *testing.T) {
+	t.Parallel()
+	e := launch(t)
+	client, ctx := e.modal(t, e.createToken(t, map[string]string{"kind": "member", "owner": "operator"}))
+	require.Equal(t, http.StatusOK, e.post(t, "/delays", map[string]string{"rpc": "*", "delay": "20ms", "always": "true"}).code)
+	for range 3 {
+		began := time.Now()
+		_, err := client.TokenInfoGet(ctx, pb.TokenInfoGetRequest_builder{}.Build())
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, time.Since(began), 20*time.Millisecond)
+	}
+}
+
+func TestRun_AClockThatIsBehindMakesAllLookOlder(t *testing.T) {
+	t.Parallel()
+	e := launch(t, "-clock-behind=1h")
+	client, ctx := e.modal(t, e.createToken(t, map[string]string{"kind": "member", "owner": "operator"}))
+	who, err := client.TokenInfoGet(ctx, pb.TokenInfoGetRequest_builder{}.Build())
+	require.NoError(t, err)
+	require.WithinDuration(t, time.Now().Add(-time.Hour), who.GetCreatedAt().AsTime(), time.Minute)
 }

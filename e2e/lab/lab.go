@@ -84,6 +84,11 @@ func (l *Lab) env(extra ...string) []string {
 // Until calls check again and again until it succeeds. After five minutes it returns check's last
 // error, together with what was waited for; an error wrapped by backoff.Permanent ends it at once.
 func Until(ctx context.Context, what string, check func() error) error {
+	return UntilWithin(ctx, patience, what, check)
+}
+
+// UntilWithin is Until for what takes another time.
+func UntilWithin(ctx context.Context, patience time.Duration, what string, check func() error) error {
 	var last error
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		last = check()
@@ -108,14 +113,21 @@ func tempDir(prefix string) (string, error) {
 	return filepath.EvalSymlinks(dir)
 }
 
-// freeAddr returns a loopback address that nobody listens on at the moment. Vault can't be asked
-// which port it took, so it has to be told one.
-func freeAddr(ctx context.Context) (string, error) {
+// freeAddr returns a loopback address that nobody listens on at the moment, and each once, as servers start
+// beside each other. Vault can't be asked which port it took, so it has to be told one.
+func (t *Tools) freeAddr(ctx context.Context) (string, error) {
 	var lc net.ListenConfig
-	listener, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("looking for a free port: %w", err)
+	for {
+		listener, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return "", fmt.Errorf("looking for a free port: %w", err)
+		}
+		addr := listener.Addr().String()
+		if err = listener.Close(); err != nil {
+			return "", fmt.Errorf("looking for a free port: %w", err)
+		}
+		if _, given := t.addresses.LoadOrStore(addr, true); !given {
+			return addr, nil
+		}
 	}
-	addr := listener.Addr().String()
-	return addr, listener.Close()
 }

@@ -43,9 +43,9 @@ var ready = regexp.MustCompile(`(?m)^grpc (\S+)\npage (\S+)$`)
 
 // StartEmulator starts the emulator on free loopback ports, with its workspace "demo" and no token
 // yet. It runs until ctx ends or the lab is closed.
-func (l *Lab) StartEmulator(ctx context.Context) (*Emulator, error) {
+func (l *Lab) StartEmulator(ctx context.Context, args ...string) (*Emulator, error) {
 	process, err := l.start(ctx, "emulator", l.env(), filepath.Join(l.tools.dir, "modal-emulator"),
-		"-listen=127.0.0.1:0", "-page=127.0.0.1:0")
+		append([]string{"-listen=127.0.0.1:0", "-page=127.0.0.1:0"}, args...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +81,12 @@ func (e *Emulator) NewToken(ctx context.Context) (Token, error) {
 	return token, nil
 }
 
+// NewServiceUser makes a service user as somebody on Modal's page would.
+func (e *Emulator) NewServiceUser(ctx context.Context, name string) error {
+	_, err := e.post(ctx, "/tokens", url.Values{"workspace": {"demo"}, "owner": {name}, "kind": {"service-user"}})
+	return err
+}
+
 // DeleteToken deletes a token, as its owner would on Modal's page.
 func (e *Emulator) DeleteToken(ctx context.Context, id string) error {
 	_, err := e.post(ctx, "/tokens/"+url.PathEscape(id)+"/delete", nil)
@@ -114,7 +120,7 @@ type ServiceUser struct {
 // Call is an RPC in the order of arrival. Its code is "Unknown" while it is being answered.
 type Call struct {
 	Method  string `json:"method"`
-	TokenID string `json:"token_id"`
+	TokenID string `json:"token_id"` // the caller's
 	Code    string `json:"code"`
 }
 
@@ -155,6 +161,18 @@ func (e *Emulator) Delay(ctx context.Context, rpc string, wait time.Duration, co
 }
 
 // post sends a form to the emulator's page and returns the JSON that it answers.
+// Slow makes every call of an RPC, or of any with "*", wait before its work.
+func (e *Emulator) Slow(ctx context.Context, rpc string, wait time.Duration) error {
+	_, err := e.post(ctx, "/delays", url.Values{"rpc": {rpc}, "delay": {wait.String()}, "always": {"true"}})
+	return err
+}
+
+// SetOutage makes every call fail as if Modal were down, or ends that.
+func (e *Emulator) SetOutage(ctx context.Context, down bool) error {
+	_, err := e.post(ctx, "/outage", url.Values{"down": {strconv.FormatBool(down)}})
+	return err
+}
+
 func (e *Emulator) post(ctx context.Context, path string, form url.Values) ([]byte, error) {
 	return e.ask(ctx, http.MethodPost, path, form)
 }

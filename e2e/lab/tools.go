@@ -35,6 +35,7 @@ type Tools struct {
 	progress io.Writer
 
 	installing sync.Mutex // two installations of one client would spoil each other
+	addresses  sync.Map   // those that were given to servers
 }
 
 // Plugin is a build of the engine in the labs' plugin directory.

@@ -87,11 +87,11 @@ func (l *Lab) StartMounted(ctx context.Context, plugin Plugin) (*Vault, *Emulato
 
 // newVault starts a server that is not initialized yet, with an addition to its and its plugins' environment.
 func (l *Lab) newVault(ctx context.Context, name string, env ...string) (*Vault, error) {
-	api, err := freeAddr(ctx)
+	api, err := l.tools.freeAddr(ctx)
 	if err != nil {
 		return nil, err
 	}
-	cluster, err := freeAddr(ctx)
+	cluster, err := l.tools.freeAddr(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -89,7 +89,7 @@ func (e *Engine) attendLocked(ctx context.Context, stored *Revocation, w wish) (
 		if err = e.mayEnd(entry); IsMistake(err) {
 			return verdictNotDue, entry, nil // until an operator says otherwise
 		} else if err != nil {
-			return e.note(ctx, entry, verdictUnknown, err)
+			return e.unanswered(ctx, entry, err)
 		}
 	}
 	own := *entry
@@ -166,6 +166,17 @@ func (e *Engine) note(ctx context.Context, entry *Revocation, got verdict, err e
 	// the next tick again.
 	entry = e.unsettled(ctx, entry, got, err)
 	return got, entry, e.revocations.Put(ctx, entry.Key(), entry)
+}
+
+// unanswered leaves an entry due while Modal does not answer, so that it ends as soon as Modal does, however
+// long that took. It is noted once.
+func (e *Engine) unanswered(ctx context.Context, entry *Revocation, cause error) (verdict, *Revocation, error) {
+	if !entry.LastAttempt.Before(e.silentSince()) {
+		return verdictNotDue, entry, nil
+	}
+	after := e.unsettled(ctx, entry, verdictUnknown, cause)
+	after.NextAttempt = entry.NextAttempt
+	return verdictUnknown, after, e.revocations.Put(ctx, after.Key(), after)
 }
 
 // isStorageError tells a failure of ours from an answer, or no answer, of Modal's.

@@ -32,6 +32,8 @@ type fence struct {
 	looked time.Time
 	// stays is why nothing is ended, nil for no reason; list alone concerns service users.
 	stays, list error
+	// silent is since when Modal has not answered, zero while it does.
+	silent time.Time
 }
 
 // look compares storage with Modal, once for all that a tick ends.
@@ -50,10 +52,14 @@ func (e *Engine) lookLocked(ctx context.Context) error {
 	case modalapi.KindOf(err) != modalapi.KindNone:
 		e.fence.list = fmt.Errorf("Modal does not list the service users, so none is ended: %w", err)
 		e.fence.looked = e.Now()
+		if e.fence.silent.IsZero() {
+			e.fence.silent = e.Now()
+		}
 		return nil
 	case err != nil:
 		return err
 	}
+	e.fence.silent = time.Time{}
 	open, err := e.diverge(ctx, orphans)
 	if err != nil {
 		return err
@@ -129,6 +135,20 @@ func (e *Engine) mayEnd(entry *Revocation) error {
 		return e.fence.list
 	}
 	return nil
+}
+
+// silentSince is since when Modal does not answer.
+func (e *Engine) silentSince() time.Time {
+	e.fence.mu.Lock()
+	defer e.fence.mu.Unlock()
+	return e.fence.silent
+}
+
+// doubtFence has the next lease that ends ask first whether Modal answers.
+func (e *Engine) doubtFence() {
+	e.fence.mu.Lock()
+	defer e.fence.mu.Unlock()
+	e.fence.looked = time.Time{}
 }
 
 // errNoFence says that nobody can list the service users: then there is nothing to compare with.

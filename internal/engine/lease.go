@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
 // leaseMargin is how much longer than its longest lease a token lives at Modal: the lease ends it, and
@@ -105,7 +107,7 @@ func (e *Engine) EndLease(ctx context.Context, id string) error {
 		}
 		entry = &due
 	}
-	if err = e.mayEndLease(ctx); err != nil {
+	if err = e.mayEndLease(ctx, entry.Role); err != nil {
 		return err
 	}
 	got, _, err := e.attendLocked(ctx, entry, onRequest)
@@ -113,6 +115,7 @@ func (e *Engine) EndLease(ctx context.Context, id string) error {
 	case verdictGone, verdictCurrent, verdictRevoked:
 		return err
 	case verdictNotDue, verdictAccepted, verdictUnknown, verdictHeld:
+		e.doubtFence() // else each try of Vault's would put the worker's off for longer
 	}
 	stays, unknown := e.revocations.Get(ctx, id)
 	if err == nil && unknown == nil && stays != nil {
@@ -121,8 +124,9 @@ func (e *Engine) EndLease(ctx context.Context, id string) error {
 	return err
 }
 
-// mayEndLease refuses while the mount does nothing by itself.
-func (e *Engine) mayEndLease(ctx context.Context) error {
+// mayEndLease refuses while the mount does nothing by itself, and while Modal does not answer. That is also what
+// `vault secrets disable` says.
+func (e *Engine) mayEndLease(ctx context.Context, role string) error {
 	cfg, err := e.loadConfig(ctx)
 	if err != nil {
 		return err
@@ -130,7 +134,12 @@ func (e *Engine) mayEndLease(ctx context.Context) error {
 	if cfg.Paused {
 		return &unusableError{text: fmt.Sprintf("the mount is paused, so the lease's token is not ended; it is once that is over: vault write %sconfig paused=false", e.mount())}
 	}
-	return e.fenced(ctx)
+	err = e.fenced(ctx)
+	if modalapi.KindOf(err) != modalapi.KindNone {
+		err = fmt.Errorf("%w; the engine ends the lease's token by itself once Modal answers; a mount can be disabled then, "+
+			"or when its leases are forgotten, whose tokens live until they expire: vault lease revoke -force -prefix %screds/%s", err, e.mount(), role)
+	}
+	return err
 }
 
 // Renewable is until when a lease may be renewed, an error for one whose token is ended or being ended.

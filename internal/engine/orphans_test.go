@@ -5,6 +5,7 @@ package engine
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -75,11 +76,12 @@ func TestOrphans_AreNotSeenInWhatIsBeingMadeAndNothingEndsWhileTheListIsNotAnswe
 	require.Empty(t, orphans, "it is younger than ten minutes")
 	h.modal.DeleteToken(young.ID)
 	h.modal.Inject("ServiceUserList", modaltest.Fault{Code: 14, Times: -1})
-	h.minutes(25 * 60)
+	h.advance(25 * time.Hour)
+	h.minutes(3)
 	require.True(t, h.alive(old))
 	require.Contains(t, h.entry(old).LastError, "does not list the service users")
 	h.modal.ClearFaults()
-	h.minutes(6*60 + 1)
+	h.minutes(1)
 	require.False(t, h.alive(old))
 }
 

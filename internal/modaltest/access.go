@@ -98,4 +98,12 @@ func (t *token) sees(env environment) bool {
 	return role != noAccess
 }
 
+// writes says whether the token's owner may change things in an environment that it sees.
+func (t *token) writes(env environment) bool {
+	if t.serviceUser != nil {
+		return t.serviceUser.roles[env.id] != viewer
+	}
+	return t.member.role != RoleUser || t.member.roles[env.id] != viewer
+}
+
 func (t *token) scoped() bool { return t.serviceUser != nil && t.serviceUser.scoped }

@@ -32,6 +32,7 @@ type Member struct {
 type environment struct {
 	id, name string
 	created  time.Time
+	secrets  map[string]string // name to ID
 }
 
 // AddWorkspace creates a workspace with the default environment "main". It
@@ -88,7 +89,7 @@ func (w *Workspace) AddEnvironment(name string) {
 
 // addEnvironment expects the server's lock, and a name that is free.
 func (w *Workspace) addEnvironment(name string) environment {
-	env := environment{id: randomID("en-"), name: name, created: w.server.now()}
+	env := environment{id: randomID("en-"), name: name, created: w.server.now(), secrets: map[string]string{}}
 	w.environments = append(w.environments, env)
 	return env
 }

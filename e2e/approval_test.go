@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build e2e && unix
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/e2e/lab"
+)
+
+// terminal is where a person types: all that the vault command printed there is kept.
+type terminal struct {
+	*world
+	said strings.Builder
+}
+
+// secretShape is what a secret of Modal's looks like.
+var secretShape = regexp.MustCompile(`\bas-\w{12,}`)
+
+// do runs a command that must succeed, and returns the data of its answer.
+func (p *terminal) do(t *testing.T, args ...string) data {
+	t.Helper()
+	result := p.run(t, p.CLI, "", append([]string{args[0], "-format=json"}, args[1:]...)...)
+	p.said.WriteString(result.Stdout + result.Stderr)
+	require.NoError(t, result.Err(), strings.Join(args, " "))
+	if strings.TrimSpace(result.Stdout) == "" {
+		return nil
+	}
+	return parse(t, result.Stdout)
+}
+
+// refused runs a command that must fail, and returns what it said.
+func (p *terminal) refused(t *testing.T, args ...string) string {
+	t.Helper()
+	result := p.run(t, p.CLI, "", args...)
+	p.said.WriteString(result.Stdout + result.Stderr)
+	require.Equal(t, 2, result.Code, strings.Join(args, " "))
+	return result.Stderr
+}
+
+// requireNoSecret asserts that no secret was printed, logged or audited.
+func (p *terminal) requireNoSecret(t *testing.T) {
+	t.Helper()
+	for what, text := range map[string]string{"a terminal": p.said.String(), "Vault's log": p.file(t, p.Log), "the audit log": p.file(t, p.Audit)} {
+		require.NotRegexp(t, secretShape, text, what)
+	}
+}
+
+// begin begins an approval and returns the flow that a person sees.
+func (w *world) begin(t *testing.T, path string, fields ...string) lab.Flow {
+	t.Helper()
+	args := append([]string{"write", "-format=json", "-f", path}, fields...)
+	begun := parse(t, w.vault(t, args...))
+	require.Equal(t, "waiting", begun["state"])
+	return lab.Flow{URL: fmt.Sprint(begun["url"]), Code: fmt.Sprint(begun["code"])}
+}
+
+// outcome waits, as an operator would, until an approval has ended.
+func (w *world) outcome(t *testing.T, path string) data {
+	t.Helper()
+	var ended data
+	require.NoError(t, lab.Until(w.ctx, path+" to end", func() error {
+		read, err := w.Run(w.ctx, "", "read", "-format=json", path, "wait=20s")
+		if err = errors.Join(err, read.Err()); err != nil {
+			return err
+		}
+		if ended = parse(t, read.Stdout); ended["state"] == "waiting" {
+			return errors.New("it waits")
+		}
+		return nil
+	}))
+	return ended
+}
+
+// approve begins an approval and has a member approve it in a browser.
+func (p *terminal) approve(t *testing.T, path, member string, fields ...string) data {
+	t.Helper()
+	begun := p.do(t, append([]string{"write", "-f", path}, fields...)...)
+	flow := lab.Flow{URL: fmt.Sprint(begun["url"])}
+	require.True(t, strings.HasPrefix(flow.URL, p.emulator.Page+"/token-flow/"), flow.URL)
+	require.Regexp(t, `^\w{4}-\w{4}$`, begun["code"])
+	require.Equal(t, "waiting", p.do(t, "read", path)["state"])
+	require.NoError(t, p.emulator.Approve(p.ctx, flow, member))
+	ended := p.outcome(t, path)
+	p.said.WriteString(fmt.Sprint(ended))
+	return ended
+}
+
+// personal is the token that the role hands out. What this read prints is the secret, and the only one.
+func (w *world) personal(t *testing.T) lab.Token {
+	t.Helper()
+	creds := w.read(t, "modal/creds/personal")
+	return lab.Token{ID: fmt.Sprint(creds["token_id"]), Secret: fmt.Sprint(creds["token_secret"])}
+}
+
+// awaitGone waits until the engine has, by itself, seen a token refused, and the entry left the ledger.
+func (w *world) awaitGone(t *testing.T, id string) {
+	t.Helper()
+	require.NoError(t, lab.Until(w.ctx, "the engine to end "+id, func() error {
+		if slices.Contains(w.list(t, "modal/revocations"), id) {
+			return errors.New("it is in the ledger")
+		}
+		return nil
+	}))
+}
+
+func TestARoleIsMadeAndRotatedByAClickEachAndTheOldTokenEndsItself(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := &terminal{world: w}
+	p.do(t, "write", "modal/roles/personal", "type=static")
+	require.Contains(t, p.refused(t, "read", "modal/creds/personal"), "vault write -f modal/rotate/personal/approval")
+
+	done := p.approve(t, "modal/rotate/personal/approval", "operator")
+	require.Equal(t, "done", done["state"], done["reason"])
+	first := w.personal(t)
+	require.Equal(t, done["token_id"], first.ID)
+	w.requireAccepted(t, first)
+	require.Equal(t, "operator", p.do(t, "read", "modal/rotate/personal")["identity"])
+
+	done = p.approve(t, "modal/rotate/personal/approval", "operator", "grace_period=5s")
+	require.Equal(t, "done", done["state"], done["reason"])
+	second := w.personal(t)
+	require.NotEqual(t, first.ID, second.ID)
+	w.requireAccepted(t, second)
+	w.awaitGone(t, first.ID)
+	w.requireRefused(t, first)
+	w.requireAccepted(t, second)
+	require.Equal(t, []string{first.ID}, w.deletions(t), "it deleted itself, and nobody anything else")
+	w.requireLedgerClear(t)
+	p.requireNoSecret(t)
+	require.Empty(t, leaked(p.said.String()+w.file(t, w.Log), []lab.Token{first, second}))
+}
+
+// deletions are the callers of TokenDelete.
+func (w *world) deletions(t *testing.T) (callers []string) {
+	t.Helper()
+	for _, call := range w.state(t).Calls {
+		if call.Method == "TokenDelete" {
+			callers = append(callers, call.TokenID)
+		}
+	}
+	return callers
+}
+
+func TestTheAdminTokenIsBroughtAndReplacedByAClickEachAndTheOldOneEndsItself(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := &terminal{world: w}
+	first := p.approve(t, "modal/config/approval", "operator")
+	require.Equal(t, "done", first["state"], first["reason"])
+	p.do(t, "write", "modal/roles/gpu", "type=managed", "environment_roles=main=viewer")
+	config := p.do(t, "read", "modal/config")
+	require.Equal(t, first["token_id"], config["token_id"])
+	require.Equal(t, true, config["manages_service_users"])
+
+	other := p.approve(t, "modal/config/approval", "colleague")
+	require.Equal(t, "refused", other["state"], "a plain user cannot manage service users")
+	require.Equal(t, config["token_id"], p.do(t, "read", "modal/config")["token_id"])
+
+	second := p.approve(t, "modal/config/approval", "operator", "grace_period=5s")
+	require.Equal(t, "done", second["state"], second["reason"])
+	w.awaitGone(t, fmt.Sprint(first["token_id"]))
+	require.ElementsMatch(t, []string{fmt.Sprint(other["token_id"]), fmt.Sprint(first["token_id"])}, w.deletions(t))
+	require.Equal(t, second["token_id"], p.do(t, "read", "modal/config")["token_id"])
+	p.do(t, "write", "modal/rotate/gpu", "grace_period=0")
+	w.requireAccepted(t, w.current(t).Token)
+	p.requireNoSecret(t)
+}
+
+func TestATokenApprovedByAnotherPersonDeletesItselfAndTheRoleKeepsItsOwn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := &terminal{world: w}
+	p.do(t, "write", "modal/roles/personal", "type=static")
+	p.approve(t, "modal/rotate/personal/approval", "operator")
+	own := w.personal(t)
+
+	refused := p.approve(t, "modal/rotate/personal/approval", "colleague")
+
+	require.Equal(t, "refused", refused["state"])
+	for _, said := range []string{"colleague", "operator", "deleted itself"} {
+		require.Contains(t, refused["reason"], said)
+	}
+	require.Equal(t, []string{fmt.Sprint(refused["token_id"])}, w.deletions(t))
+	w.requireLedgerClear(t)
+	require.Equal(t, own.ID, w.personal(t).ID)
+	w.requireAccepted(t, own)
+	p.requireNoSecret(t)
+}
+
+func TestWhoMayBeginAnApprovalReadsNoConfigAndWhoMayWaitBeginsNone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.vault(t, "write", "modal/roles/ci", "type=static")
+	const path = "modal/rotate/ci/approval"
+	for _, persona := range []struct {
+		policy   string
+		attempts []attempt
+	}{
+		{"approval-beginner.hcl", []attempt{
+			mayNot("write", path, "force=true"), mayNot("write", path, "grace_period=0"), mayNot("read", "modal/config"),
+			mayNot("write", "-f", "modal/config/approval"), mayNot("read", "modal/creds/ci"), mayNot("read", "modal/roles/ci"),
+			mayNot("write", "-f", "modal/rotate/gpu/approval"), mayNot("write", "-f", "modal/rotate/ci"), may("write", "-f", path),
+		}},
+		{"approval-waiter.hcl", []attempt{
+			may("read", path), may("read", path, "wait=1s"), mayNot("write", "-f", path), mayNot("delete", path),
+			mayNot("read", "modal/config"), mayNot("read", "modal/creds/ci"),
+		}},
+	} {
+		cli := w.As(w.tokenOf(t, persona.policy))
+		for _, try := range persona.attempts {
+			w.requireAttempt(t, persona.policy, cli, try)
+		}
+	}
+}
+
+// An answer of Modal's that never comes holds no request: Vault's own limit is 90 s, and proxies have less.
+func TestNoRequestAboutAnApprovalHoldsVaultLongerThanHalfAMinute(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.vault(t, "write", "modal/roles/personal", "type=static")
+	const path = "modal/rotate/personal/approval"
+	timed := func(code int, args ...string) time.Duration {
+		t.Helper()
+		began := time.Now()
+		require.Equal(t, code, w.run(t, w.CLI, "", args...).Code, strings.Join(args, " "))
+		took := time.Since(began)
+		t.Logf("%s took %s", strings.Join(args, " "), took.Round(time.Millisecond))
+		require.Less(t, took, 30*time.Second)
+		return took
+	}
+	require.NoError(t, w.emulator.Slow(w.ctx, "TokenFlowWait", time.Hour))
+	timed(0, "write", "-f", path)
+	require.Greater(t, timed(0, "read", path, "wait=20s"), 19*time.Second, "it waits as long as it was asked to")
+	timed(2, "read", path, "wait=21s")
+	timed(0, "delete", path)
+	require.NoError(t, w.emulator.Slow(w.ctx, "TokenFlowCreate", time.Hour))
+	w.vault(t, "write", "modal/roles/other", "type=static")
+	timed(2, "write", "-f", "modal/rotate/other/approval")
+	timed(2, "write", "-f", "modal/config/approval")
+	// An operator may have given Modal more time for one call.
+	w.vault(t, "write", "modal/config", "request_timeout=2m")
+	timed(2, "write", "-f", "modal/rotate/other/approval")
+}
+
+func TestAnApprovalLandsThoughThePluginIsKilledOrTheLeaderGoesBeforeThePersonApproves(t *testing.T) {
+	t.Parallel()
+	for name, goes := range map[string]func(t *testing.T, w *world, cluster *lab.Cluster){
+		"the plugin is killed": func(t *testing.T, w *world, _ *lab.Cluster) {
+			t.Helper()
+			w.killPlugin(t)
+		},
+		"the leader steps down": func(t *testing.T, w *world, cluster *lab.Cluster) {
+			t.Helper()
+			former := w.Name
+			w.vault(t, "operator", "step-down")
+			w.awaitLeader(t, cluster)
+			require.NotEqual(t, former, w.Name)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newLab(t)
+			cluster, err := w.lab.StartCluster(w.ctx)
+			require.NoError(t, err)
+			w.nodes = cluster.Nodes
+			w.awaitLeader(t, cluster)
+			w.enable(t)
+			w.vault(t, "write", "modal/roles/personal", "type=static")
+			flow := w.begin(t, "modal/rotate/personal/approval")
+			goes(t, w, cluster)
+
+			require.NoError(t, w.emulator.Approve(w.ctx, flow, "operator"))
+			approved := time.Now()
+			// Nobody asks the mount anything, which might wake it: Modal tells when the token was proven.
+			require.NoError(t, lab.Until(w.ctx, "the engine to prove the token", func() error {
+				if w.calls(t, "TokenInfoGet") == 0 {
+					return errors.New("nobody asked whose it is")
+				}
+				return nil
+			}))
+			took := time.Since(approved)
+			t.Logf("%s: proven %s after the approval", name, took.Round(time.Millisecond))
+			require.Less(t, took, 90*time.Second)
+			require.Equal(t, "done", w.outcome(t, "modal/rotate/personal/approval")["state"])
+			w.requireAccepted(t, w.personal(t))
+			w.requireLedgerClear(t)
+		})
+	}
+}

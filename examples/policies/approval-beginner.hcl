@@ -1,0 +1,7 @@
+# Begins an approval for the role ci. Not with force, which could slip in a token of another person or workspace, nor
+# with grace_period, which could end the old one at once. Who may begin can send a person to a page, and no more: that
+# person's yes makes the token, and nobody sees its secret.
+path "modal/rotate/ci/approval" {
+  capabilities       = ["update"]
+  allowed_parameters = { "token_ttl" = [], "lapse_after" = [] }
+}

@@ -4,6 +4,7 @@ package modalsecrets
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -55,6 +56,7 @@ func paged(list func(context.Context) (*logical.Response, error)) handler[page] 
 			keys = keys[:min(ask.limit, len(keys))]
 		}
 		info, _ := resp.Data["key_info"].(map[string]any)
+		maps.DeleteFunc(info, func(key string, _ any) bool { return !slices.Contains(keys, key) })
 		part := logical.ListResponseWithInfo(keys, info)
 		part.Warnings = resp.Warnings
 		return part, nil

@@ -79,6 +79,7 @@ test: unit e2e
 lint:
 	$(LINT) config verify
 	$(LINT) run
+	go tool -modfile=tools/lint/go.mod hclfmt -check examples/terraform/*/main.tf >/dev/null
 	cd examples/go && go tool -modfile=../../tools/lint/go.mod golangci-lint run
 
 ## storeys: print which of the module's packages import which

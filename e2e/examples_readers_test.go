@@ -120,15 +120,14 @@ func TestTheEnvconsulExampleMakesVariablesOfOnePairAndNoOthers(t *testing.T) {
 	w := newWorld(t)
 	token := w.newRole(t, "environment=main")
 	var config struct {
-		Secret []struct {
+		Secret struct {
 			Path     string `hcl:"path"`
 			NoPrefix bool   `hcl:"no_prefix"`
 		} `hcl:"secret"`
 	}
 	require.NoError(t, hcl.Decode(&config, w.text(t, w.example(t, "envconsul.hcl"))))
-	require.Len(t, config.Secret, 1)
-	require.True(t, config.Secret[0].NoPrefix)
-	requireEnvironment(t, w.pairOf(token), w.texts(t, w.As(w.tokenOf(t, "reader-env.hcl")), config.Secret[0].Path))
+	require.True(t, config.Secret.NoPrefix)
+	requireEnvironment(t, w.pairOf(token), w.texts(t, w.As(w.tokenOf(t, "reader-env.hcl")), config.Secret.Path))
 }
 
 // githubSecrets is the input "secrets" of the workflow's one step of vault-action.

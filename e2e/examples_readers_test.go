@@ -114,6 +114,22 @@ func TestTheCIExamplesReadOnePathAndGetOnePair(t *testing.T) {
 	requireEnvironment(t, w.pairOf(token), got)
 }
 
+// What envconsul (0.13) does: read the path, and make a variable of each key, with no_prefix by the key's name.
+func TestTheEnvconsulExampleMakesVariablesOfOnePairAndNoOthers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	token := w.newRole(t, "environment=main")
+	var config struct {
+		Secret struct {
+			Path     string `hcl:"path"`
+			NoPrefix bool   `hcl:"no_prefix"`
+		} `hcl:"secret"`
+	}
+	require.NoError(t, hcl.Decode(&config, w.text(t, w.example(t, "envconsul.hcl"))))
+	require.True(t, config.Secret.NoPrefix)
+	requireEnvironment(t, w.pairOf(token), w.texts(t, w.As(w.tokenOf(t, "reader-env.hcl")), config.Secret.Path))
+}
+
 // githubSecrets is the input "secrets" of the workflow's one step of vault-action.
 func githubSecrets(t *testing.T) string {
 	t.Helper()

@@ -186,7 +186,7 @@ func TestTheEnvconsulExampleRunsTheProgramWithAPairAndRestartsItAfterARotation(t
 	t.Parallel()
 	envconsul, err := exec.LookPath("envconsul")
 	if err != nil {
-		t.Skip("envconsul is not on the PATH: its example was parsed, not run")
+		t.Skip("envconsul is not on the PATH: what it does was replayed instead")
 	}
 	w := newWorld(t)
 	token := w.newRole(t)

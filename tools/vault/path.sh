@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: MPL-2.0
 #
 # Prints the path of the Vault to test against: $VAULT_BIN (or an OpenBao), else `vault` on the PATH, else
-# bin/vault, built from the module pinned beside this file. Everything else goes to stderr.
+# bin/vault, built from the module pinned beside this file. With an argument, as 1.19, it is that version in any case,
+# built from the module in the folder of that name. Everything else goes to stderr.
 set -euo pipefail
 
-module=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$module/../.." && pwd)
-built=$root/bin/vault
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+module=$here${1:+/$1}
+built=$(cd "$here/../.." && pwd)/bin/vault${1:+-$1}
 
 say() { printf 'vault: %s\n' "$*" >&2; }
 
@@ -33,7 +34,7 @@ build() {
 		say "using $built, which is up to date"
 		return
 	fi
-	say "building Vault from the module pinned in tools/vault; 2 to 5 minutes when nothing is cached"
+	say "building Vault from the module pinned in ${module#"${here%/*/*}/"}; 2 to 5 minutes when nothing is cached"
 	# One Vault whether or not there is a C compiler; -tags minimal leaves out the builtin
 	# plugins that nothing here mounts.
 	(cd "$module" && CGO_ENABLED=0 go build -v -tags minimal -o "$built" github.com/hashicorp/vault) 2>&1 | progress
@@ -46,7 +47,10 @@ is_vault() {
 	case $("$1" version 2>/dev/null) in "Vault v"* | "OpenBao v"*) ;; *) return 1 ;; esac
 }
 
-if [ -n "${VAULT_BIN:-}" ]; then
+if [ $# -gt 0 ]; then
+	build
+	vault=$built
+elif [ -n "${VAULT_BIN:-}" ]; then
 	vault=$(command -v "$VAULT_BIN") && is_vault "$vault" ||
 		{ say "VAULT_BIN=$VAULT_BIN is not a Vault that runs; set it to one or unset it" && exit 1; }
 elif vault=$(command -v vault) && is_vault "$vault"; then

@@ -18,8 +18,7 @@ LINT = go tool -modfile=tools/lint/go.mod golangci-lint
 .NOTPARALLEL:
 
 help:
-	@awk -F ': ' '/^## / { printf "  %-17s %s
-", substr($$1, 4), $$2 }' Makefile
+	@awk -F ': ' '/^## / { printf "  %-17s %s\n", substr($$1, 4), $$2 }' Makefile
 
 ## build: build bin/vault-plugin-secrets-modal (and the emulator) and print its SHA-256
 build:

@@ -130,7 +130,7 @@ func (l *Life) keepsEarlier(t *truth, role string) bool {
 		return false
 	}
 	policy := t.roles[role]
-	return policy.Managed == nil || policy.Managed.Disabled || l.oracle.excused(current.ID)
+	return policy.Managed == nil || policy.Managed.Disabled || l.isAway(current) || l.oracle.excused(current.ID)
 }
 
 // served expects a reader's token to work at the end, unless it was taken from the engine's hands.

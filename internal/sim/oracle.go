@@ -156,10 +156,10 @@ func (o *oracle) check() {
 			continue
 		}
 		if live[id] && !told.forgotten && !t.inLedger(id) {
-			o.l.broken("token %s of role %s lives, is no longer current, and is not in the ledger", id, told.role)
+			o.l.broken("token %s %s lives, is no longer current, and is not in the ledger", id, ofRole(told.role))
 		}
 		if !live[id] && !expired[id] && told.promised(time.Now().Add(o.l.doubt())) {
-			o.l.broken("token %s of role %s was promised until %s", id, told.role, told.until.Format(time.DateTime))
+			o.l.broken("token %s %s was promised until %s", id, ofRole(told.role), told.until.Format(time.DateTime))
 		}
 	}
 	for _, role := range slices.Sorted(maps.Keys(o.l.readers)) {

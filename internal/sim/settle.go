@@ -85,7 +85,7 @@ func (l *Life) checkSettled() {
 		if e.Method == "manual" || now.Before(e.NotBefore.Add(6*time.Hour)) {
 			continue
 		}
-		l.broken("after days without a fault the ledger still holds %s of role %s (%s): %s", e.key, e.Role, e.Reason, e.LastError)
+		l.broken("after days without a fault the ledger still holds %s %s (%s): %s", e.key, ofRole(e.Role), e.Reason, e.LastError)
 	}
 	for _, key := range slices.Sorted(maps.Keys(t.approvals)) {
 		if a := t.approvals[key]; a.Open {

@@ -127,6 +127,24 @@ func TestApproval_OfAnotherAccountIsNotStoredAndItsTokenDeletesItselfAtOnce(t *t
 	})
 }
 
+func TestApproval_OfAnotherPersonIsNotEndedWithTheRolesToken(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.approved("personal") // an owner's, who could end it
+		forbidden := modaltest.Fault{Code: codes.PermissionDenied, Times: 2, Match: func(c modaltest.Call) bool { return c.TokenID == c.Target }}
+		b.modal.Inject("TokenDelete", forbidden)
+		wrong := b.approve(b.begin(ApprovalRequest{Role: "personal"}), b.workspace.AddMember("bob"))
+		require.Contains(t, b.stands("personal", 15*time.Second).Said, "it is in the ledger and deletes itself")
+		b.ticks(13 * time.Hour)
+		require.False(t, b.accepts(wrong))
+		require.Empty(t, b.ledger())
+		for _, call := range b.modal.Calls("TokenDelete") {
+			require.Equal(t, call.Target, call.TokenID)
+		}
+	})
+}
+
 func TestApproval_OfAnAdminTokenTakesTheWorkspaceAndWhoCanManageServiceUsers(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {

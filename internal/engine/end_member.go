@@ -80,7 +80,8 @@ func (e *Engine) mayDelete(ctx context.Context, cfg *Config, entry *Revocation) 
 	if err != nil {
 		return nil, err
 	}
-	if cred != nil && cred.Verified() && cred.sameOwner(entry.Token) {
+	// Of a token that was never proven nothing says whose it is.
+	if cred != nil && cred.Verified() && entry.Verified() && cred.sameOwner(entry.Token) {
 		tokens = append(tokens, cred.Token)
 	}
 	if entry.Forced && cfg.Admin != nil && cfg.Admin.Verified() && cfg.reaches(entry.Token) == nil {

@@ -18,6 +18,14 @@ func (l *Life) note(format string, args ...any) {
 	l.rt.Logf("%s", line)
 }
 
+// ofRole tells whose an entry of the ledger is, or a token.
+func ofRole(role string) string {
+	if role == "" {
+		return "of no role"
+	}
+	return "of role " + role
+}
+
 func (l *Life) tail(lines int) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -166,7 +166,7 @@ func (o *oracle) check() {
 			continue
 		}
 		if live[id] && !told.forgotten && !t.inLedger(id) {
-			o.l.broken("token %s of role %s lives, is no longer current, and is not in the ledger", id, told.role)
+			o.l.broken("token %s %s lives, is no longer current, and is not in the ledger", id, ofRole(told.role))
 		}
 		if !live[id] && o.mustBeHeld(told) {
 			o.l.broken("token %s of role %s was used at %s, and is ended before its hold's end %s", id, told.role, told.used, told.hold)
@@ -175,7 +175,7 @@ func (o *oracle) check() {
 			o.l.broken("token %s of a lease of role %s expired before the lease's end %s", id, told.role, told.until)
 		}
 		if !live[id] && !expired[id] && told.promised(time.Now().Add(o.l.doubt())) {
-			o.l.broken("token %s of role %s was promised until %s", id, told.role, told.until.Format(time.DateTime))
+			o.l.broken("token %s %s was promised until %s", id, ofRole(told.role), told.until.Format(time.DateTime))
 		}
 	}
 	for _, role := range slices.Sorted(maps.Keys(o.l.readers)) {

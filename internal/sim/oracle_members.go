@@ -12,12 +12,12 @@ func (o *oracle) checkDelete(call modaltest.Call) {
 	switch {
 	case target.forced:
 	case target.forPeople:
-		o.l.broken("the engine asked for the end of token %s of role %s, which it leaves to people", call.Target, target.role)
+		o.l.broken("the engine asked for the end of token %s %s, which it leaves to people", call.Target, ofRole(target.role))
 	case target.promised(call.At.Add(o.l.doubt())):
-		o.l.broken("the engine asked for the end of token %s of role %s, which was promised until %s", call.Target, target.role, target.until)
+		o.l.broken("the engine asked for the end of token %s %s, which was promised until %s", call.Target, ofRole(target.role), target.until)
 	case call.TokenID == call.Target:
 	case caller.role == "" || caller.role != target.role:
-		o.l.broken("the engine asked for the end of token %s of role %q with token %s, which that role never had", call.Target, target.role, call.TokenID)
+		o.l.broken("the engine asked for the end of token %s %s with token %s, which that role never had", call.Target, ofRole(target.role), call.TokenID)
 	case o.whose[call.TokenID] != o.whose[call.Target]:
 		o.l.broken("the engine asked for the end of token %s with token %s of somebody else", call.Target, call.TokenID)
 	}

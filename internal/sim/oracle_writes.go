@@ -34,7 +34,7 @@ func (o *oracle) wrote(key string, before, after []byte) {
 		if before == nil {
 			o.counts(t, entry)
 		}
-		o.l.note("    put revocation/%s: %s of %s, %s, not before %s", name, entry.Reason, entry.Role, entry.Method, entry.NotBefore.Format(time.DateTime))
+		o.l.note("    put revocation/%s: %s %s, %s, not before %s", name, entry.Reason, ofRole(entry.Role), entry.Method, entry.NotBefore.Format(time.DateTime))
 	}
 }
 
@@ -140,6 +140,6 @@ func (o *oracle) left(t *truth, entry storedEntry) {
 		return
 	}
 	if o.accepted(entry.storedToken) {
-		o.l.broken("the entry %s of role %s left the ledger, and Modal still accepts the token", entry.key, entry.Role)
+		o.l.broken("the entry %s %s left the ledger, and Modal still accepts the token", entry.key, ofRole(entry.Role))
 	}
 }

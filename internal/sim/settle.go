@@ -107,7 +107,7 @@ func (l *Life) checkSettled() {
 		if e.Method == "manual" || now.Before(due.Add(6*time.Hour)) {
 			continue
 		}
-		l.broken("after days without a fault the ledger still holds %s of role %s (%s): %s", e.key, e.Role, e.Reason, e.LastError)
+		l.broken("after days without a fault the ledger still holds %s %s (%s): %s", e.key, ofRole(e.Role), e.Reason, e.LastError)
 	}
 	for _, key := range slices.Sorted(maps.Keys(t.approvals)) {
 		if a := t.approvals[key]; a.Open {
@@ -155,7 +155,7 @@ func (l *Life) keepsEarlier(t *truth, role string) bool {
 		return false
 	}
 	policy := t.roles[role]
-	return policy.Managed == nil || policy.Managed.Disabled
+	return policy.Managed == nil || policy.Managed.Disabled || l.isAway(current)
 }
 
 // served expects a reader's token to work at the end, unless it was taken from the engine's hands.

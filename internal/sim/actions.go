@@ -121,7 +121,7 @@ func (l *Life) tick(n *node) {
 
 // callsFromNow are those that reach Modal from now on.
 func (l *Life) callsFromNow() func() []modaltest.Call {
-	before := len(l.modal.CallsFrom(0))
+	before := l.modal.CallCount()
 	return func() []modaltest.Call { return l.modal.CallsFrom(before) }
 }
 

@@ -32,6 +32,9 @@ func (l *Life) settle() {
 	l.climate.Overlap, l.climate.CallersLeave = false, false
 	l.configure()
 	l.tidy()
+	if l.hampered() { // by what a person approved just before
+		l.configure()
+	}
 	before := l.disk.truth()
 	began := time.Now()
 	l.ticks(90, time.Minute)

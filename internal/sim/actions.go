@@ -127,10 +127,7 @@ func (l *Life) callsFromNow() func() []modaltest.Call {
 
 // judge holds what a node did by itself to what it may, where nothing else went on.
 func (l *Life) judge(op *operation, calls func() []modaltest.Call) {
-	l.mu.Lock()
-	before := op.alone
-	l.mu.Unlock()
-	if before != nil && l.leads(op.node) {
+	if before := l.before(op); before != nil && l.leads(op.node) {
 		l.oracle.byItself(op.what, before, calls())
 	}
 }

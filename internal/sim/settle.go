@@ -5,6 +5,7 @@ package sim
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -37,6 +38,9 @@ func (l *Life) settle() {
 	}
 	before := l.disk.truth()
 	began := time.Now()
+	for _, what := range l.oracle.ailing() {
+		l.report.seen("healed: " + what[strings.IndexByte(what, ' ')+1:])
+	}
 	l.ticks(90, time.Minute)
 	l.ticks(14, 30*time.Minute)
 	l.checkRotatedOnce(before, began)

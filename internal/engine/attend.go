@@ -133,11 +133,14 @@ func (e *Engine) settledElsewhere(ctx context.Context, entry *Revocation) (verdi
 	if err != nil {
 		return verdictUnknown, err
 	}
+	if holder != "" && entry.Leased { // brought unproven: its lease ends it once it is replaced
+		return verdictNotDue, nil
+	}
 	if holder != "" {
 		e.log().Info("token is current after all", "role", entry.Role, "token_id", entry.ID, "holder", holder)
 		return verdictCurrent, e.revocations.Delete(ctx, entry.Key())
 	}
-	if entry.ID == "" || entry.ID == entry.Key() {
+	if entry.ID == "" || entry.ID == entry.Key() || entry.Leased {
 		return verdictUnknown, nil
 	}
 	other, err := e.revocations.Get(ctx, entry.ID)

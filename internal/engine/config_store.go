@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -34,7 +35,7 @@ func (e *Engine) putConfig(ctx context.Context, before, after *Config, grace *ti
 	defer e.handover.Unlock()
 	changes := after.adminID() != before.adminID()
 	if changes && after.Admin != nil {
-		if err = e.refuseHeld(ctx, after.Admin.ID, ""); err != nil {
+		if err = errors.Join(e.refuseHeld(ctx, after.Admin.ID, ""), e.refuseLeased(ctx, *after.Admin)); err != nil {
 			return nil, err
 		}
 		if err = e.recallMade(ctx, after.Admin); err != nil {

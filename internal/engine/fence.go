@@ -28,7 +28,7 @@ type divergence struct {
 // tokens for old that another one hands out: what gives it away is service users of the mount that
 // nothing in storage answers for.
 type fence struct {
-	mu     sync.Mutex
+	mu     sync.Mutex // never held while Modal is asked
 	looked time.Time
 	// stays is why nothing is ended, nil for no reason; list alone concerns service users.
 	stays, list error
@@ -38,37 +38,59 @@ type fence struct {
 
 // look compares storage with Modal, once for all that a tick ends.
 func (e *Engine) look(ctx context.Context) error {
-	e.fence.mu.Lock()
-	defer e.fence.mu.Unlock()
+	unlock, err := e.lockFence(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	return e.lookLocked(ctx)
+}
+
+// lockFence serialises looks, and what is stored of them. Whoever waits for one may go away.
+func (e *Engine) lockFence(ctx context.Context) (unlock func(), err error) {
+	return e.locks.hold(ctx, "orphans")
 }
 
 func (e *Engine) lookLocked(ctx context.Context) error {
 	orphans, err := e.orphans(ctx)
-	e.fence.stays, e.fence.list = nil, nil
 	switch {
 	case errors.Is(err, errNoFence):
 		orphans = nil
 	case modalapi.KindOf(err) != modalapi.KindNone:
-		e.fence.list = fmt.Errorf("Modal does not list the service users, so none is ended: %w", err)
-		e.fence.looked = e.Now()
-		if e.fence.silent.IsZero() {
-			e.fence.silent = e.Now()
-		}
+		e.fence.set(e.Now(), nil, fmt.Errorf("Modal does not list the service users, so none is ended: %w", err))
 		return nil
 	case err != nil:
 		return err
 	}
-	e.fence.silent = time.Time{}
 	open, err := e.diverge(ctx, orphans)
 	if err != nil {
 		return err
 	}
+	var stays error
 	if open > 0 {
-		e.fence.stays = e.diverged(open)
+		stays = e.diverged(open)
 	}
-	e.fence.looked = e.Now()
+	e.fence.set(e.Now(), stays, nil)
 	return nil
+}
+
+func (f *fence) set(looked time.Time, stays, list error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.looked, f.stays, f.list = looked, stays, list
+	switch {
+	case list == nil:
+		f.silent = time.Time{}
+	case f.silent.IsZero():
+		f.silent = looked
+	}
+}
+
+// last is when Modal was looked at last, and what that leaves to the worker.
+func (f *fence) last() (looked time.Time, stays, list error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.looked, f.stays, f.list
 }
 
 // diverged is what a mount says that ends nothing by itself.
@@ -79,6 +101,7 @@ func (e *Engine) diverged(count int) error {
 }
 
 // diverge notes, once, that there are orphans which nobody has accepted, or that there are none any more.
+// What was accepted stays so: an admin token of elsewhere, or without the right, does not see it.
 func (e *Engine) diverge(ctx context.Context, orphans []modalapi.ServiceUser) (open int, err error) {
 	before, err := e.divergence.Get(ctx, "")
 	if err != nil {
@@ -87,17 +110,15 @@ func (e *Engine) diverge(ctx context.Context, orphans []modalapi.ServiceUser) (o
 	if before == nil {
 		before = &divergence{}
 	}
-	after := divergence{Since: before.Since}
 	for _, orphan := range orphans {
-		if slices.Contains(before.Accepted, orphan.Name) {
-			after.Accepted = append(after.Accepted, orphan.Name)
-			continue
+		if !slices.Contains(before.Accepted, orphan.Name) {
+			open++
 		}
-		open++
 	}
+	after := *before
 	switch {
 	case open > 0 && before.Since.IsZero():
-		after.Since, after.Accepted = e.Now(), before.Accepted
+		after.Since = e.Now()
 		e.log().Error("diverged: modal has service users of this mount that nothing answers for, so it ends nothing by itself", "orphans", open)
 		e.event(ctx, Event{Kind: EventDiverged})
 	case open == 0 && !before.Since.IsZero():
@@ -111,28 +132,32 @@ func (e *Engine) diverge(ctx context.Context, orphans []modalapi.ServiceUser) (o
 
 // fenced says why the worker may end nothing now, asking Modal where the last look is too old.
 func (e *Engine) fenced(ctx context.Context) error {
-	e.fence.mu.Lock()
-	defer e.fence.mu.Unlock()
-	if age := e.Now().Sub(e.fence.looked); age >= fenceLife || age < 0 {
-		if err := e.lookLocked(ctx); err != nil {
+	unlock, err := e.lockFence(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	looked, stays, list := e.fence.last()
+	if age := e.Now().Sub(looked); age >= fenceLife || age < 0 {
+		if err = e.lookLocked(ctx); err != nil {
 			return err
 		}
+		_, stays, list = e.fence.last()
 	}
-	return errors.Join(e.fence.stays, e.fence.list)
+	return errors.Join(stays, list)
 }
 
 // mayEnd says what the last look leaves to the worker: nothing, members' tokens, or all. What an operator
 // wants ended is.
 func (e *Engine) mayEnd(entry *Revocation) error {
-	e.fence.mu.Lock()
-	defer e.fence.mu.Unlock()
+	_, stays, list := e.fence.last()
 	switch {
 	case entry.Forced:
 		return nil
-	case e.fence.stays != nil:
-		return e.fence.stays
+	case stays != nil:
+		return stays
 	case entry.IdentityType == modalapi.IdentityServiceUser:
-		return e.fence.list
+		return list
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
 // holder says under a token's ID which role it was given to, so that finding a token's holder takes
@@ -65,6 +67,18 @@ func (e *Engine) refuseHeld(ctx context.Context, tokenID, name string) error {
 		"bring another token; nothing was changed", tokenID, holder)
 }
 
+// refuseLeased refuses the token of a lease, which ends with it: the ledger knows that by its service user.
+func (e *Engine) refuseLeased(ctx context.Context, t Token) error {
+	if t.IdentityType != modalapi.IdentityServiceUser {
+		return nil
+	}
+	entry, err := e.revocations.Get(ctx, t.Identity)
+	if err != nil || entry == nil || !entry.Leased {
+		return err
+	}
+	return Refusef("token %s is a lease's of role %s, and ends with it: bring another token; nothing was changed", t.ID, entry.Role)
+}
+
 // holderOf is the role whose current token this is, "" for none.
 func (e *Engine) holderOf(ctx context.Context, tokenID string) (string, error) {
 	held, err := e.holders.Get(ctx, tokenID)
@@ -106,10 +120,11 @@ func (e *Engine) heldBy(ctx context.Context, entry *Revocation) (string, error) 
 
 // hold makes a token name's: under e.handover it runs the checks again, notes the holder, and lets the
 // caller write the rest. A token that was in the ledger leaves it.
-func (e *Engine) hold(ctx context.Context, tokenID, name string, write func() error) error {
+func (e *Engine) hold(ctx context.Context, t Token, name string, write func() error) error {
 	e.handover.Lock()
 	defer e.handover.Unlock()
-	if err := e.refuseHeld(ctx, tokenID, name); err != nil {
+	tokenID := t.ID
+	if err := errors.Join(e.refuseHeld(ctx, tokenID, name), e.refuseLeased(ctx, t)); err != nil {
 		return err
 	}
 	if err := e.holders.Put(ctx, tokenID, &holder{Role: name}); err != nil {

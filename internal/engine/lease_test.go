@@ -270,3 +270,34 @@ func TestLease_EveryCutOfAnEndIsGoneOnWith(t *testing.T) {
 		}
 	}
 }
+
+func TestLease_ItsTokenIsNoRolesAndNotTheAdmins(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	lease := h.lease("job")
+	pair := lease.Cred.pair()
+	for _, act := range []func() error{
+		func() error {
+			_, err := h.engine.WriteRole(t.Context(), RoleWrite{Name: "ci", Kind: to(TypeStatic), Supplied: Supplied{Pair: &pair, Verify: true}, Force: true})
+			return err
+		},
+		func() error {
+			_, err := h.engine.RotateAdmin(t.Context(), AdminRotation{Supplied: Supplied{Pair: &pair, Verify: true}, Force: true})
+			return err
+		},
+	} {
+		err := act()
+		require.ErrorContains(t, err, "is a lease's of role job")
+		require.True(t, IsMistake(err))
+	}
+
+	_, err := h.engine.WriteRole(t.Context(), RoleWrite{Name: "ci", Kind: to(TypeStatic), Supplied: Supplied{Pair: &pair}, Force: true})
+	require.NoError(t, err, "unproven, nobody knows whose it is")
+	require.Error(t, h.engine.EndLease(t.Context(), lease.Entry))
+	require.True(t, h.alive(lease.Cred.ID), "a role has it")
+	h.rotate(RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken()), Force: true})
+	h.minutes(2)
+	require.False(t, h.alive(lease.Cred.ID))
+	require.Nil(t, h.entry(lease.Entry))
+}

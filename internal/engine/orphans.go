@@ -107,8 +107,11 @@ func (ask TidyRequest) choose(orphans []Orphan) ([]Orphan, error) {
 
 // acceptOrphans leaves them at Modal, and the mount goes on.
 func (e *Engine) acceptOrphans(ctx context.Context, names ...string) error {
-	e.fence.mu.Lock()
-	defer e.fence.mu.Unlock()
+	unlock, err := e.lockFence(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	stored, err := e.divergence.Get(ctx, "")
 	if err != nil {
 		return err

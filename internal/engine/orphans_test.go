@@ -3,11 +3,13 @@
 package engine
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
@@ -103,4 +105,51 @@ func TestOrphans_WhatAnOperatorForgetsByForceIsAccepted(t *testing.T) {
 	_, err = h.engine.Tidy(t.Context(), TidyRequest{Names: []string{old.Identity}})
 	require.NoError(t, err)
 	require.False(t, h.alive(old.ID), "by its name it is ended all the same")
+}
+
+func TestOrphans_AcceptedOnesStaySoAfterAnAdminTokenThatDoesNotSeeThem(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.managed("ci")
+	accepted, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
+	require.NoError(t, err)
+	h.advance(time.Hour)
+	_, err = h.engine.Tidy(t.Context(), TidyRequest{Accept: true})
+	require.NoError(t, err)
+	other, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-bbbbbbbb")
+	require.NoError(t, err)
+	h.advance(time.Hour)
+	require.NoError(t, h.engine.look(t.Context()))
+	h.modal.Inject("ServiceUserList", modaltest.Fault{Code: codes.PermissionDenied, Times: 1})
+	require.NoError(t, h.engine.look(t.Context()))
+
+	done, err := h.engine.Tidy(t.Context(), TidyRequest{})
+
+	require.NoError(t, err)
+	require.Equal(t, []string{"vault-2f9f1a7c-gpu-bbbbbbbb"}, done.Ended)
+	require.False(t, h.accepts(other))
+	require.True(t, h.accepts(accepted))
+	h.modal.DeleteToken(accepted.ID)
+}
+
+func TestOrphans_WhoWaitsForTheLookOfAnotherMayGoAway(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	first, second := h.lease("job"), h.lease("job")
+	gate := h.gateAt("ServiceUserList")
+	ending := func(id string) act {
+		return func(ctx context.Context) error { return h.engine.EndLease(ctx, id) }
+	}
+	looks := h.begin(t.Context(), ending(first.Entry))
+	gate.await()
+	ctx, leave := context.WithCancel(t.Context())
+	waits := h.begin(ctx, ending(second.Entry))
+	require.Eventually(t, func() bool { return !h.entry(second.Entry).NotBefore.After(h.clock()) }, patience, time.Millisecond)
+	leave()
+
+	require.ErrorIs(t, waits.answer(), context.Canceled)
+	gate.open()
+	looks.succeeds()
+	require.NoError(t, h.engine.EndLease(t.Context(), second.Entry))
 }

@@ -80,6 +80,9 @@ func (e *Engine) confirmToken(ctx context.Context, r *Role, ask RoleWrite) (warn
 		return nil, nil
 	}
 	proven, err := e.accept(ctx, cfg, cred.Token, true)
+	if err == nil {
+		err = e.refuseLeased(ctx, proven)
+	}
 	if err != nil {
 		return nil, err
 	}

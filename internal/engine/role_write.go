@@ -86,7 +86,7 @@ func (e *Engine) createRole(ctx context.Context, ask RoleWrite) (*RoleWritten, e
 // establish stores a new role with its first token.
 func (e *Engine) establish(ctx context.Context, name string, r *Role, first Token) error {
 	cred := newCredential(r, first, e.Now())
-	return e.hold(ctx, first.ID, name, func() error {
+	return e.hold(ctx, first, name, func() error {
 		if err := e.credentials.Put(ctx, name, cred); err != nil {
 			return err
 		}

@@ -119,7 +119,7 @@ func (e *Engine) replace(ctx context.Context, now *Rotation, next Token, reason 
 	}
 	cred := now.Cred.successor(now.Role, next, e.Now())
 	old := newRevocation(now.Name, now.Role, now.Cred, reason, e.Now(), grace)
-	err := e.hold(ctx, next.ID, now.Name, func() error {
+	err := e.hold(ctx, next, now.Name, func() error {
 		if failed := e.revocations.Put(ctx, old.Key(), old); failed != nil {
 			return failed
 		}
@@ -134,7 +134,7 @@ func (e *Engine) replace(ctx context.Context, now *Rotation, next Token, reason 
 // receiveFirst gives a role that has none its first token.
 func (e *Engine) receiveFirst(ctx context.Context, now *Rotation, first Token) (*Turnover, error) {
 	cred := newCredential(now.Role, first, e.Now())
-	if err := e.hold(ctx, first.ID, now.Name, func() error { return e.credentials.Put(ctx, now.Name, cred) }); err != nil {
+	if err := e.hold(ctx, first, now.Name, func() error { return e.credentials.Put(ctx, now.Name, cred) }); err != nil {
 		return nil, err
 	}
 	return &Turnover{Changed: true, Cred: cred}, nil

@@ -50,6 +50,13 @@ func (s *Server) CallsFrom(n int) []Call {
 	return found
 }
 
+// CallCount is how many calls arrived.
+func (s *Server) CallCount() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.calls)
+}
+
 func (c *Call) clone() Call {
 	copied := *c
 	copied.Header = c.Header.Copy()

@@ -121,16 +121,13 @@ func (l *Life) tick(n *node) {
 
 // callsFromNow are those that reach Modal from now on.
 func (l *Life) callsFromNow() func() []modaltest.Call {
-	before := len(l.modal.CallsFrom(0))
+	before := l.modal.CallCount()
 	return func() []modaltest.Call { return l.modal.CallsFrom(before) }
 }
 
 // judge holds what a node did by itself to what it may, where nothing else went on.
 func (l *Life) judge(op *operation, calls func() []modaltest.Call) {
-	l.mu.Lock()
-	before := op.alone
-	l.mu.Unlock()
-	if before != nil && l.leads(op.node) {
+	if before := l.before(op); before != nil && l.leads(op.node) {
 		l.oracle.byItself(op.what, before, calls())
 	}
 }

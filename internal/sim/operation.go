@@ -156,8 +156,11 @@ func (l *Life) quiet() {
 }
 
 // isAlone says whether nothing else went on since an operation began.
-func (l *Life) isAlone(op *operation) bool {
+func (l *Life) isAlone(op *operation) bool { return l.before(op) != nil }
+
+// before is what storage held when an operation began, nil where something else went on since.
+func (l *Life) before(op *operation) *truth {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return op.alone != nil
+	return op.alone
 }

@@ -85,6 +85,9 @@ func (l *Life) readLease(role string) {
 	began := time.Now()
 	l.await(l.begin(op, func(ctx context.Context, e Engine) error {
 		lease, err := e.NewLease(ctx, role)
+		if before := l.before(op); isMistake(err) && before != nil && before.isFull(role) {
+			l.report.seen("max_leases refuses a lease")
+		}
 		if err != nil || lease == nil {
 			return err
 		}
@@ -97,7 +100,7 @@ func (l *Life) readLease(role string) {
 			return nil
 		}
 		k := &kept{Lease: lease, issued: time.Now(), ends: time.Now().Add(lease.TTL)}
-		l.oracle.leased(k, op.alone, began)
+		l.oracle.leased(k, l.before(op), began)
 		l.vault.keep(k)
 		return nil
 	}))

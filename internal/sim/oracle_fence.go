@@ -70,7 +70,7 @@ func (o *oracle) listed(names []string, op *operation) {
 		if entry, known := t.entry(name); known && alone {
 			o.l.broken("%s is said to be an orphan, and the entry %s answers for it", name, entry.key)
 		}
-		if t.answersFor(name, "") && alone {
+		if t.answersFor(name, "none") && alone {
 			o.l.broken("%s is said to be an orphan, and a role answers for it", name)
 		}
 	}

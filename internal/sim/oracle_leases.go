@@ -94,7 +94,9 @@ func (o *oracle) counts(t *truth, entry storedEntry) {
 	if !entry.Leased || entry.Role == "" || policy == nil || policy.MaxLeases == 0 || (o.l.climate.Overlap && time.Since(o.limited[entry.Role]) < slowest) {
 		return
 	}
-	if count := t.leases(entry.Role); count > policy.MaxLeases {
+	if count := t.leases(entry.Role); count == policy.MaxLeases {
+		o.l.report.seen("a role has max_leases leases")
+	} else if count > policy.MaxLeases {
 		o.l.broken("role %s has %d leases, and max_leases is %d", entry.Role, count, policy.MaxLeases)
 	}
 }

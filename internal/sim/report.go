@@ -75,13 +75,21 @@ func Expected() []string {
 	for _, a := range actions {
 		cells = append(cells, "step: "+a.name)
 	}
-	for _, what := range []string{"create managed", "create static", "write role", "rotate managed", "rotate static", "undo", "delete role", "retry", "forget", "write config", "create empty", "begin approval", "cancel approval", "rotate admin"} {
-		cells = append(cells, what+": done", what+": failed")
+	for _, what := range []string{"create managed", "create static", "write role", "rotate managed", "rotate static", "undo", "delete role", "retry", "forget", "write config", "create empty", "begin approval", "cancel approval", "rotate admin", "create dynamic", "read lease", "renew lease", "verify", "end orphans", "accept orphans"} {
+		cells = append(cells, what+": done")
+		if what != "renew lease" { // storage alone is asked
+			cells = append(cells, what+": failed")
+		}
 		if what != "delete role" && what != "cancel approval" { // there is nothing to get wrong
 			cells = append(cells, what+": mistake")
 		}
 	}
-	cells = append(cells, "read approval: done")
+	cells = append(cells, "read approval: done", "end lease: done", "end lease: failed", "pause: done", "list orphans: done", "dry run of orphans: done",
+		"end orphans: there are some", "accept orphans: there are some", "dry run of orphans: there are some",
+		"the mount is diverged: tick", "the mount is diverged: end lease", "the mount is paused: tick", "the mount is paused: end lease",
+		"verify answers accepted", "verify answers refused", "verify answers drifted", "a previous token is held while it is used",
+		"a lease's answer is lost", "vault gives up on a lease", "somebody revokes a lease", "max_leases refuses a lease",
+		"healed: (refused)", "healed: (drifted)")
 	cells = append(cells, "tick: done", "tick: failed")
 	for _, kind := range faultKinds {
 		cells = append(cells, "modal: "+kind.name)

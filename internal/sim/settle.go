@@ -5,6 +5,7 @@ package sim
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -32,8 +33,14 @@ func (l *Life) settle() {
 	l.climate.Overlap, l.climate.CallersLeave = false, false
 	l.configure()
 	l.tidy()
+	if l.hampered() { // by what a person approved just before
+		l.configure()
+	}
 	before := l.disk.truth()
 	began := time.Now()
+	for _, what := range l.oracle.ailing() {
+		l.report.seen("healed: " + what[strings.IndexByte(what, ' ')+1:])
+	}
 	l.ticks(90, time.Minute)
 	l.ticks(14, 30*time.Minute)
 	l.checkRotatedOnce(before, began)

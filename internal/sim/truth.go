@@ -180,6 +180,12 @@ func (t *truth) leases(role string) int {
 	return count
 }
 
+// isFull says that a role has as many leases as it may have.
+func (t *truth) isFull(role string) bool {
+	policy := t.roles[role].Dynamic
+	return policy != nil && policy.MaxLeases > 0 && t.leases(role) >= policy.MaxLeases
+}
+
 // inGrace counts a role's tokens that the engine will end, and that consumers may still use.
 func (t *truth) inGrace(role string, now time.Time) int {
 	count := 0

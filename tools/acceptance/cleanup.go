@@ -21,11 +21,10 @@ func (t *trial) cleanUp(ctx context.Context) error {
 		}
 	}
 	users, err := t.client.ServiceUsers(ctx, t.own)
-	switch modalapi.KindOf(err) {
-	case modalapi.KindForbidden, modalapi.KindConflict, modalapi.KindUnsupported:
+	switch kind := modalapi.KindOf(err); {
+	case kind == modalapi.KindForbidden, kind == modalapi.KindConflict, kind == modalapi.KindUnsupported:
 		return errors.Join(left...) // It may manage none, and so made none.
-	}
-	if err != nil {
+	case err != nil:
 		return errors.Join(append(left, fmt.Errorf("service users called %s… may be left; delete them at Modal: %w", t.prefix, err))...)
 	}
 	for _, user := range users {

@@ -114,7 +114,7 @@ func TestAcceptance_AModalThatIsOtherwiseFailsItsRowsAndIsCleanedUpAfter(t *test
 			fault.put(server)
 			report := &bytes.Buffer{}
 			err := run(t.Context(), of(environ), short, strings.NewReader(""), report, io.Discard)
-			require.EqualError(t, err, "Modal is not as docs/modal.md says: "+strings.Join(inOrder(fault.rows), ", "))
+			require.EqualError(t, err, "not as docs/modal.md says: "+strings.Join(inOrder(fault.rows), ", "))
 			for row, verdict := range verdicts(report.String()) {
 				require.Equal(t, slices.Contains(fault.rows, row), verdict == failed, row)
 			}

@@ -68,5 +68,5 @@ func (t *trial) judgement() error {
 	if len(bad) == 0 {
 		return nil
 	}
-	return fmt.Errorf("Modal is not as docs/modal.md says: %s", strings.Join(bad, ", "))
+	return fmt.Errorf("not as docs/modal.md says: %s", strings.Join(bad, ", "))
 }

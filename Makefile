@@ -130,7 +130,7 @@ licenses:
 vulncheck:
 	@tools/vulncheck/run.sh
 
-## reproducible: build in two folders, as people do and as releases are made, and compare the hashes (COLD=1: no cache)
+## reproducible: build in two folders, as people do and as releases are made, and compare the hashes (COLD=1 without a cache)
 reproducible:
 	@tools/release/reproducible.sh
 

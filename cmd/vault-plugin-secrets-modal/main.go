@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/api"
+	_ "golang.org/x/crypto/x509roots/fallback" // for a system without authorities, as the image is
 
 	modalsecrets "vault-plugin-secrets-modal"
 	"vault-plugin-secrets-modal/internal/version"

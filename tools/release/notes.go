@@ -93,8 +93,9 @@ func (o options) binaries() ([]binary, error) {
 }
 
 // platformIDs asks the image.
-func (o options) platformIDs(binaries []binary) (ids []platformID, err error) {
-	err = o.withIndex(func(index v1.ImageIndex) error {
+func (o options) platformIDs(binaries []binary) ([]platformID, error) {
+	var ids []platformID
+	failure := o.withIndex(func(index v1.ImageIndex) error {
 		manifest, err := index.IndexManifest()
 		if err != nil {
 			return err
@@ -117,5 +118,5 @@ func (o options) platformIDs(binaries []binary) (ids []platformID, err error) {
 		}
 		return nil
 	})
-	return ids, err
+	return ids, failure
 }

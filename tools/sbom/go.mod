@@ -1,6 +1,6 @@
 module vault-plugin-secrets-modal/tools/sbom
 
-go 1.26.8
+go 1.26.0
 
 tool github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
 

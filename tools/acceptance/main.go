@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MPL-2.0
+
+// Command acceptance asks the real Modal what docs/modal.md only assumes, with service users and a token
+// that it makes for that and deletes again, and prints a report without names, IDs or secrets.
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := run(ctx, os.Getenv, time.Minute, os.Stdin, os.Stdout, os.Stderr)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "acceptance:", err)
+		stop()
+		os.Exit(1) //nolint:gocritic // stop has run
+	}
+}
+
+// run makes the report. life is how long the token lives that is to expire. The error says that a row
+// did not hold, or that something is left at Modal.
+func run(ctx context.Context, getenv func(string) string, life time.Duration, stdin io.Reader, report, progress io.Writer) error {
+	own, _, err := modalapi.ParseToken(getenv("MODAL_TOKEN_ID"), getenv("MODAL_TOKEN_SECRET"))
+	if err != nil {
+		return fmt.Errorf("read MODAL_TOKEN_ID and MODAL_TOKEN_SECRET: %w", err)
+	}
+	serverURL := getenv("MODAL_SERVER_URL")
+	if getenv("CI") != "" && !strings.HasPrefix(serverURL, "http://127.0.0.1:") {
+		return errors.New("this is no test for CI: run it at a desk, or against the emulator")
+	}
+	client, err := modalapi.New(modalapi.Options{ServerURL: serverURL, Timeout: 45 * time.Second, Version: "acceptance"})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	who, err := client.WhoAmI(ctx, own)
+	if err != nil {
+		return fmt.Errorf("ask Modal whose token this is: %w", err)
+	}
+	t := &trial{
+		client: client, own: own, who: who, life: life, progress: progress,
+		prefix: "vault-acceptance-" + strings.ToLower(rand.Text()[:8]) + "-", findings: map[string]finding{},
+		browser: who.Kind == modalapi.IdentityUser && getenv("ACCEPTANCE_BROWSER") != "no",
+	}
+	if err = t.consent(getenv("ACCEPTANCE"), stdin); err != nil {
+		return err
+	}
+	left := t.all(ctx)
+	if ctx.Err() != nil {
+		return errors.Join(errors.New("stopped before the report was whole"), left)
+	}
+	if err = t.report(report); err != nil {
+		return err
+	}
+	return errors.Join(left, t.judgement())
+}
+
+// consent says what follows, and asks for yes unless it was given before.
+func (t *trial) consent(given string, stdin io.Reader) error {
+	t.say(`In the workspace %s, with the token of %s, this
+  makes    up to 5 service users called %s…, one with a role of viewer in one environment,
+  deletes  them again, also when something fails on the way, and nothing else;`, t.who.WorkspaceName, t.who.Name, t.prefix)
+	if t.browser {
+		t.say(`  asks     you to approve one new token in your browser, which it deletes (ACCEPTANCE_BROWSER=no: it does not).`)
+	}
+	t.say(`  takes    some %s and prints a report without names, IDs or secrets.`, 2*t.life+time.Minute)
+	if given == "yes" {
+		return nil
+	}
+	t.say("Go on? Write yes (or set ACCEPTANCE=yes):")
+	answer, err := bufio.NewReader(stdin).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	if strings.TrimSpace(answer) != "yes" {
+		return errors.New("nothing was made: the answer was not yes")
+	}
+	return nil
+}

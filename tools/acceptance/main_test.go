@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// short is how long the token lives that is to expire.
+const short = 2 * time.Second
+
+func of(environ map[string]string) func(string) string {
+	return func(name string) string { return environ[name] }
+}
+
+// verdicts reads a report back.
+func verdicts(report string) map[string]string {
+	all := map[string]string{}
+	for _, line := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\| [^|]+ \\| ([^|]+) \\| [^|]+ \\|$").FindAllStringSubmatch(report, -1) {
+		all[line[1]] = line[2]
+	}
+	return all
+}
+
+func TestAcceptance_AnOwnerLearnsEveryRowOfTheEmulatorAndLeavesNothing(t *testing.T) {
+	t.Parallel()
+	e := startEmulator(t, "-expiry-deletes")
+	environ := e.environ(t, "operator")
+	var stranger map[string]string
+	e.ask(t, http.MethodPost, e.pageURL+"/tokens", url.Values{"kind": {"service-user"}, "workspace": {"demo"}, "owner": {"vault-acceptance-other"}}, &stranger)
+	owner, report := &person{t: t, e: e, member: "operator"}, &bytes.Buffer{}
+	require.NoError(t, run(t.Context(), of(environ), short, strings.NewReader(""), report, owner))
+	t.Log(report)
+
+	require.Equal(t, []string{"vault-acceptance-other"}, e.serviceUsers(t))
+	found := verdicts(report.String())
+	for _, row := range slices.Concat(assumed, notKnown) {
+		want := held
+		switch {
+		case beyond[row.id] != "" || row.id == "no-plan":
+			want = notTried
+		case slices.Contains(notKnown, row):
+			want = learnt
+		}
+		require.Equal(t, want, found[row.id], row.id)
+	}
+	for _, private := range []string{"ak-", "as-", "sv-", "us-", "en-", "127.0.0.1", "demo", "operator", "staging", "vault-acceptance"} {
+		require.NotContains(t, report.String(), private)
+	}
+	require.NotContains(t, owner.read.String(), "as-")
+}
+
+func TestAcceptance_AMemberWhoMayNotManageIsToldSoAndMakesNothing(t *testing.T) {
+	t.Parallel()
+	e := startEmulator(t)
+	report := &bytes.Buffer{}
+	colleague := &person{t: t, e: e, member: "colleague"}
+	require.NoError(t, run(t.Context(), of(e.environ(t, "colleague")), short, strings.NewReader(""), report, colleague))
+	found := verdicts(report.String())
+	require.Equal(t, held, found["not-for-you"])
+	require.Equal(t, held, found["ends-itself"])
+	require.Equal(t, notTried, found["scoped"])
+	require.Empty(t, e.serviceUsers(t))
+}
+
+// owned is the environment of a run against an emulator in this process, which takes faults.
+func owned(t *testing.T, server *modaltest.Server) map[string]string {
+	t.Helper()
+	workspace := server.AddWorkspace("demo")
+	workspace.AddEnvironment("staging")
+	token := workspace.AddMember("operator").NewToken()
+	return map[string]string{
+		"MODAL_TOKEN_ID": token.ID, "MODAL_TOKEN_SECRET": token.Secret, "MODAL_SERVER_URL": server.URL(),
+		"ACCEPTANCE": "yes", "ACCEPTANCE_BROWSER": "no",
+	}
+}
+
+func TestAcceptance_AModalThatIsOtherwiseFailsItsRowsAndIsCleanedUpAfter(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]struct {
+		put  func(*modaltest.Server)
+		rows []string
+	}{
+		"deleted tokens live on": {
+			func(s *modaltest.Server) { s.KeepDeletedFor(3 * time.Second) }, []string{"deleted-at-once", "expiry-deletes"},
+		},
+		"no roles are set": {func(s *modaltest.Server) {
+			s.Inject("EnvironmentRoleSet", modaltest.Fault{Code: codes.PermissionDenied, Message: "no ak-0123456789abcdefghijkl of demo may", Times: -1})
+		}, []string{"scoped", "expiry-deletes"}},
+		"a deletion is refused": {func(s *modaltest.Server) {
+			s.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.FailedPrecondition, Message: "not now"})
+		}, []string{"deleted-with-user", "expiry-deletes"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := modaltest.Start(t)
+			environ := owned(t, server)
+			server.FailOnOrphans(t, func() []string { return nil })
+			fault.put(server)
+			report := &bytes.Buffer{}
+			err := run(t.Context(), of(environ), short, strings.NewReader(""), report, io.Discard)
+			require.EqualError(t, err, "not as docs/modal.md says: "+strings.Join(inOrder(fault.rows), ", "))
+			for row, verdict := range verdicts(report.String()) {
+				require.Equal(t, slices.Contains(fault.rows, row), verdict == failed, row)
+			}
+			require.NotRegexp(t, `ak-|demo`, report.String())
+		})
+	}
+}
+
+func inOrder(rows []string) (sorted []string) {
+	for _, row := range assumed {
+		if slices.Contains(rows, row.id) {
+			sorted = append(sorted, row.id)
+		}
+	}
+	return sorted
+}
+
+func TestAcceptance_CleansUpWhenItIsStoppedOnTheWay(t *testing.T) {
+	t.Parallel()
+	server := modaltest.Start(t)
+	environ := owned(t, server)
+	ctx, stop := context.WithCancel(t.Context())
+	server.Inject("EnvironmentRoleSet", modaltest.Fault{Delay: time.Nanosecond, Match: func(modaltest.Call) bool { stop(); return true }})
+	err := run(ctx, of(environ), short, strings.NewReader(""), io.Discard, io.Discard)
+	require.ErrorContains(t, err, "stopped before the report was whole")
+	require.NotEmpty(t, server.Calls("ServiceUserCreate"))
+	require.Empty(t, server.Orphans(nil))
+}
+
+func TestAcceptance_NamesWhatItCouldNotDelete(t *testing.T) {
+	t.Parallel()
+	server := modaltest.Start(t)
+	environ := owned(t, server)
+	server.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.FailedPrecondition, Message: "not now", Times: -1})
+	err := run(t.Context(), of(environ), short, strings.NewReader(""), io.Discard, io.Discard)
+	require.ErrorContains(t, err, "is left; delete it at Modal")
+	for _, name := range server.Orphans(nil) {
+		require.ErrorContains(t, err, name)
+	}
+}
+
+func TestAcceptance_MakesNothingWithoutAYes(t *testing.T) {
+	t.Parallel()
+	for _, said := range []string{"", "no\n", "y\n", "yes please\n"} {
+		server := modaltest.Start(t)
+		environ := owned(t, server)
+		delete(environ, "ACCEPTANCE")
+		asked := &bytes.Buffer{}
+		err := run(t.Context(), of(environ), short, strings.NewReader(said), io.Discard, asked)
+		require.EqualError(t, err, "nothing was made: the answer was not yes")
+		require.Regexp(t, `makes .* service users called vault-acceptance-(?s:.*)deletes .*them again`, asked.String())
+		require.Empty(t, server.Calls("ServiceUserCreate"))
+	}
+}
+
+func TestAcceptance_NeverAsksModalFromCI(t *testing.T) {
+	t.Parallel()
+	err := run(t.Context(), of(map[string]string{
+		"CI": "true", "MODAL_TOKEN_ID": "ak-0123456789abcdefghijkl", "MODAL_TOKEN_SECRET": "as-0123456789abcdefghijkl",
+	}), short, strings.NewReader("yes\n"), io.Discard, io.Discard)
+	require.ErrorContains(t, err, "this is no test for CI")
+}
+
+func TestRows_AreThoseOfThePage(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/modal.md")
+	require.NoError(t, err)
+	var written, known []string
+	for _, id := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\|").FindAllStringSubmatch(string(page), -1) {
+		written = append(written, id[1])
+	}
+	for _, row := range slices.Concat(assumed, notKnown) {
+		known = append(known, row.id)
+	}
+	require.Equal(t, written, known)
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+// anID is what Modal's IDs look like, secrets included.
+var anID = regexp.MustCompile(`\b[a-z]{2}-[A-Za-z0-9_-]{8,}`)
+
+// report writes every row with what was seen, fit to be shown to everybody.
+func (t *trial) report(out io.Writer) error {
+	var text strings.Builder
+	fmt.Fprintf(&text, "# What Modal did\n\nThe rows of docs/modal.md, asked with the token of a %s.\n",
+		strings.ReplaceAll(string(t.who.Kind), "_", " "))
+	for _, table := range []struct {
+		title string
+		rows  []row
+	}{{"Assumed", assumed}, {"Not known", notKnown}} {
+		fmt.Fprintf(&text, "\n## %s\n\n| Row | What | Verdict | Seen |\n| --- | --- | --- | --- |\n", table.title)
+		for _, row := range table.rows {
+			found := t.finding(row.id)
+			fmt.Fprintf(&text, "| `%s` | %s | %s | %s |\n", row.id, row.claim, found.verdict, t.clean(found.saw))
+		}
+	}
+	_, err := io.WriteString(out, text.String())
+	return err
+}
+
+func (t *trial) finding(id string) finding {
+	if found, settled := t.findings[id]; settled {
+		return found
+	}
+	if why := beyond[id]; why != "" {
+		return finding{notTried, why}
+	}
+	return finding{notTried, "this run did not come to it"}
+}
+
+// clean leaves out what would tell whose account this was, and what would break the table.
+func (t *trial) clean(text string) string {
+	text = anID.ReplaceAllString(modalapi.Redact(text, t.own.Secret), "…")
+	names := append([]string{t.prefix, t.who.WorkspaceName, t.who.Name, t.who.TokenName}, t.names...)
+	slices.SortFunc(names, func(a, b string) int { return len(b) - len(a) })
+	for _, name := range names {
+		if name != "" {
+			text = regexp.MustCompile(`\b`+regexp.QuoteMeta(name)+`\b`).ReplaceAllLiteralString(text, "…")
+		}
+	}
+	return strings.NewReplacer("|", "/", "\n", " ").Replace(text)
+}
+
+// judgement is an error when a row failed.
+func (t *trial) judgement() error {
+	var bad []string
+	for _, row := range slices.Concat(assumed, notKnown) {
+		if t.findings[row.id].verdict == failed {
+			bad = append(bad, row.id)
+		}
+	}
+	if len(bad) == 0 {
+		return nil
+	}
+	return fmt.Errorf("not as docs/modal.md says: %s", strings.Join(bad, ", "))
+}

@@ -2,7 +2,11 @@
 
 package sim
 
-import "vault-plugin-secrets-modal/internal/modaltest"
+import (
+	"cmp"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
 
 // checkDelete holds a deletion of a member's token to who may ask for it, and when: the token itself, or
 // the same person's that the same role has, and on an operator's word any.
@@ -16,7 +20,7 @@ func (o *oracle) checkDelete(call modaltest.Call) {
 	case target.promised(call.At.Add(o.l.doubt())):
 		o.l.broken("the engine asked for the end of token %s %s, which was promised until %s", call.Target, ofRole(target.role), target.until)
 	case call.TokenID == call.Target:
-	case caller.role == "" || caller.role != target.role:
+	case caller.role == "" || caller.role != cmp.Or(target.role, o.asked[o.approved[call.Target]].role):
 		o.l.broken("the engine asked for the end of token %s %s with token %s, which that role never had", call.Target, ofRole(target.role), call.TokenID)
 	case o.whose[call.TokenID] != o.whose[call.Target]:
 		o.l.broken("the engine asked for the end of token %s with token %s of somebody else", call.Target, call.TokenID)

@@ -95,6 +95,16 @@ func newBareWorld(t *testing.T) *world {
 func newLab(t *testing.T) *world {
 	t.Helper()
 	w := &world{ctx: testContext(t)}
+	w.start(t)
+	var err error
+	w.emulator, err = w.lab.StartEmulator(w.ctx)
+	require.NoError(t, err)
+	return w
+}
+
+// start makes the lab, in which nothing runs yet.
+func (w *world) start(t *testing.T) {
+	t.Helper()
 	var err error
 	w.lab, err = lab.New(tools)
 	require.NoError(t, err)
@@ -106,9 +116,6 @@ func newLab(t *testing.T) *world {
 		}
 		require.NoError(t, w.lab.Close())
 	})
-	w.emulator, err = w.lab.StartEmulator(w.ctx)
-	require.NoError(t, err)
-	return w
 }
 
 // enable puts the engine at modal/ and points it at the emulator.

@@ -77,7 +77,7 @@ func TestExamples_HoldNoTokenAndNameOneMountAndThreeRoles(t *testing.T) {
 	for path, text := range files(t) {
 		require.NotRegexp(t, `\b(?:ak|as|hv[sb])[-.][A-Za-z0-9]{4}`, text, path)
 		for _, match := range paths.FindAllStringSubmatch(text, -1) {
-			require.Contains(t, []string{"ci", "gpu", "personal"}, match[1], path)
+			require.Contains(t, []string{"ci", "gpu", "job", "personal"}, match[1], path)
 		}
 	}
 }

@@ -2,6 +2,7 @@
 # with grace_period, which could end the old one at once. Who may begin can send a person to a page, and no more: that
 # person's yes makes the token, and nobody sees its secret.
 path "modal/rotate/ci/approval" {
-  capabilities       = ["update"]
-  allowed_parameters = { "token_ttl" = [], "lapse_after" = [] }
+  capabilities = ["update"]
+  # wait is for who has approval-waiter.hcl too: Vault joins the two policies, and checks parameters of reads as well.
+  allowed_parameters = { "token_ttl" = [], "lapse_after" = [], "wait" = [] }
 }

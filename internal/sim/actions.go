@@ -217,6 +217,12 @@ const downtime = 10 * time.Minute
 
 // restore puts an old storage under a new process, as Vault does after a snapshot was restored.
 func (l *Life) restore() {
+	if role := l.anyRole(); l.disk.truth().roles[role].Managed != nil && roll(l.rt, "right after a rotation", 2) == 1 {
+		l.turn("rotate managed", role, Rotation{Grace: ptr(time.Hour)})
+		l.snapshot()
+		l.turn("rotate managed", role, Rotation{Grace: ptr(time.Hour)})
+		l.pass(time.Hour)
+	}
 	if l.saved == nil {
 		return
 	}

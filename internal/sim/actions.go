@@ -32,7 +32,7 @@ func init() { //nolint:gochecknoinits // the actions use the list themselves
 		{"verify", 4, nil, (*Life).verify},
 		{"orphans", 4, nil, (*Life).orphans},
 		{"pause or go on", 3, nil, (*Life).pauseMount},
-		{"somebody goes on with an earlier token", 5, nil, (*Life).useEarlier},
+		{"somebody goes on with an earlier token", 3, nil, (*Life).useEarlier},
 		{"create a static role", 5, nil, (*Life).createStatic},
 		{"create a role without a token", 3, nil, (*Life).createEmpty},
 		{"begin an approval", 9, nil, (*Life).beginApproval},
@@ -59,7 +59,7 @@ func init() { //nolint:gochecknoinits // the actions use the list themselves
 		{"a clock jumps", 10, func(c climate) bool { return c.Clocks }, (*Life).clockJumps},
 		{"a clock is set right after a minting", 6, func(c climate) bool { return c.Clocks && c.DoneLate && c.Often > 0 }, (*Life).setRight},
 		{"snapshot", 3, func(c climate) bool { return c.Snapshots }, (*Life).snapshot},
-		{"restore", 2, func(c climate) bool { return c.Snapshots }, (*Life).restore},
+		{"restore", 3, func(c climate) bool { return c.Snapshots }, (*Life).restore},
 	}
 }
 
@@ -217,6 +217,12 @@ const downtime = 10 * time.Minute
 
 // restore puts an old storage under a new process, as Vault does after a snapshot was restored.
 func (l *Life) restore() {
+	if role := l.anyRole(); l.disk.truth().roles[role].Managed != nil && roll(l.rt, "right after a rotation", 2) == 1 {
+		l.turn("rotate managed", role, Rotation{Grace: ptr(time.Hour)})
+		l.snapshot()
+		l.turn("rotate managed", role, Rotation{Grace: ptr(time.Hour)})
+		l.pass(time.Hour)
+	}
 	if l.saved == nil {
 		return
 	}
@@ -236,6 +242,10 @@ func (l *Life) restore() {
 	l.vault.restore(l.saved.leases)
 	l.oracle.restored()
 	l.lead("A")
+	if roll(l.rt, "an operator looks", 2) == 1 {
+		l.pass(time.Hour)
+		l.orphans()
+	}
 }
 
 func (l *Life) adminTrouble() {

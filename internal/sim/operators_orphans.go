@@ -5,6 +5,7 @@ package sim
 import (
 	"context"
 	"slices"
+	"time"
 )
 
 // orphans has an operator look at what a restored storage knows nothing of, and say what becomes of it.
@@ -69,8 +70,9 @@ func (l *Life) pauseMount() {
 }
 
 // verify has an operator ask about a role's current token.
-func (l *Life) verify() {
-	role := l.anyRole()
+func (l *Life) verify() { l.verifyRole(l.anyRole()) }
+
+func (l *Life) verifyRole(role string) {
 	l.note("verify %s", role)
 	op := &operation{what: "verify", role: role}
 	l.await(l.begin(op, func(ctx context.Context, e Engine) error {
@@ -84,6 +86,17 @@ func (l *Life) verify() {
 
 // useEarlier has somebody who never read again go on with an earlier token, for a while.
 func (l *Life) useEarlier() {
+	role := l.anyRole()
+	if policy := l.disk.truth().roles[role].Managed; policy != nil && !l.disk.truth().paused {
+		if policy.Hold == 0 {
+			p := Policy{Hold: ptr(6 * time.Hour)}
+			l.note("write role %s: %s", role, p)
+			l.write("write role", role, p)
+			l.check()
+		}
+		l.turn("rotate managed", role, Rotation{Grace: ptr(time.Hour)})
+		l.check()
+	}
 	entries := slices.DeleteFunc(slices.Clone(l.disk.truth().ledger), func(e storedEntry) bool {
 		return e.HoldUntil.IsZero() || e.Secret == "" || e.Forced
 	})
@@ -93,4 +106,7 @@ func (l *Life) useEarlier() {
 	entry := entries[roll(l.rt, "entry", len(entries))]
 	l.note("somebody goes on with token %s of role %s", entry.ID, entry.Role)
 	l.goesOn[entry.ID] = entry.Secret
+	for range 4 {
+		l.pass(time.Hour)
+	}
 }

@@ -50,6 +50,11 @@ func (l *Life) drift() {
 	l.note("somebody makes %s %q of %s", name, right, environment)
 	l.oracle.drift(name)
 	l.workspace.SetServiceUserRole(name, environment, right)
+	if role != "" && roll(l.rt, "asked", 4) == 3 {
+		l.check()
+		l.verifyRole(role)
+		return
+	}
 	if role != "" && roll(l.rt, "seen", 4) > 0 {
 		l.note("write role %s again", role)
 		l.write("write role", role, Policy{EnvironmentRoles: ptr(assignments(l.disk.truth().roles[role].Managed.Roles))})

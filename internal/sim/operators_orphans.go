@@ -53,9 +53,9 @@ func (l *Life) listOrphans() {
 	l.note("list orphans")
 	op := &operation{what: "list orphans"}
 	l.await(l.begin(op, func(ctx context.Context, e Engine) error {
-		names, err := e.Orphans(ctx)
+		found, err := e.Orphans(ctx)
 		if err == nil {
-			l.oracle.listed(names, op)
+			l.oracle.listed(found, op)
 		}
 		return err
 	}))

@@ -56,8 +56,10 @@ type oracle struct {
 }
 
 func newOracle(l *Life) *oracle {
-	return &oracle{l: l, tokens: map[string]*told{}, strangers: map[string]bool{}, forgettable: map[string]bool{}, deleted: map[string]int{}, whose: map[string]whose{}, brought: map[string]bool{}, looked: map[*modaltest.Server]int{}, theirs: map[string]bool{}, drifted: map[string]bool{}, asked: map[string]asked{}, approved: map[string]string{}, bare: map[string]bool{},
-		voided: map[string]time.Time{}, limited: map[string]time.Time{}, accepts: map[string]bool{}, spared: map[string]bool{}, excusedUsers: map[string]bool{}, users: map[string]string{}}
+	return &oracle{
+		l: l, tokens: map[string]*told{}, strangers: map[string]bool{}, forgettable: map[string]bool{}, deleted: map[string]int{}, whose: map[string]whose{}, brought: map[string]bool{}, looked: map[*modaltest.Server]int{}, theirs: map[string]bool{}, drifted: map[string]bool{}, asked: map[string]asked{}, approved: map[string]string{}, bare: map[string]bool{},
+		voided: map[string]time.Time{}, limited: map[string]time.Time{}, accepts: map[string]bool{}, spared: map[string]bool{}, excusedUsers: map[string]bool{}, users: map[string]string{},
+	}
 }
 
 // accepted says whether Modal accepts the token, or has the service user of an entry that knows no ID.

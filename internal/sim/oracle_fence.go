@@ -24,13 +24,13 @@ func (o *oracle) unanswered() []string {
 }
 
 func (o *oracle) orphansOf(t *truth) []string {
-	var names []string
+	var nobodys []string
 	for _, u := range o.l.modal.ServiceUsers() {
 		if strings.HasPrefix(u.Name, prefix) && u.Workspace == home && time.Since(u.Created) > young && !o.accepts[u.Name] && !t.answersFor(u.Name, u.TokenID) {
-			names = append(names, u.Name)
+			nobodys = append(nobodys, u.Name)
 		}
 	}
-	return names
+	return nobodys
 }
 
 // says notes an operator's word on orphans: from here on the mount may end things again.

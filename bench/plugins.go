@@ -51,7 +51,7 @@ func benchPlugins(ctx context.Context, s *server, o options) error {
 			if err != nil {
 				return err
 			}
-			sample, err := r.load(ctx, t.path, clients, o.each)
+			seen, err := r.load(ctx, t.path, clients, o.each)
 			if err != nil {
 				return err
 			}
@@ -59,7 +59,7 @@ func benchPlugins(ctx context.Context, s *server, o options) error {
 			if err != nil {
 				return err
 			}
-			used[t] = append(used[t], (after-before)/time.Duration(sample.reads))
+			used[t] = append(used[t], (after-before)/time.Duration(seen.reads))
 		}
 		last := len(used[noop]) - 1
 		for t := range pids {

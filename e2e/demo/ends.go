@@ -26,7 +26,7 @@ func (d *demo) approve(ctx context.Context) error {
 		return err
 	}
 	if len(state.Flows) == 0 {
-		return errors.New("Modal should have a page to approve on by now")
+		return errors.New("there should be a page to approve on by now")
 	}
 	if err = d.emulator.Approve(ctx, state.Flows[len(state.Flows)-1], "operator"); err != nil {
 		return err

@@ -46,7 +46,7 @@ func (l *Life) rotate() {
 	what := "rotate managed"
 	if l.disk.truth().roles[role].Type == "static" {
 		what = "rotate static"
-		l.declinesHere()
+		l.declinesHere(false)
 		token := l.fresh()
 		r.Pair, r.Unproven = token.pair, token.unproven
 		l.oracle.bring(r.Pair.ID, l.goesTo())

@@ -19,7 +19,7 @@ func (l *Life) retry() {
 	l.note("retry %s, force: %t", id, force)
 	op := &operation{what: "retry", target: id, force: force}
 	if force {
-		l.declinesHere()
+		l.declinesHere(true)
 		l.oracle.void(id)
 	}
 	l.await(l.begin(op, func(ctx context.Context, e Engine) error {

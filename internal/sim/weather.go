@@ -65,14 +65,20 @@ var faultKinds = []faultKind{
 }
 
 // decline has Modal not let members' tokens end themselves, or none of them end any.
-func (l *Life) decline() {
+func (l *Life) decline() { l.declineIt(false) }
+
+// declineIt is decline. With othersMay another token may end it where its own may not.
+func (l *Life) declineIt(othersMay bool) {
 	fault := modaltest.Fault{Message: "no", Times: 1 + roll(l.rt, "times", 4)}
-	if what := roll(l.rt, "code", 5); what < 4 {
+	switch what := roll(l.rt, "code", 5); {
+	case othersMay:
+		fault.Code = codes.PermissionDenied
+	case what < 4:
 		fault.Code = []codes.Code{codes.PermissionDenied, codes.PermissionDenied, codes.NotFound, codes.Unimplemented}[what]
-	} else {
+	default:
 		fault.NoContentType = true
 	}
-	if roll(l.rt, "another one may", 2) == 1 {
+	if roll(l.rt, "another one may", 2) == 1 || othersMay {
 		fault.Match = func(c modaltest.Call) bool { return c.TokenID == c.Target }
 	}
 	l.note("  weather: %d × TokenDelete: %s, without a content type: %t", fault.Times, fault.Code, fault.NoContentType)
@@ -83,9 +89,9 @@ func (l *Life) decline() {
 }
 
 // declinesHere is decline for an operation that is about to end a token.
-func (l *Life) declinesHere() {
+func (l *Life) declinesHere(othersMay bool) {
 	if l.climate.Often > 0 && l.climate.AdminTrouble && roll(l.rt, "declines here", 3) == 2 {
-		l.decline()
+		l.declineIt(othersMay)
 	}
 }
 

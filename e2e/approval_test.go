@@ -92,7 +92,7 @@ func (p *terminal) approve(t *testing.T, path, member string, fields ...string) 
 	require.Equal(t, "waiting", p.do(t, "read", path)["state"])
 	require.NoError(t, p.emulator.Approve(p.ctx, flow, member))
 	ended := p.outcome(t, path)
-	p.said.WriteString(fmt.Sprint(ended))
+	fmt.Fprint(&p.said, ended)
 	return ended
 }
 

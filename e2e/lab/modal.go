@@ -160,7 +160,6 @@ func (e *Emulator) Delay(ctx context.Context, rpc string, wait time.Duration, co
 	return err
 }
 
-// post sends a form to the emulator's page and returns the JSON that it answers.
 // Slow makes every call of an RPC, or of any with "*", wait before its work.
 func (e *Emulator) Slow(ctx context.Context, rpc string, wait time.Duration) error {
 	_, err := e.post(ctx, "/delays", url.Values{"rpc": {rpc}, "delay": {wait.String()}, "always": {"true"}})
@@ -173,6 +172,7 @@ func (e *Emulator) SetOutage(ctx context.Context, down bool) error {
 	return err
 }
 
+// post sends a form to the emulator's page and returns the JSON that it answers.
 func (e *Emulator) post(ctx context.Context, path string, form url.Values) ([]byte, error) {
 	return e.ask(ctx, http.MethodPost, path, form)
 }

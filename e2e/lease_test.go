@@ -327,7 +327,7 @@ func TestLeasesThatModalsOutageKeepsAliveAreGoneTwoTicksAfterIt(t *testing.T) {
 		w.vault(t, "lease", "revoke", token.id)
 	}
 	require.NoError(t, lab.UntilWithin(w.ctx, 20*time.Minute, "Vault to try so often", func() error {
-		if tried := strings.Count(w.file(t, w.Log), `"failed to revoke lease"`); tried < tries*len(tokens) {
+		if tried := strings.Count(w.file(t, w.Log), `"failed to revoke lease`); tried < tries*len(tokens) {
 			return fmt.Errorf("it tried %d times", tried)
 		}
 		return nil

@@ -19,7 +19,7 @@ const readCreds = `path "modal/creds/ci/toml" { capabilities = ["read"] }`
 func TestARotationReachesAnAgentsFileByItselfAndEndsWhenModalRefusesTheOldToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	old := w.newRole(t, "refresh_interval=5s")
+	old := w.newRole(t, "refresh_interval=5s", "revoke_previous=false")
 	agent, err := w.lab.StartAgent(w.ctx, w.Vault, w.policyToken(t, readCreds), "modal/creds/ci/toml")
 	require.NoError(t, err)
 

@@ -114,7 +114,7 @@ func (e *Engine) proof(ctx context.Context, cfg *Config, a *admin, entry *Revoca
 	entry.Acknowledged = entry.Acknowledged || acknowledged || entry.Unconfirmed // as it did before
 	gone := modalapi.KindOf(err) == modalapi.KindRefused || (entry.Secret == "" && modalapi.KindOf(err) == modalapi.KindNotFound)
 	switch {
-	case gone && (!entry.Acknowledged || entry.ID == "") && entry.missed(e.Now()): // an unanswered create may be done again
+	case gone && (!entry.Acknowledged || (entry.ID == "" && !entry.Forced)) && entry.missed(e.Now()): // an unanswered create may be done again
 		return verdictUnknown, entry.tooEarly()
 	case gone:
 		return verdictRevoked, nil

@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -203,4 +204,17 @@ func TestVerify_WhatAClockFarAheadSawIsHealedOnceTheClockIsRight(t *testing.T) {
 	h.minutes(2)
 	require.Equal(t, 2, h.current("ci").Version)
 	require.True(t, h.current("other").Checked.Before(h.clock().Add(Day)), "it is asked about again")
+}
+
+func TestVerify_ATickWhoseTimeIsOverLeavesItToTheNextOneWithoutAnError(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.managed("ci")
+	h.advance(Day)
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, h.engine.verifyDue(t.Context(), over))
+	require.True(t, h.current("ci").Checked.IsZero())
+	h.tick()
+	require.False(t, h.current("ci").Checked.IsZero())
 }

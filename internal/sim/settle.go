@@ -31,6 +31,9 @@ func (l *Life) settle() {
 	before := l.disk.truth()
 	began := time.Now()
 	l.ticks(90, time.Minute)
+	if l.hampered() { // by an approval that was begun before, and is over by now
+		l.configure()
+	}
 	l.ticks(14, 30*time.Minute)
 	l.checkRotatedOnce(before, began)
 	l.ticks(60, 2*time.Hour)

@@ -42,6 +42,9 @@ func (l *Life) settle() {
 		l.report.seen("healed: " + what[strings.IndexByte(what, ' ')+1:])
 	}
 	l.ticks(90, time.Minute)
+	if l.hampered() { // by an approval that was begun before, and is over by now
+		l.configure()
+	}
 	l.ticks(14, 30*time.Minute)
 	l.checkRotatedOnce(before, began)
 	l.ticks(30, 2*time.Hour)

@@ -47,8 +47,8 @@ type Deps struct {
 	// Now is the clock, and Wait waits until the time is over or ctx is.
 	Now  func() time.Time
 	Wait func(ctx context.Context, d time.Duration) error
-	// Stagger is called by the nth of several jobs before it begins, so that in a simulation no two begin
-	// at one instant: a seed would not tell their order. Nil does nothing.
+	// Stagger is called by the nth of several jobs before it begins, and by whoever waited for a lock, so
+	// that in a simulation no two go on at one instant: a seed would not tell their order. Nil does nothing.
 	Stagger func(n int)
 	// Connect makes a connection to a Modal. It does no I/O.
 	Connect func(modalapi.Options) (Modal, error)
@@ -114,7 +114,7 @@ func New(deps Deps) *Engine {
 		deps.Stagger = func(int) {}
 	}
 	e := &Engine{
-		deps: deps, locks: newNameLocks(), followers: newFollowers(),
+		deps: deps, locks: newNameLocks(func() { deps.Stagger(lockTurn) }), followers: newFollowers(),
 		dueRoles: newDueTimes(), dueEntries: newDueTimes(), dueApprovals: newDueTimes(), dueChecks: newDueTimes(), checkRetries: map[string]time.Time{}, asked: map[string]time.Time{},
 	}
 	e.clients = &clients{

@@ -246,6 +246,34 @@ func TestLease_EveryCutOfAMintLeavesNoServiceUserThatNobodyAnswersFor(t *testing
 	}
 }
 
+// A credential of its name, which a cut left, would say that the unfinished token is the role's.
+func TestADynamicRoleIsNotGivenWhatAnUnfinishedCreateOfAnotherTypeLeft(t *testing.T) {
+	t.Parallel()
+	for at, reached := 1, true; reached; at++ {
+		for _, after := range []bool{false, true} {
+			inBubble(t, func(b *bubble) {
+				b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
+				b.disk.dieAt(at, after)
+				_, _ = b.engine.WriteRole(b.t.Context(), managedRole("job", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor}))
+				if reached = b.disk.died(); !reached {
+					return
+				}
+				b.restart()
+				if written, _ := b.engine.Role(b.t.Context(), "job"); written != nil { // the cut was behind its creation
+					return
+				}
+				b.dynamic("job")
+				b.ticks(time.Hour)
+				require.Empty(b.t, b.modal.ServiceUsers(), "cut %d, after %t", at, after)
+				require.Empty(b.t, b.ledger())
+				left, err := b.engine.credentials.Get(b.t.Context(), "job")
+				require.NoError(b.t, err)
+				require.Nil(b.t, left)
+			})
+		}
+	}
+}
+
 func TestLease_EveryCutOfAnEndIsGoneOnWith(t *testing.T) {
 	t.Parallel()
 	for at := 1; ; at++ {

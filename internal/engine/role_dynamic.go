@@ -64,7 +64,10 @@ func (e *Engine) writeDynamic(ctx context.Context, before, after *Role, ask Role
 	if _, err := e.permitted(ctx, after, ask); err != nil {
 		return err
 	}
-	if before != nil && reflect.DeepEqual(before, after) {
+	switch {
+	case before == nil:
+		return e.establishEmpty(ctx, ask.Name, after)
+	case reflect.DeepEqual(before, after):
 		return nil
 	}
 	return e.roles.Put(ctx, ask.Name, after)

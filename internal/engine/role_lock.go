@@ -11,6 +11,9 @@ import (
 // nameLocks has a lock for each name that somebody holds or waits for. A caller that goes away leaves
 // the queue, and no name waits for another.
 type nameLocks struct {
+	// waited is called by a caller that got a lock from another one, before it goes on.
+	waited func()
+
 	mu    sync.Mutex
 	names map[string]*nameLock
 }
@@ -20,21 +23,36 @@ type nameLock struct {
 	users int
 }
 
-func newNameLocks() *nameLocks { return &nameLocks{names: map[string]*nameLock{}} }
+func newNameLocks(waited func()) *nameLocks {
+	return &nameLocks{waited: waited, names: map[string]*nameLock{}}
+}
 
 // hold waits for the lock of a name. The caller releases it exactly once.
 func (l *nameLocks) hold(ctx context.Context, name string) (release func(), err error) {
 	lock := l.join(name)
-	select {
-	case lock.held <- struct{}{}:
-		if ctx.Err() == nil {
-			return func() { <-lock.held; l.leave(name, lock) }, nil
-		}
-		<-lock.held
-	case <-ctx.Done():
+	if !lock.take(ctx, l.waited) {
+		l.leave(name, lock)
+		return nil, &notHeldError{name: name, cause: ctx.Err()}
 	}
-	l.leave(name, lock)
-	return nil, &notHeldError{name: name, cause: ctx.Err()}
+	return func() { <-lock.held; l.leave(name, lock) }, nil
+}
+
+func (l *nameLock) take(ctx context.Context, waited func()) (taken bool) {
+	select {
+	case l.held <- struct{}{}:
+	default:
+		select {
+		case l.held <- struct{}{}:
+			waited()
+		case <-ctx.Done():
+			return false
+		}
+	}
+	if ctx.Err() == nil {
+		return true
+	}
+	<-l.held
+	return false
 }
 
 func (l *nameLocks) join(name string) *nameLock {

@@ -13,7 +13,7 @@ import (
 func TestALockIsForOneNameAndForOneHolder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		locks := newNameLocks()
+		locks := newNameLocks(func() {})
 		release, err := locks.hold(t.Context(), "ci")
 		require.NoError(t, err)
 		other, err := locks.hold(t.Context(), "cd")
@@ -39,7 +39,7 @@ func TestALockIsForOneNameAndForOneHolder(t *testing.T) {
 func TestACallerThatGoesAwayLeavesTheQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		locks := newNameLocks()
+		locks := newNameLocks(func() {})
 		release, err := locks.hold(t.Context(), "ci")
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())

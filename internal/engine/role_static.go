@@ -36,8 +36,8 @@ func (e *Engine) updateStatic(ctx context.Context, before, after *Role, ask Role
 	return warnings, e.roles.Put(ctx, ask.Name, after)
 }
 
-// establishEmpty stores a role whose first token is still to come. What a half-finished delete left under
-// its name is not its token.
+// establishEmpty stores a role whose first token is still to come, or which never has one. What a
+// half-finished create or delete left under its name is not its token.
 func (e *Engine) establishEmpty(ctx context.Context, name string, r *Role) error {
 	e.handover.Lock()
 	defer e.handover.Unlock()

@@ -23,6 +23,9 @@ const (
 	tickBudget  = 55 * time.Second
 	// ledgerTurn is the ledger's place among what a tick begins, far behind any rotation's.
 	ledgerTurn = 1 << 20
+	// lockTurn is how far whoever waited for a lock falls behind the one who had it, farther than any two jobs
+	// are apart.
+	lockTurn = 1 << 14
 )
 
 // Tick is what is to be done once a minute: due rotations and due entries of the ledger, a few of each at a time. What does not

@@ -55,7 +55,7 @@ func (o *oracle) tidied(t Tidying, done Tidied, op *operation) {
 		}
 		o.mu.Unlock()
 	}
-	if t.DryRun {
+	if t.DryRun && len(t.Names) == 0 {
 		o.listed(done.Names, op)
 	}
 }

@@ -23,6 +23,8 @@ type operation struct {
 	err   error
 	// alone is what storage held when it began, nil where something else went on.
 	alone *truth
+	// overruled: an operator ended something by force meanwhile, which may be what it was making.
+	overruled bool
 }
 
 // begin has a node do something, beside everything else that goes on.
@@ -51,6 +53,8 @@ func (l *Life) begin(op *operation, do func(ctx context.Context, e Engine) error
 	l.mu.Lock()
 	for _, beside := range l.operations {
 		beside.alone = nil
+		beside.overruled = beside.overruled || op.force
+		op.overruled = op.overruled || beside.force
 	}
 	l.operations = append(l.operations, op)
 	l.mu.Unlock()
@@ -109,7 +113,13 @@ func (l *Life) answered(op *operation, number int, left bool) {
 
 // mayFail says that an operation needs what an operator has taken away.
 func (l *Life) mayFail(op *operation) bool {
-	return op.what == "end lease" && (l.hampered() || l.oracle.mayBeFenced())
+	switch op.what {
+	case "end lease":
+		return l.hampered() || l.oracle.mayBeFenced()
+	case "read lease":
+		return op.overruled
+	}
+	return false
 }
 
 // running are the operations that have not been answered.

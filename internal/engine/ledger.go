@@ -93,13 +93,13 @@ func (e *Engine) refuseAlive(ctx context.Context, entry *Revocation) error {
 }
 
 func (e *Engine) forget(ctx context.Context, entry *Revocation) (warnings []string, err error) {
-	if err := e.drop(ctx, entry); err != nil {
-		return nil, err
-	}
-	if entry.Made && entry.serviceUser() != "" { // it is an orphan now, and meant to be
+	if entry.Made && entry.serviceUser() != "" { // it is an orphan from here on, and meant to be
 		if err := e.acceptOrphans(ctx, entry.Identity); err != nil {
 			return nil, err
 		}
+	}
+	if err := e.drop(ctx, entry); err != nil {
+		return nil, err
 	}
 	e.log().Warn("token forgotten by an operator", "role", entry.Role, "version", entry.Version, "token_id", entry.Key())
 	return []string{fmt.Sprintf("token %s was forgotten without proof that Modal refuses it: %s", entry.Key(), entry.howToDelete())}, nil

@@ -107,6 +107,28 @@ func TestOrphans_WhatAnOperatorForgetsByForceIsAccepted(t *testing.T) {
 	require.False(t, h.alive(old.ID), "by its name it is ended all the same")
 }
 
+func TestOrphans_ForgettingThatIsCutOffLeavesNoMountThatIsDiverged(t *testing.T) {
+	t.Parallel()
+	for at, reached := 1, true; reached; at++ {
+		for _, after := range []bool{false, true} {
+			inBubble(t, func(b *bubble) {
+				b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
+				b.managed("ci")
+				old := b.current("ci").Token
+				b.rotate(RotateRequest{Role: "ci"})
+				b.disk.dieAt(at, after)
+				_, _ = b.engine.Forget(b.t.Context(), old.ID, true)
+				reached = b.disk.died()
+				b.restart()
+				b.pass(time.Hour)
+				require.NoError(b.t, b.engine.look(b.t.Context()))
+				_, stays, _ := b.engine.fence.last()
+				require.NoError(b.t, stays, "cut %d, after %t", at, after)
+			})
+		}
+	}
+}
+
 func TestOrphans_AcceptedOnesStaySoAfterAnAdminTokenThatDoesNotSeeThem(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

@@ -117,7 +117,7 @@ func (l *Life) mayFail(op *operation) bool {
 	case "end lease":
 		return l.hampered() || l.oracle.mayBeFenced()
 	case "read lease":
-		return op.overruled
+		return op.overruled || l.doubt() > 0 // to a clock that is ahead the new token has expired
 	}
 	return false
 }

@@ -232,6 +232,9 @@ func (o *oracle) restored() {
 	}
 	clear(o.l.readers)
 	clear(o.accepts)
+	for _, name := range t.accepted {
+		o.accepts[name] = true
+	}
 	clear(o.spared)
 	o.fenced = true
 	for _, k := range o.l.vault.running(time.Now()) {

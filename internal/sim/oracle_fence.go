@@ -101,7 +101,7 @@ func (o *oracle) byItself(what string, before *truth, calls []modaltest.Call) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	fenced := o.fenced && o.l.doubt() == 0 && !o.l.climate.AdminTrouble && len(o.orphansOf(before)) > 0 &&
-		before.server == o.l.modal.URL() && before.admin.Workspace == home && !before.limited
+		before.server == o.l.modal.URL() && before.admin.Workspace == home && !before.limited && o.l.modals.Accepts(before.admin.ID, before.admin.Secret)
 	for _, call := range calls {
 		if before.paused && slices.Contains([]string{"ServiceUserCreate", "ServiceUserDelete", "EnvironmentRoleSet"}, call.Method) {
 			o.l.broken("the mount is paused, and %s asked for %s of %s", what, call.Method, call.Target)

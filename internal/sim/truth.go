@@ -22,6 +22,7 @@ type truth struct {
 	server  string
 	// approvals are by role, the admin's under a name that no role has.
 	approvals map[string]storedApproval
+	accepted  []string // orphans
 	// The ceilings of config.
 	mostRole string
 	allowed  []string
@@ -118,6 +119,10 @@ func read(data map[string][]byte) *truth {
 			t.ledger = append(t.ledger, entry)
 		case "approval":
 			t.approvals[name] = decode[storedApproval](data[key])
+		case "orphans":
+			t.accepted = decode[struct {
+				Accepted []string `json:"accepted"`
+			}](data[key]).Accepted
 		case "config":
 			config := decode[struct {
 				Admin   storedToken `json:"admin"`

@@ -60,6 +60,7 @@ func init() { //nolint:gochecknoinits // the actions use the list themselves
 		{"a clock is set right after a minting", 6, func(c climate) bool { return c.Clocks && c.DoneLate && c.Often > 0 }, (*Life).setRight},
 		{"snapshot", 3, func(c climate) bool { return c.Snapshots }, (*Life).snapshot},
 		{"restore", 3, func(c climate) bool { return c.Snapshots }, (*Life).restore},
+		{"a copy of the mount mints", 4, func(c climate) bool { return c.Snapshots }, (*Life).copyMints},
 	}
 }
 

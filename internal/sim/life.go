@@ -59,6 +59,7 @@ type Life struct {
 
 	operations  []*operation
 	begun       int
+	minted      int // by copies of the mount
 	luck, boots uint64
 	minting     atomic.Int64 // operators' creates and rotations under way
 	ending      atomic.Int64 // what may end tokens under way

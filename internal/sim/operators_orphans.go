@@ -4,6 +4,7 @@ package sim
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -47,6 +48,27 @@ func (l *Life) orphans() {
 		}
 		return nil
 	}))
+}
+
+// copyMints has a copy of the mount make a service user, soon after a token here was replaced: from then on
+// nobody can tell whose tokens storage knows of.
+func (l *Life) copyMints() {
+	if role := l.anyRole(); l.disk.truth().roles[role].Managed != nil {
+		l.turn("rotate managed", role, Rotation{Grace: ptr(time.Hour)})
+	}
+	l.minted++
+	name := fmt.Sprintf("%scopy-%d", prefix, l.minted)
+	l.note("a copy of the mount makes %s", name)
+	if _, err := l.workspace.CreateServiceUser(name); err != nil {
+		l.fail("a copy cannot make %s: %v", name, err)
+	}
+	l.oracle.copied(name)
+	for range 3 {
+		l.pass(time.Hour)
+	}
+	if roll(l.rt, "an operator looks", 2) == 1 {
+		l.orphans()
+	}
 }
 
 func (l *Life) listOrphans() {

@@ -33,6 +33,13 @@ func (o *oracle) orphansOf(t *truth) []string {
 	return nobodys
 }
 
+// copied sees a service user of the mount that another copy of it answers for.
+func (o *oracle) copied(name string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.strangers[name], o.fenced = true, true
+}
+
 // says notes an operator's word on orphans: from here on the mount may end things again.
 func (o *oracle) says(t Tidying) {
 	o.mu.Lock()

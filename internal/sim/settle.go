@@ -33,18 +33,14 @@ func (l *Life) settle() {
 	l.climate.Overlap, l.climate.CallersLeave = false, false
 	l.configure()
 	l.tidy()
-	if l.hampered() { // by what a person approved just before
-		l.configure()
-	}
+	l.unhamper() // by what a person approved just before
 	before := l.disk.truth()
 	began := time.Now()
 	for _, what := range l.oracle.ailing() {
 		l.report.seen("healed: " + what[strings.IndexByte(what, ' ')+1:])
 	}
 	l.ticks(90, time.Minute)
-	if l.hampered() { // by an approval that was begun before, and is over by now
-		l.configure()
-	}
+	l.unhamper() // by an approval that was begun before, and is over by now
 	l.ticks(14, 30*time.Minute)
 	l.checkRotatedOnce(before, began)
 	l.ticks(30, 2*time.Hour)
@@ -55,10 +51,17 @@ func (l *Life) settle() {
 	l.checkSettled()
 }
 
+func (l *Life) unhamper() {
+	if l.hampered() {
+		l.configure()
+	}
+}
+
 // tidy is an operator's word on what a restored snapshot knows nothing of. Until then the mount ends
 // nothing by itself.
 func (l *Life) tidy() {
 	time.Sleep(young) // what is younger is nobody's yet
+	l.unhamper()      // by what was approved meanwhile
 	l.oracle.says(Tidying{})
 	if _, err := l.leader.engine.Tidy(l.leader.ctx, Tidying{}); err != nil {
 		l.broken("orphans cannot be tidied: %v", err)

@@ -48,7 +48,10 @@ func (e *Engine) look(ctx context.Context) error {
 
 // lockFence serialises looks, and what is stored of them. Whoever waits for one may go away.
 func (e *Engine) lockFence(ctx context.Context) (unlock func(), err error) {
-	return e.locks.hold(ctx, "orphans")
+	if unlock, err = e.locks.hold(ctx, "orphans"); err != nil {
+		return nil, fmt.Errorf("compare storage with Modal: another request still does: %w", ctx.Err())
+	}
+	return unlock, nil
 }
 
 func (e *Engine) lookLocked(ctx context.Context) error {

@@ -51,9 +51,15 @@ func newHarness(t *testing.T) *harness {
 // restart is a new process over the same storage.
 func (h *harness) restart() {
 	h.t.Helper()
+	h.restartOver(h.storage)
+}
+
+// restartOver is restart, with something between the engine and its storage.
+func (h *harness) restartOver(storage store.Storage) {
+	h.t.Helper()
 	h.engine = New(Deps{
 		Connect: func(o modalapi.Options) (Modal, error) { return modalapi.New(o) },
-		Storage: h.storage, MountID: "2f9f1a7c", Emit: h.told.event, Now: h.clock, Wait: h.sleep,
+		Storage: storage, MountID: "2f9f1a7c", Emit: h.told.event, Now: h.clock, Wait: h.sleep,
 		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: h.told}),
 	})
 	h.t.Cleanup(h.engine.Close)

@@ -81,8 +81,8 @@ func (e *Engine) Tidy(ctx context.Context, ask TidyRequest) (*Tidied, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !ask.DryRun {
-		if err = e.look(ctx); err != nil {
+	if !ask.DryRun { // also for somebody who went away, as it is done
+		if err = e.look(context.WithoutCancel(ctx)); err != nil {
 			return nil, err
 		}
 	}

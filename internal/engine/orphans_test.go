@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 
@@ -127,6 +128,37 @@ func TestOrphans_ForgettingThatIsCutOffLeavesNoMountThatIsDiverged(t *testing.T)
 			})
 		}
 	}
+}
+
+// departing is storage whose caller goes away while orphans are written.
+type departing struct {
+	logical.Storage
+
+	leave func()
+}
+
+func (d *departing) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	if entry.Key == keyDivergence {
+		d.leave()
+	}
+	return d.Storage.Put(ctx, entry)
+}
+
+func TestOrphans_WhoGoesAwayWhileTheyAreAcceptedIsNotToldThatNothingWasChanged(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.managed("ci")
+	_, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
+	require.NoError(t, err)
+	h.advance(time.Hour)
+	ctx, leave := context.WithCancel(t.Context())
+	h.restartOver(&departing{h.storage, leave})
+
+	done, err := h.engine.Tidy(ctx, TidyRequest{Accept: true})
+
+	require.NoError(t, err)
+	require.Len(t, done.Chosen, 1)
+	require.False(t, done.Diverged)
 }
 
 func TestOrphans_AcceptedOnesStaySoAfterAnAdminTokenThatDoesNotSeeThem(t *testing.T) {

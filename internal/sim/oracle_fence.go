@@ -26,7 +26,8 @@ func (o *oracle) unanswered() []string {
 func (o *oracle) orphansOf(t *truth) []string {
 	var nobodys []string
 	for _, u := range o.l.modal.ServiceUsers() {
-		if strings.HasPrefix(u.Name, prefix) && u.Workspace == home && time.Since(u.Created) > young && !o.accepts[u.Name] && !t.answersFor(u.Name, u.TokenID) {
+		accepted := o.accepts[u.Name] || slices.Contains(t.accepted, u.Name) // the latter where no answer said so
+		if strings.HasPrefix(u.Name, prefix) && u.Workspace == home && time.Since(u.Created) > young && !accepted && !t.answersFor(u.Name, u.TokenID) {
 			nobodys = append(nobodys, u.Name)
 		}
 	}

@@ -34,7 +34,6 @@ func TestTheRotationExampleRotatesOnceAndFailsWhenTheRoleIsOverdue(t *testing.T)
 	script := w.example(t, "rotation/modal-rotate", "/etc/modal-rotate", folder)
 	require.NoError(t, os.MkdirAll(w.bin(), 0o700))
 	require.NoError(t, os.Symlink(script, filepath.Join(w.bin(), "modal-rotate")))
-	require.NoError(t, os.Symlink(tools.Vault, filepath.Join(w.bin(), "vault")))
 
 	for range 2 { // The second run has nothing to do.
 		said, err := w.program(t, rotator, script).CombinedOutput()

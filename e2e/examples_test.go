@@ -56,7 +56,7 @@ func (w *world) program(t *testing.T, token, name string, args ...string) *exec.
 	cmd := exec.CommandContext(w.ctx, name, args...)
 	cmd.Dir = w.lab.Dir
 	cmd.Env = []string{
-		"PATH=" + w.bin() + ":" + filepath.Dir(tools.Vault) + ":" + os.Getenv("PATH"), "HOME=" + w.lab.Dir,
+		"PATH=" + w.bin() + ":" + tools.Bin + ":" + os.Getenv("PATH"), "HOME=" + w.lab.Dir,
 		"VAULT_ADDR=" + w.Addr, "VAULT_TOKEN=" + token,
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

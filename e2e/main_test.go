@@ -35,8 +35,9 @@ var (
 func TestMain(m *testing.M) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	interrupted = ctx.Done()
-	// The tests wait for other programs more than they compute. A -parallel of the caller's wins.
-	_ = flag.Set("test.parallel", "4")
+	// The tests wait for Vault's clock, which ticks once a minute, more than they compute: twelve at once keep two
+	// processors busy. A -parallel of the caller's wins.
+	_ = flag.Set("test.parallel", "12")
 	code, err := testMain(ctx, m)
 	stop()
 	if err != nil {

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -51,7 +50,7 @@ func run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 
-	d := &dev{lab: l, tools: tools}
+	d := &dev{tools: tools}
 	if d.vault, d.emulator, err = l.StartMounted(ctx, plugin); err != nil {
 		return err
 	}
@@ -65,7 +64,6 @@ func run(ctx context.Context) (err error) {
 
 // dev is what runs.
 type dev struct {
-	lab      *lab.Lab
 	tools    *lab.Tools
 	vault    *lab.Vault
 	emulator *lab.Emulator
@@ -73,16 +71,9 @@ type dev struct {
 
 // print prints the variables that README and docs use.
 func (d *dev) print(ctx context.Context) error {
-	bin := filepath.Join(d.lab.Dir, "bin")
-	if err := os.Mkdir(bin, 0o700); err != nil {
-		return err
-	}
-	if err := os.Symlink(d.tools.Vault, filepath.Join(bin, "vault")); err != nil {
-		return err
-	}
 	var block strings.Builder
 	fmt.Fprintf(&block, "export PATH=%q:\"$PATH\" VAULT_ADDR=%s VAULT_TOKEN=%s SERVER_URL=%s\n",
-		bin, d.vault.Addr, d.vault.Token, d.emulator.URL)
+		d.tools.Bin, d.vault.Addr, d.vault.Token, d.emulator.URL)
 	// Three tokens of members: for config, for a static role, and for that role's first rotation.
 	for _, prefix := range []string{"ADMIN_", "", "NEW_"} {
 		token, err := d.emulator.NewToken(ctx)

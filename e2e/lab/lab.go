@@ -81,8 +81,9 @@ func (l *Lab) env(extra ...string) []string {
 	return append(env, extra...)
 }
 
-// Until calls check again and again until it succeeds. After five minutes it returns check's last
-// error, together with what was waited for; an error wrapped by backoff.Permanent ends it at once.
+// Until calls check again and again until it succeeds, at first ten times a second, and then once: many wait for
+// Vault's clock, which ticks once a minute, and each look may cost a program's start. After five minutes it
+// returns check's last error, together with what was waited for; an error wrapped by backoff.Permanent ends it at once.
 func Until(ctx context.Context, what string, check func() error) error {
 	return UntilWithin(ctx, patience, what, check)
 }
@@ -90,10 +91,11 @@ func Until(ctx context.Context, what string, check func() error) error {
 // UntilWithin is Until for what takes another time.
 func UntilWithin(ctx context.Context, patience time.Duration, what string, check func() error) error {
 	var last error
+	pace := &backoff.ExponentialBackOff{InitialInterval: 100 * time.Millisecond, Multiplier: 1.1, MaxInterval: time.Second}
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		last = check()
 		return struct{}{}, last
-	}, backoff.WithBackOff(backoff.NewConstantBackOff(100*time.Millisecond)), backoff.WithMaxElapsedTime(patience))
+	}, backoff.WithBackOff(pace), backoff.WithMaxElapsedTime(patience))
 	if err == nil {
 		return nil
 	}

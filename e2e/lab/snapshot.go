@@ -23,9 +23,10 @@ func (v *Vault) Restore(ctx context.Context, file string) error {
 	return v.process.ready(ctx, func() error { return v.must(ctx, "read", "sys/mounts") })
 }
 
-// StartCopy starts another server beside v, over a snapshot of v's.
+// StartCopy starts another server beside v, over a snapshot of v's. It has v's ID in the cluster, as Vault takes a node
+// that the snapshot does not name for one that was removed.
 func (l *Lab) StartCopy(ctx context.Context, v *Vault, file string) (*Vault, error) {
-	c, err := l.newVault(ctx, v.Name+"-copy")
+	c, err := l.newVault(ctx, v.Name+"-copy", "VAULT_RAFT_NODE_ID="+v.Name)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -29,6 +30,8 @@ type Tools struct {
 	Vault string
 	// OpenBao says that it is OpenBao's.
 	OpenBao bool
+	// Bin is a folder in which it is called vault, as scripts want it.
+	Bin string
 
 	root     string // of this repository
 	dir      string
@@ -60,6 +63,10 @@ func BuildTools(ctx context.Context, progress io.Writer) (*Tools, error) {
 	if t.dir, err = tempDir("modal-tools-"); err != nil {
 		return nil, err
 	}
+	if err = t.linkVault(); err != nil {
+		_ = t.Close() // the link's error is the one to tell
+		return nil, err
+	}
 	for name, pkg := range map[string]string{"modal-emulator": "cmd/modal-emulator", "modal-sdk": "e2e/sdk"} {
 		if err = t.build(ctx, filepath.Join(t.dir, name), pkg); err != nil {
 			_ = t.Close() // the build's error is the one to tell
@@ -67,6 +74,11 @@ func BuildTools(ctx context.Context, progress io.Writer) (*Tools, error) {
 		}
 	}
 	return t, nil
+}
+
+func (t *Tools) linkVault() error {
+	t.Bin = filepath.Join(t.dir, "bin")
+	return errors.Join(os.Mkdir(t.Bin, 0o700), os.Symlink(t.Vault, filepath.Join(t.Bin, "vault")))
 }
 
 // Close removes what was built.

@@ -184,7 +184,8 @@ var errNoFence = errors.New("no admin token lists the service users")
 
 // orphans are the service users of this mount, by their names, that no role, lease or revocation answers
 // for. Modal is asked first, so that what is made meanwhile is known here; what is younger than a mint may
-// be somebody's who has not written yet.
+// be somebody's who has not written yet. What Modal made far ahead of this node's clock is not young, and
+// once the mount is diverged nothing is, as a moment of youth would let it end things.
 func (e *Engine) orphans(ctx context.Context) ([]modalapi.ServiceUser, error) {
 	cfg, err := e.loadConfig(ctx)
 	if err != nil {
@@ -204,8 +205,13 @@ func (e *Engine) orphans(ctx context.Context) ([]modalapi.ServiceUser, error) {
 	if err != nil {
 		return nil, err
 	}
+	diverged, err := e.Diverged(ctx)
+	if err != nil {
+		return nil, err
+	}
 	users = slices.DeleteFunc(users, func(user modalapi.ServiceUser) bool {
-		return !strings.HasPrefix(user.Name, e.namePrefix()) || e.Now().Sub(user.CreatedAt) < unfinishedAfter
+		young := !diverged && e.Now().Sub(user.CreatedAt).Abs() < unfinishedAfter
+		return young || !strings.HasPrefix(user.Name, e.namePrefix())
 	})
 	if len(users) == 0 {
 		return nil, nil

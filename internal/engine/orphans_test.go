@@ -88,6 +88,34 @@ func TestOrphans_AreNotSeenInWhatIsBeingMadeAndNothingEndsWhileTheListIsNotAnswe
 	require.False(t, h.alive(old))
 }
 
+func TestOrphans_StopANodeWhoseClockIsBehindModalsToo(t *testing.T) {
+	t.Parallel()
+	for _, behind := range []time.Duration{15 * time.Minute, 7 * time.Hour, 40 * Day} {
+		h := newHarness(t)
+		old := h.managed("ci")
+		h.rotate(RotateRequest{Role: "ci"})
+		h.advance(behind)
+		stranger, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
+		require.NoError(t, err)
+		h.advance(-behind)
+		require.NoError(t, h.engine.look(t.Context()))
+		orphans, err := h.engine.Orphans(t.Context())
+		require.NoError(t, err)
+		require.Len(t, orphans, 1)
+
+		h.minutes(25 * 60)
+
+		require.True(t, h.alive(old), "the mount is diverged all the time")
+		require.Equal(t, 1, count(h.told.events(), EventDiverged))
+		require.NotContains(t, h.told.lines(), "no longer diverged")
+		_, err = h.engine.Tidy(t.Context(), TidyRequest{})
+		require.NoError(t, err)
+		require.False(t, h.accepts(stranger))
+		h.minutes(1)
+		require.False(t, h.alive(old))
+	}
+}
+
 func TestOrphans_WhatAnOperatorForgetsByForceIsAccepted(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

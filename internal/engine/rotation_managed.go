@@ -25,7 +25,7 @@ func (e *Engine) rotateDue(tick, begin context.Context) error {
 			e.log().Error("cannot tell when a role is due", "role", name, "error", err)
 		},
 	})
-	return errors.Join(err, e.untilOver(begin, due, func(name string) error { return e.rotateOnSchedule(tick, begin, name) }))
+	return errors.Join(err, e.untilOver(begin, due, maxConcurrentRotations, func(name string) error { return e.rotateOnSchedule(tick, begin, name) }))
 }
 
 // rotateOnSchedule rotates a role if it is still due once its lock is held. A failure is stored with

@@ -15,6 +15,10 @@ import (
 // refusedCheck is how often Modal is asked about a token that it refused.
 const refusedCheck = time.Hour
 
+// checkAhead is how much of an interval is left for the tick that asks: it may be a minute off, and takes most of
+// another one.
+const checkAhead = 2 * time.Minute
+
 // Verification is what Modal says of a role's current token.
 type Verification struct {
 	Accepted bool
@@ -126,7 +130,7 @@ func (e *Engine) noteVerification(ctx context.Context, now *Rotation, v *Verific
 }
 
 // checkAt is when the engine asks about a role's token by itself, zero for never. It lies in the last
-// quarter of the interval, so that roles of one moment spread.
+// quarter of the interval, so that roles of one moment spread, and soon enough for the tick that asks.
 func (c *Config) checkAt(r *Rotation, now time.Time) time.Time {
 	interval := c.VerificationEvery()
 	if interval == 0 || r.empty() {
@@ -139,7 +143,7 @@ func (c *Config) checkAt(r *Rotation, now time.Time) time.Time {
 	if last.After(now.Add(clockSlack)) { // by a clock far ahead
 		return now
 	}
-	return last.Add(spread(interval, r.Name))
+	return last.Add(spread(interval-checkAhead, r.Name))
 }
 
 // spread is between three quarters of an interval and all of it, always the same for a name.
@@ -178,7 +182,7 @@ func (e *Engine) verifyDue(tick, begin context.Context) error {
 	if begin.Err() != nil {
 		return nil //nolint:nilerr // rotations took the time of this tick, and the next one has time again
 	}
-	return errors.Join(err, e.untilOver(begin, due, func(name string) error { return e.verifyOne(tick, begin, cfg, name) }))
+	return errors.Join(err, e.untilOver(begin, due, maxConcurrentChecks, func(name string) error { return e.verifyOne(tick, begin, cfg, name) }))
 }
 
 // verifyOne asks about one role, if it is still due once its lock is held. That Modal does not answer is no

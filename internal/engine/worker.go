@@ -14,6 +14,9 @@ import (
 const (
 	// maxConcurrentRotations bounds what a tick does at once, and so many entries of the ledger beside.
 	maxConcurrentRotations = 4
+	// maxConcurrentChecks bounds how many tokens Modal is asked about at once. So many are enough for ten thousand
+	// managed roles in the shortest interval, with two calls of 50 ms each.
+	maxConcurrentChecks = 16
 	// maxConcurrentReads bounds how many entries are read at once where all are: after a restart each read
 	// is a call to Vault.
 	maxConcurrentReads = 8
@@ -73,7 +76,7 @@ func (e *Engine) workLedger(tick, begin context.Context) error {
 			return errors.Join(err, failed)
 		}
 	}
-	return errors.Join(err, e.untilOver(begin, due, func(id string) error {
+	return errors.Join(err, e.untilOver(begin, due, maxConcurrentRotations, func(id string) error {
 		got, _, failed := e.attend(tick, begin, id, whenDue)
 		if got == verdictNotDue {
 			e.dueEntries.touch(id)
@@ -106,11 +109,11 @@ func (e *Engine) attendAt(ctx context.Context, id string) (time.Time, error) {
 	return entry.NextAttempt, nil
 }
 
-// untilOver does something at Modal for each name, a few at a time, and begins no more when begin is
+// untilOver does something at Modal for each name, so many at a time, and begins no more when begin is
 // over. One failure stops no other.
-func (e *Engine) untilOver(begin context.Context, names []string, do func(name string) error) error {
+func (e *Engine) untilOver(begin context.Context, names []string, atOnce int, do func(name string) error) error {
 	failures := make([]error, len(names))
-	eachOf(names, maxConcurrentRotations, func(i int, name string) {
+	eachOf(names, atOnce, func(i int, name string) {
 		e.deps.Stagger(i)
 		if begin.Err() == nil {
 			failures[i] = do(name)

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// manyManaged stores so many managed roles, each with a service user at Modal, and says when each
+// token was made.
+func (b *bubble) manyManaged(count int) (made map[string]time.Time) {
+	b.t.Helper()
+	made = map[string]time.Time{}
+	now := time.Now()
+	for i := range count {
+		name, user := fmt.Sprintf("role-%05d", i), fmt.Sprintf("vault-2f9f1a7c-role-%05d", i)
+		token, err := b.workspace.CreateServiceUser(user)
+		require.NoError(b.t, err)
+		b.workspace.SetServiceUserRole(user, "main", "viewer")
+		r := newRole()
+		r.Type, r.Managed = TypeManaged, &ManagedPolicy{Access: Access{Scoped: true, EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}}}
+		cred := &Credential{Version: 1, LastRotation: now, NextRotation: now.Add(89 * Day), Token: Token{
+			ID: token.ID, Secret: token.Secret, WorkspaceID: b.workspace.ID(), Workspace: "acme", ServerURL: b.modal.URL(), Made: true,
+			IdentityType: modalapi.IdentityServiceUser, IdentityID: "sv", Identity: user, LastVerified: now,
+		}}
+		require.NoError(b.t, b.engine.credentials.Put(b.t.Context(), name, cred))
+		require.NoError(b.t, b.engine.roles.Put(b.t.Context(), name, r))
+		made[token.ID] = now
+	}
+	return made
+}
+
+func TestVerify_TenThousandManagedRolesAreEachAskedAboutWithinTheShortestInterval(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		const interval = 10 * time.Minute
+		b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken()), VerificationInterval: to(interval)})
+		made := b.manyManaged(10_000)
+		b.modal.Inject("*", modaltest.Fault{Delay: 50 * time.Millisecond, Times: -1})
+
+		for range 11 {
+			next := time.Now().Add(time.Minute)
+			require.NoError(b.t, b.engine.Tick(b.t.Context()))
+			b.pass(time.Until(next))
+		}
+
+		for _, call := range b.modal.Calls("TokenInfoGet") {
+			if begun, waits := made[call.TokenID]; waits {
+				require.LessOrEqual(b.t, call.At.Sub(begun), interval)
+				delete(made, call.TokenID)
+			}
+		}
+		require.Empty(b.t, made)
+	})
+}

@@ -58,6 +58,20 @@ func (a *Approval) flow() modalapi.TokenFlow {
 	return modalapi.TokenFlow{ID: a.FlowID, WaitSecret: a.WaitSecret, URL: a.URL, Code: a.Code}
 }
 
+// over says that nobody approved it in time.
+func (a *Approval) over(now time.Time) bool {
+	return a.State == ApprovalWaiting && !now.Before(a.Lapses)
+}
+
+// misdated says that a node with a clock far ahead began it: nothing must wait until then.
+func (a *Approval) misdated(now time.Time) bool { return a.Began.After(now.Add(clockSlack)) }
+
+// redated is the approval with times that can be right: its wait, whole, from now.
+func (a Approval) redated(now time.Time) *Approval {
+	a.Began, a.Lapses = now, now.Add(a.Lapses.Sub(a.Began))
+	return &a
+}
+
 // ended is the approval after its end, without what could still be asked with.
 func (a Approval) ended(state, said string) *Approval {
 	a.State, a.Said, a.Open, a.WaitSecret = cmp.Or(state, a.State), cmp.Or(said, a.Said), false, ""

@@ -57,7 +57,7 @@ func (e *Engine) openApproval(ctx context.Context, key string) (*Approval, error
 	if err != nil || a == nil || !a.Open {
 		return nil, err
 	}
-	if a.State != ApprovalWaiting || e.Now().Before(a.Lapses) {
+	if now := e.Now(); !a.misdated(now) && !a.over(now) {
 		return a, nil
 	}
 	unlock, err := e.lockOwner(ctx, approvalRole(key))
@@ -65,8 +65,14 @@ func (e *Engine) openApproval(ctx context.Context, key string) (*Approval, error
 		return nil, err
 	}
 	defer unlock()
-	if a, err = e.approvals.Get(ctx, key); err != nil || a == nil || !a.Open || a.State != ApprovalWaiting {
-		return a, err
+	if a, err = e.approvals.Get(ctx, key); err != nil || a == nil || !a.Open {
+		return nil, err
+	}
+	if now := e.Now(); a.misdated(now) {
+		a = a.redated(now)
+		return a, e.approvals.Put(ctx, key, a)
+	} else if !a.over(now) {
+		return a, nil
 	}
 	e.log().Warn("approval lapsed", "role", approvalRole(key), "flow", a.FlowID)
 	a = a.closing(ApprovalLapsed, "nobody approved it in time")

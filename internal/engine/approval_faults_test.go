@@ -91,6 +91,20 @@ func TestApproval_ThatIsGivenUpWhileModalAnswersIsAskedForOnceMore(t *testing.T)
 	})
 }
 
+func TestApproval_ThatAClockFarAheadDatedLapsesInItsTimeAllTheSame(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		b.empty("personal")
+		b.ahead.Store(int64(40 * Day))
+		b.begin(ApprovalRequest{Role: "personal"})
+		b.ahead.Store(0)
+		b.restart()
+		b.ticks(DefaultLapse + 2*time.Minute)
+		require.Equal(b.t, ApprovalLapsed, b.stands("personal", 0).State)
+		b.begin(ApprovalRequest{Role: "personal"})
+	})
+}
+
 func TestApproval_LandsAlthoughModalWasDownAtAnyTime(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,6 +28,8 @@ type bubble struct {
 
 	wire *bufconn.Listener
 	disk *mortal
+	// ahead is how far the engine's clock is.
+	ahead atomic.Int64
 }
 
 // inBubble runs a test with an engine that has no admin token and no roles.
@@ -58,7 +61,7 @@ func inBubble(t *testing.T, test func(b *bubble), opts ...modaltest.Option) {
 func (b *bubble) start() {
 	b.disk = &mortal{Storage: b.storage}
 	b.engine = New(Deps{
-		Storage: b.disk, MountID: "2f9f1a7c", Emit: b.told.event, Now: time.Now, Wait: waitFor,
+		Storage: b.disk, MountID: "2f9f1a7c", Emit: b.told.event, Now: func() time.Time { return time.Now().Add(time.Duration(b.ahead.Load())) }, Wait: waitFor,
 		Connect: func(o modalapi.Options) (Modal, error) {
 			o.Dial = func(ctx context.Context, _ string) (net.Conn, error) { return b.wire.DialContext(ctx) }
 			return modalapi.New(o)

@@ -59,10 +59,17 @@ func TestTheApprovalScriptAsksAPersonThroughAWebhookAndTellsWhatCame(t *testing.
 		var said strings.Builder
 		script.Stdout, script.Stderr = &said, &said
 		require.NoError(t, script.Start())
-		text := <-told
+		ended := make(chan error, 1)
+		go func() { ended <- script.Wait() }()
+		var text string
+		select {
+		case text = <-told:
+		case err := <-ended:
+			require.Fail(t, "the script told nobody", "%v: %s", err, said.String())
+		}
 		require.Regexp(t, `role ci.*\(code \w{4}-\w{4}\)`, text)
 		require.NoError(t, w.emulator.Approve(w.ctx, lab.Flow{URL: flowURL.FindString(text)}, run.member))
-		require.Equal(t, run.fails, script.Wait() != nil, said.String())
+		require.Equal(t, run.fails, <-ended != nil, said.String())
 		for _, says := range run.says {
 			require.Contains(t, said.String(), says)
 		}

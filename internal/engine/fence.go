@@ -182,11 +182,25 @@ func (e *Engine) doubtFence() {
 // errNoFence says that nobody can list the service users: then there is nothing to compare with.
 var errNoFence = errors.New("no admin token lists the service users")
 
-// orphans are the service users of this mount, by their names, that no role, lease or revocation answers
+// orphans are what two looks find: what ended between Modal's list and the ledger is no longer at Modal.
+func (e *Engine) orphans(ctx context.Context) ([]modalapi.ServiceUser, error) {
+	users, err := e.unknownUsers(ctx)
+	if err != nil || len(users) == 0 {
+		return nil, err
+	}
+	again, err := e.unknownUsers(ctx)
+	still := map[string]bool{}
+	for _, user := range again {
+		still[user.Name] = true
+	}
+	return slices.DeleteFunc(users, func(user modalapi.ServiceUser) bool { return !still[user.Name] }), err
+}
+
+// unknownUsers are the service users of this mount, by their names, that no role, lease or revocation answers
 // for. Modal is asked first, so that what is made meanwhile is known here; what is younger than a mint may
 // be somebody's who has not written yet. What Modal made far ahead of this node's clock is not young, and
 // once the mount is diverged nothing is, as a moment of youth would let it end things.
-func (e *Engine) orphans(ctx context.Context) ([]modalapi.ServiceUser, error) {
+func (e *Engine) unknownUsers(ctx context.Context) ([]modalapi.ServiceUser, error) {
 	cfg, err := e.loadConfig(ctx)
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
@@ -212,6 +213,29 @@ func TestOrphans_AcceptedOnesStaySoAfterAnAdminTokenThatDoesNotSeeThem(t *testin
 	require.False(t, h.accepts(other))
 	require.True(t, h.accepts(accepted))
 	h.modal.DeleteToken(accepted.ID)
+}
+
+func TestOrphans_WhatEndsWhileTheMountLooksIsNone(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	lease := h.lease("job")
+	h.advance(30 * time.Minute)
+	require.NoError(t, h.engine.look(t.Context()))
+	gate := h.gateAt("ServiceUserDelete")
+	ends := h.begin(t.Context(), func(ctx context.Context) error { return h.engine.EndLease(ctx, lease.Entry) })
+	gate.await()
+	h.modal.Inject("ServiceUserList", modaltest.Fault{Mangle: func(proto.Message) {
+		gate.open()
+		ends.succeeds()
+	}})
+
+	require.NoError(t, h.engine.look(t.Context()))
+
+	require.NotContains(t, h.told.events(), EventDiverged)
+	diverged, err := h.engine.Diverged(t.Context())
+	require.NoError(t, err)
+	require.False(t, diverged)
 }
 
 func TestOrphans_WhoWaitsForTheLookOfAnotherMayGoAway(t *testing.T) {

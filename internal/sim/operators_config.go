@@ -88,7 +88,8 @@ func (l *Life) rotateAdmin() {
 // would be seen in a life.
 func (l *Life) hampered() bool {
 	t := l.disk.truth()
-	return t.admin.ID == "" || t.admin.Identity != l.owner.Username() || t.server != l.modal.URL() || t.mostRole != "" || len(t.allowed) > 0 || t.paused
+	expires := !t.admin.Expires.IsZero() && time.Until(t.admin.Expires) < 10*day // it lasts for less than a settling
+	return expires || t.admin.ID == "" || t.admin.Identity != l.owner.Username() || t.server != l.modal.URL() || t.mostRole != "" || len(t.allowed) > 0 || t.paused
 }
 
 // putRight points the mount at Modal with a new admin token and without ceilings.

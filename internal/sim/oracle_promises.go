@@ -84,6 +84,11 @@ func (o *oracle) voidAll(role string) {
 	for _, told := range o.tokens {
 		told.free = told.free || told.role == role
 	}
+	for id, flow := range o.approved {
+		if told := o.of(id); o.asked[flow].role == role && told.role == "" { // it never came into use
+			told.free, told.forced = true, true
+		}
+	}
 }
 
 func (o *oracle) mayForget(id string) {

@@ -49,8 +49,11 @@ func (c *Config) adminDue(now time.Time) bool {
 	if c.Admin == nil || !c.Admin.Verified() || interval == 0 {
 		return false
 	}
+	if !c.AdminRefused.IsZero() { // a person may have enabled it again
+		interval = min(interval, refusedCheck)
+	}
 	last := later(c.AdminChecked, c.Admin.LastVerified)
-	return now.Sub(last) >= interval || last.After(now.Add(clockSlack))
+	return now.Sub(last) >= interval-checkAhead || last.After(now.Add(clockSlack))
 }
 
 // retryCheck is not before when Modal is asked again about a role's token, or the admin's, after it gave

@@ -57,6 +57,27 @@ func TestHold_APreviousTokenLivesOnWhileItIsUsedAndNoLonger(t *testing.T) {
 	}
 }
 
+func TestHold_AHeldTokenIsAskedAboutOncePerRefreshIntervalHoweverLongThatIs(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
+	ask.RefreshInterval, ask.GracePeriod, ask.Managed.Hold = to(12*time.Hour), to(time.Hour), to(10*Day)
+	h.write(ask)
+	h.configure(ConfigWrite{VerificationInterval: to(time.Duration(0))})
+	old := h.current("ci").Token
+	h.rotate(RotateRequest{Role: "ci"})
+	h.advance(time.Minute)
+	require.True(t, h.modal.Use(old.ID, old.Secret))
+	h.minutes(60)
+	require.Equal(t, StateHeld, h.entry(old.ID).State(h.clock()))
+	asked := len(h.modal.Calls("ServiceUserInfo"))
+
+	h.minutes(12 * 60)
+
+	require.Equal(t, asked+1, len(h.modal.Calls("ServiceUserInfo")))
+	require.Equal(t, StateHeld, h.entry(old.ID).State(h.clock()))
+}
+
 func TestHold_EndsInTimeThoughAClockFarAheadDatedIt(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

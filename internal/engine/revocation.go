@@ -190,7 +190,7 @@ func (r *Revocation) due(now time.Time) bool { return !now.Before(r.NextAttempt)
 
 // misdated says that a node with a clock far ahead wrote the entry: nothing must live on until then.
 func (r *Revocation) misdated(now time.Time) bool {
-	return r.Since.After(now.Add(clockSlack)) || r.LastAttempt.After(now) || r.NextAttempt.After(later(r.NotBefore, now).Add(maxBackOff))
+	return r.Since.After(now.Add(clockSlack)) || r.LastAttempt.After(now) || r.NextAttempt.After(later(r.NotBefore, now).Add(max(maxBackOff, r.Refresh)))
 }
 
 // redated is the entry with times that can be right: the grace period, whole, from now.

@@ -159,6 +159,7 @@ func (e *Engine) verifyDue(tick, begin context.Context) error {
 	if err != nil {
 		return err
 	}
+	e.forgetRetries()
 	if e.checksEvery != cfg.VerificationEvery() { // all times are others now
 		e.dueChecks.reset()
 		e.checksEvery = cfg.VerificationEvery()

@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
@@ -49,8 +50,11 @@ func (c *Config) adminDue(now time.Time) bool {
 	if c.Admin == nil || !c.Admin.Verified() || interval == 0 {
 		return false
 	}
+	if !c.AdminRefused.IsZero() { // a person may have enabled it again
+		interval = min(interval, refusedCheck)
+	}
 	last := later(c.AdminChecked, c.Admin.LastVerified)
-	return now.Sub(last) >= interval || last.After(now.Add(clockSlack))
+	return now.Sub(last) >= interval-checkAhead || last.After(now.Add(clockSlack))
 }
 
 // retryCheck is not before when Modal is asked again about a role's token, or the admin's, after it gave
@@ -64,11 +68,13 @@ func (e *Engine) retryCheck(name string) time.Time {
 func (e *Engine) postponeCheck(name string) {
 	e.checks.Lock()
 	defer e.checks.Unlock()
-	for other, at := range e.checkRetries {
-		if at.Before(e.Now()) {
-			delete(e.checkRetries, other)
-		}
-	}
 	e.checkRetries[name] = e.Now().Add(checkRetry/2 + jitter(checkRetry/2))
 	e.dueChecks.touch(name)
+}
+
+// forgetRetries drops those whose time has come, once a tick: while Modal is down there is one of each role.
+func (e *Engine) forgetRetries() {
+	e.checks.Lock()
+	defer e.checks.Unlock()
+	maps.DeleteFunc(e.checkRetries, func(_ string, at time.Time) bool { return at.Before(e.Now()) })
 }

@@ -154,6 +154,23 @@ func TestVerify_ARefusedAdminTokenShowsInConfigAndStatus(t *testing.T) {
 	require.Equal(t, AdminOK, cfg.State(h.clock()))
 }
 
+func TestVerify_AnAdminTokenThatAPersonEnabledAgainIsAcceptedWithinTheHour(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	cfg, err := h.engine.Config(t.Context())
+	require.NoError(t, err)
+	h.modal.SetDisabled(cfg.Admin.ID, true)
+	h.minutes(24 * 60)
+	cfg, err = h.engine.Config(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, AdminRefused, cfg.State(h.clock()), "it was asked about within the interval")
+	h.modal.SetDisabled(cfg.Admin.ID, false)
+	h.minutes(60)
+	cfg, err = h.engine.Config(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, AdminOK, cfg.State(h.clock()))
+}
+
 func count[T comparable](all []T, one T) (n int) {
 	for _, item := range all {
 		if item == one {

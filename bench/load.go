@@ -100,3 +100,16 @@ func percentile[T cmp.Ordered](all []T, percent int) T {
 
 // median is the lower one of two.
 func median[T cmp.Ordered](all []T) T { return percentile(all, 50) }
+
+func rate(s sample) float64 { return s.rate }
+func p50(s sample) float64  { return float64(s.p50) }
+func p99(s sample) float64  { return float64(s.p99) }
+
+// typicalOf is the median of one figure.
+func typicalOf(all []sample, figure func(sample) float64) float64 {
+	var figures []float64
+	for _, s := range all {
+		figures = append(figures, figure(s))
+	}
+	return median(figures)
+}

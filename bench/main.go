@@ -30,7 +30,7 @@ type options struct {
 func main() {
 	var o options
 	flag.BoolVar(&o.check, "check", false, "fail when reads are slower than they should be, beside other plugins; measure nothing else")
-	flag.StringVar(&o.only, "only", "", "measure `one` of reads, plugins, roles, rotation")
+	flag.StringVar(&o.only, "only", "", "measure `one` of reads, plugins, roles, rotation, verify")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds that the figures are medians of")
 	flag.DurationVar(&o.each, "each", 2*time.Second, "time of one sample")
 	flag.Parse()
@@ -56,7 +56,7 @@ func run(ctx context.Context, o options) (err error) {
 	parts := []struct {
 		name string
 		run  func(context.Context, *server, options) error
-	}{{"reads", benchReads}, {"plugins", benchPlugins}, {"roles", benchRoles}, {"rotation", benchRotation}}
+	}{{"reads", benchReads}, {"plugins", benchPlugins}, {"roles", benchRoles}, {"rotation", benchRotation}, {"verify", benchVerify}}
 	if o.check {
 		parts = parts[:1]
 		parts[0].run = checkReads

@@ -157,17 +157,11 @@ func (r rounds) ratio(a, b target, clients int) float64 {
 
 // typical is the median of each figure.
 func (r rounds) typical(t target, clients int) sample {
-	pick := func(figure func(sample) float64) float64 {
-		var all []float64
-		for _, got := range r[t][clients] {
-			all = append(all, figure(got))
-		}
-		return median(all)
-	}
+	pick := func(figure func(sample) float64) float64 { return typicalOf(r[t][clients], figure) }
 	return sample{
-		rate:  pick(func(s sample) float64 { return s.rate }),
-		p50:   time.Duration(pick(func(s sample) float64 { return float64(s.p50) })),
-		p99:   time.Duration(pick(func(s sample) float64 { return float64(s.p99) })),
+		rate:  pick(rate),
+		p50:   time.Duration(pick(p50)),
+		p99:   time.Duration(pick(p99)),
 		bytes: r[t][clients][0].bytes,
 
 		processor: time.Duration(pick(func(s sample) float64 { return float64(s.processor) })),

@@ -57,11 +57,10 @@ func (e *Engine) lockFence(ctx context.Context) (unlock func(), err error) {
 func (e *Engine) lookLocked(ctx context.Context) error {
 	orphans, err := e.orphans(ctx)
 	switch {
+	case modalapi.KindOf(err) != modalapi.KindNone:
+		return e.unlisted(ctx, err)
 	case errors.Is(err, errNoFence):
 		orphans = nil
-	case modalapi.KindOf(err) != modalapi.KindNone:
-		e.fence.set(e.Now(), nil, fmt.Errorf("Modal does not list the service users, so none is ended: %w", err))
-		return nil
 	case err != nil:
 		return err
 	}
@@ -71,9 +70,26 @@ func (e *Engine) lookLocked(ctx context.Context) error {
 	}
 	var stays error
 	if open > 0 {
-		stays = e.diverged(open)
+		stays = e.diverged(fmt.Sprintf("%d service users", open))
 	}
 	e.fence.set(e.Now(), stays, nil)
+	return nil
+}
+
+// unlisted is a look that Modal gave no list to: a mount that is diverged stays so.
+func (e *Engine) unlisted(ctx context.Context, cause error) error {
+	diverged, err := e.Diverged(ctx)
+	if err != nil {
+		return err
+	}
+	var stays, list error
+	if diverged {
+		stays = e.diverged("service users")
+	}
+	if !errors.Is(cause, errNoFence) {
+		list = fmt.Errorf("Modal does not list the service users, so none is ended: %w", cause)
+	}
+	e.fence.set(e.Now(), stays, list)
 	return nil
 }
 
@@ -97,10 +113,10 @@ func (f *fence) last() (looked time.Time, stays, list error) {
 }
 
 // diverged is what a mount says that ends nothing by itself.
-func (e *Engine) diverged(count int) error {
-	return Refusef("the mount is diverged: Modal has %d service users of it that nothing here answers for, as after a restored snapshot or in a copy, so it ends nothing by itself; "+
+func (e *Engine) diverged(orphans string) error {
+	return Refusef("the mount is diverged: Modal has %s of it that nothing here answers for, as after a restored snapshot or in a copy, so it ends nothing by itself; "+
 		"look at them with: vault list -detailed %sorphans, then end them (vault write %sorphans dry_run=false) or leave them (vault write %sorphans accept=true)",
-		count, e.mount(), e.mount(), e.mount())
+		orphans, e.mount(), e.mount(), e.mount())
 }
 
 // diverge notes, once, that there are orphans which nobody has accepted, or that there are none any more.
@@ -212,8 +228,10 @@ func (e *Engine) unknownUsers(ctx context.Context) ([]modalapi.ServiceUser, erro
 	defer a.release()
 	users, err := a.ServiceUsers(ctx, a.token)
 	switch modalapi.KindOf(err) {
-	case modalapi.KindUnsupported, modalapi.KindConflict, modalapi.KindForbidden, modalapi.KindRefused:
+	case modalapi.KindUnsupported, modalapi.KindConflict:
 		return nil, errNoFence
+	case modalapi.KindForbidden, modalapi.KindRefused:
+		return nil, fmt.Errorf("%w: %w", errNoFence, err)
 	default:
 	}
 	if err != nil {

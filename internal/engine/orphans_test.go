@@ -190,6 +190,32 @@ func TestOrphans_WhoGoesAwayWhileTheyAreAcceptedIsNotToldThatNothingWasChanged(t
 	require.False(t, done.Diverged)
 }
 
+func TestOrphans_AMountThatIsDivergedStaysSoWhileModalDoesNotListThem(t *testing.T) {
+	t.Parallel()
+	for _, code := range []codes.Code{codes.Unavailable, codes.ResourceExhausted, codes.PermissionDenied, codes.Unauthenticated} {
+		h := newHarness(t)
+		member := h.static("personal")
+		next := h.member.NewToken()
+		h.rotate(RotateRequest{Role: "personal", Supplied: bringing(next)})
+		_, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
+		require.NoError(t, err)
+		h.advance(25 * time.Hour)
+		h.tick()
+		require.True(t, h.accepts(member), "the mount is diverged")
+		h.modal.Inject("ServiceUserList", modaltest.Fault{Code: code, Times: -1})
+		h.minutes(10)
+		require.True(t, h.accepts(member), code)
+		diverged, err := h.engine.Diverged(t.Context())
+		require.NoError(t, err)
+		require.True(t, diverged, code)
+		h.modal.ClearFaults()
+		_, err = h.engine.Tidy(t.Context(), TidyRequest{})
+		require.NoError(t, err)
+		h.minutes(10)
+		require.False(t, h.accepts(member), code)
+	}
+}
+
 func TestOrphans_AcceptedOnesStaySoAfterAnAdminTokenThatDoesNotSeeThem(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

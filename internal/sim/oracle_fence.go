@@ -116,6 +116,9 @@ func (o *oracle) byItself(what string, before *truth, calls []modaltest.Call) {
 		if before.paused && slices.Contains([]string{"ServiceUserCreate", "ServiceUserDelete", "EnvironmentRoleSet"}, call.Method) {
 			o.l.broken("the mount is paused, and %s asked for %s of %s", what, call.Method, call.Target)
 		}
+		if entry, waits := before.waiting(call.Target); call.Method == "TokenDelete" && before.diverged && fenced && waits && !entry.Forced && entry.Reason != "approved" {
+			o.l.broken("the mount is diverged, and %s asked for the end of token %s (%s)", what, call.Target, entry.Reason)
+		}
 		if !fenced || call.Method != "ServiceUserDelete" || call.Code == codes.Unauthenticated { // an expired admin token sees no orphans, and ends nothing
 			continue
 		}

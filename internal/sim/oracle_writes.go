@@ -116,6 +116,9 @@ func (o *oracle) released(role string, token storedToken, policy storedRole, gra
 	}
 	if policy.Managed != nil && policy.Managed.Hold > 0 {
 		old.hold, old.used, old.refresh = old.until.Add(policy.Managed.Hold), time.Time{}, 2*policy.Refresh
+		if !token.Expires.IsZero() && token.Expires.Before(old.hold) {
+			old.hold = token.Expires
+		}
 	}
 }
 

@@ -23,6 +23,7 @@ type truth struct {
 	// approvals are by role, the admin's under a name that no role has.
 	approvals map[string]storedApproval
 	accepted  []string // orphans
+	diverged  bool
 	// The ceilings of config.
 	mostRole string
 	allowed  []string
@@ -120,9 +121,11 @@ func read(data map[string][]byte) *truth {
 		case "approval":
 			t.approvals[name] = decode[storedApproval](data[key])
 		case "orphans":
-			t.accepted = decode[struct {
-				Accepted []string `json:"accepted"`
-			}](data[key]).Accepted
+			orphans := decode[struct {
+				Since    time.Time `json:"since"`
+				Accepted []string  `json:"accepted"`
+			}](data[key])
+			t.diverged, t.accepted = !orphans.Since.IsZero(), orphans.Accepted
 		case "config":
 			config := decode[struct {
 				Admin   storedToken `json:"admin"`
@@ -168,6 +171,15 @@ func (t *truth) inLedger(id string) bool {
 // entry is the one of a service user, and whether there is one.
 func (t *truth) entry(user string) (storedEntry, bool) {
 	at := slices.IndexFunc(t.ledger, func(e storedEntry) bool { return e.IdentityType == "service_user" && e.Identity == user })
+	if at < 0 {
+		return storedEntry{}, false
+	}
+	return t.ledger[at], true
+}
+
+// waiting is the entry of a token, and whether there is one.
+func (t *truth) waiting(id string) (storedEntry, bool) {
+	at := slices.IndexFunc(t.ledger, func(e storedEntry) bool { return e.ID == id })
 	if at < 0 {
 		return storedEntry{}, false
 	}

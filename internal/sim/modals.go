@@ -16,6 +16,11 @@ func (m modals) Accepts(id, secret string) bool {
 	return slices.ContainsFunc(m, func(s *modaltest.Server) bool { return s.Accepts(id, secret) })
 }
 
+// AcceptsAt says whether one server accepts the pair now.
+func (m modals) AcceptsAt(url, id, secret string) bool {
+	return slices.ContainsFunc(m, func(s *modaltest.Server) bool { return s.URL() == url && s.Accepts(id, secret) })
+}
+
 // Use has whoever has a token make some call with it, and says whether it was accepted.
 func (m modals) Use(id, secret string) bool {
 	return slices.ContainsFunc(m, func(s *modaltest.Server) bool { return s.Use(id, secret) })

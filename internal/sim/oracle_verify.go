@@ -3,6 +3,7 @@
 package sim
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -22,7 +23,8 @@ func (o *oracle) verified(op *operation, v Verification) {
 	if v.Drifted {
 		o.l.report.seen("verify answers drifted")
 	}
-	if accepts := o.l.modals.Accepts(current.ID, current.Secret); accepts != v.Accepted && !expired[current.ID] {
+	// An unproven token may be another server's than the one that it was brought to.
+	if accepts := o.l.modals.AcceptsAt(cmp.Or(current.Server, t.server), current.ID, current.Secret); accepts != v.Accepted && !expired[current.ID] {
 		o.l.broken("Modal is said to accept token %s of role %s: %t, and does: %t", current.ID, op.role, v.Accepted, accepts)
 	}
 }

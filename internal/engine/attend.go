@@ -222,8 +222,14 @@ func (e *Engine) declined(ctx context.Context, entry *Revocation, why string) *R
 	return after
 }
 
-// conclude ends an entry whose token Modal refuses.
+// conclude ends an entry whose token Modal refuses. What is left to people may have expired, with its
+// service user still there.
 func (e *Engine) conclude(ctx context.Context, entry *Revocation) error {
+	if !entry.ours() {
+		if err := e.leaveUser(ctx, entry); err != nil {
+			return err
+		}
+	}
 	if err := e.drop(ctx, entry); err != nil {
 		return err
 	}

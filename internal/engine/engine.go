@@ -122,7 +122,10 @@ func New(deps Deps) *Engine {
 		warn:    func(text string) { e.log().Warn("modal warns", "warning", text) },
 		closing: func(err error) { e.log().Debug("closing a connection to modal", "error", err) },
 	}
-	e.config = store.New[Config](deps.Storage, KeyConfig, store.Options{RememberAbsent: true}) // most mounts have none, and every read asks
+	e.config = store.New[Config](deps.Storage, KeyConfig, store.Options{
+		RememberAbsent: true,                            // most mounts have none, and every read asks
+		Changed:        func(string) { e.doubtFence() }, // another admin token may see what this one did not
+	})
 	e.roles = store.New[Role](deps.Storage, prefixRole, store.Options{Changed: e.dueRoles.touch})
 	e.credentials = store.New[Credential](deps.Storage, prefixCredential, store.Options{Changed: func(name string) {
 		e.dueRoles.touch(name)

@@ -188,7 +188,7 @@ func (e *Engine) silentSince() time.Time {
 	return e.fence.silent
 }
 
-// doubtFence has the next lease that ends ask first whether Modal answers.
+// doubtFence has the next lease that ends look first.
 func (e *Engine) doubtFence() {
 	e.fence.mu.Lock()
 	defer e.fence.mu.Unlock()

@@ -93,10 +93,8 @@ func (e *Engine) refuseAlive(ctx context.Context, entry *Revocation) error {
 }
 
 func (e *Engine) forget(ctx context.Context, entry *Revocation) (warnings []string, err error) {
-	if entry.Made && entry.serviceUser() != "" { // it is an orphan from here on, and meant to be
-		if err := e.acceptOrphans(ctx, entry.Identity); err != nil {
-			return nil, err
-		}
+	if err := e.leaveUser(ctx, entry); err != nil {
+		return nil, err
 	}
 	if err := e.drop(ctx, entry); err != nil {
 		return nil, err

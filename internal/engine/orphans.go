@@ -125,6 +125,15 @@ func (e *Engine) acceptOrphans(ctx context.Context, names ...string) error {
 	return e.divergence.Put(ctx, "", &after)
 }
 
+// leaveUser has the mount go on although nothing answers for the service user of an entry any more: it is
+// an orphan from here on, and meant to be.
+func (e *Engine) leaveUser(ctx context.Context, entry *Revocation) error {
+	if !strings.HasPrefix(entry.serviceUser(), e.namePrefix()) {
+		return nil
+	}
+	return e.acceptOrphans(ctx, entry.Identity)
+}
+
 // endOrphans puts each into the ledger, with the operator's word, and ends it. What cannot be ended now is
 // the worker's.
 func (e *Engine) endOrphans(ctx context.Context, orphans []Orphan, done *Tidied) error {

@@ -216,6 +216,49 @@ func TestOrphans_AMountThatIsDivergedStaysSoWhileModalDoesNotListThem(t *testing
 	}
 }
 
+func TestOrphans_ATokenLeftToPeopleThatExpiredLeavesNoMountThatIsDiverged(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	robot, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa", modaltest.ExpiresAt(h.clock().Add(48*time.Hour)))
+	require.NoError(t, err)
+	first := staticRole("personal", robot)
+	first.Force = true
+	h.write(first)
+	h.rotate(RotateRequest{Role: "personal", Supplied: bringing(h.member.NewToken()), Force: true})
+	require.Equal(t, methodManual, h.entry(robot.ID).Method)
+
+	h.minutes(60 * 60)
+
+	require.NotContains(t, h.ledger(), robot.ID, "Modal refuses it")
+	diverged, err := h.engine.Diverged(t.Context())
+	require.NoError(t, err)
+	require.False(t, diverged)
+	require.NoError(t, h.engine.look(t.Context()))
+	_, stays, _ := h.engine.fence.last()
+	require.NoError(t, stays)
+	_, err = h.engine.Tidy(t.Context(), TidyRequest{Names: []string{"vault-2f9f1a7c-gpu-aaaaaaaa"}})
+	require.NoError(t, err)
+}
+
+func TestOrphans_AnAdminTokenOfAMomentAgoIsLookedWithBeforeALeaseEnds(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	lease := h.lease("job")
+	_, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
+	require.NoError(t, err)
+	h.advance(11 * time.Minute)
+	h.modal.Inject("ServiceUserList", modaltest.Fault{Code: codes.Unauthenticated, Times: 1})
+	require.NoError(t, h.engine.look(t.Context()), "it sees nothing")
+
+	h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken())})
+
+	require.ErrorContains(t, h.engine.EndLease(t.Context(), lease.Entry), "diverged")
+	require.True(t, h.alive(lease.Cred.ID))
+	_, err = h.engine.Tidy(t.Context(), TidyRequest{})
+	require.NoError(t, err)
+}
+
 func TestOrphans_AcceptedOnesStaySoAfterAnAdminTokenThatDoesNotSeeThem(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

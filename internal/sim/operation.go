@@ -115,7 +115,8 @@ func (l *Life) answered(op *operation, number int, left bool) {
 func (l *Life) mayFail(op *operation) bool {
 	switch op.what {
 	case "end lease":
-		return l.hampered() || l.oracle.mayBeFenced()
+		entry, waits := l.disk.truth().waiting(op.target)
+		return l.hampered() || l.oracle.mayBeFenced() || waits && l.isAway(entry.storedToken)
 	case "read lease":
 		return op.overruled || l.doubt() > 0 // to a clock that is ahead the new token has expired
 	}

@@ -77,13 +77,13 @@ func (o *oracle) leaseEnds(id string) {
 	o.of(id).until = time.Time{}
 }
 
-// leaseEnded expects the token of a lease to be refused that was revoked.
+// leaseEnded expects the token of a lease to be refused that was revoked, unless it was brought to a role since.
 func (o *oracle) leaseEnded(id string) {
 	t := o.l.disk.truth()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	told := o.of(id)
-	if !told.forgotten && !t.inUse(id) && o.l.modals.Accepts(id, told.secret) {
+	if told.lease && !told.forgotten && !t.inUse(id) && o.l.modals.Accepts(id, told.secret) {
 		o.l.broken("the lease of token %s of role %s was revoked, and Modal accepts it", id, told.role)
 	}
 }

@@ -130,7 +130,7 @@ func (l *Life) endLeases() {
 // endLease has Vault revoke a lease, at its end or as somebody says.
 func (l *Life) endLease(k *kept) {
 	l.note("vault ends the lease of token %s of role %s", k.ID, k.Role)
-	op := &operation{what: "end lease", role: k.Role, stays: true}
+	op := &operation{what: "end lease", role: k.Role, target: k.ID, stays: true}
 	l.oracle.leaseEnds(k.ID)
 	calls := l.callsFromNow()
 	l.await(l.begin(op, func(ctx context.Context, e Engine) error {

@@ -264,7 +264,9 @@ func (e *Engine) drop(ctx context.Context, entry *Revocation) error {
 		}
 	}
 	if name := entry.serviceUser(); name != "" && name != entry.Key() {
-		e.leaveLedger(ctx, name)
+		if err := e.removeEntry(ctx, name); err != nil {
+			return err
+		}
 	}
 	return e.revocations.Delete(ctx, entry.Key())
 }

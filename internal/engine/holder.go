@@ -143,13 +143,17 @@ func (e *Engine) hold(ctx context.Context, t Token, name string, write func() er
 
 // leaveLedger takes a token that became current out of the ledger. If that fails the worker does it.
 func (e *Engine) leaveLedger(ctx context.Context, id string) {
-	entry, err := e.revocations.Get(ctx, id)
-	if err == nil && entry != nil {
-		err = e.revocations.Delete(ctx, id)
-	}
-	if err != nil {
+	if err := e.removeEntry(ctx, id); err != nil {
 		e.log().Warn("the entry of a token that is current is left to the worker", "id", id, "error", err)
 	}
+}
+
+func (e *Engine) removeEntry(ctx context.Context, id string) error {
+	entry, err := e.revocations.Get(ctx, id)
+	if err != nil || entry == nil {
+		return err
+	}
+	return e.revocations.Delete(ctx, id)
 }
 
 // forgetHolder drops the note of a token that has left a role, unless it is another's by now. The caller

@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -214,6 +215,42 @@ func TestOrphans_AMountThatIsDivergedStaysSoWhileModalDoesNotListThem(t *testing
 		h.minutes(10)
 		require.False(t, h.accepts(member), code)
 	}
+}
+
+// keeping is storage that cannot delete one key.
+type keeping struct {
+	logical.Storage
+
+	key string
+}
+
+func (k *keeping) Delete(ctx context.Context, key string) error {
+	if key == k.key {
+		return errors.New("storage failed")
+	}
+	return k.Storage.Delete(ctx, key)
+}
+
+func TestForgettingThatFailsHalfwayEndsNothingUnderAnotherKey(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.managed("ci")
+	name := h.leftByACut("ci", true)
+	old := h.current("ci").Token
+	h.deleteRole("ci")
+	h.restartOver(&keeping{h.storage, prefixRevocation + name})
+
+	_, err := h.engine.Forget(t.Context(), old.ID, true)
+
+	require.Error(t, err, "else the token would be ended as an unfinished one")
+	h.restart()
+	require.NotNil(t, h.entry(old.ID))
+	h.forget(old.ID)
+	h.minutes(30 * 60)
+	require.True(t, h.alive(old.ID))
+	require.Empty(t, h.ledger())
+	_, err = h.engine.Tidy(t.Context(), TidyRequest{Names: []string{old.Identity}})
+	require.NoError(t, err)
 }
 
 func TestOrphans_ATokenLeftToPeopleThatExpiredLeavesNoMountThatIsDiverged(t *testing.T) {

@@ -19,7 +19,7 @@ func (o *oracle) checkDelete(call modaltest.Call) {
 		o.l.broken("the engine asked for the end of token %s %s, which it leaves to people", call.Target, ofRole(target.role))
 	case target.promised(call.At.Add(o.l.doubt())):
 		o.l.broken("the engine asked for the end of token %s %s, which was promised until %s", call.Target, ofRole(target.role), target.until)
-	case call.TokenID == call.Target:
+	case call.TokenID == call.Target, target.free:
 	case caller.role == "" || caller.role != cmp.Or(target.role, o.asked[o.approved[call.Target]].role):
 		o.l.broken("the engine asked for the end of token %s %s with token %s, which that role never had", call.Target, ofRole(target.role), call.TokenID)
 	case o.whose[call.TokenID] != o.whose[call.Target]:

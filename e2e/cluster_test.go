@@ -63,7 +63,7 @@ func TestAClusterRotatesOnceOnItsActiveNodeAndGoesOnWhenThatIsKilled(t *testing.
 	w, cluster := newClusterWorld(t)
 	leader := w.Vault
 	requireActiveAloneAsked := w.watchStandbys(t, cluster)
-	w.newManagedRole(t, "rotation_period=50s", "grace_period=500s")
+	w.newManagedRole(t, "rotation_period=30s", "grace_period=300s") // due at the first tick also where starting took long
 	first := w.current(t)
 	for _, node := range cluster.Nodes {
 		requireSame(t, first, w.requireReads(t, node))

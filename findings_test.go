@@ -141,6 +141,21 @@ func TestAThrottledCreateThatWasDoneIsEnded(t *testing.T) {
 	}
 }
 
+func TestAThrottledCreateThatWasDoneIsEndedAlsoWhereTheNextAttemptIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, code := range []codes.Code{codes.PermissionDenied, codes.Unauthenticated, codes.InvalidArgument, codes.NotFound} {
+		m := newManagedMount(t)
+		m.modal.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.ResourceExhausted, RetryAfter: time.Millisecond, AfterCommit: true, Times: 1})
+		m.modal.Inject("ServiceUserCreate", modaltest.Fault{Code: code, Message: "no", Times: -1})
+		require.Error(t, m.try(logical.UpdateOperation, "roles/ci", map[string]any{"type": "managed", "environment_roles": "main=viewer"}))
+		m.modal.ClearFaults()
+		require.Len(t, m.list("revocations"), 1, code)
+		m.minutes(24)
+		require.Empty(t, m.modal.ServiceUsers(), code)
+		require.Empty(t, m.list("revocations"), code)
+	}
+}
+
 func TestAClockThatIsSetRightSoonAfterAMintingLosesNoServiceUser(t *testing.T) {
 	t.Parallel()
 	for name, looks := range map[string]func(m *mount, key string){

@@ -105,6 +105,26 @@ func TestApproval_ThatAClockFarAheadDatedLapsesInItsTimeAllTheSame(t *testing.T)
 	})
 }
 
+func TestApproval_ATokenThatAClockFarAheadDiscardedEndsSoonAllTheSame(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		b.approved("personal")
+		begun := b.begin(ApprovalRequest{Role: "personal"})
+		b.modal.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Unavailable, Times: -1})
+		wrong := b.approve(begun, b.workspace.AddMember("bob"))
+		b.pass(20 * time.Second)
+		require.NotNil(b.t, b.entry(wrong.ID))
+		b.ahead.Store(int64(40 * Day))
+		b.pass(5 * time.Minute)
+		b.ahead.Store(0)
+		b.modal.ClearFaults()
+		b.restart()
+		b.ticks(time.Hour)
+		require.False(b.t, b.accepts(wrong))
+		require.Empty(b.t, b.ledger())
+	})
+}
+
 func TestApproval_LandsAlthoughModalWasDownAtAnyTime(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {

@@ -122,13 +122,12 @@ func (e *Engine) useForAdmin(ctx context.Context, cfg *Config, a *Approval, prov
 // discard ends a token that was approved and cannot be used, at once. What cannot be ended now the worker
 // goes on with.
 func (e *Engine) discard(ctx context.Context, a *Approval, entry *Revocation, why string) (*Approval, error) {
-	due := *entry
-	due.NotBefore, due.NextAttempt = e.Now(), e.Now()
-	if err := e.revocations.Put(ctx, due.Key(), &due); err != nil {
+	due := entry.dueNow(e.Now())
+	if err := e.revocations.Put(ctx, due.Key(), due); err != nil {
 		return nil, err
 	}
 	fate := "it is in the ledger and deletes itself"
-	got, _, err := e.attendLocked(ctx, &due, onRequest)
+	got, _, err := e.attendLocked(ctx, due, onRequest)
 	if isStorageError(err) {
 		return nil, err
 	}

@@ -55,7 +55,11 @@ func (e *Engine) lockFence(ctx context.Context) (unlock func(), err error) {
 }
 
 func (e *Engine) lookLocked(ctx context.Context) error {
-	orphans, err := e.orphans(ctx)
+	cfg, err := e.loadConfig(ctx)
+	if err != nil {
+		return err
+	}
+	orphans, err := e.orphans(ctx, cfg)
 	switch {
 	case modalapi.KindOf(err) != modalapi.KindNone:
 		return e.unlisted(ctx, err)
@@ -199,12 +203,12 @@ func (e *Engine) doubtFence() {
 var errNoFence = errors.New("no admin token lists the service users")
 
 // orphans are what two looks find: what ended between Modal's list and the ledger is no longer at Modal.
-func (e *Engine) orphans(ctx context.Context) ([]modalapi.ServiceUser, error) {
-	users, err := e.unknownUsers(ctx)
+func (e *Engine) orphans(ctx context.Context, cfg *Config) ([]modalapi.ServiceUser, error) {
+	users, err := e.unknownUsers(ctx, cfg)
 	if err != nil || len(users) == 0 {
 		return nil, err
 	}
-	again, err := e.unknownUsers(ctx)
+	again, err := e.unknownUsers(ctx, cfg)
 	still := map[string]bool{}
 	for _, user := range again {
 		still[user.Name] = true
@@ -216,11 +220,7 @@ func (e *Engine) orphans(ctx context.Context) ([]modalapi.ServiceUser, error) {
 // for. Modal is asked first, so that what is made meanwhile is known here; what is younger than a mint may
 // be somebody's who has not written yet. What Modal made far ahead of this node's clock is not young, and
 // once the mount is diverged nothing is, as a moment of youth would let it end things.
-func (e *Engine) unknownUsers(ctx context.Context) ([]modalapi.ServiceUser, error) {
-	cfg, err := e.loadConfig(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (e *Engine) unknownUsers(ctx context.Context, cfg *Config) ([]modalapi.ServiceUser, error) {
 	a, err := e.admin(cfg)
 	if err != nil {
 		return nil, errNoFence

@@ -100,12 +100,10 @@ func (e *Engine) EndLease(ctx context.Context, id string) error {
 	}
 	defer unlock()
 	if e.Now().Before(entry.NotBefore) {
-		due := *entry
-		due.NotBefore, due.NextAttempt = e.Now(), e.Now()
-		if err = e.revocations.Put(ctx, due.Key(), &due); err != nil {
+		entry = entry.dueNow(e.Now())
+		if err = e.revocations.Put(ctx, entry.Key(), entry); err != nil {
 			return err
 		}
-		entry = &due
 	}
 	if err = e.mayEndLease(ctx, entry.Role); err != nil {
 		return err

@@ -118,7 +118,7 @@ func (e *Engine) create(ctx, calls context.Context, a *admin, cfg *Config, o ord
 // wait, the service user may exist, now or a moment later: what is found is ended, and the entry stays to
 // look again.
 func (e *Engine) notCreated(ctx context.Context, a *admin, entry *Revocation, cause error) error {
-	if kind := modalapi.KindOf(cause); kind != modalapi.KindUnavailable && kind != modalapi.KindThrottled {
+	if !modalapi.MayBeDone(cause) {
 		return errors.Join(cause, e.revocations.Delete(ctx, entry.Key()))
 	}
 	if user, err := a.findServiceUser(ctx, entry.Identity); err == nil {
@@ -216,9 +216,8 @@ func (e *Engine) verify(ctx context.Context, a *admin, cfg *Config, made *candid
 // abandon tries to end a candidate at once, by the ID of its service user where that arrived: Modal may
 // not know a new one by name yet. What does not work stays in the ledger, due now.
 func (e *Engine) abandon(ctx context.Context, entry *Revocation) {
-	due := *entry
-	due.NotBefore, due.NextAttempt = e.Now(), e.Now()
-	err := e.abandonLocked(ctx, &due)
+	due := entry.dueNow(e.Now())
+	err := e.abandonLocked(ctx, due)
 	if err != nil {
 		e.log().Warn("a service user that is not needed is left to the ledger", "service_user", due.Identity, "error", err)
 	}

@@ -25,7 +25,16 @@ type Orphan struct {
 
 // Orphans are all that there are, by name.
 func (e *Engine) Orphans(ctx context.Context) ([]Orphan, error) {
-	users, err := e.orphans(ctx)
+	cfg, err := e.loadConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return e.orphansOf(ctx, cfg)
+}
+
+// orphansOf are those of the Modal, and of the workspace, that cfg points to.
+func (e *Engine) orphansOf(ctx context.Context, cfg *Config) ([]Orphan, error) {
+	users, err := e.orphans(ctx, cfg)
 	if errors.Is(err, errNoFence) {
 		return nil, Refusef("orphans are found with an admin token of an owner or manager, and config has none that Modal accepts for it: %s", e.writeAdmin())
 	}
@@ -59,7 +68,11 @@ type Tidied struct {
 
 // Tidy ends orphans, or accepts them, on an operator's word.
 func (e *Engine) Tidy(ctx context.Context, ask TidyRequest) (*Tidied, error) {
-	orphans, err := e.Orphans(ctx)
+	cfg, err := e.loadConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	orphans, err := e.orphansOf(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +89,7 @@ func (e *Engine) Tidy(ctx context.Context, ask TidyRequest) (*Tidied, error) {
 	case ask.Accept:
 		err = e.acceptOrphans(ctx, done.Chosen...)
 	default:
-		err = e.endOrphans(ctx, chosen, done)
+		err = e.endOrphans(ctx, cfg, chosen, done)
 	}
 	if err != nil {
 		return nil, err
@@ -134,17 +147,13 @@ func (e *Engine) leaveUser(ctx context.Context, entry *Revocation) error {
 	return e.acceptOrphans(ctx, entry.Identity)
 }
 
-// endOrphans puts each into the ledger, with the operator's word, and ends it. What cannot be ended now is
-// the worker's.
-func (e *Engine) endOrphans(ctx context.Context, orphans []Orphan, done *Tidied) error {
-	cfg, err := e.loadConfig(ctx)
-	if err != nil {
-		return err
-	}
+// endOrphans puts each into the ledger, with the operator's word, and ends it. They are of the Modal where
+// they were found, wherever config points by now. What cannot be ended now is the worker's.
+func (e *Engine) endOrphans(ctx context.Context, cfg *Config, orphans []Orphan, done *Tidied) error {
 	for _, orphan := range orphans {
 		entry := newUnfinished("", orphan.Name, cfg, e.Now()).forced(e.Now())
 		entry.Reason, entry.Leased, entry.IdentityID, entry.CreatedAt = reasonOrphan, true, orphan.ID, seconds(orphan.CreatedAt)
-		if err = e.revocations.Put(ctx, entry.Key(), entry); err != nil {
+		if err := e.revocations.Put(ctx, entry.Key(), entry); err != nil {
 			return err
 		}
 	}
@@ -153,6 +162,7 @@ func (e *Engine) endOrphans(ctx context.Context, orphans []Orphan, done *Tidied)
 	for i, orphan := range orphans {
 		got := verdictUnknown
 		if i < maxTidied && brief.Err() == nil {
+			var err error
 			if got, _, err = e.attend(brief, brief, orphan.Name, byForce); err != nil {
 				e.log().Warn("an orphan is left to the worker", "service_user", orphan.Name, "error", err)
 			}

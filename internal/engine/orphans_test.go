@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
+	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
@@ -294,6 +295,45 @@ func TestOrphans_AnAdminTokenOfAMomentAgoIsLookedWithBeforeALeaseEnds(t *testing
 	require.True(t, h.alive(lease.Cred.ID))
 	_, err = h.engine.Tidy(t.Context(), TidyRequest{})
 	require.NoError(t, err)
+}
+
+func TestOrphans_AreOfTheModalWhereTheyWereFoundWhereverConfigPointsMeanwhile(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	stranger, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
+	require.NoError(t, err)
+	h.advance(time.Hour)
+	elsewhere := h.modal.AddWorkspace("initech").AddMember("mallory")
+	gate := h.gateAt("ServiceUserList")
+	tidies := h.begin(t.Context(), func(ctx context.Context) error {
+		_, failed := h.engine.Tidy(ctx, TidyRequest{})
+		return failed
+	})
+	gate.await()
+	h.configure(ConfigWrite{Supplied: bringing(elsewhere.NewToken())})
+	gate.open()
+	_ = tidies.answer()
+
+	require.True(t, h.accepts(stranger))
+	require.NotNil(t, h.entry("vault-2f9f1a7c-gpu-aaaaaaaa"), "it is not said to be ended")
+}
+
+func TestAnAdminTokenThatModalRefusesSaysNothingOfAnotherToken(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.modal.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true, Times: -1})
+	_, err := h.engine.WriteRole(t.Context(), managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}))
+	require.Error(t, err)
+	h.modal.ClearFaults()
+	require.Len(t, h.ledger(), 1)
+	id := h.ledger()[0]
+	h.modal.Inject("ServiceUserInfo", modaltest.Fault{Code: codes.Unauthenticated, Times: -1})
+
+	_, err = h.engine.Forget(t.Context(), id, false)
+
+	require.ErrorContains(t, err, "admin token")
+	require.NotNil(t, h.entry(id))
+	h.modal.ClearFaults()
 }
 
 func TestOrphans_AcceptedOnesStaySoAfterAnAdminTokenThatDoesNotSeeThem(t *testing.T) {

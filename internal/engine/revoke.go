@@ -112,7 +112,10 @@ func (e *Engine) proof(ctx context.Context, cfg *Config, a *admin, entry *Revoca
 		_, err = a.findServiceUser(ctx, entry.Identity)
 	}
 	entry.Acknowledged = entry.Acknowledged || acknowledged || entry.Unconfirmed // as it did before
-	gone := modalapi.KindOf(err) == modalapi.KindRefused || (entry.Secret == "" && modalapi.KindOf(err) == modalapi.KindNotFound)
+	gone := modalapi.KindOf(err) == modalapi.KindRefused
+	if entry.Secret == "" { // then a refusal is of the admin token
+		gone, err = modalapi.KindOf(err) == modalapi.KindNotFound, a.explain(err)
+	}
 	switch {
 	case gone && (!entry.Acknowledged || (entry.ID == "" && !entry.Forced)) && entry.missed(e.Now()): // an unanswered create may be done again
 		return verdictUnknown, entry.tooEarly()

@@ -141,6 +141,7 @@ func (a *attempts) label(ctx context.Context) context.Context {
 // choice, a retry, or nothing. A wait is not counted as a retry (Modal's Go SDK v0.11.1, client.go).
 func (a *attempts) failed(ctx context.Context, err error) error {
 	failure := a.newError(err)
+	failure.Tried = a.once && a.throttles > 0
 	code := status.Code(err)
 	switch {
 	case code != codes.Canceled && code != codes.DeadlineExceeded:

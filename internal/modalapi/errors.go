@@ -84,6 +84,8 @@ type Error struct {
 	Message string
 	// RetryAfter is how long Modal asks to wait, when it does.
 	RetryAfter time.Duration
+	// Tried says that an attempt before this one, which was throttled, may have been done.
+	Tried bool
 
 	cause error
 }
@@ -166,6 +168,12 @@ func Said(err error) string {
 // Unwrap returns [context.Canceled] or [context.DeadlineExceeded] when one of them ended the call,
 // else nil: what gRPC said stays inside this package.
 func (e *Error) Unwrap() error { return e.cause }
+
+// MayBeDone says whether a call that failed may have been done all the same.
+func MayBeDone(err error) bool {
+	var failure *Error
+	return errors.As(err, &failure) && (failure.Tried || failure.Kind == KindUnavailable || failure.Kind == KindThrottled)
+}
 
 // KindOf returns the kind of the *Error in err's chain, or KindNone when there is none.
 func KindOf(err error) Kind {

@@ -94,6 +94,7 @@ func (l *Life) timePasses() {
 	if every > day {
 		times = 1
 	}
+	l.declinesHere(true)
 	l.note("time passes: %d × %s", times, every)
 	for range times {
 		l.pass(every)

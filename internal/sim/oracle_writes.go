@@ -47,6 +47,9 @@ func (o *oracle) wroteToken(t *truth, role string, before, after storedToken, th
 	if before.ID == after.ID {
 		return
 	}
+	if entry, waits := t.waiting(after.ID); waits && entry.Leased && !after.Verified.IsZero() {
+		o.l.broken("role %s took token %s, which is a lease's", role, after.ID)
+	}
 	delete(o.bare, role)
 	o.l.note("    put cred/%s: %s, version %d", role, after.ID, after.Version)
 	current := o.of(after.ID)
@@ -108,7 +111,7 @@ func (o *oracle) released(role string, token storedToken, policy storedRole, gra
 		if op.role == role && op.grace != nil {
 			grace = min(grace, *op.grace)
 		}
-		old.free = old.free || (op.role == role && op.what == "delete role" && op.force)
+		old.free = old.free || (op.role == role && op.what == "delete role" && op.force) || (op.target == token.ID && op.force)
 	}
 	old.until = time.Now().Add(grace - clockGrain)
 	if !token.Expires.IsZero() && token.Expires.Before(old.until) {

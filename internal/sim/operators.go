@@ -50,7 +50,7 @@ func (l *Life) rotate() {
 		token := l.fresh()
 		r.Pair, r.Unproven = token.pair, token.unproven
 		l.oracle.bring(r.Pair.ID, l.goesTo())
-		if r.Force = roll(l.rt, "force", 4) >= 2; r.Force {
+		if r.Force = token.meant || roll(l.rt, "force", 4) >= 2; r.Force {
 			l.oracle.may(r.Pair.ID)
 		}
 	}

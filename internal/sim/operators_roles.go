@@ -60,6 +60,8 @@ type offer struct {
 	unproven bool
 	// madeByMount: its service user's name says that a mount of this engine made it.
 	madeByMount bool
+	// meant: force is said.
+	meant bool
 }
 
 // fresh is a person's or a robot's token, or one that the role must not take.
@@ -68,7 +70,7 @@ func (l *Life) fresh() offer {
 	if l.disk.truth().server == l.elsewhere.URL() && roll(l.rt, "whose server", 2) == 1 {
 		owner = l.stranger
 	}
-	switch roll(l.rt, "whose token", 10) {
+	switch roll(l.rt, "whose token", 12) {
 	case 5:
 		owner = l.colleague
 	case 6: // one that some role has or had
@@ -87,6 +89,10 @@ func (l *Life) fresh() offer {
 		return offer{pair: l.robot("robot-%08d")}
 	case 9: // of another mount of this engine
 		return offer{pair: l.robot("vault-00000000-ci-%08d"), madeByMount: true}
+	case 10, 11: // of a lease, by somebody who means it
+		if k := l.aLease(); k != nil {
+			return offer{pair: &Pair{k.ID, k.Secret}, madeByMount: true, meant: true}
+		}
 	}
 	t := owner.NewToken()
 	return offer{pair: &Pair{t.ID, t.Secret}}
@@ -101,7 +107,7 @@ func (l *Life) robot(name string) *Pair {
 
 func (l *Life) createStatic() {
 	role, token := l.newRole(), l.fresh()
-	p := Policy{Type: ptr("static"), Pair: token.pair, Unproven: token.unproven, Force: roll(l.rt, "force", 3) == 2}
+	p := Policy{Type: ptr("static"), Pair: token.pair, Unproven: token.unproven, Force: token.meant || roll(l.rt, "force", 3) == 2}
 	l.oracle.bring(p.Pair.ID, l.goesTo())
 	if roll(l.rt, "grace", 2) == 1 {
 		p.Grace = ptr(l.duration("grace_period", day, time.Hour, 0, 3*day))

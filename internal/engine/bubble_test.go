@@ -7,7 +7,6 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,8 +27,6 @@ type bubble struct {
 
 	wire *bufconn.Listener
 	disk *mortal
-	// ahead is how far the engine's clock is.
-	ahead atomic.Int64
 }
 
 // inBubble runs a test with an engine that has no admin token and no roles.

@@ -26,6 +26,7 @@ type harness struct {
 	t         *testing.T
 	engine    *Engine
 	past      atomic.Int64
+	ahead     atomic.Int64 // how far the engine's clock is
 	modal     *modaltest.Server
 	workspace *modaltest.Workspace
 	member    *modaltest.Member
@@ -59,7 +60,8 @@ func (h *harness) restartOver(storage store.Storage) {
 	h.t.Helper()
 	h.engine = New(Deps{
 		Connect: func(o modalapi.Options) (Modal, error) { return modalapi.New(o) },
-		Storage: storage, MountID: "2f9f1a7c", Emit: h.told.event, Now: h.clock, Wait: h.sleep,
+		Storage: storage, MountID: "2f9f1a7c", Emit: h.told.event, Wait: h.sleep,
+		Now:    func() time.Time { return h.clock().Add(time.Duration(h.ahead.Load())) },
 		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: h.told}),
 	})
 	h.t.Cleanup(h.engine.Close)

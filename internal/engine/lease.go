@@ -85,7 +85,7 @@ func (e *Engine) mintLease(ctx context.Context, cfg *Config, o order) (*candidat
 
 // leased is the entry of a finished service user, which dies when no lease can run any more.
 func (r Revocation) leased(t Token, now time.Time, life time.Duration) *Revocation {
-	r.Token, r.Reason = t, reasonLease
+	r.Token, r.Reason, r.Since = t, reasonLease, now
 	r.NotBefore = now.Add(life)
 	r.NextAttempt = r.NotBefore
 	return &r

@@ -128,6 +128,28 @@ func TestLease_ThatNobodyEndsIsEndedByTheLedger(t *testing.T) {
 	require.Empty(t, h.ledger())
 }
 
+func TestLease_WhoseClockJumpedAheadWhileItWasMadeIsEndedByTheLedgerInItsTime(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	gate := h.gateAt("TokenInfoGet")
+	var lease *Lease
+	reads := h.begin(t.Context(), func(ctx context.Context) (err error) {
+		lease, err = h.engine.NewLease(ctx, "job", vaultsMost)
+		return err
+	})
+	gate.await()
+	h.ahead.Store(int64(40 * Day))
+	gate.open()
+	reads.succeeds()
+	h.ahead.Store(0)
+
+	h.minutes(27 * 60)
+
+	require.False(t, h.alive(lease.Cred.ID))
+	require.Empty(t, h.ledger())
+}
+
 func TestLease_IsCappedByVaultAndByTheTokensRealExpiryWithAWarning(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

@@ -51,7 +51,7 @@ func (o *oracle) says(t Tidying) {
 	if !t.Accept {
 		for _, name := range t.Names {
 			delete(o.accepts, name)
-			o.spared[name] = false
+			o.spared[name], o.excusedUsers[name] = false, true // also where another request still accepts it
 		}
 	}
 }

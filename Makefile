@@ -35,7 +35,7 @@ unit: export GOGC = 200
 unit:
 	go test $(RACE) -shuffle=on -count=1 -parallel 16 ./...
 	go -C tools/release test -count=1 .
-	go test -count=1 -parallel 16 -run 'Lives|EveryCut|KeepTheirShape' .
+	go test -count=1 -parallel 16 -run 'Lives|EveryCut|KeepTheirShape|TenThousand' . ./internal/engine
 
 # A pattern of the names of the tests to run, all without one.
 RUN =

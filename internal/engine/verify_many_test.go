@@ -42,7 +42,7 @@ func TestVerify_TenThousandManagedRolesAreEachAskedAboutWithinTheShortestInterva
 	inBubble(t, func(b *bubble) {
 		const interval = 10 * time.Minute
 		b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken()), VerificationInterval: to(interval)})
-		made := b.manyManaged(10_000)
+		made := b.manyManaged(many)
 		b.modal.Inject("*", modaltest.Fault{Delay: 50 * time.Millisecond, Times: -1})
 
 		for range 11 {

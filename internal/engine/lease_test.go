@@ -150,6 +150,26 @@ func TestLease_WhoseClockJumpedAheadWhileItWasMadeIsEndedByTheLedgerInItsTime(t 
 	require.Empty(t, h.ledger())
 }
 
+func TestLease_ThatIsBeingMadeIsNotEndedByAnOperatorWhoOnlyAsks(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	gate := h.gateAt("TokenInfoGet")
+	var lease *Lease
+	reads := h.begin(t.Context(), func(ctx context.Context) (err error) {
+		lease, err = h.engine.NewLease(ctx, "job", vaultsMost)
+		return err
+	})
+	gate.await()
+	id := h.ledger()[0]
+
+	require.ErrorContains(t, h.ending(id, false)(t.Context()), "force=true")
+
+	gate.open()
+	reads.succeeds()
+	require.True(t, h.alive(lease.Cred.ID))
+}
+
 func TestLease_IsCappedByVaultAndByTheTokensRealExpiryWithAWarning(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

@@ -62,7 +62,11 @@ func (c *Config) adminDue(now time.Time) bool {
 func (e *Engine) retryCheck(name string) time.Time {
 	e.checks.Lock()
 	defer e.checks.Unlock()
-	return e.checkRetries[name]
+	at := e.checkRetries[name]
+	if at.After(e.Now().Add(checkRetry)) { // by a clock far ahead
+		return time.Time{}
+	}
+	return at
 }
 
 func (e *Engine) postponeCheck(name string) {

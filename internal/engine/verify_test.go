@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
 func (h *harness) state(name string) string {
@@ -234,4 +236,21 @@ func TestVerify_ATickWhoseTimeIsOverLeavesItToTheNextOneWithoutAnError(t *testin
 	require.True(t, h.current("ci").Checked.IsZero())
 	h.tick()
 	require.False(t, h.current("ci").Checked.IsZero())
+}
+
+func TestVerify_ThatFailedUnderAClockFarAheadIsTriedAgainInItsTime(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.managed("ci")
+	user := h.current("ci").Identity
+	h.workspace.SetServiceUserRole(user, "main", "viewer")
+	h.modal.Inject("EnvironmentRoleSet", modaltest.Fault{Code: codes.PermissionDenied, Times: -1})
+	h.ahead.Store(int64(40 * Day))
+	h.minutes(10)
+	h.modal.ClearFaults()
+	h.ahead.Store(0)
+
+	h.minutes(26 * 60)
+
+	require.Equal(t, map[string]string{"main": "contributor"}, h.rolesOf(h.current("ci").ID))
 }

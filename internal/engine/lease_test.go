@@ -37,6 +37,23 @@ func (h *harness) lease(name string) *Lease {
 	return lease
 }
 
+// leaseAtGate begins to make a lease and stops before the token is proven; made lets it go on.
+func (h *harness) leaseAtGate(name string) (made func() *Lease) {
+	h.t.Helper()
+	gate := h.gateAt("TokenInfoGet")
+	var lease *Lease
+	reads := h.begin(h.t.Context(), func(ctx context.Context) (err error) {
+		lease, err = h.engine.NewLease(ctx, name, vaultsMost)
+		return err
+	})
+	gate.await()
+	return func() *Lease {
+		gate.open()
+		reads.succeeds()
+		return lease
+	}
+}
+
 func TestLease_GivesATokenOfItsOwnThatDiesWithIt(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
@@ -132,16 +149,9 @@ func TestLease_WhoseClockJumpedAheadWhileItWasMadeIsEndedByTheLedgerInItsTime(t 
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
-	gate := h.gateAt("TokenInfoGet")
-	var lease *Lease
-	reads := h.begin(t.Context(), func(ctx context.Context) (err error) {
-		lease, err = h.engine.NewLease(ctx, "job", vaultsMost)
-		return err
-	})
-	gate.await()
+	made := h.leaseAtGate("job")
 	h.ahead.Store(int64(40 * Day))
-	gate.open()
-	reads.succeeds()
+	lease := made()
 	h.ahead.Store(0)
 
 	h.minutes(27 * 60)
@@ -154,20 +164,12 @@ func TestLease_ThatIsBeingMadeIsNotEndedByAnOperatorWhoOnlyAsks(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
-	gate := h.gateAt("TokenInfoGet")
-	var lease *Lease
-	reads := h.begin(t.Context(), func(ctx context.Context) (err error) {
-		lease, err = h.engine.NewLease(ctx, "job", vaultsMost)
-		return err
-	})
-	gate.await()
+	made := h.leaseAtGate("job")
 	id := h.ledger()[0]
 
 	require.ErrorContains(t, h.ending(id, false)(t.Context()), "force=true")
 
-	gate.open()
-	reads.succeeds()
-	require.True(t, h.alive(lease.Cred.ID))
+	require.True(t, h.alive(made().Cred.ID))
 }
 
 func TestLease_IsCappedByVaultAndByTheTokensRealExpiryWithAWarning(t *testing.T) {

@@ -95,7 +95,9 @@ func (e *Engine) Tidy(ctx context.Context, ask TidyRequest) (*Tidied, error) {
 		return nil, err
 	}
 	if !ask.DryRun { // also for somebody who went away, as it is done
-		if err = e.look(context.WithoutCancel(ctx)); err != nil {
+		brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), briefBudget)
+		defer cancel()
+		if err = e.look(brief); err != nil {
 			return nil, err
 		}
 	}

@@ -4,7 +4,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
-	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
@@ -139,28 +137,6 @@ func TestOrphans_WhatAnOperatorForgetsByForceIsAccepted(t *testing.T) {
 	require.False(t, h.alive(old.ID), "by its name it is ended all the same")
 }
 
-func TestOrphans_ForgettingThatIsCutOffLeavesNoMountThatIsDiverged(t *testing.T) {
-	t.Parallel()
-	for at, reached := 1, true; reached; at++ {
-		for _, after := range []bool{false, true} {
-			inBubble(t, func(b *bubble) {
-				b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
-				b.managed("ci")
-				old := b.current("ci").Token
-				b.rotate(RotateRequest{Role: "ci"})
-				b.disk.dieAt(at, after)
-				_, _ = b.engine.Forget(b.t.Context(), old.ID, true)
-				reached = b.disk.died()
-				b.restart()
-				b.pass(time.Hour)
-				require.NoError(b.t, b.engine.look(b.t.Context()))
-				_, stays, _ := b.engine.fence.last()
-				require.NoError(b.t, stays, "cut %d, after %t", at, after)
-			})
-		}
-	}
-}
-
 // departing is storage whose caller goes away while orphans are written.
 type departing struct {
 	logical.Storage
@@ -216,42 +192,6 @@ func TestOrphans_AMountThatIsDivergedStaysSoWhileModalDoesNotListThem(t *testing
 		h.minutes(10)
 		require.False(t, h.accepts(member), code)
 	}
-}
-
-// keeping is storage that cannot delete one key.
-type keeping struct {
-	logical.Storage
-
-	key string
-}
-
-func (k *keeping) Delete(ctx context.Context, key string) error {
-	if key == k.key {
-		return errors.New("storage failed")
-	}
-	return k.Storage.Delete(ctx, key)
-}
-
-func TestForgettingThatFailsHalfwayEndsNothingUnderAnotherKey(t *testing.T) {
-	t.Parallel()
-	h := newHarness(t)
-	h.managed("ci")
-	name := h.leftByACut("ci", true)
-	old := h.current("ci").Token
-	h.deleteRole("ci")
-	h.restartOver(&keeping{h.storage, prefixRevocation + name})
-
-	_, err := h.engine.Forget(t.Context(), old.ID, true)
-
-	require.Error(t, err, "else the token would be ended as an unfinished one")
-	h.restart()
-	require.NotNil(t, h.entry(old.ID))
-	h.forget(old.ID)
-	h.minutes(30 * 60)
-	require.True(t, h.alive(old.ID))
-	require.Empty(t, h.ledger())
-	_, err = h.engine.Tidy(t.Context(), TidyRequest{Names: []string{old.Identity}})
-	require.NoError(t, err)
 }
 
 func TestOrphans_ATokenLeftToPeopleThatExpiredLeavesNoMountThatIsDiverged(t *testing.T) {
@@ -316,24 +256,6 @@ func TestOrphans_AreOfTheModalWhereTheyWereFoundWhereverConfigPointsMeanwhile(t 
 
 	require.True(t, h.accepts(stranger))
 	require.NotNil(t, h.entry("vault-2f9f1a7c-gpu-aaaaaaaa"), "it is not said to be ended")
-}
-
-func TestAnAdminTokenThatModalRefusesSaysNothingOfAnotherToken(t *testing.T) {
-	t.Parallel()
-	h := newHarness(t)
-	h.modal.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true, Times: -1})
-	_, err := h.engine.WriteRole(t.Context(), managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}))
-	require.Error(t, err)
-	h.modal.ClearFaults()
-	require.Len(t, h.ledger(), 1)
-	id := h.ledger()[0]
-	h.modal.Inject("ServiceUserInfo", modaltest.Fault{Code: codes.Unauthenticated, Times: -1})
-
-	_, err = h.engine.Forget(t.Context(), id, false)
-
-	require.ErrorContains(t, err, "admin token")
-	require.NotNil(t, h.entry(id))
-	h.modal.ClearFaults()
 }
 
 func TestOrphans_AcceptedOnesStaySoAfterAnAdminTokenThatDoesNotSeeThem(t *testing.T) {

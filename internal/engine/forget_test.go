@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+func TestOrphans_ForgettingThatIsCutOffLeavesNoMountThatIsDiverged(t *testing.T) {
+	t.Parallel()
+	for at, reached := 1, true; reached; at++ {
+		for _, after := range []bool{false, true} {
+			inBubble(t, func(b *bubble) {
+				b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
+				b.managed("ci")
+				old := b.current("ci").Token
+				b.rotate(RotateRequest{Role: "ci"})
+				b.disk.dieAt(at, after)
+				_, _ = b.engine.Forget(b.t.Context(), old.ID, true)
+				reached = b.disk.died()
+				b.restart()
+				b.pass(time.Hour)
+				require.NoError(b.t, b.engine.look(b.t.Context()))
+				_, stays, _ := b.engine.fence.last()
+				require.NoError(b.t, stays, "cut %d, after %t", at, after)
+			})
+		}
+	}
+}
+
+// keeping is storage that cannot delete one key.
+type keeping struct {
+	logical.Storage
+
+	key string
+}
+
+func (k *keeping) Delete(ctx context.Context, key string) error {
+	if key == k.key {
+		return errors.New("storage failed")
+	}
+	return k.Storage.Delete(ctx, key)
+}
+
+func TestForgettingThatFailsHalfwayEndsNothingUnderAnotherKey(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.managed("ci")
+	name := h.leftByACut("ci", true)
+	old := h.current("ci").Token
+	h.deleteRole("ci")
+	h.restartOver(&keeping{h.storage, prefixRevocation + name})
+
+	_, err := h.engine.Forget(t.Context(), old.ID, true)
+
+	require.Error(t, err, "else the token would be ended as an unfinished one")
+	h.restart()
+	require.NotNil(t, h.entry(old.ID))
+	h.forget(old.ID)
+	h.minutes(30 * 60)
+	require.True(t, h.alive(old.ID))
+	require.Empty(t, h.ledger())
+	_, err = h.engine.Tidy(t.Context(), TidyRequest{Names: []string{old.Identity}})
+	require.NoError(t, err)
+}
+
+func TestAnAdminTokenThatModalRefusesSaysNothingOfAnotherToken(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.modal.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true, Times: -1})
+	_, err := h.engine.WriteRole(t.Context(), managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}))
+	require.Error(t, err)
+	h.modal.ClearFaults()
+	require.Len(t, h.ledger(), 1)
+	id := h.ledger()[0]
+	h.modal.Inject("ServiceUserInfo", modaltest.Fault{Code: codes.Unauthenticated, Times: -1})
+
+	_, err = h.engine.Forget(t.Context(), id, false)
+
+	require.ErrorContains(t, err, "admin token")
+	require.NotNil(t, h.entry(id))
+	h.modal.ClearFaults()
+}

@@ -66,13 +66,16 @@ type Tidied struct {
 	Diverged            bool
 }
 
-// Tidy ends orphans, or accepts them, on an operator's word.
+// Tidy ends orphans, or accepts them, on an operator's word. Modal has a time to list and end them in; what
+// it did not end by then is the worker's.
 func (e *Engine) Tidy(ctx context.Context, ask TidyRequest) (*Tidied, error) {
 	cfg, err := e.loadConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
-	orphans, err := e.orphansOf(ctx, cfg)
+	timed, cancel := context.WithTimeout(ctx, forceBudget)
+	defer cancel()
+	orphans, err := e.orphansOf(timed, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -89,20 +92,26 @@ func (e *Engine) Tidy(ctx context.Context, ask TidyRequest) (*Tidied, error) {
 	case ask.Accept:
 		err = e.acceptOrphans(ctx, done.Chosen...)
 	default:
-		err = e.endOrphans(ctx, cfg, chosen, done)
+		err = e.endOrphans(ctx, timed, cfg, chosen, done)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if !ask.DryRun { // also for somebody who went away, as it is done
-		brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), briefBudget)
-		defer cancel()
-		if err = e.look(brief); err != nil {
-			return nil, err
-		}
+	if !ask.DryRun {
+		e.lookAgain(ctx)
 	}
-	done.Diverged, err = e.Diverged(ctx)
+	done.Diverged, err = e.Diverged(context.WithoutCancel(ctx))
 	return done, err
+}
+
+// lookAgain sees whether the mount goes on, also for somebody who went away. What was done is done: where
+// this look fails, the worker's next tells.
+func (e *Engine) lookAgain(ctx context.Context) {
+	brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), briefBudget)
+	defer cancel()
+	if err := e.look(brief); err != nil {
+		e.log().Warn("orphans are tidied, and whether there are others is seen later", "error", err)
+	}
 }
 
 func (ask TidyRequest) choose(orphans []Orphan) ([]Orphan, error) {
@@ -151,7 +160,7 @@ func (e *Engine) leaveUser(ctx context.Context, entry *Revocation) error {
 
 // endOrphans puts each into the ledger, with the operator's word, and ends it. They are of the Modal where
 // they were found, wherever config points by now. What cannot be ended now is the worker's.
-func (e *Engine) endOrphans(ctx context.Context, cfg *Config, orphans []Orphan, done *Tidied) error {
+func (e *Engine) endOrphans(ctx, timed context.Context, cfg *Config, orphans []Orphan, done *Tidied) error {
 	for _, orphan := range orphans {
 		entry := newUnfinished("", orphan.Name, cfg, e.Now()).forced(e.Now())
 		entry.Reason, entry.Leased, entry.IdentityID, entry.CreatedAt = reasonOrphan, true, orphan.ID, seconds(orphan.CreatedAt)
@@ -159,13 +168,11 @@ func (e *Engine) endOrphans(ctx context.Context, cfg *Config, orphans []Orphan, 
 			return err
 		}
 	}
-	brief, cancel := context.WithTimeout(ctx, forceBudget)
-	defer cancel()
 	for i, orphan := range orphans {
 		got := verdictUnknown
-		if i < maxTidied && brief.Err() == nil {
+		if i < maxTidied && timed.Err() == nil {
 			var err error
-			if got, _, err = e.attend(brief, brief, orphan.Name, byForce); err != nil {
+			if got, _, err = e.attend(timed, timed, orphan.Name, byForce); err != nil {
 				e.log().Warn("an orphan is left to the worker", "service_user", orphan.Name, "error", err)
 			}
 		}

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
@@ -137,37 +136,6 @@ func TestOrphans_WhatAnOperatorForgetsByForceIsAccepted(t *testing.T) {
 	require.False(t, h.alive(old.ID), "by its name it is ended all the same")
 }
 
-// departing is storage whose caller goes away while orphans are written.
-type departing struct {
-	logical.Storage
-
-	leave func()
-}
-
-func (d *departing) Put(ctx context.Context, entry *logical.StorageEntry) error {
-	if entry.Key == keyDivergence {
-		d.leave()
-	}
-	return d.Storage.Put(ctx, entry)
-}
-
-func TestOrphans_WhoGoesAwayWhileTheyAreAcceptedIsNotToldThatNothingWasChanged(t *testing.T) {
-	t.Parallel()
-	h := newHarness(t)
-	h.managed("ci")
-	_, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
-	require.NoError(t, err)
-	h.advance(time.Hour)
-	ctx, leave := context.WithCancel(t.Context())
-	h.restartOver(&departing{h.storage, leave})
-
-	done, err := h.engine.Tidy(ctx, TidyRequest{Accept: true})
-
-	require.NoError(t, err)
-	require.Len(t, done.Chosen, 1)
-	require.False(t, done.Diverged)
-}
-
 func TestOrphans_AMountThatIsDivergedStaysSoWhileModalDoesNotListThem(t *testing.T) {
 	t.Parallel()
 	for _, code := range []codes.Code{codes.Unavailable, codes.ResourceExhausted, codes.PermissionDenied, codes.Unauthenticated} {
@@ -235,27 +203,6 @@ func TestOrphans_AnAdminTokenOfAMomentAgoIsLookedWithBeforeALeaseEnds(t *testing
 	require.True(t, h.alive(lease.Cred.ID))
 	_, err = h.engine.Tidy(t.Context(), TidyRequest{})
 	require.NoError(t, err)
-}
-
-func TestOrphans_AreOfTheModalWhereTheyWereFoundWhereverConfigPointsMeanwhile(t *testing.T) {
-	t.Parallel()
-	h := newHarness(t)
-	stranger, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
-	require.NoError(t, err)
-	h.advance(time.Hour)
-	elsewhere := h.modal.AddWorkspace("initech").AddMember("mallory")
-	gate := h.gateAt("ServiceUserList")
-	tidies := h.begin(t.Context(), func(ctx context.Context) error {
-		_, failed := h.engine.Tidy(ctx, TidyRequest{})
-		return failed
-	})
-	gate.await()
-	h.configure(ConfigWrite{Supplied: bringing(elsewhere.NewToken())})
-	gate.open()
-	_ = tidies.answer()
-
-	require.True(t, h.accepts(stranger))
-	require.NotNil(t, h.entry("vault-2f9f1a7c-gpu-aaaaaaaa"), "it is not said to be ended")
 }
 
 func TestOrphans_AcceptedOnesStaySoAfterAnAdminTokenThatDoesNotSeeThem(t *testing.T) {

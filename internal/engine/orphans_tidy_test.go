@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// departing is storage whose caller goes away while orphans are written.
+type departing struct {
+	logical.Storage
+
+	leave func()
+}
+
+func (d *departing) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	if entry.Key == keyDivergence {
+		d.leave()
+	}
+	return d.Storage.Put(ctx, entry)
+}
+
+func TestOrphans_WhoGoesAwayWhileTheyAreAcceptedIsNotToldThatNothingWasChanged(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.managed("ci")
+	_, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
+	require.NoError(t, err)
+	h.advance(time.Hour)
+	ctx, leave := context.WithCancel(t.Context())
+	h.restartOver(&departing{h.storage, leave})
+
+	done, err := h.engine.Tidy(ctx, TidyRequest{Accept: true})
+
+	require.NoError(t, err)
+	require.Len(t, done.Chosen, 1)
+	require.False(t, done.Diverged)
+}
+
+func TestOrphans_AreOfTheModalWhereTheyWereFoundWhereverConfigPointsMeanwhile(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	stranger, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
+	require.NoError(t, err)
+	h.advance(time.Hour)
+	elsewhere := h.modal.AddWorkspace("initech").AddMember("mallory")
+	gate := h.gateAt("ServiceUserList")
+	tidies := h.begin(t.Context(), func(ctx context.Context) error {
+		_, failed := h.engine.Tidy(ctx, TidyRequest{})
+		return failed
+	})
+	gate.await()
+	h.configure(ConfigWrite{Supplied: bringing(elsewhere.NewToken())})
+	gate.open()
+	_ = tidies.answer()
+
+	require.True(t, h.accepts(stranger))
+	require.NotNil(t, h.entry("vault-2f9f1a7c-gpu-aaaaaaaa"), "it is not said to be ended")
+}
+
+func TestOrphans_ManyAtASlowModalAreAnsweredForInTimeAndTheWorkerEndsTheRest(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
+		var strangers []modaltest.Token
+		for i := range 8 {
+			stranger, err := b.workspace.CreateServiceUser(fmt.Sprintf("vault-2f9f1a7c-gpu-aaaaaaa%d", i))
+			require.NoError(b.t, err)
+			strangers = append(strangers, stranger)
+		}
+		b.pass(time.Hour)
+		b.modal.Inject("*", modaltest.Fault{Delay: 5 * time.Second, Times: -1})
+		began := time.Now()
+
+		done, err := b.engine.Tidy(b.t.Context(), TidyRequest{})
+
+		require.NoError(b.t, err)
+		require.LessOrEqual(b.t, time.Since(began), forceBudget+briefBudget)
+		require.NotEmpty(b.t, done.Ended)
+		require.NotEmpty(b.t, done.Left)
+		require.Len(b.t, append(done.Ended, done.Left...), len(strangers))
+		b.modal.ClearFaults()
+		b.ticks(10 * time.Minute)
+		for _, stranger := range strangers {
+			require.False(b.t, b.accepts(stranger))
+		}
+	})
+}
+
+func TestOrphans_ThatAreEndedAreSaidToBeSoThoughAnotherLookIsStillUnderWay(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
+		stranger, err := b.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
+		require.NoError(b.t, err)
+		b.pass(time.Hour)
+		unlock, err := b.engine.lockFence(b.t.Context())
+		require.NoError(b.t, err)
+		defer unlock()
+
+		done, err := b.engine.Tidy(b.t.Context(), TidyRequest{})
+
+		require.NoError(b.t, err)
+		require.Equal(b.t, []string{"vault-2f9f1a7c-gpu-aaaaaaaa"}, done.Ended)
+		require.False(b.t, b.accepts(stranger))
+	})
+}

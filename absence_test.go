@@ -31,6 +31,27 @@ func givenUp(t *testing.T) (m *mount, name string) {
 	return m, m.list("revocations")[0]
 }
 
+// unfinished is a rotation of which nobody knows whether Modal does it, and the key of its entry.
+func unfinished(t *testing.T) (m *mount, key string) {
+	t.Helper()
+	m = newManagedMount(t)
+	m.addManaged("ci")
+	m.modal.Inject("ServiceUserCreate", unanswered(false, -1))
+	require.Error(t, m.try(logical.UpdateOperation, "rotate/ci", nil))
+	m.modal.ClearFaults()
+	return m, m.list("revocations")[0]
+}
+
+// modalMakesLate has Modal do late what an unfinished rotation asked of it: it has to end.
+func (m *mount) modalMakesLate(key string) {
+	m.t.Helper()
+	_, err := m.workspace.CreateServiceUser(key)
+	require.NoError(m.t, err)
+	m.minutes(30)
+	require.Len(m.t, m.modal.ServiceUsers(), 1)
+	require.Empty(m.t, m.list("revocations"))
+}
+
 func TestThatModalDoesNotKnowAServiceUserSoonAfterItWasMadeProvesNothing(t *testing.T) {
 	t.Parallel()
 	for name, asks := range map[string]func(m *mount, name string){
@@ -45,21 +66,12 @@ func TestThatModalDoesNotKnowAServiceUserSoonAfterItWasMadeProvesNothing(t *test
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := newManagedMount(t)
-			m.addManaged("ci")
-			m.modal.Inject("ServiceUserCreate", unanswered(false, -1))
-			require.Error(t, m.try(logical.UpdateOperation, "rotate/ci", nil))
-			m.modal.ClearFaults()
-			key := m.list("revocations")[0]
+			m, key := unfinished(t)
 
 			asks(m, key)
 
 			require.True(t, m.inLedger(key))
-			_, err := m.workspace.CreateServiceUser(key) // Modal does late what it was asked
-			require.NoError(t, err)
-			m.minutes(24)
-			require.Len(t, m.modal.ServiceUsers(), 1)
-			require.Empty(t, m.list("revocations"))
+			m.modalMakesLate(key)
 		})
 	}
 }

@@ -166,45 +166,27 @@ func TestAClockThatIsSetRightSoonAfterAMintingLosesNoServiceUser(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := newManagedMount(t)
-			m.addManaged("ci")
-			m.modal.Inject("ServiceUserCreate", unanswered(false, -1))
-			require.Error(t, m.try(logical.UpdateOperation, "rotate/ci", nil))
-			m.modal.ClearFaults()
-			key := m.list("revocations")[0]
+			m, key := unfinished(t)
 			m.clock.advance(7 * time.Hour) // or another node leads, whose clock is right
 
 			looks(m, key)
 
 			require.True(t, m.inLedger(key))
-			_, err := m.workspace.CreateServiceUser(key) // Modal does late what it was asked
-			require.NoError(t, err)
-			m.minutes(30)
-			require.Len(t, m.modal.ServiceUsers(), 1)
-			require.Empty(t, m.list("revocations"))
+			m.modalMakesLate(key)
 		})
 	}
 }
 
 func TestTwoClocksThatDifferSoonAfterAMintingLoseNoServiceUser(t *testing.T) {
 	t.Parallel()
-	m := newManagedMount(t)
-	m.addManaged("ci")
-	m.modal.Inject("ServiceUserCreate", unanswered(false, -1))
-	require.Error(t, m.try(logical.UpdateOperation, "rotate/ci", nil))
-	m.modal.ClearFaults()
-	key := m.list("revocations")[0]
+	m, key := unfinished(t)
 	for range 2 { // another node, another clock
 		m.clock.advance(7 * time.Hour)
 		m.restart()
 		m.tick()
 		require.True(t, m.inLedger(key))
 	}
-	_, err := m.workspace.CreateServiceUser(key)
-	require.NoError(t, err)
-	m.minutes(30)
-	require.Len(t, m.modal.ServiceUsers(), 1)
-	require.Empty(t, m.list("revocations"))
+	m.modalMakesLate(key)
 }
 
 func TestALookByAClockFarAheadKeepsNoEntryThatModalHasNothingOf(t *testing.T) {

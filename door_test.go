@@ -14,7 +14,6 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
-	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
@@ -139,7 +138,7 @@ func parsed(m *mount, path string, body map[string]any) (ask, refused string) {
 	if err := in.refusal(); err != nil {
 		return "", err.Error()
 	}
-	if ask, isRotate := typed.(engine.RotateRequest); isRotate && ask.Grace != nil {
+	if ask, isRotate := typed.(rotating); isRotate && ask.Grace != nil {
 		return fmt.Sprintf("%+v %s", typed, *ask.Grace), ""
 	}
 	return fmt.Sprintf("%+v", typed), ""

@@ -60,15 +60,21 @@ func (b *backend) pathRotate() []*framework.Path {
 	}
 }
 
-func parseRotate(in *door) engine.RotateRequest {
-	ask := engine.RotateRequest{
+// rotating is a rotation in earnest, or a dry run of it.
+type rotating struct {
+	engine.RotateRequest
+
+	dryRun bool
+}
+
+func parseRotate(in *door) rotating {
+	ask := rotating{dryRun: in.flag(fieldDryRun).Over(false, false), RotateRequest: engine.RotateRequest{
 		Supplied:   in.supplied(emptyPair),
 		Role:       in.name,
 		Force:      in.flag(fieldForce).Over(false, false),
 		ToPrevious: in.flag(fieldToPrevious).Over(false, false),
-		DryRun:     in.flag(fieldDryRun).Over(false, false),
 		Grace:      in.grace(),
-	}
+	}}
 	if ask.Force {
 		ask.Said = fieldForce
 	}
@@ -150,13 +156,17 @@ func (b *backend) readRotation(ctx context.Context, req *logical.Request, name s
 	return &logical.Response{Data: data}, nil
 }
 
-func (b *backend) writeRotation(ctx context.Context, _ *logical.Request, ask engine.RotateRequest) (*logical.Response, error) {
-	done, err := b.engine.Rotate(ctx, ask)
+func (b *backend) writeRotation(ctx context.Context, _ *logical.Request, ask rotating) (*logical.Response, error) {
+	if ask.dryRun {
+		plan, err := b.engine.PlanRotation(ctx, ask.RotateRequest)
+		if err != nil {
+			return nil, err
+		}
+		return planView(plan), nil
+	}
+	done, err := b.engine.Rotate(ctx, ask.RotateRequest)
 	if err != nil {
 		return nil, err
-	}
-	if done.Plan != nil {
-		return planView(done), nil
 	}
 	return turnoverView(done, b.engine), nil
 }

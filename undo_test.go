@@ -71,6 +71,25 @@ func TestDryRun_TellsThePlanAndAllThatWouldFailAndChangesNothing(t *testing.T) {
 	require.Contains(t, toJSON(t, m.write("rotate/ci", map[string]any{"dry_run": true}).Data["problems"]), "service users")
 }
 
+func TestDryRun_TellsWhyNothingCanBeDoneForARoleWithoutATokenOrAPreviousOne(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.write("roles/empty", map[string]any{"type": "static"})
+	m.addRole("ci")
+	before := m.storage.snapshot(t)
+	for _, role := range []string{"empty", "ci"} {
+		for says, ask := range map[string]map[string]any{
+			"no previous token": {"to_previous": true},
+			"token_secret":      {},
+		} {
+			dry := m.write("rotate/"+role, also(ask, "dry_run", true)).Data
+			require.Equal(t, "1. nothing, until the problems are mended", dry["plan"])
+			require.Contains(t, dry["problems"], says)
+		}
+	}
+	m.unchangedSince(before)
+}
+
 func TestUndoKnowsNoTokenOfADeletedRoleOfTheSameName(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)

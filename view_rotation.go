@@ -113,8 +113,8 @@ func turnoverView(t *engine.Turnover, e *engine.Engine) *logical.Response {
 }
 
 // planView tells of a dry run.
-func planView(t *engine.Turnover) *logical.Response {
-	data := map[string]any{fieldDryRun: true, fieldPlan: numbered(t.Plan)}
-	putText(data, fieldProblems, numbered(t.Problems))
+func planView(plan *engine.Plan) *logical.Response {
+	data := map[string]any{fieldDryRun: true, fieldPlan: numbered(plan.Steps)}
+	putText(data, fieldProblems, numbered(plan.Problems))
 	return &logical.Response{Data: data}
 }

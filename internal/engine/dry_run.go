@@ -11,8 +11,18 @@ import (
 	"time"
 )
 
-// dryRun runs the checks of a rotation and tells all that would fail, without a write here or at Modal.
-func (e *Engine) dryRun(ctx context.Context, now *Rotation, ask RotateRequest) (*Turnover, error) {
+// Plan is what a rotation would do, in order, and what would fail.
+type Plan struct {
+	Steps, Problems []string
+}
+
+// PlanRotation runs the checks of a rotation and tells all that would fail, without a write here or at Modal.
+func (e *Engine) PlanRotation(ctx context.Context, ask RotateRequest) (*Plan, error) {
+	now, unlock, err := e.rotatable(ctx, ask)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	cfg, err := e.loadConfig(ctx)
 	if err != nil {
 		return nil, err
@@ -27,7 +37,9 @@ func (e *Engine) dryRun(ctx context.Context, now *Rotation, ask RotateRequest) (
 	default:
 		plan, problems = e.planStatic(ctx, now, ask)
 	}
-	if !now.empty() && (ask.Pair == nil || ask.Pair.ID != now.Cred.ID) {
+	if plan == nil {
+		plan = []string{"nothing, until the problems are mended"}
+	} else if !now.empty() && (ask.Pair == nil || ask.Pair.ID != now.Cred.ID) {
 		plan = append(plan, fmt.Sprintf("put token %s (version %d) into the ledger, to be revoked from %s on (%s)",
 			now.Cred.ID, now.Cred.Version, e.Now().Add(ask.graceOr(now.Role.GracePeriod)).Format(time.RFC3339), newRevocation(now.Name, now.Role, now.Cred, reasonRotated, e.Now(), 0).Method))
 	}
@@ -38,7 +50,7 @@ func (e *Engine) dryRun(ctx context.Context, now *Rotation, ask RotateRequest) (
 	for _, problem := range problems {
 		texts = append(texts, strings.ReplaceAll(problem.Error(), nothingChanged, "")) // a dry run changes nothing anyway
 	}
-	return &Turnover{Plan: plan, Problems: texts}, nil
+	return &Plan{Steps: plan, Problems: texts}, nil
 }
 
 func (e *Engine) planStatic(ctx context.Context, now *Rotation, ask RotateRequest) (plan []string, problems []error) {

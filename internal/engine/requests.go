@@ -95,7 +95,7 @@ type DynamicWrite struct {
 	Said        string // one of these fields that the write has, "" for none
 }
 
-// RotateRequest is what a write to rotate/<role> asks for.
+// RotateRequest is what a write to rotate/<role> asks for, as a dry run or in earnest.
 type RotateRequest struct {
 	Supplied
 
@@ -103,7 +103,6 @@ type RotateRequest struct {
 	Grace      *time.Duration // nil for the role's
 	Force      bool
 	ToPrevious bool
-	DryRun     bool
 }
 
 // AdminRotation is what a write to config/rotate asks for.

@@ -4,24 +4,13 @@ package engine
 
 import "context"
 
-// Rotate replaces a role's current token, or tells what that would do and what would fail.
+// Rotate replaces a role's current token.
 func (e *Engine) Rotate(ctx context.Context, ask RotateRequest) (*Turnover, error) {
-	unlock, err := e.lockRole(ctx, ask.Role)
+	now, unlock, err := e.rotatable(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	now, err := e.rotation(ctx, ask.Role)
-	if err != nil {
-		return nil, err
-	}
-	if now != nil && now.Role.Dynamic != nil {
-		return nil, e.refuseDynamic(now.Role, ask.Role)
-	}
-	if now == nil {
-		return nil, Refusef("no role is named %s: vault list %sroles names all; create it with: vault write %sroles/%s type=%s environment_roles=main=contributor, or type=%s token_id=… token_secret=-",
-			ask.Role, e.mount(), e.mount(), ask.Role, TypeManaged, TypeStatic)
-	}
 	done, err := e.rotateLocked(ctx, now, ask)
 	if err != nil && !IsMistake(err) {
 		e.log().Warn("rotation failed", "role", now.Name, "version", now.Cred.Version, "error", err)
@@ -30,16 +19,31 @@ func (e *Engine) Rotate(ctx context.Context, ask RotateRequest) (*Turnover, erro
 	return done, err
 }
 
+// rotatable is a role that can be rotated as it is asked for, with its lock held.
+func (e *Engine) rotatable(ctx context.Context, ask RotateRequest) (now *Rotation, unlock func(), err error) {
+	if unlock, err = e.lockRole(ctx, ask.Role); err != nil {
+		return nil, nil, err
+	}
+	now, err = e.rotation(ctx, ask.Role)
+	switch {
+	case err != nil:
+	case now == nil:
+		err = Refusef("no role is named %s: vault list %sroles names all; create it with: vault write %sroles/%s type=%s environment_roles=main=contributor, or type=%s token_id=… token_secret=-",
+			ask.Role, e.mount(), e.mount(), ask.Role, TypeManaged, TypeStatic)
+	case now.Role.Dynamic != nil:
+		err = e.refuseDynamic(now.Role, ask.Role)
+	case now.Role.Type == TypeManaged:
+		err = ask.refuseForManaged()
+	}
+	if err != nil {
+		unlock()
+		return nil, nil, err
+	}
+	return now, unlock, nil
+}
+
 // rotateLocked picks the kind of rotation that was asked for. The caller holds the role's lock.
 func (e *Engine) rotateLocked(ctx context.Context, now *Rotation, ask RotateRequest) (*Turnover, error) {
-	if now.Role.Type == TypeManaged {
-		if err := ask.refuseForManaged(); err != nil {
-			return nil, err
-		}
-	}
-	if ask.DryRun {
-		return e.dryRun(ctx, now, ask)
-	}
 	grace := ask.graceOr(now.Role.GracePeriod)
 	if err := e.refuseCrowd(ctx, now, ask); err != nil {
 		return nil, err

@@ -15,8 +15,6 @@ type Turnover struct {
 	Old      *Revocation
 	Grace    time.Duration
 	Warnings []string
-	// Plan is what a dry run would do, in order, and Problems what would fail; nil after a rotation.
-	Plan, Problems []string
 }
 
 // announce tells the log and whoever listens of a rotation.

@@ -70,3 +70,36 @@ func TestATokenThatBecomesTheAdminsWhileTheEngineIsAboutToEndItIsLeft(t *testing
 	require.True(t, h.alive(old))
 	h.modal.DeleteToken(old) // which the configuration alone answers for
 }
+
+func TestAnAdminTokenThatThisMountMadeWorksOnForTheCallsUnderWayAlsoWhereItIsRemoved(t *testing.T) {
+	t.Parallel()
+	for name, remove := range map[string]func(h *harness) error{
+		"removed": func(h *harness) error {
+			_, err := h.engine.WriteConfig(t.Context(), ConfigWrite{RemoveAdmin: true})
+			return err
+		},
+		"deleted": func(h *harness) error {
+			_, err := h.engine.DeleteConfig(t.Context())
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			h.managed("ci")
+			made := h.current("ci")
+			h.rotate(RotateRequest{Role: "ci"})
+			pair := made.pair()
+			h.configure(ConfigWrite{Supplied: Supplied{Pair: &pair, Verify: true}})
+
+			require.NoError(t, remove(h))
+
+			require.Equal(t, methodAutomatic, h.entry(made.ID).Method)
+			h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken()), ServerURL: to(h.modal.URL())})
+			h.minutes(55)
+			require.True(t, h.alive(made.ID))
+			h.minutes(10)
+			require.False(t, h.alive(made.ID))
+		})
+	}
+}

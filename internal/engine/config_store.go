@@ -72,16 +72,19 @@ func (e *Engine) recallMade(ctx context.Context, t *Token) error {
 }
 
 // retired is the entry of an admin token that the engine no longer uses: people removed it, or brought
-// another.
+// another. What is left to people they may end at once.
 func (c *Config) retired(after *Config, now time.Time, grace *time.Duration) *Revocation {
-	if after.Admin == nil {
-		return newAdminRevocation(*c.Admin, reasonAdminRemoved, now, 0)
-	}
-	keep := defaultAdminGrace
+	reason, keep := reasonAdminReplaced, defaultAdminGrace
 	if grace != nil {
 		keep = *grace
 	}
-	return newAdminRevocation(*c.Admin, reasonAdminReplaced, now, keep)
+	if after.Admin == nil {
+		reason = reasonAdminRemoved
+	}
+	if after.Admin == nil && !c.Admin.Made {
+		keep = 0
+	}
+	return newAdminRevocation(*c.Admin, reason, now, keep)
 }
 
 // fateOfAdmin tells what becomes of an admin token that the engine no longer uses.

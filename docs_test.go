@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -115,4 +116,60 @@ func anchors(text string) (all []string) {
 		all = append(all, strings.ReplaceAll(name, " ", "-"))
 	}
 	return all
+}
+
+var (
+	toldMessage = regexp.MustCompile("`([^`]+)`")
+	// joined is where a text of the source goes on in the next line.
+	joined = regexp.MustCompile(`"\s*\+\s*"`)
+	// verb is what fmt puts a value in the place of.
+	verb = regexp.MustCompile(`%[a-z]`)
+	// someValue is where a page shows one.
+	someValue = regexp.MustCompile(`ak-…|"[^"]*"`)
+)
+
+// ofVault are messages that Vault says, its SDK, or its command line.
+var ofVault = []string{
+	"checksums did not match", "plugin version mismatch", "plugin not found in the catalog", "permission denied",
+	"No value found at modal/revocations", "changed false",
+}
+
+// A page that explains a message which nobody gets any more helps nobody who looks for the one that came.
+func TestTroubleshooting_ExplainsMessagesThatTheEngineHas(t *testing.T) {
+	t.Parallel()
+	source := verb.ReplaceAllString(joined.ReplaceAllString(sourceText(t), ""), "…")
+	told := 0
+	for line := range strings.Lines(pageText(t, "docs/troubleshooting.md")) {
+		if !strings.HasPrefix(line, "| `") {
+			continue
+		}
+		for _, message := range toldMessage.FindAllStringSubmatch(strings.Split(line, "|")[1], -1) {
+			if !strings.Contains(message[1], " ") || slices.Contains(ofVault, message[1]) {
+				continue
+			}
+			told++
+			for part := range strings.SplitSeq(someValue.ReplaceAllString(message[1], "…"), "…") {
+				if !strings.Contains(source, strings.Trim(part, " ()")) {
+					t.Errorf("no message says %q of %q", part, message[1])
+				}
+			}
+		}
+	}
+	require.Greater(t, told, 60)
+}
+
+// sourceText is the code that words messages.
+func sourceText(t *testing.T) string {
+	t.Helper()
+	var all strings.Builder
+	for _, folder := range []string{".", "internal/engine", "internal/modalapi", "internal/store"} {
+		files, err := filepath.Glob(filepath.Join(folder, "*.go"))
+		require.NoError(t, err)
+		for _, file := range files {
+			if !strings.HasSuffix(file, "_test.go") {
+				all.WriteString(pageText(t, file))
+			}
+		}
+	}
+	return all.String()
 }

@@ -37,12 +37,12 @@ func (b *backend) pathConfig() []*framework.Path {
 			},
 			fieldAllowedEnvironments: {
 				Type:         framework.TypeCommaStringSlice,
-				Description:  "Environments that managed roles may name (default: all).",
+				Description:  "Environments that managed and dynamic roles may name (default: all).",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Allowed environments"},
 			},
 			fieldMaxEnvironmentRole: {
 				Type: framework.TypeString, AllowedValues: []any{"viewer", "contributor"},
-				Description:  "Most that managed roles may be in an environment (default contributor).",
+				Description:  "Most that managed and dynamic roles may be in an environment (default contributor).",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Most powerful environment role"},
 			},
 			fieldTokenID:     tokenIDField(),
@@ -165,8 +165,8 @@ remove_admin_token=true removes it. A replaced one goes to the ledger and delete
 to you there. Another server_url or ca_cert takes the pair in the same write, as a
 stored secret goes to no server that has not accepted it. A read shows whose it is and whether it can manage service users, never its secret.
 
-allowed_environments and max_environment_role are ceilings for what managed roles may ask of a service
-user. They hold when a role is written and again when a token is minted.
+allowed_environments and max_environment_role are ceilings for what managed and dynamic roles may ask
+of a service user. They hold when a role is written and again when a token is minted.
 
 verification_interval is how often the engine asks whether Modal still accepts each current token.
 

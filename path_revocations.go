@@ -70,7 +70,7 @@ func revocationFields() responses {
 		fieldState:       required(text(`"pending", "leased", "grace period", "held", "ending", "retrying", "unconfirmed" or "waiting for an operator".`)),
 		fieldNextStep:    required(text("What is needed.")),
 		fieldSince:       required(text("Since when the token is in the ledger (RFC 3339).")),
-		fieldNotBefore:   required(text("When the engine begins to ask Modal (RFC 3339).")),
+		fieldNotBefore:   required(text("When the engine begins to end the token, or to ask Modal about it (RFC 3339).")),
 		fieldAttempts:    required(number("How often the engine has asked.")),
 		fieldNextAttempt: required(text("When it asks next (RFC 3339).")),
 		fieldLastUsedAt:  text("When the token was used last, where Modal tells (RFC 3339)."),

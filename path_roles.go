@@ -129,6 +129,10 @@ A managed role holds the token of a Modal service user that the engine makes, wi
 of the role and no more, and replaces on schedule. Create it with type=managed and
 environment_roles=main=contributor, say; config needs an admin token.
 
+A dynamic role holds no token: each read of creds/<role> has the engine make a service user, whose token ends
+with the read's lease. Create it with type=dynamic and environment_roles; ttl and max_ttl are the lease's, and
+max_leases is how many there may be at a time.
+
 A write merges: a field that is absent or null keeps its value, an empty one returns to its default. It
 never mints a token: environment_roles change the living service user, scoped and token_ttl wait for the next
 rotation. Type and token cannot change here: another token is for rotate/<role>.

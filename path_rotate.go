@@ -111,7 +111,7 @@ func rotatedFields() responses {
 		fieldNextRotation:      text("When the engine rotates the token (RFC 3339)."),
 		fieldPreviousTokenID:   text("ID of the token that was current before."),
 		fieldGracePeriod:       number("Seconds that the previous token stays valid."),
-		fieldNotBefore:         text("When the engine begins to ask whether Modal refuses the previous token (RFC 3339)."),
+		fieldNotBefore:         text("When the previous token's grace period ends, and the engine ends the token or begins to ask whether Modal refuses it (RFC 3339)."),
 		fieldMethod:            text(`How the previous token ends: "automatic", or "manual" when an operator has to delete it at Modal.`),
 		fieldNextStep:          text("What is needed for the previous token."),
 	}

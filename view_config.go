@@ -13,7 +13,7 @@ import (
 // adminFields are what is told of the admin token.
 func adminFields() responses {
 	return with(tokenFields(), responses{
-		fieldManagesServiceUsers: flag("Whether the admin token can manage service users, as managed roles need."),
+		fieldManagesServiceUsers: flag("Whether the admin token can manage service users, as managed and dynamic roles need."),
 		fieldLimitation:          text("Why it cannot."),
 		fieldServiceUserPrefix:   required(text("How the names of this mount's service users at Modal begin.")),
 	})
@@ -27,9 +27,9 @@ func configFields() responses {
 		fieldCACert:               text("PEM certificates that the server must chain to; absent: the system's roots."),
 		fieldRequestTimeout:       required(number("Bound of one call to Modal, in seconds.")),
 		fieldAllowedEnvironments: {
-			Type: framework.TypeStringSlice, Description: "Environments that managed roles may name; absent: all.",
+			Type: framework.TypeStringSlice, Description: "Environments that managed and dynamic roles may name; absent: all.",
 		},
-		fieldMaxEnvironmentRole: text("Most that managed roles may be in an environment; absent: contributor."),
+		fieldMaxEnvironmentRole: text("Most that managed and dynamic roles may be in an environment; absent: contributor."),
 		fieldPaused:             required(flag("Whether the engine does nothing at Modal by itself.")),
 	})
 }

@@ -74,5 +74,5 @@ func (h *Handout) remedy() string {
 	if h.Role.Managed != nil {
 		return fmt.Sprintf("vault write -f %srotate/%s (vault read %srotate/%s says what is in the engine's way)", h.mount, h.Name, h.mount, h.Name)
 	}
-	return fmt.Sprintf("vault write %srotate/%s token_id=… token_secret=…", h.mount, h.Name)
+	return fmt.Sprintf("vault write %srotate/%s token_id=… token_secret=-", h.mount, h.Name)
 }

@@ -74,7 +74,7 @@ func (e *Engine) confirmToken(ctx context.Context, r *Role, ask RoleWrite) (warn
 		_, err = e.receiveFirst(ctx, newRotation(name, r, nil, e.Now()), first)
 		return first.warnings(), err
 	case cred.pair() != pair:
-		return nil, Refusef("role %s has another token: replace it with: vault write %srotate/%s token_id=… token_secret=…; nothing was changed",
+		return nil, Refusef("role %s has another token: replace it with: vault write %srotate/%s token_id=… token_secret=-; nothing was changed",
 			name, e.mount(), name)
 	case cred.Verified() || !ask.Verify:
 		return nil, nil

@@ -72,7 +72,7 @@ func run(ctx context.Context, getenv func(string) string, life time.Duration, st
 // consent says what follows, and asks for yes unless it was given before.
 func (t *trial) consent(given string, stdin io.Reader) error {
 	t.say(`In the workspace %s, with the token of %s, this
-  makes    up to 5 service users called %s…, one with a role of viewer in one environment,
+  makes    up to 6 service users called %s…, one with a role of viewer in one environment,
   deletes  them again, also when something fails on the way, and nothing else;`, t.who.WorkspaceName, t.who.Name, t.prefix)
 	if t.browser {
 		t.say(`  asks     you to approve one new token in your browser, which it deletes (ACCEPTANCE_BROWSER=no: it does not).`)

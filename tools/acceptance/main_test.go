@@ -191,3 +191,13 @@ func TestRows_AreThoseOfThePage(t *testing.T) {
 	}
 	require.Equal(t, written, known)
 }
+
+func TestReport_LeavesOutNamesOfEverySpelling(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"Zoë", "Łukasz", "J. Doe Jr.", "team-a", "main", "+1"} {
+		seen := &trial{names: []string{name}}
+		require.Equal(t, "only … may, says … (…)", seen.clean("only "+name+" may, says "+name+" ("+name+")"), name)
+	}
+	seen := &trial{names: []string{"main"}}
+	require.Equal(t, "remains, …", seen.clean("remains, main"))
+}

@@ -51,10 +51,28 @@ func (t *trial) clean(text string) string {
 	slices.SortFunc(names, func(a, b string) int { return len(b) - len(a) })
 	for _, name := range names {
 		if name != "" {
-			text = regexp.MustCompile(`\b`+regexp.QuoteMeta(name)+`\b`).ReplaceAllLiteralString(text, "…")
+			text = asWords(name).ReplaceAllLiteralString(text, "…")
 		}
 	}
 	return strings.NewReplacer("|", "/", "\n", " ").Replace(text)
+}
+
+var (
+	wordBegins = regexp.MustCompile(`^\w`)
+	wordEnds   = regexp.MustCompile(`\w$`)
+)
+
+// asWords matches a name where it is no part of a longer word. Regexp's \b knows words of ASCII alone, so a name that
+// begins or ends with another letter is matched everywhere.
+func asWords(name string) *regexp.Regexp {
+	pattern := regexp.QuoteMeta(name)
+	if wordBegins.MatchString(name) {
+		pattern = `\b` + pattern
+	}
+	if wordEnds.MatchString(name) {
+		pattern += `\b`
+	}
+	return regexp.MustCompile(pattern)
 }
 
 // judgement is an error when a row failed.

@@ -129,7 +129,7 @@ func TestNotes_TellTheChangesAndHowToRegisterEachBinary(t *testing.T) {
 	sum := sha256.Sum256([]byte("binary for arm64"))
 	for _, want := range []string{
 		"- A thing.", "linux/arm64:\n\n```sh\nvault plugin register -sha256=" + hex.EncodeToString(sum[:]) + " \\\n  -version=v1.2.0 ",
-		`image       = "REGISTRY/` + product + `"`, `sha256sum   = "` + hex.EncodeToString(sum[:]) + `"`,
+		`image     = "REGISTRY/` + product + `"`, `sha256sum = "` + hex.EncodeToString(sum[:]) + `"`,
 	} {
 		if !bytes.Contains(notes, []byte(want)) {
 			t.Errorf("the notes do not have %q:\n%s", want, notes)

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+)
+
+// TestImage_OpenBaoRunsThePluginByTheLinesOfTheNotes takes the OpenBao of BAO_BIN, which make e2e-openbao sets.
+func TestImage_OpenBaoRunsThePluginByTheLinesOfTheNotes(t *testing.T) {
+	t.Parallel()
+	bao := os.Getenv("BAO_BIN")
+	if bao == "" || runtime.GOOS != "linux" {
+		t.Skip("there is no OpenBao in BAO_BIN, or this is not Linux")
+	}
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	o := built(t)
+	o.image = strings.TrimPrefix(server.URL, "http://") + "/plugins/" + product
+	buildPlugin(t, o)
+	for _, verb := range []string{"image", "push", "notes"} {
+		if err := run(t.Context(), []string{verb, "-root", o.root, "-image", o.image}, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	b := startBao(t, bao, o.stanza(t))
+	b.await("operator", "init", "-key-shares=1", "-key-threshold=1", "-format=json")
+	var made struct {
+		Keys  []string `json:"unseal_keys_b64"`
+		Token string   `json:"root_token"`
+	}
+	if err := json.Unmarshal(b.said, &made); err != nil || len(made.Keys) != 1 {
+		t.Fatalf("OpenBao was initialised with %d keys: %v", len(made.Keys), err)
+	}
+	b.env = append(b.env, "BAO_TOKEN="+made.Token)
+	b.await("operator", "unseal", made.Keys[0])
+	b.await("secrets", "enable", "-path=modal", product)
+	b.await("read", "-field=admin_token_state", "modal/status")
+	if got := strings.TrimSpace(string(b.said)); got != "none" {
+		t.Errorf("the plugin of the image says %q", got)
+	}
+}
+
+// buildPlugin puts a real binary in the place of those that built lays out.
+func buildPlugin(t *testing.T, o options) {
+	t.Helper()
+	places, err := filepath.Glob(filepath.Join(o.dist(), product+"_linux_"+runtime.GOARCH+"_*", product))
+	if err != nil || len(places) != 1 {
+		t.Fatalf("no image is made for %s: %v", runtime.GOARCH, err)
+	}
+	if err = os.Remove(places[0]); err != nil { // go replaces nothing that it did not build
+		t.Fatal(err)
+	}
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", places[0],
+		"-ldflags=-s -w -X "+product+"/internal/version.Version=v"+o.version, "./cmd/"+product)
+	build.Dir, build.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
+	if said, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, said)
+	}
+}
+
+// stanza is what the notes tell to write into the configuration of OpenBao.
+func (o options) stanza(t *testing.T) string {
+	t.Helper()
+	notes, err := os.ReadFile(filepath.Join(o.dist(), "release-notes.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile("(?s)```hcl\n(# linux/" + runtime.GOARCH + "\n.*?)```").FindSubmatch(notes)
+	if found == nil {
+		t.Fatalf("the notes have no lines for OpenBao:\n%s", notes)
+	}
+	return string(found[1])
+}
+
+// bao is a server of OpenBao that runs, and what its command said last.
+type bao struct {
+	t    *testing.T
+	path string
+	logs string
+	env  []string
+	said []byte
+}
+
+func startBao(t *testing.T, path, stanza string) *bao {
+	t.Helper()
+	folder, api, cluster := t.TempDir(), freeAddress(t), freeAddress(t)
+	for _, name := range []string{"raft", "plugins"} {
+		if err := os.Mkdir(filepath.Join(folder, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config := fmt.Sprintf(`storage "raft" {
+  path    = "%[1]s/raft"
+  node_id = "one"
+}
+listener "tcp" {
+  address         = %[2]q
+  cluster_address = %[3]q
+  tls_disable     = true
+}
+api_addr         = "http://%[2]s"
+cluster_addr     = "http://%[3]s"
+plugin_directory = "%[1]s/plugins"
+%[4]s`, folder, api, cluster, stanza)
+	b := &bao{t: t, path: path, logs: filepath.Join(folder, "log")}
+	b.env = []string{"HOME=" + folder, "PATH=" + os.Getenv("PATH"), "BAO_ADDR=http://" + api}
+	logs, err := os.Create(b.logs)
+	if err = errors.Join(err, os.WriteFile(filepath.Join(folder, "server.hcl"), []byte(config), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	process := b.command("server", "-config="+filepath.Join(folder, "server.hcl"))
+	process.Stdout, process.Stderr = logs, logs
+	if err = process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = process.Process.Signal(os.Interrupt) // it stops the plugin too
+		_ = process.Wait()
+		_ = logs.Close()
+	})
+	return b
+}
+
+func (b *bao) command(args ...string) *exec.Cmd {
+	process := exec.CommandContext(context.WithoutCancel(b.t.Context()), b.path, args...)
+	process.Env = b.env
+	return process
+}
+
+// await repeats a command until it succeeds.
+func (b *bao) await(args ...string) {
+	b.t.Helper()
+	again, late := time.NewTicker(200*time.Millisecond), time.After(time.Minute)
+	defer again.Stop()
+	for {
+		var err error
+		if b.said, err = b.command(args...).Output(); err == nil {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-late:
+			logs, _ := os.ReadFile(b.logs)
+			b.t.Fatalf("bao %s %s: %v\n%s", args[0], args[1], err, logs)
+		}
+	}
+}
+
+// freeAddress is one that nothing listens at.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}

@@ -57,9 +57,9 @@ func (e *Engine) endServiceUser(ctx context.Context, cfg *Config, entry *Revocat
 }
 
 // keepLast keeps the last token of a role that works: while Modal refuses the current one, an earlier
-// one may be all that its consumers have.
+// one may be all that its consumers have. A lease's never was the role's.
 func (e *Engine) keepLast(ctx context.Context, cfg *Config, entry *Revocation) error {
-	if entry.Forced || entry.unclaimed() {
+	if entry.Forced || entry.Leased || entry.unclaimed() {
 		return nil
 	}
 	_, cred, err := e.current(ctx, entry.Role)

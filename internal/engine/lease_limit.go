@@ -15,7 +15,7 @@ func (e *Engine) beginEntry(ctx context.Context, o order, entry *Revocation) err
 		return err
 	}
 	defer unlock()
-	entries, err := e.previousTokens(ctx, o.name)
+	entries, err := e.entriesOf(ctx, o.name)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
 // Leases outlive their role, and its name may be another role's by then.
@@ -19,4 +21,24 @@ func TestLease_EndsAlthoughItsRolesNameIsAnotherRolesWhoseTokenModalRefuses(t *t
 	h.modal.SetDisabled(h.static("job").ID, true)
 	require.NoError(t, h.engine.EndLease(t.Context(), lease.Entry))
 	require.False(t, h.alive(lease.Cred.ID))
+}
+
+func TestLease_OfADeletedRoleIsNoPreviousTokenOfTheManagedRoleThatHasItsName(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	var leases []*Lease
+	for range maxPreviousTokens {
+		leases = append(leases, h.lease("job"))
+	}
+	h.deleteRole("job")
+	h.managed("job")
+	h.write(RoleWrite{Name: "job", Access: AccessWrite{EnvironmentRoles: to(map[string]modalapi.EnvironmentRole{"staging": modalapi.RoleViewer})}})
+	h.rotate(RotateRequest{Role: "job"})
+	for _, lease := range leases {
+		require.Equal(t, map[string]string{"main": "contributor"}, h.rolesOf(lease.Cred.ID))
+	}
+	_, previous, err := h.engine.Rotation(t.Context(), "job")
+	require.NoError(t, err)
+	require.Len(t, previous, 1)
 }

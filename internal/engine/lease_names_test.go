@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -41,4 +42,25 @@ func TestLease_OfADeletedRoleIsNoPreviousTokenOfTheManagedRoleThatHasItsName(t *
 	_, previous, err := h.engine.Rotation(t.Context(), "job")
 	require.NoError(t, err)
 	require.Len(t, previous, 1)
+}
+
+func TestLease_IsNotMadeOfARoleThatWasDeletedByForceWhileTheReadWaited(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job", func(ask *RoleWrite) { ask.Dynamic.MaxLeases = to(5) })
+	leave := h.occupy("job")
+	deletes := h.begin(t.Context(), func(ctx context.Context) error {
+		_, err := h.engine.DeleteRole(ctx, "job", true)
+		return err
+	})
+	h.inLine("job", 2)
+	reads := h.begin(t.Context(), func(ctx context.Context) error {
+		_, err := h.engine.NewLease(ctx, "job", vaultsMost)
+		return err
+	})
+	h.inLine("job", 3)
+	leave()
+	deletes.succeeds()
+	reads.isRefused("was changed or deleted while this read waited")
+	require.Empty(t, h.modal.ServiceUsers())
 }

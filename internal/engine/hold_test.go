@@ -100,3 +100,21 @@ func TestHold_EndsInTimeThoughAClockFarAheadDatedIt(t *testing.T) {
 
 	require.False(t, h.alive(old.ID))
 }
+
+func TestHold_TheEnginesOwnQuestionsAreNoUse(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
+	ask.RefreshInterval, ask.GracePeriod, ask.Managed.Hold = to(12*time.Hour), to(time.Hour), to(10*Day)
+	h.write(ask)
+	h.configure(ConfigWrite{VerificationInterval: to(time.Duration(0))})
+	old := h.current("ci").Token
+	h.advance(time.Minute)
+	h.rotate(RotateRequest{Role: "ci"})
+	h.configure(ConfigWrite{RemoveAdmin: true})
+	h.minutes(65)
+	require.NotZero(t, h.entry(old.ID).Attempts, "Modal was asked whether the token is refused")
+	h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken())})
+	h.minutes(20)
+	require.False(t, h.alive(old.ID))
+}

@@ -160,6 +160,9 @@ func (e *Engine) ask(ctx context.Context, entry *Revocation) (verdict, error) {
 // refusal says something.
 func (e *Engine) probe(ctx context.Context, cfg *Config, entry *Revocation) (verdict, error) {
 	proven, err := e.prove(ctx, cfg, entry.Token)
+	if !entry.HoldUntil.IsZero() {
+		e.noteAsked(entry.ID)
+	}
 	switch {
 	case modalapi.KindOf(err) == modalapi.KindRefused && !entry.known():
 		return verdictUnknown, Refusef("Modal refuses token %s with a secret that it was never seen to accept, which proves nothing: "+

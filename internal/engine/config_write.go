@@ -80,8 +80,10 @@ func (e *Engine) settleAdmin(ctx context.Context, before, after *Config, ask Con
 	return append(warnings, after.limits()...), nil
 }
 
-// takeAdmin puts another admin token, or none, in place of the one that is there.
+// takeAdmin puts an admin token, or none, in place of the one that is there. Of the same one, brought again, it
+// stays known that this mount made it.
 func (c *Config) takeAdmin(t Token, limitation string) {
+	t.Made = t.Made || (c.Admin != nil && c.Admin.ID == t.ID && c.Admin.Made)
 	c.Admin, c.Limitation = nil, limitation
 	if t.ID != "" {
 		c.Admin = &t

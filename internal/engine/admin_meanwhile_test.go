@@ -70,3 +70,15 @@ func TestATokenThatBecomesTheAdminsWhileTheEngineIsAboutToEndItIsLeft(t *testing
 	require.True(t, h.alive(old))
 	h.modal.DeleteToken(old) // which the configuration alone answers for
 }
+
+func TestAdminToken_ItsProvenSecretIsNotLostToAnotherOneThatModalWasNotAskedAbout(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	cfg, err := h.engine.Config(t.Context())
+	require.NoError(t, err)
+	before := h.snapshot()
+	other := modaltest.Token{ID: cfg.Admin.ID, Secret: h.member.NewToken().Secret}
+	_, err = h.engine.WriteConfig(t.Context(), ConfigWrite{Supplied: unasked(other)})
+	require.ErrorContains(t, err, "with another secret")
+	h.unchangedSince(before)
+}

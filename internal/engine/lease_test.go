@@ -368,7 +368,11 @@ func TestLease_ItsTokenIsNoRolesAndNotTheAdmins(t *testing.T) {
 
 	_, err := h.engine.WriteRole(t.Context(), RoleWrite{Name: "ci", Kind: to(TypeStatic), Supplied: Supplied{Pair: &pair}, Force: true})
 	require.NoError(t, err, "unproven, nobody knows whose it is")
-	require.Error(t, h.engine.EndLease(t.Context(), lease.Entry))
+	require.ErrorContains(t, h.engine.EndLease(t.Context(), lease.Entry), "which uses it")
+	_, err = h.engine.End(t.Context(), lease.Entry, true)
+	require.ErrorContains(t, err, "which uses it")
+	_, err = h.engine.Forget(t.Context(), lease.Entry, true)
+	require.ErrorContains(t, err, "which uses it")
 	require.True(t, h.alive(lease.Cred.ID), "a role has it")
 	h.rotate(RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken()), Force: true})
 	h.minutes(2)

@@ -103,3 +103,15 @@ func TestAnAdminTokenThatThisMountMadeWorksOnForTheCallsUnderWayAlsoWhereItIsRem
 		})
 	}
 }
+
+func TestAdminToken_ItsProvenSecretIsNotLostToAnotherOneThatModalWasNotAskedAbout(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	cfg, err := h.engine.Config(t.Context())
+	require.NoError(t, err)
+	before := h.snapshot()
+	other := modaltest.Token{ID: cfg.Admin.ID, Secret: h.member.NewToken().Secret}
+	_, err = h.engine.WriteConfig(t.Context(), ConfigWrite{Supplied: unasked(other)})
+	require.ErrorContains(t, err, "with another secret")
+	h.unchangedSince(before)
+}

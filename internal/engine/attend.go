@@ -100,7 +100,11 @@ func (e *Engine) attendLocked(ctx context.Context, stored *Revocation, w wish) (
 
 // admit lets through (verdictUnknown, no error) what may be ended now, with its intent in storage.
 func (e *Engine) admit(ctx context.Context, entry *Revocation, w wish) (verdict, *Revocation, error) {
-	if settled, err := e.settledElsewhere(ctx, entry); err != nil || settled != verdictUnknown {
+	settled, err := e.settledElsewhere(ctx, entry)
+	switch {
+	case settled == verdictNotDue && w != whenDue:
+		return settled, nil, entry.refuseTaken()
+	case err != nil || settled != verdictUnknown:
 		return settled, nil, err
 	}
 	now := e.Now()
@@ -149,6 +153,12 @@ func (e *Engine) settledElsewhere(ctx context.Context, entry *Revocation) (verdi
 		return verdictUnknown, err
 	}
 	return verdictGone, e.revocations.Delete(ctx, entry.Key())
+}
+
+// refuseTaken says of a lease's token why it is left alone, to whoever asks for more.
+func (r *Revocation) refuseTaken() error {
+	return Refusef("token %s is a lease's of role %s, and was brought, unproven, to another role or as the admin token, which uses it: "+
+		"bring another token there first; the entry stays", r.ID, r.Role)
 }
 
 // note stores what came of an attempt.

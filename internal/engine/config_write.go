@@ -71,17 +71,23 @@ func (e *Engine) settleAdmin(ctx context.Context, before, after *Config, ask Con
 	}
 	proven, limitation := unproven(pair, after.ServerURL), ""
 	if ask.Verify {
-		if proven, limitation, err = e.proveAdmin(ctx, after, pair); err != nil {
-			return nil, unchanged(unproven(pair, after.ServerURL), err)
-		}
+		proven, limitation, err = e.proveAdmin(ctx, after, pair)
+		err = unchanged(unproven(pair, after.ServerURL), err)
+	} else {
+		err = before.keepsSecret(pair)
+	}
+	if err != nil {
+		return nil, err
 	}
 	warnings = append(warnings, proven.warnings()...)
 	after.takeAdmin(proven, limitation)
 	return append(warnings, after.limits()...), nil
 }
 
-// takeAdmin puts another admin token, or none, in place of the one that is there.
+// takeAdmin puts an admin token, or none, in place of the one that is there. Of the same one, brought again, it
+// stays known that this mount made it.
 func (c *Config) takeAdmin(t Token, limitation string) {
+	t.Made = t.Made || (c.Admin != nil && c.Admin.ID == t.ID && c.Admin.Made)
 	c.Admin, c.Limitation = nil, limitation
 	if t.ID != "" {
 		c.Admin = &t
@@ -109,6 +115,15 @@ func (c *Config) keepsAdmin(after *Config) error {
 	}
 	return Refusef("%s: the stored admin token %s is sent to no server that has not accepted it: write token_id and token_secret "+
 		"of an admin token of the new server with it, or remove_admin_token=true; nothing was changed", field, c.Admin.ID)
+}
+
+// keepsSecret refuses to put a secret in place of the one that Modal accepted with the same ID, unless Modal is
+// asked: no other copy of that one may be left.
+func (c *Config) keepsSecret(pair modalapi.Token) error {
+	if c.Admin == nil || !c.Admin.Verified() || c.Admin.ID != pair.ID || c.Admin.Secret == pair.Secret {
+		return nil
+	}
+	return Refusef("token %s is the admin token, with another secret: a token has one secret, so let Modal decide with verify=true; nothing was changed", pair.ID)
 }
 
 func (e *Engine) proveAdmin(ctx context.Context, cfg *Config, pair modalapi.Token) (proven Token, limitation string, err error) {

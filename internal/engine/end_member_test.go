@@ -242,8 +242,10 @@ func TestAdminToken_OfAServiceUserOfThisMountIsEndedAfterwards(t *testing.T) {
 		old := h.managed("ci")
 		secret := h.current("ci").Secret
 		h.rotate(RotateRequest{Role: "ci"})
-		_, err := h.engine.RotateAdmin(t.Context(), AdminRotation{Supplied: bringing(modaltest.Token{ID: old, Secret: secret}), Force: true})
-		require.NoError(t, err)
+		for range 2 { // a repeated request, too
+			_, err := h.engine.RotateAdmin(t.Context(), AdminRotation{Supplied: bringing(modaltest.Token{ID: old, Secret: secret}), Force: true})
+			require.NoError(t, err)
+		}
 		if removed {
 			h.configure(ConfigWrite{RemoveAdmin: true})
 		}

@@ -249,10 +249,11 @@ func (e *Engine) unknownUsers(ctx context.Context, cfg *Config) ([]modalapi.Serv
 		return nil, nil
 	}
 	answered, err := e.answeredFor(ctx)
-	return slices.DeleteFunc(users, func(user modalapi.ServiceUser) bool { return answered[user.Name] }), err
+	return slices.DeleteFunc(users, func(user modalapi.ServiceUser) bool { return answered[user.Name] || answered[user.TokenID] }), err
 }
 
-// answeredFor are the names of the service users that storage knows.
+// answeredFor are the names of the service users that storage knows, and the IDs of the tokens: of one that was
+// stored unproven nothing tells whose it is.
 func (e *Engine) answeredFor(ctx context.Context) (map[string]bool, error) {
 	roles, err := e.credentials.List(ctx)
 	if err != nil {
@@ -262,22 +263,23 @@ func (e *Engine) answeredFor(ctx context.Context) (map[string]bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	names, failures := make([]string, len(roles)+len(ids)), make([]error, len(roles)+len(ids))
+	tokens, failures := make([]Token, len(roles)+len(ids)), make([]error, len(roles)+len(ids))
 	eachOf(roles, maxConcurrentReads, func(i int, role string) {
 		var cred *Credential
 		if cred, failures[i] = e.credentials.Get(ctx, role); cred != nil {
-			names[i] = cred.Identity
+			tokens[i] = cred.Token
 		}
 	})
 	eachOf(ids, maxConcurrentReads, func(i int, id string) {
 		var entry *Revocation
 		if entry, failures[len(roles)+i] = e.revocations.Get(ctx, id); entry != nil {
-			names[len(roles)+i] = entry.Identity
+			tokens[len(roles)+i] = entry.Token
 		}
 	})
 	answered := map[string]bool{}
-	for _, name := range names {
-		answered[name] = true
+	for _, t := range tokens {
+		answered[t.Identity], answered[t.ID] = true, true
 	}
+	delete(answered, "") // what is not known, here or at Modal
 	return answered, errors.Join(failures...)
 }

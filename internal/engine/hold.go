@@ -32,10 +32,14 @@ func (e *Engine) stillUsed(ctx context.Context, a *admin, entry *Revocation) (bo
 
 // held is the entry of a token that is used still.
 func (r Revocation) held(now time.Time) *Revocation {
-	r.Held = true
+	r.Held, r.Attempts, r.LastError = true, 0, ""
 	r.NextAttempt = earlier(now.Add(max(r.Refresh, time.Minute)), r.HoldUntil)
 	return &r
 }
+
+// isHeld says whether the last look found the token used still: one that the engine has begun to end is held
+// no more.
+func (r *Revocation) isHeld() bool { return r.Held && !r.Begun && r.Attempts == 0 }
 
 // noteAsked remembers that the engine itself has just used a previous token.
 func (e *Engine) noteAsked(id string) {

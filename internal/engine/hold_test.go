@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
 func TestHold_APreviousTokenLivesOnWhileItIsUsedAndNoLonger(t *testing.T) {
@@ -99,4 +101,42 @@ func TestHold_EndsInTimeThoughAClockFarAheadDatedIt(t *testing.T) {
 	}
 
 	require.False(t, h.alive(old.ID))
+}
+
+func TestHold_TheEnginesOwnQuestionsAreNoUse(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
+	ask.RefreshInterval, ask.GracePeriod, ask.Managed.Hold = to(12*time.Hour), to(time.Hour), to(10*Day)
+	h.write(ask)
+	h.configure(ConfigWrite{VerificationInterval: to(time.Duration(0))})
+	old := h.current("ci").Token
+	h.advance(time.Minute)
+	h.rotate(RotateRequest{Role: "ci"})
+	h.configure(ConfigWrite{RemoveAdmin: true})
+	h.minutes(65)
+	require.NotZero(t, h.entry(old.ID).Attempts, "Modal was asked whether the token is refused")
+	h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken())})
+	h.minutes(20)
+	require.False(t, h.alive(old.ID))
+}
+
+func TestHold_WhatCannotBeEndedAfterwardsIsNotSaidToBeHeld(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
+	ask.GracePeriod, ask.Managed.Hold = to(time.Hour), to(30*time.Minute)
+	h.write(ask)
+	old := h.current("ci").Token
+	h.advance(time.Minute)
+	h.rotate(RotateRequest{Role: "ci"})
+	for range 70 {
+		h.minutes(1)
+		h.modal.Use(old.ID, old.Secret)
+	}
+	require.Equal(t, StateHeld, h.entry(old.ID).State(h.clock()))
+	h.modal.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.Unavailable, Times: -1})
+	h.minutes(40)
+	require.Equal(t, StateRetrying, h.entry(old.ID).State(h.clock()))
+	h.modal.ClearFaults()
 }

@@ -2,10 +2,14 @@
 
 package engine
 
-import "context"
+import (
+	"context"
+	"reflect"
+)
 
 // beginEntry puts the entry of a service user that is about to be made. Of a dynamic role with a limit
-// the leases are counted first, under the role's lock: those that many reads begin at once count too.
+// the leases are counted first, under the role's lock: those that many reads begin at once count too. The
+// role may have been deleted, or narrowed, while that was waited for.
 func (e *Engine) beginEntry(ctx context.Context, o order, entry *Revocation) error {
 	if !o.lease || o.role.Dynamic.MaxLeases == 0 {
 		return e.revocations.Put(ctx, entry.Key(), entry)
@@ -15,7 +19,14 @@ func (e *Engine) beginEntry(ctx context.Context, o order, entry *Revocation) err
 		return err
 	}
 	defer unlock()
-	entries, err := e.previousTokens(ctx, o.name)
+	now, err := e.roles.Get(ctx, o.name)
+	if err != nil {
+		return err
+	}
+	if !reflect.DeepEqual(now, o.role) {
+		return Refusef("role %s was changed or deleted while this read waited: read it again", o.name)
+	}
+	entries, err := e.entriesOf(ctx, o.name)
 	if err != nil {
 		return err
 	}

@@ -56,7 +56,10 @@ func (e *Engine) Forget(ctx context.Context, id string, force bool) (warnings []
 	}
 	defer unlock()
 	settled, err := e.settledElsewhere(ctx, stored)
-	if err != nil || settled != verdictUnknown {
+	switch {
+	case settled == verdictNotDue:
+		return nil, stored.refuseTaken()
+	case err != nil || settled != verdictUnknown:
 		return nil, err
 	}
 	entry := *stored

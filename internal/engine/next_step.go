@@ -67,7 +67,7 @@ func (e *Engine) NextStep(r *Revocation) string {
 		step = fmt.Sprintf("Modal would not let the engine end it (%s): %s; then have the engine look: vault write -f %s", r.Declined, r.howToDelete(), entry)
 	case !r.ours():
 		step = fmt.Sprintf("%s; then have the engine look: vault write -f %s", r.howToDelete(), entry)
-	case r.Held && !r.Begun && r.Attempts == 0:
+	case r.isHeld():
 		step = fmt.Sprintf("nothing: the token was used at %s, so it lives on until it is used no more, or %s; at once with: vault write %s force=true",
 			r.LastUsed.Format(time.RFC3339), r.HoldUntil.Format(time.RFC3339), entry)
 	case r.LastError != "" && !early:

@@ -274,3 +274,20 @@ func TestOrphans_WhoWaitsForTheLookOfAnotherMayGoAway(t *testing.T) {
 	looks.succeeds()
 	require.NoError(t, h.engine.EndLease(t.Context(), second.Entry))
 }
+
+func TestOrphans_ATokenOfARoleOrOfTheLedgerIsNoneAlsoWhereItWasNeverProven(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	kept, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
+	require.NoError(t, err)
+	replaced, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-bbbbbbbb")
+	require.NoError(t, err)
+	h.write(RoleWrite{Name: "gpu", Kind: to(TypeStatic), Supplied: unasked(replaced)})
+	h.rotate(RotateRequest{Role: "gpu", Supplied: unasked(kept), Force: true})
+	h.advance(time.Hour)
+
+	orphans, err := h.engine.Orphans(t.Context())
+
+	require.NoError(t, err)
+	require.Empty(t, orphans)
+}

@@ -258,10 +258,17 @@ func (e *Engine) Ledger(ctx context.Context) (entries []*Revocation, unreadable 
 	return entries, unreadable, nil
 }
 
-// previousTokens are the entries of one role that can be read.
-func (e *Engine) previousTokens(ctx context.Context, name string) ([]*Revocation, error) {
+// entriesOf are the entries of one role's name that can be read, the leases' of a dynamic role included.
+func (e *Engine) entriesOf(ctx context.Context, name string) ([]*Revocation, error) {
 	entries, _, err := e.Ledger(ctx)
 	return slices.DeleteFunc(entries, func(entry *Revocation) bool { return entry.Role != name }), err
+}
+
+// previousTokens are those that were, or may have become, a role's. A lease of a dynamic role that had
+// the name before is none.
+func (e *Engine) previousTokens(ctx context.Context, name string) ([]*Revocation, error) {
+	entries, err := e.entriesOf(ctx, name)
+	return slices.DeleteFunc(entries, func(entry *Revocation) bool { return entry.Leased }), err
 }
 
 // backOff is how long to wait after so many attempts: doubling from a minute to six hours, jittered.

@@ -57,9 +57,9 @@ func (e *Engine) endServiceUser(ctx context.Context, cfg *Config, entry *Revocat
 }
 
 // keepLast keeps the last token of a role that works: while Modal refuses the current one, an earlier
-// one may be all that its consumers have.
+// one may be all that its consumers have. A lease's never was the role's.
 func (e *Engine) keepLast(ctx context.Context, cfg *Config, entry *Revocation) error {
-	if entry.Forced || entry.unclaimed() {
+	if entry.Forced || entry.Leased || entry.unclaimed() {
 		return nil
 	}
 	_, cred, err := e.current(ctx, entry.Role)
@@ -160,6 +160,9 @@ func (e *Engine) ask(ctx context.Context, entry *Revocation) (verdict, error) {
 // refusal says something.
 func (e *Engine) probe(ctx context.Context, cfg *Config, entry *Revocation) (verdict, error) {
 	proven, err := e.prove(ctx, cfg, entry.Token)
+	if !entry.HoldUntil.IsZero() {
+		e.noteAsked(entry.ID)
+	}
 	switch {
 	case modalapi.KindOf(err) == modalapi.KindRefused && !entry.known():
 		return verdictUnknown, Refusef("Modal refuses token %s with a secret that it was never seen to accept, which proves nothing: "+

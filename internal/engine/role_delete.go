@@ -71,7 +71,7 @@ func (e *Engine) removeRole(ctx context.Context, name string, r *Role, cred *Cre
 
 // forceEarlier notes of a role's earlier tokens that an operator wants them ended now.
 func (e *Engine) forceEarlier(ctx context.Context, name string) error {
-	entries, err := e.previousTokens(ctx, name)
+	entries, err := e.entriesOf(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (e *Engine) endOne(ctx context.Context, entry *Revocation) (got verdict, er
 // endForced ends a deleted role's tokens that are to end now, the newest first, as far as the time of one
 // request goes, and returns those that Modal refuses. The rest is the worker's.
 func (e *Engine) endForced(ctx context.Context, name string) (ended []string) {
-	entries, err := e.previousTokens(ctx, name)
+	entries, err := e.entriesOf(ctx, name)
 	if err != nil {
 		return nil // what is left says so
 	}

@@ -43,11 +43,7 @@ func (e *Engine) whatIsLeft(ctx context.Context, name string, ended []string) (l
 
 // fate is what becomes of a token, in a line.
 func (e *Engine) fate(entry *Revocation) string {
-	about := fmt.Sprintf("token %s (version %d)", entry.Key(), entry.Version)
-	if entry.Version == 0 {
-		about = "service user " + entry.Key() + " of a rotation that did not finish"
-	}
-	now := e.Now()
+	about, now := entry.about(), e.Now()
 	switch {
 	case entry.Method == methodManual:
 		return fmt.Sprintf("%s: left to you, %s", about, entry.howToDelete())
@@ -58,6 +54,19 @@ func (e *Engine) fate(entry *Revocation) string {
 			about, entry.NotBefore.Format(time.RFC3339), e.mount(), entry.Key())
 	}
 	return about + ": the engine ends it within a minute or so"
+}
+
+// about names a token of the ledger. Only those that were current have a version.
+func (r *Revocation) about() string {
+	switch {
+	case r.Leased:
+		return fmt.Sprintf("service user %s of a lease", r.Key())
+	case r.Reason == reasonApproved:
+		return fmt.Sprintf("token %s of an approval", r.Key())
+	case r.Version == 0:
+		return fmt.Sprintf("service user %s of a rotation that did not finish", r.Key())
+	}
+	return fmt.Sprintf("token %s (version %d)", r.Key(), r.Version)
 }
 
 // summary tells of many tokens at once.

@@ -89,9 +89,10 @@ func ByUrgency(rotations []*Rotation) {
 }
 
 // refuseCrowd refuses an operator's rotation that would leave too many service users alive. An undo puts
-// one in the ledger and takes one out. The schedule is never held up by it.
+// one in the ledger and takes one out, and a repeated request none. The schedule is never held up by it.
 func (e *Engine) refuseCrowd(ctx context.Context, now *Rotation, ask RotateRequest) error {
-	if ask.ToPrevious || ask.graceOr(now.Role.GracePeriod) == 0 {
+	again := ask.Pair != nil && ask.Pair.ID == now.Cred.ID
+	if again || ask.ToPrevious || ask.graceOr(now.Role.GracePeriod) == 0 {
 		return nil
 	}
 	entries, err := e.previousTokens(ctx, now.Name)

@@ -55,7 +55,7 @@ func (r *Revocation) State(now time.Time) string {
 		return StateLeased
 	case r.inGrace(now):
 		return StateGrace
-	case r.Held:
+	case r.isHeld():
 		return StateHeld
 	case r.Unconfirmed:
 		return StateUnconfirmed

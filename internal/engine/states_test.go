@@ -36,6 +36,10 @@ func TestState_OfAnEntryTellsHowFarItsEndIs(t *testing.T) {
 		{StateEnding, Revocation{NotBefore: before}},
 		{StateRetrying, Revocation{NotBefore: before, Attempts: 1}},
 		{StateUnconfirmed, Revocation{NotBefore: before, Attempts: 1, Unconfirmed: true}},
+		{StateHeld, Revocation{NotBefore: before, Held: true}},
+		{StateEnding, Revocation{NotBefore: before, Held: true, Begun: true}},
+		{StateRetrying, Revocation{NotBefore: before, Held: true, Begun: true, Attempts: 1}},
+		{StateUnconfirmed, Revocation{NotBefore: before, Held: true, Begun: true, Attempts: 1, Unconfirmed: true}},
 		{StateWaiting, Revocation{Method: methodManual, NotBefore: after}},
 		{StateWaiting, Revocation{Method: methodManual, NotBefore: before, Attempts: 1}},
 	} {

@@ -254,3 +254,25 @@ func TestVerify_ThatFailedUnderAClockFarAheadIsTriedAgainInItsTime(t *testing.T)
 
 	require.Equal(t, map[string]string{"main": "contributor"}, h.rolesOf(h.current("ci").ID))
 }
+
+func TestVerify_ADriftThatCannotBeMendedHidesNoAnswerAndIsNotTriedEachMinute(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
+	ask.Managed.Disabled = to(true)
+	h.write(ask)
+	cred := h.current("ci")
+	h.modal.SetDisabled(cred.ID, true)
+	require.False(t, h.verify("ci").Accepted)
+	h.modal.SetDisabled(cred.ID, false)
+	h.workspace.SetServiceUserRole(cred.Identity, "main", "viewer")
+	h.configure(ConfigWrite{MaxEnvironmentRole: to(modalapi.RoleViewer)})
+	h.minutes(60)
+	require.Equal(t, StateDisabled, h.state("ci"))
+	asked := len(h.modal.Calls("TokenInfoGet"))
+	h.minutes(60)
+	require.LessOrEqual(t, len(h.modal.Calls("TokenInfoGet"))-asked, 12)
+	h.configure(ConfigWrite{MaxEnvironmentRole: Change[modalapi.EnvironmentRole]{Asked: true, Reset: true}})
+	h.minutes(11)
+	require.Equal(t, map[string]string{"main": "contributor"}, h.rolesOf(cred.ID))
+}

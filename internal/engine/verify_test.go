@@ -276,3 +276,18 @@ func TestVerify_ADriftThatCannotBeMendedHidesNoAnswerAndIsNotTriedEachMinute(t *
 	h.minutes(11)
 	require.Equal(t, map[string]string{"main": "contributor"}, h.rolesOf(cred.ID))
 }
+
+func TestVerify_ARoleOfAnyNameDoesNotPutOffTheAdminTokensCheck(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	token := h.static(KeyConfig)
+	h.configure(ConfigWrite{VerificationInterval: to(MinVerification)})
+	h.modal.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Unavailable, Times: -1, Match: func(c modaltest.Call) bool { return c.TokenID == token.ID }})
+	for range 3 * 60 {
+		h.minutes(1)
+		cfg, err := h.engine.Config(t.Context())
+		require.NoError(t, err)
+		require.LessOrEqual(t, h.clock().Sub(later(cfg.AdminChecked, cfg.Admin.LastVerified)), MinVerification)
+	}
+	h.modal.ClearFaults()
+}

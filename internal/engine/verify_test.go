@@ -291,3 +291,23 @@ func TestVerify_ARoleOfAnyNameDoesNotPutOffTheAdminTokensCheck(t *testing.T) {
 	}
 	h.modal.ClearFaults()
 }
+
+func TestTheLastTokenThatWorksIsKeptWhileModalDoesNotSayWhetherTheCurrentOneDoes(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
+	ask.Managed.Disabled, ask.GracePeriod = to(true), to(time.Hour)
+	h.write(ask)
+	old := h.current("ci").Token
+	h.rotate(RotateRequest{Role: "ci"})
+	current := h.current("ci").ID
+	h.deleteUserOf(current)
+	h.modal.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Unavailable, Times: -1, Match: func(c modaltest.Call) bool { return c.TokenID == current }})
+	h.minutes(70)
+	require.True(t, h.alive(old.ID), "it is all that consumers have")
+	require.Contains(t, h.entry(old.ID).LastError, "could not learn whether Modal accepts")
+	h.modal.ClearFaults()
+	h.rotate(RotateRequest{Role: "ci"})
+	h.minutes(70)
+	require.False(t, h.alive(old.ID))
+}

@@ -62,6 +62,8 @@ func parseNames(raw any) (names []string, mistake string) {
 	switch {
 	case !isList:
 		return nil, "write names with commas between them, or a list of names"
+	case len(names) == 0: // some list that came out empty is not all
+		return nil, "this names none: leave it out for all that nobody has accepted"
 	case len(names) > maxOrphanNames:
 		return nil, "write fewer names at a time"
 	case slices.ContainsFunc(names, longSecret.MatchString):

@@ -115,3 +115,18 @@ func TestAdminToken_ItsProvenSecretIsNotLostToAnotherOneThatModalWasNotAskedAbou
 	require.ErrorContains(t, err, "with another secret")
 	h.unchangedSince(before)
 }
+
+func TestAdminToken_WhatModalSaidOfItIsNotForgottenWhenItIsBroughtAgainUnasked(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	cfg, err := h.engine.Config(t.Context())
+	require.NoError(t, err)
+	h.modal.SetDisabled(cfg.Admin.ID, true)
+	h.minutes(24 * 60)
+	before := h.snapshot()
+	h.configure(ConfigWrite{Supplied: unasked(modaltest.Token{ID: cfg.Admin.ID, Secret: cfg.Admin.Secret})})
+	h.unchangedSince(before)
+	cfg, err = h.engine.Config(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, AdminRefused, cfg.State(h.clock()))
+}

@@ -66,9 +66,15 @@ func (e *Engine) keepLast(ctx context.Context, cfg *Config, entry *Revocation) e
 	if err != nil || cred == nil || !cred.Verified() {
 		return err
 	}
-	if _, err = e.whoIs(ctx, cfg, cred.Token); modalapi.KindOf(err) == modalapi.KindRefused {
+	switch _, err = e.whoIs(ctx, cfg, cred.Token); modalapi.KindOf(err) {
+	case modalapi.KindRefused:
 		return Refusef("Modal refuses token %s, the current one of role %s, so this earlier one is kept: rotate the role first, or end this one all the same with force=true",
 			cred.ID, entry.Role)
+	case modalapi.KindUnavailable, modalapi.KindThrottled:
+		if sameServer(cred.ServerURL, entry.ServerURL) { // another one may be out of reach for good
+			return fmt.Errorf("could not learn whether Modal accepts token %s, the current one of role %s, so this earlier one is kept: %w", cred.ID, entry.Role, err)
+		}
+	default:
 	}
 	return nil
 }

@@ -172,7 +172,7 @@ func (e *Engine) verifyDue(tick, begin context.Context) error {
 				return time.Time{}, failed
 			}
 			if now.Cred.Drifted {
-				return e.Now(), nil
+				return later(e.Now(), e.retryCheck(name)), nil
 			}
 			return later(cfg.checkAt(now, e.Now()), e.retryCheck(name)), nil
 		},
@@ -202,18 +202,25 @@ func (e *Engine) verifyOne(ctx, begin context.Context, cfg *Config, name string)
 		return nil
 	}
 	v, err := e.askAbout(ctx, cfg, now)
-	if err == nil && v.Drifted {
-		err = e.setAgain(ctx, cfg, now, v)
-	}
 	if err != nil {
-		if isStorageError(err) {
-			return err
-		}
-		e.log().Warn("a role's token could not be verified", "role", name, "token_id", now.Cred.ID, "error", err)
-		e.postponeCheck(name)
-		return nil
+		return e.notVerified(now, "a role's token could not be verified", err)
 	}
-	return e.noteVerification(ctx, now, v)
+	if v.Drifted {
+		if err = e.setAgain(ctx, cfg, now, v); err != nil {
+			err = e.notVerified(now, "environment roles had drifted and could not be set again", err)
+		}
+	}
+	return errors.Join(err, e.noteVerification(ctx, now, v)) // that Modal accepts the token is news in any case
+}
+
+// notVerified has Modal asked again a little later.
+func (e *Engine) notVerified(now *Rotation, what string, why error) error {
+	if isStorageError(why) {
+		return why
+	}
+	e.log().Warn(what, "role", now.Name, "token_id", now.Cred.ID, "error", why)
+	e.postponeCheck(now.Name)
+	return nil
 }
 
 // setAgain gives a service user the environment roles that somebody else took or added.

@@ -13,10 +13,13 @@ import (
 // checkRetry is how long after a failure Modal is asked about a current token again.
 const checkRetry = 10 * time.Minute
 
+// adminCheck is the admin token's name among those that are checked, which no role's can be.
+const adminCheck = "@config"
+
 // verifyAdmin asks about the admin token, once an interval. A refused one shows in config and status.
 func (e *Engine) verifyAdmin(ctx context.Context) error {
 	cfg, err := e.loadConfig(ctx)
-	if err != nil || !cfg.adminDue(e.Now()) || e.Now().Before(e.retryCheck(KeyConfig)) {
+	if err != nil || !cfg.adminDue(e.Now()) || e.Now().Before(e.retryCheck(adminCheck)) {
 		return err
 	}
 	unlock, err := e.lockConfig(ctx)
@@ -38,7 +41,7 @@ func (e *Engine) verifyAdmin(ctx context.Context) error {
 			e.event(ctx, Event{Kind: EventTokenRefused, TokenID: cfg.Admin.ID})
 		}
 	case err != nil:
-		e.postponeCheck(KeyConfig)
+		e.postponeCheck(adminCheck)
 		return nil
 	}
 	return e.config.Put(ctx, "", &after)

@@ -254,3 +254,60 @@ func TestVerify_ThatFailedUnderAClockFarAheadIsTriedAgainInItsTime(t *testing.T)
 
 	require.Equal(t, map[string]string{"main": "contributor"}, h.rolesOf(h.current("ci").ID))
 }
+
+func TestVerify_ADriftThatCannotBeMendedHidesNoAnswerAndIsNotTriedEachMinute(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
+	ask.Managed.Disabled = to(true)
+	h.write(ask)
+	cred := h.current("ci")
+	h.modal.SetDisabled(cred.ID, true)
+	require.False(t, h.verify("ci").Accepted)
+	h.modal.SetDisabled(cred.ID, false)
+	h.workspace.SetServiceUserRole(cred.Identity, "main", "viewer")
+	h.configure(ConfigWrite{MaxEnvironmentRole: to(modalapi.RoleViewer)})
+	h.minutes(60)
+	require.Equal(t, StateDisabled, h.state("ci"))
+	asked := len(h.modal.Calls("TokenInfoGet"))
+	h.minutes(60)
+	require.LessOrEqual(t, len(h.modal.Calls("TokenInfoGet"))-asked, 12)
+	h.configure(ConfigWrite{MaxEnvironmentRole: Change[modalapi.EnvironmentRole]{Asked: true, Reset: true}})
+	h.minutes(11)
+	require.Equal(t, map[string]string{"main": "contributor"}, h.rolesOf(cred.ID))
+}
+
+func TestVerify_ARoleOfAnyNameDoesNotPutOffTheAdminTokensCheck(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	token := h.static(KeyConfig)
+	h.configure(ConfigWrite{VerificationInterval: to(MinVerification)})
+	h.modal.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Unavailable, Times: -1, Match: func(c modaltest.Call) bool { return c.TokenID == token.ID }})
+	for range 3 * 60 {
+		h.minutes(1)
+		cfg, err := h.engine.Config(t.Context())
+		require.NoError(t, err)
+		require.LessOrEqual(t, h.clock().Sub(later(cfg.AdminChecked, cfg.Admin.LastVerified)), MinVerification)
+	}
+	h.modal.ClearFaults()
+}
+
+func TestTheLastTokenThatWorksIsKeptWhileModalDoesNotSayWhetherTheCurrentOneDoes(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
+	ask.Managed.Disabled, ask.GracePeriod = to(true), to(time.Hour)
+	h.write(ask)
+	old := h.current("ci").Token
+	h.rotate(RotateRequest{Role: "ci"})
+	current := h.current("ci").ID
+	h.deleteUserOf(current)
+	h.modal.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Unavailable, Times: -1, Match: func(c modaltest.Call) bool { return c.TokenID == current }})
+	h.minutes(70)
+	require.True(t, h.alive(old.ID), "it is all that consumers have")
+	require.Contains(t, h.entry(old.ID).LastError, "could not learn whether Modal accepts")
+	h.modal.ClearFaults()
+	h.rotate(RotateRequest{Role: "ci"})
+	h.minutes(70)
+	require.False(t, h.alive(old.ID))
+}

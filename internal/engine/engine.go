@@ -83,7 +83,7 @@ type Engine struct {
 	checksEvery  time.Duration
 	checks       sync.Mutex
 	checkRetries map[string]time.Time
-	asked        map[string]time.Time // guarded by checks, too: see hold.go
+	asked        map[string]asking // guarded by checks, too: see hold.go
 	// ticking is held for a tick, and guards warnedOf, the last warning that was sent, and swept.
 	ticking  sync.Mutex
 	warnedOf warning
@@ -115,7 +115,7 @@ func New(deps Deps) *Engine {
 	}
 	e := &Engine{
 		deps: deps, locks: newNameLocks(func() { deps.Stagger(lockTurn) }), followers: newFollowers(),
-		dueRoles: newDueTimes(), dueEntries: newDueTimes(), dueApprovals: newDueTimes(), dueChecks: newDueTimes(), checkRetries: map[string]time.Time{}, asked: map[string]time.Time{},
+		dueRoles: newDueTimes(), dueEntries: newDueTimes(), dueApprovals: newDueTimes(), dueChecks: newDueTimes(), checkRetries: map[string]time.Time{}, asked: map[string]asking{},
 	}
 	e.clients = &clients{
 		open: map[clientOptions]*sharedClient{}, dial: deps.Connect,

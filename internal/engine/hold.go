@@ -15,7 +15,7 @@ const lastUsedBudget = 3 * time.Second
 // stillUsed says whether a previous token lives on, as its role wants, because Modal says that somebody
 // uses it: after the rotation, within two refresh intervals, and not the engine itself.
 func (e *Engine) stillUsed(ctx context.Context, a *admin, entry *Revocation) (bool, error) {
-	if entry.Forced || entry.Begun || !e.Now().Before(entry.HoldUntil) {
+	if !entry.mayBeHeld(e.Now()) {
 		return false, nil
 	}
 	user, err := a.findServiceUser(ctx, entry.Identity)
@@ -25,9 +25,15 @@ func (e *Engine) stillUsed(ctx context.Context, a *admin, entry *Revocation) (bo
 	if err != nil {
 		return false, a.explain(err)
 	}
-	entry.LastUsed = seconds(user.LastUsedAt)
-	lately := e.Now().Add(-2 * entry.Refresh)
-	return user.LastUsedAt.After(later(entry.Since, later(lately, e.askedSelf(entry.ID)))), nil
+	used := e.usedByOthers(entry, user.LastUsedAt)
+	entry.LastUsed = seconds(used)
+	return used.After(later(entry.Since, e.Now().Add(-2*entry.Refresh))), nil
+}
+
+// mayBeHeld says whether the token lives on at this time if it is used. The engine asks nothing with it
+// then by itself, which Modal would take for a use.
+func (r *Revocation) mayBeHeld(now time.Time) bool {
+	return !r.Forced && !r.Begun && now.Before(r.HoldUntil)
 }
 
 // held is the entry of a token that is used still.
@@ -41,22 +47,31 @@ func (r Revocation) held(now time.Time) *Revocation {
 // no more.
 func (r *Revocation) isHeld() bool { return r.Held && !r.Begun && r.Attempts == 0 }
 
-// noteAsked remembers that the engine itself has just used a previous token.
-func (e *Engine) noteAsked(id string) {
-	e.checks.Lock()
-	defer e.checks.Unlock()
-	e.asked[id] = e.deps.Now()
+// asking is when the engine itself used a previous token last, and when others had by then.
+type asking struct{ at, used time.Time }
+
+// asks remembers who used a previous token before the engine does: Modal knows the last use alone. What
+// it returns is called after the answer.
+func (e *Engine) asks(ctx context.Context, entry *Revocation) (answered func()) {
+	if !entry.mayBeHeld(e.Now()) {
+		return func() {}
+	}
+	used := e.usedByOthers(entry, e.LastUsed(ctx, entry))
+	return func() {
+		e.checks.Lock()
+		defer e.checks.Unlock()
+		e.asked[entry.ID] = asking{e.deps.Now(), used}
+	}
 }
 
-// askedSelf is when this process used a previous token last, a moment later.
-func (e *Engine) askedSelf(id string) time.Time {
+// usedByOthers is when others used a previous token last, as far as this process knows: told is what Modal says.
+func (e *Engine) usedByOthers(entry *Revocation, told time.Time) time.Time {
 	e.checks.Lock()
 	defer e.checks.Unlock()
-	at, known := e.asked[id]
-	if !known {
-		return time.Time{}
+	if own, known := e.asked[entry.ID]; known && !told.After(own.at.Add(2*time.Second)) {
+		return later(own.used, entry.LastUsed)
 	}
-	return at.Add(2 * time.Second)
+	return told
 }
 
 // LastUsed is when the service user of an entry was used last, where Modal tells: zero for unknown.

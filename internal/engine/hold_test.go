@@ -115,7 +115,7 @@ func TestHold_TheEnginesOwnQuestionsAreNoUse(t *testing.T) {
 	h.rotate(RotateRequest{Role: "ci"})
 	h.configure(ConfigWrite{RemoveAdmin: true})
 	h.minutes(65)
-	require.NotZero(t, h.entry(old.ID).Attempts, "Modal was asked whether the token is refused")
+	require.NotZero(t, h.entry(old.ID).Attempts)
 	h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken())})
 	h.minutes(20)
 	require.False(t, h.alive(old.ID))
@@ -139,4 +139,44 @@ func TestHold_WhatCannotBeEndedAfterwardsIsNotSaidToBeHeld(t *testing.T) {
 	h.minutes(40)
 	require.Equal(t, StateRetrying, h.entry(old.ID).State(h.clock()))
 	h.modal.ClearFaults()
+}
+
+func TestHold_AUseIsNotHiddenByTheEnginesOwnQuestion(t *testing.T) {
+	t.Parallel()
+	for name, asks := range map[string]func(h *harness, id string){
+		"a forgetting": func(h *harness, id string) {
+			_, err := h.engine.Forget(h.t.Context(), id, false)
+			require.ErrorContains(h.t, err, "still accepts")
+		},
+		"a plan": func(h *harness, _ string) {
+			_, err := h.engine.PlanRotation(h.t.Context(), RotateRequest{Role: "ci", ToPrevious: true})
+			require.NoError(h.t, err)
+		},
+		"an end without an admin token": func(h *harness, _ string) {
+			h.configure(ConfigWrite{RemoveAdmin: true})
+			h.minutes(12)
+			h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken())})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
+			ask.RefreshInterval, ask.GracePeriod, ask.Managed.Hold = to(time.Hour), to(time.Hour), to(10*Day)
+			h.write(ask)
+			h.configure(ConfigWrite{VerificationInterval: to(time.Duration(0))})
+			old := h.current("ci").Token
+			h.advance(time.Minute)
+			h.rotate(RotateRequest{Role: "ci"})
+			h.minutes(55)
+			require.True(t, h.modal.Use(old.ID, old.Secret))
+			h.advance(time.Minute)
+			asks(h, old.ID)
+
+			h.minutes(40)
+			require.True(t, h.alive(old.ID), "it was used less than two refresh intervals ago")
+			h.minutes(3 * 60)
+			require.False(t, h.alive(old.ID))
+		})
+	}
 }

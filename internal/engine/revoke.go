@@ -99,7 +99,7 @@ func (e *Engine) begin(ctx context.Context, entry *Revocation) (inUse bool, err 
 // orRefused is the verdict where the engine cannot delete, unless somebody else did: Modal refuses a
 // token that has not expired.
 func (e *Engine) orRefused(ctx context.Context, cfg *Config, entry *Revocation, cause error) (verdict, error) {
-	if !entry.known() || entry.mayLiveOn(e.Now()) || ctx.Err() != nil {
+	if !entry.known() || entry.mayLiveOn(e.Now()) || entry.mayBeHeld(e.Now()) || ctx.Err() != nil {
 		return verdictUnknown, cause
 	}
 	if got, err := e.probe(ctx, cfg, entry); err != nil || got != verdictRevoked || entry.missed(e.Now()) {
@@ -165,10 +165,9 @@ func (e *Engine) ask(ctx context.Context, entry *Revocation) (verdict, error) {
 // probe asks Modal with the dead pair. A token that is accepted is known from then on, so that its
 // refusal says something.
 func (e *Engine) probe(ctx context.Context, cfg *Config, entry *Revocation) (verdict, error) {
+	answered := e.asks(ctx, entry)
 	proven, err := e.prove(ctx, cfg, entry.Token)
-	if !entry.HoldUntil.IsZero() {
-		e.noteAsked(entry.ID)
-	}
+	answered()
 	switch {
 	case modalapi.KindOf(err) == modalapi.KindRefused && !entry.known():
 		return verdictUnknown, Refusef("Modal refuses token %s with a secret that it was never seen to accept, which proves nothing: "+

@@ -54,8 +54,9 @@ func (e *Engine) undo(ctx context.Context, now *Rotation, grace time.Duration) (
 // proveUndo asks Modal whether the previous token is still what it was, and what the role's policy now
 // wants of its token.
 func (e *Engine) proveUndo(ctx context.Context, cfg *Config, now *Rotation, entry *Revocation) (Token, error) {
+	answered := e.asks(ctx, entry)
 	proven, err := e.accept(ctx, cfg, entry.Token, true)
-	e.noteAsked(entry.ID)
+	answered()
 	if err != nil {
 		return Token{}, err
 	}

@@ -139,7 +139,7 @@ func (b *backend) forgetRevocation(ctx context.Context, _ *logical.Request, ask 
 	return orNothing(&logical.Response{Warnings: warnings}), nil
 }
 
-// describe is all of an entry that may be shown.
+// revocationView is all of an entry that may be shown.
 func revocationView(r *engine.Revocation, e *engine.Engine) map[string]any {
 	data := tokenView(r.Token)
 	if r.ID == "" {

@@ -11,7 +11,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// summary is a role in a list.
+// rotationSummary is a role in a list.
 func rotationSummary(r *engine.Rotation) map[string]any {
 	data := map[string]any{fieldType: r.Role.Type, fieldVersion: int64(r.Cred.Version), fieldState: r.State()}
 	putTime(data, fieldNextRotation, r.Next)
@@ -30,7 +30,7 @@ func currentView(r *engine.Rotation) map[string]any {
 	return data
 }
 
-// describe is how the role stands, without a secret.
+// rotationView is how the role stands, without a secret.
 func rotationView(r *engine.Rotation) map[string]any {
 	data := currentView(r)
 	data[fieldState] = r.State()
@@ -95,7 +95,7 @@ func (b *backend) writtenView(r *engine.Rotation) map[string]any {
 	return data
 }
 
-// answer tells of a rotation with IDs and times, never a secret.
+// turnoverView tells of a rotation with IDs and times, never a secret.
 func turnoverView(t *engine.Turnover, e *engine.Engine) *logical.Response {
 	data := tokenView(t.Cred.Token)
 	data[fieldVersion] = int64(t.Cred.Version)

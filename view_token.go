@@ -9,7 +9,7 @@ import (
 	"vault-plugin-secrets-modal/internal/engine"
 )
 
-// describe is all of a token that may be shown outside creds.
+// tokenView is all of a token that may be shown outside creds.
 func tokenView(t engine.Token) map[string]any {
 	data := map[string]any{fieldTokenID: t.ID, fieldVerified: t.Verified()}
 	putText(data, fieldWorkspace, t.Workspace)

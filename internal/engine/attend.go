@@ -121,8 +121,8 @@ func (e *Engine) admit(ctx context.Context, entry *Revocation, w wish) (verdict,
 		return verdictNotDue, entry, Refusef("token %s is a lease's of role %s, until %s at the latest: end its lease (vault lease revoke -prefix %screds/%s ends all of the role), "+
 			"or end it now with: vault write %srevocations/%s force=true; nothing was changed", cmp.Or(entry.ID, entry.Key()), entry.Role, entry.NotBefore.Format(time.RFC3339), e.mount(), entry.Role, e.mount(), entry.Key())
 	case w == onRequest && entry.ours() && entry.inGrace(now):
-		return verdictNotDue, entry, Refusef("token %s of role %s is in its grace period until %s, and consumers may still use it: end it now with: vault write %srevocations/%s force=true; nothing was changed",
-			entry.Key(), entry.Role, entry.NotBefore.Format(time.RFC3339), e.mount(), entry.Key())
+		return verdictNotDue, entry, Refusef("token %s of %s is in its grace period until %s, and may still be used: end it now with: vault write %srevocations/%s force=true; nothing was changed",
+			entry.Key(), entry.whose(), entry.NotBefore.Format(time.RFC3339), e.mount(), entry.Key())
 	case w == byForce && !entry.Forced:
 		entry = entry.forced(now)
 		return verdictUnknown, entry, e.revocations.Put(ctx, entry.Key(), entry)

@@ -96,6 +96,6 @@ func (e *Engine) fateOfAdmin(old *Revocation) []string {
 	if old.Method == methodManual {
 		return []string{fmt.Sprintf("%s and left to you: %s", about, old.howToDelete())}
 	}
-	return []string{fmt.Sprintf("%s: it works until %s, then it deletes itself; at once with: vault write %srevocations/%s force=true",
+	return []string{fmt.Sprintf("%s: it works until %s, and is ended then; at once with: vault write %srevocations/%s force=true",
 		about, old.NotBefore.Format(time.RFC3339), e.mount(), old.Key())}
 }

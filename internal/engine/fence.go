@@ -253,33 +253,30 @@ func (e *Engine) unknownUsers(ctx context.Context, cfg *Config) ([]modalapi.Serv
 }
 
 // answeredFor are the names of the service users that storage knows, and the IDs of the tokens: of one that was
-// stored unproven nothing tells whose it is.
+// stored unproven nothing tells whose it is. An entry that cannot be read answers by its key, which is either.
 func (e *Engine) answeredFor(ctx context.Context) (map[string]bool, error) {
 	roles, err := e.credentials.List(ctx)
 	if err != nil {
 		return nil, err
 	}
-	ids, err := e.revocations.List(ctx)
-	if err != nil {
-		return nil, err
+	current, failures := make([]*Credential, len(roles)), make([]error, len(roles))
+	eachOf(roles, maxConcurrentReads, func(i int, role string) { current[i], failures[i] = e.credentials.Get(ctx, role) })
+	if err = errors.Join(failures...); err != nil {
+		return nil, fmt.Errorf("tell whether Modal has service users that nothing here answers for, so nothing is ended: %w", err)
 	}
-	tokens, failures := make([]Token, len(roles)+len(ids)), make([]error, len(roles)+len(ids))
-	eachOf(roles, maxConcurrentReads, func(i int, role string) {
-		var cred *Credential
-		if cred, failures[i] = e.credentials.Get(ctx, role); cred != nil {
-			tokens[i] = cred.Token
-		}
-	})
-	eachOf(ids, maxConcurrentReads, func(i int, id string) {
-		var entry *Revocation
-		if entry, failures[len(roles)+i] = e.revocations.Get(ctx, id); entry != nil {
-			tokens[len(roles)+i] = entry.Token
-		}
-	})
+	entries, unreadable, err := e.Ledger(ctx)
 	answered := map[string]bool{}
-	for _, t := range tokens {
-		answered[t.Identity], answered[t.ID] = true, true
+	for _, cred := range current {
+		if cred != nil {
+			answered[cred.Identity], answered[cred.ID] = true, true
+		}
+	}
+	for _, entry := range entries {
+		answered[entry.Identity], answered[entry.ID] = true, true
+	}
+	for _, key := range unreadable {
+		answered[key] = true
 	}
 	delete(answered, "") // what is not known, here or at Modal
-	return answered, errors.Join(failures...)
+	return answered, err
 }

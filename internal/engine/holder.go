@@ -56,8 +56,8 @@ func (e *Engine) refuseHeld(ctx context.Context, tokenID, name string) error {
 		return err
 	}
 	if entry != nil && !entry.mayReturnTo(name) {
-		return Refusef("token %s is in the ledger, and the engine ends it (%s of role %s): bring another token; nothing was changed",
-			tokenID, entry.Reason, entry.Role)
+		return Refusef("token %s is in the ledger, and the engine ends it (%s of %s): bring another token; nothing was changed",
+			tokenID, entry.Reason, entry.whose())
 	}
 	holder, err := e.holderOf(ctx, tokenID)
 	if err != nil || holder == "" || holder == name {
@@ -76,7 +76,7 @@ func (e *Engine) refuseLeased(ctx context.Context, t Token) error {
 	if err != nil || entry == nil || !entry.Leased {
 		return err
 	}
-	return Refusef("token %s is a lease's of role %s, and ends with it: bring another token; nothing was changed", t.ID, entry.Role)
+	return Refusef("token %s is in the ledger, and the engine ends it (%s of %s): bring another token; nothing was changed", t.ID, entry.Reason, entry.whose())
 }
 
 // holderOf is the role whose current token this is, "" for none.

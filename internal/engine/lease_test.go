@@ -362,7 +362,7 @@ func TestLease_ItsTokenIsNoRolesAndNotTheAdmins(t *testing.T) {
 		},
 	} {
 		err := act()
-		require.ErrorContains(t, err, "is a lease's of role job")
+		require.ErrorContains(t, err, "the engine ends it (lease of role job)")
 		require.True(t, IsMistake(err))
 	}
 

@@ -78,19 +78,19 @@ func (e *Engine) refuseAlive(ctx context.Context, entry *Revocation) error {
 	forget := fmt.Sprintf("or forget it all the same: vault delete %srevocations/%s force=true; the entry stays", e.mount(), entry.Key())
 	switch {
 	case got == verdictAccepted:
-		return Refusef("Modal still accepts token %s of role %s: %s; %s",
-			entry.Key(), entry.Role, e.NextStep(entry), forget)
+		return Refusef("Modal still accepts token %s of %s: %s; %s",
+			entry.Key(), entry.whose(), e.NextStep(entry), forget)
 	case isStorageError(err):
 		return err
 	case modalapi.KindOf(err) != modalapi.KindNone:
-		return fmt.Errorf("could not learn whether Modal still accepts token %s of role %s: %w; try again, %s",
-			entry.Key(), entry.Role, err, forget)
+		return fmt.Errorf("could not learn whether Modal still accepts token %s of %s: %w; try again, %s",
+			entry.Key(), entry.whose(), err, forget)
 	case err != nil:
-		return Refusef("could not learn whether Modal still accepts token %s of role %s (%s): try again, %s",
-			entry.Key(), entry.Role, err, forget)
+		return Refusef("could not learn whether Modal still accepts token %s of %s (%s): try again, %s",
+			entry.Key(), entry.whose(), err, forget)
 	case entry.ours() && (entry.mayLiveOn(e.Now()) || !entry.Verified() && entry.Secret != ""):
-		return Refusef("Modal refuses token %s of role %s, and its service user may still be there: %s; %s",
-			entry.Key(), entry.Role, e.NextStep(entry), forget)
+		return Refusef("Modal refuses token %s of %s, and its service user may still be there: %s; %s",
+			entry.Key(), entry.whose(), e.NextStep(entry), forget)
 	}
 	return nil
 }

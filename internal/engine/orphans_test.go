@@ -3,14 +3,12 @@
 package engine
 
 import (
-	"context"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/proto"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
@@ -186,25 +184,6 @@ func TestOrphans_ATokenLeftToPeopleThatExpiredLeavesNoMountThatIsDiverged(t *tes
 	require.NoError(t, err)
 }
 
-func TestOrphans_AnAdminTokenOfAMomentAgoIsLookedWithBeforeALeaseEnds(t *testing.T) {
-	t.Parallel()
-	h := newHarness(t)
-	h.dynamic("job")
-	lease := h.lease("job")
-	_, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
-	require.NoError(t, err)
-	h.advance(11 * time.Minute)
-	h.modal.Inject("ServiceUserList", modaltest.Fault{Code: codes.Unauthenticated, Times: 1})
-	require.NoError(t, h.engine.look(t.Context()), "it sees nothing")
-
-	h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken())})
-
-	require.ErrorContains(t, h.engine.EndLease(t.Context(), lease.Entry), "diverged")
-	require.True(t, h.alive(lease.Cred.ID))
-	_, err = h.engine.Tidy(t.Context(), TidyRequest{})
-	require.NoError(t, err)
-}
-
 func TestOrphans_AcceptedOnesStaySoAfterAnAdminTokenThatDoesNotSeeThem(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
@@ -228,51 +207,6 @@ func TestOrphans_AcceptedOnesStaySoAfterAnAdminTokenThatDoesNotSeeThem(t *testin
 	require.False(t, h.accepts(other))
 	require.True(t, h.accepts(accepted))
 	h.modal.DeleteToken(accepted.ID)
-}
-
-func TestOrphans_WhatEndsWhileTheMountLooksIsNone(t *testing.T) {
-	t.Parallel()
-	h := newHarness(t)
-	h.dynamic("job")
-	lease := h.lease("job")
-	h.advance(30 * time.Minute)
-	require.NoError(t, h.engine.look(t.Context()))
-	gate := h.gateAt("ServiceUserDelete")
-	ends := h.begin(t.Context(), func(ctx context.Context) error { return h.engine.EndLease(ctx, lease.Entry) })
-	gate.await()
-	h.modal.Inject("ServiceUserList", modaltest.Fault{Mangle: func(proto.Message) {
-		gate.open()
-		ends.succeeds()
-	}})
-
-	require.NoError(t, h.engine.look(t.Context()))
-
-	require.NotContains(t, h.told.events(), EventDiverged)
-	diverged, err := h.engine.Diverged(t.Context())
-	require.NoError(t, err)
-	require.False(t, diverged)
-}
-
-func TestOrphans_WhoWaitsForTheLookOfAnotherMayGoAway(t *testing.T) {
-	t.Parallel()
-	h := newHarness(t)
-	h.dynamic("job")
-	first, second := h.lease("job"), h.lease("job")
-	gate := h.gateAt("ServiceUserList")
-	ending := func(id string) act {
-		return func(ctx context.Context) error { return h.engine.EndLease(ctx, id) }
-	}
-	looks := h.begin(t.Context(), ending(first.Entry))
-	gate.await()
-	ctx, leave := context.WithCancel(t.Context())
-	waits := h.begin(ctx, ending(second.Entry))
-	require.Eventually(t, func() bool { return !h.entry(second.Entry).NotBefore.After(h.clock()) }, patience, time.Millisecond)
-	leave()
-
-	require.ErrorIs(t, waits.answer(), context.Canceled)
-	gate.open()
-	looks.succeeds()
-	require.NoError(t, h.engine.EndLease(t.Context(), second.Entry))
 }
 
 func TestOrphans_ATokenOfARoleOrOfTheLedgerIsNoneAlsoWhereItWasNeverProven(t *testing.T) {

@@ -258,6 +258,17 @@ func (e *Engine) Ledger(ctx context.Context) (entries []*Revocation, unreadable 
 	return entries, unreadable, nil
 }
 
+// whose names what a token was of, in a message.
+func (r *Revocation) whose() string {
+	switch {
+	case r.Role != "":
+		return "role " + r.Role
+	case r.Reason == reasonOrphan:
+		return "no role here"
+	}
+	return "config"
+}
+
 // entriesOf are the entries of one role's name that can be read, the leases' of a dynamic role included.
 func (e *Engine) entriesOf(ctx context.Context, name string) ([]*Revocation, error) {
 	entries, _, err := e.Ledger(ctx)

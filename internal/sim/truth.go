@@ -207,7 +207,7 @@ func (t *truth) isFull(role string) bool {
 func (t *truth) inGrace(role string, now time.Time) int {
 	count := 0
 	for _, e := range t.ledger {
-		if e.Role == role && e.Method == "automatic" && e.Reason != "unfinished" && e.Reason != "approved" && now.Before(e.NotBefore) {
+		if e.Role == role && !e.Leased && e.Method == "automatic" && e.Reason != "unfinished" && e.Reason != "approved" && now.Before(e.NotBefore) {
 			count++
 		}
 	}

@@ -86,6 +86,7 @@ lint:
 	cd examples/go && go tool -modfile=../../tools/lint/go.mod golangci-lint run
 	cd tools/release && go tool -modfile=../lint/go.mod golangci-lint run
 	go tool -modfile=tools/actionlint/go.mod actionlint
+	$(GORELEASER) check
 
 ## storeys: print which of the module's packages import which
 storeys:

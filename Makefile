@@ -86,6 +86,7 @@ lint:
 	cd examples/go && go tool -modfile=../../tools/lint/go.mod golangci-lint run
 	cd tools/release && go tool -modfile=../lint/go.mod golangci-lint run
 	go tool -modfile=tools/actionlint/go.mod actionlint
+	$(GORELEASER) check
 
 ## storeys: print which of the module's packages import which
 storeys:
@@ -123,9 +124,9 @@ acceptance:
 
 # Those of everything that is in the binary.
 ALLOWED_LICENSES = Apache-2.0|BSD-2-Clause|BSD-3-Clause|ISC|MIT|MPL-2.0
-## licenses: print the licence of each library in the binary; fail at one that was not looked at
+## licenses: print the licence of each library in the binary; fail at one that was not looked at (texts: bin/THIRD_PARTY_NOTICES)
 licenses:
-	@tools/licenses/list.sh '$(ALLOWED_LICENSES)'
+	@tools/licenses/list.sh '$(ALLOWED_LICENSES)' bin/THIRD_PARTY_NOTICES
 
 ## vulncheck: look for known vulnerabilities that the plugin's code can reach
 vulncheck:

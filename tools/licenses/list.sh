@@ -1,26 +1,42 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MPL-2.0
 #
-# Prints the licence of every library in the plugin, and fails when one is not among those given (as a|b|c).
+# Prints the licence of every library in the plugin, on the systems that releases are for, and fails when one is not
+# among those given (as a|b|c). Writes what the libraries ask to have beside a binary into the file given.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-allowed=$1
+allowed=$1 notices=$2
+export LC_ALL=C CGO_ENABLED=0
 
-# What the detector cannot name and a person has read.
-read_by_hand() {
-	case $1 in
-	github.com/joshlf/go-acl) echo 'Apache-2.0' ;; # LICENSE-APACHE and LICENSE-MIT, to choose from
-	*) echo Unknown ;;
-	esac
-}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+go build -modfile=tools/licenses/go.mod -o "$work/detector" github.com/google/go-licenses/v2
+printf '{{range .}}{{printf "%%s\\t%%s\\t%%s\\t%%s\\n" .LicenseName .Name .Version .LicensePath}}{{end}}' >"$work/lines"
+systems=$(sed -nE 's/^ +- ([a-z]+)_[a-z0-9]+$/\1/p' .goreleaser.yaml | sort -u)
+for system in $systems; do
+	# What it says besides is about addresses of web pages, which are not asked for.
+	GOOS=$system "$work/detector" report --template="$work/lines" ./cmd/vault-plugin-secrets-modal 2>"$work/said" ||
+		{ cat "$work/said" >&2 && exit 1; }
+done | grep -vF $'\tvault-plugin-secrets-modal\t' | sort -u -t $'\t' -k 2 -k 1,1 >"$work/found"
 
-# Its errors are about addresses of web pages, which are not asked for.
-found=$(go tool -modfile=tools/licenses/go.mod go-licenses csv ./cmd/vault-plugin-secrets-modal 2>/dev/null | sort)
-[ -n "$found" ] || { echo 'licenses: the detector found no library' && exit 1; }
 bad=0
-while IFS=, read -r library _ licence; do
-	[ "$licence" != Unknown ] || licence=$(read_by_hand "$library")
+while IFS=$'\t' read -r licence library _; do
 	printf '%-14s %s\n' "$licence" "$library"
 	[[ $licence =~ ^($allowed)$ ]] || bad=$((bad + 1))
-done <<<"$found"
+done <"$work/found"
 [ "$bad" = 0 ] || { echo "licenses: $bad libraries have a licence that is not among $allowed" && exit 1; }
+
+mkdir -p "$(dirname "$notices")"
+{
+	printf '%s\n' "The libraries in vault-plugin-secrets-modal, with their licences. On some systems a few are left out." \
+		"The source of each is in the Go module of that name and version, as go mod download brings it."
+	printf '\n==== The Go standard library, %s\n\n' "$(go env GOVERSION)"
+	cat "$(go env GOROOT)/LICENSE"
+	cut -f 2- "$work/found" | uniq | while IFS=$'\t' read -r library version file; do
+		printf '\n==== %s %s\n\n' "$library" "$version"
+		cat "$file"
+		for notice in "${file%/*}"/NOTICE{,.txt,.md}; do
+			if [ -f "$notice" ]; then echo && cat "$notice"; fi
+		done
+	done
+} >"$notices"

@@ -23,6 +23,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
+// notices are the licences of the libraries in the binary, which make licenses collects.
+const notices = "THIRD_PARTY_NOTICES"
+
 // imageArchitectures are those of the Linux systems that run containers.
 var imageArchitectures = []string{"amd64", "arm64"}
 
@@ -84,9 +87,9 @@ func (o options) index() (v1.ImageIndex, error) {
 	return index, nil
 }
 
-// platformImage has the binary, which Vault runs and OpenBao takes out, the licence, and nothing else.
+// platformImage has the binary, which Vault runs and OpenBao takes out, the licences, and nothing else.
 func (o options) platformImage(arch, binary string) (v1.Image, error) {
-	files, err := o.layer(map[string]string{product: binary, "LICENSE": filepath.Join(o.root, "LICENSE")})
+	files, err := o.layer(binary)
 	if err != nil {
 		return nil, err
 	}
@@ -108,19 +111,15 @@ func (o options) platformImage(arch, binary string) (v1.Image, error) {
 	return mutate.ConfigFile(made, config)
 }
 
-func (o options) layer(files map[string]string) (v1.Layer, error) {
+func (o options) layer(binary string) (v1.Layer, error) {
 	var packed bytes.Buffer
 	archive := tar.NewWriter(&packed)
-	for _, name := range []string{"LICENSE", product} {
-		mode := int64(0o444)
-		if name == product {
-			mode = 0o555
-		}
-		if err := add(archive, files[name], name, mode, o.when()); err != nil {
-			return nil, err
-		}
-	}
-	if err := archive.Close(); err != nil {
+	err := errors.Join(
+		add(archive, filepath.Join(o.root, "LICENSE"), "LICENSE", 0o444, o.when()),
+		add(archive, filepath.Join(o.root, "bin", notices), notices, 0o444, o.when()),
+		add(archive, binary, product, 0o555, o.when()),
+		archive.Close())
+	if err != nil {
 		return nil, err
 	}
 	return tarball.LayerFromOpener(func() (io.ReadCloser, error) {

@@ -27,7 +27,7 @@ var notesTemplate = template.Must(template.New("notes").Parse(notesText))
 
 // notes are what the template tells.
 type notes struct {
-	Product, Version, Changes, Image string
+	Product, Version, Changes, Image string // no Image: it is in no registry
 	Binaries                         []binary
 	Images                           []platformID
 }

@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -17,6 +16,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -32,16 +32,10 @@ func TestImage_OpenBaoRunsThePluginByTheLinesOfTheNotes(t *testing.T) {
 	}
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(server.Close)
-	o := built(t)
-	o.image = strings.TrimPrefix(server.URL, "http://") + "/plugins/" + product
-	buildPlugin(t, o)
-	for _, verb := range []string{"image", "push", "notes"} {
-		if err := run(t.Context(), []string{verb, "-root", o.root, "-image", o.image}, io.Discard); err != nil {
-			t.Fatal(err)
-		}
-	}
+	image := strings.TrimPrefix(server.URL, "http://") + "/plugins/" + product
+	first, second := released(t, "1.2.0", image).stanza(t), released(t, "1.2.1", image).stanza(t)
 
-	b := startBao(t, bao, o.stanza(t))
+	b := startBao(t, bao, first)
 	b.await("operator", "init", "-key-shares=1", "-key-threshold=1", "-format=json")
 	var made struct {
 		Keys  []string `json:"unseal_keys_b64"`
@@ -53,10 +47,36 @@ func TestImage_OpenBaoRunsThePluginByTheLinesOfTheNotes(t *testing.T) {
 	b.env = append(b.env, "BAO_TOKEN="+made.Token)
 	b.await("operator", "unseal", made.Keys[0])
 	b.await("secrets", "enable", "-path=modal", product)
-	b.await("read", "-field=admin_token_state", "modal/status")
-	if got := strings.TrimSpace(string(b.said)); got != "none" {
-		t.Errorf("the plugin of the image says %q", got)
+	b.serves("v1.2.0")
+
+	// As docs/operations.md tells of an upgrade.
+	b.configure(first + strings.ReplaceAll(second, "plugin_auto_download = true\n", ""))
+	b.await("secrets", "tune", "-plugin-version=v1.2.1", "modal/")
+	b.await("plugin", "reload", "-plugin="+product, "-scope=global")
+	b.serves("v1.2.1")
+	b.stop()
+	b.configure(second)
+	b.start()
+	b.await("operator", "unseal", made.Keys[0])
+	b.serves("v1.2.1")
+}
+
+// released is a version whose image is in the registry, with notes.
+func released(t *testing.T, version, image string) options {
+	t.Helper()
+	o := built(t)
+	o.version = version
+	changes := []byte(strings.Replace(sample, "1.2.0", version, 1))
+	if err := os.WriteFile(filepath.Join(o.root, "CHANGELOG.md"), changes, 0o600); err != nil {
+		t.Fatal(err)
 	}
+	buildPlugin(t, o)
+	for _, verb := range []string{"image", "push", "notes"} {
+		if err := run(t.Context(), []string{verb, "-root", o.root, "-version", version, "-image", image}, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return o
 }
 
 // buildPlugin puts a real binary in the place of those that built lays out.
@@ -95,9 +115,13 @@ func (o options) stanza(t *testing.T) string {
 type bao struct {
 	t    *testing.T
 	path string
+	file string // its configuration
+	base string // what that has besides the plugin
 	logs string
 	env  []string
 	said []byte
+
+	process *exec.Cmd
 }
 
 func startBao(t *testing.T, path, stanza string) *bao {
@@ -108,7 +132,7 @@ func startBao(t *testing.T, path, stanza string) *bao {
 			t.Fatal(err)
 		}
 	}
-	config := fmt.Sprintf(`storage "raft" {
+	base := fmt.Sprintf(`storage "raft" {
   path    = "%[1]s/raft"
   node_id = "one"
 }
@@ -120,24 +144,63 @@ listener "tcp" {
 api_addr         = "http://%[2]s"
 cluster_addr     = "http://%[3]s"
 plugin_directory = "%[1]s/plugins"
-%[4]s`, folder, api, cluster, stanza)
-	b := &bao{t: t, path: path, logs: filepath.Join(folder, "log")}
+`, folder, api, cluster)
+	b := &bao{t: t, path: path, file: filepath.Join(folder, "server.hcl"), base: base, logs: filepath.Join(folder, "log")}
 	b.env = []string{"HOME=" + folder, "PATH=" + os.Getenv("PATH"), "BAO_ADDR=http://" + api}
-	logs, err := os.Create(b.logs)
-	if err = errors.Join(err, os.WriteFile(filepath.Join(folder, "server.hcl"), []byte(config), 0o600)); err != nil {
-		t.Fatal(err)
+	b.configure(stanza)
+	b.start()
+	t.Cleanup(b.stop)
+	return b
+}
+
+func (b *bao) start() {
+	b.t.Helper()
+	logs, err := os.OpenFile(b.logs, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		b.t.Fatal(err)
 	}
-	process := b.command("server", "-config="+filepath.Join(folder, "server.hcl"))
+	defer logs.Close()
+	process := b.command("server", "-config="+b.file)
 	process.Stdout, process.Stderr = logs, logs
 	if err = process.Start(); err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		_ = process.Process.Signal(os.Interrupt) // it stops the plugin too
-		_ = process.Wait()
-		_ = logs.Close()
-	})
-	return b
+	b.process = process
+}
+
+func (b *bao) stop() {
+	if b.process == nil {
+		return
+	}
+	_ = b.process.Process.Signal(os.Interrupt) // it stops the plugin too
+	_ = b.process.Wait()
+	b.process = nil
+}
+
+// configure writes the configuration, and has a server that runs read it.
+func (b *bao) configure(plugins string) {
+	b.t.Helper()
+	err := os.WriteFile(b.file, []byte(b.base+plugins), 0o600)
+	if err == nil && b.process != nil {
+		err = b.process.Process.Signal(syscall.SIGHUP)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// serves sees that the mount answers, with that version.
+func (b *bao) serves(version string) {
+	b.t.Helper()
+	for _, asked := range [][]string{
+		{"none", "read", "-field=admin_token_state", "modal/status"},
+		{version, "read", "-field=running_plugin_version", "sys/mounts/modal"},
+	} {
+		b.await(asked[1:]...)
+		if got := strings.TrimSpace(string(b.said)); got != asked[0] {
+			b.t.Errorf("%v says %q, not %q", asked[1:], got, asked[0])
+		}
+	}
 }
 
 func (b *bao) command(args ...string) *exec.Cmd {

@@ -21,6 +21,9 @@ import (
 // push uploads the image with the log-in that Docker's tools left: as 1.2.3, which Vault makes of a
 // version, and as v1.2.3, which OpenBao does.
 func push(ctx context.Context, o options, stdout io.Writer) error {
+	if o.image == "" {
+		return errors.New("push the image: say where to with -image=REGISTRY/" + product)
+	}
 	return o.withIndex(func(index v1.ImageIndex) error {
 		for _, version := range []string{o.version, "v" + o.version} {
 			tag, err := name.NewTag(o.image + ":" + version)

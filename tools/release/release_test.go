@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"maps"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -26,9 +27,9 @@ import (
 // built lays out what goreleaser leaves.
 func built(t *testing.T) options {
 	t.Helper()
-	o := options{root: t.TempDir(), version: "1.2.0", created: 1_790_000_000, image: "REGISTRY/" + product}
+	o := options{root: t.TempDir(), version: "1.2.0", created: 1_790_000_000}
 	for file, text := range map[string]string{
-		"LICENSE": "the licence", "CHANGELOG.md": sample,
+		"LICENSE": "the licence", "bin/THIRD_PARTY_NOTICES": "the notices", "CHANGELOG.md": sample,
 		"dist/" + product + "_linux_amd64_v1/" + product:   "binary for amd64",
 		"dist/" + product + "_linux_arm64_v8.0/" + product: "binary for arm64",
 		"dist/metadata.json":                               `{"version": "1.2.0"}`,
@@ -45,7 +46,7 @@ func built(t *testing.T) options {
 	return o
 }
 
-func TestImage_HasTheBinaryOfItsPlatformTheLicenceAndNothingElse(t *testing.T) {
+func TestImage_HasTheBinaryOfItsPlatformTheLicencesAndNothingElse(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(registry.New())
 	t.Cleanup(server.Close)
@@ -71,7 +72,8 @@ func TestImage_HasTheBinaryOfItsPlatformTheLicenceAndNothingElse(t *testing.T) {
 			t.Fatalf("the configuration is %+v, %v", config, err)
 		}
 		files := filesOf(t, mutate.Extract(image))
-		if len(files) != 2 || files["LICENSE"] != "the licence" || files[product] != "binary for "+arch {
+		want := map[string]string{"LICENSE": "the licence", "THIRD_PARTY_NOTICES": "the notices", product: "binary for " + arch}
+		if !maps.Equal(files, want) {
 			t.Errorf("%s has %v", arch, files)
 		}
 	}
@@ -128,12 +130,47 @@ func TestNotes_TellTheChangesAndHowToRegisterEachBinary(t *testing.T) {
 	}
 	sum := sha256.Sum256([]byte("binary for arm64"))
 	for _, want := range []string{
-		"- A thing.", "linux/arm64:\n\n```sh\nvault plugin register -sha256=" + hex.EncodeToString(sum[:]) + " \\\n  -version=v1.2.0 ",
-		`image     = "REGISTRY/` + product + `"`, `sha256sum = "` + hex.EncodeToString(sum[:]) + `"`,
+		"- A thing.", "unzip " + product + "_1.2.0_linux_amd64.zip " + product + "\n", "linux/arm64:\n\n```sh\nvault plugin register -sha256=" + hex.EncodeToString(sum[:]) + " \\\n  -version=v1.2.0 ",
+		`sha256sum = "` + hex.EncodeToString(sum[:]) + `"`,
 	} {
 		if !bytes.Contains(notes, []byte(want)) {
 			t.Errorf("the notes do not have %q:\n%s", want, notes)
 		}
+	}
+}
+
+func TestNotes_TellOfTheImageWhereItIsInARegistryAndHowToBringItThereElse(t *testing.T) {
+	t.Parallel()
+	const push = "go -C tools/release run . push -version=1.2.0 -image="
+	for image, want := range map[string][]string{
+		"registry.test/a": {"It is `registry.test/a:1.2.0`.", `image     = "registry.test/a"`, "-oci_image=registry.test/a "},
+		"":                {"in `" + product + "_1.2.0_image.tar`", push + `"${IMAGE:?}"`, `image     = "$IMAGE"`, `-oci_image="${IMAGE:?}" `},
+	} {
+		o := built(t)
+		o.image = image
+		if err := errors.Join(writeImage(t.Context(), o, io.Discard), writeNotes(t.Context(), o, io.Discard)); err != nil {
+			t.Fatal(err)
+		}
+		notes, err := os.ReadFile(filepath.Join(o.dist(), "release-notes.md"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range want {
+			if !bytes.Contains(notes, []byte(text)) {
+				t.Errorf("the notes for image %q do not have %q:\n%s", image, text, notes)
+			}
+		}
+		if bytes.Contains(notes, []byte("REGISTRY")) || bytes.Contains(notes, []byte(push)) != (image == "") {
+			t.Errorf("the notes for image %q:\n%s", image, notes)
+		}
+	}
+}
+
+func TestPush_AsksWhereTo(t *testing.T) {
+	t.Parallel()
+	o := built(t)
+	if err := push(t.Context(), o, io.Discard); err == nil || !strings.Contains(err.Error(), "-image=") {
+		t.Errorf("the error is %v", err)
 	}
 }
 

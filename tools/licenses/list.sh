@@ -32,7 +32,7 @@ mkdir -p "$(dirname "$notices")"
 		"The source of each is in the Go module of that name and version, as go mod download brings it."
 	printf '\n==== The Go standard library, %s\n\n' "$(go env GOVERSION)"
 	cat "$(go env GOROOT)/LICENSE"
-	cut -f 2- "$work/found" | uniq | while IFS=$'\t' read -r library version file; do
+	cut -f 2- "$work/found" | awk -F '\t' '!seen[$3]++' | while IFS=$'\t' read -r library version file; do
 		printf '\n==== %s %s\n\n' "$library" "$version"
 		cat "$file"
 		for notice in "${file%/*}"/NOTICE{,.txt,.md}; do

@@ -3,10 +3,13 @@
 package engine
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
@@ -168,4 +171,37 @@ func TestAnUndoThatWaitedLeavesATokenThatAnOperatorEndedMeanwhile(t *testing.T) 
 	ending.succeeds()
 	undo.isRefused("no previous token")
 	require.Equal(t, current, h.current("ci").ID)
+}
+
+// deposed is the storage of a node that leads no more.
+type deposed struct{ logical.Storage }
+
+func (deposed) Put(context.Context, *logical.StorageEntry) error {
+	return errors.New("this node no longer leads")
+}
+
+func (deposed) Delete(context.Context, string) error { return errors.New("this node no longer leads") }
+
+func TestANodeThatLeadsNoMoreEndsNothingThatTheOtherIsMakingHoweverFarAheadItsClockIs(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.managed("ci")
+	leads := h.engine
+	h.restartOver(deposed{h.storage})
+	other := h.engine
+	h.engine = leads
+	gate := h.gateAt("EnvironmentRoleSet")
+	rotates := h.begin(t.Context(), func(ctx context.Context) error {
+		_, err := leads.Rotate(ctx, RotateRequest{Role: "ci"})
+		return err
+	})
+	gate.await()
+
+	h.ahead.Store(int64(7 * time.Hour))
+	require.Error(t, other.Tick(t.Context()))
+	h.ahead.Store(0)
+
+	gate.open()
+	rotates.succeeds()
+	require.True(t, h.alive(h.current("ci").ID))
 }

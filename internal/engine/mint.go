@@ -217,6 +217,7 @@ func (e *Engine) verify(ctx context.Context, a *admin, cfg *Config, made *candid
 // not know a new one by name yet. What does not work stays in the ledger, due now.
 func (e *Engine) abandon(ctx context.Context, entry *Revocation) {
 	due := entry.dueNow(e.Now())
+	due.Begun = true
 	err := e.abandonLocked(ctx, due)
 	if err != nil {
 		e.log().Warn("a service user that is not needed is left to the ledger", "service_user", due.Identity, "error", err)

@@ -80,9 +80,10 @@ func (e *Engine) keepLast(ctx context.Context, cfg *Config, entry *Revocation) e
 }
 
 // begin notes, before Modal is asked to delete, that the token may be gone from now on: nothing makes it
-// current again. One that came into use meanwhile is left alone. An unfinished one never was.
+// current again. One that came into use meanwhile is left alone. A node that leads no more cannot write it, and
+// ends nothing that the one which leads is making.
 func (e *Engine) begin(ctx context.Context, entry *Revocation) (inUse bool, err error) {
-	if entry.Begun || entry.Reason == reasonUnfinished {
+	if entry.Begun {
 		return false, nil
 	}
 	e.handover.Lock()

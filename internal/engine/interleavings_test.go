@@ -182,14 +182,39 @@ func (deposed) Put(context.Context, *logical.StorageEntry) error {
 
 func (deposed) Delete(context.Context, string) error { return errors.New("this node no longer leads") }
 
+// beside is the engine of a node that led before.
+func (h *harness) beside() *Engine {
+	leads := h.engine
+	defer func() { h.engine = leads }()
+	h.restartOver(deposed{h.storage})
+	return h.engine
+}
+
+func TestANodeThatLeadsNoMoreGivesNoRightsBackThatTheOtherTook(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	id := h.managed("ci")
+	other := h.beside()
+	_, _, err := other.Rotation(t.Context(), "ci") // from now on it remembers the policy
+	require.NoError(t, err)
+	narrow := map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}
+	h.write(managedRole("ci", narrow))
+
+	h.advance(2 * Day)
+	require.Error(t, other.Tick(t.Context()))
+
+	for _, user := range h.modal.ServiceUsers() {
+		if user.TokenID == id {
+			require.Equal(t, map[string]string{"main": "viewer"}, user.Roles)
+		}
+	}
+}
+
 func TestANodeThatLeadsNoMoreEndsNothingThatTheOtherIsMakingHoweverFarAheadItsClockIs(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.managed("ci")
-	leads := h.engine
-	h.restartOver(deposed{h.storage})
-	other := h.engine
-	h.engine = leads
+	leads, other := h.engine, h.beside()
 	gate := h.gateAt("EnvironmentRoleSet")
 	rotates := h.begin(t.Context(), func(ctx context.Context) error {
 		_, err := leads.Rotate(ctx, RotateRequest{Role: "ci"})

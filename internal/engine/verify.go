@@ -205,12 +205,15 @@ func (e *Engine) verifyOne(ctx, begin context.Context, cfg *Config, name string)
 	if err != nil {
 		return e.notVerified(now, "a role's token could not be verified", err)
 	}
-	if v.Drifted {
-		if err = e.setAgain(ctx, cfg, now, v); err != nil {
-			err = e.notVerified(now, "environment roles had drifted and could not be set again", err)
-		}
+	// That Modal accepts the token is news in any case. A node that leads no more cannot write that, and sets no
+	// roles of a policy that is not the role's any more.
+	if err = e.noteVerification(ctx, now, v); err != nil || !v.Drifted {
+		return err
 	}
-	return errors.Join(err, e.noteVerification(ctx, now, v)) // that Modal accepts the token is news in any case
+	if err = e.setAgain(ctx, cfg, now, v); err != nil {
+		return e.notVerified(now, "environment roles had drifted and could not be set again", err)
+	}
+	return e.noteVerification(ctx, now, v)
 }
 
 // notVerified has Modal asked again a little later.

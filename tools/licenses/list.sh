@@ -10,7 +10,8 @@ export LC_ALL=C CGO_ENABLED=0
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-go build -modfile=tools/licenses/go.mod -o "$work/detector" github.com/google/go-licenses/v2
+# It looks for the standard library where Go was when it was built, which -trimpath hides.
+go build -trimpath=false -modfile=tools/licenses/go.mod -o "$work/detector" github.com/google/go-licenses/v2
 printf '{{range .}}{{printf "%%s\\t%%s\\t%%s\\t%%s\\n" .LicenseName .Name .Version .LicensePath}}{{end}}' >"$work/lines"
 systems=$(sed -nE 's/^ +- ([a-z]+)_[a-z0-9]+$/\1/p' .goreleaser.yaml | sort -u)
 for system in $systems; do

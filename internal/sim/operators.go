@@ -87,6 +87,7 @@ func (l *Life) turn(what, role string, r Rotation) {
 	if r.Grace != nil {
 		grace = r.Grace.String()
 	}
+	l.cutsHere(5)
 	l.note("%s %s, grace %s", what, role, grace)
 	op := &operation{what: what, role: role, grace: r.Grace}
 	l.await(l.begin(op, func(ctx context.Context, e Engine) error {

@@ -40,11 +40,10 @@ func assignments(roles map[string]string) string {
 // drift changes what a service user of this mount may do, by hand. Often an operator sees it, and writes
 // what should be.
 func (l *Life) drift() {
-	users, role := l.mayDrift(l.anyRole())
-	if len(users) == 0 {
+	name, role := l.mayDrift()
+	if name == "" {
 		return
 	}
-	name := users[roll(l.rt, "service user", len(users))]
 	environment := []string{"main", "staging"}[roll(l.rt, "environment", 2)]
 	right := []string{"contributor", "viewer", "no-access", ""}[roll(l.rt, "right", 4)]
 	l.note("somebody makes %s %q of %s", name, right, environment)
@@ -61,18 +60,26 @@ func (l *Life) drift() {
 	}
 }
 
-// mayDrift are the service users that may drift: nearly always the role's current one, where it has one at
-// Modal.
-func (l *Life) mayDrift(role string) (users []string, of string) {
+// mayDrift is a service user that may drift: nearly always the current one of a managed role, and then of which.
+func (l *Life) mayDrift() (name, role string) {
 	t := l.disk.truth()
-	current := t.current[role].Identity
+	var users, roles []string
 	for _, user := range l.modal.ServiceUsers() {
 		if strings.HasPrefix(user.Name, prefix) && user.Workspace == home {
 			users = append(users, user.Name)
 		}
 	}
-	if t.roles[role].Managed != nil && slices.Contains(users, current) && roll(l.rt, "current", 4) > 0 {
-		return []string{current}, role
+	for _, role := range t.names() {
+		if t.roles[role].Managed != nil && slices.Contains(users, t.current[role].Identity) {
+			roles = append(roles, role)
+		}
 	}
-	return users, ""
+	switch {
+	case len(roles) > 0 && roll(l.rt, "current", 4) > 0:
+		role = roles[roll(l.rt, "role", len(roles))]
+		return t.current[role].Identity, role
+	case len(users) > 0:
+		return users[roll(l.rt, "service user", len(users))], ""
+	}
+	return "", ""
 }

@@ -17,6 +17,9 @@ const longestHold = day + time.Minute
 
 // settle ends all troubles, gives the mount days of ticks, and expects it to have put everything in order.
 func (l *Life) settle() {
+	if l.climate.Persons && roll(l.rt, "drifts at last", 3) == 2 {
+		l.drift()
+	}
 	l.note("all troubles end")
 	l.modal.ClearFaults()
 	l.setLate(lateness{})

@@ -22,10 +22,21 @@ func (l *Life) person() {
 			victim = tokens[at]
 		}
 	}
-	l.note("somebody deletes %s of %s", victim.ID, victim.Owner)
-	l.oracle.excuse(victim.ID, "a person deleted it")
-	l.oracle.excuseUser(victim.ID)
-	l.modals.DeleteToken(victim.ID)
+	l.deleteByHand(victim.ID, victim.Owner)
+}
+
+func (l *Life) deleteByHand(id, owner string) {
+	l.note("somebody deletes %s of %s", id, owner)
+	l.oracle.excuse(id, "a person deleted it")
+	l.oracle.excuseUser(id)
+	l.modals.DeleteToken(id)
+}
+
+// bereave deletes the token of a managed role by hand.
+func (l *Life) bereave() {
+	if name, role := l.mayDrift(); role != "" {
+		l.deleteByHand(l.disk.truth().current[role].ID, name)
+	}
 }
 
 // assignments are environment roles as people write them.

@@ -17,8 +17,8 @@ const longestHold = day + time.Minute
 
 // settle ends all troubles, gives the mount days of ticks, and expects it to have put everything in order.
 func (l *Life) settle() {
-	if l.climate.Persons {
-		[]func(){func() {}, l.person, l.bereave, l.drift}[roll(l.rt, "a person at last", 4)]()
+	if !l.climate.calm() {
+		[]func(){func() {}, l.drift, l.bereave}[roll(l.rt, "a person's last deed", 3)]()
 	}
 	l.note("all troubles end")
 	l.modal.ClearFaults()

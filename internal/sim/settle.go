@@ -19,6 +19,7 @@ const longestHold = day + time.Minute
 func (l *Life) settle() {
 	if !l.climate.calm() {
 		[]func(){func() {}, l.drift, l.bereave}[roll(l.rt, "a person's last deed", 3)]()
+		l.calmDown()
 	}
 	l.note("all troubles end")
 	l.modal.ClearFaults()

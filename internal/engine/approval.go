@@ -28,8 +28,8 @@ const (
 	MinTokenLife = time.Hour
 )
 
-// adminApproval is the key of the admin token's approval, which no role's name can be.
-const adminApproval = "@config"
+// adminName stands for the admin token among roles' names, of which it can be none.
+const adminName = "@config"
 
 // Approval is a person's yes in a browser that the engine waits for. Open says that Modal may still hand
 // out a token by it, also after it lapsed or was cancelled; TokenID is that token, once it is in the
@@ -85,11 +85,11 @@ func (a Approval) closing(state, said string) *Approval {
 }
 
 // approvalKey is where the approval of a role, or of the admin token where role is empty, is stored.
-func approvalKey(role string) string { return cmp.Or(role, adminApproval) }
+func approvalKey(role string) string { return cmp.Or(role, adminName) }
 
 // approvalRole is the role of a key, empty for the admin token's.
 func approvalRole(key string) string {
-	if key == adminApproval {
+	if key == adminName {
 		return ""
 	}
 	return key

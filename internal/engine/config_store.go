@@ -80,9 +80,9 @@ func (c *Config) retired(after *Config, now time.Time, grace *time.Duration) *Re
 	}
 	if after.Admin == nil {
 		reason = reasonAdminRemoved
-	}
-	if after.Admin == nil && !c.Admin.Made {
-		keep = 0
+		if !c.Admin.Made {
+			keep = 0
+		}
 	}
 	return newAdminRevocation(*c.Admin, reason, now, keep)
 }

@@ -262,7 +262,7 @@ func (e *Engine) answeredFor(ctx context.Context) (map[string]bool, error) {
 	current, failures := make([]*Credential, len(roles)), make([]error, len(roles))
 	eachOf(roles, maxConcurrentReads, func(i int, role string) { current[i], failures[i] = e.credentials.Get(ctx, role) })
 	if err = errors.Join(failures...); err != nil {
-		return nil, fmt.Errorf("tell whether Modal has service users that nothing here answers for, so nothing is ended: %w", err)
+		return nil, fmt.Errorf("a role's token cannot be read, so which service users are orphans is not known, and nothing is ended: %w", err)
 	}
 	entries, unreadable, err := e.Ledger(ctx)
 	answered := map[string]bool{}

@@ -104,3 +104,24 @@ func TestOrphans_AnAdminTokenOfAMomentAgoIsLookedWithBeforeALeaseEnds(t *testing
 	_, err = h.engine.Tidy(t.Context(), TidyRequest{})
 	require.NoError(t, err)
 }
+
+func TestOrphans_ARolesTokenThatCannotBeReadKeepsTheMountFromEndingAnythingAndSaysSo(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.managed("broken")
+	old := h.managed("ci")
+	h.rotate(RotateRequest{Role: "ci"})
+	whole, err := h.storage.Get(t.Context(), "cred/broken")
+	require.NoError(t, err)
+	require.NoError(t, h.storage.Put(t.Context(), &logical.StorageEntry{Key: "cred/broken", Value: []byte("{")}))
+	h.restart()
+	h.advance(25 * time.Hour)
+
+	require.ErrorContains(t, h.engine.Tick(t.Context()), "a role's token cannot be read")
+
+	require.True(t, h.alive(old))
+	require.NoError(t, h.storage.Put(t.Context(), whole))
+	h.restart()
+	h.minutes(1)
+	require.False(t, h.alive(old))
+}

@@ -4,16 +4,13 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"google.golang.org/grpc/codes"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
-	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
 const vaultsMost = 32 * Day
@@ -238,111 +235,6 @@ func TestLease_IsNotEndedWhilePausedAndIsAfterwards(t *testing.T) {
 	h.configure(ConfigWrite{Paused: to(false)})
 	h.minutes(1)
 	require.False(t, h.alive(lease.Cred.ID))
-}
-
-// Every write and every call between a read and its answer is where the process dies, or the call fails.
-func TestLease_EveryCutOfAMintLeavesNoServiceUserThatNobodyAnswersFor(t *testing.T) {
-	t.Parallel()
-	cuts := 0
-	for at := 1; ; at++ {
-		reached := false
-		for _, after := range []bool{false, true} {
-			inBubble(t, func(b *bubble) {
-				b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
-				b.dynamic("job")
-				b.disk.dieAt(at, after)
-				_, err := b.engine.NewLease(b.t.Context(), "job", vaultsMost)
-				reached = reached || b.disk.died()
-				require.Empty(b.t, b.modal.Orphans(b.answeredFor()))
-				b.restart()
-				if err == nil {
-					return
-				}
-				cuts++
-				b.ticks(25 * time.Hour)
-				require.Empty(b.t, b.modal.ServiceUsers(), "cut %d, after %t", at, after)
-				require.Empty(b.t, b.ledger())
-			})
-		}
-		if !reached {
-			break
-		}
-	}
-	require.Equal(t, 6, cuts, "three writes, before and after")
-	for _, rpc := range []string{"ServiceUserCreate", "EnvironmentList", "EnvironmentRoleSet", "TokenInfoGet", "ServiceUserInfo"} {
-		for _, after := range []bool{false, true} {
-			inBubble(t, func(b *bubble) {
-				t := b.t
-				b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
-				b.dynamic("job")
-				fault := modaltest.Fault{Code: codes.PermissionDenied}
-				if after {
-					fault = modaltest.Fault{Code: codes.Unavailable, AfterCommit: true, Times: -1}
-				}
-				b.modal.Inject(rpc, fault)
-				if _, err := b.engine.NewLease(t.Context(), "job", vaultsMost); err == nil {
-					return
-				}
-				require.Empty(t, b.modal.Orphans(b.answeredFor()), rpc)
-				b.modal.ClearFaults()
-				b.ticks(30 * time.Minute)
-				require.Empty(t, b.modal.ServiceUsers(), rpc)
-			})
-		}
-	}
-}
-
-// A credential of its name, which a cut left, would say that the unfinished token is the role's.
-func TestADynamicRoleIsNotGivenWhatAnUnfinishedCreateOfAnotherTypeLeft(t *testing.T) {
-	t.Parallel()
-	for at, reached := 1, true; reached; at++ {
-		for _, after := range []bool{false, true} {
-			inBubble(t, func(b *bubble) {
-				b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
-				b.disk.dieAt(at, after)
-				_, _ = b.engine.WriteRole(b.t.Context(), managedRole("job", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor}))
-				if reached = b.disk.died(); !reached {
-					return
-				}
-				b.restart()
-				if written, _ := b.engine.Role(b.t.Context(), "job"); written != nil { // the cut was behind its creation
-					return
-				}
-				b.dynamic("job")
-				b.ticks(time.Hour)
-				require.Empty(b.t, b.modal.ServiceUsers(), "cut %d, after %t", at, after)
-				require.Empty(b.t, b.ledger())
-				left, err := b.engine.credentials.Get(b.t.Context(), "job")
-				require.NoError(b.t, err)
-				require.Nil(b.t, left)
-			})
-		}
-	}
-}
-
-func TestLease_EveryCutOfAnEndIsGoneOnWith(t *testing.T) {
-	t.Parallel()
-	for at := 1; ; at++ {
-		reached := false
-		for _, after := range []bool{false, true} {
-			inBubble(t, func(b *bubble) {
-				t := b.t
-				b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
-				b.dynamic("job")
-				lease := b.lease("job")
-				b.disk.dieAt(at, after)
-				_ = b.engine.EndLease(t.Context(), lease.Entry)
-				reached = reached || b.disk.died()
-				b.restart()
-				require.NoError(t, b.engine.EndLease(t.Context(), lease.Entry), "Vault tries again: cut %d, after %t", at, after)
-				require.Empty(t, b.modal.ServiceUsers())
-				require.Empty(t, b.ledger(), fmt.Sprint(at, after))
-			})
-		}
-		if !reached {
-			return
-		}
-	}
 }
 
 func TestLease_ItsTokenIsNoRolesAndNotTheAdmins(t *testing.T) {

@@ -13,13 +13,10 @@ import (
 // checkRetry is how long after a failure Modal is asked about a current token again.
 const checkRetry = 10 * time.Minute
 
-// adminCheck is the admin token's name among those that are checked, which no role's can be.
-const adminCheck = "@config"
-
 // verifyAdmin asks about the admin token, once an interval. A refused one shows in config and status.
 func (e *Engine) verifyAdmin(ctx context.Context) error {
 	cfg, err := e.loadConfig(ctx)
-	if err != nil || !cfg.adminDue(e.Now()) || e.Now().Before(e.retryCheck(adminCheck)) {
+	if err != nil || !cfg.adminDue(e.Now()) || e.Now().Before(e.retryCheck(adminName)) {
 		return err
 	}
 	unlock, err := e.lockConfig(ctx)
@@ -41,7 +38,7 @@ func (e *Engine) verifyAdmin(ctx context.Context) error {
 			e.event(ctx, Event{Kind: EventTokenRefused, TokenID: cfg.Admin.ID})
 		}
 	case err != nil:
-		e.postponeCheck(adminCheck)
+		e.postponeCheck(adminName)
 		return nil
 	}
 	return e.config.Put(ctx, "", &after)

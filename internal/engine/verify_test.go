@@ -111,26 +111,6 @@ func TestVerify_AServiceUserDeletedByHandIsReplacedWithinTheIntervalUnlessRotati
 	require.Equal(t, StateRefused, h.state("kept"))
 }
 
-func TestVerify_DriftedEnvironmentRolesAreSetAgainAndLogged(t *testing.T) {
-	t.Parallel()
-	h := newHarness(t)
-	id := h.managed("ci")
-	h.configure(ConfigWrite{VerificationInterval: to(time.Hour)})
-	user := h.current("ci").Identity
-	h.workspace.SetServiceUserRole(user, "staging", "contributor")
-	h.workspace.SetServiceUserRole(user, "main", "viewer")
-	v := h.verify("ci")
-	require.True(t, v.Accepted)
-	require.True(t, v.Drifted)
-	h.minutes(1)
-	require.Equal(t, map[string]string{"main": "contributor", "staging": "no-access"}, withNoAccess(h.rolesOf(id), "staging"))
-	require.Contains(t, h.told.lines(), "environment roles had drifted and were set again")
-	require.False(t, h.verify("ci").Drifted)
-	h.workspace.SetServiceUserRole(user, "main", "viewer")
-	h.minutes(61)
-	require.Equal(t, "contributor", h.rolesOf(id)["main"], "without anybody asking")
-}
-
 // withNoAccess names an environment that Modal may name or leave out.
 func withNoAccess(roles map[string]string, environment string) map[string]string {
 	if roles[environment] == "" {
@@ -253,28 +233,6 @@ func TestVerify_ThatFailedUnderAClockFarAheadIsTriedAgainInItsTime(t *testing.T)
 	h.minutes(26 * 60)
 
 	require.Equal(t, map[string]string{"main": "contributor"}, h.rolesOf(h.current("ci").ID))
-}
-
-func TestVerify_ADriftThatCannotBeMendedHidesNoAnswerAndIsNotTriedEachMinute(t *testing.T) {
-	t.Parallel()
-	h := newHarness(t)
-	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
-	ask.Managed.Disabled = to(true)
-	h.write(ask)
-	cred := h.current("ci")
-	h.modal.SetDisabled(cred.ID, true)
-	require.False(t, h.verify("ci").Accepted)
-	h.modal.SetDisabled(cred.ID, false)
-	h.workspace.SetServiceUserRole(cred.Identity, "main", "viewer")
-	h.configure(ConfigWrite{MaxEnvironmentRole: to(modalapi.RoleViewer)})
-	h.minutes(60)
-	require.Equal(t, StateDisabled, h.state("ci"))
-	asked := len(h.modal.Calls("TokenInfoGet"))
-	h.minutes(60)
-	require.LessOrEqual(t, len(h.modal.Calls("TokenInfoGet"))-asked, 12)
-	h.configure(ConfigWrite{MaxEnvironmentRole: Change[modalapi.EnvironmentRole]{Asked: true, Reset: true}})
-	h.minutes(11)
-	require.Equal(t, map[string]string{"main": "contributor"}, h.rolesOf(cred.ID))
 }
 
 func TestVerify_ARoleOfAnyNameDoesNotPutOffTheAdminTokensCheck(t *testing.T) {

@@ -4,12 +4,17 @@
 VERSION = $(or $(shell git describe --tags --always --dirty --match 'v[0-9]*' 2>/dev/null | \
 	sed -E -e '/^v/!s/^/v0.0.0-dev+/' -e 's/-([0-9]+)-g/+\1.g/' -e 's/^(v[^+]*)-dirty$$/\1+dirty/'),v0.0.0-dev)
 
-# The flags of .goreleaser.yaml, so that one commit has one hash, whoever built it.
-GO_BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false \
+# One way to compile: what plugin, tools, tests and Vault have in common is compiled once.
+export CGO_ENABLED = 0
+export GOFLAGS += -trimpath
+
+# With the flags of .goreleaser.yaml one commit has one hash, whoever built it.
+GO_BUILD = go build -buildvcs=false \
 	-ldflags "-s -w -X vault-plugin-secrets-modal/internal/version.Version=$(VERSION)"
 
 # The race detector needs a C compiler; without one the tests still run.
-RACE = $(if $(filter 1,$(shell go env CGO_ENABLED)),-race,$(warning no C compiler: testing without the race detector))
+RACE = $(if $(filter 1,$(shell CGO_ENABLED= go env CGO_ENABLED)),CGO_ENABLED=1 go test -race,$(warning \
+	no C compiler: testing without the race detector)go test)
 
 LINT = go tool -modfile=tools/lint/go.mod golangci-lint
 
@@ -33,7 +38,7 @@ build:
 ## unit: test every package, race detector on
 unit: export GOGC = 200
 unit:
-	go test $(RACE) -shuffle=on -count=1 -parallel 16 ./...
+	$(RACE) -shuffle=on -count=1 -parallel 16 ./...
 	go -C tools/release test -count=1 .
 	go test -count=1 -parallel 16 -run 'Lives|EveryCut|KeepTheirShape|TenThousand' . ./internal/engine
 

@@ -125,7 +125,7 @@ recording:
 
 ## acceptance: learn from the real Modal what docs/modal.md only assumes (a token in MODAL_TOKEN_ID and _SECRET)
 acceptance:
-	@go run ./tools/acceptance
+	@go build -o bin/acceptance ./tools/acceptance && exec bin/acceptance
 
 # Those of everything that is in the binary.
 ALLOWED_LICENSES = Apache-2.0|BSD-2-Clause|BSD-3-Clause|ISC|MIT|MPL-2.0

@@ -6,7 +6,8 @@ VERSION = $(or $(shell git describe --tags --always --dirty --match 'v[0-9]*' 2>
 
 # One way to compile: what plugin, tools, tests and Vault have in common is compiled once.
 export CGO_ENABLED = 0
-export GOFLAGS += -trimpath
+override GOFLAGS += -trimpath
+export GOFLAGS
 
 # With the flags of .goreleaser.yaml one commit has one hash, whoever built it.
 GO_BUILD = go build -buildvcs=false \

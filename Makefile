@@ -6,7 +6,8 @@ VERSION = $(or $(shell git describe --tags --always --dirty --match 'v[0-9]*' 2>
 
 # One way to compile: what plugin, tools, tests and Vault have in common is compiled once.
 export CGO_ENABLED = 0
-export GOFLAGS += -trimpath
+override GOFLAGS += -trimpath
+export GOFLAGS
 
 # With the flags of .goreleaser.yaml one commit has one hash, whoever built it.
 GO_BUILD = go build -buildvcs=false \
@@ -125,7 +126,7 @@ recording:
 
 ## acceptance: learn from the real Modal what docs/modal.md only assumes (a token in MODAL_TOKEN_ID and _SECRET)
 acceptance:
-	@go run ./tools/acceptance
+	@go build -o bin/acceptance ./tools/acceptance && exec bin/acceptance
 
 # Those of everything that is in the binary.
 ALLOWED_LICENSES = Apache-2.0|BSD-2-Clause|BSD-3-Clause|ISC|MIT|MPL-2.0

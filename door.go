@@ -87,21 +87,24 @@ func (in *door) look() {
 		switch {
 		case in.fields[field] == nil:
 			unknown = append(unknown, field)
-		case field != fieldNames && holdsSecret(in.body[field]) && !in.secretBelongs(field): // a service user's name may look so
+		case holdsSecret(in.body[field]) && !in.secretBelongs(field):
 			in.refuse(field, "this has the shape of a token secret, which token_secret alone takes: replace that token if others can read what was written")
 		}
 	}
 	in.refuseUnknown(unknown)
 }
 
-// secretBelongs says whether a secret in this field is where it should be, or told of better by the
-// check of the pair: the two halves swapped.
+// secretBelongs says whether a secret in this field is where it should be, or told of better by the field's
+// own check: of the pair, the two halves swapped; of names of service users, which may look so by chance.
 func (in *door) secretBelongs(field string) bool {
-	if field == fieldTokenID {
+	switch field {
+	case fieldTokenID:
 		secret, _ := in.body[fieldTokenSecret].(string)
 		return strings.HasPrefix(strings.TrimSpace(secret), "ak-")
+	case fieldTokenSecret, fieldNames, fieldAfter:
+		return true
 	}
-	return field == fieldTokenSecret
+	return false
 }
 
 // named takes what the URL names.

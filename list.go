@@ -31,7 +31,16 @@ func pageFields() map[string]*framework.FieldSchema {
 }
 
 func parsePage(in *door) page {
-	return page{after: in.text(fieldAfter).Over("", ""), limit: take(in, fieldLimit, parseLimit).Over(0, 0)}
+	return page{after: take(in, fieldAfter, parseAfter).Over("", ""), limit: take(in, fieldLimit, parseLimit).Over(0, 0)}
+}
+
+// parseAfter takes the name of a service user, too, which may look like the shorter shape of a token secret.
+func parseAfter(raw any) (name, mistake string) {
+	name, mistake = parseText(raw)
+	if longSecret.MatchString(name) {
+		return "", "this has the shape of a token secret: replace that token if others can read what was written"
+	}
+	return name, mistake
 }
 
 func parseLimit(raw any) (limit int, mistake string) {
@@ -56,7 +65,10 @@ func paged(list func(context.Context) (*logical.Response, error)) handler[page] 
 			keys = keys[:min(ask.limit, len(keys))]
 		}
 		info, _ := resp.Data["key_info"].(map[string]any)
-		maps.DeleteFunc(info, func(key string, _ any) bool { return !slices.Contains(keys, key) })
+		maps.DeleteFunc(info, func(key string, _ any) bool {
+			_, listed := slices.BinarySearch(keys, key)
+			return !listed
+		})
 		part := logical.ListResponseWithInfo(keys, info)
 		part.Warnings = resp.Warnings
 		return part, nil

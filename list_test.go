@@ -3,7 +3,9 @@
 package modalsecrets
 
 import (
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
@@ -14,8 +16,14 @@ func TestLists_CanBeWalkedPageByPageInTheOrderOfNames(t *testing.T) {
 	m := newManagedMount(t)
 	m.seedManaged(t, 7, 0)
 	m.seedLedger(t, 7)
+	prefix, _ := m.read("config")["service_user_prefix"].(string)
+	for i := range 7 {
+		_, err := m.workspace.CreateServiceUser(fmt.Sprintf("%sjob-as-aaaaaaa%d", prefix, i)) // which looks like a secret, and is none
+		require.NoError(t, err)
+	}
+	m.clock.advance(time.Hour)
 	m.restart()
-	for _, path := range []string{"roles", "rotate", "revocations"} {
+	for _, path := range []string{"roles", "rotate", "revocations", "orphans"} {
 		whole := m.must(logical.ListOperation, path, nil)
 		all, _ := whole.Data["keys"].([]string)
 		require.Len(t, all, 7, path)
@@ -46,5 +54,9 @@ func TestLists_RefuseAPageThatCannotBeMeant(t *testing.T) {
 	m := newManagedMount(t)
 	for field, value := range map[string]any{"limit": "ten", "after": []any{"a", "b"}, "afterr": "ci"} {
 		require.Contains(t, m.refused(logical.ListOperation, "roles", map[string]any{field: value}), field)
+	}
+	require.Contains(t, m.refused(logical.ListOperation, "roles", map[string]any{"after": "as-AAAAAAAAAAAAAAAAAAAAAA"}), "shape of a token secret")
+	for field, value := range map[string]any{"limit": 1, "after": "ci"} {
+		require.Contains(t, m.refused(logical.UpdateOperation, "orphans", map[string]any{field: value, "dry_run": false}), field+": a list takes this, and no write")
 	}
 }

@@ -20,7 +20,7 @@ func (b *backend) pathOrphans() []*framework.Path {
 	return []*framework.Path{{
 		Pattern:      "orphans/?$",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "orphans"},
-		Fields: map[string]*framework.FieldSchema{
+		Fields: with(pageFields(), map[string]*framework.FieldSchema{
 			fieldNames: {
 				Type:         framework.TypeCommaStringSlice,
 				Description:  "Names of some orphans (default: all that nobody has accepted).",
@@ -36,9 +36,9 @@ func (b *backend) pathOrphans() []*framework.Path {
 				Description:  "Leave them at Modal, and let the mount go on.",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Accept"},
 			},
-		},
+		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ListOperation:   forwarded(nothing, b.listOrphans, "List the service users of this mount that nothing here answers for.", listFields("Names of the service users.")),
+			logical.ListOperation:   forwarded(parsePage, paged(b.listOrphans), "List the service users of this mount that nothing here answers for.", listFields("Names of the service users.")),
 			logical.UpdateOperation: forwarded(parseTidy, b.tidyOrphans, "End orphans, or leave them.", tidiedFields()),
 		},
 		HelpSynopsis:    "List, end or leave the service users of this mount at Modal that nothing here answers for.",
@@ -47,6 +47,11 @@ func (b *backend) pathOrphans() []*framework.Path {
 }
 
 func parseTidy(in *door) engine.TidyRequest {
+	for _, field := range [...]string{fieldAfter, fieldLimit} {
+		if _, given := in.body[field]; given {
+			in.refuse(field, "a list takes this, and no write: pick some with names")
+		}
+	}
 	ask := engine.TidyRequest{
 		Names:  take(in, fieldNames, parseNames).Over(nil, nil),
 		Accept: in.flag(fieldAccept).Over(false, false),
@@ -83,7 +88,7 @@ func tidiedFields() responses {
 	}
 }
 
-func (b *backend) listOrphans(ctx context.Context, _ *logical.Request, _ struct{}) (*logical.Response, error) {
+func (b *backend) listOrphans(ctx context.Context) (*logical.Response, error) {
 	orphans, err := b.engine.Orphans(ctx)
 	if err != nil {
 		return nil, err

@@ -18,5 +18,9 @@ func TestOrphans_AListThatNamesNoneEndsNone(t *testing.T) {
 	require.NoError(t, err)
 	m.clock.advance(time.Hour)
 	require.Contains(t, m.refused(logical.UpdateOperation, "orphans", map[string]any{"names": []any{}, "dry_run": false}), "this names none")
+	for _, names := range []any{"as-AAAAAAAAAAAAAAAAAAAAAA", []any{prefix + "ci-aaaaaaaa", "as-AAAAAAAAAAAAAAAAAAAAAA"}} {
+		said := m.refused(logical.UpdateOperation, "orphans", map[string]any{"names": names, "dry_run": false})
+		require.Contains(t, said, "names: this has the shape of a token secret")
+	}
 	require.True(t, m.modal.Accepts(orphan.ID, orphan.Secret))
 }

@@ -21,7 +21,8 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A terminal that is closed, or a pipe whose reader is gone, is no reason to leave something at Modal either.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	err := run(ctx, os.Getenv, time.Minute, os.Stdin, os.Stdout, os.Stderr)
 	if err != nil {
@@ -56,7 +57,7 @@ func run(ctx context.Context, getenv func(string) string, life time.Duration, st
 		prefix: "vault-acceptance-" + strings.ToLower(rand.Text()[:8]) + "-", findings: map[string]finding{},
 		browser: who.Kind == modalapi.IdentityUser && getenv("ACCEPTANCE_BROWSER") != "no",
 	}
-	if err = t.consent(getenv("ACCEPTANCE"), stdin); err != nil {
+	if err = t.consent(ctx, getenv("ACCEPTANCE"), stdin); err != nil {
 		return err
 	}
 	left := t.all(ctx)
@@ -70,7 +71,7 @@ func run(ctx context.Context, getenv func(string) string, life time.Duration, st
 }
 
 // consent says what follows, and asks for yes unless it was given before.
-func (t *trial) consent(given string, stdin io.Reader) error {
+func (t *trial) consent(ctx context.Context, given string, stdin io.Reader) error {
 	t.say(`In the workspace %s, with the token of %s, this
   makes    up to 6 service users called %s…, one with a role of viewer in one environment,
   deletes  them again, also when something fails on the way, and nothing else;`, t.who.WorkspaceName, t.who.Name, t.prefix)
@@ -82,9 +83,15 @@ func (t *trial) consent(given string, stdin io.Reader) error {
 		return nil
 	}
 	t.say("Go on? Write yes (or set ACCEPTANCE=yes):")
-	answer, err := bufio.NewReader(stdin).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("read the answer: %w", err)
+	answered := make(chan string, 1)
+	go func() {
+		answer, _ := bufio.NewReader(stdin).ReadString('\n') // what cannot be read is no yes
+		answered <- answer
+	}()
+	var answer string
+	select {
+	case answer = <-answered:
+	case <-ctx.Done():
 	}
 	if strings.TrimSpace(answer) != "yes" {
 		return errors.New("nothing was made: the answer was not yes")

@@ -3,20 +3,27 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
@@ -144,6 +151,74 @@ func TestAcceptance_CleansUpWhenItIsStoppedOnTheWay(t *testing.T) {
 	require.Empty(t, server.Orphans(nil))
 }
 
+func TestAcceptance_DeletesWhatWasBeingMadeWhenItWasStopped(t *testing.T) {
+	t.Parallel()
+	server := modaltest.Start(t)
+	environ := owned(t, server)
+	ctx, stop := context.WithCancel(t.Context())
+	server.Inject("ServiceUserCreate", modaltest.Fault{Delay: 300 * time.Millisecond, Match: func(modaltest.Call) bool { stop(); return true }})
+	err := run(ctx, of(environ), short, strings.NewReader(""), io.Discard, io.Discard)
+	require.ErrorContains(t, err, "stopped before the report was whole")
+	require.Len(t, server.Calls("ServiceUserCreate"), 1)
+	require.Len(t, server.Calls("ServiceUserDelete"), 1)
+	require.Empty(t, server.Orphans(nil))
+}
+
+func TestAcceptance_CleansUpWhenItsTerminalOrItsReaderIsGone(t *testing.T) {
+	t.Parallel()
+	program := filepath.Join(t.TempDir(), "acceptance")
+	said, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput()
+	require.NoError(t, err, string(said))
+	for name, goes := range map[string]func(*os.Process, io.Closer) error{
+		"terminal": func(p *os.Process, _ io.Closer) error { return p.Signal(syscall.SIGHUP) },
+		"reader":   func(_ *os.Process, pipe io.Closer) error { return pipe.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := startEmulator(t)
+			process := exec.CommandContext(t.Context(), program)
+			process.Env = []string{"ACCEPTANCE_BROWSER=no"}
+			for key, value := range e.environ(t, "operator") {
+				process.Env = append(process.Env, key+"="+value)
+			}
+			progress, err := process.StderrPipe()
+			require.NoError(t, err)
+			require.NoError(t, process.Start())
+			lines := bufio.NewScanner(progress)
+			for lines.Scan() && !strings.Contains(lines.Text(), "new-token") {
+				continue
+			}
+			require.NotEmpty(t, e.serviceUsers(t))
+			require.NoError(t, goes(process.Process, progress))
+			var exit *exec.ExitError
+			require.ErrorAs(t, process.Wait(), &exit)
+			require.Equal(t, 1, exit.ExitCode(), "it was killed")
+			require.Empty(t, e.serviceUsers(t))
+		})
+	}
+}
+
+func TestAcceptance_DoesNotWaitForATokenThatLivesForLong(t *testing.T) {
+	t.Parallel()
+	for name, at := range map[string]*timestamppb.Timestamp{"a day": timestamppb.New(time.Now().Add(24 * time.Hour)), "for ever": nil} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := modaltest.Start(t)
+			environ := owned(t, server)
+			server.Inject("ServiceUserCreate", modaltest.Fault{Times: -1, Mangle: func(answer proto.Message) {
+				answer.(*pb.ServiceUserCreateResponse).SetExpiresAt(at)
+			}})
+			report := &bytes.Buffer{}
+			require.NoError(t, run(t.Context(), of(environ), short, strings.NewReader(""), report, io.Discard))
+			found := verdicts(report.String())
+			for _, row := range []string{"refused-expired", "expiry-told", "expiry-deletes"} {
+				require.Equal(t, notTried, found[row], row)
+			}
+			require.Empty(t, server.Orphans(nil))
+		})
+	}
+}
+
 func TestAcceptance_NamesWhatItCouldNotDelete(t *testing.T) {
 	t.Parallel()
 	server := modaltest.Start(t)
@@ -168,6 +243,20 @@ func TestAcceptance_MakesNothingWithoutAYes(t *testing.T) {
 		require.Regexp(t, `makes .* service users called vault-acceptance-(?s:.*)deletes .*them again`, asked.String())
 		require.Empty(t, server.Calls("ServiceUserCreate"))
 	}
+}
+
+func TestAcceptance_MakesNothingWhenItIsStoppedAtTheQuestion(t *testing.T) {
+	t.Parallel()
+	server := modaltest.Start(t)
+	environ := owned(t, server)
+	delete(environ, "ACCEPTANCE")
+	ctx, stop := context.WithCancel(t.Context())
+	nobody, hand := io.Pipe()
+	t.Cleanup(func() { require.NoError(t, hand.Close()) })
+	server.OnCall(func(string) { time.AfterFunc(300*time.Millisecond, stop) })
+	err := run(ctx, of(environ), short, nobody, io.Discard, io.Discard)
+	require.EqualError(t, err, "nothing was made: the answer was not yes")
+	require.Empty(t, server.Calls("ServiceUserCreate"))
 }
 
 func TestAcceptance_NeverAsksModalFromCI(t *testing.T) {
@@ -200,4 +289,5 @@ func TestReport_LeavesOutNamesOfEverySpelling(t *testing.T) {
 	}
 	seen := &trial{names: []string{"main"}}
 	require.Equal(t, "remains, …", seen.clean("remains, main"))
+	require.Equal(t, "not for … (…)", seen.clean("not for j.doe+modal@example.com (doe@example.com)"))
 }

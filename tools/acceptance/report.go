@@ -15,6 +15,9 @@ import (
 // anID is what Modal's IDs look like, secrets included.
 var anID = regexp.MustCompile(`\b[a-z]{2}-[A-Za-z0-9_-]{8,}`)
 
+// anAddress is one of e-mail.
+var anAddress = regexp.MustCompile(`[^\s<>"'()]+@[^\s<>"'()]+`)
+
 // report writes every row with what was seen, fit to be shown to everybody.
 func (t *trial) report(out io.Writer) error {
 	var text strings.Builder
@@ -47,6 +50,7 @@ func (t *trial) finding(id string) finding {
 // clean leaves out what would tell whose account this was, and what would break the table.
 func (t *trial) clean(text string) string {
 	text = anID.ReplaceAllString(modalapi.Redact(text, t.own.Secret), "…")
+	text = anAddress.ReplaceAllString(text, "…")
 	names := append([]string{t.prefix, t.who.WorkspaceName, t.who.Name, t.who.TokenName}, t.names...)
 	slices.SortFunc(names, func(a, b string) int { return len(b) - len(a) })
 	for _, name := range names {

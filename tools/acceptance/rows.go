@@ -37,7 +37,7 @@ var (
 		{"longest-life", "how long a service user's token may live"},
 		{"delete-service-users-token", "what TokenDelete of a service user's token does"},
 		{"other-workspace", "what TokenDelete answers about another workspace's token"},
-		{"flow-denied", "what TokenFlowWait answers after a denial"},
+		{"flow-denied", "what TokenFlowWait answers after a denial, or once the flow is over"},
 	}
 )
 
@@ -49,5 +49,4 @@ var beyond = map[string]string{
 	"owner-leaves":       "it would take a person who leaves",
 	"how-many":           "it would fill the workspace",
 	"other-workspace":    "it would take a token of another workspace",
-	"flow-denied":        "it would take a denial beside the approval",
 }

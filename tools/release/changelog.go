@@ -33,9 +33,23 @@ func (o options) changes() (string, error) {
 		return "", err
 	}
 	if o.snapshot {
-		return section(string(text), "Unreleased")
+		return newest(string(text))
 	}
 	return section(string(text), o.version)
+}
+
+// newest is what is unreleased, or what the newest version has, where all was moved below its heading to release it.
+func newest(changelog string) (string, error) {
+	text, err := section(changelog, "Unreleased")
+	if err == nil {
+		return text, nil
+	}
+	for _, heading := range versionHeading.FindAllStringSubmatch(changelog, -1) {
+		if heading[1] != "Unreleased" {
+			return section(changelog, heading[1])
+		}
+	}
+	return "", err
 }
 
 // section is the text below the heading of a version, which a release has to have, with its date.

@@ -36,3 +36,21 @@ func TestChangelog_AVersionIsReleasedWithItsEntryAndDateAlone(t *testing.T) {
 		}
 	}
 }
+
+func TestChangelog_ASnapshotOfWhatIsAboutToBeReleasedTellsThat(t *testing.T) {
+	t.Parallel()
+	for changelog, want := range map[string]string{
+		sample: "### Added\n\n- A thing.",
+		"## [Unreleased]\n\n- Another.\n\n## [1.2.0] - 2026-03-01\n\n- A thing.\n": "- Another.",
+		"## [1.2.0] - 2026-03-01\n\n- A thing.\n":                                  "- A thing.",
+	} {
+		if text, err := newest(changelog); err != nil || text != want {
+			t.Errorf("the entry is %q, %v, want %q", text, err, want)
+		}
+	}
+	for _, changelog := range []string{"", "## [Unreleased]\n", "## [Unreleased]\n\n## [1.1.0]\n\n- No date.\n"} {
+		if text, err := newest(changelog); err == nil {
+			t.Errorf("the entry of %q is %q", changelog, text)
+		}
+	}
+}

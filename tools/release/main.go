@@ -38,7 +38,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags.StringVar(&o.version, "version", "", "version without its v, as in 1.2.3; by default the one in dist")
 	flags.Int64Var(&o.created, "created", 0, "time of the commit in `seconds` since 1970")
 	flags.StringVar(&o.image, "image", "", "`name` of the image in a registry, without a tag")
-	flags.BoolVar(&o.snapshot, "snapshot", false, "take the changelog's Unreleased section")
+	flags.BoolVar(&o.snapshot, "snapshot", false, "take what the changelog says of the next version")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}

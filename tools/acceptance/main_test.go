@@ -253,8 +253,17 @@ func TestAcceptance_MakesNothingWhenItIsStoppedAtTheQuestion(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	nobody, hand := io.Pipe()
 	t.Cleanup(func() { require.NoError(t, hand.Close()) })
-	server.OnCall(func(string) { time.AfterFunc(300*time.Millisecond, stop) })
-	err := run(ctx, of(environ), short, nobody, io.Discard, io.Discard)
+	progress, said := io.Pipe()
+	go func() {
+		lines := bufio.NewScanner(progress)
+		for lines.Scan() {
+			if strings.HasPrefix(lines.Text(), "Go on?") {
+				stop()
+			}
+		}
+	}()
+	err := run(ctx, of(environ), short, nobody, io.Discard, said)
+	require.NoError(t, said.Close())
 	require.EqualError(t, err, "nothing was made: the answer was not yes")
 	require.Empty(t, server.Calls("ServiceUserCreate"))
 }

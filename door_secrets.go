@@ -12,7 +12,10 @@ import (
 var secretShape = regexp.MustCompile(`(?i)(?:^|[^a-z0-9])as-[\w-]{6,}|as-[a-z0-9]{20,}`)
 
 // longSecret is a whole token secret. The name of a service user can hold the shorter shape by chance.
-var longSecret = regexp.MustCompile(`(?i)^as-|as-[a-z0-9]{20,}`)
+var longSecret = regexp.MustCompile(`(?i)^as-[\w-]{6,}|as-[a-z0-9]{20,}`)
+
+// secretForName is told where a name holds one.
+const secretForName = "this has the shape of a token secret: replace that token if others can read what was written"
 
 // holdsSecret looks for a token secret in a value, names and values of maps included.
 func holdsSecret(value any) bool {

@@ -38,7 +38,7 @@ func parsePage(in *door) page {
 func parseAfter(raw any) (name, mistake string) {
 	name, mistake = parseText(raw)
 	if longSecret.MatchString(name) {
-		return "", "this has the shape of a token secret: replace that token if others can read what was written"
+		return "", secretForName
 	}
 	return name, mistake
 }

@@ -60,3 +60,12 @@ func TestLists_RefuseAPageThatCannotBeMeant(t *testing.T) {
 		require.Contains(t, m.refused(logical.UpdateOperation, "orphans", map[string]any{field: value, "dry_run": false}), field+": a list takes this, and no write")
 	}
 }
+
+func TestLists_GoOnAfterARoleWhoseNameBeginsAsASecretDoes(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.addRole("as-job")
+	m.addRole("ci")
+	page := m.must(logical.ListOperation, "roles", map[string]any{"after": "as-job"})
+	require.Equal(t, []string{"ci"}, page.Data["keys"])
+}

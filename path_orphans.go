@@ -72,7 +72,7 @@ func parseNames(raw any) (names []string, mistake string) {
 	case len(names) > maxOrphanNames:
 		return nil, "write fewer names at a time"
 	case slices.ContainsFunc(names, longSecret.MatchString):
-		return nil, "this has the shape of a token secret: replace that token if others can read what was written"
+		return nil, secretForName
 	}
 	return names, ""
 }

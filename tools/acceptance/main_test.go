@@ -3,19 +3,14 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -139,65 +134,6 @@ func inOrder(rows []string) (sorted []string) {
 	return sorted
 }
 
-func TestAcceptance_CleansUpWhenItIsStoppedOnTheWay(t *testing.T) {
-	t.Parallel()
-	server := modaltest.Start(t)
-	environ := owned(t, server)
-	ctx, stop := context.WithCancel(t.Context())
-	server.Inject("EnvironmentRoleSet", modaltest.Fault{Delay: time.Nanosecond, Match: func(modaltest.Call) bool { stop(); return true }})
-	err := run(ctx, of(environ), short, strings.NewReader(""), io.Discard, io.Discard)
-	require.ErrorContains(t, err, "stopped before the report was whole")
-	require.NotEmpty(t, server.Calls("ServiceUserCreate"))
-	require.Empty(t, server.Orphans(nil))
-}
-
-func TestAcceptance_DeletesWhatWasBeingMadeWhenItWasStopped(t *testing.T) {
-	t.Parallel()
-	server := modaltest.Start(t)
-	environ := owned(t, server)
-	ctx, stop := context.WithCancel(t.Context())
-	server.Inject("ServiceUserCreate", modaltest.Fault{Delay: 300 * time.Millisecond, Match: func(modaltest.Call) bool { stop(); return true }})
-	err := run(ctx, of(environ), short, strings.NewReader(""), io.Discard, io.Discard)
-	require.ErrorContains(t, err, "stopped before the report was whole")
-	require.Len(t, server.Calls("ServiceUserCreate"), 1)
-	require.Len(t, server.Calls("ServiceUserDelete"), 1)
-	require.Empty(t, server.Orphans(nil))
-}
-
-func TestAcceptance_CleansUpWhenItsTerminalOrItsReaderIsGone(t *testing.T) {
-	t.Parallel()
-	program := filepath.Join(t.TempDir(), "acceptance")
-	said, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput()
-	require.NoError(t, err, string(said))
-	for name, goes := range map[string]func(*os.Process, io.Closer) error{
-		"terminal": func(p *os.Process, _ io.Closer) error { return p.Signal(syscall.SIGHUP) },
-		"reader":   func(_ *os.Process, pipe io.Closer) error { return pipe.Close() },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			e := startEmulator(t)
-			process := exec.CommandContext(t.Context(), program)
-			process.Env = []string{"ACCEPTANCE_BROWSER=no"}
-			for key, value := range e.environ(t, "operator") {
-				process.Env = append(process.Env, key+"="+value)
-			}
-			progress, err := process.StderrPipe()
-			require.NoError(t, err)
-			require.NoError(t, process.Start())
-			lines := bufio.NewScanner(progress)
-			for lines.Scan() && !strings.Contains(lines.Text(), "new-token") {
-				continue
-			}
-			require.NotEmpty(t, e.serviceUsers(t))
-			require.NoError(t, goes(process.Process, progress))
-			var exit *exec.ExitError
-			require.ErrorAs(t, process.Wait(), &exit)
-			require.Equal(t, 1, exit.ExitCode(), "it was killed")
-			require.Empty(t, e.serviceUsers(t))
-		})
-	}
-}
-
 func TestAcceptance_DoesNotWaitForATokenThatLivesForLong(t *testing.T) {
 	t.Parallel()
 	for name, at := range map[string]*timestamppb.Timestamp{"a day": timestamppb.New(time.Now().Add(24 * time.Hour)), "for ever": nil} {
@@ -243,29 +179,6 @@ func TestAcceptance_MakesNothingWithoutAYes(t *testing.T) {
 		require.Regexp(t, `makes .* service users called vault-acceptance-(?s:.*)deletes .*them again`, asked.String())
 		require.Empty(t, server.Calls("ServiceUserCreate"))
 	}
-}
-
-func TestAcceptance_MakesNothingWhenItIsStoppedAtTheQuestion(t *testing.T) {
-	t.Parallel()
-	server := modaltest.Start(t)
-	environ := owned(t, server)
-	delete(environ, "ACCEPTANCE")
-	ctx, stop := context.WithCancel(t.Context())
-	nobody, hand := io.Pipe()
-	t.Cleanup(func() { require.NoError(t, hand.Close()) })
-	progress, said := io.Pipe()
-	go func() {
-		lines := bufio.NewScanner(progress)
-		for lines.Scan() {
-			if strings.HasPrefix(lines.Text(), "Go on?") {
-				stop()
-			}
-		}
-	}()
-	err := run(ctx, of(environ), short, nobody, io.Discard, said)
-	require.NoError(t, said.Close())
-	require.EqualError(t, err, "nothing was made: the answer was not yes")
-	require.Empty(t, server.Calls("ServiceUserCreate"))
 }
 
 func TestAcceptance_NeverAsksModalFromCI(t *testing.T) {

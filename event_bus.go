@@ -24,9 +24,9 @@ func (b *backend) emit(ctx context.Context, event engine.Event) {
 		path, dataPath = prefixRoles+event.Role, prefixCreds+event.Role
 	case engine.EventRoleDelete:
 		path = prefixRoles + event.Role
-	case engine.EventDiverged:
+	case engine.EventOutOfSync:
 		path = "orphans"
-	case engine.EventTokenRefused:
+	case engine.EventTokenRejected:
 		path = engine.KeyConfig
 		if event.Role != "" {
 			path, dataPath = prefixRotate+event.Role, prefixCreds+event.Role

@@ -138,7 +138,7 @@ func TestManaged_RotateReplacesTheServiceUserAndEndsTheOldOneAfterTheGracePeriod
 	require.Len(t, m.modal.ServiceUsers(), 1)
 	require.Contains(t, m.eventTypes(), "modal/revoke")
 	require.NotContains(t, m.eventTypes(), "modal/revoke-manual")
-	require.Contains(t, m.logs.String(), "modal refuses the token")
+	require.Contains(t, m.logs.String(), "token revoked")
 }
 
 func TestManaged_AnUpdateOfEnvironmentRolesAppliesTheDifferenceAndMintsNothing(t *testing.T) {

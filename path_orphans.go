@@ -79,12 +79,12 @@ func parseNames(raw any) (names []string, mistake string) {
 
 func tidiedFields() responses {
 	return responses{
-		fieldDryRun:   required(flag("Whether nothing was done.")),
-		fieldNames:    {Type: framework.TypeStringSlice, Description: "The orphans that the request was about; absent for none."},
-		fieldEnded:    required(number("How many Modal refuses, or has no longer.")),
-		fieldLeft:     required(number("How many are in the ledger, to be ended.")),
-		fieldDiverged: required(flag("Whether the mount still ends nothing by itself.")),
-		fieldNextStep: required(text("What comes next.")),
+		fieldDryRun:    required(flag("Whether nothing was done.")),
+		fieldNames:     {Type: framework.TypeStringSlice, Description: "The orphans that the request was about; absent for none."},
+		fieldEnded:     required(number("How many Modal refuses, or has no longer.")),
+		fieldLeft:      required(number("How many are in the ledger, to be ended.")),
+		fieldOutOfSync: required(flag("Whether the mount still ends nothing by itself.")),
+		fieldNextStep:  required(text("What comes next.")),
 	}
 }
 
@@ -112,7 +112,7 @@ func (b *backend) tidyOrphans(ctx context.Context, req *logical.Request, ask eng
 		return nil, err
 	}
 	data := map[string]any{
-		fieldDryRun: ask.DryRun, fieldEnded: int64(len(done.Ended)), fieldLeft: int64(len(done.Left)), fieldDiverged: done.Diverged,
+		fieldDryRun: ask.DryRun, fieldEnded: int64(len(done.Ended)), fieldLeft: int64(len(done.Left)), fieldOutOfSync: done.OutOfSync,
 		fieldNextStep: afterTidy(req.MountPoint, ask, done),
 	}
 	if done.Chosen != nil {
@@ -123,13 +123,13 @@ func (b *backend) tidyOrphans(ctx context.Context, req *logical.Request, ask eng
 
 func afterTidy(mount string, ask engine.TidyRequest, done *engine.Tidied) string {
 	switch {
-	case len(done.Chosen) == 0 && !done.Diverged:
+	case len(done.Chosen) == 0 && !done.OutOfSync:
 		return "nothing: there are no orphans"
 	case ask.DryRun:
 		return "end them with: vault write " + mount + "orphans dry_run=false; or leave them with: vault write " + mount + "orphans accept=true"
 	case len(done.Left) > 0:
 		return "the engine goes on ending those that are left: vault list -detailed " + mount + "revocations"
-	case done.Diverged:
+	case done.OutOfSync:
 		return "others are left: vault list -detailed " + mount + "orphans"
 	}
 	return "nothing: the mount goes on"
@@ -138,7 +138,7 @@ func afterTidy(mount string, ask engine.TidyRequest, done *engine.Tidied) string
 const orphansHelp = `
 An orphan is a service user with this mount's prefix that no role, lease or entry of the ledger here answers
 for. A copy of the mount, or one from a restored snapshot, has them: what another mount made since. While
-there are any that are older than ten minutes, the mount is diverged and ends nothing by itself, leases
+there are any that are older than ten minutes, the mount is out of sync and ends nothing by itself, leases
 included, as it may take for old what another one hands out.
 
 A write tells which they are (dry_run=true is the default). dry_run=false ends them at Modal; accept=true leaves

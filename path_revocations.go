@@ -40,7 +40,7 @@ func (b *backend) pathRevocations() []*framework.Path {
 				logical.ReadOperation: missing(forwarded(urlName, b.readRevocation, "Read why a token is in the ledger and what is needed.", revocationFields()), noSuchEntry),
 				logical.UpdateOperation: forwarded(parseRevocation, b.retryRevocation, "End the token now, or ask Modal about it.", with(optional(revocationFields()), responses{
 					fieldRevoked: required(flag("Whether Modal refuses the token; the entry is then gone.")),
-					fieldProof:   text(`What the refusal says: "deleted" where Modal acknowledged that, else "refused", as one that a person disabled is, too.`),
+					fieldProof:   text(`What the refusal says: "deleted" where Modal acknowledged that, else "rejected", as one that a person disabled is, too.`),
 				})),
 				logical.DeleteOperation: forwarded(parseRevocation, b.forgetRevocation, "Forget a token.", nil),
 			},
@@ -67,7 +67,7 @@ func revocationFields() responses {
 		fieldVersion:     number("The token's version in that role; absent where it had none."),
 		fieldReason:      required(text("Why the token has to die.")),
 		fieldMethod:      required(text(`"automatic": the engine deletes the service user, or the token deletes itself; "manual": an operator deletes the token at Modal.`)),
-		fieldState:       required(text(`"pending", "leased", "grace period", "held", "ending", "retrying", "unconfirmed" or "waiting for an operator".`)),
+		fieldState:       required(text(`"pending", "leased", "grace period", "in use", "ending", "retrying", "unconfirmed" or "waiting for an operator".`)),
 		fieldNextStep:    required(text("What is needed.")),
 		fieldSince:       required(text("Since when the token is in the ledger (RFC 3339).")),
 		fieldNotBefore:   required(text("When the engine begins to end the token, or to ask Modal about it (RFC 3339).")),

@@ -88,7 +88,7 @@ func rotationFields() responses {
 	return with(tokenFields(), responses{
 		fieldType:              required(text("Type of the role.")),
 		fieldVersion:           required(number("Counter of the role's tokens, from 1; 0 for a role without a token.")),
-		fieldState:             required(text(`"refused", "failing", "overdue", "disabled" or "ok": the first that holds.`)),
+		fieldState:             required(text(`"rejected", "failing", "overdue", "disabled" or "ok": the first that holds.`)),
 		fieldLastVaultRotation: text("When the current token became current (RFC 3339); absent for a role without a token."),
 		fieldRotationPeriod:    required(number("Seconds between rotations.")),
 		fieldNextRotation:      text("When the engine rotates the token, or by when an operator should (RFC 3339); absent for a role without a token."),

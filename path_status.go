@@ -19,15 +19,15 @@ var roleCounts = []statusCount{
 	{"roles_ok", engine.StateOK, "Roles with which all is well."},
 	{"roles_overdue", engine.StateOverdue, "Roles whose rotation is late."},
 	{"roles_failing", engine.StateFailing, "Roles whose scheduled rotations fail."},
-	{"roles_refused", engine.StateRefused, "Roles whose current token Modal refuses."},
+	{"roles_rejected", engine.StateRejected, "Roles whose current token Modal refuses."},
 	{"roles_disabled", engine.StateDisabled, "Roles that are rotated on request only."},
 }
 
 var revocationCounts = []statusCount{
 	{"revocations_pending", engine.StatePending, "Service users of rotations that run, or broke off just now."},
 	{"revocations_leased", engine.StateLeased, "Tokens of leases."},
-	{"revocations_grace_period", engine.StateGrace, "Tokens in their grace period, which the engine ends then."},
-	{"revocations_held", engine.StateHeld, "Tokens that live on as they are used."},
+	{"revocations_in_grace", engine.StateGrace, "Tokens in their grace period, which the engine ends then."},
+	{"revocations_in_use", engine.StateInUse, "Tokens that live on as they are used."},
 	{"revocations_ending", engine.StateEnding, "Tokens that the engine ends within a minute or so."},
 	{"revocations_retrying", engine.StateRetrying, "Tokens that the engine could not end yet."},
 	{"revocations_unconfirmed", engine.StateUnconfirmed, "Tokens that Modal accepts after it acknowledged their end."},
@@ -51,8 +51,8 @@ func statusFields() responses {
 		"roles":                  required(number("All roles.")),
 		"revocations":            required(number("All tokens that the engine has not yet seen refused.")),
 		fieldPaused:              required(flag("Whether the engine does nothing at Modal by itself.")),
-		"diverged":               required(flag("Whether Modal has service users of this mount that nothing here answers for, so that it ends nothing by itself.")),
-		"admin_token_state":      required(text(`"none", "ok", "unproven", "limited" (it cannot manage service users), "expired" or "refused".`)),
+		"out_of_sync":            required(flag("Whether Modal has service users of this mount that nothing here answers for, so that it ends nothing by itself.")),
+		"admin_token_state":      required(text(`"none", "ok", "unverified", "limited" (it cannot manage service users), "expired" or "rejected".`)),
 		"admin_token_expires_at": text("When the admin token expires at Modal (RFC 3339); absent when it does not."),
 	}
 	for _, counts := range [][]statusCount{roleCounts, revocationCounts} {
@@ -70,7 +70,7 @@ func (b *backend) readStatus(ctx context.Context, _ *logical.Request, _ struct{}
 	}
 	data := map[string]any{
 		"roles": int64(s.AllRoles), "revocations": int64(s.AllRevocations),
-		fieldPaused: s.Paused, "diverged": s.Diverged, "admin_token_state": s.Admin,
+		fieldPaused: s.Paused, "out_of_sync": s.OutOfSync, "admin_token_state": s.Admin,
 	}
 	for _, count := range roleCounts {
 		data[count.field] = int64(s.Roles[count.state])
@@ -86,7 +86,7 @@ func (b *backend) readStatus(ctx context.Context, _ *logical.Request, _ struct{}
 }
 
 const statusHelp = `
-Numbers, flags and strings alone, and no secret. Somebody is needed where roles_refused, roles_failing,
+Numbers, flags and strings alone, and no secret. Somebody is needed where roles_rejected, roles_failing,
 roles_overdue, revocations_retrying, revocations_unconfirmed or revocations_waiting is not 0, where
-diverged is true, and where admin_token_state is expired or refused. It tells what the engine knows: Modal is not asked.
+out_of_sync is true, and where admin_token_state is expired or rejected. It tells what the engine knows: Modal is not asked.
 `

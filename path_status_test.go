@@ -17,7 +17,7 @@ func TestStatus_OfAnEmptyMountIsAllZeros(t *testing.T) {
 	m.remove("config", nil)
 	for field, value := range m.read("status") {
 		switch field {
-		case "paused", "diverged":
+		case "paused", "out_of_sync":
 			require.Equal(t, false, value, field)
 		case "admin_token_state":
 			require.Equal(t, "none", value)
@@ -45,14 +45,14 @@ func TestStatus_CountsEachRoleAndEntryOnce(t *testing.T) {
 	for _, state := range []string{"ok", "disabled", "failing", "overdue"} {
 		require.Equal(t, int64(1), status["roles_"+state], state)
 	}
-	require.Equal(t, int64(0), status["roles_refused"])
+	require.Equal(t, int64(0), status["roles_rejected"])
 	var entries int64
 	for _, state := range revocationCounts {
 		count, _ := status[state.field].(int64)
 		entries += count
 	}
 	require.Equal(t, status["revocations"], entries)
-	require.Equal(t, int64(1), status["revocations_grace_period"])
+	require.Equal(t, int64(1), status["revocations_in_grace"])
 	require.Equal(t, int64(1), status["revocations_waiting"])
 }
 
@@ -61,7 +61,7 @@ func TestStatus_TellsHowTheAdminTokenStands(t *testing.T) {
 	m := newMount(t)
 	require.Equal(t, "none", m.read("status")["admin_token_state"])
 	m.write("config", also(m.newToken(), "verify", false))
-	require.Equal(t, "unproven", m.read("status")["admin_token_state"])
+	require.Equal(t, "unverified", m.read("status")["admin_token_state"])
 	m.write("config", m.newToken(modaltest.ExpiresAt(start.Add(time.Hour))))
 	require.Equal(t, "ok", m.read("status")["admin_token_state"])
 	require.Equal(t, "2026-03-01T13:00:00Z", m.read("status")["admin_token_expires_at"])

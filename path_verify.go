@@ -30,7 +30,7 @@ func verifiedFields() responses {
 		fieldAccepted:         required(flag("Whether Modal accepts the token.")),
 		fieldVersion:          required(number("Counter of the role's tokens, from 1.")),
 		fieldEnvironmentRoles: {Type: framework.TypeKVPairs, Description: "Managed roles: what the service user may do at Modal; absent when Modal does not tell."},
-		fieldDrifted:          flag("Managed roles: whether that is not what the role says."),
+		fieldRolesDiffer:      flag("Managed roles: whether that is not what the role says."),
 		fieldReason:           text("Why Modal refuses the token."),
 		fieldNextStep:         required(text("What comes next.")),
 	})
@@ -51,7 +51,7 @@ func verificationView(v *engine.Verification) map[string]any {
 	data[fieldNextStep] = v.Next
 	if v.Roles != nil {
 		data[fieldEnvironmentRoles] = v.Roles
-		data[fieldDrifted] = v.Drifted
+		data[fieldRolesDiffer] = v.Drifted
 	}
 	putText(data, fieldReason, v.Said)
 	return data
@@ -59,7 +59,7 @@ func verificationView(v *engine.Verification) map[string]any {
 
 const verifyHelp = `
 A refusal is an answer, and no error: accepted=false. A managed role is then rotated within a minute or so,
-unless its rotation is disabled; a static one shows as refused until another token is brought or approved. A
+unless its rotation is disabled; a static one shows as rejected until another token is brought or approved. A
 managed role whose environment roles drifted at Modal gets them again. The engine asks about each current
 token by itself too, once per verification_interval of config.
 `

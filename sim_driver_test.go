@@ -294,7 +294,7 @@ func (d *driver) EndLease(ctx context.Context, l *sim.Lease) error {
 func (d *driver) Verify(ctx context.Context, role string) (v sim.Verification, err error) {
 	data, err := d.write(ctx, "verify/"+role, nil)
 	v.Accepted, _ = data["accepted"].(bool)
-	v.Drifted, _ = data["drifted"].(bool)
+	v.Drifted, _ = data["roles_differ"].(bool)
 	return v, err
 }
 
@@ -312,13 +312,13 @@ func (d *driver) Tidy(ctx context.Context, t sim.Tidying) (done sim.Tidied, err 
 	data, err := d.write(ctx, "orphans", s)
 	done.Names, _ = data["names"].([]string)
 	done.Left, _ = data["left"].(int64)
-	done.Diverged, _ = data["diverged"].(bool)
+	done.OutOfSync, _ = data["out_of_sync"].(bool)
 	return done, err
 }
 
-func (d *driver) Diverged(ctx context.Context) (bool, error) {
+func (d *driver) OutOfSync(ctx context.Context) (bool, error) {
 	data, err := d.ask(ctx, logical.ReadOperation, "status", nil)
-	diverged, _ := data["diverged"].(bool)
+	diverged, _ := data["out_of_sync"].(bool)
 	return diverged, err
 }
 

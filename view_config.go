@@ -21,7 +21,7 @@ func adminFields() responses {
 
 func configFields() responses {
 	return with(adminFields(), responses{
-		fieldState:                required(text(`How the admin token stands: "none", "ok", "unproven", "limited" (it cannot manage service users), "expired" or "refused".`)),
+		fieldState:                required(text(`How the admin token stands: "none", "ok", "unverified", "limited" (it cannot manage service users), "expired" or "rejected".`)),
 		fieldVerificationInterval: required(number("Seconds between two questions whether Modal still accepts a current token; 0: never.")),
 		fieldServerURL:            required(text("Modal's control plane.")),
 		fieldCACert:               text("PEM certificates that the server must chain to; absent: the system's roots."),

@@ -52,7 +52,7 @@ func TestTheMetricsScriptSaysWhatStatusSaysAndTheAlarmsAreOnThat(t *testing.T) {
 		kind, state, _ := strings.Cut(key, "_")
 		switch key {
 		case "roles", "revocations": // sums of what is told
-		case "paused", "diverged":
+		case "paused", "out_of_sync":
 			require.Contains(t, text, fmt.Sprintf("vault_modal_%s 0\n", key))
 		case "admin_token_state":
 			require.Contains(t, text, `vault_modal_admin_token{state="ok"} 1`+"\n")

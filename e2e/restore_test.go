@@ -76,9 +76,9 @@ func (p *past) requireNothingDies(t *testing.T, restored *lab.Vault) {
 	w := *p.world
 	w.Vault = restored
 	require.NoError(t, lab.Until(w.ctx, "the mount to notice", func() error {
-		read, err := w.Run(w.ctx, "", "read", "-field=diverged", "modal/status")
+		read, err := w.Run(w.ctx, "", "read", "-field=out_of_sync", "modal/status")
 		if err == nil && strings.TrimSpace(read.Stdout) != "true" {
-			err = fmt.Errorf("it is not diverged: %s", read.Stderr)
+			err = fmt.Errorf("it is not out of sync: %s", read.Stderr)
 		}
 		return err
 	}))
@@ -122,12 +122,12 @@ func TestASnapshotRestoredInTheSameVaultEndsNothingUnaskedAndOneCommandTidies(t 
 	p.requireAccepted(t, p.replaced.Token)
 	held := p.run(t, p.CLI, "", "lease", "revoke", "-sync", p.ended.id)
 	require.Equal(t, 2, held.Code)
-	require.Contains(t, held.Stderr, "the mount is diverged")
+	require.Contains(t, held.Stderr, "the mount is out of sync")
 
 	tidied := parse(t, p.vault(t, "write", "-format=json", "modal/orphans", "dry_run=false"))
 
 	require.Equal(t, "11", fmt.Sprint(tidied["ended"]))
-	require.Equal(t, false, tidied["diverged"])
+	require.Equal(t, false, tidied["out_of_sync"])
 	for _, token := range p.leases {
 		p.requireRefused(t, token.Token)
 	}
@@ -150,7 +150,7 @@ func TestASecondVaultOverASnapshotEndsNothingThatTheFirstHandsOut(t *testing.T) 
 	p.nodes = append(p.nodes, twin)
 	p.requireNothingDies(t, twin)
 	requireSame(t, p.after, p.current(t))
-	require.Equal(t, "false", strings.TrimSpace(p.vault(t, "read", "-field=diverged", "modal/status")), "the first one knows all of them")
+	require.Equal(t, "false", strings.TrimSpace(p.vault(t, "read", "-field=out_of_sync", "modal/status")), "the first one knows all of them")
 	p.vault(t, "lease", "revoke", "-sync", "-prefix", "modal/creds/job")
 	for _, token := range p.leases {
 		p.requireRefused(t, token.Token)

@@ -18,7 +18,7 @@ func TestATokenThatSomebodyDeletedAtModalIsReplacedOrRaisesTheAlarm(t *testing.T
 	w.newManagedRole(t)
 	w.newRole(t)
 	managed, static := w.current(t), fmt.Sprint(w.read(t, "modal/creds/ci")["token_id"])
-	require.Equal(t, "0", fmt.Sprint(w.read(t, "modal/status")["roles_refused"]))
+	require.Equal(t, "0", fmt.Sprint(w.read(t, "modal/status")["roles_rejected"]))
 	for role, id := range map[string]string{"gpu": managed.ID, "ci": static} {
 		require.NoError(t, w.emulator.DeleteToken(w.ctx, id))
 		asked := parse(t, w.vault(t, "write", "-format=json", "-f", "modal/verify/"+role))
@@ -29,12 +29,12 @@ func TestATokenThatSomebodyDeletedAtModalIsReplacedOrRaisesTheAlarm(t *testing.T
 	require.Equal(t, healed.ID, w.onlyUser(t).TokenID)
 
 	status := w.read(t, "modal/status")
-	require.Equal(t, "1", fmt.Sprint(status["roles_refused"]))
+	require.Equal(t, "1", fmt.Sprint(status["roles_rejected"]))
 	require.Equal(t, "1", fmt.Sprint(status["roles_ok"]))
 	require.Equal(t, "ci", w.list(t, "modal/rotate")[0])
 	read := w.run(t, w.CLI, "", "read", "modal/creds/ci")
 	require.NoError(t, read.Err(), "it is handed out all the same")
 	require.Contains(t, read.Stderr+read.Stdout, "vault write modal/rotate/ci")
 	w.rotate(t)
-	require.Equal(t, "0", fmt.Sprint(w.read(t, "modal/status")["roles_refused"]))
+	require.Equal(t, "0", fmt.Sprint(w.read(t, "modal/status")["roles_rejected"]))
 }

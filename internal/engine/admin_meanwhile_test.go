@@ -128,5 +128,5 @@ func TestAdminToken_WhatModalSaidOfItIsNotForgottenWhenItIsBroughtAgainUnasked(t
 	h.unchangedSince(before)
 	cfg, err = h.engine.Config(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, AdminRefused, cfg.State(h.clock()))
+	require.Equal(t, AdminRejected, cfg.State(h.clock()))
 }

@@ -216,7 +216,7 @@ func (e *Engine) unsettled(ctx context.Context, entry *Revocation, got verdict, 
 	}
 	after := entry.tried(e.Now(), why)
 	after.Unconfirmed = entry.Unconfirmed || got == verdictAccepted
-	e.log().Warn("token not seen refused", "role", entry.Role, "version", entry.Version, "token_id", entry.ID,
+	e.log().Warn("revocation failed", "role", entry.Role, "version", entry.Version, "token_id", entry.ID,
 		"service_user", entry.serviceUser(), "attempts", after.Attempts, "error", why)
 	e.event(ctx, Event{Kind: EventRevokeFail, Entry: entry.Key(), Role: entry.Role, Version: entry.Version, TokenID: entry.ID})
 	return after
@@ -244,7 +244,7 @@ func (e *Engine) conclude(ctx context.Context, entry *Revocation) error {
 	if err := e.drop(ctx, entry); err != nil {
 		return err
 	}
-	e.log().Info("modal refuses the token", "role", entry.Role, "version", entry.Version, "token_id", entry.ID,
+	e.log().Info("token revoked", "role", entry.Role, "version", entry.Version, "token_id", entry.ID,
 		"service_user", entry.serviceUser(), "reason", entry.Reason, "proof", entry.Proof())
 	e.event(ctx, Event{Kind: EventRevoke, Entry: entry.Key(), Role: entry.Role, Version: entry.Version, TokenID: entry.ID, Proof: entry.Proof()})
 	return nil

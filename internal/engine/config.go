@@ -41,10 +41,10 @@ type Config struct {
 	Paused              bool                     `json:"paused,omitempty"`
 
 	// VerificationInterval is nil for the default. AdminChecked is when Modal was asked about the admin token
-	// last, and AdminRefused since when it refuses it.
+	// last, and AdminRejected since when it refuses it.
 	VerificationInterval *time.Duration `json:"verification_interval,omitempty"`
 	AdminChecked         time.Time      `json:"admin_checked,omitzero"`
-	AdminRefused         time.Time      `json:"admin_refused,omitzero"`
+	AdminRejected        time.Time      `json:"admin_refused,omitzero"`
 }
 
 // DefaultVerification is how often Modal is asked about each current token by itself.

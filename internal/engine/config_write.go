@@ -93,7 +93,7 @@ func (c *Config) takeAdmin(t Token, limitation string) {
 	if t.ID != "" {
 		c.Admin = &t
 	}
-	c.AdminChecked, c.AdminRefused = time.Time{}, time.Time{}
+	c.AdminChecked, c.AdminRejected = time.Time{}, time.Time{}
 }
 
 // limits tell what will not work with the admin token.

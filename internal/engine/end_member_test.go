@@ -98,7 +98,7 @@ func TestMemberToken_OfALostAnswerIsSeenRefusedWithoutAWordOfDeletion(t *testing
 	h.tick()
 	require.False(t, h.accepts(old))
 	require.Empty(t, h.ledger())
-	require.Contains(t, h.told.lines(), "proof=refused")
+	require.Contains(t, h.told.lines(), "proof=rejected")
 }
 
 func TestMemberToken_ThatIsStillAcceptedAfterItsDeletionIsDeletedAgain(t *testing.T) {
@@ -122,7 +122,7 @@ func TestMemberToken_ThatAPersonDisabledOrThatExpiredIsRefusedAndNotCalledDelete
 	h.rotate(RotateRequest{Role: "other", Supplied: bringing(h.member.NewToken())})
 	h.minutes(62)
 	require.Empty(t, h.ledger())
-	require.Contains(t, h.told.lines(), "proof=refused")
+	require.Contains(t, h.told.lines(), "proof=rejected")
 	require.NotContains(t, h.told.lines(), "proof=deleted")
 }
 

@@ -16,8 +16,8 @@ const (
 	EventRevokeFail    = "modal/revoke-fail"
 	EventRevokeManual  = "modal/revoke-manual"
 	EventApprovalBegin = "modal/approval-begin"
-	EventDiverged      = "modal/diverged"
-	EventTokenRefused  = "modal/token-refused"
+	EventOutOfSync     = "modal/out-of-sync"
+	EventTokenRejected = "modal/token-rejected"
 )
 
 // Event is what happened to a role, a token or the configuration. Empty fields say nothing; there is

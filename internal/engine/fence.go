@@ -82,7 +82,7 @@ func (e *Engine) lookLocked(ctx context.Context) error {
 
 // unlisted is a look that Modal gave no list to: a mount that is diverged stays so.
 func (e *Engine) unlisted(ctx context.Context, cause error) error {
-	diverged, err := e.Diverged(ctx)
+	diverged, err := e.OutOfSync(ctx)
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (f *fence) last() (looked time.Time, stays, list error) {
 
 // diverged is what a mount says that ends nothing by itself.
 func (e *Engine) diverged(orphans string) error {
-	return Refusef("the mount is diverged: Modal has %s of it that nothing here answers for, as after a restored snapshot or in a copy, so it ends nothing by itself; "+
+	return Refusef("the mount is out of sync: Modal has %s of it that nothing here answers for, as after a restored snapshot or in a copy, so it ends nothing by itself; "+
 		"look at them with: vault list -detailed %sorphans, then end them (vault write %sorphans dry_run=false) or leave them (vault write %sorphans accept=true)",
 		orphans, e.mount(), e.mount(), e.mount())
 }
@@ -143,10 +143,10 @@ func (e *Engine) diverge(ctx context.Context, orphans []modalapi.ServiceUser) (o
 	case open > 0 && before.Since.IsZero():
 		after.Since = e.Now()
 		e.log().Error("diverged: modal has service users of this mount that nothing answers for, so it ends nothing by itself", "orphans", open)
-		e.event(ctx, Event{Kind: EventDiverged})
+		e.event(ctx, Event{Kind: EventOutOfSync})
 	case open == 0 && !before.Since.IsZero():
 		after.Since = time.Time{}
-		e.log().Info("no longer diverged")
+		e.log().Info("in sync again")
 	default:
 		return open, nil
 	}
@@ -219,7 +219,7 @@ func (e *Engine) orphans(ctx context.Context, cfg *Config) ([]modalapi.ServiceUs
 // unknownUsers are the service users of this mount, by their names, that no role, lease or revocation answers
 // for. Modal is asked first, so that what is made meanwhile is known here; what is younger than a mint may
 // be somebody's who has not written yet. What Modal made far ahead of this node's clock is not young, and
-// once the mount is diverged nothing is, as a moment of youth would let it end things.
+// once the mount is out of sync nothing is, as a moment of youth would let it end things.
 func (e *Engine) unknownUsers(ctx context.Context, cfg *Config) ([]modalapi.ServiceUser, error) {
 	a, err := e.admin(cfg)
 	if err != nil {
@@ -237,7 +237,7 @@ func (e *Engine) unknownUsers(ctx context.Context, cfg *Config) ([]modalapi.Serv
 	if err != nil {
 		return nil, err
 	}
-	diverged, err := e.Diverged(ctx)
+	diverged, err := e.OutOfSync(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -32,8 +32,8 @@ func TestOrphans_WhatEndsWhileTheMountLooksIsNone(t *testing.T) {
 
 	require.NoError(t, h.engine.look(t.Context()))
 
-	require.NotContains(t, h.told.events(), EventDiverged)
-	diverged, err := h.engine.Diverged(t.Context())
+	require.NotContains(t, h.told.events(), EventOutOfSync)
+	diverged, err := h.engine.OutOfSync(t.Context())
 	require.NoError(t, err)
 	require.False(t, diverged)
 }
@@ -99,7 +99,7 @@ func TestOrphans_AnAdminTokenOfAMomentAgoIsLookedWithBeforeALeaseEnds(t *testing
 
 	h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken())})
 
-	require.ErrorContains(t, h.engine.EndLease(t.Context(), lease.Entry), "diverged")
+	require.ErrorContains(t, h.engine.EndLease(t.Context(), lease.Entry), "out of sync")
 	require.True(t, h.alive(lease.Cred.ID))
 	_, err = h.engine.Tidy(t.Context(), TidyRequest{})
 	require.NoError(t, err)

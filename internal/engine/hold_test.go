@@ -43,7 +43,7 @@ func TestHold_APreviousTokenLivesOnWhileItIsUsedAndNoLonger(t *testing.T) {
 						require.NoError(t, err, past)
 					}
 				}
-				if entry := h.entry(old.ID); entry != nil && entry.State(h.clock()) == StateHeld {
+				if entry := h.entry(old.ID); entry != nil && entry.State(h.clock()) == StateInUse {
 					held = true
 					require.Contains(t, h.engine.NextStep(entry), "was used at")
 					require.Zero(t, entry.Attempts)
@@ -71,13 +71,13 @@ func TestHold_AHeldTokenIsAskedAboutOncePerRefreshIntervalHoweverLongThatIs(t *t
 	h.advance(time.Minute)
 	require.True(t, h.modal.Use(old.ID, old.Secret))
 	h.minutes(60)
-	require.Equal(t, StateHeld, h.entry(old.ID).State(h.clock()))
+	require.Equal(t, StateInUse, h.entry(old.ID).State(h.clock()))
 	asked := len(h.modal.Calls("ServiceUserInfo"))
 
 	h.minutes(12 * 60)
 
 	require.Equal(t, asked+1, len(h.modal.Calls("ServiceUserInfo")))
-	require.Equal(t, StateHeld, h.entry(old.ID).State(h.clock()))
+	require.Equal(t, StateInUse, h.entry(old.ID).State(h.clock()))
 }
 
 func TestHold_EndsInTimeThoughAClockFarAheadDatedIt(t *testing.T) {
@@ -134,7 +134,7 @@ func TestHold_WhatCannotBeEndedAfterwardsIsNotSaidToBeHeld(t *testing.T) {
 		h.minutes(1)
 		h.modal.Use(old.ID, old.Secret)
 	}
-	require.Equal(t, StateHeld, h.entry(old.ID).State(h.clock()))
+	require.Equal(t, StateInUse, h.entry(old.ID).State(h.clock()))
 	h.modal.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.Unavailable, Times: -1})
 	h.minutes(40)
 	require.Equal(t, StateRetrying, h.entry(old.ID).State(h.clock()))

@@ -19,7 +19,7 @@ func (e *Engine) AfterConfig(cfg *Config) string {
 	switch cfg.State(e.Now()) {
 	case AdminOK:
 		return fmt.Sprintf("make a role: vault write %sroles/ci type=managed environment_roles=main=contributor", e.mount())
-	case AdminUnproven:
+	case AdminUnverified:
 		return fmt.Sprintf("prove the admin token, which managed roles need: vault write %sconfig token_id=%s token_secret=-; %s", e.mount(), cfg.Admin.ID, elsewise)
 	case AdminNone:
 		return fmt.Sprintf("%s: vault write %sroles/personal type=static token_id=… token_secret=-; managed roles need an admin token here", elsewise, e.mount())

@@ -63,7 +63,7 @@ type TidyRequest struct {
 // Tidied is what a write to orphans came to.
 type Tidied struct {
 	Chosen, Ended, Left []string
-	Diverged            bool
+	OutOfSync           bool
 }
 
 // Tidy ends orphans, or accepts them, on an operator's word. Modal has a time to list and end them in; what
@@ -100,7 +100,7 @@ func (e *Engine) Tidy(ctx context.Context, ask TidyRequest) (*Tidied, error) {
 	if !ask.DryRun {
 		e.lookAgain(ctx)
 	}
-	done.Diverged, err = e.Diverged(context.WithoutCancel(ctx))
+	done.OutOfSync, err = e.OutOfSync(context.WithoutCancel(ctx))
 	return done, err
 }
 
@@ -185,8 +185,8 @@ func (e *Engine) endOrphans(ctx, timed context.Context, cfg *Config, orphans []O
 	return nil
 }
 
-// Diverged says whether the mount ends nothing by itself, as far as the last look told.
-func (e *Engine) Diverged(ctx context.Context) (bool, error) {
+// OutOfSync says whether the mount ends nothing by itself, as far as the last look told.
+func (e *Engine) OutOfSync(ctx context.Context) (bool, error) {
 	stored, err := e.divergence.Get(ctx, "")
 	return stored != nil && !stored.Since.IsZero(), err
 }

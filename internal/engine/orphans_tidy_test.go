@@ -42,7 +42,7 @@ func TestOrphans_WhoGoesAwayWhileTheyAreAcceptedIsNotToldThatNothingWasChanged(t
 
 	require.NoError(t, err)
 	require.Len(t, done.Chosen, 1)
-	require.False(t, done.Diverged)
+	require.False(t, done.OutOfSync)
 }
 
 func TestOrphans_AreOfTheModalWhereTheyWereFoundWhereverConfigPointsMeanwhile(t *testing.T) {

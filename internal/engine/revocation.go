@@ -133,7 +133,7 @@ func (r *Revocation) Proof() string {
 	if r.Acknowledged {
 		return "deleted"
 	}
-	return "refused"
+	return "rejected"
 }
 
 // young says that Modal was never seen to know the service user, or the token that a person approved.

@@ -6,7 +6,7 @@ import "time"
 
 // States of a role: the first that holds is told.
 const (
-	StateRefused  = "refused"
+	StateRejected = "rejected"
 	StateFailing  = "failing"
 	StateOverdue  = "overdue"
 	StateDisabled = "disabled"
@@ -14,14 +14,14 @@ const (
 )
 
 // urgentStates are those in which a role needs somebody, the most urgent first.
-var urgentStates = []string{StateRefused, StateFailing, StateOverdue}
+var urgentStates = []string{StateRejected, StateFailing, StateOverdue}
 
 // States of an entry of the ledger.
 const (
 	StatePending     = "pending"
 	StateLeased      = "leased"
 	StateGrace       = "grace period"
-	StateHeld        = "held"
+	StateInUse       = "in use"
 	StateEnding      = "ending"
 	StateRetrying    = "retrying"
 	StateUnconfirmed = "unconfirmed"
@@ -32,7 +32,7 @@ const (
 func (r *Rotation) State() string {
 	switch {
 	case r.Refused:
-		return StateRefused
+		return StateRejected
 	case r.Cred.Attempts > 0:
 		return StateFailing
 	case r.Late > 0 || (r.empty() && r.Role.Dynamic == nil):
@@ -56,7 +56,7 @@ func (r *Revocation) State(now time.Time) string {
 	case r.inGrace(now):
 		return StateGrace
 	case r.isHeld():
-		return StateHeld
+		return StateInUse
 	case r.Unconfirmed:
 		return StateUnconfirmed
 	case r.Attempts > 0:

@@ -13,7 +13,7 @@ func TestState_OfARoleIsTheFirstThatHolds(t *testing.T) {
 	disabled := &Role{Managed: &ManagedPolicy{Disabled: true}}
 	tried := &Credential{Attempts: 1}
 	for want, r := range map[string]*Rotation{
-		StateRefused:  {Role: disabled, Cred: tried, Late: Day, Refused: true},
+		StateRejected: {Role: disabled, Cred: tried, Late: Day, Refused: true},
 		StateFailing:  {Role: disabled, Cred: tried, Late: Day},
 		StateOverdue:  {Role: disabled, Cred: &Credential{Token: Token{ID: "ak-1"}}, Late: Day},
 		StateDisabled: {Role: disabled, Cred: &Credential{Token: Token{ID: "ak-1"}}},
@@ -36,7 +36,7 @@ func TestState_OfAnEntryTellsHowFarItsEndIs(t *testing.T) {
 		{StateEnding, Revocation{NotBefore: before}},
 		{StateRetrying, Revocation{NotBefore: before, Attempts: 1}},
 		{StateUnconfirmed, Revocation{NotBefore: before, Attempts: 1, Unconfirmed: true}},
-		{StateHeld, Revocation{NotBefore: before, Held: true}},
+		{StateInUse, Revocation{NotBefore: before, Held: true}},
 		{StateEnding, Revocation{NotBefore: before, Held: true, Begun: true}},
 		{StateRetrying, Revocation{NotBefore: before, Held: true, Begun: true, Attempts: 1}},
 		{StateUnconfirmed, Revocation{NotBefore: before, Held: true, Begun: true, Attempts: 1, Unconfirmed: true}},
@@ -57,12 +57,12 @@ func TestByUrgency_PutsThoseThatNeedSomebodyFirstAndTheRestByTheirTime(t *testin
 		{Name: "disabled", Role: &Role{Managed: &ManagedPolicy{Disabled: true}}, Cred: &Credential{}, Next: start.Add(1)},
 		{Name: "overdue", Role: &Role{}, Cred: &Credential{}, Late: 1},
 		{Name: "failing", Role: &Role{}, Cred: &Credential{Attempts: 1}},
-		{Name: "refused", Role: &Role{}, Cred: &Credential{}, Refused: true},
+		{Name: "rejected", Role: &Role{}, Cred: &Credential{}, Refused: true},
 	}
 	ByUrgency(all)
 	var names []string
 	for _, r := range all {
 		names = append(names, r.Name)
 	}
-	require.Equal(t, []string{"refused", "failing", "overdue", "disabled", "ok"}, names)
+	require.Equal(t, []string{"rejected", "failing", "overdue", "disabled", "ok"}, names)
 }

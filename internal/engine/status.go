@@ -9,18 +9,18 @@ import (
 
 // States of the admin token.
 const (
-	AdminNone     = "none"
-	AdminUnproven = "unproven"
-	AdminExpired  = "expired"
-	AdminLimited  = "limited"
-	AdminRefused  = "refused"
-	AdminOK       = "ok"
+	AdminNone       = "none"
+	AdminUnverified = "unverified"
+	AdminExpired    = "expired"
+	AdminLimited    = "limited"
+	AdminRejected   = "rejected"
+	AdminOK         = "ok"
 )
 
 // Status is all that an alarm needs: how many roles and entries of the ledger are in each state.
 type Status struct {
 	Roles, Revocations       map[string]int
-	Paused, Diverged         bool
+	Paused, OutOfSync        bool
 	Admin                    string
 	AdminExpires             time.Time
 	UnreadableRoles          []string
@@ -47,7 +47,7 @@ func (e *Engine) Status(ctx context.Context) (*Status, error) {
 		UnreadableRoles: lostRoles, UnreadableRevocations: lostEntries,
 		AllRoles: len(rotations) + len(lostRoles), AllRevocations: len(entries) + len(lostEntries),
 	}
-	if s.Diverged, err = e.Diverged(ctx); err != nil {
+	if s.OutOfSync, err = e.OutOfSync(ctx); err != nil {
 		return nil, err
 	}
 	for _, r := range rotations {
@@ -69,10 +69,10 @@ func (c *Config) State(now time.Time) string {
 		return AdminNone
 	case c.Admin.expired(now):
 		return AdminExpired
-	case !c.AdminRefused.IsZero():
-		return AdminRefused
+	case !c.AdminRejected.IsZero():
+		return AdminRejected
 	case !c.Admin.Verified():
-		return AdminUnproven
+		return AdminUnverified
 	case c.Limitation != "":
 		return AdminLimited
 	}

@@ -29,13 +29,13 @@ func (e *Engine) verifyAdmin(ctx context.Context) error {
 	}
 	_, err = e.prove(ctx, cfg, *cfg.Admin)
 	after := *cfg
-	after.AdminChecked, after.AdminRefused = e.Now(), time.Time{}
+	after.AdminChecked, after.AdminRejected = e.Now(), time.Time{}
 	switch kind := modalapi.KindOf(err); {
 	case kind == modalapi.KindRefused:
-		if after.AdminRefused = cfg.AdminRefused; after.AdminRefused.IsZero() {
-			after.AdminRefused = e.Now()
+		if after.AdminRejected = cfg.AdminRejected; after.AdminRejected.IsZero() {
+			after.AdminRejected = e.Now()
 			e.log().Error("modal refuses the admin token", "token_id", cfg.Admin.ID, "modal_said", modalapi.Said(err))
-			e.event(ctx, Event{Kind: EventTokenRefused, TokenID: cfg.Admin.ID})
+			e.event(ctx, Event{Kind: EventTokenRejected, TokenID: cfg.Admin.ID})
 		}
 	case err != nil:
 		e.postponeCheck(adminName)
@@ -50,7 +50,7 @@ func (c *Config) adminDue(now time.Time) bool {
 	if c.Admin == nil || !c.Admin.Verified() || interval == 0 {
 		return false
 	}
-	if !c.AdminRefused.IsZero() { // a person may have enabled it again
+	if !c.AdminRejected.IsZero() { // a person may have enabled it again
 		interval = min(interval, refusedCheck)
 	}
 	last := later(c.AdminChecked, c.Admin.LastVerified)

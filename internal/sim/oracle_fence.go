@@ -117,7 +117,7 @@ func (o *oracle) byItself(what string, before *truth, calls []modaltest.Call) {
 			o.l.broken("the mount is paused, and %s asked for %s of %s", what, call.Method, call.Target)
 		}
 		if entry, waits := before.waiting(call.Target); call.Method == "TokenDelete" && before.diverged && fenced && waits && !entry.Forced && entry.Reason != "approved" {
-			o.l.broken("the mount is diverged, and %s asked for the end of token %s (%s)", what, call.Target, entry.Reason)
+			o.l.broken("the mount is out of sync, and %s asked for the end of token %s (%s)", what, call.Target, entry.Reason)
 		}
 		if !fenced || call.Method != "ServiceUserDelete" || call.Code == codes.Unauthenticated { // an expired admin token sees no orphans, and ends nothing
 			continue
@@ -129,7 +129,7 @@ func (o *oracle) byItself(what string, before *truth, calls []modaltest.Call) {
 		}
 	}
 	if o.fenced && fenced {
-		o.l.report.seen("the mount is diverged: " + what)
+		o.l.report.seen("the mount is out of sync: " + what)
 	}
 	if before.paused {
 		o.l.report.seen("the mount is paused: " + what)

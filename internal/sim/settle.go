@@ -152,8 +152,8 @@ func (l *Life) checkSettled() {
 		}
 		l.oracle.served(role, got, l.spec)
 	}
-	if diverged, err := l.leader.engine.Diverged(l.leader.ctx); err != nil || diverged {
-		l.broken("orphans were tidied, and the mount is diverged: %t, %v", diverged, err)
+	if diverged, err := l.leader.engine.OutOfSync(l.leader.ctx); err != nil || diverged {
+		l.broken("orphans were tidied, and the mount is out of sync: %t, %v", diverged, err)
 	}
 	l.check()
 }

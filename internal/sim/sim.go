@@ -68,8 +68,8 @@ type Engine interface {
 	Orphans(ctx context.Context) ([]string, error)
 	// Tidy ends orphans, or accepts them.
 	Tidy(ctx context.Context, t Tidying) (Tidied, error)
-	// Diverged says that the mount ends nothing by itself.
-	Diverged(ctx context.Context) (bool, error)
+	// OutOfSync says that the mount ends nothing by itself.
+	OutOfSync(ctx context.Context) (bool, error)
 	Tick(ctx context.Context) error
 	Invalidate(ctx context.Context, key string)
 	Stop()
@@ -215,9 +215,9 @@ type Tidying struct {
 
 // Tidied is what it answered.
 type Tidied struct {
-	Names    []string
-	Left     int64
-	Diverged bool
+	Names     []string
+	Left      int64
+	OutOfSync bool
 }
 
 // Spec is what the engine is held to beyond the invariants that always hold. A field that is false is a

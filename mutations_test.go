@@ -24,17 +24,14 @@ var caughtAfter = regexp.MustCompile(`\[rapid\] (?:failed|panic) after (\d+) tes
 // a time, and lives the lives that CI lives.
 func TestEveryPlantedFaultIsCaught(t *testing.T) {
 	t.Parallel()
-	patches, err := filepath.Glob("testdata/mutations/*.patch")
-	require.NoError(t, err)
-	require.NotEmpty(t, patches)
 	table := []string{fmt.Sprintf("%-40s %6s %6s  %s", "planted fault", "lives", "s", "what the simulation said")}
-	for _, patch := range patches {
-		name := strings.TrimSuffix(filepath.Base(patch), ".patch")
+	for _, fault := range plantedFaults(t) {
+		name := strings.TrimSuffix(filepath.Base(fault), ".fault")
 		if only := os.Getenv("MUTATION"); only != "" && only != name {
 			continue
 		}
 		began := time.Now()
-		output := planted(t, patch)
+		output := planted(t, fault)
 		took := time.Since(began).Seconds()
 		found := caughtAfter.FindStringSubmatch(output)
 		switch {
@@ -52,21 +49,20 @@ func TestEveryPlantedFaultIsCaught(t *testing.T) {
 }
 
 // planted runs the simulation of a copy of the module with one fault in it.
-func planted(t *testing.T, patch string) string {
+func planted(t *testing.T, fault string) string {
 	t.Helper()
-	patch, err := filepath.Abs(patch)
-	require.NoError(t, err)
 	dir := t.TempDir()
 	for _, part := range []string{".", "internal"} {
 		copyGo(t, part, dir)
 	}
-	apply := exec.CommandContext(t.Context(), "git", "apply", "--recount", patch)
-	apply.Dir = dir
-	output, err := apply.CombinedOutput()
-	require.NoError(t, err, "the patch does not fit any more, make it again: %s", output)
+	changed, err := plantFault(fault, ".")
+	require.NoError(t, err, "write the planted fault again")
+	for path, lines := range changed {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, path), []byte(strings.Join(lines, "\n")), 0o644))
+	}
 	run := exec.CommandContext(t.Context(), "go", "test", "-trimpath", "-count=1", "-run", "^TestLives$", "-rapid.shrinktime=0s", ".") // what is the same is compiled once
 	run.Dir = dir
-	output, _ = run.CombinedOutput() // a failure is what is hoped for
+	output, _ := run.CombinedOutput() // a failure is what is hoped for
 	require.NotContains(t, string(output), "[build failed]", "the planted fault does not compile:\n%s", output)
 	return string(output)
 }

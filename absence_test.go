@@ -112,7 +112,7 @@ func TestAnEntryClearsOnceModalRefusesATokenThatItWasSeenToAccept(t *testing.T) 
 		"the admin may not delete": func(m *mount) { m.modal.Inject("ServiceUserDelete", deleteFails) },
 		"there is no admin token":  func(m *mount) { m.write("config", map[string]any{"remove_admin_token": true}) },
 		"the admin is another workspace's": func(m *mount) {
-			m.write("config", pairData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken()))
+			m.write("config", also(pairData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken()), "force", true))
 		},
 		"the admin token is refused": func(m *mount) {
 			m.modal.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.Unauthenticated, Times: -1})

@@ -81,7 +81,7 @@ func likelyMistakes() map[string]cured {
 		"token: a wrong secret": {update, "rotate/personal", token("token_secret", someSecret), "Modal refused token ak-", "check that the secret belongs to this ID"},
 		"token: of another role": {update, "rotate/personal", func(m *mount) map[string]any {
 			return pairOf(m.tokenID("ci"), textIn(m.read("creds/ci"), "token_secret"))
-		}, "already the token of role ci", "bring another token"},
+		}, "the token of another role of this mount", "bring another token"},
 		"static: none is brought":  {update, "rotate/personal", nil, "a person makes its tokens", "vault write modal/rotate/personal token_id=… token_secret=-"},
 		"static: another on roles": {update, "roles/personal", token(), "has another token", "vault write modal/rotate/personal token_id="},
 		"static: of another user": {update, "rotate/personal", func(m *mount) map[string]any {

@@ -35,6 +35,7 @@ func keptFields(url, pem string) []kept {
 		{path: "config", field: "max_environment_role", value: "viewer", reads: "viewer"},
 		{path: "config", field: "verification_interval", value: "1h", reads: int64(3600), standard: int64(86400)},
 		{path: "config", field: "paused", value: true, reads: true, standard: false},
+		{path: "config", field: "pinned_workspace", value: "acme", reads: "acme"},
 
 		{path: "roles/static", field: "type", value: "static", reads: "static", says: "type cannot be empty"},
 		{path: "roles/static", field: "profile", value: "work", reads: "work", standard: "static"},
@@ -82,7 +83,14 @@ func TestWrites_KeepWhatIsAbsentOrNullAndRestoreTheDefaultOfWhatIsEmpty(t *testi
 			}
 			return value
 		}
-		m.write(f.path, map[string]any{f.field: f.value})
+		write := func(value any) {
+			data := map[string]any{f.field: value}
+			if f.field == "ca_cert" { // which concerns the tokens that are stored
+				data["force"] = true
+			}
+			m.write(f.path, data)
+		}
+		write(f.value)
 		require.Equal(t, f.reads, reads(), where)
 		for _, keeps := range []map[string]any{{}, {f.field: nil}} {
 			before := m.storage.snapshot(t)
@@ -93,7 +101,7 @@ func TestWrites_KeepWhatIsAbsentOrNullAndRestoreTheDefaultOfWhatIsEmpty(t *testi
 			require.Contains(t, m.refused(logical.UpdateOperation, f.path, map[string]any{f.field: ""}), f.says, where)
 			continue
 		}
-		m.write(f.path, map[string]any{f.field: ""})
+		write("")
 		require.Equal(t, f.standard, reads(), where)
 		if f.path == "config" {
 			m.write("config", map[string]any{f.field: map[string]any{"server_url": m.modal.URL()}[f.field]})
@@ -103,12 +111,12 @@ func TestWrites_KeepWhatIsAbsentOrNullAndRestoreTheDefaultOfWhatIsEmpty(t *testi
 
 // passing are fields that a request says for itself alone.
 var passing = map[string]map[string]any{
-	"config":        {"token_id": someID, "token_secret": someSecret, "verify": false, "remove_admin_token": true, "grace_period": 60},
+	"config":        {"token_id": someID, "token_secret": someSecret, "verify": false, "remove_admin_token": true, "grace_period": 60, "force": true},
 	"config/rotate": {"token_id": someID, "token_secret": someSecret, "grace_period": 60, "force": true},
 
-	"config/approval":   {"token_ttl": "30d", "grace_period": 60, "force": true, "lapse_after": "1h"},
+	"config/approval":   {"token_ttl": "30d", "grace_period": 60, "force": true, "lapse_after": "1h", "pinned_workspace": "acme"},
 	"orphans":           {"names": "vault-x", "dry_run": false, "accept": true},
-	"rotate/x/approval": {"token_ttl": "30d", "grace_period": 60, "force": true, "lapse_after": "1h"},
+	"rotate/x/approval": {"token_ttl": "30d", "grace_period": 60, "force": true, "lapse_after": "1h", "pinned_workspace": "acme"},
 
 	"roles/x":        {"token_id": someID, "token_secret": someSecret, "verify": false, "force": true},
 	"rotate/x":       {"token_id": someID, "token_secret": someSecret, "verify": false, "grace_period": 60, "force": true, "to_previous": true, "dry_run": true},

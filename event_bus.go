@@ -50,6 +50,11 @@ func (b *backend) emit(ctx context.Context, event engine.Event) {
 		{fieldTokenID, event.TokenID},
 		{fieldPreviousTokenID, event.PreviousTokenID},
 		{fieldProof, event.Proof},
+		{fieldWorkspace, event.Account.Workspace},
+		{fieldWorkspaceID, event.Account.WorkspaceID},
+		{fieldIdentityType, string(event.Account.IdentityType)},
+		{fieldIdentity, event.Account.Identity},
+		{fieldIdentityID, event.Account.IdentityID},
 	} {
 		if field.value != "" {
 			pairs = append(pairs, field.name, field.value)

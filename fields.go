@@ -23,6 +23,8 @@ const (
 	fieldLimitation          = "limitation"
 
 	fieldRemoveAdmin       = "remove_admin_token"
+	fieldPinnedWorkspace   = "pinned_workspace"
+	fieldPinnedWorkspaceID = "pinned_workspace_id"
 	fieldPaused            = "paused"
 	fieldServiceUserPrefix = "service_user_prefix"
 
@@ -149,6 +151,14 @@ func gracePeriodField(text string) *framework.FieldSchema {
 		Type:         framework.TypeDurationSecond,
 		Description:  text,
 		DisplayAttrs: &framework.DisplayAttributes{Name: "Grace period"},
+	}
+}
+
+func pinnedWorkspaceField(text string) *framework.FieldSchema {
+	return &framework.FieldSchema{
+		Type:         framework.TypeString,
+		Description:  text,
+		DisplayAttrs: &framework.DisplayAttributes{Name: "Pinned workspace"},
 	}
 }
 

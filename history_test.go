@@ -111,7 +111,7 @@ func (h *history) checkInvariants() {
 // the role and nothing of the past.
 func (h *history) checkNothingLeft(gone bool) {
 	h.t.Helper()
-	want := []string{"config"}
+	want := []string{"config", "workspace"}
 	users := 0
 	for role, id := range h.current {
 		want = append(want, "role/"+role, "cred/"+role, "token/"+id)

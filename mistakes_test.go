@@ -78,11 +78,11 @@ func mistakes() map[string]mistake {
 		"unknown token": {update, "roles/new", static(good()), []string{"Modal refused token " + someID}},
 		"token of another role": {update, "roles/new", func(m *mount) map[string]any {
 			return fresh("token_id", m.read("creds/ci")["token_id"], "token_secret", m.read("creds/ci")["token_secret"])(m)
-		}, []string{"already the token of role ci"}},
+		}, []string{"the token of another role of this mount"}},
 		"token of another role in rotate": {update, "rotate/ci", func(m *mount) map[string]any {
 			m.addRole("other")
 			return pairOf(m.read("creds/other")["token_id"].(string), m.read("creds/other")["token_secret"].(string))
-		}, []string{"already the token of role other"}},
+		}, []string{"the token of another role of this mount"}},
 		"token of the admin": {update, "roles/new", func(m *mount) map[string]any {
 			admin := m.newToken()
 			m.write("config", admin)
@@ -90,7 +90,7 @@ func mistakes() map[string]mistake {
 		}, []string{"admin token in config"}},
 		"admin token of a role": {update, "config", func(m *mount) map[string]any {
 			return pairOf(m.read("creds/ci")["token_id"].(string), m.read("creds/ci")["token_secret"].(string))
-		}, []string{"already the token of role ci"}},
+		}, []string{"the token of another role of this mount"}},
 		"admin token that Modal refuses": {update, "config", fixed(good()), []string{"Modal refused token " + someID}},
 		"half an admin token":            {update, "config", fixed(map[string]any{"token_id": someID}), []string{"token_secret is missing"}},
 		"odd profile":                    {update, "roles/new", fresh("profile", `a"b`), []string{"profile: use letters, digits"}},

@@ -35,10 +35,11 @@ func (b *backend) approvalPath(pattern, suffix string, named map[string]*framewo
 				Description:  "Life of the new token at Modal, from 1h (default: the longest that its workspace allows).",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Token TTL"},
 			},
-			fieldGracePeriod: gracePeriodField("How long the previous token stays valid (default: the role's; of the admin token 1h)."),
+			fieldGracePeriod:     gracePeriodField("How long the previous token stays valid (default: the role's; of the admin token 1h)."),
+			fieldPinnedWorkspace: pinnedWorkspaceField("Name or ID (ac-…) of the workspace that the approved token must belong to, besides config's pinned_workspace (default: none)."),
 			fieldForce: {
 				Type:         framework.TypeBool,
-				Description:  "Accept a token of another workspace or person than the current one's, or in place of one that was never proven.",
+				Description:  "Accept a token of another workspace or person than the current one's, or in place of one that was never verified, but none outside of pinned_workspace.",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Force"},
 			},
 			fieldLapseAfter: {
@@ -52,7 +53,7 @@ func (b *backend) approvalPath(pattern, suffix string, named map[string]*framewo
 			},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: forwarded(parseApproval, b.beginApproval, "Begin an approval.", approvalFields()),
+			logical.UpdateOperation: forwarded(parseApproval, b.beginApproval, "Begin an approval.", with(approvalFields(), pageOfApprovalFields())),
 			logical.ReadOperation:   missing(local(parseWait, b.readApproval, "Read how an approval stands.", approvalFields()), noSuchApproval),
 			logical.DeleteOperation: forwarded(urlName, b.cancelApproval, "Cancel an approval, or forget one that has ended.", nil),
 		},
@@ -68,6 +69,8 @@ func parseApproval(in *door) engine.ApprovalRequest {
 		Grace:      in.grace(),
 		Force:      in.flag(fieldForce).Over(false, false),
 		LapseAfter: in.duration(fieldLapseAfter, engine.MinLapse, engine.MaxLapse).Over(engine.DefaultLapse, engine.DefaultLapse),
+
+		PinnedWorkspace: checked(in, fieldPinnedWorkspace, engine.MaxWorkspace, parseWorkspace).Over("", ""),
 	}
 	if in.body[fieldWait] != nil {
 		in.refuse(fieldWait, "a write does not wait: read this path with it")
@@ -88,23 +91,41 @@ func parseWait(in *door) waitRequest {
 func approvalFields() responses {
 	return responses{
 		fieldState:    required(text(`"waiting", "done", "refused", "lapsed" or "cancelled".`)),
-		fieldURL:      text("Where a person approves, in any browser."),
-		fieldCode:     text("What the page shows, to compare; absent when Modal gives none."),
 		fieldBegan:    required(text("When the approval began (RFC 3339).")),
 		fieldLapsesAt: required(text("When the engine stops to wait (RFC 3339).")),
 		fieldReason:   text("What came of it."),
 		fieldTokenID:  text("ID of the token that was approved (ak-…)."),
 		fieldVersion:  number("The token's version in the role, once it is current."),
 		fieldNextStep: required(text("What comes next.")),
+
+		fieldWorkspace:       text("Name of the approved token's workspace, once Modal was asked."),
+		fieldWorkspaceID:     text("ID of that workspace (ac-…)."),
+		fieldIdentityType:    text(`Whose token it is: "user" or "service_user".`),
+		fieldIdentity:        text("Name of the user who approved it."),
+		fieldIdentityID:      text("ID of that user (us-…)."),
+		fieldPreviousTokenID: text("ID of the token that it replaced."),
+		fieldPinnedWorkspace: text("Workspace that the write named."),
+	}
+}
+
+// pageOfApprovalFields are in no other answer than that to the write which begins an approval.
+func pageOfApprovalFields() responses {
+	return responses{
+		fieldURL:  text("Where a person approves, in any browser. No other answer has it."),
+		fieldCode: text("What the page shows, to compare; absent when Modal gives none."),
 	}
 }
 
 func (b *backend) beginApproval(ctx context.Context, _ *logical.Request, ask engine.ApprovalRequest) (*logical.Response, error) {
-	a, err := b.engine.BeginApproval(ctx, ask)
+	begun, err := b.engine.BeginApproval(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
-	return &logical.Response{Data: b.approvalView(ask.Role, a)}, nil
+	data := b.approvalView(ask.Role, begun.Approval)
+	putText(data, fieldURL, begun.URL)
+	putText(data, fieldCode, begun.Code)
+	data[fieldNextStep] = b.engine.AfterBegin(ask.Role, begun)
+	return &logical.Response{Data: data, Warnings: begun.Warnings}, nil
 }
 
 func (b *backend) readApproval(ctx context.Context, req *logical.Request, ask waitRequest) (*logical.Response, error) {
@@ -126,17 +147,18 @@ func (b *backend) cancelApproval(ctx context.Context, _ *logical.Request, name s
 	return orNothing(&logical.Response{Warnings: warnings}), nil
 }
 
-// approvalView is all of an approval that may be shown: not what the engine waits with.
+// approvalView is all of an approval that may be shown again: whoever knows its page decides whose account it is.
 func (b *backend) approvalView(name string, a *engine.Approval) map[string]any {
 	data := map[string]any{fieldState: a.State, fieldNextStep: b.engine.AfterApproval(name, a)}
 	putTime(data, fieldBegan, a.Began)
 	putTime(data, fieldLapsesAt, a.Lapses)
-	if a.State == engine.ApprovalWaiting {
-		putText(data, fieldURL, a.URL)
-		putText(data, fieldCode, a.Code)
-	}
 	putText(data, fieldReason, a.Said)
 	putText(data, fieldTokenID, a.TokenID)
+	putText(data, fieldPinnedWorkspace, a.PinnedWorkspace)
+	putAccount(data, a.Account)
+	if a.State == engine.ApprovalDone {
+		putText(data, fieldPreviousTokenID, a.PreviousTokenID)
+	}
 	if a.Version > 0 {
 		data[fieldVersion] = int64(a.Version)
 	}
@@ -145,14 +167,17 @@ func (b *backend) approvalView(name string, a *engine.Approval) map[string]any {
 
 const approvalHelp = `
 A write asks Modal for a page on which a person approves a new token of theirs, and answers with its url
-and, where Modal gives one, the code that the page shows. Nobody's token is needed to begin. Open the url
-in any browser and approve: the token goes from Modal to Vault, and no secret passes a terminal. The engine
-waits for it, proves whose it is and makes it current a few seconds later, without another command. The old
-token deletes itself after its grace period.
+and, where Modal gives one, the code that the page shows. No other answer tells them: whoever opens the url
+decides whose account it is, so hand the answer over with -wrap-ttl. Nobody's token is needed to begin. Open
+the url in any browser and approve: the token goes from Modal to Vault, and no secret passes a terminal. The
+engine waits for it, asks Modal whose it is and makes it current a few seconds later, without another
+command. The old token deletes itself after its grace period.
 
-The person has to be the one whose token it replaces, in the same workspace (force=true accepts another).
-A token that cannot be used deletes itself at once.
+The person has to be the one whose token it replaces, in the same workspace (force=true accepts another); for
+the admin token the workspace alone counts. pinned_workspace names the workspace that it has to be in any
+case. A token that cannot be used deletes itself at once.
 
-A read tells how it stands: waiting, done, refused, lapsed or cancelled; wait=20s waits for the end that
-long. A delete cancels. One approval runs at a time.
+A read tells how it stands: waiting, done, refused, lapsed or cancelled, and once the token is known its
+workspace and identity; wait=20s waits for the end that long. A delete cancels. One approval runs at a time.
+The engine asks Modal for another hour after the end: a token that is approved all the same deletes itself.
 `

@@ -4,6 +4,7 @@ package modalsecrets
 
 import (
 	"context"
+	"regexp"
 	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -54,6 +55,12 @@ func (b *backend) pathConfig() []*framework.Path {
 				Description:  "Remove the admin token; it is not ended at Modal.",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Remove admin token"},
 			},
+			fieldPinnedWorkspace: pinnedWorkspaceField("Name or ID (ac-…) of the workspace that every supplied or approved token must belong to (default: none)."),
+			fieldForce: {
+				Type: framework.TypeBool, Query: true,
+				Description:  "Accept an admin token of another workspace, and certificates that let another server receive stored tokens. It accepts no token outside of pinned_workspace.",
+				DisplayAttrs: &framework.DisplayAttributes{Name: "Force"},
+			},
 			fieldVerificationInterval: {
 				Type:         framework.TypeDurationSecond,
 				Description:  "How often Modal is asked whether it still accepts each current token (default 24h, from 10m; 0: never).",
@@ -73,7 +80,7 @@ func (b *backend) pathConfig() []*framework.Path {
 			logical.ReadOperation:   local(nothing, b.readConfig, "Read how Modal is reached and as whom.", configFields()),
 			logical.CreateOperation: forwarded(parseConfig, b.writeConfig, "Configure how Modal is reached and as whom.", configWrittenFields()),
 			logical.UpdateOperation: forwarded(parseConfig, b.writeConfig, "Configure how Modal is reached and as whom.", configWrittenFields()),
-			logical.DeleteOperation: forwarded(nothing, b.deleteConfig, "Return to the defaults, without an admin token.", nil),
+			logical.DeleteOperation: forwarded(parseForce, b.deleteConfig, "Return to the defaults, without an admin token.", nil),
 		},
 		HelpSynopsis:    "Configure how the engine reaches Modal, and as whom.",
 		HelpDescription: strings.TrimSpace(configHelp),
@@ -84,6 +91,8 @@ func parseConfig(in *door) engine.ConfigWrite {
 	ask := engine.ConfigWrite{
 		Supplied:            in.supplied(emptyPair + "; remove_admin_token=true removes the admin token"),
 		RemoveAdmin:         in.flag(fieldRemoveAdmin).Over(false, false),
+		Force:               parseForce(in),
+		PinnedWorkspace:     checked(in, fieldPinnedWorkspace, engine.MaxWorkspace, parseWorkspace),
 		ServerURL:           checked(in, fieldServerURL, engine.MaxServerURL, parseServerURL),
 		CACert:              checked(in, fieldCACert, engine.MaxCACert, parseCACert),
 		RequestTimeout:      in.duration(fieldRequestTimeout, engine.MinRequestTimeout, engine.MaxRequestTimeout),
@@ -97,6 +106,19 @@ func parseConfig(in *door) engine.ConfigWrite {
 		in.refuse(fieldRemoveAdmin, "a new token_id and token_secret replace the admin token: write one or the other")
 	}
 	return ask
+}
+
+func parseForce(in *door) bool { return in.flag(fieldForce).Over(false, false) }
+
+// workspaceName is what Modal may call a workspace, by name or ID.
+var workspaceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
+
+func parseWorkspace(text string) (workspace, mistake string) {
+	text = strings.TrimSpace(text)
+	if !workspaceName.MatchString(text) {
+		return "", "write the name of a workspace, or its ID (ac-…), as a read of config shows both"
+	}
+	return text, ""
 }
 
 func parseServerURL(text string) (url, mistake string) {
@@ -123,6 +145,11 @@ func (b *backend) readConfig(ctx context.Context, _ *logical.Request, _ struct{}
 		return nil, err
 	}
 	resp := &logical.Response{Data: b.configView(cfg)}
+	id, err := b.engine.PinnedWorkspaceID(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	putText(resp.Data, fieldPinnedWorkspaceID, id)
 	if warning := b.engine.ExpiryWarning(cfg); warning != "" {
 		resp.AddWarning(warning)
 	}
@@ -138,8 +165,8 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, ask eng
 	return &logical.Response{Data: b.configWrittenView(done.Config), Warnings: done.Warnings}, nil
 }
 
-func (b *backend) deleteConfig(ctx context.Context, _ *logical.Request, _ struct{}) (*logical.Response, error) {
-	warnings, err := b.engine.DeleteConfig(ctx)
+func (b *backend) deleteConfig(ctx context.Context, _ *logical.Request, force bool) (*logical.Response, error) {
+	warnings, err := b.engine.DeleteConfig(ctx, force)
 	if err != nil {
 		return nil, err
 	}
@@ -160,10 +187,18 @@ request_timeout say how Modal is reached; roles cannot change them, so that no r
 elsewhere.
 
 token_id and token_secret are the optional admin token: an account token of an owner or manager of
-the workspace. Modal is asked before it is stored (verify=false stores it unproven);
-remove_admin_token=true removes it. A replaced one goes to the ledger and deletes itself after grace_period (1h); a removed one is left
-to you there. Another server_url or ca_cert takes the pair in the same write, as a
-stored secret goes to no server that has not accepted it. A read shows whose it is and whether it can manage service users, never its secret.
+the workspace. Modal is asked before it is stored. remove_admin_token=true removes it. A replaced one
+enters the revocation queue and deletes itself after grace_period (1h); a removed one is left to you there.
+A read shows whose it is, when it was made and when it expires, and whether it can manage service users,
+never its secret.
+
+The mount remembers the workspace of its last verified admin token, also after a delete. An admin token of
+another workspace takes force=true, and verify=false is refused. pinned_workspace names the workspace that
+every supplied or approved token must belong to; force does not override it.
+
+A stored secret goes to no server that has not accepted it. While an admin token is stored, another
+server_url or ca_cert takes an admin token in the same write, which the server accepts. While other tokens
+are stored, certificates that let another server receive them take force=true.
 
 allowed_environments and max_environment_role are ceilings for what managed and dynamic roles may ask
 of a service user. They hold when a role is written and again when a token is minted.

@@ -22,7 +22,7 @@ func (b *backend) pathConfigRotate() []*framework.Path {
 			fieldGracePeriod: gracePeriodField("How long the replaced admin token stays valid (default 1h; 0 ends it at once)."),
 			fieldForce: {
 				Type:         framework.TypeBool,
-				Description:  "Accept a token of another workspace than the current one's, or one that cannot manage service users.",
+				Description:  "Accept a token of another workspace than the last admin token's, or one that cannot manage service users, but none outside of config's pinned_workspace.",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Force"},
 			},
 		},
@@ -61,15 +61,16 @@ func (b *backend) rotateAdmin(ctx context.Context, _ *logical.Request, ask engin
 	if done.Old != nil {
 		data[fieldPreviousTokenID] = done.Old.ID
 		data[fieldMethod] = done.Old.Means()
-		data[fieldNextStep] = b.engine.NextStep(done.Old)
+		data[fieldNextStep] = b.engine.WhilePaused(done.Config, b.engine.NextStep(done.Old))
 		putTime(data, fieldNotBefore, done.Old.NotBefore)
 	}
 	return &logical.Response{Data: data, Warnings: done.Warnings}, nil
 }
 
 const configRotateHelp = `
-A write takes token_id and token_secret of the next admin token. Modal must accept the pair, in the same
-workspace and as somebody who can manage service users (force=true accepts another). The replaced token goes
-to the ledger and deletes itself after its grace period. Nothing else of config can be changed here, so that a
-policy can allow this path alone. To have the token approved in a browser instead, write to config/approval.
+A write takes token_id and token_secret of the next admin token. Modal must accept the token, in the same
+workspace as the last admin token and as somebody who can manage service users (force=true accepts another).
+The replaced token enters the revocation queue and deletes itself after its grace period. A policy can allow
+this path alone, as it changes nothing else of config. To have the token approved in a browser instead, write
+to config/approval.
 `

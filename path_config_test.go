@@ -39,7 +39,7 @@ func TestConfig_AWriteMergesAndRemovesTheAdminWhenTold(t *testing.T) {
 
 	resp := m.write("config", map[string]any{"remove_admin_token": true, "request_timeout": ""})
 
-	require.Contains(t, resp.Warnings[0], "which is in the ledger now and left to you: delete token "+admin["token_id"].(string))
+	require.Contains(t, resp.Warnings[0], "which is in the revocation queue now and left to you: delete token "+admin["token_id"].(string))
 	require.NotContains(t, m.read("config"), "token_id")
 	require.Equal(t, int64(15), m.read("config")["request_timeout"])
 }
@@ -72,9 +72,12 @@ func TestConfig_AStoredAdminTokenIsSentToNoOtherServer(t *testing.T) {
 	require.Contains(t, text, "Modal refused token "+admin["token_id"].(string), "the pair was brought for the other server")
 
 	fresh := pairData(other.AddWorkspace("w").AddMember("u").NewToken())
-	m.write("config", also(fresh, "server_url", other.URL()))
+	m.write("config", also(fresh, "server_url", other.URL(), "force", true))
 	require.Equal(t, fresh["token_id"], m.read("config")["token_id"])
-	m.write("config", map[string]any{"remove_admin_token": true, "server_url": m.modal.URL()})
+	removed := map[string]any{"remove_admin_token": true, "server_url": m.modal.URL()}
+	require.Contains(t, m.refused(logical.UpdateOperation, "config", removed), "is sent to no server")
+	m.write("config", map[string]any{"remove_admin_token": true})
+	m.write("config", map[string]any{"server_url": m.modal.URL()})
 	require.NotContains(t, m.read("config"), "token_id")
 }
 
@@ -85,7 +88,8 @@ func TestConfig_AServerHasOneSpelling(t *testing.T) {
 	m.storage.heal()
 	m.write("config", map[string]any{"server_url": " " + m.modal.URL()})
 	require.Empty(t, m.storage.recorded(), "the same server")
-	m.write("config", map[string]any{"remove_admin_token": true, "server_url": "https://API.Modal.com:0443"})
+	m.write("config", map[string]any{"remove_admin_token": true})
+	m.write("config", map[string]any{"server_url": "https://API.Modal.com:0443"})
 	require.Equal(t, "https://api.modal.com:443", m.read("config")["server_url"])
 }
 

@@ -156,7 +156,7 @@ func TestRevocations_ATokenThatIsBeingEndedIsNoRolesAgain(t *testing.T) {
 	id, _ := token["token_id"].(string)
 	m.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.Unavailable, Times: -1})
 	m.write("revocations/"+id, map[string]any{"force": true})
-	require.Contains(t, m.refused(logical.UpdateOperation, "roles/other", also(token, "type", "static")), "is in the ledger")
+	require.Contains(t, m.refused(logical.UpdateOperation, "roles/other", also(token, "type", "static")), "is in the revocation queue")
 	m.remove("revocations/"+id, map[string]any{"force": true})
 	m.write("roles/other", also(token, "type", "static"))
 }

@@ -3,6 +3,8 @@
 package modalsecrets
 
 import (
+	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,7 +21,7 @@ func (m *mount) anotherModal() (other *modaltest.Server, config map[string]any) 
 	m.t.Helper()
 	other = modaltest.Start(m.t, modaltest.WithClock(m.clock.now))
 	admin := other.AddWorkspace("evil").AddMember("eve").NewToken()
-	return other, also(pairData(admin), "server_url", other.URL())
+	return other, also(pairData(admin), "server_url", other.URL(), "force", true)
 }
 
 // strangersAt are the tokens that a server was sent and that are not its own.
@@ -121,8 +123,109 @@ func TestWhatWaitsForAnotherServerSaysSoAndGoesOnOnceItIsBack(t *testing.T) {
 	m.tick()
 	require.Contains(t, m.read("revocations/" + old)["last_error"], m.modal.URL())
 	require.True(t, m.knows(old))
-	m.write("config", also(m.newToken(), "server_url", m.modal.URL()))
+	m.write("config", also(m.newToken(), "server_url", m.modal.URL(), "force", true))
 	m.minutes(3)
 	require.False(t, m.knows(old))
 	require.False(t, m.inLedger(old))
+}
+
+// secureMount is a mount that reaches a Modal with TLS, under its certificate alone.
+func secureMount(t *testing.T) (m *mount, member *modaltest.Member, address string, stop func()) {
+	t.Helper()
+	m = newMount(t)
+	secure, address, stop := serveTLS(t, m, "127.0.0.1:0")
+	m.write("config", map[string]any{"server_url": "https://" + address, "ca_cert": secure.CACert()})
+	return m, secure.AddWorkspace("acme").AddMember("alice"), address, stop
+}
+
+// serveTLS serves a Modal with TLS and a certificate of its own at an address.
+func serveTLS(t *testing.T, m *mount, at string) (server *modaltest.Server, address string, stop func()) {
+	t.Helper()
+	listener, err := net.Listen("tcp", at)
+	require.NoError(t, err)
+	server = modaltest.New(modaltest.WithTLS(), modaltest.WithClock(m.clock.now))
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	var once sync.Once
+	stop = func() { once.Do(func() { server.Close(); require.NoError(t, <-served) }) }
+	t.Cleanup(stop)
+	return server, listener.Addr().String(), stop
+}
+
+func TestConfig_AFalseServerUnderAnotherCAGetsNoStoredSecret(t *testing.T) {
+	t.Parallel()
+	for name, with := range map[string]struct{ admin, removed bool }{
+		"no admin token": {}, "an admin token": {admin: true}, "an admin token that is removed before": {admin: true, removed: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m, member, address, stop := secureMount(t)
+			if with.admin {
+				m.write("config", pairData(member.NewToken()))
+			}
+			m.write("roles/ci", also(pairData(member.NewToken()), "type", "static"))
+			stop()
+			evil, _, _ := serveTLS(t, m, address)
+			mallory := evil.AddWorkspace("acme").AddMember("mallory")
+			write := map[string]any{"ca_cert": evil.CACert()}
+
+			switch {
+			case with.removed:
+				m.write("config", map[string]any{"remove_admin_token": true})
+				require.Contains(t, m.refused(logical.UpdateOperation, "config", write), "the secrets of 2 stored tokens of this mount")
+			case with.admin:
+				require.Contains(t, m.refused(logical.UpdateOperation, "config", also(write, "force", true)), "is sent to no server")
+				require.Contains(t, m.refused(logical.UpdateOperation, "config", also(write, "remove_admin_token", true, "force", true)), "is sent to no server")
+				write = also(write, "token_id", "", "token_secret", "")
+				require.Contains(t, m.refused(logical.UpdateOperation, "config", write), "are empty")
+				brought := also(pairData(mallory.NewToken()), "ca_cert", evil.CACert())
+				require.Contains(t, m.refused(logical.UpdateOperation, "config", brought), "the secrets of 2 stored tokens of this mount", "the role's and the replaced one")
+			default:
+				require.Contains(t, m.refused(logical.UpdateOperation, "config", write), "the secrets of 1 stored token of this mount")
+			}
+			_ = m.try(logical.UpdateOperation, "verify/ci", nil)
+			m.clock.advance(2 * day)
+			_ = m.try(logical.RollbackOperation, "", nil)
+
+			require.Empty(t, strangersAt(evil))
+			if !with.admin {
+				m.write("config", also(write, "force", true))
+				_ = m.try(logical.UpdateOperation, "verify/ci", nil)
+				require.NotEmpty(t, strangersAt(evil), "an operator accepted it")
+			}
+		})
+	}
+}
+
+func TestConfig_ACertificateLessTakesNoForceAndTheSystemsRootsAreMore(t *testing.T) {
+	t.Parallel()
+	m, member, _, _ := secureMount(t)
+	own := textIn(m.read("config"), "ca_cert")
+	another := modaltest.Start(t, modaltest.WithTLS()).CACert()
+	m.write("config", map[string]any{"ca_cert": own + another})
+	m.write("roles/ci", also(pairData(member.NewToken()), "type", "static"))
+
+	m.write("config", map[string]any{"ca_cert": another + "# the same\n" + own})
+	m.write("config", map[string]any{"ca_cert": own})
+	for _, adds := range []map[string]any{{"ca_cert": own + another}, {"ca_cert": ""}, {"server_url": "", "ca_cert": ""}, {"server_url": m.modal.URL()}} {
+		text := m.refused(logical.UpdateOperation, "config", adds)
+		require.Contains(t, text, "1 stored token", adds)
+	}
+	resp, err := m.handle(logical.DeleteOperation, "config", nil)
+	require.ErrorIs(t, err, logical.ErrInvalidRequest)
+	require.Contains(t, errorText(resp), "1 stored token")
+	m.write("config", map[string]any{"ca_cert": "", "force": true})
+	require.Contains(t, m.refused(logical.UpdateOperation, "config", map[string]any{"ca_cert": own}), "1 stored token", "a bundle adds its certificates")
+	m.write("config", map[string]any{"ca_cert": own, "force": true})
+	m.remove("config", map[string]any{"force": true})
+}
+
+func TestConfig_ARunningApprovalCountsAmongWhatAnotherCAWouldReceive(t *testing.T) {
+	t.Parallel()
+	m, _, _, _ := secureMount(t)
+	m.write("config/approval", nil)
+	another := map[string]any{"ca_cert": modaltest.Start(t, modaltest.WithTLS()).CACert()}
+	require.Contains(t, m.refused(logical.UpdateOperation, "config", another), "1 stored token")
+	m.remove("config/approval", nil)
+	require.Contains(t, m.refused(logical.UpdateOperation, "config", another), "1 stored token", "it is asked for still")
 }

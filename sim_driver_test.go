@@ -117,8 +117,11 @@ func (d *driver) WriteConfig(ctx context.Context, c sim.Config) error {
 	say(s, "grace_period", c.Grace)
 	say(s, "verification_interval", c.Verification)
 	say(s, "paused", c.Paused)
-	if c.RemoveAdmin {
-		s["remove_admin_token"] = true
+	say(s, "pinned_workspace", c.Pinned)
+	for field, value := range map[string]bool{"remove_admin_token": c.RemoveAdmin, "force": c.Force} {
+		if value {
+			s[field] = value
+		}
 	}
 	_, err := d.write(ctx, "config", s)
 	return err

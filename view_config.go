@@ -16,6 +16,7 @@ func adminFields() responses {
 		fieldManagesServiceUsers: flag("Whether the admin token can manage service users, as managed and dynamic roles need."),
 		fieldLimitation:          text("Why it cannot."),
 		fieldServiceUserPrefix:   required(text("How the names of this mount's service users at Modal begin.")),
+		fieldPaused:              required(flag("Whether the engine does nothing at Modal by itself.")),
 	})
 }
 
@@ -30,7 +31,8 @@ func configFields() responses {
 			Type: framework.TypeStringSlice, Description: "Environments that managed and dynamic roles may name; absent: all.",
 		},
 		fieldMaxEnvironmentRole: text("Most that managed and dynamic roles may be in an environment; absent: contributor."),
-		fieldPaused:             required(flag("Whether the engine does nothing at Modal by itself.")),
+		fieldPinnedWorkspace:    text("Name or ID of the workspace that every supplied or approved token must belong to; absent: any."),
+		fieldPinnedWorkspaceID:  text("ID of that workspace (ac-…); absent as long as no verified token has shown which one has the name."),
 	})
 }
 
@@ -41,7 +43,7 @@ func configWrittenFields() responses {
 
 // adminView tells whose the admin token is and what it can, never its secret.
 func (b *backend) adminView(cfg *engine.Config) map[string]any {
-	data := map[string]any{fieldServiceUserPrefix: b.engine.ServiceUserPrefix()}
+	data := map[string]any{fieldServiceUserPrefix: b.engine.ServiceUserPrefix(), fieldPaused: cfg.Paused}
 	putText(data, fieldLimitation, cfg.Limitation)
 	if cfg.Admin != nil {
 		maps.Copy(data, tokenView(*cfg.Admin))
@@ -54,13 +56,13 @@ func (b *backend) configView(cfg *engine.Config) map[string]any {
 	data := b.adminView(cfg)
 	data[fieldServerURL] = cfg.ServerURL
 	data[fieldRequestTimeout] = int64(cfg.RequestTimeout.Seconds())
-	data[fieldPaused] = cfg.Paused
 	data[fieldVerificationInterval] = int64(cfg.VerificationEvery().Seconds())
 	data[fieldState] = cfg.State(b.engine.Now())
 	if cfg.CACert != "" {
 		data[fieldCACert] = cfg.CACert
 	}
 	putText(data, fieldMaxEnvironmentRole, string(cfg.MaxEnvironmentRole))
+	putText(data, fieldPinnedWorkspace, cfg.PinnedWorkspace)
 	if len(cfg.AllowedEnvironments) > 0 {
 		data[fieldAllowedEnvironments] = cfg.AllowedEnvironments
 	}

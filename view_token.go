@@ -12,14 +12,19 @@ import (
 // tokenView is all of a token that may be shown outside creds.
 func tokenView(t engine.Token) map[string]any {
 	data := map[string]any{fieldTokenID: t.ID, fieldVerified: t.Verified()}
-	putText(data, fieldWorkspace, t.Workspace)
-	putText(data, fieldWorkspaceID, t.WorkspaceID)
-	putText(data, fieldIdentityType, string(t.IdentityType))
-	putText(data, fieldIdentity, t.Identity)
-	putText(data, fieldIdentityID, t.IdentityID)
+	putAccount(data, t.Account())
 	putTime(data, fieldCreatedAt, t.CreatedAt)
 	putTime(data, fieldExpiresAt, t.ExpiresAt)
 	return data
+}
+
+// putAccount tells whose a token is, as far as Modal was asked.
+func putAccount(data map[string]any, account engine.Account) {
+	putText(data, fieldWorkspace, account.Workspace)
+	putText(data, fieldWorkspaceID, account.WorkspaceID)
+	putText(data, fieldIdentityType, string(account.IdentityType))
+	putText(data, fieldIdentity, account.Identity)
+	putText(data, fieldIdentityID, account.IdentityID)
 }
 
 func putText(data map[string]any, key, value string) {

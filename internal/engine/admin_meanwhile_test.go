@@ -60,7 +60,7 @@ func TestATokenThatBecomesTheAdminsWhileTheEngineIsAboutToEndItIsLeft(t *testing
 	ending := h.begin(t.Context(), h.ending(old, false))
 	gate.await()
 
-	h.configure(ConfigWrite{Supplied: unasked(modaltest.Token{ID: pair.ID, Secret: pair.Secret})})
+	h.configure(ConfigWrite{Supplied: bringing(modaltest.Token{ID: pair.ID, Secret: pair.Secret})})
 
 	gate.open()
 	ending.succeeds()
@@ -79,7 +79,7 @@ func TestAnAdminTokenThatThisMountMadeWorksOnForTheCallsUnderWayAlsoWhereItIsRem
 			return err
 		},
 		"deleted": func(h *harness) error {
-			_, err := h.engine.DeleteConfig(t.Context())
+			_, err := h.engine.DeleteConfig(t.Context(), false)
 			return err
 		},
 	} {
@@ -104,7 +104,7 @@ func TestAnAdminTokenThatThisMountMadeWorksOnForTheCallsUnderWayAlsoWhereItIsRem
 	}
 }
 
-func TestAdminToken_ItsProvenSecretIsNotLostToAnotherOneThatModalWasNotAskedAbout(t *testing.T) {
+func TestAdminToken_ItsVerifiedSecretIsNotLostToAnUnverifiedOne(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	cfg, err := h.engine.Config(t.Context())
@@ -112,7 +112,7 @@ func TestAdminToken_ItsProvenSecretIsNotLostToAnotherOneThatModalWasNotAskedAbou
 	before := h.snapshot()
 	other := modaltest.Token{ID: cfg.Admin.ID, Secret: h.member.NewToken().Secret}
 	_, err = h.engine.WriteConfig(t.Context(), ConfigWrite{Supplied: unasked(other)})
-	require.ErrorContains(t, err, "with another secret")
+	require.ErrorContains(t, err, "leave verify=false out")
 	h.unchangedSince(before)
 }
 

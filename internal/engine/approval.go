@@ -6,9 +6,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
-
-	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
 // States of an approval.
@@ -31,39 +30,54 @@ const (
 // adminName stands for the admin token among roles' names, of which it can be none.
 const adminName = "@config"
 
-// Approval is a person's yes in a browser that the engine waits for. Open says that Modal may still hand
-// out a token by it, also after it lapsed or was cancelled; TokenID is that token, once it is in the
-// ledger. Said is what came of it, in words.
-type Approval struct {
+// Flow is a page at Modal on which a person may approve a token. Its address is not stored. The ID leads to
+// the page as well, so no answer and no log line has it.
+type Flow struct {
 	FlowID     string `json:"flow_id,omitempty"`
 	WaitSecret string `json:"wait_secret,omitempty"`
-	URL        string `json:"url,omitempty"`
-	Code       string `json:"code,omitempty"`
 	ServerURL  string `json:"server_url"`
-
-	State    string         `json:"state"`
-	Open     bool           `json:"open,omitempty"`
-	Began    time.Time      `json:"began"`
-	Lapses   time.Time      `json:"lapses"`
-	TokenTTL time.Duration  `json:"token_ttl,omitempty"`
-	Grace    *time.Duration `json:"grace,omitempty"`
-	Force    bool           `json:"force,omitempty"`
-
-	TokenID string `json:"token_id,omitempty"`
-	Version int    `json:"version,omitempty"`
-	Said    string `json:"said,omitempty"`
 }
 
-func (a *Approval) flow() modalapi.TokenFlow {
-	return modalapi.TokenFlow{ID: a.FlowID, WaitSecret: a.WaitSecret, URL: a.URL, Code: a.Code}
+// lateFlow is the flow of an approval that has ended. Modal may still deliver a token by it, which would live
+// and be unknown to everybody. Modal is asked for it until then. Delivered are the IDs of the tokens that it
+// has brought.
+type lateFlow struct {
+	Flow
+
+	Until     time.Time `json:"until"`
+	Delivered []string  `json:"delivered,omitempty"`
 }
 
-// over says that nobody approved it in time.
+// Approval is a person's yes in a browser that the engine waits for. Open says that the engine still has to do
+// something for it: to wait, or to bring the token TokenID into use or end it. Account is whose that token is,
+// and Said is what came of the approval, in words. Late are the flows of this approval and of those before it,
+// once they have ended. An entry without a state has nothing but such flows.
+type Approval struct {
+	Flow
+
+	State           string         `json:"state,omitempty"`
+	Open            bool           `json:"open,omitempty"`
+	Began           time.Time      `json:"began,omitzero"`
+	Lapses          time.Time      `json:"lapses,omitzero"`
+	TokenTTL        time.Duration  `json:"token_ttl,omitempty"`
+	Grace           *time.Duration `json:"grace,omitempty"`
+	Force           bool           `json:"force,omitempty"`
+	PinnedWorkspace string         `json:"pinned_workspace,omitempty"`
+
+	TokenID         string     `json:"token_id,omitempty"`
+	Account         Account    `json:"account,omitzero"`
+	PreviousTokenID string     `json:"previous_token_id,omitempty"`
+	Version         int        `json:"version,omitempty"`
+	Said            string     `json:"said,omitempty"`
+	Late            []lateFlow `json:"late,omitempty"`
+}
+
+// over reports whether nobody approved in time.
 func (a *Approval) over(now time.Time) bool {
 	return a.State == ApprovalWaiting && !now.Before(a.Lapses)
 }
 
-// misdated says that a node with a clock far ahead began it: nothing must wait until then.
+// misdated reports whether a node with a clock far ahead began it: nothing must wait until then.
 func (a *Approval) misdated(now time.Time) bool { return a.Began.After(now.Add(clockSlack)) }
 
 // redated is the approval with times that can be right: its wait, whole, from now.
@@ -72,16 +86,43 @@ func (a Approval) redated(now time.Time) *Approval {
 	return &a
 }
 
-// ended is the approval after its end, without what could still be asked with.
-func (a Approval) ended(state, said string) *Approval {
-	a.State, a.Said, a.Open, a.WaitSecret = cmp.Or(state, a.State), cmp.Or(said, a.Said), false, ""
+// closing is the approval once its outcome is decided, while its token has still to be ended.
+func (a Approval) closing(state, said string) *Approval {
+	a.State, a.Said, a.PreviousTokenID = state, said, ""
 	return &a
 }
 
-// closing is the approval after it was given up, while Modal is still to be asked once more.
-func (a Approval) closing(state, said string) *Approval {
-	a.State, a.Said = state, said
+// ended is the approval after its end. Modal is asked for its flow for a while.
+func (a Approval) ended(state, said string, now time.Time) *Approval {
+	a.State, a.Said, a.Open = cmp.Or(state, a.State), cmp.Or(said, a.Said), false
+	if a.State != ApprovalDone {
+		a.PreviousTokenID = ""
+	}
+	if a.WaitSecret != "" {
+		late := lateFlow{Flow: a.Flow, Until: now.Add(lateAnswer)}
+		if a.TokenID != "" {
+			late.Delivered = []string{a.TokenID}
+		}
+		a.Late = append(slices.Clone(a.Late), late)
+		a.WaitSecret = ""
+	}
 	return &a
+}
+
+// forgotten is an approval that operators see no more, nil where Modal need not be asked for any flow.
+func (a *Approval) forgotten() *Approval {
+	if len(a.Late) == 0 {
+		return nil
+	}
+	return &Approval{Late: a.Late}
+}
+
+// putApproval stores an approval, or removes it where it is nil.
+func (e *Engine) putApproval(ctx context.Context, key string, a *Approval) error {
+	if a == nil {
+		return e.approvals.Delete(ctx, key)
+	}
+	return e.approvals.Put(ctx, key, a)
 }
 
 // approvalKey is where the approval of a role, or of the admin token where role is empty, is stored.
@@ -106,41 +147,75 @@ func (e *Engine) approvalPath(role string) string {
 // Approval is the approval of a role, or of the admin token where role is empty: nil where none was
 // begun. It waits, so long at most, for a running one to end.
 func (e *Engine) Approval(ctx context.Context, role string, wait time.Duration) (*Approval, error) {
-	a, err := e.approvals.Get(ctx, approvalKey(role))
+	a, err := e.approval(ctx, role)
 	if err != nil || a == nil || !a.Open || wait <= 0 {
 		return a, err
 	}
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for a != nil && a.Open && e.deps.Wait(waiting, pollInterval) == nil {
-		if a, err = e.approvals.Get(ctx, approvalKey(role)); err != nil {
+		if a, err = e.approval(ctx, role); err != nil {
 			return nil, err
 		}
 	}
 	return a, ctx.Err()
 }
 
-// AfterApproval is what comes next.
-func (e *Engine) AfterApproval(role string, a *Approval) string {
-	switch a.State {
-	case ApprovalWaiting:
-		return e.whatToApprove(role, a)
-	case ApprovalDone:
-		if role == "" {
-			return "nothing: the engine uses the new admin token"
-		}
-		return fmt.Sprintf("nothing: read the token with: vault read %screds/%s", e.mount(), role)
+func (e *Engine) approval(ctx context.Context, role string) (*Approval, error) {
+	a, err := e.approvals.Get(ctx, approvalKey(role))
+	if err != nil || a == nil || a.State == "" {
+		return nil, err
 	}
-	return "begin again with: vault write -f " + e.approvalPath(role)
+	return a, nil
 }
 
-func (e *Engine) whatToApprove(role string, a *Approval) string {
+// approvalServers returns the server of each flow that Modal is still asked for.
+func (e *Engine) approvalServers(ctx context.Context) (servers []string, err error) {
+	keys, err := e.approvals.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range keys {
+		a, err := e.approvals.Get(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		if a == nil {
+			continue
+		}
+		if a.WaitSecret != "" {
+			servers = append(servers, a.ServerURL)
+		}
+		for _, late := range a.Late {
+			servers = append(servers, late.ServerURL)
+		}
+	}
+	return servers, nil
+}
+
+// AfterApproval is what comes next.
+func (e *Engine) AfterApproval(role string, a *Approval) string {
+	path := e.approvalPath(role)
+	switch {
+	case a.State == ApprovalWaiting && a.TokenID != "":
+		return fmt.Sprintf("nothing: token %s was approved, and the engine asks Modal whose it is before it uses the token: vault read %s tells what came of it", a.TokenID, path)
+	case a.State == ApprovalWaiting:
+		return fmt.Sprintf("the person who has the url approves by %s, and the engine does the rest: vault read %s tells how it stands; "+
+			"if the url is lost, cancel (vault delete %s) and begin again (vault write -f %s)", a.Lapses.Format(time.RFC3339), path, path, path)
+	case a.State == ApprovalDone && role == "":
+		return "nothing: the engine uses the new admin token"
+	case a.State == ApprovalDone:
+		return fmt.Sprintf("nothing: read the token with: vault read %screds/%s", e.mount(), role)
+	}
+	return "begin again with: vault write -f " + path
+}
+
+// AfterBegin is what comes next after an approval was begun.
+func (e *Engine) AfterBegin(role string, a *ApprovalBegun) string {
 	step := "open url in a browser and approve"
 	if a.Code != "" {
 		step = "open url in a browser, compare the code and approve"
 	}
-	if a.TokenID != "" {
-		step = fmt.Sprintf("token %s was approved, and the engine goes on proving it", a.TokenID)
-	}
-	return fmt.Sprintf("%s by %s; the engine does the rest: vault read %s tells how it stands", step, a.Lapses.Format(time.RFC3339), e.approvalPath(role))
+	return fmt.Sprintf("%s by %s; the engine does the rest: vault read %s tells how it stands; no other answer tells the url, and whoever opens it decides whose account it is",
+		step, a.Lapses.Format(time.RFC3339), e.approvalPath(role))
 }

@@ -20,25 +20,22 @@ func (e *Engine) advance(ctx context.Context, key string, wait time.Duration) (a
 	}
 	var approved *modalapi.ApprovedToken
 	var failed error
-	if a.TokenID == "" {
-		approved, failed = e.await(ctx, a, wait)
+	if a.State == ApprovalWaiting && a.TokenID == "" {
+		approved, failed = e.await(ctx, a.Flow, wait)
 	}
 	unlock, err := e.lockOwner(ctx, approvalRole(key))
 	if err != nil {
 		return flowRetry, err
 	}
 	defer unlock()
-	now, err := e.approvals.Get(ctx, key)
-	if err != nil || now == nil || !now.Open || now.FlowID != a.FlowID || now.TokenID != a.TokenID {
-		return pollInterval, err
-	}
-	if approved == nil && now.State != a.State { // it was given up meanwhile: Modal is asked once more
-		return pollInterval, nil
-	}
 	if approved != nil {
-		if now, err = e.receive(ctx, key, now, approved.Token); err != nil {
+		if err = e.receive(ctx, key, a.Flow, approved); err != nil {
 			return flowRetry, err
 		}
+	}
+	now, err := e.approvals.Get(ctx, key)
+	if err != nil || now == nil || !now.Open || now.FlowID != a.FlowID || now.State != a.State || (approved == nil && now.TokenID != a.TokenID) {
+		return pollInterval, err // another request has taken it further
 	}
 	ended, err := e.step(ctx, key, now, failed)
 	if err != nil {
@@ -68,53 +65,68 @@ func (e *Engine) openApproval(ctx context.Context, key string) (*Approval, error
 	if a, err = e.approvals.Get(ctx, key); err != nil || a == nil || !a.Open {
 		return nil, err
 	}
-	if now := e.Now(); a.misdated(now) {
+	const lapsed = "nobody approved it in time"
+	switch now := e.Now(); {
+	case a.misdated(now):
 		a = a.redated(now)
-		return a, e.approvals.Put(ctx, key, a)
-	} else if !a.over(now) {
+	case !a.over(now):
 		return a, nil
+	case a.TokenID == "":
+		return nil, e.putEnded(ctx, key, a.ended(ApprovalLapsed, lapsed, now))
+	default:
+		a = a.closing(ApprovalLapsed, lapsed)
 	}
-	e.log().Warn("approval lapsed", "role", approvalRole(key), "flow", a.FlowID)
-	a = a.closing(ApprovalLapsed, "nobody approved it in time")
 	return a, e.approvals.Put(ctx, key, a)
 }
 
-// await asks Modal for the token of an approval. One that was given up is asked for without waiting.
-func (e *Engine) await(ctx context.Context, a *Approval, wait time.Duration) (*modalapi.ApprovedToken, error) {
+// await asks Modal for the token of a flow, and has it wait so long with its answer.
+func (e *Engine) await(ctx context.Context, f Flow, wait time.Duration) (*modalapi.ApprovedToken, error) {
 	cfg, err := e.loadConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if a.State != ApprovalWaiting {
-		wait = 0
-	}
-	client, release, err := e.connectTo(cfg, Token{ServerURL: a.ServerURL})
+	client, release, err := e.connectTo(cfg, Token{ServerURL: f.ServerURL})
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	return client.AwaitTokenFlow(ctx, a.flow(), min(wait, cfg.RequestTimeout/2))
+	return client.AwaitTokenFlow(ctx, modalapi.TokenFlow{ID: f.FlowID, WaitSecret: f.WaitSecret}, min(wait, cfg.RequestTimeout/2))
 }
 
-// receive puts the token that a person approved into the ledger, before anything is asked about it: it
-// exists, and is nobody's. It dies there unless it comes into use.
-func (e *Engine) receive(ctx context.Context, key string, a *Approval, pair modalapi.Token) (*Approval, error) {
-	known, err := e.revocations.Get(ctx, pair.ID)
+// receive takes in the token that a person approved: it exists, and nobody else knows it. The revocation queue
+// has it before Modal is asked about it, and ends it unless it comes into use. A token that arrives once its
+// approval has ended is named, and ended at once. The caller holds the lock of what the approval is for.
+func (e *Engine) receive(ctx context.Context, key string, f Flow, approved *modalapi.ApprovedToken) error {
+	a, err := e.approvals.Get(ctx, key)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if known == nil {
-		entry := newEntry(unproven(pair, a.ServerURL), reasonApproved, e.Now(), 0)
-		entry.Role, entry.Method = approvalRole(key), methodAutomatic
+	if a == nil {
+		a = &Approval{}
+	}
+	waits := a.Open && a.State == ApprovalWaiting && a.FlowID == f.FlowID && a.TokenID == ""
+	if !waits && a.hasDelivered(f, approved.Token.ID) {
+		return nil
+	}
+	entry := newEntry(unproven(approved.Token, f.ServerURL), reasonApproved, e.Now(), 0)
+	entry.Role, entry.Method = approvalRole(key), methodAutomatic
+	if waits {
 		entry.NotBefore = later(e.Now(), a.Lapses).Add(unfinishedAfter)
 		entry.NextAttempt = entry.NotBefore
-		if err = e.revocations.Put(ctx, entry.Key(), entry); err != nil {
-			return nil, err
-		}
+	}
+	known, err := e.revocations.Get(ctx, entry.Key())
+	if err == nil && known == nil {
+		err = e.revocations.Put(ctx, entry.Key(), entry)
+	}
+	if err != nil {
+		return err
+	}
+	if !waits {
+		return e.receiveLate(ctx, key, a, f, entry, approved.Workspace)
 	}
 	after := *a
-	after.TokenID = pair.ID
-	return &after, e.approvals.Put(ctx, key, &after)
+	after.TokenID = entry.ID
+	return e.approvals.Put(ctx, key, &after)
 }
 
 // step is what becomes of an approval after Modal was asked: nil where it goes on. The caller holds the
@@ -123,12 +135,10 @@ func (e *Engine) step(ctx context.Context, key string, a *Approval, failed error
 	switch {
 	case a.TokenID != "":
 		return e.finish(ctx, key, a)
-	case failed != nil && (isStorageError(failed) || passes(failed) && e.Now().Before(a.Lapses.Add(lateAnswer))):
+	case failed != nil && (isStorageError(failed) || passes(failed)):
 		return nil, failed
-	case failed != nil && a.State == ApprovalWaiting:
-		return a.ended(ApprovalRefused, "no token was approved: "+modalapi.Said(failed)), nil
-	case a.State != ApprovalWaiting:
-		return a.ended("", ""), nil
+	case failed != nil:
+		return a.ended(ApprovalRefused, "no token was approved: "+modalapi.Said(failed), e.Now()), nil
 	}
 	return nil, nil //nolint:nilnil // nobody has approved yet
 }
@@ -142,15 +152,17 @@ func passes(err error) bool {
 
 // putEnded stores how an approval ended, where what it was for is still there.
 func (e *Engine) putEnded(ctx context.Context, key string, ended *Approval) error {
-	e.log().Info("approval ended", "role", approvalRole(key), "flow", ended.FlowID, "state", ended.State, "token_id", ended.TokenID, "reason", ended.Said)
-	if role := approvalRole(key); role != "" {
+	role := approvalRole(key)
+	e.log().Info("approval ended", append([]any{"role", role, "state", ended.State, "token_id", ended.TokenID, "reason", ended.Said},
+		ended.Account.logged("")...)...)
+	if role != "" {
 		r, err := e.roles.Get(ctx, role)
 		if err != nil {
 			return err
 		}
 		if r == nil {
-			return e.approvals.Delete(ctx, key)
+			ended = ended.forgotten()
 		}
 	}
-	return e.approvals.Put(ctx, key, ended)
+	return e.putApproval(ctx, key, ended)
 }

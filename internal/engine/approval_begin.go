@@ -14,9 +14,20 @@ import (
 // approvalBudget bounds what a request about an approval does at Modal before it answers.
 const approvalBudget = 20 * time.Second
 
+// maxLate is how many flows of ended approvals are asked for at a time, for one role or the admin token.
+const maxLate = 32
+
+// ApprovalBegun is an approval with what only the answer to the write that began it tells.
+type ApprovalBegun struct {
+	*Approval
+
+	URL, Code string
+	Warnings  []string
+}
+
 // BeginApproval asks Modal for a page on which a person approves the next token of a static role, or the
 // next admin token where ask.Role is empty, and begins to wait for it. Nobody's token is needed for that.
-func (e *Engine) BeginApproval(ctx context.Context, ask ApprovalRequest) (*Approval, error) {
+func (e *Engine) BeginApproval(ctx context.Context, ask ApprovalRequest) (*ApprovalBegun, error) {
 	ctx, cancel := context.WithTimeout(ctx, approvalBudget)
 	defer cancel()
 	if err := e.endGivenUp(ctx, ask.Role); err != nil {
@@ -27,104 +38,135 @@ func (e *Engine) BeginApproval(ctx context.Context, ask ApprovalRequest) (*Appro
 		return nil, err
 	}
 	defer unlock()
-	cfg, err := e.mayApprove(ctx, ask)
+	before, err := e.refuseRunning(ctx, ask.Role)
 	if err != nil {
 		return nil, err
-	}
-	a, err := e.beginFlow(ctx, cfg, ask)
-	if err != nil {
-		return nil, err
-	}
-	if err = e.approvals.Put(ctx, approvalKey(ask.Role), a); err != nil {
-		return nil, err
-	}
-	e.log().Info("approval begun", "role", ask.Role, "flow", a.FlowID, "lapses_at", a.Lapses)
-	e.event(ctx, Event{Kind: EventApprovalBegin, Modified: true, Role: ask.Role})
-	e.follow(approvalKey(ask.Role))
-	return a, nil
-}
-
-// endGivenUp lets go of an approval that lapsed or was cancelled while Modal did not answer.
-func (e *Engine) endGivenUp(ctx context.Context, role string) error {
-	a, err := e.approvals.Get(ctx, approvalKey(role))
-	if err != nil || a == nil || !a.Open {
-		return err
-	}
-	if a.State == ApprovalWaiting && e.Now().Before(a.Lapses) {
-		return Refusef("an approval is under way since %s, and waits until %s: open %s, or cancel it first with: vault delete %s; nothing was changed",
-			a.Began.Format(time.RFC3339), a.Lapses.Format(time.RFC3339), a.URL, e.approvalPath(role))
-	}
-	_, err = e.advance(ctx, approvalKey(role), 0)
-	return err
-}
-
-// mayApprove refuses an approval that could not be used, before a person is sent to a browser.
-func (e *Engine) mayApprove(ctx context.Context, ask ApprovalRequest) (*Config, error) {
-	running, err := e.approvals.Get(ctx, approvalKey(ask.Role))
-	if err != nil {
-		return nil, err
-	}
-	if running != nil && running.Open {
-		return nil, Refusef("another approval is under way: vault read %s tells how it stands; nothing was changed", e.approvalPath(ask.Role))
 	}
 	cfg, err := e.loadConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
+	warnings, err := e.mayApprove(ctx, cfg, ask)
+	if err != nil {
+		return nil, err
+	}
+	begun, err := e.beginFlow(ctx, cfg, ask)
+	if err != nil {
+		return nil, err
+	}
+	begun.Warnings = warnings
+	if before != nil {
+		begun.Late = before.Late
+	}
+	if err = e.approvals.Put(ctx, approvalKey(ask.Role), begun.Approval); err != nil {
+		return nil, err
+	}
+	e.log().Info("approval begun", "role", ask.Role, "lapses_at", begun.Lapses, "force", ask.Force, "pinned_workspace", ask.PinnedWorkspace)
+	e.event(ctx, Event{Kind: EventApprovalBegin, Modified: true, Role: ask.Role})
+	e.follow(approvalKey(ask.Role))
+	return begun, nil
+}
+
+// endGivenUp ends an approval that has lapsed, or whose token has still to be ended.
+func (e *Engine) endGivenUp(ctx context.Context, role string) error {
+	a, err := e.approvals.Get(ctx, approvalKey(role))
+	if err != nil || a == nil || !a.Open || (a.State == ApprovalWaiting && e.Now().Before(a.Lapses)) {
+		return err
+	}
+	_, err = e.advance(ctx, approvalKey(role), 0)
+	return err
+}
+
+// refuseRunning refuses to begin an approval beside another one, whose address it does not tell, and returns
+// what is stored of those before. The caller holds the lock of what it is for.
+func (e *Engine) refuseRunning(ctx context.Context, role string) (before *Approval, err error) {
+	before, err = e.approvals.Get(ctx, approvalKey(role))
+	if err != nil || before == nil {
+		return nil, err
+	}
+	path := e.approvalPath(role)
+	switch {
+	case before.Open:
+		return nil, Refusef("an approval is under way since %s, and waits until %s; its url was told once, in the answer to the write that began it: "+
+			"cancel it with: vault delete %s, then begin again with: vault write -f %s; nothing was changed",
+			before.Began.Format(time.RFC3339), before.Lapses.Format(time.RFC3339), path, path)
+	case len(before.Late) >= maxLate:
+		return nil, Refusef("%d approvals of the last hour have ended, and the engine still asks Modal whether one of them brings a token: begin again after %s; nothing was changed",
+			len(before.Late), before.Late[0].Until.Format(time.RFC3339))
+	}
+	return before, nil
+}
+
+// mayApprove refuses an approval that could not be used, before a person is sent to a browser. It warns of one
+// that anybody's account satisfies.
+func (e *Engine) mayApprove(ctx context.Context, cfg *Config, ask ApprovalRequest) (warnings []string, err error) {
+	open := false
 	if ask.Role == "" {
-		return cfg, e.mayApproveAdmin(cfg, ask)
+		open, err = e.mayApproveAdmin(ctx, cfg, ask)
+	} else {
+		open, err = e.mayApproveRole(ctx, cfg, ask)
 	}
-	return cfg, e.mayApproveRole(ctx, cfg, ask)
+	if err != nil || !open || ask.PinnedWorkspace != "" || cfg.PinnedWorkspace != "" {
+		return nil, err
+	}
+	return []string{fmt.Sprintf("nothing says whose account this has to be, so whoever opens the url decides, in any workspace: "+
+		"compare workspace and identity once it is done, or cancel and begin again with pinned_workspace=… (vault write %sconfig pinned_workspace=… holds for every token)", e.mount())}, nil
 }
 
-func (e *Engine) mayApproveAdmin(cfg *Config, ask ApprovalRequest) error {
-	if cfg.Admin == nil || cfg.Admin.Verified() || ask.Force {
-		return nil
+// mayApproveAdmin also says whether the account may be of any workspace.
+func (e *Engine) mayApproveAdmin(ctx context.Context, cfg *Config, ask ApprovalRequest) (open bool, err error) {
+	if ask.Force {
+		return true, nil
 	}
-	return Refusef("the admin token %s was stored unproven, so nothing says of which workspace the next one has to be: write force=true; nothing was changed", cfg.Admin.ID)
+	if cfg.Admin != nil && !cfg.Admin.Verified() {
+		return false, Refusef("the admin token %s was stored without asking Modal, so nobody knows which workspace the next one has to be of: write force=true; nothing was changed", cfg.Admin.ID)
+	}
+	last, err := e.lastWorkspace(ctx, cfg)
+	return last.ID == "", err
 }
 
-func (e *Engine) mayApproveRole(ctx context.Context, cfg *Config, ask ApprovalRequest) error {
+// mayApproveRole also says whether the account may be anybody's.
+func (e *Engine) mayApproveRole(ctx context.Context, cfg *Config, ask ApprovalRequest) (open bool, err error) {
 	now, err := e.rotation(ctx, ask.Role)
 	switch {
 	case err != nil:
-		return err
+		return false, err
 	case now == nil:
-		return Refusef("no role is named %s: make it, without a token, with: vault write %sroles/%s type=%s; nothing was changed", ask.Role, e.mount(), ask.Role, TypeStatic)
+		return false, Refusef("no role is named %s: make it, without a token, with: vault write %sroles/%s type=%s; nothing was changed", ask.Role, e.mount(), ask.Role, TypeStatic)
 	case now.Role.Type != TypeStatic:
-		return Refusef("role %s is %s, so the engine makes its tokens and nobody approves them: rotate it with: %s; nothing was changed",
+		return false, Refusef("role %s is %s, so the engine makes its tokens and nobody approves them: rotate it with: %s; nothing was changed",
 			ask.Role, now.Role.Type, e.rotateCommand(now.Role, ask.Role))
 	case now.empty():
-		return nil
+		return true, nil
 	}
 	if err = e.refuseCrowd(ctx, now, RotateRequest{Grace: ask.Grace}); err != nil || ask.Force {
-		return err
+		return ask.Force, err
 	}
 	switch {
 	case !now.Cred.Verified():
-		return Refusef("the role's token %s was stored unproven, so nothing says whose the next one has to be: write force=true; nothing was changed", now.Cred.ID)
+		return false, Refusef("the role's token %s was stored without asking Modal, so nobody knows whose the next one has to be: write force=true; nothing was changed", now.Cred.ID)
 	case now.Cred.IdentityType != modalapi.IdentityUser:
-		return Refusef("the role's token %s is of %s, and a person approves only their own: write force=true to change it; nothing was changed", now.Cred.ID, now.Cred.owner())
+		return false, Refusef("the role's token %s is of %s, and a person approves only their own: write force=true to change it; nothing was changed", now.Cred.ID, now.Cred.owner())
 	case !cfg.serves(now.Cred.Token):
-		return Refusef("the role's token %s belongs to %s, and config points to %s: write force=true to change it; nothing was changed", now.Cred.ID, now.Cred.ServerURL, cfg.ServerURL)
+		return false, Refusef("the role's token %s belongs to %s, and config points to %s: write force=true to change it; nothing was changed", now.Cred.ID, now.Cred.ServerURL, cfg.ServerURL)
 	}
-	return nil
+	return false, nil
 }
 
-func (e *Engine) beginFlow(ctx context.Context, cfg *Config, ask ApprovalRequest) (*Approval, error) {
+func (e *Engine) beginFlow(ctx context.Context, cfg *Config, ask ApprovalRequest) (*ApprovalBegun, error) {
 	client, release, err := e.connect(cfg)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	flow, err := client.BeginTokenFlow(ctx, ask.TokenTTL)
+	page, err := client.BeginTokenFlow(ctx, ask.TokenTTL)
 	if err != nil {
 		return nil, fmt.Errorf("could not begin an approval: %w; nothing was changed", err)
 	}
 	now := e.Now()
-	return &Approval{
-		FlowID: flow.ID, WaitSecret: flow.WaitSecret, URL: flow.URL, Code: flow.Code, ServerURL: cfg.ServerURL,
+	return &ApprovalBegun{URL: page.URL, Code: page.Code, Approval: &Approval{
+		Flow:  Flow{FlowID: page.ID, WaitSecret: page.WaitSecret, ServerURL: cfg.ServerURL},
 		State: ApprovalWaiting, Open: true, Began: now, Lapses: now.Add(cmp.Or(ask.LapseAfter, DefaultLapse)),
-		TokenTTL: ask.TokenTTL, Grace: ask.Grace, Force: ask.Force,
-	}, nil
+		TokenTTL: ask.TokenTTL, Grace: ask.Grace, Force: ask.Force, PinnedWorkspace: ask.PinnedWorkspace,
+	}}, nil
 }

@@ -25,10 +25,10 @@ func TestApproval_ATokenApprovedInTheMomentOfTheEndDeletesItself(t *testing.T) {
 		require.NoError(t, err)
 		require.Contains(t, told[0], "goes on asking")
 		b.modal.ClearFaults()
-		b.pass(time.Minute)
+		b.ticks(time.Minute)
 		require.False(t, b.accepts(late))
 		require.Empty(t, b.ledger())
-		require.Contains(t, b.stands("personal", 0).Said, "was approved just before that; it deleted itself")
+		require.Contains(t, b.stands("personal", 0).Said, "token "+late.ID+" of workspace \"acme\" was approved afterwards: it deleted itself")
 	})
 }
 
@@ -58,7 +58,7 @@ func TestApproval_ATokenThatModalLearnsOfLateIsNotForgotten(t *testing.T) {
 		b.pass(2 * time.Minute)
 		refused := b.stands("personal", 0)
 		require.Equal(t, ApprovalRefused, refused.State)
-		require.Contains(t, refused.Said, "it is in the ledger and deletes itself")
+		require.Contains(t, refused.Said, "it is in the revocation queue and deletes itself")
 		require.Equal(t, []string{token.ID}, b.ledger())
 		require.NoError(t, func() error { _, err := b.engine.End(t.Context(), token.ID, true); return err }())
 		require.Equal(t, []string{token.ID}, b.ledger(), "that Modal refuses it proves nothing yet")
@@ -84,8 +84,8 @@ func TestApproval_ThatIsGivenUpWhileModalAnswersIsAskedForOnceMore(t *testing.T)
 		require.NoError(t, err)
 		require.True(t, running)
 		unlock()
-		b.pass(5 * time.Second)
-		require.Contains(t, b.stands("personal", 0).Said, "was approved just before that; it deleted itself")
+		b.ticks(time.Minute)
+		require.Contains(t, b.stands("personal", 0).Said, "was approved afterwards: it deleted itself")
 		require.False(t, b.accepts(late))
 		require.Empty(t, b.ledger())
 	})
@@ -158,7 +158,7 @@ func TestApproval_ThatDidNotEndLeavesATokenAloneThatWasReplacedSince(t *testing.
 			t := b.t
 			b.approved("personal")
 			a := b.begin(ApprovalRequest{Role: "personal"})
-			b.disk.dieAt(6, false) // the write that ends the approval
+			b.disk.dieAt(8, false) // the write that ends the approval
 			token := b.approve(a, b.member)
 			b.pass(30 * time.Second)
 			require.True(t, b.disk.died())
@@ -209,7 +209,7 @@ func TestApproval_GoesOnWhenTheRoleWasRotatedByHandAndEndsWithTheRole(t *testing
 		b.modal.Inject("TokenFlowWait", modaltest.Fault{Code: codes.Unavailable, Times: 8})
 		late := b.approve(a, b.member)
 		b.deleteRole("personal")
-		b.pass(time.Minute)
+		b.ticks(2 * time.Minute)
 		require.False(t, b.accepts(late))
 		gone, err := b.engine.Approval(t.Context(), "personal", 0)
 		require.NoError(t, err)
@@ -226,7 +226,7 @@ func TestApproval_OfARoleThatCannotUseOneIsRefusedBeforeAPersonIsAsked(t *testin
 		b.write(RoleWrite{Name: "unproven", Kind: to(TypeStatic), Supplied: Supplied{Pair: bringing(b.member.NewToken()).Pair}})
 		b.write(staticRole("robot", b.workspace.AddServiceUser("robot")))
 		for role, why := range map[string]string{
-			"ci": "nobody approves them", "none": "no role is named none", "unproven": "stored unproven", "robot": "a person approves only their own",
+			"ci": "nobody approves them", "none": "no role is named none", "unproven": "stored without asking Modal", "robot": "a person approves only their own",
 		} {
 			_, err := b.engine.BeginApproval(t.Context(), ApprovalRequest{Role: role})
 			require.ErrorContains(t, err, why)

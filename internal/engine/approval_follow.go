@@ -15,7 +15,7 @@ const (
 	pollInterval = time.Second
 	// flowRetry is how long after a failure Modal is asked again.
 	flowRetry = 5 * time.Second
-	// lateAnswer is how long after the end of an approval Modal is asked whether it brought a token.
+	// lateAnswer is how long after the end of an approval Modal is asked whether it brings a token all the same.
 	lateAnswer = time.Hour
 )
 
@@ -82,13 +82,14 @@ func (e *Engine) followAs(n int, key string) {
 	})
 }
 
-// followAll takes up the approvals that nobody here waits for: after a start, or a change of leader.
+// followAll takes up the approvals that nobody here waits for, after a start or a change of leader, and asks
+// once for the flows of those that have ended.
 func (e *Engine) followAll(ctx context.Context) error {
 	keys, err := e.dueApprovals.due(ctx, e.Now(), source{
 		list: func(ctx context.Context) ([]string, error) { return e.approvals.List(ctx) },
 		next: func(ctx context.Context, key string) (time.Time, error) {
 			a, err := e.approvals.Get(ctx, key)
-			if err != nil || a == nil || !a.Open {
+			if err != nil || a == nil || (!a.Open && len(a.Late) == 0) {
 				return time.Time{}, err
 			}
 			return e.Now(), nil
@@ -99,6 +100,12 @@ func (e *Engine) followAll(ctx context.Context) error {
 	})
 	for i, key := range keys {
 		e.followAs(i, key)
+		e.followers.start("ended "+key, func(ctx context.Context) {
+			e.deps.Stagger(followTurn + len(keys) + i)
+			if _, err := e.askLate(ctx, key); err != nil && ctx.Err() == nil {
+				e.log().Debug("the flow of an approval that has ended cannot be asked for", "approval", key, "error", err)
+			}
+		})
 	}
 	return err
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // begin begins an approval, of the admin token where the role is empty.
-func (b *bubble) begin(ask ApprovalRequest) *Approval {
+func (b *bubble) begin(ask ApprovalRequest) *ApprovalBegun {
 	b.t.Helper()
 	a, err := b.engine.BeginApproval(b.t.Context(), ask)
 	require.NoError(b.t, err)
@@ -21,7 +21,7 @@ func (b *bubble) begin(ask ApprovalRequest) *Approval {
 }
 
 // approve is what a person does in the browser.
-func (b *bubble) approve(a *Approval, who *modaltest.Member) modaltest.Token {
+func (b *bubble) approve(a *ApprovalBegun, who *modaltest.Member) modaltest.Token {
 	b.t.Helper()
 	token, err := b.modal.ApproveFlow(a.FlowID, who)
 	require.NoError(b.t, err)
@@ -136,7 +136,7 @@ func TestApproval_OfAnotherPersonIsNotEndedWithTheRolesToken(t *testing.T) {
 		forbidden := modaltest.Fault{Code: codes.PermissionDenied, Times: 2, Match: func(c modaltest.Call) bool { return c.TokenID == c.Target }}
 		b.modal.Inject("TokenDelete", forbidden)
 		wrong := b.approve(b.begin(ApprovalRequest{Role: "personal"}), b.workspace.AddMember("bob"))
-		require.Contains(t, b.stands("personal", 15*time.Second).Said, "it is in the ledger and deletes itself")
+		require.Contains(t, b.stands("personal", 15*time.Second).Said, "it is in the revocation queue and deletes itself")
 		b.ticks(13 * time.Hour)
 		require.False(t, b.accepts(wrong))
 		require.Empty(t, b.ledger())

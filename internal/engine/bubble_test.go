@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strings"
 	"sync"
@@ -110,6 +111,8 @@ type mortal struct {
 	after  bool
 	dead   bool
 	writes []string
+	// fails is how the write begins that fails next, once and without effect.
+	fails string
 }
 
 func (m *mortal) Put(ctx context.Context, entry *logical.StorageEntry) error {
@@ -118,6 +121,13 @@ func (m *mortal) Put(ctx context.Context, entry *logical.StorageEntry) error {
 
 func (m *mortal) Delete(ctx context.Context, key string) error {
 	return m.write("delete "+key, func() error { return m.Storage.Delete(ctx, key) })
+}
+
+// failOnce has the next write that begins so fail, and the storage go on.
+func (m *mortal) failOnce(write string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fails = write
 }
 
 // dieAt counts the writes from now on.
@@ -138,6 +148,10 @@ func (m *mortal) write(what string, do func() error) error {
 	defer m.mu.Unlock()
 	if m.dead {
 		return logical.ErrReadOnly
+	}
+	if m.fails != "" && strings.HasPrefix(what, m.fails) {
+		m.fails = ""
+		return errors.New("the disk is full")
 	}
 	m.writes = append(m.writes, what)
 	if m.left > 0 && len(m.writes) == m.left {

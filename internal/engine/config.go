@@ -24,6 +24,8 @@ const (
 
 	MaxServerURL = 512
 	MaxCACert    = 64 << 10
+
+	MaxWorkspace = 128
 )
 
 // Config is how the engine reaches Modal, and as whom. Admin is nil without an admin token, and
@@ -39,6 +41,8 @@ type Config struct {
 	AllowedEnvironments []string                 `json:"allowed_environments,omitempty"`
 	MaxEnvironmentRole  modalapi.EnvironmentRole `json:"max_environment_role,omitempty"`
 	Paused              bool                     `json:"paused,omitempty"`
+	// PinnedWorkspace is the name or the ID of the workspace that every supplied or approved token belongs to.
+	PinnedWorkspace string `json:"pinned_workspace,omitempty"`
 
 	// VerificationInterval is nil for the default. AdminChecked is when Modal was asked about the admin token
 	// last, and AdminRejected since when it refuses it.
@@ -81,6 +85,7 @@ func (c Config) merge(ask ConfigWrite) *Config {
 	c.AllowedEnvironments = ask.AllowedEnvironments.Over(c.AllowedEnvironments, nil)
 	c.MaxEnvironmentRole = ask.MaxEnvironmentRole.Over(c.MaxEnvironmentRole, "")
 	c.Paused = ask.Paused.Over(c.Paused, false)
+	c.PinnedWorkspace = ask.PinnedWorkspace.Over(c.PinnedWorkspace, "")
 	if every := ask.VerificationInterval.Over(c.VerificationEvery(), DefaultVerification); every != c.VerificationEvery() {
 		c.VerificationInterval = &every
 	}
@@ -156,9 +161,18 @@ func (c *Config) clientServerURL(t Token) string {
 // sameServer compares URLs of which an older version may have stored one with capitals.
 func sameServer(a, b string) bool { return strings.EqualFold(a, b) }
 
-// like says whether two configs talk to the same Modal in the same way.
+// like reports whether two configs reach the same Modal and trust the same certificates.
 func (c *Config) like(other *Config) bool {
-	return sameServer(c.ServerURL, other.ServerURL) && c.CACert == other.CACert
+	return sameServer(c.ServerURL, other.ServerURL) && modalapi.SameRoots(c.CACert, other.CACert)
+}
+
+// rootsFor returns the CA bundle under which the engine reaches a server: that of config for its own
+// server, and none, which stands for the system's roots, for any other.
+func (c *Config) rootsFor(serverURL string) string {
+	if c.serves(Token{ServerURL: serverURL}) {
+		return c.CACert
+	}
+	return ""
 }
 
 func (c *Config) clientOptions() clientOptions {
@@ -173,10 +187,14 @@ func (c *Config) privileges(before *Config) []any {
 		{"admin_token", c.adminID(), before.adminID()},
 		{"allowed_environments", strings.Join(c.AllowedEnvironments, ","), strings.Join(before.AllowedEnvironments, ",")},
 		{"max_environment_role", string(c.MaxEnvironmentRole), string(before.MaxEnvironmentRole)},
+		{"pinned_workspace", c.PinnedWorkspace, before.PinnedWorkspace},
 	} {
 		if field.now != field.then {
 			pairs = append(pairs, field.name, field.now, field.name+"_before", field.then)
 		}
+	}
+	if c.adminID() != before.adminID() {
+		pairs = append(append(pairs, c.admin().Account().logged("")...), before.admin().Account().logged("_before")...)
 	}
 	if c.Paused != before.Paused {
 		pairs = append(pairs, "paused", c.Paused)
@@ -185,4 +203,13 @@ func (c *Config) privileges(before *Config) []any {
 		pairs = append(pairs, "ca_cert", "changed")
 	}
 	return pairs
+}
+
+// WhilePaused adds to a text that promises what the engine will do by itself that the engine is paused, where
+// it is.
+func (e *Engine) WhilePaused(cfg *Config, text string) string {
+	if !cfg.Paused {
+		return text
+	}
+	return fmt.Sprintf("%s; the engine is paused, so it does nothing by itself until: vault write %sconfig paused=false", text, e.mount())
 }

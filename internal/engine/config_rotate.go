@@ -38,7 +38,7 @@ func (e *Engine) RotateAdmin(ctx context.Context, ask AdminRotation) (*AdminTurn
 	}
 	proven, limitation, err := e.proveAdmin(ctx, before, *ask.Pair)
 	if err != nil {
-		return nil, unchanged(unproven(*ask.Pair, before.ServerURL), err)
+		return nil, err
 	}
 	done, err := e.replaceAdmin(ctx, before, proven, limitation, ask.Grace, ask.Force)
 	if err != nil {
@@ -50,7 +50,14 @@ func (e *Engine) RotateAdmin(ctx context.Context, ask AdminRotation) (*AdminTurn
 
 // replaceAdmin makes a proven token the admin's, where it may be. The caller holds config's lock.
 func (e *Engine) replaceAdmin(ctx context.Context, before *Config, proven Token, limitation string, grace *time.Duration, force bool) (*AdminTurnover, error) {
-	if err := before.refuseAdmin(proven, limitation, force); err != nil {
+	if err := e.refuseOutside(ctx, before, proven); err != nil {
+		return nil, err
+	}
+	last, err := e.lastWorkspace(ctx, before)
+	if err != nil {
+		return nil, err
+	}
+	if err = before.refuseAdmin(last, proven, limitation, force); err != nil {
 		return nil, err
 	}
 	after := *before
@@ -65,18 +72,18 @@ func (e *Engine) replaceAdmin(ctx context.Context, before *Config, proven Token,
 }
 
 // refuseAdmin refuses a token under which the roles could not go on as they do, unless that is forced.
-// The first admin token may be anybody's.
-func (c *Config) refuseAdmin(next Token, limitation string, force bool) error {
+// The first admin token of a mount that knows no workspace may be anybody's.
+func (c *Config) refuseAdmin(last knownWorkspace, next Token, limitation string, force bool) error {
 	switch {
-	case force || c.Admin == nil || c.Admin.ID == next.ID:
+	case force || c.adminID() == next.ID:
 		return nil
-	case !c.Admin.Verified():
-		return Refusef("the admin token %s was stored unproven, so nothing says of which workspace the next one has to be: write force=true to take token %s of %s; nothing was changed",
+	case c.Admin != nil && !c.Admin.Verified():
+		return Refusef("the admin token %s was stored without asking Modal, so nobody knows which workspace the next one has to be of: write force=true to take token %s of %s; nothing was changed",
 			c.Admin.ID, next.ID, next.owner())
-	case next.WorkspaceID != c.Admin.WorkspaceID:
-		return Refusef("token %s is of %s, but the admin token is of %s: bring one of the same workspace, or write force=true to change it, which leaves the service users of this one to you; nothing was changed",
-			next.ID, next.owner(), c.Admin.owner())
-	case limitation != "" && c.Limitation == "":
+	case last.ID != "" && next.WorkspaceID != last.ID:
+		return Refusef("token %s is of %s, and this mount's admin token is, or was, of %s: bring one of the same workspace, or write force=true to change it, which leaves the service users of that one to you; nothing was changed",
+			next.ID, next.owner(), last)
+	case c.Admin != nil && limitation != "" && c.Limitation == "":
 		return Refusef("token %s of %s cannot manage service users, which managed roles need (%s): bring one of an owner or manager, or write force=true to take it all the same; nothing was changed",
 			next.ID, next.owner(), limitation)
 	}

@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,9 +24,13 @@ func (e *Engine) storeConfig(ctx context.Context, before, after *Config, grace *
 		text = "config deleted"
 	}
 	e.log().Info(text, after.privileges(before)...)
-	e.event(ctx, Event{Kind: EventConfigWrite, Modified: true, TokenID: after.adminID()})
+	event := Event{Kind: EventConfigWrite, Modified: true, TokenID: after.adminID(), Account: cmp.Or(after.admin().Account(), before.admin().Account())}
+	if old != nil {
+		event.PreviousTokenID = old.ID
+	}
+	e.event(ctx, event)
 	if old != nil && old.Method == methodManual {
-		e.event(ctx, Event{Kind: EventRevokeManual, Entry: old.Key(), TokenID: old.ID})
+		e.event(ctx, Event{Kind: EventRevokeManual, Entry: old.Key(), TokenID: old.ID, Account: old.Account()})
 	}
 	return old, nil
 }
@@ -35,12 +40,16 @@ func (e *Engine) putConfig(ctx context.Context, before, after *Config, grace *ti
 	defer e.handover.Unlock()
 	changes := after.adminID() != before.adminID()
 	if changes && after.Admin != nil {
-		if err = errors.Join(e.refuseHeld(ctx, after.Admin.ID, ""), e.refuseLeased(ctx, *after.Admin)); err != nil {
+		if err = errors.Join(e.refuseHeld(ctx, *after.Admin, "", after.Admin.Verified()), e.refuseLeased(ctx, *after.Admin)); err != nil {
 			return nil, err
 		}
 		if err = e.recallMade(ctx, after.Admin); err != nil {
 			return nil, err
 		}
+	}
+	// The workspace of the admin token that leaves is remembered before it goes, whatever failed when it came.
+	if err = e.learn(ctx, before, before.admin(), true); err != nil {
+		return nil, err
 	}
 	if changes && before.Admin != nil {
 		old = before.retired(after, e.Now(), grace)
@@ -49,12 +58,20 @@ func (e *Engine) putConfig(ctx context.Context, before, after *Config, grace *ti
 		}
 	}
 	if after == defaults {
-		return old, e.config.Delete(ctx, "")
+		err = e.config.Delete(ctx, "")
+	} else {
+		err = e.config.Put(ctx, "", after)
 	}
-	if err = e.config.Put(ctx, "", after); err != nil || !changes || after.Admin == nil {
+	if err != nil {
+		return old, err
+	}
+	if err = e.learn(ctx, after, after.admin(), true); err != nil || !changes || after.Admin == nil {
 		return old, err
 	}
 	e.leaveLedger(ctx, after.Admin.ID)
+	if note, failed := e.holders.Get(ctx, after.Admin.ID); failed == nil {
+		e.tookOver(ctx, *after.Admin, "", note)
+	}
 	if err := e.holders.Delete(ctx, after.Admin.ID); err != nil {
 		e.log().Warn("the note of the role that the admin token was of is left", "token_id", after.Admin.ID, "error", err)
 	}
@@ -88,14 +105,14 @@ func (c *Config) retired(after *Config, now time.Time, grace *time.Duration) *Re
 }
 
 // fateOfAdmin tells what becomes of an admin token that the engine no longer uses.
-func (e *Engine) fateOfAdmin(old *Revocation) []string {
+func (e *Engine) fateOfAdmin(cfg *Config, old *Revocation) []string {
 	if old == nil {
 		return nil
 	}
-	about := fmt.Sprintf("the engine no longer uses admin token %s of %s, which is in the ledger now", old.ID, old.owner())
+	about := fmt.Sprintf("the engine no longer uses admin token %s of %s, which is in the revocation queue now", old.ID, old.owner())
 	if old.Method == methodManual {
 		return []string{fmt.Sprintf("%s and left to you: %s", about, old.howToDelete())}
 	}
-	return []string{fmt.Sprintf("%s: it works until %s, and is ended then; at once with: vault write %srevocations/%s force=true",
-		about, old.NotBefore.Format(time.RFC3339), e.mount(), old.Key())}
+	return []string{e.WhilePaused(cfg, fmt.Sprintf("%s: it works until %s, and the engine ends it then; at once with: vault write %srevocations/%s force=true",
+		about, old.NotBefore.Format(time.RFC3339), e.mount(), old.Key()))}
 }

@@ -5,6 +5,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"time"
@@ -44,6 +45,9 @@ func (e *Engine) WriteConfig(ctx context.Context, ask ConfigWrite) (*ConfigWritt
 	if err != nil {
 		return nil, err
 	}
+	if err = e.checkAccount(ctx, before, after, ask.Force); err != nil {
+		return nil, err
+	}
 	if stored != nil && reflect.DeepEqual(before, after) {
 		return &ConfigWritten{after, warnings}, nil
 	}
@@ -51,18 +55,17 @@ func (e *Engine) WriteConfig(ctx context.Context, ask ConfigWrite) (*ConfigWritt
 	if err != nil {
 		return nil, err
 	}
-	warnings = append(warnings, e.fateOfAdmin(old)...)
+	warnings = append(warnings, e.fateOfAdmin(after, old)...)
 	return &ConfigWritten{after, append(warnings, e.broken(ctx, before, after)...)}, nil
 }
 
 // settleAdmin decides which admin token the new config has, and asks Modal when that one is new.
 func (e *Engine) settleAdmin(ctx context.Context, before, after *Config, ask ConfigWrite) (warnings []string, err error) {
-	if ask.RemoveAdmin {
-		after.takeAdmin(Token{}, "")
-		return nil, nil
-	}
 	if ask.Pair == nil {
-		return nil, before.keepsAdmin(after)
+		if err = before.keepsAdmin(after); err == nil && ask.RemoveAdmin {
+			after.takeAdmin(Token{}, "")
+		}
+		return nil, err
 	}
 	pair := *ask.Pair
 	warnings = ask.Warnings
@@ -73,9 +76,8 @@ func (e *Engine) settleAdmin(ctx context.Context, before, after *Config, ask Con
 	proven, limitation := unproven(pair, after.ServerURL), ""
 	if ask.Verify {
 		proven, limitation, err = e.proveAdmin(ctx, after, pair)
-		err = unchanged(unproven(pair, after.ServerURL), err)
 	} else {
-		err = before.keepsSecret(pair)
+		err = e.mayStayUnverified(ctx, before, after, pair)
 	}
 	if err != nil {
 		return nil, err
@@ -105,7 +107,8 @@ func (c *Config) limits() []string {
 		c.Admin.ID, c.Admin.owner(), c.Limitation)}
 }
 
-// keepsAdmin refuses to send a stored admin token where Modal has not accepted it.
+// keepsAdmin refuses a write that changes which servers may answer under the stored admin token's name and
+// brings no admin token that the new server accepts.
 func (c *Config) keepsAdmin(after *Config) error {
 	if c.Admin == nil || c.like(after) {
 		return nil
@@ -115,50 +118,53 @@ func (c *Config) keepsAdmin(after *Config) error {
 		field = "ca_cert"
 	}
 	return Refusef("%s: the stored admin token %s is sent to no server that has not accepted it: write token_id and token_secret "+
-		"of an admin token of the new server with it, or remove_admin_token=true; nothing was changed", field, c.Admin.ID)
+		"of an admin token of the new server with it (remove_admin_token=true in the same write does not do); nothing was changed", field, c.Admin.ID)
 }
 
-// keepsSecret refuses to put a secret in place of the one that Modal accepted with the same ID, unless Modal is
-// asked: no other copy of that one may be left.
-func (c *Config) keepsSecret(pair modalapi.Token) error {
-	if c.Admin == nil || !c.Admin.Verified() || c.Admin.ID != pair.ID || c.Admin.Secret == pair.Secret {
-		return nil
-	}
-	return Refusef("token %s is the admin token, with another secret: a token has one secret, so let Modal decide with verify=true; nothing was changed", pair.ID)
-}
-
+// proveAdmin asks Modal whose an admin token is and whether it can manage service users.
 func (e *Engine) proveAdmin(ctx context.Context, cfg *Config, pair modalapi.Token) (proven Token, limitation string, err error) {
-	if proven, err = e.prove(ctx, cfg, unproven(pair, cfg.ServerURL)); err != nil {
-		return Token{}, "", err
+	t := unproven(pair, cfg.ServerURL)
+	if proven, err = e.prove(ctx, cfg, t); err == nil {
+		limitation, err = e.limitation(ctx, cfg, proven)
 	}
-	limitation, err = e.limitation(ctx, cfg, proven)
-	return proven, limitation, err
+	switch modalapi.KindOf(err) {
+	case modalapi.KindNone, modalapi.KindRefused:
+		return proven, limitation, unchanged(t, err)
+	default:
+		return Token{}, "", fmt.Errorf("could not verify admin token %s with Modal: %w; nothing was changed: try again", t.ID, err)
+	}
 }
 
 // DeleteConfig returns to the defaults, without an admin token.
-func (e *Engine) DeleteConfig(ctx context.Context) (warnings []string, err error) {
+func (e *Engine) DeleteConfig(ctx context.Context, force bool) (warnings []string, err error) {
 	unlock, err := e.lockConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	if err = e.endWith(ctx, ""); err != nil {
-		return nil, err
-	}
 	stored, err := e.config.Get(ctx, "")
 	if err != nil || stored == nil {
+		return nil, errors.Join(err, e.endWith(ctx, ""))
+	}
+	if err = e.checkAccount(ctx, stored, defaults, force); err != nil {
+		return nil, err
+	}
+	if err = e.endWith(ctx, ""); err != nil {
 		return nil, err
 	}
 	old, err := e.storeConfig(ctx, stored, defaults, nil)
 	if err != nil {
 		return nil, err
 	}
-	return append(e.fateOfAdmin(old), e.broken(ctx, stored, defaults)...), nil
+	return append(e.fateOfAdmin(defaults, old), e.broken(ctx, stored, defaults)...), nil
 }
 
-func (c *Config) adminID() string {
+// admin is the admin token, empty for none.
+func (c *Config) admin() Token {
 	if c.Admin == nil {
-		return ""
+		return Token{}
 	}
-	return c.Admin.ID
+	return *c.Admin
 }
+
+func (c *Config) adminID() string { return c.admin().ID }

@@ -231,7 +231,7 @@ func TestAdminToken_ARotationTakesTheSameWorkspaceAndSomebodyWhoCanManageService
 		done, err := h.engine.RotateAdmin(t.Context(), AdminRotation{Supplied: bringing(other), Force: true})
 		require.NoError(t, err)
 		require.True(t, done.Changed)
-		h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken())})
+		h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken()), Force: true})
 	}
 }
 

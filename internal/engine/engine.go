@@ -66,6 +66,7 @@ type Engine struct {
 	holders     *store.Table[holder]
 	approvals   *store.Table[Approval]
 	divergence  *store.Table[divergence]
+	workspaces  *store.Table[knownWorkspace]
 
 	locks *nameLocks
 	// handover is held while a token changes hands, so that no token gets two holders. Never across a
@@ -101,6 +102,7 @@ const (
 	prefixHolder     = "token/"
 	prefixApproval   = "approval/"
 	keyDivergence    = "orphans"
+	keyWorkspace     = "workspace"
 )
 
 // SecretKeys are the keys, and prefixes of keys, of entries that hold a token secret.
@@ -134,6 +136,7 @@ func New(deps Deps) *Engine {
 	e.revocations = store.New[Revocation](deps.Storage, prefixRevocation, store.Options{Changed: e.dueEntries.touch})
 	e.holders = store.New[holder](deps.Storage, prefixHolder, store.Options{})
 	e.divergence = store.New[divergence](deps.Storage, keyDivergence, store.Options{RememberAbsent: true})
+	e.workspaces = store.New[knownWorkspace](deps.Storage, keyWorkspace, store.Options{RememberAbsent: true})
 	e.approvals = store.New[Approval](deps.Storage, prefixApproval, store.Options{Changed: e.dueApprovals.touch})
 	e.NameMount("")
 	return e
@@ -151,6 +154,7 @@ func (e *Engine) Invalidate(key string) {
 	e.holders.Invalidate(key)
 	e.approvals.Invalidate(key)
 	e.divergence.Invalidate(key)
+	e.workspaces.Invalidate(key)
 }
 
 // Close ends what runs in the background and lets the connections to Modal go.

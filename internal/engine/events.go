@@ -20,8 +20,8 @@ const (
 	EventTokenRejected = "modal/token-rejected"
 )
 
-// Event is what happened to a role, a token or the configuration. Empty fields say nothing; there is
-// none for a secret.
+// Event is what happened to a role, a token or the configuration. Empty fields say nothing, and no field
+// is for a secret.
 type Event struct {
 	Kind            string
 	Modified        bool
@@ -33,6 +33,8 @@ type Event struct {
 	Proof string
 	// Entry is the ID of an entry of the ledger.
 	Entry string
+	// Account is whose the token is.
+	Account Account
 }
 
 func (e *Engine) event(ctx context.Context, event Event) { e.deps.Emit(ctx, event) }

@@ -33,6 +33,7 @@ func goldenEntries() map[string]any {
 		"config": &Config{
 			ServerURL: "https://api.modal.com:443", CACert: "PEM", RequestTimeout: 15 * time.Second, Admin: &owned,
 			Limitation: "no plan", AllowedEnvironments: []string{"main"}, MaxEnvironmentRole: modalapi.RoleViewer,
+			PinnedWorkspace: "globex",
 		},
 		"role/ci": &Role{
 			Type: TypeStatic, Profile: "work", Environment: "main",
@@ -73,11 +74,17 @@ func goldenEntries() map[string]any {
 			Leased: true, HoldUntil: start.Add(2 * Day), Refresh: time.Minute, Held: true, LastUsed: start, Acknowledged: true, Declined: "owners only",
 		},
 		"approval/ci": &Approval{
-			FlowID: "tf-1", WaitSecret: "ws", URL: "https://modal.com/token-flow/tf-1", Code: "AB12", ServerURL: "https://api.modal.com:443",
+			Flow:  Flow{FlowID: "tf-1", WaitSecret: "ws", ServerURL: "https://api.modal.com:443"},
 			State: ApprovalWaiting, Open: true, Began: start, Lapses: start.Add(time.Hour), TokenTTL: Day, Grace: &grace, Force: true,
-			TokenID: "ak-AAAAAAAAAAAAAAAAAAAAAA", Version: 2, Said: "nobody approved it in time",
+			PinnedWorkspace: "acme", TokenID: "ak-AAAAAAAAAAAAAAAAAAAAAA", Account: owned.Account(), PreviousTokenID: "ak-CCCCCCCCCCCCCCCCCCCCCC",
+			Version: 2, Said: "nobody approved it in time",
+			Late: []lateFlow{{
+				Flow:  Flow{FlowID: "tf-0", WaitSecret: "ws", ServerURL: "https://api.modal.com:443"},
+				Until: start.Add(time.Hour), Delivered: []string{"ak-DDDDDDDDDDDDDDDDDDDDDD"},
+			}},
 		},
-		"orphans": &divergence{Since: start, Accepted: []string{"vault-2f9f1a7c-ci-abcdefgh"}},
+		"workspace": &knownWorkspace{ID: "ac-1", Name: "acme", Pinned: "globex", PinnedID: "ac-2"},
+		"orphans":   &divergence{Since: start, Accepted: []string{"vault-2f9f1a7c-ci-abcdefgh"}},
 	}
 }
 
@@ -102,6 +109,8 @@ func TestStorage_TheFormatOfVersionOneIsWrittenAndRead(t *testing.T) {
 		case *Approval:
 			checkGolden(t, s, key, golden, want)
 		case *divergence:
+			checkGolden(t, s, key, golden, want)
+		case *knownWorkspace:
 			checkGolden(t, s, key, golden, want)
 		default:
 			t.Fatalf("no check for %T", entry)

@@ -15,6 +15,8 @@ type Handout struct {
 	Role      *Role
 	Cred      *Credential
 	ServerURL string
+	// Elsewhere says that the token, which this role holds unverified, is verified in another role or in config.
+	Elsewhere bool
 	mount     string
 }
 
@@ -32,7 +34,11 @@ func (e *Engine) Handout(ctx context.Context, name string) (*Handout, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Handout{Name: name, Role: r, Cred: cred, ServerURL: cfg.clientServerURL(cred.Token), mount: e.mount()}, nil
+	h := &Handout{Name: name, Role: r, Cred: cred, ServerURL: cfg.clientServerURL(cred.Token), mount: e.mount()}
+	if !cred.Verified() {
+		h.Elsewhere, err = e.heldElsewhere(ctx, cfg, name, cred.ID)
+	}
+	return h, err
 }
 
 // handoutOfNone is that of a role without a token: a dynamic one, whose token a lease brings, a static one
@@ -62,6 +68,9 @@ func (h *Handout) Warnings(now time.Time) []string {
 	case !h.Cred.Refused.IsZero():
 		return []string{fmt.Sprintf("Modal refuses token %s since %s: replace it with: %s",
 			h.Cred.ID, h.Cred.Refused.Format(time.RFC3339), h.remedy())}
+	case h.Elsewhere:
+		return []string{fmt.Sprintf("token %s was stored without asking Modal, and is a verified token of another role of this mount or of config: replace it with: %s",
+			h.Cred.ID, h.remedy())}
 	case late:
 		return []string{fmt.Sprintf("token %s should have been rotated by %s: replace it with: %s",
 			h.Cred.ID, due.Format(time.RFC3339), h.remedy())}

@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -41,30 +42,58 @@ func (e *Engine) credential(ctx context.Context, name string) (*Credential, erro
 	return e.credentials.Get(ctx, name)
 }
 
-// refuseHeld refuses a token that cannot become name's, or the admin's when name is empty. Its answer
-// is final only while e.handover is held.
-func (e *Engine) refuseHeld(ctx context.Context, tokenID, name string) error {
+// refuseHeld refuses a token that cannot become name's, or the admin's when name is empty. verified says
+// that Modal accepts the token, or will be asked before it is stored: such a token takes its ID from a role
+// that holds it unverified. The answer is final only while e.handover is held. It names no other role: whoever
+// may bring a token need not learn which role has it.
+func (e *Engine) refuseHeld(ctx context.Context, t Token, name string, verified bool) error {
 	cfg, err := e.loadConfig(ctx)
 	if err != nil {
 		return err
 	}
-	if name != "" && cfg.adminID() == tokenID {
-		return Refusef("token %s is the admin token in config: a role would hand it to its readers; bring another token; nothing was changed", tokenID)
+	if name != "" && cfg.adminID() == t.ID {
+		return Refusef("token %s is the admin token in config: a role would return it to its readers; bring another token; nothing was changed", t.ID)
 	}
-	entry, err := e.revocations.Get(ctx, tokenID)
-	if err != nil {
+	if err = e.refuseQueued(ctx, t, name, verified); err != nil {
 		return err
 	}
-	if entry != nil && !entry.mayReturnTo(name) {
-		return Refusef("token %s is in the ledger, and the engine ends it (%s of %s): bring another token; nothing was changed",
-			tokenID, entry.Reason, entry.whose())
-	}
-	holder, err := e.holderOf(ctx, tokenID)
+	holder, err := e.holderOf(ctx, t.ID)
 	if err != nil || holder == "" || holder == name {
 		return err
 	}
-	return Refusef("token %s is already the token of role %s: one token has one role, so that rotating it breaks nobody else; "+
-		"bring another token; nothing was changed", tokenID, holder)
+	if _, cred, failed := e.current(ctx, holder); failed != nil || (verified && cred != nil && !cred.Verified()) {
+		return failed
+	}
+	return Refusef("token %s is the token of another role of this mount: one token has one role, so that rotating it breaks nobody else; "+
+		"bring another token; nothing was changed", t.ID)
+}
+
+// refuseQueued refuses a token that the engine has begun to end, and one whose secret nobody has verified in
+// place of the secret that Modal has accepted.
+func (e *Engine) refuseQueued(ctx context.Context, t Token, name string, verified bool) error {
+	entry, err := e.revocations.Get(ctx, t.ID)
+	switch {
+	case err != nil || entry == nil:
+		return err
+	case !entry.mayReturnTo(name):
+		return Refusef("token %s is in the revocation queue, and the engine ends it (%s%s): bring another token; nothing was changed",
+			t.ID, entry.Reason, entry.whoseFor(name))
+	case !verified && entry.known() && entry.Secret != t.Secret:
+		return Refusef("token %s is in the revocation queue with another secret, which Modal has accepted: bring it back with verify=true; nothing was changed", t.ID)
+	}
+	return nil
+}
+
+// whoseFor names what a token was of, for a message to whoever may write a role, or config: another role is
+// not named.
+func (r *Revocation) whoseFor(name string) string {
+	switch {
+	case r.Role != "" && r.Role == name:
+		return ", of this role"
+	case r.Role != "":
+		return ", of another role of this mount"
+	}
+	return ""
 }
 
 // refuseLeased refuses the token of a lease, which ends with it: the ledger knows that by its service user.
@@ -76,7 +105,7 @@ func (e *Engine) refuseLeased(ctx context.Context, t Token) error {
 	if err != nil || entry == nil || !entry.Leased {
 		return err
 	}
-	return Refusef("token %s is in the ledger, and the engine ends it (%s of %s): bring another token; nothing was changed", t.ID, entry.Reason, entry.whose())
+	return Refusef("token %s is in the revocation queue, and the engine ends it with its lease: bring another token; nothing was changed", t.ID)
 }
 
 // holderOf is the role whose current token this is, "" for none.
@@ -123,22 +152,76 @@ func (e *Engine) heldBy(ctx context.Context, entry *Revocation) (string, error) 
 func (e *Engine) hold(ctx context.Context, t Token, name string, write func() error) error {
 	e.handover.Lock()
 	defer e.handover.Unlock()
-	tokenID := t.ID
-	if err := errors.Join(e.refuseHeld(ctx, tokenID, name), e.refuseLeased(ctx, t)); err != nil {
+	if err := errors.Join(e.refuseHeld(ctx, t, name, t.Verified()), e.refuseLeased(ctx, t)); err != nil {
 		return err
 	}
-	if err := e.holders.Put(ctx, tokenID, &holder{Role: name}); err != nil {
+	before, err := e.holders.Get(ctx, t.ID)
+	if err != nil {
 		return err
 	}
-	if err := write(); err != nil {
+	if err = e.holders.Put(ctx, t.ID, &holder{Role: name}); err != nil {
+		return err
+	}
+	if err = write(); err != nil {
 		// The write may have taken effect: then the note is needed.
-		if holder, unknown := e.holderOf(ctx, tokenID); unknown == nil && holder == "" {
-			_ = e.holders.Delete(ctx, tokenID) // what stays is swept up
+		if holder, unknown := e.holderOf(ctx, t.ID); unknown == nil && holder == "" {
+			e.restoreNote(ctx, t.ID, before)
 		}
 		return err
 	}
-	e.leaveLedger(ctx, tokenID)
+	e.leaveLedger(ctx, t.ID)
+	e.tookOver(ctx, t, name, before)
+	e.learnFromRole(ctx, t)
 	return nil
+}
+
+// restoreNote puts back the note of a token's holder after a write that failed. What stays is swept up.
+func (e *Engine) restoreNote(ctx context.Context, tokenID string, before *holder) {
+	if before == nil {
+		_ = e.holders.Delete(ctx, tokenID)
+	} else {
+		_ = e.holders.Put(ctx, tokenID, before)
+	}
+}
+
+// tookOver tells the log that a verified token took its ID from a role that holds the ID unverified.
+func (e *Engine) tookOver(ctx context.Context, t Token, name string, before *holder) {
+	if before == nil || before.Role == name {
+		return
+	}
+	if _, cred, err := e.current(ctx, before.Role); err == nil && cred != nil && cred.ID == t.ID {
+		e.log().Warn("a role holds, unverified, a token that is verified elsewhere", append([]any{
+			"role", before.Role, "token_id", t.ID, "verified_in", cmp.Or(name, KeyConfig)}, t.Account().logged("")...)...)
+	}
+}
+
+// retire puts a token that left its place into the revocation queue, and reports whether it did. An unverified
+// token gives way to a verified one of the same ID, which another role or config has, or the queue already.
+func (e *Engine) retire(ctx context.Context, old *Revocation) (queued bool, err error) {
+	if !old.Verified() {
+		cfg, err := e.loadConfig(ctx)
+		if err != nil {
+			return false, err
+		}
+		queued, err := e.revocations.Get(ctx, old.ID)
+		if err != nil || (queued != nil && queued.known()) {
+			return false, err
+		}
+		if elsewhere, err := e.heldElsewhere(ctx, cfg, old.Role, old.ID); err != nil || elsewhere {
+			return false, err
+		}
+	}
+	return true, e.revocations.Put(ctx, old.Key(), old)
+}
+
+// heldElsewhere reports whether a token that a role holds unverified is the verified token of another role or
+// of config.
+func (e *Engine) heldElsewhere(ctx context.Context, cfg *Config, name, tokenID string) (bool, error) {
+	if cfg.adminID() == tokenID {
+		return true, nil
+	}
+	holder, err := e.holderOf(ctx, tokenID)
+	return holder != "" && holder != name, err
 }
 
 // leaveLedger takes a token that became current out of the ledger. If that fails the worker does it.

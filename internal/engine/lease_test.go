@@ -254,7 +254,7 @@ func TestLease_ItsTokenIsNoRolesAndNotTheAdmins(t *testing.T) {
 		},
 	} {
 		err := act()
-		require.ErrorContains(t, err, "the engine ends it (lease of role job)")
+		require.ErrorContains(t, err, "the engine ends it with its lease")
 		require.True(t, IsMistake(err))
 	}
 

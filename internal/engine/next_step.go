@@ -14,13 +14,15 @@ import (
 var pasteable = regexp.MustCompile(`^[A-Za-z0-9][\w-]*$`)
 
 // AfterConfig is what comes after a write of config.
-func (e *Engine) AfterConfig(cfg *Config) string {
+func (e *Engine) AfterConfig(cfg *Config) string { return e.WhilePaused(cfg, e.afterConfig(cfg)) }
+
+func (e *Engine) afterConfig(cfg *Config) string {
 	const elsewise = "static roles work as it is"
 	switch cfg.State(e.Now()) {
 	case AdminOK:
 		return fmt.Sprintf("make a role: vault write %sroles/ci type=managed environment_roles=main=contributor", e.mount())
 	case AdminUnverified:
-		return fmt.Sprintf("prove the admin token, which managed roles need: vault write %sconfig token_id=%s token_secret=-; %s", e.mount(), cfg.Admin.ID, elsewise)
+		return fmt.Sprintf("verify the admin token, which managed roles need: vault write %sconfig token_id=%s token_secret=-; %s", e.mount(), cfg.Admin.ID, elsewise)
 	case AdminNone:
 		return fmt.Sprintf("%s: vault write %sroles/personal type=static token_id=… token_secret=-; managed roles need an admin token here", elsewise, e.mount())
 	}

@@ -58,7 +58,7 @@ func TestOrphans_AreOfTheModalWhereTheyWereFoundWhereverConfigPointsMeanwhile(t 
 		return failed
 	})
 	gate.await()
-	h.configure(ConfigWrite{Supplied: bringing(elsewhere.NewToken())})
+	h.configure(ConfigWrite{Supplied: bringing(elsewhere.NewToken()), Force: true})
 	gate.open()
 	_ = tidies.answer()
 

@@ -48,6 +48,8 @@ type ConfigWrite struct {
 
 	Expect            Expectation
 	RemoveAdmin       bool
+	Force             bool
+	PinnedWorkspace   Change[string]
 	Grace             *time.Duration // of the admin token that is replaced; nil for the default
 	ServerURL, CACert Change[string]
 	RequestTimeout    Change[time.Duration]
@@ -120,6 +122,8 @@ type ApprovalRequest struct {
 	Grace      *time.Duration // of the token that is replaced; nil for the role's, or config's default
 	LapseAfter time.Duration
 	Force      bool
+	// PinnedWorkspace is the name or the ID of the workspace that the approved token has to belong to.
+	PinnedWorkspace string
 }
 
 // graceOr is the grace period of the previous token, where the role says otherwise.

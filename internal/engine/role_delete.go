@@ -56,7 +56,7 @@ func (e *Engine) removeRole(ctx context.Context, name string, r *Role, cred *Cre
 		if force && entry.Method == methodAutomatic {
 			entry = entry.forced(e.Now())
 		}
-		if err := e.revocations.Put(ctx, entry.ID, entry); err != nil {
+		if _, err := e.retire(ctx, entry); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -20,7 +21,8 @@ func (e *Engine) createStatic(ctx context.Context, r *Role, ask RoleWrite) (warn
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(ask.Warnings, first.warnings()), e.establish(ctx, ask.Name, r, first)
+	warnings = slices.Concat(ask.Warnings, first.warnings(), e.environmentWarnings(ctx, cfg, r.Environment, first))
+	return warnings, e.establish(ctx, ask.Name, r, first)
 }
 
 func (e *Engine) updateStatic(ctx context.Context, before, after *Role, ask RoleWrite) (warnings []string, err error) {
@@ -32,6 +34,19 @@ func (e *Engine) updateStatic(ctx context.Context, before, after *Role, ask Role
 	warnings = slices.Concat(ask.Warnings, warnings)
 	if *after == *before {
 		return warnings, nil
+	}
+	if after.Environment != before.Environment {
+		cfg, failed := e.loadConfig(ctx)
+		if failed != nil {
+			return nil, failed
+		}
+		cred, failed := e.credentials.Get(ctx, ask.Name)
+		if failed != nil {
+			return nil, failed
+		}
+		if cred != nil {
+			warnings = append(warnings, e.environmentWarnings(ctx, cfg, after.Environment, cred.Token)...)
+		}
 	}
 	return warnings, e.roles.Put(ctx, ask.Name, after)
 }
@@ -72,33 +87,54 @@ func (e *Engine) confirmToken(ctx context.Context, r *Role, ask RoleWrite) (warn
 			return nil, failed
 		}
 		_, err = e.receiveFirst(ctx, newRotation(name, r, nil, e.Now()), first)
-		return first.warnings(), err
+		return slices.Concat(first.warnings(), e.environmentWarnings(ctx, cfg, r.Environment, first)), err
 	case cred.pair() != pair:
 		return nil, Refusef("role %s has another token: replace it with: vault write %srotate/%s token_id=… token_secret=-; nothing was changed",
 			name, e.mount(), name)
 	case cred.Verified() || !ask.Verify:
 		return nil, nil
 	}
-	proven, err := e.accept(ctx, cfg, cred.Token, true)
-	if err == nil {
-		err = e.refuseLeased(ctx, proven)
+	if err = e.refuseHeld(ctx, cred.Token, name, true); err != nil {
+		return nil, err
 	}
+	proven, err := e.acceptWithin(ctx, cfg, cred.Token, true)
 	if err != nil {
 		return nil, err
 	}
 	after := *cred
 	after.Token, after.Refused = proven, time.Time{}
-	return nil, e.credentials.Put(ctx, name, &after)
+	return nil, e.hold(ctx, proven, name, func() error { return e.credentials.Put(ctx, name, &after) })
 }
 
 // first is the token that a supplied pair stands for, when it may be a role's first one.
 func (e *Engine) first(ctx context.Context, cfg *Config, ask RoleWrite) (Token, error) {
-	if err := e.refuseHeld(ctx, ask.Pair.ID, ask.Name); err != nil {
+	supplied := unproven(*ask.Pair, cfg.ServerURL)
+	if err := e.refuseHeld(ctx, supplied, ask.Name, ask.Verify); err != nil {
 		return Token{}, err
 	}
-	first, err := e.accept(ctx, cfg, unproven(*ask.Pair, cfg.ServerURL), ask.Verify)
+	first, err := e.acceptWithin(ctx, cfg, supplied, ask.Verify)
 	if err != nil {
 		return Token{}, err
 	}
 	return first, first.refuseMade(ask.Force)
+}
+
+// environmentWarnings warn of an environment that the token's workspace does not have. Only an admin token of
+// that workspace is used to ask, and where Modal does not answer there is no warning.
+func (e *Engine) environmentWarnings(ctx context.Context, cfg *Config, environment string, t Token) []string {
+	if environment == "" || cfg.Admin == nil || !cfg.Admin.Verified() || !t.Verified() || cfg.reaches(t) != nil {
+		return nil
+	}
+	client, release, err := e.connect(cfg)
+	if err != nil {
+		return nil
+	}
+	defer release()
+	brief, cancel := context.WithTimeout(ctx, briefBudget)
+	defer cancel()
+	known, err := client.Environments(brief, cfg.Admin.pair())
+	if err != nil || environmentIDs(known)[environment] != "" {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s; readers of the role get it as MODAL_ENVIRONMENT all the same", unknownEnvironment(environment, known))}
 }

@@ -33,6 +33,10 @@ func (e *Engine) WriteRole(ctx context.Context, ask RoleWrite) (*RoleWritten, er
 	if err = ask.Expect.refuse("role "+name, before != nil); err != nil {
 		return nil, err
 	}
+	had, err := e.credentials.Get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
 	var done *RoleWritten
 	if before == nil {
 		done, err = e.createRole(ctx, ask)
@@ -42,15 +46,32 @@ func (e *Engine) WriteRole(ctx context.Context, ask RoleWrite) (*RoleWritten, er
 	if err != nil {
 		return nil, err
 	}
-	after := done.Role
-	if before == nil || !reflect.DeepEqual(before, after) {
-		e.log().Info("role written", append([]any{"role", name, "created", before == nil}, after.privileges(before)...)...)
-		e.event(ctx, Event{Kind: EventRoleWrite, Modified: true, Role: name})
-	}
-	if done.Rotation, err = e.standing(ctx, name, after); err != nil {
+	if done.Rotation, err = e.standing(ctx, name, done.Role); err != nil {
 		return nil, err
 	}
+	e.tellWritten(ctx, before, had, done)
 	return done, nil
+}
+
+// tellWritten tells the log and whoever listens of a role that changed, and whose token it got. It warns of what
+// such a token is not for.
+func (e *Engine) tellWritten(ctx context.Context, before *Role, had *Credential, done *RoleWritten) {
+	now := done.Rotation
+	brought := !now.empty() && (had == nil || had.ID != now.Cred.ID || had.Verified() != now.Cred.Verified())
+	if before != nil && !brought && reflect.DeepEqual(before, done.Role) {
+		return
+	}
+	if brought {
+		done.Warnings = append(done.Warnings, now.Cred.oneMount(now.Role)...)
+	}
+	event := Event{Kind: EventRoleWrite, Modified: true, Role: now.Name}
+	pairs := append([]any{"role", now.Name, "created", before == nil}, done.Role.privileges(before)...)
+	if brought {
+		event.Version, event.TokenID, event.Account = now.Cred.Version, now.Cred.ID, now.Cred.Account()
+		pairs = append(append(pairs, "version", event.Version, "token_id", event.TokenID), event.Account.logged("")...)
+	}
+	e.log().Info("role written", pairs...)
+	e.event(ctx, event)
 }
 
 // standing is how a role stands, also without a token.

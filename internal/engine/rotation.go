@@ -5,6 +5,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -120,8 +121,9 @@ func (e *Engine) replace(ctx context.Context, now *Rotation, next Token, reason 
 	}
 	cred := now.Cred.successor(now.Role, next, e.Now())
 	old := newRevocation(now.Name, now.Role, now.Cred, reason, e.Now(), grace)
-	err := e.hold(ctx, next, now.Name, func() error {
-		if failed := e.revocations.Put(ctx, old.Key(), old); failed != nil {
+	queued := false
+	err := e.hold(ctx, next, now.Name, func() (failed error) {
+		if queued, failed = e.retire(ctx, old); failed != nil {
 			return failed
 		}
 		return e.credentials.Put(ctx, now.Name, cred)
@@ -129,7 +131,12 @@ func (e *Engine) replace(ctx context.Context, now *Rotation, next Token, reason 
 	if err != nil {
 		return nil, err
 	}
-	return &Turnover{Changed: true, Cred: cred, Old: old, Grace: grace, Warnings: graceWarnings(grace, now.Role.RefreshInterval)}, nil
+	done := &Turnover{Changed: true, Cred: cred, Old: old, Grace: grace, Warnings: graceWarnings(grace, now.Role.RefreshInterval)}
+	if !queued {
+		done.Old, done.Grace = nil, 0
+		done.Warnings = []string{fmt.Sprintf("token %s, which this role held unverified, is not revoked: it is a verified token of another role of this mount, of config, or of the revocation queue", old.ID)}
+	}
+	return done, nil
 }
 
 // receiveFirst gives a role that has none its first token.

@@ -31,7 +31,7 @@ func (e *Engine) rotateStatic(ctx context.Context, now *Rotation, ask RotateRequ
 	if err != nil {
 		return nil, err
 	}
-	done.Warnings = slices.Concat(ask.Warnings, next.warnings(), done.Warnings)
+	done.Warnings = slices.Concat(ask.Warnings, next.warnings(), done.Warnings, next.oneMount(now.Role))
 	return done, nil
 }
 
@@ -47,7 +47,12 @@ func (ask RotateRequest) broughtTo(now *Rotation, mount string) (modalapi.Token,
 
 // successor is the token that a supplied pair stands for, when a role may rotate to it.
 func (e *Engine) successor(ctx context.Context, now *Rotation, pair modalapi.Token, ask RotateRequest) (Token, error) {
-	if err := e.refuseHeld(ctx, pair.ID, now.Name); err != nil {
+	cfg, err := e.loadConfig(ctx)
+	if err != nil {
+		return Token{}, err
+	}
+	supplied := unproven(pair, cfg.ServerURL)
+	if err = e.refuseHeld(ctx, supplied, now.Name, ask.Verify); err != nil {
 		return Token{}, err
 	}
 	if !now.empty() && !now.Cred.Verified() && !ask.Force {
@@ -55,11 +60,7 @@ func (e *Engine) successor(ctx context.Context, now *Rotation, pair modalapi.Tok
 			"prove it first (vault write %sroles/%s token_id=%s token_secret=-), or write force=true to take token %s as it is; nothing was changed",
 			now.Cred.ID, e.mount(), now.Name, now.Cred.ID, pair.ID)
 	}
-	cfg, err := e.loadConfig(ctx)
-	if err != nil {
-		return Token{}, err
-	}
-	next, err := e.accept(ctx, cfg, unproven(pair, cfg.ServerURL), ask.Verify)
+	next, err := e.acceptWithin(ctx, cfg, supplied, ask.Verify)
 	if err != nil {
 		return Token{}, err
 	}
@@ -92,7 +93,7 @@ func (e *Engine) rotateToSame(ctx context.Context, now *Rotation, pair modalapi.
 		return nil, err
 	}
 	cred := now.Cred.successor(now.Role, proven, e.Now())
-	if err := e.credentials.Put(ctx, now.Name, cred); err != nil {
+	if err = e.hold(ctx, proven, now.Name, func() error { return e.credentials.Put(ctx, now.Name, cred) }); err != nil {
 		return nil, err
 	}
 	return &Turnover{Changed: true, Cred: cred}, nil
@@ -107,5 +108,9 @@ func (e *Engine) proveSame(ctx context.Context, now *Rotation, pair modalapi.Tok
 	if err != nil {
 		return Token{}, err
 	}
-	return e.accept(ctx, cfg, unproven(pair, now.Cred.ServerURL), verify)
+	supplied := unproven(pair, now.Cred.ServerURL)
+	if err = e.refuseHeld(ctx, supplied, now.Name, verify); err != nil {
+		return Token{}, err
+	}
+	return e.acceptWithin(ctx, cfg, supplied, verify)
 }

@@ -30,6 +30,33 @@ type Token struct {
 	Made         bool                  `json:"made,omitempty"`
 }
 
+// Account is whose a token is, as Modal said. It is empty for a token that was never verified.
+type Account struct {
+	WorkspaceID  string                `json:"workspace_id,omitempty"`
+	Workspace    string                `json:"workspace,omitempty"`
+	IdentityType modalapi.IdentityKind `json:"identity_type,omitempty"`
+	IdentityID   string                `json:"identity_id,omitempty"`
+	Identity     string                `json:"identity,omitempty"`
+}
+
+// Account returns whose the token is.
+func (t Token) Account() Account {
+	return Account{t.WorkspaceID, t.Workspace, t.IdentityType, t.IdentityID, t.Identity}
+}
+
+// logged returns the account as log pairs, whose names end in suffix.
+func (a Account) logged(suffix string) []any {
+	var pairs []any
+	for _, field := range []struct{ name, value string }{
+		{"workspace", a.Workspace}, {"workspace_id", a.WorkspaceID}, {"identity", a.Identity}, {"identity_id", a.IdentityID},
+	} {
+		if field.value != "" {
+			pairs = append(pairs, field.name+suffix, field.value)
+		}
+	}
+	return pairs
+}
+
 // String keeps the secret out of anything that prints a token.
 func (t Token) String() string { return t.ID }
 
@@ -83,16 +110,30 @@ func (t Token) sameOwner(other Token) bool {
 		t.IdentityType == other.IdentityType && t.IdentityID == other.IdentityID
 }
 
-// accept takes a supplied token as Modal knows it, or as it is when the operator said verify=false.
+// accept takes a supplied token as Modal knows it, or as it is when the operator said verify=false. A
+// token that returns from the revocation queue with the secret that Modal accepted stays verified.
 func (e *Engine) accept(ctx context.Context, cfg *Config, t Token, verify bool) (Token, error) {
 	if !verify {
-		return t, nil
+		entry, err := e.revocations.Get(ctx, t.ID)
+		if err == nil && entry != nil && entry.Verified() && entry.pair() == t.pair() {
+			t = entry.Token
+		}
+		return t, err
 	}
 	proven, err := e.prove(ctx, cfg, t)
 	if err != nil {
 		return Token{}, unchanged(t, err)
 	}
 	return proven, nil
+}
+
+// acceptWithin is accept for a token that has to belong to the workspace that config pins.
+func (e *Engine) acceptWithin(ctx context.Context, cfg *Config, t Token, verify bool) (Token, error) {
+	accepted, err := e.accept(ctx, cfg, t, verify)
+	if err != nil {
+		return Token{}, err
+	}
+	return accepted, e.refuseOutside(ctx, cfg, accepted)
 }
 
 // prove asks the Modal that a token belongs to whose it is.
@@ -116,6 +157,16 @@ func (t Token) warnings() []string {
 		return nil
 	}
 	return []string{fmt.Sprintf("token %s was stored without asking Modal (verify=false): whether it works, and whose it is, is not known", t.ID)}
+}
+
+// oneMount warns of a person's token that this mount ends once a rotation replaces it: a mount cannot see
+// which tokens another one stores.
+func (t Token) oneMount(r *Role) []string {
+	if !t.endsItself() || r.KeepPrevious {
+		return nil
+	}
+	return []string{fmt.Sprintf("token %s of %s is for this mount alone: a rotation has it delete itself after the grace period, also where another mount, of any Vault, stores it; "+
+		"make a token for each mount, or write revoke_previous=false to the role", t.ID, t.owner())}
 }
 
 // seconds is how times are stored: UTC, whole seconds.

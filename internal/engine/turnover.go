@@ -19,13 +19,14 @@ type Turnover struct {
 
 // announce tells the log and whoever listens of a rotation.
 func (e *Engine) announce(ctx context.Context, name string, done *Turnover) {
-	event := Event{Kind: EventRotate, Modified: true, Role: name, Version: done.Cred.Version, TokenID: done.Cred.ID}
+	event := Event{Kind: EventRotate, Modified: true, Role: name, Version: done.Cred.Version, TokenID: done.Cred.ID, Account: done.Cred.Account()}
 	if done.Old != nil {
 		event.PreviousTokenID = done.Old.ID
 	}
-	e.log().Info("rotated", "role", name, "version", event.Version, "token_id", event.TokenID, "previous_token_id", event.PreviousTokenID)
+	e.log().Info("rotated", append([]any{"role", name, "version", event.Version, "token_id", event.TokenID, "previous_token_id", event.PreviousTokenID},
+		event.Account.logged("")...)...)
 	e.event(ctx, event)
 	if done.Old != nil && done.Old.Method == methodManual {
-		e.event(ctx, Event{Kind: EventRevokeManual, Entry: done.Old.Key(), Role: name, Version: done.Old.Version, TokenID: done.Old.ID})
+		e.event(ctx, Event{Kind: EventRevokeManual, Entry: done.Old.Key(), Role: name, Version: done.Old.Version, TokenID: done.Old.ID, Account: done.Old.Account()})
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -103,12 +104,44 @@ func CheckCACert(text string) error {
 	return err
 }
 
+// AddsRoots reports whether a server that could not prove its name under the first CA bundle could do so
+// under the second. An empty bundle stands for the system's roots, of which nothing is known: a bundle in
+// place of them adds its certificates, and they in place of a bundle add themselves. The certificates are
+// compared, not the texts.
+func AddsRoots(before, after string) bool {
+	known, wanted := certificates(before), certificates(after)
+	if len(known) == 0 || len(wanted) == 0 {
+		return len(known) != len(wanted)
+	}
+	return slices.ContainsFunc(wanted, func(cert *x509.Certificate) bool { return !slices.ContainsFunc(known, cert.Equal) })
+}
+
+// SameRoots reports whether two CA bundles hold the same certificates.
+func SameRoots(a, b string) bool { return !AddsRoots(a, b) && !AddsRoots(b, a) }
+
+// certificates returns the certificates of a bundle that [CheckCACert] accepts.
+func certificates(text string) []*x509.Certificate {
+	certs, _ := parseCertificates(text)
+	return certs
+}
+
 // certPool returns the certificates in text, or nil, which means the system's roots, when it is empty.
 func certPool(text string) (*x509.CertPool, error) {
+	certs, err := parseCertificates(text)
+	if err != nil || len(certs) == 0 {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	for _, cert := range certs {
+		pool.AddCert(cert)
+	}
+	return pool, nil
+}
+
+func parseCertificates(text string) (certs []*x509.Certificate, err error) {
 	if strings.TrimSpace(text) == "" {
 		return nil, nil
 	}
-	pool, found := x509.NewCertPool(), 0
 	block, rest := pem.Decode([]byte(text))
 	for ; block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" {
@@ -118,11 +151,10 @@ func certPool(text string) (*x509.CertPool, error) {
 		if err != nil {
 			return nil, fmt.Errorf("ca_cert holds a certificate that cannot be read: %w", err)
 		}
-		pool.AddCert(cert)
-		found++
+		certs = append(certs, cert)
 	}
-	if found == 0 || strings.Contains(string(rest), "-----BEGIN") {
+	if len(certs) == 0 || strings.Contains(string(rest), "-----BEGIN") {
 		return nil, errors.New("ca_cert holds no complete PEM certificate: it starts with -----BEGIN CERTIFICATE----- and ends with -----END CERTIFICATE-----")
 	}
-	return pool, nil
+	return certs, nil
 }

@@ -105,3 +105,30 @@ func TestCheckCACert_AnythingElseIsRefusedWithItsReason(t *testing.T) {
 		})
 	}
 }
+
+func TestAddsRoots_ComparesCertificatesAndTakesNoBundleForTheSystemsRoots(t *testing.T) {
+	t.Parallel()
+	one, two := modaltest.Start(t, modaltest.WithTLS()).CACert(), modaltest.Start(t, modaltest.WithTLS()).CACert()
+	for name, c := range map[string]struct {
+		before, after string
+		adds, same    bool
+	}{
+		"nothing changes":                     {"", "", false, true},
+		"the same bundle":                     {one, one, false, true},
+		"other text around the certificate":   {one, "# Modal\n" + one + "\n", false, true},
+		"another order":                       {one + two, two + one, false, true},
+		"a certificate twice":                 {one, one + one, false, true},
+		"one more certificate":                {one, one + two, true, false},
+		"one certificate less":                {one + two, two, false, false},
+		"another certificate":                 {one, two, true, false},
+		"a bundle in place of the system's":   {"", one, true, false},
+		"the system's in place of a bundle":   {one, "", true, false},
+		"white space stands for the system's": {" \n", "", false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, c.adds, modalapi.AddsRoots(c.before, c.after))
+			require.Equal(t, c.same, modalapi.SameRoots(c.before, c.after))
+		})
+	}
+}

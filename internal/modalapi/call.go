@@ -109,13 +109,20 @@ func (c *Client) intercept(ctx context.Context, method string, req, reply any,
 	return c.interrupted(ctx, &attempts)
 }
 
-// secretsIn are the secrets of a request or an answer, which Modal may repeat in its warnings.
+// secretsIn returns the secrets of a request or an answer, which Modal may repeat in its texts. The ID and
+// the code of a token flow are among them: the ID is the link to the page on which a person approves.
 func secretsIn(message any) (secrets []string) {
 	if of, ok := message.(interface{ GetTokenSecret() string }); ok {
 		secrets = append(secrets, of.GetTokenSecret())
 	}
 	if of, ok := message.(interface{ GetWaitSecret() string }); ok {
 		secrets = append(secrets, of.GetWaitSecret())
+	}
+	if of, ok := message.(interface{ GetTokenFlowId() string }); ok {
+		secrets = append(secrets, of.GetTokenFlowId())
+	}
+	if of, ok := message.(interface{ GetCode() string }); ok {
+		secrets = append(secrets, of.GetCode())
 	}
 	return secrets
 }

@@ -97,6 +97,22 @@ func (s *Server) ApproveFlow(id string, m *Member, opts ...TokenOption) (Token, 
 	return t, nil
 }
 
+// ApproveFlowAgain has a member approve a flow that was approved before, as on a page that is open twice: from
+// then on the flow hands out the new token. Assumed: that Modal allows it.
+func (s *Server) ApproveFlowAgain(id string, m *Member, opts ...TokenOption) (Token, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.flows, func(f *flow) bool { return f.ID == id && f.State == FlowApproved })
+	if i < 0 {
+		return Token{}, fmt.Errorf("approve token flow %q again: %w", id, errNoFlow)
+	}
+	f := s.flows[i]
+	f.token, f.taken = &token{workspace: m.workspace, member: m}, false
+	t := s.mint(f.token, opts)
+	f.TokenID = t.ID
+	return t, nil
+}
+
 // DenyFlow turns the flow down. It fails when no such flow waits.
 func (s *Server) DenyFlow(id string) error {
 	s.mu.Lock()

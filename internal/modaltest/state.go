@@ -75,7 +75,21 @@ func (s *Server) findWorkspace(name string) *Workspace {
 func (w *Workspace) ID() string { return w.id }
 
 // Name is the workspace's name.
-func (w *Workspace) Name() string { return w.name }
+func (w *Workspace) Name() string {
+	w.server.mu.Lock()
+	defer w.server.mu.Unlock()
+	return w.name
+}
+
+// Rename gives the workspace another name. It panics when the name is taken.
+func (w *Workspace) Rename(name string) {
+	w.server.mu.Lock()
+	defer w.server.mu.Unlock()
+	if w.server.findWorkspace(name) != nil {
+		panic(fmt.Sprintf("modaltest: rename workspace %q to %q: the name is taken", w.name, name))
+	}
+	w.name = name
+}
 
 // AddEnvironment creates an environment. It panics when the name is taken.
 func (w *Workspace) AddEnvironment(name string) {

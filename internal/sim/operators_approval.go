@@ -53,7 +53,8 @@ func (l *Life) beginApproval() {
 
 // anApproval is what an approval is for, nearly always of one that there is.
 func (l *Life) anApproval() string {
-	keys := slices.Sorted(maps.Keys(l.disk.truth().approvals))
+	approvals := l.disk.truth().approvals
+	keys := slices.DeleteFunc(slices.Sorted(maps.Keys(approvals)), func(key string) bool { return approvals[key].State == "" })
 	if len(keys) > 0 && roll(l.rt, "any approval", 8) < 7 {
 		return approvalRole(keys[roll(l.rt, "approval", len(keys))])
 	}

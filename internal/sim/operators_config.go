@@ -18,7 +18,9 @@ func (l *Life) writeConfig() {
 	if roll(l.rt, "own grace", 4) == 3 {
 		c.Grace = ptr(l.duration("grace_period", 10*time.Minute, 0, day))
 	}
-	switch roll(l.rt, "what", 10) {
+	switch roll(l.rt, "what", 11) {
+	case 10:
+		c.Pinned = ptr([]string{home, l.workspace.ID(), "initech"}[roll(l.rt, "pinned_workspace", 3)])
 	case 9:
 		c.Verification = ptr(l.duration("verification_interval", time.Hour, day, 0, 3*day))
 	case 0:
@@ -41,7 +43,9 @@ func (l *Life) writeConfig() {
 			to = *c.ServerURL
 		}
 		l.oracle.bring(c.Admin.ID, to)
-		l.oracle.may(c.Admin.ID)
+		if c.Force = roll(l.rt, "force", 4) > 0; c.Force {
+			l.oracle.may(c.Admin.ID)
+		}
 	}
 	l.note("write config: %s", c)
 	l.await(l.begin(&operation{what: "write config", grace: c.Grace}, func(ctx context.Context, e Engine) error {
@@ -89,14 +93,14 @@ func (l *Life) rotateAdmin() {
 func (l *Life) hampered() bool {
 	t := l.disk.truth()
 	expires := !t.admin.Expires.IsZero() && time.Until(t.admin.Expires) < 10*day // it lasts for less than a settling
-	return expires || t.admin.ID == "" || t.admin.Identity != l.owner.Username() || t.server != l.modal.URL() || t.mostRole != "" || len(t.allowed) > 0 || t.paused
+	return expires || t.admin.ID == "" || t.admin.Identity != l.owner.Username() || t.server != l.modal.URL() || t.mostRole != "" || len(t.allowed) > 0 || t.paused || t.pinned != ""
 }
 
 // putRight points the mount at Modal with a new admin token and without ceilings.
 func (l *Life) putRight() {
 	t := l.owner.NewToken()
 	l.oracle.may(t.ID)
-	c := Config{ServerURL: ptr(l.modal.URL()), Admin: &Pair{t.ID, t.Secret}, MaxEnvironmentRole: ptr(""), AllowedEnvironments: ptr(""), Paused: ptr(false)}
+	c := Config{ServerURL: ptr(l.modal.URL()), Admin: &Pair{t.ID, t.Secret}, MaxEnvironmentRole: ptr(""), AllowedEnvironments: ptr(""), Paused: ptr(false), Pinned: ptr(""), Force: true}
 	l.note("write config: %s", c)
 	l.await(l.begin(&operation{what: "write config"}, func(ctx context.Context, e Engine) error { return e.WriteConfig(ctx, c) }))
 }
@@ -109,7 +113,7 @@ func (l *Life) move() {
 	}
 	t := owner.NewToken()
 	l.oracle.may(t.ID)
-	c := Config{ServerURL: ptr(server.URL()), Admin: &Pair{t.ID, t.Secret}}
+	c := Config{ServerURL: ptr(server.URL()), Admin: &Pair{t.ID, t.Secret}, Force: true}
 	l.note("write config: %s", c)
 	l.await(l.begin(&operation{what: "write config"}, func(ctx context.Context, e Engine) error { return e.WriteConfig(ctx, c) }))
 }
@@ -134,7 +138,10 @@ func (l *Life) configure() {
 	t := l.owner.NewToken()
 	l.oracle.may(t.ID)
 	op := l.begin(&operation{what: "write config", stays: true}, func(ctx context.Context, e Engine) error {
-		return e.WriteConfig(ctx, Config{ServerURL: ptr(l.modal.URL()), Admin: &Pair{t.ID, t.Secret}, MaxEnvironmentRole: ptr(""), AllowedEnvironments: ptr(""), Paused: ptr(false), Verification: ptr(day)})
+		return e.WriteConfig(ctx, Config{
+			ServerURL: ptr(l.modal.URL()), Admin: &Pair{t.ID, t.Secret}, MaxEnvironmentRole: ptr(""), AllowedEnvironments: ptr(""), Paused: ptr(false),
+			Pinned: ptr(""), Force: true, Verification: ptr(day),
+		})
 	})
 	<-op.done
 	if op.err != nil {

@@ -74,12 +74,16 @@ func (l *Life) fresh() offer {
 	case 5:
 		owner = l.colleague
 	case 6: // one that some role has or had
+		if pair := l.unverified(); pair != nil && roll(l.rt, "held unverified", 2) == 1 {
+			return offer{pair: pair}
+		}
 		if pair, made := l.oracle.known(roll(l.rt, "which", 8)); pair != nil {
 			return offer{pair: pair, madeByMount: made}
 		}
 	case 7:
 		t := owner.NewToken()
 		secret := t.Secret
+		l.oracle.secrets[t.ID] = secret
 		if roll(l.rt, "mistyped", 2) == 1 {
 			secret = "as-0000000000000000000000"
 			l.oracle.excuse(t.ID, "its secret was mistyped")
@@ -96,6 +100,18 @@ func (l *Life) fresh() offer {
 	}
 	t := owner.NewToken()
 	return offer{pair: &Pair{t.ID, t.Secret}}
+}
+
+// unverified is a token that some role holds unverified, with its right secret; nil for none.
+func (l *Life) unverified() *Pair {
+	t := l.disk.truth()
+	for _, role := range t.names() {
+		held := t.current[role]
+		if secret := l.oracle.secrets[held.ID]; held.Verified.IsZero() && secret != "" {
+			return &Pair{held.ID, secret}
+		}
+	}
+	return nil
 }
 
 // robot is the token of a service user that this mount did not make.

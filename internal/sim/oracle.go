@@ -53,12 +53,18 @@ type oracle struct {
 	users map[string]string
 	// lowered is when the ceilings of config last changed.
 	lowered time.Time
+	// adminOf is the workspace of the last verified admin token, and squatted are the tokens that a role held
+	// unverified when another one, or config, brought them verified.
+	adminOf  string
+	squatted map[string]bool
+	// secrets are the right secrets of the tokens that operators bring without having Modal asked.
+	secrets map[string]string
 }
 
 func newOracle(l *Life) *oracle {
 	return &oracle{
 		l: l, tokens: map[string]*told{}, strangers: map[string]bool{}, forgettable: map[string]bool{}, deleted: map[string]int{}, whose: map[string]whose{}, brought: map[string]bool{}, looked: map[*modaltest.Server]int{}, theirs: map[string]bool{}, drifted: map[string]bool{}, asked: map[string]asked{}, approved: map[string]string{}, bare: map[string]bool{},
-		voided: map[string]time.Time{}, limited: map[string]time.Time{}, accepts: map[string]bool{}, spared: map[string]bool{}, excusedUsers: map[string]bool{}, users: map[string]string{},
+		voided: map[string]time.Time{}, limited: map[string]time.Time{}, accepts: map[string]bool{}, spared: map[string]bool{}, excusedUsers: map[string]bool{}, users: map[string]string{}, squatted: map[string]bool{}, secrets: map[string]string{},
 	}
 }
 
@@ -140,6 +146,9 @@ func (o *oracle) check() {
 			}
 			continue
 		}
+		if o.squatted[cred.ID] && cred.Verified.IsZero() {
+			continue // the other one has it
+		}
 		if two := holders[cred.ID]; two != "" {
 			o.l.broken("roles %s and %s share token %s", two, role, cred.ID)
 		}
@@ -211,9 +220,23 @@ func (o *oracle) restored() {
 		told := o.of(cred.ID)
 		told.role, told.secret, told.free, told.kept = role, cred.Secret, false, true
 	}
+	o.adminOf = t.remembered
 	if t.admin.ID != "" {
 		told := o.of(t.admin.ID)
 		told.free, told.kept = false, true
+		if !t.admin.Verified.IsZero() {
+			o.adminOf = t.admin.Workspace
+		}
+	}
+	clear(o.squatted)
+	holders := map[string]bool{t.admin.ID: true}
+	for _, cred := range t.current {
+		if !cred.Verified.IsZero() {
+			holders[cred.ID] = true
+		}
+	}
+	for _, cred := range t.current {
+		o.squatted[cred.ID] = o.squatted[cred.ID] || cred.Verified.IsZero() && holders[cred.ID]
 	}
 	clear(o.bare)
 	for role, policy := range t.roles {

@@ -28,18 +28,21 @@ func approvalRole(key string) string {
 
 // wroteApproval sees an approval begin, get its token, end or go.
 func (o *oracle) wroteApproval(t *truth, key string, before, after storedApproval, there bool) {
-	if before.Open && before.TokenID == "" && (!there || (!after.Open && after.TokenID == "")) {
-		o.overheard(key, before)
+	asked := after.asksFor()
+	for flow, until := range before.asksFor() {
+		if _, still := asked[flow]; !still {
+			o.overheard(key, flow, until)
+		}
 	}
 	if !there {
 		o.l.note("    delete approval/%s", key)
 		return
 	}
 	o.l.note("    put approval/%s: %s, open: %t, %s %s", key, after.State, after.Open, after.TokenID, after.Said)
-	if after.Flow != before.Flow {
+	if after.Flow != before.Flow && after.Flow != "" {
 		o.asked[after.Flow] = o.whatIsAsked(approvalRole(key))
 	}
-	if before.Open && !after.Open {
+	if before.Open && !after.Open && after.State != "" {
 		what := "an approval is "
 		if key == adminApproval {
 			what = "an admin's approval is "
@@ -55,10 +58,14 @@ func (o *oracle) wroteApproval(t *truth, key string, before, after storedApprova
 	}
 }
 
-// overheard expects no token to have been approved by the time the engine asks no more for it.
-func (o *oracle) overheard(key string, a storedApproval) {
-	if o.l.doubt() > 0 || time.Now().After(a.Lapses.Add(lastAsked)) {
+// overheard expects a flow to have brought no token that the engine does not know, by the time the engine asks
+// for it no more. That is an hour after the end of its approval, or a day where Modal does not answer.
+func (o *oracle) overheard(key, flow string, until time.Time) {
+	if o.l.doubt() > 0 || time.Now().After(until.Add(day)) {
 		return
+	}
+	if time.Now().Before(until.Add(-clockGrain)) {
+		o.l.broken("the approval %s is asked for no more before %s", key, until)
 	}
 	meanwhile := time.Duration(0) // between the answer and its writing
 	if o.l.climate.Overlap {
@@ -66,11 +73,11 @@ func (o *oracle) overheard(key string, a storedApproval) {
 	}
 	for _, s := range o.l.modals {
 		for _, f := range s.Flows() {
-			if f.ID != a.Flow || f.TokenID == "" || !time.Now().Before(f.Lapses) {
+			if f.ID != flow || f.TokenID == "" || !time.Now().Before(f.Lapses) {
 				continue
 			}
 			for _, t := range s.Tokens() {
-				if t.ID == f.TokenID && time.Since(t.Created) > meanwhile {
+				if t.ID == f.TokenID && time.Since(t.Created) > meanwhile && !o.of(t.ID).kept {
 					o.l.broken("the approval %s ended without token %s, which was approved", key, t.ID)
 				}
 			}
@@ -78,8 +85,8 @@ func (o *oracle) overheard(key string, a storedApproval) {
 	}
 }
 
-// lastAsked is how long after an approval the engine still asks for its token while Modal does not answer.
-const lastAsked = time.Hour - time.Minute
+// lastAsked is how long after the end of an approval the engine still asks for its token.
+const lastAsked = time.Hour
 
 // whatIsAsked is what the requests that may have begun an approval just now asked for.
 func (o *oracle) whatIsAsked(role string) asked {
@@ -123,6 +130,9 @@ func (o *oracle) pinned(role string, before, after storedToken) {
 		o.l.broken("role %s took token %s, which was approved for %q", role, after.ID, a.role)
 	}
 	undone := slices.ContainsFunc(o.l.running(), func(op *operation) bool { return op.role == role && op.what == "undo" })
+	if !undone {
+		o.outside(o.l.disk.truth(), "role "+role, after)
+	}
 	if before.ID == "" || after.Verified.IsZero() || undone || o.byForce(after.ID) {
 		return
 	}
@@ -143,6 +153,11 @@ func (o *oracle) wroteAdmin(was, is *truth) {
 			o.l.broken("config took admin token %s, which Modal does not accept", is.admin.ID)
 		}
 		o.pinnedAdmin(was, is)
+		o.outside(is, "config", is.admin)
+		o.taken(o.l.disk.truth(), "", is.admin)
+		if !is.admin.Verified.IsZero() {
+			o.adminOf = is.admin.Workspace
+		}
 		o.handsOut("", is.admin)
 	}
 	if was.admin.ID == "" {
@@ -156,15 +171,30 @@ func (o *oracle) wroteAdmin(was, is *truth) {
 // workspace, and of somebody who can manage service users.
 func (o *oracle) pinnedAdmin(was, is *truth) {
 	a, b := o.whose[was.admin.ID], o.whose[is.admin.ID]
-	if was.admin.ID == "" || a.server == nil || o.byForce(is.admin.ID) {
+	if o.byForce(is.admin.ID) {
 		return
 	}
-	if a.server != b.server || a.workspace != b.workspace {
-		o.l.broken("config took admin token %s of workspace %s, and the one before is of %s", is.admin.ID, b.workspace, a.workspace)
+	if o.adminOf != "" && o.adminOf != b.workspace {
+		o.l.broken("config took admin token %s of workspace %s, and the last one was of %s", is.admin.ID, b.workspace, o.adminOf)
+	}
+	if was.admin.ID == "" || a.server == nil {
+		return
 	}
 	if b.owner == o.l.colleague.Username() && a.owner != b.owner && !was.limited {
 		o.l.broken("config took admin token %s of %s, who cannot manage service users", is.admin.ID, b.owner)
 	}
+}
+
+// outside expects a token that somebody brought or approved to be of the workspace that config pins, forced or
+// not.
+func (o *oracle) outside(t *truth, where string, token storedToken) {
+	if t.pinned == "" || o.l.climate.Overlap {
+		return
+	}
+	if token.Verified.IsZero() || (t.pinned != token.Workspace && t.pinned != token.WorkspaceID) {
+		o.l.broken("%s took token %s of workspace %q, and config pins %s", where, token.ID, token.Workspace, t.pinned)
+	}
+	o.l.report.seen("a token of the pinned workspace")
 }
 
 // checkWait expects a wait secret to go to the server alone that gave it.

@@ -34,6 +34,9 @@ func (o *oracle) wrote(key string, before, after []byte) {
 		if before == nil {
 			o.counts(t, entry)
 		}
+		if entry.Reason == "approved" {
+			o.of(entry.ID).kept = true
+		}
 		o.l.note("    put revocation/%s: %s %s, %s, not before %s", name, entry.Reason, ofRole(entry.Role), entry.Method, entry.NotBefore.Format(time.DateTime))
 	}
 }
@@ -67,8 +70,9 @@ func (o *oracle) wroteToken(t *truth, role string, before, after storedToken, th
 		if policy.Managed == nil {
 			o.pinned(role, before, after)
 		}
+		o.taken(t, role, after)
 		o.handsOut(role, after)
-		if before.ID != "" {
+		if before.ID != "" && !(o.squatted[before.ID] && before.Verified.IsZero()) {
 			o.released(role, before, policy, o.graceOf(after.ID, policy.Grace))
 			o.of(before.ID).forPeople = policy.Managed == nil && (policy.Keeps || before.Verified.IsZero())
 		}
@@ -83,15 +87,26 @@ func (o *oracle) wroteRole(t *truth, role string, before storedRole, was, is boo
 		o.l.note("    put role/%s", role)
 		if o.bare[role] = t.current[role].ID == ""; !o.bare[role] {
 			o.fits(t, role, t.current[role])
+			o.taken(t, role, t.current[role])
 			o.handsOut(role, t.current[role])
 		}
 	case was && !is:
 		o.l.note("    delete role/%s", role)
 		o.deleted[role]++
-		if token := t.left[role]; token.ID != "" {
+		if token := t.left[role]; token.ID != "" && !(o.squatted[token.ID] && token.Verified.IsZero()) {
 			o.released(role, token, before, before.Grace)
 			o.of(token.ID).free = o.of(token.ID).free || !o.l.spec.DeleteKeepsGrace
 			o.of(token.ID).forPeople = before.Managed == nil
+		}
+	}
+}
+
+// taken notes that a verified token took its ID from roles that hold it unverified.
+func (o *oracle) taken(t *truth, by string, token storedToken) {
+	for _, role := range t.names() {
+		if held := t.current[role]; role != by && held.ID == token.ID && held.Verified.IsZero() && !token.Verified.IsZero() {
+			o.squatted[token.ID] = true
+			o.l.report.seen("a verified token takes its ID from a role")
 		}
 	}
 }

@@ -104,6 +104,9 @@ type Config struct {
 	RequestTimeout      *time.Duration
 	// Grace is how long a replaced admin token works on.
 	Grace *time.Duration
+	// Pinned is the workspace that every token has to belong to, empty for any.
+	Pinned *string
+	Force  bool
 	// Verification is how often current tokens are verified, 0 for never.
 	Verification *time.Duration
 	Paused       *bool

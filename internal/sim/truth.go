@@ -28,6 +28,9 @@ type truth struct {
 	mostRole string
 	allowed  []string
 	paused   bool
+	// pinned is the workspace that config pins, by name or ID, and remembered the name of the last verified
+	// admin token's.
+	pinned, remembered string
 	// verification is how often current tokens are verified, 0 for never.
 	verification time.Duration
 }
@@ -62,6 +65,7 @@ type storedToken struct {
 	IdentityType string    `json:"identity_type"`
 	Identity     string    `json:"identity"`
 	Workspace    string    `json:"workspace"`
+	WorkspaceID  string    `json:"workspace_id"`
 	Expires      time.Time `json:"expires_at"`
 	Verified     time.Time `json:"last_verified"`
 	Version      int64     `json:"version"`
@@ -92,6 +96,24 @@ type storedApproval struct {
 	Lapses  time.Time `json:"lapses"`
 	TokenID string    `json:"token_id"`
 	Said    string    `json:"said"`
+	// Waits is what the engine asks with for this flow, and Late are the flows of approvals that have ended.
+	Waits string `json:"wait_secret"`
+	Late  []struct {
+		Flow  string    `json:"flow_id"`
+		Until time.Time `json:"until"`
+	} `json:"late"`
+}
+
+// asksFor are the flows that the engine asks for, and until when it does at least.
+func (a storedApproval) asksFor() map[string]time.Time {
+	flows := map[string]time.Time{}
+	if a.Waits != "" {
+		flows[a.Flow] = a.Lapses.Add(lastAsked)
+	}
+	for _, late := range a.Late {
+		flows[late.Flow] = late.Until
+	}
+	return flows
 }
 
 // adminApproval is the key of the admin's approval.
@@ -126,6 +148,10 @@ func read(data map[string][]byte) *truth {
 				Accepted []string  `json:"accepted"`
 			}](data[key])
 			t.diverged, t.accepted = !orphans.Since.IsZero(), orphans.Accepted
+		case "workspace":
+			t.remembered = decode[struct {
+				Name string `json:"name"`
+			}](data[key]).Name
 		case "config":
 			config := decode[struct {
 				Admin   storedToken `json:"admin"`
@@ -134,11 +160,12 @@ func read(data map[string][]byte) *truth {
 				Most    string      `json:"max_environment_role"`
 				Allowed []string    `json:"allowed_environments"`
 				Paused  bool        `json:"paused"`
+				Pinned  string      `json:"pinned_workspace"`
 
 				Verification *time.Duration `json:"verification_interval"`
 			}](data[key])
 			t.admin, t.server, t.limited = config.Admin, config.Server, config.Limit != ""
-			t.mostRole, t.allowed, t.paused = config.Most, config.Allowed, config.Paused
+			t.mostRole, t.allowed, t.paused, t.pinned = config.Most, config.Allowed, config.Paused, config.Pinned
 			t.verification = day
 			if config.Verification != nil {
 				t.verification = *config.Verification

@@ -1,0 +1,487 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// Promises about whose account a token is.
+
+// stranger makes a member of another workspace.
+func (m *mount) stranger() *modaltest.Member {
+	m.t.Helper()
+	return m.modal.AddWorkspace("globex").AddMember("eve")
+}
+
+// remembered is what storage says of the workspace of the last verified admin token.
+func (m *mount) remembered() map[string]any {
+	m.t.Helper()
+	raw, err := m.storage.InmemStorage.Get(m.t.Context(), "workspace")
+	require.NoError(m.t, err)
+	require.NotNil(m.t, raw)
+	var stored struct {
+		Entry map[string]any `json:"entry"`
+	}
+	require.NoError(m.t, json.Unmarshal(raw.Value, &stored))
+	return stored.Entry
+}
+
+// approved has a person approve the approval at a path, and returns what a read then says.
+func (m *mount) approved(path string, who *modaltest.Member) (*logical.Response, modaltest.Token) {
+	m.t.Helper()
+	flows := m.modal.Flows()
+	token, err := m.modal.ApproveFlow(flows[len(flows)-1].ID, who)
+	require.NoError(m.t, err)
+	var resp *logical.Response
+	require.Eventually(m.t, func() bool {
+		resp = m.must(logical.ReadOperation, path, nil)
+		return resp.Data["state"] != "waiting"
+	}, 10*time.Second, 10*time.Millisecond)
+	return resp, token
+}
+
+func TestConfig_AnAdminTokenOfAnotherWorkspaceNeedsForce(t *testing.T) {
+	t.Parallel()
+	for name, leave := range map[string]func(m *mount){
+		"while it is stored":   func(*mount) {},
+		"after it was removed": func(m *mount) { m.write("config", map[string]any{"remove_admin_token": true}) },
+		"after config was deleted": func(m *mount) {
+			m.remove("config", nil)
+			m.write("config", map[string]any{"server_url": m.modal.URL()})
+		},
+		"after the process started": func(m *mount) { m.write("config", map[string]any{"remove_admin_token": true}); m.restart() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newManagedMount(t)
+			require.Equal(t, map[string]any{"id": m.workspace.ID(), "name": "acme"}, m.remembered())
+			leave(m)
+			eve := m.stranger()
+			for _, path := range []string{"config", "config/rotate"} {
+				text := m.refused(logical.UpdateOperation, path, pairData(eve.NewToken()))
+				require.Contains(t, text, "force=true")
+				require.Contains(t, text, `user "eve" (`+eve.ID()+`) in workspace "globex"`)
+				require.Contains(t, text, `workspace "acme" (`+m.workspace.ID()+`)`)
+			}
+			m.write("config", m.newToken())
+			m.write("config", also(pairData(eve.NewToken()), "force", true))
+			require.Equal(t, "globex", m.remembered()["name"])
+		})
+	}
+}
+
+func TestConfig_AnUnverifiedAdminTokenIsRefusedOnceAWorkspaceIsKnown(t *testing.T) {
+	t.Parallel()
+	unverified := func(m *mount) map[string]any { return also(m.newToken(), "verify", false, "force", true) }
+	m := newMount(t)
+	m.write("config", unverified(m))
+	m.write("config", m.newToken())
+	require.Contains(t, m.refused(logical.UpdateOperation, "config", unverified(m)), "leave verify=false out")
+	m.write("config", map[string]any{"remove_admin_token": true})
+	require.Contains(t, m.refused(logical.UpdateOperation, "config", unverified(m)), "leave verify=false out")
+
+	pinned := newMount(t)
+	pinned.write("config", map[string]any{"pinned_workspace": "acme"})
+	require.Contains(t, pinned.refused(logical.UpdateOperation, "config", unverified(pinned)), "bring it with verify=true")
+}
+
+func TestConfig_ForceAcceptsNoTokenOutsideOfThePinnedWorkspace(t *testing.T) {
+	t.Parallel()
+	for name, pinned := range map[string]func(m *mount) string{
+		"by name": func(*mount) string { return "acme" }, "by ID": func(m *mount) string { return m.workspace.ID() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newMount(t)
+			m.addRole("ci")
+			m.write("roles/empty", map[string]any{"type": "static"})
+			m.write("config", map[string]any{"pinned_workspace": pinned(m)})
+			eve := m.stranger()
+			for _, path := range []string{"config", "config/rotate", "roles/new", "roles/empty", "rotate/ci", "rotate/empty"} {
+				data := also(pairData(eve.NewToken()), "force", true)
+				if strings.HasPrefix(path, "roles/") {
+					data = also(data, "type", "static")
+				}
+				text := m.refused(logical.UpdateOperation, path, data)
+				require.Contains(t, text, `in workspace "globex"`, path)
+				require.Contains(t, text, "which force=true does not override", path)
+				if path == "config/rotate" {
+					continue
+				}
+				require.Contains(t, m.refused(logical.UpdateOperation, path, also(data, "verify", false)), "bring it with verify=true", path)
+			}
+			for _, path := range []string{"config/approval", "rotate/ci/approval"} {
+				m.write(path, map[string]any{"force": true})
+				resp, wrong := m.approved(path, eve)
+				require.Equal(t, "refused", resp.Data["state"], path)
+				require.Equal(t, "globex", resp.Data["workspace"])
+				require.Contains(t, resp.Data["reason"], "it deleted itself")
+				require.False(t, m.modal.Accepts(wrong.ID, wrong.Secret))
+			}
+			m.write("config", m.newToken())
+			m.write("rotate/ci", m.newToken())
+		})
+	}
+}
+
+func TestConfig_AWorkspaceThatIsRenamedBreaksNoPin(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.write("config", map[string]any{"pinned_workspace": "acme"})
+	require.NotContains(t, m.read("config"), "pinned_workspace_id", "nobody has asked Modal yet")
+	m.addRole("ci")
+	require.Equal(t, m.workspace.ID(), m.read("config")["pinned_workspace_id"])
+
+	m.workspace.Rename("acme-inc")
+	impostor := m.modal.AddWorkspace("acme").AddMember("mallory")
+
+	m.write("rotate/ci", m.newToken())
+	m.write("config", m.newToken())
+	require.Equal(t, "acme", m.read("config")["pinned_workspace"])
+	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", also(pairData(impostor.NewToken()), "force", true)), "does not override")
+	m.write("config", map[string]any{"pinned_workspace": ""})
+	require.Contains(t, m.refused(logical.UpdateOperation, "config", map[string]any{"pinned_workspace": "acme"}), `in workspace "acme-inc"`,
+		"the stored admin token is of another one by now")
+	m.write("config", map[string]any{"pinned_workspace": m.workspace.ID()})
+}
+
+func TestConfig_ARefusalNamesEverythingThatForceWouldAccept(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addRole("ci")
+	m.addManaged("gpu")
+	pem := modaltest.Start(t, modaltest.WithTLS()).CACert()
+	write := also(pairData(m.stranger().NewToken()), "ca_cert", pem)
+
+	text := m.refused(logical.UpdateOperation, "config", write)
+
+	require.Contains(t, text, `another workspace: admin token `+textIn(write, "token_id")+` is of user "eve"`)
+	require.Contains(t, text, "other certificates: ")
+	require.Contains(t, text, "the secrets of 3 stored tokens of this mount")
+	m.write("config", also(write, "force", true))
+}
+
+func TestConfig_AWriteSaysThatTheEngineIsPaused(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	require.Equal(t, false, m.write("config", map[string]any{"request_timeout": "20s"}).Data["paused"])
+	paused := "the engine is paused, so it does nothing by itself until: vault write modal/config paused=false"
+	answer := m.write("config", map[string]any{"paused": true}).Data
+	require.Equal(t, true, answer["paused"])
+	require.Contains(t, answer["next_step"], paused)
+	rotated := m.write("config/rotate", m.newToken()).Data
+	require.Equal(t, true, rotated["paused"])
+	require.Contains(t, rotated["next_step"], paused)
+	require.Contains(t, strings.Join(m.write("config", m.newToken()).Warnings, "\n"), paused)
+	require.NotContains(t, m.write("config", map[string]any{"paused": false}).Data["next_step"], "paused")
+}
+
+// events returns the metadata of the events of a type, the newest last.
+func (m *mount) eventsOf(kind string) (all []map[string]any) {
+	m.t.Helper()
+	m.events.Lock()
+	defer m.events.Unlock()
+	for _, event := range m.events.Events {
+		if string(event.Type) == kind {
+			all = append(all, event.Event.GetMetadata().AsMap())
+		}
+	}
+	return all
+}
+
+func TestAccount_IsInEachLogLineAndEventThatChangesAToken(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.write("roles/empty", map[string]any{"type": "static"})
+	m.addRole("ci")
+	bob := m.workspace.AddMember("bob")
+	bob.SetRole(modaltest.RoleManager)
+	for _, change := range []struct {
+		path string
+		data map[string]any
+		kind string
+		line string
+		who  *modaltest.Member
+	}{
+		{"config", pairData(bob.NewToken()), "modal/config-write", "config written", bob},
+		{"config/rotate", m.newToken(), "modal/config-write", "config written", m.member},
+		{"config", map[string]any{"remove_admin_token": true}, "modal/config-write", "config written", m.member},
+		{"roles/new", also(pairData(bob.NewToken()), "type", "static"), "modal/role-write", "role written", bob},
+		{"roles/empty", pairData(bob.NewToken()), "modal/role-write", "role written", bob},
+		{"rotate/ci", also(pairData(bob.NewToken()), "force", true), "modal/rotate", "rotated", bob},
+	} {
+		answer := m.write(change.path, change.data).Data
+
+		id := textIn(change.data, "token_id")
+		events := m.eventsOf(change.kind)
+		event := events[len(events)-1]
+		require.Equal(t, "acme", event["workspace"], change.path)
+		require.Equal(t, m.workspace.ID(), event["workspace_id"], change.path)
+		require.Equal(t, change.who.Username(), event["identity"], change.path)
+		require.Equal(t, change.who.ID(), event["identity_id"], change.path)
+		line := m.lineWith(change.line)
+		require.Contains(t, line, change.who.Username(), change.path)
+		require.Contains(t, line, "acme", change.path)
+		if id != "" {
+			require.Equal(t, id, event["token_id"], change.path)
+			require.Contains(t, line, id, change.path)
+			require.Equal(t, "acme", answer["workspace"], change.path)
+			require.Equal(t, change.who.Username(), answer["identity"], change.path)
+		}
+	}
+	m.remove("config", nil)
+	require.Contains(t, m.lineWith("config deleted"), "config deleted")
+}
+
+// lineWith is the newest log line with a text.
+func (m *mount) lineWith(text string) string {
+	m.t.Helper()
+	lines := m.lines()
+	for i := range lines {
+		if line := lines[len(lines)-1-i]; strings.Contains(line, text) {
+			return line
+		}
+	}
+	m.t.Fatalf("no log line says %q", text)
+	return ""
+}
+
+func TestApproval_OnlyTheAnswerToTheBeginTellsThePage(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.addRole("ci")
+	m.modal.Inject("TokenFlowWait", modaltest.Fault{Code: codes.Unavailable, Times: 1})
+	for _, path := range []string{"rotate/ci/approval", "config/approval"} {
+		begun := m.write(path, map[string]any{"force": true}).Data
+		flows := m.modal.Flows()
+		flow := flows[len(flows)-1]
+		require.Equal(t, flow.URL, begun["url"])
+		require.Equal(t, flow.Code, begun["code"])
+		require.Contains(t, begun["next_step"], "open url in a browser, compare the code")
+
+		read := m.read(path)
+		again := m.refused(logical.UpdateOperation, path, nil)
+		require.NotContains(t, read, "url")
+		require.NotContains(t, read, "code")
+		require.Contains(t, read["next_step"], "if the url is lost, cancel (vault delete modal/"+path+")")
+		require.Contains(t, again, "its url was told once")
+		require.Contains(t, again, "vault delete modal/"+path+", then begin again with: vault write -f modal/"+path)
+		m.remove(path, nil)
+		require.NoError(t, m.modal.DenyFlow(flow.ID))
+		m.tick()
+		told := toJSON(t, read) + again + toJSON(t, m.read(path)) + m.logs.String()
+		require.NotContains(t, told, flow.ID)
+		require.NotContains(t, told, flow.Code)
+	}
+}
+
+func TestApproval_ADoneOneNamesTheAccountAndThePreviousToken(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	before := m.read("config")["token_id"]
+	bob := m.workspace.AddMember("bob")
+	bob.SetRole(modaltest.RoleManager)
+	m.write("config/approval", nil)
+	resp, token := m.approved("config/approval", bob)
+	require.Equal(t, "done", resp.Data["state"])
+	require.Equal(t, "bob", resp.Data["identity"], "the workspace is pinned, not the person")
+	require.Equal(t, bob.ID(), resp.Data["identity_id"])
+	require.Equal(t, "user", resp.Data["identity_type"])
+	require.Equal(t, "acme", resp.Data["workspace"])
+	require.Equal(t, m.workspace.ID(), resp.Data["workspace_id"])
+	require.Equal(t, token.ID, resp.Data["token_id"])
+	require.Equal(t, before, resp.Data["previous_token_id"])
+	require.Contains(t, m.lineWith("approval ended"), "bob")
+
+	first := m.addRole("ci")
+	m.write("rotate/ci/approval", nil)
+	resp, token = m.approved("rotate/ci/approval", m.member)
+	require.Equal(t, "done", resp.Data["state"])
+	require.Equal(t, "alice", resp.Data["identity"])
+	require.Equal(t, first, resp.Data["previous_token_id"])
+	require.Equal(t, int64(2), resp.Data["version"])
+	require.Equal(t, token.ID, m.tokenID("ci"))
+}
+
+func TestApproval_AnotherWorkspaceIsRefusedAlsoAfterTheAdminTokenWasRemoved(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.write("roles/job", map[string]any{"type": "dynamic", "environment_roles": "main=viewer"})
+	m.write("config", map[string]any{"remove_admin_token": true})
+	require.Empty(t, m.write("config/approval", nil).Warnings)
+	resp, wrong := m.approved("config/approval", m.stranger())
+	require.Equal(t, "refused", resp.Data["state"])
+	require.Contains(t, resp.Data["reason"], `workspace "acme"`)
+	require.Equal(t, "eve", resp.Data["identity"])
+	require.NotContains(t, m.read("config"), "token_id")
+	require.False(t, m.modal.Accepts(wrong.ID, wrong.Secret))
+}
+
+func TestApproval_TheFirstTokenOfAMountThatKnowsNoWorkspaceMayBeAnybodys(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	warnings := strings.Join(m.write("config/approval", nil).Warnings, "\n")
+	require.Contains(t, warnings, "whoever opens the url decides")
+	require.Contains(t, warnings, "pinned_workspace=")
+	eve := m.stranger()
+	resp, _ := m.approved("config/approval", eve)
+	require.Equal(t, "done", resp.Data["state"])
+	require.Equal(t, "globex", resp.Data["workspace"])
+	require.Contains(t, resp.Data["reason"], `user "eve"`)
+	require.Contains(t, resp.Data["reason"], "vault write modal/config pinned_workspace="+textIn(resp.Data, "workspace_id"))
+
+	m.write("roles/ci", map[string]any{"type": "static"})
+	require.Contains(t, strings.Join(m.write("rotate/ci/approval", nil).Warnings, "\n"), "pinned_workspace=")
+	m.remove("rotate/ci/approval", nil)
+	require.Empty(t, m.write("rotate/ci/approval", map[string]any{"pinned_workspace": "acme"}).Warnings)
+	require.Equal(t, "acme", m.read("rotate/ci/approval")["pinned_workspace"])
+	refused, _ := m.approved("rotate/ci/approval", eve)
+	require.Equal(t, "refused", refused.Data["state"])
+	require.Contains(t, refused.Data["reason"], "the approval's pinned_workspace is acme")
+}
+
+func TestStatic_AnUnverifiedTokenTakesNoSecretThatModalAccepted(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	id := textIn(m.read("config"), "token_id")
+	m.write("config", map[string]any{"remove_admin_token": true})
+	require.Equal(t, "manual", m.read("revocations/" + id)["method"])
+	m.addRole("ci")
+	wrong := also(pairOf(id, someSecret), "verify", false)
+	for path, data := range map[string]map[string]any{
+		"roles/mine": also(wrong, "type", "static"), "rotate/ci": also(wrong, "force", true),
+	} {
+		require.Contains(t, m.refused(logical.UpdateOperation, path, data), "with another secret, which Modal has accepted", path)
+	}
+	require.True(t, m.inLedger(id))
+
+	token := m.newToken()
+	m.write("roles/back", also(token, "type", "static"))
+	m.remove("roles/back", nil)
+	m.write("roles/back", also(token, "type", "static", "verify", false))
+	require.Equal(t, "alice", m.read("rotate/back")["identity"], "the secret is the one that Modal accepted")
+	require.Equal(t, true, m.read("rotate/back")["verified"])
+}
+
+func TestStatic_AnUnverifiedTokenBlocksNoVerifiedOneOfItsID(t *testing.T) {
+	t.Parallel()
+	for name, take := range map[string]func(m *mount, token map[string]any){
+		"config": func(m *mount, token map[string]any) { m.write("config", token) },
+		"another role": func(m *mount, token map[string]any) {
+			m.write("roles/theirs", also(token, "type", "static"))
+		},
+		"a rotation of another role": func(m *mount, token map[string]any) {
+			m.addRole("theirs")
+			m.write("rotate/theirs", token)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newMount(t)
+			token := m.newToken()
+			id := textIn(token, "token_id")
+			m.write("roles/mine", also(pairOf(id, someSecret), "type", "static", "verify", false))
+
+			take(m, token)
+
+			resp := m.must(logical.ReadOperation, "creds/mine", nil)
+			require.Len(t, resp.Warnings, 1)
+			require.Contains(t, resp.Warnings[0], "is a verified token of another role of this mount or of config: replace it with: vault write modal/rotate/mine")
+			require.NotContains(t, resp.Warnings[0], "theirs")
+			require.Contains(t, m.lineWith("verified elsewhere"), "role=mine")
+			require.Error(t, m.try(logical.UpdateOperation, "roles/mine", token), "two roles never have one verified token")
+			require.Error(t, m.try(logical.UpdateOperation, "rotate/mine", also(token, "force", true)))
+			answer := m.write("rotate/mine", also(m.newToken(), "force", true))
+			require.NotContains(t, answer.Data, "previous_token_id")
+			require.Contains(t, strings.Join(answer.Warnings, "\n"), "is not revoked")
+			require.False(t, m.inLedger(id))
+			m.minutes(25 * 60)
+			require.True(t, m.knows(id))
+			if name != "config" {
+				require.Equal(t, id, m.tokenID("theirs"))
+			}
+		})
+	}
+}
+
+func TestStatic_AnUnverifiedTokenOfADeletedRoleEndsNoVerifiedOneOfItsID(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	token := m.newToken()
+	id := textIn(token, "token_id")
+	m.write("roles/mine", also(pairOf(id, someSecret), "type", "static", "verify", false))
+	m.write("roles/theirs", also(token, "type", "static"))
+	m.write("rotate/theirs", m.newToken())
+	require.Equal(t, "theirs", m.read("revocations/" + id)["role"])
+	m.remove("roles/mine", nil)
+	require.Equal(t, "theirs", m.read("revocations/" + id)["role"])
+	require.Equal(t, true, m.read("revocations/" + id)["verified"])
+	m.minutes(25 * 60)
+	require.False(t, m.knows(id))
+	require.False(t, m.inLedger(id))
+}
+
+func TestMistakes_TellNobodyWhichOtherRoleHasAToken(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	current := m.addRole("hidden-team")
+	m.write("rotate/hidden-team", m.newToken())
+	ended, second := current, m.tokenID("hidden-team")
+	m.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.Unavailable, Times: -1})
+	m.write("revocations/"+ended, map[string]any{"force": true})
+	m.addRole("personal")
+	for _, id := range []string{ended, second} {
+		for path, data := range map[string]map[string]any{
+			"rotate/personal": pairOf(id, someSecret), "roles/new": also(pairOf(id, someSecret), "type", "static"),
+			"config": pairOf(id, someSecret), "config/rotate": pairOf(id, someSecret),
+		} {
+			text := m.refused(logical.UpdateOperation, path, data)
+			require.NotContains(t, text, "hidden-team", path)
+		}
+	}
+	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/personal", pairOf(second, someSecret)), "another role of this mount")
+}
+
+func TestStatic_AnEnvironmentThatTheWorkspaceLacksGetsAWarning(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	warned := func(resp *logical.Response) string { return strings.Join(resp.Warnings, "\n") }
+	const says = "environment nowhere does not exist: the workspace has main, staging"
+	require.Contains(t, warned(m.write("roles/ci", also(m.newToken(), "type", "static", "environment", "nowhere"))), says)
+	require.NotContains(t, warned(m.write("roles/ci", map[string]any{"environment": "staging"})), "does not exist")
+	require.Contains(t, warned(m.write("roles/ci", map[string]any{"environment": "nowhere"})), says)
+	require.Empty(t, m.write("roles/ci", map[string]any{"grace_period": "2h"}).Warnings, "told once")
+	m.write("roles/theirs", also(pairData(m.stranger().NewToken()), "type", "static"))
+	require.Empty(t, m.write("roles/theirs", map[string]any{"environment": "nowhere"}).Warnings, "of another workspace the admin token tells nothing")
+	m.modal.SetOutage(true)
+	require.Empty(t, m.write("roles/ci", map[string]any{"environment": "elsewhere"}).Warnings)
+	m.modal.SetOutage(false)
+	m.write("config", map[string]any{"remove_admin_token": true})
+	require.Empty(t, m.write("roles/ci", map[string]any{"environment": "nowhere"}).Warnings)
+}
+
+func TestStatic_AnImportSaysThatATokenIsForOneMount(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	const says = "is for this mount alone"
+	warned := func(path string, data map[string]any) string { return strings.Join(m.write(path, data).Warnings, "\n") }
+	token := also(m.newToken(), "type", "static")
+	require.Contains(t, warned("roles/ci", token), says)
+	require.NotContains(t, warned("roles/ci", token), says, "told once")
+	require.Contains(t, warned("rotate/ci", m.newToken()), says)
+	m.write("roles/later", map[string]any{"type": "static"})
+	require.Contains(t, warned("roles/later", m.newToken()), says)
+	require.NotContains(t, warned("roles/keeps", also(m.newToken(), "type", "static", "revoke_previous", false)), says)
+	require.NotContains(t, warned("roles/robot", also(pairData(m.workspace.AddServiceUser("robot")), "type", "static")), says)
+	require.Empty(t, m.must(logical.ReadOperation, "creds/ci", nil).Warnings)
+}

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// endsItself expects a token to end itself within the next minute or so, and to be named.
+func (b *bubble) endsItself(late modaltest.Token, role string) {
+	b.t.Helper()
+	b.ticks(2 * time.Minute)
+	require.False(b.t, b.accepts(late))
+	require.Empty(b.t, b.ledger())
+	require.Contains(b.t, b.told.lines(), "a token was approved after its approval had ended")
+	require.Contains(b.t, b.told.lines(), "token_id="+late.ID)
+	require.Contains(b.t, b.stands(role, 0).Said, "token "+late.ID+" of workspace \"acme\" was approved afterwards: it deleted itself")
+}
+
+func TestApproval_ATokenApprovedWhileTheEnginesWaitOutlivesItsCancelIsNotDropped(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.empty("personal")
+		a := b.begin(ApprovalRequest{Role: "personal"})
+		b.pass(time.Second) // Modal waits with its answer for some seconds more
+		told, err := b.engine.CancelApproval(t.Context(), "personal")
+		require.NoError(t, err)
+		require.Empty(t, told)
+		require.Equal(t, ApprovalCancelled, b.stands("personal", 0).State)
+		late := b.approve(a, b.member)
+		b.pass(10 * time.Second)
+		require.False(t, b.accepts(late), "the wait under way has brought it")
+		b.endsItself(late, "personal")
+	}, modaltest.WithFlowAnswersOnce())
+}
+
+func TestApproval_IsAskedForAnotherHourAfterItsEndAlsoByAnotherProcess(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(b *bubble){
+		"cancelled": func(b *bubble) {
+			_, err := b.engine.CancelApproval(b.t.Context(), "personal")
+			require.NoError(b.t, err)
+		},
+		"lapsed": func(b *bubble) { b.ticks(2 * time.Minute) },
+		"refused": func(b *bubble) {
+			b.modal.Inject("TokenFlowWait", modaltest.Fault{Code: codes.PermissionDenied})
+			b.pass(15 * time.Second)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(b *bubble) {
+				t := b.t
+				b.empty("personal")
+				a := b.begin(ApprovalRequest{Role: "personal", LapseAfter: time.Minute})
+				end(b)
+				require.Equal(t, name, b.stands("personal", 0).State)
+				b.ticks(50 * time.Minute)
+				b.restart()
+				b.endsItself(b.approve(a, b.member), "personal")
+				b.ticks(30 * time.Minute)
+				calls := len(b.modal.Calls("TokenFlowWait"))
+				b.ticks(30 * time.Minute)
+				require.Len(t, b.modal.Calls("TokenFlowWait"), calls, "an hour is all")
+			}, modaltest.WithFlowLifetime(2*time.Hour))
+		})
+	}
+}
+
+func TestApproval_IsAskedOnceAfterADowntimeThatWasLongerThanItsHour(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.empty("personal")
+		a := b.begin(ApprovalRequest{Role: "personal"})
+		_, err := b.engine.CancelApproval(t.Context(), "personal")
+		require.NoError(t, err)
+		late := b.approve(a, b.member)
+		b.pass(5 * time.Hour) // without a tick
+		b.endsItself(late, "personal")
+		b.ticks(2 * time.Minute)
+		stored, err := b.engine.approvals.Get(t.Context(), "personal")
+		require.NoError(t, err)
+		require.Empty(t, stored.Late)
+	}, modaltest.WithFlowLifetime(Day))
+}
+
+func TestApproval_ALateTokenIsNotLostToANewApprovalNorToAForgottenOneNorWithTheRole(t *testing.T) {
+	t.Parallel()
+	for name, then := range map[string]func(b *bubble){
+		"a new approval": func(b *bubble) {
+			require.Equal(b.t, ApprovalDone, func() string {
+				b.approve(b.begin(ApprovalRequest{Role: "personal"}), b.member)
+				return b.stands("personal", 15*time.Second).State
+			}())
+		},
+		"forgotten": func(b *bubble) {
+			_, err := b.engine.CancelApproval(b.t.Context(), "personal")
+			require.NoError(b.t, err)
+			gone, err := b.engine.Approval(b.t.Context(), "personal", 0)
+			require.NoError(b.t, err)
+			require.Nil(b.t, gone)
+		},
+		"the role is deleted": func(b *bubble) { b.deleteRole("personal") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(b *bubble) {
+				t := b.t
+				b.empty("personal")
+				a := b.begin(ApprovalRequest{Role: "personal"})
+				_, err := b.engine.CancelApproval(t.Context(), "personal")
+				require.NoError(t, err)
+				then(b)
+				late := b.approve(a, b.member)
+				b.ticks(2 * time.Minute)
+				require.False(t, b.accepts(late))
+				require.Empty(t, b.ledger())
+				require.Contains(t, b.told.lines(), "token_id="+late.ID)
+			})
+		})
+	}
+}
+
+func TestApproval_AFlowThatBringsTwoTokensLeavesNoneThatNobodyKnows(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.empty("personal")
+		a := b.begin(ApprovalRequest{Role: "personal"})
+		first := b.approve(a, b.member)
+		require.Equal(t, ApprovalDone, b.stands("personal", 15*time.Second).State)
+		b.ticks(2 * time.Minute)
+		require.Equal(t, first.ID, b.current("personal").ID)
+		require.Empty(t, b.ledger(), "the same token again is nothing new")
+
+		second, err := b.modal.ApproveFlowAgain(a.FlowID, b.member)
+		require.NoError(t, err)
+		b.endsItself(second, "personal")
+		done := b.stands("personal", 0)
+		require.Equal(t, ApprovalDone, done.State)
+		require.Equal(t, first.ID, done.TokenID)
+		require.Equal(t, first.ID, b.current("personal").ID)
+		require.True(t, b.accepts(first))
+	})
+}
+
+func TestApproval_ManyThatEndedWithinAnHourAreBounded(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.empty("personal")
+		for range maxLate {
+			b.begin(ApprovalRequest{Role: "personal"})
+			_, err := b.engine.CancelApproval(t.Context(), "personal")
+			require.NoError(t, err)
+		}
+		_, err := b.engine.BeginApproval(t.Context(), ApprovalRequest{Role: "personal"})
+		require.ErrorContains(t, err, "32 approvals of the last hour have ended")
+		b.ticks(time.Hour + 2*time.Minute)
+		b.begin(ApprovalRequest{Role: "personal"})
+	})
+}
+
+func TestApproval_AClockFarAheadHasNoFlowAskedForMuchLonger(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.empty("personal")
+		b.ahead.Store(int64(40 * Day))
+		b.begin(ApprovalRequest{Role: "personal"})
+		_, err := b.engine.CancelApproval(t.Context(), "personal")
+		require.NoError(t, err)
+		b.ahead.Store(0)
+		b.restart()
+		b.ticks(time.Hour + 3*time.Minute)
+		calls := len(b.modal.Calls("TokenFlowWait"))
+		b.ticks(time.Hour)
+		require.Len(t, b.modal.Calls("TokenFlowWait"), calls)
+	})
+}
+
+func TestApproval_NoAnswerPromisesATokenThatTheEngineEnds(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.approved("personal")
+		a := b.begin(ApprovalRequest{Role: "personal"})
+		b.disk.dieAt(6, false) // the write that ends the approval, once its token is gone
+		wrong := b.approve(a, b.workspace.AddMember("bob"))
+		b.pass(15 * time.Second)
+		require.True(t, b.disk.died())
+		require.False(t, b.accepts(wrong))
+		stands := b.stands("personal", 0)
+		require.Equal(t, ApprovalRefused, stands.State)
+		require.Equal(t, "begin again with: vault write -f modal/rotate/personal/approval", b.engine.AfterApproval("personal", stands))
+		b.restart()
+		b.ticks(time.Minute)
+		require.False(t, b.stands("personal", 0).Open)
+	})
+}
+
+func TestApproval_ATokenThatIsCurrentIsNoLongerSaidToDeleteItself(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.configure(ConfigWrite{Paused: to(true)})
+		b.empty("personal")
+		a := b.begin(ApprovalRequest{Role: "personal"})
+		b.disk.failOnce("delete revocation/")
+		token := b.approve(a, b.member)
+		b.pass(15 * time.Second)
+		require.Equal(t, token.ID, b.current("personal").ID)
+		b.ticks(time.Minute)
+		require.Empty(t, b.ledger(), "although the engine is paused")
+		require.Equal(t, ApprovalDone, b.stands("personal", 0).State)
+	})
+}
+
+func TestApproval_WhilePausedSaysWhatTheEngineDoesNotDo(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.approved("personal")
+		b.configure(ConfigWrite{Paused: to(true)})
+		a := b.begin(ApprovalRequest{Role: "personal"})
+		b.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.Unavailable, Times: -1})
+		b.approve(a, b.workspace.AddMember("bob"))
+		refused := b.stands("personal", 30*time.Second)
+		require.Equal(t, ApprovalRefused, refused.State)
+		require.Contains(t, refused.Said, "it is in the revocation queue and deletes itself; the engine is paused")
+	})
+}
+
+func TestApproval_ThePinIsComparedByIDOrByName(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		for _, written := range []string{"acme", b.workspace.ID()} {
+			b.write(RoleWrite{Name: "of-" + written[:2], Kind: to(TypeStatic)})
+			for who, state := range map[*modaltest.Member]string{b.modal.AddWorkspace("globex-" + written).AddMember("eve"): ApprovalRefused, b.member: ApprovalDone} {
+				b.approve(b.begin(ApprovalRequest{Role: "of-" + written[:2], PinnedWorkspace: written, Force: true}), who)
+				require.Equal(t, state, b.stands("of-"+written[:2], 15*time.Second).State)
+			}
+		}
+	})
+}
+
+func TestPin_ANameThatLooksLikeAnIDIsNeverCompared(t *testing.T) {
+	t.Parallel()
+	id := "ac-0123456789abcdefghijKL"
+	token := Token{ID: "ak-x", LastVerified: start, Workspace: id, WorkspaceID: "ac-other", IdentityType: modalapi.IdentityUser}
+	require.False(t, newPin(id).accepts(token))
+	token.WorkspaceID = id
+	require.True(t, newPin(id).accepts(token))
+}

@@ -141,7 +141,8 @@ func secureMount(t *testing.T) (m *mount, member *modaltest.Member, address stri
 // serveTLS serves a Modal with TLS and a certificate of its own at an address.
 func serveTLS(t *testing.T, m *mount, at string) (server *modaltest.Server, address string, stop func()) {
 	t.Helper()
-	listener, err := net.Listen("tcp", at)
+	var lc net.ListenConfig
+	listener, err := lc.Listen(t.Context(), "tcp", at)
 	require.NoError(t, err)
 	server = modaltest.New(modaltest.WithTLS(), modaltest.WithClock(m.clock.now))
 	served := make(chan error, 1)

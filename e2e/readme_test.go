@@ -41,9 +41,13 @@ var (
 // beside is what the suite does and checks beside the text, after the first block that contains the key: a
 // reader copies no assertions.
 func beside(page *url.URL) map[string]string {
-	// approved is what a person does in the browser.
-	approved := fmt.Sprintf(`PLACE=$(vault read -field=url modal/rotate/personal/approval)
-exec 3<>/dev/tcp/%s/%s
+	// approved is what a person does in the browser. The url stood in the answer of the block, which nobody kept:
+	// the emulator's page lists all flows, too.
+	approved := fmt.Sprintf(`exec 3<>/dev/tcp/%[1]s/%[2]s
+printf 'GET / HTTP/1.0\r\nHost: localhost\r\n\r\n' >&3
+PLACE=$(grep -o 'token-flow/tf-[A-Za-z0-9]*' <&3 | tail -n 1)
+exec 3>&-
+exec 3<>/dev/tcp/%[1]s/%[2]s
 printf 'POST /token-flow/%%s/approve HTTP/1.0\r\nHost: localhost\r\nAccept: application/json\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 29\r\n\r\nworkspace=demo&owner=operator' "${PLACE##*/}" >&3
 head -n 1 <&3 | grep ' 200 '
 exec 3>&-

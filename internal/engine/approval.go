@@ -27,7 +27,7 @@ const (
 	MinTokenLife = time.Hour
 )
 
-// adminName stands for the admin token among roles' names, of which it can be none.
+// adminName stands for the admin token among the names of roles. No role can have this name.
 const adminName = "@config"
 
 // Flow is a page at Modal on which a person may approve a token. Its address is not stored. The ID leads to
@@ -48,10 +48,10 @@ type lateFlow struct {
 	Delivered []string  `json:"delivered,omitempty"`
 }
 
-// Approval is a person's yes in a browser that the engine waits for. Open says that the engine still has to do
-// something for it: to wait, or to bring the token TokenID into use or end it. Account is whose that token is,
-// and Said is what came of the approval, in words. Late are the flows of this approval and of those before it,
-// once they have ended. An entry without a state has nothing but such flows.
+// Approval is a person's yes in a browser that the engine waits for. Open says that the engine still has work:
+// to wait, or to bring the token TokenID into use, or to end that token. Account owns the token, and Said tells
+// in words how the approval ended. Late holds the flows of this approval and of earlier ones, once they have
+// ended. An entry without a state holds only such flows.
 type Approval struct {
 	Flow
 
@@ -193,12 +193,12 @@ func (e *Engine) approvalServers(ctx context.Context) (servers []string, err err
 	return servers, nil
 }
 
-// AfterApproval is what comes next.
+// AfterApproval returns the next step of an approval.
 func (e *Engine) AfterApproval(role string, a *Approval) string {
 	path := e.approvalPath(role)
 	switch {
 	case a.State == ApprovalWaiting && a.TokenID != "":
-		return fmt.Sprintf("nothing: token %s was approved, and the engine asks Modal whose it is before it uses the token: vault read %s tells what came of it", a.TokenID, path)
+		return fmt.Sprintf("nothing: token %s was approved, and the engine asks Modal about its owner before it uses the token: vault read %s tells the outcome", a.TokenID, path)
 	case a.State == ApprovalWaiting:
 		return fmt.Sprintf("the person who has the url approves by %s, and the engine does the rest: vault read %s tells how it stands; "+
 			"if the url is lost, cancel (vault delete %s) and begin again (vault write -f %s)", a.Lapses.Format(time.RFC3339), path, path, path)
@@ -210,7 +210,7 @@ func (e *Engine) AfterApproval(role string, a *Approval) string {
 	return "begin again with: vault write -f " + path
 }
 
-// AfterBegin is what comes next after an approval was begun.
+// AfterBegin returns the next step of an approval that was just begun.
 func (e *Engine) AfterBegin(role string, a *ApprovalBegun) string {
 	step := "open url in a browser and approve"
 	if a.Code != "" {

@@ -93,9 +93,9 @@ func (e *Engine) await(ctx context.Context, f Flow, wait time.Duration) (*modala
 	return client.AwaitTokenFlow(ctx, modalapi.TokenFlow{ID: f.FlowID, WaitSecret: f.WaitSecret}, min(wait, cfg.RequestTimeout/2))
 }
 
-// receive takes in the token that a person approved: it exists, and nobody else knows it. The revocation queue
-// has it before Modal is asked about it, and ends it unless it comes into use. A token that arrives once its
-// approval has ended is named, and ended at once. The caller holds the lock of what the approval is for.
+// receive takes in the token that a person approved: the token lives, and only the engine knows it. It enters the
+// revocation queue before Modal is asked about it, and ends there unless it comes into use. A token that arrives
+// after its approval has ended is named, and ended at once. The caller holds the lock of the role, or of config.
 func (e *Engine) receive(ctx context.Context, key string, f Flow, approved *modalapi.ApprovedToken) error {
 	a, err := e.approvals.Get(ctx, key)
 	if err != nil {
@@ -135,7 +135,7 @@ func (e *Engine) step(ctx context.Context, key string, a *Approval, failed error
 	switch {
 	case a.TokenID != "":
 		return e.finish(ctx, key, a)
-	case failed != nil && (isStorageError(failed) || passes(failed)):
+	case isSilence(failed):
 		return nil, failed
 	case failed != nil:
 		return a.ended(ApprovalRefused, "no token was approved: "+modalapi.Said(failed), e.Now()), nil

@@ -25,8 +25,8 @@ type ApprovalBegun struct {
 	Warnings  []string
 }
 
-// BeginApproval asks Modal for a page on which a person approves the next token of a static role, or the
-// next admin token where ask.Role is empty, and begins to wait for it. Nobody's token is needed for that.
+// BeginApproval asks Modal for a page on which a person approves the next token of a static role. An empty
+// ask.Role stands for the admin token. The engine then waits in the background. It needs no token for that.
 func (e *Engine) BeginApproval(ctx context.Context, ask ApprovalRequest) (*ApprovalBegun, error) {
 	ctx, cancel := context.WithTimeout(ctx, approvalBudget)
 	defer cancel()
@@ -77,8 +77,8 @@ func (e *Engine) endGivenUp(ctx context.Context, role string) error {
 	return err
 }
 
-// refuseRunning refuses to begin an approval beside another one, whose address it does not tell, and returns
-// what is stored of those before. The caller holds the lock of what it is for.
+// refuseRunning refuses to begin an approval beside a running one, and never tells the page of that one. It
+// returns the entry of the approvals before. The caller holds the lock of the role, or of config.
 func (e *Engine) refuseRunning(ctx context.Context, role string) (before *Approval, err error) {
 	before, err = e.approvals.Get(ctx, approvalKey(role))
 	if err != nil || before == nil {
@@ -97,10 +97,10 @@ func (e *Engine) refuseRunning(ctx context.Context, role string) (before *Approv
 	return before, nil
 }
 
-// mayApprove refuses an approval that could not be used, before a person is sent to a browser. It warns of one
-// that anybody's account satisfies.
+// mayApprove refuses an approval that could not be used, before a person is sent to a browser. It warns if any
+// account would do.
 func (e *Engine) mayApprove(ctx context.Context, cfg *Config, ask ApprovalRequest) (warnings []string, err error) {
-	open := false
+	var open bool
 	if ask.Role == "" {
 		open, err = e.mayApproveAdmin(ctx, cfg, ask)
 	} else {

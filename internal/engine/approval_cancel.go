@@ -19,7 +19,7 @@ func (e *Engine) CancelApproval(ctx context.Context, role string) (warnings []st
 	}
 	defer e.follow(key)
 	if _, err = e.advance(ctx, key, 0); err == nil { // a token that was in its hands already
-		_, err = e.askLate(ctx, key)
+		err = e.askLate(ctx, key)
 	}
 	if err != nil {
 		warnings = []string{fmt.Sprintf("the approval is cancelled, and the engine goes on asking Modal for an hour whether a token was approved all the same: %s", err)}

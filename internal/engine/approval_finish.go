@@ -34,7 +34,7 @@ func (e *Engine) finish(ctx context.Context, key string, a *Approval) (ended *Ap
 	if err == nil {
 		return e.inUse(ctx, role, a)
 	}
-	if isStorageError(err) || passes(err) || (modalapi.KindOf(err) == modalapi.KindRefused && entry.mayBeNew(e.Now())) {
+	if isSilence(err) || (modalapi.KindOf(err) == modalapi.KindRefused && entry.mayBeNew(e.Now())) {
 		return nil, err
 	}
 	if modalapi.KindOf(err) == modalapi.KindRefused {
@@ -165,8 +165,8 @@ func (e *Engine) discard(ctx context.Context, a *Approval, entry *Revocation) (*
 	return a.ended("", said, e.Now()), nil
 }
 
-// endApproved ends an approved token at once, and tells what came of it. What cannot be ended now the worker
-// goes on with.
+// endApproved ends an approved token at once, and tells how that went. If Modal does not let the token end now,
+// the worker goes on.
 func (e *Engine) endApproved(ctx context.Context, entry *Revocation) (fate string, err error) {
 	due := entry.dueNow(e.Now())
 	if err = e.revocations.Put(ctx, due.Key(), due); err != nil {

@@ -102,8 +102,8 @@ func (e *Engine) followAll(ctx context.Context) error {
 		e.followAs(i, key)
 		e.followers.start("ended "+key, func(ctx context.Context) {
 			e.deps.Stagger(followTurn + len(keys) + i)
-			if _, err := e.askLate(ctx, key); err != nil && ctx.Err() == nil {
-				e.log().Debug("the flow of an approval that has ended cannot be asked for", "approval", key, "error", err)
+			if failed := e.askLate(ctx, key); failed != nil && ctx.Err() == nil {
+				e.log().Debug("the flow of an approval that has ended cannot be asked for", "approval", key, "error", failed)
 			}
 		})
 	}

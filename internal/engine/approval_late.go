@@ -17,7 +17,7 @@ func (f lateFlow) over(now time.Time, failed error) bool {
 	if now.Before(f.Until) {
 		return false
 	}
-	return failed == nil || !(isStorageError(failed) || passes(failed)) || now.After(f.Until.Add(Day))
+	return !isSilence(failed) || now.After(f.Until.Add(Day))
 }
 
 // hasDelivered reports whether a flow is known to have brought a token.
@@ -29,37 +29,39 @@ func (a *Approval) hasDelivered(f Flow, tokenID string) bool {
 }
 
 // askLate asks Modal, without a lock and the newest first, whether flows of approvals that have ended bring a
-// token all the same. It tells what came of those that do. Every tick asks, for an hour.
-func (e *Engine) askLate(ctx context.Context, key string) (told []string, err error) {
+// token all the same. Every tick asks, for an hour after the end.
+func (e *Engine) askLate(ctx context.Context, key string) error {
 	a, err := e.approvals.Get(ctx, key)
 	if err != nil || a == nil {
-		return nil, err
+		return err
 	}
 	var over []string
+	var silent error
 	for _, late := range slices.Backward(a.Late) {
 		approved, failed := e.await(ctx, late.Flow, 0)
 		if ctx.Err() != nil {
-			return told, ctx.Err()
+			return ctx.Err()
 		}
 		if approved != nil && !a.hasDelivered(late.Flow, approved.Token.ID) {
-			text, err := e.takeLate(ctx, key, late.Flow, approved)
-			if err != nil {
-				return told, err
+			if err = e.takeLate(ctx, key, late.Flow, approved); err != nil {
+				return err
 			}
-			told = append(told, text)
 		}
 		switch {
 		case late.over(e.Now(), failed):
 			over = append(over, late.FlowID)
-		case failed != nil && (isStorageError(failed) || passes(failed)):
-			err = failed
+		case isSilence(failed):
+			silent = failed
 		}
 	}
 	if len(over) > 0 || slices.ContainsFunc(a.Late, func(late lateFlow) bool { return late.misdated(e.Now()) }) {
-		return told, e.dropLate(ctx, key, over)
+		return e.dropLate(ctx, key, over)
 	}
-	return told, err
+	return silent
 }
+
+// isSilence reports whether a question to Modal was not answered, so that it has to be asked again.
+func isSilence(err error) bool { return err != nil && (isStorageError(err) || passes(err)) }
 
 // misdated reports whether a node with a clock far ahead dated the end of the flow.
 func (f lateFlow) misdated(now time.Time) bool {
@@ -90,21 +92,14 @@ func (e *Engine) dropLate(ctx context.Context, key string, over []string) error 
 	return e.approvals.Put(ctx, key, &after)
 }
 
-// takeLate is receive for a token of a flow whose approval has ended, and tells what came of it.
-func (e *Engine) takeLate(ctx context.Context, key string, f Flow, approved *modalapi.ApprovedToken) (told string, err error) {
+// takeLate is receive for a token of a flow whose approval has ended.
+func (e *Engine) takeLate(ctx context.Context, key string, f Flow, approved *modalapi.ApprovedToken) error {
 	unlock, err := e.lockOwner(ctx, approvalRole(key))
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer unlock()
-	if err = e.receive(ctx, key, f, approved); err != nil {
-		return "", err
-	}
-	a, err := e.approvals.Get(ctx, key)
-	if err != nil || a == nil || a.FlowID != f.FlowID {
-		return "", err
-	}
-	return a.Said, nil
+	return e.receive(ctx, key, f, approved)
 }
 
 // receiveLate notes that a flow brought a token after its approval had ended, and ends the token, which is in

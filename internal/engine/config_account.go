@@ -50,7 +50,7 @@ func (e *Engine) checkAccount(ctx context.Context, before, after *Config, force 
 }
 
 // exposed counts the stored tokens and approvals whose secrets could go to a server that could not prove
-// its name before. The token that the write brings is not among them, and what cannot be read counts.
+// its name before. It leaves out the token that the write brings, and counts each entry that cannot be read.
 func (e *Engine) exposed(ctx context.Context, before, after *Config) (count int, err error) {
 	if before.like(after) {
 		return 0, nil
@@ -88,8 +88,8 @@ func (e *Engine) exposed(ctx context.Context, before, after *Config) (count int,
 	return len(servers) + len(lostRoles) + len(lostEntries), nil
 }
 
-// mayStayUnverified refuses an admin token that Modal was not asked about where its workspace matters: only
-// Modal knows it.
+// mayStayUnverified refuses an unverified admin token if its workspace or its server matters: only Modal knows
+// the workspace.
 func (e *Engine) mayStayUnverified(ctx context.Context, before, after *Config, pair modalapi.Token) error {
 	last, err := e.lastWorkspace(ctx, before)
 	switch {

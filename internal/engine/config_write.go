@@ -87,8 +87,8 @@ func (e *Engine) settleAdmin(ctx context.Context, before, after *Config, ask Con
 	return append(warnings, after.limits()...), nil
 }
 
-// takeAdmin puts an admin token, or none, in place of the one that is there. Of the same one, brought again, it
-// stays known that this mount made it.
+// takeAdmin replaces the admin token, or removes it. If the same token is brought again, the config keeps in
+// mind that this mount made it.
 func (c *Config) takeAdmin(t Token, limitation string) {
 	t.Made = t.Made || (c.Admin != nil && c.Admin.ID == t.ID && c.Admin.Made)
 	c.Admin, c.Limitation = nil, limitation
@@ -107,8 +107,8 @@ func (c *Config) limits() []string {
 		c.Admin.ID, c.Admin.owner(), c.Limitation)}
 }
 
-// keepsAdmin refuses a write that changes which servers may answer under the stored admin token's name and
-// brings no admin token that the new server accepts.
+// keepsAdmin refuses a write that changes which servers may receive the stored admin token and brings no
+// admin token that the new server accepts.
 func (c *Config) keepsAdmin(after *Config) error {
 	if c.Admin == nil || c.like(after) {
 		return nil

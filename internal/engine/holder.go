@@ -43,9 +43,9 @@ func (e *Engine) credential(ctx context.Context, name string) (*Credential, erro
 }
 
 // refuseHeld refuses a token that cannot become name's, or the admin's when name is empty. verified says
-// that Modal accepts the token, or will be asked before it is stored: such a token takes its ID from a role
-// that holds it unverified. The answer is final only while e.handover is held. It names no other role: whoever
-// may bring a token need not learn which role has it.
+// that Modal accepts the token, or will be asked before it is stored. A verified token takes its ID from a role
+// that holds the ID unverified. The answer is final only while e.handover is held. The refusal names no other
+// role: a caller who may bring a token to one role need not learn which other role has it.
 func (e *Engine) refuseHeld(ctx context.Context, t Token, name string, verified bool) error {
 	cfg, err := e.loadConfig(ctx)
 	if err != nil {
@@ -84,8 +84,8 @@ func (e *Engine) refuseQueued(ctx context.Context, t Token, name string, verifie
 	return nil
 }
 
-// whoseFor names what a token was of, for a message to whoever may write a role, or config: another role is
-// not named.
+// whoseFor tells in a message whether a token was of the role that the caller writes, or of another one, which
+// it does not name.
 func (r *Revocation) whoseFor(name string) string {
 	switch {
 	case r.Role != "" && r.Role == name:
@@ -190,8 +190,8 @@ func (e *Engine) tookOver(ctx context.Context, t Token, name string, before *hol
 		return
 	}
 	if _, cred, err := e.current(ctx, before.Role); err == nil && cred != nil && cred.ID == t.ID {
-		e.log().Warn("a role holds, unverified, a token that is verified elsewhere", append([]any{
-			"role", before.Role, "token_id", t.ID, "verified_in", cmp.Or(name, KeyConfig)}, t.Account().logged("")...)...)
+		pairs := []any{"role", before.Role, "token_id", t.ID, "verified_in", cmp.Or(name, KeyConfig)}
+		e.log().Warn("a role holds, unverified, a token that is verified elsewhere", append(pairs, t.Account().logged("")...)...)
 	}
 }
 

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// knownWorkspace is what the mount remembers of workspaces, also after the admin token or config was
-// deleted. ID and Name are those of the last verified admin token's workspace. Pinned is the name that
-// config's pinned_workspace had when a verified token first showed the ID that it stands for, PinnedID.
+// knownWorkspace holds the workspaces that the mount remembers, also after the admin token or config was
+// deleted. ID and Name belong to the last verified admin token. Pinned is the name in config's
+// pinned_workspace, and PinnedID is the ID that a verified token first showed under that name.
 type knownWorkspace struct {
 	ID       string `json:"id,omitempty"`
 	Name     string `json:"name,omitempty"`
@@ -36,8 +36,8 @@ func (p pin) String() string {
 	return fmt.Sprintf("%s (%s)", p.written, p.id)
 }
 
-// newPin returns the pin of what an operator wrote. What begins as an ID is never compared with a name,
-// which people choose.
+// newPin returns the pin for a name or an ID. A text that begins like an ID is never compared with a name:
+// people choose the names of their workspaces.
 func newPin(written string) pin {
 	p := pin{written: written}
 	if strings.HasPrefix(written, workspaceID) {
@@ -97,7 +97,7 @@ func (e *Engine) refuseOutside(ctx context.Context, cfg *Config, t Token) error 
 	return p.refuse(t, configPin)
 }
 
-// remembered is what the mount remembers of workspaces, empty for nothing.
+// remembered returns the workspaces that the mount remembers.
 func (e *Engine) remembered(ctx context.Context) (knownWorkspace, error) {
 	known, err := e.workspaces.Get(ctx, "")
 	if err != nil || known == nil {
@@ -115,9 +115,8 @@ func (e *Engine) lastWorkspace(ctx context.Context, cfg *Config) (knownWorkspace
 	return e.remembered(ctx)
 }
 
-// learn stores what a token shows of workspaces: with admin that the last admin token is of its workspace, and
-// the ID that the pinned name stands for. It forgets that of a name that config no longer pins. The caller holds
-// e.handover.
+// learn stores the workspaces that a token shows: its own, where it is the admin token, and the ID that the
+// pinned name stands for. It forgets the ID of a name that config no longer pins. The caller holds e.handover.
 func (e *Engine) learn(ctx context.Context, cfg *Config, t Token, admin bool) error {
 	known, err := e.remembered(ctx)
 	if err != nil {
@@ -141,7 +140,7 @@ func (e *Engine) learn(ctx context.Context, cfg *Config, t Token, admin bool) er
 	return e.workspaces.Put(ctx, "", &after)
 }
 
-// learnFromRole is learn for a role's token. A failure is no failure of the write: the next token shows the same.
+// learnFromRole is learn for a role's token. A failure does not fail the write: the next token shows the same.
 func (e *Engine) learnFromRole(ctx context.Context, t Token) {
 	cfg, err := e.loadConfig(ctx)
 	if err == nil {

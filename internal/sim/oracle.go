@@ -146,8 +146,8 @@ func (o *oracle) check() {
 			}
 			continue
 		}
-		if o.squatted[cred.ID] && cred.Verified.IsZero() {
-			continue // the other one has it
+		if o.gaveWay(cred) {
+			continue
 		}
 		if two := holders[cred.ID]; two != "" {
 			o.l.broken("roles %s and %s share token %s", two, role, cred.ID)

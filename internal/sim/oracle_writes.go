@@ -72,7 +72,7 @@ func (o *oracle) wroteToken(t *truth, role string, before, after storedToken, th
 		}
 		o.taken(t, role, after)
 		o.handsOut(role, after)
-		if before.ID != "" && !(o.squatted[before.ID] && before.Verified.IsZero()) {
+		if before.ID != "" && !o.gaveWay(before) {
 			o.released(role, before, policy, o.graceOf(after.ID, policy.Grace))
 			o.of(before.ID).forPeople = policy.Managed == nil && (policy.Keeps || before.Verified.IsZero())
 		}
@@ -93,7 +93,7 @@ func (o *oracle) wroteRole(t *truth, role string, before storedRole, was, is boo
 	case was && !is:
 		o.l.note("    delete role/%s", role)
 		o.deleted[role]++
-		if token := t.left[role]; token.ID != "" && !(o.squatted[token.ID] && token.Verified.IsZero()) {
+		if token := t.left[role]; token.ID != "" && !o.gaveWay(token) {
 			o.released(role, token, before, before.Grace)
 			o.of(token.ID).free = o.of(token.ID).free || !o.l.spec.DeleteKeepsGrace
 			o.of(token.ID).forPeople = before.Managed == nil
@@ -110,6 +110,9 @@ func (o *oracle) taken(t *truth, by string, token storedToken) {
 		}
 	}
 }
+
+// gaveWay says that a role held a token unverified which another one, or config, has verified.
+func (o *oracle) gaveWay(t storedToken) bool { return o.squatted[t.ID] && t.Verified.IsZero() }
 
 // handsOut notes the token that a role's readers get from now on.
 func (o *oracle) handsOut(role string, t storedToken) {

@@ -30,6 +30,9 @@ path "modal/revocations/*" {
 path "modal/orphans" {
   capabilities = ["list", "update"]
 }
+path "modal/lookup" {
+  capabilities = ["update"]
+}
 path "modal/status" {
   capabilities = ["read"]
 }

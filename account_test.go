@@ -239,8 +239,13 @@ func TestAccount_IsInEachLogLineAndEventThatChangesAToken(t *testing.T) {
 			require.Equal(t, change.who.Username(), answer["identity"], change.path)
 		}
 	}
+	m.remove("roles/new", nil)
+	deleted := m.eventsOf("modal/role-delete")
+	require.Equal(t, "bob", deleted[0]["identity"])
+	require.Contains(t, m.lineWith("role deleted"), "bob")
+	m.write("config", m.newToken())
 	m.remove("config", nil)
-	require.Contains(t, m.lineWith("config deleted"), "config deleted")
+	require.Contains(t, m.lineWith("config deleted"), "alice")
 }
 
 // lineWith is the newest log line with a text.

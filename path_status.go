@@ -52,6 +52,7 @@ func statusFields() responses {
 		"revocations":            required(number("All tokens that the engine has not yet seen refused.")),
 		fieldPaused:              required(flag("Whether the engine does nothing at Modal by itself.")),
 		"out_of_sync":            required(flag("Whether Modal has service users of this mount that nothing here answers for, so that it ends nothing by itself.")),
+		"last_compared_at":       text("When this node last compared its storage with the service users at Modal (RFC 3339); absent: never since it started."),
 		"admin_token_state":      required(text(`"none", "ok", "unverified", "limited" (it cannot manage service users), "expired" or "rejected".`)),
 		"admin_token_expires_at": text("When the admin token expires at Modal (RFC 3339); absent when it does not."),
 	}
@@ -79,6 +80,7 @@ func (b *backend) readStatus(ctx context.Context, _ *logical.Request, _ struct{}
 		data[count.field] = int64(s.Revocations[count.state])
 	}
 	putTime(data, "admin_token_expires_at", s.AdminExpires)
+	putTime(data, "last_compared_at", s.Compared)
 	resp := &logical.Response{Data: data}
 	warnUnreadable(resp, "roles", s.UnreadableRoles)
 	warnUnreadable(resp, "entries", s.UnreadableRevocations)

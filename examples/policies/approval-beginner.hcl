@@ -1,9 +1,11 @@
-# Begins an approval for the role ci. It may not use force, which could slip in a token of another person or workspace,
-# nor grace_period, which could end the old token at once, nor token_ttl, which could make the next one end soon. The
-# answer has the url of a page: a role that has a token takes only a token of the same person and workspace. While the
-# role has none, whoever opens the url decides whose account it gets.
+# Begins an approval for the role ci. Not with force, which accepts a token of another person or workspace. Not with
+# grace_period, which can end the old token at once, nor with token_ttl, which can make a token that expires in an hour.
+# The answer to the begin has the URL and the code, and nothing else has them: hand them to the person who approves. The
+# person's yes makes the token, and nobody sees its secret. Give the role its first token yourself: the first token may
+# be of any account that opens the URL, within pinned_workspace.
 path "modal/rotate/ci/approval" {
   capabilities = ["update"]
-  # wait is for who has approval-waiter.hcl too: Vault joins the two policies, and checks parameters of reads as well.
+  # wait is for a token that has approval-waiter.hcl too: Vault joins the two policies, and checks parameters of reads as
+  # well.
   allowed_parameters = { "lapse_after" = [], "pinned_workspace" = [], "wait" = [] }
 }

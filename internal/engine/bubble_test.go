@@ -111,7 +111,7 @@ type mortal struct {
 	after  bool
 	dead   bool
 	writes []string
-	// fails is how the write begins that fails next, once and without effect.
+	// fails is how the writes begin that fail without effect, empty for none.
 	fails string
 }
 
@@ -123,8 +123,8 @@ func (m *mortal) Delete(ctx context.Context, key string) error {
 	return m.write("delete "+key, func() error { return m.Storage.Delete(ctx, key) })
 }
 
-// failOnce has the next write that begins so fail, and the storage go on.
-func (m *mortal) failOnce(write string) {
+// fail has the writes that begin so fail from now on.
+func (m *mortal) fail(write string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.fails = write
@@ -150,7 +150,6 @@ func (m *mortal) write(what string, do func() error) error {
 		return logical.ErrReadOnly
 	}
 	if m.fails != "" && strings.HasPrefix(what, m.fails) {
-		m.fails = ""
 		return errors.New("the disk is full")
 	}
 	m.writes = append(m.writes, what)

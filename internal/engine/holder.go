@@ -75,7 +75,7 @@ func (e *Engine) refuseQueued(ctx context.Context, t Token, name string, verifie
 	switch {
 	case err != nil || entry == nil:
 		return err
-	case !entry.mayReturnTo(name):
+	case !entry.mayReturn():
 		return Refusef("token %s is in the revocation queue, and the engine ends it (%s%s): bring another token; nothing was changed",
 			t.ID, entry.Reason, entry.whoseFor(name))
 	case !verified && entry.known() && entry.Secret != t.Secret:
@@ -130,7 +130,7 @@ func (e *Engine) heldBy(ctx context.Context, entry *Revocation) (string, error) 
 	if entry.isOf(cred) {
 		return "role " + entry.Role, nil
 	}
-	if entry.ID == "" {
+	if entry.ID == "" || (entry.Reason == reasonUnfinished && !entry.Verified()) {
 		return "", nil
 	}
 	cfg, err := e.loadConfig(ctx)
@@ -222,6 +222,20 @@ func (e *Engine) heldElsewhere(ctx context.Context, cfg *Config, name, tokenID s
 	}
 	holder, err := e.holderOf(ctx, tokenID)
 	return holder != "" && holder != name, err
+}
+
+// recall completes a supplied token with what the revocation queue knows of it. The mount stays responsible for a service
+// user that it created, whoever uses the token.
+func (e *Engine) recall(ctx context.Context, t *Token) error {
+	entry, err := e.revocations.Get(ctx, t.ID)
+	switch {
+	case err != nil || entry == nil:
+	case entry.Verified() && !t.Verified() && entry.pair() == t.pair():
+		*t = entry.Token
+	default:
+		t.Made = t.Made || entry.Made
+	}
+	return err
 }
 
 // leaveLedger takes a token that became current out of the ledger. If that fails the worker does it.

@@ -38,8 +38,12 @@ func (e *Engine) DeleteRole(ctx context.Context, name string, force bool) (told 
 		return nil, err
 	}
 	if r != nil || cred != nil {
-		e.log().Info("role deleted", "role", name, "force", force)
-		e.event(ctx, Event{Kind: EventRoleDelete, Modified: true, Role: name})
+		event := Event{Kind: EventRoleDelete, Modified: true, Role: name}
+		if cred != nil {
+			event.Version, event.TokenID, event.Account = cred.Version, cred.ID, cred.Account()
+		}
+		e.log().Info("role deleted", append([]any{"role", name, "force", force, "token_id", event.TokenID}, event.Account.logged("")...)...)
+		e.event(ctx, event)
 	}
 	var ended []string
 	if force {

@@ -19,10 +19,12 @@ const (
 
 // Status is all that an alarm needs: how many roles and entries of the ledger are in each state.
 type Status struct {
-	Roles, Revocations       map[string]int
-	Paused, OutOfSync        bool
-	Admin                    string
-	AdminExpires             time.Time
+	Roles, Revocations map[string]int
+	Paused, OutOfSync  bool
+	Admin              string
+	AdminExpires       time.Time
+	// Compared is when storage was last compared with Modal, zero for never since the start.
+	Compared                 time.Time
 	UnreadableRoles          []string
 	UnreadableRevocations    []string
 	AllRoles, AllRevocations int
@@ -43,7 +45,7 @@ func (e *Engine) Status(ctx context.Context) (*Status, error) {
 		return nil, err
 	}
 	s := &Status{
-		Roles: map[string]int{}, Revocations: map[string]int{}, Paused: cfg.Paused, Admin: cfg.State(e.Now()),
+		Roles: map[string]int{}, Revocations: map[string]int{}, Paused: cfg.Paused, Admin: cfg.State(e.Now()), Compared: e.guard.lastCompared(),
 		UnreadableRoles: lostRoles, UnreadableRevocations: lostEntries,
 		AllRoles: len(rotations) + len(lostRoles), AllRevocations: len(entries) + len(lostEntries),
 	}

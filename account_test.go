@@ -490,3 +490,21 @@ func TestStatic_AnImportSaysThatATokenIsForOneMount(t *testing.T) {
 	require.NotContains(t, warned("roles/robot", also(pairData(m.workspace.AddServiceUser("robot")), "type", "static")), says)
 	require.Empty(t, m.must(logical.ReadOperation, "creds/ci", nil).Warnings)
 }
+
+func TestAccount_IsInTheEventsOfTokensThatEndOrAreRejected(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addRole("ci")
+	m.write("rotate/ci", also(m.newToken(), "grace_period", 0))
+	m.minutes(2)
+	m.addRole("kept", map[string]any{"revoke_previous": false})
+	m.write("rotate/kept", m.newToken())
+	m.modal.DeleteToken(m.tokenID("ci"))
+	m.write("verify/ci", nil)
+	for _, kind := range []string{"modal/revoke", "modal/revoke-manual", "modal/token-rejected"} {
+		events := m.eventsOf(kind)
+		require.NotEmpty(t, events, kind)
+		require.Equal(t, "alice", events[0]["identity"], kind)
+		require.Equal(t, m.workspace.ID(), events[0]["workspace_id"], kind)
+	}
+}

@@ -136,6 +136,6 @@ func (e *Engine) warnOfExpiry(ctx context.Context) error {
 	}
 	e.warnedOf = due
 	e.log().Warn("admin token expires", "token_id", cfg.Admin.ID, "expires_at", cfg.Admin.ExpiresAt, "next_step", e.writeAdmin())
-	e.event(ctx, Event{Kind: EventExpiryWarning, TokenID: cfg.Admin.ID})
+	e.event(ctx, Event{Kind: EventExpiryWarning, TokenID: cfg.Admin.ID, Account: cfg.Admin.Account()})
 	return nil
 }

@@ -224,7 +224,7 @@ func (e *Engine) unsettled(ctx context.Context, entry *Revocation, got verdict, 
 	tried := after.tried(e.Now(), why)
 	e.log().Warn("revocation failed", "role", entry.Role, "version", entry.Version, "token_id", entry.ID,
 		"service_user", entry.serviceUser(), "attempts", tried.Attempts, "error", why)
-	e.event(ctx, Event{Kind: EventRevokeFail, Entry: entry.Key(), Role: entry.Role, Version: entry.Version, TokenID: entry.ID})
+	e.event(ctx, entry.event(EventRevokeFail))
 	return tried
 }
 
@@ -235,7 +235,7 @@ func (e *Engine) declined(ctx context.Context, entry *Revocation, why string) *R
 		return after
 	}
 	e.log().Warn("a person has to end the token", "role", entry.Role, "version", entry.Version, "token_id", entry.ID, "modal_said", entry.Declined)
-	e.event(ctx, Event{Kind: EventRevokeManual, Entry: entry.Key(), Role: entry.Role, Version: entry.Version, TokenID: entry.ID})
+	e.event(ctx, entry.event(EventRevokeManual))
 	return after
 }
 
@@ -253,7 +253,9 @@ func (e *Engine) conclude(ctx context.Context, entry *Revocation) error {
 	e.guard.noteDeleted(entry.serviceUser(), e.Now())
 	e.log().Info("token revoked", "role", entry.Role, "version", entry.Version, "token_id", entry.ID,
 		"service_user", entry.serviceUser(), "reason", entry.Reason, "proof", entry.Proof())
-	e.event(ctx, Event{Kind: EventRevoke, Entry: entry.Key(), Role: entry.Role, Version: entry.Version, TokenID: entry.ID, Proof: entry.Proof()})
+	revoked := entry.event(EventRevoke)
+	revoked.Proof = entry.Proof()
+	e.event(ctx, revoked)
 	return nil
 }
 

@@ -30,7 +30,7 @@ func (e *Engine) storeConfig(ctx context.Context, before, after *Config, grace *
 	}
 	e.event(ctx, event)
 	if old != nil && old.Method == methodManual {
-		e.event(ctx, Event{Kind: EventRevokeManual, Entry: old.Key(), TokenID: old.ID, Account: old.Account()})
+		e.event(ctx, old.event(EventRevokeManual))
 	}
 	return old, nil
 }

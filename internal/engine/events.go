@@ -37,4 +37,9 @@ type Event struct {
 	Account Account
 }
 
+// event is what happened to the token of a revocation.
+func (r *Revocation) event(kind string) Event {
+	return Event{Kind: kind, Entry: r.Key(), Role: r.Role, Version: r.Version, TokenID: r.ID, Account: r.Account()}
+}
+
 func (e *Engine) event(ctx context.Context, event Event) { e.deps.Emit(ctx, event) }

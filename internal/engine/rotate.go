@@ -69,5 +69,5 @@ func (e *Engine) rotateLocked(ctx context.Context, now *Rotation, ask RotateRequ
 
 // failure is the event of a rotation that did not happen.
 func (r *Rotation) failure() Event {
-	return Event{Kind: EventRotateFail, Role: r.Name, Version: r.Cred.Version, TokenID: r.Cred.ID}
+	return Event{Kind: EventRotateFail, Role: r.Name, Version: r.Cred.Version, TokenID: r.Cred.ID, Account: r.Cred.Account()}
 }

@@ -27,6 +27,6 @@ func (e *Engine) announce(ctx context.Context, name string, done *Turnover) {
 		event.Account.logged("")...)...)
 	e.event(ctx, event)
 	if done.Old != nil && done.Old.Method == methodManual {
-		e.event(ctx, Event{Kind: EventRevokeManual, Entry: done.Old.Key(), Role: name, Version: done.Old.Version, TokenID: done.Old.ID, Account: done.Old.Account()})
+		e.event(ctx, done.Old.event(EventRevokeManual))
 	}
 }

@@ -124,7 +124,7 @@ func (e *Engine) noteVerification(ctx context.Context, now *Rotation, v *Verific
 	case after.Refused.IsZero():
 		after.Refused = e.Now()
 		e.log().Error("modal refuses a role's current token", "role", now.Name, "type", now.Role.Type, "version", now.Cred.Version, "token_id", now.Cred.ID, "modal_said", v.Said)
-		e.event(ctx, Event{Kind: EventTokenRejected, Role: now.Name, Version: now.Cred.Version, TokenID: now.Cred.ID})
+		e.event(ctx, Event{Kind: EventTokenRejected, Role: now.Name, Version: now.Cred.Version, TokenID: now.Cred.ID, Account: now.Cred.Account()})
 	}
 	return e.credentials.Put(ctx, now.Name, &after)
 }

@@ -35,7 +35,7 @@ func (e *Engine) verifyAdmin(ctx context.Context) error {
 		if after.AdminRejected = cfg.AdminRejected; after.AdminRejected.IsZero() {
 			after.AdminRejected = e.Now()
 			e.log().Error("modal refuses the admin token", "token_id", cfg.Admin.ID, "modal_said", modalapi.Said(err))
-			e.event(ctx, Event{Kind: EventTokenRejected, TokenID: cfg.Admin.ID})
+			e.event(ctx, Event{Kind: EventTokenRejected, TokenID: cfg.Admin.ID, Account: cfg.Admin.Account()})
 		}
 	case err != nil:
 		e.postponeCheck(adminName)

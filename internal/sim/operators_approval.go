@@ -68,6 +68,9 @@ func (l *Life) cancelApproval() {
 	l.await(l.begin(&operation{what: "cancel approval", role: role}, func(ctx context.Context, e Engine) error {
 		return e.CancelApproval(ctx, role)
 	}))
+	if roll(l.rt, "somebody approves all the same", 3) == 2 {
+		l.decide()
+	}
 }
 
 func (l *Life) readApproval() {

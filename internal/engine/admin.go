@@ -102,7 +102,7 @@ type warning struct {
 // ExpiryWarning is what to say of an admin token that expires within a month.
 func (e *Engine) ExpiryWarning(c *Config) string {
 	now := e.Now()
-	if c.Admin == nil || c.Admin.ExpiresAt.IsZero() || c.Admin.ExpiresAt.Sub(now) > expiryWarnings[0] {
+	if c.Admin == nil || c.Admin.ExpiresAt.IsZero() || c.Admin.expiry().Sub(now) > expiryWarnings[0] {
 		return ""
 	}
 	if c.Admin.expired(now) {
@@ -125,7 +125,7 @@ func (e *Engine) warnOfExpiry(ctx context.Context) error {
 		e.warnedOf = warning{}
 		return nil
 	}
-	left := cfg.Admin.ExpiresAt.Sub(e.Now())
+	left := cfg.Admin.expiry().Sub(e.Now())
 	reached := slices.IndexFunc(expiryWarnings, func(before time.Duration) bool { return left > before })
 	if reached == -1 {
 		reached = len(expiryWarnings)

@@ -37,7 +37,7 @@ type Credential struct {
 func newCredential(r *Role, first Token, now time.Time) *Credential {
 	return &Credential{
 		Token: first, Lineage: rand.Text()[:8], Version: 1,
-		LastRotation: now, NextRotation: r.nextRotation(now, now, first.ExpiresAt),
+		LastRotation: now, NextRotation: r.nextRotation(now, now, first.expiry()),
 	}
 }
 
@@ -47,14 +47,14 @@ func (c *Credential) successor(r *Role, next Token, now time.Time) *Credential {
 	since := later(now, c.LastRotation.Add(time.Second))
 	return &Credential{
 		Token: next, Lineage: c.Lineage, Version: c.Version + 1,
-		LastRotation: since, NextRotation: r.nextRotation(now, now, next.ExpiresAt),
+		LastRotation: since, NextRotation: r.nextRotation(now, now, next.expiry()),
 	}
 }
 
 // rescheduled is the credential under a changed policy: a period counts from the last rotation, a
 // schedule from now.
 func (c Credential) rescheduled(r *Role, now time.Time) *Credential {
-	c.NextRotation = r.nextRotation(c.LastRotation, now, c.ExpiresAt)
+	c.NextRotation = r.nextRotation(c.LastRotation, now, c.expiry())
 	return c.forgiven(now)
 }
 
@@ -71,8 +71,12 @@ func (c Credential) forgiven(now time.Time) *Credential {
 // from the last rotation, or from now where that is said to lie ahead.
 func (c Credential) redated(r *Role, now time.Time) *Credential {
 	c.NextAttempt = time.Time{}
-	if c.NextRotation.IsZero() || c.NextRotation.After(r.latestRotation(now)) {
-		c.NextRotation = r.nextRotation(earlier(now, c.LastRotation), now, c.ExpiresAt)
+	ahead := c.receivedAhead(now)
+	if ahead {
+		c.ClockOffset = 0
+	}
+	if ahead || c.NextRotation.IsZero() || c.NextRotation.After(r.latestRotation(now)) {
+		c.NextRotation = r.nextRotation(earlier(now, c.LastRotation), now, c.expiry())
 	}
 	return c.forgiven(now)
 }
@@ -82,7 +86,7 @@ func (c Credential) redated(r *Role, now time.Time) *Credential {
 func (c Credential) failed(now time.Time, why error) *Credential {
 	c.Attempts++
 	wait := backOff(c.Attempts)
-	if left := c.ExpiresAt.Sub(now); left > 0 {
+	if left := c.expiry().Sub(now); left > 0 {
 		wait = min(wait, max(firstBackOff, left/4))
 	}
 	c.LastAttempt, c.NextAttempt, c.LastError = now, now.Add(wait), why.Error()
@@ -96,8 +100,8 @@ func (c *Credential) rotateBy(r *Role) time.Time {
 		return c.NextRotation
 	}
 	due := c.LastRotation.Add(r.RotationPeriod)
-	if !c.ExpiresAt.IsZero() && c.ExpiresAt.Before(due) {
-		return c.ExpiresAt
+	if !c.ExpiresAt.IsZero() && c.expiry().Before(due) {
+		return c.expiry()
 	}
 	return due
 }
@@ -109,7 +113,7 @@ func (c *Credential) TTL(r *Role, now time.Time) time.Duration {
 	if left := later(c.NextRotation, c.NextAttempt).Sub(now); left > 0 && !c.NextRotation.IsZero() {
 		wait = min(wait, left+afterRotation)
 	}
-	if left := c.ExpiresAt.Sub(now); left > 0 {
+	if left := c.expiry().Sub(now); left > 0 {
 		wait = min(wait, left)
 	}
 	return max(wait.Truncate(time.Second), MinTTL)

@@ -131,6 +131,6 @@ func TestMint_ATokenWhoseLifeIsOverBeforeItBeganIsGivenUp(t *testing.T) {
 		answer.(*pb.ServiceUserCreateResponse).SetExpiresAt(timestamppb.New(h.clock().Add(-time.Hour)))
 	}})
 	_, err := h.engine.WriteRole(t.Context(), managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}))
-	require.ErrorContains(t, err, "expires at 2026-03-01T11:00:00Z, before Modal created it")
+	require.ErrorContains(t, err, "expired at 2026-03-01T11:00:00Z, before Modal created it")
 	require.True(t, IsModals(err))
 }

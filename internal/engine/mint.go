@@ -228,7 +228,7 @@ func (e *Engine) verify(ctx context.Context, a *admin, cfg *Config, made *candid
 	}
 	made.Token = made.createdBetween(made.asked, made.received)
 	if !made.ExpiresAt.IsZero() && made.life(e.Now()) <= 0 {
-		return &unusableError{text: fmt.Sprintf("Modal says that the new token expires at %s, before Modal created it", made.ExpiresAt.Format(time.RFC3339))}
+		return &unusableError{text: fmt.Sprintf("Modal says that the new token expired at %s, before Modal created it", made.ExpiresAt.Format(time.RFC3339))}
 	}
 	return verifyRoles(ctx, a, made, access)
 }

@@ -20,6 +20,7 @@ type Modal interface {
 	Environments(ctx context.Context, t modalapi.Token) ([]modalapi.Environment, error)
 	SetEnvironmentRole(ctx context.Context, admin modalapi.Token, serviceUserID, environmentID string, role modalapi.EnvironmentRole) error
 	DeleteToken(ctx context.Context, caller modalapi.Token, id string) error
+	MemberTokens(ctx context.Context, caller modalapi.Token) ([]modalapi.MemberToken, error)
 	BeginTokenFlow(ctx context.Context, life time.Duration) (modalapi.TokenFlow, error)
 	AwaitTokenFlow(ctx context.Context, flow modalapi.TokenFlow, wait time.Duration) (*modalapi.ApprovedToken, error)
 	MemberRole(ctx context.Context, admin modalapi.Token, userID string) (modalapi.MemberRole, error)

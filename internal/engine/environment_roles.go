@@ -96,7 +96,7 @@ func atMost(wanted map[string]modalapi.EnvironmentRole) wanting {
 	}
 }
 
-// rank orders roles by what they may do. A role that the engine does not know may do most.
+// rank orders roles by their rights. A role that the engine does not know counts as the highest.
 func rank(role modalapi.EnvironmentRole) int {
 	order := []modalapi.EnvironmentRole{modalapi.RoleNoAccess, modalapi.RoleViewer, modalapi.RoleContributor}
 	if at := slices.Index(order, role); at >= 0 {
@@ -105,7 +105,7 @@ func rank(role modalapi.EnvironmentRole) int {
 	return len(order)
 }
 
-// lesser is the one of two roles that may do less.
+// lesser is the role with fewer rights.
 func lesser(a, b modalapi.EnvironmentRole) modalapi.EnvironmentRole {
 	if rank(a) < rank(b) {
 		return a
@@ -113,7 +113,7 @@ func lesser(a, b modalapi.EnvironmentRole) modalapi.EnvironmentRole {
 	return b
 }
 
-// within is what the ceilings of config leave of environment roles.
+// within limits environment roles to the ceilings of config.
 func (c *Config) within(roles map[string]modalapi.EnvironmentRole) map[string]modalapi.EnvironmentRole {
 	left := map[string]modalapi.EnvironmentRole{}
 	for environment, role := range roles {
@@ -128,12 +128,12 @@ func (c *Config) within(roles map[string]modalapi.EnvironmentRole) map[string]mo
 	return left
 }
 
-// roleChange is a change of what a living service user may do.
+// roleChange is a change of the rights of a living service user.
 type roleChange struct {
 	want wanting
-	// always are the environments that are set whatever Modal reports, which may be what was true a moment ago.
+	// always are environments that the change sets whatever Modal reports: Modal's answer may be out of date.
 	always map[string]bool
-	// back is what a service user has again after a change that failed half-way. Nil leaves what was done.
+	// back are the rights to return to if the change fails half-way. Nil keeps the part that was done.
 	back wanting
 }
 
@@ -155,7 +155,7 @@ func changedIn(before, after map[string]modalapi.EnvironmentRole) map[string]boo
 	return changed
 }
 
-// lostIn are the environments in which a role may do less than before.
+// lostIn are the environments in which a role lost rights.
 func lostIn(before, after map[string]modalapi.EnvironmentRole) map[string]bool {
 	lost := changedIn(before, after)
 	maps.DeleteFunc(lost, func(environment string, _ bool) bool {
@@ -164,7 +164,7 @@ func lostIn(before, after map[string]modalapi.EnvironmentRole) map[string]bool {
 	return lost
 }
 
-// pending is what is to be set at a service user that Modal reports with some roles.
+// pending are the roles to set, given the roles that Modal reports.
 func (c roleChange) pending(has map[string]modalapi.EnvironmentRole) map[string]modalapi.EnvironmentRole {
 	wanted, pending := c.want(has), map[string]modalapi.EnvironmentRole{}
 	for environment := range changedIn(has, wanted) {
@@ -176,14 +176,14 @@ func (c roleChange) pending(has map[string]modalapi.EnvironmentRole) map[string]
 	return pending
 }
 
-// grant makes what a living service user may do the wanted set. If a part of the change fails, the service user gets
-// back what it had.
+// grant gives a living service user the wanted rights. If a part of the change fails, the service user gets its former
+// rights back.
 func (e *Engine) grant(ctx context.Context, cfg *Config, t Token, want wanting) error {
 	_, err := e.change(ctx, cfg, t, roleChange{want: want, back: func(has map[string]modalapi.EnvironmentRole) map[string]modalapi.EnvironmentRole { return has }})
 	return err
 }
 
-// change makes a change of what a living service user may do, and reports whether anything had to be set.
+// change changes the rights of a living service user, and reports whether anything had to be set.
 func (e *Engine) change(ctx context.Context, cfg *Config, t Token, c roleChange) (set bool, err error) {
 	a, user, err := e.ownerOf(ctx, cfg, t)
 	if err != nil {
@@ -201,7 +201,7 @@ func (e *Engine) change(ctx context.Context, cfg *Config, t Token, c roleChange)
 			back[environment] = before
 		}
 	}
-	// The caller's time may be over: what was set is put back all the same.
+	// The caller's time may be over. The change is undone all the same.
 	brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), briefBudget)
 	defer cancel()
 	if _, failed := setRoles(brief, a, t.IdentityID, back); failed != nil {
@@ -213,16 +213,16 @@ func (e *Engine) change(ctx context.Context, cfg *Config, t Token, c roleChange)
 // lastReadBack is the longest wait between two looks at a change.
 const lastReadBack = 2 * time.Second
 
-// changedUser is a service user whose roles were set, and what it should have now.
+// changedUser is a service user after its roles were set.
 type changedUser struct {
 	token Token
 	want  wanting
-	// reported is what Modal says that it has.
+	// reported are the roles that Modal reports, nil before Modal was asked.
 	reported map[string]modalapi.EnvironmentRole
 }
 
-// readBack asks Modal, for a few seconds, whether service users have what was set, and returns those of which Modal
-// does not say so.
+// readBack asks Modal for a few seconds whether it shows the roles that were set. It returns the service users of
+// which Modal still reports other roles.
 func (e *Engine) readBack(ctx context.Context, cfg *Config, users []changedUser) []changedUser {
 	for wait := firstVerifyWait; ; wait *= 2 {
 		var differ []changedUser
@@ -237,7 +237,7 @@ func (e *Engine) readBack(ctx context.Context, cfg *Config, users []changedUser)
 	}
 }
 
-// isSet reports whether Modal says that a service user has what was set. One that is gone has nothing.
+// isSet reports whether Modal shows the roles that were set. A service user that is gone has no roles to show.
 func (e *Engine) isSet(ctx context.Context, cfg *Config, user *changedUser) bool {
 	a, told, err := e.ownerOf(ctx, cfg, user.token)
 	if err != nil {
@@ -249,7 +249,7 @@ func (e *Engine) isSet(ctx context.Context, cfg *Config, user *changedUser) bool
 	return rolesText(told.Roles) == rolesText(user.want(told.Roles))
 }
 
-// notShown tells that Modal does not show a change that it acknowledged.
+// notShown says that Modal acknowledged a change and does not show it.
 func (u changedUser) notShown() string {
 	if u.reported == nil {
 		return fmt.Sprintf("the environment roles of service user %s were set, and Modal does not tell which it has now: the engine sets them again within a minute or so", u.token.Identity)
@@ -258,8 +258,8 @@ func (u changedUser) notShown() string {
 		u.token.Identity, rolesText(u.want(u.reported)), rolesText(u.reported))
 }
 
-// narrowPrevious takes from the previous tokens of a role what the role does not have, and adds nothing. It returns
-// the service users that it changed, and why others keep more.
+// narrowPrevious takes away the rights of previous tokens that the role does not have, and adds none. It returns the
+// service users that it changed, and the reasons for which others keep more.
 func (e *Engine) narrowPrevious(ctx context.Context, cfg *Config, cred *Credential, previous []*Revocation, c roleChange) (set []changedUser, kept []error) {
 	for _, entry := range previous {
 		if !entry.ours() || entry.Begun || entry.isOf(cred) || entry.Reason == reasonUnfinished {

@@ -56,8 +56,8 @@ func (e *Engine) given(name string, t Token) warning {
 	return last
 }
 
-// warnOfExpiry logs and sends an event when a token that the engine does not replace comes within 30, 7 and 1 days of
-// its end: once each, and once more after a restart. Roles that cannot be looked up until begin is over are left to
+// warnOfExpiry logs and sends an event when a token comes within 30, 7 and 1 days of its end and the engine does not
+// replace it. Each warning comes once, and once more after a restart. Roles that cannot be looked up until begin is over are left to
 // the next tick.
 func (e *Engine) warnOfExpiry(ctx, begin context.Context) error {
 	return errors.Join(e.warnOfAdmin(ctx), e.warnOfRoles(ctx, begin))

@@ -68,10 +68,9 @@ func (e *Engine) updateManaged(ctx context.Context, before, after *Role, ask Rol
 	return warnings, e.roles.Put(ctx, name, after)
 }
 
-// changeRoles makes Modal give the role's current token what is wanted, and its previous ones too: what
-// is taken away ends for all of them, or a warning says that it does not. What is added is for no token
-// that is on its way out. Modal's answers may be old, so what the write changes is set whatever Modal reports, and then
-// read back.
+// changeRoles gives the role's current token the wanted rights, and takes from the previous tokens the rights that the
+// role loses, or a warning says that a token keeps them. Previous tokens get no new rights: they are on their way out.
+// Modal's answers may be out of date, so the write sets each environment that it changes, and reads the roles back.
 func (e *Engine) changeRoles(ctx context.Context, cfg *Config, name string, cred *Credential,
 	before, wanted map[string]modalapi.EnvironmentRole,
 ) (warnings []string, err error) {

@@ -62,7 +62,7 @@ func (e *Engine) undo(ctx context.Context, now *Rotation, grace time.Duration) (
 	return done, nil
 }
 
-// grantPresent gives a previous token the rights that the role has now, whatever Modal reports that the token has.
+// grantPresent gives a previous token the present rights of the role, whatever rights Modal reports.
 func (e *Engine) grantPresent(ctx context.Context, cfg *Config, now *Rotation, t Token) (warnings []string, err error) {
 	roles := now.Role.Managed.EnvironmentRoles
 	change := roleChange{want: exactly(roles), always: allOf(roles), back: atMost(roles)}

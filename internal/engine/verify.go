@@ -175,7 +175,7 @@ func (e *Engine) noteVerification(ctx context.Context, now *Rotation, v *Verific
 	return e.credentials.Put(ctx, now.Name, after)
 }
 
-// worthKeeping is the token with what a verification tells of it. The owner of a lease's token that was brought with
+// worthKeeping is the current token with the news of a verification. The owner of a lease's token that was brought with
 // verify=false is not noted: the token ends with its lease, and is no reference for the next one.
 func (e *Engine) worthKeeping(ctx context.Context, now *Rotation, proven Token) Token {
 	after := now.Cred.Token
@@ -325,9 +325,8 @@ func (e *Engine) notVerified(now *Rotation, what string, why error) error {
 	return nil
 }
 
-// setAgain gives the role's tokens the rights that the role has, as far as config allows them: somebody else took
-// or added some, or a write could not see that Modal had set them. The rights of previous tokens are only taken away.
-// An error says why the roles still differ.
+// setAgain gives the role's tokens the rights of the role, as far as config allows them. Somebody else took or added
+// rights, or Modal did not show a write. Previous tokens only lose rights. An error says why the roles still differ.
 func (e *Engine) setAgain(ctx context.Context, cfg *Config, now *Rotation, v *Verification) error {
 	roles := now.Role.Managed.EnvironmentRoles
 	wanted := cfg.within(roles)
@@ -357,7 +356,7 @@ func (e *Engine) setAgain(ctx context.Context, cfg *Config, now *Rotation, v *Ve
 	return errors.Join(append(kept, cfg.permits(now.Role))...)
 }
 
-// rolesAreSet notes that the tokens of a role have the rights of the role. The caller holds the role's lock.
+// rolesAreSet stores that the tokens of a role have the rights of the role. The caller holds the role's lock.
 func (e *Engine) rolesAreSet(ctx context.Context, name string) error {
 	cred, err := e.credentials.Get(ctx, name)
 	if err != nil || cred == nil {

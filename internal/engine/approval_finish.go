@@ -91,6 +91,8 @@ func (e *Engine) useApproved(ctx context.Context, key string, a *Approval, entry
 	if err != nil {
 		return a, err
 	}
+	proven = proven.createdBetween(a.Began, entry.Since)
+	e.tellClock(approvalRole(key), proven)
 	named := *a
 	named.Account = proven.Account()
 	if err = e.refuseOutside(ctx, cfg, proven); err == nil {

@@ -21,7 +21,7 @@ type Lease struct {
 
 	Entry    string
 	TTL, Max time.Duration
-	Expires  time.Time
+	Expires  time.Time // by the node's own clock
 	Warnings []string
 }
 
@@ -44,13 +44,13 @@ func (e *Engine) NewLease(ctx context.Context, name string, most time.Duration) 
 	if err != nil {
 		return nil, fmt.Errorf("%w; no lease was made", err)
 	}
-	if left := made.ExpiresAt.Sub(e.Now()); !made.ExpiresAt.IsZero() && left < longest {
+	if left := made.expiry().Sub(e.Now()); !made.ExpiresAt.IsZero() && left < longest {
 		longest = left
 		warnings = append(warnings, fmt.Sprintf("Modal lets the token expire on %s: the lease ends before, whatever max_ttl says", made.ExpiresAt.Format(time.RFC3339)))
 	}
 	return &Lease{
 		Handout: Handout{Name: name, Role: r, Cred: &Credential{Token: made.Token, Version: 1}, ServerURL: cfg.clientServerURL(made.Token), mount: e.mount()},
-		Entry:   made.entry.Key(), TTL: min(ttl, longest), Max: longest, Expires: made.ExpiresAt, Warnings: warnings,
+		Entry:   made.entry.Key(), TTL: min(ttl, longest), Max: longest, Expires: made.expiry(), Warnings: warnings,
 	}, nil
 }
 

@@ -131,12 +131,12 @@ func (e *Engine) replace(ctx context.Context, now *Rotation, next Token, reason 
 	if err != nil {
 		return nil, err
 	}
-	done := &Turnover{Changed: true, Cred: cred, Old: old, Grace: grace, Warnings: graceWarnings(grace, now.Role.RefreshInterval)}
+	warnings := slices.Concat(e.shortLife(now.Name, now.Role, next), graceWarnings(grace, now.Role.RefreshInterval))
 	if !queued {
-		done.Old, done.Grace = nil, 0
-		done.Warnings = []string{fmt.Sprintf("token %s, which this role held unverified, is not revoked: it is a verified token of another role of this mount, of config, or of the revocation queue", old.ID)}
+		told := fmt.Sprintf("token %s, which this role held unverified, is not revoked: it is a verified token of another role of this mount, of config, or of the revocation queue", old.ID)
+		return &Turnover{Changed: true, Cred: cred, Warnings: append(warnings, told)}, nil
 	}
-	return done, nil
+	return &Turnover{Changed: true, Cred: cred, Old: old, Grace: grace, Warnings: warnings}, nil
 }
 
 // receiveFirst gives a role that has none its first token.
@@ -145,5 +145,5 @@ func (e *Engine) receiveFirst(ctx context.Context, now *Rotation, first Token) (
 	if err := e.hold(ctx, first, now.Name, func() error { return e.credentials.Put(ctx, now.Name, cred) }); err != nil {
 		return nil, err
 	}
-	return &Turnover{Changed: true, Cred: cred}, nil
+	return &Turnover{Changed: true, Cred: cred, Warnings: e.shortLife(now.Name, now.Role, first)}, nil
 }

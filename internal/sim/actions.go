@@ -51,6 +51,7 @@ func init() { //nolint:gochecknoinits // the actions use the list themselves
 		{"somebody deletes at Modal", 4, func(c climate) bool { return c.Persons }, (*Life).person},
 		{"somebody disables or enables a token", 4, func(c climate) bool { return c.Persons }, (*Life).toggle},
 		{"somebody changes roles at Modal", 9, func(c climate) bool { return c.Persons }, (*Life).drift},
+		{"somebody changes when a token expires", 4, func(c climate) bool { return c.Persons }, (*Life).changeExpiry},
 		{"the admin's rights change", 4, func(c climate) bool { return c.AdminTrouble }, (*Life).adminTrouble},
 		{"Modal goes down or comes back", 4, func(c climate) bool { return c.Outages }, (*Life).outage},
 		{"another node leads", 6, func(c climate) bool { return c.Leaders }, (*Life).changeLeader},

@@ -89,7 +89,7 @@ func Expected() []string {
 		"the mount is out of sync: tick", "the mount is out of sync: end lease", "the mount is paused: tick", "the mount is paused: end lease",
 		"verify answers accepted", "verify answers refused", "verify answers drifted", "a previous token is held while it is used",
 		"a lease's answer is lost", "vault gives up on a lease", "somebody revokes a lease", "max_leases refuses a lease",
-		"healed: (refused)", "healed: (drifted)")
+		"healed: (refused)", "healed: (drifted)", "an expiry that somebody changed is learned")
 	cells = append(cells, "tick: done", "tick: failed")
 	for _, kind := range faultKinds {
 		cells = append(cells, "modal: "+kind.name)

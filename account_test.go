@@ -405,6 +405,8 @@ func TestStatic_AnUnverifiedTokenBlocksNoVerifiedOneOfItsID(t *testing.T) {
 			require.NotContains(t, resp.Warnings[0], "theirs")
 			require.Contains(t, m.lineWith("verified elsewhere"), "role=mine")
 			require.Error(t, m.try(logical.UpdateOperation, "roles/mine", token), "two roles never have one verified token")
+			m.write("verify/mine", nil)
+			require.Equal(t, false, m.read("rotate/mine")["verified"])
 			require.Error(t, m.try(logical.UpdateOperation, "rotate/mine", also(token, "force", true)))
 			answer := m.write("rotate/mine", also(m.newToken(), "force", true))
 			require.NotContains(t, answer.Data, "previous_token_id")
@@ -507,4 +509,19 @@ func TestAccount_IsInTheEventsOfTokensThatEndOrAreRejected(t *testing.T) {
 		require.Equal(t, "alice", events[0]["identity"], kind)
 		require.Equal(t, m.workspace.ID(), events[0]["workspace_id"], kind)
 	}
+}
+
+func TestVerify_VerifiesNoTokenThatAnotherRoleHasVerified(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	token := m.newToken()
+	m.write("roles/mine", also(token, "type", "static", "verify", false))
+	m.write("roles/theirs", also(token, "type", "static"))
+	require.Equal(t, true, m.write("verify/mine", nil).Data["accepted"])
+	require.Equal(t, false, m.read("rotate/mine")["verified"])
+	m.write("rotate/theirs", m.newToken())
+	require.Equal(t, true, m.write("verify/mine", nil).Data["accepted"])
+	m.minutes(24*60 + 5)
+	require.False(t, m.knows(textIn(token, "token_id")), "the verified owner decides when the token ends")
+	require.Equal(t, false, m.write("verify/mine", nil).Data["accepted"])
 }

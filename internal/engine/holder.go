@@ -84,6 +84,12 @@ func (e *Engine) refuseQueued(ctx context.Context, t Token, name string, verifie
 	return nil
 }
 
+// isQueued reports whether a token may be in the revocation queue.
+func (e *Engine) isQueued(ctx context.Context, tokenID string) bool {
+	entry, err := e.revocations.Get(ctx, tokenID)
+	return err != nil || entry != nil
+}
+
 // whoseFor tells in a message whether a token was of the role that the caller writes, or of another one, which
 // it does not name.
 func (r *Revocation) whoseFor(name string) string {

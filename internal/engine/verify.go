@@ -160,9 +160,12 @@ func (e *Engine) afterRefusal(now *Rotation) string {
 // noteVerification stores what Modal said. A managed role whose token is rejected is due. An expiry that Modal tells
 // replaces the stored one.
 func (e *Engine) noteVerification(ctx context.Context, now *Rotation, v *Verification) error {
+	e.handover.Lock() // no other role, and not config, takes the token meanwhile
+	defer e.handover.Unlock()
 	after := now.Cred
 	if v.Accepted {
 		after = now.Cred.learned(now.Role, e.worthKeeping(ctx, now, v.Token), e.Now())
+		e.learnFromRole(ctx, v.Token)
 	}
 	after = after.checked(e.Now(), v)
 	switch {
@@ -176,10 +179,12 @@ func (e *Engine) noteVerification(ctx context.Context, now *Rotation, v *Verific
 }
 
 // worthKeeping is the current token with the news of a verification. The owner of a lease's token that was brought with
-// verify=false is not noted: the token ends with its lease, and is no reference for the next one.
+// verify=false is not noted: the token ends with its lease, and is no reference for the next one. A token that another
+// role or config has brought verified stays unverified here, also while it waits in the revocation queue for its end.
+// The caller holds e.handover.
 func (e *Engine) worthKeeping(ctx context.Context, now *Rotation, proven Token) Token {
 	after := now.Cred.Token
-	if !after.Verified() && e.refuseLeased(ctx, proven) == nil {
+	if !after.Verified() && e.refuseLeased(ctx, proven) == nil && e.refuseHeld(ctx, proven, now.Name, true) == nil && !e.isQueued(ctx, proven.ID) {
 		e.log().Info("a token that was stored with verify=false is verified", "role", now.Name, "token_id", proven.ID, "workspace", proven.Workspace, "identity", proven.Identity)
 		after = proven
 	}

@@ -18,8 +18,8 @@ func (l *Life) writeConfig() {
 	if roll(l.rt, "own grace", 4) == 3 {
 		c.Grace = ptr(l.duration("grace_period", 10*time.Minute, 0, day))
 	}
-	switch roll(l.rt, "what", 11) {
-	case 10:
+	switch roll(l.rt, "what", 12) {
+	case 10, 11:
 		c.Pinned = ptr([]string{home, l.workspace.ID(), "initech"}[roll(l.rt, "pinned_workspace", 3)])
 	case 9:
 		c.Verification = ptr(l.duration("verification_interval", time.Hour, day, 0, 3*day))

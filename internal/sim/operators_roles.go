@@ -70,13 +70,13 @@ func (l *Life) fresh() offer {
 	if l.disk.truth().server == l.elsewhere.URL() && roll(l.rt, "whose server", 2) == 1 {
 		owner = l.stranger
 	}
+	if pair := l.unverified(); pair != nil && roll(l.rt, "held unverified", 4) == 3 {
+		return offer{pair: pair}
+	}
 	switch roll(l.rt, "whose token", 12) {
 	case 5:
 		owner = l.colleague
 	case 6: // one that some role has or had
-		if pair := l.unverified(); pair != nil && roll(l.rt, "held unverified", 2) == 1 {
-			return offer{pair: pair}
-		}
 		if pair, made := l.oracle.known(roll(l.rt, "which", 8)); pair != nil {
 			return offer{pair: pair, madeByMount: made}
 		}

@@ -85,6 +85,23 @@ func (o *oracle) overheard(key, flow string, until time.Time) {
 	}
 }
 
+// tookIn sees the engine take in a token that a person approved.
+func (o *oracle) tookIn(t *truth, id string) {
+	o.of(id).kept = true
+	o.learn()
+	for _, a := range t.approvals {
+		for _, late := range a.Late {
+			if late.Flow == o.approved[id] {
+				o.l.report.seen("a token arrives after its approval has ended")
+			}
+		}
+	}
+}
+
+// flowLifetime is how long Modal lets a person approve: longer than the engine asks after the longest approval here,
+// so that no token is lost for want of time.
+const flowLifetime = 12 * time.Hour
+
 // lastAsked is how long after the end of an approval the engine still asks for its token.
 const lastAsked = time.Hour
 

@@ -34,8 +34,8 @@ func (o *oracle) wrote(key string, before, after []byte) {
 		if before == nil {
 			o.counts(t, entry)
 		}
-		if entry.Reason == "approved" {
-			o.of(entry.ID).kept = true
+		if entry.Reason == "approved" && before == nil {
+			o.tookIn(t, entry.ID)
 		}
 		o.l.note("    put revocation/%s: %s %s, %s, not before %s", name, entry.Reason, ofRole(entry.Role), entry.Method, entry.NotBefore.Format(time.DateTime))
 	}

@@ -57,19 +57,11 @@ func (l *Life) decide() {
 		l.calmDown()
 		return
 	}
-	fits, ended := l.mustBeUsed(flow, a, who), l.mustBeTakenIn(flow)
+	fits := l.mustBeUsed(flow, a, who)
 	token, _ := l.modals.Approve(flow, who)
 	l.note("%s approves token %s for %q, and it must be used: %t", who.Username(), token.ID, a.role, fits)
 	l.report.seen("a person approves: " + l.whoIs(who, a))
 	l.calmDown()
-	if ended {
-		l.tick(l.leader)
-		l.calmDown()
-		if !l.oracle.keeps(token.ID) {
-			l.broken("token %s was approved for %q after its approval had ended, and the engine does not know it", token.ID, a.role)
-		}
-		l.report.seen("a token is approved after its approval has ended")
-	}
 	if !fits {
 		return
 	}
@@ -121,26 +113,6 @@ func (l *Life) mustBeUsed(flow string, a asked, who *modaltest.Member) bool {
 		}
 	}
 	return a.force || before.ID == "" || l.oracle.isOf(before, who, a.role == "")
-}
-
-// mustBeTakenIn says that the engine asks for a flow whose approval has ended, and that nothing keeps it from that.
-func (l *Life) mustBeTakenIn(flow string) bool {
-	if !l.climate.calm() || l.climate.Overlap || l.doubt() > 0 || len(l.running()) > 0 {
-		return false
-	}
-	for _, a := range l.disk.truth().approvals {
-		if _, asked := a.asksFor()[flow]; asked && a.Flow != flow || asked && a.Waits == "" {
-			return true
-		}
-	}
-	return false
-}
-
-// keeps says that the engine has taken a token in.
-func (o *oracle) keeps(id string) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.of(id).kept
 }
 
 // flow is what a flow was begun for, where the engine told of it.

@@ -118,7 +118,7 @@ func Expected() []string {
 		"config/rotate replaces", "an admin token ended itself", "a role's member token ended itself",
 		"an approved token that nobody uses ended itself", "the current token ended an earlier one", "the admin token ended a member's by force",
 		"a crowd is refused", "drift is mended by a write", "another server with its admin",
-		"a token is approved after its approval has ended", "a verified token takes its ID from a role", "a token of the pinned workspace",
+		"a token arrives after its approval has ended", "a verified token takes its ID from a role", "a token of the pinned workspace",
 		"a robot's token is brought", "a token that a mount made is brought by force",
 		"storage: read fails", "storage: a deposed node's write is refused",
 		"leader change", "leader change in the middle of an operation", "a deposed node works on",

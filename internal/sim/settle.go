@@ -176,7 +176,7 @@ func (l *Life) isAway(t storedToken) bool {
 // earlier ones.
 func (l *Life) keepsEarlier(t *truth, role string) bool {
 	current, exists := t.current[role]
-	if !exists || l.modals.Accepts(current.ID, current.Secret) {
+	if !exists || l.modals.AcceptsAt(current.Server, current.ID, current.Secret) { // one stored unverified may be of another server
 		return false
 	}
 	policy := t.roles[role]

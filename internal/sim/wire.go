@@ -50,7 +50,7 @@ func (l *Life) setLate(late lateness) {
 func (l *Life) serve(address string) *modaltest.Server {
 	line := bufconn.Listen(64 << 10)
 	l.lines[address] = line
-	server := modaltest.New(modaltest.WithClock(time.Now))
+	server := modaltest.New(modaltest.WithClock(time.Now), modaltest.WithFlowLifetime(flowLifetime))
 	served := make(chan struct{})
 	go func() {
 		defer close(served)

@@ -74,8 +74,11 @@ func (e *Engine) mintLease(ctx context.Context, cfg *Config, o order) (*candidat
 	if err != nil {
 		return nil, err
 	}
-	leased := made.entry.leased(made.Token, e.Now(), o.life)
-	if err = e.arrive(context.WithoutCancel(ctx), o, leased); err != nil {
+	leased := made.entry.leased(made.Token, *o.role.access(), e.Now(), o.life)
+	if err = e.arrive(context.WithoutCancel(ctx), o, leased); err == nil {
+		err = e.stillAllowed(ctx, o)
+	}
+	if err != nil {
 		e.abandon(ctx, made.entry)
 		return nil, err
 	}
@@ -83,9 +86,32 @@ func (e *Engine) mintLease(ctx context.Context, cfg *Config, o order) (*candidat
 	return made, nil
 }
 
+// stillAllowed refuses a lease whose role was narrowed or deleted, or whose role config no longer allows, while the
+// read created it. The lease is stored already, and a write stores the role before it lists the leases: so the read
+// sees the write, or the write sees the lease.
+func (e *Engine) stillAllowed(ctx context.Context, o order) error {
+	now, err := e.roles.Get(ctx, o.name)
+	if err != nil {
+		return err
+	}
+	if now == nil || now.Dynamic == nil || !o.role.access().within(now.access()) {
+		return changedMeanwhile(o.name)
+	}
+	cfg, err := e.loadConfig(ctx)
+	if err != nil {
+		return err
+	}
+	return cfg.permits(o.role)
+}
+
+// changedMeanwhile refuses a read of a role that was changed while the read was served.
+func changedMeanwhile(name string) error {
+	return Refusef("role %s was changed or deleted while this read waited: read it again", name)
+}
+
 // leased is the entry of a finished service user, which dies when no lease can run any more.
-func (r Revocation) leased(t Token, now time.Time, life time.Duration) *Revocation {
-	r.Token, r.Reason, r.Since = t, reasonLease, now
+func (r Revocation) leased(t Token, rights Access, now time.Time, life time.Duration) *Revocation {
+	r.Token, r.Rights, r.Reason, r.Since = t, rights, reasonLease, now
 	r.NotBefore = now.Add(life)
 	r.NextAttempt = r.NotBefore
 	return &r
@@ -140,14 +166,27 @@ func (e *Engine) mayEndLease(ctx context.Context, role string) error {
 	return err
 }
 
-// Renewable is until when a lease may be renewed, an error for one whose token is ended or being ended.
+// Renewable refuses to renew a lease whose token is ended or being ended, or may do more than its role or config
+// allows now. A lease that kept more than its role allows, because Modal did not answer, is narrowed first.
 func (e *Engine) Renewable(ctx context.Context, id string) error {
+	cfg, err := e.loadConfig(ctx)
+	if err != nil {
+		return err
+	}
+	if err = e.narrowToRole(ctx, cfg, id); err != nil {
+		return fmt.Errorf("the lease is not renewed, as its token may do more than the role allows now: %w; "+
+			"the token works until the lease ends: read %screds/… again for another one", err, e.mount())
+	}
 	entry, err := e.revocations.Get(ctx, id)
 	if err != nil {
 		return err
 	}
 	if entry == nil || entry.Begun || entry.Forced || !e.Now().Before(entry.NotBefore) {
 		return Refusef("the token of this lease is ended, or being ended: read %screds/… again for another one", e.mount())
+	}
+	if err = cfg.allows(&entry.Rights); err != nil {
+		return Refusef("the lease is not renewed, as its token may do more than config allows now: %s; the token works until the lease ends; "+
+			"a role that is narrowed narrows its leases: vault write %sroles/%s environment_roles=…", err, e.mount(), entry.Role)
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ func (e *Engine) beginEntry(ctx context.Context, o order, entry *Revocation) err
 		return err
 	}
 	if !reflect.DeepEqual(now, o.role) {
-		return Refusef("role %s was changed or deleted while this read waited: read it again", o.name)
+		return changedMeanwhile(o.name)
 	}
 	entries, err := e.entriesOf(ctx, o.name)
 	if err != nil {

@@ -37,6 +37,19 @@ func (a *Access) validate(environment string) error {
 	return nil
 }
 
+// within reports whether the access allows no more than most does.
+func (a *Access) within(most *Access) bool {
+	if most.Scoped && !a.Scoped {
+		return false
+	}
+	for environment, role := range a.EnvironmentRoles {
+		if lesser(role, roleIn(most.EnvironmentRoles, environment)) != role {
+			return false
+		}
+	}
+	return true
+}
+
 func (a *Access) warnings() []string {
 	if a.Scoped {
 		return nil

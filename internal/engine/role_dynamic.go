@@ -59,18 +59,31 @@ func (p *DynamicPolicy) validate(r *Role) error {
 	return nil
 }
 
-// writeDynamic stores the policy alone: every read mints.
-func (e *Engine) writeDynamic(ctx context.Context, before, after *Role, ask RoleWrite) error {
-	if _, err := e.permitted(ctx, after, ask); err != nil {
-		return err
+// writeDynamic stores the policy, and then takes away from the living leases what the policy no longer allows. A
+// read that is creating a lease meanwhile stores the lease and then reads the policy: the write or the read sees
+// the other one (lease.go: stillAllowed).
+func (e *Engine) writeDynamic(ctx context.Context, before, after *Role, ask RoleWrite) (warnings []string, err error) {
+	cfg, err := e.permitted(ctx, after, ask)
+	if err != nil {
+		return nil, err
 	}
-	switch {
-	case before == nil:
-		return e.establishEmpty(ctx, ask.Name, after)
-	case reflect.DeepEqual(before, after):
-		return nil
+	if before == nil {
+		return nil, e.establishEmpty(ctx, ask.Name, after)
 	}
-	return e.roles.Put(ctx, ask.Name, after)
+	if !reflect.DeepEqual(before, after) {
+		if err = e.roles.Put(ctx, ask.Name, after); err != nil {
+			return nil, err
+		}
+	}
+	if ask.Access.Said == "" {
+		return nil, nil
+	}
+	return e.narrowLeases(ctx, cfg, ask.Name, after.access()), nil
+}
+
+// revokeLeases is the command that ends all leases of a role.
+func (e *Engine) revokeLeases(name string) string {
+	return fmt.Sprintf("vault lease revoke -prefix %screds/%s", e.mount(), name)
 }
 
 // refuseDynamic refuses what only roles have that hold a token.
@@ -78,8 +91,8 @@ func (e *Engine) refuseDynamic(r *Role, name string) error {
 	if r.Dynamic == nil {
 		return nil
 	}
-	return Refusef("role %s is dynamic, so each read of %screds/%s has a token of its own, which ends with its lease: end leases with: vault lease revoke -prefix %screds/%s; nothing was changed",
-		name, e.mount(), name, e.mount(), name)
+	return Refusef("role %s is dynamic, so each read of %screds/%s has a token of its own, which ends with its lease: end leases with: %s; nothing was changed",
+		name, e.mount(), name, e.revokeLeases(name))
 }
 
 // afterDynamic is what comes after a write of a dynamic role.

@@ -91,6 +91,16 @@ func TestLease_IsRenewedUnderThePolicyItWasMadeWithAndNeverPastItsTokensEnd(t *t
 	require.Contains(t, errorText(resp), "is ended")
 }
 
+func TestLease_OfAMountWhoseLongestLeaseHasAFractionOfASecond(t *testing.T) {
+	t.Parallel()
+	m := leased(t, map[string]any{"ttl": "2h", "max_ttl": "2h"})
+	m.system.MaxLeaseTTLVal = 90*time.Minute + 300*time.Millisecond
+	resp := m.must(logical.ReadOperation, "creds/job", nil)
+	require.Equal(t, 90*time.Minute, resp.Secret.MaxTTL)
+	require.Equal(t, 90*time.Minute, resp.Secret.TTL)
+	require.Equal(t, m.clock.now().Add(105*time.Minute).Format(time.RFC3339), resp.Data["expires_at"], "a quarter of an hour after the lease")
+}
+
 func TestLease_RevocationEndsTheTokenAndIsAnErrorWhileModalDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	m := leased(t)

@@ -78,6 +78,8 @@ type Engine struct {
 	dueApprovals *dueTimes
 	followers    *followers
 	fence        fence
+	// creations are the service users that reads of dynamic roles are creating.
+	creations creations
 	// dueChecks are when current tokens are verified. checksEvery is the interval that they were told for.
 	dueChecks    *dueTimes
 	checksEvery  time.Duration

@@ -161,7 +161,7 @@ func (e *Engine) fenced(ctx context.Context) error {
 	}
 	defer unlock()
 	looked, stays, list := e.fence.last()
-	if age := e.Now().Sub(looked); age >= fenceLife || age < 0 {
+	if age := e.Now().Sub(looked); age >= fenceLife || age < 0 || list != nil { // a look that failed does not count
 		if err = e.lookLocked(ctx); err != nil {
 			return err
 		}

@@ -40,7 +40,12 @@ func (e *Engine) NewLease(ctx context.Context, name string, most time.Duration) 
 		return nil, Refusef("role %s is no dynamic one any more: read it again", name)
 	}
 	ttl, longest, warnings := r.Dynamic.terms(most)
-	made, err := e.mintLease(ctx, cfg, order{name: name, role: r, life: longest + leaseMargin, lease: true})
+	creating := e.creations.start()
+	defer creating.end()
+	if err = e.settleFailed(ctx, cfg, name); err != nil {
+		return nil, err
+	}
+	made, err := e.mintLease(ctx, cfg, order{name: name, role: r, life: longest + leaseMargin, lease: true, creating: creating})
 	if err != nil {
 		return nil, fmt.Errorf("%w; no lease was made", err)
 	}
@@ -56,6 +61,7 @@ func (e *Engine) NewLease(ctx context.Context, name string, most time.Duration) 
 
 // terms are how long a lease runs, and can be renewed to. Every cap is told.
 func (p *DynamicPolicy) terms(most time.Duration) (ttl, longest time.Duration, warnings []string) {
+	most = most.Truncate(time.Second) // Modal takes whole seconds
 	ttl, longest = p.TTL, p.MaxTTL
 	if longest > most {
 		longest = most
@@ -115,6 +121,11 @@ func (r Revocation) leased(t Token, rights Access, now time.Time, life time.Dura
 	r.NotBefore = now.Add(life)
 	r.NextAttempt = r.NotBefore
 	return &r
+}
+
+// runs reports whether the entry is that of a lease whose token nobody has begun to end.
+func (r *Revocation) runs(now time.Time) bool {
+	return r.Reason == reasonLease && !r.Begun && !r.Forced && now.Before(r.NotBefore)
 }
 
 // EndLease ends the token of a lease, and is done when Modal refuses it, or when nothing is left of it. The
@@ -181,7 +192,7 @@ func (e *Engine) Renewable(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if entry == nil || entry.Begun || entry.Forced || !e.Now().Before(entry.NotBefore) {
+	if entry == nil || !entry.runs(e.Now()) {
 		return Refusef("the token of this lease is ended, or being ended: read %screds/… again for another one", e.mount())
 	}
 	if err = cfg.allows(&entry.Rights); err != nil {

@@ -4,13 +4,20 @@ package engine
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"reflect"
+	"slices"
+	"strings"
 )
 
 // beginEntry puts the entry of a service user that is about to be made. Of a dynamic role with a limit
 // the leases are counted first, under the role's lock: those that many reads begin at once count too. The
 // role may have been deleted, or narrowed, while that was waited for.
 func (e *Engine) beginEntry(ctx context.Context, o order, entry *Revocation) error {
+	if o.lease {
+		o.creating.add(entry.Key()) // before the entry is seen
+	}
 	if !o.lease || o.role.Dynamic.MaxLeases == 0 {
 		return e.revocations.Put(ctx, entry.Key(), entry)
 	}
@@ -26,21 +33,54 @@ func (e *Engine) beginEntry(ctx context.Context, o order, entry *Revocation) err
 	if !reflect.DeepEqual(now, o.role) {
 		return changedMeanwhile(o.name)
 	}
-	entries, err := e.entriesOf(ctx, o.name)
+	if err = e.refuseFull(ctx, o); err != nil {
+		return err
+	}
+	return e.revocations.Put(ctx, entry.Key(), entry)
+}
+
+// refuseFull refuses one more lease of a role that has max_leases, and tells what frees a place.
+func (e *Engine) refuseFull(ctx context.Context, o order) error {
+	cfg, err := e.loadConfig(ctx)
 	if err != nil {
 		return err
 	}
-	living, most := 0, o.role.Dynamic.MaxLeases
-	for _, other := range entries {
-		if other.Leased {
-			living++
+	leases, err := e.leasesOf(ctx, o.name)
+	if err != nil {
+		return err
+	}
+	places, taken := map[string]int{}, 0
+	for _, lease := range leases {
+		if place := e.placeOf(cfg, lease); place != "" {
+			places[place]++
+			taken++
 		}
 	}
-	if living >= most {
-		return Refusef("role %s has %d leases, and max_leases is %d: end some (vault lease revoke -prefix %screds/%s), wait for their end, as one that Modal has not ended yet counts, or raise max_leases",
-			o.name, living, most, e.mount(), o.name)
+	if taken < o.role.Dynamic.MaxLeases {
+		return nil
 	}
-	return e.revocations.Put(ctx, entry.Key(), entry)
+	var told []string
+	for _, place := range slices.Sorted(maps.Keys(places)) {
+		told = append(told, fmt.Sprintf("%d %s", places[place], place))
+	}
+	return Refusef("role %s has %d leases, and max_leases is %d: %s; or raise max_leases; IDs are in: vault list -detailed %srevocations",
+		o.name, taken, o.role.Dynamic.MaxLeases, strings.Join(told, ", "), e.mount())
+}
+
+// placeOf tells how a lease takes one of the places that max_leases gives, and what frees the place. A service user
+// that Modal did not know when it was asked takes none.
+func (e *Engine) placeOf(cfg *Config, lease *Revocation) string {
+	switch {
+	case lease.Reason == reasonUnfinished && !lease.Missing.IsZero():
+		return ""
+	case e.creations.has(lease.Key()):
+		return "being created by other reads (read again in a moment)"
+	case cfg.reaches(lease.Token) != nil:
+		return fmt.Sprintf("of another workspace or server than config's (forget one with: vault delete %srevocations/<id> force=true)", e.mount())
+	case lease.runs(e.Now()):
+		return fmt.Sprintf("running (end all with: %s, or one with: vault write %srevocations/<id> force=true)", e.revokeLeases(lease.Role), e.mount())
+	}
+	return fmt.Sprintf("ended and perhaps still at Modal (try one again with: vault write -f %srevocations/<id>)", e.mount())
 }
 
 // arrive stores what Modal answered. The entry of a lease may have been ended by an operator meanwhile.

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// creations are the names of the service users that this process is creating for leases. An unfinished entry of
+// another name was left by a read that failed, or by a process that died.
+type creations struct {
+	mu    sync.Mutex
+	names map[string]bool
+}
+
+// creating is one read's part of creations.
+type creating struct {
+	all   *creations
+	names []string
+}
+
+func (c *creations) start() *creating { return &creating{all: c} }
+
+func (c *creations) has(name string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.names[name]
+}
+
+func (r *creating) add(name string) {
+	r.all.mu.Lock()
+	defer r.all.mu.Unlock()
+	if r.all.names == nil {
+		r.all.names = map[string]bool{}
+	}
+	r.all.names[name] = true
+	r.names = append(r.names, name)
+}
+
+func (r *creating) end() {
+	r.all.mu.Lock()
+	defer r.all.mu.Unlock()
+	for _, name := range r.names {
+		delete(r.all.names, name)
+	}
+}
+
+// settled reports whether Modal answered about the service user of a creation that failed: Modal did not know it, or
+// deleted it. The second look at one that was not known stays the worker's.
+func (r *Revocation) settled() bool { return !r.Missing.IsZero() || r.Acknowledged }
+
+// failedCreation reports whether a read failed while it created the service user, and Modal has not been asked since.
+func (e *Engine) failedCreation(entry *Revocation) bool {
+	return entry.Leased && entry.Reason == reasonUnfinished && !entry.settled() && !e.creations.has(entry.Key())
+}
+
+// settleFailed settles what earlier reads of a role failed to create, before a read creates anything: an outage leaves
+// no more than the reads that it met. Modal cannot be asked about a service user of another workspace or server.
+func (e *Engine) settleFailed(ctx context.Context, cfg *Config, name string) error {
+	leases, err := e.leasesOf(ctx, name)
+	if err != nil {
+		return err
+	}
+	var failed []string
+	for _, entry := range leases {
+		if e.failedCreation(entry) && cfg.reaches(entry.Token) == nil {
+			failed = append(failed, entry.Key())
+		}
+	}
+	if len(failed) == 0 {
+		return nil
+	}
+	if cfg.Paused {
+		return Refusef("an earlier read of role %s failed while it created service user %s, which the engine does not delete while the mount is paused: "+
+			"vault write %sconfig paused=false; no other service user was created", name, failed[0], e.mount())
+	}
+	failures := make([]error, len(failed))
+	eachOf(failed, maxConcurrentRotations, func(i int, id string) {
+		e.deps.Stagger(i)
+		failures[i] = e.settle(ctx, id)
+	})
+	for i, failure := range failures {
+		if failure != nil {
+			return fmt.Errorf("an earlier read of role %s failed while it created service user %s, which may still exist: %w; "+
+				"no other service user was created: read again", name, failed[i], failure)
+		}
+	}
+	return nil
+}
+
+// settle deletes the service user of a creation that failed, where Modal has it.
+func (e *Engine) settle(ctx context.Context, id string) error {
+	entry, unlock, err := e.lockEntry(ctx, ctx, id)
+	if err != nil || entry == nil {
+		return err
+	}
+	defer unlock()
+	if !e.failedCreation(entry) { // another read was faster
+		return nil
+	}
+	if err = e.fenced(ctx); err != nil {
+		return err
+	}
+	got, stays, err := e.attendLocked(ctx, entry.dueNow(e.Now()), onRequest)
+	if err != nil || got != verdictUnknown && got != verdictAccepted || stays.settled() {
+		return err
+	}
+	e.doubtFence()
+	return &unusableError{text: stays.LastError}
+}

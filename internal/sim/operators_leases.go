@@ -82,9 +82,10 @@ func (l *Life) readLease(role string) {
 	dies := l.climate.Crashes && l.climate.Often > 0 && roll(l.rt, "dies before Vault keeps it", 8) == 7
 	l.note("read a lease of role %s", role)
 	op := &operation{what: "read lease", role: role}
-	began := time.Now()
+	began, calls := time.Now(), l.callsFromNow()
 	l.await(l.begin(op, func(ctx context.Context, e Engine) error {
 		lease, err := e.NewLease(ctx, role)
+		l.judge(op, calls)
 		if before := l.before(op); isMistake(err) && before != nil && before.isFull(role) {
 			l.report.seen("max_leases refuses a lease")
 		}
@@ -115,6 +116,25 @@ func (l *Life) aLease() *kept {
 	return leases[roll(l.rt, "lease", len(leases))]
 }
 
+// narrowRole has an operator take something away from a dynamic role whose leases run, and a job renew its lease then.
+func (l *Life) narrowRole() {
+	role := l.aDynamicRole()
+	if role == "" {
+		return
+	}
+	l.readLease(role)
+	l.check()
+	p := Policy{EnvironmentRoles: ptr([]string{"main=viewer", "staging=viewer"}[roll(l.rt, "environment_roles", 2)])}
+	if roll(l.rt, "scoped", 4) == 3 {
+		p = Policy{Scoped: ptr(true)}
+	}
+	l.cutsHere(4)
+	l.note("narrow role %s: %s", role, p)
+	l.write("write role", role, p)
+	l.check()
+	l.renewLease()
+}
+
 func (l *Life) renewLease() {
 	k := l.aLease()
 	if k == nil {
@@ -126,7 +146,10 @@ func (l *Life) renewLease() {
 	l.await(l.begin(op, func(ctx context.Context, e Engine) error {
 		ttl, err := e.Renew(ctx, k.Lease, k.issued, increment)
 		if now := time.Now(); err == nil && l.leads(op.node) && l.vault.renew(k, now, now.Add(ttl)) {
-			l.oracle.renewed(k)
+			l.oracle.renewed(k, l.before(op))
+		}
+		if before := l.before(op); isMistake(err) && before != nil && before.hasRunning(k.ID) {
+			l.report.seen("a lease that may do too much is not renewed")
 		}
 		return err
 	}))

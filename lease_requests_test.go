@@ -91,6 +91,17 @@ func TestLease_IsRenewedUnderThePolicyItWasMadeWithAndNeverPastItsTokensEnd(t *t
 	require.Contains(t, errorText(resp), "is ended")
 }
 
+func TestLease_NextStepOfItsRevocationIsTheCommandThatEndsIt(t *testing.T) {
+	t.Parallel()
+	m := leased(t)
+	id := textIn(m.must(logical.ReadOperation, "creds/job", nil).Data, "token_id")
+	entry := m.list("revocations")[0]
+	require.Equal(t, "nothing: the token ends with its lease, or on 2026-03-02T12:15:00Z at the latest; at once with: vault write modal/revocations/"+entry+" force=true",
+		m.read("revocations/" + entry)["next_step"])
+	require.Equal(t, true, m.write("revocations/"+entry, map[string]any{"force": true}).Data["revoked"])
+	require.False(t, m.knows(id))
+}
+
 func TestLease_OfAMountWhoseLongestLeaseHasAFractionOfASecond(t *testing.T) {
 	t.Parallel()
 	m := leased(t, map[string]any{"ttl": "2h", "max_ttl": "2h"})

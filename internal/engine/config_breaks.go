@@ -12,7 +12,7 @@ import (
 // maxToldBroken is how many roles or tokens a warning names, and how many roles have a warning of their own.
 const maxToldBroken = 10
 
-// manages says whether the engine can make and end service users beside this token.
+// manages reports whether the engine can create and delete service users in the token's workspace.
 func (c *Config) manages(t Token) bool {
 	return c.usableAdmin() && c.reaches(t) == nil
 }
@@ -22,7 +22,7 @@ func (c *Config) usableAdmin() bool {
 	return c.Admin != nil && c.Admin.Verified() && c.Limitation == ""
 }
 
-// cannotAsk says that the token's own server is only reached with a CA that config no longer has.
+// cannotAsk reports whether the token's own server is only reached with a CA that config no longer has.
 func (c *Config) cannotAsk(before *Config, t Token) bool {
 	return before.CACert != "" && before.serves(t) && !c.serves(t)
 }
@@ -37,8 +37,8 @@ func (c *Config) otherAdmin(before *Config) bool {
 	return !c.like(before) || c.adminID() != before.adminID() || c.Limitation != before.Limitation
 }
 
-// broken names the roles and tokens that cannot go on under the config after a write: all that the limits stop where
-// the write changed a limit, and all that lack an admin token where the write changed that.
+// broken names the roles and tokens that cannot go on after a write. If the write changed a limit, broken names all
+// roles beyond the limits. If the write changed the admin token, broken names all that the admin token cannot manage.
 func (e *Engine) broken(ctx context.Context, before, after *Config) (warnings []string) {
 	limits, admin := after.otherLimits(before), after.otherAdmin(before)
 	if !limits && !admin {
@@ -83,7 +83,7 @@ func (e *Engine) beyondLimits(ctx context.Context, cfg *Config, rotations []*Rot
 	return warnings
 }
 
-// leasesBeyond is what limits mean to a dynamic role that asks for more.
+// leasesBeyond tells how the limits of config stop a dynamic role that asks for more.
 func (e *Engine) leasesBeyond(ctx context.Context, cfg *Config, name string) string {
 	told := fmt.Sprintf("role %s asks for more than config allows (%s): its next read is refused until the role is narrowed: vault write %sroles/%s environment_roles=…",
 		name, cfg.ceilings(), e.mount(), name)
@@ -138,7 +138,7 @@ func (e *Engine) withoutAdmin(ctx context.Context, before, after *Config, rotati
 	return warnings
 }
 
-// adminState is what is wrong with the admin token, for a reader.
+// adminState names the flaw of the admin token, for a reader.
 func (c *Config) adminState() string {
 	switch {
 	case c.Admin == nil:

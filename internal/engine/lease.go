@@ -10,12 +10,12 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// leaseMargin is how much longer than its longest lease a token lives at Modal: the lease ends it, and
-// its expiry only what nobody ended.
+// leaseMargin is how much longer than its longest lease a token lives at Modal. The expiry ends a token only if
+// nobody revoked it.
 const leaseMargin = 15 * time.Minute
 
-// Lease is what one read of a dynamic role gives: a token of its own. Entry is the ID of its entry in the
-// ledger, by which it is ended. Max is how long it can be renewed to, from now.
+// Lease is the answer to one read of a dynamic role: a token of its own. Entry is the ID of its revocation. Max is how
+// long the lease can be renewed to, from now.
 type Lease struct {
 	Handout
 
@@ -25,9 +25,12 @@ type Lease struct {
 	Warnings []string
 }
 
-// NewLease mints a token for one lease of a dynamic role, which Vault lets live for most at the longest.
-// The ledger has the token before Modal does, and until it is seen refused.
+// NewLease creates a token for one lease of a dynamic role. Vault lets a lease live for most at the longest. The
+// revocation queue has the service user before Modal does, and until Modal rejects its token.
 func (e *Engine) NewLease(ctx context.Context, name string, most time.Duration) (*Lease, error) {
+	if err := e.settleFailed(ctx, name); err != nil {
+		return nil, err
+	}
 	cfg, err := e.loadConfig(ctx)
 	if err != nil {
 		return nil, err
@@ -42,9 +45,6 @@ func (e *Engine) NewLease(ctx context.Context, name string, most time.Duration) 
 	ttl, longest, warnings := r.Dynamic.terms(most)
 	creating := e.creations.start()
 	defer creating.end()
-	if err = e.settleFailed(ctx, cfg, name); err != nil {
-		return nil, err
-	}
 	made, err := e.mintLease(ctx, cfg, order{name: name, role: r, life: longest + leaseMargin, lease: true, creating: creating})
 	if err != nil {
 		return nil, fmt.Errorf("%w; no lease was made", err)
@@ -59,7 +59,7 @@ func (e *Engine) NewLease(ctx context.Context, name string, most time.Duration) 
 	}, nil
 }
 
-// terms are how long a lease runs, and can be renewed to. Every cap is told.
+// terms are how long a lease runs and how long it can be renewed to. The warnings name each cap.
 func (p *DynamicPolicy) terms(most time.Duration) (ttl, longest time.Duration, warnings []string) {
 	most = most.Truncate(time.Second) // Modal takes whole seconds
 	ttl, longest = p.TTL, p.MaxTTL
@@ -74,7 +74,7 @@ func (p *DynamicPolicy) terms(most time.Duration) (ttl, longest time.Duration, w
 	return ttl, longest, warnings
 }
 
-// mintLease makes the token and turns its entry into the lease's backstop.
+// mintLease creates the token, and dates its revocation to the end of the longest lease.
 func (e *Engine) mintLease(ctx context.Context, cfg *Config, o order) (*candidate, error) {
 	made, err := e.mint(ctx, cfg, o)
 	if err != nil {
@@ -115,7 +115,7 @@ func changedMeanwhile(name string) error {
 	return Refusef("role %s was changed or deleted while this read waited: read it again", name)
 }
 
-// leased is the entry of a finished service user, which dies when no lease can run any more.
+// leased is the revocation of a lease's token, due when no lease can run any more.
 func (r Revocation) leased(t Token, rights Access, now time.Time, life time.Duration) *Revocation {
 	r.Token, r.Rights, r.Reason, r.Since = t, rights, reasonLease, now
 	r.NotBefore = now.Add(life)
@@ -123,13 +123,13 @@ func (r Revocation) leased(t Token, rights Access, now time.Time, life time.Dura
 	return &r
 }
 
-// runs reports whether the entry is that of a lease whose token nobody has begun to end.
+// runs reports whether the entry belongs to a living lease: nobody has begun to end its token.
 func (r *Revocation) runs(now time.Time) bool {
 	return r.Reason == reasonLease && !r.Begun && !r.Forced && now.Before(r.NotBefore)
 }
 
-// EndLease ends the token of a lease, and is done when Modal refuses it, or when nothing is left of it. The
-// ledger goes on with what cannot be ended now, also after Vault has given up.
+// EndLease revokes the token of a lease, and succeeds once Modal rejects the token. The worker goes on with a token
+// that cannot be revoked now, also after Vault has given up.
 func (e *Engine) EndLease(ctx context.Context, id string) error {
 	entry, unlock, err := e.lockEntry(ctx, ctx, id)
 	if err != nil || entry == nil {
@@ -159,8 +159,8 @@ func (e *Engine) EndLease(ctx context.Context, id string) error {
 	return err
 }
 
-// mayEndLease refuses while the mount does nothing by itself, and while Modal does not answer. That is also what
-// `vault secrets disable` says.
+// mayEndLease refuses while the mount is paused or out of sync, and while Modal does not answer. `vault secrets
+// disable` shows the error too.
 func (e *Engine) mayEndLease(ctx context.Context, role string) error {
 	cfg, err := e.loadConfig(ctx)
 	if err != nil {

@@ -47,18 +47,24 @@ func (r *creating) end() {
 	}
 }
 
-// settled reports whether Modal answered about the service user of a creation that failed: Modal did not know it, or
-// deleted it. The second look at one that was not known stays the worker's.
+// settled reports whether Modal answered about the service user of a creation that failed: Modal did not know the
+// service user, or deleted it. If Modal did not know it, the worker asks a second time, ten minutes later.
 func (r *Revocation) settled() bool { return !r.Missing.IsZero() || r.Acknowledged }
 
-// failedCreation reports whether a read failed while it created the service user, and Modal has not been asked since.
+// failedCreation reports whether a read failed while it created the service user, and Modal has not answered about the
+// service user since.
 func (e *Engine) failedCreation(entry *Revocation) bool {
 	return entry.Leased && entry.Reason == reasonUnfinished && !entry.settled() && !e.creations.has(entry.Key())
 }
 
-// settleFailed settles what earlier reads of a role failed to create, before a read creates anything: an outage leaves
-// no more than the reads that it met. Modal cannot be asked about a service user of another workspace or server.
-func (e *Engine) settleFailed(ctx context.Context, cfg *Config, name string) error {
+// settleFailed settles the creations of a role that earlier reads failed at, before a read begins another one. An
+// outage therefore leaves only the creations that it interrupted. The admin token cannot settle a service user of
+// another workspace or server.
+func (e *Engine) settleFailed(ctx context.Context, name string) error {
+	cfg, err := e.loadConfig(ctx)
+	if err != nil {
+		return err
+	}
 	leases, err := e.leasesOf(ctx, name)
 	if err != nil {
 		return err
@@ -103,10 +109,15 @@ func (e *Engine) settle(ctx context.Context, id string) error {
 	if err = e.fenced(ctx); err != nil {
 		return err
 	}
-	got, stays, err := e.attendLocked(ctx, entry.dueNow(e.Now()), onRequest)
-	if err != nil || got != verdictUnknown && got != verdictAccepted || stays.settled() {
+	got, stays, err := e.attendLocked(ctx, entry.dueNow(e.Now()), whenDue)
+	switch {
+	case err != nil || got == verdictGone || got == verdictCurrent || got == verdictRevoked:
 		return err
+	case got == verdictNotDue:
+		return e.mayEnd(entry)
+	case stays.settled():
+		return nil
 	}
-	e.doubtFence()
+	e.doubtFence() // else each read would put the worker's next attempt off for longer
 	return &unusableError{text: stays.LastError}
 }

@@ -11,9 +11,9 @@ import (
 	"strings"
 )
 
-// beginEntry puts the entry of a service user that is about to be made. Of a dynamic role with a limit
-// the leases are counted first, under the role's lock: those that many reads begin at once count too. The
-// role may have been deleted, or narrowed, while that was waited for.
+// beginEntry puts the entry of a service user that is about to be created. For a dynamic role with max_leases it first
+// counts the leases under the role's lock, so that many reads at once stay within the limit. The role may have been
+// deleted or narrowed while the read waited for the lock.
 func (e *Engine) beginEntry(ctx context.Context, o order, entry *Revocation) error {
 	if o.lease {
 		o.creating.add(entry.Key()) // before the entry is seen
@@ -83,7 +83,7 @@ func (e *Engine) placeOf(cfg *Config, lease *Revocation) string {
 	return fmt.Sprintf("ended and perhaps still at Modal (try one again with: vault write -f %srevocations/<id>)", e.mount())
 }
 
-// arrive stores what Modal answered. The entry of a lease may have been ended by an operator meanwhile.
+// arrive stores the token that Modal created. An operator may have revoked the entry of a lease meanwhile.
 func (e *Engine) arrive(ctx context.Context, o order, arrived *Revocation) error {
 	if !o.lease {
 		return e.revocations.Put(ctx, arrived.Key(), arrived)
@@ -103,8 +103,8 @@ func (e *Engine) arrive(ctx context.Context, o order, arrived *Revocation) error
 	return e.revocations.Put(ctx, arrived.Key(), arrived)
 }
 
-// lockLease serialises all that changes the entry of one lease: leases of one role do not wait for each
-// other. Who holds a role's lock may take it, and not the other way round.
+// lockLease serialises all changes of one lease's entry. Leases of one role do not wait for each other. A caller that
+// holds a role's lock may take a lease's lock, and not the other way round.
 func (e *Engine) lockLease(ctx context.Context, id string) (unlock func(), err error) {
 	return e.locks.hold(ctx, "lease "+id)
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// narrowBudget bounds what a write of a dynamic role does at Modal before it answers.
+// narrowBudget bounds the time that a write of a dynamic role spends at Modal.
 const narrowBudget = 30 * time.Second
 
 // errUnscoped says why a living lease stays unscoped.
@@ -22,8 +22,8 @@ func (r *Revocation) exceeds(most *Access) bool {
 	return r.Reason == reasonLease && !r.Begun && !r.Rights.within(most)
 }
 
-// narrowLeases takes away from the living leases of a role what most does not allow, as far as the time of one
-// request goes. The warnings count the leases that keep more.
+// narrowLeases narrows the living leases of a role to most, as far as the time of one request goes. The warnings count
+// the leases that keep more.
 func (e *Engine) narrowLeases(ctx context.Context, cfg *Config, name string, most *Access) (warnings []string) {
 	leases, err := e.leasesOf(ctx, name)
 	if err != nil {
@@ -70,13 +70,13 @@ func (e *Engine) keptRights(name string, failures []error) (warnings []string) {
 	return warnings
 }
 
-// narrowAgain is what an operator does about leases that could not be narrowed.
+// narrowAgain names the two ways to go on after a lease could not be narrowed.
 func (e *Engine) narrowAgain(name string) string {
 	return fmt.Sprintf("write environment_roles again, or end all leases of the role with: %s", e.revokeLeases(name))
 }
 
-// narrowLease takes away from the service user of one lease what most does not allow. A lease that has ended, or is
-// ending, has nothing to lose.
+// narrowLease takes from the service user of one lease all rights beyond most. The entry keeps the old rights until
+// Modal has changed the service user. A lease that has ended, or is ending, has nothing to lose.
 func (e *Engine) narrowLease(ctx context.Context, cfg *Config, id string, most *Access) error {
 	unlock, err := e.lockLease(ctx, id)
 	if err != nil {
@@ -108,7 +108,7 @@ func (e *Engine) narrowLease(ctx context.Context, cfg *Config, id string, most *
 	return nil
 }
 
-// narrowToRole is narrowLease with what the role of the lease allows now. A role that was deleted takes nothing away.
+// narrowToRole narrows one lease to the present rights of its role. A role that was deleted takes nothing away.
 func (e *Engine) narrowToRole(ctx context.Context, cfg *Config, id string) error {
 	entry, err := e.revocations.Get(ctx, id)
 	if err != nil || entry == nil {

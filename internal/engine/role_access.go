@@ -4,7 +4,7 @@ package engine
 
 import "vault-plugin-secrets-modal/internal/modalapi"
 
-// Access is what the service users of a role may do.
+// Access holds the rights of a role's service users.
 type Access struct {
 	EnvironmentRoles map[string]modalapi.EnvironmentRole `json:"environment_roles,omitempty"`
 	Scoped           bool                                `json:"scoped"`

@@ -57,8 +57,8 @@ func (o *oracle) outlives(k *kept) {
 	}
 }
 
-// renewed notes what a renewed lease promises, and judges what its token may do. before is what storage held when the
-// renewal began, nil where something else went on.
+// renewed notes the promise of a renewed lease, and judges its token's rights. before is the storage at the start of
+// the renewal, nil if something else went on.
 func (o *oracle) renewed(k *kept, before *truth) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -120,7 +120,7 @@ func beyond(has, most map[string]string) string {
 	return ""
 }
 
-// narrowed expects a role's leases to have lost what a write took away, where nothing is wrong.
+// narrowed expects a write to have narrowed the role's leases, where nothing is wrong.
 func (o *oracle) narrowed(t *truth, role string, p Policy) {
 	policy := t.roles[role].Dynamic
 	for _, entry := range t.ledger {

@@ -6,6 +6,10 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
 // leased notes what a lease promises, and judges what it gave. before is what storage held when the read
@@ -120,19 +124,25 @@ func beyond(has, most map[string]string) string {
 	return ""
 }
 
-// narrowed expects a write to have narrowed the role's leases, where nothing is wrong.
-func (o *oracle) narrowed(t *truth, role string, p Policy) {
+// narrowed expects a write to have narrowed the role's leases, where Modal answered each call and storage kept each
+// write.
+func (o *oracle) narrowed(t *truth, role string, p Policy, calls []modaltest.Call) {
 	policy := t.roles[role].Dynamic
+	failed := o.l.storageFails() || t.admin.ID == "" || t.limited
+	for _, call := range calls {
+		failed = failed || call.Code != codes.OK
+	}
 	for _, entry := range t.ledger {
 		if p.EnvironmentRoles == nil || entry.Role != role || !entry.isRunning() || o.of(entry.ID).deleted != o.deleted[role] {
 			continue
 		}
 		what := beyond(entry.Rights.Roles, policy.Roles)
-		if what != "" && o.l.climate.calm() && !o.l.isAway(entry.storedToken) && !o.l.hampered() {
-			o.l.broken("role %s was written, and the lease of token %s keeps %s", role, entry.ID, what)
-		}
-		if what != "" {
+		switch {
+		case what == "":
+		case failed || o.l.isAway(entry.storedToken) || t.server != o.l.modal.URL():
 			o.l.report.seen("a lease keeps what its role lost")
+		default:
+			o.l.broken("role %s was written, and the lease of token %s keeps %s", role, entry.ID, what)
 		}
 	}
 }

@@ -66,12 +66,12 @@ func (o *oracle) wroteConfig(before, after []byte) {
 }
 
 // written judges a write of a role that was answered, and that nothing went on beside.
-func (o *oracle) written(role string, p Policy) {
+func (o *oracle) written(role string, p Policy, calls []modaltest.Call) {
 	t := o.l.disk.truth()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if t.roles[role].Dynamic != nil {
-		o.narrowed(t, role, p)
+		o.narrowed(t, role, p, calls)
 	}
 	policy := t.roles[role].Managed
 	if policy == nil {

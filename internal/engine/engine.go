@@ -78,8 +78,10 @@ type Engine struct {
 	dueApprovals *dueTimes
 	followers    *followers
 	fence        fence
-	// creations are the service users that reads of dynamic roles are creating.
-	creations creations
+	// creations are the service users that reads of dynamic roles are creating, and unfinished an index of the entries of
+	// those that may have failed.
+	creations  creations
+	unfinished *dueTimes
 	// dueChecks are when current tokens are verified. checksEvery is the interval that they were told for.
 	dueChecks    *dueTimes
 	checksEvery  time.Duration
@@ -117,7 +119,7 @@ func New(deps Deps) *Engine {
 	}
 	e := &Engine{
 		deps: deps, locks: newNameLocks(func() { deps.Stagger(lockTurn) }), followers: newFollowers(),
-		dueRoles: newDueTimes(), dueEntries: newDueTimes(), dueApprovals: newDueTimes(), dueChecks: newDueTimes(), checkRetries: map[string]time.Time{}, asked: map[string]asking{},
+		dueRoles: newDueTimes(), dueEntries: newDueTimes(), dueApprovals: newDueTimes(), dueChecks: newDueTimes(), unfinished: newDueTimes(), checkRetries: map[string]time.Time{}, asked: map[string]asking{},
 	}
 	e.clients = &clients{
 		open: map[clientOptions]*sharedClient{}, dial: deps.Connect,
@@ -133,7 +135,10 @@ func New(deps Deps) *Engine {
 		e.dueRoles.touch(name)
 		e.dueChecks.touch(name)
 	}})
-	e.revocations = store.New[Revocation](deps.Storage, prefixRevocation, store.Options{Changed: e.dueEntries.touch})
+	e.revocations = store.New[Revocation](deps.Storage, prefixRevocation, store.Options{Changed: func(id string) {
+		e.dueEntries.touch(id)
+		e.unfinished.touch(id)
+	}})
 	e.holders = store.New[holder](deps.Storage, prefixHolder, store.Options{})
 	e.divergence = store.New[divergence](deps.Storage, keyDivergence, store.Options{RememberAbsent: true})
 	e.approvals = store.New[Approval](deps.Storage, prefixApproval, store.Options{Changed: e.dueApprovals.touch})

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 )
 
 // creations are the names of the service users that this process is creating for leases. An unfinished entry of
@@ -65,14 +66,18 @@ func (e *Engine) settleFailed(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	leases, err := e.leasesOf(ctx, name)
+	ids, err := e.unfinishedCreations(ctx)
 	if err != nil {
 		return err
 	}
 	var failed []string
-	for _, entry := range leases {
-		if e.failedCreation(entry) && cfg.reaches(entry.Token) == nil {
-			failed = append(failed, entry.Key())
+	for _, id := range ids {
+		entry, err := e.revocations.Get(ctx, id)
+		if err != nil {
+			return err
+		}
+		if entry != nil && entry.Role == name && e.failedCreation(entry) && cfg.reaches(entry.Token) == nil {
+			failed = append(failed, id)
 		}
 	}
 	if len(failed) == 0 {
@@ -94,6 +99,27 @@ func (e *Engine) settleFailed(ctx context.Context, name string) error {
 		}
 	}
 	return nil
+}
+
+// unfinishedCreations are the IDs of the leases that a read is creating or failed to create. A read that finds none
+// makes no call to storage.
+func (e *Engine) unfinishedCreations(ctx context.Context) ([]string, error) {
+	unlock, err := e.locks.hold(ctx, "unfinished creations") // a second read waits for what the first one looks up
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	return e.unfinished.due(ctx, e.Now(), source{
+		list: func(ctx context.Context) ([]string, error) { return e.revocations.List(ctx) },
+		next: func(ctx context.Context, id string) (time.Time, error) {
+			entry, err := e.revocations.Get(ctx, id)
+			if err != nil || entry == nil || !entry.Leased || entry.Reason != reasonUnfinished || entry.settled() {
+				return time.Time{}, err
+			}
+			return time.Unix(0, 0), nil
+		},
+		failed: func(string, error) {}, // the worker tells which entry cannot be read
+	})
 }
 
 // settle deletes the service user of a creation that failed, where Modal has it.

@@ -4,9 +4,11 @@ package engine
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 
@@ -188,4 +190,30 @@ func TestMaxLeases_NamesACommandForEachKindThatItCounts(t *testing.T) {
 	h.lease("job")
 	require.NoError(t, h.ending(lost.Entry, true)(t.Context()))
 	h.lease("job")
+}
+
+func TestFailedCreation_CostsAReadThatFindsNoneNoListOfStorage(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	counted := &listing{Storage: h.storage}
+	h.restartOver(counted)
+	h.lease("job")
+	first := counted.lists.Load()
+	for range 3 {
+		h.lease("job")
+	}
+	require.Equal(t, first, counted.lists.Load())
+}
+
+// listing counts how often storage is listed.
+type listing struct {
+	logical.Storage
+
+	lists atomic.Int64
+}
+
+func (l *listing) List(ctx context.Context, prefix string) ([]string, error) {
+	l.lists.Add(1)
+	return l.Storage.List(ctx, prefix)
 }

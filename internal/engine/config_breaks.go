@@ -123,7 +123,7 @@ func (e *Engine) withoutAdmin(ctx context.Context, before, after *Config, rotati
 			stuck = append(stuck, entry.Key())
 		}
 	}
-	bring := fmt.Sprintf("bring an admin token of their workspace and server: %s", e.writeAdmin())
+	bring := "bring an admin token of their workspace and server: " + e.writeAdmin()
 	if len(away) > 0 {
 		warnings = append(warnings, fmt.Sprintf("roles that keep their tokens and can no longer rotate, as the admin token in config cannot manage them (%s): %s; %s",
 			after.adminState(), bounded(away), bring))

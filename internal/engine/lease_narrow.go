@@ -72,7 +72,7 @@ func (e *Engine) keptRights(name string, failures []error) (warnings []string) {
 
 // narrowAgain names the two ways to go on after a lease could not be narrowed.
 func (e *Engine) narrowAgain(name string) string {
-	return fmt.Sprintf("write environment_roles again, or end all leases of the role with: %s", e.revokeLeases(name))
+	return "write environment_roles again, or end all leases of the role with: " + e.revokeLeases(name)
 }
 
 // narrowLease takes from the service user of one lease all rights beyond most. The entry keeps the old rights until

@@ -120,7 +120,8 @@ func (o *oracle) byItself(what string, before *truth, calls []modaltest.Call) {
 			(!read || (call.Method == "ServiceUserDelete" && known && waits)) {
 			o.l.broken("the mount is paused, and %s asked for %s of %s", what, call.Method, call.Target)
 		}
-		if token, waits := before.waiting(call.Target); call.Method == "TokenDelete" && before.diverged && fenced && waits && !token.Forced && token.Reason != "approved" {
+		token, waiting := before.waiting(call.Target)
+		if call.Method == "TokenDelete" && before.diverged && fenced && waiting && !token.Forced && token.Reason != "approved" {
 			o.l.broken("the mount is out of sync, and %s asked for the end of token %s (%s)", what, call.Target, token.Reason)
 		}
 		if !fenced || call.Method != "ServiceUserDelete" || call.Code == codes.Unauthenticated { // an expired admin token sees no orphans, and ends nothing

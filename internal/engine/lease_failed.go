@@ -139,11 +139,10 @@ func (e *Engine) settle(ctx context.Context, id string) error {
 	switch {
 	case err != nil || got == verdictGone || got == verdictCurrent || got == verdictRevoked:
 		return err
-	case got == verdictNotDue:
-		return e.mayEnd(entry)
+	case got == verdictNotDue: // the mount has just been found out of sync
+		return e.fenced(ctx)
 	case stays.settled():
 		return nil
 	}
-	e.doubtFence() // else each read would put the worker's next attempt off for longer
 	return &unusableError{text: stays.LastError}
 }

@@ -192,6 +192,7 @@ func (o *oracle) check() {
 		}
 	}
 	o.checkSpared()
+	o.checkRights(t)
 	o.checkCalls()
 	o.checkTheirs(live, expired)
 }

@@ -25,7 +25,9 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/mem"
 )
 
 const (
@@ -35,9 +37,6 @@ const (
 	DefaultTimeout = 15 * time.Second
 
 	productName = "vault-plugin-secrets-modal"
-	// maxAnswer is Modal's own (Modal's Go SDK v0.11.1, client.go): the lists have no pages, and
-	// gRPC's 4 MiB would end with a workspace of some ten thousand service users.
-	maxAnswer = 100 << 20
 )
 
 // Options say where Modal is and how long to wait for it.
@@ -106,11 +105,13 @@ func New(o Options) (*Client, error) {
 		dial = append(dial, grpc.WithContextDialer(o.Dial))
 	}
 	c.conn, err = grpc.NewClient("dns:///"+address.Host, append(dial,
-		grpc.WithTransportCredentials(transport),
+		grpc.WithTransportCredentials(watched{transport}),
 		grpc.WithUserAgent(product),
 		grpc.WithUnaryInterceptor(c.intercept),
 		grpc.WithStatsHandler(answers{}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
+		grpc.WithMaxHeaderListSize(maxAnswer),
+		// gRPC's own pool holds a frame of 5 KB in a buffer of 16 KB.
+		experimental.WithBufferPool(mem.NopBufferPool{}),
 		// The retry policy is this package's, not a DNS record's.
 		grpc.WithDisableServiceConfig(),
 		// Modal's Go SDK v0.11.1, client.go.

@@ -212,6 +212,9 @@ func (a *attempts) newError(err error, overGRPC bool) *Error {
 	failure := &Error{Kind: KindUnavailable, RPC: a.rpc}
 	httpStatus, bare := bareStatus(answer.Message())
 	switch kind, known := kindsByCode[answer.Code()]; {
+	case strings.HasPrefix(answer.Message(), tooLarge):
+		failure.Message = fmt.Sprintf("the answer is larger than %d MiB, which is too large to be true", a.limit>>20)
+		return failure
 	case overGRPC && known:
 		failure.Kind = kind
 	case !overGRPC && strings.TrimSuffix(answer.Message(), noData) == unknownMethod:
@@ -231,13 +234,15 @@ func (a *attempts) newError(err error, overGRPC bool) *Error {
 }
 
 // The texts with which grpc-go v1.85.0 reports an answer that is not gRPC (internal/transport,
-// http2_client.go and client_stream.go).
+// http2_client.go and client_stream.go), or too large.
 const (
 	bareAnswer = "unexpected HTTP status code received from server: "
 	// unknownMethod is how grpc-go reports a method that a grpclib server, as Modal's own mock is, does not
 	// have: HTTP 200, no content type and no body.
 	unknownMethod = bareAnswer + "200 (OK); malformed header: missing HTTP content-type"
 	noData        = "\ndata: \"\""
+	// tooLarge is for an answer beyond the limit of its call (rpc_util.go).
+	tooLarge = "grpc: received message larger than max"
 )
 
 // bareStatus returns the HTTP status in grpc-go's report of an answer that is not gRPC.

@@ -27,12 +27,12 @@ type Front struct {
 	answered int
 }
 
-// BareAnswer is what a Front answers in the place of the server.
+// BareAnswer is an answer of a Front in the place of the server.
 type BareAnswer struct {
-	Status        int      // the HTTP status, such as 401
+	Status        int      // an HTTP status: 401 for example
 	NoContentType bool     // send neither content type nor body; false sends a page in HTML
 	AfterWork     bool     // pass the call on first: the server does the work, and its answer is lost
-	Methods       []string // the RPCs to answer, such as "ServiceUserCreate"; none means all
+	Methods       []string // answer these RPCs, for example "ServiceUserCreate"; an empty list means all
 }
 
 // StartFront runs a proxy in front of the server until the test ends. At first it passes every call on.
@@ -76,7 +76,7 @@ func StartFront(tb testing.TB, s *Server) *Front {
 func (f *Front) URL() string { return f.url }
 
 // Answer makes the front answer calls in the place of the server until PassOn. It panics when an RPC does
-// not exist or the status is none.
+// not exist or the status is invalid.
 func (f *Front) Answer(a BareAnswer) {
 	for _, method := range a.Methods {
 		mustExist(method)

@@ -10,11 +10,11 @@ import (
 	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
 )
 
-// LagServiceUserList makes ServiceUserList answer as of d ago, as if it came from a copy of Modal's
-// database: a new service user is missing for its first d, and one that is deleted from now on stays listed
-// for another d. ServiceUserInfo and all other RPCs know the present. Zero ends the lag.
+// LagServiceUserList makes ServiceUserList answer as of d ago. A new service user is missing for its first d.
+// A service user that is deleted from now on stays listed for another d. ServiceUserInfo and all other RPCs
+// know the present. Zero ends the lag.
 //
-// Assumed: such a lag exists; nobody outside Modal knows whether the list may lag.
+// Assumed: such a lag exists. Nobody outside Modal knows whether the list can lag.
 func (s *Server) LagServiceUserList(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -25,8 +25,7 @@ func (s *Server) LagServiceUserList(d time.Duration) {
 }
 
 // LagServiceUserRoles makes ServiceUserInfo answer the environment roles that a service user had d ago.
-// ServiceUserList and all other RPCs, and what the service user may do, follow the present roles. Zero ends
-// the lag.
+// All other RPCs follow the present roles, and so does the access of the service user. Zero ends the lag.
 //
 // Assumed: such a lag exists, as above.
 func (s *Server) LagServiceUserRoles(d time.Duration) {

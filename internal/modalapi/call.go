@@ -83,7 +83,7 @@ func (c *Client) intercept(ctx context.Context, method string, req, reply any,
 	secrets := slices.Concat(carried.Get(headerSecret), secretsIn(req))
 	labelled := metadata.AppendToOutgoingContext(bounded, append([]string{"x-idempotency-key", uuid.NewString()}, c.headers...)...)
 	var trailer metadata.MD
-	attempts := attempts{rpc: path.Base(method), once: calledOnce[method], secrets: secrets, limit: limitOf(reply)}
+	attempts := attempts{rpc: path.Base(method), once: calledOnce[method], server: c.server, secrets: secrets, limit: limitOf(reply)}
 	withTrailer := append([]grpc.CallOption{grpc.Trailer(&trailer), grpc.MaxCallRecvMsgSize(attempts.limit)}, opts...)
 
 	_, err := backoff.Retry(bounded, func() (struct{}, error) {
@@ -151,7 +151,8 @@ func secretsIn(message any) (secrets []string) {
 
 // attempts are what one call has tried so far.
 type attempts struct {
-	rpc string
+	rpc    string
+	server string // where the call goes, for messages
 	// once leaves no second attempt but after Modal's word that the first one was not done.
 	once               bool
 	retries, throttles int
@@ -232,7 +233,7 @@ func (c *Client) interrupted(ctx context.Context, a *attempts) *Error {
 		failure.Message = "the caller's deadline passed before " + c.host + " answered"
 	default:
 		failure.cause = context.DeadlineExceeded
-		failure.Message = fmt.Sprintf("%s did not answer within %s", c.host, spell(c.timeout))
+		failure.Message = fmt.Sprintf("server_url %s did not answer within %s", c.server, spell(c.timeout))
 	}
 	if a.last != nil {
 		failure.Message = clip(failure.Message+"; the last answer was: "+a.last.Message, maxText)

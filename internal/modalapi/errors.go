@@ -222,16 +222,24 @@ func (a *attempts) newError(err error, overGRPC bool) *Error {
 		return failure
 	case !overGRPC && bare:
 		failure.HTTPStatus = httpStatus
-		failure.Message = fmt.Sprintf("HTTP %s came without gRPC, as from a proxy or gateway",
-			strings.TrimSpace(fmt.Sprint(httpStatus, " ", http.StatusText(httpStatus))))
+		failure.Message = fmt.Sprintf("server_url %s answered HTTP %s without gRPC: a proxy or gateway gave this answer, or the server is not Modal's API",
+			a.server, strings.TrimSpace(fmt.Sprint(httpStatus, " ", http.StatusText(httpStatus))))
 		if httpStatus == http.StatusUnauthorized {
 			failure.Kind = KindRefused
 		}
 		return failure
 	}
-	failure.Message = Redact(answer.Message(), a.secrets...)
+	text := answer.Message()
+	if !overGRPC {
+		text = fmt.Sprintf("no answer from server_url %s: %s", a.server, strings.TrimSuffix(ownWords.Replace(text), `"`))
+	}
+	failure.Message = Redact(text, a.secrets...)
 	return failure
 }
+
+// ownWords are parts of grpc-go's errors that tell an operator nothing, or not enough.
+var ownWords = strings.NewReplacer(`connection error: desc = "`, "", "transport: ", "",
+	"name resolver error: produced zero addresses", "its host name has no address")
 
 // The texts with which grpc-go v1.85.0 reports an answer that is not gRPC (internal/transport,
 // http2_client.go and client_stream.go), or too large.

@@ -90,6 +90,37 @@ func TestNew_DefaultsNeedNoOptionsAndNoNetwork(t *testing.T) {
 	require.NoError(t, client.Close())
 }
 
+func TestNew_ProxyThatCannotBeReadIsRefusedAndNotPassedBy(t *testing.T) {
+	const server = "https://modal.example.internal:443"
+	for proxy, bad := range map[string]bool{
+		"http://ada:pa55%word@proxy.internal:3128":   true,
+		"http://ada:pa55#word@proxy.internal:3128":   true,
+		"http://ada:pa55/word@proxy.internal:3128":   true,
+		"http://ada:pa55%25word@proxy.internal:3128": false,
+		"proxy.internal:3128":                        false,
+		"proxy.internal:port":                        true,
+		"http://":                                    true,
+		"":                                           false,
+	} {
+		t.Setenv("HTTPS_PROXY", proxy)
+		for url, wanted := range map[string]bool{server: bad, "https://127.0.0.1:443": false, "http://localhost:9900": false} {
+			client, err := modalapi.New(modalapi.Options{ServerURL: url})
+			if wanted {
+				require.ErrorContains(t, err, "the proxy URL in the environment variable HTTPS_PROXY", proxy)
+				require.NotContains(t, err.Error(), "pa55")
+				continue
+			}
+			require.NoError(t, err, "%s %s", proxy, url)
+			require.NoError(t, client.Close())
+		}
+		t.Setenv("NO_PROXY", "example.internal")
+		client, err := modalapi.New(modalapi.Options{ServerURL: server})
+		require.NoError(t, err, "the server needs no proxy")
+		require.NoError(t, client.Close())
+		t.Setenv("NO_PROXY", "")
+	}
+}
+
 func TestTransport_ServerThatComesBackIsFoundAgain(t *testing.T) {
 	t.Parallel()
 	server, token := emulated(t)
@@ -159,7 +190,7 @@ func TestBareHTTP_IsNoAnswerOfModalsWhateverItsStatus(t *testing.T) {
 					require.Equal(t, httpStatus, failure.HTTPStatus)
 					require.True(t, modalapi.BareHTTP(err))
 					require.True(t, modalapi.MayBeDone(err))
-					require.EqualError(t, err, tried+": HTTP "+text+" came without gRPC, as from a proxy or gateway")
+					require.EqualError(t, err, tried+": server_url "+serverURL+" answered HTTP "+text+" without gRPC: a proxy or gateway gave this answer, or the server is not Modal's API")
 					require.EqualValues(t, 1, calls.Load())
 				})
 			}
@@ -178,6 +209,30 @@ func TestBareHTTP_IsRetriedAsAnAnswerThatDidNotComeUnlessItIsARejection(t *testi
 
 			require.True(t, modalapi.BareHTTP(err))
 			require.Equal(t, attempts, calls.Load())
+		})
+	}
+}
+
+func TestTransport_ServerThatCannotBeAskedIsNamedWithTheReason(t *testing.T) {
+	t.Parallel()
+	web := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(web.Close)
+	secure := modaltest.Start(t, modaltest.WithTLS()).URL()
+	open := modaltest.Start(t).URL()
+	for serverURL, reason := range map[string]string{
+		"http://127.0.0.1:1": "Error while dialing: dial tcp 127.0.0.1:1: connect: connection refused",
+		web.URL:              "looked like an HTTP/1.1 header",
+		secure:               "authentication handshake failed: tls: failed to verify certificate: x509: certificate signed by unknown authority",
+		"https" + strings.TrimPrefix(open, "http"): "authentication handshake failed: tls: first record does not look like a TLS handshake",
+	} {
+		t.Run(reason, func(t *testing.T) {
+			t.Parallel()
+			_, err := newClient(t, modalapi.Options{ServerURL: serverURL}).WhoAmI(t.Context(), someToken)
+
+			require.Equal(t, modalapi.KindUnavailable, modalapi.KindOf(err))
+			require.ErrorContains(t, err, "Modal gave no usable answer when asked to say whose token this is: no answer from server_url "+serverURL+": ")
+			require.True(t, strings.HasSuffix(err.Error(), reason), err.Error())
+			require.NotContains(t, err.Error(), "desc =")
 		})
 	}
 }

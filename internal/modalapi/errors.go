@@ -47,7 +47,7 @@ const (
 
 var kindNames = map[Kind]string{
 	KindNone:        "not an answer of Modal's",
-	KindRefused:     "refused",
+	KindRefused:     "rejected",
 	KindForbidden:   "forbidden",
 	KindNotFound:    "not found",
 	KindExists:      "already exists",
@@ -104,7 +104,7 @@ func (e *Error) Error() string {
 	var text string
 	switch e.Kind {
 	case KindRefused:
-		text = "Modal refused the token"
+		text = "Modal rejected the token"
 		if e.HTTPStatus != 0 {
 			text = "the token was rejected when Modal was asked to " + asked.verb
 		}

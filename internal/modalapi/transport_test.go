@@ -314,6 +314,6 @@ func TestMessages_EchoedSecretIsRedacted(t *testing.T) {
 
 	_, err := client.WhoAmI(t.Context(), someToken)
 
-	require.EqualError(t, err, "Modal refused the token: no token "+someID+" with [redacted] sorry")
+	require.EqualError(t, err, "Modal rejected the token: no token "+someID+" with [redacted] sorry")
 	require.NotContains(t, status.Convert(err).Message(), someSecret)
 }

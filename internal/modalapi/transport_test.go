@@ -90,7 +90,7 @@ func TestNew_DefaultsNeedNoOptionsAndNoNetwork(t *testing.T) {
 	require.NoError(t, client.Close())
 }
 
-func TestNew_ProxyThatCannotBeReadIsRefusedAndNotPassedBy(t *testing.T) {
+func TestNew_ProxyThatCannotBeReadIsRefusedAndNotPassedBy(t *testing.T) { //nolint:paralleltest // it sets the environment
 	const server = "https://modal.example.internal:443"
 	for proxy, bad := range map[string]bool{
 		"http://ada:pa55%word@proxy.internal:3128":   true,

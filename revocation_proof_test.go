@@ -255,3 +255,27 @@ func TestRevocation_ABareHTTPStatusWithoutAWitnessProvesNothing(t *testing.T) {
 	require.Contains(t, m.revocation(id, "last_error"), "HTTP status")
 	require.True(t, m.inLedger(id))
 }
+
+func TestVerify_AProxyThatRejectsEverythingRejectsNoRole(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	front := modaltest.StartFront(t, m.modal)
+	m.write("config", also(m.newToken(), "server_url", front.URL(), "verification_interval", "10m"))
+	m.addManaged("ci")
+	m.addRole("personal")
+	before := m.tokenID("ci")
+	front.Answer(modaltest.BareAnswer{Status: 401})
+	m.minutes(60)
+	require.Equal(t, "ok", m.read("rotate/ci")["state"])
+	require.Equal(t, "ok", m.read("rotate/personal")["state"])
+	require.Equal(t, "ok", m.read("status")["admin_token_state"])
+	require.NotContains(t, m.eventTypes(), "modal/token-rejected")
+	for path, data := range map[string]map[string]any{"verify/ci": nil, "roles/other": also(m.newToken(), "type", "static"), "config/rotate": m.newToken()} {
+		status, text := m.failed(logical.UpdateOperation, path, data)
+		require.Equal(t, 502, status, path)
+		require.Contains(t, text, "HTTP 401", path)
+	}
+	front.PassOn()
+	m.minutes(20)
+	require.Equal(t, before, m.tokenID("ci"))
+}

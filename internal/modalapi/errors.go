@@ -195,6 +195,18 @@ func BareHTTP(err error) bool {
 	return errors.As(err, &failure) && failure.HTTPStatus != 0
 }
 
+// AsUnavailable returns err as one of KindUnavailable if it is a bare HTTP answer, and else err itself: for callers
+// to whom a status that Modal did not give says nothing.
+func AsUnavailable(err error) error {
+	var failure *Error
+	if !errors.As(err, &failure) || failure.HTTPStatus == 0 {
+		return err
+	}
+	unavailable := *failure
+	unavailable.Kind = KindUnavailable
+	return &unavailable
+}
+
 // KindOf returns the kind of the *Error in err's chain, or KindNone when there is none.
 func KindOf(err error) Kind {
 	var failure *Error

@@ -7,8 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"time"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
 // narrowBudget bounds the time that a write of a dynamic role spends at Modal.
@@ -89,8 +90,15 @@ func (e *Engine) narrowLease(ctx context.Context, cfg *Config, id string, most *
 	}
 	after, less := *entry, atMost(most.EnvironmentRoles)
 	after.Rights.EnvironmentRoles = less(entry.Rights.EnvironmentRoles)
-	if !maps.Equal(after.Rights.EnvironmentRoles, entry.Rights.EnvironmentRoles) {
-		err = e.grant(ctx, cfg, entry.Token, less)
+	if lost := lostIn(entry.Rights.EnvironmentRoles, after.Rights.EnvironmentRoles); len(lost) > 0 {
+		// Modal's report may be out of date, so the environments that lose rights are set whatever it says.
+		_, err = e.change(ctx, cfg, entry.Token, roleChange{always: lost, want: func(has map[string]modalapi.EnvironmentRole) map[string]modalapi.EnvironmentRole {
+			wanted := less(has)
+			for environment := range lost {
+				wanted[environment] = roleIn(after.Rights.EnvironmentRoles, environment)
+			}
+			return wanted
+		}})
 		if gone := (*goneError)(nil); errors.As(err, &gone) {
 			return nil
 		}

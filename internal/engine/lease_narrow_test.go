@@ -7,8 +7,10 @@ import (
 	"testing"
 	"time"
 
+	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/modaltest"
@@ -203,4 +205,20 @@ func TestLease_OfADeletedRoleIsRenewedWithinTheLimits(t *testing.T) {
 	require.NoError(t, h.engine.Renewable(t.Context(), lease.Entry))
 	h.configure(ConfigWrite{AllowedEnvironments: to([]string{"staging"})})
 	require.ErrorContains(t, h.engine.Renewable(t.Context(), lease.Entry), "allowed_environments (staging)")
+}
+
+func TestNarrowing_IsDoneThoughModalReportsOldRights(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job", bothEnvironments)
+	lease := h.lease("job")
+	h.modal.Inject("ServiceUserInfo", modaltest.Fault{Times: -1, Mangle: func(answer proto.Message) {
+		info, _ := answer.(*pb.ServiceUserInfoResponse)
+		for _, entry := range info.GetServiceUser().GetEnvironmentRoles() {
+			entry.SetRole(pb.EnvironmentRole_ENVIRONMENT_ROLE_VIEWER)
+		}
+	}})
+	h.write(granting("job", mainViewer))
+	h.modal.ClearFaults()
+	require.Equal(t, map[string]string{"main": "viewer", "staging": "no-access"}, h.rolesOf(lease.Cred.ID))
 }

@@ -187,14 +187,14 @@ func TestStorage_OfANewerSchemaIsLeftAloneAndNamed(t *testing.T) {
 	m := newMount(t)
 	m.addRole("ci")
 	m.addRole("fine")
-	require.NoError(t, m.storage.Put(t.Context(), &logical.StorageEntry{Key: "cred/ci", Value: []byte(`{"schema":2,"entry":{"new":true}}`)}))
+	require.NoError(t, m.storage.Put(t.Context(), &logical.StorageEntry{Key: "cred/ci", Value: []byte(`{"schema":3,"entry":{"new":true}}`)}))
 	m.restart()
 	for path, op := range map[string]logical.Operation{
 		"creds/ci": logical.ReadOperation, "rotate/ci": logical.UpdateOperation, "roles/ci": logical.DeleteOperation,
 	} {
 		status, text := m.failed(op, path, nil)
 		require.Equal(t, http.StatusInternalServerError, status)
-		require.Contains(t, text, "cred/ci was written by a newer version of this plugin (schema 2, this build knows up to 1)")
+		require.Contains(t, text, "cred/ci was written by a newer version of this plugin (schema 3, this build knows 2)")
 	}
 	require.NotEmpty(t, m.read("creds/fine"))
 }

@@ -27,7 +27,7 @@ type Token struct {
 	ExpiresAt    time.Time             `json:"expires_at,omitzero"`
 	LastVerified time.Time             `json:"last_verified,omitzero"`
 	ServerURL    string                `json:"server_url,omitempty"`
-	Made         bool                  `json:"made,omitempty"`
+	Made         bool                  `json:"created_by_mount,omitempty"`
 }
 
 // String keeps the secret out of anything that prints a token.

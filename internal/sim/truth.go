@@ -80,7 +80,7 @@ type storedEntry struct {
 	Method    string    `json:"method"`
 	NotBefore time.Time `json:"not_before"`
 	Forced    bool      `json:"forced"`
-	Begun     bool      `json:"begun"`
+	Begun     bool      `json:"deletion_started"`
 	Leased    bool      `json:"leased"`
 	HoldUntil time.Time `json:"hold_until"`
 }
@@ -91,7 +91,7 @@ type storedApproval struct {
 	Open    bool      `json:"open"`
 	Lapses  time.Time `json:"lapses"`
 	TokenID string    `json:"token_id"`
-	Said    string    `json:"said"`
+	Said    string    `json:"reason"`
 }
 
 // adminApproval is the key of the admin's approval.

@@ -67,7 +67,8 @@ func TestNames_OfAnIdentityAreShownWhateverModalSends(t *testing.T) {
 
 func TestNames_ThatPeopleGiveStayAsTheyAre(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"acme", "Ada's Größe & Söhne (東京)", "vault-0a1b2c3d-as-production-europe-x1y2z3w4", strings.Repeat("x", 128), "100%", "eyJournal"} {
+	names := []string{"acme", "Ada's Größe & Söhne (東京)", "vault-0a1b2c3d-as-production-europe-x1y2z3w4", strings.Repeat("x", 128), "100%", "eyJournal"}
+	for _, name := range append(names, noSecrets...) {
 		client := answering(t, func(context.Context) (*pb.TokenInfoGetResponse, error) {
 			answer := goodAnswer()
 			answer.WorkspaceName = name

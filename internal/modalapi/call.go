@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 )
 
@@ -85,7 +87,8 @@ func (c *Client) intercept(ctx context.Context, method string, req, reply any,
 
 	attempts := attempts{rpc: path.Base(method), once: calledOnce[method], secrets: secrets}
 	_, err := backoff.Retry(bounded, func() (struct{}, error) {
-		err := invoker(attempts.label(labelled), method, req, reply, conn, withTrailer...)
+		attempt, overGRPC := withAnswer(attempts.label(labelled))
+		err := invoker(attempt, method, req, reply, conn, withTrailer...)
 		if err == nil {
 			attempts.secrets = slices.Concat(secrets, secretsIn(reply))
 		}
@@ -94,9 +97,9 @@ func (c *Client) intercept(ctx context.Context, method string, req, reply any,
 		case err == nil:
 			return struct{}{}, nil
 		case conn.GetState() == connectivity.Shutdown:
-			return struct{}{}, backoff.Permanent(attempts.newError(err))
+			return struct{}{}, backoff.Permanent(attempts.newError(err, overGRPC.Load()))
 		default:
-			return struct{}{}, attempts.failed(bounded, err)
+			return struct{}{}, attempts.failed(bounded, err, overGRPC.Load())
 		}
 	}, backoff.WithBackOff(c.newBackOff()), backoff.WithMaxElapsedTime(0))
 	if err == nil {
@@ -107,6 +110,29 @@ func (c *Client) intercept(ctx context.Context, method string, req, reply any,
 		return failure
 	}
 	return c.interrupted(ctx, &attempts)
+}
+
+// answerKey is the context key under which an attempt finds out whether its answer came over gRPC.
+type answerKey struct{}
+
+// withAnswer returns a context for one attempt, and whether its answer came over gRPC.
+func withAnswer(ctx context.Context) (context.Context, *atomic.Bool) {
+	overGRPC := new(atomic.Bool)
+	return context.WithValue(ctx, answerKey{}, overGRPC), overGRPC
+}
+
+// answers notes which attempts were answered over gRPC: grpc-go reports trailers only then.
+type answers struct{}
+
+func (answers) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (answers) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (answers) HandleConn(context.Context, stats.ConnStats)                       {}
+
+func (answers) HandleRPC(ctx context.Context, event stats.RPCStats) {
+	overGRPC, ours := ctx.Value(answerKey{}).(*atomic.Bool)
+	if _, trailers := event.(*stats.InTrailer); trailers && ours {
+		overGRPC.Store(true)
+	}
 }
 
 // secretsIn are the secrets of a request or an answer, which Modal may repeat in its warnings.
@@ -139,8 +165,8 @@ func (a *attempts) label(ctx context.Context) context.Context {
 
 // failed returns err in the form that tells the backoff package what follows: a wait of Modal's
 // choice, a retry, or nothing. A wait is not counted as a retry (Modal's Go SDK v0.11.1, client.go).
-func (a *attempts) failed(ctx context.Context, err error) error {
-	failure := a.newError(err)
+func (a *attempts) failed(ctx context.Context, err error, overGRPC bool) error {
+	failure := a.newError(err, overGRPC)
 	failure.Tried = a.once && a.throttles > 0
 	code := status.Code(err)
 	switch {
@@ -160,7 +186,8 @@ func (a *attempts) failed(ctx context.Context, err error) error {
 	if a.mayHideSuccess(code) {
 		failure.Kind = KindUnavailable
 	}
-	if a.once || a.retries == maxRetries || !retryableCodes[code] || failure.Kind == KindUnsupported {
+	passing := retryableCodes[code] && failure.Kind != KindUnsupported || failure.HTTPStatus != 0 && failure.Kind == KindUnavailable
+	if a.once || a.retries == maxRetries || !passing {
 		return backoff.Permanent(failure)
 	}
 	a.retries++

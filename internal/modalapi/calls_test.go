@@ -48,6 +48,10 @@ var asks = map[string]ask{
 		_, err := c.MemberRole(ctx, t, "us-1")
 		return err
 	},
+	"TokensList": func(ctx context.Context, c *modalapi.Client, t modalapi.Token, _ string) error {
+		_, err := c.MemberTokens(ctx, t)
+		return err
+	},
 }
 
 func TestEveryCallButCreate_IsRetriedUnderOneIdempotencyKey(t *testing.T) {

@@ -109,6 +109,7 @@ func New(o Options) (*Client, error) {
 		grpc.WithTransportCredentials(transport),
 		grpc.WithUserAgent(product),
 		grpc.WithUnaryInterceptor(c.intercept),
+		grpc.WithStatsHandler(answers{}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
 		// The retry policy is this package's, not a DNS record's.
 		grpc.WithDisableServiceConfig(),

@@ -6,6 +6,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,8 +22,8 @@ type Kind int
 const (
 	// KindNone is no answer of Modal's: the error came from this side, before anything was sent.
 	KindNone Kind = iota
-	// KindRefused means that Modal does not accept the token: UNAUTHENTICATED, also when it comes as
-	// an HTTP 401 (seen live by a third party).
+	// KindRefused means that the token is rejected: UNAUTHENTICATED from Modal, or a bare HTTP 401, which
+	// a proxy can answer too (Error.HTTPStatus tells them apart).
 	KindRefused
 	// KindForbidden means that the token is good but may not do this: PERMISSION_DENIED.
 	KindForbidden
@@ -35,11 +37,11 @@ const (
 	KindInvalid
 	// KindThrottled means that Modal asks to wait longer than the call could: RESOURCE_EXHAUSTED.
 	KindThrottled
-	// KindUnsupported means that Modal does not know the call: UNIMPLEMENTED, also when it comes without
-	// a content type.
+	// KindUnsupported means that Modal does not know the call: UNIMPLEMENTED over gRPC, or the way in which
+	// grpclib says it (see unknownMethod).
 	KindUnsupported
-	// KindUnavailable means that no answer came that could be used: everything else, ABORTED included,
-	// which passes and says nothing of what Modal is able to do.
+	// KindUnavailable means that no usable answer came: everything else. ABORTED belongs here, because it
+	// passes and says nothing about Modal's abilities. Every bare HTTP answer but 401 belongs here too.
 	KindUnavailable
 )
 
@@ -80,6 +82,9 @@ type Error struct {
 	Kind Kind
 	// RPC is the method's name, such as "TokenInfoGet".
 	RPC string
+	// HTTPStatus is the status of a bare HTTP answer, one without gRPC: a proxy or gateway gave it in
+	// Modal's place. It is 0 when the answer came over gRPC, or no answer came.
+	HTTPStatus int
 	// Message is Modal's text, redacted and of at most 300 bytes, or ours where Modal gave no answer.
 	Message string
 	// RetryAfter is how long Modal asks to wait, when it does.
@@ -100,6 +105,9 @@ func (e *Error) Error() string {
 	switch e.Kind {
 	case KindRefused:
 		text = "Modal refused the token"
+		if e.HTTPStatus != 0 {
+			text = "the token was rejected when Modal was asked to " + asked.verb
+		}
 	case KindForbidden:
 		text = "Modal says that this token may not " + asked.verb
 	case KindNotFound:
@@ -151,6 +159,7 @@ var requests = map[string]request{
 	"EnvironmentList":      {"list the environments", "workspace"},
 	"WorkspaceMembersList": {"list the members", "workspace"},
 	"TokenDelete":          {"delete the token", "token"},
+	"TokensList":           {"list the members' tokens", "workspace"},
 	"TokenFlowCreate":      {"begin an approval", "approval"},
 	"TokenFlowWait":        {"wait for the approval", "approval"},
 }
@@ -169,10 +178,21 @@ func Said(err error) string {
 // else nil: what gRPC said stays inside this package.
 func (e *Error) Unwrap() error { return e.cause }
 
-// MayBeDone says whether a call that failed may have been done all the same.
+// MayBeDone reports whether a call that failed may have been done all the same. A bare HTTP answer never
+// excludes it: a gateway gives its own answer also after Modal did the work.
 func MayBeDone(err error) bool {
 	var failure *Error
-	return errors.As(err, &failure) && (failure.Tried || failure.Kind == KindUnavailable || failure.Kind == KindThrottled)
+	if !errors.As(err, &failure) {
+		return false
+	}
+	return failure.Tried || failure.HTTPStatus != 0 || failure.Kind == KindUnavailable || failure.Kind == KindThrottled
+}
+
+// BareHTTP reports whether the *Error in err's chain is a bare HTTP answer: a proxy or gateway answered
+// the call, and nothing shows that Modal saw it.
+func BareHTTP(err error) bool {
+	var failure *Error
+	return errors.As(err, &failure) && failure.HTTPStatus != 0
 }
 
 // KindOf returns the kind of the *Error in err's chain, or KindNone when there is none.
@@ -184,20 +204,48 @@ func KindOf(err error) Kind {
 	return KindNone
 }
 
-// noContentType is what grpc-go says of a response without a content type, which is how a grpclib
-// server, as Modal's own mock is, answers a method that it does not have.
-const noContentType = "missing HTTP content-type"
-
-func (a *attempts) newError(err error) *Error {
+// newError returns the error of an attempt. A gRPC code is Modal's only if it came over gRPC. The library
+// grpc-go also invents codes: for an HTTP status (403 becomes PERMISSION_DENIED), for a stream that was
+// reset, and for its own limits.
+func (a *attempts) newError(err error, overGRPC bool) *Error {
 	answer := status.Convert(err)
-	kind, known := kindsByCode[answer.Code()]
-	switch {
-	case answer.Code() == codes.Unknown && strings.Contains(answer.Message(), noContentType):
-		return &Error{Kind: KindUnsupported, RPC: a.rpc, Message: "it does not have the method " + a.rpc}
-	case !known:
-		kind = KindUnavailable
+	failure := &Error{Kind: KindUnavailable, RPC: a.rpc}
+	httpStatus, bare := bareStatus(answer.Message())
+	switch kind, known := kindsByCode[answer.Code()]; {
+	case overGRPC && known:
+		failure.Kind = kind
+	case !overGRPC && strings.TrimSuffix(answer.Message(), noData) == unknownMethod:
+		failure.Kind, failure.Message = KindUnsupported, "it does not have the method "+a.rpc
+		return failure
+	case !overGRPC && bare:
+		failure.HTTPStatus = httpStatus
+		failure.Message = fmt.Sprintf("HTTP %s came without gRPC, as from a proxy or gateway",
+			strings.TrimSpace(fmt.Sprint(httpStatus, " ", http.StatusText(httpStatus))))
+		if httpStatus == http.StatusUnauthorized {
+			failure.Kind = KindRefused
+		}
+		return failure
 	}
-	return &Error{Kind: kind, RPC: a.rpc, Message: Redact(answer.Message(), a.secrets...)}
+	failure.Message = Redact(answer.Message(), a.secrets...)
+	return failure
+}
+
+// The texts with which grpc-go v1.85.0 reports an answer that is not gRPC (internal/transport,
+// http2_client.go and client_stream.go).
+const (
+	bareAnswer = "unexpected HTTP status code received from server: "
+	// unknownMethod is how grpc-go reports a method that a grpclib server, as Modal's own mock is, does not
+	// have: HTTP 200, no content type and no body.
+	unknownMethod = bareAnswer + "200 (OK); malformed header: missing HTTP content-type"
+	noData        = "\ndata: \"\""
+)
+
+// bareStatus returns the HTTP status in grpc-go's report of an answer that is not gRPC.
+func bareStatus(report string) (httpStatus int, bare bool) {
+	rest, bare := strings.CutPrefix(report, bareAnswer)
+	number, _, _ := strings.Cut(rest, " ")
+	httpStatus, err := strconv.Atoi(number)
+	return httpStatus, bare && err == nil
 }
 
 // distrust is the error of an answer that cannot be the one to the question.

@@ -10,6 +10,7 @@ import (
 	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
@@ -71,6 +72,38 @@ func serveRequestsAt(t *testing.T, address string, answer func(ctx context.Conte
 			return answer(ctx, req)
 		}))
 	pb.RegisterModalClientServer(server, pb.UnimplementedModalClientServer{})
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	return "http://" + listener.Addr().String()
+}
+
+// rawCodec sends bytes as they are.
+type rawCodec struct{}
+
+func (rawCodec) Name() string { return "proto" }
+
+func (rawCodec) Marshal(message any) (mem.BufferSlice, error) {
+	return mem.BufferSlice{mem.SliceBuffer(*message.(*[]byte))}, nil //nolint:forcetypeassert // serveBytes sends no other
+}
+
+func (rawCodec) Unmarshal(data mem.BufferSlice, message any) error {
+	*message.(*[]byte) = data.Materialize() //nolint:forcetypeassert // serveBytes receives no other
+	return nil
+}
+
+// serveBytes answers every RPC with body, whether it is a message or not.
+func serveBytes(t *testing.T, body []byte) (serverURL string) {
+	t.Helper()
+	var lc net.ListenConfig
+	listener, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	server := grpc.NewServer(grpc.ForceServerCodecV2(rawCodec{}), grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+		var request []byte
+		if err := stream.RecvMsg(&request); err != nil {
+			return err
+		}
+		return stream.SendMsg(&body)
+	}))
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
 	return "http://" + listener.Addr().String()

@@ -25,23 +25,68 @@ const (
 	cut      = "…"
 )
 
-// secretShapes are token secrets (as-), proxy token secrets (ws-), OAuth client secrets (ov-) and
-// JWTs. After a letter or digit only a long run counts, so that words such as "atlas-production"
-// stay readable.
-var secretShapes = regexp.MustCompile(
-	`(?:\b|_)(?:as|ws|ov)-[\w-]{6,}` +
-		`|(?:as|ws|ov)-[\w-]{16,}` +
-		`|eyJ[\w-]{6,}(?:\.[\w-]*)+`)
+// jwt is a signed token of the kind that Modal's input plane takes.
+var jwt = regexp.MustCompile(`eyJ[\w-]{6,}(?:\.[\w-]*)+`)
 
-// secretNames are those shapes in a name, which may well contain "-as-production-eu": what follows the
-// prefix has no word's end in it, as in every secret seen so far.
-var secretNames = regexp.MustCompile(`(?:as|ws|ov)-[A-Za-z0-9]{20,}|eyJ[\w-]{6,}(?:\.[\w-]*)+`)
+// secretLength is how many letters and digits follow the prefix of a secret, at least. One of them is an
+// upper-case letter, so that "aws-infrastructuremonitoring" stays a name. Only one secret in 150,000 has no
+// upper-case letter.
+const secretLength = 22
+
+// HoldsSecret reports whether some part of text has the shape of a token secret: "as-" and at least 22
+// letters or digits, one of them an upper-case letter.
+func HoldsSecret(text string) bool {
+	return len(secretsOf(text, secretPrefix)) > 0
+}
+
+// secretsOf returns the places in s that have the shape of a secret with one of the prefixes. Each prefix
+// ends in a hyphen.
+func secretsOf(s string, prefixes ...string) (found [][2]int) {
+	for i := range len(s) {
+		for _, prefix := range prefixes {
+			if s[i] != '-' || !strings.HasSuffix(s[:i+1], prefix) {
+				continue
+			}
+			run := s[i+1:]
+			if end := strings.IndexFunc(run, notAlphanumeric); end >= 0 {
+				run = run[:end]
+			}
+			if len(run) >= secretLength && strings.ContainsFunc(run, isUpper) {
+				found = append(found, [2]int{i + 1 - len(prefix), i + 1 + len(run)})
+			}
+		}
+	}
+	return found
+}
+
+func isUpper(r rune) bool { return r >= 'A' && r <= 'Z' }
+
+func notAlphanumeric(r rune) bool {
+	return !isUpper(r) && (r < 'a' || r > 'z') && (r < '0' || r > '9')
+}
+
+// shapesIn returns the places in s that have the shape of a secret of Modal's: a token's (as-) anywhere, a
+// proxy token's (ws-) or an OAuth client's (ov-) at the beginning of a word, and JWTs.
+func shapesIn(s string) [][2]int {
+	found := secretsOf(s, secretPrefix)
+	for _, at := range secretsOf(s, "ws-", "ov-") {
+		if at[0] == 0 || notAlphanumeric(rune(s[at[0]-1])) {
+			found = append(found, at)
+		}
+	}
+	if strings.Contains(s, "eyJ") {
+		for _, at := range jwt.FindAllStringIndex(s, -1) {
+			found = append(found, [2]int{at[0], at[1]})
+		}
+	}
+	return found
+}
 
 // Redact makes text from Modal fit to be logged and shown: one printable line of at most 300 bytes in
 // which whatever looks like a secret is replaced, and the given secrets in any spelling and larger part
 // of theirs. Token IDs stay.
 func Redact(text string, secrets ...string) string {
-	return clip(newNeedles(textPart, secrets).hide(oneLine(text), secretShapes), maxText)
+	return clip(newNeedles(textPart, secrets).hide(oneLine(text)), maxText)
 }
 
 // redactor knows the secrets of one answer, and the names in it that it has seen: a long list repeats
@@ -68,7 +113,7 @@ func (r redactor) name(s string) string {
 
 func (r redactor) newName(s string) string {
 	line := oneLine(s)
-	if safe := r.secrets.hide(line, secretNames); safe != s || len(s) > maxName {
+	if safe := r.secrets.hide(line); safe != s || len(s) > maxName {
 		return strings.TrimSuffix(clip(safe, maxName-len(cut)), cut) + cut
 	}
 	return s
@@ -78,7 +123,7 @@ func (r redactor) newName(s string) string {
 // so a part of it is of no use.
 func (r redactor) id(s string) string {
 	odd := strings.IndexFunc(s, func(c rune) bool { return c <= ' ' || c > '~' }) >= 0
-	if odd || len(s) > maxName || r.secrets.hide(s, secretNames) != s {
+	if odd || len(s) > maxName || r.secrets.hide(s) != s {
 		return ""
 	}
 	return s
@@ -136,24 +181,21 @@ func newNeedles(part int, secrets []string) needles {
 	return found
 }
 
-// hide replaces in s what has one of the shapes, and what the secrets' parts cover.
-func (n needles) hide(s string, shapes *regexp.Regexp) string {
+// hide replaces the places in s that have the shape of a secret or hold a part of a known secret.
+func (n needles) hide(s string) string {
 	// Both readings are needed, as "%ABc" may be an escape or the begin of a secret after a "%".
 	hidden := make([]bool, len(s))
 	n.mark(plain.skeleton(s), hidden)
 	if strings.Contains(s, "%") {
 		n.mark(unescaped.skeleton(s), hidden)
 	}
-	if mayHaveShape(s) {
-		for _, at := range shapes.FindAllStringIndex(s, -1) {
-			fill(hidden, at[0], at[1])
-		}
+	for _, at := range shapesIn(s) {
+		fill(hidden, at[0], at[1])
 	}
 	if !slices.Contains(hidden, true) {
 		return s
 	}
-	// Once more, as what stood right behind a known secret begins a word now.
-	return shapes.ReplaceAllString(replace(s, hidden), redacted)
+	return replace(s, hidden)
 }
 
 func replace(s string, hidden []bool) string {
@@ -166,16 +208,6 @@ func replace(s string, hidden []bool) string {
 		}
 	}
 	return out.String()
-}
-
-// mayHaveShape spares the many names of a long list the patterns.
-func mayHaveShape(s string) bool {
-	for _, begin := range []string{"as-", "ws-", "ov-", "eyJ"} {
-		if strings.Contains(s, begin) {
-			return true
-		}
-	}
-	return false
 }
 
 func (n needles) mark(s skeleton, hidden []bool) {

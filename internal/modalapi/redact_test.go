@@ -21,9 +21,9 @@ func TestRedact_WhatLooksLikeASecretIsReplaced(t *testing.T) {
 		"wrong secret " + someSecret:                      "wrong secret [redacted]",
 		"(" + someSecret + "," + someSecret + ")":         "([redacted],[redacted])",
 		"x" + someSecret:                                  "x[redacted]",
-		"secret_" + someSecret + ".":                      "secret[redacted].",
-		"as-0123456789a\x00bcdefghijkl":                   "[redacted]",
-		"as-0123456789a\u200bbcdefghijkl":                 "[redacted]",
+		"secret_" + someSecret + ".":                      "secret_[redacted].",
+		"as-0123456789a\x00bcdefghijKL":                   "[redacted]",
+		"as-0123456789a\u200bbcdefghijKL":                 "[redacted]",
 		"proxy ws-0123456789abcdefghijKL":                 "proxy [redacted]",
 		"oauth ov-0123456789abcdefghijKL":                 "oauth [redacted]",
 		"jwt " + jwt + " expired":                         "jwt [redacted] expired",
@@ -34,6 +34,47 @@ func TestRedact_WhatLooksLikeASecretIsReplaced(t *testing.T) {
 		"":                                                "",
 	} {
 		require.Equal(t, want, modalapi.Redact(in))
+	}
+}
+
+// noSecrets are names and texts that people write, which merely contain the prefix of a secret.
+var noSecrets = []string{
+	"aws-infrastructuremonitoring", "aws-productionenvironment", "news-recommendationservice",
+	"windows-buildandreleasepipeline", "gov-documentclassification1", "aws-ProductionEnvironmentEurope1",
+	"platform-as-a-service", "ml-as-a-service", "team-as-service", "data.as-platform", "pause-as-needed",
+	"vault-0a1b2c3d-as-productionenvironmenteurope1-x1y2z3w4", "as-0123456789", "as-0123456789abcdefghijK",
+	someID, "wk-0123456789abcdefghijKL", "",
+}
+
+func TestHoldsSecret_IsTheShapeOfATokenSecretAlone(t *testing.T) {
+	t.Parallel()
+	for _, text := range noSecrets {
+		require.False(t, modalapi.HoldsSecret(text), text)
+	}
+	for _, text := range []string{
+		someSecret, "x" + someSecret + "y", "token=" + someSecret + "\n", `{"main":"` + someSecret + `"}`,
+		"as-0123456789abcdefghijklmnoP", "as-aaaaaaaaaaaaaaaaaaaaaaaas-0123456789abcdefghijKL",
+	} {
+		require.True(t, modalapi.HoldsSecret(text), text)
+	}
+}
+
+func TestRedact_NamesThatMerelyContainAPrefixStay(t *testing.T) {
+	t.Parallel()
+	for _, text := range noSecrets {
+		require.Equal(t, text, modalapi.Redact(text))
+		require.Equal(t, text, modalapi.Redact(text, "as-FEDCBA9876543210fedcba"))
+	}
+}
+
+func TestRedact_SecretsThatShareLettersAreAllReplaced(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"as-0123456789abcdefghijKLas-ZYXWVUTSRQponmlkjihg98",
+		"as-aaaaaaaaaaaaaaaaaaaaaaaas-ZYXWVUTSRQponmlkjihg98",
+		"as-as-ZYXWVUTSRQponmlkjihg98",
+	} {
+		require.NotContains(t, modalapi.Redact(text), "ZYXWVUTSRQ")
 	}
 }
 

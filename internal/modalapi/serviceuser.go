@@ -176,6 +176,7 @@ const (
 	maxServiceUsers = 200_000
 	maxEnvironments = 10_000
 	maxRoles        = 5_000
+	maxMemberTokens = 100_000
 )
 
 func tooMany(what string, count, limit int) string {

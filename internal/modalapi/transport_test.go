@@ -4,14 +4,19 @@ package modalapi_test
 
 import (
 	"context"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -105,36 +110,140 @@ func TestTransport_ServerThatComesBackIsFoundAgain(t *testing.T) {
 	}, 10*time.Second, 50*time.Millisecond)
 }
 
-// What stands between the engine and Modal answers in HTTP, not in gRPC.
-func TestTransport_PlainHTTPAnswerIsAFailureOfAFittingKind(t *testing.T) {
+// bareAnswer serves every call with a bare HTTP status, as a proxy or gateway does by itself, and counts them.
+func bareAnswer(t *testing.T, httpStatus int, contentType, body string) (serverURL string, calls *atomic.Int64) {
+	t.Helper()
+	calls = new(atomic.Int64)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		calls.Add(1)
+		w.Header()["Content-Type"] = nil
+		if contentType != "" {
+			w.Header().Set("Content-Type", contentType)
+		}
+		w.WriteHeader(httpStatus)
+		_, _ = io.WriteString(w, body)
+	}))
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	server.Start()
+	t.Cleanup(server.Close)
+	return server.URL, calls
+}
+
+func TestBareHTTP_IsNoAnswerOfModalsWhateverItsStatus(t *testing.T) {
 	t.Parallel()
-	for code, kind := range map[int]modalapi.Kind{
-		http.StatusOK:                 modalapi.KindUnavailable,
-		http.StatusFound:              modalapi.KindUnavailable,
-		http.StatusUnauthorized:       modalapi.KindRefused,
-		http.StatusForbidden:          modalapi.KindForbidden,
-		http.StatusNotFound:           modalapi.KindUnsupported,
-		http.StatusTooManyRequests:    modalapi.KindUnavailable,
-		http.StatusBadGateway:         modalapi.KindUnavailable,
-		http.StatusServiceUnavailable: modalapi.KindUnavailable,
+	for httpStatus, text := range map[int]string{
+		200: "200 OK", 302: "302 Found", 400: "400 Bad Request", 401: "401 Unauthorized", 403: "403 Forbidden",
+		404: "404 Not Found", 407: "407 Proxy Authentication Required", 429: "429 Too Many Requests",
+		502: "502 Bad Gateway", 503: "503 Service Unavailable", 520: "520",
 	} {
-		t.Run(http.StatusText(code), func(t *testing.T) {
+		for _, contentType := range []string{"", "text/html"} {
+			for _, body := range []string{"", "<html>please log in</html>"} {
+				if httpStatus == http.StatusOK && contentType == "" && body == "" {
+					continue // this one is grpclib's
+				}
+				t.Run(fmt.Sprintf("%d %s %s", httpStatus, contentType, body), func(t *testing.T) {
+					t.Parallel()
+					serverURL, calls := bareAnswer(t, httpStatus, contentType, body)
+
+					_, err := newClient(t, modalapi.Options{ServerURL: serverURL}).WhoAmI(t.Context(), someToken)
+
+					kind, attempts, tried := modalapi.KindUnavailable, 4, "Modal gave no usable answer when asked to say whose token this is"
+					if httpStatus == http.StatusUnauthorized {
+						kind, attempts, tried = modalapi.KindRefused, 1, "the token was rejected when Modal was asked to say whose token this is"
+					}
+					var failure *modalapi.Error
+					require.ErrorAs(t, err, &failure)
+					require.Equal(t, kind.String(), failure.Kind.String())
+					require.Equal(t, httpStatus, failure.HTTPStatus)
+					require.True(t, modalapi.BareHTTP(err))
+					require.True(t, modalapi.MayBeDone(err))
+					require.EqualError(t, err, tried+": HTTP "+text+" came without gRPC, as from a proxy or gateway")
+					require.EqualValues(t, attempts, calls.Load())
+				})
+			}
+		}
+	}
+}
+
+func TestBareHTTP_AfterACreateIsTriedOnceAndMayBeDone(t *testing.T) {
+	t.Parallel()
+	for _, httpStatus := range []int{401, 403, 404, 409, 429, 502, 520} {
+		serverURL, calls := bareAnswer(t, httpStatus, "", "")
+
+		_, err := newClient(t, modalapi.Options{ServerURL: serverURL}).CreateServiceUser(t.Context(), someToken, ci)
+
+		require.True(t, modalapi.MayBeDone(err), "%d: %v", httpStatus, err)
+		require.EqualValues(t, 1, calls.Load())
+	}
+}
+
+func TestBareHTTP_IsNotWhatComesOverGRPC(t *testing.T) {
+	t.Parallel()
+	const report = "unexpected HTTP status code received from server: 401 (Unauthorized); malformed header: missing HTTP content-type"
+	for code, kind := range map[codes.Code]modalapi.Kind{
+		codes.Unauthenticated:  modalapi.KindRefused,
+		codes.PermissionDenied: modalapi.KindForbidden,
+		codes.Unimplemented:    modalapi.KindUnsupported,
+	} {
+		client := answering(t, func(context.Context) (*pb.TokenInfoGetResponse, error) { return nil, status.Error(code, report) })
+
+		_, err := client.WhoAmI(t.Context(), someToken)
+
+		require.Equal(t, kind, modalapi.KindOf(err))
+		require.False(t, modalapi.BareHTTP(err))
+		require.False(t, modalapi.MayBeDone(err))
+	}
+	require.False(t, modalapi.BareHTTP(nil))
+	require.False(t, modalapi.BareHTTP(io.EOF))
+}
+
+func TestTransport_StreamThatIsResetIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	for _, reason := range []http2.ErrCode{http2.ErrCodeInadequateSecurity, http2.ErrCodeEnhanceYourCalm, http2.ErrCodeInternal} {
+		t.Run(reason.String(), func(t *testing.T) {
 			t.Parallel()
-			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("Content-Type", "text/html")
-				w.WriteHeader(code)
-			}))
-			server.Config.Protocols = new(http.Protocols)
-			server.Config.Protocols.SetUnencryptedHTTP2(true)
-			server.Start()
-			t.Cleanup(server.Close)
+			_, err := newClient(t, modalapi.Options{ServerURL: resetting(t, reason)}).CreateServiceUser(t.Context(), someToken, ci)
 
-			_, err := newClient(t, modalapi.Options{ServerURL: server.URL}).WhoAmI(t.Context(), someToken)
-
-			require.Error(t, err)
-			require.Equal(t, kind.String(), modalapi.KindOf(err).String())
+			require.Equal(t, modalapi.KindUnavailable, modalapi.KindOf(err), "%v", err)
+			require.True(t, modalapi.MayBeDone(err))
+			require.False(t, modalapi.BareHTTP(err))
 		})
 	}
+}
+
+// resetting serves every call with the end of its stream.
+func resetting(t *testing.T, reason http2.ErrCode) (serverURL string) {
+	t.Helper()
+	var lc net.ListenConfig
+	listener, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close() //nolint:errcheck // the test is over
+		_, _ = io.ReadFull(conn, make([]byte, len(http2.ClientPreface)))
+		framer := http2.NewFramer(conn, conn)
+		_ = framer.WriteSettings()
+		for {
+			frame, err := framer.ReadFrame()
+			if err != nil {
+				return
+			}
+			switch frame := frame.(type) {
+			case *http2.SettingsFrame:
+				if !frame.IsAck() {
+					_ = framer.WriteSettingsAck()
+				}
+			case *http2.HeadersFrame:
+				_ = framer.WriteRSTStream(frame.StreamID, reason)
+			}
+		}
+	}()
+	return "http://" + listener.Addr().String()
 }
 
 func TestMessages_EchoedSecretIsRedacted(t *testing.T) {

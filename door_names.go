@@ -53,7 +53,7 @@ func (in *door) refuseUnknown(unknown []string) {
 	for _, field := range unknown[:min(len(unknown), maxTold)] {
 		switch meant := nearest(field, known); {
 		case holdsSecret(field):
-			in.wrong = append(in.wrong, "the name of a field has the shape of a token secret: replace that token if others can read what was written")
+			in.wrong = append(in.wrong, secretAsField)
 		case len(meant) > 0:
 			in.wrong = append(in.wrong, fmt.Sprintf("unknown field %q: did you mean %s?", told(field), quoted(meant)))
 		default:

@@ -4,7 +4,6 @@ package modalsecrets
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -71,8 +70,6 @@ func parseNames(raw any) (names []string, mistake string) {
 		return nil, "this names none: leave it out for all that nobody has accepted"
 	case len(names) > maxOrphanNames:
 		return nil, "write fewer names at a time"
-	case slices.ContainsFunc(names, longSecret.MatchString):
-		return nil, secretForName
 	}
 	return names, ""
 }

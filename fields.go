@@ -91,6 +91,7 @@ const (
 	fieldAccept      = "accept"
 	fieldEnded       = "ended"
 	fieldLeft        = "left"
+	fieldTokens      = "tokens"
 	fieldOutOfSync   = "out_of_sync"
 	fieldMaxTTL      = "max_ttl"
 	fieldMaxLeases   = "max_leases"

@@ -190,7 +190,7 @@ func TestStorage_OfANewerSchemaIsLeftAloneAndNamed(t *testing.T) {
 	require.NoError(t, m.storage.Put(t.Context(), &logical.StorageEntry{Key: "cred/ci", Value: []byte(`{"schema":3,"entry":{"new":true}}`)}))
 	m.restart()
 	for path, op := range map[string]logical.Operation{
-		"creds/ci": logical.ReadOperation, "rotate/ci": logical.UpdateOperation, "roles/ci": logical.DeleteOperation,
+		"creds/ci": logical.ReadOperation, "rotate/ci": logical.UpdateOperation, "verify/ci": logical.UpdateOperation,
 	} {
 		status, text := m.failed(op, path, nil)
 		require.Equal(t, http.StatusInternalServerError, status)

@@ -5,58 +5,88 @@ package engine
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 )
 
 // maxLines is how many tokens an answer tells one by one.
-const maxLines = 10
+const maxLines = 100
 
-// whatIsLeft tells of each token of a deleted role, in a line, what becomes of it and when.
-func (e *Engine) whatIsLeft(ctx context.Context, name string, ended []string) (lines []string) {
-	for _, id := range ended {
-		lines = append(lines, fmt.Sprintf("token %s: ended, Modal refuses it", id))
+// Deletion tells what a deleted role left of its tokens: a line for each, how many Modal rejects, how many the
+// revocation queue still has, and what an operator does next.
+type Deletion struct {
+	Tokens        []string
+	Revoked, Left int
+	NextStep      string
+}
+
+// deletion is nil where there was neither a role nor a token of its name.
+func (e *Engine) deletion(ctx context.Context, d *deletedRole, revoked []string) *Deletion {
+	done := &Deletion{Revoked: len(revoked)}
+	for _, id := range revoked {
+		done.tell("token " + id + ": revoked, Modal rejects it")
 	}
-	entries, unreadable, err := e.Ledger(ctx)
+	left, unreadable, err := e.leftOf(ctx, d.name)
 	if err != nil {
-		return append(lines, fmt.Sprintf("the role is gone, and the ledger cannot be read to say what is left of it (%s): vault list %srevocations", err, e.mount()))
+		done.NextStep = fmt.Sprintf("the role is gone, and the revocation queue cannot be read to say what is left of it (%s): vault list -detailed %srevocations", err, e.mount())
+		return done
 	}
-	left := entries[:0]
+	if !d.exists() && len(revoked)+len(left) == 0 {
+		return nil
+	}
+	done.Left = len(left)
+	for _, entry := range left {
+		done.tell(e.fate(entry))
+	}
+	if d.tokenUnknown() {
+		done.tell(fmt.Sprintf("the current token: unknown, and not revoked, because %s", d.unreadable))
+	}
+	if len(unreadable) > 0 {
+		done.tell(fmt.Sprintf("%d revocations cannot be read, and may be of this role: vault read %srevocations/%s says why",
+			len(unreadable), e.mount(), unreadable[0]))
+	}
+	if more := len(done.Tokens) - maxLines; more > 0 {
+		done.Tokens = append(done.Tokens[:maxLines], fmt.Sprintf("and %d more: vault list -detailed %srevocations", more, e.mount()))
+	}
+	done.NextStep = e.afterDelete(d, left)
+	return done
+}
+
+func (d *Deletion) tell(line string) { d.Tokens = append(d.Tokens, line) }
+
+// tokenUnknown reports whether the role may have had a current token that nobody can read.
+func (d *deletedRole) tokenUnknown() bool { return d.cred == nil && d.unreadable != nil }
+
+// leftOf are the revocations of a role's name, and the IDs of those that cannot be read.
+func (e *Engine) leftOf(ctx context.Context, name string) (left []*Revocation, unreadable []string, err error) {
+	entries, unreadable, err := e.Ledger(ctx)
 	for _, entry := range entries {
 		if entry.Role == name {
 			left = append(left, entry)
 		}
 	}
-	if len(ended)+len(left) > maxLines {
-		lines = []string{e.summary(len(ended), left)}
-	} else {
-		for _, entry := range left {
-			lines = append(lines, e.fate(entry))
-		}
-	}
-	if len(unreadable) > 0 {
-		lines = append(lines, fmt.Sprintf("%d entries of the ledger cannot be read, and may be of this role: vault read %srevocations/%s says why",
-			len(unreadable), e.mount(), unreadable[0]))
-	}
-	return lines
+	return left, unreadable, err
 }
 
 // fate is what becomes of a token, in a line.
 func (e *Engine) fate(entry *Revocation) string {
-	about, now := entry.about(), e.Now()
+	about, revocation := entry.about(), fmt.Sprintf("%srevocations/%s", e.mount(), entry.Key())
 	switch {
 	case entry.Method == methodManual:
-		return fmt.Sprintf("%s: left to you, %s", about, entry.howToDelete())
+		line := fmt.Sprintf("%s: left to you, %s", about, entry.howToDelete())
+		if entry.forced(e.Now()).ours() {
+			line += fmt.Sprintf("; or have the engine revoke it: vault write %s force=true", revocation)
+		}
+		return line
 	case entry.Forced:
-		return fmt.Sprintf("%s: not ended yet, the engine goes on trying; vault read %srevocations/%s says what is in its way", about, e.mount(), entry.Key())
-	case now.Before(entry.NotBefore):
-		return fmt.Sprintf("%s: works until %s, then the engine ends it; at once with: vault write %srevocations/%s force=true",
-			about, entry.NotBefore.Format(time.RFC3339), e.mount(), entry.Key())
+		return fmt.Sprintf("%s: not revoked yet, the engine goes on trying; vault read %s says what is in its way", about, revocation)
+	case e.Now().Before(entry.NotBefore):
+		return fmt.Sprintf("%s: works until %s, then the engine revokes it; at once with: vault write %s force=true",
+			about, entry.NotBefore.Format(time.RFC3339), revocation)
 	}
-	return about + ": the engine ends it within a minute or so"
+	return about + ": the engine revokes it within a minute or so"
 }
 
-// about names a token of the ledger. Only those that were current have a version.
+// about names a token of the revocation queue. Only those that were current have a version.
 func (r *Revocation) about() string {
 	switch {
 	case r.Leased:
@@ -69,28 +99,29 @@ func (r *Revocation) about() string {
 	return fmt.Sprintf("token %s (version %d)", r.Key(), r.Version)
 }
 
-// summary tells of many tokens at once.
-func (e *Engine) summary(ended int, left []*Revocation) string {
-	var manual, automatic int
+// afterDelete is what an operator does next, the most pressing first.
+func (e *Engine) afterDelete(d *deletedRole, left []*Revocation) string {
+	var manual, waiting int
 	var last time.Time
 	for _, entry := range left {
-		if entry.Method == methodManual {
+		switch {
+		case entry.Method == methodManual:
 			manual++
-			continue
+		case e.Now().Before(entry.NotBefore):
+			waiting++
+			last = later(last, entry.NotBefore)
 		}
-		automatic++
-		last = later(last, entry.NotBefore)
 	}
-	var parts []string
-	if ended > 0 {
-		parts = append(parts, fmt.Sprintf("%d ended, Modal refuses them", ended))
+	switch {
+	case d.tokenUnknown():
+		return fmt.Sprintf("look whether the role's service user is left at Modal, and delete it: vault list -detailed %sorphans", e.mount())
+	case manual > 0:
+		return "delete each token that is left to you, as its line says"
+	case waiting > 0:
+		return fmt.Sprintf("nothing: the engine revokes the tokens that are left, the last from %s on; at once with: vault delete %sroles/%s force=true",
+			last.Format(time.RFC3339), e.mount(), d.name)
+	case len(left) > 0:
+		return fmt.Sprintf("nothing: the engine goes on with the tokens that are left: vault list -detailed %srevocations", e.mount())
 	}
-	if automatic > 0 {
-		parts = append(parts, fmt.Sprintf("%d that the engine ends, the last from %s on", automatic, last.Format(time.RFC3339)))
-	}
-	if manual > 0 {
-		parts = append(parts, fmt.Sprintf("%d left to you", manual))
-	}
-	return fmt.Sprintf("%d tokens of the role: %s; those that are left are in: vault list -detailed %srevocations",
-		ended+len(left), strings.Join(parts, ", "), e.mount())
+	return "nothing: no token of the role is left"
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -18,6 +19,12 @@ import (
 type UnreadableError struct{ key, why string }
 
 func (u *UnreadableError) Error() string { return u.key + " " + u.why }
+
+// IsUnreadable reports whether an error is an [UnreadableError].
+func IsUnreadable(err error) bool {
+	unreadable := (*UnreadableError)(nil)
+	return errors.As(err, &unreadable)
+}
 
 const runNewer = "nothing was changed; run the newer version again"
 

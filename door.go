@@ -59,7 +59,7 @@ func enter[T any](parse func(*door) T, handle handler[T]) framework.OperationFun
 		}
 		resp, err := handle(ctx, req, ask)
 		if err != nil {
-			return answer(err)
+			return respond(err)
 		}
 		return resp, nil
 	}
@@ -67,13 +67,13 @@ func enter[T any](parse func(*door) T, handle handler[T]) framework.OperationFun
 
 func openDoor(d *framework.FieldData, body map[string]any) *door {
 	in := &door{fields: d.Schema, body: body}
-	if len(body) > 0 {
-		in.look()
-	}
 	for _, field := range [...]string{fieldRole, fieldID} {
 		if in.fields[field] != nil {
 			in.named(field, textOf(d, field))
 		}
+	}
+	if len(body) > 0 {
+		in.look()
 	}
 	return in
 }
@@ -155,6 +155,16 @@ func take[T any](in *door, field string, parse func(any) (T, string)) (c engine.
 		in.refuse(field, mistake)
 	}
 	return c
+}
+
+// given are those of some fields that a request has.
+func (in *door) given(fields ...string) (given []string) {
+	for _, field := range fields {
+		if in.body[field] != nil {
+			given = append(given, field)
+		}
+	}
+	return given
 }
 
 // nothing is the request of a path that takes no field.

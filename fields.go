@@ -4,6 +4,7 @@ package modalsecrets
 
 import (
 	"maps"
+	"slices"
 
 	"github.com/hashicorp/vault/sdk/framework"
 )
@@ -197,6 +198,11 @@ func tokenFields() map[string]*framework.FieldSchema {
 func textOf(d *framework.FieldData, field string) string {
 	value, _ := d.Raw[field].(string)
 	return value
+}
+
+// namesOf are the names of fields, in order.
+func namesOf(fields map[string]*framework.FieldSchema) []string {
+	return slices.Sorted(maps.Keys(fields))
 }
 
 // with joins maps.

@@ -47,11 +47,11 @@ func TestCreds_OfADynamicRoleAreALeaseInEachForm(t *testing.T) {
 	m := leased(t)
 	seen := map[any]bool{}
 	for form, keys := range map[string][]string{
-		"": {"token_id", "token_secret", "workspace", "profile", "version", "environment", "expires_at", "server_url"}, "/dotenv": {"dotenv"},
-		"/env": {"MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET", "MODAL_ENVIRONMENT", "MODAL_SERVER_URL"}, "/toml": {"toml"}, "/profile": {"toml"},
+		"": {"token_id", "token_secret", "workspace", "profile", "version", "environment", "expires_at", "server_url"}, "/dotenv": {"token_id", "dotenv"},
+		"/env": {"MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET", "MODAL_ENVIRONMENT", "MODAL_SERVER_URL"}, "/toml": {"token_id", "toml"}, "/profile": {"token_id", "toml"},
 	} {
 		resp := m.must(logical.ReadOperation, "creds/job"+form, nil)
-		require.ElementsMatch(t, keys, slices.Collect(maps.Keys(resp.Data)), "the lease takes the place of the trio")
+		require.ElementsMatch(t, keys, slices.Collect(maps.Keys(resp.Data)), "the lease takes the place of the rotation metadata")
 		require.Equal(t, time.Hour, resp.Secret.TTL)
 		require.Equal(t, day, resp.Secret.MaxTTL)
 		require.True(t, resp.Secret.Renewable)

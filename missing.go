@@ -3,7 +3,6 @@
 package modalsecrets
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -24,14 +23,6 @@ const (
 func missing(read *framework.PathOperation, what string) *framework.PathOperation {
 	read.Responses[http.StatusNotFound] = []framework.Response{{Description: what}}
 	return read
-}
-
-// noRole says that there is no role of a name, and which there is where that looks like a slip.
-func (b *backend) noRole(ctx context.Context, req *logical.Request, name string) string {
-	if meant := b.engine.NearestRole(ctx, name); meant != "" {
-		return fmt.Sprintf("no role is named %s: did you mean %s?", name, meant)
-	}
-	return fmt.Sprintf("no role is named %s: vault list %sroles names those that there are", name, req.MountPoint)
 }
 
 // noEntry says that the ledger has no entry of an ID.

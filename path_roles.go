@@ -59,7 +59,7 @@ func pairFields() map[string]*framework.FieldSchema {
 func writtenFields() responses {
 	return with(tokenFields(), responses{
 		fieldType:         required(text("Type of the role.")),
-		fieldVersion:      required(number("Counter of the role's tokens, from 1.")),
+		fieldVersion:      number("Counter of the role's tokens, from 1; absent for a role without a token of its own."),
 		fieldNextRotation: text("When the engine rotates the token, or by when an operator should (RFC 3339); absent for a role without a token."),
 		fieldNextStep:     required(text("What comes next.")),
 		fieldNextFirings: {
@@ -87,7 +87,7 @@ func (b *backend) readRole(ctx context.Context, req *logical.Request, name strin
 	case err != nil:
 		return nil, err
 	case r == nil:
-		return nil, absent(b.noRole(ctx, req, name))
+		return nil, absent(b.engine.NoSuchRole(ctx, name, ""))
 	}
 	return &logical.Response{Data: roleView(r, name)}, nil
 }

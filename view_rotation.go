@@ -13,7 +13,8 @@ import (
 
 // rotationSummary is a role in a list.
 func rotationSummary(r *engine.Rotation) map[string]any {
-	data := map[string]any{fieldType: r.Role.Type, fieldVersion: int64(r.Cred.Version), fieldState: r.State()}
+	data := map[string]any{fieldType: r.Role.Type, fieldState: r.State()}
+	putCount(data, fieldVersion, int64(r.Cred.Version))
 	putTime(data, fieldNextRotation, r.Next)
 	putText(data, fieldLastError, brief(r.Cred.LastError))
 	return data
@@ -26,7 +27,7 @@ func currentView(r *engine.Rotation) map[string]any {
 		data = tokenView(r.Cred.Token)
 	}
 	data[fieldType] = r.Role.Type
-	data[fieldVersion] = int64(r.Cred.Version)
+	putCount(data, fieldVersion, int64(r.Cred.Version))
 	return data
 }
 
@@ -35,7 +36,7 @@ func rotationView(r *engine.Rotation) map[string]any {
 	data := currentView(r)
 	data[fieldState] = r.State()
 	data[fieldRotationPeriod] = int64(r.Role.Period(r.Cred.LastRotation).Seconds())
-	data[fieldLate] = int64(r.Late.Seconds())
+	putCount(data, fieldLate, int64(r.Late.Seconds()))
 	putTime(data, fieldLastVaultRotation, r.Cred.LastRotation)
 	putTime(data, fieldNextRotation, r.Next)
 	if r.Cred.Attempts > 0 {

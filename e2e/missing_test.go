@@ -18,7 +18,7 @@ func TestAReadOfWhatIsNotThereSaysSoToPeopleAndPrograms(t *testing.T) {
 	w := newWorld(t)
 	w.newRole(t)
 	for path, says := range map[string]string{
-		"modal/creds/nobody":     "no role is named nobody: vault list modal/roles names those that there are",
+		"modal/creds/nobody":     "no role is named nobody: vault list modal/roles names every role",
 		"modal/creds/cii":        "no role is named cii: did you mean ci?",
 		"modal/creds/cii/env":    "no role is named cii: did you mean ci?",
 		"modal/creds/cii/dotenv": "no role is named cii: did you mean ci?",

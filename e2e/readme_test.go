@@ -63,15 +63,15 @@ ROTATOR=$(vault token create -policy=modal-ci-rotator -field=token)
 VAULT_TOKEN=$READER vault read -field=token_id modal/creds/ci
 VAULT_TOKEN=$ROTATOR vault write modal/rotate/ci dry_run=true
 VAULT_TOKEN=$ROTATOR refused vault write modal/rotate/ci grace_period=0`,
-		"LEAKED=":               `refused vault read modal/revocations/"$LEAKED"`,
-		"to_previous=true\n":    `test "$(vault read -field=state modal/revocations/"$(vault list modal/revocations | tail -n 1)")" = 'grace period'`,
-		"-exit-after-auth\n":    `grep "$(vault read -field=token_id modal/creds/ci)" ~/modal-agent/.modal.toml`,
-		"-field=late":           `test "$(vault read -field=late modal/rotate/personal)" -eq 0; test "$(vault read -field=version modal/rotate/personal)" -eq 3`,
-		"OPERATOR=":             `test "$(vault token capabilities "$OPERATOR" modal/creds/ci)" = deny; VAULT_TOKEN=$OPERATOR refused vault write modal/config paused=true`,
-		"-scope=global":         `vault secrets list -detailed | grep modal/ | grep -F "$VERSION"`,
-		"MONITOR=":              `test -z "$(printf '%s\n' "$STATUS" | sed -nE '/"roles_ok": 3/d; /retrying": [1-9]|waiting": [1-9]|overdue": [1-9]/p')"`,
-		"operator raft":         `test -s ~/vault.snap`,
-		"service_user_prefix m": `refused vault list modal/roles`,
+		"LEAKED=":                              `refused vault read modal/revocations/"$LEAKED"`,
+		"to_previous=true\n":                   `test "$(vault read -field=state modal/revocations/"$(vault list modal/revocations | tail -n 1)")" = 'grace period'`,
+		"-exit-after-auth\n":                   `grep "$(vault read -field=token_id modal/creds/ci)" ~/modal-agent/.modal.toml`,
+		"-field=state modal/rotate/personal\n": `test "$(vault read -field=state modal/rotate/personal)" = ok; test "$(vault read -field=version modal/rotate/personal)" -eq 3`,
+		"OPERATOR=":                            `test "$(vault token capabilities "$OPERATOR" modal/creds/ci)" = deny; VAULT_TOKEN=$OPERATOR refused vault write modal/config paused=true`,
+		"-scope=global":                        `vault secrets list -detailed | grep modal/ | grep -F "$VERSION"`,
+		"MONITOR=":                             `test -z "$(printf '%s\n' "$STATUS" | sed -nE '/"roles_ok": 3/d; /retrying": [1-9]|waiting": [1-9]|overdue": [1-9]/p')"`,
+		"operator raft":                        `test -s ~/vault.snap`,
+		"service_user_prefix m":                `refused vault list modal/roles`,
 		"secrets disable": `
 refused grep modal/ <<<"$(vault secrets list)"
 refused grep modal <<<"$(vault plugin list secret)"

@@ -29,14 +29,8 @@ type DynamicPolicy struct {
 	MaxLeases int           `json:"max_leases,omitempty"`
 }
 
-// mergeDynamic merges the fields of dynamic roles, and refuses them for others.
-func (r *Role) mergeDynamic(ask RoleWrite) error {
-	if r.Type != TypeDynamic {
-		if ask.Dynamic.Said != "" {
-			return Refusef("%s is a field of dynamic roles, and this role is %s: leave it out; nothing was changed", ask.Dynamic.Said, r.Type)
-		}
-		return nil
-	}
+// mergeDynamic merges the fields of dynamic roles.
+func (r *Role) mergeDynamic(ask RoleWrite) {
 	policy := DynamicPolicy{Access: Access{Scoped: true}, TTL: defaultLeaseTTL, MaxTTL: defaultMaxLeaseTTL}
 	if r.Dynamic != nil {
 		policy = *r.Dynamic
@@ -46,7 +40,6 @@ func (r *Role) mergeDynamic(ask RoleWrite) error {
 	policy.MaxTTL = ask.Dynamic.MaxTTL.Over(policy.MaxTTL, defaultMaxLeaseTTL)
 	policy.MaxLeases = ask.Dynamic.MaxLeases.Over(policy.MaxLeases, 0)
 	r.Dynamic = &policy
-	return nil
 }
 
 func (p *DynamicPolicy) validate(r *Role) error {
@@ -61,7 +54,7 @@ func (p *DynamicPolicy) validate(r *Role) error {
 
 // writeDynamic stores the policy alone: every read mints.
 func (e *Engine) writeDynamic(ctx context.Context, before, after *Role, ask RoleWrite) error {
-	if _, err := e.permitted(ctx, after, ask); err != nil {
+	if _, err := e.permitted(ctx, after); err != nil {
 		return err
 	}
 	switch {

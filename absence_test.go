@@ -60,7 +60,7 @@ func TestThatModalDoesNotKnowAServiceUserSoonAfterItWasMadeProvesNothing(t *test
 		},
 		"a retry with force": func(m *mount, name string) { m.write("revocations/"+name, map[string]any{"force": true}) },
 		"a forgetting": func(m *mount, name string) {
-			require.Contains(m.t, m.refused(logical.DeleteOperation, "revocations/"+name, nil), "may still be making it")
+			require.Contains(m.t, m.refused(logical.DeleteOperation, "revocations/"+name, nil), "may still be creating it")
 		},
 		"the worker": func(m *mount, _ string) { m.minutes(9) },
 	} {

@@ -26,6 +26,8 @@ func answer(err error) (*logical.Response, error) {
 	switch {
 	case engine.IsMistake(err):
 		return logical.ErrorResponse("%s", err), logical.ErrInvalidRequest
+	case engine.IsNotFound(err):
+		return nil, logical.CodedError(http.StatusNotFound, err.Error())
 	case engine.IsAway(err):
 		return nil, logical.CodedError(http.StatusServiceUnavailable, err.Error())
 	case engine.IsModals(err):

@@ -45,7 +45,7 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps engine.De
 		Help:           strings.TrimSpace(backendHelp),
 		Paths: framework.PathAppend(
 			b.pathConfig(), b.pathConfigRotate(), b.pathRoles(), b.pathCreds(), b.pathRotate(), b.pathApproval(),
-			b.pathVerify(), b.pathRevocations(), b.pathOrphans(), b.pathStatus(),
+			b.pathVerify(), b.pathLookup(), b.pathRevocations(), b.pathOrphans(), b.pathStatus(),
 		),
 		Secrets:      []*framework.Secret{b.leaseSecret()},
 		PathsSpecial: &logical.Paths{SealWrapStorage: engine.SecretKeys()},

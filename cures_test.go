@@ -107,7 +107,7 @@ func likelyMistakes() map[string]cured {
 		"role: a capital":             {update, "roles/CI", token("type", "static"), "upper-case letters", `write "ci"`},
 		"role: none of that name":     {update, "rotate/cii", nil, "no role is named cii", "did you mean ci?"},
 		"role: without a type":        {update, "roles/new", token(), "type is missing", "type=static"},
-		"ledger: no such entry":       {update, "revocations/x", nil, "no token x is in the ledger", "vault list modal/revocations"},
+		"ledger: no such entry":       {update, "revocations/x", nil, "the revocation queue has no token x", "vault list -detailed modal/orphans"},
 		"ledger: forget a live token": {remove, "revocations/own", nil, "Modal still accepts token", "force=true"},
 	}
 }

@@ -71,6 +71,30 @@ var (
 	brought     = regexp.MustCompile(`token_secret=(\S?)`)
 )
 
+var (
+	// ownFile is where a person's profiles are, which Modal's own command line writes.
+	ownFile = regexp.MustCompile(`(?:~|\$HOME|\$\{HOME\})/\.modal\.toml`)
+	written = regexp.MustCompile(`vault write (?:-\S+ )*(modal/\S+)`)
+	deleted = regexp.MustCompile(`vault delete (modal/\S+)`)
+)
+
+// requireOneIntent asserts that a block that is pasted as a whole does not take back what it did: an undo after a
+// rotation, a cancellation after a begin, paused=false after paused=true.
+func requireOneIntent(t *testing.T, page, block string) {
+	t.Helper()
+	if strings.Contains(block, "to_previous=true") {
+		lines := strings.Split(strings.TrimSpace(block), "\n")
+		require.Len(t, lines, 2, page)
+		require.Equal(t, lines[1]+" dry_run=true", lines[0], page)
+	}
+	for _, begun := range written.FindAllStringSubmatch(block, -1) {
+		for _, ended := range deleted.FindAllStringSubmatch(block, -1) {
+			require.NotEqual(t, begun[1], ended[1], page)
+		}
+	}
+	require.False(t, strings.Contains(block, "paused=true") && strings.Contains(block, "paused=false"), page)
+}
+
 // bound are variables that the command itself sets before it uses them, or that every shell has.
 var bound = map[string]bool{
 	"HOME": true, "SECRET": true, "E": true, "STATUS": true, "ID": true, "NAME": true, "POLICY": true,
@@ -84,6 +108,8 @@ func TestPages_HaveNothingThatHurtsWhenItIsPasted(t *testing.T) {
 	for _, page := range append(pages, "README.md", "SECURITY.md", "examples/README.md") {
 		for _, block := range pageShell.FindAllStringSubmatch(pageText(t, page), -1) {
 			blocks++
+			require.NotRegexp(t, ownFile, block[1], "%s: the reader's own profiles are there", page)
+			requireOneIntent(t, page, block[1])
 			for line := range strings.Lines(block[1]) {
 				for _, file := range redirection.FindAllStringSubmatch(line, -1) {
 					require.Regexp(t, `\.new$|^/dev/null$`, strings.Trim(file[1], `"`), "%s: a read that fails would empty the file: %s", page, line)

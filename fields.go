@@ -102,7 +102,13 @@ const (
 	fieldVerificationInterval = "verification_interval"
 
 	fieldAfter = "after"
-	fieldLimit = "limit"
+	fieldAge   = "age"
+
+	fieldKind        = "kind"
+	fieldServiceUser = "service_user"
+	fieldRevocation  = "revocation"
+	fieldDisabled    = "disabled"
+	fieldLimit       = "limit"
 
 	fieldLapseAfter = "lapse_after"
 	fieldLapsesAt   = "lapses_at"

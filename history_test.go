@@ -3,6 +3,8 @@
 package modalsecrets
 
 import (
+	"errors"
+	"net/http"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -44,6 +46,12 @@ func (h *history) request(op logical.Operation, path string, data map[string]any
 		_, err := h.handle(op, path, data)
 		return err
 	}
+}
+
+// isNotFound reports whether a request was answered with 404.
+func isNotFound(err error) bool {
+	coded := logical.HTTPCodedError(nil)
+	return errors.As(err, &coded) && coded.Code() == http.StatusNotFound
 }
 
 func (h *history) work() error {

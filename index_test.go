@@ -51,7 +51,7 @@ func TestWhatANewerVersionWroteHidesNothingElse(t *testing.T) {
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"rotation_period": "10h", "grace_period": "10h"})
 	m.write("rotate/ci", map[string]any{"grace_period": 0})
-	for _, key := range []string{"role/newer", "cred/newer", "revocation/ak-newer"} {
+	for _, key := range []string{"role/newer", "revocation/ak-newer"} {
 		require.NoError(t, m.storage.Put(t.Context(), &logical.StorageEntry{Key: key, Value: []byte(`{"schema":99,"entry":{}}`)}))
 	}
 	m.restart()

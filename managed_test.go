@@ -241,7 +241,7 @@ func TestManaged_ARetryEndsATokenWithinItsGracePeriodOnlyByForceAndADeleteNever(
 	require.Contains(t, m.refused(logical.UpdateOperation, "revocations/"+old, nil), "end it now with: vault write modal/revocations/"+old+" force=true")
 	resp, err := m.handle(logical.DeleteOperation, "revocations/"+old, nil)
 	require.ErrorIs(t, err, logical.ErrInvalidRequest)
-	require.Contains(t, errorText(resp), "forget it all the same: vault delete modal/revocations/"+old+" force=true")
+	require.Contains(t, errorText(resp), "forget it without proof: vault delete modal/revocations/"+old+" force=true")
 	require.True(t, m.knows(old), "forgetting ends nothing at Modal")
 	require.Equal(t, true, m.write("revocations/"+old, map[string]any{"force": true}).Data["revoked"])
 	require.False(t, m.knows(old))
@@ -261,7 +261,7 @@ func TestManaged_AnUnfinishedEntryIsListedByTheServiceUsersNameAndCanBeSettledOn
 	require.Equal(t, "pending", m.read("revocations/" + names[0])["state"])
 	early := m.write("revocations/"+names[0], nil).Data
 	require.Equal(t, false, early["revoked"])
-	require.Contains(t, early["last_error"], "may still be making it")
+	require.Contains(t, early["last_error"], "may still be creating it")
 	m.clock.advance(unfinishedAfter)
 	require.Equal(t, true, m.write("revocations/"+names[0], nil).Data["revoked"])
 	require.Empty(t, m.list("revocations"))

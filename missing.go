@@ -25,11 +25,6 @@ func missing(read *framework.PathOperation, what string) *framework.PathOperatio
 	return read
 }
 
-// noEntry says that the ledger has no entry of an ID.
-func noEntry(id string) string {
-	return fmt.Sprintf("no token %s is in the ledger: it was refused by Modal, forgotten, or never there", told(id))
-}
-
 // notFound answers a read of what is not there with 404 and says so. Vault's Go client, and with it the
 // command line, Agent and the Kubernetes operators, drops the errors of a 404 unless something else stands
 // beside them: then they are the error that it reports, where "No value found" was all that people saw.

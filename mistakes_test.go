@@ -49,7 +49,7 @@ func mistakes() map[string]mistake {
 	}
 	return map[string]mistake{
 		"rotate an unknown role":       {update, "rotate/none", fixed(good()), []string{"no role is named none", "vault write modal/roles/none"}},
-		"retry an unknown revocation":  {update, "revocations/ak-x", nil, []string{"no token ak-x is in the ledger"}},
+		"retry an unknown revocation":  {update, "revocations/ak-x", nil, []string{"the revocation queue has no token ak-x"}},
 		"role without a type":          {update, "roles/new", fixed(good()), []string{"type is missing", "type=static"}},
 		"role of an unknown type":      {update, "roles/new", static(good(), "type", "magic"), []string{"type: write static, managed, dynamic"}},
 		"dynamic role with a token":    {update, "roles/new", static(good(), "type", "dynamic", "environment_roles", "main=viewer"), []string{"role new is dynamic, and token_id, token_secret are for static roles: leave them out"}},

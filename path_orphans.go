@@ -27,20 +27,20 @@ func (b *backend) pathOrphans() []*framework.Path {
 			},
 			fieldDryRun: {
 				Type: framework.TypeBool, Default: true,
-				Description:  "Tell which they are, and change nothing here or at Modal (default true).",
+				Description:  "Tell which service users are orphans, and change nothing here or at Modal (default true; false with accept).",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Dry run", Value: true},
 			},
 			fieldAccept: {
 				Type:         framework.TypeBool,
-				Description:  "Leave them at Modal, and let the mount go on.",
+				Description:  "Keep them at Modal; the engine deletes what is due again. Without a list of the service users the answer says that nothing was compared.",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Accept"},
 			},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ListOperation:   forwarded(parsePage, paged(b.listOrphans), "List the service users of this mount that nothing here answers for.", listFields("Names of the service users.")),
-			logical.UpdateOperation: forwarded(parseTidy, b.tidyOrphans, "End orphans, or leave them.", tidiedFields()),
+			logical.ListOperation:   forwarded(parsePage, paged(b.listOrphans), "List the service users of this mount that Vault does not track.", listFields("Names of the service users.")),
+			logical.UpdateOperation: forwarded(parseTidy, b.tidyOrphans, "Delete orphans, or keep them.", tidiedFields()),
 		},
-		HelpSynopsis:    "List, end or leave the service users of this mount at Modal that nothing here answers for.",
+		HelpSynopsis:    "List, delete or keep the service users of this mount at Modal that Vault does not track.",
 		HelpDescription: strings.TrimSpace(orphansHelp),
 	}}
 }
@@ -78,9 +78,9 @@ func tidiedFields() responses {
 	return responses{
 		fieldDryRun:    required(flag("Whether nothing was done.")),
 		fieldNames:     {Type: framework.TypeStringSlice, Description: "The orphans that the request was about; absent for none."},
-		fieldEnded:     required(number("How many Modal refuses, or has no longer.")),
-		fieldLeft:      required(number("How many are in the ledger, to be ended.")),
-		fieldOutOfSync: required(flag("Whether the mount still ends nothing by itself.")),
+		fieldEnded:     required(number("How many are deleted.")),
+		fieldLeft:      required(number("How many are in the revocation queue, to be deleted later.")),
+		fieldOutOfSync: required(flag("Whether the engine still deletes nothing by itself.")),
 		fieldNextStep:  required(text("What comes next.")),
 	}
 }
@@ -93,7 +93,7 @@ func (b *backend) listOrphans(ctx context.Context) (*logical.Response, error) {
 	names, info := make([]string, 0, len(orphans)), make(map[string]any, len(orphans))
 	for _, orphan := range orphans {
 		names = append(names, orphan.Name)
-		about := map[string]any{fieldAccepted: orphan.Accepted}
+		about := map[string]any{fieldAccepted: orphan.Accepted, fieldAge: int64(orphan.Age.Seconds())}
 		putText(about, fieldTokenID, orphan.TokenID)
 		putTime(about, fieldCreatedAt, orphan.CreatedAt)
 		putTime(about, fieldExpiresAt, orphan.ExpiresAt)
@@ -115,29 +115,36 @@ func (b *backend) tidyOrphans(ctx context.Context, req *logical.Request, ask eng
 	if done.Chosen != nil {
 		data[fieldNames] = done.Chosen
 	}
-	return &logical.Response{Data: data}, nil
+	resp := &logical.Response{Data: data}
+	if done.NotCompared != "" {
+		resp.AddWarning("nothing was compared, as there is no list of the service users at Modal: " + done.NotCompared)
+	}
+	return resp, nil
 }
 
 func afterTidy(mount string, ask engine.TidyRequest, done *engine.Tidied) string {
 	switch {
+	case done.NotCompared != "":
+		return "nothing: the engine deletes what is due again; it compares once it has a list of the service users"
 	case len(done.Chosen) == 0 && !done.OutOfSync:
 		return "nothing: there are no orphans"
 	case ask.DryRun:
-		return "end them with: vault write " + mount + "orphans dry_run=false; or leave them with: vault write " + mount + "orphans accept=true"
+		return "delete them with: vault write " + mount + "orphans dry_run=false; or keep them with: vault write " + mount + "orphans accept=true"
 	case len(done.Left) > 0:
-		return "the engine goes on ending those that are left: vault list -detailed " + mount + "revocations"
+		return "nothing: the engine goes on deleting those that are left; see them with: vault list -detailed " + mount + "revocations"
 	case done.OutOfSync:
-		return "others are left: vault list -detailed " + mount + "orphans"
+		return "look at the others: vault list -detailed " + mount + "orphans"
 	}
-	return "nothing: the mount goes on"
+	return "nothing: the engine deletes what is due again"
 }
 
 const orphansHelp = `
-An orphan is a service user with this mount's prefix that no role, lease or entry of the ledger here answers
-for. A copy of the mount, or one from a restored snapshot, has them: what another mount made since. While
-there are any that are older than ten minutes, the mount is out of sync and ends nothing by itself, leases
-included, as it may take for old what another one hands out.
+An orphan is a service user with this mount's prefix that no role, lease or revocation here refers to. A copy of
+the mount, or a restored snapshot, has orphans: the service users that another mount created since. While there
+are orphans older than ten minutes, the mount is out of sync: the engine deletes nothing by itself, leases
+included, because it may take for old what another mount returns to consumers.
 
-A write tells which they are (dry_run=true is the default). dry_run=false ends them at Modal; accept=true leaves
-them, and the mount goes on. names picks some: so are those ended that were accepted before.
+A write tells which service users are orphans (dry_run=true is the default). dry_run=false deletes them at Modal.
+accept=true keeps them, and the engine deletes what is due again. names selects some, also orphans that were
+accepted before.
 `

@@ -30,7 +30,7 @@ func (b *backend) pathRevocations() []*framework.Path {
 			Pattern:      prefixRevocations + `(?P<` + fieldID + `>[^/]+)$`,
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "revocation"},
 			Fields: map[string]*framework.FieldSchema{
-				fieldID: {Type: framework.TypeString, Required: true, Description: "ID of the entry: the token's ID (ak-…), or the service user's name where the token's never arrived."},
+				fieldID: {Type: framework.TypeString, Required: true, Description: "The token's ID (ak-…), or the name of its service user."},
 				fieldForce: {
 					Type: framework.TypeBool, Query: true,
 					Description: "On write: end the token within its grace period. On delete: forget it although Modal still accepts it, or does not answer.",
@@ -39,8 +39,8 @@ func (b *backend) pathRevocations() []*framework.Path {
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ReadOperation: missing(forwarded(urlName, b.readRevocation, "Read why a token is in the ledger and what is needed.", revocationFields()), noSuchEntry),
 				logical.UpdateOperation: forwarded(parseRevocation, b.retryRevocation, "End the token now, or ask Modal about it.", with(optional(revocationFields()), responses{
-					fieldRevoked: required(flag("Whether Modal refuses the token; the entry is then gone.")),
-					fieldProof:   text(`What the refusal says: "deleted" where Modal acknowledged that, else "rejected", as one that a person disabled is, too.`),
+					fieldRevoked: required(flag("Whether the token is revoked; the revocation is then gone.")),
+					fieldProof:   text(`How the engine knows: "deleted", "rejected" or "rejected twice".`),
 				})),
 				logical.DeleteOperation: forwarded(parseRevocation, b.forgetRevocation, "Forget a token.", nil),
 			},
@@ -62,7 +62,7 @@ func parseRevocation(in *door) revocationRequest {
 
 func revocationFields() responses {
 	return with(tokenFields(), responses{
-		fieldID:          required(text("ID of the entry: the token's ID, or the service user's name where the token's never arrived.")),
+		fieldID:          text("ID of the revocation where it is not the token's ID: the service user's name, of a lease or where the token never arrived."),
 		fieldRole:        text("Role that the token was of; absent for an admin token."),
 		fieldVersion:     number("The token's version in that role; absent where it had none."),
 		fieldReason:      required(text("Why the token has to die.")),
@@ -96,6 +96,9 @@ func (b *backend) listRevocations(ctx context.Context) (*logical.Response, error
 	for _, entry := range entries {
 		ids = append(ids, entry.Key())
 		summary := map[string]any{fieldState: entry.State(b.engine.Now()), fieldMethod: entry.Means()}
+		if entry.Key() != entry.ID {
+			putText(summary, fieldTokenID, entry.ID)
+		}
 		putText(summary, fieldRole, entry.Role)
 		putTime(summary, fieldNextAttempt, entry.NextAttempt)
 		putText(summary, fieldLastError, brief(entry.LastError))
@@ -107,10 +110,10 @@ func (b *backend) listRevocations(ctx context.Context) (*logical.Response, error
 func (b *backend) readRevocation(ctx context.Context, req *logical.Request, id string) (*logical.Response, error) {
 	entry, err := b.engine.Revocation(ctx, id)
 	switch {
+	case engine.IsNotFound(err):
+		return notFound(req, err.Error())
 	case err != nil:
 		return nil, err
-	case entry == nil:
-		return notFound(req, noEntry(id))
 	}
 	data := revocationView(entry, b.engine)
 	putTime(data, fieldLastUsedAt, b.engine.LastUsed(ctx, entry))
@@ -122,10 +125,11 @@ func (b *backend) retryRevocation(ctx context.Context, _ *logical.Request, ask r
 	if err != nil {
 		return nil, err
 	}
-	data := map[string]any{fieldTokenID: ask.id}
+	data := map[string]any{}
 	if ended.Stays != nil {
 		data = revocationView(ended.Stays, b.engine)
 	}
+	putText(data, fieldTokenID, ended.TokenID)
 	data[fieldRevoked] = ended.Revoked
 	putText(data, fieldProof, ended.Proof)
 	return &logical.Response{Data: data, Warnings: ended.Warnings}, nil
@@ -139,13 +143,15 @@ func (b *backend) forgetRevocation(ctx context.Context, _ *logical.Request, ask 
 	return orNothing(&logical.Response{Warnings: warnings}), nil
 }
 
-// revocationView is all of an entry that may be shown.
+// revocationView is all of a revocation that may be shown. The ID is left out where it is the token's ID.
 func revocationView(r *engine.Revocation, e *engine.Engine) map[string]any {
 	data := tokenView(r.Token)
 	if r.ID == "" {
 		delete(data, fieldTokenID)
 	}
-	data[fieldID] = r.Key()
+	if r.Key() != r.ID {
+		data[fieldID] = r.Key()
+	}
 	if putText(data, fieldRole, r.Role); r.Version > 0 {
 		data[fieldVersion] = int64(r.Version)
 	}
@@ -163,12 +169,15 @@ func revocationView(r *engine.Revocation, e *engine.Engine) map[string]any {
 }
 
 const revocationHelp = `
-A token that a role no longer hands out stays here until Modal refuses it. method=automatic means that
-the engine deletes the service user that owns it, or has a member's token delete itself; method=manual that an operator has to delete the token
-at Modal: next_step names the page and the command. The engine tries with back-off. A write tries now,
-and answers revoked=true once Modal refuses the token; within the grace period of a token that the
-engine would end it takes force=true.
+A token that is no longer current stays here until Modal rejects it for good. method=automatic means that the engine
+deletes the service user that owns the token, or has a member token delete itself. method=manual means that an
+operator deletes the token at Modal: next_step names the page and the command. The engine tries again with back-off.
+A write tries now, and answers revoked=true once the token is revoked. Within the grace period of a token that the
+engine would delete, a write takes force=true.
 
-A delete forgets the entry if Modal refuses the token, and otherwise only with force=true. It ends
-nothing at Modal.
+proof says how the engine knows: "deleted" if Modal acknowledged the deletion, "rejected" if Modal accepted another
+token of the workspace right after it rejected this one, "rejected twice" if there was no such token and Modal
+rejected this one again at least an hour later.
+
+A delete forgets a token that is revoked, and any other only with force=true. It deletes nothing at Modal.
 `

@@ -105,7 +105,7 @@ func TestRevocations_AWriteAsksNow(t *testing.T) {
 	m.modal.DeleteToken(old)
 	require.Equal(t, true, m.write("revocations/"+old, nil).Data["revoked"])
 	require.Empty(t, m.list("revocations"))
-	require.Contains(t, m.refused(logical.UpdateOperation, "revocations/"+old, nil), "no token "+old+" is in the ledger")
+	require.Contains(t, m.refused(logical.UpdateOperation, "revocations/"+old, nil), "the revocation queue has no token "+old)
 }
 
 func TestRevocations_ForgettingALiveTokenTakesForce(t *testing.T) {
@@ -117,7 +117,7 @@ func TestRevocations_ForgettingALiveTokenTakesForce(t *testing.T) {
 	m.modal.SetOutage(true)
 	code, said := m.failed(logical.DeleteOperation, "revocations/"+old, nil)
 	require.Equal(t, http.StatusBadGateway, code, "it is Modal's trouble, and not the operator's mistake")
-	require.Contains(t, said, "could not learn")
+	require.Contains(t, said, "could not prove")
 	require.Equal(t, []string{old}, m.list("revocations"))
 
 	resp = m.remove("revocations/"+old, map[string]any{"force": true})

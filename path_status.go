@@ -57,6 +57,7 @@ func statusFields() responses {
 		"revocations_unreadable": required(number("Revocations that cannot be read: they count in no state.")),
 		fieldPaused:              required(flag("Whether the engine does nothing at Modal by itself.")),
 		fieldOutOfSync:           required(flag("Whether Modal has service users of this mount that Vault does not track, so that the engine ends nothing by itself.")),
+		"last_compared_at":       text("When this node last compared its storage with the service users at Modal (RFC 3339); absent: never since it started."),
 		"admin_token_state":      required(text(`"none", "ok", "unverified", "limited" (it cannot manage service users), "expired" or "rejected".`)),
 		"admin_token_expires_at": text("When the admin token expires at Modal (RFC 3339); absent when it does not."),
 	}
@@ -85,6 +86,7 @@ func (b *backend) readStatus(ctx context.Context, _ *logical.Request, _ struct{}
 		data[count.field] = int64(s.Revocations[count.state])
 	}
 	putTime(data, "admin_token_expires_at", s.AdminExpires)
+	putTime(data, "last_compared_at", s.Compared)
 	return &logical.Response{Data: data}, nil
 }
 

@@ -108,7 +108,8 @@ func sameLine(a, b string) bool { return strings.TrimSpace(a) == strings.TrimSpa
 func TestPlantedFaults_FitTheCode(t *testing.T) {
 	t.Parallel()
 	for _, fault := range plantedFaults(t) {
-		_, err := plantFault(fault, ".")
-		require.NoError(t, err, "write the planted fault again")
+		if _, err := plantFault(fault, "."); err != nil {
+			t.Errorf("write the planted fault again: %v", err)
+		}
 	}
 }

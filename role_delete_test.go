@@ -95,6 +95,19 @@ func TestDelete_WithForceOfARoleThatIsGoneEndsWhatItLeft(t *testing.T) {
 	require.Nil(t, m.remove("roles/ci", nil))
 }
 
+func TestDelete_TellsNothingOfADeletedRoleOfTheSameName(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	earlier := m.addManaged("ci")
+	m.remove("roles/ci", nil)
+	m.addManaged("ci")
+	resp := m.remove("roles/ci", now)
+	require.Len(t, tokensOf(resp), 1)
+	require.NotContains(t, tokensOf(resp)[0], earlier)
+	require.True(t, m.knows(earlier), "it was promised its grace period")
+	require.Equal(t, int64(1), m.remove("roles/ci", now).Data["revoked"], "now that no role has the name")
+}
+
 func TestDelete_OfARoleWithoutATokenSaysThatNothingIsLeft(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)

@@ -129,7 +129,7 @@ func TestMakeDevIsEmptyAndEndsCleanlyOnCtrlC(t *testing.T) {
 ! vault list modal/roles 2>/dev/null
 vault secrets list | grep ^modal/
 printf %s "$TOKEN_SECRET" | vault write modal/config server_url="$SERVER_URL" token_id="$TOKEN_ID" token_secret=- >/dev/null`)
-	shell.Env = readerEnv(t)
+	shell.Env = readerEnv(t, t.TempDir())
 	said, err := shell.CombinedOutput()
 	require.NoError(t, err, lab.Mask(string(said)))
 	d.interrupt(t)

@@ -7,6 +7,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,27 +21,28 @@ import (
 func TestTheGitHubLeaseExampleEndsItsLeaseAlsoWhenTheJobFails(t *testing.T) {
 	t.Parallel()
 	w := newLeaseWorld(t)
-	type workflow struct {
-		Jobs map[string]struct {
-			Steps []struct {
-				Uses, Run, If string
-				With          map[string]any
-			}
-		}
-	}
-	steps := documents[workflow](t, "github-actions-lease.yml")[0].Jobs["deploy"].Steps
-	login, last := steps[1], steps[len(steps)-1]
-	require.True(t, strings.HasPrefix(login.Uses, "hashicorp/vault-action@"))
+	job := githubJob(t, "github-actions-lease.yml")
+	login, last := job.Steps[1], job.Steps[len(job.Steps)-1]
 	require.Equal(t, true, login.With["exportToken"], "the last step needs it")
-	selector := strings.Fields(login.With["secrets"].(string))
-	require.Equal(t, []string{"modal/creds/job/env", "*", ";"}, selector)
+	require.Equal(t, "${{ env.VAULT_ADDR }}", login.With["url"])
 	require.Equal(t, "always()", last.If)
 
 	token := w.tokenOf(t, "job.hcl")
-	env := w.texts(t, w.As(token), selector[0])
-	got := lab.Token{ID: env["MODAL_TOKEN_ID"], Secret: env["MODAL_TOKEN_SECRET"]}
+	masked := w.vaultAction(t, w.As(token), login)
+	got := lab.Token{ID: masked["MODAL_TOKEN_ID"], Secret: masked["MODAL_TOKEN_SECRET"]}
+	require.Len(t, masked, 2, "what is no secret is not masked")
 	w.requireAccepted(t, got)
-	said, err := w.program(t, token, "sh", "-ec", last.Run).CombinedOutput()
+	require.Equal(t, w.onlyUser(t).TokenID, got.ID)
+
+	// The action exports the login's token and no address.
+	require.Equal(t, map[string]string{"VAULT_ADDR": "https://vault.example.com:8200", "MODAL_ENVIRONMENT": "main"}, job.Env)
+	job.Env["VAULT_ADDR"], job.Env["VAULT_TOKEN"] = w.Addr, token
+	end := w.program(t, "", "sh", "-ec", last.Run)
+	end.Env = slices.DeleteFunc(end.Env, func(variable string) bool { return strings.HasPrefix(variable, "VAULT_") })
+	for name, value := range job.Env {
+		end.Env = append(end.Env, name+"="+value)
+	}
+	said, err := end.CombinedOutput()
 	require.NoError(t, err, lab.Mask(string(said)))
 	w.awaitNoUsers(t)
 	w.requireRefused(t, got)

@@ -78,20 +78,21 @@ func documents[T any](t *testing.T, name string) []T {
 	}
 }
 
-func TestTheCIExamplesReadOnePathAndGetOnePair(t *testing.T) {
+func TestTheCIExamplesMaskTheTokenAloneAndReadItOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token := w.newRole(t, "environment=main")
 	everything, env := w.As(w.tokenOf(t, "reader.hcl")), w.As(w.tokenOf(t, "reader-env.hcl"))
 	file := w.As(w.tokenOf(t, "reader-toml.hcl"))
+	secrets := map[string]string{"MODAL_TOKEN_ID": token.ID, "MODAL_TOKEN_SECRET": token.Secret}
+	plain := map[string]string{"MODAL_ENVIRONMENT": "main"}
 
-	// hashicorp/vault-action 3: "<path> <selector>" between semicolons; * takes every key by its name.
-	selector := strings.Fields(strings.TrimSuffix(strings.TrimSpace(githubSecrets(t)), ";"))
-	require.Len(t, selector, 2)
-	require.Equal(t, "*", selector[1])
-	requireEnvironment(t, w.pairOf(token), w.texts(t, env, selector[0]))
+	github := githubJob(t, "github-actions.yml")
+	requireEnvironment(t, secrets, w.vaultAction(t, env, github.Steps[1]))
+	require.Equal(t, plain, github.Env)
 
-	// GitLab Runner: engine path and path joined, one field, as a file unless told otherwise.
+	// GitLab Runner: engine path and path joined, one field, as a file unless told otherwise. The runner masks the
+	// file's text as a whole, so no line of it by itself.
 	secret := gitlabSecret(t)
 	require.Equal(t, "generic", secret.Vault.Engine.Name)
 	config := filepath.Join(w.lab.Dir, "gitlab.toml")
@@ -101,17 +102,22 @@ func TestTheCIExamplesReadOnePathAndGetOnePair(t *testing.T) {
 	require.NoError(t, os.WriteFile(config, []byte(text), 0o600))
 	require.NoError(t, w.authenticate(t, config).Err())
 
-	// Jenkins: one path of KV version 1, which is a plain read, and a field for each variable.
+	// Jenkins: one path of KV version 1, which is a plain read, and a field for each variable. The plugin masks them all.
 	jenkins, err := os.ReadFile("../examples/Jenkinsfile")
 	require.NoError(t, err)
 	paths := regexp.MustCompile(`path: '([^']+)', engineVersion: 1`).FindAllSubmatch(jenkins, -1)
 	require.Len(t, paths, 1)
 	creds := parse(t, w.run(t, everything, "", "read", "-format=json", string(paths[0][1])).Stdout)
-	got := map[string]string{"MODAL_SERVER_URL": w.emulator.URL}
+	masked := map[string]string{}
 	for _, pair := range regexp.MustCompile(`envVar: '(\w+)', vaultKey: '(\w+)'`).FindAllSubmatch(jenkins, -1) {
-		got[string(pair[1])] = fmt.Sprint(creds[string(pair[2])])
+		masked[string(pair[1])] = fmt.Sprint(creds[string(pair[2])])
 	}
-	requireEnvironment(t, w.pairOf(token), got)
+	requireEnvironment(t, secrets, masked)
+	literal := map[string]string{}
+	for _, pair := range regexp.MustCompile(`(?m)^ +([A-Z_]+) = '(\w+)'$`).FindAllSubmatch(jenkins, -1) {
+		literal[string(pair[1])] = string(pair[2])
+	}
+	require.Equal(t, plain, literal)
 }
 
 // What envconsul (0.13) does: read the path, and make a variable of each key, with no_prefix by the key's name.
@@ -130,27 +136,47 @@ func TestTheEnvconsulExampleMakesVariablesOfOnePairAndNoOthers(t *testing.T) {
 	requireEnvironment(t, w.pairOf(token), w.texts(t, w.As(w.tokenOf(t, "reader-env.hcl")), config.Secret.Path))
 }
 
-// githubSecrets is the input "secrets" of the workflow's one step of vault-action.
-func githubSecrets(t *testing.T) string {
+// workflowJob is a job of GitHub Actions.
+type workflowJob struct {
+	Env   map[string]string
+	Steps []workflowStep
+}
+
+type workflowStep struct {
+	Uses, Run, If string
+	With          map[string]any
+}
+
+// githubJob is the one job of a workflow among the examples.
+func githubJob(t *testing.T, name string) workflowJob {
 	t.Helper()
-	type workflow struct {
-		Jobs map[string]struct {
-			Steps []struct {
-				Uses string
-				With map[string]string
-			}
+	type workflow struct{ Jobs map[string]workflowJob }
+	jobs := documents[workflow](t, name)[0].Jobs
+	require.Len(t, jobs, 1)
+	return jobs["deploy"]
+}
+
+// vaultAction does what a step of hashicorp/vault-action 3 says: of "<path> <key>" between semicolons it reads each
+// path once. It exports each value, under the key's name, and masks each value in the job's log.
+func (w *world) vaultAction(t *testing.T, cli lab.CLI, step workflowStep) (masked map[string]string) {
+	t.Helper()
+	require.True(t, strings.HasPrefix(step.Uses, "hashicorp/vault-action@"))
+	answers := map[string]map[string]string{}
+	masked = map[string]string{}
+	for request := range strings.SplitSeq(step.With["secrets"].(string), ";") {
+		words := strings.Fields(request)
+		if len(words) == 0 {
+			continue
 		}
-	}
-	var found []string
-	for _, job := range documents[workflow](t, "github-actions.yml")[0].Jobs {
-		for _, step := range job.Steps {
-			if strings.HasPrefix(step.Uses, "hashicorp/vault-action@") {
-				found = append(found, step.With["secrets"])
-			}
+		require.Len(t, words, 2)
+		if answers[words[0]] == nil {
+			answers[words[0]] = w.texts(t, cli, words[0])
 		}
+		require.Contains(t, answers[words[0]], words[1], "the action fails without it, and takes all keys for *")
+		masked[words[1]] = answers[words[0]][words[1]]
 	}
-	require.Len(t, found, 1)
-	return found[0]
+	require.Len(t, answers, 1, "two reads may give halves of two tokens")
+	return masked
 }
 
 // vaultSecret is an entry of a job's secrets in GitLab.

@@ -1,5 +1,5 @@
-# Waits for an approval of the role ci that somebody else began. The url is for the person who approves: only who is
-# signed in to Modal there can use it.
+# Waits for an approval of the role ci that somebody else began, and reads its result. The URL for the person who approves
+# is in the answer to the begin alone.
 path "modal/rotate/ci/approval" {
   capabilities = ["read"]
 }

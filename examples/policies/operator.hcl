@@ -1,11 +1,12 @@
-# Manages roles, rotations and the ledger, without reading a token. It does not write config: who may do that chooses
-# the server that the engine shows tokens to. Its delete includes force=true, as Vault checks no parameters there.
+# Manages roles, rotations and revocations, without reading a token. It does not write config, which chooses the server
+# that the engine shows tokens to. Its delete includes force=true, as Vault checks no parameters of deletes.
 path "modal/config" {
   capabilities = ["read"]
 }
 path "modal/roles" {
   capabilities = ["list"]
 }
+# Delete and create together give a role another account.
 path "modal/roles/*" {
   capabilities = ["create", "read", "update", "delete"]
 }
@@ -22,11 +23,15 @@ path "modal/verify/*" {
 path "modal/revocations" {
   capabilities = ["list"]
 }
+# Update with force=true also ends the token of a lease that is running.
 path "modal/revocations/*" {
   capabilities = ["read", "update", "delete"]
 }
 path "modal/orphans" {
   capabilities = ["list", "update"]
+}
+path "modal/lookup" {
+  capabilities = ["update"]
 }
 path "modal/status" {
   capabilities = ["read"]

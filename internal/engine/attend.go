@@ -86,11 +86,13 @@ func (e *Engine) attendLocked(ctx context.Context, stored *Revocation, w wish) (
 	if got != verdictUnknown || err != nil {
 		return got, entry, err
 	}
-	if w == whenDue && entry.ours() {
-		if err = e.mayEnd(entry); IsMistake(err) {
-			return verdictNotDue, entry, nil // until an operator says otherwise
-		} else if err != nil {
-			return e.unanswered(ctx, entry, err)
+	if w == whenDue && entry.ours() && !entry.Forced {
+		all, serviceUsers, _ := e.guard.blocked(e.Now())
+		switch {
+		case all != nil:
+			return verdictNotDue, entry, nil // until an operator decides
+		case serviceUsers != nil && entry.serviceUser() != "":
+			return e.unanswered(ctx, entry, serviceUsers)
 		}
 	}
 	own := *entry
@@ -142,14 +144,14 @@ func (e *Engine) settledElsewhere(ctx context.Context, entry *Revocation) (verdi
 		return verdictNotDue, nil
 	}
 	if holder != "" {
-		e.log().Info("token is current after all", "role", entry.Role, "token_id", entry.ID, "holder", holder)
+		e.log().Info("token is current after all", "role", entry.Role, "token_id", entry.ID, "owner", holder)
 		return verdictCurrent, e.revocations.Delete(ctx, entry.Key())
 	}
 	if entry.ID == "" || entry.ID == entry.Key() || entry.Leased {
 		return verdictUnknown, nil
 	}
 	other, err := e.revocations.Get(ctx, entry.ID)
-	if err != nil || other == nil {
+	if err != nil || other == nil || other.Identity != entry.Identity {
 		return verdictUnknown, err
 	}
 	return verdictGone, e.revocations.Delete(ctx, entry.Key())
@@ -185,7 +187,7 @@ func (e *Engine) note(ctx context.Context, entry *Revocation, got verdict, err e
 // unanswered leaves an entry due while Modal does not answer, so that it ends as soon as Modal does, however
 // long that took. It is noted once.
 func (e *Engine) unanswered(ctx context.Context, entry *Revocation, cause error) (verdict, *Revocation, error) {
-	if !entry.LastAttempt.Before(e.silentSince()) {
+	if !entry.LastAttempt.Before(e.guard.silence()) {
 		return verdictNotDue, entry, nil
 	}
 	after := e.unsettled(ctx, entry, verdictUnknown, cause)
@@ -199,27 +201,31 @@ func isStorageError(err error) bool {
 	return err != nil && modalapi.KindOf(err) == modalapi.KindNone && !errors.As(err, &r)
 }
 
-// unsettled is the entry after an attempt that did not see the token refused.
+// unsettled returns the revocation after an attempt that did not prove the token revoked.
 func (e *Engine) unsettled(ctx context.Context, entry *Revocation, got verdict, err error) *Revocation {
-	why := "Modal still accepts the token"
-	if err != nil {
+	after := *entry
+	var why string
+	switch {
+	case err != nil:
 		why = err.Error()
-	}
-	if got == verdictAccepted && !entry.ours() {
-		return entry.tried(e.Now(), why)
-	}
-	if got == verdictAccepted {
+	case !entry.ours():
+		return entry.tried(e.Now(), "Modal still accepts the token")
+	case entry.Acknowledged:
 		why = "Modal acknowledged the deletion and still accepts the token"
+		after.Unconfirmed = true
+	case entry.serviceUser() != "":
+		why = fmt.Sprintf("Modal says that service user %s does not exist, and still accepts its token", entry.Identity)
+	default:
+		why = "Modal says that the token does not exist, and still accepts it"
 	}
 	if entry.Declined != "" {
 		return e.declined(ctx, entry, why)
 	}
-	after := entry.tried(e.Now(), why)
-	after.Unconfirmed = entry.Unconfirmed || got == verdictAccepted
+	tried := after.tried(e.Now(), why)
 	e.log().Warn("revocation failed", "role", entry.Role, "version", entry.Version, "token_id", entry.ID,
-		"service_user", entry.serviceUser(), "attempts", after.Attempts, "error", why)
+		"service_user", entry.serviceUser(), "attempts", tried.Attempts, "error", why)
 	e.event(ctx, Event{Kind: EventRevokeFail, Entry: entry.Key(), Role: entry.Role, Version: entry.Version, TokenID: entry.ID})
-	return after
+	return tried
 }
 
 // declined is the entry of a token that Modal would not let the engine end. Somebody is told once.
@@ -244,6 +250,7 @@ func (e *Engine) conclude(ctx context.Context, entry *Revocation) error {
 	if err := e.drop(ctx, entry); err != nil {
 		return err
 	}
+	e.guard.noteDeleted(entry.serviceUser(), e.Now())
 	e.log().Info("token revoked", "role", entry.Role, "version", entry.Version, "token_id", entry.ID,
 		"service_user", entry.serviceUser(), "reason", entry.Reason, "proof", entry.Proof())
 	e.event(ctx, Event{Kind: EventRevoke, Entry: entry.Key(), Role: entry.Role, Version: entry.Version, TokenID: entry.ID, Proof: entry.Proof()})

@@ -38,7 +38,7 @@ func (e *Engine) putConfig(ctx context.Context, before, after *Config, grace *ti
 		if err = errors.Join(e.refuseHeld(ctx, after.Admin.ID, ""), e.refuseLeased(ctx, *after.Admin)); err != nil {
 			return nil, err
 		}
-		if err = e.recallMade(ctx, after.Admin); err != nil {
+		if err = e.recall(ctx, after.Admin); err != nil {
 			return nil, err
 		}
 	}
@@ -59,16 +59,6 @@ func (e *Engine) putConfig(ctx context.Context, before, after *Config, grace *ti
 		e.log().Warn("the note of the role that the admin token was of is left", "token_id", after.Admin.ID, "error", err)
 	}
 	return old, nil
-}
-
-// recallMade notes of a token that comes back from the ledger whether this mount made its service user: the
-// engine answers for that one also after it was the admin's.
-func (e *Engine) recallMade(ctx context.Context, t *Token) error {
-	entry, err := e.revocations.Get(ctx, t.ID)
-	if err == nil && entry != nil {
-		t.Made = t.Made || entry.Made
-	}
-	return err
 }
 
 // retired is the entry of an admin token that the engine no longer uses: people removed it, or brought

@@ -3,7 +3,6 @@
 package engine
 
 import (
-	"crypto/rand"
 	"time"
 )
 
@@ -36,7 +35,7 @@ type Credential struct {
 // newCredential is a role's first one.
 func newCredential(r *Role, first Token, now time.Time) *Credential {
 	return &Credential{
-		Token: first, Lineage: rand.Text()[:8], Version: 1,
+		Token: first, Lineage: r.GenerationID, Version: 1,
 		LastRotation: now, NextRotation: r.nextRotation(now, now, first.ExpiresAt),
 	}
 }

@@ -9,14 +9,15 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// endMember has a member token delete itself, on its own server: caller and target are one, so nothing
-// else can be hit, and no admin token is needed.
+// endMember has a member token delete itself, on its own server. The caller and the target are the same token, so
+// nothing else can be deleted, and no admin token is needed.
 func (e *Engine) endMember(ctx context.Context, cfg *Config, entry *Revocation) (verdict, error) {
+	entry.Declined = ""
 	if err := e.keepLast(ctx, cfg, entry); err != nil {
 		return e.orRefused(ctx, cfg, entry, err)
 	}
 	if inUse, failed := e.begin(ctx, entry); failed != nil || inUse {
-		return verdictCurrent, failed
+		return verdictCurrent.orUnknown(failed), failed
 	}
 	acknowledged, err := e.deleteMember(ctx, cfg, entry)
 	if err != nil {
@@ -26,12 +27,7 @@ func (e *Engine) endMember(ctx context.Context, cfg *Config, entry *Revocation) 
 		return e.orRefused(ctx, cfg, entry, err)
 	}
 	entry.Acknowledged = entry.Acknowledged || acknowledged
-	entry.Declined = ""
-	got, err := e.probe(ctx, cfg, entry)
-	if got == verdictRevoked && !entry.Acknowledged && entry.missed(e.Now()) {
-		return verdictUnknown, entry.tooEarly()
-	}
-	return got, err
+	return e.proveEnd(ctx, cfg, entry)
 }
 
 // settled says that Modal's answer will be the same until somebody changes something there.
@@ -44,19 +40,19 @@ func settled(err error) bool {
 	return false
 }
 
-// deleteMember deletes with the first token that may. That Modal does not know the token, or refuses it,
-// may be because it is gone: the proof tells.
+// deleteMember deletes a member token with the first token that may, the token itself first. If Modal rejects the token
+// itself, the token may be gone or disabled, so the others try too. It reports whether Modal acknowledged the
+// deletion.
 func (e *Engine) deleteMember(ctx context.Context, cfg *Config, entry *Revocation) (acknowledged bool, err error) {
 	others, err := e.mayDelete(ctx, cfg, entry)
 	if err != nil {
 		return false, err
 	}
 	own := e.deleteToken(ctx, cfg, entry.Token, entry.ID)
-	switch modalapi.KindOf(own) {
-	case modalapi.KindRefused, modalapi.KindNotFound:
+	switch kind := modalapi.KindOf(own); {
+	case kind == modalapi.KindNotFound:
 		return false, nil
-	case modalapi.KindForbidden, modalapi.KindInvalid, modalapi.KindConflict, modalapi.KindExists:
-	default:
+	case kind != modalapi.KindRefused && !settled(own), kind == modalapi.KindUnsupported:
 		return own == nil, own
 	}
 	for _, other := range others {
@@ -70,21 +66,24 @@ func (e *Engine) deleteMember(ctx context.Context, cfg *Config, entry *Revocatio
 			return false, err
 		}
 	}
+	if modalapi.KindOf(own) == modalapi.KindRefused {
+		return false, nil // the proof tells
+	}
 	return false, own
 }
 
-// mayDelete are the tokens beside its own that may delete a member's token: the role's current one where
-// it is the same person's, and on an operator's word the admin token.
+// mayDelete returns the tokens beside its own that may delete a member's token: the role's current token if it is the
+// same person's, and on an operator's word the admin token.
 func (e *Engine) mayDelete(ctx context.Context, cfg *Config, entry *Revocation) (tokens []Token, err error) {
-	_, cred, err := e.current(ctx, entry.Role)
+	current, _, err := e.replacement(ctx, cfg, entry)
 	if err != nil {
 		return nil, err
 	}
-	// Of a token that was never proven nothing says whose it is.
-	if cred != nil && cred.Verified() && entry.Verified() && cred.sameOwner(entry.Token) {
-		tokens = append(tokens, cred.Token)
+	// An unverified token's owner is not known.
+	if current != nil && current.Verified() && entry.Verified() && current.sameOwner(entry.Token) {
+		tokens = append(tokens, *current)
 	}
-	if entry.Forced && cfg.Admin != nil && cfg.Admin.Verified() && cfg.reaches(entry.Token) == nil {
+	if entry.Forced && entry.Role != "" && cfg.Admin != nil && cfg.Admin.Verified() && cfg.reaches(entry.Token) == nil {
 		tokens = append(tokens, *cfg.Admin)
 	}
 	return tokens, nil

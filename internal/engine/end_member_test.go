@@ -64,7 +64,7 @@ func TestMemberToken_EachAnswerOfModalsHasItsConsequence(t *testing.T) {
 		"invalid":                {modaltest.Fault{Code: codes.InvalidArgument, Message: "owners only", Times: never}, StateWaiting, methodManual, maxBackOff},
 		"unknown method":         {modaltest.Fault{Code: codes.Unimplemented, Message: "owners only", Times: never}, StateWaiting, methodManual, maxBackOff},
 		"unknown in grpclib":     {modaltest.Fault{NoContentType: true, Times: never}, StateWaiting, methodManual, maxBackOff},
-		"not found but accepted": {modaltest.Fault{Code: codes.NotFound, Times: never}, StateUnconfirmed, methodAutomatic, 2 * time.Minute},
+		"not found but accepted": {modaltest.Fault{Code: codes.NotFound, Times: never}, StateRetrying, methodAutomatic, 2 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -113,13 +113,13 @@ func TestMemberToken_ThatIsStillAcceptedAfterItsDeletionIsDeletedAgain(t *testin
 	require.Contains(t, h.told.lines(), "proof=deleted")
 }
 
-func TestMemberToken_ThatAPersonDisabledOrThatExpiredIsRefusedAndNotCalledDeleted(t *testing.T) {
+func TestMemberToken_ThatExpiredIsRejectedAndNotCalledDeleted(t *testing.T) {
 	t.Parallel()
-	h, old, _ := replaced(t)
-	h.modal.SetDisabled(old.ID, true)
+	h := newHarness(t)
 	expiring := h.member.NewToken(modaltest.ExpiresAt(start.Add(40 * time.Minute)))
 	h.write(staticRole("other", expiring))
 	h.rotate(RotateRequest{Role: "other", Supplied: bringing(h.member.NewToken())})
+	h.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.PermissionDenied, Times: -1})
 	h.minutes(62)
 	require.Empty(t, h.ledger())
 	require.Contains(t, h.told.lines(), "proof=rejected")

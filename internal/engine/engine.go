@@ -77,13 +77,12 @@ type Engine struct {
 	// dueApprovals are the running approvals, and followers those that this node waits for.
 	dueApprovals *dueTimes
 	followers    *followers
-	fence        fence
+	guard        restoreGuard
 	// dueChecks are when current tokens are verified. checksEvery is the interval that they were told for.
 	dueChecks    *dueTimes
 	checksEvery  time.Duration
 	checks       sync.Mutex
 	checkRetries map[string]time.Time
-	asked        map[string]asking // guarded by checks, too: see hold.go
 	// ticking is held for a tick, and guards warnedOf, the last warning that was sent, and swept.
 	ticking  sync.Mutex
 	warnedOf warning
@@ -115,7 +114,7 @@ func New(deps Deps) *Engine {
 	}
 	e := &Engine{
 		deps: deps, locks: newNameLocks(func() { deps.Stagger(lockTurn) }), followers: newFollowers(),
-		dueRoles: newDueTimes(), dueEntries: newDueTimes(), dueApprovals: newDueTimes(), dueChecks: newDueTimes(), checkRetries: map[string]time.Time{}, asked: map[string]asking{},
+		dueRoles: newDueTimes(), dueEntries: newDueTimes(), dueApprovals: newDueTimes(), dueChecks: newDueTimes(), checkRetries: map[string]time.Time{},
 	}
 	e.clients = &clients{
 		open: map[clientOptions]*sharedClient{}, dial: deps.Connect,
@@ -123,8 +122,8 @@ func New(deps Deps) *Engine {
 		closing: func(err error) { e.log().Debug("closing a connection to modal", "error", err) },
 	}
 	e.config = store.New[Config](deps.Storage, KeyConfig, store.Options{
-		RememberAbsent: true,                            // most mounts have none, and every read asks
-		Changed:        func(string) { e.doubtFence() }, // another admin token may see what this one did not
+		RememberAbsent: true,                              // most mounts have none, and every read asks
+		Changed:        func(string) { e.guard.forget() }, // another admin token may see what this one did not
 	})
 	e.roles = store.New[Role](deps.Storage, prefixRole, store.Options{Changed: e.dueRoles.touch})
 	e.credentials = store.New[Credential](deps.Storage, prefixCredential, store.Options{Changed: func(name string) {

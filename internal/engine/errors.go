@@ -22,6 +22,21 @@ func Refusef(format string, args ...any) error {
 	return &refusal{text: fmt.Sprintf(format, args...)}
 }
 
+// notFoundError says that an object does not exist.
+type notFoundError struct{ text string }
+
+func (n *notFoundError) Error() string { return n.text }
+
+func notFoundf(format string, args ...any) error {
+	return &notFoundError{text: fmt.Sprintf(format, args...)}
+}
+
+// IsNotFound reports whether an error says that an object does not exist: it is answered with 404.
+func IsNotFound(err error) bool {
+	missing := (*notFoundError)(nil)
+	return errors.As(err, &missing)
+}
+
 // IsMistake says whether an error is the operator's to mend: it is answered with 400.
 func IsMistake(err error) bool {
 	if r := (*refusal)(nil); errors.As(err, &r) {

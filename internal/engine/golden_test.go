@@ -59,7 +59,7 @@ func goldenEntries() map[string]any {
 			Lineage: "ABCDEFGH", Forced: true, Begun: true,
 		},
 		"role/gpu": &Role{
-			Type: TypeManaged, RefreshInterval: 5 * time.Minute, GracePeriod: Day, RotationPeriod: 90 * Day,
+			Type: TypeManaged, GenerationID: "ABCDEFGH", RefreshInterval: 5 * time.Minute, GracePeriod: Day, RotationPeriod: 90 * Day,
 			Managed: &ManagedPolicy{
 				Access:   Access{EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor}, Scoped: true},
 				TokenTTL: 30 * Day,
@@ -74,7 +74,7 @@ func goldenEntries() map[string]any {
 		"revocation/vault-2f9f1a7c-gpu-abcdefgh": &Revocation{
 			Token: Token{WorkspaceID: "ac-1", Workspace: "acme", IdentityType: modalapi.IdentityServiceUser, Identity: "vault-2f9f1a7c-gpu-abcdefgh"},
 			Role:  "gpu", Reason: reasonUnfinished, Method: methodAutomatic, Since: start, NotBefore: start.Add(unfinishedAfter),
-			NextAttempt: start.Add(unfinishedAfter), Unconfirmed: true, Missing: start,
+			NextAttempt: start.Add(unfinishedAfter), Unconfirmed: true, Missing: start, FirstRejectedAt: start,
 		},
 		"token/ak-AAAAAAAAAAAAAAAAAAAAAA": &holder{Role: "ci"},
 		"role/job": &Role{

@@ -173,7 +173,7 @@ func (h *harness) ledger() []string {
 // entry is one of the ledger, nil for none.
 func (h *harness) entry(id string) *Revocation {
 	h.t.Helper()
-	entry, err := h.engine.Revocation(h.t.Context(), id)
+	entry, err := h.engine.revocations.Get(h.t.Context(), id)
 	require.NoError(h.t, err)
 	return entry
 }

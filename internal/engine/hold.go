@@ -12,8 +12,8 @@ import (
 // lastUsedBudget bounds the question when a token was used last, which a read asks beside its own work.
 const lastUsedBudget = 3 * time.Second
 
-// stillUsed says whether a previous token lives on, as its role wants, because Modal says that somebody
-// uses it: after the rotation, within two refresh intervals, and not the engine itself.
+// stillUsed reports whether a previous token lives on because Modal says that it was used after the rotation and
+// within the last two refresh intervals. The engine itself does not call Modal with such a token.
 func (e *Engine) stillUsed(ctx context.Context, a *admin, entry *Revocation) (bool, error) {
 	if !entry.mayBeHeld(e.Now()) {
 		return false, nil
@@ -25,13 +25,12 @@ func (e *Engine) stillUsed(ctx context.Context, a *admin, entry *Revocation) (bo
 	if err != nil {
 		return false, a.explain(err)
 	}
-	used := e.usedByOthers(entry, user.LastUsedAt)
-	entry.LastUsed = seconds(used)
-	return used.After(later(entry.Since, e.Now().Add(-2*entry.Refresh))), nil
+	entry.LastUsed = seconds(user.LastUsedAt)
+	return user.LastUsedAt.After(later(entry.Since, e.Now().Add(-2*entry.Refresh))), nil
 }
 
-// mayBeHeld says whether the token lives on at this time if it is used. The engine asks nothing with it
-// then by itself, which Modal would take for a use.
+// mayBeHeld reports whether the token lives on at this time if it is used. Until then the engine calls Modal with it
+// only for an undo, because Modal takes each call for a use.
 func (r *Revocation) mayBeHeld(now time.Time) bool {
 	return !r.Forced && !r.Begun && now.Before(r.HoldUntil)
 }
@@ -46,33 +45,6 @@ func (r Revocation) held(now time.Time) *Revocation {
 // isHeld says whether the last look found the token used still: one that the engine has begun to end is held
 // no more.
 func (r *Revocation) isHeld() bool { return r.Held && !r.Begun && r.Attempts == 0 }
-
-// asking is when the engine itself used a previous token last, and when others had by then.
-type asking struct{ at, used time.Time }
-
-// asks remembers who used a previous token before the engine does: Modal knows the last use alone. What
-// it returns is called after the answer.
-func (e *Engine) asks(ctx context.Context, entry *Revocation) (answered func()) {
-	if !entry.mayBeHeld(e.Now()) {
-		return func() {}
-	}
-	used := e.usedByOthers(entry, e.LastUsed(ctx, entry))
-	return func() {
-		e.checks.Lock()
-		defer e.checks.Unlock()
-		e.asked[entry.ID] = asking{e.deps.Now(), used}
-	}
-}
-
-// usedByOthers is when others used a previous token last, as far as this process knows: told is what Modal says.
-func (e *Engine) usedByOthers(entry *Revocation, told time.Time) time.Time {
-	e.checks.Lock()
-	defer e.checks.Unlock()
-	if own, known := e.asked[entry.ID]; known && !told.After(own.at.Add(2*time.Second)) {
-		return later(own.used, entry.LastUsed)
-	}
-	return told
-}
 
 // LastUsed is when the service user of an entry was used last, where Modal tells: zero for unknown.
 func (e *Engine) LastUsed(ctx context.Context, entry *Revocation) time.Time {

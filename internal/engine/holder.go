@@ -55,7 +55,7 @@ func (e *Engine) refuseHeld(ctx context.Context, tokenID, name string) error {
 	if err != nil {
 		return err
 	}
-	if entry != nil && !entry.mayReturnTo(name) {
+	if entry != nil && !entry.mayReturn() {
 		return Refusef("token %s is in the ledger, and the engine ends it (%s of %s): bring another token; nothing was changed",
 			tokenID, entry.Reason, entry.whose())
 	}
@@ -101,7 +101,7 @@ func (e *Engine) heldBy(ctx context.Context, entry *Revocation) (string, error) 
 	if entry.isOf(cred) {
 		return "role " + entry.Role, nil
 	}
-	if entry.ID == "" {
+	if entry.ID == "" || (entry.Reason == reasonUnfinished && !entry.Verified()) {
 		return "", nil
 	}
 	cfg, err := e.loadConfig(ctx)
@@ -139,6 +139,20 @@ func (e *Engine) hold(ctx context.Context, t Token, name string, write func() er
 	}
 	e.leaveLedger(ctx, tokenID)
 	return nil
+}
+
+// recall completes a supplied token with what the revocation queue knows of it. The mount stays responsible for a service
+// user that it created, whoever uses the token.
+func (e *Engine) recall(ctx context.Context, t *Token) error {
+	entry, err := e.revocations.Get(ctx, t.ID)
+	switch {
+	case err != nil || entry == nil:
+	case entry.Verified() && !t.Verified() && entry.pair() == t.pair():
+		*t = entry.Token
+	default:
+		t.Made = t.Made || entry.Made
+	}
+	return err
 }
 
 // leaveLedger takes a token that became current out of the ledger. If that fails the worker does it.

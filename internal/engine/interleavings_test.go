@@ -27,7 +27,7 @@ func TestWhoeverWaitedWhileARoleRotatedLeavesTheTokenThatWasPromisedAGracePeriod
 		"the worker": {func(h *harness, _ string) act { return h.ticking }, "", ""},
 		"an ending without force": {
 			func(h *harness, key string) act { return h.ending(key, false) },
-			"is in its grace period until 2026-03-02T12:00:00Z", "is in the ledger",
+			"is in its grace period until 2026-03-02T12:00:00Z", "the revocation queue has no token",
 		},
 		"a forgetting without force": {
 			func(h *harness, key string) act { return h.forgetting(key, false) },

@@ -113,7 +113,7 @@ func (e *Engine) EndLease(ctx context.Context, id string) error {
 	case verdictGone, verdictCurrent, verdictRevoked:
 		return err
 	case verdictNotDue, verdictAccepted, verdictUnknown, verdictHeld:
-		e.doubtFence() // else each try of Vault's would put the worker's off for longer
+		e.guard.forget() // else each try of Vault's would put the worker's off for longer
 	}
 	stays, unknown := e.revocations.Get(ctx, id)
 	if err == nil && unknown == nil && stays != nil {

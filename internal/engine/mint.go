@@ -84,7 +84,7 @@ func (e *Engine) mint(ctx context.Context, cfg *Config, o order) (*candidate, er
 // Modal does, and the pair as soon as it arrives.
 func (e *Engine) create(ctx, calls context.Context, a *admin, cfg *Config, o order) (*candidate, error) {
 	for try := 1; ; try++ {
-		entry := newUnfinished(o.name, e.serviceUserName(o.name), cfg, e.Now())
+		entry := newUnfinished(o.name, o.role.GenerationID, e.serviceUserName(o.name), cfg, e.Now())
 		entry.Leased = o.lease
 		if err := e.beginEntry(ctx, o, entry); err != nil {
 			return nil, err
@@ -99,12 +99,12 @@ func (e *Engine) create(ctx, calls context.Context, a *admin, cfg *Config, o ord
 			return nil, fmt.Errorf("make service user %s: %w", user, a.explain(err))
 		}
 		arrived := *entry
-		arrived.IdentityID = made.ID
 		if flaw := made.Flaw(e.deps.Now()); flaw != "" {
 			e.abandon(ctx, &arrived)
 			return nil, fmt.Errorf("make service user %s: %w", user, &unusableError{text: "Modal's answer cannot be used: " + flaw + "; try again"})
 		}
 		arrived.ID, arrived.Secret, arrived.ExpiresAt = made.Token.ID, made.Token.Secret, seconds(made.ExpiresAt)
+		arrived.IdentityID = made.ID
 		if err = e.arrive(ctx, o, &arrived); err != nil {
 			e.abandon(ctx, &arrived)
 			return nil, err
@@ -129,17 +129,23 @@ func (e *Engine) notCreated(ctx context.Context, a *admin, entry *Revocation, ca
 	return cause
 }
 
-// equip gives the candidate its environment roles and waits until Modal accepts it with them.
+// equip waits until Modal accepts the new token as the service user that was asked for, gives the service user its
+// environment roles, and waits until Modal tells them. The identity comes first: an answer to the creation that
+// is about another service user must change nobody else's rights.
 func (e *Engine) equip(ctx context.Context, a *admin, cfg *Config, made *candidate, access *Access) error {
-	equipped := false
+	identified, granted := false, false
 	for waited, wait := time.Duration(0), firstVerifyWait; ; wait = min(2*wait, maxVerifyWait) {
 		var err error
-		if !equipped {
+		if !identified {
+			err = e.identify(ctx, a, cfg, made)
+			identified = err == nil
+		}
+		if err == nil && !granted {
 			_, err = setRoles(ctx, a, made.IdentityID, access.EnvironmentRoles)
-			equipped = err == nil
+			granted = err == nil
 		}
 		if err == nil {
-			err = e.verify(ctx, a, cfg, made, access)
+			err = verifyRoles(ctx, a, made, access)
 		}
 		if err == nil || !worthWaiting(err) || waited+wait > mintBudget || e.deps.Wait(ctx, wait) != nil {
 			return err
@@ -186,8 +192,9 @@ func mismatch(field, want, got string, passing bool) error {
 	}
 }
 
-// verify asks Modal with the new pair whose it is, and with the admin token what it may do.
-func (e *Engine) verify(ctx context.Context, a *admin, cfg *Config, made *candidate, access *Access) error {
+// identify asks Modal with the new token whose it is. If the token belongs to another service user, the revocation
+// forgets it: the engine then deletes the service user that it asked for, by its name, and no other.
+func (e *Engine) identify(ctx context.Context, a *admin, cfg *Config, made *candidate) error {
 	who, err := a.WhoAmI(ctx, made.pair())
 	if modalapi.KindOf(err) == modalapi.KindRefused {
 		return &unusableError{text: "Modal does not accept the new token: " + modalapi.Said(err), passing: true}
@@ -198,10 +205,11 @@ func (e *Engine) verify(ctx context.Context, a *admin, cfg *Config, made *candid
 	for _, check := range []struct{ field, want, got string }{
 		{"workspace", cfg.Admin.WorkspaceID, who.WorkspaceID},
 		{"identity type", string(modalapi.IdentityServiceUser), string(who.Kind)},
-		{"service user", made.IdentityID, who.ID},
 		{"service user name", made.Identity, who.Name},
+		{"service user", made.IdentityID, who.ID},
 	} {
 		if check.want != check.got {
+			made.entry = made.entry.withoutToken()
 			return mismatch(check.field, check.want, check.got, false)
 		}
 	}
@@ -210,7 +218,20 @@ func (e *Engine) verify(ctx context.Context, a *admin, cfg *Config, made *candid
 	if told := seconds(who.ExpiresAt); !told.IsZero() && (made.ExpiresAt.IsZero() || told.Before(made.ExpiresAt)) {
 		made.ExpiresAt = told
 	}
-	return verifyRoles(ctx, a, made, access)
+	confirmed := *made.entry
+	confirmed.Token = made.Token
+	made.entry = &confirmed
+	return nil
+}
+
+// withoutToken returns the revocation without the token and ID that Modal's answer brought: only the service user's name
+// stays.
+func (r Revocation) withoutToken() *Revocation {
+	r.Token = Token{
+		IdentityType: r.IdentityType, Identity: r.Identity, WorkspaceID: r.WorkspaceID, Workspace: r.Workspace,
+		ServerURL: r.ServerURL, Made: r.Made,
+	}
+	return &r
 }
 
 // abandon tries to end a candidate at once, by the ID of its service user where that arrived: Modal may

@@ -19,6 +19,7 @@ type Modal interface {
 	ServiceUsers(ctx context.Context, admin modalapi.Token) ([]modalapi.ServiceUser, error)
 	Environments(ctx context.Context, t modalapi.Token) ([]modalapi.Environment, error)
 	SetEnvironmentRole(ctx context.Context, admin modalapi.Token, serviceUserID, environmentID string, role modalapi.EnvironmentRole) error
+	MemberTokens(ctx context.Context, caller modalapi.Token) ([]modalapi.MemberToken, error)
 	DeleteToken(ctx context.Context, caller modalapi.Token, id string) error
 	BeginTokenFlow(ctx context.Context, life time.Duration) (modalapi.TokenFlow, error)
 	AwaitTokenFlow(ctx context.Context, flow modalapi.TokenFlow, wait time.Duration) (*modalapi.ApprovedToken, error)

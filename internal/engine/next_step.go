@@ -87,12 +87,20 @@ func (e *Engine) NextStep(r *Revocation) string {
 // deletion is what the engine does to end the token.
 func (r *Revocation) deletion() string {
 	if r.IdentityType == modalapi.IdentityServiceUser {
-		return fmt.Sprintf("delete service user %q (%s)", r.Identity, r.IdentityID)
+		return "delete " + r.quotedServiceUser()
 	}
 	return fmt.Sprintf("have token %s delete itself", r.ID)
 }
 
-// howToDelete names the page and the command that make Modal refuse the token.
+// quotedServiceUser names the service user that owns the token, with its ID if that arrived.
+func (t Token) quotedServiceUser() string {
+	if t.IdentityID == "" {
+		return fmt.Sprintf("service user %q", t.Identity)
+	}
+	return fmt.Sprintf("service user %q (%s)", t.Identity, t.IdentityID)
+}
+
+// howToDelete names the page and the command that make Modal reject the token.
 func (t Token) howToDelete() string {
 	if t.IdentityType != modalapi.IdentityServiceUser {
 		where := tokensPage
@@ -101,8 +109,11 @@ func (t Token) howToDelete() string {
 		}
 		return fmt.Sprintf("delete token %s on %s or with: modal workspace member-tokens delete %s", t.ID, where, t.ID)
 	}
-	step := fmt.Sprintf("delete service user %q (%s), whose token %s dies with it, in the settings of workspace %q at Modal",
-		t.Identity, t.IdentityID, t.ID, t.Workspace)
+	step := "delete " + t.quotedServiceUser()
+	if t.ID != "" {
+		step += fmt.Sprintf(", which owns token %s,", t.ID)
+	}
+	step += fmt.Sprintf(" in the settings of workspace %q at Modal", t.Workspace)
 	if pasteable.MatchString(t.Identity) {
 		step += " or with: modal workspace service-users delete " + t.Identity
 	}

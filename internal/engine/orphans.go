@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
@@ -15,15 +16,21 @@ import (
 // maxTidied is how many orphans one request ends before it answers: the worker goes on with the rest.
 const maxTidied = 100
 
-// Orphan is a service user of this mount at Modal that nothing here answers for. Accepted says that an
-// operator left it there.
+// Orphan is a service user of this mount at Modal that Vault does not track. Age is how long ago Modal created it, by
+// this node's clock; it is negative where that clock is behind Modal's. Accepted reports that an operator keeps it.
 type Orphan struct {
 	modalapi.ServiceUser
 
+	Age      time.Duration
 	Accepted bool
 }
 
-// Orphans are all that there are, by name.
+// isTooNewToJudge reports whether the service user may be one that another node is just creating.
+func (o Orphan) isTooNewToJudge(now time.Time) bool {
+	return now.Sub(o.CreatedAt).Abs() < unfinishedAfter
+}
+
+// Orphans returns all orphans by name, new ones too.
 func (e *Engine) Orphans(ctx context.Context) ([]Orphan, error) {
 	cfg, err := e.loadConfig(ctx)
 	if err != nil {
@@ -32,11 +39,11 @@ func (e *Engine) Orphans(ctx context.Context) ([]Orphan, error) {
 	return e.orphansOf(ctx, cfg)
 }
 
-// orphansOf are those of the Modal, and of the workspace, that cfg points to.
+// orphansOf returns the orphans at the server, and in the workspace, that cfg points to.
 func (e *Engine) orphansOf(ctx context.Context, cfg *Config) ([]Orphan, error) {
-	users, err := e.orphans(ctx, cfg)
-	if errors.Is(err, errNoFence) {
-		return nil, Refusef("orphans are found with an admin token of an owner or manager, and config has none that Modal accepts for it: %s", e.writeAdmin())
+	orphans, err := e.findOrphans(ctx, cfg)
+	if errors.Is(err, errNoList) {
+		return nil, Refusef("only an admin token that manages service users can list orphans, and config has none (%s): %s", err, e.writeAdmin())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list the service users: %w", err)
@@ -45,29 +52,29 @@ func (e *Engine) orphansOf(ctx context.Context, cfg *Config) ([]Orphan, error) {
 	if err != nil {
 		return nil, err
 	}
-	orphans := make([]Orphan, len(users))
-	for i, user := range users {
-		orphans[i] = Orphan{user, stored != nil && slices.Contains(stored.Accepted, user.Name)}
+	for i := range orphans {
+		orphans[i].Accepted = stored != nil && slices.Contains(stored.Accepted, orphans[i].Name)
 	}
 	slices.SortFunc(orphans, func(x, y Orphan) int { return strings.Compare(x.Name, y.Name) })
 	return orphans, nil
 }
 
-// TidyRequest is what a write to orphans asks for: to end them, to leave them, or, as a dry run, to tell
-// which they are. Names are some of them, empty for all that nobody has accepted.
+// TidyRequest is what a write to orphans asks for: to delete orphans, to keep them, or, as a dry run, to tell which they
+// are. Names selects some; empty means all that nobody has accepted.
 type TidyRequest struct {
 	Names          []string
 	DryRun, Accept bool
 }
 
-// Tidied is what a write to orphans came to.
+// Tidied is what a write to orphans came to. NotCompared is why there was no list of orphans, "" where there was one.
 type Tidied struct {
 	Chosen, Ended, Left []string
 	OutOfSync           bool
+	NotCompared         string
 }
 
-// Tidy ends orphans, or accepts them, on an operator's word. Modal has a time to list and end them in; what
-// it did not end by then is the worker's.
+// Tidy deletes orphans, or keeps them, on an operator's word. Listing and deleting have a time; the worker deletes
+// later what Modal did not delete by then.
 func (e *Engine) Tidy(ctx context.Context, ask TidyRequest) (*Tidied, error) {
 	cfg, err := e.loadConfig(ctx)
 	if err != nil {
@@ -76,6 +83,9 @@ func (e *Engine) Tidy(ctx context.Context, ask TidyRequest) (*Tidied, error) {
 	timed, cancel := context.WithTimeout(ctx, forceBudget)
 	defer cancel()
 	orphans, err := e.orphansOf(timed, cfg)
+	if err != nil && ask.Accept && !ask.DryRun && len(ask.Names) == 0 && ctx.Err() == nil && !isStorageError(err) {
+		return e.acceptUnseen(ctx, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -98,19 +108,43 @@ func (e *Engine) Tidy(ctx context.Context, ask TidyRequest) (*Tidied, error) {
 		return nil, err
 	}
 	if !ask.DryRun {
-		e.lookAgain(ctx)
+		e.compareAgain(ctx)
 	}
-	done.OutOfSync, err = e.OutOfSync(context.WithoutCancel(ctx))
+	done.OutOfSync, err = e.isOutOfSync(context.WithoutCancel(ctx))
 	return done, err
 }
 
-// lookAgain sees whether the mount goes on, also for somebody who went away. What was done is done: where
-// this look fails, the worker's next tells.
-func (e *Engine) lookAgain(ctx context.Context) {
+// acceptUnseen ends the state out of sync on an operator's word where Modal gives no list. The next list that arrives is
+// compared again.
+func (e *Engine) acceptUnseen(ctx context.Context, cause error) (*Tidied, error) {
+	unlock, err := e.lockComparison(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	stored, err := e.divergence.Get(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	if stored != nil && !stored.Since.IsZero() {
+		after := *stored
+		after.Since = time.Time{}
+		if err = e.divergence.Put(ctx, "", &after); err != nil {
+			return nil, err
+		}
+		e.log().Warn("an operator ended the state out of sync, and nothing was compared", "error", cause)
+	}
+	e.guard.forget()
+	return &Tidied{NotCompared: cause.Error()}, nil
+}
+
+// compareAgain compares after orphans were deleted or accepted, also for a caller that went away. If this comparison
+// fails, the worker's next one tells.
+func (e *Engine) compareAgain(ctx context.Context) {
 	brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), briefBudget)
 	defer cancel()
-	if err := e.look(brief); err != nil {
-		e.log().Warn("orphans are tidied, and whether there are others is seen later", "error", err)
+	if err := e.compareWithModal(brief); err != nil {
+		e.log().Warn("orphans were deleted or accepted, and whether others are left is seen later", "error", err)
 	}
 }
 
@@ -129,13 +163,19 @@ func (ask TidyRequest) choose(orphans []Orphan) ([]Orphan, error) {
 	return chosen, nil
 }
 
-// acceptOrphans leaves them at Modal, and the mount goes on.
+// acceptOrphans keeps orphans at Modal, and the mount goes on. An orphan may be the candidate of an unfinished creation:
+// then its revocation goes first, so that the worker does not delete the candidate.
 func (e *Engine) acceptOrphans(ctx context.Context, names ...string) error {
-	unlock, err := e.lockFence(ctx)
+	unlock, err := e.lockComparison(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	for _, name := range names {
+		if err := e.dropCandidate(ctx, name); err != nil {
+			return err
+		}
+	}
 	stored, err := e.divergence.Get(ctx, "")
 	if err != nil {
 		return err
@@ -149,8 +189,17 @@ func (e *Engine) acceptOrphans(ctx context.Context, names ...string) error {
 	return e.divergence.Put(ctx, "", &after)
 }
 
-// leaveUser has the mount go on although nothing answers for the service user of an entry any more: it is
-// an orphan from here on, and meant to be.
+// dropCandidate removes the revocation of an unfinished creation that the engine has not begun to delete.
+func (e *Engine) dropCandidate(ctx context.Context, name string) error {
+	entry, err := e.revocations.Get(ctx, name)
+	if err != nil || entry == nil || entry.Reason != reasonUnfinished || entry.Begun || entry.Forced {
+		return err
+	}
+	return e.revocations.Delete(ctx, name)
+}
+
+// leaveUser lets the mount go on although Vault no longer tracks the service user of a revocation: it is an orphan from
+// now on, and accepted.
 func (e *Engine) leaveUser(ctx context.Context, entry *Revocation) error {
 	if !strings.HasPrefix(entry.serviceUser(), e.namePrefix()) {
 		return nil
@@ -158,11 +207,11 @@ func (e *Engine) leaveUser(ctx context.Context, entry *Revocation) error {
 	return e.acceptOrphans(ctx, entry.Identity)
 }
 
-// endOrphans puts each into the ledger, with the operator's word, and ends it. They are of the Modal where
-// they were found, wherever config points by now. What cannot be ended now is the worker's.
+// endOrphans puts each orphan into the revocation queue, with the operator's order, and deletes it at the server where
+// it was found, wherever config points by now. The worker deletes later what cannot be deleted now.
 func (e *Engine) endOrphans(ctx, timed context.Context, cfg *Config, orphans []Orphan, done *Tidied) error {
 	for _, orphan := range orphans {
-		entry := newUnfinished("", orphan.Name, cfg, e.Now()).forced(e.Now())
+		entry := newUnfinished("", "", orphan.Name, cfg, e.Now()).forced(e.Now())
 		entry.Reason, entry.Leased, entry.IdentityID, entry.CreatedAt = reasonOrphan, true, orphan.ID, seconds(orphan.CreatedAt)
 		if err := e.revocations.Put(ctx, entry.Key(), entry); err != nil {
 			return err
@@ -173,7 +222,7 @@ func (e *Engine) endOrphans(ctx, timed context.Context, cfg *Config, orphans []O
 		if i < maxTidied && timed.Err() == nil {
 			var err error
 			if got, _, err = e.attend(timed, timed, orphan.Name, byForce); err != nil {
-				e.log().Warn("an orphan is left to the worker", "service_user", orphan.Name, "error", err)
+				e.log().Warn("the worker deletes an orphan later", "service_user", orphan.Name, "error", err)
 			}
 		}
 		if got == verdictRevoked || got == verdictGone {
@@ -183,10 +232,4 @@ func (e *Engine) endOrphans(ctx, timed context.Context, cfg *Config, orphans []O
 		}
 	}
 	return nil
-}
-
-// OutOfSync says whether the mount ends nothing by itself, as far as the last look told.
-func (e *Engine) OutOfSync(ctx context.Context) (bool, error) {
-	stored, err := e.divergence.Get(ctx, "")
-	return stored != nil && !stored.Since.IsZero(), err
 }

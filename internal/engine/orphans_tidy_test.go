@@ -102,7 +102,7 @@ func TestOrphans_ThatAreEndedAreSaidToBeSoThoughAnotherLookIsStillUnderWay(t *te
 		stranger, err := b.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
 		require.NoError(b.t, err)
 		b.pass(time.Hour)
-		unlock, err := b.engine.lockFence(b.t.Context())
+		unlock, err := b.engine.lockComparison(b.t.Context())
 		require.NoError(b.t, err)
 		defer unlock()
 

@@ -74,6 +74,8 @@ type Revocation struct {
 
 	Acknowledged bool   `json:"acknowledged,omitempty"`
 	Declined     string `json:"refused_reason,omitempty"`
+	// FirstRejectedAt is when Modal first rejected the token while there was no witness: see compareWithWitness.
+	FirstRejectedAt time.Time `json:"first_rejected_at,omitzero"`
 	// Missing is when Modal was first seen not to know an unfinished service user, or an approved token.
 	Missing time.Time `json:"first_not_found_at,omitzero"`
 }
@@ -113,27 +115,25 @@ func (r *Revocation) unclaimed() bool {
 	return r.Reason == reasonUnfinished || r.Reason == reasonApproved
 }
 
-// mayReturnTo says whether the token may become a role's current one, or the admin's when name is empty.
-func (r *Revocation) mayReturnTo(name string) bool {
-	if r.Begun || r.Forced {
-		return false
-	}
-	return r.Method == methodManual || r.Role == name || name == ""
+// mayReturn reports whether the token may become current again. From the moment when the engine began to delete the
+// token, it may not.
+func (r *Revocation) mayReturn() bool { return !r.Begun && !r.Forced }
+
+// isOfGeneration reports whether the token was of this very role, and not of a deleted role of the same name.
+func (r *Revocation) isOfGeneration(role *Role) bool {
+	return role != nil && r.Lineage == role.GenerationID
+}
+
+// hasConfirmedID reports whether Modal confirmed that IdentityID belongs to the service user's name. The answer to a
+// creation confirms nothing: it may be about another service user.
+func (r *Revocation) hasConfirmedID() bool {
+	return r.IdentityID != "" && (r.Verified() || r.Reason == reasonOrphan)
 }
 
 // known says whether the pair is one that Modal accepted or gave out itself: then that it refuses the pair
 // says something.
 func (r *Revocation) known() bool {
 	return r.Verified() || (r.Made && r.Secret != "") || r.Reason == reasonApproved
-}
-
-// Proof is what a refusal of the token says: that it was deleted, where Modal acknowledged that, and else
-// that it is refused alone, as one that a person disabled is, too.
-func (r *Revocation) Proof() string {
-	if r.Acknowledged {
-		return "deleted"
-	}
-	return "rejected"
 }
 
 // young says that Modal was never seen to know the service user, or the token that a person approved.
@@ -167,19 +167,13 @@ func (r *Revocation) inGrace(now time.Time) bool {
 	return now.Before(r.NotBefore) && !r.unclaimed()
 }
 
-func (r *Revocation) serviceUser() string {
-	if r.IdentityType != modalapi.IdentityServiceUser {
-		return ""
-	}
-	return r.Identity
-}
-
-// isOf says whether a credential holds the entry's token.
+// isOf reports whether a credential holds the revocation's token. An unfinished one is compared by its service user's
+// name: the token in it is unverified, and may be another service user's.
 func (r *Revocation) isOf(cred *Credential) bool {
 	switch {
 	case cred == nil:
 		return false
-	case r.ID != "":
+	case r.ID != "" && !(r.Reason == reasonUnfinished && !r.Verified()):
 		return cred.ID == r.ID
 	default:
 		return cred.IdentityType == modalapi.IdentityServiceUser && cred.Identity == r.Identity
@@ -233,6 +227,9 @@ func (r Revocation) tried(now time.Time, why string) *Revocation {
 	if r.Declined != "" { // Modal, or who may do what there, has to change first
 		r.NextAttempt = now.Add(maxBackOff)
 	}
+	if !r.FirstRejectedAt.IsZero() {
+		r.NextAttempt = later(now.Add(firstBackOff), r.FirstRejectedAt.Add(secondRejectionAfter))
+	}
 	if !r.Missing.IsZero() && r.fresh(now) {
 		r.NextAttempt = later(r.NotBefore, r.Missing.Add(unfinishedAfter))
 	}
@@ -269,14 +266,21 @@ func (r *Revocation) whose() string {
 	return "config"
 }
 
-// entriesOf are the entries of one role's name that can be read, the leases' of a dynamic role included.
+// entriesOf returns the revocations of one role that can be read, the leases of a dynamic role included. A role that
+// does not exist has those of all deleted roles of its name; a role that exists has none of theirs.
 func (e *Engine) entriesOf(ctx context.Context, name string) ([]*Revocation, error) {
+	r, err := e.roles.Get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
 	entries, _, err := e.Ledger(ctx)
-	return slices.DeleteFunc(entries, func(entry *Revocation) bool { return entry.Role != name }), err
+	return slices.DeleteFunc(entries, func(entry *Revocation) bool {
+		return entry.Role != name || (r != nil && !entry.isOfGeneration(r))
+	}), err
 }
 
-// previousTokens are those that were, or may have become, a role's. A lease of a dynamic role that had
-// the name before is none.
+// previousTokens returns the revocations of tokens that were, or may have become, a role's current token. Leases are
+// not among them.
 func (e *Engine) previousTokens(ctx context.Context, name string) ([]*Revocation, error) {
 	entries, err := e.entriesOf(ctx, name)
 	return slices.DeleteFunc(entries, func(entry *Revocation) bool { return entry.Leased }), err

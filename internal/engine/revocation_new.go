@@ -44,14 +44,14 @@ func newAdminRevocation(t Token, reason string, now time.Time, grace time.Durati
 	return entry
 }
 
-// newUnfinished is the entry of a service user that is about to be made.
-func newUnfinished(role, user string, cfg *Config, now time.Time) *Revocation {
+// newUnfinished is the revocation of a service user that is about to be created, for a role of this generation.
+func newUnfinished(role, generation, user string, cfg *Config, now time.Time) *Revocation {
 	due := now.Add(unfinishedAfter)
 	return &Revocation{
 		Token: Token{
 			IdentityType: modalapi.IdentityServiceUser, Identity: user,
 			WorkspaceID: cfg.Admin.WorkspaceID, Workspace: cfg.Admin.Workspace, ServerURL: cfg.ServerURL, Made: true,
 		},
-		Role: role, Reason: reasonUnfinished, Method: methodAutomatic, Since: now, NotBefore: due, NextAttempt: due,
+		Role: role, Lineage: generation, Reason: reasonUnfinished, Method: methodAutomatic, Since: now, NotBefore: due, NextAttempt: due,
 	}
 }

@@ -10,17 +10,17 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// end makes Modal refuse an entry's token, where the engine may, and proves that it does. Only a
-// refusal is proof. The error says why there is none. The caller holds the role's lock and stores what
-// becomes of the entry, which is its own copy.
+// end makes Modal reject a revocation's token, where the engine may, and proves it. The error says why nothing is
+// proven. The caller holds the role's lock and stores the revocation, which is its own copy.
 func (e *Engine) end(ctx context.Context, entry *Revocation) (verdict, error) {
 	cfg, err := e.loadConfig(ctx)
 	if err != nil {
 		return verdictUnknown, err
 	}
 	if !entry.ours() {
-		// Whose an unproven token is shows only here, and then an operator's word may be for the engine.
-		if got, failed := e.probe(ctx, cfg, entry); got != verdictAccepted || !entry.ours() {
+		// An unverified token's owner becomes known only now. If an operator forced the revocation, the engine may
+		// then delete it.
+		if got, failed := e.proveEnd(ctx, cfg, entry); got != verdictAccepted || !entry.ours() {
 			return got, failed
 		}
 	}
@@ -53,35 +53,49 @@ func (e *Engine) endServiceUser(ctx context.Context, cfg *Config, entry *Revocat
 	if err != nil {
 		return e.orRefused(ctx, cfg, entry, err)
 	}
-	return e.proof(ctx, cfg, a, entry, acknowledged)
+	entry.Acknowledged = entry.Acknowledged || acknowledged
+	return e.proveEnd(ctx, cfg, entry)
 }
 
-// keepLast keeps the last token of a role that works: while Modal refuses the current one, an earlier
-// one may be all that its consumers have. A lease's never was the role's.
+// keepLast returns an error while Modal rejects the token that replaced this one: the previous token may be the last
+// that works. The current token may be one that was stored with verify=false.
 func (e *Engine) keepLast(ctx context.Context, cfg *Config, entry *Revocation) error {
 	if entry.Forced || entry.Leased || entry.unclaimed() {
 		return nil
 	}
-	_, cred, err := e.current(ctx, entry.Role)
-	if err != nil || cred == nil || !cred.Verified() {
+	current, name, err := e.replacement(ctx, cfg, entry)
+	if err != nil || current == nil || current.ID == entry.ID {
 		return err
 	}
-	switch _, err = e.whoIs(ctx, cfg, cred.Token); modalapi.KindOf(err) {
+	switch _, err = e.whoIs(ctx, cfg, *current); modalapi.KindOf(err) {
 	case modalapi.KindRefused:
-		return Refusef("Modal refuses token %s, the current one of role %s, so this earlier one is kept: rotate the role first, or end this one all the same with force=true",
-			cred.ID, entry.Role)
+		return Refusef("Modal rejects token %s, %s, so this earlier token is kept: replace that token first, or end this one all the same with: vault write %srevocations/%s force=true",
+			current.ID, name, e.mount(), entry.Key())
 	case modalapi.KindUnavailable, modalapi.KindThrottled:
-		if sameServer(cred.ServerURL, entry.ServerURL) { // another one may be out of reach for good
-			return fmt.Errorf("could not learn whether Modal accepts token %s, the current one of role %s, so this earlier one is kept: %w", cred.ID, entry.Role, err)
+		if sameServer(current.ServerURL, entry.ServerURL) { // another server may be out of reach for good
+			return fmt.Errorf("could not learn whether Modal accepts token %s, %s, so this earlier token is kept: %w", current.ID, name, err)
 		}
 	default:
 	}
 	return nil
 }
 
-// begin notes, before Modal is asked to delete, that the token may be gone from now on: nothing makes it
-// current again. One that came into use meanwhile is left alone. A node that leads no more cannot write it, and
-// ends nothing that the one which leads is making.
+// replacement returns the token that is current in place of a revocation's token, and what it is in words: nil
+// where the role, of the same generation, or config has none.
+func (e *Engine) replacement(ctx context.Context, cfg *Config, entry *Revocation) (current *Token, name string, err error) {
+	if entry.Role == "" {
+		return cfg.Admin, "the admin token", nil
+	}
+	r, cred, err := e.current(ctx, entry.Role)
+	if err != nil || cred == nil || !entry.isOfGeneration(r) {
+		return nil, "", err
+	}
+	return &cred.Token, "the current one of role " + entry.Role, nil
+}
+
+// begin stores, before Modal is asked to delete a token, that the token may be gone from now on: it never becomes
+// current again. It reports whether the token came into use meanwhile; then the token is left alone. A node that
+// leads no more cannot write, and so deletes no token that the leading node is making.
 func (e *Engine) begin(ctx context.Context, entry *Revocation) (inUse bool, err error) {
 	if entry.Begun {
 		return false, nil
@@ -97,98 +111,56 @@ func (e *Engine) begin(ctx context.Context, entry *Revocation) (inUse bool, err 
 	return false, e.revocations.Put(ctx, entry.Key(), &stored)
 }
 
-// orRefused is the verdict where the engine cannot delete, unless somebody else did: Modal refuses a
-// token that has not expired.
+// orRefused is the verdict where the engine cannot delete a token, for the reason cause: somebody else may have
+// deleted it. The rejection of a token that has expired does not show that its service user is gone.
 func (e *Engine) orRefused(ctx context.Context, cfg *Config, entry *Revocation, cause error) (verdict, error) {
 	if !entry.known() || entry.mayLiveOn(e.Now()) || entry.mayBeHeld(e.Now()) || ctx.Err() != nil {
 		return verdictUnknown, cause
 	}
-	if got, err := e.probe(ctx, cfg, entry); err != nil || got != verdictRevoked || entry.missed(e.Now()) {
-		return verdictUnknown, cause
+	if entry.Reason == reasonUnfinished { // the question below counts as a use of the candidate: see mayBeUsedElsewhere
+		if inUse, failed := e.begin(ctx, entry); failed != nil || inUse {
+			return verdictCurrent.orUnknown(failed), failed
+		}
 	}
-	return verdictRevoked, nil
-}
-
-// proof is what Modal says of a service user's token after the deletion: with the pair where the engine
-// has it, else by the name.
-func (e *Engine) proof(ctx context.Context, cfg *Config, a *admin, entry *Revocation, acknowledged bool) (verdict, error) {
-	var err error
-	if entry.Secret != "" {
-		_, err = e.whoIs(ctx, cfg, entry.Token)
-	} else {
-		_, err = a.findServiceUser(ctx, entry.Identity)
-	}
-	entry.Acknowledged = entry.Acknowledged || acknowledged || entry.Unconfirmed // as it did before
-	gone := modalapi.KindOf(err) == modalapi.KindRefused
-	if entry.Secret == "" { // then a refusal is of the admin token
-		gone, err = modalapi.KindOf(err) == modalapi.KindNotFound, a.explain(err)
-	}
+	got, err := e.proveEnd(ctx, cfg, entry)
 	switch {
-	case gone && (!entry.Acknowledged || (entry.ID == "" && !entry.Forced)) && entry.missed(e.Now()): // an unanswered create may be done again
-		return verdictUnknown, entry.tooEarly()
-	case gone:
+	case got == verdictRevoked:
 		return verdictRevoked, nil
-	case err != nil:
+	case !entry.FirstRejectedAt.IsZero() || isStorageError(err):
 		return verdictUnknown, err
 	}
-	return verdictAccepted, nil
+	return verdictUnknown, cause
 }
 
 func (r *Revocation) tooEarly() error {
 	if r.Reason == reasonApproved {
-		return Refusef("Modal refuses token %s, and may not know it yet, as it was just approved: the engine looks again until %s",
+		return Refusef("Modal rejects token %s, which was just approved and may not be known everywhere yet: the engine asks again until %s",
 			r.ID, r.Missing.Add(unfinishedAfter).Format(time.RFC3339))
 	}
-	return Refusef("Modal does not know service user %s, and may still be making it: the engine looks again until %s",
+	return Refusef("Modal has no service user %s, and may still be creating it: the engine asks again until %s",
 		r.Identity, r.Missing.Add(unfinishedAfter).Format(time.RFC3339))
 }
 
-// ask learns whether Modal refuses an entry's token, and changes nothing there.
+// ask learns whether a revocation's token is revoked, and changes nothing at Modal. A token that may live on while it
+// is used is asked about by its service user's name: a question with the token itself would count as a use.
 func (e *Engine) ask(ctx context.Context, entry *Revocation) (verdict, error) {
 	cfg, err := e.loadConfig(ctx)
 	if err != nil {
 		return verdictUnknown, err
 	}
-	if entry.Secret != "" {
-		return e.probe(ctx, cfg, entry)
+	if entry.mayBeHeld(e.Now()) {
+		return e.proveByName(ctx, cfg, entry)
 	}
-	if err = e.reaches(cfg, entry.Token); err != nil {
-		return verdictUnknown, err
-	}
-	a, err := e.admin(cfg)
-	if err != nil {
-		return verdictUnknown, err
-	}
-	defer a.release()
-	return e.proof(ctx, cfg, a, entry, false)
+	return e.proveEnd(ctx, cfg, entry)
 }
 
-// probe asks Modal with the dead pair. A token that is accepted is known from then on, so that its
-// refusal says something.
-func (e *Engine) probe(ctx context.Context, cfg *Config, entry *Revocation) (verdict, error) {
-	answered := e.asks(ctx, entry)
-	proven, err := e.prove(ctx, cfg, entry.Token)
-	answered()
-	switch {
-	case modalapi.KindOf(err) == modalapi.KindRefused && !entry.known():
-		return verdictUnknown, Refusef("Modal refuses token %s with a secret that it was never seen to accept, which proves nothing: "+
-			"see that the token is gone at Modal, then forget it (delete its entry with force=true)", entry.ID)
-	case modalapi.KindOf(err) == modalapi.KindRefused:
-		return verdictRevoked, nil
-	case err != nil:
-		return verdictUnknown, err
-	}
-	if !entry.Verified() {
-		entry.Token = proven
-	}
-	return verdictAccepted, nil
-}
-
-// deleteServiceUser deletes by ID. The ID is looked up by the name, which is fresh and random, where
-// the answer that told it was lost. What Modal does not know is done, but not acknowledged.
+// deleteServiceUser deletes the service user that owns a token, by its ID. An ID that Modal has not confirmed to belong
+// to the service user's name is not used: the name, which is new and random, is looked up instead. It reports
+// whether Modal acknowledged the deletion; NOT_FOUND is no acknowledgement.
 func deleteServiceUser(ctx context.Context, a *admin, entry *Revocation) (acknowledged bool, err error) {
-	id := entry.IdentityID
-	if id != "" {
+	var id string
+	if entry.hasConfirmedID() {
+		id = entry.IdentityID
 		err = a.DeleteServiceUser(ctx, a.token, id)
 	}
 	if id == "" || (entry.ID == "" && modalapi.KindOf(err) == modalapi.KindNotFound) { // a create that was not answered may be done twice

@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"crypto/rand"
 	"fmt"
 	"regexp"
 	"time"
@@ -40,7 +41,10 @@ var ProfileName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
 
 // Role is the policy of one name. It holds no secret. An empty profile means the role's name.
 type Role struct {
-	Type            string        `json:"type"`
+	Type string `json:"type"`
+	// GenerationID is random and new for each role. It tells the role's tokens from those of a deleted role of the same
+	// name.
+	GenerationID    string        `json:"generation_id,omitempty"`
 	Profile         string        `json:"profile,omitempty"`
 	Environment     string        `json:"environment,omitempty"`
 	RefreshInterval time.Duration `json:"refresh_interval"`
@@ -55,6 +59,7 @@ type Role struct {
 
 func newRole() *Role {
 	return &Role{
+		GenerationID:    rand.Text()[:8],
 		RefreshInterval: defaultRefreshInterval,
 		GracePeriod:     defaultGracePeriod,
 		RotationPeriod:  defaultRotationPeriod,

@@ -25,6 +25,20 @@ type deletedRole struct {
 
 func (d *deletedRole) exists() bool { return d.role != nil || d.cred != nil || d.unreadable != nil }
 
+// owns reports whether a revocation is of this role. A role that is gone owns those of all deleted roles of its
+// name. If it is unknown which generation of the name a role was, it owns none.
+func (d *deletedRole) owns(entry *Revocation) bool {
+	switch {
+	case entry.Role != d.name:
+		return false
+	case d.role != nil:
+		return entry.isOfGeneration(d.role)
+	case d.unreadable == nil:
+		return true
+	}
+	return d.cred != nil && entry.Lineage == d.cred.Lineage
+}
+
 // DeleteRole puts the current token into the revocation queue before it removes the role, and tells what is
 // left; nil where there was no such role. The token keeps the role's grace period, as after a rotation,
 // because a reader may not have noticed. With force the engine revokes every token that it may revoke, earlier
@@ -45,7 +59,7 @@ func (e *Engine) DeleteRole(ctx context.Context, name string, force bool) (*Dele
 			"is left at Modal: vault list -detailed %sorphans", name, d.unreadable, e.mount(), name, e.mount())
 	}
 	if force {
-		if err = e.forceEarlier(ctx, name); err != nil {
+		if err = e.forceEarlier(ctx, d); err != nil {
 			return nil, err
 		}
 	}
@@ -61,7 +75,7 @@ func (e *Engine) DeleteRole(ctx context.Context, name string, force bool) (*Dele
 	}
 	var revoked []string
 	if force {
-		revoked = e.endForced(ctx, name)
+		revoked = e.endForced(ctx, d)
 	}
 	return e.deletion(ctx, d, revoked), nil
 }
@@ -114,8 +128,8 @@ func (e *Engine) removeRole(ctx context.Context, d *deletedRole, force bool) err
 }
 
 // forceEarlier notes of a role's earlier tokens that an operator wants them ended now.
-func (e *Engine) forceEarlier(ctx context.Context, name string) error {
-	entries, err := e.entriesOf(ctx, name)
+func (e *Engine) forceEarlier(ctx context.Context, d *deletedRole) error {
+	entries, _, err := e.leftOf(ctx, d)
 	if err != nil {
 		return err
 	}
@@ -157,8 +171,8 @@ func (e *Engine) endOne(ctx context.Context, entry *Revocation) (got verdict, er
 
 // endForced ends a deleted role's tokens that are to end now, the newest first, as far as the time of one
 // request goes, and returns those that Modal refuses. The rest is the worker's.
-func (e *Engine) endForced(ctx context.Context, name string) (ended []string) {
-	entries, err := e.entriesOf(ctx, name)
+func (e *Engine) endForced(ctx context.Context, d *deletedRole) (ended []string) {
+	entries, _, err := e.leftOf(ctx, d)
 	if err != nil {
 		return nil // what is left says so
 	}
@@ -171,7 +185,7 @@ func (e *Engine) endForced(ctx context.Context, name string) (ended []string) {
 		}
 		got, failed := e.endOne(brief, entry)
 		if failed != nil {
-			e.log().Warn("a token of a deleted role is left to the worker", "role", name, "token_id", entry.Key(), "error", failed)
+			e.log().Warn("a token of a deleted role is left to the worker", "role", d.name, "token_id", entry.Key(), "error", failed)
 		}
 		if got == verdictRevoked {
 			ended = append(ended, entry.Key())

@@ -5,6 +5,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -25,7 +26,7 @@ func (e *Engine) deletion(ctx context.Context, d *deletedRole, revoked []string)
 	for _, id := range revoked {
 		done.tell("token " + id + ": revoked, Modal rejects it")
 	}
-	left, unreadable, err := e.leftOf(ctx, d.name)
+	left, unreadable, err := e.leftOf(ctx, d)
 	if err != nil {
 		done.NextStep = fmt.Sprintf("the role is gone, and the revocation queue cannot be read to say what is left of it (%s): vault list -detailed %srevocations", err, e.mount())
 		return done
@@ -56,15 +57,10 @@ func (d *Deletion) tell(line string) { d.Tokens = append(d.Tokens, line) }
 // tokenUnknown reports whether the role may have had a current token that nobody can read.
 func (d *deletedRole) tokenUnknown() bool { return d.cred == nil && d.unreadable != nil }
 
-// leftOf are the revocations of a role's name, and the IDs of those that cannot be read.
-func (e *Engine) leftOf(ctx context.Context, name string) (left []*Revocation, unreadable []string, err error) {
+// leftOf are the revocations of a deleted role, and the IDs of those that cannot be read.
+func (e *Engine) leftOf(ctx context.Context, d *deletedRole) (left []*Revocation, unreadable []string, err error) {
 	entries, unreadable, err := e.Ledger(ctx)
-	for _, entry := range entries {
-		if entry.Role == name {
-			left = append(left, entry)
-		}
-	}
-	return left, unreadable, err
+	return slices.DeleteFunc(entries, func(entry *Revocation) bool { return !d.owns(entry) }), unreadable, err
 }
 
 // fate is what becomes of a token, in a line.

@@ -47,6 +47,8 @@ func (r *Rotation) State() string {
 // they need not wait for the grace period.
 func (r *Revocation) State(now time.Time) string {
 	switch {
+	case !r.FirstRejectedAt.IsZero():
+		return StateUnconfirmed
 	case r.Means() == methodManual:
 		return StateWaiting
 	case r.unclaimed() && now.Before(r.NotBefore):

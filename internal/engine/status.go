@@ -33,6 +33,8 @@ type Status struct {
 	Paused, OutOfSync                      bool
 	Admin                                  string
 	AdminExpires                           time.Time
+	// Compared is when storage was last compared with Modal, zero for never since the start.
+	Compared time.Time
 }
 
 // Status counts roles and revocations.
@@ -54,7 +56,7 @@ func (e *Engine) Status(ctx context.Context) (*Status, error) {
 		return nil, err
 	}
 	s := &Status{
-		Roles: map[string]int{}, Revocations: map[string]int{}, Paused: cfg.Paused, Admin: cfg.State(e.Now()),
+		Roles: map[string]int{}, Revocations: map[string]int{}, Paused: cfg.Paused, Admin: cfg.State(e.Now()), Compared: e.guard.lastCompared(),
 		UnreadableRoles: len(lostRoles) + leftovers, UnreadableRevocations: len(lostEntries),
 		AllRoles: len(rotations) + len(lostRoles) + leftovers, AllRevocations: len(entries) + len(lostEntries),
 	}

@@ -38,6 +38,14 @@ func (t Token) GoString() string { return t.ID }
 
 func (t Token) pair() modalapi.Token { return modalapi.Token{ID: t.ID, Secret: t.Secret} }
 
+// serviceUser returns the name of the service user that owns the token, "" for a member's token.
+func (t Token) serviceUser() string {
+	if t.IdentityType != modalapi.IdentityServiceUser {
+		return ""
+	}
+	return t.Identity
+}
+
 // Verified says whether Modal has accepted the token.
 func (t Token) Verified() bool { return !t.LastVerified.IsZero() }
 
@@ -85,6 +93,9 @@ func (t Token) sameOwner(other Token) bool {
 
 // accept takes a supplied token as Modal knows it, or as it is when the operator said verify=false.
 func (e *Engine) accept(ctx context.Context, cfg *Config, t Token, verify bool) (Token, error) {
+	if err := e.recall(ctx, &t); err != nil {
+		return Token{}, err
+	}
 	if !verify {
 		return t, nil
 	}

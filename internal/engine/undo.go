@@ -17,7 +17,7 @@ func (e *Engine) previous(ctx context.Context, now *Rotation) (*Revocation, erro
 	}
 	var newest *Revocation
 	for _, entry := range entries {
-		usable := entry.inGrace(e.Now()) && entry.Lineage == now.Cred.Lineage && !entry.isOf(now.Cred) && entry.mayReturnTo(now.Name)
+		usable := entry.inGrace(e.Now()) && entry.Lineage == now.Cred.Lineage && !entry.isOf(now.Cred) && entry.mayReturn()
 		if usable && (newest == nil || entry.Version > newest.Version) {
 			newest = entry
 		}
@@ -54,9 +54,7 @@ func (e *Engine) undo(ctx context.Context, now *Rotation, grace time.Duration) (
 // proveUndo asks Modal whether the previous token is still what it was, and what the role's policy now
 // wants of its token.
 func (e *Engine) proveUndo(ctx context.Context, cfg *Config, now *Rotation, entry *Revocation) (Token, error) {
-	answered := e.asks(ctx, entry)
 	proven, err := e.accept(ctx, cfg, entry.Token, true)
-	answered()
 	if err != nil {
 		return Token{}, err
 	}

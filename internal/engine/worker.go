@@ -62,7 +62,7 @@ func (e *Engine) Tick(ctx context.Context) error {
 	return errors.Join(waiting, verified, rotations, ledger, e.sweepNotes(begin), e.warnOfExpiry(ctx))
 }
 
-// workLedger attends to the entries that are due.
+// workLedger processes the revocations that are due. Before that, and once after a start, it compares storage with Modal.
 func (e *Engine) workLedger(tick, begin context.Context) error {
 	due, err := e.dueEntries.due(begin, e.Now(), source{
 		list: func(ctx context.Context) ([]string, error) { return e.revocations.List(ctx) },
@@ -71,9 +71,13 @@ func (e *Engine) workLedger(tick, begin context.Context) error {
 			e.log().Error("cannot tell when an entry of the ledger is due", "id", id, "error", err)
 		},
 	})
-	if len(due) > 0 {
-		if failed := e.look(tick); failed != nil {
+	if len(due) > 0 || e.guard.needsComparison() {
+		failed := e.compareWithModal(tick)
+		switch {
+		case failed != nil && len(due) > 0:
 			return errors.Join(err, failed)
+		case failed != nil:
+			e.log().Error("storage cannot be compared with modal", "error", failed)
 		}
 	}
 	return errors.Join(err, e.untilOver(begin, due, maxConcurrentRotations, func(id string) error {

@@ -20,6 +20,8 @@ func (o *oracle) checkDelete(call modaltest.Call) {
 	case target.promised(call.At.Add(o.l.doubt())):
 		o.l.broken("the engine asked for the end of token %s %s, which was promised until %s", call.Target, ofRole(target.role), target.until)
 	case call.TokenID == call.Target, target.free:
+	case caller.role == "" && target.role == "" && caller.kept && o.whose[call.TokenID] == o.whose[call.Target]:
+		o.l.report.seen("a newer admin token of the same person ended an earlier one")
 	case caller.role == "" || caller.role != cmp.Or(target.role, o.asked[o.approved[call.Target]].role):
 		o.l.broken("the engine asked for the end of token %s %s with token %s, which that role never had", call.Target, ofRole(target.role), call.TokenID)
 	case o.whose[call.TokenID] != o.whose[call.Target]:

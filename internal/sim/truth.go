@@ -33,10 +33,11 @@ type truth struct {
 }
 
 type storedRole struct {
-	Type    string        `json:"type"`
-	Grace   time.Duration `json:"grace_period"`
-	Refresh time.Duration `json:"refresh_interval"`
-	Period  time.Duration `json:"rotation_period"`
+	Type       string        `json:"type"`
+	Generation string        `json:"generation_id"`
+	Grace      time.Duration `json:"grace_period"`
+	Refresh    time.Duration `json:"refresh_interval"`
+	Period     time.Duration `json:"rotation_period"`
 	// Keeps: the engine leaves it to people to end the tokens that are replaced.
 	Keeps   bool `json:"keep_previous"`
 	Managed *struct {
@@ -74,15 +75,16 @@ type storedToken struct {
 type storedEntry struct {
 	storedToken
 
-	key       string
-	Role      string    `json:"role"`
-	Reason    string    `json:"reason"`
-	Method    string    `json:"method"`
-	NotBefore time.Time `json:"not_before"`
-	Forced    bool      `json:"forced"`
-	Begun     bool      `json:"deletion_started"`
-	Leased    bool      `json:"leased"`
-	HoldUntil time.Time `json:"hold_until"`
+	key        string
+	Role       string    `json:"role"`
+	Generation string    `json:"generation_id"`
+	Reason     string    `json:"reason"`
+	Method     string    `json:"method"`
+	NotBefore  time.Time `json:"not_before"`
+	Forced     bool      `json:"forced"`
+	Begun      bool      `json:"deletion_started"`
+	Leased     bool      `json:"leased"`
+	HoldUntil  time.Time `json:"hold_until"`
 }
 
 type storedApproval struct {
@@ -186,11 +188,16 @@ func (t *truth) waiting(id string) (storedEntry, bool) {
 	return t.ledger[at], true
 }
 
+// isOf reports whether an entry is of this very role, and not of a deleted role of the same name.
+func (t *truth) isOf(e storedEntry, role string) bool {
+	return e.Role == role && e.Generation == t.roles[role].Generation
+}
+
 // leases counts a role's leases, those on their way too.
 func (t *truth) leases(role string) int {
 	count := 0
 	for _, e := range t.ledger {
-		if e.Role == role && e.Leased {
+		if t.isOf(e, role) && e.Leased {
 			count++
 		}
 	}
@@ -207,7 +214,7 @@ func (t *truth) isFull(role string) bool {
 func (t *truth) inGrace(role string, now time.Time) int {
 	count := 0
 	for _, e := range t.ledger {
-		if e.Role == role && !e.Leased && e.Method == "automatic" && e.Reason != "unfinished" && e.Reason != "approved" && now.Before(e.NotBefore) {
+		if t.isOf(e, role) && !e.Leased && e.Method == "automatic" && e.Reason != "unfinished" && e.Reason != "approved" && now.Before(e.NotBefore) {
 			count++
 		}
 	}

@@ -21,7 +21,7 @@ func TestOrphans_WhatEndsWhileTheMountLooksIsNone(t *testing.T) {
 	h.dynamic("job")
 	lease := h.lease("job")
 	h.advance(30 * time.Minute)
-	require.NoError(t, h.engine.look(t.Context()))
+	require.NoError(t, h.engine.compareWithModal(t.Context()))
 	gate := h.gateAt("ServiceUserDelete")
 	ends := h.begin(t.Context(), func(ctx context.Context) error { return h.engine.EndLease(ctx, lease.Entry) })
 	gate.await()
@@ -30,7 +30,7 @@ func TestOrphans_WhatEndsWhileTheMountLooksIsNone(t *testing.T) {
 		ends.succeeds()
 	}})
 
-	require.NoError(t, h.engine.look(t.Context()))
+	require.NoError(t, h.engine.compareWithModal(t.Context()))
 
 	require.NotContains(t, h.told.events(), EventOutOfSync)
 	diverged, err := h.engine.OutOfSync(t.Context())
@@ -95,7 +95,7 @@ func TestOrphans_AnAdminTokenOfAMomentAgoIsLookedWithBeforeALeaseEnds(t *testing
 	require.NoError(t, err)
 	h.advance(11 * time.Minute)
 	h.modal.Inject("ServiceUserList", modaltest.Fault{Code: codes.Unauthenticated, Times: 1})
-	require.NoError(t, h.engine.look(t.Context()), "it sees nothing")
+	require.NoError(t, h.engine.compareWithModal(t.Context()), "it sees nothing")
 
 	h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken())})
 

@@ -3,6 +3,7 @@
 package modalsecrets
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -39,7 +40,7 @@ func remember(t *testing.T, m *mount, resp *logical.Response) *logical.Secret {
 }
 
 func (m *mount) ofLease(op logical.Operation, lease *logical.Secret) (*logical.Response, error) {
-	return m.HandleRequest(m.t.Context(), &logical.Request{Operation: op, Path: "creds/job", Secret: lease, Storage: m.storage, MountPoint: "modal/"})
+	return m.HandleRequest(m.t.Context(), &logical.Request{Operation: op, Path: "creds/job", Secret: lease, Storage: m.storage, MountPoint: cmp.Or(m.at, "modal/")})
 }
 
 func TestCreds_OfADynamicRoleAreALeaseInEachForm(t *testing.T) {

@@ -143,7 +143,7 @@ func (b *backend) readRotation(ctx context.Context, req *logical.Request, name s
 	case r == nil:
 		return notFound(req, b.engine.NoSuchRole(ctx, name, ""))
 	case r.Role.Dynamic != nil:
-		return nil, engine.Refusef("role %s is dynamic: each read of %screds/%s has a token of its own, which vault list -detailed %srevocations tells of", name, req.MountPoint, name, req.MountPoint)
+		return nil, engine.Refusef("role %s is dynamic: each read of %screds/%s has a token of its own: %s shows them", name, req.MountPoint, name, b.engine.Commands().ListDetailed("revocations"))
 	}
 	data := rotationView(r)
 	var ids []string

@@ -73,7 +73,7 @@ func TestDelete_WithForceIsStoredBeforeModalIsAsked(t *testing.T) {
 	resp := m.remove("roles/ci", now)
 
 	require.Len(t, tokensOf(resp), 2)
-	require.Contains(t, strings.Join(tokensOf(resp), "\n"), "token "+first+" (version 1): not revoked yet, the engine goes on trying; vault read modal/revocations/"+first)
+	require.Contains(t, strings.Join(tokensOf(resp), "\n"), "token "+first+" (version 1): not revoked yet, the engine goes on trying; see its last_error: vault read modal/revocations/"+first)
 	require.Equal(t, int64(2), resp.Data["left"])
 	require.Contains(t, resp.Data["next_step"], "nothing: the engine goes on with the tokens that are left: vault list -detailed modal/revocations")
 	require.Equal(t, "retrying", m.read("revocations/" + first)["state"])

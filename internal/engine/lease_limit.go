@@ -37,8 +37,8 @@ func (e *Engine) beginEntry(ctx context.Context, o order, entry *Revocation) err
 		}
 	}
 	if living >= most {
-		return Refusef("role %s has %d leases, and max_leases is %d: end some (vault lease revoke -prefix %screds/%s), wait for their end, as one that Modal has not ended yet counts, or raise max_leases",
-			o.name, living, most, e.mount(), o.name)
+		return Refusef("role %s has %d leases, and max_leases is %d: end some (%s), wait for their end, as one that Modal has not ended yet counts, or raise max_leases",
+			o.name, living, most, e.Commands().RevokeLeases(o.name))
 	}
 	return e.revocations.Put(ctx, entry.Key(), entry)
 }

@@ -55,8 +55,8 @@ func (e *Engine) DeleteRole(ctx context.Context, name string, force bool) (*Dele
 		return nil, err
 	}
 	if d.unreadable != nil && !force {
-		return nil, Refusef("role %s: %s; or delete the role without it: vault delete %sroles/%s force=true, and look whether its service user "+
-			"is left at Modal: vault list -detailed %sorphans", name, d.unreadable, e.mount(), name, e.mount())
+		return nil, Refusef("role %s: %s; or delete the role without it: %s, and look whether its service user is left at Modal: %s",
+			name, d.unreadable, e.Commands().Delete("roles/"+name, "force=true"), e.Commands().ListDetailed("orphans"))
 	}
 	if force {
 		if err = e.forceEarlier(ctx, d); err != nil {

@@ -71,8 +71,8 @@ func (e *Engine) refuseDynamic(r *Role, name string) error {
 	if r.Dynamic == nil {
 		return nil
 	}
-	return Refusef("role %s is dynamic, so each read of %screds/%s has a token of its own, which ends with its lease: end leases with: vault lease revoke -prefix %screds/%s; nothing was changed",
-		name, e.mount(), name, e.mount(), name)
+	return Refusef("role %s is dynamic, so each read of %screds/%s has a token of its own, which ends with its lease: end leases with: %s; nothing was changed",
+		name, e.mountPath(), name, e.Commands().RevokeLeases(name))
 }
 
 // afterDynamic is what comes after a write of a dynamic role.

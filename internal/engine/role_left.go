@@ -28,7 +28,7 @@ func (e *Engine) deletion(ctx context.Context, d *deletedRole, revoked []string)
 	}
 	left, unreadable, err := e.leftOf(ctx, d)
 	if err != nil {
-		done.NextStep = fmt.Sprintf("the role is gone, and the revocation queue cannot be read to say what is left of it (%s): vault list -detailed %srevocations", err, e.mount())
+		done.NextStep = fmt.Sprintf("the role is gone, and the revocation queue cannot be read to say what is left of it (%s): %s", err, e.Commands().ListDetailed("revocations"))
 		return done
 	}
 	if !d.exists() && len(revoked)+len(left) == 0 {
@@ -42,11 +42,11 @@ func (e *Engine) deletion(ctx context.Context, d *deletedRole, revoked []string)
 		done.tell(fmt.Sprintf("the current token: unknown, and not revoked, because %s", d.unreadable))
 	}
 	if len(unreadable) > 0 {
-		done.tell(fmt.Sprintf("%d revocations cannot be read, and may be of this role: vault read %srevocations/%s says why",
-			len(unreadable), e.mount(), unreadable[0]))
+		done.tell(fmt.Sprintf("%d revocations cannot be read, and may be of this role: %s says why",
+			len(unreadable), e.Commands().Read("revocations/"+unreadable[0])))
 	}
 	if more := len(done.Tokens) - maxLines; more > 0 {
-		done.Tokens = append(done.Tokens[:maxLines], fmt.Sprintf("and %d more: vault list -detailed %srevocations", more, e.mount()))
+		done.Tokens = append(done.Tokens[:maxLines], fmt.Sprintf("and %d more: %s", more, e.Commands().ListDetailed("revocations")))
 	}
 	done.NextStep = e.afterDelete(d, left)
 	return done
@@ -65,19 +65,19 @@ func (e *Engine) leftOf(ctx context.Context, d *deletedRole) (left []*Revocation
 
 // fate is what becomes of a token, in a line.
 func (e *Engine) fate(entry *Revocation) string {
-	about, revocation := entry.about(), fmt.Sprintf("%srevocations/%s", e.mount(), entry.Key())
+	about, path := entry.about(), "revocations/"+entry.Key()
+	now := e.Commands().Write(path, "force=true")
 	switch {
 	case entry.Method == methodManual:
 		line := fmt.Sprintf("%s: left to you, %s", about, entry.howToDelete())
 		if entry.forced(e.Now()).ours() {
-			line += fmt.Sprintf("; or have the engine revoke it: vault write %s force=true", revocation)
+			line += "; or have the engine revoke it: " + now
 		}
 		return line
 	case entry.Forced:
-		return fmt.Sprintf("%s: not revoked yet, the engine goes on trying; vault read %s says what is in its way", about, revocation)
+		return fmt.Sprintf("%s: not revoked yet, the engine goes on trying; see its last_error: %s", about, e.Commands().Read(path))
 	case e.Now().Before(entry.NotBefore):
-		return fmt.Sprintf("%s: works until %s, then the engine revokes it; at once with: vault write %s force=true",
-			about, entry.NotBefore.Format(time.RFC3339), revocation)
+		return fmt.Sprintf("%s: works until %s, then the engine revokes it; at once with: %s", about, entry.NotBefore.Format(time.RFC3339), now)
 	}
 	return about + ": the engine revokes it within a minute or so"
 }
@@ -110,14 +110,14 @@ func (e *Engine) afterDelete(d *deletedRole, left []*Revocation) string {
 	}
 	switch {
 	case d.tokenUnknown():
-		return fmt.Sprintf("look whether the role's service user is left at Modal, and delete it: vault list -detailed %sorphans", e.mount())
+		return "look whether the role's service user is left at Modal, and delete it: " + e.Commands().ListDetailed("orphans")
 	case manual > 0:
 		return "delete each token that is left to you, as its line says"
 	case waiting > 0:
-		return fmt.Sprintf("nothing: the engine revokes the tokens that are left, the last from %s on; at once with: vault delete %sroles/%s force=true",
-			last.Format(time.RFC3339), e.mount(), d.name)
+		return fmt.Sprintf("nothing: the engine revokes the tokens that are left, the last from %s on; at once with: %s",
+			last.Format(time.RFC3339), e.Commands().Delete("roles/"+d.name, "force=true"))
 	case len(left) > 0:
-		return fmt.Sprintf("nothing: the engine goes on with the tokens that are left: vault list -detailed %srevocations", e.mount())
+		return "nothing: the engine goes on with the tokens that are left: " + e.Commands().ListDetailed("revocations")
 	}
 	return "nothing: no token of the role is left"
 }

@@ -19,5 +19,5 @@ func (e *Engine) NoSuchRole(ctx context.Context, name, otherwise string) string 
 	if meant := suggest.Nearest(name, names, max(1, min(2, len(name)/3))); meant != "" {
 		return fmt.Sprintf("no role is named %s: did you mean %s?", name, meant)
 	}
-	return fmt.Sprintf("no role is named %s: vault list %sroles names every role%s", name, e.mount(), otherwise)
+	return fmt.Sprintf("no role is named %s: %s names every role%s", name, e.Commands().List("roles"), otherwise)
 }

@@ -31,7 +31,7 @@ func commandsIn(t *testing.T, resp *logical.Response, err error) []string {
 // eachRecommended has a mount answer, and refuse, in many ways, and visits the commands that it recommends.
 func eachRecommended(t *testing.T, at string, visit func(command string)) {
 	t.Helper()
-	newOne := func(t *testing.T) *mount {
+	newOne := func() *mount {
 		m := newManagedMount(t)
 		m.at = at
 		m.addManaged("ci")
@@ -39,14 +39,12 @@ func eachRecommended(t *testing.T, at string, visit func(command string)) {
 		return m
 	}
 	for name, mistake := range likelyMistakes() {
-		t.Run(name, func(t *testing.T) {
-			m := newOne(t)
-			for _, command := range command.FindAllString(m.answerTo(mistake), -1) {
-				visit(command)
-			}
-		})
+		t.Log(name)
+		for _, command := range command.FindAllString(newOne().answerTo(mistake), -1) {
+			visit(command)
+		}
 	}
-	m := newOne(t)
+	m := newOne()
 	ask := func(op logical.Operation, path string, data map[string]any) {
 		resp, err := m.handle(op, path, data)
 		for _, command := range commandsIn(t, resp, err) {

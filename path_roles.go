@@ -81,7 +81,7 @@ func (b *backend) listRoles(ctx context.Context) (*logical.Response, error) {
 	return addUnreadable(rotationList(rotations, false), "roles", unreadable), nil
 }
 
-func (b *backend) readRole(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
+func (b *backend) readRole(ctx context.Context, _ *logical.Request, name string) (*logical.Response, error) {
 	r, err := b.engine.Role(ctx, name)
 	switch {
 	case err != nil:

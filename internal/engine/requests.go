@@ -95,7 +95,7 @@ type RoleWrite struct {
 
 // refuseForeign refuses the fields that a role of this type does not have, all of them at once.
 func (ask RoleWrite) refuseForeign(kind string) error {
-	static := ask.Supplied.Given
+	static := ask.Given
 	if ask.RevokePrevious.Asked {
 		static = append(slices.Clone(static), "revoke_previous")
 	}

@@ -39,7 +39,7 @@ func TestNearest_IsTheFirstOfTheNearestNames(t *testing.T) {
 	t.Parallel()
 	known := []string{"ci", "ci-2", "gpu", "training"}
 	for wanted, want := range map[string]string{
-		"cii": "ci", "ci": "ci", "ci-1": "ci-2", "cpu": "gpu", "trainig": "training", "nothing": "", "": "", strings.Repeat("x", 500): "",
+		"cii": "ci", "ci": "ci", "ci-1": "ci-2", "cpu": "gpu", "traning": "training", "nothing": "", "": "", strings.Repeat("x", 500): "",
 	} {
 		require.Equal(t, want, Nearest(wanted, known, 1), wanted)
 	}

@@ -229,3 +229,24 @@ func TestOrphans_AreListedWithTheirAge(t *testing.T) {
 	info, _ := resp.Data["key_info"].(map[string]any)["vault-2f9f1a7c-gpu-aaaaaaaa"].(map[string]any)
 	require.Equal(t, int64(180), info["age"])
 }
+
+func TestOutOfSync_IsNotSeenInAQuestionOfTheEnginesOwn(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci")
+	m.modal.OnCall(func(rpc string) {
+		if rpc == "EnvironmentRoleSet" {
+			m.storage.die()
+		}
+	})
+	_, err := m.handle(logical.UpdateOperation, "rotate/ci", nil)
+	require.Error(t, err)
+	m.modal.OnCall(nil)
+	m.restart()
+	m.clock.advance(5 * time.Minute)
+	candidate := m.list("revocations")[0]
+	m.refused(logical.DeleteOperation, "revocations/"+candidate, nil)
+	m.minutes(10)
+	require.NotContains(t, m.eventTypes(), "modal/out-of-sync")
+	require.Empty(t, m.list("revocations"))
+}

@@ -76,6 +76,8 @@ func (d *driver) request(ctx context.Context, op logical.Operation, path string,
 	switch {
 	case resp.IsError() && (err == nil || errors.Is(err, logical.ErrInvalidRequest)):
 		return nil, &sim.MistakeError{Text: resp.Error().Error()}
+	case isNotFound(err):
+		return nil, &sim.MistakeError{Text: err.Error()}
 	case err != nil:
 		return nil, err
 	}

@@ -141,14 +141,14 @@ func (r *Revocation) tooEarly() error {
 		r.Identity, r.Missing.Add(unfinishedAfter).Format(time.RFC3339))
 }
 
-// ask learns whether a revocation's token is revoked, and changes nothing at Modal. A token that may live on while it
-// is used is asked about by its service user's name: a question with the token itself would count as a use.
+// ask learns whether a revocation's token is revoked, and changes nothing at Modal. Where the last use of the token
+// matters, the service user's name is asked about: a question with the token itself would count as a use.
 func (e *Engine) ask(ctx context.Context, entry *Revocation) (verdict, error) {
 	cfg, err := e.loadConfig(ctx)
 	if err != nil {
 		return verdictUnknown, err
 	}
-	if entry.mayBeHeld(e.Now()) {
+	if entry.mayBeHeld(e.Now()) || (entry.Reason == reasonUnfinished && !entry.Begun) {
 		return e.proveByName(ctx, cfg, entry)
 	}
 	return e.proveEnd(ctx, cfg, entry)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
 // longestGrace is the most that operators of a life write.
@@ -121,7 +123,7 @@ func (l *Life) checkSettled() {
 		if e.HoldUntil.After(due) && e.HoldUntil.Before(due.Add(longestHold)) {
 			due = e.HoldUntil
 		}
-		if e.Method == "manual" || now.Before(due.Add(6*time.Hour)) {
+		if e.Method == "manual" || now.Before(due.Add(6*time.Hour)) || l.isDisabled(e.ID) {
 			continue
 		}
 		l.broken("after days without a fault the ledger still holds %s %s (%s): %s", e.key, ofRole(e.Role), e.Reason, e.LastError)
@@ -156,6 +158,11 @@ func (l *Life) checkSettled() {
 		l.broken("orphans were tidied, and the mount is out of sync: %t, %v", diverged, err)
 	}
 	l.check()
+}
+
+// isDisabled reports whether somebody disabled a token: only a person, or a token of the same person, ends it then.
+func (l *Life) isDisabled(id string) bool {
+	return slices.ContainsFunc(l.modals.Tokens(), func(t modaltest.TokenInfo) bool { return t.ID == id && t.Disabled })
 }
 
 // isAway says that a token belongs to another server or workspace than the one that the last admin token

@@ -95,6 +95,15 @@ func TestDelete_WithForceOfARoleThatIsGoneEndsWhatItLeft(t *testing.T) {
 	require.Nil(t, m.remove("roles/ci", nil))
 }
 
+func TestDelete_WhileTheEngineIsPausedSaysThatItRevokesNothing(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci")
+	m.write("config", map[string]any{"paused": true})
+	require.Contains(t, m.remove("roles/ci", nil).Data["next_step"],
+		"; the engine is paused, so it does nothing by itself until: vault write modal/config paused=false")
+}
+
 func TestDelete_TellsNothingOfADeletedRoleOfTheSameName(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)

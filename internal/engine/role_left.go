@@ -49,6 +49,9 @@ func (e *Engine) deletion(ctx context.Context, d *deletedRole, revoked []string)
 		done.Tokens = append(done.Tokens[:maxLines], fmt.Sprintf("and %d more: %s", more, e.Commands().ListDetailed("revocations")))
 	}
 	done.NextStep = e.afterDelete(d, left)
+	if cfg, err := e.loadConfig(ctx); err == nil && cfg.Paused && len(left) > 0 {
+		done.NextStep += "; the engine is paused, so it does nothing by itself until: " + e.Commands().Write("config", "paused=false")
+	}
 	return done
 }
 

@@ -79,8 +79,8 @@ func quoted(names []string) string {
 	return strings.Join(texts, " or ")
 }
 
-// nearest are the known words that somebody may have meant: the word that is written almost so, or else those
-// that this word is a part of, or that are a part of it. There are none where no word is near.
+// nearest returns the known words that somebody may have meant: a word that is written almost alike, or else the
+// words that contain this word or that this word contains.
 func nearest(field string, known []string) []string {
 	if len(field) > maxToldName {
 		return nil

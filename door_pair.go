@@ -39,7 +39,7 @@ func (in *door) supplied(whenEmpty string) engine.Supplied {
 	return s
 }
 
-// wrappings are marks of texts that people paste whole where a part of the text is the token.
+// wrappings are marks of texts that contain a token, and that people paste whole.
 var wrappings = []struct{ mark, looks string }{
 	{"token_id", "a part of a .modal.toml"},
 	{"token_secret", "a part of a .modal.toml"},
@@ -49,7 +49,7 @@ var wrappings = []struct{ mark, looks string }{
 	{"export ", "a line that sets an environment variable"},
 }
 
-// refuseWrapped refuses a token ID or secret within a longer text, and says what the text looks like.
+// refuseWrapped refuses a token ID or secret within a longer text, and names the kind of text.
 func (in *door) refuseWrapped(field, value, prefix string) (refused bool) {
 	for _, wrapping := range wrappings {
 		if strings.Contains(value, wrapping.mark) {

@@ -8,9 +8,9 @@ import (
 
 // Messages about a token secret that is not where it belongs.
 const (
-	secretInField = "this has the shape of a token secret, which token_secret alone takes: replace that token if others can read what was written"
-	secretAsField = "the name of a field has the shape of a token secret: replace that token if others can read what was written"
-	secretInPath  = "the path holds what has the shape of a token secret: replace that token if others can read it, as paths are logged"
+	secretInField = "this has the shape of a token secret, which token_secret alone takes: replace that token if others can read this request"
+	secretAsField = "the name of a field has the shape of a token secret: replace that token if others can read this request"
+	secretInPath  = "a part of the path has the shape of a token secret: replace that token if others can read Vault's log, because paths are logged"
 )
 
 // holdsSecret reports whether a value holds a token secret, also in a list, or in a name or value of a map.

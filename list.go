@@ -21,7 +21,7 @@ func pageFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		fieldAfter: {
 			Type: framework.TypeString, Query: true,
-			Description: "List in the order of names, and only what comes after this name, which need not be there.",
+			Description: "List in the order of names, and only the names after this one, which need not exist.",
 		},
 		fieldLimit: {
 			Type: framework.TypeInt, Query: true,

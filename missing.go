@@ -11,10 +11,10 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// What a read may not find.
+// Objects that a read may not find.
 const (
 	noSuchRole  = "There is no such role."
-	noSuchEntry = "The ledger has no such entry."
+	noSuchEntry = "The revocation queue has no such token."
 
 	noSuchApproval = "No approval was begun."
 )

@@ -55,7 +55,7 @@ func noContent(op *framework.PathOperation, what string) *framework.PathOperatio
 func listFields(what string) responses {
 	return responses{
 		"keys":     {Type: framework.TypeStringSlice, Description: what},
-		"key_info": {Type: framework.TypeMap, Description: "What is known of each, by key."},
+		"key_info": {Type: framework.TypeMap, Description: "Details of each, by key."},
 	}
 }
 

@@ -198,10 +198,9 @@ func profileData(h *engine.Handout, now time.Time) (map[string]any, error) {
 }
 
 const credsHelp = `
-A read returns the token's ID and secret, whose token it is, and the rotation metadata that Vault Agent and the
-Kubernetes operators parse: ttl, rotation_period and last_vault_rotation. ttl says when to read again. It is short,
-so that consumers notice an unplanned rotation too. Vault answers alone and does not ask Modal, and the read has no
-lease.
+A read returns the token's ID and secret, its workspace, and rotation metadata for Vault Agent and the Kubernetes
+operators: ttl, rotation_period and last_vault_rotation. ttl says when to read again. It is short, so that consumers
+notice an unplanned rotation too. Vault answers alone and does not ask Modal, and the read has no lease.
 
 A read of a dynamic role is different: in each form, Modal creates a token for this read alone, with a lease that
 the reader renews and revokes. The lease takes the place of the rotation metadata.

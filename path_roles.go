@@ -31,7 +31,7 @@ func (b *backend) pathRoles() []*framework.Path {
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "role"},
 			Fields: with(map[string]*framework.FieldSchema{fieldRole: roleNameField(), fieldForce: {
 				Type: framework.TypeBool, Query: true,
-				Description: "On write, of static roles: take the token of a service user that a mount of this engine made, which that mount will delete. " +
+				Description: "On write, of static roles: take the token of a service user that a mount of this engine created, which that mount will delete. " +
 					"On delete: revoke all tokens of the role that the engine can revoke, earlier versions too, at once; and delete a role of which something stored cannot be read.",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Force"},
 			}}, policyFields(), pairFields()),
@@ -43,7 +43,7 @@ func (b *backend) pathRoles() []*framework.Path {
 				logical.DeleteOperation: noContent(forwarded(parseDelete, b.deleteRole, "Delete a role; its token stays valid for the grace period unless forced.", deletedFields()),
 					"There was no such role."),
 			},
-			HelpSynopsis:    "Manage a role: which Modal token it hands out, and how.",
+			HelpSynopsis:    "Manage a role: which Modal token it returns, and how.",
 			HelpDescription: strings.TrimSpace(roleHelp),
 		},
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// statusCount is a field of status that counts what is in one state.
+// statusCount is a field of status that counts the roles or revocations of one state.
 type statusCount struct{ field, state, what string }
 
 var roleCounts = []statusCount{
@@ -52,7 +52,7 @@ func statusFields() responses {
 		fieldVersion:             required(text("Version of the plugin.")),
 		"roles":                  required(number("All roles.")),
 		"roles_expiring":         required(number("Roles whose current token expires within 30 days, before the engine rotates it by itself. Each counts in its state too.")),
-		"roles_unreadable":       required(number("Roles of which something stored cannot be read: they count in no state, and the engine ends no token before that is mended.")),
+		"roles_unreadable":       required(number("Roles of which something stored cannot be read: they count in no state, and the engine may revoke nothing until then.")),
 		"revocations":            required(number("All tokens that Modal has not yet been seen to reject.")),
 		"revocations_unreadable": required(number("Revocations that cannot be read: they count in no state.")),
 		fieldPaused:              required(flag("Whether the engine does nothing at Modal by itself.")),
@@ -93,6 +93,6 @@ func (b *backend) readStatus(ctx context.Context, _ *logical.Request, _ struct{}
 const statusHelp = `
 Numbers, flags and strings, and no secret. A person is needed if roles_rejected, roles_failing, roles_overdue,
 roles_expiring, roles_unreadable, revocations_retrying, revocations_unconfirmed, revocations_waiting or
-revocations_unreadable is not 0, if out_of_sync is true, or if admin_token_state is expired or rejected. The answer
-tells what the engine knows: it does not ask Modal.
+revocations_unreadable is not 0, if out_of_sync is true, or if admin_token_state is expired or rejected. The engine
+answers from storage and does not ask Modal.
 `

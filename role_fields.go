@@ -16,7 +16,7 @@ func policyFields() map[string]*framework.FieldSchema {
 	return with(accessFields(), managedFields(), dynamicFields(), map[string]*framework.FieldSchema{
 		fieldType: {
 			Type: framework.TypeString, AllowedValues: []any{engine.TypeStatic, engine.TypeManaged, engine.TypeDynamic},
-			Description:  "Type of the role: static (an operator brings or approves the tokens), managed (the engine mints them) or dynamic (it mints one for each lease). Cannot change.",
+			Description:  "Type of the role: static (an operator brings or approves the tokens), managed (the engine creates them) or dynamic (it creates one for each lease). Cannot change.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Type"},
 		},
 		fieldProfile: {
@@ -26,7 +26,7 @@ func policyFields() map[string]*framework.FieldSchema {
 		},
 		fieldEnvironment: {
 			Type:         framework.TypeString,
-			Description:  "Modal environment to hand out with the token, as MODAL_ENVIRONMENT.",
+			Description:  "Modal environment that is returned with the token, as MODAL_ENVIRONMENT.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Environment"},
 		},
 		fieldRefreshInterval: {
@@ -43,7 +43,7 @@ func policyFields() map[string]*framework.FieldSchema {
 		},
 		fieldRevokePrevious: {
 			Type: framework.TypeBool, Default: true,
-			Description:  "Static roles: end the member token that a rotation replaces (default true).",
+			Description:  "Static roles: revoke the member token that a rotation replaces (default true).",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Revoke previous", Value: true},
 		},
 	})
@@ -59,7 +59,7 @@ func accessFields() map[string]*framework.FieldSchema {
 		},
 		fieldScoped: {
 			Type: framework.TypeBool, Default: true,
-			Description:  "Managed and dynamic roles: confine the token to environment_roles (default true).",
+			Description:  "Managed and dynamic roles: limit the token to environment_roles (default true).",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Scoped", Value: true},
 		},
 	}

@@ -62,7 +62,7 @@ func TestSecrets_AreRefusedWhereverTheyDoNotBelongAndNotRepeated(t *testing.T) {
 		for _, op := range []logical.Operation{logical.ReadOperation, logical.UpdateOperation, logical.DeleteOperation} {
 			if m.Route(path + "x").Operations[op] != nil {
 				text := m.refused(op, path+someSecret, nil)
-				require.Contains(t, text, "the path holds what has the shape of a token secret")
+				require.Contains(t, text, "a part of the path has the shape of a token secret")
 				require.NotContains(t, text, someSecret)
 			}
 		}

@@ -32,13 +32,13 @@ func (m *mount) writeAsNewer(key string) {
 	m.restart()
 }
 
-// tickAnyway is a tick that may fail, as one does that cannot read what it needs.
+// tickAnyway runs a tick that may fail.
 func (m *mount) tickAnyway() error {
 	_, err := m.HandleRequest(m.t.Context(), &logical.Request{Operation: logical.RollbackOperation, Storage: m.storage, Data: map[string]any{}, MountPoint: "modal/"})
 	return err
 }
 
-// fromNewer is what is said of an entry that a newer version wrote.
+// fromNewer is the message about an entry that a newer version wrote.
 const fromNewer = ` was written by a newer version of this plugin (this build does not know its field "keep_until"): nothing was changed; run the newer version again`
 
 func TestUnreadable_AnEntryOfANewerVersionIsRefusedAndHidesNothingElse(t *testing.T) {

@@ -61,7 +61,7 @@ func addUnreadable(resp *logical.Response, what string, names []string) *logical
 
 func warnUnreadable(resp *logical.Response, what string, names []string) {
 	if len(names) > 0 {
-		resp.AddWarning(fmt.Sprintf("%d of the %s cannot be read, and nothing more is told of them: a read of %s says why, and Vault's log",
+		resp.AddWarning(fmt.Sprintf("%d of the %s cannot be read, and the list has only their names: a read of %s says why, and Vault's log",
 			len(names), what, names[0]))
 	}
 }

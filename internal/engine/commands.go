@@ -28,7 +28,7 @@ func (c Commands) Read(path string) string { return c.spell("read", path, nil) }
 // List spells a list of keys.
 func (c Commands) List(path string) string { return c.spell("list", path, nil) }
 
-// ListDetailed spells a list with what is known of each key.
+// ListDetailed spells a list with details of each key.
 func (c Commands) ListDetailed(path string) string { return c.spell("list -detailed", path, nil) }
 
 // Write spells a write. Without fields it takes -f.

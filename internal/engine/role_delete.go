@@ -11,11 +11,11 @@ import (
 	"vault-plugin-secrets-modal/internal/store"
 )
 
-// forceBudget bounds what a delete with force does at Modal before it answers.
+// forceBudget bounds the calls to Modal of a delete with force before it answers.
 const forceBudget = 30 * time.Second
 
-// deletedRole is a role that is being deleted. A part is nil where nothing is stored, or where what is stored
-// cannot be read: unreadable says why.
+// deletedRole is a role that is being deleted. A part is nil if it is not stored or cannot be read. unreadable says
+// why something cannot be read.
 type deletedRole struct {
 	name       string
 	role       *Role
@@ -39,8 +39,8 @@ func (d *deletedRole) owns(entry *Revocation) bool {
 	return d.cred != nil && entry.Lineage == d.cred.Lineage
 }
 
-// DeleteRole puts the current token into the revocation queue before it removes the role, and tells what is
-// left; nil where there was no such role. The token keeps the role's grace period, as after a rotation,
+// DeleteRole puts the current token into the revocation queue before it removes the role. It returns nil if there
+// was no such role. The token keeps the role's grace period, as after a rotation,
 // because a reader may not have noticed. With force the engine revokes every token that it may revoke, earlier
 // ones too, at once. Storage knows that before Modal is asked, so that the worker goes on with what this
 // request does not finish. Only force deletes a role of which something cannot be read.
@@ -80,7 +80,7 @@ func (e *Engine) DeleteRole(ctx context.Context, name string, force bool) (*Dele
 	return e.deletion(ctx, d, revoked), nil
 }
 
-// toDelete reads what is stored of a role, as far as it can be read.
+// toDelete reads the stored parts of a role.
 func (e *Engine) toDelete(ctx context.Context, name string) (*deletedRole, error) {
 	r, lostRole := e.roles.Get(ctx, name)
 	cred, lostCred := e.credentials.Get(ctx, name)

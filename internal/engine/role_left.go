@@ -12,8 +12,8 @@ import (
 // maxLines is how many tokens an answer tells one by one.
 const maxLines = 100
 
-// Deletion tells what a deleted role left of its tokens: a line for each, how many Modal rejects, how many the
-// revocation queue still has, and what an operator does next.
+// Deletion tells what becomes of a deleted role's tokens: a line for each token, how many Modal rejects, how many
+// the revocation queue still has, and the next step for an operator.
 type Deletion struct {
 	Tokens        []string
 	Revoked, Left int
@@ -98,7 +98,7 @@ func (r *Revocation) about() string {
 	return fmt.Sprintf("token %s (version %d)", r.Key(), r.Version)
 }
 
-// afterDelete is what an operator does next, the most pressing first.
+// afterDelete is the next step for an operator, the most pressing one.
 func (e *Engine) afterDelete(d *deletedRole, left []*Revocation) string {
 	var manual, waiting int
 	var last time.Time

@@ -9,8 +9,8 @@ import (
 	"vault-plugin-secrets-modal/internal/suggest"
 )
 
-// NoSuchRole says that there is no role of a name, and which role was probably meant, or otherwise what comes
-// next. It tells one name alone: a reader who may not list learns no more than a read of that name tells.
+// NoSuchRole says that no role has a name. It names the role that was probably meant, or else the list and the
+// text in otherwise. A reader who may not list learns one name, and could learn as much by reading that name.
 func (e *Engine) NoSuchRole(ctx context.Context, name, otherwise string) string {
 	names, err := e.roles.List(ctx)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 )
 
 // UnreadableError says why a stored entry cannot be used: another version of the plugin wrote it, or it is
-// damaged. A failure of the storage itself is none.
+// damaged. A failure of the storage itself is another error.
 type UnreadableError struct{ key, why string }
 
 func (u *UnreadableError) Error() string { return u.key + " " + u.why }
@@ -28,8 +28,8 @@ func IsUnreadable(err error) bool {
 
 const runNewer = "nothing was changed; run the newer version again"
 
-// load reads an entry, and refuses one that this build does not understand in full: a field that it would
-// ignore may be what keeps a token alive.
+// load reads an entry. It refuses an entry that this build does not understand in full, because an ignored field
+// could be the one that keeps a token alive.
 func (t *Table[T]) load(ctx context.Context, key string) (*T, error) {
 	raw, err := t.storage.Get(ctx, key)
 	if err != nil {

@@ -32,7 +32,7 @@ type policy struct {
 	Window time.Duration `json:"window,omitempty"`
 }
 
-// stored is what a table reads of a stored text.
+// stored returns the entry that a table reads from a stored text.
 func stored(t *testing.T, options Options, text string) (*lease, error) {
 	t.Helper()
 	s := &logical.InmemStorage{}

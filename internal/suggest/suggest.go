@@ -57,7 +57,7 @@ func Edits(a, b string, most int) int {
 	return rows[len(a)%2][len(b)]
 }
 
-// withoutCommonEnds returns two names without what they both begin and end with.
+// withoutCommonEnds returns two names without their common beginning and end.
 func withoutCommonEnds(a, b string) (restOfA, restOfB string) {
 	for a != "" && b != "" && a[0] == b[0] {
 		a, b = a[1:], b[1:]

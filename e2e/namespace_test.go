@@ -37,10 +37,10 @@ func TestCommandsInAnswersWorkInANamespaceAndAtADeepPathWhereverTheyArePasted(t 
 		return // the open source Vault has no namespaces
 	}
 	w.vault(t, "namespace", "create", "team")
-	w.requireCommandsWork(t, w.CLI.In("team"), w.CLI, "modal", "team/modal")
+	w.requireCommandsWork(t, w.In("team"), w.CLI, "modal", "team/modal")
 	w.vault(t, "namespace", "create", "other")
-	w.requireCommandsWork(t, w.CLI.In("team"), w.CLI.In("team"), "modal2", "team/modal2")
-	w.requireCommandsWork(t, w.CLI.In("team"), w.CLI.In("other"), "modal3", "team/modal3")
+	w.requireCommandsWork(t, w.In("team"), w.In("team"), "modal2", "team/modal2")
+	w.requireCommandsWork(t, w.In("team"), w.In("other"), "modal3", "team/modal3")
 }
 
 // requireCommandsWork mounts the engine with one environment, and pastes the commands that it recommends into

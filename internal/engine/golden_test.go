@@ -23,7 +23,7 @@ import (
 // start is when every test begins.
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// update writes the golden files anew: go test -run TestStorage_TheGoldenFiles ./internal/engine -update
+// update writes the golden files anew, as in go test -run TestStorage_TheGoldenFiles ./internal/engine -update.
 var update = flag.Bool("update", false, "write the golden files of the storage format anew")
 
 // howToUpdate says what to do after a change of a stored type.

@@ -42,6 +42,8 @@ func likelyMistakes() map[string]cured {
 	}
 	return map[string]cured{
 		"admin: a port is missing":      {update, "config", says("server_url", "https://api.modal.com"), "port", "https://api.modal.com:443"},
+		"admin: plain http":             {update, "config", says("server_url", "http://api.modal.com:80"), "server_url: must use https", "write https://api.modal.com:443"},
+		"admin: a page for people":      {update, "config", says("server_url", "https://modal.com/settings/tokens"), "server_url: names Modal's website", "write https://api.modal.com:443"},
 		"admin: unset variables":        {update, "config", fixed(pairOf("", "")), "are empty", "remove_admin_token=true"},
 		"admin: a new server alone":     {update, "config", says("server_url", "https://api.other.com:443"), "sent to no server that has not accepted it", "write token_id and token_secret"},
 		"managed: no admin token":       {update, "roles/new", managed(noAdmin), "config has none", "vault write modal/config token_id=… token_secret=-"},

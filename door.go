@@ -59,7 +59,7 @@ func enter[T any](parse func(*door) T, handle handler[T]) framework.OperationFun
 		}
 		resp, err := handle(ctx, req, ask)
 		if err != nil {
-			return respond(err)
+			return answer(err)
 		}
 		return resp, nil
 	}

@@ -35,14 +35,12 @@ func TestWritingTheStoredEnvironmentRolesMendsADriftAtModal(t *testing.T) {
 	m.unchangedSince(before)
 }
 
-func TestWhatWasChangedIsPutBackAlsoWhenTheCallersTimeIsUp(t *testing.T) {
+func TestWhatWasGivenIsPutBackAlsoWhenTheCallersTimeIsUp(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"environment_roles": "main=viewer,staging=viewer"})
 	m.write("rotate/ci", nil)
-	name := m.serviceUser(old).Name
-	m.workspace.SetServiceUserRole(name, "main", "contributor")
-	m.workspace.SetServiceUserRole(name, "staging", "contributor")
+	m.write("roles/ci", map[string]any{"environment_roles": "main=contributor,staging=contributor"})
 	ctx, cancel := context.WithCancel(t.Context())
 	var set atomic.Int64
 	m.modal.OnCall(func(rpc string) {
@@ -57,7 +55,32 @@ func TestWhatWasChangedIsPutBackAlsoWhenTheCallersTimeIsUp(t *testing.T) {
 
 	require.Error(t, err)
 	require.Contains(t, errorText(resp), "keeps its environment roles")
-	require.Equal(t, map[string]string{"main": "contributor", "staging": "contributor"}, m.serviceUser(old).Roles)
+	require.Equal(t, map[string]string{"main": "viewer", "staging": "viewer"}, m.serviceUser(old).Roles)
+	require.NotEqual(t, old, m.tokenID("ci"))
+}
+
+func TestWhatThePreviousTokenMayNotDoIsTakenAwayAlsoWhenTheCallersTimeIsUp(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	old := m.addManaged("ci", map[string]any{"environment_roles": "main=viewer,staging=viewer"})
+	m.write("rotate/ci", nil)
+	name := m.serviceUser(old).Name
+	m.workspace.SetServiceUserRole(name, "main", "contributor")
+	ctx, cancel := context.WithCancel(t.Context())
+	var set atomic.Int64
+	m.modal.OnCall(func(rpc string) {
+		if rpc == "EnvironmentRoleSet" && set.Add(1) == 2 {
+			cancel()
+		}
+	})
+
+	resp, err := m.HandleRequest(ctx, &logical.Request{
+		Operation: logical.UpdateOperation, Path: "rotate/ci", Data: map[string]any{"to_previous": true}, Storage: m.storage, MountPoint: "modal/",
+	})
+
+	require.Error(t, err)
+	require.Contains(t, errorText(resp), "and no more than the role says")
+	require.Equal(t, map[string]string{"main": "viewer", "staging": "viewer"}, m.serviceUser(old).Roles)
 	require.NotEqual(t, old, m.tokenID("ci"))
 }
 

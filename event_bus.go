@@ -18,7 +18,7 @@ type operationKey struct{}
 func (b *backend) emit(ctx context.Context, event engine.Event) {
 	path, dataPath := event.Kind, ""
 	switch event.Kind {
-	case engine.EventConfigWrite, engine.EventExpiryWarning:
+	case engine.EventConfigWrite:
 		path = engine.KeyConfig
 	case engine.EventRoleWrite:
 		path, dataPath = prefixRoles+event.Role, prefixCreds+event.Role
@@ -26,7 +26,7 @@ func (b *backend) emit(ctx context.Context, event engine.Event) {
 		path = prefixRoles + event.Role
 	case engine.EventOutOfSync:
 		path = "orphans"
-	case engine.EventTokenRejected:
+	case engine.EventTokenRejected, engine.EventExpiryWarning:
 		path = engine.KeyConfig
 		if event.Role != "" {
 			path, dataPath = prefixRotate+event.Role, prefixCreds+event.Role

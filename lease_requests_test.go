@@ -92,6 +92,27 @@ func TestLease_IsRenewedUnderThePolicyItWasMadeWithAndNeverPastItsTokensEnd(t *t
 	require.Contains(t, errorText(resp), "is ended")
 }
 
+func TestLease_NextStepOfItsRevocationIsTheCommandThatEndsIt(t *testing.T) {
+	t.Parallel()
+	m := leased(t)
+	id := textIn(m.must(logical.ReadOperation, "creds/job", nil).Data, "token_id")
+	entry := m.list("revocations")[0]
+	require.Equal(t, "nothing: the token ends with its lease, or on 2026-03-02T12:15:00Z at the latest; at once with: vault write modal/revocations/"+entry+" force=true",
+		m.read("revocations/" + entry)["next_step"])
+	require.Equal(t, true, m.write("revocations/"+entry, map[string]any{"force": true}).Data["revoked"])
+	require.False(t, m.knows(id))
+}
+
+func TestLease_OfAMountWhoseLongestLeaseHasAFractionOfASecond(t *testing.T) {
+	t.Parallel()
+	m := leased(t, map[string]any{"ttl": "2h", "max_ttl": "2h"})
+	m.system.MaxLeaseTTLVal = 90*time.Minute + 300*time.Millisecond
+	resp := m.must(logical.ReadOperation, "creds/job", nil)
+	require.Equal(t, 90*time.Minute, resp.Secret.MaxTTL)
+	require.Equal(t, 90*time.Minute, resp.Secret.TTL)
+	require.Equal(t, m.clock.now().Add(105*time.Minute).Format(time.RFC3339), resp.Data["expires_at"], "a quarter of an hour after the lease")
+}
+
 func TestLease_RevocationEndsTheTokenAndIsAnErrorWhileModalDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	m := leased(t)

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"strings"
@@ -95,6 +96,9 @@ func (m *mount) handle(op logical.Operation, path string, data map[string]any) (
 	resp, err := m.HandleRequest(ctx, req)
 	if err == nil && resp != nil && !resp.IsError() && op != logical.HelpOperation && resp.Data[logical.HTTPStatusCode] == nil {
 		m.checkShape(req, resp)
+	}
+	if coded := logical.HTTPCodedError(nil); errors.As(err, &coded) && resp.IsError() {
+		err = fmt.Errorf("%s: %w", errorText(resp), err) // Vault shows the text of the response
 	}
 	return resp, err
 }

@@ -151,7 +151,7 @@ max_leases is how many there may be at a time.
 
 A write merges: a field that is absent or null keeps its value, an empty one returns to its default. It
 never mints a token: environment_roles change the living service user, scoped and token_ttl wait for the next
-rotation. Type and token cannot change here: another token is for rotate/<role>.
+rotation. A write that narrows a dynamic role narrows its living leases too, and counts those that keep more. Type and token cannot change here: another token is for rotate/<role>.
 
 A delete puts the role's token into the revocation queue ("revocations"), where it keeps the role's grace
 period. force=true revokes all tokens of the role that the engine can revoke, earlier versions too, at once. The

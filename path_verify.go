@@ -31,7 +31,8 @@ func verifiedFields() responses {
 		fieldVersion:          required(number("Counter of the role's tokens, from 1.")),
 		fieldEnvironmentRoles: {Type: framework.TypeKVPairs, Description: "Managed roles: what the service user may do at Modal; absent when Modal does not tell."},
 		fieldRolesDiffer:      flag("Managed roles: whether that is not what the role says."),
-		fieldReason:           text("Why Modal refuses the token."),
+		fieldLastUsedAt:       text("When Modal saw the token used last, before this question (RFC 3339); absent when Modal does not tell."),
+		fieldReason:           text("Why Modal rejects the token."),
 		fieldNextStep:         required(text("What comes next.")),
 	})
 }
@@ -53,13 +54,15 @@ func verificationView(v *engine.Verification) map[string]any {
 		data[fieldEnvironmentRoles] = v.Roles
 		data[fieldRolesDiffer] = v.Drifted
 	}
+	putTime(data, fieldLastUsedAt, v.LastUsed)
 	putText(data, fieldReason, v.Said)
 	return data
 }
 
 const verifyHelp = `
-A refusal is an answer, and no error: accepted=false. A managed role is then rotated within a minute or so,
-unless its rotation is disabled; a static one shows as rejected until another token is brought or approved. A
-managed role whose environment roles drifted at Modal gets them again. The engine asks about each current
-token by itself too, once per verification_interval of config.
+A rejection is an answer, and no error: accepted=false. A managed role is then rotated within a minute or so,
+unless its rotation is disabled. A static role shows as rejected until another token is brought or approved. If
+the environment roles of a managed role differ at Modal, the engine sets them again, as far as config allows them.
+If Modal tells another expiry than the stored one, the engine stores it, moves the next rotation and warns. The
+engine asks about each current token by itself too, once per verification_interval of config.
 `

@@ -5,14 +5,9 @@ package engine
 import (
 	"context"
 	"fmt"
-	"slices"
-	"time"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
-
-// expiryWarnings are how long before its expiry the admin token is warned about.
-var expiryWarnings = []time.Duration{30 * Day, 7 * Day, Day}
 
 // admin is the token with which the engine manages service users, and a connection to Modal to use it
 // on. Release it exactly once.
@@ -91,51 +86,4 @@ func (e *Engine) limitation(ctx context.Context, cfg *Config, proven Token) (str
 		return "its user is neither owner nor manager of the workspace", nil
 	}
 	return "", nil
-}
-
-// warning is how many of expiryWarnings are due for an admin token.
-type warning struct {
-	tokenID string
-	reached int
-}
-
-// ExpiryWarning is what to say of an admin token that expires within a month.
-func (e *Engine) ExpiryWarning(c *Config) string {
-	now := e.Now()
-	if c.Admin == nil || c.Admin.ExpiresAt.IsZero() || c.Admin.ExpiresAt.Sub(now) > expiryWarnings[0] {
-		return ""
-	}
-	if c.Admin.expired(now) {
-		return fmt.Sprintf("the admin token %s expired on %s: managed roles keep their tokens and cannot rotate; write a new one: %s",
-			c.Admin.ID, c.Admin.ExpiresAt.Format(time.RFC3339), e.writeAdmin())
-	}
-	return fmt.Sprintf("the admin token %s expires on %s: write a new one before: %s",
-		c.Admin.ID, c.Admin.ExpiresAt.Format(time.RFC3339), e.writeAdmin())
-}
-
-// warnOfExpiry logs and sends an event when the admin token comes within 30, 7 and 1 days of its end:
-// once each, and once more after a restart.
-func (e *Engine) warnOfExpiry(ctx context.Context) error {
-	cfg, err := e.loadConfig(ctx)
-	if err != nil {
-		return err
-	}
-	text := e.ExpiryWarning(cfg)
-	if text == "" {
-		e.warnedOf = warning{}
-		return nil
-	}
-	left := cfg.Admin.ExpiresAt.Sub(e.Now())
-	reached := slices.IndexFunc(expiryWarnings, func(before time.Duration) bool { return left > before })
-	if reached == -1 {
-		reached = len(expiryWarnings)
-	}
-	due := warning{cfg.Admin.ID, reached}
-	if due == e.warnedOf {
-		return nil
-	}
-	e.warnedOf = due
-	e.log().Warn("admin token expires", "token_id", cfg.Admin.ID, "expires_at", cfg.Admin.ExpiresAt, "next_step", e.writeAdmin())
-	e.event(ctx, Event{Kind: EventExpiryWarning, TokenID: cfg.Admin.ID})
-	return nil
 }

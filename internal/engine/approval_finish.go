@@ -83,6 +83,8 @@ func (e *Engine) useApproved(ctx context.Context, role string, a *Approval, entr
 	if err != nil {
 		return err
 	}
+	proven = proven.createdBetween(a.Began, entry.Since)
+	e.tellClock(role, proven)
 	if role == "" {
 		return e.useForAdmin(ctx, cfg, a, proven)
 	}

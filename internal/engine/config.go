@@ -88,8 +88,10 @@ func (c Config) merge(ask ConfigWrite) *Config {
 }
 
 // permits refuses a role that asks for more than the ceilings allow.
-func (c *Config) permits(r *Role) error {
-	access := r.access()
+func (c *Config) permits(r *Role) error { return c.allows(r.access()) }
+
+// allows refuses access that is more than the ceilings allow.
+func (c *Config) allows(access *Access) error {
 	if ceilings := c.ceilings(); ceilings != "" && !access.Scoped {
 		return Refusef("scoped=false reaches past config's %s: write scoped=true to the role", ceilings)
 	}

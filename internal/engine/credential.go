@@ -25,8 +25,9 @@ type Credential struct {
 	NextAttempt time.Time `json:"next_attempt,omitzero"`
 	LastError   string    `json:"last_error,omitempty"`
 
-	// Checked is when Modal was asked about the token last, Refused since when it refuses it, and Drifted that
-	// its service user may do something else than the role says. A successor begins without.
+	// Checked is when Modal was asked about the token last, and Refused since when Modal rejects it. A successor
+	// begins without. Drifted says that the service user of the token, or of a previous one, may do something else
+	// than the role says.
 	Checked time.Time `json:"checked,omitzero"`
 	Refused time.Time `json:"rejected,omitzero"`
 	Drifted bool      `json:"roles_differ,omitempty"`
@@ -36,7 +37,7 @@ type Credential struct {
 func newCredential(r *Role, first Token, now time.Time) *Credential {
 	return &Credential{
 		Token: first, Lineage: r.GenerationID, Version: 1,
-		LastRotation: now, NextRotation: r.nextRotation(now, now, first.ExpiresAt),
+		LastRotation: now, NextRotation: r.nextRotation(now, now, first.expiry()),
 	}
 }
 
@@ -45,15 +46,15 @@ func newCredential(r *Role, first Token, now time.Time) *Credential {
 func (c *Credential) successor(r *Role, next Token, now time.Time) *Credential {
 	since := later(now, c.LastRotation.Add(time.Second))
 	return &Credential{
-		Token: next, Lineage: c.Lineage, Version: c.Version + 1,
-		LastRotation: since, NextRotation: r.nextRotation(now, now, next.ExpiresAt),
+		Token: next, Lineage: c.Lineage, Version: c.Version + 1, Drifted: c.Drifted,
+		LastRotation: since, NextRotation: r.nextRotation(now, now, next.expiry()),
 	}
 }
 
 // rescheduled is the credential under a changed policy: a period counts from the last rotation, a
 // schedule from now.
 func (c Credential) rescheduled(r *Role, now time.Time) *Credential {
-	c.NextRotation = r.nextRotation(c.LastRotation, now, c.ExpiresAt)
+	c.NextRotation = r.nextRotation(c.LastRotation, now, c.expiry())
 	return c.forgiven(now)
 }
 
@@ -66,12 +67,48 @@ func (c Credential) forgiven(now time.Time) *Credential {
 	return &c
 }
 
+// learned is the credential after Modal told more of its token. An expiry that comes sooner brings the next rotation
+// and the next attempt forward. If the expiry before decided when the next rotation is, a later one moves it.
+func (c Credential) learned(r *Role, t Token, now time.Time) *Credential {
+	before, by := c.ExpiresAt, c.deadline()
+	if c.Token = t; c.receivedAhead(now) { // a verification tells nothing of the clock then
+		c.ClockOffset = 0
+	}
+	if c.ExpiresAt.Equal(before) || c.NextRotation.IsZero() {
+		return &c
+	}
+	if c.NextRotation.Equal(by) {
+		c = *c.rescheduled(r, now)
+	}
+	if deadline := c.deadline(); !deadline.IsZero() {
+		c.NextRotation = earlier(c.NextRotation, deadline)
+		c.NextAttempt = earlier(c.NextAttempt, now.Add(retryBefore(c.expiry(), now, maxBackOff)))
+	}
+	return &c
+}
+
+// checked is the credential after a verification.
+func (c Credential) checked(now time.Time, v *Verification) *Credential {
+	c.Checked, c.Drifted = now, c.Drifted || v.Drifted
+	switch {
+	case v.Accepted:
+		c.Refused = time.Time{}
+	case c.Refused.IsZero():
+		c.Refused = now
+	}
+	return &c
+}
+
 // redated is the credential with times that can be right in place of those that cannot. A period counts
 // from the last rotation, or from now where that is said to lie ahead.
 func (c Credential) redated(r *Role, now time.Time) *Credential {
 	c.NextAttempt = time.Time{}
-	if c.NextRotation.IsZero() || c.NextRotation.After(r.latestRotation(now)) {
-		c.NextRotation = r.nextRotation(earlier(now, c.LastRotation), now, c.ExpiresAt)
+	ahead := c.receivedAhead(now)
+	if ahead {
+		c.ClockOffset = 0
+	}
+	if ahead || c.NextRotation.IsZero() || c.NextRotation.After(r.latestRotation(now)) {
+		c.NextRotation = r.nextRotation(earlier(now, c.LastRotation), now, c.expiry())
 	}
 	return c.forgiven(now)
 }
@@ -80,12 +117,17 @@ func (c Credential) redated(r *Role, now time.Time) *Credential {
 // the token expires, so that trouble which ends in time costs nothing.
 func (c Credential) failed(now time.Time, why error) *Credential {
 	c.Attempts++
-	wait := backOff(c.Attempts)
-	if left := c.ExpiresAt.Sub(now); left > 0 {
-		wait = min(wait, max(firstBackOff, left/4))
-	}
+	wait := retryBefore(c.expiry(), now, backOff(c.Attempts))
 	c.LastAttempt, c.NextAttempt, c.LastError = now, now.Add(wait), why.Error()
 	return &c
+}
+
+// retryBefore is how long to wait before the next attempt, shorter as the expiry of the token comes near.
+func retryBefore(expiry, now time.Time, wait time.Duration) time.Duration {
+	if left := expiry.Sub(now); left > 0 {
+		return min(wait, max(firstBackOff, left/4))
+	}
+	return wait
 }
 
 // rotateBy is when the token should have been replaced: by the engine where it does so, else by an
@@ -95,8 +137,8 @@ func (c *Credential) rotateBy(r *Role) time.Time {
 		return c.NextRotation
 	}
 	due := c.LastRotation.Add(r.RotationPeriod)
-	if !c.ExpiresAt.IsZero() && c.ExpiresAt.Before(due) {
-		return c.ExpiresAt
+	if !c.ExpiresAt.IsZero() && c.expiry().Before(due) {
+		return c.expiry()
 	}
 	return due
 }
@@ -108,7 +150,7 @@ func (c *Credential) TTL(r *Role, now time.Time) time.Duration {
 	if left := later(c.NextRotation, c.NextAttempt).Sub(now); left > 0 && !c.NextRotation.IsZero() {
 		wait = min(wait, left+afterRotation)
 	}
-	if left := c.ExpiresAt.Sub(now); left > 0 {
+	if left := c.expiry().Sub(now); left > 0 {
 		wait = min(wait, left)
 	}
 	return max(wait.Truncate(time.Second), MinTTL)

@@ -78,15 +78,22 @@ type Engine struct {
 	dueApprovals *dueTimes
 	followers    *followers
 	guard        restoreGuard
+	// creations are the service users that reads of dynamic roles are creating, and unfinished an index of the entries of
+	// those that may have failed.
+	creations  creations
+	unfinished *dueTimes
 	// dueChecks are when current tokens are verified. checksEvery is the interval that they were told for.
 	dueChecks    *dueTimes
 	checksEvery  time.Duration
 	checks       sync.Mutex
 	checkRetries map[string]time.Time
-	// ticking is held for a tick, and guards warnedOf, the last warning that was sent, and swept.
-	ticking  sync.Mutex
-	warnedOf warning
-	swept    bool
+	// dueWarnings are when the expiry of current tokens is to be warned of, and warned the warnings that were given
+	// last, by role; guarded by checks, too.
+	dueWarnings *dueTimes
+	warned      map[string]warning
+	// ticking is held for a tick, and guards swept.
+	ticking sync.Mutex
+	swept   bool
 	// logger names the mount.
 	logger atomic.Pointer[mountLogger]
 }
@@ -114,7 +121,8 @@ func New(deps Deps) *Engine {
 	}
 	e := &Engine{
 		deps: deps, locks: newNameLocks(func() { deps.Stagger(lockTurn) }), followers: newFollowers(),
-		dueRoles: newDueTimes(), dueEntries: newDueTimes(), dueApprovals: newDueTimes(), dueChecks: newDueTimes(), checkRetries: map[string]time.Time{},
+		dueRoles: newDueTimes(), dueEntries: newDueTimes(), dueApprovals: newDueTimes(), dueChecks: newDueTimes(), unfinished: newDueTimes(), checkRetries: map[string]time.Time{},
+		dueWarnings: newDueTimes(), warned: map[string]warning{},
 	}
 	e.clients = &clients{
 		open: map[clientOptions]*sharedClient{}, dial: deps.Connect,
@@ -125,12 +133,19 @@ func New(deps Deps) *Engine {
 		RememberAbsent: true,                              // most mounts have none, and every read asks
 		Changed:        func(string) { e.guard.forget() }, // another admin token may see what this one did not
 	})
-	e.roles = store.New[Role](deps.Storage, prefixRole, store.Options{Changed: e.dueRoles.touch})
+	e.roles = store.New[Role](deps.Storage, prefixRole, store.Options{Changed: func(name string) {
+		e.dueRoles.touch(name)
+		e.dueWarnings.touch(name)
+	}})
 	e.credentials = store.New[Credential](deps.Storage, prefixCredential, store.Options{Changed: func(name string) {
 		e.dueRoles.touch(name)
 		e.dueChecks.touch(name)
+		e.dueWarnings.touch(name)
 	}})
-	e.revocations = store.New[Revocation](deps.Storage, prefixRevocation, store.Options{Changed: e.dueEntries.touch})
+	e.revocations = store.New[Revocation](deps.Storage, prefixRevocation, store.Options{Changed: func(id string) {
+		e.dueEntries.touch(id)
+		e.unfinished.touch(id)
+	}})
 	e.holders = store.New[holder](deps.Storage, prefixHolder, store.Options{})
 	e.divergence = store.New[divergence](deps.Storage, keyDivergence, store.Options{RememberAbsent: true})
 	e.approvals = store.New[Approval](deps.Storage, prefixApproval, store.Options{Changed: e.dueApprovals.touch})

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
@@ -33,8 +34,8 @@ func verifyRoles(ctx context.Context, a *admin, made *candidate, access *Access)
 	return nil
 }
 
-// setRoles gives a service user roles, one environment after the other, and returns where it did or may
-// have done. Modal wants the environments' IDs.
+// setRoles gives a service user roles, one environment after the other and the lesser roles first, and returns where
+// it did or may have done. Modal wants the environments' IDs.
 func setRoles(ctx context.Context, a *admin, serviceUserID string, roles map[string]modalapi.EnvironmentRole) (done []string, err error) {
 	if len(roles) == 0 {
 		return nil, nil
@@ -52,6 +53,7 @@ func setRoles(ctx context.Context, a *admin, serviceUserID string, roles map[str
 			return nil, unknownEnvironment(environment, known)
 		}
 	}
+	slices.SortStableFunc(wanted, func(x, y string) int { return cmp.Compare(rank(roles[x]), rank(roles[y])) })
 	for _, environment := range wanted {
 		err = a.SetEnvironmentRole(ctx, a.token, serviceUserID, ids[environment], roles[environment])
 		if modalapi.KindOf(err) == modalapi.KindNotFound {
@@ -94,49 +96,187 @@ func atMost(wanted map[string]modalapi.EnvironmentRole) wanting {
 	}
 }
 
-// lesser is the one of two roles that may do less.
+// rank orders roles by their rights. A role that the engine does not know counts as the highest.
+func rank(role modalapi.EnvironmentRole) int {
+	order := []modalapi.EnvironmentRole{modalapi.RoleNoAccess, modalapi.RoleViewer, modalapi.RoleContributor}
+	if at := slices.Index(order, role); at >= 0 {
+		return at
+	}
+	return len(order)
+}
+
+// lesser is the role with fewer rights.
 func lesser(a, b modalapi.EnvironmentRole) modalapi.EnvironmentRole {
-	order := []modalapi.EnvironmentRole{modalapi.RoleNoAccess, modalapi.RoleViewer}
-	for _, least := range order {
-		if a == least || b == least {
-			return least
-		}
+	if rank(a) < rank(b) {
+		return a
 	}
 	return b
 }
 
-// grant makes what a living service user may do the wanted set, minting nothing. What it changed is put
-// back when it cannot change all.
-func (e *Engine) grant(ctx context.Context, cfg *Config, t Token, want wanting) error {
-	a, user, err := e.ownerOf(ctx, cfg, t)
-	if err != nil {
-		return err
+// within limits environment roles to the ceilings of config.
+func (c *Config) within(roles map[string]modalapi.EnvironmentRole) map[string]modalapi.EnvironmentRole {
+	left := map[string]modalapi.EnvironmentRole{}
+	for environment, role := range roles {
+		if len(c.AllowedEnvironments) > 0 && !slices.Contains(c.AllowedEnvironments, environment) {
+			continue
+		}
+		if c.MaxEnvironmentRole != "" {
+			role = lesser(role, c.MaxEnvironmentRole)
+		}
+		left[environment] = role
 	}
-	defer a.release()
-	change := map[string]modalapi.EnvironmentRole{}
-	wanted := want(user.Roles)
-	environments := maps.Clone(user.Roles)
-	maps.Copy(environments, wanted)
-	for environment := range environments {
-		if role := roleIn(wanted, environment); role != roleIn(user.Roles, environment) {
-			change[environment] = role
+	return left
+}
+
+// roleChange is a change of the rights of a living service user.
+type roleChange struct {
+	want wanting
+	// always are environments that the change sets whatever Modal reports: Modal's answer may be out of date.
+	always map[string]bool
+	// back are the rights to return to if the change fails half-way. Nil keeps the part that was done.
+	back wanting
+}
+
+// allOf are the environments of a set of roles.
+func allOf(roles map[string]modalapi.EnvironmentRole) map[string]bool {
+	return changedIn(nil, roles)
+}
+
+// changedIn are the environments in which two sets of roles differ.
+func changedIn(before, after map[string]modalapi.EnvironmentRole) map[string]bool {
+	changed := map[string]bool{}
+	for _, roles := range []map[string]modalapi.EnvironmentRole{before, after} {
+		for environment := range roles {
+			if roleIn(before, environment) != roleIn(after, environment) {
+				changed[environment] = true
+			}
 		}
 	}
-	changed, err := setRoles(ctx, a, t.IdentityID, change)
-	if err == nil {
-		return nil
+	return changed
+}
+
+// lostIn are the environments in which a role lost rights.
+func lostIn(before, after map[string]modalapi.EnvironmentRole) map[string]bool {
+	lost := changedIn(before, after)
+	maps.DeleteFunc(lost, func(environment string, _ bool) bool {
+		return rank(roleIn(after, environment)) > rank(roleIn(before, environment))
+	})
+	return lost
+}
+
+// pending are the roles to set, given the roles that Modal reports.
+func (c roleChange) pending(has map[string]modalapi.EnvironmentRole) map[string]modalapi.EnvironmentRole {
+	wanted, pending := c.want(has), map[string]modalapi.EnvironmentRole{}
+	for environment := range changedIn(has, wanted) {
+		pending[environment] = roleIn(wanted, environment)
+	}
+	for environment := range c.always {
+		pending[environment] = roleIn(wanted, environment)
+	}
+	return pending
+}
+
+// grant gives a living service user the wanted rights. If a part of the change fails, the service user gets its former
+// rights back.
+func (e *Engine) grant(ctx context.Context, cfg *Config, t Token, want wanting) error {
+	_, err := e.change(ctx, cfg, t, roleChange{want: want, back: func(has map[string]modalapi.EnvironmentRole) map[string]modalapi.EnvironmentRole { return has }})
+	return err
+}
+
+// change changes the rights of a living service user, and reports whether anything had to be set.
+func (e *Engine) change(ctx context.Context, cfg *Config, t Token, c roleChange) (set bool, err error) {
+	a, user, err := e.ownerOf(ctx, cfg, t)
+	if err != nil {
+		return false, err
+	}
+	defer a.release()
+	pending := c.pending(user.Roles)
+	done, err := setRoles(ctx, a, t.IdentityID, pending)
+	if err == nil || c.back == nil {
+		return len(pending) > 0, err
 	}
 	back := map[string]modalapi.EnvironmentRole{}
-	for _, environment := range changed {
-		back[environment] = roleIn(user.Roles, environment)
+	for _, environment := range done {
+		if before := roleIn(c.back(user.Roles), environment); before != pending[environment] {
+			back[environment] = before
+		}
 	}
-	// Its time is its own: what ran out of time has to be put back all the same.
+	// The caller's time may be over. The change is undone all the same.
 	brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), briefBudget)
 	defer cancel()
 	if _, failed := setRoles(brief, a, t.IdentityID, back); failed != nil {
-		return fmt.Errorf("service user %s has only a part of its new environment roles, write them again: %w", t.Identity, err)
+		return true, fmt.Errorf("service user %s has only a part of its new environment roles, write them again: %w", t.Identity, err)
 	}
-	return fmt.Errorf("service user %s keeps its environment roles: %w", t.Identity, err)
+	return true, fmt.Errorf("service user %s keeps its environment roles, and no more than the role says: %w", t.Identity, err)
+}
+
+// lastReadBack is the longest wait between two looks at a change.
+const lastReadBack = 2 * time.Second
+
+// changedUser is a service user after its roles were set.
+type changedUser struct {
+	token Token
+	want  wanting
+	// reported are the roles that Modal reports, nil before Modal was asked.
+	reported map[string]modalapi.EnvironmentRole
+}
+
+// readBack asks Modal for a few seconds whether it shows the roles that were set. It returns the service users of
+// which Modal still reports other roles.
+func (e *Engine) readBack(ctx context.Context, cfg *Config, users []changedUser) []changedUser {
+	for wait := firstVerifyWait; ; wait *= 2 {
+		var differ []changedUser
+		for _, user := range users {
+			if !e.isSet(ctx, cfg, &user) {
+				differ = append(differ, user)
+			}
+		}
+		if users = differ; len(users) == 0 || wait > lastReadBack || e.deps.Wait(ctx, wait) != nil {
+			return users
+		}
+	}
+}
+
+// isSet reports whether Modal shows the roles that were set. A service user that is gone has no roles to show.
+func (e *Engine) isSet(ctx context.Context, cfg *Config, user *changedUser) bool {
+	a, told, err := e.ownerOf(ctx, cfg, user.token)
+	if err != nil {
+		gone := (*goneError)(nil)
+		return errors.As(err, &gone)
+	}
+	a.release()
+	user.reported = told.Roles
+	return rolesText(told.Roles) == rolesText(user.want(told.Roles))
+}
+
+// notShown says that Modal acknowledged a change and does not show it.
+func (u changedUser) notShown() string {
+	if u.reported == nil {
+		return fmt.Sprintf("the environment roles of service user %s were set, and Modal does not tell which it has now: the engine sets them again within a minute or so", u.token.Identity)
+	}
+	return fmt.Sprintf("the environment roles of service user %s were set to %s, and Modal still reports %s: the engine sets them again within a minute or so",
+		u.token.Identity, rolesText(u.want(u.reported)), rolesText(u.reported))
+}
+
+// narrowPrevious takes away the rights of previous tokens that the role does not have, and adds none. It returns the
+// service users that it changed, and the reasons for which others keep more.
+func (e *Engine) narrowPrevious(ctx context.Context, cfg *Config, cred *Credential, previous []*Revocation, c roleChange) (set []changedUser, kept []error) {
+	for _, entry := range previous {
+		if !entry.ours() || entry.Begun || entry.isOf(cred) || entry.Reason == reasonUnfinished {
+			continue
+		}
+		changed, err := e.change(ctx, cfg, entry.Token, c)
+		if gone := (*goneError)(nil); errors.As(err, &gone) {
+			continue // it has no role any more
+		}
+		if err != nil {
+			kept = append(kept, fmt.Errorf("the previous token %s keeps the environment roles that it had until it ends (%s): %w", entry.ID, e.NextStep(entry), err))
+		}
+		if changed && err == nil {
+			set = append(set, changedUser{token: entry.Token, want: c.want})
+		}
+	}
+	return set, kept
 }
 
 // ownerOf readies the admin token and reads with it the service user that owns a token. Without an error

@@ -40,7 +40,7 @@ func goldenEntries() map[string]any {
 		CreatedAt: start, ExpiresAt: start.Add(Day), LastVerified: start, ServerURL: "https://api.modal.com:443",
 	}
 	minted, grace, interval := owned, time.Hour, 12*time.Hour
-	minted.Made = true
+	minted.Made, minted.ClockOffset = true, -time.Minute
 	minted.IdentityType, minted.IdentityID, minted.Identity = modalapi.IdentityServiceUser, "sv-1", "vault-2f9f1a7c-gpu-hgfedcba"
 	return map[string]any{
 		"config": &Config{
@@ -87,6 +87,7 @@ func goldenEntries() map[string]any {
 		"revocation/vault-2f9f1a7c-job-abcdefgh": &Revocation{
 			Token: minted, Role: "job", Reason: reasonLease, Method: methodAutomatic, Since: start, NotBefore: start.Add(Day), NextAttempt: start.Add(Day),
 			Leased: true, HoldUntil: start.Add(2 * Day), Refresh: time.Minute, Held: true, LastUsed: start, Acknowledged: true, Declined: "owners only",
+			Rights: Access{EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}, Scoped: true},
 		},
 		"approval/ci": &Approval{
 			FlowID: "tf-1", WaitSecret: "ws", URL: "https://modal.com/token-flow/tf-1", Code: "AB12", ServerURL: "https://api.modal.com:443",

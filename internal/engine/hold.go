@@ -26,7 +26,8 @@ func (e *Engine) stillUsed(ctx context.Context, a *admin, entry *Revocation) (bo
 		return false, a.explain(err)
 	}
 	entry.LastUsed = seconds(user.LastUsedAt)
-	return user.LastUsedAt.After(later(entry.Since, e.Now().Add(-2*entry.Refresh))), nil
+	used := user.LastUsedAt.Add(entry.ClockOffset) // by this node's clock
+	return used.After(later(entry.Since, e.Now().Add(-2*entry.Refresh))), nil
 }
 
 // mayBeHeld reports whether the token lives on at this time if it is used. Until then the engine calls Modal with it

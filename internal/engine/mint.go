@@ -36,6 +36,8 @@ type candidate struct {
 	Token
 	entry    *Revocation
 	warnings []string
+	// asked and received are when the engine asked Modal for the token, and when it received it.
+	asked, received time.Time
 }
 
 // order is what a service user is made for: the token of a managed role, or a lease of a dynamic one.
@@ -44,6 +46,8 @@ type order struct {
 	role  *Role
 	life  time.Duration // zero for a token that does not expire
 	lease bool
+	// creating notes, for a lease, what this process is creating.
+	creating *creating
 }
 
 func (r *Role) order(name string) order {
@@ -73,9 +77,12 @@ func (e *Engine) mint(ctx context.Context, cfg *Config, o order) (*candidate, er
 		e.abandon(ctx, made.entry)
 		return nil, fmt.Errorf("the new service user %s was given up: %w", made.Identity, err)
 	}
-	if told := expiryAsked(o.life, made.ExpiresAt, e.Now()); told != "" {
+	if told := expiryAsked(o.life, made.Token, e.Now()); told != "" {
 		made.warnings = append(made.warnings, told)
 		e.log().Warn("another expiry than asked for", "role", o.name, "token_id", made.ID, "warning", told)
+	}
+	if told := e.tellClock(o.name, made.Token); told != "" {
+		made.warnings = append(made.warnings, told)
 	}
 	return made, nil
 }
@@ -89,7 +96,7 @@ func (e *Engine) create(ctx, calls context.Context, a *admin, cfg *Config, o ord
 		if err := e.beginEntry(ctx, o, entry); err != nil {
 			return nil, err
 		}
-		user := entry.Identity
+		user, asked := entry.Identity, e.deps.Now()
 		made, err := a.CreateServiceUser(calls, a.token, modalapi.NewServiceUser{Name: user, Scoped: o.role.access().Scoped, ExpiresIn: o.life})
 		if err != nil {
 			err = e.notCreated(ctx, a, entry, err)
@@ -98,8 +105,9 @@ func (e *Engine) create(ctx, calls context.Context, a *admin, cfg *Config, o ord
 			}
 			return nil, fmt.Errorf("make service user %s: %w", user, a.explain(err))
 		}
+		received := e.deps.Now()
 		arrived := *entry
-		if flaw := made.Flaw(e.deps.Now()); flaw != "" {
+		if flaw := made.Flaw(); flaw != "" {
 			e.abandon(ctx, &arrived)
 			return nil, fmt.Errorf("make service user %s: %w", user, &unusableError{text: "Modal's answer cannot be used: " + flaw + "; try again"})
 		}
@@ -109,7 +117,7 @@ func (e *Engine) create(ctx, calls context.Context, a *admin, cfg *Config, o ord
 			e.abandon(ctx, &arrived)
 			return nil, err
 		}
-		return &candidate{Token: arrived.Token, entry: &arrived}, nil
+		return &candidate{Token: arrived.Token, entry: &arrived, asked: asked, received: received}, nil
 	}
 }
 
@@ -155,16 +163,26 @@ func (e *Engine) equip(ctx context.Context, a *admin, cfg *Config, made *candida
 }
 
 // expiryAsked tells, "" otherwise, when Modal set another end of a token's life than was asked for.
-func expiryAsked(ttl time.Duration, expires, now time.Time) string {
+func expiryAsked(ttl time.Duration, t Token, now time.Time) string {
 	switch {
-	case ttl == 0 && !expires.IsZero():
-		return fmt.Sprintf("no token_ttl was asked for, and Modal lets the token expire on %s: the engine rotates before", expires.Format(time.RFC3339))
-	case ttl != 0 && expires.IsZero():
+	case ttl == 0 && !t.ExpiresAt.IsZero():
+		return fmt.Sprintf("no token_ttl was asked for, and Modal lets the token expire on %s: the engine rotates before", t.ExpiresAt.Format(time.RFC3339))
+	case ttl != 0 && t.ExpiresAt.IsZero():
 		return fmt.Sprintf("token_ttl %s was asked for, and Modal says that the token does not expire", Human(ttl))
-	case ttl != 0 && expires.Sub(now.Add(ttl)).Abs() > max(time.Minute, ttl/20):
-		return fmt.Sprintf("token_ttl %s was asked for, and Modal lets the token expire on %s", Human(ttl), expires.Format(time.RFC3339))
+	case ttl != 0 && (t.life(now)-ttl).Abs() > max(time.Minute, ttl/20):
+		return fmt.Sprintf("token_ttl %s was asked for, and Modal lets the token expire on %s", Human(ttl), t.ExpiresAt.Format(time.RFC3339))
 	}
 	return ""
+}
+
+// tellClock logs and returns, "" for clocks that agree, that the node's clock differs from Modal's, by a token that
+// Modal has just created.
+func (e *Engine) tellClock(role string, t Token) string {
+	told := t.clockWarning()
+	if told != "" {
+		e.log().Warn("this node's clock differs from modal's", "role", role, "token_id", t.ID, "warning", told)
+	}
+	return told
 }
 
 // worthWaiting are the answers that a new token may get in its first seconds.
@@ -217,6 +235,10 @@ func (e *Engine) identify(ctx context.Context, a *admin, cfg *Config, made *cand
 	made.WorkspaceID, made.Workspace = who.WorkspaceID, who.WorkspaceName
 	if told := seconds(who.ExpiresAt); !told.IsZero() && (made.ExpiresAt.IsZero() || told.Before(made.ExpiresAt)) {
 		made.ExpiresAt = told
+	}
+	made.Token = made.createdBetween(made.asked, made.received)
+	if !made.ExpiresAt.IsZero() && made.life(e.Now()) <= 0 {
+		return &unusableError{text: fmt.Sprintf("Modal says that the new token expired at %s, before Modal created it", made.ExpiresAt.Format(time.RFC3339))}
 	}
 	confirmed := *made.entry
 	confirmed.Token = made.Token

@@ -180,11 +180,12 @@ func (e *Engine) refuseListedServiceUser(ctx context.Context, cfg *Config, entry
 	default:
 		return nil
 	}
-	ended := entry.expired(e.Now()) || (!user.ExpiresAt.IsZero() && !e.Now().Before(user.ExpiresAt))
+	// A service user may stay after its token expired. Where people end the token, the engine does not wait for that.
+	ended := !entry.ours() && (entry.expired(e.Now()) || isPast(user.ExpiresAt, e.Now().Add(-entry.ClockOffset)))
 	if err != nil || ended || (entry.IdentityID != "" && user.ID != entry.IdentityID) {
 		return err
 	}
-	return Refusef("Modal rejects token %s, and still has its service user %s: the rejection may be a passing one", entry.ID, entry.Identity)
+	return Refusef("Modal rejects token %s, and its service user %s is still there: the token may have expired, or the rejection may be a passing one", entry.ID, entry.Identity)
 }
 
 func (e *Engine) refuseListedMemberToken(ctx context.Context, cfg *Config, entry *Revocation) error {
@@ -205,7 +206,7 @@ func (e *Engine) refuseListedMemberToken(ctx context.Context, cfg *Config, entry
 			return err
 		}
 		for _, token := range tokens {
-			expired := entry.expired(e.Now()) || (!token.ExpiresAt.IsZero() && !e.Now().Before(token.ExpiresAt))
+			expired := entry.expired(e.Now()) || isPast(token.ExpiresAt, e.Now().Add(-entry.ClockOffset))
 			switch {
 			case token.ID != entry.ID || (expired && !token.Disabled):
 			case token.Disabled:
@@ -245,3 +246,6 @@ func (e *Engine) memberTokens(ctx context.Context, cfg *Config, caller Token) ([
 	defer release()
 	return client.MemberTokens(ctx, caller.pair())
 }
+
+// isPast reports whether a time, which may be none, has come.
+func isPast(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }

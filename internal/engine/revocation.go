@@ -71,6 +71,8 @@ type Revocation struct {
 	Refresh   time.Duration `json:"refresh,omitempty"`
 	Held      bool          `json:"in_use,omitempty"`
 	LastUsed  time.Time     `json:"last_used_at,omitzero"`
+	// Rights is what the service user of a lease may do, as Modal was last seen to have it.
+	Rights Access `json:"rights,omitzero"`
 
 	Acknowledged bool   `json:"acknowledged,omitempty"`
 	Declined     string `json:"refused_reason,omitempty"`
@@ -277,6 +279,12 @@ func (e *Engine) entriesOf(ctx context.Context, name string) ([]*Revocation, err
 	return slices.DeleteFunc(entries, func(entry *Revocation) bool {
 		return entry.Role != name || (r != nil && !entry.isOfGeneration(r))
 	}), err
+}
+
+// leasesOf returns the revocations of a role's leases, also of those that reads are creating.
+func (e *Engine) leasesOf(ctx context.Context, name string) ([]*Revocation, error) {
+	entries, err := e.entriesOf(ctx, name)
+	return slices.DeleteFunc(entries, func(entry *Revocation) bool { return !entry.Leased }), err
 }
 
 // previousTokens returns the revocations of tokens that were, or may have become, a role's current token. Leases are

@@ -12,8 +12,8 @@ import (
 // at its expiry.
 func newEntry(t Token, reason string, now time.Time, grace time.Duration) *Revocation {
 	due := now.Add(grace)
-	if !t.ExpiresAt.IsZero() && t.ExpiresAt.Before(due) {
-		due = later(now, t.ExpiresAt)
+	if !t.ExpiresAt.IsZero() && t.expiry().Before(due) {
+		due = later(now, t.expiry())
 	}
 	return &Revocation{Token: t, Reason: reason, Method: methodManual, Since: now, NotBefore: due, NextAttempt: due}
 }

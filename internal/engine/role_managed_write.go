@@ -4,7 +4,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
 
@@ -45,29 +44,35 @@ func (e *Engine) updateManaged(ctx context.Context, before, after *Role, ask Rol
 	if err != nil {
 		return nil, err
 	}
+	unsettled := false
 	if cred != nil && ask.Access.EnvironmentRoles.Asked {
-		told, failed := e.changeRoles(ctx, cfg, name, cred, after.Managed.EnvironmentRoles)
+		told, failed := e.changeRoles(ctx, cfg, name, cred, before.Managed.EnvironmentRoles, after.Managed.EnvironmentRoles)
 		if failed != nil {
 			return nil, e.mendGone(fmt.Errorf("%w; the role was not changed", failed), name)
 		}
-		warnings = append(warnings, told...)
+		warnings, unsettled = append(warnings, told...), len(told) > 0
+	}
+	if unsettled || (cred != nil && after.rotatesOtherwise(before)) {
+		next := *cred
+		if after.rotatesOtherwise(before) {
+			next = *cred.rescheduled(after, e.Now())
+		}
+		next.Drifted = next.Drifted || unsettled // then the worker sets the roles again
+		if err = e.credentials.Put(ctx, name, &next); err != nil {
+			return nil, err
+		}
 	}
 	if same {
 		return warnings, nil
 	}
-	if cred != nil && after.rotatesOtherwise(before) {
-		if err = e.credentials.Put(ctx, name, cred.rescheduled(after, e.Now())); err != nil {
-			return nil, err
-		}
-	}
 	return warnings, e.roles.Put(ctx, name, after)
 }
 
-// changeRoles makes Modal give the role's current token what is wanted, and its previous ones too: what
-// is taken away ends for all of them, or the answer says that it does not. What is added is for no token
-// that is on its way out.
+// changeRoles gives the role's current token the wanted rights, and takes from the previous tokens the rights that the
+// role loses, or a warning says that a token keeps them. Previous tokens get no new rights: they are on their way out.
+// Modal's answers may be out of date, so the write sets each environment that it changes, and reads the roles back.
 func (e *Engine) changeRoles(ctx context.Context, cfg *Config, name string, cred *Credential,
-	wanted map[string]modalapi.EnvironmentRole,
+	before, wanted map[string]modalapi.EnvironmentRole,
 ) (warnings []string, err error) {
 	brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), briefBudget)
 	defer cancel()
@@ -75,17 +80,20 @@ func (e *Engine) changeRoles(ctx context.Context, cfg *Config, name string, cred
 	if err != nil {
 		return nil, err
 	}
-	if err = e.grant(brief, cfg, cred.Token, exactly(wanted)); err != nil {
+	current := roleChange{want: exactly(wanted), always: changedIn(before, wanted), back: atMost(before)}
+	changed, err := e.change(brief, cfg, cred.Token, current)
+	if err != nil {
 		return nil, err
 	}
-	for _, entry := range previous {
-		if !entry.ours() || entry.Begun || entry.isOf(cred) || entry.Reason == reasonUnfinished {
-			continue
-		}
-		failed := e.grant(brief, cfg, entry.Token, atMost(wanted))
-		if gone := (*goneError)(nil); failed != nil && !errors.As(failed, &gone) { // what is gone has no role
-			warnings = append(warnings, fmt.Sprintf("the previous token %s keeps the environment roles that it had until it ends (%s): %s", entry.ID, e.NextStep(entry), failed))
-		}
+	set, kept := e.narrowPrevious(brief, cfg, cred, previous, roleChange{want: atMost(wanted), always: lostIn(before, wanted)})
+	if changed {
+		set = append(set, changedUser{token: cred.Token, want: current.want})
+	}
+	for _, why := range kept {
+		warnings = append(warnings, why.Error())
+	}
+	for _, user := range e.readBack(brief, cfg, set) {
+		warnings = append(warnings, user.notShown())
 	}
 	return warnings, nil
 }

@@ -20,7 +20,10 @@ func (e *Engine) createStatic(ctx context.Context, r *Role, ask RoleWrite) (warn
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(ask.Warnings, first.warnings()), e.establish(ctx, ask.Name, r, first)
+	if err = e.establish(ctx, ask.Name, r, first); err != nil {
+		return nil, err
+	}
+	return slices.Concat(ask.Warnings, first.warnings(), e.shortLife(ask.Name, r, first)), nil
 }
 
 func (e *Engine) updateStatic(ctx context.Context, before, after *Role, ask RoleWrite) (warnings []string, err error) {
@@ -71,8 +74,11 @@ func (e *Engine) confirmToken(ctx context.Context, r *Role, ask RoleWrite) (warn
 		if failed != nil {
 			return nil, failed
 		}
-		_, err = e.receiveFirst(ctx, newRotation(name, r, nil, e.Now()), first)
-		return first.warnings(), err
+		done, failed := e.receiveFirst(ctx, newRotation(name, r, nil, e.Now()), first)
+		if failed != nil {
+			return nil, failed
+		}
+		return slices.Concat(first.warnings(), done.Warnings), nil
 	case cred.pair() != pair:
 		return nil, Refusef("role %s has another token: replace it with: vault write %srotate/%s token_id=… token_secret=-; nothing was changed",
 			name, e.mount(), name)

@@ -129,7 +129,8 @@ func (e *Engine) replace(ctx context.Context, now *Rotation, next Token, reason 
 	if err != nil {
 		return nil, err
 	}
-	return &Turnover{Changed: true, Cred: cred, Old: old, Grace: grace, Warnings: graceWarnings(grace, now.Role.RefreshInterval)}, nil
+	warnings := slices.Concat(e.shortLife(now.Name, now.Role, next), graceWarnings(grace, now.Role.RefreshInterval))
+	return &Turnover{Changed: true, Cred: cred, Old: old, Grace: grace, Warnings: warnings}, nil
 }
 
 // receiveFirst gives a role that has none its first token.
@@ -138,5 +139,5 @@ func (e *Engine) receiveFirst(ctx context.Context, now *Rotation, first Token) (
 	if err := e.hold(ctx, first, now.Name, func() error { return e.credentials.Put(ctx, now.Name, cred) }); err != nil {
 		return nil, err
 	}
-	return &Turnover{Changed: true, Cred: cred}, nil
+	return &Turnover{Changed: true, Cred: cred, Warnings: e.shortLife(now.Name, now.Role, first)}, nil
 }

@@ -106,7 +106,7 @@ func deadline(since, expires time.Time) time.Time {
 }
 
 // deadline is the one rule of how long before its expiry a token is replaced.
-func (c *Credential) deadline() time.Time { return deadline(c.LastRotation, c.ExpiresAt) }
+func (c *Credential) deadline() time.Time { return deadline(c.LastRotation, c.expiry()) }
 
 // nextRotation is when the engine replaces a token that became current at since; zero for never. A period
 // counts from then, a schedule from now. It lies a little before the end of the period, or after a firing,
@@ -157,11 +157,11 @@ func (r *Rotation) nextAttempt(now time.Time) time.Time {
 	return later(r.Next, r.Cred.NextAttempt)
 }
 
-// misdated says that the credential has no time for the next rotation, as after a policy that was written
-// by half, or one further ahead than the policy allows, from a node whose clock was wrong. Neither must
-// freeze the role.
+// misdated reports whether the credential has no time for the next rotation, as after a policy that was written
+// by half, or whether a node whose clock was ahead dated it: the next rotation lies further ahead than the policy
+// allows, or the token's life would be counted from a moment that is still to come.
 func (r *Rotation) misdated(now time.Time) bool {
-	return r.Cred.NextRotation.IsZero() || r.Next.After(r.Role.latestRotation(now)) || r.Cred.NextAttempt.After(now.Add(maxBackOff))
+	return r.Cred.receivedAhead(now) || r.Cred.NextRotation.IsZero() || r.Next.After(r.Role.latestRotation(now)) || r.Cred.NextAttempt.After(now.Add(maxBackOff))
 }
 
 // latestRotation is the latest that nextRotation could say now.

@@ -28,6 +28,9 @@ type Token struct {
 	LastVerified time.Time             `json:"last_verified,omitzero"`
 	ServerURL    string                `json:"server_url,omitempty"`
 	Made         bool                  `json:"created_by_mount,omitempty"`
+	// ClockOffset is how far the node's clock was ahead of Modal's when the engine received a token that Modal had
+	// just created. It is zero for clocks that agree, and for an imported token.
+	ClockOffset time.Duration `json:"clock_offset,omitempty"`
 }
 
 // String keeps the secret out of anything that prints a token.
@@ -54,14 +57,62 @@ func unproven(pair modalapi.Token, serverURL string) Token {
 	return Token{ID: pair.ID, Secret: pair.Secret, ServerURL: serverURL}
 }
 
+// clockTolerance is how far two clocks may lie apart before somebody is told.
+const clockTolerance = 5 * time.Minute
+
+// expiry is when the token expires by the node's own clock, zero for never. Modal dates ExpiresAt by Modal's clock.
+func (t Token) expiry() time.Time {
+	if t.ExpiresAt.IsZero() {
+		return time.Time{}
+	}
+	return t.ExpiresAt.Add(t.ClockOffset)
+}
+
 func (t Token) expired(now time.Time) bool {
-	return !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt)
+	return !t.ExpiresAt.IsZero() && !now.Before(t.expiry())
+}
+
+// life is how long the token lives: from its creation where Modal tells that, else from now.
+func (t Token) life(now time.Time) time.Duration {
+	if t.CreatedAt.IsZero() {
+		return t.expiry().Sub(now)
+	}
+	return t.ExpiresAt.Sub(t.CreatedAt)
+}
+
+// createdBetween is a token that Modal created after the engine asked for it and before the engine received it. If
+// Modal says another time, the clocks differ, and the token's life counts from the moment that it was received.
+func (t Token) createdBetween(asked, received time.Time) Token {
+	t.ClockOffset = 0
+	if !t.CreatedAt.IsZero() && (t.CreatedAt.Before(seconds(asked)) || t.CreatedAt.After(received)) {
+		t.ClockOffset = seconds(received).Sub(t.CreatedAt)
+	}
+	return t
+}
+
+// clockWarning tells, "" for clocks that agree, that the node's clock differs from Modal's.
+func (t Token) clockWarning() string {
+	direction := "ahead of"
+	if t.ClockOffset < 0 {
+		direction = "behind"
+	}
+	if t.ClockOffset.Abs() <= clockTolerance {
+		return ""
+	}
+	return fmt.Sprintf("this node's clock is %s %s Modal's, by the creation of token %s: set the clock right (NTP); "+
+		"until then the engine counts the token's life from the moment that it received the token", Human(t.ClockOffset.Abs()), direction, t.ID)
+}
+
+// receivedAhead reports whether the token was received under a clock that ran ahead of now. The clock was set back
+// since, so the offset says nothing any more.
+func (t Token) receivedAhead(now time.Time) bool {
+	return t.ClockOffset != 0 && t.CreatedAt.Add(t.ClockOffset).After(now.Add(clockTolerance))
 }
 
 // mayLiveOn says whether a refusal can be for the token's end alone, whatever this node's clock is worth, so
 // that its service user may still be there. A member's token leaves nothing behind.
 func (t Token) mayLiveOn(now time.Time) bool {
-	return t.IdentityType != modalapi.IdentityUser && !t.ExpiresAt.IsZero() && t.ExpiresAt.Before(now.Add(clockSlack))
+	return t.IdentityType != modalapi.IdentityUser && !t.ExpiresAt.IsZero() && earlier(t.ExpiresAt, t.expiry()).Before(now.Add(clockSlack))
 }
 
 // endsItself says whether the token is a person's, as Modal said: such a one may delete itself.
@@ -117,7 +168,7 @@ func (e *Engine) prove(ctx context.Context, cfg *Config, t Token) (Token, error)
 		WorkspaceID: who.WorkspaceID, Workspace: who.WorkspaceName,
 		IdentityType: who.Kind, IdentityID: who.ID, Identity: who.Name,
 		CreatedAt: seconds(who.CreatedAt), ExpiresAt: seconds(who.ExpiresAt),
-		LastVerified: e.Now(), ServerURL: cmp.Or(t.ServerURL, cfg.ServerURL), Made: t.Made,
+		LastVerified: e.Now(), ServerURL: cmp.Or(t.ServerURL, cfg.ServerURL), Made: t.Made, ClockOffset: t.ClockOffset,
 	}, nil
 }
 

@@ -43,12 +43,36 @@ func (e *Engine) undo(ctx context.Context, now *Rotation, grace time.Duration) (
 	if err != nil {
 		return nil, err
 	}
+	var warnings []string
 	if now.Role.Managed != nil {
-		if err = e.grant(ctx, cfg, proven, exactly(now.Role.Managed.EnvironmentRoles)); err != nil {
+		if warnings, err = e.grantPresent(ctx, cfg, now, proven); err != nil {
 			return nil, e.mendGone(fmt.Errorf("%w; the current token (version %d) stays", err, now.Cred.Version), now.Name)
 		}
 	}
-	return e.replace(context.WithoutCancel(ctx), now, proven, reasonUndone, grace)
+	if len(warnings) > 0 { // then the worker sets the roles again
+		cred := *now.Cred
+		cred.Drifted = true
+		now = newRotation(now.Name, now.Role, &cred, e.Now())
+	}
+	done, err := e.replace(context.WithoutCancel(ctx), now, proven, reasonUndone, grace)
+	if err != nil {
+		return nil, err
+	}
+	done.Warnings = append(warnings, done.Warnings...)
+	return done, nil
+}
+
+// grantPresent gives a previous token the present rights of the role, whatever rights Modal reports.
+func (e *Engine) grantPresent(ctx context.Context, cfg *Config, now *Rotation, t Token) (warnings []string, err error) {
+	roles := now.Role.Managed.EnvironmentRoles
+	change := roleChange{want: exactly(roles), always: allOf(roles), back: atMost(roles)}
+	if _, err = e.change(ctx, cfg, t, change); err != nil {
+		return nil, err
+	}
+	for _, user := range e.readBack(ctx, cfg, []changedUser{{token: t, want: change.want}}) {
+		warnings = append(warnings, user.notShown())
+	}
+	return warnings, nil
 }
 
 // proveUndo asks Modal whether the previous token is still what it was, and what the role's policy now

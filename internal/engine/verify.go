@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,8 @@ type Verification struct {
 	Roles map[string]modalapi.EnvironmentRole
 	// Drifted says that they are not those of the role.
 	Drifted bool
+	// LastUsed is when Modal saw the token used last, before it was verified; zero where Modal does not tell.
+	LastUsed time.Time
 	// Said is why Modal refuses it, and Next what comes next.
 	Said, Next string
 	Warnings   []string
@@ -57,10 +60,12 @@ func (e *Engine) Verify(ctx context.Context, name string) (*Verification, error)
 	if err != nil {
 		return nil, err
 	}
+	used := e.lastUsed(ctx, cfg, now) // before the engine itself uses the token
 	v, err := e.askAbout(ctx, cfg, now)
 	if err != nil {
 		return nil, fmt.Errorf("could not learn whether Modal accepts token %s of role %s: %w; nothing was changed, try again", now.Cred.ID, name, err)
 	}
+	v.LastUsed = used
 	return v, e.noteVerification(ctx, now, v)
 }
 
@@ -83,27 +88,65 @@ func (e *Engine) askAbout(ctx context.Context, cfg *Config, now *Rotation) (*Ver
 	return v, nil
 }
 
-// askRoles compares the service user's environment roles with the role's. That they cannot be read is a
+// askRoles compares the service user's environment roles with the role's. If they cannot be read, that is a
 // warning: the token is accepted.
 func (e *Engine) askRoles(ctx context.Context, cfg *Config, now *Rotation, v *Verification) {
-	err := e.reaches(cfg, now.Cred.Token)
-	var a *admin
-	if err == nil {
-		a, err = e.admin(cfg)
+	a, user, err := e.ownerOf(ctx, cfg, now.Cred.Token)
+	if err != nil {
+		v.Token.ExpiresAt = cmp.Or(v.Token.ExpiresAt, now.Cred.ExpiresAt) // one answer without an expiry is not enough to forget one
+		v.Warnings = append(v.Warnings, fmt.Sprintf("what service user %s may do is not known: %s", now.Cred.Identity, err))
+		return
 	}
-	if err == nil {
-		defer a.release()
-		var user modalapi.ServiceUser
-		if user, err = a.ServiceUser(ctx, a.token, now.Cred.Identity); err == nil {
-			v.Roles = user.Roles
-			if v.Drifted = rolesText(user.Roles) != rolesText(now.Role.Managed.EnvironmentRoles); v.Drifted {
-				v.Next = fmt.Sprintf("nothing: the engine sets the role's environment_roles (%s) again within a minute or so", rolesText(now.Role.Managed.EnvironmentRoles))
-			}
-			return
+	a.release()
+	v.Roles = user.Roles
+	if told := seconds(user.ExpiresAt); !told.IsZero() && (v.Token.ExpiresAt.IsZero() || told.Before(v.Token.ExpiresAt)) {
+		v.Token.ExpiresAt = told
+	}
+	if v.Drifted = rolesText(user.Roles) != rolesText(now.Role.Managed.EnvironmentRoles); v.Drifted {
+		v.Next = fmt.Sprintf("nothing: the engine sets the role's environment_roles (%s), as far as config allows them, within a minute or so",
+			rolesText(now.Role.Managed.EnvironmentRoles))
+	}
+}
+
+// lastUsed is when Modal saw a role's current token used last, zero where Modal does not tell.
+func (e *Engine) lastUsed(ctx context.Context, cfg *Config, now *Rotation) time.Time {
+	brief, cancel := context.WithTimeout(ctx, lastUsedBudget)
+	defer cancel()
+	switch now.Cred.IdentityType {
+	case modalapi.IdentityServiceUser:
+		a, user, err := e.ownerOf(brief, cfg, now.Cred.Token)
+		if err != nil {
+			return time.Time{}
 		}
-		err = a.explain(err)
+		a.release()
+		return seconds(user.LastUsedAt)
+	case modalapi.IdentityUser:
+		return e.memberLastUsed(brief, cfg, now.Cred.Token)
 	}
-	v.Warnings = append(v.Warnings, fmt.Sprintf("what service user %s may do is not known: %s", now.Cred.Identity, err))
+	return time.Time{}
+}
+
+// memberLastUsed asks with the admin token when a member's token was used last. The token itself is not asked: that
+// would be a use.
+func (e *Engine) memberLastUsed(ctx context.Context, cfg *Config, t Token) time.Time {
+	if cfg.Admin == nil || !cfg.Admin.Verified() || cfg.reaches(t) != nil {
+		return time.Time{}
+	}
+	client, release, err := e.connect(cfg)
+	if err != nil {
+		return time.Time{}
+	}
+	defer release()
+	tokens, err := client.MemberTokens(ctx, cfg.Admin.pair())
+	if err != nil {
+		return time.Time{}
+	}
+	for _, token := range tokens {
+		if token.ID == t.ID {
+			return seconds(token.LastUsedAt)
+		}
+	}
+	return time.Time{}
 }
 
 // afterRefusal is what heals a role whose token Modal refuses.
@@ -114,19 +157,56 @@ func (e *Engine) afterRefusal(now *Rotation) string {
 	return "replace the token with: " + e.rotateCommand(now.Role, now.Name)
 }
 
-// noteVerification stores what consumers do not see. A managed role whose token is refused is due.
+// noteVerification stores what Modal said. A managed role whose token is rejected is due. An expiry that Modal tells
+// replaces the stored one.
 func (e *Engine) noteVerification(ctx context.Context, now *Rotation, v *Verification) error {
-	after := *now.Cred
-	after.Checked, after.Drifted = e.Now(), v.Drifted
+	after := now.Cred
+	if v.Accepted {
+		after = now.Cred.learned(now.Role, e.worthKeeping(ctx, now, v.Token), e.Now())
+	}
+	after = after.checked(e.Now(), v)
 	switch {
-	case v.Accepted:
-		after.Refused = time.Time{}
-	case after.Refused.IsZero():
-		after.Refused = e.Now()
+	case v.Accepted && !after.ExpiresAt.Equal(now.Cred.ExpiresAt):
+		v.Warnings = append(v.Warnings, e.tellExpiry(now, after))
+	case !v.Accepted && now.Cred.Refused.IsZero():
 		e.log().Error("modal refuses a role's current token", "role", now.Name, "type", now.Role.Type, "version", now.Cred.Version, "token_id", now.Cred.ID, "modal_said", v.Said)
 		e.event(ctx, Event{Kind: EventTokenRejected, Role: now.Name, Version: now.Cred.Version, TokenID: now.Cred.ID})
 	}
-	return e.credentials.Put(ctx, now.Name, &after)
+	return e.credentials.Put(ctx, now.Name, after)
+}
+
+// worthKeeping is the current token with the news of a verification. The owner of a lease's token that was brought with
+// verify=false is not noted: the token ends with its lease, and is no reference for the next one.
+func (e *Engine) worthKeeping(ctx context.Context, now *Rotation, proven Token) Token {
+	after := now.Cred.Token
+	if !after.Verified() && e.refuseLeased(ctx, proven) == nil {
+		e.log().Info("a token that was stored with verify=false is verified", "role", now.Name, "token_id", proven.ID, "workspace", proven.Workspace, "identity", proven.Identity)
+		after = proven
+	}
+	after.CreatedAt, after.ExpiresAt = cmp.Or(after.CreatedAt, proven.CreatedAt), proven.ExpiresAt
+	return after
+}
+
+// tellExpiry logs and returns that Modal tells another expiry than the stored one.
+func (e *Engine) tellExpiry(now *Rotation, after *Credential) string {
+	known, told := now.Cred.ExpiresAt, after.ExpiresAt
+	e.log().Warn("modal reports another expiry", "role", now.Name, "token_id", after.ID, "expires_at", told, "expires_at_before", known, "next_rotation", after.NextRotation)
+	text := fmt.Sprintf("Modal says that token %s expires %s, and the engine knew that it expires %s", after.ID, expiresText(told), expiresText(known))
+	switch {
+	case !after.NextRotation.IsZero():
+		return fmt.Sprintf("%s: the engine rotates the role at %s", text, after.NextRotation.Format(time.RFC3339))
+	case told.IsZero():
+		return text
+	}
+	return fmt.Sprintf("%s: replace it before that with: %s", text, e.rotateCommand(now.Role, now.Name))
+}
+
+// expiresText is an expiry in a sentence.
+func expiresText(at time.Time) string {
+	if at.IsZero() {
+		return "never"
+	}
+	return "on " + at.Format(time.RFC3339)
 }
 
 // checkAt is when the engine asks about a role's token by itself, zero for never. It lies in the last
@@ -139,11 +219,26 @@ func (c *Config) checkAt(r *Rotation, now time.Time) time.Time {
 	if r.Refused { // a person may have enabled it again
 		interval = min(interval, refusedCheck)
 	}
-	last := later(r.Cred.Checked, later(r.Cred.LastVerified, r.Cred.LastRotation))
-	if last.After(now.Add(clockSlack)) { // by a clock far ahead
+	last := lastKnown(now, r.Cred.Checked, r.Cred.LastVerified, r.Cred.LastRotation)
+	if last.IsZero() {
 		return now
 	}
 	return last.Add(spread(interval-checkAhead, r.Name))
+}
+
+// lastKnown is when a token was last known to work: when it was checked, or before that. It is zero if that has to be
+// asked now. A time further ahead than clocks may differ was written by a clock that ran far ahead, and is ignored.
+func lastKnown(now, checked time.Time, before ...time.Time) (last time.Time) {
+	possible := func(at time.Time) bool { return !at.After(now.Add(clockSlack)) }
+	if !possible(checked) {
+		return time.Time{}
+	}
+	for _, at := range append(before, checked) {
+		if possible(at) {
+			last = later(last, at)
+		}
+	}
+	return last
 }
 
 // spread is between three quarters of an interval and all of it, always the same for a name.
@@ -171,7 +266,7 @@ func (e *Engine) verifyDue(tick, begin context.Context) error {
 			if failed != nil || now == nil || now.Role.Dynamic != nil {
 				return time.Time{}, failed
 			}
-			if now.Cred.Drifted {
+			if now.toBeSetAgain() {
 				return later(e.Now(), e.retryCheck(name)), nil
 			}
 			return later(cfg.checkAt(now, e.Now()), e.retryCheck(name)), nil
@@ -198,7 +293,7 @@ func (e *Engine) verifyOne(ctx, begin context.Context, cfg *Config, name string)
 	if err != nil || now == nil || now.empty() || now.Role.Dynamic != nil {
 		return err
 	}
-	if at := cfg.checkAt(now, e.Now()); !now.Cred.Drifted && (at.IsZero() || at.After(e.Now())) {
+	if at := cfg.checkAt(now, e.Now()); !now.toBeSetAgain() && (at.IsZero() || at.After(e.Now())) {
 		return nil
 	}
 	v, err := e.askAbout(ctx, cfg, now)
@@ -207,14 +302,18 @@ func (e *Engine) verifyOne(ctx, begin context.Context, cfg *Config, name string)
 	}
 	// That Modal accepts the token is news in any case. A node that leads no more cannot write that, and sets no
 	// roles of a policy that is not the role's any more.
-	if err = e.noteVerification(ctx, now, v); err != nil || !v.Drifted {
+	if err = e.noteVerification(ctx, now, v); err != nil || !v.Accepted || (!v.Drifted && !now.Cred.Drifted) {
 		return err
 	}
 	if err = e.setAgain(ctx, cfg, now, v); err != nil {
-		return e.notVerified(now, "environment roles had drifted and could not be set again", err)
+		return e.notVerified(now, "environment roles differ and could not be set again", err)
 	}
-	return e.noteVerification(ctx, now, v)
+	return e.rolesAreSet(ctx, name)
 }
+
+// toBeSetAgain reports whether the worker sets the environment roles of the role again. While Modal rejects the
+// token, another one is to come first.
+func (r *Rotation) toBeSetAgain() bool { return r.Cred.Drifted && !r.Refused }
 
 // notVerified has Modal asked again a little later.
 func (e *Engine) notVerified(now *Rotation, what string, why error) error {
@@ -226,17 +325,44 @@ func (e *Engine) notVerified(now *Rotation, what string, why error) error {
 	return nil
 }
 
-// setAgain gives a service user the environment roles that somebody else took or added.
+// setAgain gives the role's tokens the rights of the role, as far as config allows them. Somebody else took or added
+// rights, or Modal did not show a write. Previous tokens only lose rights. An error says why the roles still differ.
 func (e *Engine) setAgain(ctx context.Context, cfg *Config, now *Rotation, v *Verification) error {
-	if err := cfg.permits(now.Role); err != nil {
+	roles := now.Role.Managed.EnvironmentRoles
+	wanted := cfg.within(roles)
+	previous, err := e.previousTokens(ctx, now.Name)
+	if err != nil {
 		return err
 	}
-	wanted := now.Role.Managed.EnvironmentRoles
-	if err := e.grant(ctx, cfg, now.Cred.Token, exactly(wanted)); err != nil {
+	current := roleChange{want: exactly(wanted)}
+	if !v.Drifted { // a write, which Modal did not show, has set them
+		current.always = allOf(wanted)
+	}
+	changed, err := e.change(ctx, cfg, now.Cred.Token, current)
+	if err != nil {
+		return e.mendGone(err, now.Name)
+	}
+	set, kept := e.narrowPrevious(ctx, cfg, now.Cred, previous, roleChange{want: atMost(wanted)})
+	if changed {
+		set = append(set, changedUser{token: now.Cred.Token, want: current.want})
+	}
+	if changed && v.Drifted {
+		e.log().Warn("environment roles differed and were set again", "role", now.Name, "service_user", now.Cred.Identity,
+			"environment_roles", rolesText(wanted), "environment_roles_before", rolesText(v.Roles))
+	}
+	for _, user := range e.readBack(ctx, cfg, set) {
+		kept = append(kept, Refusef("%s", user.notShown()))
+	}
+	return errors.Join(append(kept, cfg.permits(now.Role))...)
+}
+
+// rolesAreSet stores that the tokens of a role have the rights of the role. The caller holds the role's lock.
+func (e *Engine) rolesAreSet(ctx context.Context, name string) error {
+	cred, err := e.credentials.Get(ctx, name)
+	if err != nil || cred == nil {
 		return err
 	}
-	e.log().Warn("environment roles had drifted and were set again", "role", now.Name, "service_user", now.Cred.Identity,
-		"environment_roles", rolesText(wanted), "environment_roles_before", rolesText(v.Roles))
-	v.Drifted = false
-	return nil
+	after := *cred
+	after.Drifted = false
+	return e.credentials.Put(ctx, name, &after)
 }

@@ -24,7 +24,7 @@ func TestVerify_DriftedEnvironmentRolesAreSetAgainAndLogged(t *testing.T) {
 	require.True(t, v.Drifted)
 	h.minutes(1)
 	require.Equal(t, map[string]string{"main": "contributor", "staging": "no-access"}, withNoAccess(h.rolesOf(id), "staging"))
-	require.Contains(t, h.told.lines(), "environment roles had drifted and were set again")
+	require.Contains(t, h.told.lines(), "environment roles differed and were set again")
 	require.False(t, h.verify("ci").Drifted)
 	h.workspace.SetServiceUserRole(user, "main", "viewer")
 	h.minutes(61)

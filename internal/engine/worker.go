@@ -44,7 +44,7 @@ func (e *Engine) Tick(ctx context.Context) error {
 	}
 	waiting := e.followAll(ctx)
 	if cfg.Paused { // operators still can; nothing is lost, as what is due stays due
-		return errors.Join(waiting, e.warnOfExpiry(ctx))
+		return errors.Join(waiting, e.warnOfExpiry(ctx, ctx))
 	}
 	tick, cancel := context.WithTimeout(ctx, tickBudget)
 	defer cancel()
@@ -59,7 +59,7 @@ func (e *Engine) Tick(ctx context.Context) error {
 	rotations := e.rotateDue(tick, begin)
 	verified := errors.Join(e.verifyAdmin(tick), e.verifyDue(tick, begin)) // with the time that is left
 	group.Wait()
-	return errors.Join(waiting, verified, rotations, ledger, e.sweepNotes(begin), e.warnOfExpiry(ctx))
+	return errors.Join(waiting, verified, rotations, ledger, e.sweepNotes(begin), e.warnOfExpiry(ctx, begin))
 }
 
 // workLedger processes the revocations that are due. Before that, and once after a start, it compares storage with Modal.

@@ -27,8 +27,6 @@ func TestFlaw_AnswerOfModalsIsJudgedByTheCallerNotHidden(t *testing.T) {
 		"belongs to a proxy token":             func(b *pb.ServiceUserCreateResponse_builder) { b.TokenSecret = "ws-" + someSecret[3:] },
 		"are swapped":                          func(b *pb.ServiceUserCreateResponse_builder) { b.TokenId, b.TokenSecret = b.TokenSecret, b.TokenId },
 		"its token has white space":            func(b *pb.ServiceUserCreateResponse_builder) { b.TokenSecret += "\n" },
-		"it expired at 2026-03-01T12:00:00Z":   func(b *pb.ServiceUserCreateResponse_builder) { b.ExpiresAt = timestamppb.New(now) },
-		"it expired at 2026-03-01T11:59:59Z":   func(b *pb.ServiceUserCreateResponse_builder) { b.ExpiresAt = timestamppb.New(now.Add(-time.Second)) },
 		"token_secret contains a control char": func(b *pb.ServiceUserCreateResponse_builder) { b.TokenSecret += "\x00" + someSecret },
 	} {
 		t.Run(want, func(t *testing.T) {
@@ -47,11 +45,11 @@ func TestFlaw_AnswerOfModalsIsJudgedByTheCallerNotHidden(t *testing.T) {
 			require.True(t, answer.TokenSecret == minted.Token.Secret)
 			require.True(t, answer.ExpiresAt.AsTime().Equal(minted.ExpiresAt))
 			if want == "" {
-				require.Empty(t, minted.Flaw(now))
+				require.Empty(t, minted.Flaw())
 				return
 			}
-			require.Contains(t, minted.Flaw(now), want)
-			require.NotContains(t, minted.Flaw(now), someSecret[3:])
+			require.Contains(t, minted.Flaw(), want)
+			require.NotContains(t, minted.Flaw(), someSecret[3:])
 		})
 	}
 }
@@ -71,7 +69,7 @@ func TestFlaw_TokenWithoutAnExpiryNeverExpires(t *testing.T) {
 
 			require.NoError(t, err)
 			require.True(t, minted.ExpiresAt.IsZero())
-			require.Empty(t, minted.Flaw(time.Now()))
+			require.Empty(t, minted.Flaw())
 		})
 	}
 }
@@ -96,7 +94,7 @@ func TestFlaw_GiantHalvesAndIDsAreCutAndStillRefused(t *testing.T) {
 
 			require.NoError(t, err)
 			flaw, _, _ := strings.Cut(want, " (")
-			require.Contains(t, minted.Flaw(time.Now()), flaw)
+			require.Contains(t, minted.Flaw(), flaw)
 			require.LessOrEqual(t, len(minted.ID)+len(minted.Token.ID)+len(minted.Token.Secret), 1024)
 		})
 	}
@@ -114,7 +112,7 @@ func TestFlaw_ExpiryAfterTheYear9999IsNone(t *testing.T) {
 
 		require.NoError(t, err)
 		require.Zero(t, minted.ExpiresAt)
-		require.Empty(t, minted.Flaw(time.Now()))
+		require.Empty(t, minted.Flaw())
 	}
 }
 

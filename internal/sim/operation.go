@@ -91,8 +91,7 @@ func (l *Life) answered(op *operation, number int, left bool) {
 		outcome = "failed"
 	}
 	l.report.seen(op.what + ": " + outcome)
-	// To a clock that is weeks ahead a new token may have expired.
-	if outcome == "failed" && !l.mayFail(op) && l.climate.calm() && l.doubt() < day {
+	if outcome == "failed" && !l.mayFail(op) && l.climate.calm() {
 		l.broken("%s %s failed although nothing is wrong: %v", op.what, op.role, op.err)
 	}
 	l.mu.Lock()
@@ -118,7 +117,7 @@ func (l *Life) mayFail(op *operation) bool {
 		entry, waits := l.disk.truth().waiting(op.target)
 		return l.hampered() || l.oracle.mayBeFenced() || waits && l.isAway(entry.storedToken)
 	case "read lease":
-		return op.overruled || l.doubt() > 0 // to a clock that is ahead the new token has expired
+		return op.overruled
 	}
 	return false
 }

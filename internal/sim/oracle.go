@@ -37,6 +37,8 @@ type oracle struct {
 	theirs map[string]bool
 	// drifted are the service users whose roles somebody changed, until a write mends them.
 	drifted map[string]bool
+	// moved are the tokens whose expiry somebody changed.
+	moved map[string]bool
 	// asked is what a flow was begun for, by its ID, and approved are the tokens of flows.
 	asked    map[string]asked
 	approved map[string]string
@@ -57,7 +59,7 @@ type oracle struct {
 
 func newOracle(l *Life) *oracle {
 	return &oracle{
-		l: l, tokens: map[string]*told{}, strangers: map[string]bool{}, forgettable: map[string]bool{}, deleted: map[string]int{}, whose: map[string]whose{}, brought: map[string]bool{}, looked: map[*modaltest.Server]int{}, theirs: map[string]bool{}, drifted: map[string]bool{}, asked: map[string]asked{}, approved: map[string]string{}, bare: map[string]bool{},
+		l: l, tokens: map[string]*told{}, strangers: map[string]bool{}, forgettable: map[string]bool{}, deleted: map[string]int{}, whose: map[string]whose{}, brought: map[string]bool{}, looked: map[*modaltest.Server]int{}, theirs: map[string]bool{}, drifted: map[string]bool{}, moved: map[string]bool{}, asked: map[string]asked{}, approved: map[string]string{}, bare: map[string]bool{},
 		voided: map[string]time.Time{}, limited: map[string]time.Time{}, accepts: map[string]bool{}, spared: map[string]bool{}, excusedUsers: map[string]bool{}, users: map[string]string{},
 	}
 }
@@ -190,6 +192,7 @@ func (o *oracle) check() {
 		}
 	}
 	o.checkSpared()
+	o.checkRights(t)
 	o.checkCalls()
 	o.checkTheirs(live, expired)
 }

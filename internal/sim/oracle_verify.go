@@ -87,3 +87,37 @@ func (o *oracle) ailing() []string {
 	}
 	return ill
 }
+
+func (o *oracle) movedExpiry(id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.moved[id] = true
+}
+
+// checkExpiries expects storage to have the expiry that Modal tells, of each token that was verified for days.
+func (o *oracle) checkExpiries() {
+	t := o.l.disk.truth()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	at := map[string]time.Time{}
+	for _, token := range o.l.modal.Tokens() {
+		at[token.ID] = token.Expires
+	}
+	stored := map[string]storedToken{"config": t.admin}
+	for _, role := range t.names() {
+		stored["role "+role] = t.current[role]
+	}
+	for _, of := range slices.Sorted(maps.Keys(stored)) {
+		token := stored[of]
+		expires, found := at[token.ID]
+		if !found || !o.l.modals.AcceptsAt(token.Server, token.ID, token.Secret) {
+			continue
+		}
+		if o.moved[token.ID] {
+			o.l.report.seen("an expiry that somebody changed is learned")
+		}
+		if !expires.Truncate(time.Second).Equal(token.Expires) {
+			o.l.broken("token %s of %s expires at %s, and storage says %s", token.ID, of, expires.Format(time.DateTime), token.Expires.Format(time.DateTime))
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
@@ -37,6 +38,26 @@ func (l *Life) bereave() {
 	if name, role := l.mayDrift(); role != "" {
 		l.deleteByHand(l.disk.truth().current[role].ID, name)
 	}
+}
+
+// changeExpiry changes by hand when a role's current token, or the admin token, expires.
+func (l *Life) changeExpiry() {
+	t := l.disk.truth()
+	id := t.current[l.anyRole()].ID
+	if id == "" || roll(l.rt, "the admin's", 4) == 3 {
+		id = t.admin.ID
+	}
+	at := slices.IndexFunc(l.modal.Tokens(), func(info modaltest.TokenInfo) bool { return info.ID == id })
+	if at < 0 {
+		return
+	}
+	expires := time.Time{}
+	if in := l.duration("in", 20*day, 5*day, 60*day, 0); in > 0 {
+		expires = time.Now().Add(in).Truncate(time.Second)
+	}
+	l.note("somebody has token %s expire at %s", id, expires.Format(time.DateTime))
+	l.modal.SetExpiry(id, expires)
+	l.oracle.movedExpiry(id)
 }
 
 // assignments are environment roles as people write them.

@@ -154,6 +154,7 @@ func (l *Life) checkSettled() {
 		}
 		l.oracle.served(role, got, l.spec)
 	}
+	l.oracle.checkExpiries()
 	if diverged, err := l.leader.engine.OutOfSync(l.leader.ctx); err != nil || diverged {
 		l.broken("orphans were tidied, and the mount is out of sync: %t, %v", diverged, err)
 	}

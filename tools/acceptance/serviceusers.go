@@ -70,7 +70,7 @@ func (t *trial) create(ctx context.Context, id string, user modalapi.NewServiceU
 		t.find(id, false, "ServiceUserCreate answered %s", answer(err))
 		return made, false
 	}
-	if flaw := made.Flaw(time.Now()); flaw != "" {
+	if flaw := made.Flaw(); flaw != "" {
 		t.find(id, false, "the answer of ServiceUserCreate cannot be used: %s", flaw)
 		return made, false
 	}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// admin is the state of the admin token, and why it is limited.
+func (h *harness) admin() (state, limitation string) {
+	h.t.Helper()
+	cfg, err := h.engine.Config(h.t.Context())
+	require.NoError(h.t, err)
+	return cfg.State(h.engine.Now()), cfg.Limitation
+}
+
+func TestVerifyAdmin_ADemotedAdminIsLimitedUntilItIsPromotedAgain(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]struct {
+		demote, promote func(h *harness)
+		why             string
+	}{
+		"a plain member":               {func(h *harness) { h.member.SetRole(modaltest.RoleUser) }, func(h *harness) { h.member.SetRole(modaltest.RoleManager) }, "owners and managers"},
+		"a plan without service users": {func(h *harness) { h.workspace.SetServiceUsers(false) }, func(h *harness) { h.workspace.SetServiceUsers(true) }, "plan"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			h.managed("ci")
+			change.demote(h)
+			h.minutes(24*60 + 1)
+			state, why := h.admin()
+			require.Equal(t, AdminLimited, state)
+			require.Contains(t, why, change.why)
+			require.Contains(t, h.told.lines(), "the admin token cannot manage service users any more")
+			require.NotContains(t, h.told.events(), EventExpiryWarning)
+			require.NotContains(t, h.told.events(), EventTokenRejected)
+			_, err := h.engine.Rotate(t.Context(), RotateRequest{Role: "ci"})
+			require.ErrorContains(t, err, "cannot manage service users")
+			change.promote(h)
+			h.minutes(62)
+			state, why = h.admin()
+			require.Equal(t, AdminOK, state)
+			require.Empty(t, why)
+			require.Contains(t, h.told.lines(), "the admin token can manage service users again")
+			h.rotate(RotateRequest{Role: "ci"})
+		})
+	}
+}
+
+func TestVerifyAdmin_ThatModalDoesNotSayWhetherItManagesIsNoLimitation(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.advance(DefaultVerification - 3*time.Minute)
+	h.modal.Inject("ServiceUserList", modaltest.Fault{Code: codes.Unavailable, Times: -1})
+	h.minutes(6)
+	state, _ := h.admin()
+	require.Equal(t, AdminOK, state)
+	h.modal.ClearFaults()
+	h.minutes(11)
+	cfg, err := h.engine.Config(t.Context())
+	require.NoError(t, err)
+	require.WithinDuration(t, h.clock(), cfg.AdminChecked, 12*time.Minute)
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"testing"
+	"time"
+
+	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// hourly has current tokens verified once an hour.
+func (h *harness) hourly() {
+	h.t.Helper()
+	h.configure(ConfigWrite{VerificationInterval: to(time.Hour)})
+}
+
+func TestVerify_ASoonerExpiryIsStoredAndTheRoleRotatesBeforeIt(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.hourly()
+	id := h.managed("ci")
+	expires := h.clock().Add(10 * time.Hour)
+	h.modal.SetExpiry(id, expires)
+	h.minutes(62)
+	require.Equal(t, expires, h.current("ci").ExpiresAt)
+	require.Equal(t, id, h.current("ci").ID)
+	require.Contains(t, h.told.lines(), "modal reports another expiry")
+	require.Equal(t, expires.Add(-time.Hour), h.current("ci").NextRotation, "a tenth of the token's life before its end")
+	for range 24 * 60 {
+		h.minutes(1)
+		require.True(t, h.works("ci"))
+	}
+	require.Equal(t, 2, h.current("ci").Version)
+}
+
+func TestVerify_ALaterExpiryIsStoredAndTheRoleRotatesLater(t *testing.T) {
+	t.Parallel()
+	for name, expires := range map[string]time.Time{"later": start.Add(200 * Day), "never": {}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			ask := managedRole("ci", viewer)
+			ask.Managed.TokenTTL = to(20 * Day)
+			h.write(ask)
+			h.modal.SetExpiry(h.current("ci").ID, expires)
+			warnings := h.verify("ci").Warnings
+			require.Len(t, warnings, 1)
+			require.Contains(t, warnings[0], "Modal says that token "+h.current("ci").ID+" expires")
+			require.Equal(t, expires, h.current("ci").ExpiresAt)
+			require.True(t, h.current("ci").NextRotation.After(start.Add(80*Day)), "by the rotation period")
+			require.Empty(t, h.verify("ci").Warnings, "once")
+		})
+	}
+}
+
+func TestVerify_AnotherExpiryMovesNoRotationThatAScheduleDecides(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	ask := managedRole("ci", viewer)
+	ask.Managed.Schedule = to("0 3 * * *")
+	h.write(ask)
+	next := h.current("ci").NextRotation
+	h.modal.SetExpiry(h.current("ci").ID, start.Add(50*Day))
+	require.Len(t, h.verify("ci").Warnings, 1)
+	require.Equal(t, next, h.current("ci").NextRotation)
+	h.modal.SetExpiry(h.current("ci").ID, time.Time{})
+	require.Len(t, h.verify("ci").Warnings, 1)
+	require.Equal(t, next, h.current("ci").NextRotation)
+}
+
+func TestVerify_ASoonerExpiryShortensTheWaitOfARoleThatFails(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.hourly()
+	ask := managedRole("ci", viewer)
+	ask.RotationPeriod = to(10 * time.Hour)
+	h.write(ask)
+	h.modal.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.Internal, Times: -1})
+	h.minutes(18 * 60) // the waits have grown to hours
+	h.modal.ClearFaults()
+	cred := h.current("ci")
+	require.Greater(t, cred.NextAttempt.Sub(h.clock()), 30*time.Minute)
+	h.modal.SetExpiry(cred.ID, h.clock().Add(20*time.Minute))
+	h.verify("ci")
+	for range 60 {
+		h.minutes(1)
+		require.True(t, h.works("ci"))
+	}
+}
+
+func TestVerify_TheExpiryOfAStaticTokenIsStoredAndWarnedOf(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	token := h.static("ci")
+	expires := start.Add(40 * Day)
+	h.modal.SetExpiry(token.ID, expires)
+	v := h.verify("ci")
+	require.Equal(t, expires, v.Token.ExpiresAt)
+	require.Contains(t, v.Warnings[0], "expires on 2026-04-10T12:00:00Z, and the engine knew that it expires never: replace it before that with: vault write modal/rotate/ci")
+	require.Equal(t, expires, h.current("ci").ExpiresAt)
+	r, _, err := h.engine.Rotation(t.Context(), "ci")
+	require.NoError(t, err)
+	require.Equal(t, expires, r.Next, "an operator replaces it by then")
+}
+
+func TestVerify_AnExpiryThatOnlyOneAnswerLeavesOutIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	ask := managedRole("ci", viewer)
+	ask.Managed.TokenTTL = to(20 * Day)
+	h.write(ask)
+	expires := h.current("ci").ExpiresAt
+	h.modal.Inject("TokenInfoGet", modaltest.Fault{Times: -1, Mangle: func(answer proto.Message) { answer.(*pb.TokenInfoGetResponse).ClearExpiresAt() }})
+	require.Empty(t, h.verify("ci").Warnings)
+	require.Equal(t, expires, h.current("ci").ExpiresAt)
+	h.modal.Inject("ServiceUserInfo", modaltest.Fault{Times: -1, Code: codes.Internal})
+	h.verify("ci")
+	require.Equal(t, expires, h.current("ci").ExpiresAt)
+}
+
+func TestVerify_AnAdminTokensNewExpiryIsStoredAndTold(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.hourly()
+	cfg, err := h.engine.Config(t.Context())
+	require.NoError(t, err)
+	h.modal.SetExpiry(cfg.Admin.ID, start.Add(6*Day))
+	h.minutes(62)
+	cfg, err = h.engine.Config(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, start.Add(6*Day), cfg.Admin.ExpiresAt)
+	require.Contains(t, h.told.lines(), "modal reports another expiry of the admin token")
+	require.Contains(t, h.told.events(), EventExpiryWarning)
+	h.modal.SetExpiry(cfg.Admin.ID, time.Time{})
+	h.minutes(62)
+	cfg, err = h.engine.Config(t.Context())
+	require.NoError(t, err)
+	require.True(t, cfg.Admin.ExpiresAt.IsZero())
+}
+
+func TestVerify_ATokenStoredWithoutAskingIsVerifiedWithinTheInterval(t *testing.T) {
+	t.Parallel()
+	for name, works := range map[string]bool{"that works": true, "that does not": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			token := h.member.NewToken(modaltest.ExpiresAt(start.Add(100 * Day)))
+			ask := staticRole("ci", token)
+			ask.Verify = false
+			if !works {
+				ask.Pair = &modalapi.Token{ID: token.ID, Secret: h.member.NewToken().Secret}
+			}
+			h.write(ask)
+			h.minutes(24*60 + 1)
+			cred := h.current("ci")
+			require.Equal(t, works, cred.Verified())
+			if works {
+				require.Equal(t, "alice", cred.Identity)
+				require.Equal(t, start.Add(100*Day), cred.ExpiresAt)
+				require.Equal(t, StateOK, h.state("ci"))
+				return
+			}
+			require.Equal(t, StateRejected, h.state("ci"))
+			require.Contains(t, h.told.events(), EventTokenRejected)
+		})
+	}
+}
+
+func TestVerify_ALeasesTokenBroughtWithoutAskingStaysUnverified(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	lease := h.lease("job")
+	ask := RoleWrite{Name: "ci", Kind: to(TypeStatic), Supplied: Supplied{Pair: &modalapi.Token{ID: lease.Cred.ID, Secret: lease.Cred.Secret}}}
+	h.write(ask)
+	require.True(t, h.verify("ci").Accepted)
+	require.False(t, h.current("ci").Verified(), "it is no reference for the next token")
+}
+
+func TestVerify_TellsWhenOthersUsedTheTokenLast(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.managed("ci")
+	h.minutes(90)
+	cred, used := h.current("ci"), h.clock()
+	require.True(t, h.modal.Use(cred.ID, cred.Secret))
+	h.minutes(60)
+	require.Equal(t, used, h.verify("ci").LastUsed, "not the verification itself")
+	personal, used := h.static("personal"), h.clock()
+	h.minutes(60)
+	require.Equal(t, used, h.verify("personal").LastUsed, "when the role was created")
+	require.True(t, h.modal.Use(personal.ID, personal.Secret))
+	used = h.clock()
+	h.minutes(60)
+	require.Equal(t, used, h.verify("personal").LastUsed)
+	h.configure(ConfigWrite{RemoveAdmin: true})
+	require.True(t, h.verify("personal").LastUsed.IsZero(), "nobody can be asked")
+}

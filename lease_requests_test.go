@@ -3,6 +3,7 @@
 package modalsecrets
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -39,7 +40,7 @@ func remember(t *testing.T, m *mount, resp *logical.Response) *logical.Secret {
 }
 
 func (m *mount) ofLease(op logical.Operation, lease *logical.Secret) (*logical.Response, error) {
-	return m.HandleRequest(m.t.Context(), &logical.Request{Operation: op, Path: "creds/job", Secret: lease, Storage: m.storage, MountPoint: "modal/"})
+	return m.HandleRequest(m.t.Context(), &logical.Request{Operation: op, Path: "creds/job", Secret: lease, Storage: m.storage, MountPoint: cmp.Or(m.at, "modal/")})
 }
 
 func TestCreds_OfADynamicRoleAreALeaseInEachForm(t *testing.T) {
@@ -47,11 +48,11 @@ func TestCreds_OfADynamicRoleAreALeaseInEachForm(t *testing.T) {
 	m := leased(t)
 	seen := map[any]bool{}
 	for form, keys := range map[string][]string{
-		"": {"token_id", "token_secret", "workspace", "profile", "version", "environment", "expires_at", "server_url"}, "/dotenv": {"dotenv"},
-		"/env": {"MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET", "MODAL_ENVIRONMENT", "MODAL_SERVER_URL"}, "/toml": {"toml"}, "/profile": {"toml"},
+		"": {"token_id", "token_secret", "workspace", "profile", "version", "environment", "expires_at", "server_url"}, "/dotenv": {"token_id", "dotenv"},
+		"/env": {"MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET", "MODAL_ENVIRONMENT", "MODAL_SERVER_URL"}, "/toml": {"token_id", "toml"}, "/profile": {"token_id", "toml"},
 	} {
 		resp := m.must(logical.ReadOperation, "creds/job"+form, nil)
-		require.ElementsMatch(t, keys, slices.Collect(maps.Keys(resp.Data)), "the lease takes the place of the trio")
+		require.ElementsMatch(t, keys, slices.Collect(maps.Keys(resp.Data)), "the lease takes the place of the rotation metadata")
 		require.Equal(t, time.Hour, resp.Secret.TTL)
 		require.Equal(t, day, resp.Secret.MaxTTL)
 		require.True(t, resp.Secret.Renewable)

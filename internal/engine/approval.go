@@ -51,7 +51,7 @@ type Approval struct {
 
 	TokenID string `json:"token_id,omitempty"`
 	Version int    `json:"version,omitempty"`
-	Said    string `json:"said,omitempty"`
+	Said    string `json:"reason,omitempty"`
 }
 
 func (a *Approval) flow() modalapi.TokenFlow {

@@ -44,7 +44,7 @@ type Config struct {
 	// last, and AdminRejected since when it refuses it.
 	VerificationInterval *time.Duration `json:"verification_interval,omitempty"`
 	AdminChecked         time.Time      `json:"admin_checked,omitzero"`
-	AdminRejected        time.Time      `json:"admin_refused,omitzero"`
+	AdminRejected        time.Time      `json:"admin_rejected,omitzero"`
 }
 
 // DefaultVerification is how often Modal is asked about each current token by itself.

@@ -100,7 +100,7 @@ func (e *Engine) leasesBeyond(ctx context.Context, cfg *Config, name string) str
 	if living == 0 {
 		return told
 	}
-	return fmt.Sprintf("%s; living leases that keep their rights: %d, which are not renewed until then; end them now with: %s", told, living, e.revokeLeases(name))
+	return fmt.Sprintf("%s; living leases that keep their rights: %d, which are not renewed until then; end them now with: %s", told, living, e.Commands().RevokeLeases(name))
 }
 
 // withoutAdmin names the roles and tokens that the admin token of a config cannot manage.

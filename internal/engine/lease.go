@@ -172,7 +172,7 @@ func (e *Engine) mayEndLease(ctx context.Context, role string) error {
 	err = e.fenced(ctx)
 	if modalapi.KindOf(err) != modalapi.KindNone {
 		err = fmt.Errorf("%w; the engine ends the lease's token by itself once Modal answers; a mount can be disabled then, "+
-			"or when its leases are forgotten, whose tokens live until they expire: vault lease revoke -force -prefix %screds/%s", err, e.mount(), role)
+			"or when its leases are forgotten, whose tokens live until they expire: %s", err, e.Commands().RevokeLeases(role, "-force"))
 	}
 	return err
 }
@@ -193,7 +193,7 @@ func (e *Engine) Renewable(ctx context.Context, id string) error {
 		return err
 	}
 	if entry == nil || !entry.runs(e.Now()) {
-		return Refusef("the token of this lease is ended, or being ended: read %screds/… again for another one", e.mount())
+		return Refusef("the token of this lease is ended, or being ended: read %screds/… again for another one", e.mountPath())
 	}
 	if err = cfg.allows(&entry.Rights); err != nil {
 		return Refusef("the lease is not renewed, as its token may do more than config allows now: %s; the token works until the lease ends; "+

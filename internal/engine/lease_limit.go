@@ -78,7 +78,7 @@ func (e *Engine) placeOf(cfg *Config, lease *Revocation) string {
 	case cfg.reaches(lease.Token) != nil:
 		return fmt.Sprintf("of another workspace or server than config's (forget one with: vault delete %srevocations/<id> force=true)", e.mount())
 	case lease.runs(e.Now()):
-		return fmt.Sprintf("running (end all with: %s, or one with: vault write %srevocations/<id> force=true)", e.revokeLeases(lease.Role), e.mount())
+		return fmt.Sprintf("running (end all with: %s, or one with: vault write %srevocations/<id> force=true)", e.Commands().RevokeLeases(lease.Role), e.mount())
 	}
 	return fmt.Sprintf("ended and perhaps still at Modal (try one again with: vault write -f %srevocations/<id>)", e.mount())
 }

@@ -63,7 +63,7 @@ func (e *Engine) keptRights(name string, failures []error) (warnings []string) {
 	}
 	if unscoped > 0 {
 		warnings = append(warnings, fmt.Sprintf("living leases of role %s that stay scoped=false, which Modal sets only when it creates a service user: %d; "+
-			"they are not renewed; end all leases of the role with: %s", name, unscoped, e.revokeLeases(name)))
+			"they are not renewed; end all leases of the role with: %s", name, unscoped, e.Commands().RevokeLeases(name)))
 	}
 	if kept > 0 {
 		warnings = append(warnings, fmt.Sprintf("living leases of role %s that keep more rights than the role allows now: %d (%s); %s", name, kept, why, e.narrowAgain(name)))
@@ -73,7 +73,7 @@ func (e *Engine) keptRights(name string, failures []error) (warnings []string) {
 
 // narrowAgain names the two ways to go on after a lease could not be narrowed.
 func (e *Engine) narrowAgain(name string) string {
-	return "write environment_roles again, or end all leases of the role with: " + e.revokeLeases(name)
+	return "write environment_roles again, or end all leases of the role with: " + e.Commands().RevokeLeases(name)
 }
 
 // narrowLease takes from the service user of one lease all rights beyond most. The entry keeps the old rights until

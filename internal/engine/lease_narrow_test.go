@@ -18,7 +18,7 @@ import (
 
 // granting writes the environment roles of a role.
 func granting(name string, roles map[string]modalapi.EnvironmentRole) RoleWrite {
-	return RoleWrite{Name: name, Access: AccessWrite{EnvironmentRoles: to(roles), Said: "environment_roles"}}
+	return RoleWrite{Name: name, Access: AccessWrite{EnvironmentRoles: to(roles), Given: []string{"environment_roles"}}}
 }
 
 // bothEnvironments gives a new role contributor in bothEnvironments environments.
@@ -95,14 +95,14 @@ func TestNarrowing_OfScopedCountsTheLeasesThatModalCannotChange(t *testing.T) {
 	h.dynamic("job", func(ask *RoleWrite) { ask.Access.Scoped = to(false) })
 	lease := h.lease("job")
 
-	warnings := h.warnings(RoleWrite{Name: "job", Access: AccessWrite{Scoped: to(true), Said: "scoped"}})
+	warnings := h.warnings(RoleWrite{Name: "job", Access: AccessWrite{Scoped: to(true), Given: []string{"scoped"}}})
 
 	require.Len(t, warnings, 1)
 	require.Contains(t, warnings[0], "living leases of role job that stay scoped=false, which Modal sets only when it creates a service user: 1;")
 	require.Contains(t, warnings[0], "vault lease revoke -prefix modal/creds/job")
 	require.ErrorContains(t, h.engine.Renewable(t.Context(), lease.Entry), "scoped=false")
 	require.NoError(t, h.engine.EndLease(t.Context(), lease.Entry), "as the command does")
-	require.Empty(t, h.warnings(RoleWrite{Name: "job", Access: AccessWrite{Scoped: to(true), Said: "scoped"}}))
+	require.Empty(t, h.warnings(RoleWrite{Name: "job", Access: AccessWrite{Scoped: to(true), Given: []string{"scoped"}}}))
 }
 
 func TestNarrowing_EndsWithTheTimeOfOneRequest(t *testing.T) {

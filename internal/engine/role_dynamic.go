@@ -29,14 +29,8 @@ type DynamicPolicy struct {
 	MaxLeases int           `json:"max_leases,omitempty"`
 }
 
-// mergeDynamic merges the fields of dynamic roles, and refuses them for others.
-func (r *Role) mergeDynamic(ask RoleWrite) error {
-	if r.Type != TypeDynamic {
-		if ask.Dynamic.Said != "" {
-			return Refusef("%s is a field of dynamic roles, and this role is %s: leave it out; nothing was changed", ask.Dynamic.Said, r.Type)
-		}
-		return nil
-	}
+// mergeDynamic merges the fields of dynamic roles.
+func (r *Role) mergeDynamic(ask RoleWrite) {
 	policy := DynamicPolicy{Access: Access{Scoped: true}, TTL: defaultLeaseTTL, MaxTTL: defaultMaxLeaseTTL}
 	if r.Dynamic != nil {
 		policy = *r.Dynamic
@@ -46,7 +40,6 @@ func (r *Role) mergeDynamic(ask RoleWrite) error {
 	policy.MaxTTL = ask.Dynamic.MaxTTL.Over(policy.MaxTTL, defaultMaxLeaseTTL)
 	policy.MaxLeases = ask.Dynamic.MaxLeases.Over(policy.MaxLeases, 0)
 	r.Dynamic = &policy
-	return nil
 }
 
 func (p *DynamicPolicy) validate(r *Role) error {
@@ -62,7 +55,7 @@ func (p *DynamicPolicy) validate(r *Role) error {
 // writeDynamic stores the policy, and then narrows the living leases to it. A read that creates a lease meanwhile
 // stores the lease and then reads the policy: the write or the read sees the other one (lease.go: stillAllowed).
 func (e *Engine) writeDynamic(ctx context.Context, before, after *Role, ask RoleWrite) (warnings []string, err error) {
-	cfg, err := e.permitted(ctx, after, ask)
+	cfg, err := e.permitted(ctx, after)
 	if err != nil {
 		return nil, err
 	}
@@ -74,15 +67,10 @@ func (e *Engine) writeDynamic(ctx context.Context, before, after *Role, ask Role
 			return nil, err
 		}
 	}
-	if ask.Access.Said == "" {
+	if len(ask.Access.Given) == 0 {
 		return nil, nil
 	}
 	return e.narrowLeases(ctx, cfg, ask.Name, after.access()), nil
-}
-
-// revokeLeases is the command that ends all leases of a role.
-func (e *Engine) revokeLeases(name string) string {
-	return fmt.Sprintf("vault lease revoke -prefix %screds/%s", e.mount(), name)
 }
 
 // refuseDynamic refuses an operation on a current token, which a dynamic role does not have.
@@ -91,7 +79,7 @@ func (e *Engine) refuseDynamic(r *Role, name string) error {
 		return nil
 	}
 	return Refusef("role %s is dynamic, so each read of %screds/%s has a token of its own, which ends with its lease: end leases with: %s; nothing was changed",
-		name, e.mount(), name, e.revokeLeases(name))
+		name, e.mountPath(), name, e.Commands().RevokeLeases(name))
 }
 
 // afterDynamic is the next step after a write of a dynamic role.

@@ -27,7 +27,7 @@ type Token struct {
 	ExpiresAt    time.Time             `json:"expires_at,omitzero"`
 	LastVerified time.Time             `json:"last_verified,omitzero"`
 	ServerURL    string                `json:"server_url,omitempty"`
-	Made         bool                  `json:"made,omitempty"`
+	Made         bool                  `json:"created_by_mount,omitempty"`
 	// ClockOffset is how far the node's clock was ahead of Modal's when the engine received a token that Modal had
 	// just created. It is zero for clocks that agree, and for an imported token.
 	ClockOffset time.Duration `json:"clock_offset,omitempty"`

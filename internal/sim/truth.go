@@ -77,16 +77,16 @@ type storedEntry struct {
 
 	key        string
 	Role       string    `json:"role"`
-	Generation string    `json:"lineage"`
+	Generation string    `json:"generation_id"`
 	Reason     string    `json:"reason"`
 	Method     string    `json:"method"`
 	NotBefore  time.Time `json:"not_before"`
 	Forced     bool      `json:"forced"`
-	Begun      bool      `json:"begun"`
+	Begun      bool      `json:"deletion_started"`
 	Leased     bool      `json:"leased"`
 	HoldUntil  time.Time `json:"hold_until"`
 	// NotFound is when Modal was first seen not to know the service user of a creation that failed.
-	NotFound     time.Time `json:"missing"`
+	NotFound     time.Time `json:"first_not_found_at"`
 	Acknowledged bool      `json:"acknowledged"`
 	Rights       struct {
 		Scoped bool              `json:"scoped"`
@@ -106,7 +106,7 @@ type storedApproval struct {
 	Open    bool      `json:"open"`
 	Lapses  time.Time `json:"lapses"`
 	TokenID string    `json:"token_id"`
-	Said    string    `json:"said"`
+	Said    string    `json:"reason"`
 }
 
 // adminApproval is the key of the admin's approval.

@@ -139,7 +139,7 @@ func (o *oracle) narrowed(t *truth, role string, p Policy, calls []modaltest.Cal
 		what := beyond(entry.Rights.Roles, policy.Roles)
 		switch {
 		case what == "":
-		case failed || o.l.isAway(entry.storedToken) || t.server != o.l.modal.URL():
+		case failed || t.admin.Workspace != entry.Workspace || o.l.isAway(entry.storedToken) || t.server != o.l.modal.URL():
 			o.l.report.seen("a lease keeps what its role lost")
 		default:
 			o.l.broken("role %s was written, and the lease of token %s keeps %s", role, entry.ID, what)

@@ -34,14 +34,15 @@ build:
 	@sha256sum bin/vault-plugin-secrets-modal 2>/dev/null || shasum -a 256 bin/vault-plugin-secrets-modal
 
 # Many tests wait for a client's back-off, so more of them run at once than there are processors. What has
-# many cases tries them all in the second pass, as the race detector makes each ten times as long. Mounts by
-# the thousand are garbage at once: collecting it less often saves a fifth of the time.
+# many cases tries them all in the second pass, as the race detector makes each ten times as long. Tests that
+# measure memory run in the second pass alone. Mounts by the thousand are garbage at once: collecting it less
+# often saves a fifth of the time.
 ## unit: test every package, race detector on
 unit: export GOGC = 200
 unit:
 	$(RACE) -shuffle=on -count=1 -parallel 16 ./...
 	go -C tools/release test -count=1 .
-	go test -count=1 -parallel 16 -run 'Lives|EveryCut|KeepTheirShape|TenThousand' . ./internal/engine
+	go test -count=1 -parallel 16 -run 'Lives|EveryCut|KeepTheirShape|TenThousand|Memory' . ./internal/engine ./internal/modalapi
 
 # A pattern of the names of the tests to run, all without one.
 RUN =

@@ -3,6 +3,7 @@
 package modalsecrets
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -72,6 +73,37 @@ func TestThatModalDoesNotKnowAServiceUserSoonAfterItWasMadeProvesNothing(t *test
 
 			require.True(t, m.inLedger(key))
 			m.modalMakesLate(key)
+		})
+	}
+}
+
+func TestRotate_LosesNoServiceUserThatAGatewayHides(t *testing.T) {
+	t.Parallel()
+	for _, answer := range []modaltest.BareAnswer{
+		{Status: 520, NoContentType: true}, {Status: 401, NoContentType: true}, {Status: 403}, {Status: 404}, {Status: 409}, {Status: 502},
+	} {
+		t.Run(strconv.Itoa(answer.Status), func(t *testing.T) {
+			t.Parallel()
+			m := newMount(t)
+			front := modaltest.StartFront(t, m.modal)
+			m.write("config", also(m.newToken(), "server_url", front.URL()))
+			m.modal.FailOnOrphans(t, m.answeredFor)
+			m.addManaged("ci")
+			answer.AfterWork, answer.Methods = true, []string{"ServiceUserCreate"}
+			front.Answer(answer)
+
+			resp, err := m.handle(logical.UpdateOperation, "rotate/ci", nil)
+
+			require.Error(t, err)
+			require.Contains(t, err.Error()+errorText(resp), "HTTP "+strconv.Itoa(answer.Status))
+			require.Empty(t, m.modal.Orphans(m.answeredFor()), "the queue has what Modal made")
+			front.PassOn()
+			m.clock.advance(time.Hour)
+			m.write("rotate/ci", map[string]any{"grace_period": "0s"})
+			m.minutes(22)
+			require.Equal(t, false, m.read("status")["out_of_sync"])
+			require.Empty(t, m.list("revocations"))
+			require.Len(t, m.modal.ServiceUsers(), 1)
 		})
 	}
 }

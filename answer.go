@@ -11,8 +11,11 @@ import (
 )
 
 // answer turns an error into what Vault tells the caller: 400 for a mistake or a token that Modal
-// refuses, 502 for trouble at Modal, 500 for the rest. Coded errors stay bare and storage errors keep
+// rejects, 502 for trouble at Modal, 500 for the rest. Coded errors stay bare and storage errors keep
 // their text, as the plugin protocol carries nothing else.
+//
+// Vault shows a coded error as a list, "1 error occurred: * …". It shows the text of a response as it is, and
+// gives that one status 502 only beside an error of this text.
 func answer(err error) (*logical.Response, error) {
 	switch {
 	case engine.IsMistake(err):
@@ -22,7 +25,7 @@ func answer(err error) (*logical.Response, error) {
 	case engine.IsAway(err):
 		return nil, logical.CodedError(http.StatusServiceUnavailable, err.Error())
 	case engine.IsModals(err):
-		return nil, logical.CodedError(http.StatusBadGateway, err.Error())
+		return logical.ErrorResponse("%s", err), logical.CodedError(http.StatusBadGateway, logical.ErrUpstreamRateLimited.Error())
 	}
 	return nil, err
 }

@@ -8,7 +8,9 @@ package modalsecrets
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -29,10 +31,19 @@ type backend struct {
 	engine *engine.Engine
 }
 
-// Factory makes one mount's backend. It does no I/O and starts nothing: Vault also calls it only to
-// ask for the plugin's type.
+// Factory builds one mount's backend. It does no I/O and starts nothing: Vault also calls it only to ask for the
+// plugin's type.
 func Factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
+	if printsHTTP2(os.Getenv("GODEBUG")) {
+		return nil, errors.New("the plugin does not start while the environment variable GODEBUG has http2debug, because Go then prints " +
+			"the traffic with Modal, token secrets too: start Vault without http2debug in GODEBUG")
+	}
 	return newBackend(ctx, conf, engine.Deps{Now: time.Now, Wait: wait, Connect: connect}) //nolint:forbidigo // the clock that everything else is given
+}
+
+// printsHTTP2 reports whether Go prints HTTP/2 frames or headers. It reads GODEBUG as golang.org/x/net/http2 does.
+func printsHTTP2(godebug string) bool {
+	return strings.Contains(godebug, "http2debug=1") || strings.Contains(godebug, "http2debug=2")
 }
 
 // newBackend makes a backend whose engine has of the world what deps says, and the rest of what Vault
@@ -90,10 +101,9 @@ func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
 }
 
 const backendHelp = `
-The Modal secrets engine keeps Modal account tokens (ak-…, as-…) per role and hands them out raw, as
-environment variables and as .modal.toml. "rotate" replaces a role's token by one that Modal accepts,
-keeps the old one for a grace period, and follows it in the ledger ("revocations") until Modal
-refuses it.
+The Modal secrets engine stores Modal account tokens (ak-…, as-…) per role. It returns them as ID and secret, as
+environment variables and as .modal.toml. "rotate" replaces a role's token by a newer token that Modal accepts. The
+old token stays valid for a grace period, and is in the revocation queue ("revocations") until Modal rejects it.
 
 Start with "roles/<role>" and read "creds/<role>"; "config" is needed only for another server or an
 admin token.

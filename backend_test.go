@@ -92,6 +92,22 @@ func (b *lockedBuffer) String() string {
 	return b.buffer.String()
 }
 
+func TestFactory_RefusesToStartWhileGoPrintsWhatIsExchangedWithModal(t *testing.T) { //nolint:paralleltest // the environment is the process's
+	conf := &logical.BackendConfig{StorageView: &logical.InmemStorage{}, System: &logical.StaticSystemView{}}
+	for _, godebug := range []string{"http2debug=2", "http2debug=1", "madvdontneed=1,http2debug=2"} {
+		t.Setenv("GODEBUG", godebug)
+		_, err := Factory(t.Context(), conf)
+		require.ErrorContains(t, err, "the plugin does not start while the environment variable GODEBUG has http2debug", godebug)
+		require.ErrorContains(t, err, "start Vault without http2debug in GODEBUG", godebug)
+	}
+	for _, godebug := range []string{"", "http2debug=0", "http2client=0"} {
+		t.Setenv("GODEBUG", godebug)
+		b, err := Factory(t.Context(), conf)
+		require.NoError(t, err, godebug)
+		b.Cleanup(t.Context())
+	}
+}
+
 func TestFactory_DoesNoWorkAndServesInMetadataMode(t *testing.T) {
 	t.Setenv(pluginutil.PluginMetadataModeEnv, "true")
 	storage := newCutStorage()

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 )
 
@@ -20,8 +22,78 @@ func TestConfig_AWriteNamesTheRolesBeyondItsCeilings(t *testing.T) {
 	warnings := m.write("config", map[string]any{"max_environment_role": "viewer"}).Warnings
 
 	require.Len(t, warnings, 1)
-	require.Contains(t, warnings[0], "can no longer rotate: ci; narrow each with: vault write modal/roles/<role>")
+	require.Contains(t, warnings[0], "can no longer rotate: ci; narrow each with: vault write modal/roles/<role> environment_roles=…")
 	require.Empty(t, m.write("config", map[string]any{"request_timeout": "20s"}).Warnings, "told once")
+}
+
+func TestConfig_AWriteNamesWhatIsBrokenAfterItAndNotOnlyWhatItBroke(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci", map[string]any{"environment_roles": "main=contributor,staging=contributor"})
+	warned := func(data map[string]any) string { return strings.Join(m.write("config", data).Warnings, "\n") }
+	require.Contains(t, warned(map[string]any{"allowed_environments": "main"}), "can no longer rotate: ci;")
+
+	told := warned(map[string]any{"allowed_environments": "main,staging", "max_environment_role": "viewer"})
+
+	require.Contains(t, told, "than config allows (allowed_environments (main, staging) and max_environment_role (viewer))")
+	require.Contains(t, told, "can no longer rotate: ci;", "one limit took the place of the other")
+	require.Empty(t, warned(map[string]any{"request_timeout": "20s"}), "the write touched no limit")
+	require.Contains(t, warned(map[string]any{"allowed_environments": ""}), "can no longer rotate: ci;")
+	require.Empty(t, warned(map[string]any{"max_environment_role": ""}))
+}
+
+func TestConfig_AWriteNamesAllThatItsAdminTokenCannotManage(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci")
+	m.write("roles/job", map[string]any{"type": "dynamic", "environment_roles": "main=viewer"})
+	m.write("config", map[string]any{"remove_admin_token": true})
+
+	other := also(pairData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken()), "force", true)
+	told := strings.Join(m.write("config", other).Warnings, "\n")
+
+	require.Contains(t, told, "another workspace or server): ci;", "it was so before this write, too")
+	require.NotContains(t, told, "job", "a dynamic role has the tokens of whichever workspace config has")
+}
+
+func TestConfig_ALoweredLimitNamesDynamicRolesTheirLeasesAndWhatHappens(t *testing.T) {
+	t.Parallel()
+	m := leased(t)
+	m.write("roles/idle", map[string]any{"type": "dynamic", "environment_roles": "main=contributor"})
+	m.write("roles/fits", map[string]any{"type": "dynamic", "environment_roles": "main=viewer"})
+	first := remember(t, m, m.must(logical.ReadOperation, "creds/job", nil))
+	m.must(logical.ReadOperation, "creds/job", nil)
+
+	warnings := m.write("config", map[string]any{"max_environment_role": "viewer"}).Warnings
+
+	require.Len(t, warnings, 2)
+	require.Contains(t, warnings[0], "role idle asks for more than config allows (max_environment_role (viewer)): its next read is refused until the role is narrowed: vault write modal/roles/idle environment_roles=…")
+	require.NotContains(t, warnings[0], "leases")
+	require.Contains(t, warnings[1], "role job asks for more")
+	require.Contains(t, warnings[1], "living leases that keep their rights: 2")
+	require.Contains(t, warnings[1], "vault lease revoke -prefix modal/creds/job")
+	require.Contains(t, m.refused(logical.ReadOperation, "creds/job", nil), "is more than config's max_environment_role")
+	resp, err := m.ofLease(logical.RenewOperation, first)
+	require.ErrorIs(t, err, logical.ErrInvalidRequest)
+	require.Contains(t, errorText(resp), "the lease is not renewed")
+
+	require.Empty(t, m.write("roles/job", map[string]any{"environment_roles": "main=viewer"}).Warnings)
+
+	first.IssueTime = time.Now() // what Vault's own arithmetic goes by
+	_, err = m.ofLease(logical.RenewOperation, first)
+	require.NoError(t, err)
+	for _, user := range m.modal.ServiceUsers() {
+		require.Equal(t, "viewer", user.Roles["main"])
+	}
+}
+
+func TestConfig_ARemovedAdminTokenNamesTheDynamicRolesThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	m := leased(t)
+	told := strings.Join(m.write("config", map[string]any{"remove_admin_token": true}).Warnings, "\n")
+	require.Contains(t, told, "dynamic roles whose reads are refused")
+	require.Contains(t, told, "(there is none): job;")
+	require.Contains(t, m.refused(logical.ReadOperation, "creds/job", nil), "config has none")
 }
 
 func TestConfig_AWriteNamesWhatNobodyCanManageAnyMore(t *testing.T) {
@@ -49,8 +121,8 @@ func TestConfig_AWriteNamesWhatNobodyCanManageAnyMore(t *testing.T) {
 
 			require.Contains(t, told, "as the admin token in config cannot manage them (")
 			require.Contains(t, told, test.why)
-			require.Contains(t, told, "): ci; mend it with: vault write modal/config token_id=")
-			require.Contains(t, told, "tokens in the ledger that the engine can no longer end, or see refused: "+old+"; mend it")
+			require.Contains(t, told, "): ci; bring an admin token of their workspace and server: vault write modal/config token_id=")
+			require.Contains(t, told, "tokens in the revocation queue that the engine can no longer revoke: "+old+"; bring an admin token")
 			require.NotContains(t, told, "stays valid", "Modal was not asked")
 		})
 	}
@@ -64,6 +136,13 @@ func TestConfig_WarningsNameTenAndCountTheRest(t *testing.T) {
 	}
 	warnings := m.write("config", map[string]any{"max_environment_role": "viewer"}).Warnings
 	require.Contains(t, warnings[0], "role-09 and 2 more")
+	m.write("config", map[string]any{"max_environment_role": ""})
+	for i := range 12 {
+		m.write(fmt.Sprintf("roles/job-%02d", i), map[string]any{"type": "dynamic", "environment_roles": "main=contributor"})
+	}
+	warnings = m.write("config", map[string]any{"max_environment_role": "viewer"}).Warnings
+	require.Len(t, warnings, 12)
+	require.Equal(t, "so do 2 more dynamic roles: job-10, job-11", warnings[11])
 }
 
 func TestConfig_PausedStopsTheWorkerAndNoOperator(t *testing.T) {

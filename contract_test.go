@@ -84,6 +84,21 @@ func TestHelp_IsOnEveryPathAndEveryField(t *testing.T) {
 	}
 }
 
+// looksLikeDuration matches the names under which Vault's command line prints a number as a duration.
+var looksLikeDuration = regexp.MustCompile(`^(period|ttl|duration|lease_max|ttl_max)$|_(period|ttl|duration)$`)
+
+func TestResponses_OnlyDurationsHaveNamesThatVaultPrintsAsDurations(t *testing.T) {
+	t.Parallel()
+	durations := []string{"grace_period", "max_ttl", "rotation_period", "token_ttl", "ttl"}
+	for path, fields := range engineFields(t) {
+		for _, field := range fields {
+			if looksLikeDuration.MatchString(field) {
+				require.Contains(t, durations, field, path)
+			}
+		}
+	}
+}
+
 func TestSecretInputs_AreMarkedSensitive(t *testing.T) {
 	t.Parallel()
 	for _, path := range newMount(t).Paths {

@@ -24,7 +24,7 @@ type cured struct {
 // likelyMistakes are the thirty or so that come first: at setting up, at writing roles, at rotating, at
 // the ledger, and what happens to the admin token and at Modal.
 func likelyMistakes() map[string]cured {
-	const update, remove = logical.UpdateOperation, logical.DeleteOperation
+	const update, read, remove = logical.UpdateOperation, logical.ReadOperation, logical.DeleteOperation
 	says := func(pairs ...any) func(*mount) map[string]any {
 		return fixed(also(map[string]any{}, pairs...))
 	}
@@ -42,6 +42,8 @@ func likelyMistakes() map[string]cured {
 	}
 	return map[string]cured{
 		"admin: a port is missing":      {update, "config", says("server_url", "https://api.modal.com"), "port", "https://api.modal.com:443"},
+		"admin: plain http":             {update, "config", says("server_url", "http://api.modal.com:80"), "server_url: must use https", "write https://api.modal.com:443"},
+		"admin: a page for people":      {update, "config", says("server_url", "https://modal.com/settings/tokens"), "server_url: names Modal's website", "write https://api.modal.com:443"},
 		"admin: unset variables":        {update, "config", fixed(pairOf("", "")), "are empty", "remove_admin_token=true"},
 		"admin: a new server alone":     {update, "config", says("server_url", "https://api.other.com:443"), "sent to no server that has not accepted it", "write token_id and token_secret"},
 		"managed: no admin token":       {update, "roles/new", managed(noAdmin), "config has none", "vault write modal/config token_id=… token_secret=-"},
@@ -49,7 +51,7 @@ func likelyMistakes() map[string]cured {
 		"managed: unknown environment":  {update, "roles/new", managed(nil, "environment_roles", "mian=viewer"), "environment mian does not exist", "the workspace has main"},
 		"managed: roles without a role": {update, "roles/ci", says("environment_roles", "main"), "environment_roles: ", `main=viewer,staging=contributor, say, or a JSON object as {"main":"viewer"}`},
 		"managed: an odd role":          {update, "roles/ci", says("environment_roles", "main=admin"), "environment_roles: ", "use viewer or contributor"},
-		"managed: brings a token":       {update, "rotate/ci", token(), "for static roles", "leave it out"},
+		"managed: brings a token":       {update, "rotate/ci", token(), "token_id, token_secret are for static roles", "leave them out"},
 		"managed: verify":               {update, "rotate/ci", says("verify", false), "verify is for static roles", "leave it out"},
 		"managed: force":                {update, "rotate/ci", says("force", true), "force is for static roles", "leave it out"},
 		"managed: force in the role":    {update, "roles/ci", says("force", true), "force is for static roles", "leave it out"},
@@ -66,7 +68,34 @@ func likelyMistakes() map[string]cured {
 			return nil
 		}, "Modal refused the admin token", "vault write modal/config token_id=… token_secret=-"},
 		"managed: undo without one": {update, "rotate/ci", says("to_previous", true), "no previous token within its grace period", "vault write -f modal/rotate/ci"},
-		"schedule: six fields":      {update, "roles/ci", says("rotation_schedule", "0 30 3 * * SAT"), "rotation_schedule: ", `"30 3 * * SAT"`},
+		"schedule: six fields":      {update, "roles/ci", says("rotation_schedule", "0 30 3 * * SAT"), "this has 6", `write five fields of cron, as in "30 3 * * SAT"`},
+		"schedule: Sunday as 7":     {update, "roles/ci", says("rotation_schedule", "30 3 * * 7"), "rotation_schedule: field 5, the day of the week", "takes 0 to 6 or SUN to SAT, where 0 is Sunday"},
+		"period: none":              {update, "roles/ci", says("rotation_period", 0), "rotation_period: 0 is no period", "disable_automated_rotation=true"},
+		"type: a capital":           {update, "roles/new", managed(nil, "type", "Managed"), "type: ", "did you mean managed? The types are static, managed, dynamic"},
+		"type: fields of another": {
+			update, "roles/ci", says("ttl", "1h", "max_ttl", "2h", "max_leases", 3, "revoke_previous", false),
+			"role ci is managed, and revoke_previous is for static roles, max_leases, max_ttl, ttl are for dynamic roles", "leave them out",
+		},
+		"static: fields of another": {
+			update, "roles/personal", says("ttl", "1h", "token_ttl", "2h", "environment_roles", "main=viewer"),
+			"role personal is static, and environment_roles is for managed and dynamic roles, token_ttl is for managed roles, ttl is for dynamic roles", "leave them out",
+		},
+		"form: a parameter":        {read, "creds/ci", says("format", "toml"), `unknown field "format"`, "each form is a path of its own: read creds/ci/toml"},
+		"form: one that is none":   {read, "creds/ci", says("format", "json"), `unknown field "format"`, "read creds/ci/env, /dotenv, /toml or /profile"},
+		"verify: a misspelt role":  {update, "verify/cii", nil, "no role is named cii", "did you mean ci?"},
+		"approve: a misspelt role": {update, "rotate/persnal/approval", nil, "no role is named persnal", "did you mean personal?"},
+		"token: a whole .modal.toml": {
+			update, "rotate/personal", says("token_id", someID, "token_secret", "[work]\ntoken_id = \""+someID+"\"\ntoken_secret = \""+someSecret+"\"\n"),
+			"token_secret: this looks like a part of a .modal.toml", `paste only the part that begins with "as-", without quotes`,
+		},
+		"token: a line of a shell": {
+			update, "rotate/personal", says("token_id", "export MODAL_TOKEN_ID="+someID, "token_secret", "export MODAL_TOKEN_SECRET="+someSecret),
+			"token_id: this looks like a line that sets an environment variable", `token_secret: this looks like a line that sets an environment variable: paste only the part that begins with "as-"`,
+		},
+		"token: Modal's command": {
+			update, "rotate/personal", says("token_id", someID, "token_secret", "modal token set --token-id "+someID+" --token-secret "+someSecret),
+			"token_secret: this looks like the command modal token set", `paste only the part that begins with "as-"`,
+		},
 		"duration: a week":          {update, "roles/ci", says("grace_period", "1w"), "grace_period: ", "300, 5m, 24h or 90d"},
 		"duration: too long":        {update, "roles/ci", says("grace_period", "87600h"), "grace_period: ", "0s to 365d"},
 		"field: a part of its name": {update, "roles/ci", says("grace", "1h"), `unknown field "grace"`, `did you mean "grace_period"`},
@@ -88,7 +117,7 @@ func likelyMistakes() map[string]cured {
 			return pairData(m.workspace.AddMember("bob").NewToken())
 		}, `is of user "bob"`, "write force=true"},
 		"role: a capital":             {update, "roles/CI", token("type", "static"), "upper-case letters", `write "ci"`},
-		"role: none of that name":     {update, "rotate/cii", nil, "no role is named cii", "vault list modal/roles"},
+		"role: none of that name":     {update, "rotate/cii", nil, "no role is named cii", "did you mean ci?"},
 		"role: without a type":        {update, "roles/new", token(), "type is missing", "type=static"},
 		"ledger: no such entry":       {update, "revocations/x", nil, "the revocation queue has no token x", "vault list -detailed modal/orphans"},
 		"ledger: forget a live token": {remove, "revocations/own", nil, "Modal still accepts token", "force=true"},

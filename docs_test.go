@@ -157,7 +157,7 @@ var (
 // ofVault are messages that Vault says, its SDK, or its command line.
 var ofVault = []string{
 	"checksums did not match", "plugin version mismatch", "plugin not found in the catalog", "permission denied",
-	"No value found at modal/revocations", "changed false",
+	"No value found at modal/revocations", "No value found", "unsupported path", "changed false",
 }
 
 // A page that explains a message which nobody gets any more helps nobody who looks for the one that came.

@@ -23,8 +23,6 @@ const (
 	maxIDLength = 512
 )
 
-const secretInPath = "the path holds what has the shape of a token secret: replace that token if others can read it, as paths are logged"
-
 // byteOrderMark is invisible, and no part of any value.
 const byteOrderMark = "\ufeff"
 
@@ -69,13 +67,13 @@ func enter[T any](parse func(*door) T, handle handler[T]) framework.OperationFun
 
 func openDoor(d *framework.FieldData, body map[string]any) *door {
 	in := &door{fields: d.Schema, body: body}
-	if len(body) > 0 {
-		in.look()
-	}
 	for _, field := range [...]string{fieldRole, fieldID} {
 		if in.fields[field] != nil {
 			in.named(field, textOf(d, field))
 		}
+	}
+	if len(body) > 0 {
+		in.look()
 	}
 	return in
 }
@@ -88,23 +86,20 @@ func (in *door) look() {
 		case in.fields[field] == nil:
 			unknown = append(unknown, field)
 		case holdsSecret(in.body[field]) && !in.secretBelongs(field):
-			in.refuse(field, "this has the shape of a token secret, which token_secret alone takes: replace that token if others can read what was written")
+			in.refuse(field, secretInField)
 		}
 	}
 	in.refuseUnknown(unknown)
 }
 
-// secretBelongs says whether a secret in this field is where it should be, or told of better by the field's
-// own check: of the pair, the two halves swapped; of names of service users, which may look so by chance.
+// secretBelongs reports whether a secret may be in this field: in token_secret, and in token_id where the two
+// halves are swapped, which the check of the token tells better.
 func (in *door) secretBelongs(field string) bool {
-	switch field {
-	case fieldTokenID:
+	if field == fieldTokenID {
 		secret, _ := in.body[fieldTokenSecret].(string)
 		return strings.HasPrefix(strings.TrimSpace(secret), "ak-")
-	case fieldTokenSecret, fieldNames, fieldAfter:
-		return true
 	}
-	return false
+	return field == fieldTokenSecret
 }
 
 // named takes what the URL names.
@@ -114,7 +109,7 @@ func (in *door) named(field, name string) {
 		in.refuse(field, "the path says it: leave the field out")
 	}
 	switch {
-	case field == fieldRole && holdsSecret(name), field == fieldID && longSecret.MatchString(name):
+	case holdsSecret(name):
 		in.wrong = append(in.wrong, secretInPath)
 	case field == fieldRole:
 		if mistake := roleNameMistake(name); mistake != "" {
@@ -160,6 +155,16 @@ func take[T any](in *door, field string, parse func(any) (T, string)) (c engine.
 		in.refuse(field, mistake)
 	}
 	return c
+}
+
+// given are those of some fields that a request has.
+func (in *door) given(fields ...string) (given []string) {
+	for _, field := range fields {
+		if in.body[field] != nil {
+			given = append(given, field)
+		}
+	}
+	return given
 }
 
 // nothing is the request of a path that takes no field.

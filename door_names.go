@@ -11,7 +11,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/agnivade/levenshtein"
+	"vault-plugin-secrets-modal/internal/suggest"
 )
 
 var roleName = regexp.MustCompile(`^[a-z0-9]([a-z0-9_.-]{0,62}[a-z0-9])?$`)
@@ -53,7 +53,10 @@ func (in *door) refuseUnknown(unknown []string) {
 	for _, field := range unknown[:min(len(unknown), maxTold)] {
 		switch meant := nearest(field, known); {
 		case holdsSecret(field):
-			in.wrong = append(in.wrong, "the name of a field has the shape of a token secret: replace that token if others can read what was written")
+			in.wrong = append(in.wrong, secretAsField)
+		case field == "format" && len(known) == 0 && roleName.MatchString(in.name):
+			in.wrong = append(in.wrong, fmt.Sprintf("unknown field %q: each form is a path of its own: read creds/%s/%s", field, in.name, formOr(in.body[field], "env, /dotenv, /toml or /profile")))
+			return
 		case len(meant) > 0:
 			in.wrong = append(in.wrong, fmt.Sprintf("unknown field %q: did you mean %s?", told(field), quoted(meant)))
 		default:
@@ -76,17 +79,18 @@ func quoted(names []string) string {
 	return strings.Join(texts, " or ")
 }
 
-// nearest are the known fields that somebody may have meant, none when none is near: one that is written
-// almost so, or else those of which this is a part. Long names are not compared, as that takes long.
+// nearest returns the known words that somebody may have meant: a word that is written almost alike, or else the
+// words that contain this word or that this word contains.
 func nearest(field string, known []string) []string {
-	if len(field) > maxToldName || len(known) == 0 {
+	if len(field) > maxToldName {
 		return nil
 	}
 	field = strings.ToLower(strings.ReplaceAll(field, "-", "_"))
-	distance := func(name string) int { return levenshtein.ComputeDistance(field, name) }
-	meant := slices.MinFunc(known, func(a, b string) int { return distance(a) - distance(b) })
-	if distance(meant) <= min(len(field)/4, 3) || transposed(field, meant) {
+	if meant := suggest.Nearest(field, known, min(len(field)/4, 3)); meant != "" {
 		return []string{meant}
+	}
+	if at := slices.IndexFunc(known, func(name string) bool { return transposed(field, name) }); at >= 0 {
+		return known[at : at+1]
 	}
 	var parts []string
 	for _, name := range known {

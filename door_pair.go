@@ -3,6 +3,7 @@
 package modalsecrets
 
 import (
+	"fmt"
 	"strings"
 
 	"vault-plugin-secrets-modal/internal/engine"
@@ -17,16 +18,16 @@ func (in *door) supplied(whenEmpty string) engine.Supplied {
 	before := len(in.wrong)
 	id, secret, verify := in.text(fieldTokenID), in.text(fieldTokenSecret), in.flag(fieldVerify)
 	s := engine.Supplied{Verify: verify.Over(true, true)}
-	for _, field := range []string{fieldVerify, fieldTokenSecret, fieldTokenID} {
-		if in.body[field] != nil {
-			s.Said = field
-		}
-	}
+	s.Given = in.given(fieldTokenID, fieldTokenSecret, fieldVerify)
 	if (!id.Asked && !secret.Asked) || len(in.wrong) > before {
 		return s
 	}
 	if strings.TrimSpace(id.Value+secret.Value) == "" && id.Asked && secret.Asked {
 		in.wrong = append(in.wrong, whenEmpty)
+		return s
+	}
+	wrappedID, wrappedSecret := in.refuseWrapped(fieldTokenID, id.Value, "ak-"), in.refuseWrapped(fieldTokenSecret, secret.Value, "as-")
+	if wrappedID || wrappedSecret {
 		return s
 	}
 	pair, warnings, err := modalapi.ParseToken(id.Value, secret.Value)
@@ -36,4 +37,25 @@ func (in *door) supplied(whenEmpty string) engine.Supplied {
 	}
 	s.Pair, s.Warnings = &pair, warnings
 	return s
+}
+
+// wrappings are marks of texts that contain a token, and that people paste whole.
+var wrappings = []struct{ mark, looks string }{
+	{"token_id", "a part of a .modal.toml"},
+	{"token_secret", "a part of a .modal.toml"},
+	{"[", "a part of a .modal.toml"},
+	{"--token-", "the command modal token set"},
+	{"MODAL_TOKEN_", "a line that sets an environment variable"},
+	{"export ", "a line that sets an environment variable"},
+}
+
+// refuseWrapped refuses a token ID or secret within a longer text, and names the kind of text.
+func (in *door) refuseWrapped(field, value, prefix string) (refused bool) {
+	for _, wrapping := range wrappings {
+		if strings.Contains(value, wrapping.mark) {
+			in.refuse(field, fmt.Sprintf("this looks like %s: paste only the part that begins with %q, without quotes", wrapping.looks, prefix))
+			return true
+		}
+	}
+	return false
 }

@@ -3,25 +3,21 @@
 package modalsecrets
 
 import (
-	"regexp"
-	"strings"
+	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// secretShape is a token secret, alone or in a longer text. After a letter or digit only a long run
-// counts, so that names such as "canvas-training" are none.
-var secretShape = regexp.MustCompile(`(?i)(?:^|[^a-z0-9])as-[\w-]{6,}|as-[a-z0-9]{20,}`)
+// Messages about a token secret that is not where it belongs.
+const (
+	secretInField = "this has the shape of a token secret, which token_secret alone takes: replace that token if others can read this request"
+	secretAsField = "the name of a field has the shape of a token secret: replace that token if others can read this request"
+	secretInPath  = "a part of the path has the shape of a token secret: replace that token if others can read Vault's log, because paths are logged"
+)
 
-// longSecret is a whole token secret. The name of a service user can hold the shorter shape by chance.
-var longSecret = regexp.MustCompile(`(?i)^as-[\w-]{6,}|as-[a-z0-9]{20,}`)
-
-// secretForName is told where a name holds one.
-const secretForName = "this has the shape of a token secret: replace that token if others can read what was written"
-
-// holdsSecret looks for a token secret in a value, names and values of maps included.
+// holdsSecret reports whether a value holds a token secret, also in a list, or in a name or value of a map.
 func holdsSecret(value any) bool {
 	switch value := value.(type) {
 	case string:
-		return strings.Contains(value, "-") && secretShape.MatchString(value)
+		return modalapi.HoldsSecret(value)
 	case []string:
 		for _, item := range value {
 			if holdsSecret(item) {

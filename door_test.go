@@ -169,7 +169,7 @@ func TestWrites_TakeNullAndEmptyForTheDefaultInWhatTheyDoNotKeep(t *testing.T) {
 				require.Contains(t, refused, "is missing: a token is a pair")
 				continue
 			}
-			require.Equal(t, absent, strings.Replace(empty, "Said:verify", "Said:", 1), "%s %s", path, field)
+			require.Equal(t, absent, strings.Replace(empty, "Given:[verify]", "Given:[]", 1), "%s %s", path, field)
 			said, refused := parsed(m, path, map[string]any{field: value})
 			require.NotEqual(t, absent, said, "%s %s", path, field)
 			require.Empty(t, refused)
@@ -225,7 +225,7 @@ func TestMistakes_OfOneRequestAreToldTogetherWithoutTheValues(t *testing.T) {
 		"environment_roles": "hunter2", "rotation_schedule": "hunter2", "token_id": "hunter2", "refesh_interval": "hunter2",
 	})
 	for _, part := range []string{
-		"type: this version", "profile: use", "environment: write one text", "grace_period: write a duration", "scoped: write true or false",
+		"type: write static, managed, dynamic", "profile: use", "environment: write one text", "grace_period: write a duration", "scoped: write true or false",
 		"environment_roles: write main=viewer,staging=contributor", "rotation_schedule: write five fields", "token_id must start", `did you mean "refresh_interval"`,
 	} {
 		require.Contains(t, text, part)

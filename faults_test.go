@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/hashicorp/vault/sdk/plugin/pb"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 
@@ -83,8 +84,8 @@ func TestRotation_ATokenNeverAcceptedIsNotPromoted(t *testing.T) {
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
 	m.modal.RefuseNewTokensFor(time.Hour)
-	_, err := m.handle(logical.UpdateOperation, "rotate/ci", nil)
-	require.ErrorContains(t, err, "Modal does not accept the new token")
+	_, text := m.failedAndStored("rotate/ci", nil)
+	require.Contains(t, text, "Modal does not accept the new token")
 	require.Equal(t, old, m.tokenID("ci"))
 	m.modal.ClearFaults()
 	m.tick()
@@ -221,10 +222,12 @@ func TestManaged_TroubleAtModalIsA502(t *testing.T) {
 	m := newManagedMount(t)
 	m.addManaged("ci")
 	m.modal.SetOutage(true)
-	resp, err := m.handle(logical.UpdateOperation, "rotate/ci", nil)
-	status, _ := logical.RespondErrorCommon(&logical.Request{}, resp, err)
-	logical.AdjustErrorStatusCode(&status, err)
+	resp, err := m.HandleRequest(t.Context(), &logical.Request{Operation: logical.UpdateOperation, Path: "rotate/ci", Storage: m.storage, MountPoint: "modal/"})
+	// As the plugin protocol carries the error, and Vault then shows it.
+	status, shown := logical.RespondErrorCommon(&logical.Request{}, resp, pb.ProtoErrToErr(pb.ErrToProtoErr(err)))
+	logical.AdjustErrorStatusCode(&status, shown)
 	require.Equal(t, http.StatusBadGateway, status)
+	require.True(t, strings.HasPrefix(shown.Error(), "make service user vault-"), "%v", shown)
 	m.modal.SetOutage(false)
 	m.minutes(21)
 	require.Empty(t, m.list("revocations"))

@@ -4,6 +4,7 @@ package modalsecrets
 
 import (
 	"maps"
+	"slices"
 
 	"github.com/hashicorp/vault/sdk/framework"
 )
@@ -93,6 +94,7 @@ const (
 	fieldAccept      = "accept"
 	fieldEnded       = "ended"
 	fieldLeft        = "left"
+	fieldTokens      = "tokens"
 	fieldOutOfSync   = "out_of_sync"
 	fieldMaxTTL      = "max_ttl"
 	fieldMaxLeases   = "max_leases"
@@ -212,6 +214,11 @@ func tokenFields() map[string]*framework.FieldSchema {
 func textOf(d *framework.FieldData, field string) string {
 	value, _ := d.Raw[field].(string)
 	return value
+}
+
+// namesOf are the names of fields, in order.
+func namesOf(fields map[string]*framework.FieldSchema) []string {
+	return slices.Sorted(maps.Keys(fields))
 }
 
 // with joins maps.

@@ -3,6 +3,7 @@
 package modalsecrets
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -39,7 +40,7 @@ func remember(t *testing.T, m *mount, resp *logical.Response) *logical.Secret {
 }
 
 func (m *mount) ofLease(op logical.Operation, lease *logical.Secret) (*logical.Response, error) {
-	return m.HandleRequest(m.t.Context(), &logical.Request{Operation: op, Path: "creds/job", Secret: lease, Storage: m.storage, MountPoint: "modal/"})
+	return m.HandleRequest(m.t.Context(), &logical.Request{Operation: op, Path: "creds/job", Secret: lease, Storage: m.storage, MountPoint: cmp.Or(m.at, "modal/")})
 }
 
 func TestCreds_OfADynamicRoleAreALeaseInEachForm(t *testing.T) {
@@ -47,11 +48,11 @@ func TestCreds_OfADynamicRoleAreALeaseInEachForm(t *testing.T) {
 	m := leased(t)
 	seen := map[any]bool{}
 	for form, keys := range map[string][]string{
-		"": {"token_id", "token_secret", "workspace", "profile", "version", "environment", "expires_at", "server_url"}, "/dotenv": {"dotenv"},
-		"/env": {"MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET", "MODAL_ENVIRONMENT", "MODAL_SERVER_URL"}, "/toml": {"toml"}, "/profile": {"toml"},
+		"": {"token_id", "token_secret", "workspace", "profile", "version", "environment", "expires_at", "server_url"}, "/dotenv": {"token_id", "dotenv"},
+		"/env": {"MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET", "MODAL_ENVIRONMENT", "MODAL_SERVER_URL"}, "/toml": {"token_id", "toml"}, "/profile": {"token_id", "toml"},
 	} {
 		resp := m.must(logical.ReadOperation, "creds/job"+form, nil)
-		require.ElementsMatch(t, keys, slices.Collect(maps.Keys(resp.Data)), "the lease takes the place of the trio")
+		require.ElementsMatch(t, keys, slices.Collect(maps.Keys(resp.Data)), "the lease takes the place of the rotation metadata")
 		require.Equal(t, time.Hour, resp.Secret.TTL)
 		require.Equal(t, day, resp.Secret.MaxTTL)
 		require.True(t, resp.Secret.Renewable)
@@ -89,6 +90,27 @@ func TestLease_IsRenewedUnderThePolicyItWasMadeWithAndNeverPastItsTokensEnd(t *t
 	resp, err = m.ofLease(logical.RenewOperation, lease)
 	require.ErrorIs(t, err, logical.ErrInvalidRequest)
 	require.Contains(t, errorText(resp), "is ended")
+}
+
+func TestLease_NextStepOfItsRevocationIsTheCommandThatEndsIt(t *testing.T) {
+	t.Parallel()
+	m := leased(t)
+	id := textIn(m.must(logical.ReadOperation, "creds/job", nil).Data, "token_id")
+	entry := m.list("revocations")[0]
+	require.Equal(t, "nothing: the token ends with its lease, or on 2026-03-02T12:15:00Z at the latest; at once with: vault write modal/revocations/"+entry+" force=true",
+		m.read("revocations/" + entry)["next_step"])
+	require.Equal(t, true, m.write("revocations/"+entry, map[string]any{"force": true}).Data["revoked"])
+	require.False(t, m.knows(id))
+}
+
+func TestLease_OfAMountWhoseLongestLeaseHasAFractionOfASecond(t *testing.T) {
+	t.Parallel()
+	m := leased(t, map[string]any{"ttl": "2h", "max_ttl": "2h"})
+	m.system.MaxLeaseTTLVal = 90*time.Minute + 300*time.Millisecond
+	resp := m.must(logical.ReadOperation, "creds/job", nil)
+	require.Equal(t, 90*time.Minute, resp.Secret.MaxTTL)
+	require.Equal(t, 90*time.Minute, resp.Secret.TTL)
+	require.Equal(t, m.clock.now().Add(105*time.Minute).Format(time.RFC3339), resp.Data["expires_at"], "a quarter of an hour after the lease")
 }
 
 func TestLease_RevocationEndsTheTokenAndIsAnErrorWhileModalDoesNotAnswer(t *testing.T) {

@@ -21,7 +21,7 @@ func pageFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		fieldAfter: {
 			Type: framework.TypeString, Query: true,
-			Description: "List in the order of names, and only what comes after this name, which need not be there.",
+			Description: "List in the order of names, and only the names after this one, which need not exist.",
 		},
 		fieldLimit: {
 			Type: framework.TypeInt, Query: true,
@@ -31,16 +31,7 @@ func pageFields() map[string]*framework.FieldSchema {
 }
 
 func parsePage(in *door) page {
-	return page{after: take(in, fieldAfter, parseAfter).Over("", ""), limit: take(in, fieldLimit, parseLimit).Over(0, 0)}
-}
-
-// parseAfter takes the name of a service user, too, which may look like the shorter shape of a token secret.
-func parseAfter(raw any) (name, mistake string) {
-	name, mistake = parseText(raw)
-	if longSecret.MatchString(name) {
-		return "", secretForName
-	}
-	return name, mistake
+	return page{after: in.text(fieldAfter).Over("", ""), limit: take(in, fieldLimit, parseLimit).Over(0, 0)}
 }
 
 func parseLimit(raw any) (limit int, mistake string) {

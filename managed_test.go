@@ -208,8 +208,8 @@ func TestManaged_DeleteEndsTheServiceUsersEvenWhenModalIsDownAtFirst(t *testing.
 
 	resp := m.remove("roles/ci", nil)
 
-	require.Len(t, resp.Warnings, 2)
-	require.Contains(t, resp.Warnings[0], "works until 2026-03-02T12:00:00Z, then the engine ends it")
+	require.Len(t, tokensOf(resp), 2)
+	require.Contains(t, tokensOf(resp)[0], "works until 2026-03-02T12:00:00Z, then the engine revokes it")
 	m.tick()
 	require.Len(t, m.list("revocations"), 2)
 	m.modal.SetOutage(false)

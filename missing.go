@@ -3,7 +3,6 @@
 package modalsecrets
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -12,10 +11,10 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// What a read may not find.
+// Objects that a read may not find.
 const (
 	noSuchRole  = "There is no such role."
-	noSuchEntry = "The ledger has no such entry."
+	noSuchEntry = "The revocation queue has no such token."
 
 	noSuchApproval = "No approval was begun."
 )
@@ -24,14 +23,6 @@ const (
 func missing(read *framework.PathOperation, what string) *framework.PathOperation {
 	read.Responses[http.StatusNotFound] = []framework.Response{{Description: what}}
 	return read
-}
-
-// noRole says that there is no role of a name, and which there is where that looks like a slip.
-func (b *backend) noRole(ctx context.Context, req *logical.Request, name string) string {
-	if meant := b.engine.NearestRole(ctx, name); meant != "" {
-		return fmt.Sprintf("no role is named %s: did you mean %s?", name, meant)
-	}
-	return fmt.Sprintf("no role is named %s: vault list %sroles names those that there are", name, req.MountPoint)
 }
 
 // notFound answers a read of what is not there with 404 and says so. Vault's Go client, and with it the

@@ -21,8 +21,8 @@ func TestMissing_AReadOfARoleThatDoesNotExistNamesItAndTheNearest(t *testing.T) 
 		"c":            "no role is named c: did you mean ci?",
 		"deploy-prdo":  "no role is named deploy-prdo: did you mean deploy-prod?",
 		"deploy_prod":  "no role is named deploy_prod: did you mean deploy-prod?",
-		"deploy-stage": "no role is named deploy-stage: vault list modal/roles names those that there are",
-		"gpu":          "no role is named gpu: vault list modal/roles names those that there are",
+		"deploy-stage": "no role is named deploy-stage: vault list modal/roles names every role",
+		"gpu":          "no role is named gpu: vault list modal/roles names every role",
 	} {
 		for _, path := range append(everyForm(name), "roles/"+name, "rotate/"+name) {
 			require.Equal(t, says, m.absent(path), path)

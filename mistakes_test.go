@@ -51,8 +51,8 @@ func mistakes() map[string]mistake {
 		"rotate an unknown role":       {update, "rotate/none", fixed(good()), []string{"no role is named none", "vault write modal/roles/none"}},
 		"retry an unknown revocation":  {update, "revocations/ak-x", nil, []string{"the revocation queue has no token ak-x"}},
 		"role without a type":          {update, "roles/new", fixed(good()), []string{"type is missing", "type=static"}},
-		"role of an unknown type":      {update, "roles/new", static(good(), "type", "magic"), []string{"type: this version of the plugin has static, managed and dynamic"}},
-		"dynamic role with a token":    {update, "roles/new", static(good(), "type", "dynamic", "environment_roles", "main=viewer"), []string{"is for static roles"}},
+		"role of an unknown type":      {update, "roles/new", static(good(), "type", "magic"), []string{"type: write static, managed, dynamic"}},
+		"dynamic role with a token":    {update, "roles/new", static(good(), "type", "dynamic", "environment_roles", "main=viewer"), []string{"role new is dynamic, and token_id, token_secret are for static roles: leave them out"}},
 		"change of type":               {update, "roles/ci", fixed(map[string]any{"type": "managed"}), []string{"type is static", "another name"}},
 		"upper-case role":              {update, "roles/CI", static(good()), []string{`"CI"`, `write "ci"`}},
 		"upper-case role in a read":    {read, "creds/CI", nil, []string{`write "ci"`}},
@@ -187,14 +187,14 @@ func TestStorage_OfANewerSchemaIsLeftAloneAndNamed(t *testing.T) {
 	m := newMount(t)
 	m.addRole("ci")
 	m.addRole("fine")
-	require.NoError(t, m.storage.Put(t.Context(), &logical.StorageEntry{Key: "cred/ci", Value: []byte(`{"schema":2,"entry":{"new":true}}`)}))
+	require.NoError(t, m.storage.Put(t.Context(), &logical.StorageEntry{Key: "cred/ci", Value: []byte(`{"schema":3,"entry":{"new":true}}`)}))
 	m.restart()
 	for path, op := range map[string]logical.Operation{
-		"creds/ci": logical.ReadOperation, "rotate/ci": logical.UpdateOperation, "roles/ci": logical.DeleteOperation,
+		"creds/ci": logical.ReadOperation, "rotate/ci": logical.UpdateOperation, "verify/ci": logical.UpdateOperation,
 	} {
 		status, text := m.failed(op, path, nil)
 		require.Equal(t, http.StatusInternalServerError, status)
-		require.Contains(t, text, "cred/ci was written by a newer version of this plugin (schema 2, this build knows up to 1)")
+		require.Contains(t, text, "cred/ci was written by a newer version of this plugin (schema 3, this build knows 2)")
 	}
 	require.NotEmpty(t, m.read("creds/fine"))
 }

@@ -3,8 +3,10 @@
 package modalsecrets
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"strings"
@@ -36,6 +38,7 @@ type mount struct {
 	system    *logical.StaticSystemView
 	events    *logical.MockEventSender
 	logs      *lockedBuffer
+	at        string // where it is mounted, modal/ by default
 }
 
 // newMount mounts the engine and points it at an emulated Modal.
@@ -76,7 +79,7 @@ func connectHasty(options modalapi.Options) (engine.Modal, error) {
 // handle sends a request the way Vault does, and holds every success to its documented shape.
 func (m *mount) handle(op logical.Operation, path string, data map[string]any) (*logical.Response, error) {
 	m.t.Helper()
-	req := &logical.Request{Operation: op, Path: path, Data: maps.Clone(data), Storage: m.storage, MountPoint: "modal/"}
+	req := &logical.Request{Operation: op, Path: path, Data: maps.Clone(data), Storage: m.storage, MountPoint: cmp.Or(m.at, "modal/")}
 	ctx := m.t.Context()
 	if op == logical.UpdateOperation {
 		_, exists, err := m.HandleExistenceCheck(ctx, req)
@@ -93,6 +96,9 @@ func (m *mount) handle(op logical.Operation, path string, data map[string]any) (
 	resp, err := m.HandleRequest(ctx, req)
 	if err == nil && resp != nil && !resp.IsError() && op != logical.HelpOperation && resp.Data[logical.HTTPStatusCode] == nil {
 		m.checkShape(req, resp)
+	}
+	if coded := logical.HTTPCodedError(nil); errors.As(err, &coded) && resp.IsError() {
+		err = fmt.Errorf("%s: %w", errorText(resp), err) // Vault shows the text of the response
 	}
 	return resp, err
 }

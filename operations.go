@@ -46,10 +46,16 @@ func responded(fields responses) map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{Description: http.StatusText(http.StatusOK), Fields: fields}}}
 }
 
+// noContent documents that an operation may have nothing to answer.
+func noContent(op *framework.PathOperation, what string) *framework.PathOperation {
+	op.Responses[http.StatusNoContent] = []framework.Response{{Description: what}}
+	return op
+}
+
 func listFields(what string) responses {
 	return responses{
 		"keys":     {Type: framework.TypeStringSlice, Description: what},
-		"key_info": {Type: framework.TypeMap, Description: "What is known of each, by key."},
+		"key_info": {Type: framework.TypeMap, Description: "Details of each, by key."},
 	}
 }
 

@@ -134,7 +134,7 @@ func (b *backend) readApproval(ctx context.Context, req *logical.Request, ask wa
 	case err != nil:
 		return nil, err
 	case a == nil:
-		return notFound(req, "no approval was begun here: begin one with: vault write -f "+req.MountPoint+req.Path)
+		return notFound(req, "no approval was begun here: begin one with: "+b.engine.Commands().Write(req.Path))
 	}
 	return &logical.Response{Data: b.approvalView(ask.name, a)}, nil
 }

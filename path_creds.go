@@ -4,6 +4,7 @@ package modalsecrets
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,6 +74,14 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 	return true, exists || err != nil, nil
 }
 
+// formOr is a form of a token that a request names, or another text where it names none.
+func formOr(raw any, otherwise string) string {
+	if form, _ := raw.(string); slices.Contains([]string{"env", fieldDotenv, fieldTOML, "profile"}, form) {
+		return form
+	}
+	return otherwise
+}
+
 type handoutData func(h *engine.Handout, now time.Time) (map[string]any, error)
 
 // readHandout answers from memory and storage alone, so it works while Modal is down. A read of a dynamic
@@ -84,7 +93,7 @@ func (b *backend) readHandout(data handoutData) handler[string] {
 		case err != nil:
 			return nil, err
 		case h == nil:
-			return notFound(req, b.noRole(ctx, req, name))
+			return notFound(req, b.engine.NoSuchRole(ctx, name, ""))
 		case h.Cred == nil:
 			return b.newLease(ctx, name, data)
 		}
@@ -98,7 +107,7 @@ func (b *backend) readHandout(data handoutData) handler[string] {
 }
 
 func credsFields() responses {
-	return with(trioFields(), responses{
+	return with(metadataFields(), responses{
 		fieldTokenID:     required(text("ID of the Modal token (ak-…).")),
 		fieldTokenSecret: required(secret("Secret of the Modal token (as-…).")),
 		fieldWorkspace:   text("The token's Modal workspace; absent for a token stored unproven."),
@@ -110,18 +119,18 @@ func credsFields() responses {
 	})
 }
 
-// trioFields are what Vault Agent and the Kubernetes operators parse. Of a part of the trio the operators
-// conclude that there is nothing to read again, ever.
-func trioFields() responses {
+// metadataFields are the rotation metadata that Vault Agent and the Kubernetes operators parse. An operator that
+// finds a part of it alone never reads again.
+func metadataFields() responses {
 	return responses{
-		fieldTTL:               number("Seconds until a consumer should read again; a hint, not the token's life. Not of a dynamic role, like the two below."),
+		fieldTTL:               number("Seconds until a consumer should read again; a hint, not the token's life. Absent, as the two below, for a dynamic role."),
 		fieldRotationPeriod:    number("Seconds between rotations."),
 		fieldLastVaultRotation: text("When this token became current (RFC 3339)."),
 	}
 }
 
 func credsData(h *engine.Handout, now time.Time) (map[string]any, error) {
-	data := trio(h, now)
+	data := rotationMetadata(h, now)
 	data[fieldTokenID] = h.Cred.ID
 	data[fieldTokenSecret] = h.Cred.Secret
 	data[fieldProfile] = h.Role.ProfileOr(h.Name)
@@ -133,7 +142,7 @@ func credsData(h *engine.Handout, now time.Time) (map[string]any, error) {
 	return data, nil
 }
 
-func trio(h *engine.Handout, now time.Time) map[string]any {
+func rotationMetadata(h *engine.Handout, now time.Time) map[string]any {
 	data := map[string]any{
 		fieldTTL:            int64(h.Cred.TTL(h.Role, now).Seconds()),
 		fieldRotationPeriod: int64(h.Role.Period(h.Cred.LastRotation).Seconds()),
@@ -159,14 +168,18 @@ func envData(h *engine.Handout, _ time.Time) (map[string]any, error) {
 	return data, nil
 }
 
-// textFields are those of a form that is one text, with the trio, by which consumers see rotations.
+// textFields are those of a form that is one text. The token's ID tells an audit log who read which token, and
+// the rotation metadata shows rotations to consumers.
 func textFields(key, description string) responses {
-	return with(trioFields(), responses{key: required(secret(description))})
+	return with(metadataFields(), responses{
+		key:          required(secret(description)),
+		fieldTokenID: required(text("ID of the Modal token (ak-…).")),
+	})
 }
 
 func textData(h *engine.Handout, now time.Time, key, text string) map[string]any {
-	data := trio(h, now)
-	data[key] = text
+	data := rotationMetadata(h, now)
+	data[key], data[fieldTokenID] = text, h.Cred.ID
 	return data
 }
 
@@ -185,40 +198,44 @@ func profileData(h *engine.Handout, now time.Time) (map[string]any, error) {
 }
 
 const credsHelp = `
-One read gives ID and secret, whose token it is, and the trio that Vault Agent and the Kubernetes
-operators parse: ttl, rotation_period and last_vault_rotation. There is no lease. ttl says when to read
-again; it is short so that a rotation nobody planned is noticed too.
+A read returns the token's ID and secret, its workspace, and rotation metadata for Vault Agent and the Kubernetes
+operators: ttl, rotation_period and last_vault_rotation. ttl says when to read again. It is short, so that consumers
+notice an unplanned rotation too. Vault answers alone and does not ask Modal, and the read has no lease.
 
-The same token in the forms that Modal's clients read: creds/<role>/env, /dotenv, /toml and /profile. A
-policy on creds/<role> covers none of them.
+A read of a dynamic role is different: in each form, Modal creates a token for this read alone, with a lease that
+the reader renews and revokes. The lease takes the place of the rotation metadata.
 
-The answer comes from Vault alone, and Modal is never asked. Of a dynamic role each read, in each form, has
-Modal make a token of its own, with a lease: renew or revoke that as any other of Vault's.
+creds/<role>/env, /dotenv, /toml and /profile return the token in the forms that Modal's clients read. A policy on
+creds/<role> covers none of these paths.
 `
 
-const trioHelp = `ttl, rotation_period and last_vault_rotation beside it are for Vault Agent and the Kubernetes operators,
-which see rotations by them.
+const metadataHelp = `token_id tells an audit log which token was read. ttl, rotation_period and last_vault_rotation show
+rotations to Vault Agent and the Kubernetes operators.
+
+For a dynamic role each read creates a token of its own, with a lease, and has no rotation metadata.
 `
 
 const envHelp = `
-Exactly MODAL_TOKEN_ID and MODAL_TOKEN_SECRET, and when set MODAL_ENVIRONMENT and MODAL_SERVER_URL, for
-tools that export every key they find. Nothing in it moves between two rotations.
+A read returns exactly MODAL_TOKEN_ID and MODAL_TOKEN_SECRET, and if set MODAL_ENVIRONMENT and MODAL_SERVER_URL, for
+tools that export every key that they find. Between two rotations the answer stays the same.
+
+For a dynamic role each read creates a token of its own, with a lease.
 `
 
 const dotenvHelp = `
-The key dotenv is the variables of creds/<role>/env as one text, a NAME=value line each: for sh, docker
---env-file and systemd's EnvironmentFile=. No value needs quotes.
+The key dotenv has the variables of creds/<role>/env as one text, one NAME=value a line, for sh, docker --env-file
+and systemd's EnvironmentFile=. No value needs quotes.
 
-` + trioHelp
+` + metadataHelp
 
 const tomlHelp = `
-The key toml is a whole .modal.toml with one active profile, as Modal's own command line writes it. Write
-it to a file with mode 0600 and point MODAL_CONFIG_PATH at it.
+The key toml has a complete .modal.toml with one active profile, as Modal's own command line writes it. Write it to
+a file with mode 0600 and point MODAL_CONFIG_PATH at that file.
 
-` + trioHelp
+` + metadataHelp
 
 const profileHelp = `
-The key toml is one profile without "active", so that the profiles of several roles join into one
-file, with one creds/<role>/toml among them as the active one.
+The key toml has one profile without "active". Append the profiles of several roles to one creds/<role>/toml, whose
+profile is the active one, to combine several accounts in one file.
 
-` + trioHelp
+` + metadataHelp

@@ -30,21 +30,21 @@ func TestCreds_SayTheTokenOnceAndEveryFormHasAPathOfItsOwn(t *testing.T) {
 	token := m.newToken(modaltest.ExpiresAt(start.Add(30 * 24 * time.Hour)))
 	m.write("roles/ci", also(token, "type", "static", "environment", "staging", "profile", "team.prod"))
 	id, secret, url := token["token_id"].(string), token["token_secret"].(string), m.modal.URL()
-	trio := map[string]any{"ttl": int64(300), "rotation_period": int64(90 * 86400), "last_vault_rotation": "2026-03-01T12:00:00Z"}
+	metadata := map[string]any{"ttl": int64(300), "rotation_period": int64(90 * 86400), "last_vault_rotation": "2026-03-01T12:00:00Z"}
 
-	require.Equal(t, also(trio,
+	require.Equal(t, also(metadata,
 		"token_id", id, "token_secret", secret, "workspace", "acme", "profile", "team.prod", "version", int64(1),
 		"environment", "staging", "server_url", url, "expires_at", "2026-03-31T12:00:00Z"), m.read("creds/ci"))
 	require.Equal(t, map[string]any{
 		"MODAL_TOKEN_ID": id, "MODAL_TOKEN_SECRET": secret, "MODAL_ENVIRONMENT": "staging", "MODAL_SERVER_URL": url,
 	}, m.read("creds/ci/env"))
-	require.Equal(t, also(trio, "dotenv",
+	require.Equal(t, also(metadata, "token_id", id, "dotenv",
 		"MODAL_TOKEN_ID="+id+"\nMODAL_TOKEN_SECRET="+secret+"\nMODAL_ENVIRONMENT=staging\nMODAL_SERVER_URL="+url+"\n"), m.read("creds/ci/dotenv"))
 
 	// As Modal's own command line writes it, with Python's toml.dumps.
 	profile := "[\"team.prod\"]\ntoken_id = \"" + id + "\"\ntoken_secret = \"" + secret + "\"\nenvironment = \"staging\"\nserver_url = \"" + url + "\"\n"
-	require.Equal(t, also(trio, "toml", profile+"active = true\n"), m.read("creds/ci/toml"))
-	require.Equal(t, also(trio, "toml", profile), m.read("creds/ci/profile"))
+	require.Equal(t, also(metadata, "token_id", id, "toml", profile+"active = true\n"), m.read("creds/ci/toml"))
+	require.Equal(t, also(metadata, "token_id", id, "toml", profile), m.read("creds/ci/profile"))
 	table := map[string]any{"token_id": id, "token_secret": secret, "environment": "staging", "server_url": url}
 	require.Equal(t, map[string]any{"team.prod": also(table, "active", true)}, parseTOML(t, textIn(m.read("creds/ci/toml"), "toml")))
 	require.Equal(t, map[string]any{"team.prod": table}, parseTOML(t, textIn(m.read("creds/ci/profile"), "toml")))
@@ -236,7 +236,7 @@ func TestCreds_OfAnUnknownRoleAreNotFound(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	for _, path := range everyForm("none") {
-		require.Equal(t, "no role is named none: vault list modal/roles names those that there are", m.absent(path))
+		require.Equal(t, "no role is named none: vault list modal/roles names every role", m.absent(path))
 	}
 }
 

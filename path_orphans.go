@@ -4,7 +4,6 @@ package modalsecrets
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -71,8 +70,6 @@ func parseNames(raw any) (names []string, mistake string) {
 		return nil, "this names none: leave it out for all that nobody has accepted"
 	case len(names) > maxOrphanNames:
 		return nil, "write fewer names at a time"
-	case slices.ContainsFunc(names, longSecret.MatchString):
-		return nil, secretForName
 	}
 	return names, ""
 }
@@ -106,14 +103,14 @@ func (b *backend) listOrphans(ctx context.Context) (*logical.Response, error) {
 	return logical.ListResponseWithInfo(names, info), nil
 }
 
-func (b *backend) tidyOrphans(ctx context.Context, req *logical.Request, ask engine.TidyRequest) (*logical.Response, error) {
+func (b *backend) tidyOrphans(ctx context.Context, _ *logical.Request, ask engine.TidyRequest) (*logical.Response, error) {
 	done, err := b.engine.Tidy(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
 	data := map[string]any{
 		fieldDryRun: ask.DryRun, fieldEnded: int64(len(done.Ended)), fieldLeft: int64(len(done.Left)), fieldOutOfSync: done.OutOfSync,
-		fieldNextStep: afterTidy(req.MountPoint, ask, done),
+		fieldNextStep: afterTidy(b.engine.Commands(), ask, done),
 	}
 	if done.Chosen != nil {
 		data[fieldNames] = done.Chosen
@@ -125,18 +122,18 @@ func (b *backend) tidyOrphans(ctx context.Context, req *logical.Request, ask eng
 	return resp, nil
 }
 
-func afterTidy(mount string, ask engine.TidyRequest, done *engine.Tidied) string {
+func afterTidy(run engine.Commands, ask engine.TidyRequest, done *engine.Tidied) string {
 	switch {
 	case done.NotCompared != "":
 		return "nothing: the engine deletes what is due again; it compares once it has a list of the service users"
 	case len(done.Chosen) == 0 && !done.OutOfSync:
 		return "nothing: there are no orphans"
 	case ask.DryRun:
-		return "delete them with: vault write " + mount + "orphans dry_run=false; or keep them with: vault write " + mount + "orphans accept=true"
+		return "delete them with: " + run.Write("orphans", "dry_run=false") + "; or keep them with: " + run.Write("orphans", "accept=true")
 	case len(done.Left) > 0:
-		return "nothing: the engine goes on deleting those that are left; see them with: vault list -detailed " + mount + "revocations"
+		return "nothing: the engine goes on deleting those that are left; see them with: " + run.ListDetailed("revocations")
 	case done.OutOfSync:
-		return "look at the others: vault list -detailed " + mount + "orphans"
+		return "look at the others: " + run.ListDetailed("orphans")
 	}
 	return "nothing: the engine deletes what is due again"
 }

@@ -31,8 +31,8 @@ func (b *backend) pathRoles() []*framework.Path {
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "role"},
 			Fields: with(map[string]*framework.FieldSchema{fieldRole: roleNameField(), fieldForce: {
 				Type: framework.TypeBool, Query: true,
-				Description: "On write, of static roles: take the token of a service user that a mount of this engine made, which that mount will delete. " +
-					"On delete: end all tokens of the role that the engine can end, earlier versions too, at once.",
+				Description: "On write, of static roles: take the token of a service user that a mount of this engine created, which that mount will delete. " +
+					"On delete: revoke all tokens of the role that the engine can revoke, earlier versions too, at once; and delete a role of which something stored cannot be read.",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Force"},
 			}}, policyFields(), pairFields()),
 			ExistenceCheck: b.roleExists,
@@ -40,9 +40,10 @@ func (b *backend) pathRoles() []*framework.Path {
 				logical.ReadOperation:   missing(local(urlName, b.readRole, "Read a role's policy.", policyFields()), noSuchRole),
 				logical.CreateOperation: forwarded(parseRole, b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
 				logical.UpdateOperation: forwarded(parseRole, b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
-				logical.DeleteOperation: forwarded(parseDelete, b.deleteRole, "Delete a role; its token goes to the ledger, for the grace period unless forced.", nil),
+				logical.DeleteOperation: noContent(forwarded(parseDelete, b.deleteRole, "Delete a role; its token stays valid for the grace period unless forced.", deletedFields()),
+					"There was no such role."),
 			},
-			HelpSynopsis:    "Manage a role: which Modal token it hands out, and how.",
+			HelpSynopsis:    "Manage a role: which Modal token it returns, and how.",
 			HelpDescription: strings.TrimSpace(roleHelp),
 		},
 	}
@@ -58,7 +59,7 @@ func pairFields() map[string]*framework.FieldSchema {
 func writtenFields() responses {
 	return with(tokenFields(), responses{
 		fieldType:         required(text("Type of the role.")),
-		fieldVersion:      required(number("Counter of the role's tokens, from 1.")),
+		fieldVersion:      number("Counter of the role's tokens, from 1; absent for a role without a token of its own."),
 		fieldNextRotation: text("When the engine rotates the token, or by when an operator should (RFC 3339); absent for a role without a token."),
 		fieldNextStep:     required(text("What comes next.")),
 		fieldNextFirings: {
@@ -80,13 +81,13 @@ func (b *backend) listRoles(ctx context.Context) (*logical.Response, error) {
 	return addUnreadable(rotationList(rotations, false), "roles", unreadable), nil
 }
 
-func (b *backend) readRole(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
+func (b *backend) readRole(ctx context.Context, _ *logical.Request, name string) (*logical.Response, error) {
 	r, err := b.engine.Role(ctx, name)
 	switch {
 	case err != nil:
 		return nil, err
 	case r == nil:
-		return nil, absent(b.noRole(ctx, req, name))
+		return nil, absent(b.engine.NoSuchRole(ctx, name, ""))
 	}
 	return &logical.Response{Data: roleView(r, name)}, nil
 }
@@ -111,11 +112,26 @@ func parseDelete(in *door) deleteRequest {
 }
 
 func (b *backend) deleteRole(ctx context.Context, _ *logical.Request, ask deleteRequest) (*logical.Response, error) {
-	warnings, err := b.engine.DeleteRole(ctx, ask.name, ask.force)
-	if err != nil {
+	done, err := b.engine.DeleteRole(ctx, ask.name, ask.force)
+	if err != nil || done == nil {
 		return nil, err
 	}
-	return orNothing(&logical.Response{Warnings: warnings}), nil
+	data := map[string]any{fieldRevoked: int64(done.Revoked), fieldLeft: int64(done.Left), fieldNextStep: done.NextStep}
+	if done.Tokens != nil {
+		data[fieldTokens] = done.Tokens
+	}
+	return &logical.Response{Data: data}, nil
+}
+
+func deletedFields() responses {
+	return responses{
+		fieldTokens: {
+			Type: framework.TypeStringSlice, Description: "A line for each token of the role: what becomes of it, and when. Absent when the role had none.",
+		},
+		fieldRevoked:  required(number("How many tokens Modal rejects by now.")),
+		fieldLeft:     required(number("How many tokens are in the revocation queue.")),
+		fieldNextStep: required(text("What comes next.")),
+	}
 }
 
 const roleHelp = `
@@ -135,9 +151,10 @@ max_leases is how many there may be at a time.
 
 A write merges: a field that is absent or null keeps its value, an empty one returns to its default. It
 never mints a token: environment_roles change the living service user, scoped and token_ttl wait for the next
-rotation. Type and token cannot change here: another token is for rotate/<role>.
+rotation. A write that narrows a dynamic role narrows its living leases too, and counts those that keep more. Type and token cannot change here: another token is for rotate/<role>.
 
-Deleting a role moves its token to the ledger, where it keeps the role's grace period. force=true ends all
-tokens of the role that the engine can end, earlier versions too, at once. The token of a static role is left
-to you in any case. The answer says per token what is left of it and when it ends.
+A delete puts the role's token into the revocation queue ("revocations"), where it keeps the role's grace
+period. force=true revokes all tokens of the role that the engine can revoke, earlier versions too, at once. The
+token of a static role is left to you in any case: revocations/<id> with force=true revokes it. The answer has a
+line for each token. force=true also deletes a role of which something stored cannot be read.
 `

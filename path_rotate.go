@@ -76,7 +76,7 @@ func parseRotate(in *door) rotating {
 		Grace:      in.grace(),
 	}}
 	if ask.Force {
-		ask.Said = fieldForce
+		ask.Given = append(ask.Given, fieldForce)
 	}
 	if ask.ToPrevious && ask.Pair != nil {
 		in.refuse(fieldToPrevious, "this goes back to a token that is here already: leave token_id and token_secret out")
@@ -87,7 +87,7 @@ func parseRotate(in *door) rotating {
 func rotationFields() responses {
 	return with(tokenFields(), responses{
 		fieldType:              required(text("Type of the role.")),
-		fieldVersion:           required(number("Counter of the role's tokens, from 1; 0 for a role without a token.")),
+		fieldVersion:           number("Counter of the role's tokens, from 1; absent for a role without a token."),
 		fieldState:             required(text(`"rejected", "failing", "overdue", "disabled" or "ok": the first that holds.`)),
 		fieldLastVaultRotation: text("When the current token became current (RFC 3339); absent for a role without a token."),
 		fieldRotationPeriod:    required(number("Seconds between rotations.")),
@@ -96,7 +96,7 @@ func rotationFields() responses {
 		fieldLastAttempt:       text("When it tried last (RFC 3339)."),
 		fieldNextAttempt:       text("When it tries next (RFC 3339)."),
 		fieldLastError:         text("What came of it."),
-		fieldLate:              required(number("Seconds that the rotation is late; 0 when it is not.")),
+		fieldLate:              number("Seconds that the rotation is late; absent when it is not."),
 		fieldPreviousTokens: {
 			Type: framework.TypeStringSlice, Description: "IDs of the role's tokens that the engine has not yet seen refused: revocations/<id> tells of each.",
 		},
@@ -141,9 +141,9 @@ func (b *backend) readRotation(ctx context.Context, req *logical.Request, name s
 	case err != nil:
 		return nil, err
 	case r == nil:
-		return notFound(req, b.noRole(ctx, req, name))
+		return notFound(req, b.engine.NoSuchRole(ctx, name, ""))
 	case r.Role.Dynamic != nil:
-		return nil, engine.Refusef("role %s is dynamic: each read of %screds/%s has a token of its own, which vault list -detailed %srevocations tells of", name, req.MountPoint, name, req.MountPoint)
+		return nil, engine.Refusef("role %s is dynamic: each read of %screds/%s has a token of its own: %s shows them", name, req.MountPoint, name, b.engine.Commands().ListDetailed("revocations"))
 	}
 	data := rotationView(r)
 	var ids []string

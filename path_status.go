@@ -7,31 +7,32 @@ import (
 	"strings"
 
 	"vault-plugin-secrets-modal/internal/engine"
+	"vault-plugin-secrets-modal/internal/version"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// statusCount is a field of status that counts what is in one state.
+// statusCount is a field of status that counts the roles or revocations of one state.
 type statusCount struct{ field, state, what string }
 
 var roleCounts = []statusCount{
-	{"roles_ok", engine.StateOK, "Roles with which all is well."},
+	{"roles_ok", engine.StateOK, "Roles that need nothing."},
 	{"roles_overdue", engine.StateOverdue, "Roles whose rotation is late."},
 	{"roles_failing", engine.StateFailing, "Roles whose scheduled rotations fail."},
-	{"roles_rejected", engine.StateRejected, "Roles whose current token Modal refuses."},
+	{"roles_rejected", engine.StateRejected, "Roles whose current token Modal rejects."},
 	{"roles_disabled", engine.StateDisabled, "Roles that are rotated on request only."},
 }
 
 var revocationCounts = []statusCount{
-	{"revocations_pending", engine.StatePending, "Service users of rotations that run, or broke off just now."},
+	{"revocations_pending", engine.StatePending, "Service users of rotations that run, or were interrupted just now."},
 	{"revocations_leased", engine.StateLeased, "Tokens of leases."},
-	{"revocations_in_grace", engine.StateGrace, "Tokens in their grace period, which the engine ends then."},
-	{"revocations_in_use", engine.StateInUse, "Tokens that live on as they are used."},
-	{"revocations_ending", engine.StateEnding, "Tokens that the engine ends within a minute or so."},
-	{"revocations_retrying", engine.StateRetrying, "Tokens that the engine could not end yet."},
-	{"revocations_unconfirmed", engine.StateUnconfirmed, "Tokens that Modal accepts after it acknowledged their end."},
-	{"revocations_waiting", engine.StateWaiting, "Tokens that an operator has to end."},
+	{"revocations_in_grace", engine.StateGrace, "Tokens in their grace period, which the engine revokes after it."},
+	{"revocations_in_use", engine.StateInUse, "Tokens that are past their grace period and still used."},
+	{"revocations_ending", engine.StateEnding, "Tokens that the engine revokes within a minute or so."},
+	{"revocations_retrying", engine.StateRetrying, "Tokens that the engine could not revoke yet."},
+	{"revocations_unconfirmed", engine.StateUnconfirmed, "Tokens that Modal still accepts after it acknowledged their deletion, or whose rejection is not yet proof."},
+	{"revocations_waiting", engine.StateWaiting, "Tokens that an operator has to delete at Modal."},
 }
 
 func (b *backend) pathStatus() []*framework.Path {
@@ -48,10 +49,14 @@ func (b *backend) pathStatus() []*framework.Path {
 
 func statusFields() responses {
 	fields := responses{
+		fieldVersion:             required(text("Version of the plugin.")),
 		"roles":                  required(number("All roles.")),
-		"revocations":            required(number("All tokens that the engine has not yet seen refused.")),
+		"roles_expiring":         required(number("Roles whose current token expires within 30 days, before the engine rotates it by itself. Each counts in its state too.")),
+		"roles_unreadable":       required(number("Roles of which something stored cannot be read: they count in no state, and the engine may revoke nothing until then.")),
+		"revocations":            required(number("All tokens that Modal has not yet been seen to reject.")),
+		"revocations_unreadable": required(number("Revocations that cannot be read: they count in no state.")),
 		fieldPaused:              required(flag("Whether the engine does nothing at Modal by itself.")),
-		"out_of_sync":            required(flag("Whether Modal has service users of this mount that nothing here answers for, so that it ends nothing by itself.")),
+		fieldOutOfSync:           required(flag("Whether Modal has service users of this mount that Vault does not track, so that the engine ends nothing by itself.")),
 		"last_compared_at":       text("When this node last compared its storage with the service users at Modal (RFC 3339); absent: never since it started."),
 		"admin_token_state":      required(text(`"none", "ok", "unverified", "limited" (it cannot manage service users), "expired" or "rejected".`)),
 		"admin_token_expires_at": text("When the admin token expires at Modal (RFC 3339); absent when it does not."),
@@ -70,8 +75,9 @@ func (b *backend) readStatus(ctx context.Context, _ *logical.Request, _ struct{}
 		return nil, err
 	}
 	data := map[string]any{
-		"roles": int64(s.AllRoles), "revocations": int64(s.AllRevocations),
-		fieldPaused: s.Paused, "out_of_sync": s.OutOfSync, "admin_token_state": s.Admin,
+		fieldVersion: version.Version, fieldPaused: s.Paused, fieldOutOfSync: s.OutOfSync, "admin_token_state": s.Admin,
+		"roles": int64(s.AllRoles), "roles_expiring": int64(s.Expiring), "roles_unreadable": int64(s.UnreadableRoles),
+		"revocations": int64(s.AllRevocations), "revocations_unreadable": int64(s.UnreadableRevocations),
 	}
 	for _, count := range roleCounts {
 		data[count.field] = int64(s.Roles[count.state])
@@ -81,14 +87,12 @@ func (b *backend) readStatus(ctx context.Context, _ *logical.Request, _ struct{}
 	}
 	putTime(data, "admin_token_expires_at", s.AdminExpires)
 	putTime(data, "last_compared_at", s.Compared)
-	resp := &logical.Response{Data: data}
-	warnUnreadable(resp, "roles", s.UnreadableRoles)
-	warnUnreadable(resp, "entries", s.UnreadableRevocations)
-	return resp, nil
+	return &logical.Response{Data: data}, nil
 }
 
 const statusHelp = `
-Numbers, flags and strings alone, and no secret. Somebody is needed where roles_rejected, roles_failing,
-roles_overdue, revocations_retrying, revocations_unconfirmed or revocations_waiting is not 0, where
-out_of_sync is true, and where admin_token_state is expired or rejected. It tells what the engine knows: Modal is not asked.
+Numbers, flags and strings, and no secret. A person is needed if roles_rejected, roles_failing, roles_overdue,
+roles_expiring, roles_unreadable, revocations_retrying, revocations_unconfirmed, revocations_waiting or
+revocations_unreadable is not 0, if out_of_sync is true, or if admin_token_state is expired or rejected. The engine
+answers from storage and does not ask Modal.
 `

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/version"
 )
 
 func TestStatus_OfAnEmptyMountIsAllZeros(t *testing.T) {
@@ -21,6 +22,8 @@ func TestStatus_OfAnEmptyMountIsAllZeros(t *testing.T) {
 			require.Equal(t, false, value, field)
 		case "admin_token_state":
 			require.Equal(t, "none", value)
+		case "version":
+			require.Equal(t, version.Version, value)
 		default:
 			require.Equal(t, int64(0), value, field)
 		}
@@ -54,6 +57,22 @@ func TestStatus_CountsEachRoleAndEntryOnce(t *testing.T) {
 	require.Equal(t, status["revocations"], entries)
 	require.Equal(t, int64(1), status["revocations_in_grace"])
 	require.Equal(t, int64(1), status["revocations_waiting"])
+}
+
+func TestStatus_CountsTokensThatExpireBeforeTheEngineRotatesThem(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("rotated", map[string]any{"token_ttl": "20d"})
+	m.addManaged("disabled", map[string]any{"token_ttl": "20d", "disable_automated_rotation": true})
+	m.addManaged("lasting", map[string]any{"disable_automated_rotation": true})
+	for name, life := range map[string]time.Duration{"soon": 30 * day, "later": 31 * day} {
+		m.write("roles/"+name, also(m.newToken(modaltest.ExpiresAt(start.Add(life))), "type", "static"))
+	}
+	status := m.read("status")
+	require.Equal(t, int64(2), status["roles_expiring"], "disabled and soon")
+	require.Equal(t, int64(3), status["roles_ok"], "each in its state, too")
+	m.clock.advance(day)
+	require.Equal(t, int64(3), m.read("status")["roles_expiring"])
 }
 
 func TestStatus_TellsHowTheAdminTokenStands(t *testing.T) {

@@ -204,3 +204,78 @@ func TestRevocation_TellsNotFoundAsModalSaidIt(t *testing.T) {
 	m.tick()
 	require.Equal(t, []string{"rejected"}, m.proofs())
 }
+
+func TestRevocation_IsNotProvenByAProxyThatRejectsEverything(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]modaltest.BareAnswer{
+		"with a page":            {Status: 401},
+		"without a content type": {Status: 401, NoContentType: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newMount(t)
+			front := modaltest.StartFront(t, m.modal)
+			m.write("config", also(m.newToken(), "server_url", front.URL()))
+			old := m.addManaged("ci", map[string]any{"grace_period": "1h"})
+			m.write("rotate/ci", nil)
+			person := m.addRole("personal", map[string]any{"grace_period": "1h"})
+			m.write("rotate/personal", m.newToken())
+			kept := m.addRole("kept", map[string]any{"grace_period": "1h", "revoke_previous": false})
+			m.write("rotate/kept", m.newToken())
+			m.clock.advance(59 * time.Minute)
+			calls := m.modal.CallCount()
+			front.Answer(answer)
+
+			m.minutes(120)
+
+			require.Equal(t, calls, m.modal.CallCount(), "Modal itself was asked nothing")
+			front.PassOn()
+			require.Empty(t, m.proofs())
+			for _, id := range []string{old, person, kept} {
+				require.True(t, m.inLedger(id))
+				require.True(t, m.knows(id))
+			}
+			m.minutes(7 * 60)
+			require.Equal(t, []string{"deleted", "deleted"}, m.proofs())
+			require.True(t, m.inLedger(kept))
+		})
+	}
+}
+
+func TestRevocation_ABareHTTPStatusWithoutAWitnessProvesNothing(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	front := modaltest.StartFront(t, m.modal)
+	m.write("config", map[string]any{"server_url": front.URL()})
+	id := m.addRole("personal", map[string]any{"grace_period": "1h"})
+	m.remove("roles/personal", nil)
+	front.Answer(modaltest.BareAnswer{Status: 401})
+	m.minutes(20 * 60)
+	front.PassOn()
+	require.Contains(t, m.revocation(id, "last_error"), "HTTP status")
+	require.True(t, m.inLedger(id))
+}
+
+func TestVerify_AProxyThatRejectsEverythingRejectsNoRole(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	front := modaltest.StartFront(t, m.modal)
+	m.write("config", also(m.newToken(), "server_url", front.URL(), "verification_interval", "10m"))
+	m.addManaged("ci")
+	m.addRole("personal")
+	before := m.tokenID("ci")
+	front.Answer(modaltest.BareAnswer{Status: 401})
+	m.minutes(60)
+	require.Equal(t, "ok", m.read("rotate/ci")["state"])
+	require.Equal(t, "ok", m.read("rotate/personal")["state"])
+	require.Equal(t, "ok", m.read("status")["admin_token_state"])
+	require.NotContains(t, m.eventTypes(), "modal/token-rejected")
+	for path, data := range map[string]map[string]any{"verify/ci": nil, "roles/other": also(m.newToken(), "type", "static"), "config/rotate": m.newToken()} {
+		status, text := m.failed(logical.UpdateOperation, path, data)
+		require.Equal(t, 502, status, path)
+		require.Contains(t, text, "HTTP 401", path)
+	}
+	front.PassOn()
+	m.minutes(20)
+	require.Equal(t, before, m.tokenID("ci"))
+}

@@ -14,6 +14,15 @@ import (
 // now is the word that ends tokens at once.
 var now = map[string]any{"force": true}
 
+// tokensOf are the lines of a delete's answer, which tells nothing as a warning.
+func tokensOf(resp *logical.Response) []string {
+	if resp == nil || len(resp.Warnings) > 0 {
+		return nil
+	}
+	lines, _ := resp.Data["tokens"].([]string)
+	return lines
+}
+
 func TestDelete_OfARoleInUseIsNoOutage(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
@@ -21,8 +30,12 @@ func TestDelete_OfARoleInUseIsNoOutage(t *testing.T) {
 
 	resp := m.remove("roles/ci", nil)
 
-	require.Len(t, resp.Warnings, 1, "one line a token")
-	require.Contains(t, resp.Warnings[0], "token "+token+" (version 1): works until 2026-03-01T14:00:00Z, then the engine ends it")
+	require.Equal(t, []string{"token " + token + " (version 1): works until 2026-03-01T14:00:00Z, then the engine revokes it; " +
+		"at once with: vault write modal/revocations/" + token + " force=true"}, tokensOf(resp), "a line for each token")
+	require.Equal(t, int64(0), resp.Data["revoked"])
+	require.Equal(t, int64(1), resp.Data["left"])
+	require.Equal(t, "nothing: the engine revokes the tokens that are left, the last from 2026-03-01T14:00:00Z on; "+
+		"at once with: vault delete modal/roles/ci force=true", resp.Data["next_step"])
 	require.Equal(t, "grace period", m.read("revocations/" + token)["state"])
 	m.minutes(119)
 	require.Len(t, m.modal.ServiceUsers(), 1, "whoever read it last has the grace period of a rotation")
@@ -40,7 +53,11 @@ func TestDelete_WithForceEndsAllVersionsAtOnce(t *testing.T) {
 
 	resp := m.remove("roles/ci", now)
 
-	require.ElementsMatch(t, []string{"token " + first + ": ended, Modal refuses it", "token " + second + ": ended, Modal refuses it"}, resp.Warnings)
+	require.Equal(t, map[string]any{
+		"tokens":  []string{"token " + second + ": revoked, Modal rejects it", "token " + first + ": revoked, Modal rejects it"},
+		"revoked": int64(2), "left": int64(0), "next_step": "nothing: no token of the role is left",
+	}, resp.Data)
+	require.Empty(t, resp.Warnings, "success is no warning")
 	require.Empty(t, m.modal.ServiceUsers())
 	require.Empty(t, m.list("revocations"))
 	require.Contains(t, m.eventTypes(), "modal/revoke")
@@ -55,8 +72,10 @@ func TestDelete_WithForceIsStoredBeforeModalIsAsked(t *testing.T) {
 
 	resp := m.remove("roles/ci", now)
 
-	require.Len(t, resp.Warnings, 2)
-	require.Contains(t, strings.Join(resp.Warnings, "\n"), "token "+first+" (version 1): not ended yet, the engine goes on trying; vault read modal/revocations/"+first)
+	require.Len(t, tokensOf(resp), 2)
+	require.Contains(t, strings.Join(tokensOf(resp), "\n"), "token "+first+" (version 1): not revoked yet, the engine goes on trying; see its last_error: vault read modal/revocations/"+first)
+	require.Equal(t, int64(2), resp.Data["left"])
+	require.Contains(t, resp.Data["next_step"], "nothing: the engine goes on with the tokens that are left: vault list -detailed modal/revocations")
 	require.Equal(t, "retrying", m.read("revocations/" + first)["state"])
 	m.restart()
 	m.modal.SetOutage(false)
@@ -70,9 +89,40 @@ func TestDelete_WithForceOfARoleThatIsGoneEndsWhatItLeft(t *testing.T) {
 	m.addManaged("ci")
 	m.remove("roles/ci", nil)
 	require.Len(t, m.modal.ServiceUsers(), 1)
-	m.remove("roles/ci", now)
+	require.Equal(t, int64(1), m.remove("roles/ci", now).Data["revoked"])
 	require.Empty(t, m.modal.ServiceUsers())
-	require.Nil(t, m.remove("roles/ci", now))
+	require.Nil(t, m.remove("roles/ci", now), "204, as for anything in Vault that is not there")
+	require.Nil(t, m.remove("roles/ci", nil))
+}
+
+func TestDelete_WhileTheEngineIsPausedSaysThatItRevokesNothing(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	m.addManaged("ci")
+	m.write("config", map[string]any{"paused": true})
+	require.Contains(t, m.remove("roles/ci", nil).Data["next_step"],
+		"; the engine is paused, so it does nothing by itself until: vault write modal/config paused=false")
+}
+
+func TestDelete_TellsNothingOfADeletedRoleOfTheSameName(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	earlier := m.addManaged("ci")
+	m.remove("roles/ci", nil)
+	m.addManaged("ci")
+	resp := m.remove("roles/ci", now)
+	require.Len(t, tokensOf(resp), 1)
+	require.NotContains(t, tokensOf(resp)[0], earlier)
+	require.True(t, m.knows(earlier), "it was promised its grace period")
+	require.Equal(t, int64(1), m.remove("roles/ci", now).Data["revoked"], "now that no role has the name")
+}
+
+func TestDelete_OfARoleWithoutATokenSaysThatNothingIsLeft(t *testing.T) {
+	t.Parallel()
+	m := newMount(t)
+	m.write("roles/waiting", map[string]any{"type": "static"})
+	require.Equal(t, map[string]any{"revoked": int64(0), "left": int64(0), "next_step": "nothing: no token of the role is left"},
+		m.remove("roles/waiting", nil).Data)
 }
 
 func TestDelete_LeavesAStaticRolesTokenToTheOperatorForcedOrNot(t *testing.T) {
@@ -84,26 +134,31 @@ func TestDelete_LeavesAStaticRolesTokenToTheOperatorForcedOrNot(t *testing.T) {
 
 		resp := m.remove("roles/ci", data)
 
-		require.Len(t, resp.Warnings, 1)
-		require.Contains(t, resp.Warnings[0], "token "+robot.ID+" (version 1): left to you, delete service user \"robot\"")
+		require.Len(t, tokensOf(resp), 1)
+		require.Contains(t, tokensOf(resp)[0], "token "+robot.ID+" (version 1): left to you, delete service user \"robot\"")
+		require.Contains(t, tokensOf(resp)[0], "; or have the engine revoke it: vault write modal/revocations/"+robot.ID+" force=true")
+		require.Equal(t, "delete each token that is left to you, as its line says", resp.Data["next_step"])
 		require.Equal(t, "manual", m.read("revocations/" + robot.ID)["method"])
 		m.minutes(26 * 60)
 		require.Len(t, m.modal.ServiceUsers(), 1, "the engine did not make it")
+		require.Equal(t, true, m.write("revocations/"+robot.ID, now).Data["revoked"], "as the line says")
 	}
 }
 
-func TestDelete_OfManyTokensAnswersWithASummary(t *testing.T) {
+func TestDelete_OfManyTokensTellsAHundredAndHowManyMoreThereAre(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci", map[string]any{"revoke_previous": false})
-	for range 11 {
+	for range 101 {
 		m.clock.advance(time.Minute)
 		m.write("rotate/ci", m.newToken())
 	}
 
 	resp := m.remove("roles/ci", nil)
 
-	require.Equal(t, []string{"12 tokens of the role: 12 left to you; those that are left are in: vault list -detailed modal/revocations"}, resp.Warnings)
+	require.Len(t, tokensOf(resp), 101)
+	require.Equal(t, "and 2 more: vault list -detailed modal/revocations", tokensOf(resp)[100])
+	require.Equal(t, int64(102), resp.Data["left"])
 }
 
 func TestDelete_OfAnUnreadableFlagIsRefused(t *testing.T) {

@@ -3,9 +3,9 @@
 package modalsecrets
 
 import (
-	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"vault-plugin-secrets-modal/internal/engine"
 
@@ -16,7 +16,7 @@ func policyFields() map[string]*framework.FieldSchema {
 	return with(accessFields(), managedFields(), dynamicFields(), map[string]*framework.FieldSchema{
 		fieldType: {
 			Type: framework.TypeString, AllowedValues: []any{engine.TypeStatic, engine.TypeManaged, engine.TypeDynamic},
-			Description:  "Type of the role: static (an operator brings or approves the tokens), managed (the engine mints them) or dynamic (it mints one for each lease). Cannot change.",
+			Description:  "Type of the role: static (an operator brings or approves the tokens), managed (the engine creates them) or dynamic (it creates one for each lease). Cannot change.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Type"},
 		},
 		fieldProfile: {
@@ -26,7 +26,7 @@ func policyFields() map[string]*framework.FieldSchema {
 		},
 		fieldEnvironment: {
 			Type:         framework.TypeString,
-			Description:  "Modal environment to hand out with the token, as MODAL_ENVIRONMENT.",
+			Description:  "Modal environment that is returned with the token, as MODAL_ENVIRONMENT.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Environment"},
 		},
 		fieldRefreshInterval: {
@@ -43,7 +43,7 @@ func policyFields() map[string]*framework.FieldSchema {
 		},
 		fieldRevokePrevious: {
 			Type: framework.TypeBool, Default: true,
-			Description:  "Static roles: end the member token that a rotation replaces (default true).",
+			Description:  "Static roles: revoke the member token that a rotation replaces (default true).",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Revoke previous", Value: true},
 		},
 	})
@@ -59,7 +59,7 @@ func accessFields() map[string]*framework.FieldSchema {
 		},
 		fieldScoped: {
 			Type: framework.TypeBool, Default: true,
-			Description:  "Managed and dynamic roles: confine the token to environment_roles (default true).",
+			Description:  "Managed and dynamic roles: limit the token to environment_roles (default true).",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Scoped", Value: true},
 		},
 	}
@@ -124,7 +124,7 @@ func parseRole(in *door) engine.RoleWrite {
 		Environment:     checked(in, fieldEnvironment, maxToldName, parseEnvironment),
 		RefreshInterval: in.duration(fieldRefreshInterval, engine.MinTTL, engine.MaxRefreshInterval),
 		GracePeriod:     in.duration(fieldGracePeriod, 0, engine.MaxGracePeriod),
-		RotationPeriod:  in.duration(fieldRotationPeriod, engine.MinTTL, engine.MaxRotationPeriod),
+		RotationPeriod:  take(in, fieldRotationPeriod, parsePeriod),
 		RevokePrevious:  in.flag(fieldRevokePrevious),
 		Access:          parseAccess(in),
 		Managed:         parseManaged(in),
@@ -132,16 +132,28 @@ func parseRole(in *door) engine.RoleWrite {
 		Force:           in.flag(fieldForce).Over(false, false),
 	}
 	if ask.Force {
-		ask.Said = fieldForce
+		ask.Given = append(ask.Given, fieldForce)
 	}
 	return ask
 }
 
 func parseType(text string) (kind, mistake string) {
-	if text != engine.TypeStatic && text != engine.TypeManaged && text != engine.TypeDynamic {
-		return "", "this version of the plugin has " + engine.TypeStatic + ", " + engine.TypeManaged + " and " + engine.TypeDynamic
+	kinds := []string{engine.TypeStatic, engine.TypeManaged, engine.TypeDynamic}
+	if slices.Contains(kinds, text) {
+		return text, ""
 	}
-	return text, ""
+	mistake = "write " + strings.Join(kinds, ", ")
+	if meant := nearest(text, kinds); len(meant) > 0 {
+		mistake = "did you mean " + meant[0] + "? The types are " + strings.Join(kinds, ", ")
+	}
+	return "", mistake
+}
+
+func parsePeriod(raw any) (period time.Duration, mistake string) {
+	if period, mistake = parseDuration(raw); mistake == "" && period == 0 {
+		return 0, "0 is no period: write disable_automated_rotation=true to have a managed role rotated on request only"
+	}
+	return within(raw, engine.MinTTL, engine.MaxRotationPeriod)
 }
 
 func parseProfile(text string) (profile, mistake string) {
@@ -151,21 +163,11 @@ func parseProfile(text string) (profile, mistake string) {
 	return text, ""
 }
 
-// firstOf is one of these fields that a request has, "" for none.
-func (in *door) firstOf(fields map[string]*framework.FieldSchema) string {
-	for _, field := range slices.Sorted(maps.Keys(fields)) {
-		if in.body[field] != nil {
-			return field
-		}
-	}
-	return ""
-}
-
 func parseAccess(in *door) engine.AccessWrite {
 	return engine.AccessWrite{
 		EnvironmentRoles: take(in, fieldEnvironmentRoles, parseEnvironmentRoles),
 		Scoped:           in.flag(fieldScoped),
-		Said:             in.firstOf(accessFields()),
+		Given:            in.given(namesOf(accessFields())...),
 	}
 }
 
@@ -174,7 +176,7 @@ func parseDynamic(in *door) engine.DynamicWrite {
 		TTL:       in.duration(fieldTTL, engine.MinLeaseTTL, engine.MaxLeaseTTL),
 		MaxTTL:    in.duration(fieldMaxTTL, engine.MinLeaseTTL, engine.MaxLeaseTTL),
 		MaxLeases: in.count(fieldMaxLeases, engine.MaxLeases),
-		Said:      in.firstOf(dynamicFields()),
+		Given:     in.given(namesOf(dynamicFields())...),
 	}
 }
 
@@ -185,7 +187,7 @@ func parseManaged(in *door) engine.ManagedWrite {
 		Window:   in.optional(fieldRotationWindow, engine.MinRotationWindow, engine.MaxRotationWindow),
 		Hold:     in.optional(fieldHold, engine.MinHold, engine.MaxHold),
 		Schedule: checked(in, fieldRotationSchedule, engine.MaxSchedule, parseCron),
-		Said:     in.firstOf(managedFields()),
+		Given:    in.given(namesOf(managedFields())...),
 	}
 	if period := in.body[fieldRotationPeriod]; ask.Schedule.Value != "" && period != nil && period != "" {
 		in.wrong = append(in.wrong, "rotation_schedule and rotation_period exclude each other: write one of them")

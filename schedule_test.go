@@ -124,19 +124,21 @@ func TestSchedule_BadOnesAreRefused(t *testing.T) {
 	m := newManagedMount(t)
 	for schedule, says := range map[string]string{
 		"every day": "write five fields", "0 0 30 2 *": "never fires", "CRON_TZ=Europe/Berlin 0 3 * * *": "leave the time zone out",
-		"* * * * * *": "write five fields", "@daily": "write five fields", "0 99 * * *": "write five fields",
+		"* * * * * *": "write five fields", "@daily": "write five fields", "0 99 * * *": "field 2, the hour, takes 0 to 23",
+		"61 3 * * *": "field 1, the minute, takes 0 to 59", "0 3 32 * *": "field 3, the day of the month, takes 1 to 31",
+		"0 3 * 13 *": "field 4, the month, takes 1 to 12 or JAN to DEC", "0 3 * * 5-7": "field 5, the day of the week, takes 0 to 6 or SUN to SAT, where 0 is Sunday",
 	} {
 		text := m.refused(logical.UpdateOperation, "roles/ci", map[string]any{"type": "managed", "environment_roles": "main=viewer", "rotation_schedule": schedule})
 		require.Contains(t, text, says, schedule)
 	}
 	for says, data := range map[string]map[string]any{
 		"rotation_window needs a rotation_schedule": {"rotation_window": "2h"},
-		"rotation_window":              {"rotation_schedule": "0 3 * * *", "rotation_window": "5m"},
-		"token_ttl":                    {"token_ttl": "1m"},
-		"environment_roles is empty":   {"environment_roles": map[string]any{}},
-		"use viewer or contributor":    {"environment_roles": "main=owner"},
-		"Modal's names":                {"environment_roles": "a b=viewer"},
-		"token_id is for static roles": {"token_id": someID, "token_secret": someSecret},
+		"rotation_window":                             {"rotation_schedule": "0 3 * * *", "rotation_window": "5m"},
+		"token_ttl":                                   {"token_ttl": "1m"},
+		"environment_roles is empty":                  {"environment_roles": map[string]any{}},
+		"use viewer or contributor":                   {"environment_roles": "main=owner"},
+		"Modal's names":                               {"environment_roles": "a b=viewer"},
+		"token_id, token_secret are for static roles": {"token_id": someID, "token_secret": someSecret},
 	} {
 		text := m.refused(logical.UpdateOperation, "roles/ci", also(map[string]any{"type": "managed", "environment_roles": "main=viewer"}, pairsOf(data)...))
 		require.Contains(t, text, says)

@@ -44,7 +44,7 @@ func TestSecrets_AreRefusedWhereverTheyDoNotBelongAndNotRepeated(t *testing.T) {
 				map[string]any{"main": someSecret},
 				map[string]any{someSecret: "viewer"},
 				"main=" + someSecret, someSecret + ",x",
-				"x " + someSecret, "x" + someSecret, "AS-" + someSecret[3:], "as-short1",
+				"x " + someSecret, "x" + someSecret,
 				map[string]any{"a": []any{map[string]any{"b": someSecret}}},
 			} {
 				if _, isText := value.(string); isText && field == "token_secret" {
@@ -52,7 +52,6 @@ func TestSecrets_AreRefusedWhereverTheyDoNotBelongAndNotRepeated(t *testing.T) {
 				}
 				text := m.refused(logical.UpdateOperation, path, also(extra, field, value))
 				require.NotContains(t, strings.ToLower(text), "bbbbbb", "%s %s", path, field)
-				require.NotContains(t, text, "as-short1")
 			}
 		}
 		text := m.refused(logical.UpdateOperation, path, also(extra, someSecret, "x"))
@@ -63,7 +62,7 @@ func TestSecrets_AreRefusedWhereverTheyDoNotBelongAndNotRepeated(t *testing.T) {
 		for _, op := range []logical.Operation{logical.ReadOperation, logical.UpdateOperation, logical.DeleteOperation} {
 			if m.Route(path + "x").Operations[op] != nil {
 				text := m.refused(op, path+someSecret, nil)
-				require.Contains(t, text, "the path holds what has the shape of a token secret")
+				require.Contains(t, text, "a part of the path has the shape of a token secret")
 				require.NotContains(t, text, someSecret)
 			}
 		}
@@ -74,12 +73,23 @@ func TestSecrets_AreRefusedWhereverTheyDoNotBelongAndNotRepeated(t *testing.T) {
 func TestSecrets_AreNotSeenInNamesThatOnlyResembleThem(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
-	for _, name := range []string{"canvas-training-environment", "as", "atlas-production", "as-ci"} {
-		m.addManaged(name, map[string]any{"profile": "canvas-training"})
+	for _, name := range []string{
+		"canvas-training-environment", "as", "atlas-production", "as-ci", "platform-as-a-service", "ml-as-a-service", "data.as-platform",
+		"news-recommendationservice", "aws-infrastructuremonitoring", "windows-buildandreleasepipeline", "as-infrastructuremonitoring2",
+	} {
+		m.workspace.AddEnvironment(name)
+		m.addManaged(name, map[string]any{"profile": name, "environment_roles": map[string]any{name: "viewer"}})
 		m.write("rotate/"+name, map[string]any{"grace_period": "1h"})
+		m.addRole("static." + name)
+		for _, path := range []string{"roles/", "creds/", "rotate/"} {
+			m.read(path + name)
+		}
+		m.write("verify/"+name, nil)
+		m.must(logical.ListOperation, "roles", map[string]any{"after": name})
+		m.must(logical.ReadOperation, "revocations/"+name, nil)
 	}
-	for _, id := range append(m.list("revocations"), "vault-2f9f1a7c-as-abcdefgh") {
-		m.must(logical.ReadOperation, "revocations/"+id, nil)
+	for _, id := range m.list("revocations") {
+		m.read("revocations/" + id)
 	}
 }
 

@@ -5,6 +5,7 @@ package modalsecrets
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -66,7 +67,7 @@ func (b *backend) newLease(ctx context.Context, name string, data handoutData) (
 func (b *backend) renewLease(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 	id, _ := req.Secret.InternalData[leaseEntry].(string)
 	if err := b.engine.Renewable(ctx, id); err != nil {
-		return answer(err)
+		return answerOfLease(err)
 	}
 	backendTTL, longest := remembered(req.Secret, leaseTTL), remembered(req.Secret, leaseMax)
 	ttl, warnings, err := framework.CalculateTTL(b.System(), req.Secret.Increment, backendTTL, 0, longest, 0, req.Secret.IssueTime)
@@ -104,7 +105,16 @@ func remembered(s *logical.Secret, field string) time.Duration {
 func (b *backend) revokeLease(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 	id, _ := req.Secret.InternalData[leaseEntry].(string)
 	if err := b.engine.EndLease(ctx, id); err != nil {
-		return answer(err)
+		return answerOfLease(err)
 	}
 	return nil, nil
+}
+
+// answerOfLease keeps the text in the error: Vault prints a lease's response as a Go value, and the error
+// after it.
+func answerOfLease(err error) (*logical.Response, error) {
+	if engine.IsModals(err) && !engine.IsMistake(err) {
+		return nil, logical.CodedError(http.StatusBadGateway, err.Error())
+	}
+	return answer(err)
 }

@@ -13,7 +13,8 @@ import (
 
 // rotationSummary is a role in a list.
 func rotationSummary(r *engine.Rotation) map[string]any {
-	data := map[string]any{fieldType: r.Role.Type, fieldVersion: int64(r.Cred.Version), fieldState: r.State()}
+	data := map[string]any{fieldType: r.Role.Type, fieldState: r.State()}
+	putCount(data, fieldVersion, int64(r.Cred.Version))
 	putTime(data, fieldNextRotation, r.Next)
 	putText(data, fieldLastError, brief(r.Cred.LastError))
 	return data
@@ -26,7 +27,7 @@ func currentView(r *engine.Rotation) map[string]any {
 		data = tokenView(r.Cred.Token)
 	}
 	data[fieldType] = r.Role.Type
-	data[fieldVersion] = int64(r.Cred.Version)
+	putCount(data, fieldVersion, int64(r.Cred.Version))
 	return data
 }
 
@@ -35,7 +36,7 @@ func rotationView(r *engine.Rotation) map[string]any {
 	data := currentView(r)
 	data[fieldState] = r.State()
 	data[fieldRotationPeriod] = int64(r.Role.Period(r.Cred.LastRotation).Seconds())
-	data[fieldLate] = int64(r.Late.Seconds())
+	putCount(data, fieldLate, int64(r.Late.Seconds()))
 	putTime(data, fieldLastVaultRotation, r.Cred.LastRotation)
 	putTime(data, fieldNextRotation, r.Next)
 	if r.Cred.Attempts > 0 {
@@ -60,7 +61,7 @@ func addUnreadable(resp *logical.Response, what string, names []string) *logical
 
 func warnUnreadable(resp *logical.Response, what string, names []string) {
 	if len(names) > 0 {
-		resp.AddWarning(fmt.Sprintf("%d of the %s cannot be read, and nothing more is told of them: a read of %s says why, and Vault's log",
+		resp.AddWarning(fmt.Sprintf("%d of the %s cannot be read, and the list has only their names: a read of %s says why, and Vault's log",
 			len(names), what, names[0]))
 	}
 }

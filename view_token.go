@@ -33,6 +33,13 @@ func putText(data map[string]any, key, value string) {
 	}
 }
 
+// putCount leaves out a 0, which says nothing.
+func putCount(data map[string]any, key string, count int64) {
+	if count != 0 {
+		data[key] = count
+	}
+}
+
 func putTime(data map[string]any, key string, t time.Time) {
 	if !t.IsZero() {
 		data[key] = t.UTC().Format(time.RFC3339)

@@ -46,7 +46,7 @@ func TestTheRotationExampleRotatesOnceAndFailsWhenTheRoleIsOverdue(t *testing.T)
 
 	w.vault(t, "write", "modal/roles/personal", "refresh_interval=5s", "rotation_period=5s")
 	require.NoError(t, lab.Until(w.ctx, "the role to be overdue", func() error {
-		if w.read(t, "modal/rotate/personal")["late"] == json.Number("0") {
+		if w.read(t, "modal/rotate/personal")["state"] == "ok" {
 			return os.ErrNotExist
 		}
 		return nil

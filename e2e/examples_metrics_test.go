@@ -52,6 +52,10 @@ func TestTheMetricsScriptSaysWhatStatusSaysAndTheAlarmsAreOnThat(t *testing.T) {
 		kind, state, _ := strings.Cut(key, "_")
 		switch key {
 		case "roles", "revocations": // sums of what is told
+		case "last_compared_at":
+			require.Contains(t, text, "vault_modal_last_compared_seconds ")
+		case "version":
+			require.Contains(t, text, fmt.Sprintf("vault_modal_build_info{version=%q} 1\n", value))
 		case "paused", "out_of_sync":
 			require.Contains(t, text, fmt.Sprintf("vault_modal_%s 0\n", key))
 		case "admin_token_state":
@@ -64,7 +68,7 @@ func TestTheMetricsScriptSaysWhatStatusSaysAndTheAlarmsAreOnThat(t *testing.T) {
 	rules := filepath.Join("..", "examples", "prometheus", "modal-alerts.yml")
 	said, err := prometheus(t, rules, file)
 	require.NoError(t, err, said)
-	require.Contains(t, said, "modal: 10 rules")
+	require.Contains(t, said, "modal: 12 rules")
 	broken := w.example(t, "prometheus/modal-alerts.yml", "> 600", "> >")
 	said, err = prometheus(t, broken)
 	require.Error(t, err, "it would be noticed")

@@ -44,8 +44,9 @@ func TestAnOperatorStoresATokenAndReadersGetItInEveryForm(t *testing.T) {
 	}
 	for form, key := range map[string]string{"dotenv": "dotenv", "toml": "toml", "profile": "toml"} {
 		answer := w.read(t, "modal/creds/ci/"+form)
-		require.ElementsMatch(t, []string{key, "ttl", "rotation_period", "last_vault_rotation"}, slices.Collect(maps.Keys(answer)))
+		require.ElementsMatch(t, []string{key, "token_id", "ttl", "rotation_period", "last_vault_rotation"}, slices.Collect(maps.Keys(answer)))
 		require.Equal(t, creds["last_vault_rotation"], answer["last_vault_rotation"])
+		require.Equal(t, token.ID, answer["token_id"])
 	}
 
 	variables := w.read(t, "modal/creds/ci/env")

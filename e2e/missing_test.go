@@ -18,12 +18,12 @@ func TestAReadOfWhatIsNotThereSaysSoToPeopleAndPrograms(t *testing.T) {
 	w := newWorld(t)
 	w.newRole(t)
 	for path, says := range map[string]string{
-		"modal/creds/nobody":     "no role is named nobody: vault list modal/roles names those that there are",
+		"modal/creds/nobody":     "no role is named nobody: vault list modal/roles names every role",
 		"modal/creds/cii":        "no role is named cii: did you mean ci?",
 		"modal/creds/cii/env":    "no role is named cii: did you mean ci?",
 		"modal/creds/cii/dotenv": "no role is named cii: did you mean ci?",
 		"modal/rotate/cii":       "no role is named cii: did you mean ci?",
-		"modal/revocations/ak-x": "no token ak-x is in the ledger",
+		"modal/revocations/ak-x": "the revocation queue has no token ak-x",
 		"modal/roles/cii":        "No value found at modal/roles/cii", // by which Terraform makes it anew
 	} {
 		for _, format := range []string{"-format=table", "-format=json", "-field=token_id"} {

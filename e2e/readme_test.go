@@ -94,13 +94,13 @@ vault read -field=MODAL_TOKEN_ID modal/creds/ci/env
 for KEY in token_id MODAL_TOKEN_ID; do grep -cF "\"$KEY\":\"$NOW\"" "$AUDIT"; done`,
 		"sys/audit-hash": `HASH=$(vault write -field=hash sys/audit-hash/file input="$LEAKED")
 grep -F "$HASH" "$AUDIT" | grep -F '"path":"modal/creds/ci"' | grep -cF '"remote_address"'`,
-		"-exit-after-auth\n":    `grep "$(vault read -field=token_id modal/creds/ci)" ~/modal-agent/.modal.toml`,
-		"-field=late":           `test "$(vault read -field=late modal/rotate/personal)" -eq 0; test "$(vault read -field=version modal/rotate/personal)" -eq 3`,
-		"OPERATOR=":             `test "$(vault token capabilities "$OPERATOR" modal/creds/ci)" = deny; VAULT_TOKEN=$OPERATOR refused vault write modal/config paused=true`,
-		"-scope=global":         `vault secrets list -detailed | grep modal/ | grep -F "$VERSION"`,
-		"MONITOR=":              `test -z "$(printf '%s\n' "$STATUS" | sed -nE '/"roles_ok": 3/d; /retrying": [1-9]|waiting": [1-9]|overdue": [1-9]/p')"`,
-		"operator raft":         `test -s ~/vault.snap`,
-		"service_user_prefix m": `refused vault list modal/roles`,
+		"-exit-after-auth\n":                   `grep "$(vault read -field=token_id modal/creds/ci)" ~/modal-agent/.modal.toml`,
+		"-field=state modal/rotate/personal\n": `test "$(vault read -field=state modal/rotate/personal)" = ok; test "$(vault read -field=version modal/rotate/personal)" -eq 3`,
+		"OPERATOR=":                            `test "$(vault token capabilities "$OPERATOR" modal/creds/ci)" = deny; VAULT_TOKEN=$OPERATOR refused vault write modal/config paused=true`,
+		"-scope=global":                        `vault secrets list -detailed | grep modal/ | grep -F "$VERSION"`,
+		"MONITOR=":                             `test -z "$(printf '%s\n' "$STATUS" | sed -nE '/"roles_ok": 3/d; /retrying": [1-9]|waiting": [1-9]|overdue": [1-9]/p')"`,
+		"operator raft":                        `test -s ~/vault.snap`,
+		"service_user_prefix m":                `refused vault list modal/roles`,
 		"secrets disable": `
 refused grep modal/ <<<"$(vault secrets list)"
 refused grep modal <<<"$(vault plugin list secret)"

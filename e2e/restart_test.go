@@ -76,6 +76,8 @@ func TestReadsWorkWhileModalIsGone(t *testing.T) {
 	failed := w.run(t, w.CLI, "as-0123456789abcdefABCDEF", "write", "modal/rotate/ci", "token_id=ak-0123456789abcdefABCDEF", "token_secret=-")
 	require.Equal(t, 2, failed.Code)
 	require.Contains(t, failed.Stderr, "Code: 502")
+	require.Contains(t, failed.Stderr, "no answer from server_url http://127.0.0.1:1: ")
+	require.NotContains(t, failed.Stderr, "1 error occurred")
 	w.requireToken(t, s.current)
 }
 

@@ -44,6 +44,12 @@ func (c CLI) As(token string) CLI {
 	return c
 }
 
+// In is the same command with a namespace in its environment.
+func (c CLI) In(namespace string) CLI {
+	c.env = append(c.env[:len(c.env):len(c.env)], "VAULT_NAMESPACE="+namespace)
+	return c
+}
+
 // Run runs the command to its end. An exit code other than 0 is no error here, but a result; an
 // error means that the command could not be run or was interrupted.
 func (c CLI) Run(ctx context.Context, stdin string, args ...string) (Result, error) {

@@ -45,6 +45,7 @@ func (e *Engine) writeAdmin() string {
 
 // explain names the admin token in an error that is about it, and the plan where that is the reason.
 func (a *admin) explain(err error) error {
+	err = modalapi.AsUnavailable(err)
 	switch modalapi.KindOf(err) {
 	case modalapi.KindRefused:
 		return Refusef("Modal refused the admin token %s of %s: %s; write a new one: %s", a.token.ID, a.owner, modalapi.Said(err), a.mend)
@@ -71,8 +72,8 @@ func (e *Engine) limitation(ctx context.Context, cfg *Config, proven Token) (str
 	_, err = client.ServiceUsers(ctx, proven.pair())
 	switch modalapi.KindOf(err) {
 	case modalapi.KindNone:
-	case modalapi.KindUnavailable, modalapi.KindThrottled:
-		return "", err
+	case modalapi.KindUnavailable, modalapi.KindThrottled, modalapi.KindRefused:
+		return "", modalapi.AsUnavailable(err)
 	default:
 		return err.Error(), nil
 	}

@@ -68,7 +68,7 @@ type Approval struct {
 	Account         Account    `json:"account,omitzero"`
 	PreviousTokenID string     `json:"previous_token_id,omitempty"`
 	Version         int        `json:"version,omitempty"`
-	Said            string     `json:"said,omitempty"`
+	Said            string     `json:"reason,omitempty"`
 	Late            []lateFlow `json:"late,omitempty"`
 }
 

@@ -132,7 +132,7 @@ func (e *Engine) mayApproveRole(ctx context.Context, cfg *Config, ask ApprovalRe
 	case err != nil:
 		return false, err
 	case now == nil:
-		return false, Refusef("no role is named %s: make it, without a token, with: vault write %sroles/%s type=%s; nothing was changed", ask.Role, e.mount(), ask.Role, TypeStatic)
+		return false, Refusef("%s", e.NoSuchRole(ctx, ask.Role, fmt.Sprintf("; create it, without a token, with: %s; nothing was changed", e.Commands().Write("roles/"+ask.Role, "type="+TypeStatic))))
 	case now.Role.Type != TypeStatic:
 		return false, Refusef("role %s is %s, so the engine makes its tokens and nobody approves them: rotate it with: %s; nothing was changed",
 			ask.Role, now.Role.Type, e.rotateCommand(now.Role, ask.Role))

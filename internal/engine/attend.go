@@ -120,8 +120,9 @@ func (e *Engine) admit(ctx context.Context, entry *Revocation, w wish) (verdict,
 	case w == whenDue && !entry.due(now):
 		return verdictNotDue, entry, nil
 	case w == onRequest && entry.Leased && now.Before(entry.NotBefore): // a read may be making it just now
-		return verdictNotDue, entry, Refusef("token %s is a lease's of role %s, until %s at the latest: end its lease (vault lease revoke -prefix %screds/%s ends all of the role), "+
-			"or end it now with: vault write %srevocations/%s force=true; nothing was changed", cmp.Or(entry.ID, entry.Key()), entry.Role, entry.NotBefore.Format(time.RFC3339), e.mount(), entry.Role, e.mount(), entry.Key())
+		return verdictNotDue, entry, Refusef("token %s is a lease's of role %s, until %s at the latest: end its lease (%s ends all of the role), "+
+			"or end it now with: vault write %srevocations/%s force=true; nothing was changed",
+			cmp.Or(entry.ID, entry.Key()), entry.Role, entry.NotBefore.Format(time.RFC3339), e.Commands().RevokeLeases(entry.Role), e.mount(), entry.Key())
 	case w == onRequest && entry.ours() && entry.inGrace(now):
 		return verdictNotDue, entry, Refusef("token %s of %s is in its grace period until %s, and may still be used: end it now with: vault write %srevocations/%s force=true; nothing was changed",
 			entry.Key(), entry.whose(), entry.NotBefore.Format(time.RFC3339), e.mount(), entry.Key())

@@ -48,7 +48,7 @@ type Config struct {
 	// last, and AdminRejected since when it refuses it.
 	VerificationInterval *time.Duration `json:"verification_interval,omitempty"`
 	AdminChecked         time.Time      `json:"admin_checked,omitzero"`
-	AdminRejected        time.Time      `json:"admin_refused,omitzero"`
+	AdminRejected        time.Time      `json:"admin_rejected,omitzero"`
 }
 
 // DefaultVerification is how often Modal is asked about each current token by itself.
@@ -93,8 +93,10 @@ func (c Config) merge(ask ConfigWrite) *Config {
 }
 
 // permits refuses a role that asks for more than the ceilings allow.
-func (c *Config) permits(r *Role) error {
-	access := r.access()
+func (c *Config) permits(r *Role) error { return c.allows(r.access()) }
+
+// allows refuses access that is more than the ceilings allow.
+func (c *Config) allows(access *Access) error {
 	if ceilings := c.ceilings(); ceilings != "" && !access.Scoped {
 		return Refusef("scoped=false reaches past config's %s: write scoped=true to the role", ceilings)
 	}

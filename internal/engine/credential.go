@@ -15,7 +15,7 @@ const afterRotation = 2 * time.Second
 // tells the tokens of this role from those of a deleted one of the same name.
 type Credential struct {
 	Token
-	Lineage      string    `json:"lineage,omitempty"`
+	Lineage      string    `json:"generation_id,omitempty"`
 	Version      int       `json:"version"`
 	LastRotation time.Time `json:"last_rotation"`
 	NextRotation time.Time `json:"next_rotation,omitzero"`
@@ -29,8 +29,8 @@ type Credential struct {
 	// begins without. Drifted says that the service user of the token, or of a previous one, may do something else
 	// than the role says.
 	Checked time.Time `json:"checked,omitzero"`
-	Refused time.Time `json:"refused,omitzero"`
-	Drifted bool      `json:"drifted,omitempty"`
+	Refused time.Time `json:"rejected,omitzero"`
+	Drifted bool      `json:"roles_differ,omitempty"`
 }
 
 // newCredential is a role's first one.

@@ -79,6 +79,10 @@ type Engine struct {
 	dueApprovals *dueTimes
 	followers    *followers
 	guard        restoreGuard
+	// creations are the service users that reads of dynamic roles are creating, and unfinished an index of the entries of
+	// those that may have failed.
+	creations  creations
+	unfinished *dueTimes
 	// dueChecks are when current tokens are verified. checksEvery is the interval that they were told for.
 	dueChecks    *dueTimes
 	checksEvery  time.Duration
@@ -119,7 +123,7 @@ func New(deps Deps) *Engine {
 	}
 	e := &Engine{
 		deps: deps, locks: newNameLocks(func() { deps.Stagger(lockTurn) }), followers: newFollowers(),
-		dueRoles: newDueTimes(), dueEntries: newDueTimes(), dueApprovals: newDueTimes(), dueChecks: newDueTimes(), checkRetries: map[string]time.Time{},
+		dueRoles: newDueTimes(), dueEntries: newDueTimes(), dueApprovals: newDueTimes(), dueChecks: newDueTimes(), unfinished: newDueTimes(), checkRetries: map[string]time.Time{},
 		dueWarnings: newDueTimes(), warned: map[string]warning{},
 	}
 	e.clients = &clients{
@@ -140,7 +144,10 @@ func New(deps Deps) *Engine {
 		e.dueChecks.touch(name)
 		e.dueWarnings.touch(name)
 	}})
-	e.revocations = store.New[Revocation](deps.Storage, prefixRevocation, store.Options{Changed: e.dueEntries.touch})
+	e.revocations = store.New[Revocation](deps.Storage, prefixRevocation, store.Options{Changed: func(id string) {
+		e.dueEntries.touch(id)
+		e.unfinished.touch(id)
+	}})
 	e.holders = store.New[holder](deps.Storage, prefixHolder, store.Options{})
 	e.divergence = store.New[divergence](deps.Storage, keyDivergence, store.Options{RememberAbsent: true})
 	e.workspaces = store.New[knownWorkspace](deps.Storage, keyWorkspace, store.Options{RememberAbsent: true})

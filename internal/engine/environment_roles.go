@@ -176,13 +176,6 @@ func (c roleChange) pending(has map[string]modalapi.EnvironmentRole) map[string]
 	return pending
 }
 
-// grant gives a living service user the wanted rights. If a part of the change fails, the service user gets its former
-// rights back.
-func (e *Engine) grant(ctx context.Context, cfg *Config, t Token, want wanting) error {
-	_, err := e.change(ctx, cfg, t, roleChange{want: want, back: func(has map[string]modalapi.EnvironmentRole) map[string]modalapi.EnvironmentRole { return has }})
-	return err
-}
-
 // change changes the rights of a living service user, and reports whether anything had to be set.
 func (e *Engine) change(ctx context.Context, cfg *Config, t Token, c roleChange) (set bool, err error) {
 	a, user, err := e.ownerOf(ctx, cfg, t)

@@ -45,7 +45,7 @@ func IsMistake(err error) bool {
 	if unusable := (*unusableError)(nil); errors.As(err, &unusable) {
 		return false
 	}
-	switch modalapi.KindOf(err) {
+	switch modalapi.KindOf(modalapi.AsUnavailable(err)) {
 	case modalapi.KindRefused, modalapi.KindForbidden, modalapi.KindInvalid, modalapi.KindNotFound,
 		modalapi.KindExists, modalapi.KindConflict:
 		return true

@@ -272,3 +272,11 @@ func (r *record) lines() string {
 	defer r.mu.Unlock()
 	return r.log.String()
 }
+
+// warnings writes a role and returns the warnings of the answer.
+func (h *harness) warnings(ask RoleWrite) []string {
+	h.t.Helper()
+	done, err := h.engine.WriteRole(h.t.Context(), ask)
+	require.NoError(h.t, err)
+	return done.Warnings
+}

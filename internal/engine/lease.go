@@ -10,12 +10,12 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// leaseMargin is how much longer than its longest lease a token lives at Modal: the lease ends it, and
-// its expiry only what nobody ended.
+// leaseMargin is how much longer than its longest lease a token lives at Modal. The expiry ends a token only if
+// nobody revoked it.
 const leaseMargin = 15 * time.Minute
 
-// Lease is what one read of a dynamic role gives: a token of its own. Entry is the ID of its entry in the
-// ledger, by which it is ended. Max is how long it can be renewed to, from now.
+// Lease is the answer to one read of a dynamic role: a token of its own. Entry is the ID of its revocation. Max is how
+// long the lease can be renewed to, from now.
 type Lease struct {
 	Handout
 
@@ -25,9 +25,12 @@ type Lease struct {
 	Warnings []string
 }
 
-// NewLease mints a token for one lease of a dynamic role, which Vault lets live for most at the longest.
-// The ledger has the token before Modal does, and until it is seen refused.
+// NewLease creates a token for one lease of a dynamic role. Vault lets a lease live for most at the longest. The
+// revocation queue has the service user before Modal does, and until Modal rejects its token.
 func (e *Engine) NewLease(ctx context.Context, name string, most time.Duration) (*Lease, error) {
+	if err := e.settleFailed(ctx, name); err != nil {
+		return nil, err
+	}
 	cfg, err := e.loadConfig(ctx)
 	if err != nil {
 		return nil, err
@@ -40,7 +43,9 @@ func (e *Engine) NewLease(ctx context.Context, name string, most time.Duration) 
 		return nil, Refusef("role %s is no dynamic one any more: read it again", name)
 	}
 	ttl, longest, warnings := r.Dynamic.terms(most)
-	made, err := e.mintLease(ctx, cfg, order{name: name, role: r, life: longest + leaseMargin, lease: true})
+	creating := e.creations.start()
+	defer creating.end()
+	made, err := e.mintLease(ctx, cfg, order{name: name, role: r, life: longest + leaseMargin, lease: true, creating: creating})
 	if err != nil {
 		return nil, fmt.Errorf("%w; no lease was made", err)
 	}
@@ -54,8 +59,9 @@ func (e *Engine) NewLease(ctx context.Context, name string, most time.Duration) 
 	}, nil
 }
 
-// terms are how long a lease runs, and can be renewed to. Every cap is told.
+// terms are how long a lease runs and how long it can be renewed to. The warnings name each cap.
 func (p *DynamicPolicy) terms(most time.Duration) (ttl, longest time.Duration, warnings []string) {
+	most = most.Truncate(time.Second) // Modal takes whole seconds
 	ttl, longest = p.TTL, p.MaxTTL
 	if longest > most {
 		longest = most
@@ -68,14 +74,17 @@ func (p *DynamicPolicy) terms(most time.Duration) (ttl, longest time.Duration, w
 	return ttl, longest, warnings
 }
 
-// mintLease makes the token and turns its entry into the lease's backstop.
+// mintLease creates the token, and dates its revocation to the end of the longest lease.
 func (e *Engine) mintLease(ctx context.Context, cfg *Config, o order) (*candidate, error) {
 	made, err := e.mint(ctx, cfg, o)
 	if err != nil {
 		return nil, err
 	}
-	leased := made.entry.leased(made.Token, e.Now(), o.life)
-	if err = e.arrive(context.WithoutCancel(ctx), o, leased); err != nil {
+	leased := made.entry.leased(made.Token, *o.role.access(), e.Now(), o.life)
+	if err = e.arrive(context.WithoutCancel(ctx), o, leased); err == nil {
+		err = e.stillAllowed(ctx, o)
+	}
+	if err != nil {
 		e.abandon(ctx, made.entry)
 		return nil, err
 	}
@@ -83,16 +92,44 @@ func (e *Engine) mintLease(ctx context.Context, cfg *Config, o order) (*candidat
 	return made, nil
 }
 
-// leased is the entry of a finished service user, which dies when no lease can run any more.
-func (r Revocation) leased(t Token, now time.Time, life time.Duration) *Revocation {
-	r.Token, r.Reason, r.Since = t, reasonLease, now
+// stillAllowed refuses a lease whose role was narrowed or deleted, or whose role config no longer allows, while the
+// read created it. The lease is stored already, and a write stores the role before it lists the leases: so the read
+// sees the write, or the write sees the lease.
+func (e *Engine) stillAllowed(ctx context.Context, o order) error {
+	now, err := e.roles.Get(ctx, o.name)
+	if err != nil {
+		return err
+	}
+	if now == nil || now.Dynamic == nil || !o.role.access().within(now.access()) {
+		return changedMeanwhile(o.name)
+	}
+	cfg, err := e.loadConfig(ctx)
+	if err != nil {
+		return err
+	}
+	return cfg.permits(o.role)
+}
+
+// changedMeanwhile refuses a read of a role that was changed while the read was served.
+func changedMeanwhile(name string) error {
+	return Refusef("role %s was changed or deleted while this read waited: read it again", name)
+}
+
+// leased is the revocation of a lease's token, due when no lease can run any more.
+func (r Revocation) leased(t Token, rights Access, now time.Time, life time.Duration) *Revocation {
+	r.Token, r.Rights, r.Reason, r.Since = t, rights, reasonLease, now
 	r.NotBefore = now.Add(life)
 	r.NextAttempt = r.NotBefore
 	return &r
 }
 
-// EndLease ends the token of a lease, and is done when Modal refuses it, or when nothing is left of it. The
-// ledger goes on with what cannot be ended now, also after Vault has given up.
+// runs reports whether the entry belongs to a living lease: nobody has begun to end its token.
+func (r *Revocation) runs(now time.Time) bool {
+	return r.Reason == reasonLease && !r.Begun && !r.Forced && now.Before(r.NotBefore)
+}
+
+// EndLease revokes the token of a lease, and succeeds once Modal rejects the token. The worker goes on with a token
+// that cannot be revoked now, also after Vault has given up.
 func (e *Engine) EndLease(ctx context.Context, id string) error {
 	entry, unlock, err := e.lockEntry(ctx, ctx, id)
 	if err != nil || entry == nil {
@@ -122,8 +159,8 @@ func (e *Engine) EndLease(ctx context.Context, id string) error {
 	return err
 }
 
-// mayEndLease refuses while the mount does nothing by itself, and while Modal does not answer. That is also what
-// `vault secrets disable` says.
+// mayEndLease refuses while the mount is paused or out of sync, and while Modal does not answer. `vault secrets
+// disable` shows the error too.
 func (e *Engine) mayEndLease(ctx context.Context, role string) error {
 	cfg, err := e.loadConfig(ctx)
 	if err != nil {
@@ -135,19 +172,32 @@ func (e *Engine) mayEndLease(ctx context.Context, role string) error {
 	err = e.fenced(ctx)
 	if modalapi.KindOf(err) != modalapi.KindNone {
 		err = fmt.Errorf("%w; the engine ends the lease's token by itself once Modal answers; a mount can be disabled then, "+
-			"or when its leases are forgotten, whose tokens live until they expire: vault lease revoke -force -prefix %screds/%s", err, e.mount(), role)
+			"or when its leases are forgotten, whose tokens live until they expire: %s", err, e.Commands().RevokeLeases(role, "-force"))
 	}
 	return err
 }
 
-// Renewable is until when a lease may be renewed, an error for one whose token is ended or being ended.
+// Renewable refuses to renew a lease whose token is ended or being ended, or may do more than its role or config
+// allows now. A lease that kept more than its role allows, because Modal did not answer, is narrowed first.
 func (e *Engine) Renewable(ctx context.Context, id string) error {
+	cfg, err := e.loadConfig(ctx)
+	if err != nil {
+		return err
+	}
+	if err = e.narrowToRole(ctx, cfg, id); err != nil {
+		return fmt.Errorf("the lease is not renewed, as its token may do more than the role allows now: %w; "+
+			"the token works until the lease ends: read %screds/… again for another one", err, e.mount())
+	}
 	entry, err := e.revocations.Get(ctx, id)
 	if err != nil {
 		return err
 	}
-	if entry == nil || entry.Begun || entry.Forced || !e.Now().Before(entry.NotBefore) {
-		return Refusef("the token of this lease is ended, or being ended: read %screds/… again for another one", e.mount())
+	if entry == nil || !entry.runs(e.Now()) {
+		return Refusef("the token of this lease is ended, or being ended: read %screds/… again for another one", e.mountPath())
+	}
+	if err = cfg.allows(&entry.Rights); err != nil {
+		return Refusef("the lease is not renewed, as its token may do more than config allows now: %s; the token works until the lease ends; "+
+			"a role that is narrowed narrows its leases: vault write %sroles/%s environment_roles=…", err, e.mount(), entry.Role)
 	}
 	return nil
 }

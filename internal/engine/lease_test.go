@@ -79,9 +79,9 @@ func TestLease_EndsAlsoWhenItsRoleIsGoneOrAnotherAdminTokenIsThere(t *testing.T)
 	h := newHarness(t)
 	h.dynamic("job")
 	first, second := h.lease("job"), h.lease("job")
-	told, err := h.engine.DeleteRole(t.Context(), "job", false)
+	done, err := h.engine.DeleteRole(t.Context(), "job", false)
 	require.NoError(t, err)
-	require.Contains(t, told[0], "of a lease: works until")
+	require.Contains(t, done.Tokens[0], "of a lease: works until")
 	require.True(t, h.alive(first.Cred.ID), "leases stay until they end")
 	require.NoError(t, h.engine.EndLease(t.Context(), first.Entry))
 	h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken())})
@@ -129,6 +129,26 @@ func TestLease_ThatCannotBeEndedInAnOutageIsAnErrorAndEndsTwoTicksAfterIt(t *tes
 			require.Empty(t, b.modal.ServiceUsers(), outage)
 			require.Empty(t, b.ledger())
 		})
+	}
+}
+
+// Vault tries six times, the first ones seconds apart.
+func TestLease_IsEndedByTheFirstTryAfterAnOutage(t *testing.T) {
+	t.Parallel()
+	for _, wait := range []time.Duration{time.Second, 10 * time.Second} {
+		h := newHarness(t)
+		h.dynamic("job")
+		lease := h.lease("job")
+		h.modal.SetOutage(true)
+		for range 3 {
+			err := h.engine.EndLease(t.Context(), lease.Entry)
+			require.True(t, IsModals(err), err)
+			h.advance(wait)
+		}
+		h.modal.SetOutage(false)
+		require.NoError(t, h.engine.EndLease(t.Context(), lease.Entry))
+		require.False(t, h.alive(lease.Cred.ID))
+		require.Empty(t, h.ledger())
 	}
 }
 
@@ -206,7 +226,7 @@ func TestLease_LimitHoldsHoweverManyAskAtOnce(t *testing.T) {
 	require.Len(t, leases, 3)
 	require.Len(t, h.modal.ServiceUsers(), 3)
 	_, err := h.engine.NewLease(t.Context(), "job", vaultsMost)
-	require.ErrorContains(t, err, "has 3 leases, and max_leases is 3: end some (vault lease revoke -prefix modal/creds/job)")
+	require.ErrorContains(t, err, "has 3 leases, and max_leases is 3: 3 running (end all with: vault lease revoke -prefix modal/creds/job, or one with:")
 	require.NoError(t, h.engine.EndLease(t.Context(), leases[0].Entry))
 	h.lease("job")
 }

@@ -3,8 +3,6 @@
 package engine
 
 import (
-	"cmp"
-
 	"github.com/hashicorp/go-hclog"
 )
 
@@ -16,9 +14,6 @@ type mountLogger struct {
 
 // log is the logger of this mount.
 func (e *Engine) log() hclog.Logger { return e.logger.Load() }
-
-// mount is the path that commands in messages begin with.
-func (e *Engine) mount() string { return cmp.Or(e.logger.Load().mount, "modal/") }
 
 // NameMount notes where the engine is mounted, which only requests tell.
 func (e *Engine) NameMount(mount string) {

@@ -46,6 +46,8 @@ type order struct {
 	role  *Role
 	life  time.Duration // zero for a token that does not expire
 	lease bool
+	// creating notes, for a lease, what this process is creating.
+	creating *creating
 }
 
 func (r *Role) order(name string) order {

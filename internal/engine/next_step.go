@@ -62,6 +62,10 @@ func (e *Engine) AfterWrite(r *Rotation) string {
 // NextStep tells an operator what is needed for a token of the ledger.
 func (e *Engine) NextStep(r *Revocation) string {
 	entry := fmt.Sprintf("%srevocations/%s", e.mount(), r.Key())
+	if r.runs(e.Now()) {
+		return fmt.Sprintf("nothing: the token ends with its lease, or on %s at the latest; at once with: vault write %s force=true",
+			r.NotBefore.Format(time.RFC3339), entry)
+	}
 	early := e.Now().Before(r.NotBefore)
 	var step string
 	switch {

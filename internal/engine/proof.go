@@ -41,16 +41,16 @@ func (e *Engine) proveEnd(ctx context.Context, cfg *Config, entry *Revocation) (
 	if entry.Secret == "" {
 		return e.proveByName(ctx, cfg, entry)
 	}
-	verified, rejection := e.prove(ctx, cfg, entry.Token)
+	who, rejection := e.whoIs(ctx, cfg, entry.Token)
 	switch {
-	case rejection == nil && entry.Reason == reasonUnfinished && verified.Identity != entry.Identity:
+	case rejection == nil && entry.Reason == reasonUnfinished && who.Name != entry.Identity:
 		// The answer to the creation was about another service user.
 		*entry = *entry.withoutToken()
 		return e.proveByName(ctx, cfg, entry)
 	case rejection == nil:
 		entry.FirstRejectedAt = time.Time{}
 		if !entry.Verified() {
-			entry.Token = verified // from now on a rejection says something
+			entry.Token = e.verified(cfg, entry.Token, who) // from now on a rejection says something
 		}
 		return verdictAccepted, nil
 	case modalapi.KindOf(rejection) != modalapi.KindRefused:
@@ -173,7 +173,7 @@ func (e *Engine) refuseListedServiceUser(ctx context.Context, cfg *Config, entry
 	}
 	defer a.release()
 	user, err := a.findServiceUser(ctx, entry.Identity)
-	switch modalapi.KindOf(err) {
+	switch modalapi.KindOf(modalapi.AsUnavailable(err)) {
 	case modalapi.KindUnavailable, modalapi.KindThrottled:
 		return a.explain(err)
 	case modalapi.KindNone:
@@ -195,7 +195,7 @@ func (e *Engine) refuseListedMemberToken(ctx context.Context, cfg *Config, entry
 	}
 	for _, caller := range callers {
 		tokens, err := e.memberTokens(ctx, cfg, caller)
-		switch modalapi.KindOf(err) {
+		switch modalapi.KindOf(modalapi.AsUnavailable(err)) {
 		case modalapi.KindUnavailable, modalapi.KindThrottled:
 			return fmt.Errorf("Modal rejects token %s, and does not say whether it is deleted or only disabled: %w", entry.ID, err)
 		case modalapi.KindNone:

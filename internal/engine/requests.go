@@ -3,6 +3,9 @@
 package engine
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
@@ -31,15 +34,32 @@ type Supplied struct {
 	Pair     *modalapi.Token // nil where the request brings none
 	Verify   bool            // Modal is asked before the token is stored
 	Warnings []string        // what looks odd about the pair
-	Said     string          // a field of these that the request has, "" for none
+	Given    []string        // the fields of these that the request has
 }
 
-// refuseForManaged refuses what only an operator of a static role brings.
+// refuseForManaged refuses the fields that only an operator of a static role brings.
 func (s Supplied) refuseForManaged() error {
-	if s.Said == "" {
+	if len(s.Given) == 0 {
 		return nil
 	}
-	return Refusef("%s is for static roles, as the engine mints the tokens of this one: leave it out; nothing was changed", s.Said)
+	return Refusef("the engine creates the tokens of this role, and %s: leave %s out; nothing was changed",
+		fieldsOf(s.Given, TypeStatic), itOrThem(s.Given))
+}
+
+// fieldsOf says which roles some fields are for.
+func fieldsOf(fields []string, types ...string) string {
+	is := "is"
+	if len(fields) > 1 {
+		is = "are"
+	}
+	return fmt.Sprintf("%s %s for %s roles", strings.Join(fields, ", "), is, strings.Join(types, " and "))
+}
+
+func itOrThem(fields []string) string {
+	if len(fields) > 1 {
+		return "them"
+	}
+	return "it"
 }
 
 // ConfigWrite is what a write to config asks for.
@@ -75,11 +95,35 @@ type RoleWrite struct {
 	Expect                                       Expectation
 }
 
+// refuseForeign refuses the fields that a role of this type does not have, all of them at once.
+func (ask RoleWrite) refuseForeign(kind string) error {
+	static := ask.Given
+	if ask.RevokePrevious.Asked {
+		static = append(slices.Clone(static), "revoke_previous")
+	}
+	var foreign, mistakes []string
+	for _, group := range []struct{ fields, types []string }{
+		{static, []string{TypeStatic}},
+		{ask.Access.Given, []string{TypeManaged, TypeDynamic}},
+		{ask.Managed.Given, []string{TypeManaged}},
+		{ask.Dynamic.Given, []string{TypeDynamic}},
+	} {
+		if len(group.fields) > 0 && !slices.Contains(group.types, kind) {
+			foreign = append(foreign, group.fields...)
+			mistakes = append(mistakes, fieldsOf(group.fields, group.types...))
+		}
+	}
+	if len(mistakes) == 0 {
+		return nil
+	}
+	return Refusef("role %s is %s, and %s: leave %s out; nothing was changed", ask.Name, kind, strings.Join(mistakes, ", "), itOrThem(foreign))
+}
+
 // AccessWrite is what a write says of what a role's service users may do.
 type AccessWrite struct {
 	EnvironmentRoles Change[map[string]modalapi.EnvironmentRole]
 	Scoped           Change[bool]
-	Said             string // one of these fields that the write has, "" for none
+	Given            []string // the fields of these that the write has
 }
 
 // ManagedWrite is what a write says of the fields of managed roles.
@@ -87,14 +131,14 @@ type ManagedWrite struct {
 	Disabled               Change[bool]
 	TokenTTL, Window, Hold Change[time.Duration]
 	Schedule               Change[string]
-	Said                   string // one of these fields that the write has, "" for none
+	Given                  []string // the fields of these that the write has
 }
 
 // DynamicWrite is what a write says of the fields of dynamic roles.
 type DynamicWrite struct {
 	TTL, MaxTTL Change[time.Duration]
 	MaxLeases   Change[int]
-	Said        string // one of these fields that the write has, "" for none
+	Given       []string // the fields of these that the write has
 }
 
 // RotateRequest is what a write to rotate/<role> asks for, as a dry run or in earnest.

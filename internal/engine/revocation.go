@@ -50,7 +50,7 @@ const clockSlack = Day
 type Revocation struct {
 	Token
 	Role        string    `json:"role"`
-	Lineage     string    `json:"lineage,omitempty"`
+	Lineage     string    `json:"generation_id,omitempty"`
 	Version     int       `json:"version"`
 	Reason      string    `json:"reason"`
 	Method      string    `json:"method"`
@@ -61,7 +61,7 @@ type Revocation struct {
 	NextAttempt time.Time `json:"next_attempt"`
 	LastError   string    `json:"last_error,omitempty"`
 	Forced      bool      `json:"forced,omitempty"`
-	Begun       bool      `json:"begun,omitempty"`
+	Begun       bool      `json:"deletion_started,omitempty"`
 	Unconfirmed bool      `json:"unconfirmed,omitempty"`
 
 	// Leased says that the token is a lease's, or is made for one. HoldUntil is how long the token lives on
@@ -69,15 +69,17 @@ type Revocation struct {
 	Leased    bool          `json:"leased,omitempty"`
 	HoldUntil time.Time     `json:"hold_until,omitzero"`
 	Refresh   time.Duration `json:"refresh,omitempty"`
-	Held      bool          `json:"held,omitempty"`
+	Held      bool          `json:"in_use,omitempty"`
 	LastUsed  time.Time     `json:"last_used_at,omitzero"`
+	// Rights is what the service user of a lease may do, as Modal was last seen to have it.
+	Rights Access `json:"rights,omitzero"`
 
 	Acknowledged bool   `json:"acknowledged,omitempty"`
-	Declined     string `json:"declined,omitempty"`
+	Declined     string `json:"refused_reason,omitempty"`
 	// FirstRejectedAt is when Modal first rejected the token while there was no witness: see compareWithWitness.
 	FirstRejectedAt time.Time `json:"first_rejected_at,omitzero"`
 	// Missing is when Modal was first seen not to know an unfinished service user, or an approved token.
-	Missing time.Time `json:"missing,omitzero"`
+	Missing time.Time `json:"first_not_found_at,omitzero"`
 }
 
 // Key is the entry's ID, in storage and for operators.
@@ -277,6 +279,12 @@ func (e *Engine) entriesOf(ctx context.Context, name string) ([]*Revocation, err
 	return slices.DeleteFunc(entries, func(entry *Revocation) bool {
 		return entry.Role != name || (r != nil && !entry.isOfGeneration(r))
 	}), err
+}
+
+// leasesOf returns the revocations of a role's leases, also of those that reads are creating.
+func (e *Engine) leasesOf(ctx context.Context, name string) ([]*Revocation, error) {
+	entries, err := e.entriesOf(ctx, name)
+	return slices.DeleteFunc(entries, func(entry *Revocation) bool { return !entry.Leased }), err
 }
 
 // previousTokens returns the revocations of tokens that were, or may have become, a role's current token. Leases are

@@ -71,16 +71,20 @@ func (r Role) merge(ask RoleWrite) (*Role, error) {
 	if err := r.mergeType(ask.Kind); err != nil {
 		return nil, err
 	}
+	if err := ask.refuseForeign(r.Type); err != nil {
+		return nil, err
+	}
 	r.Profile = ask.Profile.Over(r.Profile, "")
 	r.Environment = ask.Environment.Over(r.Environment, "")
 	r.RefreshInterval = ask.RefreshInterval.Over(r.RefreshInterval, defaultRefreshInterval)
 	r.GracePeriod = ask.GracePeriod.Over(r.GracePeriod, defaultGracePeriod)
 	r.RotationPeriod = ask.RotationPeriod.Over(r.RotationPeriod, defaultRotationPeriod)
-	if err := r.mergeStatic(ask); err != nil {
-		return nil, err
-	}
-	if err := r.mergeAccess(ask); err != nil {
-		return nil, err
+	r.KeepPrevious = !ask.RevokePrevious.Over(!r.KeepPrevious, true)
+	switch r.Type {
+	case TypeManaged:
+		r.mergeManaged(ask)
+	case TypeDynamic:
+		r.mergeDynamic(ask)
 	}
 	return &r, r.validate()
 }
@@ -98,26 +102,6 @@ func (r *Role) mergeType(kind Change[string]) error {
 	}
 	r.Type = wanted
 	return nil
-}
-
-// mergeStatic takes what only static roles have.
-func (r *Role) mergeStatic(ask RoleWrite) error {
-	if ask.RevokePrevious.Asked && r.Type != TypeStatic {
-		return Refusef("revoke_previous is for static roles, as the engine ends all tokens of a %s one: leave it out; nothing was changed", r.Type)
-	}
-	r.KeepPrevious = !ask.RevokePrevious.Over(!r.KeepPrevious, true)
-	return nil
-}
-
-// mergeAccess takes what only roles have whose tokens the engine makes.
-func (r *Role) mergeAccess(ask RoleWrite) error {
-	if r.Type == TypeStatic && ask.Access.Said != "" {
-		return Refusef("%s is a field of managed and dynamic roles, and this role is %s: leave it out; nothing was changed", ask.Access.Said, r.Type)
-	}
-	if err := r.mergeManaged(ask); err != nil {
-		return err
-	}
-	return r.mergeDynamic(ask)
 }
 
 func (r *Role) validate() error {

@@ -4,7 +4,7 @@ package engine
 
 import "vault-plugin-secrets-modal/internal/modalapi"
 
-// Access is what the service users of a role may do.
+// Access holds the rights of a role's service users.
 type Access struct {
 	EnvironmentRoles map[string]modalapi.EnvironmentRole `json:"environment_roles,omitempty"`
 	Scoped           bool                                `json:"scoped"`
@@ -35,6 +35,19 @@ func (a *Access) validate(environment string) error {
 			environment, rolesText(a.EnvironmentRoles))
 	}
 	return nil
+}
+
+// within reports whether the access allows no more than most does.
+func (a *Access) within(most *Access) bool {
+	if most.Scoped && !a.Scoped {
+		return false
+	}
+	for environment, role := range a.EnvironmentRoles {
+		if lesser(role, roleIn(most.EnvironmentRoles, environment)) != role {
+			return false
+		}
+	}
+	return true
 }
 
 func (a *Access) warnings() []string {

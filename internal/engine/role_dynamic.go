@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Defaults, and bounds of what a dynamic role may say.
+// Defaults and bounds of a dynamic role's fields.
 const (
 	defaultLeaseTTL    = time.Hour
 	defaultMaxLeaseTTL = Day
@@ -19,8 +19,8 @@ const (
 	MaxLeases   = 100_000
 )
 
-// DynamicPolicy is what a dynamic role says of its leases: what their tokens may do, how long they live,
-// and how many there may be at a time, 0 for any number.
+// DynamicPolicy holds a dynamic role's rules for leases: the rights of their tokens, how long they live, and how many
+// there may be at a time, 0 for any number.
 type DynamicPolicy struct {
 	Access
 
@@ -29,14 +29,8 @@ type DynamicPolicy struct {
 	MaxLeases int           `json:"max_leases,omitempty"`
 }
 
-// mergeDynamic merges the fields of dynamic roles, and refuses them for others.
-func (r *Role) mergeDynamic(ask RoleWrite) error {
-	if r.Type != TypeDynamic {
-		if ask.Dynamic.Said != "" {
-			return Refusef("%s is a field of dynamic roles, and this role is %s: leave it out; nothing was changed", ask.Dynamic.Said, r.Type)
-		}
-		return nil
-	}
+// mergeDynamic merges the fields of dynamic roles.
+func (r *Role) mergeDynamic(ask RoleWrite) {
 	policy := DynamicPolicy{Access: Access{Scoped: true}, TTL: defaultLeaseTTL, MaxTTL: defaultMaxLeaseTTL}
 	if r.Dynamic != nil {
 		policy = *r.Dynamic
@@ -46,7 +40,6 @@ func (r *Role) mergeDynamic(ask RoleWrite) error {
 	policy.MaxTTL = ask.Dynamic.MaxTTL.Over(policy.MaxTTL, defaultMaxLeaseTTL)
 	policy.MaxLeases = ask.Dynamic.MaxLeases.Over(policy.MaxLeases, 0)
 	r.Dynamic = &policy
-	return nil
 }
 
 func (p *DynamicPolicy) validate(r *Role) error {
@@ -59,30 +52,37 @@ func (p *DynamicPolicy) validate(r *Role) error {
 	return nil
 }
 
-// writeDynamic stores the policy alone: every read mints.
-func (e *Engine) writeDynamic(ctx context.Context, before, after *Role, ask RoleWrite) error {
-	if _, err := e.permitted(ctx, after, ask); err != nil {
-		return err
+// writeDynamic stores the policy, and then narrows the living leases to it. A read that creates a lease meanwhile
+// stores the lease and then reads the policy: the write or the read sees the other one (lease.go: stillAllowed).
+func (e *Engine) writeDynamic(ctx context.Context, before, after *Role, ask RoleWrite) (warnings []string, err error) {
+	cfg, err := e.permitted(ctx, after)
+	if err != nil {
+		return nil, err
 	}
-	switch {
-	case before == nil:
-		return e.establishEmpty(ctx, ask.Name, after)
-	case reflect.DeepEqual(before, after):
-		return nil
+	if before == nil {
+		return nil, e.establishEmpty(ctx, ask.Name, after)
 	}
-	return e.roles.Put(ctx, ask.Name, after)
+	if !reflect.DeepEqual(before, after) {
+		if err = e.roles.Put(ctx, ask.Name, after); err != nil {
+			return nil, err
+		}
+	}
+	if len(ask.Access.Given) == 0 {
+		return nil, nil
+	}
+	return e.narrowLeases(ctx, cfg, ask.Name, after.access()), nil
 }
 
-// refuseDynamic refuses what only roles have that hold a token.
+// refuseDynamic refuses an operation on a current token, which a dynamic role does not have.
 func (e *Engine) refuseDynamic(r *Role, name string) error {
 	if r.Dynamic == nil {
 		return nil
 	}
-	return Refusef("role %s is dynamic, so each read of %screds/%s has a token of its own, which ends with its lease: end leases with: vault lease revoke -prefix %screds/%s; nothing was changed",
-		name, e.mount(), name, e.mount(), name)
+	return Refusef("role %s is dynamic, so each read of %screds/%s has a token of its own, which ends with its lease: end leases with: %s; nothing was changed",
+		name, e.mountPath(), name, e.Commands().RevokeLeases(name))
 }
 
-// afterDynamic is what comes after a write of a dynamic role.
+// afterDynamic is the next step after a write of a dynamic role.
 func (e *Engine) afterDynamic(name string) string {
 	return fmt.Sprintf("get a token with a lease of its own: vault read %screds/%s", e.mount(), name)
 }

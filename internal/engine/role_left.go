@@ -5,58 +5,87 @@ package engine
 import (
 	"context"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 )
 
 // maxLines is how many tokens an answer tells one by one.
-const maxLines = 10
+const maxLines = 100
 
-// whatIsLeft tells of each token of a deleted role, in a line, what becomes of it and when.
-func (e *Engine) whatIsLeft(ctx context.Context, name string, ended []string) (lines []string) {
-	for _, id := range ended {
-		lines = append(lines, fmt.Sprintf("token %s: ended, Modal refuses it", id))
+// Deletion tells what becomes of a deleted role's tokens: a line for each token, how many Modal rejects, how many
+// the revocation queue still has, and the next step for an operator.
+type Deletion struct {
+	Tokens        []string
+	Revoked, Left int
+	NextStep      string
+}
+
+// deletion is nil where there was neither a role nor a token of its name.
+func (e *Engine) deletion(ctx context.Context, d *deletedRole, revoked []string) *Deletion {
+	done := &Deletion{Revoked: len(revoked)}
+	for _, id := range revoked {
+		done.tell("token " + id + ": revoked, Modal rejects it")
 	}
-	entries, unreadable, err := e.Ledger(ctx)
+	left, unreadable, err := e.leftOf(ctx, d)
 	if err != nil {
-		return append(lines, fmt.Sprintf("the role is gone, and the ledger cannot be read to say what is left of it (%s): vault list %srevocations", err, e.mount()))
+		done.NextStep = fmt.Sprintf("the role is gone, and the revocation queue cannot be read to say what is left of it (%s): %s", err, e.Commands().ListDetailed("revocations"))
+		return done
 	}
-	left := entries[:0]
-	for _, entry := range entries {
-		if entry.Role == name {
-			left = append(left, entry)
-		}
+	if !d.exists() && len(revoked)+len(left) == 0 {
+		return nil
 	}
-	if len(ended)+len(left) > maxLines {
-		lines = []string{e.summary(len(ended), left)}
-	} else {
-		for _, entry := range left {
-			lines = append(lines, e.fate(entry))
-		}
+	done.Left = len(left)
+	for _, entry := range left {
+		done.tell(e.fate(entry))
+	}
+	if d.tokenUnknown() {
+		done.tell(fmt.Sprintf("the current token: unknown, and not revoked, because %s", d.unreadable))
 	}
 	if len(unreadable) > 0 {
-		lines = append(lines, fmt.Sprintf("%d entries of the ledger cannot be read, and may be of this role: vault read %srevocations/%s says why",
-			len(unreadable), e.mount(), unreadable[0]))
+		done.tell(fmt.Sprintf("%d revocations cannot be read, and may be of this role: %s says why",
+			len(unreadable), e.Commands().Read("revocations/"+unreadable[0])))
 	}
-	return lines
+	if more := len(done.Tokens) - maxLines; more > 0 {
+		done.Tokens = append(done.Tokens[:maxLines], fmt.Sprintf("and %d more: %s", more, e.Commands().ListDetailed("revocations")))
+	}
+	done.NextStep = e.afterDelete(d, left)
+	if cfg, err := e.loadConfig(ctx); err == nil && cfg.Paused && len(left) > 0 {
+		done.NextStep += "; the engine is paused, so it does nothing by itself until: " + e.Commands().Write("config", "paused=false")
+	}
+	return done
+}
+
+func (d *Deletion) tell(line string) { d.Tokens = append(d.Tokens, line) }
+
+// tokenUnknown reports whether the role may have had a current token that nobody can read.
+func (d *deletedRole) tokenUnknown() bool { return d.cred == nil && d.unreadable != nil }
+
+// leftOf are the revocations of a deleted role, and the IDs of those that cannot be read.
+func (e *Engine) leftOf(ctx context.Context, d *deletedRole) (left []*Revocation, unreadable []string, err error) {
+	entries, unreadable, err := e.Ledger(ctx)
+	return slices.DeleteFunc(entries, func(entry *Revocation) bool { return !d.owns(entry) }), unreadable, err
 }
 
 // fate is what becomes of a token, in a line.
 func (e *Engine) fate(entry *Revocation) string {
-	about, now := entry.about(), e.Now()
+	about, path := entry.about(), "revocations/"+entry.Key()
+	now := e.Commands().Write(path, "force=true")
 	switch {
 	case entry.Method == methodManual:
-		return fmt.Sprintf("%s: left to you, %s", about, entry.howToDelete())
+		line := fmt.Sprintf("%s: left to you, %s", about, entry.howToDelete())
+		if entry.forced(e.Now()).ours() {
+			line += "; or have the engine revoke it: " + now
+		}
+		return line
 	case entry.Forced:
-		return fmt.Sprintf("%s: not ended yet, the engine goes on trying; vault read %srevocations/%s says what is in its way", about, e.mount(), entry.Key())
-	case now.Before(entry.NotBefore):
-		return fmt.Sprintf("%s: works until %s, then the engine ends it; at once with: vault write %srevocations/%s force=true",
-			about, entry.NotBefore.Format(time.RFC3339), e.mount(), entry.Key())
+		return fmt.Sprintf("%s: not revoked yet, the engine goes on trying; see its last_error: %s", about, e.Commands().Read(path))
+	case e.Now().Before(entry.NotBefore):
+		return fmt.Sprintf("%s: works until %s, then the engine revokes it; at once with: %s", about, entry.NotBefore.Format(time.RFC3339), now)
 	}
-	return about + ": the engine ends it within a minute or so"
+	return about + ": the engine revokes it within a minute or so"
 }
 
-// about names a token of the ledger. Only those that were current have a version.
+// about names a token of the revocation queue. Only those that were current have a version.
 func (r *Revocation) about() string {
 	switch {
 	case r.Leased:
@@ -69,28 +98,29 @@ func (r *Revocation) about() string {
 	return fmt.Sprintf("token %s (version %d)", r.Key(), r.Version)
 }
 
-// summary tells of many tokens at once.
-func (e *Engine) summary(ended int, left []*Revocation) string {
-	var manual, automatic int
+// afterDelete is the next step for an operator, the most pressing one.
+func (e *Engine) afterDelete(d *deletedRole, left []*Revocation) string {
+	var manual, waiting int
 	var last time.Time
 	for _, entry := range left {
-		if entry.Method == methodManual {
+		switch {
+		case entry.Method == methodManual:
 			manual++
-			continue
+		case e.Now().Before(entry.NotBefore):
+			waiting++
+			last = later(last, entry.NotBefore)
 		}
-		automatic++
-		last = later(last, entry.NotBefore)
 	}
-	var parts []string
-	if ended > 0 {
-		parts = append(parts, fmt.Sprintf("%d ended, Modal refuses them", ended))
+	switch {
+	case d.tokenUnknown():
+		return "look whether the role's service user is left at Modal, and delete it: " + e.Commands().ListDetailed("orphans")
+	case manual > 0:
+		return "delete each token that is left to you, as its line says"
+	case waiting > 0:
+		return fmt.Sprintf("nothing: the engine revokes the tokens that are left, the last from %s on; at once with: %s",
+			last.Format(time.RFC3339), e.Commands().Delete("roles/"+d.name, "force=true"))
+	case len(left) > 0:
+		return "nothing: the engine goes on with the tokens that are left: " + e.Commands().ListDetailed("revocations")
 	}
-	if automatic > 0 {
-		parts = append(parts, fmt.Sprintf("%d that the engine ends, the last from %s on", automatic, last.Format(time.RFC3339)))
-	}
-	if manual > 0 {
-		parts = append(parts, fmt.Sprintf("%d left to you", manual))
-	}
-	return fmt.Sprintf("%d tokens of the role: %s; those that are left are in: vault list -detailed %srevocations",
-		ended+len(left), strings.Join(parts, ", "), e.mount())
+	return "nothing: no token of the role is left"
 }

@@ -35,14 +35,8 @@ type ManagedPolicy struct {
 	Hold     time.Duration `json:"hold_while_used,omitempty"`
 }
 
-// mergeManaged merges the fields of managed roles, and refuses them for others.
-func (r *Role) mergeManaged(ask RoleWrite) error {
-	if r.Type != TypeManaged {
-		if ask.Managed.Said != "" {
-			return Refusef("%s is a field of managed roles, and this role is %s: leave it out; nothing was changed", ask.Managed.Said, r.Type)
-		}
-		return nil
-	}
+// mergeManaged merges the fields of managed roles.
+func (r *Role) mergeManaged(ask RoleWrite) {
 	policy := ManagedPolicy{Access: Access{Scoped: true}}
 	if r.Managed != nil {
 		policy = *r.Managed
@@ -53,7 +47,6 @@ func (r *Role) mergeManaged(ask RoleWrite) error {
 		r.RotationPeriod = defaultRotationPeriod
 	}
 	r.Managed = &policy
-	return nil
 }
 
 func (p *ManagedPolicy) merge(ask ManagedWrite) {

@@ -12,7 +12,7 @@ import (
 
 // createManaged mints the first token. Where that fails nothing is left at Modal, or the ledger has it.
 func (e *Engine) createManaged(ctx context.Context, r *Role, ask RoleWrite) (warnings []string, err error) {
-	cfg, err := e.permitted(ctx, r, ask)
+	cfg, err := e.permitted(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +31,7 @@ func (e *Engine) createManaged(ctx context.Context, r *Role, ask RoleWrite) (war
 // updateManaged changes what the living service user may do and when it is replaced, and mints nothing.
 func (e *Engine) updateManaged(ctx context.Context, before, after *Role, ask RoleWrite) (warnings []string, err error) {
 	name := ask.Name
-	cfg, err := e.permitted(ctx, after, ask)
+	cfg, err := e.permitted(ctx, after)
 	if err != nil {
 		return nil, err
 	}
@@ -98,12 +98,8 @@ func (e *Engine) changeRoles(ctx context.Context, cfg *Config, name string, cred
 	return warnings, nil
 }
 
-// permitted refuses a write of a managed role that brings a token, or leaves the role with more than
-// the ceilings allow.
-func (e *Engine) permitted(ctx context.Context, r *Role, ask RoleWrite) (*Config, error) {
-	if err := ask.refuseForManaged(); err != nil {
-		return nil, err
-	}
+// permitted refuses a write that leaves a role with more than the limits in config allow.
+func (e *Engine) permitted(ctx context.Context, r *Role) (*Config, error) {
 	cfg, err := e.loadConfig(ctx)
 	if err != nil {
 		return nil, err

@@ -4,22 +4,20 @@ package engine
 
 import (
 	"context"
+	"fmt"
 
-	"github.com/agnivade/levenshtein"
+	"vault-plugin-secrets-modal/internal/suggest"
 )
 
-// NearestRole is the role that somebody may have meant who wrote another name, "" when none is near. Only
-// the nearest is told, as who asks may not be one who may list.
-func (e *Engine) NearestRole(ctx context.Context, name string) string {
+// NoSuchRole says that no role has a name. It names the role that was probably meant, or else the list and the
+// text in otherwise. A reader who may not list learns one name, and could learn as much by reading that name.
+func (e *Engine) NoSuchRole(ctx context.Context, name, otherwise string) string {
 	names, err := e.roles.List(ctx)
 	if err != nil {
-		return "" // that there is no such role is the answer in any case
+		names = nil // the answer is the same without a suggestion
 	}
-	nearest, least := "", max(1, min(2, len(name)/3))+1
-	for _, there := range names {
-		if d := levenshtein.ComputeDistance(name, there); d < least {
-			nearest, least = there, d
-		}
+	if meant := suggest.Nearest(name, names, max(1, min(2, len(name)/3))); meant != "" {
+		return fmt.Sprintf("no role is named %s: did you mean %s?", name, meant)
 	}
-	return nearest
+	return fmt.Sprintf("no role is named %s: %s names every role%s", name, e.Commands().List("roles"), otherwise)
 }

@@ -94,7 +94,7 @@ func (e *Engine) createRole(ctx context.Context, ask RoleWrite) (*RoleWritten, e
 	case TypeManaged:
 		warnings, err = e.createManaged(ctx, r, ask)
 	case TypeDynamic:
-		err = e.writeDynamic(ctx, nil, r, ask)
+		warnings, err = e.writeDynamic(ctx, nil, r, ask)
 	default:
 		warnings, err = e.createStatic(ctx, r, ask)
 	}
@@ -125,7 +125,7 @@ func (e *Engine) updateRole(ctx context.Context, before *Role, ask RoleWrite) (*
 	case TypeManaged:
 		warnings, err = e.updateManaged(ctx, before, after, ask)
 	case TypeDynamic:
-		err = e.writeDynamic(ctx, before, after, ask)
+		warnings, err = e.writeDynamic(ctx, before, after, ask)
 	default:
 		warnings, err = e.updateStatic(ctx, before, after, ask)
 	}

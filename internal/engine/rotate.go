@@ -2,7 +2,10 @@
 
 package engine
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // Rotate replaces a role's current token.
 func (e *Engine) Rotate(ctx context.Context, ask RotateRequest) (*Turnover, error) {
@@ -28,8 +31,8 @@ func (e *Engine) rotatable(ctx context.Context, ask RotateRequest) (now *Rotatio
 	switch {
 	case err != nil:
 	case now == nil:
-		err = Refusef("no role is named %s: vault list %sroles names all; create it with: vault write %sroles/%s type=%s environment_roles=main=contributor, or type=%s token_id=… token_secret=-",
-			ask.Role, e.mount(), e.mount(), ask.Role, TypeManaged, TypeStatic)
+		err = Refusef("%s", e.NoSuchRole(ctx, ask.Role, fmt.Sprintf("; create it with: %s, or type=%s token_id=… token_secret=-",
+			e.Commands().Write("roles/"+ask.Role, "type="+TypeManaged, "environment_roles=main=contributor"), TypeStatic)))
 	case now.Role.Dynamic != nil:
 		err = e.refuseDynamic(now.Role, ask.Role)
 	case now.Role.Type == TypeManaged:

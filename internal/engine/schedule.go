@@ -4,6 +4,7 @@ package engine
 
 import (
 	"crypto/rand"
+	"fmt"
 	"math/big"
 	"strings"
 	"time"
@@ -31,12 +32,37 @@ func ScheduleOf(text string) (schedule *cron.SpecSchedule, mistake string) {
 	}
 	schedule, err := vaultrotation.DefaultScheduler.Parse(text)
 	if err != nil {
-		return nil, `write five fields of cron, as in "30 3 * * SAT"`
+		return nil, cronMistake(text)
 	}
 	if schedule.Next(time.Unix(0, 0).UTC()).IsZero() {
 		return nil, "this never fires: check day and month"
 	}
 	return schedule, ""
+}
+
+// cronFields are the fields of a schedule and what they take.
+var cronFields = []struct{ name, takes string }{
+	{"minute", "0 to 59"},
+	{"hour", "0 to 23"},
+	{"day of the month", "1 to 31"},
+	{"month", "1 to 12 or JAN to DEC"},
+	{"day of the week", "0 to 6 or SUN to SAT, where 0 is Sunday"},
+}
+
+// cronMistake says which field of a schedule is wrong.
+func cronMistake(text string) string {
+	fields := strings.Fields(text)
+	if len(fields) != len(cronFields) {
+		return fmt.Sprintf(`write five fields of cron, as in "30 3 * * SAT": this has %d`, len(fields))
+	}
+	for i, field := range cronFields {
+		alone := strings.Fields("* * * * *")
+		alone[i] = fields[i]
+		if _, err := vaultrotation.DefaultScheduler.Parse(strings.Join(alone, " ")); err != nil {
+			return fmt.Sprintf("field %d, the %s, takes %s, with *, lists, ranges and steps", i+1, field.name, field.takes)
+		}
+	}
+	return `this is no schedule of cron: write five fields, as in "30 3 * * SAT"`
 }
 
 // firings are the next times that a schedule fires after a moment.

@@ -16,7 +16,7 @@ const (
 // urgentStates are those in which a role needs somebody, the most urgent first.
 var urgentStates = []string{StateRejected, StateFailing, StateOverdue}
 
-// States of an entry of the ledger.
+// States of a revocation.
 const (
 	StatePending     = "pending"
 	StateLeased      = "leased"

@@ -27,7 +27,7 @@ type Token struct {
 	ExpiresAt    time.Time             `json:"expires_at,omitzero"`
 	LastVerified time.Time             `json:"last_verified,omitzero"`
 	ServerURL    string                `json:"server_url,omitempty"`
-	Made         bool                  `json:"made,omitempty"`
+	Made         bool                  `json:"created_by_mount,omitempty"`
 	// ClockOffset is how far the node's clock was ahead of Modal's when the engine received a token that Modal had
 	// just created. It is zero for clocks that agree, and for an imported token.
 	ClockOffset time.Duration `json:"clock_offset,omitempty"`
@@ -197,16 +197,34 @@ func (e *Engine) acceptWithin(ctx context.Context, cfg *Config, t Token, verify 
 // prove asks the Modal that a token belongs to whose it is.
 func (e *Engine) prove(ctx context.Context, cfg *Config, t Token) (Token, error) {
 	who, err := e.whoIs(ctx, cfg, t)
+	if modalapi.BareHTTP(err) && !e.acceptsAdmin(ctx, cfg, t) {
+		err = modalapi.AsUnavailable(err)
+	}
 	if err != nil {
 		return Token{}, err
 	}
+	return e.verified(cfg, t, who), nil
+}
+
+// acceptsAdmin reports whether Modal accepts the admin token, as a witness for a token that was rejected with a bare HTTP
+// status.
+func (e *Engine) acceptsAdmin(ctx context.Context, cfg *Config, t Token) bool {
+	if cfg.Admin == nil || !cfg.Admin.Verified() || cfg.Admin.ID == t.ID || !cfg.serves(t) {
+		return false
+	}
+	_, err := e.whoIs(ctx, cfg, *cfg.Admin)
+	return err == nil
+}
+
+// verified returns a token with what Modal said of it.
+func (e *Engine) verified(cfg *Config, t Token, who modalapi.Identity) Token {
 	return Token{
 		ID: t.ID, Secret: t.Secret,
 		WorkspaceID: who.WorkspaceID, Workspace: who.WorkspaceName,
 		IdentityType: who.Kind, IdentityID: who.ID, Identity: who.Name,
 		CreatedAt: seconds(who.CreatedAt), ExpiresAt: seconds(who.ExpiresAt),
 		LastVerified: e.Now(), ServerURL: cmp.Or(t.ServerURL, cfg.ServerURL), Made: t.Made, ClockOffset: t.ClockOffset,
-	}, nil
+	}
 }
 
 // warnings tell what is not known of a token.

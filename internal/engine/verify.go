@@ -50,7 +50,7 @@ func (e *Engine) Verify(ctx context.Context, name string) (*Verification, error)
 	case err != nil:
 		return nil, err
 	case now == nil:
-		return nil, Refusef("no role is named %s: vault list %sroles names all", name, e.mount())
+		return nil, Refusef("%s", e.NoSuchRole(ctx, name, ""))
 	case now.Role.Dynamic != nil:
 		return nil, e.refuseDynamic(now.Role, name)
 	case now.empty():

@@ -18,6 +18,7 @@ import (
 var (
 	hostName     = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
 	defaultPorts = map[string]string{"https": "443", "http": "80"}
+	website      = map[string]bool{"modal.com": true, "www.modal.com": true}
 )
 
 // ParseServerURL returns raw in its one spelling, with the host in lower case and the port without
@@ -68,6 +69,9 @@ func inspect(raw string) (mistake, better string) {
 	if at := strings.IndexAny(rest, `/?#\`); at >= 0 {
 		authority = rest[:at]
 	}
+	if website[strings.ToLower(strings.Split(authority, ":")[0])] {
+		return "names Modal's website, which is for people and not for programs", DefaultServerURL
+	}
 	if authority != rest {
 		return "must end after the port, as Modal's Go and JavaScript clients take a slash, path or query for a part of it", scheme + "://" + authority
 	}
@@ -85,6 +89,9 @@ func inspectAuthority(scheme, authority string) (mistake, better string) {
 	case err != nil || number == 0:
 		return "has no valid port, a number from 1 to 65535", ""
 	case scheme == "http" && !isLoopback(host):
+		if port == defaultPorts["http"] {
+			authority = host + ":" + defaultPorts["https"]
+		}
 		return "must use https, as plain http would show secrets to everybody between here and there", "https://" + authority
 	case port == "":
 		return "must name its port, as Modal's clients disagree about the default", scheme + "://" + host + ":" + defaultPorts[scheme]

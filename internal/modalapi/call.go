@@ -83,17 +83,20 @@ func (c *Client) intercept(ctx context.Context, method string, req, reply any,
 	secrets := slices.Concat(carried.Get(headerSecret), secretsIn(req))
 	labelled := metadata.AppendToOutgoingContext(bounded, append([]string{"x-idempotency-key", uuid.NewString()}, c.headers...)...)
 	var trailer metadata.MD
-	withTrailer := append([]grpc.CallOption{grpc.Trailer(&trailer)}, opts...)
+	attempts := attempts{rpc: path.Base(method), once: calledOnce[method], server: c.server, secrets: secrets, limit: limitOf(reply)}
+	withTrailer := append([]grpc.CallOption{grpc.Trailer(&trailer), grpc.MaxCallRecvMsgSize(attempts.limit)}, opts...)
 
-	attempts := attempts{rpc: path.Base(method), once: calledOnce[method], secrets: secrets}
 	_, err := backoff.Retry(bounded, func() (struct{}, error) {
 		attempt, overGRPC := withAnswer(attempts.label(labelled))
-		err := invoker(attempt, method, req, reply, conn, withTrailer...)
+		var answer reader
+		err := invoker(attempt, method, req, reply, conn, append(withTrailer, grpc.ForceCodecV2(&answer))...)
 		if err == nil {
 			attempts.secrets = slices.Concat(secrets, secretsIn(reply))
 		}
 		c.warnings.pass(trailer, attempts.secrets)
 		switch {
+		case err == nil && answer.flaw != nil:
+			return struct{}{}, backoff.Permanent(c.distrust(attempts.rpc, answer.flaw.Error()))
 		case err == nil:
 			return struct{}{}, nil
 		case conn.GetState() == connectivity.Shutdown:
@@ -155,11 +158,13 @@ func secretsIn(message any) (secrets []string) {
 
 // attempts are what one call has tried so far.
 type attempts struct {
-	rpc string
+	rpc    string
+	server string // where the call goes, for messages
 	// once leaves no second attempt but after Modal's word that the first one was not done.
 	once               bool
 	retries, throttles int
 	secrets            []string
+	limit              int // how many bytes the answer may have
 	// last is the last failure that was more than the end of somebody's patience.
 	last *Error
 }
@@ -201,9 +206,9 @@ func (a *attempts) failed(ctx context.Context, err error, overGRPC bool) error {
 	return failure
 }
 
-// mayHideSuccess reports whether the refusal of a call made once leaves open that its work was done:
-// gRPC itself has RESOURCE_EXHAUSTED for an answer too large, only Modal's carries a wait; and the
-// name that exists after a throttled attempt may be that attempt's.
+// mayHideSuccess reports whether the failure of a call made once leaves open that its work was done. A
+// server's gRPC library has RESOURCE_EXHAUSTED for an answer that is too large, and only Modal's carries a
+// wait. A name that exists after a throttled attempt may be that attempt's.
 func (a *attempts) mayHideSuccess(code codes.Code) bool {
 	return a.once && (code == codes.ResourceExhausted || code == codes.AlreadyExists && a.throttles > 0)
 }
@@ -235,7 +240,7 @@ func (c *Client) interrupted(ctx context.Context, a *attempts) *Error {
 		failure.Message = "the caller's deadline passed before " + c.host + " answered"
 	default:
 		failure.cause = context.DeadlineExceeded
-		failure.Message = fmt.Sprintf("%s did not answer within %s", c.host, spell(c.timeout))
+		failure.Message = fmt.Sprintf("server_url %s did not answer within %s", c.server, spell(c.timeout))
 	}
 	if a.last != nil {
 		failure.Message = clip(failure.Message+"; the last answer was: "+a.last.Message, maxText)

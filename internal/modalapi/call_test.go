@@ -35,6 +35,7 @@ func TestCall_HeadersAreThoseOfModalsGoClientWithOurName(t *testing.T) {
 		"x-modal-libmodal-version": "vault-plugin-secrets-modal/1.2.3",
 		"x-modal-host":             "127.0.0.1",
 		"x-modal-token-id":         token.ID,
+		"content-type":             "application/grpc",
 		"x-retry-attempt":          "0",
 		"x-throttle-retry-attempt": "0",
 	} {

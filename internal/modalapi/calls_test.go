@@ -91,7 +91,7 @@ func TestEveryCall_RefusedTokenIsReportedAsRefused(t *testing.T) {
 			err := call(t.Context(), client, modalapi.Token{ID: admin.ID, Secret: someSecret}, "sv-1")
 
 			require.Equal(t, modalapi.KindRefused, modalapi.KindOf(err))
-			require.ErrorContains(t, err, "Modal refused the token: ")
+			require.ErrorContains(t, err, "Modal rejected the token: ")
 			require.NotContains(t, err.Error(), someSecret)
 			require.Len(t, server.Calls(rpc), 1)
 		})

@@ -18,14 +18,18 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
+	"golang.org/x/net/http/httpproxy"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/mem"
 )
 
 const (
@@ -35,9 +39,6 @@ const (
 	DefaultTimeout = 15 * time.Second
 
 	productName = "vault-plugin-secrets-modal"
-	// maxAnswer is Modal's own (Modal's Go SDK v0.11.1, client.go): the lists have no pages, and
-	// gRPC's 4 MiB would end with a workspace of some ten thousand service users.
-	maxAnswer = 100 << 20
 )
 
 // Options say where Modal is and how long to wait for it.
@@ -66,6 +67,7 @@ type Client struct {
 	conn     *grpc.ClientConn
 	stub     pb.ModalClientClient
 	host     string
+	server   string // the server URL
 	headers  []string
 	timeout  time.Duration
 	warnings warnings
@@ -82,6 +84,11 @@ func New(o Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server_url cannot be parsed: %w", err)
 	}
+	if o.Dial == nil {
+		if err = checkProxy(address); err != nil {
+			return nil, err
+		}
+	}
 	transport, err := transportCredentials(address.Scheme, o.CACert)
 	if err != nil {
 		return nil, err
@@ -92,6 +99,7 @@ func New(o Options) (*Client, error) {
 	product := productName + "/" + cmp.Or(o.Version, "dev")
 	c := &Client{
 		host:     address.Hostname(),
+		server:   serverURL,
 		headers:  commonHeaders(product, address.Hostname()),
 		timeout:  cmp.Or(o.Timeout, DefaultTimeout),
 		warnings: warnings{warn: o.Warn},
@@ -106,11 +114,13 @@ func New(o Options) (*Client, error) {
 		dial = append(dial, grpc.WithContextDialer(o.Dial))
 	}
 	c.conn, err = grpc.NewClient("dns:///"+address.Host, append(dial,
-		grpc.WithTransportCredentials(transport),
+		grpc.WithTransportCredentials(watched{transport}),
 		grpc.WithUserAgent(product),
 		grpc.WithUnaryInterceptor(c.intercept),
 		grpc.WithStatsHandler(answers{}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
+		grpc.WithMaxHeaderListSize(maxAnswer),
+		// gRPC's own pool holds a frame of 5 KB in a buffer of 16 KB.
+		experimental.WithBufferPool(mem.NopBufferPool{}),
 		// The retry policy is this package's, not a DNS record's.
 		grpc.WithDisableServiceConfig(),
 		// Modal's Go SDK v0.11.1, client.go.
@@ -135,6 +145,29 @@ func New(o Options) (*Client, error) {
 func (c *Client) Close() error {
 	return c.conn.Close()
 }
+
+// checkProxy returns an error, meant for the operator, when the environment has a proxy URL for the server
+// that cannot be read. The packages net/http and grpc-go drop such a proxy and connect to the server directly.
+func checkProxy(server *url.URL) error {
+	environment := httpproxy.FromEnvironment()
+	if environment.HTTPSProxy == "" {
+		return nil
+	}
+	target := &url.URL{Scheme: "https", Host: server.Host} // as grpc-go asks (internal/resolver/delegatingresolver)
+	given, _ := environment.ProxyFunc()(target)
+	environment.HTTPSProxy = "http://proxy.invalid"
+	// The server may need no proxy: it is in NO_PROXY, or on this machine.
+	wanted, _ := environment.ProxyFunc()(target)
+	// The host is "http:" if the password has a "/" or "#" that is not escaped.
+	if wanted != nil && (given == nil || given.Host == "" || strings.HasSuffix(given.Host, ":")) {
+		return errBadProxy
+	}
+	return nil
+}
+
+// errBadProxy does not repeat the URL, which may hold a password.
+var errBadProxy = errors.New("the proxy URL in the environment variable HTTPS_PROXY of the Vault server cannot be read, so Modal was not called: " +
+	"write it as http://user:password@host:port, with special characters in user and password percent-escaped (%25 for %), and restart Vault")
 
 func transportCredentials(scheme, caCert string) (credentials.TransportCredentials, error) {
 	// A certificate that plain text would ignore is still checked: it may matter after the next change.

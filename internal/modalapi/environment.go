@@ -29,18 +29,17 @@ var roleNumbers = map[EnvironmentRole]pb.EnvironmentRole{
 	RoleNoAccess:    pb.EnvironmentRole_ENVIRONMENT_ROLE_NO_ACCESS,
 }
 
-// roleOf is the entry's role, in Modal's text when it is none of ours.
-func roleOf(entry *pb.ServiceUser_EnvironmentRoleEntry) EnvironmentRole {
-	number := entry.GetRole()
+// roleOf returns the role that Modal sends as a number and as a text. An unknown role keeps Modal's text.
+func roleOf(number pb.EnvironmentRole, text string) EnvironmentRole {
 	if number == pb.EnvironmentRole_ENVIRONMENT_ROLE_UNSPECIFIED {
-		return EnvironmentRole(entry.GetRoleStr())
+		return EnvironmentRole(text)
 	}
 	for role, known := range roleNumbers {
 		if number == known {
 			return role
 		}
 	}
-	return EnvironmentRole(cmp.Or(entry.GetRoleStr(), number.String()))
+	return EnvironmentRole(cmp.Or(text, number.String()))
 }
 
 // SetEnvironmentRole gives the service user a role in the environment of that ID, in place of the one
@@ -78,21 +77,28 @@ func (c *Client) Environments(ctx context.Context, t Token) ([]Environment, erro
 	if err != nil {
 		return nil, err
 	}
-	answer, err := c.stub.EnvironmentList(ctx, &emptypb.Empty{})
+	clean := newRedactor(t.Secret)
+	items := list{what: "environments", field: 2, most: maxEnvironments, limit: maxList, clean: clean}
+	environments, err := listOf(ctx, c, pb.ModalClient_EnvironmentList_FullMethodName, &emptypb.Empty{}, items, clean.environment)
 	if err != nil {
 		return nil, err
 	}
-	if flaw := tooMany("environments", len(answer.GetItems()), maxEnvironments); flaw != "" {
-		return nil, c.distrust("EnvironmentList", flaw)
-	}
-	clean := newRedactor(t.Secret)
-	environments := make([]Environment, 0, len(answer.GetItems()))
-	for _, item := range answer.GetItems() {
-		found := Environment{ID: clean.id(item.GetEnvironmentId()), Name: clean.name(item.GetName())}
-		if found.ID != "" && found.Name != "" && found.Name == item.GetName() {
-			environments = append(environments, found)
-		}
-	}
+	environments = slices.DeleteFunc(environments, func(e Environment) bool { return e.ID == "" || e.Name == "" })
 	slices.SortFunc(environments, func(a, b Environment) int { return cmp.Compare(a.Name, b.Name) })
 	return environments, nil
+}
+
+func (r *redactor) environment(entry []byte) (found Environment, err error) {
+	err = eachField(entry, func(field int, v value) error {
+		switch field {
+		case 1: // name
+			if found.Name = r.name(r.text(v)); found.Name != string(v.bytes) {
+				found.Name = ""
+			}
+		case 6: // environment_id
+			found.ID = r.id(r.text(v))
+		}
+		return nil
+	})
+	return found, err
 }

@@ -90,7 +90,7 @@ func TestSetEnvironmentRole_FailureKeepsItsKind(t *testing.T) {
 		codes.NotFound:         "Modal has no such environment or service user: no",
 		codes.InvalidArgument:  "Modal takes the request to set the role in an environment for a mistake: no",
 		codes.PermissionDenied: "Modal says that this token may not set the role in an environment: no",
-		codes.Unauthenticated:  "Modal refused the token: no",
+		codes.Unauthenticated:  "Modal rejected the token: no",
 		codes.Unimplemented:    "Modal does not know how to set the role in an environment: no",
 		codes.Unavailable:      "Modal gave no usable answer when asked to set the role in an environment: no",
 	} {

@@ -47,7 +47,7 @@ const (
 
 var kindNames = map[Kind]string{
 	KindNone:        "not an answer of Modal's",
-	KindRefused:     "refused",
+	KindRefused:     "rejected",
 	KindForbidden:   "forbidden",
 	KindNotFound:    "not found",
 	KindExists:      "already exists",
@@ -104,7 +104,7 @@ func (e *Error) Error() string {
 	var text string
 	switch e.Kind {
 	case KindRefused:
-		text = "Modal refused the token"
+		text = "Modal rejected the token"
 		if e.HTTPStatus != 0 {
 			text = "the token was rejected when Modal was asked to " + asked.verb
 		}
@@ -195,6 +195,18 @@ func BareHTTP(err error) bool {
 	return errors.As(err, &failure) && failure.HTTPStatus != 0
 }
 
+// AsUnavailable returns err as one of KindUnavailable if it is a bare HTTP answer, and else err itself: for callers
+// to whom a status that Modal did not give says nothing.
+func AsUnavailable(err error) error {
+	var failure *Error
+	if !errors.As(err, &failure) || failure.HTTPStatus == 0 {
+		return err
+	}
+	unavailable := *failure
+	unavailable.Kind = KindUnavailable
+	return &unavailable
+}
+
 // KindOf returns the kind of the *Error in err's chain, or KindNone when there is none.
 func KindOf(err error) Kind {
 	var failure *Error
@@ -212,6 +224,9 @@ func (a *attempts) newError(err error, overGRPC bool) *Error {
 	failure := &Error{Kind: KindUnavailable, RPC: a.rpc}
 	httpStatus, bare := bareStatus(answer.Message())
 	switch kind, known := kindsByCode[answer.Code()]; {
+	case strings.HasPrefix(answer.Message(), tooLarge):
+		failure.Message = fmt.Sprintf("the answer is larger than %d MiB, which is too large to be true", a.limit>>20)
+		return failure
 	case overGRPC && known:
 		failure.Kind = kind
 	case !overGRPC && strings.TrimSuffix(answer.Message(), noData) == unknownMethod:
@@ -219,25 +234,35 @@ func (a *attempts) newError(err error, overGRPC bool) *Error {
 		return failure
 	case !overGRPC && bare:
 		failure.HTTPStatus = httpStatus
-		failure.Message = fmt.Sprintf("HTTP %s came without gRPC, as from a proxy or gateway",
-			strings.TrimSpace(fmt.Sprint(httpStatus, " ", http.StatusText(httpStatus))))
+		failure.Message = fmt.Sprintf("server_url %s answered HTTP %s without gRPC: a proxy or gateway gave this answer, or the server is not Modal's API",
+			a.server, strings.TrimSpace(fmt.Sprint(httpStatus, " ", http.StatusText(httpStatus))))
 		if httpStatus == http.StatusUnauthorized {
 			failure.Kind = KindRefused
 		}
 		return failure
 	}
-	failure.Message = Redact(answer.Message(), a.secrets...)
+	text := answer.Message()
+	if !overGRPC {
+		text = fmt.Sprintf("no answer from server_url %s: %s", a.server, strings.TrimSuffix(ownWords.Replace(text), `"`))
+	}
+	failure.Message = Redact(text, a.secrets...)
 	return failure
 }
 
+// ownWords are parts of grpc-go's errors that tell an operator nothing, or not enough.
+var ownWords = strings.NewReplacer(`connection error: desc = "`, "", "transport: ", "",
+	"name resolver error: produced zero addresses", "its host name has no address")
+
 // The texts with which grpc-go v1.85.0 reports an answer that is not gRPC (internal/transport,
-// http2_client.go and client_stream.go).
+// http2_client.go and client_stream.go), or too large.
 const (
 	bareAnswer = "unexpected HTTP status code received from server: "
 	// unknownMethod is how grpc-go reports a method that a grpclib server, as Modal's own mock is, does not
 	// have: HTTP 200, no content type and no body.
 	unknownMethod = bareAnswer + "200 (OK); malformed header: missing HTTP content-type"
 	noData        = "\ndata: \"\""
+	// tooLarge is for an answer beyond the limit of its call (rpc_util.go).
+	tooLarge = "grpc: received message larger than max"
 )
 
 // bareStatus returns the HTTP status in grpc-go's report of an answer that is not gRPC.

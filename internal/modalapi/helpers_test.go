@@ -83,28 +83,34 @@ type rawCodec struct{}
 func (rawCodec) Name() string { return "proto" }
 
 func (rawCodec) Marshal(message any) (mem.BufferSlice, error) {
-	return mem.BufferSlice{mem.SliceBuffer(*message.(*[]byte))}, nil //nolint:forcetypeassert // serveBytes sends no other
+	return mem.BufferSlice{mem.SliceBuffer(*message.(*[]byte))}, nil
 }
 
 func (rawCodec) Unmarshal(data mem.BufferSlice, message any) error {
-	*message.(*[]byte) = data.Materialize() //nolint:forcetypeassert // serveBytes receives no other
+	*message.(*[]byte) = data.Materialize()
 	return nil
 }
 
 // serveBytes answers every RPC with body, whether it is a message or not.
-func serveBytes(t *testing.T, body []byte) (serverURL string) {
-	t.Helper()
+func serveBytes(tb testing.TB, body []byte) (serverURL string) {
+	tb.Helper()
+	return serveBytesOf(tb, func() []byte { return body })
+}
+
+func serveBytesOf(tb testing.TB, body func() []byte) (serverURL string) {
+	tb.Helper()
 	var lc net.ListenConfig
-	listener, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
+	listener, err := lc.Listen(tb.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(tb, err)
 	server := grpc.NewServer(grpc.ForceServerCodecV2(rawCodec{}), grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
 		var request []byte
 		if err := stream.RecvMsg(&request); err != nil {
 			return err
 		}
-		return stream.SendMsg(&body)
+		answer := body()
+		return stream.SendMsg(&answer)
 	}))
 	go func() { _ = server.Serve(listener) }()
-	t.Cleanup(server.Stop)
+	tb.Cleanup(server.Stop)
 	return "http://" + listener.Addr().String()
 }

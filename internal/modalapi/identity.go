@@ -52,7 +52,7 @@ func (c *Client) WhoAmI(ctx context.Context, t Token) (Identity, error) {
 	return who, nil
 }
 
-func newIdentity(answer *pb.TokenInfoGetResponse, r redactor) Identity {
+func newIdentity(answer *pb.TokenInfoGetResponse, r *redactor) Identity {
 	who := Identity{
 		TokenID:       r.id(answer.GetTokenId()),
 		TokenName:     r.name(answer.GetTokenName()),

@@ -4,6 +4,7 @@ package modalapi
 
 import (
 	"context"
+	"slices"
 
 	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -33,15 +34,38 @@ func (c *Client) MemberRole(ctx context.Context, admin Token, userID string) (Me
 	if err != nil {
 		return "", err
 	}
-	answer, err := c.stub.WorkspaceMembersList(ctx, &emptypb.Empty{})
+	clean := newRedactor(admin.Secret)
+	members := list{what: "members", field: 1, most: maxMembers, limit: maxList, clean: clean}
+	found, err := listOf(ctx, c, pb.ModalClient_WorkspaceMembersList_FullMethodName, &emptypb.Empty{}, members, clean.member)
 	if err != nil {
 		return "", err
 	}
-	for _, member := range answer.GetMembers() {
-		// Assumed: who has left stays listed with the date, and is listed again on return.
-		if member.GetUserId() == userID && member.GetDeletedAt() == 0 {
-			return memberRoles[member.GetMemberRole()], nil
-		}
+	// Assumed: who has left stays listed with the date, and is listed again on return.
+	i := slices.IndexFunc(found, func(m member) bool { return m.userID == userID && !m.left })
+	if i < 0 {
+		return "", nil
 	}
-	return "", nil
+	return found[i].role, nil
+}
+
+// member is a person in a workspace, as far as the engine asks.
+type member struct {
+	userID string
+	role   MemberRole
+	left   bool
+}
+
+func (r *redactor) member(entry []byte) (m member, err error) {
+	err = eachField(entry, func(field int, v value) error {
+		switch field {
+		case 3: // member_role
+			m.role = memberRoles[pb.MemberRole(v.number)] //nolint:gosec // an enum is cut to 32 bits, as protobuf does
+		case 7: // deleted_at
+			m.left = v.number != 0
+		case 8: // user_id
+			m.userID = r.id(r.text(v))
+		}
+		return nil
+	})
+	return m, err
 }

@@ -5,11 +5,9 @@ package modalapi
 import (
 	"context"
 	"errors"
-	"math"
 	"time"
 
 	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
@@ -53,90 +51,30 @@ func (c *Client) MemberTokens(ctx context.Context, caller Token) ([]MemberToken,
 	if err != nil {
 		return nil, err
 	}
-	var answer emptypb.Empty // the stubs have no message: all of the answer stays in its unknown fields
-	if err = c.conn.Invoke(ctx, tokensList, &emptypb.Empty{}, &answer); err != nil {
-		return nil, err
-	}
 	clean := newRedactor(caller.Secret)
-	var tokens []MemberToken
-	err = eachField(answer.ProtoReflect().GetUnknown(), func(field protowire.Number, value wireValue) error {
-		if field != 1 {
-			return nil
-		}
-		if len(tokens) == maxMemberTokens {
-			return errors.New(tooMany("tokens of members", maxMemberTokens+1, maxMemberTokens))
-		}
-		token, err := newMemberToken(value.bytes, clean)
-		tokens = append(tokens, token)
-		return err
-	})
-	if err != nil {
-		return nil, c.distrust("TokensList", err.Error())
-	}
-	return tokens, nil
+	tokens := list{what: "tokens of members", field: 1, most: maxMemberTokens, limit: maxList, clean: clean}
+	return listOf(ctx, c, tokensList, &emptypb.Empty{}, tokens, clean.memberToken)
 }
 
-func newMemberToken(entry []byte, r redactor) (token MemberToken, err error) {
-	return token, eachField(entry, func(field protowire.Number, value wireValue) error {
+func (r *redactor) memberToken(entry []byte) (token MemberToken, err error) {
+	err = eachField(entry, func(field int, v value) error {
 		switch field {
-		case 1:
-			token.ID = r.id(string(value.bytes))
-		case 2:
-			token.CreatedAt = fromEpoch(value.double())
-		case 3:
-			token.WorkspaceID = r.id(string(value.bytes))
-		case 4:
-			token.UserID = r.id(string(value.bytes))
-		case 5:
-			token.LastUsedAt = fromEpoch(value.double())
-		case 11:
-			token.ExpiresAt = fromEpoch(value.double())
-		case 12:
-			token.Disabled = value.number != 0
+		case 1: // token_id
+			token.ID = r.id(r.text(v))
+		case 2: // created_at
+			token.CreatedAt = v.date()
+		case 3: // workspace_id
+			token.WorkspaceID = r.id(r.text(v))
+		case 4: // user_id
+			token.UserID = r.id(r.text(v))
+		case 5: // last_used_at
+			token.LastUsedAt = v.date()
+		case 11: // expires_at
+			token.ExpiresAt = v.date()
+		case 12: // disabled
+			token.Disabled = v.number != 0
 		}
 		return nil
 	})
+	return token, err
 }
-
-// wireValue is the value of a field as it was sent: bytes, or the number behind all other types.
-type wireValue struct {
-	bytes  []byte
-	number uint64
-}
-
-func (v wireValue) double() float64 { return math.Float64frombits(v.number) }
-
-// eachField calls use with each field of a message, and stops at its first error. A group is passed over.
-func eachField(message []byte, use func(protowire.Number, wireValue) error) error {
-	for len(message) > 0 {
-		field, kind, n := protowire.ConsumeTag(message)
-		if n < 0 {
-			return errMalformed
-		}
-		message = message[n:]
-		var value wireValue
-		switch kind {
-		case protowire.BytesType:
-			value.bytes, n = protowire.ConsumeBytes(message)
-		case protowire.VarintType:
-			value.number, n = protowire.ConsumeVarint(message)
-		case protowire.Fixed64Type:
-			value.number, n = protowire.ConsumeFixed64(message)
-		default:
-			if n = protowire.ConsumeFieldValue(field, kind, message); n >= 0 {
-				message = message[n:]
-				continue
-			}
-		}
-		if n < 0 {
-			return errMalformed
-		}
-		message = message[n:]
-		if err := use(field, value); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-var errMalformed = errors.New("it is no message of Modal's")

@@ -4,7 +4,6 @@ package modalapi
 
 import (
 	"regexp"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -86,34 +85,64 @@ func shapesIn(s string) [][2]int {
 // which whatever looks like a secret is replaced, and the given secrets in any spelling and larger part
 // of theirs. Token IDs stay.
 func Redact(text string, secrets ...string) string {
-	return clip(newNeedles(textPart, secrets).hide(oneLine(text)), maxText)
+	known := newNeedles(textPart, secrets)
+	return clip(known.hide(oneLine(text)), maxText)
 }
 
-// redactor knows the secrets of one answer, and the names in it that it has seen: a long list repeats
-// those of its environments.
+// maxSeen bounds the memory of a redactor: the number of names, and of sets of roles.
+const maxSeen = 4096
+
+// redactor cleans the texts of one answer, whose secrets it knows.
 type redactor struct {
 	secrets needles
 	seen    map[string]string
+	// kept is how many bytes the texts and maps of a list take. Garbage counts too, because it takes memory
+	// until it is collected.
+	kept int
+
+	raw    []byte                                // environment roles that are being read
+	shared map[string]map[string]EnvironmentRole // by their bytes
 }
 
-func newRedactor(secrets ...string) redactor {
-	return redactor{secrets: newNeedles(namePart, secrets), seen: map[string]string{}}
+func newRedactor(secrets ...string) *redactor {
+	return &redactor{
+		secrets: newNeedles(namePart, secrets), seen: map[string]string{}, shared: map[string]map[string]EnvironmentRole{},
+	}
 }
 
-// name returns a name as Modal gave it when it can be one: not long, printable and without a secret.
-// What it makes of anything else ends in "…" and so is nobody's name.
-func (r redactor) name(s string) string {
-	clean, known := r.seen[s]
-	if !known {
-		clean = r.newName(s)
+const (
+	// textSize is about how many bytes a text takes beside its content.
+	textSize = 8
+	// mending is how many times the size of a text its cleaning takes.
+	mending = 8
+)
+
+// text returns a text of a list as far as any text is read.
+func (r *redactor) text(v value) string {
+	s := string(v.bytes[:min(len(v.bytes), maxRead)])
+	r.kept += len(s) + textSize
+	return s
+}
+
+// common returns a name that a long list repeats, such as an environment's.
+func (r *redactor) common(v value) string {
+	if clean, known := r.seen[string(v.bytes)]; known {
+		return clean
+	}
+	s := r.text(v)
+	clean := r.name(s)
+	if len(r.seen) < maxSeen && len(s) <= maxName {
 		r.seen[s] = clean
 	}
 	return clean
 }
 
-func (r redactor) newName(s string) string {
+// name returns a name as Modal gave it when it can be one: not long, printable and without a secret.
+// A name that had to be changed ends in "…" and so is nobody's name.
+func (r *redactor) name(s string) string {
 	line := oneLine(s)
 	if safe := r.secrets.hide(line); safe != s || len(s) > maxName {
+		r.kept += mending * len(s)
 		return strings.TrimSuffix(clip(safe, maxName-len(cut)), cut) + cut
 	}
 	return s
@@ -121,9 +150,10 @@ func (r redactor) newName(s string) string {
 
 // id returns an ID as Modal gave it, or nothing when it cannot be one: an ID is sent back and compared,
 // so a part of it is of no use.
-func (r redactor) id(s string) string {
+func (r *redactor) id(s string) string {
 	odd := strings.IndexFunc(s, func(c rune) bool { return c <= ' ' || c > '~' }) >= 0
 	if odd || len(s) > maxName || r.secrets.hide(s) != s {
+		r.kept += mending * len(s)
 		return ""
 	}
 	return s
@@ -158,44 +188,69 @@ func clip(s string, limit int) string {
 	return s[:end] + cut
 }
 
-// needles are the parts of some secrets by their lengths, spelt as a skeleton is.
-type needles map[int]map[string]bool
+// needles are the parts of some secrets, spelt as a skeleton is. They are not safe for concurrent use.
+type needles struct {
+	parts   map[int]map[string]bool // by their lengths
+	scratch skeleton
+}
 
 // newNeedles takes all parts of that length; a secret that is shorter is its only part.
 func newNeedles(part int, secrets []string) needles {
-	found := needles{}
+	found := needles{parts: map[int]map[string]bool{}}
 	for _, secret := range secrets {
 		// The prefix belongs to it: a short secret alone would be found in every word.
-		whole := plain.skeleton(secret).letters
+		found.scratch.read(secret, plain)
+		whole := found.scratch.letters
 		if len(whole) <= len(secretPrefix)-1 {
 			continue
 		}
 		size := min(part, len(whole))
-		if found[size] == nil {
-			found[size] = map[string]bool{}
+		if found.parts[size] == nil {
+			found.parts[size] = map[string]bool{}
 		}
 		for i := range len(whole) - size + 1 {
-			found[size][string(whole[i:i+size])] = true
+			found.parts[size][string(whole[i:i+size])] = true
 		}
 	}
 	return found
 }
 
-// hide replaces the places in s that have the shape of a secret or hold a part of a known secret.
-func (n needles) hide(s string) string {
+// hide replaces the places in s that have the shape of a secret or hold a part of a known secret. It
+// allocates nothing when there are none, as in the long lists of names that Modal answers.
+func (n *needles) hide(s string) string {
+	var hidden []bool
+	mark := func(from, to int) {
+		if hidden == nil {
+			hidden = make([]bool, len(s))
+		}
+		for i := from; i < to; i++ {
+			hidden[i] = true
+		}
+	}
 	// Both readings are needed, as "%ABc" may be an escape or the begin of a secret after a "%".
-	hidden := make([]bool, len(s))
-	n.mark(plain.skeleton(s), hidden)
+	n.find(s, plain, mark)
 	if strings.Contains(s, "%") {
-		n.mark(unescaped.skeleton(s), hidden)
+		n.find(s, unescaped, mark)
 	}
 	for _, at := range shapesIn(s) {
-		fill(hidden, at[0], at[1])
+		mark(at[0], at[1])
 	}
-	if !slices.Contains(hidden, true) {
+	if hidden == nil {
 		return s
 	}
 	return replace(s, hidden)
+}
+
+// find calls mark with each place in s that is a part of a secret.
+func (n *needles) find(s string, r reading, mark func(from, to int)) {
+	n.scratch.read(s, r)
+	for size, parts := range n.parts {
+		for i := range len(n.scratch.letters) - size + 1 {
+			if parts[string(n.scratch.letters[i:i+size])] {
+				mark(n.scratch.from[i], n.scratch.to[i+size-1])
+			}
+		}
+	}
 }
 
 func replace(s string, hidden []bool) string {
@@ -208,22 +263,6 @@ func replace(s string, hidden []bool) string {
 		}
 	}
 	return out.String()
-}
-
-func (n needles) mark(s skeleton, hidden []bool) {
-	for size, parts := range n {
-		for i := range len(s.letters) - size + 1 {
-			if parts[string(s.letters[i:i+size])] {
-				fill(hidden, s.from[i], s.to[i+size-1])
-			}
-		}
-	}
-}
-
-func fill(hidden []bool, from, to int) {
-	for i := from; i < to; i++ {
-		hidden[i] = true
-	}
 }
 
 // skeleton is a text's ASCII letters, in lower case, and digits, each with where it begins and ends in
@@ -242,20 +281,20 @@ const (
 	unescaped reading = true // percent-escapes are read as what they stand for
 )
 
-func (r reading) skeleton(s string) skeleton {
-	found := skeleton{letters: make([]byte, 0, len(s)), from: make([]int, 0, len(s)), to: make([]int, 0, len(s))}
+// read makes the skeleton one of s.
+func (k *skeleton) read(s string, r reading) {
+	k.letters, k.from, k.to = k.letters[:0], k.from[:0], k.to[:0]
 	for i := 0; i < len(s); {
 		c, size := utf8.DecodeRuneInString(s[i:])
 		if r == unescaped && c == '%' {
 			c, size = unescape(s[i:])
 		}
 		if letter := fold(c); letter != 0 {
-			found.letters = append(found.letters, letter)
-			found.from, found.to = append(found.from, i), append(found.to, i+size)
+			k.letters = append(k.letters, letter)
+			k.from, k.to = append(k.from, i), append(k.to, i+size)
 		}
 		i += size
 	}
-	return found
 }
 
 // unescape reads the percent-escape at the beginning of s, which may be escaped itself.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
@@ -38,7 +39,8 @@ type ServiceUser struct {
 	// Status is Modal's text, whose values are not known.
 	Status string
 	Scoped bool
-	// Roles has the role in each environment, by the environment's name; never nil.
+	// Roles has the role in each environment, by the environment's name; never nil. It is for reading
+	// only: service users with the same roles may share it.
 	Roles                            map[string]EnvironmentRole
 	CreatedAt, ExpiresAt, LastUsedAt time.Time
 }
@@ -128,21 +130,19 @@ func (c *Client) ServiceUser(ctx context.Context, admin Token, name string) (Ser
 	if err != nil {
 		return ServiceUser{}, err
 	}
-	answer, err := c.stub.ServiceUserInfo(ctx, pb.ServiceUserInfoRequest_builder{ServiceUserName: name}.Build())
-	if err != nil {
+	clean := newRedactor(admin.Secret)
+	one := list{what: "service users", field: 1, most: 1, limit: maxAnswer, clean: clean}
+	request := pb.ServiceUserInfoRequest_builder{ServiceUserName: name}.Build()
+	found, err := listOf(ctx, c, pb.ModalClient_ServiceUserInfo_FullMethodName, request, one, clean.serviceUser)
+	switch {
+	case err != nil:
 		return ServiceUser{}, err
-	}
-	if answer.GetServiceUser().GetName() != name {
+	case len(found) == 0 || found[0].Name != name:
 		return ServiceUser{}, c.distrust("ServiceUserInfo", "it is about another service user")
+	case found[0].ID == "":
+		return ServiceUser{}, c.distrust("ServiceUserInfo", "it has no service user ID")
 	}
-	user, flaw := newServiceUser(answer.GetServiceUser(), newRedactor(admin.Secret))
-	if flaw == "" && user.ID == "" {
-		flaw = "it has no service user ID"
-	}
-	if flaw != "" {
-		return ServiceUser{}, c.distrust("ServiceUserInfo", flaw)
-	}
-	return user, nil
+	return found[0], nil
 }
 
 // ServiceUsers returns all service users of the workspace, in Modal's order (ServiceUserList). Its
@@ -152,54 +152,84 @@ func (c *Client) ServiceUsers(ctx context.Context, admin Token) ([]ServiceUser, 
 	if err != nil {
 		return nil, err
 	}
-	answer, err := c.stub.ServiceUserList(ctx, &emptypb.Empty{})
-	if err != nil {
-		return nil, err
-	}
-	if flaw := tooMany("service users", len(answer.GetServiceUsers()), maxServiceUsers); flaw != "" {
-		return nil, c.distrust("ServiceUserList", flaw)
-	}
 	clean := newRedactor(admin.Secret)
-	users := make([]ServiceUser, len(answer.GetServiceUsers()))
-	for i, user := range answer.GetServiceUsers() {
-		var flaw string
-		if users[i], flaw = newServiceUser(user, clean); flaw != "" {
-			return nil, c.distrust("ServiceUserList", flaw)
+	users := list{what: "service users", field: 1, most: maxServiceUsers, limit: maxList, clean: clean}
+	return listOf(ctx, c, pb.ModalClient_ServiceUserList_FullMethodName, &emptypb.Empty{}, users, clean.serviceUser)
+}
+
+func (r *redactor) serviceUser(entry []byte) (user ServiceUser, err error) {
+	r.raw = r.raw[:0]
+	roles := 0
+	err = eachField(entry, func(field int, v value) error {
+		switch field {
+		case 1: // name
+			user.Name = r.name(r.text(v))
+		case 2: // token_id
+			user.TokenID = r.id(r.text(v))
+		case 4: // created_at
+			user.CreatedAt = v.date()
+		case 5: // last_used_at
+			user.LastUsedAt = v.date()
+		case 7: // service_user_id
+			user.ID = r.id(r.text(v))
+		case 8: // status
+			user.Status = r.common(v)
+		case 9: // scoped
+			user.Scoped = v.number != 0
+		case 10: // environment_roles
+			roles++
+			r.raw = protowire.AppendBytes(r.raw, v.bytes)
+		case 11: // expires_at
+			user.ExpiresAt = v.date()
 		}
+		return nil
+	})
+	if err == nil {
+		err = tooMany("environment roles of one service user", roles, maxRoles)
 	}
-	return users, nil
+	if err == nil {
+		user.Roles, err = r.roles(roles)
+	}
+	return user, err
 }
 
-// More than these no workspace has; an answer with more is a mistake, or is meant to fill our memory.
-const (
-	maxServiceUsers = 200_000
-	maxEnvironments = 10_000
-	maxRoles        = 5_000
-	maxMemberTokens = 100_000
-)
+// roleSize is about how many bytes an environment role takes in a map.
+const roleSize = 100
 
-func tooMany(what string, count, limit int) string {
-	if count <= limit {
-		return ""
+// roles returns the environment roles in r.raw. Most service users of a workspace have the same roles as
+// others, and those share one map.
+func (r *redactor) roles(count int) (map[string]EnvironmentRole, error) {
+	if shared, known := r.shared[string(r.raw)]; known {
+		return shared, nil
 	}
-	return fmt.Sprintf("it has %d %s, which is too many to be true", count, what)
-}
-
-func newServiceUser(user *pb.ServiceUser, r redactor) (made ServiceUser, flaw string) {
-	if flaw = tooMany("environment roles of one service user", len(user.GetEnvironmentRoles()), maxRoles); flaw != "" {
-		return ServiceUser{}, flaw
+	roles := make(map[string]EnvironmentRole, count)
+	r.kept += roleSize * (count + 4)
+	for rest := r.raw; len(rest) > 0; {
+		entry, n := protowire.ConsumeBytes(rest)
+		rest = rest[n:]
+		var environment, text string
+		var number pb.EnvironmentRole
+		err := eachField(entry, func(field int, v value) error {
+			switch field {
+			case 2: // role
+				number = pb.EnvironmentRole(v.number) //nolint:gosec // an enum is cut to 32 bits, as protobuf does
+			case 3: // environment_name
+				environment = r.common(v)
+			case 4: // role_str
+				text = r.common(v)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		roles[environment] = roleOf(number, text)
 	}
-	roles := make(map[string]EnvironmentRole, len(user.GetEnvironmentRoles()))
-	for _, entry := range user.GetEnvironmentRoles() {
-		roles[r.name(entry.GetEnvironmentName())] = EnvironmentRole(r.name(string(roleOf(entry))))
+	if len(r.shared) < maxSeen && len(r.raw) <= maxSeen {
+		r.shared[string(r.raw)] = roles
+		r.kept += len(r.raw) + roleSize
 	}
-	return ServiceUser{
-		ID: r.id(user.GetServiceUserId()), Name: r.name(user.GetName()), TokenID: r.id(user.GetTokenId()),
-		Status: r.name(user.GetStatus()), Scoped: user.GetScoped(), Roles: roles,
-		CreatedAt:  fromEpoch(user.GetCreatedAt()),
-		ExpiresAt:  fromEpoch(user.GetExpiresAt()),
-		LastUsedAt: fromEpoch(user.GetLastUsedAt()),
-	}, ""
+	return roles, nil
 }
 
 // year10000 is the first second that RFC 3339 cannot write.

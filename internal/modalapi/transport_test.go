@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -89,6 +90,37 @@ func TestNew_DefaultsNeedNoOptionsAndNoNetwork(t *testing.T) {
 	require.NoError(t, client.Close())
 }
 
+func TestNew_ProxyThatCannotBeReadIsRefusedAndNotPassedBy(t *testing.T) { //nolint:paralleltest // it sets the environment
+	const server = "https://modal.example.internal:443"
+	for proxy, bad := range map[string]bool{
+		"http://ada:pa55%word@proxy.internal:3128":   true,
+		"http://ada:pa55#word@proxy.internal:3128":   true,
+		"http://ada:pa55/word@proxy.internal:3128":   true,
+		"http://ada:pa55%25word@proxy.internal:3128": false,
+		"proxy.internal:3128":                        false,
+		"proxy.internal:port":                        true,
+		"http://":                                    true,
+		"":                                           false,
+	} {
+		t.Setenv("HTTPS_PROXY", proxy)
+		for url, wanted := range map[string]bool{server: bad, "https://127.0.0.1:443": false, "http://localhost:9900": false} {
+			client, err := modalapi.New(modalapi.Options{ServerURL: url})
+			if wanted {
+				require.ErrorContains(t, err, "the proxy URL in the environment variable HTTPS_PROXY", proxy)
+				require.NotContains(t, err.Error(), "pa55")
+				continue
+			}
+			require.NoError(t, err, "%s %s", proxy, url)
+			require.NoError(t, client.Close())
+		}
+		t.Setenv("NO_PROXY", "example.internal")
+		client, err := modalapi.New(modalapi.Options{ServerURL: server})
+		require.NoError(t, err, "the server needs no proxy")
+		require.NoError(t, client.Close())
+		t.Setenv("NO_PROXY", "")
+	}
+}
+
 func TestTransport_ServerThatComesBackIsFoundAgain(t *testing.T) {
 	t.Parallel()
 	server, token := emulated(t)
@@ -146,11 +178,11 @@ func TestBareHTTP_IsNoAnswerOfModalsWhateverItsStatus(t *testing.T) {
 					t.Parallel()
 					serverURL, calls := bareAnswer(t, httpStatus, contentType, body)
 
-					_, err := newClient(t, modalapi.Options{ServerURL: serverURL}).WhoAmI(t.Context(), someToken)
+					_, err := newClient(t, modalapi.Options{ServerURL: serverURL}).CreateServiceUser(t.Context(), someToken, ci)
 
-					kind, attempts, tried := modalapi.KindUnavailable, 4, "Modal gave no usable answer when asked to say whose token this is"
+					kind, tried := modalapi.KindUnavailable, "Modal gave no usable answer when asked to create the service user"
 					if httpStatus == http.StatusUnauthorized {
-						kind, attempts, tried = modalapi.KindRefused, 1, "the token was rejected when Modal was asked to say whose token this is"
+						kind, tried = modalapi.KindRefused, "the token was rejected when Modal was asked to create the service user"
 					}
 					var failure *modalapi.Error
 					require.ErrorAs(t, err, &failure)
@@ -158,23 +190,50 @@ func TestBareHTTP_IsNoAnswerOfModalsWhateverItsStatus(t *testing.T) {
 					require.Equal(t, httpStatus, failure.HTTPStatus)
 					require.True(t, modalapi.BareHTTP(err))
 					require.True(t, modalapi.MayBeDone(err))
-					require.EqualError(t, err, tried+": HTTP "+text+" came without gRPC, as from a proxy or gateway")
-					require.EqualValues(t, attempts, calls.Load())
+					require.EqualError(t, err, tried+": server_url "+serverURL+" answered HTTP "+text+" without gRPC: a proxy or gateway gave this answer, or the server is not Modal's API")
+					require.EqualValues(t, 1, calls.Load())
 				})
 			}
 		}
 	}
 }
 
-func TestBareHTTP_AfterACreateIsTriedOnceAndMayBeDone(t *testing.T) {
+func TestBareHTTP_IsRetriedAsAnAnswerThatDidNotComeUnlessItIsARejection(t *testing.T) {
 	t.Parallel()
-	for _, httpStatus := range []int{401, 403, 404, 409, 429, 502, 520} {
-		serverURL, calls := bareAnswer(t, httpStatus, "", "")
+	for httpStatus, attempts := range map[int]int64{401: 1, 403: 4, 404: 4, 502: 4, 520: 4} {
+		t.Run(strconv.Itoa(httpStatus), func(t *testing.T) {
+			t.Parallel()
+			serverURL, calls := bareAnswer(t, httpStatus, "", "")
 
-		_, err := newClient(t, modalapi.Options{ServerURL: serverURL}).CreateServiceUser(t.Context(), someToken, ci)
+			_, err := newClient(t, modalapi.Options{ServerURL: serverURL}).WhoAmI(t.Context(), someToken)
 
-		require.True(t, modalapi.MayBeDone(err), "%d: %v", httpStatus, err)
-		require.EqualValues(t, 1, calls.Load())
+			require.True(t, modalapi.BareHTTP(err))
+			require.Equal(t, attempts, calls.Load())
+		})
+	}
+}
+
+func TestTransport_ServerThatCannotBeAskedIsNamedWithTheReason(t *testing.T) {
+	t.Parallel()
+	web := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(web.Close)
+	secure := modaltest.Start(t, modaltest.WithTLS()).URL()
+	open := modaltest.Start(t).URL()
+	for serverURL, reason := range map[string]string{
+		"http://127.0.0.1:1": "Error while dialing: dial tcp 127.0.0.1:1: connect: connection refused",
+		web.URL:              "looked like an HTTP/1.1 header",
+		secure:               "authentication handshake failed: tls: failed to verify certificate: x509: certificate signed by unknown authority",
+		"https" + strings.TrimPrefix(open, "http"): "authentication handshake failed: tls: first record does not look like a TLS handshake",
+	} {
+		t.Run(reason, func(t *testing.T) {
+			t.Parallel()
+			_, err := newClient(t, modalapi.Options{ServerURL: serverURL}).WhoAmI(t.Context(), someToken)
+
+			require.Equal(t, modalapi.KindUnavailable, modalapi.KindOf(err))
+			require.ErrorContains(t, err, "Modal gave no usable answer when asked to say whose token this is: no answer from server_url "+serverURL+": ")
+			require.True(t, strings.HasSuffix(err.Error(), reason), err.Error())
+			require.NotContains(t, err.Error(), "desc =")
+		})
 	}
 }
 
@@ -224,7 +283,7 @@ func resetting(t *testing.T, reason http2.ErrCode) (serverURL string) {
 		if err != nil {
 			return
 		}
-		defer conn.Close() //nolint:errcheck // the test is over
+		defer conn.Close()
 		_, _ = io.ReadFull(conn, make([]byte, len(http2.ClientPreface)))
 		framer := http2.NewFramer(conn, conn)
 		_ = framer.WriteSettings()
@@ -255,6 +314,6 @@ func TestMessages_EchoedSecretIsRedacted(t *testing.T) {
 
 	_, err := client.WhoAmI(t.Context(), someToken)
 
-	require.EqualError(t, err, "Modal refused the token: no token "+someID+" with [redacted] sorry")
+	require.EqualError(t, err, "Modal rejected the token: no token "+someID+" with [redacted] sorry")
 	require.NotContains(t, status.Convert(err).Message(), someSecret)
 }

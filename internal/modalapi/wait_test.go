@@ -137,7 +137,7 @@ func TestTimeout_BoundsAHungCallAndNamesTimeAndHost(t *testing.T) {
 
 	_, err := newClient(t, modalapi.Options{ServerURL: server.URL(), Timeout: 200 * time.Millisecond}).WhoAmI(t.Context(), token)
 
-	require.EqualError(t, err, "Modal gave no usable answer when asked to say whose token this is: 127.0.0.1 did not answer within 200ms")
+	require.EqualError(t, err, "Modal gave no usable answer when asked to say whose token this is: server_url "+server.URL()+" did not answer within 200ms")
 	require.Equal(t, modalapi.KindUnavailable, modalapi.KindOf(err))
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }

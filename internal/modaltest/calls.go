@@ -17,7 +17,7 @@ type Call struct {
 	Method  string      // such as "TokenInfoGet"
 	TokenID string      // as sent, known or not; never a secret
 	Header  metadata.MD // without the token secret
-	Target  string      // the ID of what the call ends or waits for: a token, a service user, a token flow
+	Target  string      // the ID of what the call ends, changes or waits for: a token, a service user, a token flow
 	At      time.Time
 	Code    codes.Code // codes.Unknown while the call is being answered
 }
@@ -96,12 +96,14 @@ func (s *Server) record(ctx context.Context, method, target string) (call Call, 
 	}
 }
 
-// targetOf is what a request ends or waits for, empty for all other requests.
+// targetOf is what a request ends, changes or waits for, empty for all other requests.
 func targetOf(req any) string {
 	switch req := req.(type) {
 	case *pb.TokenDeleteRequest:
 		return req.GetTokenId()
 	case *pb.ServiceUserDeleteRequest:
+		return req.GetServiceUserId()
+	case *pb.EnvironmentRoleSetRequest:
 		return req.GetServiceUserId()
 	case *pb.TokenFlowWaitRequest:
 		return req.GetTokenFlowId()

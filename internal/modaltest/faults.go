@@ -94,7 +94,7 @@ func (s *Server) SetOutage(down bool) {
 	s.outage = down
 }
 
-// ClearFaults ends all faults, the outage, the refusal of new tokens and the
+// ClearFaults ends all faults, the outage, the lags, the refusal of new tokens and the
 // acceptance of deleted ones.
 func (s *Server) ClearFaults() {
 	s.mu.Lock()
@@ -103,6 +103,7 @@ func (s *Server) ClearFaults() {
 	s.outage = false
 	s.refuseNewFor = 0
 	s.keepDeletedFor = 0
+	s.listLag, s.infoLag, s.deleted = 0, 0, nil
 	for id, t := range s.tokens {
 		t.usableFrom = t.created
 		if !t.refusedFrom.IsZero() {

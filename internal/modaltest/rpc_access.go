@@ -56,11 +56,11 @@ func (c *controlPlane) EnvironmentRoleSet(ctx context.Context, req *pb.Environme
 	if err != nil {
 		return nil, err
 	}
-	assigned, err := caller.workspace.askedPrincipal(req)
+	assign, err := caller.workspace.askedPrincipal(req)
 	if err != nil {
 		return nil, err
 	}
-	assigned.assign(env, role)
+	assign(env, role)
 	return &emptypb.Empty{}, nil
 }
 
@@ -102,17 +102,17 @@ func (w *Workspace) askedEnvironment(req *pb.EnvironmentRoleSetRequest) (environ
 	return w.environments[i], nil
 }
 
-// askedPrincipal finds whose assignments are to change.
+// askedPrincipal returns what changes the assignments of the one that the request names.
 //
 // Assumed: an unknown one is NOT_FOUND, more than one INVALID_ARGUMENT.
-func (w *Workspace) askedPrincipal(req *pb.EnvironmentRoleSetRequest) (roles, error) {
+func (w *Workspace) askedPrincipal(req *pb.EnvironmentRoleSetRequest) (assign func(environment, pb.EnvironmentRole), err error) {
 	userID := req.GetUserId()
 	if userID == "" {
 		user, err := w.serviceUser(req.GetServiceUserId(), req.GetServiceUserName())
 		if err != nil {
 			return nil, err
 		}
-		return user.roles, nil
+		return user.assign, nil
 	}
 	if req.GetServiceUserId() != "" || req.GetServiceUserName() != "" {
 		return nil, status.Error(codes.InvalidArgument, "Give one user or service user")
@@ -121,5 +121,5 @@ func (w *Workspace) askedPrincipal(req *pb.EnvironmentRoleSetRequest) (roles, er
 	if i < 0 {
 		return nil, status.Errorf(codes.NotFound, "User '%s' not found", userID)
 	}
-	return w.members[i].roles, nil
+	return w.members[i].roles.assign, nil
 }

@@ -77,7 +77,8 @@ func (c *controlPlane) ServiceUserInfo(ctx context.Context, req *pb.ServiceUserI
 	if err != nil {
 		return nil, err
 	}
-	return pb.ServiceUserInfoResponse_builder{ServiceUser: user.message(c.server.now())}.Build(), nil
+	now := c.server.now()
+	return pb.ServiceUserInfoResponse_builder{ServiceUser: user.message(now, user.rolesAt(now.Add(-c.server.infoLag)))}.Build(), nil
 }
 
 // ServiceUserList describes the workspace's service users.
@@ -91,9 +92,9 @@ func (c *controlPlane) ServiceUserList(ctx context.Context, _ *emptypb.Empty) (*
 		return nil, err
 	}
 	var items []*pb.ServiceUser
-	for _, user := range c.server.serviceUsers() {
+	for _, user := range c.server.listedLate() {
 		if user.token.workspace == caller.workspace {
-			items = append(items, user.message(c.server.now()))
+			items = append(items, user.message(c.server.now(), user.roles))
 		}
 	}
 	return pb.ServiceUserListResponse_builder{ServiceUsers: items}.Build(), nil

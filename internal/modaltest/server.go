@@ -47,6 +47,9 @@ type Server struct {
 	onCall       func(method string)
 
 	keepDeletedFor time.Duration
+	listLag        time.Duration
+	infoLag        time.Duration
+	deleted        []deletedServiceUser // what the list may still show, oldest first
 }
 
 // Option configures a Server.

@@ -31,6 +31,7 @@ type serviceUser struct {
 	minted    bool // made by ServiceUserCreate, not seeded
 	token     *token
 	roles     roles
+	earlier   []earlierRoles // oldest first
 }
 
 // ServiceUserInfo describes a service user that was not deleted, expired or not,
@@ -137,7 +138,7 @@ func (w *Workspace) SetServiceUserRole(name, environment, role string) {
 	case err != nil:
 		panic(fmt.Sprintf("modaltest: set a service user's role: %v", err))
 	}
-	user.roles.assign(env, number)
+	user.assign(env, number)
 }
 
 // SetServiceUsers says whether the workspace's plan has service users; it has
@@ -200,15 +201,15 @@ func (s *Server) FailOnOrphans(tb testing.TB, answeredFor func() []string) {
 	})
 }
 
-// message is the service user as ServiceUserInfo and ServiceUserList answer it.
-func (u *serviceUser) message(now time.Time) *pb.ServiceUser {
+// message is the service user as ServiceUserInfo and ServiceUserList answer it, with the given roles.
+func (u *serviceUser) message(now time.Time, assigned roles) *pb.ServiceUser {
 	t := u.token
 	m := pb.ServiceUser_builder{
 		Name: u.name, TokenId: t.ID, ServiceUserId: u.id, Scoped: u.scoped,
 		CreatedAt: epoch(t.created), LastUsedAt: epoch(t.lastUsed),
 		// Assumed: both words.
 		Status:           "active",
-		EnvironmentRoles: u.roles.messages(t.workspace.environments),
+		EnvironmentRoles: assigned.messages(t.workspace.environments),
 	}
 	if u.createdBy != nil {
 		m.CreatedBy = u.createdBy.username

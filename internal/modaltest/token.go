@@ -176,6 +176,7 @@ func (s *Server) DeleteToken(id string) bool {
 func (s *Server) deleteToken(t *token, keep time.Duration) {
 	if t.serviceUser != nil {
 		t.workspace.serviceUsers.remove(t.serviceUser)
+		s.keepForTheList(t.serviceUser)
 	}
 	if keep <= 0 {
 		delete(s.tokens, t.ID)

@@ -29,6 +29,7 @@ func init() { //nolint:gochecknoinits // the actions use the list themselves
 		{"read a lease", 10, nil, (*Life).readLeases},
 		{"renew a lease", 4, nil, (*Life).renewLease},
 		{"revoke a lease", 3, nil, (*Life).revokeLease},
+		{"narrow a dynamic role", 5, nil, (*Life).narrowRole},
 		{"verify", 4, nil, (*Life).verify},
 		{"orphans", 4, nil, (*Life).orphans},
 		{"pause or go on", 3, nil, (*Life).pauseMount},

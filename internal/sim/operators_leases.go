@@ -6,6 +6,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
 // jobs is the name that dynamic roles have nearly always, so that there are leases in most lives.
@@ -82,9 +84,10 @@ func (l *Life) readLease(role string) {
 	dies := l.climate.Crashes && l.climate.Often > 0 && roll(l.rt, "dies before Vault keeps it", 8) == 7
 	l.note("read a lease of role %s", role)
 	op := &operation{what: "read lease", role: role}
-	began := time.Now()
+	began, calls := time.Now(), l.callsFromNow()
 	l.await(l.begin(op, func(ctx context.Context, e Engine) error {
 		lease, err := e.NewLease(ctx, role)
+		l.judge(op, calls)
 		if before := l.before(op); isMistake(err) && before != nil && before.isFull(role) {
 			l.report.seen("max_leases refuses a lease")
 		}
@@ -115,18 +118,58 @@ func (l *Life) aLease() *kept {
 	return leases[roll(l.rt, "lease", len(leases))]
 }
 
-func (l *Life) renewLease() {
-	k := l.aLease()
-	if k == nil {
+// narrowRole has an operator take rights from a dynamic role whose leases run, and then the jobs renew their leases.
+func (l *Life) narrowRole() {
+	role := l.aDynamicRole()
+	if role == "" {
 		return
 	}
+	wide := Policy{EnvironmentRoles: ptr("main=contributor,staging=contributor")}
+	if roll(l.rt, "unscoped", 4) == 3 {
+		wide.Scoped = ptr(false)
+	}
+	l.note("widen role %s: %s", role, wide)
+	l.write("write role", role, wide)
+	l.readLease(role)
+	l.check()
+	p := Policy{EnvironmentRoles: ptr([]string{"main=viewer", "staging=viewer"}[roll(l.rt, "environment_roles", 2)])}
+	if roll(l.rt, "scoped", 4) == 3 {
+		p = Policy{Scoped: ptr(true)}
+	}
+	l.cutsHere(4)
+	if l.climate.ModalFails && l.climate.Often > 0 && roll(l.rt, "narrowing fails", 2) == 1 {
+		fault := modaltest.Fault{Code: l.code(passing), Message: "a fault", Times: 1 + roll(l.rt, "times", 6)}
+		l.note("  weather: %d × EnvironmentRoleSet: %s", fault.Times, fault.Code)
+		l.modal.Inject("EnvironmentRoleSet", fault)
+	}
+	l.note("narrow role %s: %s", role, p)
+	l.write("write role", role, p)
+	l.check()
+	for _, k := range l.vault.running(time.Now()) {
+		if k.Role == role {
+			l.renew(k)
+			l.check()
+		}
+	}
+}
+
+func (l *Life) renewLease() {
+	if k := l.aLease(); k != nil {
+		l.renew(k)
+	}
+}
+
+func (l *Life) renew(k *kept) {
 	increment := l.duration("increment", 0, time.Hour, 30*day)
 	l.note("renew the lease of token %s of role %s by %s", k.ID, k.Role, increment)
 	op := &operation{what: "renew lease", role: k.Role, stays: true}
 	l.await(l.begin(op, func(ctx context.Context, e Engine) error {
 		ttl, err := e.Renew(ctx, k.Lease, k.issued, increment)
 		if now := time.Now(); err == nil && l.leads(op.node) && l.vault.renew(k, now, now.Add(ttl)) {
-			l.oracle.renewed(k)
+			l.oracle.renewed(k, l.before(op))
+		}
+		if before := l.before(op); isMistake(err) && before != nil && before.hasRunning(k.ID) {
+			l.report.seen("a lease that may do too much is not renewed")
 		}
 		return err
 	}))

@@ -188,13 +188,14 @@ func (l *Life) writeRole() {
 	l.write("write role", role, p)
 }
 
-// write has an operator write a managed role, and holds Modal to what was answered.
+// write has an operator write a role, and holds Modal to the answer.
 func (l *Life) write(what, role string, p Policy) {
 	op := &operation{what: what, role: role}
+	calls := l.callsFromNow()
 	l.await(l.begin(op, func(ctx context.Context, e Engine) error {
 		err := e.WriteRole(ctx, role, p)
 		if err == nil && l.isAlone(op) {
-			l.oracle.written(role, p)
+			l.oracle.written(role, p, calls())
 		}
 		return err
 	}))

@@ -29,8 +29,9 @@ type told struct {
 	toggled bool
 	// anybodys: an operator brought it where it may be of anybody.
 	anybodys bool
-	// lease: it is one of a dynamic role.
-	lease bool
+	// lease: it is one of a dynamic role, that had been deleted so many times.
+	lease   bool
+	deleted int
 	// hold is how long it may live on while it is used, and used when it was, after it was replaced.
 	hold, used time.Time
 	refresh    time.Duration

@@ -65,11 +65,14 @@ func (o *oracle) wroteConfig(before, after []byte) {
 	}
 }
 
-// written judges a write of a managed role that was answered, and that nothing went on beside.
-func (o *oracle) written(role string, p Policy) {
+// written judges a write of a role that was answered, and that nothing went on beside.
+func (o *oracle) written(role string, p Policy, calls []modaltest.Call) {
 	t := o.l.disk.truth()
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if t.roles[role].Dynamic != nil {
+		o.narrowed(t, role, p, calls)
+	}
 	policy := t.roles[role].Managed
 	if policy == nil {
 		return

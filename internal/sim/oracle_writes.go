@@ -33,6 +33,9 @@ func (o *oracle) wrote(key string, before, after []byte) {
 		entry = decode[storedEntry](after)
 		if before == nil {
 			o.counts(t, entry)
+			o.begins(t, entry)
+		} else if was := decode[storedEntry](before); was.isRunning() && beyond(was.Rights.Roles, entry.Rights.Roles) != "" {
+			o.l.report.seen("a lease is narrowed")
 		}
 		if entry.Reason == "approved" && before == nil {
 			o.tookIn(t, entry.ID)

@@ -86,9 +86,10 @@ func Expected() []string {
 	}
 	cells = append(cells, "read approval: done", "end lease: done", "end lease: failed", "pause: done", "list orphans: done", "dry run of orphans: done",
 		"end orphans: there are some", "accept orphans: there are some", "dry run of orphans: there are some",
-		"the mount is out of sync: tick", "the mount is out of sync: end lease", "the mount is paused: tick", "the mount is paused: end lease",
+		"the mount is out of sync: tick", "the mount is out of sync: end lease", "the mount is out of sync: read lease",
+		"the mount is paused: tick", "the mount is paused: end lease", "the mount is paused: read lease",
 		"verify answers accepted", "verify answers refused", "verify answers drifted", "a previous token is held while it is used",
-		"a lease's answer is lost", "vault gives up on a lease", "somebody revokes a lease", "max_leases refuses a lease",
+		"a lease's answer is lost", "a lease is narrowed", "a lease keeps what its role lost", "a lease that may do too much is not renewed", "vault gives up on a lease", "somebody revokes a lease", "max_leases refuses a lease",
 		"healed: (refused)", "healed: (drifted)", "an expiry that somebody changed is learned")
 	cells = append(cells, "tick: done", "tick: failed")
 	for _, kind := range faultKinds {

@@ -81,15 +81,28 @@ type storedEntry struct {
 
 	key        string
 	Role       string    `json:"role"`
-	Generation string    `json:"lineage"`
+	Generation string    `json:"generation_id"`
 	Reason     string    `json:"reason"`
 	Method     string    `json:"method"`
 	NotBefore  time.Time `json:"not_before"`
 	Forced     bool      `json:"forced"`
-	Begun      bool      `json:"begun"`
+	Begun      bool      `json:"deletion_started"`
 	Leased     bool      `json:"leased"`
 	HoldUntil  time.Time `json:"hold_until"`
+	// NotFound is when Modal was first seen not to know the service user of a creation that failed.
+	NotFound     time.Time `json:"first_not_found_at"`
+	Acknowledged bool      `json:"acknowledged"`
+	Rights       struct {
+		Scoped bool              `json:"scoped"`
+		Roles  map[string]string `json:"environment_roles"`
+	} `json:"rights"`
 }
+
+// mayLive says that Modal may have the service user of a lease, also of one that a read failed to create.
+func (e storedEntry) mayLive() bool { return e.Reason != "unfinished" || e.NotFound.IsZero() }
+
+// isRunning says that an entry is a lease's whose end nobody has begun.
+func (e storedEntry) isRunning() bool { return e.Reason == "lease" && !e.Begun }
 
 type storedApproval struct {
 	Flow    string    `json:"flow_id"`
@@ -97,7 +110,7 @@ type storedApproval struct {
 	Open    bool      `json:"open"`
 	Lapses  time.Time `json:"lapses"`
 	TokenID string    `json:"token_id"`
-	Said    string    `json:"said"`
+	Said    string    `json:"reason"`
 	// Waits is what the engine asks with for this flow, and Late are the flows of approvals that have ended.
 	Waits string `json:"wait_secret"`
 	Late  []struct {
@@ -220,15 +233,21 @@ func (t *truth) isOf(e storedEntry, role string) bool {
 	return e.Role == role && e.Generation == t.roles[role].Generation
 }
 
-// leases counts a role's leases, those on their way too.
+// leases counts a role's leases that Modal may have, those on their way too.
 func (t *truth) leases(role string) int {
 	count := 0
 	for _, e := range t.ledger {
-		if t.isOf(e, role) && e.Leased {
+		if t.isOf(e, role) && e.Leased && e.mayLive() {
 			count++
 		}
 	}
 	return count
+}
+
+// hasRunning says that a token is a lease's whose end has not come.
+func (t *truth) hasRunning(id string) bool {
+	entry, waits := t.waiting(id)
+	return waits && entry.isRunning() && !entry.Forced && time.Now().Before(entry.NotBefore)
 }
 
 // isFull says that a role has as many leases as it may have.

@@ -6,7 +6,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"sync"
@@ -15,8 +14,9 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// schemaVersion is the newest layout of stored entries that this build understands.
-const schemaVersion = 1
+// schemaVersion is the layout of stored entries that this build writes and reads. Version 1 was never
+// released. A new field needs no new version, because a build that does not know the field refuses the entry.
+const schemaVersion = 2
 
 // record is what storage holds under every key.
 type record[T any] struct {
@@ -46,6 +46,9 @@ type Options struct {
 	RememberAbsent bool
 	// Changed hears of each entry that may have changed, on this node or another; nil hears nothing.
 	Changed func(name string)
+	// Retired are the fields that earlier builds wrote and this build no longer has, as dotted paths of JSON
+	// names ("policy.window"). A stored entry may still hold them.
+	Retired []string
 }
 
 // New makes a table of the entries whose keys begin with prefix. It does no I/O.
@@ -63,7 +66,7 @@ func (t *Table[T]) Get(ctx context.Context, name string) (*T, error) {
 	lock := locksutil.LockForKey(t.locks, name)
 	lock.Lock()
 	defer lock.Unlock()
-	entry, err := load[T](ctx, t.storage, t.prefix+name)
+	entry, err := t.load(ctx, t.prefix+name)
 	if _, open := t.uncertain.Load(name); err == nil && !open && (entry != nil || t.options.RememberAbsent) {
 		t.cached.Store(name, entry)
 	}
@@ -130,29 +133,6 @@ func (t *Table[T]) changed(name string) {
 	if t.options.Changed != nil {
 		t.options.Changed(name)
 	}
-}
-
-func load[T any](ctx context.Context, s Storage, key string) (*T, error) {
-	raw, err := s.Get(ctx, key)
-	if err != nil {
-		return nil, fmt.Errorf("read %s from storage: %w", key, err)
-	}
-	if raw == nil {
-		return nil, nil //nolint:nilnil // absent is (nil, nil), as everywhere in Vault
-	}
-	var header record[json.RawMessage]
-	if err := raw.DecodeJSON(&header); err != nil {
-		return nil, fmt.Errorf("decode %s: %w", key, err)
-	}
-	if header.Schema > schemaVersion {
-		return nil, fmt.Errorf("%s was written by a newer version of this plugin (schema %d, this build knows up to %d): "+
-			"nothing was changed; run the newer version again", key, header.Schema, schemaVersion)
-	}
-	entry := new(T)
-	if err := json.Unmarshal(header.Entry, entry); err != nil {
-		return nil, fmt.Errorf("decode %s: %w", key, err)
-	}
-	return entry, nil
 }
 
 func save[T any](ctx context.Context, s Storage, key string, entry *T) error {

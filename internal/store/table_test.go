@@ -88,14 +88,6 @@ func (s *strict) Delete(ctx context.Context, key string) error {
 	return s.InmemStorage.Delete(ctx, key)
 }
 
-func TestAnEntryOfANewerVersionIsRefusedByName(t *testing.T) {
-	t.Parallel()
-	s := &logical.InmemStorage{}
-	require.NoError(t, s.Put(t.Context(), &logical.StorageEntry{Key: "e/x", Value: []byte(`{"schema":2,"entry":{}}`)}))
-	_, err := New[entry](s, "e/", Options{}).Get(t.Context(), "x")
-	require.ErrorContains(t, err, "e/x was written by a newer version of this plugin (schema 2")
-}
-
 func TestAnInvalidatedEntryIsReadAgain(t *testing.T) {
 	t.Parallel()
 	s := &late{}

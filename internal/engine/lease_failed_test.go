@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+func atMostLeases(count int) func(*RoleWrite) {
+	return func(ask *RoleWrite) { ask.Dynamic.MaxLeases = to(count) }
+}
+
+func (h *harness) reading(name string) act {
+	return func(ctx context.Context) error {
+		_, err := h.engine.NewLease(ctx, name, vaultsMost)
+		return err
+	}
+}
+
+// troubled reads a dynamic role, expects an error that is Modal's, and returns its text.
+func (h *harness) troubled(name string) string {
+	h.t.Helper()
+	err := h.reading(name)(h.t.Context())
+	require.Error(h.t, err)
+	require.True(h.t, IsModals(err), err)
+	require.False(h.t, IsMistake(err), err)
+	return err.Error()
+}
+
+func TestFailedCreation_IsSettledByTheNextReadAndTakesNoPlaceOfALease(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]modaltest.Fault{
+		"the service user was created":     {Code: codes.Unavailable, AfterCommit: true, Times: -1},
+		"the service user was not created": {Code: codes.Unavailable, Times: -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			h.dynamic("job", atMostLeases(1))
+			h.modal.Inject("ServiceUserCreate", fault)
+			h.modal.Inject("ServiceUserInfo", modaltest.Fault{Code: codes.Unavailable, Times: -1})
+			h.troubled("job")
+			left := h.ledger()
+			require.Len(t, left, 1)
+			creates := len(h.modal.Calls("ServiceUserCreate"))
+			for range 2 {
+				require.Contains(t, h.troubled("job"), left[0])
+			}
+			require.Equal(t, left, h.ledger(), "a read that fails leaves no further entry")
+			require.Len(t, h.modal.Calls("ServiceUserCreate"), creates)
+
+			h.modal.ClearFaults()
+			lease := h.lease("job")
+
+			require.Len(t, h.modal.ServiceUsers(), 1)
+			require.True(t, h.alive(lease.Cred.ID))
+			h.minutes(25)
+			require.Equal(t, []string{lease.Entry}, h.ledger())
+		})
+	}
+}
+
+func TestFailedCreation_OfAnOutageIsSettledOnceModalAnswers(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job", atMostLeases(2))
+	h.modal.SetOutage(true)
+	for range 3 {
+		h.troubled("job")
+	}
+	require.Len(t, h.ledger(), 1)
+	require.Zero(t, h.entry(h.ledger()[0]).Attempts, "an outage does not put the worker off")
+	h.modal.SetOutage(false)
+	h.lease("job")
+	h.lease("job")
+	require.ErrorContains(t, h.reading("job")(t.Context()), "has 2 leases, and max_leases is 2")
+}
+
+// A create that Modal does late is found by the second look.
+func TestFailedCreation_ThatModalDoesLateIsEndedByTheWorker(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	h.modal.SetOutage(true)
+	h.troubled("job")
+	h.modal.SetOutage(false)
+	name := h.ledger()[0]
+	lease := h.lease("job")
+	_, err := h.workspace.CreateServiceUser(name)
+	require.NoError(t, err)
+	h.minutes(12)
+	require.Len(t, h.modal.ServiceUsers(), 1)
+	require.Equal(t, []string{lease.Entry}, h.ledger())
+}
+
+func TestFailedCreation_IsNotOneThatAnotherReadIsMaking(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job", atMostLeases(2))
+	made := h.leaseAtGate("job")
+	second := h.lease("job")
+	require.ErrorContains(t, h.reading("job")(t.Context()), "1 being created by other reads (read again in a moment)")
+	first := made()
+	require.True(t, h.alive(first.Cred.ID))
+	require.True(t, h.alive(second.Cred.ID))
+}
+
+func TestFailedCreation_OfAProcessThatDiedIsSettledByTheNextRead(t *testing.T) {
+	t.Parallel()
+	for at := 2; at <= 3; at++ { // the pair that arrived, the lease
+		inBubble(t, func(b *bubble) {
+			t := b.t
+			b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
+			b.dynamic("job", atMostLeases(1))
+			b.disk.dieAt(at, false)
+			require.Error(t, b.reading("job")(t.Context()))
+			require.True(t, b.disk.died())
+			b.restart()
+			lease := b.lease("job")
+			require.Len(t, b.modal.ServiceUsers(), 1)
+			require.True(t, b.alive(lease.Cred.ID))
+		})
+	}
+}
+
+func TestFailedCreation_IsNotSettledWhileTheMountIsPausedOrOutOfSync(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	h.modal.SetOutage(true)
+	h.troubled("job")
+	h.modal.SetOutage(false)
+	h.configure(ConfigWrite{Paused: to(true)})
+	err := h.reading("job")(t.Context())
+	require.True(t, IsMistake(err))
+	require.ErrorContains(t, err, "vault write modal/config paused=false")
+	h.configure(ConfigWrite{Paused: to(false)})
+	_, err = h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
+	require.NoError(t, err)
+	h.advance(11 * time.Minute)
+	require.ErrorContains(t, h.reading("job")(t.Context()), "out of sync")
+	require.Len(t, h.ledger(), 1)
+	_, err = h.engine.Tidy(t.Context(), TidyRequest{})
+	require.NoError(t, err)
+	h.lease("job")
+}
+
+func TestFailedCreation_OfAnotherWorkspaceIsInNobodysWay(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job", atMostLeases(2))
+	h.modal.SetOutage(true)
+	h.troubled("job")
+	h.modal.SetOutage(false)
+	left := h.ledger()[0]
+	h.configure(ConfigWrite{Force: true, Supplied: bringing(h.modal.AddWorkspace("globex").AddMember("eve").NewToken())})
+	h.lease("job")
+	err := h.reading("job")(t.Context())
+	require.ErrorContains(t, err, "has 2 leases, and max_leases is 2")
+	require.ErrorContains(t, err, "vault delete modal/revocations/<id> force=true")
+	h.forget(left)
+	h.lease("job")
+}
+
+func TestMaxLeases_NamesACommandForEachKindThatItCounts(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job", atMostLeases(2))
+	lost, ended := h.lease("job"), h.lease("job")
+	h.modal.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.Unavailable, Times: -1})
+	require.Error(t, h.engine.EndLease(t.Context(), ended.Entry))
+	h.modal.ClearFaults()
+
+	err := h.reading("job")(t.Context())
+
+	require.True(t, IsMistake(err))
+	require.ErrorContains(t, err, "role job has 2 leases, and max_leases is 2")
+	require.ErrorContains(t, err, "1 running (end all with: vault lease revoke -prefix modal/creds/job, or one with: vault write modal/revocations/<id> force=true)")
+	require.ErrorContains(t, err, "1 ended and perhaps still at Modal (try one again with: vault write -f modal/revocations/<id>)")
+	require.NoError(t, h.ending(ended.Entry, false)(t.Context()))
+	h.lease("job")
+	require.NoError(t, h.ending(lost.Entry, true)(t.Context()))
+	h.lease("job")
+}
+
+func TestFailedCreation_CostsAReadThatFindsNoneNoListOfStorage(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	counted := &listing{Storage: h.storage}
+	h.restartOver(counted)
+	h.lease("job")
+	first := counted.lists.Load()
+	for range 3 {
+		h.lease("job")
+	}
+	require.Equal(t, first, counted.lists.Load())
+}
+
+// listing counts how often storage is listed.
+type listing struct {
+	logical.Storage
+
+	lists atomic.Int64
+}
+
+func (l *listing) List(ctx context.Context, prefix string) ([]string, error) {
+	l.lists.Add(1)
+	return l.Storage.List(ctx, prefix)
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/modaltest"
+)
+
+// granting writes the environment roles of a role.
+func granting(name string, roles map[string]modalapi.EnvironmentRole) RoleWrite {
+	return RoleWrite{Name: name, Access: AccessWrite{EnvironmentRoles: to(roles), Given: []string{"environment_roles"}}}
+}
+
+// bothEnvironments gives a new role contributor in bothEnvironments environments.
+func bothEnvironments(ask *RoleWrite) {
+	ask.Access.EnvironmentRoles = to(map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor, "staging": modalapi.RoleContributor})
+}
+
+var mainViewer = map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}
+
+func TestNarrowing_TakesTheRightsOfLivingLeasesAtOnce(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job", bothEnvironments)
+	h.dynamic("other", bothEnvironments)
+	lease, others := h.lease("job"), h.lease("other")
+
+	require.Empty(t, h.warnings(granting("job", mainViewer)))
+
+	require.Equal(t, map[string]string{"main": "viewer", "staging": "no-access"}, h.rolesOf(lease.Cred.ID))
+	require.Equal(t, map[string]string{"main": "contributor", "staging": "contributor"}, h.rolesOf(others.Cred.ID))
+	require.NoError(t, h.engine.Renewable(t.Context(), lease.Entry), "the lease has what the role allows")
+}
+
+func TestNarrowing_GivesALivingLeaseNothingNew(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	lease := h.lease("job")
+	before := h.modal.CallCount()
+
+	h.write(granting("job", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor, "staging": modalapi.RoleViewer}))
+
+	require.Equal(t, before, h.modal.CallCount(), "a wider role takes nothing away")
+	require.Equal(t, map[string]string{"main": "contributor"}, h.rolesOf(lease.Cred.ID))
+	require.NoError(t, h.engine.Renewable(t.Context(), lease.Entry))
+
+	h.write(granting("job", map[string]modalapi.EnvironmentRole{"staging": modalapi.RoleContributor}))
+
+	require.Equal(t, map[string]string{"main": "no-access"}, h.rolesOf(lease.Cred.ID))
+}
+
+func TestNarrowing_CountsTheLeasesThatKeepTheirRightsAndRenewsNone(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job", bothEnvironments)
+	kept := []*Lease{h.lease("job"), h.lease("job"), h.lease("job")}
+	h.modal.Inject("EnvironmentRoleSet", modaltest.Fault{Code: codes.PermissionDenied, Message: "not today", Times: -1, Match: func(call modaltest.Call) bool {
+		return call.Target == kept[0].Cred.IdentityID || call.Target == kept[1].Cred.IdentityID
+	}})
+
+	warnings := h.warnings(granting("job", mainViewer))
+
+	require.Len(t, warnings, 1)
+	require.Contains(t, warnings[0], "living leases of role job that keep more rights than the role allows now: 2 (")
+	require.Contains(t, warnings[0], "not today")
+	require.Contains(t, warnings[0], "vault lease revoke -prefix modal/creds/job")
+	require.Equal(t, "viewer", h.rolesOf(kept[2].Cred.ID)["main"])
+	err := h.engine.Renewable(t.Context(), kept[0].Entry)
+	require.ErrorContains(t, err, "not today")
+	require.ErrorContains(t, err, "read modal/creds/… again")
+
+	h.modal.ClearFaults()
+
+	require.NoError(t, h.engine.Renewable(t.Context(), kept[0].Entry), "a renewal takes the rights away first")
+	require.Equal(t, map[string]string{"main": "viewer", "staging": "no-access"}, h.rolesOf(kept[0].Cred.ID))
+	require.Equal(t, "contributor", h.rolesOf(kept[1].Cred.ID)["main"])
+	require.Empty(t, h.warnings(granting("job", mainViewer)), "the same write again")
+	require.Equal(t, "viewer", h.rolesOf(kept[1].Cred.ID)["main"])
+}
+
+func TestNarrowing_OfScopedCountsTheLeasesThatModalCannotChange(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job", func(ask *RoleWrite) { ask.Access.Scoped = to(false) })
+	lease := h.lease("job")
+
+	warnings := h.warnings(RoleWrite{Name: "job", Access: AccessWrite{Scoped: to(true), Given: []string{"scoped"}}})
+
+	require.Len(t, warnings, 1)
+	require.Contains(t, warnings[0], "living leases of role job that stay scoped=false, which Modal sets only when it creates a service user: 1;")
+	require.Contains(t, warnings[0], "vault lease revoke -prefix modal/creds/job")
+	require.ErrorContains(t, h.engine.Renewable(t.Context(), lease.Entry), "scoped=false")
+	require.NoError(t, h.engine.EndLease(t.Context(), lease.Entry), "as the command does")
+	require.Empty(t, h.warnings(RoleWrite{Name: "job", Access: AccessWrite{Scoped: to(true), Given: []string{"scoped"}}}))
+}
+
+func TestNarrowing_EndsWithTheTimeOfOneRequest(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
+		b.workspace.AddEnvironment("staging")
+		b.dynamic("job", bothEnvironments)
+		for range 40 {
+			b.lease("job")
+		}
+		b.modal.Inject("ServiceUserInfo", modaltest.Fault{Delay: 14 * time.Second, Times: -1})
+		began := time.Now()
+
+		warnings := b.warnings(granting("job", mainViewer))
+
+		require.LessOrEqual(t, time.Since(began), narrowBudget+briefBudget)
+		require.Len(t, warnings, 1)
+		require.Contains(t, warnings[0], "living leases of role job that keep more rights")
+		b.modal.ClearFaults()
+		require.Empty(t, b.warnings(granting("job", mainViewer)))
+		for _, user := range b.modal.ServiceUsers() {
+			require.Equal(t, "viewer", user.Roles["main"])
+		}
+	})
+}
+
+func TestNarrowing_MeetsALeaseThatIsGoneAtModalWithoutAWarning(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job", bothEnvironments)
+	h.modal.DeleteToken(h.lease("job").Cred.ID)
+	require.Empty(t, h.warnings(granting("job", mainViewer)))
+}
+
+func TestLease_IsNotGivenWhenItsRoleIsNarrowedOrDeletedMeanwhile(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		does func(h *harness)
+		says string
+	}{
+		"narrowed": {func(h *harness) { h.write(granting("job", mainViewer)) }, "role job was changed or deleted while this read waited: read it again"},
+		"deleted":  {func(h *harness) { h.deleteRole("job") }, "role job was changed or deleted while this read waited: read it again"},
+		"ceilings": {func(h *harness) { h.configure(ConfigWrite{MaxEnvironmentRole: to(modalapi.RoleViewer)}) }, "max_environment_role"},
+	} {
+		for _, rpc := range []string{"ServiceUserCreate", "EnvironmentRoleSet", "TokenInfoGet", "ServiceUserInfo"} {
+			t.Run(name+" at "+rpc, func(t *testing.T) {
+				t.Parallel()
+				h := newHarness(t)
+				h.dynamic("job", bothEnvironments)
+				gate := h.gateAt(rpc)
+				reads := h.begin(t.Context(), func(ctx context.Context) error {
+					_, err := h.engine.NewLease(ctx, "job", vaultsMost)
+					return err
+				})
+				gate.await()
+				test.does(h)
+				gate.open()
+				reads.isRefused(test.says)
+				require.Empty(t, h.modal.ServiceUsers(), "the read leaves nothing")
+				require.Empty(t, h.ledger())
+			})
+		}
+	}
+}
+
+func TestLease_IsGivenWhenItsRoleIsWidenedMeanwhile(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	made := h.leaseAtGate("job")
+	h.write(granting("job", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor, "staging": modalapi.RoleContributor}))
+	require.Equal(t, map[string]string{"main": "contributor"}, h.rolesOf(made().Cred.ID))
+}
+
+func TestLease_BelowLoweredLimitsIsRenewedOnceItsRoleIsNarrowed(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	lease := h.lease("job")
+	h.configure(ConfigWrite{MaxEnvironmentRole: to(modalapi.RoleViewer)})
+	err := h.engine.Renewable(t.Context(), lease.Entry)
+	require.ErrorContains(t, err, "max_environment_role")
+	require.ErrorContains(t, err, "vault write modal/roles/job environment_roles=")
+	require.True(t, IsMistake(err))
+	require.True(t, h.alive(lease.Cred.ID), "the lease runs to its end")
+
+	h.write(granting("job", mainViewer))
+
+	require.NoError(t, h.engine.Renewable(t.Context(), lease.Entry))
+}
+
+func TestLease_OfADeletedRoleIsRenewedWithinTheLimits(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	lease := h.lease("job")
+	h.deleteRole("job")
+	require.NoError(t, h.engine.Renewable(t.Context(), lease.Entry))
+	h.configure(ConfigWrite{AllowedEnvironments: to([]string{"staging"})})
+	require.ErrorContains(t, h.engine.Renewable(t.Context(), lease.Entry), "allowed_environments (staging)")
+}
+
+func TestNarrowing_IsDoneThoughModalReportsOldRights(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job", bothEnvironments)
+	lease := h.lease("job")
+	h.modal.Inject("ServiceUserInfo", modaltest.Fault{Times: -1, Mangle: func(answer proto.Message) {
+		info, _ := answer.(*pb.ServiceUserInfoResponse)
+		for _, entry := range info.GetServiceUser().GetEnvironmentRoles() {
+			entry.SetRole(pb.EnvironmentRole_ENVIRONMENT_ROLE_VIEWER)
+		}
+	}})
+	h.write(granting("job", mainViewer))
+	h.modal.ClearFaults()
+	require.Equal(t, map[string]string{"main": "viewer", "staging": "no-access"}, h.rolesOf(lease.Cred.ID))
+}

@@ -18,19 +18,20 @@ func TestNextStep_OfAnEntryHasTheWholeCommandToPaste(t *testing.T) {
 	step := func(id string) string { return textIn(m.read("revocations/"+id), "next_step") }
 	managed := m.addManaged("ci")
 	m.write("rotate/ci", nil)
-	require.Contains(t, step(managed), "; at once with: vault write modal/revocations/"+managed+" force=true")
+	require.Contains(t, step(managed), "; to end the token at once: vault write modal/revocations/"+managed+" force=true")
 	m.modal.Inject("ServiceUserDelete", deleteFails)
 	m.clock.advance(25 * time.Hour)
 	m.tick()
-	require.Contains(t, step(managed), "; try now with: vault write -f modal/revocations/"+managed)
+	require.Contains(t, step(managed), "; to try now: vault write -f modal/revocations/"+managed)
 
 	member := m.addRole("work")
 	m.write("rotate/work", m.newToken())
-	require.Contains(t, step(member), "nothing: the engine will have token "+member+" delete itself; at once with: vault write modal/revocations/"+member+" force=true")
+	require.Contains(t, step(member), "nothing to do: the engine will have token "+member+" delete itself after ")
+	require.Contains(t, step(member), "; to end the token at once: vault write modal/revocations/"+member+" force=true")
 	static := m.addRole("personal", map[string]any{"revoke_previous": false})
 	m.write("rotate/personal", m.newToken())
-	require.Contains(t, step(static), "modal workspace member-tokens delete "+static+
-		"; then have the engine look: vault write -f modal/revocations/"+static)
+	require.Contains(t, step(static), "modal workspace member-tokens delete "+static+"; wait with that until ")
+	require.Contains(t, step(static), "; then have the engine look: vault write -f modal/revocations/"+static)
 	robot := m.workspace.AddServiceUser("robot")
 	m.write("roles/robot", also(pairData(robot), "type", "static"))
 	m.remove("roles/robot", nil)
@@ -48,4 +49,33 @@ func TestConfig_AnAdminTokenThatComesToItsEndNamesTheCommandThatBringsAnother(t 
 		require.Contains(t, resp.Warnings[0], ": vault write modal/config token_id=… token_secret=-")
 		m.clock.advance(2 * day)
 	}
+}
+
+func TestNextStep_PromisesNothingThatAPausedEngineWouldNotDo(t *testing.T) {
+	t.Parallel()
+	m := newManagedMount(t)
+	const paused = "the engine is paused, so it does nothing by itself until: vault write modal/config paused=false"
+	m.addManaged("ci")
+	require.Contains(t, m.write("config", map[string]any{"paused": true}).Data["next_step"], paused)
+	rotated := m.write("rotate/ci", nil).Data
+	require.Contains(t, rotated["next_step"], paused)
+	require.Contains(t, m.revocation(textIn(rotated, "previous_token_id"), "next_step"), paused)
+	require.Contains(t, m.write("roles/ci", map[string]any{"grace_period": "2h"}).Data["next_step"], paused)
+	require.Equal(t, true, m.read("rotate/ci")["paused"])
+	m.modal.DeleteToken(m.tokenID("ci"))
+	require.Contains(t, m.write("verify/ci", nil).Data["next_step"], paused)
+	require.Contains(t, m.remove("roles/ci", nil).Data["next_step"], paused)
+	m.write("config", map[string]any{"paused": false})
+}
+
+func TestNextStep_PromisesNoDeletionWhileTheMountIsOutOfSync(t *testing.T) {
+	t.Parallel()
+	m := newWatchedMount(t)
+	old := m.addManaged("ci")
+	m.write("rotate/ci", nil)
+	_, err := m.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
+	require.NoError(t, err)
+	m.minutes(12)
+	require.Equal(t, true, m.read("status")["out_of_sync"])
+	require.Contains(t, m.revocation(old, "next_step"), "the engine deletes nothing until an operator decides: vault list -detailed modal/orphans")
 }

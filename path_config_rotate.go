@@ -61,7 +61,7 @@ func (b *backend) rotateAdmin(ctx context.Context, _ *logical.Request, ask engin
 	if done.Old != nil {
 		data[fieldPreviousTokenID] = done.Old.ID
 		data[fieldMethod] = done.Old.Means()
-		data[fieldNextStep] = b.engine.WhilePaused(done.Config, b.engine.NextStep(done.Old))
+		data[fieldNextStep] = b.engine.NextStep(ctx, done.Old)
 		putTime(data, fieldNotBefore, done.Old.NotBefore)
 	}
 	return &logical.Response{Data: data, Warnings: done.Warnings}, nil

@@ -38,8 +38,8 @@ func (m *mount) follow(command string) {
 	next := m.newToken()
 	for _, word := range words[3:] {
 		field, value, _ := strings.Cut(word, "=")
-		switch {
-		case field == "token_id" || field == "token_secret":
+		switch field {
+		case "token_id", "token_secret":
 			data[field] = next[field]
 		default:
 			data[field] = value

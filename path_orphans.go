@@ -125,17 +125,17 @@ func (b *backend) tidyOrphans(ctx context.Context, _ *logical.Request, ask engin
 func afterTidy(run engine.Commands, ask engine.TidyRequest, done *engine.Tidied) string {
 	switch {
 	case done.NotCompared != "":
-		return "nothing: the engine deletes what is due again; it compares once it has a list of the service users"
+		return "nothing to do: the engine deletes what is due again; it compares once it has a list of the service users"
 	case len(done.Chosen) == 0 && !done.OutOfSync:
-		return "nothing: there are no orphans"
+		return "nothing to do: there are no orphans"
 	case ask.DryRun:
 		return "delete them with: " + run.Write("orphans", "dry_run=false") + "; or keep them with: " + run.Write("orphans", "accept=true")
 	case len(done.Left) > 0:
-		return "nothing: the engine goes on deleting those that are left; see them with: " + run.ListDetailed("revocations")
+		return "nothing to do: the engine goes on deleting those that are left; see them with: " + run.ListDetailed("revocations")
 	case done.OutOfSync:
 		return "look at the others: " + run.ListDetailed("orphans")
 	}
-	return "nothing: the engine deletes what is due again"
+	return "nothing to do: the engine deletes what is due again"
 }
 
 const orphansHelp = `

@@ -115,7 +115,7 @@ func (b *backend) readRevocation(ctx context.Context, req *logical.Request, id s
 	case err != nil:
 		return nil, err
 	}
-	data := revocationView(entry, b.engine)
+	data := revocationView(ctx, entry, b.engine)
 	putTime(data, fieldLastUsedAt, b.engine.LastUsed(ctx, entry))
 	return &logical.Response{Data: data}, nil
 }
@@ -127,7 +127,7 @@ func (b *backend) retryRevocation(ctx context.Context, _ *logical.Request, ask r
 	}
 	data := map[string]any{}
 	if ended.Stays != nil {
-		data = revocationView(ended.Stays, b.engine)
+		data = revocationView(ctx, ended.Stays, b.engine)
 	}
 	putText(data, fieldTokenID, ended.TokenID)
 	data[fieldRevoked] = ended.Revoked
@@ -144,7 +144,7 @@ func (b *backend) forgetRevocation(ctx context.Context, _ *logical.Request, ask 
 }
 
 // revocationView is all of a revocation that may be shown. The ID is left out where it is the token's ID.
-func revocationView(r *engine.Revocation, e *engine.Engine) map[string]any {
+func revocationView(ctx context.Context, r *engine.Revocation, e *engine.Engine) map[string]any {
 	data := tokenView(r.Token)
 	if r.ID == "" {
 		delete(data, fieldTokenID)
@@ -159,7 +159,7 @@ func revocationView(r *engine.Revocation, e *engine.Engine) map[string]any {
 	data[fieldMethod] = r.Means()
 	data[fieldState] = r.State(e.Now())
 	data[fieldAttempts] = int64(r.Attempts)
-	data[fieldNextStep] = e.NextStep(r)
+	data[fieldNextStep] = e.NextStep(ctx, r)
 	putTime(data, fieldSince, r.Since)
 	putTime(data, fieldNotBefore, r.NotBefore)
 	putTime(data, fieldLastAttempt, r.LastAttempt)

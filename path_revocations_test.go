@@ -37,7 +37,8 @@ func TestRevocations_AnEntryNamesTheTokenThePageAndTheCommand(t *testing.T) {
 	require.Equal(t, "waiting for an operator", entry["state"], "nobody has to wait for the grace period")
 	require.Equal(t, "ci", entry["role"])
 	require.Equal(t, int64(1), entry["version"])
-	require.Contains(t, entry["next_step"], "after 2026-03-02T12:00:00Z, delete token "+old+" on https://modal.com/settings/tokens")
+	require.Contains(t, entry["next_step"], "delete token "+old+" on https://modal.com/settings/tokens")
+	require.Contains(t, entry["next_step"], "wait with that until 2026-03-02T12:00:00Z")
 	require.Contains(t, entry["next_step"], "modal workspace member-tokens delete "+old)
 }
 

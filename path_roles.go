@@ -98,7 +98,7 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, ask engin
 	if err != nil {
 		return nil, err
 	}
-	return &logical.Response{Data: b.writtenView(done.Rotation), Warnings: done.Warnings}, nil
+	return &logical.Response{Data: b.writtenView(ctx, done.Rotation), Warnings: done.Warnings}, nil
 }
 
 // deleteRequest is what a delete of roles/<role> asks for.

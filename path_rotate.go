@@ -97,6 +97,7 @@ func rotationFields() responses {
 		fieldNextAttempt:       text("When it tries next (RFC 3339)."),
 		fieldLastError:         text("What came of it."),
 		fieldLate:              number("Seconds that the rotation is late; absent when it is not."),
+		fieldPaused:            flag("true while the engine is paused, so that it does not rotate by itself; absent otherwise."),
 		fieldPreviousTokens: {
 			Type: framework.TypeStringSlice, Description: "IDs of the role's tokens that the engine has not yet seen refused: revocations/<id> tells of each.",
 		},
@@ -153,6 +154,13 @@ func (b *backend) readRotation(ctx context.Context, req *logical.Request, name s
 	if ids != nil {
 		data[fieldPreviousTokens] = ids
 	}
+	cfg, err := b.engine.Config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if cfg != nil && cfg.Paused {
+		data[fieldPaused] = true
+	}
 	return &logical.Response{Data: data}, nil
 }
 
@@ -168,7 +176,7 @@ func (b *backend) writeRotation(ctx context.Context, _ *logical.Request, ask rot
 	if err != nil {
 		return nil, err
 	}
-	return turnoverView(done, b.engine), nil
+	return turnoverView(ctx, done, b.engine), nil
 }
 
 const rotateHelp = `

@@ -34,7 +34,7 @@ func TestDelete_OfARoleInUseIsNoOutage(t *testing.T) {
 		"at once with: vault write modal/revocations/" + token + " force=true"}, tokensOf(resp), "a line for each token")
 	require.Equal(t, int64(0), resp.Data["revoked"])
 	require.Equal(t, int64(1), resp.Data["left"])
-	require.Equal(t, "nothing: the engine revokes the tokens that are left, the last from 2026-03-01T14:00:00Z on; "+
+	require.Equal(t, "nothing to do: the engine revokes the tokens that are left, the last from 2026-03-01T14:00:00Z on; "+
 		"at once with: vault delete modal/roles/ci force=true", resp.Data["next_step"])
 	require.Equal(t, "grace period", m.read("revocations/" + token)["state"])
 	m.minutes(119)
@@ -55,7 +55,7 @@ func TestDelete_WithForceEndsAllVersionsAtOnce(t *testing.T) {
 
 	require.Equal(t, map[string]any{
 		"tokens":  []string{"token " + second + ": revoked, Modal rejects it", "token " + first + ": revoked, Modal rejects it"},
-		"revoked": int64(2), "left": int64(0), "next_step": "nothing: no token of the role is left",
+		"revoked": int64(2), "left": int64(0), "next_step": "nothing to do: no token of the role is left",
 	}, resp.Data)
 	require.Empty(t, resp.Warnings, "success is no warning")
 	require.Empty(t, m.modal.ServiceUsers())
@@ -75,7 +75,7 @@ func TestDelete_WithForceIsStoredBeforeModalIsAsked(t *testing.T) {
 	require.Len(t, tokensOf(resp), 2)
 	require.Contains(t, strings.Join(tokensOf(resp), "\n"), "token "+first+" (version 1): not revoked yet, the engine goes on trying; see its last_error: vault read modal/revocations/"+first)
 	require.Equal(t, int64(2), resp.Data["left"])
-	require.Contains(t, resp.Data["next_step"], "nothing: the engine goes on with the tokens that are left: vault list -detailed modal/revocations")
+	require.Contains(t, resp.Data["next_step"], "nothing to do: the engine goes on with the tokens that are left: vault list -detailed modal/revocations")
 	require.Equal(t, "retrying", m.read("revocations/" + first)["state"])
 	m.restart()
 	m.modal.SetOutage(false)
@@ -121,7 +121,7 @@ func TestDelete_OfARoleWithoutATokenSaysThatNothingIsLeft(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("roles/waiting", map[string]any{"type": "static"})
-	require.Equal(t, map[string]any{"revoked": int64(0), "left": int64(0), "next_step": "nothing: no token of the role is left"},
+	require.Equal(t, map[string]any{"revoked": int64(0), "left": int64(0), "next_step": "nothing to do: no token of the role is left"},
 		m.remove("roles/waiting", nil).Data)
 }
 

@@ -83,7 +83,7 @@ func TestDryRun_TellsWhyNothingCanBeDoneForARoleWithoutATokenOrAPreviousOne(t *t
 			"token_secret":      {},
 		} {
 			dry := m.write("rotate/"+role, also(ask, "dry_run", true)).Data
-			require.Equal(t, "1. nothing, until the problems are mended", dry["plan"])
+			require.Equal(t, "1. nothing, until the problems are solved", dry["plan"])
 			require.Contains(t, dry["problems"], says)
 		}
 	}

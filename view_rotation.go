@@ -3,6 +3,7 @@
 package modalsecrets
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -82,9 +83,9 @@ func rotationList(rotations []*engine.Rotation, ranked bool) *logical.Response {
 }
 
 // writtenView tells what a role is after a write, and what comes next.
-func (b *backend) writtenView(r *engine.Rotation) map[string]any {
+func (b *backend) writtenView(ctx context.Context, r *engine.Rotation) map[string]any {
 	data := currentView(r)
-	data[fieldNextStep] = b.engine.AfterWrite(r)
+	data[fieldNextStep] = b.engine.AfterWrite(ctx, r)
 	putTime(data, fieldNextRotation, r.Next)
 	var times []string
 	for _, at := range r.Role.Upcoming(b.engine.Now()) {
@@ -97,7 +98,7 @@ func (b *backend) writtenView(r *engine.Rotation) map[string]any {
 }
 
 // turnoverView tells of a rotation with IDs and times, never a secret.
-func turnoverView(t *engine.Turnover, e *engine.Engine) *logical.Response {
+func turnoverView(ctx context.Context, t *engine.Turnover, e *engine.Engine) *logical.Response {
 	data := tokenView(t.Cred.Token)
 	data[fieldVersion] = int64(t.Cred.Version)
 	data[fieldChanged] = t.Changed
@@ -107,7 +108,7 @@ func turnoverView(t *engine.Turnover, e *engine.Engine) *logical.Response {
 		data[fieldPreviousTokenID] = t.Old.ID
 		data[fieldGracePeriod] = int64(t.Grace.Seconds())
 		data[fieldMethod] = t.Old.Means()
-		data[fieldNextStep] = e.NextStep(t.Old)
+		data[fieldNextStep] = e.NextStep(ctx, t.Old)
 		putTime(data, fieldNotBefore, t.Old.NotBefore)
 	}
 	return &logical.Response{Data: data, Warnings: t.Warnings}

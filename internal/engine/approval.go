@@ -198,14 +198,14 @@ func (e *Engine) AfterApproval(role string, a *Approval) string {
 	path := e.approvalPath(role)
 	switch {
 	case a.State == ApprovalWaiting && a.TokenID != "":
-		return fmt.Sprintf("nothing: token %s was approved, and the engine asks Modal about its owner before it uses the token: vault read %s tells the outcome", a.TokenID, path)
+		return fmt.Sprintf("nothing to do: token %s was approved, and the engine asks Modal about its owner before it uses the token: vault read %s tells the outcome", a.TokenID, path)
 	case a.State == ApprovalWaiting:
 		return fmt.Sprintf("the person who has the url approves by %s, and the engine does the rest: vault read %s tells how it stands; "+
 			"if the url is lost, cancel (vault delete %s) and begin again (vault write -f %s)", a.Lapses.Format(time.RFC3339), path, path, path)
 	case a.State == ApprovalDone && role == "":
-		return "nothing: the engine uses the new admin token"
+		return "nothing to do: the engine uses the new admin token"
 	case a.State == ApprovalDone:
-		return fmt.Sprintf("nothing: read the token with: vault read %screds/%s", e.mount(), role)
+		return fmt.Sprintf("nothing to do: read the token with: vault read %screds/%s", e.mount(), role)
 	}
 	return "begin again with: vault write -f " + path
 }

@@ -87,12 +87,12 @@ func (e *Engine) attendLocked(ctx context.Context, stored *Revocation, w wish) (
 		return got, entry, err
 	}
 	if w == whenDue && entry.ours() && !entry.Forced {
-		all, serviceUsers, _ := e.guard.blocked(e.Now())
+		blocked, _ := e.guard.last(e.Now())
 		switch {
-		case all != nil:
-			return verdictNotDue, entry, nil // until an operator decides
-		case serviceUsers != nil && entry.serviceUser() != "":
-			return e.unanswered(ctx, entry, serviceUsers)
+		case blocked.all != nil:
+			return verdictNotDue, entry, nil //nolint:nilerr // until an operator decides
+		case blocked.serviceUsers != nil && entry.serviceUser() != "":
+			return e.unanswered(ctx, entry, blocked.serviceUsers)
 		}
 	}
 	own := *entry
@@ -181,7 +181,7 @@ func (e *Engine) note(ctx context.Context, entry *Revocation, got verdict, err e
 	}
 	// Also after its time was up, so that an entry that takes long does not stand before the others at
 	// the next tick again.
-	entry = e.unsettled(ctx, entry, got, err)
+	entry = e.unsettled(ctx, entry, err)
 	return got, entry, e.revocations.Put(ctx, entry.Key(), entry)
 }
 
@@ -191,7 +191,7 @@ func (e *Engine) unanswered(ctx context.Context, entry *Revocation, cause error)
 	if !entry.LastAttempt.Before(e.guard.silence()) {
 		return verdictNotDue, entry, nil
 	}
-	after := e.unsettled(ctx, entry, verdictUnknown, cause)
+	after := e.unsettled(ctx, entry, cause)
 	after.NextAttempt = entry.NextAttempt
 	return verdictUnknown, after, e.revocations.Put(ctx, after.Key(), after)
 }
@@ -203,7 +203,7 @@ func isStorageError(err error) bool {
 }
 
 // unsettled returns the revocation after an attempt that did not prove the token revoked.
-func (e *Engine) unsettled(ctx context.Context, entry *Revocation, got verdict, err error) *Revocation {
+func (e *Engine) unsettled(ctx context.Context, entry *Revocation, err error) *Revocation {
 	after := *entry
 	var why string
 	switch {

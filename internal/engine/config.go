@@ -207,8 +207,7 @@ func (c *Config) privileges(before *Config) []any {
 	return pairs
 }
 
-// WhilePaused adds to a text that promises what the engine will do by itself that the engine is paused, where
-// it is.
+// WhilePaused adds to a text that promises what the engine will do by itself that the engine is paused, where it is.
 func (e *Engine) WhilePaused(cfg *Config, text string) string {
 	if !cfg.Paused {
 		return text

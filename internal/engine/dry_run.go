@@ -38,7 +38,7 @@ func (e *Engine) PlanRotation(ctx context.Context, ask RotateRequest) (*Plan, er
 		plan, problems = e.planStatic(ctx, now, ask)
 	}
 	if plan == nil {
-		plan = []string{"nothing, until the problems are mended"}
+		plan = []string{"nothing, until the problems are solved"}
 	} else if !now.empty() && (ask.Pair == nil || ask.Pair.ID != now.Cred.ID) {
 		plan = append(plan, fmt.Sprintf("put token %s (version %d) into the ledger, to be revoked from %s on (%s)",
 			now.Cred.ID, now.Cred.Version, e.Now().Add(ask.graceOr(now.Role.GracePeriod)).Format(time.RFC3339), newRevocation(now.Name, now.Role, now.Cred, reasonRotated, e.Now(), 0).Method))

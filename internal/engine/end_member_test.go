@@ -78,7 +78,7 @@ func TestMemberToken_EachAnswerOfModalsHasItsConsequence(t *testing.T) {
 			require.LessOrEqual(t, entry.NextAttempt.Sub(h.clock()), test.next)
 			require.True(t, h.accepts(old))
 			if test.means == methodManual {
-				require.Contains(t, h.engine.NextStep(entry), "modal workspace member-tokens delete "+old.ID)
+				require.Contains(t, h.engine.NextStep(t.Context(), entry), "modal workspace member-tokens delete "+old.ID)
 				require.Contains(t, h.told.events(), EventRevokeManual)
 			}
 			h.modal.ClearFaults()

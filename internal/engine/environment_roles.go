@@ -263,7 +263,7 @@ func (e *Engine) narrowPrevious(ctx context.Context, cfg *Config, cred *Credenti
 			continue // it has no role any more
 		}
 		if err != nil {
-			kept = append(kept, fmt.Errorf("the previous token %s keeps the environment roles that it had until it ends (%s): %w", entry.ID, e.NextStep(entry), err))
+			kept = append(kept, fmt.Errorf("the previous token %s keeps the environment roles that it had until it ends (%s): %w", entry.ID, e.NextStep(ctx, entry), err))
 		}
 		if changed && err == nil {
 			set = append(set, changedUser{token: entry.Token, want: c.want})

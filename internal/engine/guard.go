@@ -44,45 +44,45 @@ type restoreGuard struct {
 	// current reports that the last look succeeded, or that no list can be had.
 	current bool
 	looked  time.Time
-	// blockedAll is why the engine deletes nothing by itself, and blockedServiceUsers why it deletes no service user; nil
-	// for no reason.
-	blockedAll, blockedServiceUsers error
+	blocked blocked
 	// silentSince is since when Modal has not answered, zero while it answers.
 	silentSince time.Time
 	// deleted is when this process deleted service users, by name, for as long as Modal's list may still show them.
 	deleted map[string]time.Time
 }
 
+// blocked is why the engine deletes nothing by itself (all), and why it deletes no service user; nil for no reason.
+type blocked struct{ all, serviceUsers error }
+
 // look is what one look at Modal found.
 type look struct {
-	at                              time.Time
-	compared, settled               bool
-	blockedAll, blockedServiceUsers error
+	at                time.Time
+	compared, settled bool
+	blocked           blocked
 }
 
 func (g *restoreGuard) store(l look) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.looked, g.blockedAll, g.blockedServiceUsers = l.at, l.blockedAll, l.blockedServiceUsers
-	g.settled, g.current = l.settled, l.blockedServiceUsers == nil
+	g.looked, g.blocked = l.at, l.blocked
+	g.settled, g.current = l.settled, l.blocked.serviceUsers == nil
 	if l.compared {
 		g.compared = l.at
 	}
 	switch {
-	case l.blockedServiceUsers == nil:
+	case l.blocked.serviceUsers == nil:
 		g.silentSince = time.Time{}
 	case g.silentSince.IsZero():
 		g.silentSince = l.at
 	}
 }
 
-// blocked returns why the engine deletes nothing, and why it deletes no service user, as the last look found. fresh
-// reports whether that look still counts.
-func (g *restoreGuard) blocked(now time.Time) (all, serviceUsers error, fresh bool) {
+// last returns what the last look blocks. fresh reports whether that look still counts.
+func (g *restoreGuard) last(now time.Time) (b blocked, fresh bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	age := now.Sub(g.looked)
-	return g.blockedAll, g.blockedServiceUsers, g.current && age >= 0 && age < comparisonLife
+	return g.blocked, g.current && age >= 0 && age < comparisonLife
 }
 
 // silence returns since when Modal has not answered, zero while it answers.
@@ -176,7 +176,7 @@ func (e *Engine) compareLocked(ctx context.Context) error {
 	}
 	found := look{at: now, compared: true, settled: len(judged) == len(orphans)}
 	if open > 0 {
-		found.blockedAll = e.outOfSyncError(fmt.Sprintf("%d service users", open))
+		found.blocked.all = e.outOfSyncError(fmt.Sprintf("%d service users", open))
 	}
 	e.guard.store(found)
 	return nil
@@ -193,10 +193,10 @@ func (e *Engine) notCompared(ctx context.Context, now time.Time, cause error) er
 	}
 	found := look{at: now, settled: errors.Is(cause, errNoList)}
 	if outOfSync {
-		found.blockedAll = e.outOfSyncError("service users")
+		found.blocked.all = e.outOfSyncError("service users")
 	}
 	if !errors.Is(cause, errNoList) {
-		found.blockedServiceUsers = fmt.Errorf("Modal does not list the service users, so none is deleted: %w", cause)
+		found.blocked.serviceUsers = fmt.Errorf("Modal does not list the service users, so none is deleted: %w", cause)
 	}
 	e.guard.store(found)
 	return nil
@@ -247,14 +247,14 @@ func (e *Engine) fenced(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	all, serviceUsers, fresh := e.guard.blocked(e.Now())
+	found, fresh := e.guard.last(e.Now())
 	if !fresh {
 		if err = e.compareLocked(ctx); err != nil {
 			return err
 		}
-		all, serviceUsers, _ = e.guard.blocked(e.Now())
+		found, _ = e.guard.last(e.Now())
 	}
-	return errors.Join(all, serviceUsers)
+	return errors.Join(found.all, found.serviceUsers)
 }
 
 // OutOfSync reports whether the mount deletes nothing by itself, as the last comparison found.

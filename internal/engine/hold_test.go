@@ -45,7 +45,7 @@ func TestHold_APreviousTokenLivesOnWhileItIsUsedAndNoLonger(t *testing.T) {
 				}
 				if entry := h.entry(old.ID); entry != nil && entry.State(h.clock()) == StateInUse {
 					held = true
-					require.Contains(t, h.engine.NextStep(entry), "was used at")
+					require.Contains(t, h.engine.NextStep(t.Context(), entry), "was used at")
 					require.Zero(t, entry.Attempts)
 				}
 				if !h.alive(old.ID) {

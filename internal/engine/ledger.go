@@ -132,7 +132,7 @@ func (e *Engine) refuseUnproven(ctx context.Context, entry *Revocation) error {
 	switch {
 	case got == verdictAccepted:
 		return Refusef("Modal still accepts token %s of %s: %s; %s",
-			cmp.Or(entry.ID, entry.Key()), entry.whose(), e.NextStep(entry), forget)
+			cmp.Or(entry.ID, entry.Key()), entry.whose(), e.NextStep(ctx, entry), forget)
 	case isStorageError(err):
 		return err
 	case modalapi.KindOf(err) != modalapi.KindNone:
@@ -143,7 +143,7 @@ func (e *Engine) refuseUnproven(ctx context.Context, entry *Revocation) error {
 			cmp.Or(entry.ID, entry.Key()), entry.whose(), err, forget)
 	case entry.ours() && (entry.mayLiveOn(e.Now()) || !entry.Verified() && entry.Secret != ""):
 		return Refusef("Modal rejects token %s of %s, and its service user may still be there: %s; %s",
-			cmp.Or(entry.ID, entry.Key()), entry.whose(), e.NextStep(entry), forget)
+			cmp.Or(entry.ID, entry.Key()), entry.whose(), e.NextStep(ctx, entry), forget)
 	}
 	return nil
 }

@@ -75,9 +75,9 @@ func (e *Engine) lookupStored(ctx context.Context, cfg *Config, ask LookupReques
 		return nil, Token{}, err
 	}
 	if role != "" {
-		r, err := e.rotation(ctx, role)
-		if err != nil || r == nil {
-			return nil, Token{}, err
+		r, failed := e.rotation(ctx, role)
+		if failed != nil || r == nil {
+			return nil, Token{}, failed
 		}
 		return &Lookup{Kind: LookupCurrent, Role: role, Version: r.Cred.Version, State: r.State(), NextStep: e.rotateAtOnce(r)}, r.Cred.Token, nil
 	}

@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"regexp"
 	"time"
@@ -44,7 +45,7 @@ func (e *Engine) firstToken(name string) string {
 }
 
 // AfterWrite is what comes after a write of a role.
-func (e *Engine) AfterWrite(r *Rotation) string {
+func (e *Engine) AfterWrite(ctx context.Context, r *Rotation) string {
 	read := fmt.Sprintf("read the token with: vault read %screds/%s", e.mount(), r.Name)
 	switch {
 	case r.Role.Dynamic != nil:
@@ -56,40 +57,54 @@ func (e *Engine) AfterWrite(r *Rotation) string {
 	case r.Role.Managed.Disabled:
 		return fmt.Sprintf("%s; rotate it by %s with: %s", read, r.Next.Format(time.RFC3339), e.rotateCommand(r.Role, r.Name))
 	}
-	return read + "; the engine rotates it at next_rotation"
+	return e.unlessPaused(ctx, read+"; the engine rotates it at next_rotation")
 }
 
-// NextStep tells an operator what is needed for a token of the ledger.
-func (e *Engine) NextStep(r *Revocation) string {
-	entry := fmt.Sprintf("%srevocations/%s", e.mount(), r.Key())
-	if r.runs(e.Now()) {
-		return fmt.Sprintf("nothing: the token ends with its lease, or on %s at the latest; at once with: vault write %s force=true",
-			r.NotBefore.Format(time.RFC3339), entry)
-	}
+// NextStep tells an operator what to do about a revocation: it begins with what to do, or with "nothing to do".
+func (e *Engine) NextStep(ctx context.Context, r *Revocation) string {
+	run, path := e.Commands(), "revocations/"+r.Key()
+	atOnce := "; to end the token at once: " + run.Write(path, "force=true")
 	early := e.Now().Before(r.NotBefore)
-	var step string
 	switch {
+	case r.runs(e.Now()):
+		return fmt.Sprintf("nothing to do: the token ends with its lease, or on %s at the latest", r.NotBefore.Format(time.RFC3339)) + atOnce
 	case r.Declined != "":
-		step = fmt.Sprintf("Modal would not let the engine end it (%s): %s; then have the engine look: vault write -f %s", r.Declined, r.howToDelete(), entry)
+		return fmt.Sprintf("%s; the engine could not do that (Modal said: %s); then have the engine look: %s", r.howToDelete(), r.Declined, run.Write(path))
+	case !r.ours() && early:
+		return fmt.Sprintf("%s; wait with that until %s, when the grace period ends; then have the engine look: %s", r.howToDelete(), r.NotBefore.Format(time.RFC3339), run.Write(path))
 	case !r.ours():
-		step = fmt.Sprintf("%s; then have the engine look: vault write -f %s", r.howToDelete(), entry)
+		return fmt.Sprintf("%s; then have the engine look: %s", r.howToDelete(), run.Write(path))
 	case r.isHeld():
-		step = fmt.Sprintf("nothing: the token was used at %s, so it lives on until it is used no more, or %s; at once with: vault write %s force=true",
-			r.LastUsed.Format(time.RFC3339), r.HoldUntil.Format(time.RFC3339), entry)
-	case r.LastError != "" && !early:
-		step = fmt.Sprintf("the engine goes on trying to %s, and last_error says what is in its way; try now with: vault write -f %s", r.deletion(), entry)
-	case r.unclaimed() && early:
-		step = "nothing: unless the token is in use by then, the engine will " + r.deletion()
-	default:
-		step = "nothing: the engine will " + r.deletion()
+		return fmt.Sprintf("nothing to do: the token was used at %s, so it lives on while somebody uses it, until %s at the latest",
+			r.LastUsed.Format(time.RFC3339), r.HoldUntil.Format(time.RFC3339)) + atOnce
+	case early && r.unclaimed():
+		return e.promise(ctx, fmt.Sprintf("nothing to do: unless the token is in use by %s, the engine will %s then", r.NotBefore.Format(time.RFC3339), r.deletion())) + atOnce
+	case early:
+		return e.promise(ctx, fmt.Sprintf("nothing to do: the engine will %s after %s", r.deletion(), r.NotBefore.Format(time.RFC3339))) + atOnce
+	case r.LastError != "":
+		return e.promise(ctx, fmt.Sprintf("nothing to do: the engine goes on trying to %s, and last_error says why it failed", r.deletion())) + "; to try now: " + run.Write(path)
 	}
-	if !early {
-		return step
+	return e.promise(ctx, "nothing to do: the engine will "+r.deletion())
+}
+
+// unlessPaused is a text about what the engine will do by itself, and says so where the engine is paused.
+func (e *Engine) unlessPaused(ctx context.Context, text string) string {
+	cfg, err := e.loadConfig(ctx)
+	if err != nil {
+		return text
 	}
-	if r.ours() {
-		step += fmt.Sprintf("; at once with: vault write %s force=true", entry)
+	return e.WhilePaused(cfg, text)
+}
+
+// promise is a text about what the engine will delete by itself, followed by the reason why it does not do that now.
+func (e *Engine) promise(ctx context.Context, text string) string {
+	if told := e.unlessPaused(ctx, text); told != text {
+		return told
 	}
-	return fmt.Sprintf("after %s, %s", r.NotBefore.Format(time.RFC3339), step)
+	if outOfSync, failed := e.isOutOfSync(ctx); failed == nil && outOfSync {
+		return text + "; the mount is out of sync, so the engine deletes nothing until an operator decides: " + e.Commands().ListDetailed("orphans")
+	}
+	return text
 }
 
 // deletion is what the engine does to end the token.

@@ -172,7 +172,7 @@ func (e *Engine) acceptOrphans(ctx context.Context, names ...string) error {
 	}
 	defer unlock()
 	for _, name := range names {
-		if err := e.dropCandidate(ctx, name); err != nil {
+		if err = e.dropCandidate(ctx, name); err != nil {
 			return err
 		}
 	}

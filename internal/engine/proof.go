@@ -169,7 +169,7 @@ func (e *Engine) refuseListedServiceUser(ctx context.Context, cfg *Config, entry
 	}
 	a, err := e.admin(cfg)
 	if err != nil {
-		return nil //nolint:nilerr // without an admin token there is no list
+		return nil // without an admin token there is no list
 	}
 	defer a.release()
 	user, err := a.findServiceUser(ctx, entry.Identity)

@@ -175,7 +175,7 @@ func (r *Revocation) isOf(cred *Credential) bool {
 	switch {
 	case cred == nil:
 		return false
-	case r.ID != "" && !(r.Reason == reasonUnfinished && !r.Verified()):
+	case r.ID != "" && (r.Reason != reasonUnfinished || r.Verified()):
 		return cred.ID == r.ID
 	default:
 		return cred.IdentityType == modalapi.IdentityServiceUser && cred.Identity == r.Identity

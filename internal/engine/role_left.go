@@ -117,10 +117,10 @@ func (e *Engine) afterDelete(d *deletedRole, left []*Revocation) string {
 	case manual > 0:
 		return "delete each token that is left to you, as its line says"
 	case waiting > 0:
-		return fmt.Sprintf("nothing: the engine revokes the tokens that are left, the last from %s on; at once with: %s",
+		return fmt.Sprintf("nothing to do: the engine revokes the tokens that are left, the last from %s on; at once with: %s",
 			last.Format(time.RFC3339), e.Commands().Delete("roles/"+d.name, "force=true"))
 	case len(left) > 0:
-		return "nothing: the engine goes on with the tokens that are left: " + e.Commands().ListDetailed("revocations")
+		return "nothing to do: the engine goes on with the tokens that are left: " + e.Commands().ListDetailed("revocations")
 	}
-	return "nothing: no token of the role is left"
+	return "nothing to do: no token of the role is left"
 }

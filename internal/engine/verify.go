@@ -75,13 +75,13 @@ func (e *Engine) askAbout(ctx context.Context, cfg *Config, now *Rotation) (*Ver
 	v := &Verification{Token: now.Cred.Token, Version: now.Cred.Version}
 	proven, err := e.prove(ctx, cfg, now.Cred.Token)
 	if modalapi.KindOf(err) == modalapi.KindRefused {
-		v.Said, v.Next = modalapi.Said(err), e.afterRefusal(now)
+		v.Said, v.Next = modalapi.Said(err), e.afterRejection(cfg, now)
 		return v, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	v.Accepted, v.Token, v.Next = true, proven, "nothing"
+	v.Accepted, v.Token, v.Next = true, proven, "nothing to do: Modal accepts the token"
 	if now.Role.Managed != nil {
 		e.askRoles(ctx, cfg, now, v)
 	}
@@ -103,8 +103,8 @@ func (e *Engine) askRoles(ctx context.Context, cfg *Config, now *Rotation, v *Ve
 		v.Token.ExpiresAt = told
 	}
 	if v.Drifted = rolesText(user.Roles) != rolesText(now.Role.Managed.EnvironmentRoles); v.Drifted {
-		v.Next = fmt.Sprintf("nothing: the engine sets the role's environment_roles (%s), as far as config allows them, within a minute or so",
-			rolesText(now.Role.Managed.EnvironmentRoles))
+		v.Next = e.WhilePaused(cfg, fmt.Sprintf("nothing to do: the engine sets the role's environment_roles (%s), as far as config allows them, within a minute or so",
+			rolesText(now.Role.Managed.EnvironmentRoles)))
 	}
 }
 
@@ -149,10 +149,10 @@ func (e *Engine) memberLastUsed(ctx context.Context, cfg *Config, t Token) time.
 	return time.Time{}
 }
 
-// afterRefusal is what heals a role whose token Modal refuses.
-func (e *Engine) afterRefusal(now *Rotation) string {
+// afterRejection is the next step for a role whose token Modal rejects.
+func (e *Engine) afterRejection(cfg *Config, now *Rotation) string {
 	if now.Role.Managed != nil && !now.Role.Managed.Disabled {
-		return "nothing: the engine rotates the role within a minute or so; at once with: " + e.rotateCommand(now.Role, now.Name)
+		return e.WhilePaused(cfg, "nothing to do: the engine rotates the role within a minute or so") + "; to rotate it now: " + e.rotateCommand(now.Role, now.Name)
 	}
 	return "replace the token with: " + e.rotateCommand(now.Role, now.Name)
 }

@@ -28,7 +28,7 @@ func TestAMistakeIsAnsweredWithExitCode2HTTP400AndWhatToDo(t *testing.T) {
 		"a misspelled field":    {"modal/roles/new", []string{"type=static", "token_idd=x"}, `did you mean "token_id"`},
 		"an upper-case name":    {"modal/roles/New", pair(other.ID, other.Secret, "type=static"), `write "new"`},
 		"an unknown type":       {"modal/roles/new", pair(other.ID, other.Secret, "type=satic"), "static"},
-		"another role's token":  {"modal/roles/new", pair(token.ID, token.Secret, "type=static"), "ci"},
+		"another role's token":  {"modal/roles/new", pair(token.ID, token.Secret, "type=static"), "another role of this mount"},
 		"a rotation by update":  {"modal/roles/ci", pair(other.ID, other.Secret), "rotate/ci"},
 		"a role nobody made":    {"modal/rotate/nobody", pair(other.ID, other.Secret), "nobody"},
 		"plain http to a host":  {"modal/config", []string{"server_url=http://modal.example:80"}, "https"},

@@ -29,10 +29,8 @@ var guide = []string{
 // The fenced blocks of the pages. What is run is "sh test", and "sh bare" in a Vault without the plugin,
 // which Uninstall leaves; "sh start" is started; "sh" alone needs what no test has; "text" is printed.
 var (
-	//
-	// No server answers modal/lookup yet: when the path is there, take it from outside and make its block "sh test".
 	guideBlock = regexp.MustCompile("(?ms)^```(sh[ a-z]*|text)\n(.*?)^```$")
-	outside    = regexp.MustCompile(`\b(kubectl|nomad|envconsul|terraform|systemctl|make bench|auth enable kubernetes|oidc_discovery_url|modal/lookup)\b`)
+	outside    = regexp.MustCompile(`\b(kubectl|nomad|envconsul|terraform|systemctl|make bench|auth enable kubernetes|oidc_discovery_url)\b`)
 	// installing is the section of the README that is run again in the end.
 	installing = regexp.MustCompile(`(?ms)^## Install\n.*?^## `)
 	// typed is a secret that a block waits for.
@@ -44,6 +42,7 @@ var (
 // ahead is the situation that a block is for: the suite brings it about before the first block that contains the
 // key.
 var ahead = map[string]string{
+	"modal/lookup":               `LEAKED=$(vault read -field=token_id modal/creds/ci)`,
 	"rotate/ci grace_period=0\n": `LEAKED=$(vault read -field=token_id modal/creds/ci) CURRENT=$LEAKED`,
 	`revocations/"${LEAKED`:      `LEAKED=$TOKEN_ID`,
 	"to_previous=true\n": `GOOD=$(vault read -field=token_id modal/creds/ci)
@@ -81,6 +80,7 @@ ROTATOR=$(vault token create -policy=modal-ci-rotator -field=token)
 VAULT_TOKEN=$READER vault read -field=token_id modal/creds/ci
 VAULT_TOKEN=$ROTATOR vault write modal/rotate/ci dry_run=true
 VAULT_TOKEN=$ROTATOR refused vault write modal/rotate/ci grace_period=0`,
+		"modal/lookup": `test "$(vault write -field=next_step modal/lookup token_id="$LEAKED")" = "vault write modal/rotate/ci grace_period=0"`,
 		// The engine does the same within a minute. It may have done so already.
 		"rotate/ci grace_period=0\n": `vault write -f modal/revocations/"$LEAKED" || true
 refused vault read modal/revocations/"$LEAKED"

@@ -92,7 +92,7 @@ func (c *clients) closeIfIdle(shared *sharedClient) {
 
 // connect is a connection to the configured Modal.
 func (e *Engine) connect(cfg *Config) (client Modal, release func(), err error) {
-	return e.clients.acquire(cfg.clientOptions(), true)
+	return e.clients.acquire(optionsOf(cfg), true)
 }
 
 // connectTo is a connection to the Modal that a token belongs to. A token's secret is sent to no other.

@@ -177,7 +177,7 @@ func (c *Config) rootsFor(serverURL string) string {
 	return ""
 }
 
-func (c *Config) clientOptions() clientOptions {
+func optionsOf(c *Config) clientOptions {
 	return clientOptions{serverURL: c.ServerURL, caCert: c.CACert, timeout: c.RequestTimeout}
 }
 

@@ -50,7 +50,7 @@ type order struct {
 	creating *creating
 }
 
-func (r *Role) order(name string) order {
+func orderFor(r *Role, name string) order {
 	return order{name: name, role: r, life: r.Managed.TokenTTL}
 }
 

@@ -16,7 +16,7 @@ func (e *Engine) createManaged(ctx context.Context, r *Role, ask RoleWrite) (war
 	if err != nil {
 		return nil, err
 	}
-	made, err := e.mint(ctx, cfg, r.order(ask.Name))
+	made, err := e.mint(ctx, cfg, orderFor(r, ask.Name))
 	if err != nil {
 		return nil, fmt.Errorf("%w; the role was not stored: write it again once that is mended", err)
 	}

@@ -96,7 +96,7 @@ func (e *Engine) rotateManaged(ctx context.Context, now *Rotation, grace time.Du
 	if err = e.reaches(cfg, now.Cred.Token); err != nil {
 		return nil, fmt.Errorf("%w; %s", err, stays)
 	}
-	made, err := e.mint(ctx, cfg, now.Role.order(now.Name))
+	made, err := e.mint(ctx, cfg, orderFor(now.Role, now.Name))
 	if err != nil {
 		return nil, fmt.Errorf("%w; %s", err, stays)
 	}

@@ -125,7 +125,10 @@ func TestConfig_ForceAcceptsNoTokenOutsideOfThePinnedWorkspace(t *testing.T) {
 				resp, wrong := m.approved(path, eve)
 				require.Equal(t, "refused", resp.Data["state"], path)
 				require.Equal(t, "globex", resp.Data["workspace"])
-				require.Contains(t, resp.Data["reason"], "it deleted itself")
+				require.Eventually(t, func() bool {
+					reason, _ := m.must(logical.ReadOperation, path, nil).Data["reason"].(string)
+					return strings.Contains(reason, "it deleted itself")
+				}, 10*time.Second, 10*time.Millisecond, "the refusal is stored before the token's end is")
 				require.False(t, m.modal.Accepts(wrong.ID, wrong.Secret))
 			}
 			m.write("config", m.newToken())

@@ -38,6 +38,7 @@ var (
 		{"delete-service-users-token", "what TokenDelete of a service user's token does"},
 		{"other-workspace", "what TokenDelete answers about another workspace's token"},
 		{"flow-denied", "what TokenFlowWait answers after a denial, or once the flow is over"},
+		{"flow-twice", "whether a flow can be approved after it was denied, or twice"},
 	}
 )
 
@@ -49,4 +50,5 @@ var beyond = map[string]string{
 	"owner-leaves":       "it would take a person who leaves",
 	"how-many":           "it would fill the workspace",
 	"other-workspace":    "it would take a token of another workspace",
+	"flow-twice":         "it would take a second page in the browser",
 }

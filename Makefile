@@ -20,7 +20,7 @@ RACE = $(if $(filter 1,$(shell CGO_ENABLED= go env CGO_ENABLED)),CGO_ENABLED=1 g
 LINT = go tool -modfile=tools/lint/go.mod golangci-lint
 
 .PHONY: help build unit e2e e2e-openbao e2e-openbao-core e2e-vault-1.19 test policies simulate mutations bench bench-check lint \
-	storeys fmt demo dev recording acceptance licenses vulncheck reproducible snapshot release clean
+	packages fmt demo dev recording acceptance licenses vulncheck reproducible snapshot release clean
 .NOTPARALLEL:
 
 help:
@@ -95,8 +95,8 @@ lint:
 	go tool -modfile=tools/actionlint/go.mod actionlint
 	$(GORELEASER) check
 
-## storeys: print which of the module's packages import which
-storeys:
+## packages: print which of the module's packages import which
+packages:
 	@go list -f '{{range .Imports}}{{$$.ImportPath}} -> {{.}}{{"\n"}}{{end}}' . ./internal/... ./cmd/... | \
 	awk '$$3 ~ /^(vault-plugin-secrets-modal|github.com.hashicorp.vault.sdk.(framework|logical)|google.golang.org.grpc$$)/' | sort -u
 

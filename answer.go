@@ -5,9 +5,9 @@ package modalsecrets
 import (
 	"net/http"
 
-	"vault-plugin-secrets-modal/internal/engine"
-
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // answer turns an error into what Vault tells the caller: 400 for a mistake or a token that Modal
@@ -18,13 +18,13 @@ import (
 // gives that one status 502 only beside an error of this text.
 func answer(err error) (*logical.Response, error) {
 	switch {
-	case engine.IsMistake(err):
+	case model.IsUserError(err):
 		return logical.ErrorResponse("%s", err), logical.ErrInvalidRequest
-	case engine.IsNotFound(err):
+	case model.IsNotFound(err):
 		return nil, logical.CodedError(http.StatusNotFound, err.Error())
-	case engine.IsAway(err):
+	case model.IsCanceled(err):
 		return nil, logical.CodedError(http.StatusServiceUnavailable, err.Error())
-	case engine.IsModals(err):
+	case model.IsUpstream(err):
 		return logical.ErrorResponse("%s", err), logical.CodedError(http.StatusBadGateway, logical.ErrUpstreamRateLimited.Error())
 	}
 	return nil, err

@@ -19,6 +19,7 @@ import (
 
 	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/state"
 	"vault-plugin-secrets-modal/internal/version"
 )
 
@@ -38,7 +39,7 @@ func Factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend,
 		return nil, errors.New("the plugin does not start while the environment variable GODEBUG has http2debug, because Go then prints " +
 			"the traffic with Modal, token secrets too: start Vault without http2debug in GODEBUG")
 	}
-	return newBackend(ctx, conf, engine.Deps{Now: time.Now, Wait: wait, Connect: connect}) //nolint:forbidigo // the clock that everything else is given
+	return newBackend(ctx, conf, state.Deps{Now: time.Now, Wait: wait, Connect: connect}) //nolint:forbidigo // the clock that everything else is given
 }
 
 // printsHTTP2 reports whether Go prints HTTP/2 frames or headers. It reads GODEBUG as golang.org/x/net/http2 does.
@@ -48,7 +49,7 @@ func printsHTTP2(godebug string) bool {
 
 // newBackend makes a backend whose engine has of the world what deps says, and the rest of what Vault
 // gives.
-func newBackend(ctx context.Context, conf *logical.BackendConfig, deps engine.Deps) (*backend, error) {
+func newBackend(ctx context.Context, conf *logical.BackendConfig, deps state.Deps) (*backend, error) {
 	b := &backend{}
 	b.Backend = &framework.Backend{
 		BackendType:    logical.TypeLogical,
@@ -59,9 +60,9 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps engine.De
 			b.pathVerify(), b.pathLookup(), b.pathRevocations(), b.pathOrphans(), b.pathStatus(),
 		),
 		Secrets:      []*framework.Secret{b.leaseSecret()},
-		PathsSpecial: &logical.Paths{SealWrapStorage: engine.SecretKeys()},
+		PathsSpecial: &logical.Paths{SealWrapStorage: state.SecretKeys()},
 		PeriodicFunc: b.periodic,
-		Invalidate:   func(_ context.Context, key string) { b.engine.Invalidate(key) },
+		Invalidate:   func(_ context.Context, key string) { b.engine.Mount.Invalidate(key) },
 		Clean:        func(context.Context) { b.engine.Close() },
 	}
 	if err := b.Setup(ctx, conf); err != nil {
@@ -74,7 +75,7 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps engine.De
 }
 
 // connect makes a connection to a Modal over the network.
-func connect(options modalapi.Options) (engine.Modal, error) {
+func connect(options modalapi.Options) (state.Modal, error) {
 	options.Version = version.Version
 	return modalapi.New(options)
 }
@@ -96,8 +97,8 @@ func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
 	if !b.WriteSafeReplicationState() {
 		return nil
 	}
-	b.engine.NameMount(req.MountPoint)
-	return b.engine.Tick(ctx)
+	b.engine.Mount.SetPath(req.MountPoint)
+	return b.engine.Worker.Tick(ctx)
 }
 
 const backendHelp = `

@@ -12,8 +12,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
-	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/state"
 )
 
 // newBench is a mount whose log goes nowhere and whose tests have all the time.
@@ -36,7 +36,7 @@ func (m *mount) remount(b *testing.B) {
 	var err error
 	m.backend, err = newBackend(b.Context(), &logical.BackendConfig{
 		System: m.system, StorageView: m.storage, EventsSender: m.events, BackendUUID: "2f9f1a7c-0000-4000-8000-000000000001",
-	}, engine.Deps{Now: m.clock.now, Wait: m.clock.sleep, Connect: connect})
+	}, state.Deps{Now: m.clock.now, Wait: m.clock.sleep, Connect: connect})
 	require.NoError(b, err)
 }
 

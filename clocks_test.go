@@ -12,16 +12,16 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"vault-plugin-secrets-modal/internal/engine"
+	"vault-plugin-secrets-modal/internal/model"
 	"vault-plugin-secrets-modal/internal/store"
 )
 
 // Promises about times: clocks that are wrong, and tokens that expire.
 
 // redate changes an entry as another node would have written it.
-func (m *mount) redate(id string, change func(entry *engine.Revocation)) {
+func (m *mount) redate(id string, change func(entry *model.Revocation)) {
 	m.t.Helper()
-	ledger := store.New[engine.Revocation](&m.storage.InmemStorage, "revocation/", store.Options{})
+	ledger := store.New[model.Revocation](&m.storage.InmemStorage, "revocation/", store.Options{})
 	written, err := ledger.Get(m.t.Context(), id)
 	require.NoError(m.t, err)
 	entry := *written
@@ -35,7 +35,7 @@ func TestAnEntryDatedByAClockFarAheadEndsAWholeGracePeriodFromNow(t *testing.T) 
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"grace_period": "4h"})
 	m.write("rotate/ci", nil)
-	m.redate(old, func(entry *engine.Revocation) {
+	m.redate(old, func(entry *model.Revocation) {
 		for _, moment := range []*time.Time{&entry.Since, &entry.NotBefore, &entry.NextAttempt} {
 			*moment = moment.Add(1000 * day)
 		}
@@ -52,7 +52,7 @@ func TestAnEntryWhoseNextAttemptWasPutFarAheadIsTriedNow(t *testing.T) {
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
 	m.write("rotate/ci", map[string]any{"grace_period": 0})
-	m.redate(old, func(entry *engine.Revocation) {
+	m.redate(old, func(entry *model.Revocation) {
 		entry.Attempts, entry.LastAttempt, entry.NextAttempt = 1, m.clock.now().Add(1000*day), m.clock.now().Add(1000*day)
 	})
 	m.minutes(2)

@@ -9,8 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // situations are the states in which consumers meet the role ci.
@@ -191,7 +191,7 @@ func TestConsumers_RestartNothingBetweenTwoRotationsAndEverythingAfterOne(t *tes
 // rotateNow rotates the role ci, whatever its type.
 func rotateNow(m *mount) {
 	m.t.Helper()
-	if m.read("roles/ci")["type"] == engine.TypeManaged {
+	if m.read("roles/ci")["type"] == model.TypeManaged {
 		m.write("rotate/ci", nil)
 		return
 	}

@@ -8,10 +8,10 @@ import (
 	"slices"
 	"strings"
 
-	"vault-plugin-secrets-modal/internal/engine"
-
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 const (
@@ -131,16 +131,16 @@ func (in *door) refusal() error {
 	case len(in.wrong) > maxTold:
 		in.wrong = append(in.wrong[:maxTold], "and more")
 	}
-	return engine.Refusef("%s; nothing was changed", strings.Join(in.wrong, "; "))
+	return model.UserErrorf("%s; nothing was changed", strings.Join(in.wrong, "; "))
 }
 
 // take reads a field by the one rule of all writes.
-func take[T any](in *door, field string, parse func(any) (T, string)) (c engine.Change[T]) {
+func take[T any](in *door, field string, parse func(any) (T, string)) (c model.Change[T]) {
 	said := in.body[field]
 	if said == nil {
 		return c
 	}
-	c.Asked = true
+	c.Set = true
 	if text, isText := said.(string); isText && strings.HasPrefix(text, byteOrderMark) {
 		in.refuse(field, "this begins with a byte order mark (U+FEFF), which some editors put before a text: save the file without it")
 		return c

@@ -6,23 +6,23 @@ import (
 	"fmt"
 	"strings"
 
-	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // emptyPair is the mistake of a request whose token_id and token_secret are both empty.
 const emptyPair = "token_id and token_secret are empty, as unset variables are: write both halves of a token, or leave both out"
 
 // supplied reads token_id, token_secret and verify. Neither half can be empty.
-func (in *door) supplied(whenEmpty string) engine.Supplied {
+func (in *door) supplied(whenEmpty string) model.Supplied {
 	before := len(in.wrong)
 	id, secret, verify := in.text(fieldTokenID), in.text(fieldTokenSecret), in.flag(fieldVerify)
-	s := engine.Supplied{Verify: verify.Over(true, true)}
+	s := model.Supplied{Verify: verify.Apply(true, true)}
 	s.Given = in.given(fieldTokenID, fieldTokenSecret, fieldVerify)
-	if (!id.Asked && !secret.Asked) || len(in.wrong) > before {
+	if (!id.Set && !secret.Set) || len(in.wrong) > before {
 		return s
 	}
-	if strings.TrimSpace(id.Value+secret.Value) == "" && id.Asked && secret.Asked {
+	if strings.TrimSpace(id.Value+secret.Value) == "" && id.Set && secret.Set {
 		in.wrong = append(in.wrong, whenEmpty)
 		return s
 	}
@@ -35,7 +35,7 @@ func (in *door) supplied(whenEmpty string) engine.Supplied {
 		in.wrong = append(in.wrong, err.Error())
 		return s
 	}
-	s.Pair, s.Warnings = &pair, warnings
+	s.Token, s.Warnings = &pair, warnings
 	return s
 }
 

@@ -10,17 +10,17 @@ import (
 	"strings"
 	"time"
 
-	"vault-plugin-secrets-modal/internal/engine"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // The shapes of values. A parser says what to write in place of what it refuses, and repeats none of it.
 
-func (in *door) text(field string) engine.Change[string] {
+func (in *door) text(field string) model.Change[string] {
 	return take(in, field, parseText)
 }
 
 // checked is a text that is no longer than most and fits.
-func checked[T any](in *door, field string, most int, check func(string) (T, string)) engine.Change[T] {
+func checked[T any](in *door, field string, most int, check func(string) (T, string)) model.Change[T] {
 	return take(in, field, func(raw any) (value T, mistake string) {
 		text, mistake := parseText(raw)
 		switch {
@@ -33,17 +33,17 @@ func checked[T any](in *door, field string, most int, check func(string) (T, str
 	})
 }
 
-func (in *door) flag(field string) engine.Change[bool] {
+func (in *door) flag(field string) model.Change[bool] {
 	return take(in, field, parseFlag)
 }
 
 // duration is a whole number of seconds within bounds.
-func (in *door) duration(field string, low, high time.Duration) engine.Change[time.Duration] {
+func (in *door) duration(field string, low, high time.Duration) model.Change[time.Duration] {
 	return take(in, field, func(raw any) (time.Duration, string) { return within(raw, low, high) })
 }
 
 // optional is a duration that may also be 0, for none.
-func (in *door) optional(field string, low, high time.Duration) engine.Change[time.Duration] {
+func (in *door) optional(field string, low, high time.Duration) model.Change[time.Duration] {
 	return take(in, field, func(raw any) (time.Duration, string) {
 		if d, mistake := parseDuration(raw); mistake == "" && d == 0 {
 			return 0, ""
@@ -53,7 +53,7 @@ func (in *door) optional(field string, low, high time.Duration) engine.Change[ti
 }
 
 // count is a whole number from 0 on.
-func (in *door) count(field string, most int) engine.Change[int] {
+func (in *door) count(field string, most int) model.Change[int] {
 	return take(in, field, func(raw any) (int, string) {
 		count, err := wholeNumber(raw)
 		if err != nil || count < 0 || count > most {
@@ -73,8 +73,8 @@ func wholeNumber(raw any) (int, error) {
 
 // grace is the grace period of one write, nil where it says nothing.
 func (in *door) grace() *time.Duration {
-	grace := in.duration(fieldGracePeriod, 0, engine.MaxGracePeriod)
-	if !grace.Asked || grace.Reset {
+	grace := in.duration(fieldGracePeriod, 0, model.MaxGracePeriod)
+	if !grace.Set || grace.Reset {
 		return nil
 	}
 	return &grace.Value
@@ -83,7 +83,7 @@ func (in *door) grace() *time.Duration {
 func within(raw any, low, high time.Duration) (d time.Duration, mistake string) {
 	d, mistake = parseDuration(raw)
 	if mistake == "" && (d < low || d > high) {
-		mistake = "this is outside " + engine.Human(low) + " to " + engine.Human(high)
+		mistake = "this is outside " + model.FormatDuration(low) + " to " + model.FormatDuration(high)
 	}
 	return d, mistake
 }
@@ -157,7 +157,7 @@ func parseDuration(raw any) (value time.Duration, mistake string) {
 func durationOf(text string) (time.Duration, bool) {
 	unit, number := time.Second, text
 	if days, cut := strings.CutSuffix(text, "d"); cut {
-		unit, number = engine.Day, days
+		unit, number = model.Day, days
 	}
 	if count, err := strconv.ParseInt(number, 10, 64); err == nil {
 		fits := count >= 0 && count <= math.MaxInt64/int64(unit)

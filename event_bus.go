@@ -6,39 +6,40 @@ import (
 	"context"
 	"strconv"
 
-	"vault-plugin-secrets-modal/internal/engine"
-
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/state"
 )
 
 // operationKey has the operation that a request asked for, for the events that come of it.
 type operationKey struct{}
 
 // emit tells Vault's event bus. A failed delivery is no failure of the operation.
-func (b *backend) emit(ctx context.Context, event engine.Event) {
+func (b *backend) emit(ctx context.Context, event model.Event) {
 	path, dataPath := event.Kind, ""
 	switch event.Kind {
-	case engine.EventConfigWrite:
-		path = engine.KeyConfig
-	case engine.EventRoleWrite:
+	case model.EventConfigWrite:
+		path = state.KeyConfig
+	case model.EventRoleWrite:
 		path, dataPath = prefixRoles+event.Role, prefixCreds+event.Role
-	case engine.EventRoleDelete:
+	case model.EventRoleDelete:
 		path = prefixRoles + event.Role
-	case engine.EventOutOfSync:
+	case model.EventOutOfSync:
 		path = "orphans"
-	case engine.EventTokenRejected, engine.EventExpiryWarning:
-		path = engine.KeyConfig
+	case model.EventTokenRejected, model.EventExpiryWarning:
+		path = state.KeyConfig
 		if event.Role != "" {
 			path, dataPath = prefixRotate+event.Role, prefixCreds+event.Role
 		}
-	case engine.EventApprovalBegin:
+	case model.EventApprovalBegin:
 		path = "config/approval"
 		if event.Role != "" {
 			path = prefixRotate + event.Role + "/approval"
 		}
-	case engine.EventRotate, engine.EventRotateFail:
+	case model.EventRotate, model.EventRotateFail:
 		path, dataPath = prefixRotate+event.Role, prefixCreds+event.Role
-	case engine.EventRevoke, engine.EventRevokeFail, engine.EventRevokeManual:
+	case model.EventRevoke, model.EventRevokeFail, model.EventRevokeManual:
 		path = prefixRevocations + event.Entry
 	}
 	operation, _ := ctx.Value(operationKey{}).(logical.Operation)

@@ -6,15 +6,15 @@ import (
 	"fmt"
 	"strings"
 
-	"vault-plugin-secrets-modal/internal/engine"
-
 	"github.com/BurntSushi/toml"
+
+	"vault-plugin-secrets-modal/internal/engine"
 )
 
 type variable struct{ name, value string }
 
 // variables are the environment that Modal's clients read, and nothing else: tools export every key.
-func variables(h *engine.Handout) []variable {
+func variables(h *engine.Credentials) []variable {
 	vars := []variable{{"MODAL_TOKEN_ID", h.Cred.ID}, {"MODAL_TOKEN_SECRET", h.Cred.Secret}}
 	if h.Role.EffectiveEnvironment() != "" {
 		vars = append(vars, variable{"MODAL_ENVIRONMENT", h.Role.EffectiveEnvironment()})
@@ -27,7 +27,7 @@ func variables(h *engine.Handout) []variable {
 
 // dotenv is the dotenv text. No value needs quoting, as each is checked where it enters, so it reads the
 // same in sh, docker --env-file and systemd.
-func dotenv(h *engine.Handout) string {
+func dotenv(h *engine.Credentials) string {
 	var text strings.Builder
 	for _, v := range variables(h) {
 		text.WriteString(v.name + "=" + v.value + "\n")
@@ -48,7 +48,7 @@ type profileTable struct {
 // tomlText is one profile. A whole .modal.toml has an active one: the Go and JavaScript clients use no
 // other without MODAL_PROFILE. It looks as Modal's own command line writes it, every text in double quotes,
 // since people cut such files with shell tools.
-func tomlText(h *engine.Handout, active bool) (string, error) {
+func tomlText(h *engine.Credentials, active bool) (string, error) {
 	var text strings.Builder
 	encoder := toml.NewEncoder(&text)
 	encoder.Indent = ""

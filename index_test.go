@@ -10,8 +10,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
-	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // Promises about size: what is not due costs nothing, and what cannot be read hides nothing.
@@ -21,10 +21,10 @@ func (m *mount) seedLedger(tb testing.TB, count int) {
 	tb.Helper()
 	for i := range count {
 		id := fmt.Sprintf("ak-L%021d", i)
-		keep(tb, m.storage, "revocation/"+id, &engine.Revocation{
-			Token: engine.Token{
+		keep(tb, m.storage, "revocation/"+id, &model.Revocation{
+			Token: model.Token{
 				ID: id, Secret: fmt.Sprintf("as-L%021d", i), IdentityType: modalapi.IdentityServiceUser, Identity: fmt.Sprintf("vault-seed-l%d", i),
-				IdentityID: fmt.Sprintf("sv-l%d", i), WorkspaceID: m.workspace.ID(), LastVerified: start, Made: true,
+				IdentityID: fmt.Sprintf("sv-l%d", i), WorkspaceID: m.workspace.ID(), LastVerified: start, CreatedByMount: true,
 			},
 			Role: fmt.Sprintf("gone-%05d", i), Version: 1, Reason: "role deleted", Method: "automatic",
 			Since: m.clock.now(), NotBefore: m.clock.now().Add(day), NextAttempt: m.clock.now().Add(day),

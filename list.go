@@ -31,7 +31,7 @@ func pageFields() map[string]*framework.FieldSchema {
 }
 
 func parsePage(in *door) page {
-	return page{after: in.text(fieldAfter).Over("", ""), limit: take(in, fieldLimit, parseLimit).Over(0, 0)}
+	return page{after: in.text(fieldAfter).Apply("", ""), limit: take(in, fieldLimit, parseLimit).Apply(0, 0)}
 }
 
 func parseLimit(raw any) (limit int, mistake string) {

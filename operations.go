@@ -6,10 +6,10 @@ import (
 	"context"
 	"net/http"
 
-	"vault-plugin-secrets-modal/internal/engine"
-
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 const operationPrefix = "modal"
@@ -60,13 +60,13 @@ func listFields(what string) responses {
 }
 
 // expected is what Vault checked the caller's rights for.
-func expected(req *logical.Request) engine.Expectation {
+func expected(req *logical.Request) model.Expectation {
 	switch req.Operation {
 	case logical.CreateOperation:
-		return engine.ExpectAbsent
+		return model.ExpectAbsent
 	case logical.UpdateOperation:
-		return engine.ExpectPresent
+		return model.ExpectPresent
 	default:
-		return engine.ExpectNothing
+		return model.ExpectNothing
 	}
 }

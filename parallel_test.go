@@ -9,18 +9,18 @@ import (
 	"sync"
 	"testing"
 
-	"vault-plugin-secrets-modal/internal/engine"
-
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 func TestParallel_ReadsRotatesUpdatesAndDeletesOfOneRoleStayWhole(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []string{engine.TypeStatic, engine.TypeManaged} {
+	for _, kind := range []string{model.TypeStatic, model.TypeManaged} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			runInParallel(t, kind == engine.TypeManaged)
+			runInParallel(t, kind == model.TypeManaged)
 		})
 	}
 }

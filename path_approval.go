@@ -10,7 +10,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-secrets-modal/internal/engine"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // maxApprovalWait is how long a read may wait for a person, well within what a request may take.
@@ -62,15 +62,15 @@ func (b *backend) approvalPath(pattern, suffix string, named map[string]*framewo
 	}
 }
 
-func parseApproval(in *door) engine.ApprovalRequest {
-	ask := engine.ApprovalRequest{
+func parseApproval(in *door) model.ApprovalRequest {
+	ask := model.ApprovalRequest{
 		Role:       in.name,
-		TokenTTL:   in.optional(fieldTokenTTL, engine.MinTokenLife, engine.MaxTokenTTL).Over(0, 0),
+		TokenTTL:   in.optional(fieldTokenTTL, model.MinTokenLife, model.MaxTokenTTL).Apply(0, 0),
 		Grace:      in.grace(),
-		Force:      in.flag(fieldForce).Over(false, false),
-		LapseAfter: in.duration(fieldLapseAfter, engine.MinLapse, engine.MaxLapse).Over(engine.DefaultLapse, engine.DefaultLapse),
+		Force:      in.flag(fieldForce).Apply(false, false),
+		LapseAfter: in.duration(fieldLapseAfter, model.MinLapse, model.MaxLapse).Apply(model.DefaultLapse, model.DefaultLapse),
 
-		PinnedWorkspace: checked(in, fieldPinnedWorkspace, engine.MaxWorkspace, parseWorkspace).Over("", ""),
+		PinnedWorkspace: checked(in, fieldPinnedWorkspace, model.MaxWorkspace, parseWorkspace).Apply("", ""),
 	}
 	if in.body[fieldWait] != nil {
 		in.refuse(fieldWait, "a write does not wait: read this path with it")
@@ -85,7 +85,7 @@ type waitRequest struct {
 }
 
 func parseWait(in *door) waitRequest {
-	return waitRequest{name: in.name, wait: in.optional(fieldWait, time.Second, maxApprovalWait).Over(0, 0)}
+	return waitRequest{name: in.name, wait: in.optional(fieldWait, time.Second, maxApprovalWait).Apply(0, 0)}
 }
 
 func approvalFields() responses {
@@ -116,31 +116,31 @@ func pageOfApprovalFields() responses {
 	}
 }
 
-func (b *backend) beginApproval(ctx context.Context, _ *logical.Request, ask engine.ApprovalRequest) (*logical.Response, error) {
-	begun, err := b.engine.BeginApproval(ctx, ask)
+func (b *backend) beginApproval(ctx context.Context, _ *logical.Request, ask model.ApprovalRequest) (*logical.Response, error) {
+	begun, err := b.engine.Approvals.Begin(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
 	data := b.approvalView(ask.Role, begun.Approval)
 	putText(data, fieldURL, begun.URL)
 	putText(data, fieldCode, begun.Code)
-	data[fieldNextStep] = b.engine.AfterBegin(ask.Role, begun)
+	data[fieldNextStep] = b.engine.Approvals.FirstStep(ask.Role, begun)
 	return &logical.Response{Data: data, Warnings: begun.Warnings}, nil
 }
 
 func (b *backend) readApproval(ctx context.Context, req *logical.Request, ask waitRequest) (*logical.Response, error) {
-	a, err := b.engine.Approval(ctx, ask.name, ask.wait)
+	a, err := b.engine.Approvals.Read(ctx, ask.name, ask.wait)
 	switch {
 	case err != nil:
 		return nil, err
 	case a == nil:
-		return notFound(req, "no approval was begun here: begin one with: "+b.engine.Commands().Write(req.Path))
+		return notFound(req, "no approval was begun here: begin one with: "+b.engine.Mount.Commands().Write(req.Path))
 	}
 	return &logical.Response{Data: b.approvalView(ask.name, a)}, nil
 }
 
 func (b *backend) cancelApproval(ctx context.Context, _ *logical.Request, name string) (*logical.Response, error) {
-	warnings, err := b.engine.CancelApproval(ctx, name)
+	warnings, err := b.engine.Approvals.Cancel(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -148,15 +148,15 @@ func (b *backend) cancelApproval(ctx context.Context, _ *logical.Request, name s
 }
 
 // approvalView is all of an approval that may be shown again: whoever knows its page decides whose account it is.
-func (b *backend) approvalView(name string, a *engine.Approval) map[string]any {
-	data := map[string]any{fieldState: a.State, fieldNextStep: b.engine.AfterApproval(name, a)}
+func (b *backend) approvalView(name string, a *model.Approval) map[string]any {
+	data := map[string]any{fieldState: a.State, fieldNextStep: b.engine.Approvals.NextStep(name, a)}
 	putTime(data, fieldBegan, a.Began)
 	putTime(data, fieldLapsesAt, a.Lapses)
-	putText(data, fieldReason, a.Said)
+	putText(data, fieldReason, a.Reason)
 	putText(data, fieldTokenID, a.TokenID)
 	putText(data, fieldPinnedWorkspace, a.PinnedWorkspace)
 	putAccount(data, a.Account)
-	if a.State == engine.ApprovalDone {
+	if a.State == model.ApprovalDone {
 		putText(data, fieldPreviousTokenID, a.PreviousTokenID)
 	}
 	if a.Version > 0 {

@@ -10,8 +10,8 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 func (b *backend) pathConfig() []*framework.Path {
@@ -73,7 +73,7 @@ func (b *backend) pathConfig() []*framework.Path {
 			},
 		},
 		ExistenceCheck: func(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (bool, error) {
-			cfg, err := b.engine.Config(ctx)
+			cfg, err := b.engine.Configs.Read(ctx)
 			return cfg != nil, err
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
@@ -87,28 +87,28 @@ func (b *backend) pathConfig() []*framework.Path {
 	}}
 }
 
-func parseConfig(in *door) engine.ConfigWrite {
-	ask := engine.ConfigWrite{
+func parseConfig(in *door) model.ConfigWrite {
+	ask := model.ConfigWrite{
 		Supplied:            in.supplied(emptyPair + "; remove_admin_token=true removes the admin token"),
-		RemoveAdmin:         in.flag(fieldRemoveAdmin).Over(false, false),
+		RemoveAdmin:         in.flag(fieldRemoveAdmin).Apply(false, false),
 		Force:               parseForce(in),
-		PinnedWorkspace:     checked(in, fieldPinnedWorkspace, engine.MaxWorkspace, parseWorkspace),
-		ServerURL:           checked(in, fieldServerURL, engine.MaxServerURL, parseServerURL),
-		CACert:              checked(in, fieldCACert, engine.MaxCACert, parseCACert),
-		RequestTimeout:      in.duration(fieldRequestTimeout, engine.MinRequestTimeout, engine.MaxRequestTimeout),
+		PinnedWorkspace:     checked(in, fieldPinnedWorkspace, model.MaxWorkspace, parseWorkspace),
+		ServerURL:           checked(in, fieldServerURL, model.MaxServerURL, parseServerURL),
+		CACert:              checked(in, fieldCACert, model.MaxCACert, parseCACert),
+		RequestTimeout:      in.duration(fieldRequestTimeout, model.MinRequestTimeout, model.MaxRequestTimeout),
 		AllowedEnvironments: take(in, fieldAllowedEnvironments, parseEnvironments),
 		MaxEnvironmentRole:  checked(in, fieldMaxEnvironmentRole, maxToldName, parseEnvironmentRole),
 		Paused:              in.flag(fieldPaused),
 	}
 	ask.Grace = in.grace()
-	ask.VerificationInterval = in.optional(fieldVerificationInterval, engine.MinVerification, engine.MaxVerification)
-	if ask.RemoveAdmin && ask.Pair != nil {
+	ask.VerificationInterval = in.optional(fieldVerificationInterval, model.MinVerification, model.MaxVerification)
+	if ask.RemoveAdmin && ask.Token != nil {
 		in.refuse(fieldRemoveAdmin, "a new token_id and token_secret replace the admin token: write one or the other")
 	}
 	return ask
 }
 
-func parseForce(in *door) bool { return in.flag(fieldForce).Over(false, false) }
+func parseForce(in *door) bool { return in.flag(fieldForce).Apply(false, false) }
 
 // workspaceName is what Modal may call a workspace, by name or ID.
 var workspaceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
@@ -140,25 +140,25 @@ func parseCACert(text string) (pem, mistake string) {
 }
 
 func (b *backend) readConfig(ctx context.Context, _ *logical.Request, _ struct{}) (*logical.Response, error) {
-	cfg, err := b.engine.Config(ctx)
+	cfg, err := b.engine.Configs.Read(ctx)
 	if err != nil || cfg == nil {
 		return nil, err
 	}
 	resp := &logical.Response{Data: b.configView(cfg)}
-	id, err := b.engine.PinnedWorkspaceID(ctx, cfg)
+	id, err := b.engine.Workspaces.PinnedID(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	putText(resp.Data, fieldPinnedWorkspaceID, id)
-	if warning := b.engine.ExpiryWarning(cfg); warning != "" {
+	if warning := b.engine.Mount.AdminExpiryWarning(cfg); warning != "" {
 		resp.AddWarning(warning)
 	}
 	return resp, nil
 }
 
-func (b *backend) writeConfig(ctx context.Context, req *logical.Request, ask engine.ConfigWrite) (*logical.Response, error) {
+func (b *backend) writeConfig(ctx context.Context, req *logical.Request, ask model.ConfigWrite) (*logical.Response, error) {
 	ask.Expect = expected(req)
-	done, err := b.engine.WriteConfig(ctx, ask)
+	done, err := b.engine.Configs.Write(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +166,7 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, ask eng
 }
 
 func (b *backend) deleteConfig(ctx context.Context, _ *logical.Request, force bool) (*logical.Response, error) {
-	warnings, err := b.engine.DeleteConfig(ctx, force)
+	warnings, err := b.engine.Configs.Delete(ctx, force)
 	if err != nil {
 		return nil, err
 	}

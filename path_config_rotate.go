@@ -9,7 +9,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-secrets-modal/internal/engine"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 func (b *backend) pathConfigRotate() []*framework.Path {
@@ -34,11 +34,11 @@ func (b *backend) pathConfigRotate() []*framework.Path {
 	}}
 }
 
-func parseAdminRotation(in *door) engine.AdminRotation {
-	return engine.AdminRotation{
+func parseAdminRotation(in *door) model.AdminRotation {
+	return model.AdminRotation{
 		Supplied: in.supplied(emptyPair),
 		Grace:    in.grace(),
-		Force:    in.flag(fieldForce).Over(false, false),
+		Force:    in.flag(fieldForce).Apply(false, false),
 	}
 }
 
@@ -51,18 +51,18 @@ func adminRotatedFields() responses {
 	}
 }
 
-func (b *backend) rotateAdmin(ctx context.Context, _ *logical.Request, ask engine.AdminRotation) (*logical.Response, error) {
-	done, err := b.engine.RotateAdmin(ctx, ask)
+func (b *backend) rotateAdmin(ctx context.Context, _ *logical.Request, ask model.AdminRotation) (*logical.Response, error) {
+	done, err := b.engine.Configs.RotateAdmin(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
 	data := b.configWrittenView(done.Config)
 	data[fieldChanged] = done.Changed
-	if done.Old != nil {
-		data[fieldPreviousTokenID] = done.Old.ID
-		data[fieldMethod] = done.Old.Means()
-		data[fieldNextStep] = b.engine.NextStep(ctx, done.Old)
-		putTime(data, fieldNotBefore, done.Old.NotBefore)
+	if done.Previous != nil {
+		data[fieldPreviousTokenID] = done.Previous.ID
+		data[fieldMethod] = done.Previous.Means()
+		data[fieldNextStep] = b.engine.Queue.NextStep(ctx, done.Previous)
+		putTime(data, fieldNotBefore, done.Previous.NotBefore)
 	}
 	return &logical.Response{Data: data, Warnings: done.Warnings}, nil
 }

@@ -8,10 +8,11 @@ import (
 	"strings"
 	"time"
 
-	"vault-plugin-secrets-modal/internal/engine"
-
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-modal/internal/engine"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 const prefixCreds = "creds/"
@@ -44,12 +45,12 @@ func (b *backend) pathHandout(form, suffix, summary string, fields responses, da
 // HandleRequest serves reads of creds itself: every node may, and the framework would ask Vault for its
 // replication state first, a second call between the processes for each read.
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*logical.Response, error) {
-	b.engine.NameMount(req.MountPoint)
+	b.engine.Mount.SetPath(req.MountPoint)
 	rest, ofCreds := strings.CutPrefix(req.Path, prefixCreds)
 	path := b.Route(req.Path)
 	if !ofCreds || path == nil || req.Operation != logical.ReadOperation {
 		if req.Operation == logical.HelpOperation && holdsSecret(req.Path) {
-			return answer(engine.Refusef(secretInPath)) // the framework's help repeats the path
+			return answer(model.UserErrorf(secretInPath)) // the framework's help repeats the path
 		}
 		if path != nil {
 			ctx, req = behindTheDoor(ctx, req)
@@ -82,22 +83,22 @@ func formOr(raw any, otherwise string) string {
 	return otherwise
 }
 
-type handoutData func(h *engine.Handout, now time.Time) (map[string]any, error)
+type handoutData func(h *engine.Credentials, now time.Time) (map[string]any, error)
 
 // readHandout answers from memory and storage alone, so it works while Modal is down. A read of a dynamic
 // role mints.
 func (b *backend) readHandout(data handoutData) handler[string] {
 	return func(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
-		h, err := b.engine.Handout(ctx, name)
+		h, err := b.engine.Rotations.Credentials(ctx, name)
 		switch {
 		case err != nil:
 			return nil, err
 		case h == nil:
-			return notFound(req, b.engine.NoSuchRole(ctx, name, ""))
+			return notFound(req, b.engine.Mount.NoSuchRole(ctx, name, ""))
 		case h.Cred == nil:
 			return b.newLease(ctx, name, data)
 		}
-		now := b.engine.Now()
+		now := b.engine.Mount.Now()
 		body, err := data(h, now)
 		if err != nil {
 			return nil, err
@@ -129,7 +130,7 @@ func metadataFields() responses {
 	}
 }
 
-func credsData(h *engine.Handout, now time.Time) (map[string]any, error) {
+func credsData(h *engine.Credentials, now time.Time) (map[string]any, error) {
 	data := rotationMetadata(h, now)
 	data[fieldTokenID] = h.Cred.ID
 	data[fieldTokenSecret] = h.Cred.Secret
@@ -142,7 +143,7 @@ func credsData(h *engine.Handout, now time.Time) (map[string]any, error) {
 	return data, nil
 }
 
-func rotationMetadata(h *engine.Handout, now time.Time) map[string]any {
+func rotationMetadata(h *engine.Credentials, now time.Time) map[string]any {
 	data := map[string]any{
 		fieldTTL:            int64(h.Cred.TTL(h.Role, now).Seconds()),
 		fieldRotationPeriod: int64(h.Role.Period(h.Cred.LastRotation).Seconds()),
@@ -160,7 +161,7 @@ func envFields() responses {
 	}
 }
 
-func envData(h *engine.Handout, _ time.Time) (map[string]any, error) {
+func envData(h *engine.Credentials, _ time.Time) (map[string]any, error) {
 	data := map[string]any{}
 	for _, v := range variables(h) {
 		data[v.name] = v.value
@@ -177,22 +178,22 @@ func textFields(key, description string) responses {
 	})
 }
 
-func textData(h *engine.Handout, now time.Time, key, text string) map[string]any {
+func textData(h *engine.Credentials, now time.Time, key, text string) map[string]any {
 	data := rotationMetadata(h, now)
 	data[key], data[fieldTokenID] = text, h.Cred.ID
 	return data
 }
 
-func dotenvData(h *engine.Handout, now time.Time) (map[string]any, error) {
+func dotenvData(h *engine.Credentials, now time.Time) (map[string]any, error) {
 	return textData(h, now, fieldDotenv, dotenv(h)), nil
 }
 
-func tomlData(h *engine.Handout, now time.Time) (map[string]any, error) {
+func tomlData(h *engine.Credentials, now time.Time) (map[string]any, error) {
 	text, err := tomlText(h, true)
 	return textData(h, now, fieldTOML, text), err
 }
 
-func profileData(h *engine.Handout, now time.Time) (map[string]any, error) {
+func profileData(h *engine.Credentials, now time.Time) (map[string]any, error) {
 	text, err := tomlText(h, false)
 	return textData(h, now, fieldTOML, text), err
 }

@@ -10,13 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/BurntSushi/toml"
 	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
-	"github.com/pelletier/go-toml/v2"
 	"github.com/stretchr/testify/require"
 
-	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/state"
 )
 
 // everyForm are the paths of a role's token.
@@ -221,7 +221,7 @@ func TestCreds_AReadAsksVaultForNothing(t *testing.T) {
 	m := newMount(t)
 	m.addRole("ci")
 	view := &countingView{}
-	b, err := newBackend(t.Context(), &logical.BackendConfig{System: view, StorageView: m.storage}, engine.Deps{Now: m.clock.now, Wait: m.clock.sleep, Connect: connect})
+	b, err := newBackend(t.Context(), &logical.BackendConfig{System: view, StorageView: m.storage}, state.Deps{Now: m.clock.now, Wait: m.clock.sleep, Connect: connect})
 	require.NoError(t, err)
 	m.backend = b
 	for _, path := range everyForm("ci") {

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-modal/internal/engine"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // tokenIDShape is what an ID of a Modal account token looks like.
@@ -43,8 +44,8 @@ func (b *backend) pathLookup() []*framework.Path {
 
 func parseLookup(in *door) engine.LookupRequest {
 	return engine.LookupRequest{
-		TokenID:     checked(in, fieldTokenID, maxIDLength, parseTokenID).Over("", ""),
-		ServiceUser: take(in, fieldServiceUser, parseServiceUser).Over("", ""),
+		TokenID:     checked(in, fieldTokenID, maxIDLength, parseTokenID).Apply("", ""),
+		ServiceUser: take(in, fieldServiceUser, parseServiceUser).Apply("", ""),
 	}
 }
 
@@ -81,9 +82,9 @@ func lookupFields() responses {
 
 func (b *backend) lookUp(ctx context.Context, _ *logical.Request, ask engine.LookupRequest) (*logical.Response, error) {
 	if (ask.TokenID == "") == (ask.ServiceUser == "") {
-		return nil, engine.Refusef("write the token's ID (token_id=ak-…), or the name of its service user (service_user=vault-…), and not both; nothing was changed")
+		return nil, model.UserErrorf("write the token's ID (token_id=ak-…), or the name of its service user (service_user=vault-…), and not both; nothing was changed")
 	}
-	found, err := b.engine.Lookup(ctx, ask)
+	found, err := b.engine.Lookups.Find(ctx, ask)
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,8 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-secrets-modal/internal/engine"
+	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/revocation"
 )
 
 // maxOrphanNames is how many names one request may bring.
@@ -45,18 +46,18 @@ func (b *backend) pathOrphans() []*framework.Path {
 	}}
 }
 
-func parseTidy(in *door) engine.TidyRequest {
+func parseTidy(in *door) revocation.CleanupRequest {
 	for _, field := range [...]string{fieldAfter, fieldLimit} {
 		if _, given := in.body[field]; given {
 			in.refuse(field, "a list takes this, and no write: pick some with names")
 		}
 	}
-	ask := engine.TidyRequest{
-		Names:  take(in, fieldNames, parseNames).Over(nil, nil),
-		Accept: in.flag(fieldAccept).Over(false, false),
+	ask := revocation.CleanupRequest{
+		Names:  take(in, fieldNames, parseNames).Apply(nil, nil),
+		Accept: in.flag(fieldAccept).Apply(false, false),
 	}
 	dry := in.flag(fieldDryRun)
-	ask.DryRun = dry.Over(true, true) && (dry.Asked && !dry.Reset || !ask.Accept)
+	ask.DryRun = dry.Apply(true, true) && (dry.Set && !dry.Reset || !ask.Accept)
 	return ask
 }
 
@@ -86,7 +87,7 @@ func tidiedFields() responses {
 }
 
 func (b *backend) listOrphans(ctx context.Context) (*logical.Response, error) {
-	orphans, err := b.engine.Orphans(ctx)
+	orphans, err := b.engine.Orphans.List(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -103,14 +104,14 @@ func (b *backend) listOrphans(ctx context.Context) (*logical.Response, error) {
 	return logical.ListResponseWithInfo(names, info), nil
 }
 
-func (b *backend) tidyOrphans(ctx context.Context, _ *logical.Request, ask engine.TidyRequest) (*logical.Response, error) {
-	done, err := b.engine.Tidy(ctx, ask)
+func (b *backend) tidyOrphans(ctx context.Context, _ *logical.Request, ask revocation.CleanupRequest) (*logical.Response, error) {
+	done, err := b.engine.Orphans.Cleanup(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
 	data := map[string]any{
 		fieldDryRun: ask.DryRun, fieldEnded: int64(len(done.Ended)), fieldLeft: int64(len(done.Left)), fieldOutOfSync: done.OutOfSync,
-		fieldNextStep: afterTidy(b.engine.Commands(), ask, done),
+		fieldNextStep: afterTidy(b.engine.Mount.Commands(), ask, done),
 	}
 	if done.Chosen != nil {
 		data[fieldNames] = done.Chosen
@@ -122,7 +123,7 @@ func (b *backend) tidyOrphans(ctx context.Context, _ *logical.Request, ask engin
 	return resp, nil
 }
 
-func afterTidy(run engine.Commands, ask engine.TidyRequest, done *engine.Tidied) string {
+func afterTidy(run model.Commands, ask revocation.CleanupRequest, done *revocation.CleanupResult) string {
 	switch {
 	case done.NotCompared != "":
 		return "nothing to do: the engine deletes what is due again; it compares once it has a list of the service users"

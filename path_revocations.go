@@ -6,10 +6,11 @@ import (
 	"context"
 	"strings"
 
-	"vault-plugin-secrets-modal/internal/engine"
-
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-modal/internal/engine"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 const prefixRevocations = "revocations/"
@@ -57,7 +58,7 @@ type revocationRequest struct {
 }
 
 func parseRevocation(in *door) revocationRequest {
-	return revocationRequest{id: in.name, force: in.flag(fieldForce).Over(false, false)}
+	return revocationRequest{id: in.name, force: in.flag(fieldForce).Apply(false, false)}
 }
 
 func revocationFields() responses {
@@ -88,14 +89,14 @@ func optional(fields responses) responses {
 }
 
 func (b *backend) listRevocations(ctx context.Context) (*logical.Response, error) {
-	entries, unreadable, err := b.engine.Ledger(ctx)
+	entries, unreadable, err := b.engine.Mount.Revocations(ctx)
 	if err != nil {
 		return nil, err
 	}
 	ids, info := make([]string, 0, len(entries)), make(map[string]any, len(entries))
 	for _, entry := range entries {
 		ids = append(ids, entry.Key())
-		summary := map[string]any{fieldState: entry.State(b.engine.Now()), fieldMethod: entry.Means()}
+		summary := map[string]any{fieldState: entry.State(b.engine.Mount.Now()), fieldMethod: entry.Means()}
 		if entry.Key() != entry.ID {
 			putText(summary, fieldTokenID, entry.ID)
 		}
@@ -108,26 +109,26 @@ func (b *backend) listRevocations(ctx context.Context) (*logical.Response, error
 }
 
 func (b *backend) readRevocation(ctx context.Context, req *logical.Request, id string) (*logical.Response, error) {
-	entry, err := b.engine.Revocation(ctx, id)
+	entry, err := b.engine.Revocations.Read(ctx, id)
 	switch {
-	case engine.IsNotFound(err):
+	case model.IsNotFound(err):
 		return notFound(req, err.Error())
 	case err != nil:
 		return nil, err
 	}
 	data := revocationView(ctx, entry, b.engine)
-	putTime(data, fieldLastUsedAt, b.engine.LastUsed(ctx, entry))
+	putTime(data, fieldLastUsedAt, b.engine.Queue.LastUsed(ctx, entry))
 	return &logical.Response{Data: data}, nil
 }
 
 func (b *backend) retryRevocation(ctx context.Context, _ *logical.Request, ask revocationRequest) (*logical.Response, error) {
-	ended, err := b.engine.End(ctx, ask.id, ask.force)
+	ended, err := b.engine.Revocations.End(ctx, ask.id, ask.force)
 	if err != nil {
 		return nil, err
 	}
 	data := map[string]any{}
-	if ended.Stays != nil {
-		data = revocationView(ctx, ended.Stays, b.engine)
+	if ended.Remaining != nil {
+		data = revocationView(ctx, ended.Remaining, b.engine)
 	}
 	putText(data, fieldTokenID, ended.TokenID)
 	data[fieldRevoked] = ended.Revoked
@@ -136,7 +137,7 @@ func (b *backend) retryRevocation(ctx context.Context, _ *logical.Request, ask r
 }
 
 func (b *backend) forgetRevocation(ctx context.Context, _ *logical.Request, ask revocationRequest) (*logical.Response, error) {
-	warnings, err := b.engine.Forget(ctx, ask.id, ask.force)
+	warnings, err := b.engine.Revocations.Remove(ctx, ask.id, ask.force)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +145,7 @@ func (b *backend) forgetRevocation(ctx context.Context, _ *logical.Request, ask 
 }
 
 // revocationView is all of a revocation that may be shown. The ID is left out where it is the token's ID.
-func revocationView(ctx context.Context, r *engine.Revocation, e *engine.Engine) map[string]any {
+func revocationView(ctx context.Context, r *model.Revocation, e *engine.Engine) map[string]any {
 	data := tokenView(r.Token)
 	if r.ID == "" {
 		delete(data, fieldTokenID)
@@ -157,9 +158,9 @@ func revocationView(ctx context.Context, r *engine.Revocation, e *engine.Engine)
 	}
 	data[fieldReason] = r.Reason
 	data[fieldMethod] = r.Means()
-	data[fieldState] = r.State(e.Now())
+	data[fieldState] = r.State(e.Mount.Now())
 	data[fieldAttempts] = int64(r.Attempts)
-	data[fieldNextStep] = e.NextStep(ctx, r)
+	data[fieldNextStep] = e.Queue.NextStep(ctx, r)
 	putTime(data, fieldSince, r.Since)
 	putTime(data, fieldNotBefore, r.NotBefore)
 	putTime(data, fieldLastAttempt, r.LastAttempt)

@@ -6,10 +6,10 @@ import (
 	"context"
 	"strings"
 
-	"vault-plugin-secrets-modal/internal/engine"
-
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 const prefixRoles = "roles/"
@@ -69,12 +69,12 @@ func writtenFields() responses {
 }
 
 func (b *backend) roleExists(ctx context.Context, _ *logical.Request, d *framework.FieldData) (bool, error) {
-	r, err := b.engine.Role(ctx, textOf(d, fieldRole))
+	r, err := b.engine.Roles.Read(ctx, textOf(d, fieldRole))
 	return r != nil, err
 }
 
 func (b *backend) listRoles(ctx context.Context) (*logical.Response, error) {
-	rotations, unreadable, err := b.engine.Rotations(ctx)
+	rotations, unreadable, err := b.engine.Mount.Rotations(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -82,19 +82,19 @@ func (b *backend) listRoles(ctx context.Context) (*logical.Response, error) {
 }
 
 func (b *backend) readRole(ctx context.Context, _ *logical.Request, name string) (*logical.Response, error) {
-	r, err := b.engine.Role(ctx, name)
+	r, err := b.engine.Roles.Read(ctx, name)
 	switch {
 	case err != nil:
 		return nil, err
 	case r == nil:
-		return nil, absent(b.engine.NoSuchRole(ctx, name, ""))
+		return nil, absent(b.engine.Mount.NoSuchRole(ctx, name, ""))
 	}
 	return &logical.Response{Data: roleView(r, name)}, nil
 }
 
-func (b *backend) writeRole(ctx context.Context, req *logical.Request, ask engine.RoleWrite) (*logical.Response, error) {
+func (b *backend) writeRole(ctx context.Context, req *logical.Request, ask model.RoleWrite) (*logical.Response, error) {
 	ask.Expect = expected(req)
-	done, err := b.engine.WriteRole(ctx, ask)
+	done, err := b.engine.Roles.Write(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
@@ -108,11 +108,11 @@ type deleteRequest struct {
 }
 
 func parseDelete(in *door) deleteRequest {
-	return deleteRequest{name: in.name, force: in.flag(fieldForce).Over(false, false)}
+	return deleteRequest{name: in.name, force: in.flag(fieldForce).Apply(false, false)}
 }
 
 func (b *backend) deleteRole(ctx context.Context, _ *logical.Request, ask deleteRequest) (*logical.Response, error) {
-	done, err := b.engine.DeleteRole(ctx, ask.name, ask.force)
+	done, err := b.engine.Roles.Delete(ctx, ask.name, ask.force)
 	if err != nil || done == nil {
 		return nil, err
 	}

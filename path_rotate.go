@@ -7,10 +7,10 @@ import (
 	"slices"
 	"strings"
 
-	"vault-plugin-secrets-modal/internal/engine"
-
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 const prefixRotate = "rotate/"
@@ -62,23 +62,23 @@ func (b *backend) pathRotate() []*framework.Path {
 
 // rotating is a rotation in earnest, or a dry run of it.
 type rotating struct {
-	engine.RotateRequest
+	model.RotateRequest
 
 	dryRun bool
 }
 
 func parseRotate(in *door) rotating {
-	ask := rotating{dryRun: in.flag(fieldDryRun).Over(false, false), RotateRequest: engine.RotateRequest{
+	ask := rotating{dryRun: in.flag(fieldDryRun).Apply(false, false), RotateRequest: model.RotateRequest{
 		Supplied:   in.supplied(emptyPair),
 		Role:       in.name,
-		Force:      in.flag(fieldForce).Over(false, false),
-		ToPrevious: in.flag(fieldToPrevious).Over(false, false),
+		Force:      in.flag(fieldForce).Apply(false, false),
+		ToPrevious: in.flag(fieldToPrevious).Apply(false, false),
 		Grace:      in.grace(),
 	}}
 	if ask.Force {
 		ask.Given = append(ask.Given, fieldForce)
 	}
-	if ask.ToPrevious && ask.Pair != nil {
+	if ask.ToPrevious && ask.Token != nil {
 		in.refuse(fieldToPrevious, "this goes back to a token that is here already: leave token_id and token_secret out")
 	}
 	return ask
@@ -127,24 +127,24 @@ func plannedFields() responses {
 }
 
 func (b *backend) listRotations(ctx context.Context) (*logical.Response, error) {
-	rotations, unreadable, err := b.engine.Rotations(ctx)
+	rotations, unreadable, err := b.engine.Mount.Rotations(ctx)
 	if err != nil {
 		return nil, err
 	}
-	rotations = slices.DeleteFunc(rotations, func(r *engine.Rotation) bool { return r.Role.Dynamic != nil }) // each read has a token of its own
-	engine.ByUrgency(rotations)
+	rotations = slices.DeleteFunc(rotations, func(r *model.Rotation) bool { return r.Role.Dynamic != nil }) // each read has a token of its own
+	model.SortByUrgency(rotations)
 	return addUnreadable(rotationList(rotations, true), "roles", unreadable), nil
 }
 
 func (b *backend) readRotation(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
-	r, previous, err := b.engine.Rotation(ctx, name)
+	r, previous, err := b.engine.Mount.RotationWithPrevious(ctx, name)
 	switch {
 	case err != nil:
 		return nil, err
 	case r == nil:
-		return notFound(req, b.engine.NoSuchRole(ctx, name, ""))
+		return notFound(req, b.engine.Mount.NoSuchRole(ctx, name, ""))
 	case r.Role.Dynamic != nil:
-		return nil, engine.Refusef("role %s is dynamic: each read of %screds/%s has a token of its own: %s shows them", name, req.MountPoint, name, b.engine.Commands().ListDetailed("revocations"))
+		return nil, model.UserErrorf("role %s is dynamic: each read of %screds/%s has a token of its own: %s shows them", name, req.MountPoint, name, b.engine.Mount.Commands().ListDetailed("revocations"))
 	}
 	data := rotationView(r)
 	var ids []string
@@ -154,7 +154,7 @@ func (b *backend) readRotation(ctx context.Context, req *logical.Request, name s
 	if ids != nil {
 		data[fieldPreviousTokens] = ids
 	}
-	cfg, err := b.engine.Config(ctx)
+	cfg, err := b.engine.Configs.Read(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -166,13 +166,13 @@ func (b *backend) readRotation(ctx context.Context, req *logical.Request, name s
 
 func (b *backend) writeRotation(ctx context.Context, _ *logical.Request, ask rotating) (*logical.Response, error) {
 	if ask.dryRun {
-		plan, err := b.engine.PlanRotation(ctx, ask.RotateRequest)
+		plan, err := b.engine.Rotations.Plan(ctx, ask.RotateRequest)
 		if err != nil {
 			return nil, err
 		}
 		return planView(plan), nil
 	}
-	done, err := b.engine.Rotate(ctx, ask.RotateRequest)
+	done, err := b.engine.Rotations.Rotate(ctx, ask.RotateRequest)
 	if err != nil {
 		return nil, err
 	}

@@ -6,33 +6,33 @@ import (
 	"context"
 	"strings"
 
-	"vault-plugin-secrets-modal/internal/engine"
-	"vault-plugin-secrets-modal/internal/version"
-
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/version"
 )
 
 // statusCount is a field of status that counts the roles or revocations of one state.
 type statusCount struct{ field, state, what string }
 
 var roleCounts = []statusCount{
-	{"roles_ok", engine.StateOK, "Roles that need nothing."},
-	{"roles_overdue", engine.StateOverdue, "Roles whose rotation is late."},
-	{"roles_failing", engine.StateFailing, "Roles whose scheduled rotations fail."},
-	{"roles_rejected", engine.StateRejected, "Roles whose current token Modal rejects."},
-	{"roles_disabled", engine.StateDisabled, "Roles that are rotated on request only."},
+	{"roles_ok", model.StateOK, "Roles that need nothing."},
+	{"roles_overdue", model.StateOverdue, "Roles whose rotation is late."},
+	{"roles_failing", model.StateFailing, "Roles whose scheduled rotations fail."},
+	{"roles_rejected", model.StateRejected, "Roles whose current token Modal rejects."},
+	{"roles_disabled", model.StateDisabled, "Roles that are rotated on request only."},
 }
 
 var revocationCounts = []statusCount{
-	{"revocations_pending", engine.StatePending, "Service users of rotations that run, or were interrupted just now."},
-	{"revocations_leased", engine.StateLeased, "Tokens of leases."},
-	{"revocations_in_grace", engine.StateGrace, "Tokens in their grace period, which the engine revokes after it."},
-	{"revocations_in_use", engine.StateInUse, "Tokens that are past their grace period and still used."},
-	{"revocations_ending", engine.StateEnding, "Tokens that the engine revokes within a minute or so."},
-	{"revocations_retrying", engine.StateRetrying, "Tokens that the engine could not revoke yet."},
-	{"revocations_unconfirmed", engine.StateUnconfirmed, "Tokens that Modal still accepts after it acknowledged their deletion, or whose rejection is not yet proof."},
-	{"revocations_waiting", engine.StateWaiting, "Tokens that an operator has to delete at Modal."},
+	{"revocations_pending", model.StatePending, "Service users of rotations that run, or were interrupted just now."},
+	{"revocations_leased", model.StateLeased, "Tokens of leases."},
+	{"revocations_in_grace", model.StateGrace, "Tokens in their grace period, which the engine revokes after it."},
+	{"revocations_in_use", model.StateInUse, "Tokens that are past their grace period and still used."},
+	{"revocations_ending", model.StateEnding, "Tokens that the engine revokes within a minute or so."},
+	{"revocations_retrying", model.StateRetrying, "Tokens that the engine could not revoke yet."},
+	{"revocations_unconfirmed", model.StateUnconfirmed, "Tokens that Modal still accepts after it acknowledged their deletion, or whose rejection is not yet proof."},
+	{"revocations_waiting", model.StateWaiting, "Tokens that an operator has to delete at Modal."},
 }
 
 func (b *backend) pathStatus() []*framework.Path {
@@ -70,7 +70,7 @@ func statusFields() responses {
 }
 
 func (b *backend) readStatus(ctx context.Context, _ *logical.Request, _ struct{}) (*logical.Response, error) {
-	s, err := b.engine.Status(ctx)
+	s, err := b.engine.Statuses.Read(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-secrets-modal/internal/engine"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 func (b *backend) pathVerify() []*framework.Path {
@@ -38,24 +38,24 @@ func verifiedFields() responses {
 }
 
 func (b *backend) verifyRole(ctx context.Context, _ *logical.Request, name string) (*logical.Response, error) {
-	v, err := b.engine.Verify(ctx, name)
+	v, err := b.engine.Verifier.Verify(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	return &logical.Response{Data: verificationView(v), Warnings: v.Warnings}, nil
 }
 
-func verificationView(v *engine.Verification) map[string]any {
+func verificationView(v *model.Verification) map[string]any {
 	data := tokenView(v.Token)
 	data[fieldAccepted] = v.Accepted
 	data[fieldVersion] = int64(v.Version)
-	data[fieldNextStep] = v.Next
+	data[fieldNextStep] = v.NextStep
 	if v.Roles != nil {
 		data[fieldEnvironmentRoles] = v.Roles
-		data[fieldRolesDiffer] = v.Drifted
+		data[fieldRolesDiffer] = v.RolesDiffer
 	}
 	putTime(data, fieldLastUsedAt, v.LastUsed)
-	putText(data, fieldReason, v.Said)
+	putText(data, fieldReason, v.Reason)
 	return data
 }
 

@@ -7,15 +7,15 @@ import (
 	"strings"
 	"time"
 
-	"vault-plugin-secrets-modal/internal/engine"
-
 	"github.com/hashicorp/vault/sdk/framework"
+
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 func policyFields() map[string]*framework.FieldSchema {
 	return with(accessFields(), managedFields(), dynamicFields(), map[string]*framework.FieldSchema{
 		fieldType: {
-			Type: framework.TypeString, AllowedValues: []any{engine.TypeStatic, engine.TypeManaged, engine.TypeDynamic},
+			Type: framework.TypeString, AllowedValues: []any{model.TypeStatic, model.TypeManaged, model.TypeDynamic},
 			Description:  "Type of the role: static (an operator brings or approves the tokens), managed (the engine creates them) or dynamic (it creates one for each lease). Cannot change.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Type"},
 		},
@@ -115,21 +115,21 @@ func dynamicFields() map[string]*framework.FieldSchema {
 	}
 }
 
-func parseRole(in *door) engine.RoleWrite {
-	ask := engine.RoleWrite{
+func parseRole(in *door) model.RoleWrite {
+	ask := model.RoleWrite{
 		Supplied:        in.supplied(emptyPair),
 		Name:            in.name,
 		Kind:            checked(in, fieldType, maxToldName, parseType),
-		Profile:         checked(in, fieldProfile, engine.MaxProfile, parseProfile),
+		Profile:         checked(in, fieldProfile, model.MaxProfile, parseProfile),
 		Environment:     checked(in, fieldEnvironment, maxToldName, parseEnvironment),
-		RefreshInterval: in.duration(fieldRefreshInterval, engine.MinTTL, engine.MaxRefreshInterval),
-		GracePeriod:     in.duration(fieldGracePeriod, 0, engine.MaxGracePeriod),
+		RefreshInterval: in.duration(fieldRefreshInterval, model.MinTTL, model.MaxRefreshInterval),
+		GracePeriod:     in.duration(fieldGracePeriod, 0, model.MaxGracePeriod),
 		RotationPeriod:  take(in, fieldRotationPeriod, parsePeriod),
 		RevokePrevious:  in.flag(fieldRevokePrevious),
 		Access:          parseAccess(in),
 		Managed:         parseManaged(in),
 		Dynamic:         parseDynamic(in),
-		Force:           in.flag(fieldForce).Over(false, false),
+		Force:           in.flag(fieldForce).Apply(false, false),
 	}
 	if ask.Force {
 		ask.Given = append(ask.Given, fieldForce)
@@ -138,7 +138,7 @@ func parseRole(in *door) engine.RoleWrite {
 }
 
 func parseType(text string) (kind, mistake string) {
-	kinds := []string{engine.TypeStatic, engine.TypeManaged, engine.TypeDynamic}
+	kinds := []string{model.TypeStatic, model.TypeManaged, model.TypeDynamic}
 	if slices.Contains(kinds, text) {
 		return text, ""
 	}
@@ -153,40 +153,40 @@ func parsePeriod(raw any) (period time.Duration, mistake string) {
 	if period, mistake = parseDuration(raw); mistake == "" && period == 0 {
 		return 0, "0 is no period: write disable_automated_rotation=true to have a managed role rotated on request only"
 	}
-	return within(raw, engine.MinTTL, engine.MaxRotationPeriod)
+	return within(raw, model.MinTTL, model.MaxRotationPeriod)
 }
 
 func parseProfile(text string) (profile, mistake string) {
-	if !engine.ProfileName.MatchString(text) {
+	if !model.ProfileName.MatchString(text) {
 		return "", `use letters, digits, "_", "." and "-", which all Modal clients read`
 	}
 	return text, ""
 }
 
-func parseAccess(in *door) engine.AccessWrite {
-	return engine.AccessWrite{
+func parseAccess(in *door) model.AccessWrite {
+	return model.AccessWrite{
 		EnvironmentRoles: take(in, fieldEnvironmentRoles, parseEnvironmentRoles),
 		Scoped:           in.flag(fieldScoped),
 		Given:            in.given(namesOf(accessFields())...),
 	}
 }
 
-func parseDynamic(in *door) engine.DynamicWrite {
-	return engine.DynamicWrite{
-		TTL:       in.duration(fieldTTL, engine.MinLeaseTTL, engine.MaxLeaseTTL),
-		MaxTTL:    in.duration(fieldMaxTTL, engine.MinLeaseTTL, engine.MaxLeaseTTL),
-		MaxLeases: in.count(fieldMaxLeases, engine.MaxLeases),
+func parseDynamic(in *door) model.DynamicWrite {
+	return model.DynamicWrite{
+		TTL:       in.duration(fieldTTL, model.MinLeaseTTL, model.MaxLeaseTTL),
+		MaxTTL:    in.duration(fieldMaxTTL, model.MinLeaseTTL, model.MaxLeaseTTL),
+		MaxLeases: in.count(fieldMaxLeases, model.MaxLeases),
 		Given:     in.given(namesOf(dynamicFields())...),
 	}
 }
 
-func parseManaged(in *door) engine.ManagedWrite {
-	ask := engine.ManagedWrite{
+func parseManaged(in *door) model.ManagedWrite {
+	ask := model.ManagedWrite{
 		Disabled: in.flag(fieldDisableRotation),
-		TokenTTL: in.optional(fieldTokenTTL, engine.MinTokenTTL, engine.MaxTokenTTL),
-		Window:   in.optional(fieldRotationWindow, engine.MinRotationWindow, engine.MaxRotationWindow),
-		Hold:     in.optional(fieldHold, engine.MinHold, engine.MaxHold),
-		Schedule: checked(in, fieldRotationSchedule, engine.MaxSchedule, parseCron),
+		TokenTTL: in.optional(fieldTokenTTL, model.MinTokenTTL, model.MaxTokenTTL),
+		Window:   in.optional(fieldRotationWindow, model.MinRotationWindow, model.MaxRotationWindow),
+		Hold:     in.optional(fieldHold, model.MinHold, model.MaxHold),
+		Schedule: checked(in, fieldRotationSchedule, model.MaxSchedule, parseCron),
 		Given:    in.given(namesOf(managedFields())...),
 	}
 	if period := in.body[fieldRotationPeriod]; ask.Schedule.Value != "" && period != nil && period != "" {
@@ -198,6 +198,6 @@ func parseManaged(in *door) engine.ManagedWrite {
 // parseCron is a schedule in one spelling.
 func parseCron(text string) (schedule, mistake string) {
 	schedule = strings.Join(strings.Fields(text), " ")
-	_, mistake = engine.ScheduleOf(schedule)
+	_, mistake = model.ParseSchedule(schedule)
 	return schedule, mistake
 }

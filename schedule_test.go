@@ -13,8 +13,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
-	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // at is a time of the fake clock's month.
@@ -218,9 +218,9 @@ func (m *mount) seedManaged(tb testing.TB, count, due int) {
 	tb.Helper()
 	for i := range count {
 		name := fmt.Sprintf("role-%05d", i)
-		r := &engine.Role{Type: engine.TypeManaged, RefreshInterval: 5 * time.Minute, GracePeriod: day, RotationPeriod: 90 * day}
-		r.Managed = &engine.ManagedPolicy{Access: engine.Access{Scoped: true, EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}}}
-		cred := &engine.Credential{Version: 1, LastRotation: start, NextRotation: start.Add(89 * day), Token: engine.Token{
+		r := &model.Role{Type: model.TypeManaged, RefreshInterval: 5 * time.Minute, GracePeriod: day, RotationPeriod: 90 * day}
+		r.Managed = &model.ManagedPolicy{Access: model.Access{Scoped: true, EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}}}
+		cred := &model.Credential{Version: 1, LastRotation: start, NextRotation: start.Add(89 * day), Token: model.Token{
 			ID: fmt.Sprintf("ak-%022d", i), Secret: fmt.Sprintf("as-%022d", i), WorkspaceID: m.workspace.ID(), Workspace: "acme",
 			IdentityType: modalapi.IdentityServiceUser, IdentityID: fmt.Sprintf("sv-%d", i), Identity: fmt.Sprintf("vault-seed-%d", i), LastVerified: start,
 		}}

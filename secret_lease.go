@@ -11,7 +11,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-secrets-modal/internal/engine"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // leaseType is the type of the leases, in Vault's storage.
@@ -41,11 +41,11 @@ func (b *backend) newLease(ctx context.Context, name string, data handoutData) (
 	if !b.WriteSafeReplicationState() {
 		return nil, logical.ErrReadOnly
 	}
-	lease, err := b.engine.NewLease(ctx, name, b.System().MaxLeaseTTL())
+	lease, err := b.engine.Leases.Create(ctx, name, b.System().MaxLeaseTTL())
 	if err != nil {
 		return nil, err
 	}
-	body, err := data(&lease.Handout, b.engine.Now())
+	body, err := data(&lease.Credentials, b.engine.Mount.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func (b *backend) newLease(ctx context.Context, name string, data handoutData) (
 		delete(body, field) // the lease takes their place
 	}
 	remembers := map[string]any{
-		leaseEntry: lease.Entry, leaseTTL: int64(lease.Role.Dynamic.TTL.Seconds()), leaseMax: int64(lease.Max.Seconds()),
+		leaseEntry: lease.RevocationID, leaseTTL: int64(lease.Role.Dynamic.TTL.Seconds()), leaseMax: int64(lease.Max.Seconds()),
 		fieldTokenID: lease.Cred.ID, fieldRole: name,
 	}
 	putTime(remembers, leaseExpires, lease.Expires)
@@ -66,7 +66,7 @@ func (b *backend) newLease(ctx context.Context, name string, data handoutData) (
 // renewLease lets a lease run on, under the policy that it was made with, and never past the token's end.
 func (b *backend) renewLease(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 	id, _ := req.Secret.InternalData[leaseEntry].(string)
-	if err := b.engine.Renewable(ctx, id); err != nil {
+	if err := b.engine.Leases.CheckRenewable(ctx, id); err != nil {
 		return answerOfLease(err)
 	}
 	backendTTL, longest := remembered(req.Secret, leaseTTL), remembered(req.Secret, leaseMax)
@@ -76,11 +76,11 @@ func (b *backend) renewLease(ctx context.Context, req *logical.Request, _ *frame
 	}
 	if text, _ := req.Secret.InternalData[leaseExpires].(string); text != "" {
 		if expires, err := time.Parse(time.RFC3339, text); err == nil {
-			ttl = min(ttl, expires.Sub(b.engine.Now()))
+			ttl = min(ttl, expires.Sub(b.engine.Mount.Now()))
 		}
 	}
 	if ttl <= 0 {
-		return answer(engine.Refusef("the lease is at the end of its max_ttl, or its token of its life: read creds again for another one"))
+		return answer(model.UserErrorf("the lease is at the end of its max_ttl, or its token of its life: read creds again for another one"))
 	}
 	resp := &logical.Response{Secret: req.Secret, Warnings: warnings}
 	resp.Secret.TTL, resp.Secret.MaxTTL = ttl, longest
@@ -104,7 +104,7 @@ func remembered(s *logical.Secret, field string) time.Duration {
 // revokeLease ends the lease's token. An error has Vault try again; the ledger goes on in any case.
 func (b *backend) revokeLease(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 	id, _ := req.Secret.InternalData[leaseEntry].(string)
-	if err := b.engine.EndLease(ctx, id); err != nil {
+	if err := b.engine.Leases.End(ctx, id); err != nil {
 		return answerOfLease(err)
 	}
 	return nil, nil
@@ -113,7 +113,7 @@ func (b *backend) revokeLease(ctx context.Context, req *logical.Request, _ *fram
 // answerOfLease keeps the text in the error: Vault prints a lease's response as a Go value, and the error
 // after it.
 func answerOfLease(err error) (*logical.Response, error) {
-	if engine.IsModals(err) && !engine.IsMistake(err) {
+	if model.IsUpstream(err) && !model.IsUserError(err) {
 		return nil, logical.CodedError(http.StatusBadGateway, err.Error())
 	}
 	return answer(err)

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 
-	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // Promises that show only over several operations.
@@ -176,8 +176,8 @@ func TestATokenThatAnOperatorEndedLeavesTheLedgerAlsoWithoutAnAdminToken(t *test
 
 func (m *mount) inLedger(id string) bool {
 	m.t.Helper()
-	_, err := m.engine.Revocation(m.t.Context(), id)
-	if !engine.IsNotFound(err) {
+	_, err := m.engine.Revocations.Read(m.t.Context(), id)
+	if !model.IsNotFound(err) {
 		require.NoError(m.t, err)
 	}
 	return err == nil

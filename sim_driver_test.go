@@ -14,9 +14,10 @@ import (
 	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/model"
 	"vault-plugin-secrets-modal/internal/sim"
+	"vault-plugin-secrets-modal/internal/state"
 )
 
 // driver lets a simulation use the engine through requests, as Vault does.
@@ -38,7 +39,7 @@ func startDriver(ctx context.Context, w sim.World) (sim.Engine, error) {
 	b, err := newBackend(ctx, &logical.BackendConfig{
 		Logger: hclog.New(&hclog.LoggerOptions{Level: level, Output: output, TimeFn: w.Now}), System: system, StorageView: w.Storage,
 		EventsSender: noEvents{}, BackendUUID: w.Mount,
-	}, engine.Deps{Now: w.Now, Wait: w.Sleep, Stagger: w.Stagger, Connect: func(o modalapi.Options) (engine.Modal, error) {
+	}, state.Deps{Now: w.Now, Wait: w.Sleep, Stagger: w.Stagger, Connect: func(o modalapi.Options) (state.Modal, error) {
 		o.Dial, o.Jitter = w.Dial, w.Random
 		return modalapi.New(o)
 	}})
@@ -46,7 +47,7 @@ func startDriver(ctx context.Context, w sim.World) (sim.Engine, error) {
 }
 
 // longestLease is what Vault allows where nobody says otherwise.
-const longestLease = 32 * engine.Day
+const longestLease = 32 * model.Day
 
 // noEvents takes every event.
 type noEvents struct{}

@@ -11,7 +11,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
-	"vault-plugin-secrets-modal/internal/engine"
+	"vault-plugin-secrets-modal/internal/model"
 	"vault-plugin-secrets-modal/internal/store"
 )
 
@@ -145,9 +145,9 @@ func keep[T any](tb testing.TB, s logical.Storage, key string, entry *T) {
 }
 
 // credential is what storage holds for a role, nil for nothing.
-func (m *mount) credential(name string) *engine.Credential {
+func (m *mount) credential(name string) *model.Credential {
 	m.t.Helper()
-	cred, err := store.New[engine.Credential](&m.storage.InmemStorage, "cred/", store.Options{}).Get(m.t.Context(), name)
+	cred, err := store.New[model.Credential](&m.storage.InmemStorage, "cred/", store.Options{}).Get(m.t.Context(), name)
 	require.NoError(m.t, err)
 	return cred
 }

@@ -5,9 +5,9 @@ package modalsecrets
 import (
 	"maps"
 
-	"vault-plugin-secrets-modal/internal/engine"
-
 	"github.com/hashicorp/vault/sdk/framework"
+
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // adminFields are what is told of the admin token.
@@ -42,8 +42,8 @@ func configWrittenFields() responses {
 }
 
 // adminView tells whose the admin token is and what it can, never its secret.
-func (b *backend) adminView(cfg *engine.Config) map[string]any {
-	data := map[string]any{fieldServiceUserPrefix: b.engine.ServiceUserPrefix(), fieldPaused: cfg.Paused}
+func (b *backend) adminView(cfg *model.Config) map[string]any {
+	data := map[string]any{fieldServiceUserPrefix: b.engine.Mount.ServiceUserPrefix(), fieldPaused: cfg.Paused}
 	putText(data, fieldLimitation, cfg.Limitation)
 	if cfg.Admin != nil {
 		maps.Copy(data, tokenView(*cfg.Admin))
@@ -52,12 +52,12 @@ func (b *backend) adminView(cfg *engine.Config) map[string]any {
 	return data
 }
 
-func (b *backend) configView(cfg *engine.Config) map[string]any {
+func (b *backend) configView(cfg *model.Config) map[string]any {
 	data := b.adminView(cfg)
 	data[fieldServerURL] = cfg.ServerURL
 	data[fieldRequestTimeout] = int64(cfg.RequestTimeout.Seconds())
 	data[fieldVerificationInterval] = int64(cfg.VerificationEvery().Seconds())
-	data[fieldState] = cfg.State(b.engine.Now())
+	data[fieldState] = cfg.State(b.engine.Mount.Now())
 	if cfg.CACert != "" {
 		data[fieldCACert] = cfg.CACert
 	}
@@ -69,8 +69,8 @@ func (b *backend) configView(cfg *engine.Config) map[string]any {
 	return data
 }
 
-func (b *backend) configWrittenView(cfg *engine.Config) map[string]any {
+func (b *backend) configWrittenView(cfg *model.Config) map[string]any {
 	data := b.adminView(cfg)
-	data[fieldNextStep] = b.engine.AfterConfig(cfg)
+	data[fieldNextStep] = b.engine.Configs.NextStep(cfg)
 	return data
 }

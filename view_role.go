@@ -2,10 +2,10 @@
 
 package modalsecrets
 
-import "vault-plugin-secrets-modal/internal/engine"
+import "vault-plugin-secrets-modal/internal/model"
 
 // roleView is the whole policy, as it may be shown.
-func roleView(r *engine.Role, name string) map[string]any {
+func roleView(r *model.Role, name string) map[string]any {
 	data := map[string]any{fieldType: r.Type, fieldProfile: r.ProfileOr(name)}
 	putText(data, fieldEnvironment, r.EffectiveEnvironment())
 	switch {
@@ -25,14 +25,14 @@ func roleView(r *engine.Role, name string) map[string]any {
 	return data
 }
 
-func accessView(a engine.Access, data map[string]any) {
+func accessView(a model.Access, data map[string]any) {
 	data[fieldScoped] = a.Scoped
 	if len(a.EnvironmentRoles) > 0 {
 		data[fieldEnvironmentRoles] = a.EnvironmentRoles
 	}
 }
 
-func managedView(p *engine.ManagedPolicy, data map[string]any) {
+func managedView(p *model.ManagedPolicy, data map[string]any) {
 	accessView(p.Access, data)
 	data[fieldDisableRotation] = p.Disabled
 	if p.TokenTTL != 0 {
@@ -47,7 +47,7 @@ func managedView(p *engine.ManagedPolicy, data map[string]any) {
 	putText(data, fieldRotationSchedule, p.Schedule)
 }
 
-func dynamicView(p *engine.DynamicPolicy, data map[string]any) {
+func dynamicView(p *model.DynamicPolicy, data map[string]any) {
 	accessView(p.Access, data)
 	data[fieldTTL] = int64(p.TTL.Seconds())
 	data[fieldMaxTTL] = int64(p.MaxTTL.Seconds())

@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"time"
 
-	"vault-plugin-secrets-modal/internal/engine"
-
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-modal/internal/engine"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // rotationSummary is a role in a list.
-func rotationSummary(r *engine.Rotation) map[string]any {
+func rotationSummary(r *model.Rotation) map[string]any {
 	data := map[string]any{fieldType: r.Role.Type, fieldState: r.State()}
 	putCount(data, fieldVersion, int64(r.Cred.Version))
 	putTime(data, fieldNextRotation, r.Next)
@@ -22,7 +23,7 @@ func rotationSummary(r *engine.Rotation) map[string]any {
 }
 
 // currentView is the role's current token, if it has one.
-func currentView(r *engine.Rotation) map[string]any {
+func currentView(r *model.Rotation) map[string]any {
 	data := map[string]any{}
 	if r.Cred.Version > 0 {
 		data = tokenView(r.Cred.Token)
@@ -33,7 +34,7 @@ func currentView(r *engine.Rotation) map[string]any {
 }
 
 // rotationView is how the role stands, without a secret.
-func rotationView(r *engine.Rotation) map[string]any {
+func rotationView(r *model.Rotation) map[string]any {
 	data := currentView(r)
 	data[fieldState] = r.State()
 	data[fieldRotationPeriod] = int64(r.Role.Period(r.Cred.LastRotation).Seconds())
@@ -69,7 +70,7 @@ func warnUnreadable(resp *logical.Response, what string, names []string) {
 
 // rotationList keeps the order of the rotations. Vault's CLI sorts its tables by name, so the rank by
 // urgency, from 1, is told as well where it counts.
-func rotationList(rotations []*engine.Rotation, ranked bool) *logical.Response {
+func rotationList(rotations []*model.Rotation, ranked bool) *logical.Response {
 	names, info := make([]string, 0, len(rotations)), make(map[string]any, len(rotations))
 	for i, r := range rotations {
 		summary := rotationSummary(r)
@@ -83,12 +84,12 @@ func rotationList(rotations []*engine.Rotation, ranked bool) *logical.Response {
 }
 
 // writtenView tells what a role is after a write, and what comes next.
-func (b *backend) writtenView(ctx context.Context, r *engine.Rotation) map[string]any {
+func (b *backend) writtenView(ctx context.Context, r *model.Rotation) map[string]any {
 	data := currentView(r)
-	data[fieldNextStep] = b.engine.AfterWrite(ctx, r)
+	data[fieldNextStep] = b.engine.Roles.NextStep(ctx, r)
 	putTime(data, fieldNextRotation, r.Next)
 	var times []string
-	for _, at := range r.Role.Upcoming(b.engine.Now()) {
+	for _, at := range r.Role.Upcoming(b.engine.Mount.Now()) {
 		times = append(times, at.Format(time.RFC3339))
 	}
 	if times != nil {
@@ -98,24 +99,24 @@ func (b *backend) writtenView(ctx context.Context, r *engine.Rotation) map[strin
 }
 
 // turnoverView tells of a rotation with IDs and times, never a secret.
-func turnoverView(ctx context.Context, t *engine.Turnover, e *engine.Engine) *logical.Response {
+func turnoverView(ctx context.Context, t *engine.RotationResult, e *engine.Engine) *logical.Response {
 	data := tokenView(t.Cred.Token)
 	data[fieldVersion] = int64(t.Cred.Version)
 	data[fieldChanged] = t.Changed
 	putTime(data, fieldLastVaultRotation, t.Cred.LastRotation)
 	putTime(data, fieldNextRotation, t.Cred.NextRotation)
-	if t.Old != nil {
-		data[fieldPreviousTokenID] = t.Old.ID
+	if t.Previous != nil {
+		data[fieldPreviousTokenID] = t.Previous.ID
 		data[fieldGracePeriod] = int64(t.Grace.Seconds())
-		data[fieldMethod] = t.Old.Means()
-		data[fieldNextStep] = e.NextStep(ctx, t.Old)
-		putTime(data, fieldNotBefore, t.Old.NotBefore)
+		data[fieldMethod] = t.Previous.Means()
+		data[fieldNextStep] = e.Queue.NextStep(ctx, t.Previous)
+		putTime(data, fieldNotBefore, t.Previous.NotBefore)
 	}
 	return &logical.Response{Data: data, Warnings: t.Warnings}
 }
 
 // planView tells of a dry run.
-func planView(plan *engine.Plan) *logical.Response {
+func planView(plan *engine.RotationPlan) *logical.Response {
 	data := map[string]any{fieldDryRun: true, fieldPlan: numbered(plan.Steps)}
 	putText(data, fieldProblems, numbered(plan.Problems))
 	return &logical.Response{Data: data}

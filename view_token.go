@@ -6,11 +6,11 @@ import (
 	"strings"
 	"time"
 
-	"vault-plugin-secrets-modal/internal/engine"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // tokenView is all of a token that may be shown outside creds.
-func tokenView(t engine.Token) map[string]any {
+func tokenView(t model.Token) map[string]any {
 	data := map[string]any{fieldTokenID: t.ID, fieldVerified: t.Verified()}
 	putAccount(data, t.Account())
 	putTime(data, fieldCreatedAt, t.CreatedAt)
@@ -19,7 +19,7 @@ func tokenView(t engine.Token) map[string]any {
 }
 
 // putAccount tells whose a token is, as far as Modal was asked.
-func putAccount(data map[string]any, account engine.Account) {
+func putAccount(data map[string]any, account model.Account) {
 	putText(data, fieldWorkspace, account.Workspace)
 	putText(data, fieldWorkspaceID, account.WorkspaceID)
 	putText(data, fieldIdentityType, string(account.IdentityType))

@@ -9,10 +9,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // unasked is a token that an operator brings with verify=false.
-func unasked(token modaltest.Token) Supplied {
+func unasked(token modaltest.Token) model.Supplied {
 	pair := bringing(token)
 	pair.Verify = false
 	return pair
@@ -21,7 +22,7 @@ func unasked(token modaltest.Token) Supplied {
 func TestATokenThatAnOperatorEndsDoesNotBecomeTheAdminsMeanwhile(t *testing.T) {
 	t.Parallel()
 	for name, as := range map[string]struct {
-		brings func(modaltest.Token) Supplied
+		brings func(modaltest.Token) model.Supplied
 		gone   bool // whether it is gone when Modal is first asked about it
 	}{
 		"proven":   {bringing, true},
@@ -31,16 +32,16 @@ func TestATokenThatAnOperatorEndsDoesNotBecomeTheAdminsMeanwhile(t *testing.T) {
 			t.Parallel()
 			h := newHarness(t)
 			robot := h.workspace.AddServiceUser("robot")
-			h.write(RoleWrite{Name: "ci", Kind: to(TypeStatic), Supplied: as.brings(robot)})
-			h.rotate(RotateRequest{Role: "ci", Supplied: bringing(h.workspace.AddServiceUser("robot-2")), Force: true})
+			h.write(model.RoleWrite{Name: "ci", Kind: to(model.TypeStatic), Supplied: as.brings(robot)})
+			h.rotate(model.RotateRequest{Role: "ci", Supplied: bringing(h.workspace.AddServiceUser("robot-2")), Force: true})
 			gate := h.gateAt("TokenInfoGet")
 			ending := h.begin(t.Context(), h.ending(robot.ID, true))
 			gate.await()
 			require.Equal(t, as.gone, !h.alive(robot.ID))
 
-			_, err := h.engine.WriteConfig(t.Context(), ConfigWrite{Supplied: unasked(robot)})
+			_, err := h.engine.Configs.Write(t.Context(), model.ConfigWrite{Supplied: unasked(robot)})
 
-			require.True(t, IsMistake(err), "its end is in storage already")
+			require.True(t, model.IsUserError(err), "its end is in storage already")
 			gate.open()
 			ending.succeeds()
 			require.False(t, h.alive(robot.ID))
@@ -53,14 +54,14 @@ func TestATokenThatBecomesTheAdminsWhileTheEngineIsAboutToEndItIsLeft(t *testing
 	t.Parallel()
 	h := newHarness(t)
 	old := h.managed("ci")
-	pair := h.current("ci").pair()
+	pair := h.current("ci").APIToken()
 	grace := time.Duration(0)
-	h.rotate(RotateRequest{Role: "ci", Grace: &grace})
+	h.rotate(model.RotateRequest{Role: "ci", Grace: &grace})
 	gate := h.gateAt("TokenInfoGet") // the engine sees first that the role's current token works
 	ending := h.begin(t.Context(), h.ending(old, false))
 	gate.await()
 
-	h.configure(ConfigWrite{Supplied: bringing(modaltest.Token{ID: pair.ID, Secret: pair.Secret})})
+	h.configure(model.ConfigWrite{Supplied: bringing(modaltest.Token{ID: pair.ID, Secret: pair.Secret})})
 
 	gate.open()
 	ending.succeeds()
@@ -75,11 +76,11 @@ func TestAnAdminTokenThatThisMountMadeWorksOnForTheCallsUnderWayAlsoWhereItIsRem
 	t.Parallel()
 	for name, remove := range map[string]func(h *harness) error{
 		"removed": func(h *harness) error {
-			_, err := h.engine.WriteConfig(t.Context(), ConfigWrite{RemoveAdmin: true})
+			_, err := h.engine.Configs.Write(t.Context(), model.ConfigWrite{RemoveAdmin: true})
 			return err
 		},
 		"deleted": func(h *harness) error {
-			_, err := h.engine.DeleteConfig(t.Context(), false)
+			_, err := h.engine.Configs.Delete(t.Context(), false)
 			return err
 		},
 	} {
@@ -88,14 +89,14 @@ func TestAnAdminTokenThatThisMountMadeWorksOnForTheCallsUnderWayAlsoWhereItIsRem
 			h := newHarness(t)
 			h.managed("ci")
 			made := h.current("ci")
-			h.rotate(RotateRequest{Role: "ci"})
-			pair := made.pair()
-			h.configure(ConfigWrite{Supplied: Supplied{Pair: &pair, Verify: true}})
+			h.rotate(model.RotateRequest{Role: "ci"})
+			pair := made.APIToken()
+			h.configure(model.ConfigWrite{Supplied: model.Supplied{Token: &pair, Verify: true}})
 
 			require.NoError(t, remove(h))
 
-			require.Equal(t, methodAutomatic, h.entry(made.ID).Method)
-			h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken()), ServerURL: to(h.modal.URL())})
+			require.Equal(t, model.MethodAutomatic, h.entry(made.ID).Method)
+			h.configure(model.ConfigWrite{Supplied: bringing(h.member.NewToken()), ServerURL: to(h.modal.URL())})
 			h.minutes(55)
 			require.True(t, h.alive(made.ID))
 			h.minutes(10)
@@ -107,11 +108,11 @@ func TestAnAdminTokenThatThisMountMadeWorksOnForTheCallsUnderWayAlsoWhereItIsRem
 func TestAdminToken_ItsVerifiedSecretIsNotLostToAnUnverifiedOne(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	cfg, err := h.engine.Config(t.Context())
+	cfg, err := h.engine.Configs.Read(t.Context())
 	require.NoError(t, err)
 	before := h.snapshot()
 	other := modaltest.Token{ID: cfg.Admin.ID, Secret: h.member.NewToken().Secret}
-	_, err = h.engine.WriteConfig(t.Context(), ConfigWrite{Supplied: unasked(other)})
+	_, err = h.engine.Configs.Write(t.Context(), model.ConfigWrite{Supplied: unasked(other)})
 	require.ErrorContains(t, err, "leave verify=false out")
 	h.unchangedSince(before)
 }
@@ -119,14 +120,14 @@ func TestAdminToken_ItsVerifiedSecretIsNotLostToAnUnverifiedOne(t *testing.T) {
 func TestAdminToken_WhatModalSaidOfItIsNotForgottenWhenItIsBroughtAgainUnasked(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	cfg, err := h.engine.Config(t.Context())
+	cfg, err := h.engine.Configs.Read(t.Context())
 	require.NoError(t, err)
 	h.modal.SetDisabled(cfg.Admin.ID, true)
 	h.minutes(24 * 60)
 	before := h.snapshot()
-	h.configure(ConfigWrite{Supplied: unasked(modaltest.Token{ID: cfg.Admin.ID, Secret: cfg.Admin.Secret})})
+	h.configure(model.ConfigWrite{Supplied: unasked(modaltest.Token{ID: cfg.Admin.ID, Secret: cfg.Admin.Secret})})
 	h.unchangedSince(before)
-	cfg, err = h.engine.Config(t.Context())
+	cfg, err = h.engine.Configs.Read(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, AdminRejected, cfg.State(h.clock()))
+	require.Equal(t, model.AdminRejected, cfg.State(h.clock()))
 }

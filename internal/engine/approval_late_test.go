@@ -11,6 +11,7 @@ import (
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // endsItself expects a token to end itself within the next minute or so, and to be named.
@@ -21,7 +22,7 @@ func (b *bubble) endsItself(late modaltest.Token, role string) {
 	require.Empty(b.t, b.ledger())
 	require.Contains(b.t, b.told.lines(), "a token was approved after its approval had ended")
 	require.Contains(b.t, b.told.lines(), "token_id="+late.ID)
-	require.Contains(b.t, b.stands(role, 0).Said, "token "+late.ID+" of workspace \"acme\" was approved afterwards: it deleted itself")
+	require.Contains(b.t, b.stands(role, 0).Reason, "token "+late.ID+" of workspace \"acme\" was approved afterwards: it deleted itself")
 }
 
 func TestApproval_ATokenApprovedWhileTheEnginesWaitOutlivesItsCancelIsNotDropped(t *testing.T) {
@@ -29,12 +30,12 @@ func TestApproval_ATokenApprovedWhileTheEnginesWaitOutlivesItsCancelIsNotDropped
 	inBubble(t, func(b *bubble) {
 		t := b.t
 		b.empty("personal")
-		a := b.begin(ApprovalRequest{Role: "personal"})
+		a := b.begin(model.ApprovalRequest{Role: "personal"})
 		b.pass(time.Second) // Modal waits with its answer for some seconds more
-		told, err := b.engine.CancelApproval(t.Context(), "personal")
+		told, err := b.engine.Approvals.Cancel(t.Context(), "personal")
 		require.NoError(t, err)
 		require.Empty(t, told)
-		require.Equal(t, ApprovalCancelled, b.stands("personal", 0).State)
+		require.Equal(t, model.ApprovalCancelled, b.stands("personal", 0).State)
 		late := b.approve(a, b.member)
 		b.pass(10 * time.Second)
 		require.False(t, b.accepts(late), "the wait under way has brought it")
@@ -46,7 +47,7 @@ func TestApproval_IsAskedForAnotherHourAfterItsEndAlsoByAnotherProcess(t *testin
 	t.Parallel()
 	for name, end := range map[string]func(b *bubble){
 		"cancelled": func(b *bubble) {
-			_, err := b.engine.CancelApproval(b.t.Context(), "personal")
+			_, err := b.engine.Approvals.Cancel(b.t.Context(), "personal")
 			require.NoError(b.t, err)
 		},
 		"lapsed": func(b *bubble) { b.ticks(2 * time.Minute) },
@@ -60,7 +61,7 @@ func TestApproval_IsAskedForAnotherHourAfterItsEndAlsoByAnotherProcess(t *testin
 			inBubble(t, func(b *bubble) {
 				t := b.t
 				b.empty("personal")
-				a := b.begin(ApprovalRequest{Role: "personal", LapseAfter: time.Minute})
+				a := b.begin(model.ApprovalRequest{Role: "personal", LapseAfter: time.Minute})
 				end(b)
 				require.Equal(t, name, b.stands("personal", 0).State)
 				b.ticks(50 * time.Minute)
@@ -80,32 +81,32 @@ func TestApproval_IsAskedOnceAfterADowntimeThatWasLongerThanItsHour(t *testing.T
 	inBubble(t, func(b *bubble) {
 		t := b.t
 		b.empty("personal")
-		a := b.begin(ApprovalRequest{Role: "personal"})
-		_, err := b.engine.CancelApproval(t.Context(), "personal")
+		a := b.begin(model.ApprovalRequest{Role: "personal"})
+		_, err := b.engine.Approvals.Cancel(t.Context(), "personal")
 		require.NoError(t, err)
 		late := b.approve(a, b.member)
 		b.pass(5 * time.Hour) // without a tick
 		b.endsItself(late, "personal")
 		b.ticks(2 * time.Minute)
-		stored, err := b.engine.approvals.Get(t.Context(), "personal")
+		stored, err := b.engine.Mount.Approvals.Get(t.Context(), "personal")
 		require.NoError(t, err)
-		require.Empty(t, stored.Late)
-	}, modaltest.WithFlowLifetime(Day))
+		require.Empty(t, stored.EndedFlows)
+	}, modaltest.WithFlowLifetime(model.Day))
 }
 
 func TestApproval_ALateTokenIsNotLostToANewApprovalNorToAForgottenOneNorWithTheRole(t *testing.T) {
 	t.Parallel()
 	for name, then := range map[string]func(b *bubble){
 		"a new approval": func(b *bubble) {
-			require.Equal(b.t, ApprovalDone, func() string {
-				b.approve(b.begin(ApprovalRequest{Role: "personal"}), b.member)
+			require.Equal(b.t, model.ApprovalDone, func() string {
+				b.approve(b.begin(model.ApprovalRequest{Role: "personal"}), b.member)
 				return b.stands("personal", 15*time.Second).State
 			}())
 		},
 		"forgotten": func(b *bubble) {
-			_, err := b.engine.CancelApproval(b.t.Context(), "personal")
+			_, err := b.engine.Approvals.Cancel(b.t.Context(), "personal")
 			require.NoError(b.t, err)
-			gone, err := b.engine.Approval(b.t.Context(), "personal", 0)
+			gone, err := b.engine.Approvals.Read(b.t.Context(), "personal", 0)
 			require.NoError(b.t, err)
 			require.Nil(b.t, gone)
 		},
@@ -116,8 +117,8 @@ func TestApproval_ALateTokenIsNotLostToANewApprovalNorToAForgottenOneNorWithTheR
 			inBubble(t, func(b *bubble) {
 				t := b.t
 				b.empty("personal")
-				a := b.begin(ApprovalRequest{Role: "personal"})
-				_, err := b.engine.CancelApproval(t.Context(), "personal")
+				a := b.begin(model.ApprovalRequest{Role: "personal"})
+				_, err := b.engine.Approvals.Cancel(t.Context(), "personal")
 				require.NoError(t, err)
 				then(b)
 				late := b.approve(a, b.member)
@@ -135,9 +136,9 @@ func TestApproval_AFlowThatBringsTwoTokensLeavesNoneThatNobodyKnows(t *testing.T
 	inBubble(t, func(b *bubble) {
 		t := b.t
 		b.empty("personal")
-		a := b.begin(ApprovalRequest{Role: "personal"})
+		a := b.begin(model.ApprovalRequest{Role: "personal"})
 		first := b.approve(a, b.member)
-		require.Equal(t, ApprovalDone, b.stands("personal", 15*time.Second).State)
+		require.Equal(t, model.ApprovalDone, b.stands("personal", 15*time.Second).State)
 		b.ticks(2 * time.Minute)
 		require.Equal(t, first.ID, b.current("personal").ID)
 		require.Empty(t, b.ledger(), "the same token again is nothing new")
@@ -146,7 +147,7 @@ func TestApproval_AFlowThatBringsTwoTokensLeavesNoneThatNobodyKnows(t *testing.T
 		require.NoError(t, err)
 		b.endsItself(second, "personal")
 		done := b.stands("personal", 0)
-		require.Equal(t, ApprovalDone, done.State)
+		require.Equal(t, model.ApprovalDone, done.State)
 		require.Equal(t, first.ID, done.TokenID)
 		require.Equal(t, first.ID, b.current("personal").ID)
 		require.True(t, b.accepts(first))
@@ -158,15 +159,15 @@ func TestApproval_ManyThatEndedWithinAnHourAreBounded(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		t := b.t
 		b.empty("personal")
-		for range maxLate {
-			b.begin(ApprovalRequest{Role: "personal"})
-			_, err := b.engine.CancelApproval(t.Context(), "personal")
+		for range maxEndedFlows {
+			b.begin(model.ApprovalRequest{Role: "personal"})
+			_, err := b.engine.Approvals.Cancel(t.Context(), "personal")
 			require.NoError(t, err)
 		}
-		_, err := b.engine.BeginApproval(t.Context(), ApprovalRequest{Role: "personal"})
+		_, err := b.engine.Approvals.Begin(t.Context(), model.ApprovalRequest{Role: "personal"})
 		require.ErrorContains(t, err, "32 approvals of the last hour have ended")
 		b.ticks(time.Hour + 2*time.Minute)
-		b.begin(ApprovalRequest{Role: "personal"})
+		b.begin(model.ApprovalRequest{Role: "personal"})
 	})
 }
 
@@ -175,9 +176,9 @@ func TestApproval_AClockFarAheadHasNoFlowAskedForMuchLonger(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		t := b.t
 		b.empty("personal")
-		b.ahead.Store(int64(40 * Day))
-		b.begin(ApprovalRequest{Role: "personal"})
-		_, err := b.engine.CancelApproval(t.Context(), "personal")
+		b.ahead.Store(int64(40 * model.Day))
+		b.begin(model.ApprovalRequest{Role: "personal"})
+		_, err := b.engine.Approvals.Cancel(t.Context(), "personal")
 		require.NoError(t, err)
 		b.ahead.Store(0)
 		b.restart()
@@ -193,15 +194,15 @@ func TestApproval_NoAnswerPromisesATokenThatTheEngineEnds(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		t := b.t
 		b.approved("personal")
-		a := b.begin(ApprovalRequest{Role: "personal"})
+		a := b.begin(model.ApprovalRequest{Role: "personal"})
 		b.disk.dieAt(6, false) // the write that ends the approval, once its token is gone
 		wrong := b.approve(a, b.workspace.AddMember("bob"))
 		b.pass(15 * time.Second)
 		require.True(t, b.disk.died())
 		require.False(t, b.accepts(wrong))
 		stands := b.stands("personal", 0)
-		require.Equal(t, ApprovalRefused, stands.State)
-		require.Equal(t, "begin again with: vault write -f modal/rotate/personal/approval", b.engine.AfterApproval("personal", stands))
+		require.Equal(t, model.ApprovalRefused, stands.State)
+		require.Equal(t, "begin again with: vault write -f modal/rotate/personal/approval", b.engine.Approvals.NextStep("personal", stands))
 		b.restart()
 		b.ticks(time.Minute)
 		require.False(t, b.stands("personal", 0).Open)
@@ -212,18 +213,18 @@ func TestApproval_ATokenThatIsCurrentIsNoLongerSaidToDeleteItself(t *testing.T) 
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
-		b.configure(ConfigWrite{Paused: to(true)})
+		b.configure(model.ConfigWrite{Paused: to(true)})
 		b.empty("personal")
-		a := b.begin(ApprovalRequest{Role: "personal"})
+		a := b.begin(model.ApprovalRequest{Role: "personal"})
 		b.disk.fail("delete revocation/")
 		token := b.approve(a, b.member)
 		b.pass(15 * time.Second)
 		require.Equal(t, token.ID, b.current("personal").ID)
-		require.Contains(t, b.engine.NextStep(t.Context(), b.entry(token.ID)), "unless the token is in use by ")
+		require.Contains(t, b.engine.Queue.NextStep(t.Context(), b.entry(token.ID)), "unless the token is in use by ")
 		b.disk.fail("")
 		b.ticks(time.Minute)
 		require.Empty(t, b.ledger(), "although the engine is paused")
-		require.Equal(t, ApprovalDone, b.stands("personal", 0).State)
+		require.Equal(t, model.ApprovalDone, b.stands("personal", 0).State)
 	})
 }
 
@@ -232,13 +233,13 @@ func TestApproval_WhilePausedSaysWhatTheEngineDoesNotDo(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		t := b.t
 		b.approved("personal")
-		b.configure(ConfigWrite{Paused: to(true)})
-		a := b.begin(ApprovalRequest{Role: "personal"})
+		b.configure(model.ConfigWrite{Paused: to(true)})
+		a := b.begin(model.ApprovalRequest{Role: "personal"})
 		b.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.Unavailable, Times: -1})
 		b.approve(a, b.workspace.AddMember("bob"))
 		refused := b.stands("personal", 30*time.Second)
-		require.Equal(t, ApprovalRefused, refused.State)
-		require.Contains(t, refused.Said, "it is in the revocation queue and deletes itself; the engine is paused")
+		require.Equal(t, model.ApprovalRefused, refused.State)
+		require.Contains(t, refused.Reason, "it is in the revocation queue and deletes itself; the engine is paused")
 	})
 }
 
@@ -247,9 +248,9 @@ func TestApproval_ThePinIsComparedByIDOrByName(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		t := b.t
 		for _, written := range []string{"acme", b.workspace.ID()} {
-			b.write(RoleWrite{Name: "of-" + written[:2], Kind: to(TypeStatic)})
-			for who, state := range map[*modaltest.Member]string{b.modal.AddWorkspace("globex-" + written).AddMember("eve"): ApprovalRefused, b.member: ApprovalDone} {
-				b.approve(b.begin(ApprovalRequest{Role: "of-" + written[:2], PinnedWorkspace: written, Force: true}), who)
+			b.write(model.RoleWrite{Name: "of-" + written[:2], Kind: to(model.TypeStatic)})
+			for who, state := range map[*modaltest.Member]string{b.modal.AddWorkspace("globex-" + written).AddMember("eve"): model.ApprovalRefused, b.member: model.ApprovalDone} {
+				b.approve(b.begin(model.ApprovalRequest{Role: "of-" + written[:2], PinnedWorkspace: written, Force: true}), who)
 				require.Equal(t, state, b.stands("of-"+written[:2], 15*time.Second).State)
 			}
 		}
@@ -259,8 +260,8 @@ func TestApproval_ThePinIsComparedByIDOrByName(t *testing.T) {
 func TestPin_ANameThatLooksLikeAnIDIsNeverCompared(t *testing.T) {
 	t.Parallel()
 	id := "ac-0123456789abcdefghijKL"
-	token := Token{ID: "ak-x", LastVerified: start, Workspace: id, WorkspaceID: "ac-other", IdentityType: modalapi.IdentityUser}
-	require.False(t, newPin(id).accepts(token))
+	token := model.Token{ID: "ak-x", LastVerified: start, Workspace: id, WorkspaceID: "ac-other", IdentityType: modalapi.IdentityUser}
+	require.False(t, model.NewPin(id).Accepts(token))
 	token.WorkspaceID = id
-	require.True(t, newPin(id).accepts(token))
+	require.True(t, model.NewPin(id).Accepts(token))
 }

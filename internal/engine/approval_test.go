@@ -10,18 +10,19 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // begin begins an approval, of the admin token where the role is empty.
-func (b *bubble) begin(ask ApprovalRequest) *ApprovalBegun {
+func (b *bubble) begin(ask model.ApprovalRequest) *BegunApproval {
 	b.t.Helper()
-	a, err := b.engine.BeginApproval(b.t.Context(), ask)
+	a, err := b.engine.Approvals.Begin(b.t.Context(), ask)
 	require.NoError(b.t, err)
 	return a
 }
 
 // approve is what a person does in the browser.
-func (b *bubble) approve(a *ApprovalBegun, who *modaltest.Member) modaltest.Token {
+func (b *bubble) approve(a *BegunApproval, who *modaltest.Member) modaltest.Token {
 	b.t.Helper()
 	token, err := b.modal.ApproveFlow(a.FlowID, who)
 	require.NoError(b.t, err)
@@ -29,9 +30,9 @@ func (b *bubble) approve(a *ApprovalBegun, who *modaltest.Member) modaltest.Toke
 }
 
 // stands is how an approval stands after so long at most.
-func (b *bubble) stands(role string, within time.Duration) *Approval {
+func (b *bubble) stands(role string, within time.Duration) *model.Approval {
 	b.t.Helper()
-	a, err := b.engine.Approval(b.t.Context(), role, within)
+	a, err := b.engine.Approvals.Read(b.t.Context(), role, within)
 	require.NoError(b.t, err)
 	require.NotNil(b.t, a)
 	return a
@@ -40,15 +41,15 @@ func (b *bubble) stands(role string, within time.Duration) *Approval {
 // empty makes a static role without a token.
 func (b *bubble) empty(name string) {
 	b.t.Helper()
-	b.write(RoleWrite{Name: name, Kind: to(TypeStatic)})
+	b.write(model.RoleWrite{Name: name, Kind: to(model.TypeStatic)})
 }
 
 // approved makes a static role with a token that alice approved.
 func (b *bubble) approved(name string) modaltest.Token {
 	b.t.Helper()
 	b.empty(name)
-	token := b.approve(b.begin(ApprovalRequest{Role: name}), b.member)
-	require.Equal(b.t, ApprovalDone, b.stands(name, 15*time.Second).State)
+	token := b.approve(b.begin(model.ApprovalRequest{Role: name}), b.member)
+	require.Equal(b.t, model.ApprovalDone, b.stands(name, 15*time.Second).State)
 	return token
 }
 
@@ -59,16 +60,16 @@ func TestApproval_MakesAndRotatesARoleWithoutAnAdminTokenAndTheOldOneDeletesItse
 	inBubble(t, func(b *bubble) {
 		t := b.t
 		b.empty("personal")
-		_, err := b.engine.Handout(t.Context(), "personal")
+		_, err := b.engine.Rotations.Credentials(t.Context(), "personal")
 		require.ErrorContains(t, err, "no token yet: an operator approves one in a browser (vault write -f modal/rotate/personal/approval)")
-		first := b.approve(b.begin(ApprovalRequest{Role: "personal"}), b.member)
+		first := b.approve(b.begin(model.ApprovalRequest{Role: "personal"}), b.member)
 		b.pass(5 * time.Second)
 
 		require.Equal(t, first.ID, b.current("personal").ID, "without another command")
 		done := b.stands("personal", 0)
-		require.Equal(t, ApprovalDone, done.State)
+		require.Equal(t, model.ApprovalDone, done.State)
 		require.Equal(t, 1, done.Version)
-		second := b.approve(b.begin(ApprovalRequest{Role: "personal"}), b.member)
+		second := b.approve(b.begin(model.ApprovalRequest{Role: "personal"}), b.member)
 		b.pass(5 * time.Second)
 		require.Equal(t, second.ID, b.current("personal").ID)
 		require.Equal(t, 2, b.current("personal").Version)
@@ -88,21 +89,21 @@ func TestApproval_BringsAndReplacesTheAdminToken(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
-		first := b.approve(b.begin(ApprovalRequest{}), b.member)
-		require.Equal(t, ApprovalDone, b.stands("", 15*time.Second).State)
+		first := b.approve(b.begin(model.ApprovalRequest{}), b.member)
+		require.Equal(t, model.ApprovalDone, b.stands("", 15*time.Second).State)
 		b.managed("ci")
 		bob := b.workspace.AddMember("bob")
 		bob.SetRole(modaltest.RoleManager)
-		second := b.approve(b.begin(ApprovalRequest{}), bob)
-		require.Equal(t, ApprovalDone, b.stands("", 15*time.Second).State, "the workspace is pinned, and not the person")
-		cfg, err := b.engine.Config(t.Context())
+		second := b.approve(b.begin(model.ApprovalRequest{}), bob)
+		require.Equal(t, model.ApprovalDone, b.stands("", 15*time.Second).State, "the workspace is pinned, and not the person")
+		cfg, err := b.engine.Configs.Read(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, second.ID, cfg.Admin.ID)
 		require.True(t, b.accepts(first))
 		b.ticks(time.Hour + 2*time.Minute)
 		require.False(t, b.accepts(first))
 		require.Empty(t, b.ledger())
-		b.rotate(RotateRequest{Role: "ci"})
+		b.rotate(model.RotateRequest{Role: "ci"})
 	})
 }
 
@@ -113,17 +114,17 @@ func TestApproval_OfAnotherAccountIsNotStoredAndItsTokenDeletesItselfAtOnce(t *t
 		current := b.approved("personal")
 		elsewhere := b.modal.AddWorkspace("globex").AddMember("alice")
 		for _, other := range []*modaltest.Member{b.workspace.AddMember("bob"), elsewhere} {
-			wrong := b.approve(b.begin(ApprovalRequest{Role: "personal"}), other)
+			wrong := b.approve(b.begin(model.ApprovalRequest{Role: "personal"}), other)
 			a := b.stands("personal", 15*time.Second)
-			require.Equal(t, ApprovalRefused, a.State)
-			require.Contains(t, a.Said, `the role's token is of user "alice"`)
-			require.Contains(t, a.Said, "it deleted itself")
+			require.Equal(t, model.ApprovalRefused, a.State)
+			require.Contains(t, a.Reason, `the role's token is of user "alice"`)
+			require.Contains(t, a.Reason, "it deleted itself")
 			require.False(t, b.accepts(wrong))
 			require.Empty(t, b.ledger())
 			require.Equal(t, current.ID, b.current("personal").ID)
 		}
-		taken := b.approve(b.begin(ApprovalRequest{Role: "personal", Force: true}), elsewhere)
-		require.Equal(t, ApprovalDone, b.stands("personal", 15*time.Second).State)
+		taken := b.approve(b.begin(model.ApprovalRequest{Role: "personal", Force: true}), elsewhere)
+		require.Equal(t, model.ApprovalDone, b.stands("personal", 15*time.Second).State)
 		require.Equal(t, taken.ID, b.current("personal").ID)
 	})
 }
@@ -135,8 +136,8 @@ func TestApproval_OfAnotherPersonIsNotEndedWithTheRolesToken(t *testing.T) {
 		b.approved("personal") // an owner's, who could end it
 		forbidden := modaltest.Fault{Code: codes.PermissionDenied, Times: 2, Match: func(c modaltest.Call) bool { return c.TokenID == c.Target }}
 		b.modal.Inject("TokenDelete", forbidden)
-		wrong := b.approve(b.begin(ApprovalRequest{Role: "personal"}), b.workspace.AddMember("bob"))
-		require.Contains(t, b.stands("personal", 15*time.Second).Said, "it is in the revocation queue and deletes itself")
+		wrong := b.approve(b.begin(model.ApprovalRequest{Role: "personal"}), b.workspace.AddMember("bob"))
+		require.Contains(t, b.stands("personal", 15*time.Second).Reason, "it is in the revocation queue and deletes itself")
 		b.ticks(13 * time.Hour)
 		require.False(t, b.accepts(wrong))
 		require.Empty(t, b.ledger())
@@ -152,19 +153,19 @@ func TestApproval_OfAnAdminTokenTakesTheWorkspaceAndWhoCanManageServiceUsers(t *
 		t := b.t
 		user := b.workspace.AddMember("bob")
 		user.SetRole(modaltest.RoleUser)
-		b.approve(b.begin(ApprovalRequest{}), user)
+		b.approve(b.begin(model.ApprovalRequest{}), user)
 		first := b.stands("", 15*time.Second)
-		require.Equal(t, ApprovalDone, first.State, "the very first may be anybody's")
-		require.Contains(t, first.Said, "cannot manage service users")
-		b.approve(b.begin(ApprovalRequest{}), b.member)
-		require.Equal(t, ApprovalDone, b.stands("", 15*time.Second).State)
+		require.Equal(t, model.ApprovalDone, first.State, "the very first may be anybody's")
+		require.Contains(t, first.Reason, "cannot manage service users")
+		b.approve(b.begin(model.ApprovalRequest{}), b.member)
+		require.Equal(t, model.ApprovalDone, b.stands("", 15*time.Second).State)
 		for who, why := range map[*modaltest.Member]string{
 			user: "cannot manage service users", b.modal.AddWorkspace("globex").AddMember("eve"): "one of the same workspace",
 		} {
-			wrong := b.approve(b.begin(ApprovalRequest{}), who)
+			wrong := b.approve(b.begin(model.ApprovalRequest{}), who)
 			a := b.stands("", 15*time.Second)
-			require.Equal(t, ApprovalRefused, a.State)
-			require.Contains(t, a.Said, why)
+			require.Equal(t, model.ApprovalRefused, a.State)
+			require.Contains(t, a.Reason, why)
 			require.False(t, b.accepts(wrong))
 		}
 	})
@@ -175,29 +176,29 @@ func TestApproval_EndsWhenItIsDeniedLapsesOrIsCancelled(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		t := b.t
 		b.empty("personal")
-		require.NoError(t, b.modal.DenyFlow(b.begin(ApprovalRequest{Role: "personal"}).FlowID))
+		require.NoError(t, b.modal.DenyFlow(b.begin(model.ApprovalRequest{Role: "personal"}).FlowID))
 		denied := b.stands("personal", 15*time.Second)
-		require.Equal(t, ApprovalRefused, denied.State)
+		require.Equal(t, model.ApprovalRefused, denied.State)
 		require.Empty(t, denied.WaitSecret)
 
-		b.begin(ApprovalRequest{Role: "personal", LapseAfter: time.Minute})
-		_, err := b.engine.BeginApproval(t.Context(), ApprovalRequest{Role: "personal"})
+		b.begin(model.ApprovalRequest{Role: "personal", LapseAfter: time.Minute})
+		_, err := b.engine.Approvals.Begin(t.Context(), model.ApprovalRequest{Role: "personal"})
 		require.ErrorContains(t, err, "an approval is under way since")
 		b.pass(75 * time.Second)
-		require.Equal(t, ApprovalLapsed, b.stands("personal", 0).State)
+		require.Equal(t, model.ApprovalLapsed, b.stands("personal", 0).State)
 		require.False(t, b.stands("personal", 0).Open)
 
-		b.begin(ApprovalRequest{Role: "personal"})
-		told, err := b.engine.CancelApproval(t.Context(), "personal")
+		b.begin(model.ApprovalRequest{Role: "personal"})
+		told, err := b.engine.Approvals.Cancel(t.Context(), "personal")
 		require.NoError(t, err)
 		require.Empty(t, told)
-		require.Equal(t, ApprovalCancelled, b.stands("personal", 0).State)
+		require.Equal(t, model.ApprovalCancelled, b.stands("personal", 0).State)
 		calls := len(b.modal.Calls("TokenFlowWait"))
 		b.pass(time.Hour)
 		require.Len(t, b.modal.Calls("TokenFlowWait"), calls, "nobody waits any more")
-		_, err = b.engine.CancelApproval(t.Context(), "personal")
+		_, err = b.engine.Approvals.Cancel(t.Context(), "personal")
 		require.NoError(t, err)
-		a, err := b.engine.Approval(t.Context(), "personal", 0)
+		a, err := b.engine.Approvals.Read(t.Context(), "personal", 0)
 		require.NoError(t, err)
 		require.Nil(t, a, "one that has ended is forgotten")
 	})

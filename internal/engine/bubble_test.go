@@ -19,6 +19,8 @@ import (
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/state"
 )
 
 // bubble is a harness whose time is virtual and passes by itself where everybody waits, as what runs in
@@ -47,7 +49,7 @@ func inBubble(t *testing.T, test func(b *bubble), opts ...modaltest.Option) {
 		}()
 		synctest.Wait() // the server has its address
 		b.start()
-		b.configure(ConfigWrite{ServerURL: to(b.modal.URL())})
+		b.configure(model.ConfigWrite{ServerURL: to(b.modal.URL())})
 
 		test(b)
 
@@ -58,9 +60,9 @@ func inBubble(t *testing.T, test func(b *bubble), opts ...modaltest.Option) {
 // start is a new process over the same storage.
 func (b *bubble) start() {
 	b.disk = &mortal{Storage: b.storage}
-	b.engine = New(Deps{
+	b.engine = New(state.Deps{
 		Storage: b.disk, MountID: "2f9f1a7c", Emit: b.told.event, Now: func() time.Time { return time.Now().Add(time.Duration(b.ahead.Load())) }, Wait: waitFor,
-		Connect: func(o modalapi.Options) (Modal, error) {
+		Connect: func(o modalapi.Options) (state.Modal, error) {
 			o.Dial = func(ctx context.Context, _ string) (net.Conn, error) { return b.wire.DialContext(ctx) }
 			return modalapi.New(o)
 		},
@@ -90,7 +92,7 @@ func (b *bubble) pass(d time.Duration) { <-time.After(d) }
 func (b *bubble) ticks(d time.Duration) {
 	b.t.Helper()
 	for end := time.Now().Add(d); time.Now().Before(end); {
-		require.NoError(b.t, b.engine.Tick(b.t.Context()))
+		require.NoError(b.t, b.engine.Worker.Tick(b.t.Context()))
 		b.pass(time.Minute)
 	}
 }

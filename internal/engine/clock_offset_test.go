@@ -14,6 +14,7 @@ import (
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // shortLived makes a managed role whose tokens live for an hour.
@@ -21,7 +22,7 @@ func (h *harness) shortLived(name string) []string {
 	h.t.Helper()
 	ask := managedRole(name, map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer})
 	ask.Managed.TokenTTL, ask.RotationPeriod, ask.GracePeriod = to(time.Hour), to(10*time.Hour), to(time.Hour)
-	done, err := h.engine.WriteRole(h.t.Context(), ask)
+	done, err := h.engine.Roles.Write(h.t.Context(), ask)
 	require.NoError(h.t, err)
 	return done.Warnings
 }
@@ -36,7 +37,7 @@ func (h *harness) works(name string) bool {
 func TestClock_ThatDiffersFromModalsReturnsNoExpiredTokenAndRotatesNoSooner(t *testing.T) {
 	t.Parallel()
 	for name, ahead := range map[string]time.Duration{
-		"30 minutes behind": -30 * time.Minute, "30 minutes ahead": 30 * time.Minute, "3 hours ahead": 3 * time.Hour, "40 days behind": -40 * Day, "right": 0,
+		"30 minutes behind": -30 * time.Minute, "30 minutes ahead": 30 * time.Minute, "3 hours ahead": 3 * time.Hour, "40 days behind": -40 * model.Day, "right": 0,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -84,9 +85,9 @@ func TestClock_OfAnImportedTokenIsModals(t *testing.T) {
 	h.ahead.Store(int64(30 * time.Minute))
 	token := h.member.NewToken(modaltest.ExpiresAt(h.clock().Add(20 * time.Minute)))
 	h.write(staticRole("ci", token))
-	handout, err := h.engine.Handout(t.Context(), "ci")
+	handout, err := h.engine.Rotations.Credentials(t.Context(), "ci")
 	require.NoError(t, err)
-	require.Contains(t, handout.Warnings(h.engine.Now())[0], "expired on")
+	require.Contains(t, handout.Warnings(h.engine.Mount.Now())[0], "expired on")
 }
 
 func TestClock_OfAnApprovedTokenIsTheNodes(t *testing.T) {
@@ -98,14 +99,14 @@ func TestClock_OfAnApprovedTokenIsTheNodes(t *testing.T) {
 				t := b.t
 				b.empty("ci")
 				b.ahead.Store(int64(ahead))
-				a := b.begin(ApprovalRequest{Role: "ci", TokenTTL: 2 * time.Hour})
+				a := b.begin(model.ApprovalRequest{Role: "ci", TokenTTL: 2 * time.Hour})
 				b.pass(5 * time.Minute)
 				approved := time.Now()
 				b.approve(a, b.member)
-				require.Equal(t, ApprovalDone, b.stands("ci", 15*time.Second).State)
+				require.Equal(t, model.ApprovalDone, b.stands("ci", 15*time.Second).State)
 				cred := b.current("ci")
 				require.WithinDuration(t, approved.Add(2*time.Hour), cred.ExpiresAt, 2*time.Second)
-				require.WithinDuration(t, approved.Add(2*time.Hour+ahead), cred.expiry(), 30*time.Second)
+				require.WithinDuration(t, approved.Add(2*time.Hour+ahead), cred.LocalExpiry(), 30*time.Second)
 				require.Equal(t, ahead != 0, strings.Contains(b.told.lines(), "this node's clock differs from modal's"))
 			})
 		})
@@ -117,11 +118,11 @@ func TestClock_OfALeaseIsTheNodes(t *testing.T) {
 	h := newHarness(t)
 	h.ahead.Store(int64(3 * time.Hour))
 	h.dynamic("job")
-	lease, err := h.engine.NewLease(t.Context(), "job", 32*Day)
+	lease, err := h.engine.Leases.Create(t.Context(), "job", 32*model.Day)
 	require.NoError(t, err)
 	require.Empty(t, lease.Warnings)
-	require.Equal(t, Day, lease.Max)
-	require.WithinDuration(t, h.engine.Now().Add(Day+leaseMargin), lease.Expires, time.Minute)
+	require.Equal(t, model.Day, lease.Max)
+	require.WithinDuration(t, h.engine.Mount.Now().Add(model.Day+leaseMargin), lease.Expires, time.Minute)
 }
 
 func TestMint_ATokenWhoseLifeIsOverBeforeItBeganIsGivenUp(t *testing.T) {
@@ -130,7 +131,7 @@ func TestMint_ATokenWhoseLifeIsOverBeforeItBeganIsGivenUp(t *testing.T) {
 	h.modal.Inject("ServiceUserCreate", modaltest.Fault{Mangle: func(answer proto.Message) {
 		answer.(*pb.ServiceUserCreateResponse).SetExpiresAt(timestamppb.New(h.clock().Add(-time.Hour)))
 	}})
-	_, err := h.engine.WriteRole(t.Context(), managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}))
+	_, err := h.engine.Roles.Write(t.Context(), managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}))
 	require.ErrorContains(t, err, "expired at 2026-03-01T11:00:00Z, before Modal created it")
-	require.True(t, IsModals(err))
+	require.True(t, model.IsUpstream(err))
 }

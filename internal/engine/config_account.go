@@ -9,15 +9,17 @@ import (
 	"strings"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/state"
 )
 
 // checkAccount refuses a config whose admin token is not of the pinned workspace. Without force it also
 // refuses an admin token of another workspace than the last one's, and certificates that would let another
 // server receive stored tokens. The refusal names everything that force would accept.
-func (e *Engine) checkAccount(ctx context.Context, before, after *Config, force bool) error {
-	changed := after.adminID() != before.adminID() || after.PinnedWorkspace != before.PinnedWorkspace
+func (cs *Configs) checkAccount(ctx context.Context, before, after *model.Config, force bool) error {
+	changed := after.AdminID() != before.AdminID() || after.PinnedWorkspace != before.PinnedWorkspace
 	if changed && after.Admin != nil {
-		if err := e.refuseOutside(ctx, after, *after.Admin); err != nil {
+		if err := cs.workspaces.CheckPinned(ctx, after, *after.Admin); err != nil {
 			return err
 		}
 	}
@@ -26,16 +28,16 @@ func (e *Engine) checkAccount(ctx context.Context, before, after *Config, force 
 	}
 	var accepted []string
 	if after.Admin != nil && after.Admin.Verified() {
-		last, err := e.lastWorkspace(ctx, before)
+		last, err := cs.workspaces.Last(ctx, before)
 		if err != nil {
 			return err
 		}
 		if last.ID != "" && last.ID != after.Admin.WorkspaceID {
 			accepted = append(accepted, fmt.Sprintf("another workspace: admin token %s is of %s, and the one before is of %s, whose service users are then left to you",
-				after.Admin.ID, after.Admin.owner(), last))
+				after.Admin.ID, after.Admin.DescribeOwner(), last))
 		}
 	}
-	exposed, err := e.exposed(ctx, before, after)
+	exposed, err := cs.countExposed(ctx, before, after)
 	if err != nil {
 		return err
 	}
@@ -46,28 +48,28 @@ func (e *Engine) checkAccount(ctx context.Context, before, after *Config, force 
 	if len(accepted) == 0 {
 		return nil
 	}
-	return Refusef("this takes force=true, which accepts %s; nothing was changed", strings.Join(accepted, "; and "))
+	return model.UserErrorf("this takes force=true, which accepts %s; nothing was changed", strings.Join(accepted, "; and "))
 }
 
-// exposed counts the stored tokens and approvals whose secrets could go to a server that could not prove
+// countExposed counts the stored tokens and approvals whose secrets could go to a server that could not prove
 // its name before. It leaves out the token that the write brings, and counts each entry that cannot be read.
-func (e *Engine) exposed(ctx context.Context, before, after *Config) (count int, err error) {
-	if before.like(after) {
+func (cs *Configs) countExposed(ctx context.Context, before, after *model.Config) (count int, err error) {
+	if before.ReachesSameServer(after) {
 		return 0, nil
 	}
-	rotations, lostRoles, err := e.Rotations(ctx)
+	rotations, lostRoles, err := cs.mount.Rotations(ctx)
 	if err != nil {
 		return 0, err
 	}
-	entries, lostEntries, err := e.Ledger(ctx)
+	entries, lostEntries, err := cs.mount.Revocations(ctx)
 	if err != nil {
 		return 0, err
 	}
-	servers, err := e.approvalServers(ctx)
+	servers, err := cs.mount.ApprovalServers(ctx)
 	if err != nil {
 		return 0, err
 	}
-	tokens := make([]Token, 0, len(rotations)+len(entries)+1)
+	tokens := make([]model.Token, 0, len(rotations)+len(entries)+1)
 	for _, r := range rotations {
 		tokens = append(tokens, r.Cred.Token)
 	}
@@ -78,29 +80,29 @@ func (e *Engine) exposed(ctx context.Context, before, after *Config) (count int,
 		tokens = append(tokens, *before.Admin)
 	}
 	for _, t := range tokens {
-		if t.Secret != "" && t.ID != after.adminID() {
+		if t.Secret != "" && t.ID != after.AdminID() {
 			servers = append(servers, t.ServerURL)
 		}
 	}
 	servers = slices.DeleteFunc(servers, func(server string) bool {
-		return !modalapi.AddsRoots(before.rootsFor(server), after.rootsFor(server))
+		return !modalapi.AddsRoots(before.RootsFor(server), after.RootsFor(server))
 	})
 	return len(servers) + len(lostRoles) + len(lostEntries), nil
 }
 
-// mayStayUnverified refuses an unverified admin token if its workspace or its server matters: only Modal knows
+// checkUnverified refuses an unverified admin token if its workspace or its server matters: only Modal knows
 // the workspace.
-func (e *Engine) mayStayUnverified(ctx context.Context, before, after *Config, pair modalapi.Token) error {
-	last, err := e.lastWorkspace(ctx, before)
+func (cs *Configs) checkUnverified(ctx context.Context, before, after *model.Config, pair modalapi.Token) error {
+	last, err := cs.workspaces.Last(ctx, before)
 	switch {
 	case err != nil:
 		return err
 	case after.PinnedWorkspace != "":
-		return newPin(after.PinnedWorkspace).refuse(unproven(pair, after.ServerURL), configPin)
-	case before.Admin != nil && !before.like(after):
-		return Refusef("admin token %s: another server_url or ca_cert takes an admin token that the server accepts: leave verify=false out; nothing was changed", pair.ID)
+		return model.NewPin(after.PinnedWorkspace).Check(model.UnverifiedToken(pair, after.ServerURL), state.ConfigPin)
+	case before.Admin != nil && !before.ReachesSameServer(after):
+		return model.UserErrorf("admin token %s: another server_url or ca_cert takes an admin token that the server accepts: leave verify=false out; nothing was changed", pair.ID)
 	case last.ID != "":
-		return Refusef("admin token %s: this mount's admin token is, or was, of %s, and only Modal knows whether this one is, too: leave verify=false out; nothing was changed",
+		return model.UserErrorf("admin token %s: this mount's admin token is, or was, of %s, and only Modal knows whether this one is, too: leave verify=false out; nothing was changed",
 			pair.ID, last)
 	}
 	return nil

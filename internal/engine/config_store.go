@@ -5,104 +5,43 @@ package engine
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"time"
+
+	"vault-plugin-secrets-modal/internal/model"
 )
 
-// defaultAdminGrace is how long a replaced admin token works on, for the calls that are under way.
-const defaultAdminGrace = time.Hour
-
-// storeConfig writes what changed, unless a role or the ledger has the new admin token. The old one goes
+// store writes what changed, unless a role or the ledger has the new admin token. The old one goes
 // to the ledger first: its entry is returned, nil where none left. The caller holds config's lock.
-func (e *Engine) storeConfig(ctx context.Context, before, after *Config, grace *time.Duration) (old *Revocation, err error) {
-	if old, err = e.putConfig(ctx, before, after, grace); err != nil {
+func (cs *Configs) store(ctx context.Context, before, after *model.Config, grace *time.Duration) (old *model.Revocation, err error) {
+	if old, err = cs.owners.AssignAdmin(ctx, before, after, grace); err != nil {
 		return nil, err
 	}
 	text := "config written"
-	if after == defaults {
+	if after == model.DefaultConfig {
 		text = "config deleted"
 	}
-	e.log().Info(text, after.privileges(before)...)
-	event := Event{Kind: EventConfigWrite, Modified: true, TokenID: after.adminID(), Account: cmp.Or(after.admin().Account(), before.admin().Account())}
+	cs.mount.Log().Info(text, after.LogChanges(before)...)
+	event := model.Event{Kind: model.EventConfigWrite, Modified: true, TokenID: after.AdminID(), Account: cmp.Or(after.AdminToken().Account(), before.AdminToken().Account())}
 	if old != nil {
 		event.PreviousTokenID = old.ID
 	}
-	e.event(ctx, event)
-	if old != nil && old.Method == methodManual {
-		e.event(ctx, old.event(EventRevokeManual))
+	cs.mount.Publish(ctx, event)
+	if old != nil && old.Method == model.MethodManual {
+		cs.mount.Publish(ctx, old.Event(model.EventRevokeManual))
 	}
 	return old, nil
 }
 
-func (e *Engine) putConfig(ctx context.Context, before, after *Config, grace *time.Duration) (old *Revocation, err error) {
-	e.handover.Lock()
-	defer e.handover.Unlock()
-	changes := after.adminID() != before.adminID()
-	if changes && after.Admin != nil {
-		if err = errors.Join(e.refuseHeld(ctx, *after.Admin, "", after.Admin.Verified()), e.refuseLeased(ctx, *after.Admin)); err != nil {
-			return nil, err
-		}
-		if err = e.recall(ctx, after.Admin); err != nil {
-			return nil, err
-		}
-	}
-	// The workspace of the admin token that leaves is remembered before it goes, whatever failed when it came.
-	if err = e.learn(ctx, before, before.admin(), true); err != nil {
-		return nil, err
-	}
-	if changes && before.Admin != nil {
-		old = before.retired(after, e.Now(), grace)
-		if err = e.revocations.Put(ctx, old.Key(), old); err != nil {
-			return nil, err
-		}
-	}
-	if after == defaults {
-		err = e.config.Delete(ctx, "")
-	} else {
-		err = e.config.Put(ctx, "", after)
-	}
-	if err != nil {
-		return old, err
-	}
-	if err = e.learn(ctx, after, after.admin(), true); err != nil || !changes || after.Admin == nil {
-		return old, err
-	}
-	e.leaveLedger(ctx, after.Admin.ID)
-	if note, failed := e.holders.Get(ctx, after.Admin.ID); failed == nil {
-		e.tookOver(ctx, *after.Admin, "", note)
-	}
-	if err := e.holders.Delete(ctx, after.Admin.ID); err != nil {
-		e.log().Warn("the note of the role that the admin token was of is left", "token_id", after.Admin.ID, "error", err)
-	}
-	return old, nil
-}
-
-// retired is the entry of an admin token that the engine no longer uses: people removed it, or brought
-// another. What is left to people they may end at once.
-func (c *Config) retired(after *Config, now time.Time, grace *time.Duration) *Revocation {
-	reason, keep := reasonAdminReplaced, defaultAdminGrace
-	if grace != nil {
-		keep = *grace
-	}
-	if after.Admin == nil {
-		reason = reasonAdminRemoved
-		if !c.Admin.Made {
-			keep = 0
-		}
-	}
-	return newAdminRevocation(*c.Admin, reason, now, keep)
-}
-
-// fateOfAdmin tells what becomes of an admin token that the engine no longer uses.
-func (e *Engine) fateOfAdmin(cfg *Config, old *Revocation) []string {
+// oldAdminWarnings tells what becomes of an admin token that the engine no longer uses.
+func (cs *Configs) oldAdminWarnings(cfg *model.Config, old *model.Revocation) []string {
 	if old == nil {
 		return nil
 	}
-	about := fmt.Sprintf("the engine no longer uses admin token %s of %s, which is in the revocation queue now", old.ID, old.owner())
-	if old.Method == methodManual {
-		return []string{fmt.Sprintf("%s and left to you: %s", about, old.howToDelete())}
+	about := fmt.Sprintf("the engine no longer uses admin token %s of %s, which is in the revocation queue now", old.ID, old.DescribeOwner())
+	if old.Method == model.MethodManual {
+		return []string{fmt.Sprintf("%s and left to you: %s", about, old.DeletionInstructions())}
 	}
-	return []string{e.WhilePaused(cfg, fmt.Sprintf("%s: it works until %s, and the engine ends it then; at once with: vault write %srevocations/%s force=true",
-		about, old.NotBefore.Format(time.RFC3339), e.mount(), old.Key()))}
+	return []string{cs.mount.WhilePaused(cfg, fmt.Sprintf("%s: it works until %s, and the engine ends it then; at once with: vault write %srevocations/%s force=true",
+		about, old.NotBefore.Format(time.RFC3339), cs.mount.CommandPrefix(), old.Key()))}
 }

@@ -8,163 +8,145 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"time"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/state"
 )
 
-// Config is what was configured, nil for nothing.
-func (e *Engine) Config(ctx context.Context) (*Config, error) { return e.config.Get(ctx, "") }
+// Configs writes and reads config, and replaces the admin token.
+type Configs struct {
+	mount      *state.Mount
+	owners     *state.Owners
+	workspaces *state.Workspaces
+	approvals  *Approvals
+}
 
-// ServiceUserPrefix begins the name of every service user that this mount makes.
-func (e *Engine) ServiceUserPrefix() string { return e.namePrefix() }
+// Read is what was configured, nil for nothing.
+func (cs *Configs) Read(ctx context.Context) (*model.Config, error) {
+	return cs.mount.Config.Get(ctx, "")
+}
 
-// ConfigWritten is the config after a write, and what an operator should know of it.
-type ConfigWritten struct {
-	Config   *Config
+// WrittenConfig is the config after a write, and what an operator should know of it.
+type WrittenConfig struct {
+	Config   *model.Config
 	Warnings []string
 }
 
-// WriteConfig changes how Modal is reached and as whom. It tells what an operator should know of it.
-func (e *Engine) WriteConfig(ctx context.Context, ask ConfigWrite) (*ConfigWritten, error) {
-	unlock, err := e.lockConfig(ctx)
+// Write changes how Modal is reached and as whom. It tells what an operator should know of it.
+func (cs *Configs) Write(ctx context.Context, ask model.ConfigWrite) (*WrittenConfig, error) {
+	unlock, err := cs.mount.LockConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	stored, err := e.config.Get(ctx, "")
+	stored, err := cs.mount.Config.Get(ctx, "")
 	if err != nil {
 		return nil, err
 	}
-	if err = ask.Expect.refuse("config", stored != nil); err != nil {
+	if err = ask.Expect.Check("config", stored != nil); err != nil {
 		return nil, err
 	}
-	before := cmp.Or(stored, defaults)
-	after := before.merge(ask)
-	warnings, err := e.settleAdmin(ctx, before, after, ask)
+	before := cmp.Or(stored, model.DefaultConfig)
+	after := before.Merge(ask)
+	warnings, err := cs.chooseAdmin(ctx, before, after, ask)
 	if err != nil {
 		return nil, err
 	}
-	if err = e.checkAccount(ctx, before, after, ask.Force); err != nil {
+	if err = cs.checkAccount(ctx, before, after, ask.Force); err != nil {
 		return nil, err
 	}
 	if stored != nil && reflect.DeepEqual(before, after) {
-		return &ConfigWritten{after, warnings}, nil
+		return &WrittenConfig{after, warnings}, nil
 	}
-	old, err := e.storeConfig(ctx, before, after, ask.Grace)
+	old, err := cs.store(ctx, before, after, ask.Grace)
 	if err != nil {
 		return nil, err
 	}
-	warnings = append(warnings, e.fateOfAdmin(after, old)...)
-	return &ConfigWritten{after, append(warnings, e.broken(ctx, before, after)...)}, nil
+	warnings = append(warnings, cs.oldAdminWarnings(after, old)...)
+	return &WrittenConfig{after, append(warnings, cs.effects(ctx, before, after)...)}, nil
 }
 
-// settleAdmin decides which admin token the new config has, and asks Modal when that one is new.
-func (e *Engine) settleAdmin(ctx context.Context, before, after *Config, ask ConfigWrite) (warnings []string, err error) {
-	if ask.Pair == nil {
-		if err = before.keepsAdmin(after); err == nil && ask.RemoveAdmin {
-			after.takeAdmin(Token{}, "")
+// chooseAdmin decides which admin token the new config has, and asks Modal when that one is new.
+func (cs *Configs) chooseAdmin(ctx context.Context, before, after *model.Config, ask model.ConfigWrite) (warnings []string, err error) {
+	if ask.Token == nil {
+		if err = before.CheckAdminStays(after); err == nil && ask.RemoveAdmin {
+			after.SetAdmin(model.Token{}, "")
 		}
 		return nil, err
 	}
-	pair := *ask.Pair
+	pair := *ask.Token
 	warnings = ask.Warnings
-	same := before.Admin != nil && before.Admin.pair() == pair && after.like(before)
-	if same && (before.State(e.Now()) == AdminOK || (!ask.Verify && before.Admin.Verified())) {
+	same := before.Admin != nil && before.Admin.APIToken() == pair && after.ReachesSameServer(before)
+	if same && (before.State(cs.mount.Now()) == model.AdminOK || (!ask.Verify && before.Admin.Verified())) {
 		return warnings, nil
 	}
-	proven, limitation := unproven(pair, after.ServerURL), ""
+	proven, limitation := model.UnverifiedToken(pair, after.ServerURL), ""
 	if ask.Verify {
-		proven, limitation, err = e.proveAdmin(ctx, after, pair)
+		proven, limitation, err = cs.verifyAdminToken(ctx, after, pair)
 	} else {
-		err = e.mayStayUnverified(ctx, before, after, pair)
+		err = cs.checkUnverified(ctx, before, after, pair)
 	}
 	if err != nil {
 		return nil, err
 	}
-	warnings = append(warnings, proven.warnings()...)
-	after.takeAdmin(proven, limitation)
-	return append(warnings, after.limits()...), nil
+	warnings = append(warnings, proven.Warnings()...)
+	after.SetAdmin(proven, limitation)
+	return append(warnings, after.LimitationWarnings()...), nil
 }
 
-// takeAdmin replaces the admin token, or removes it. If the same token is brought again, the config keeps in
-// mind that this mount made it.
-func (c *Config) takeAdmin(t Token, limitation string) {
-	t.Made = t.Made || (c.Admin != nil && c.Admin.ID == t.ID && c.Admin.Made)
-	c.Admin, c.Limitation = nil, limitation
-	if t.ID != "" {
-		c.Admin = &t
-	}
-	c.AdminChecked, c.AdminRejected = time.Time{}, time.Time{}
-}
-
-// limits tell what will not work with the admin token.
-func (c *Config) limits() []string {
-	if c.Limitation == "" {
-		return nil
-	}
-	return []string{fmt.Sprintf("admin token %s of %s cannot manage service users, so managed roles will not work, and static ones will: %s",
-		c.Admin.ID, c.Admin.owner(), c.Limitation)}
-}
-
-// keepsAdmin refuses a write that changes which servers may receive the stored admin token and brings no
-// admin token that the new server accepts.
-func (c *Config) keepsAdmin(after *Config) error {
-	if c.Admin == nil || c.like(after) {
-		return nil
-	}
-	field := "server_url"
-	if sameServer(c.ServerURL, after.ServerURL) {
-		field = "ca_cert"
-	}
-	return Refusef("%s: the stored admin token %s is sent to no server that has not accepted it: write token_id and token_secret "+
-		"of an admin token of the new server with it (remove_admin_token=true in the same write does not do); nothing was changed", field, c.Admin.ID)
-}
-
-// proveAdmin asks Modal whose an admin token is and whether it can manage service users.
-func (e *Engine) proveAdmin(ctx context.Context, cfg *Config, pair modalapi.Token) (proven Token, limitation string, err error) {
-	t := unproven(pair, cfg.ServerURL)
-	if proven, err = e.prove(ctx, cfg, t); err == nil {
-		limitation, err = e.limitation(ctx, cfg, proven)
+// verifyAdminToken asks Modal whose an admin token is and whether it can manage service users.
+func (cs *Configs) verifyAdminToken(ctx context.Context, cfg *model.Config, pair modalapi.Token) (proven model.Token, limitation string, err error) {
+	t := model.UnverifiedToken(pair, cfg.ServerURL)
+	if proven, err = cs.mount.Verify(ctx, cfg, t); err == nil {
+		limitation, err = cs.mount.AdminLimitation(ctx, cfg, proven)
 	}
 	switch modalapi.KindOf(err) {
 	case modalapi.KindNone, modalapi.KindRefused:
-		return proven, limitation, unchanged(t, err)
+		return proven, limitation, model.VerificationError(t, err)
 	default:
-		return Token{}, "", fmt.Errorf("could not verify admin token %s with Modal: %w; nothing was changed: try again", t.ID, err)
+		return model.Token{}, "", fmt.Errorf("could not verify admin token %s with Modal: %w; nothing was changed: try again", t.ID, err)
 	}
 }
 
-// DeleteConfig returns to the defaults, without an admin token.
-func (e *Engine) DeleteConfig(ctx context.Context, force bool) (warnings []string, err error) {
-	unlock, err := e.lockConfig(ctx)
+// Delete returns to the defaults, without an admin token.
+func (cs *Configs) Delete(ctx context.Context, force bool) (warnings []string, err error) {
+	unlock, err := cs.mount.LockConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	stored, err := e.config.Get(ctx, "")
+	stored, err := cs.mount.Config.Get(ctx, "")
 	if err != nil || stored == nil {
-		return nil, errors.Join(err, e.endWith(ctx, ""))
+		return nil, errors.Join(err, cs.approvals.endWithOwner(ctx, ""))
 	}
-	if err = e.checkAccount(ctx, stored, defaults, force); err != nil {
+	if err = cs.checkAccount(ctx, stored, model.DefaultConfig, force); err != nil {
 		return nil, err
 	}
-	if err = e.endWith(ctx, ""); err != nil {
+	if err = cs.approvals.endWithOwner(ctx, ""); err != nil {
 		return nil, err
 	}
-	old, err := e.storeConfig(ctx, stored, defaults, nil)
+	old, err := cs.store(ctx, stored, model.DefaultConfig, nil)
 	if err != nil {
 		return nil, err
 	}
-	return append(e.fateOfAdmin(defaults, old), e.broken(ctx, stored, defaults)...), nil
+	return append(cs.oldAdminWarnings(model.DefaultConfig, old), cs.effects(ctx, stored, model.DefaultConfig)...), nil
 }
 
-// admin is the admin token, empty for none.
-func (c *Config) admin() Token {
-	if c.Admin == nil {
-		return Token{}
+// NextStep is what comes after a write of config.
+func (cs *Configs) NextStep(cfg *model.Config) string {
+	return cs.mount.WhilePaused(cfg, cs.nextStep(cfg))
+}
+
+func (cs *Configs) nextStep(cfg *model.Config) string {
+	const elsewise = "static roles work as it is"
+	switch cfg.State(cs.mount.Now()) {
+	case model.AdminOK:
+		return fmt.Sprintf("make a role: vault write %sroles/ci type=managed environment_roles=main=contributor", cs.mount.CommandPrefix())
+	case model.AdminUnverified:
+		return fmt.Sprintf("verify the admin token, which managed roles need: vault write %sconfig token_id=%s token_secret=-; %s", cs.mount.CommandPrefix(), cfg.Admin.ID, elsewise)
+	case model.AdminNone:
+		return fmt.Sprintf("%s: vault write %sroles/personal type=static token_id=… token_secret=-; managed roles need an admin token here", elsewise, cs.mount.CommandPrefix())
 	}
-	return *c.Admin
+	return fmt.Sprintf("managed roles need another admin token, of an owner or manager: vault write %sconfig token_id=… token_secret=-; %s", cs.mount.CommandPrefix(), elsewise)
 }
-
-func (c *Config) adminID() string { return c.admin().ID }

@@ -4,12 +4,12 @@ package engine
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/state"
 )
 
 func TestTheIndexForgetsDeletedRolesAlsoAfterTheClockWentBack(t *testing.T) {
@@ -22,31 +22,38 @@ func TestTheIndexForgetsDeletedRolesAlsoAfterTheClockWentBack(t *testing.T) {
 	h.tick()
 	h.advance(-time.Hour)
 	for _, name := range []string{"a", "b"} {
-		_, err := h.engine.DeleteRole(t.Context(), name, true)
+		_, err := h.engine.Roles.Delete(t.Context(), name, true)
 		require.NoError(t, err)
 	}
 	h.minutes(3)
-	require.Equal(t, []string{"c"}, slices.Collect(maps.Keys(h.engine.dueRoles.next)))
-	require.Empty(t, h.engine.dueRoles.changed)
-	require.Empty(t, h.engine.dueEntries.next)
-	require.Empty(t, h.engine.dueEntries.changed)
+	h.requireDue(h.engine.Mount.DueRoles, 1, 0)
+	h.requireDue(h.engine.Mount.DueRevocations, 0, 0)
 }
 
 func TestTheIndexDoesNotGrowOnANodeThatNeverTicks(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	for i := range 1000 {
-		h.engine.Invalidate(fmt.Sprintf("%srole-%d", prefixRole, i))
-		h.engine.Invalidate(fmt.Sprintf("%sak-%d", prefixRevocation, i))
+		h.engine.Mount.Invalidate(fmt.Sprintf("%srole-%d", state.PrefixRoles, i))
+		h.engine.Mount.Invalidate(fmt.Sprintf("%sak-%d", state.PrefixRevocations, i))
 	}
-	require.Empty(t, h.engine.dueRoles.changed)
-	require.Empty(t, h.engine.dueEntries.changed)
+	h.requireDue(h.engine.Mount.DueRoles, 0, 0)
+	h.requireDue(h.engine.Mount.DueRevocations, 0, 0)
 	h.tick() // it was the active one for a while
-	for i := range maxChanged + 10 {
-		h.engine.dueRoles.touch(fmt.Sprintf("role-%d", i))
+	for i := range state.MaxChanged + 10 {
+		h.engine.Mount.DueRoles.Touch(fmt.Sprintf("role-%d", i))
 	}
-	require.Less(t, len(h.engine.dueRoles.changed), maxChanged)
+	_, changed := h.engine.Mount.DueRoles.Len()
+	require.Less(t, changed, state.MaxChanged)
 	h.static("ci")
 	h.tick()
-	require.Empty(t, h.engine.dueRoles.changed)
+	_, changed = h.engine.Mount.DueRoles.Len()
+	require.Zero(t, changed)
+}
+
+func (h *harness) requireDue(index *state.DueTimes, due, changed int) {
+	h.t.Helper()
+	gotDue, gotChanged := index.Len()
+	require.Equal(h.t, due, gotDue, "names that are due at some time")
+	require.Equal(h.t, changed, gotChanged, "names to look up again")
 }

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // replaced is a harness whose static role "ci" was rotated: the old token and the new one. The old one's
@@ -20,8 +21,8 @@ func replaced(t *testing.T, opts ...modaltest.TokenOption) (h *harness, old, now
 	old, now = h.member.NewToken(opts...), h.member.NewToken()
 	h.write(staticRole("ci", old))
 	grace := time.Hour
-	h.rotate(RotateRequest{Role: "ci", Supplied: bringing(now), Grace: &grace})
-	require.Equal(t, methodAutomatic, h.entry(old.ID).Means())
+	h.rotate(model.RotateRequest{Role: "ci", Supplied: bringing(now), Grace: &grace})
+	require.Equal(t, model.MethodAutomatic, h.entry(old.ID).Means())
 	return h, old, now
 }
 
@@ -58,13 +59,13 @@ func TestMemberToken_EachAnswerOfModalsHasItsConsequence(t *testing.T) {
 		means string
 		next  time.Duration // the wait before the next try, at the most
 	}{
-		"unavailable":            {modaltest.Fault{Code: codes.Unavailable, Times: never}, StateRetrying, methodAutomatic, 2 * time.Minute},
-		"throttled":              {modaltest.Fault{Code: codes.ResourceExhausted, Times: never}, StateRetrying, methodAutomatic, 2 * time.Minute},
-		"forbidden":              {modaltest.Fault{Code: codes.PermissionDenied, Message: "owners only", Times: never}, StateWaiting, methodManual, maxBackOff},
-		"invalid":                {modaltest.Fault{Code: codes.InvalidArgument, Message: "owners only", Times: never}, StateWaiting, methodManual, maxBackOff},
-		"unknown method":         {modaltest.Fault{Code: codes.Unimplemented, Message: "owners only", Times: never}, StateWaiting, methodManual, maxBackOff},
-		"unknown in grpclib":     {modaltest.Fault{NoContentType: true, Times: never}, StateWaiting, methodManual, maxBackOff},
-		"not found but accepted": {modaltest.Fault{Code: codes.NotFound, Times: never}, StateRetrying, methodAutomatic, 2 * time.Minute},
+		"unavailable":            {modaltest.Fault{Code: codes.Unavailable, Times: never}, model.StateRetrying, model.MethodAutomatic, 2 * time.Minute},
+		"throttled":              {modaltest.Fault{Code: codes.ResourceExhausted, Times: never}, model.StateRetrying, model.MethodAutomatic, 2 * time.Minute},
+		"forbidden":              {modaltest.Fault{Code: codes.PermissionDenied, Message: "owners only", Times: never}, model.StateWaiting, model.MethodManual, model.MaxBackOff},
+		"invalid":                {modaltest.Fault{Code: codes.InvalidArgument, Message: "owners only", Times: never}, model.StateWaiting, model.MethodManual, model.MaxBackOff},
+		"unknown method":         {modaltest.Fault{Code: codes.Unimplemented, Message: "owners only", Times: never}, model.StateWaiting, model.MethodManual, model.MaxBackOff},
+		"unknown in grpclib":     {modaltest.Fault{NoContentType: true, Times: never}, model.StateWaiting, model.MethodManual, model.MaxBackOff},
+		"not found but accepted": {modaltest.Fault{Code: codes.NotFound, Times: never}, model.StateRetrying, model.MethodAutomatic, 2 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -77,12 +78,12 @@ func TestMemberToken_EachAnswerOfModalsHasItsConsequence(t *testing.T) {
 			require.Equal(t, test.means, entry.Means())
 			require.LessOrEqual(t, entry.NextAttempt.Sub(h.clock()), test.next)
 			require.True(t, h.accepts(old))
-			if test.means == methodManual {
-				require.Contains(t, h.engine.NextStep(t.Context(), entry), "modal workspace member-tokens delete "+old.ID)
-				require.Contains(t, h.told.events(), EventRevokeManual)
+			if test.means == model.MethodManual {
+				require.Contains(t, h.engine.Queue.NextStep(t.Context(), entry), "modal workspace member-tokens delete "+old.ID)
+				require.Contains(t, h.told.events(), model.EventRevokeManual)
 			}
 			h.modal.ClearFaults()
-			h.advance(maxBackOff)
+			h.advance(model.MaxBackOff)
 			h.tick()
 			require.False(t, h.accepts(old), "it is tried again")
 			require.Empty(t, h.ledger())
@@ -107,7 +108,7 @@ func TestMemberToken_ThatIsStillAcceptedAfterItsDeletionIsDeletedAgain(t *testin
 	h.modal.KeepDeletedFor(30 * time.Minute)
 	h.advance(time.Hour)
 	h.tick()
-	require.Equal(t, StateUnconfirmed, h.entry(old.ID).State(h.clock()))
+	require.Equal(t, model.StateUnconfirmed, h.entry(old.ID).State(h.clock()))
 	h.minutes(90)
 	require.Empty(t, h.ledger())
 	require.Contains(t, h.told.lines(), "proof=deleted")
@@ -118,7 +119,7 @@ func TestMemberToken_ThatExpiredIsRejectedAndNotCalledDeleted(t *testing.T) {
 	h := newHarness(t)
 	expiring := h.member.NewToken(modaltest.ExpiresAt(start.Add(40 * time.Minute)))
 	h.write(staticRole("other", expiring))
-	h.rotate(RotateRequest{Role: "other", Supplied: bringing(h.member.NewToken())})
+	h.rotate(model.RotateRequest{Role: "other", Supplied: bringing(h.member.NewToken())})
 	h.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.PermissionDenied, Times: -1})
 	h.minutes(62)
 	require.Empty(t, h.ledger())
@@ -143,17 +144,17 @@ func TestMemberToken_IsEndedWithTheAdminTokenOnAnOperatorsForceAlone(t *testing.
 	bob := h.workspace.AddMember("bob")
 	old := bob.NewToken()
 	h.write(staticRole("ci", old))
-	h.rotate(RotateRequest{Role: "ci", Force: true, Supplied: bringing(h.member.NewToken())})
+	h.rotate(model.RotateRequest{Role: "ci", Force: true, Supplied: bringing(h.member.NewToken())})
 	h.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.PermissionDenied, Times: 2})
 	h.advance(24 * time.Hour)
 	h.tick()
 	require.Equal(t, []string{old.ID}, h.callers(), "the current token is another person's")
-	require.Equal(t, StateWaiting, h.entry(old.ID).State(h.clock()))
-	ended, err := h.engine.End(t.Context(), old.ID, true)
+	require.Equal(t, model.StateWaiting, h.entry(old.ID).State(h.clock()))
+	ended, err := h.engine.Revocations.End(t.Context(), old.ID, true)
 	require.NoError(t, err)
 	require.True(t, ended.Revoked)
 	require.Equal(t, "deleted", ended.Proof)
-	admin, err := h.engine.Config(t.Context())
+	admin, err := h.engine.Configs.Read(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []string{old.ID, old.ID, admin.Admin.ID}, h.callers())
 }
@@ -165,14 +166,14 @@ func TestMemberToken_IsLeftToPeopleWhereTheRoleOrItsProofSaysSo(t *testing.T) {
 	ask := staticRole("kept", kept)
 	ask.RevokePrevious = to(false)
 	h.write(ask)
-	h.rotate(RotateRequest{Role: "kept", Supplied: bringing(h.member.NewToken())})
-	h.write(RoleWrite{Name: "unproven", Kind: to(TypeStatic), Supplied: Supplied{Pair: bringing(unproven).Pair}})
-	h.rotate(RotateRequest{Role: "unproven", Force: true, Supplied: bringing(h.member.NewToken())})
+	h.rotate(model.RotateRequest{Role: "kept", Supplied: bringing(h.member.NewToken())})
+	h.write(model.RoleWrite{Name: "unproven", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: bringing(unproven).Token}})
+	h.rotate(model.RotateRequest{Role: "unproven", Force: true, Supplied: bringing(h.member.NewToken())})
 	h.write(staticRole("deleted", deleted))
-	_, err := h.engine.DeleteRole(t.Context(), "deleted", true)
+	_, err := h.engine.Roles.Delete(t.Context(), "deleted", true)
 	require.NoError(t, err)
 	for _, token := range []modaltest.Token{kept, unproven, deleted} {
-		require.Equal(t, methodManual, h.entry(token.ID).Means())
+		require.Equal(t, model.MethodManual, h.entry(token.ID).Means())
 	}
 	h.minutes(26 * 60)
 	require.Empty(t, h.callers())
@@ -194,26 +195,26 @@ func TestAdminToken_AReplacedOneDeletesItselfAndARemovedOneIsLeftToPeople(t *tes
 	t.Parallel()
 	h := newHarness(t)
 	h.managed("ci")
-	first, err := h.engine.Config(t.Context())
+	first, err := h.engine.Configs.Read(t.Context())
 	require.NoError(t, err)
 	next := h.member.NewToken()
-	done, err := h.engine.RotateAdmin(t.Context(), AdminRotation{Supplied: bringing(next)})
+	done, err := h.engine.Configs.RotateAdmin(t.Context(), model.AdminRotation{Supplied: bringing(next)})
 	require.NoError(t, err)
 	require.True(t, done.Changed)
-	require.Equal(t, first.Admin.ID, done.Old.ID)
+	require.Equal(t, first.Admin.ID, done.Previous.ID)
 	h.minutes(59)
 	require.True(t, h.alive(first.Admin.ID))
 	h.minutes(2)
 	require.False(t, h.alive(first.Admin.ID))
-	again, err := h.engine.RotateAdmin(t.Context(), AdminRotation{Supplied: bringing(next)})
+	again, err := h.engine.Configs.RotateAdmin(t.Context(), model.AdminRotation{Supplied: bringing(next)})
 	require.NoError(t, err)
 	require.False(t, again.Changed)
 
-	h.configure(ConfigWrite{RemoveAdmin: true})
-	require.Equal(t, StateWaiting, h.entry(next.ID).State(h.clock()))
+	h.configure(model.ConfigWrite{RemoveAdmin: true})
+	require.Equal(t, model.StateWaiting, h.entry(next.ID).State(h.clock()))
 	h.minutes(120)
 	require.True(t, h.accepts(next))
-	h.configure(ConfigWrite{Supplied: bringing(next)})
+	h.configure(model.ConfigWrite{Supplied: bringing(next)})
 	require.Empty(t, h.ledger(), "it is the admin's again")
 }
 
@@ -224,14 +225,14 @@ func TestAdminToken_ARotationTakesTheSameWorkspaceAndSomebodyWhoCanManageService
 	user.SetRole(modaltest.RoleUser)
 	for _, other := range []modaltest.Token{h.modal.AddWorkspace("globex").AddMember("eve").NewToken(), user.NewToken()} {
 		before := h.snapshot()
-		_, err := h.engine.RotateAdmin(t.Context(), AdminRotation{Supplied: bringing(other)})
+		_, err := h.engine.Configs.RotateAdmin(t.Context(), model.AdminRotation{Supplied: bringing(other)})
 		require.ErrorContains(t, err, "force=true")
-		require.True(t, IsMistake(err))
+		require.True(t, model.IsUserError(err))
 		h.unchangedSince(before)
-		done, err := h.engine.RotateAdmin(t.Context(), AdminRotation{Supplied: bringing(other), Force: true})
+		done, err := h.engine.Configs.RotateAdmin(t.Context(), model.AdminRotation{Supplied: bringing(other), Force: true})
 		require.NoError(t, err)
 		require.True(t, done.Changed)
-		h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken()), Force: true})
+		h.configure(model.ConfigWrite{Supplied: bringing(h.member.NewToken()), Force: true})
 	}
 }
 
@@ -241,15 +242,15 @@ func TestAdminToken_OfAServiceUserOfThisMountIsEndedAfterwards(t *testing.T) {
 		h := newHarness(t)
 		old := h.managed("ci")
 		secret := h.current("ci").Secret
-		h.rotate(RotateRequest{Role: "ci"})
+		h.rotate(model.RotateRequest{Role: "ci"})
 		for range 2 { // a repeated request, too
-			_, err := h.engine.RotateAdmin(t.Context(), AdminRotation{Supplied: bringing(modaltest.Token{ID: old, Secret: secret}), Force: true})
+			_, err := h.engine.Configs.RotateAdmin(t.Context(), model.AdminRotation{Supplied: bringing(modaltest.Token{ID: old, Secret: secret}), Force: true})
 			require.NoError(t, err)
 		}
 		if removed {
-			h.configure(ConfigWrite{RemoveAdmin: true})
+			h.configure(model.ConfigWrite{RemoveAdmin: true})
 		}
-		h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken())})
+		h.configure(model.ConfigWrite{Supplied: bringing(h.member.NewToken())})
 		h.advance(2 * time.Hour)
 		h.tick()
 		require.False(t, h.modal.Accepts(old, secret))

@@ -24,155 +24,71 @@
 package engine
 
 import (
-	"context"
-	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-
-	"vault-plugin-secrets-modal/internal/modalapi"
-	"vault-plugin-secrets-modal/internal/store"
+	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/revocation"
+	"vault-plugin-secrets-modal/internal/state"
 )
 
-// Deps is what an engine needs of the world, which a test gives in place of the real thing.
-type Deps struct {
-	// Storage is the mount's own.
-	Storage store.Storage
-	// MountID tells this mount's service users from another's.
-	MountID string
-	Logger  hclog.Logger
-	// Emit hears of each event.
-	Emit func(ctx context.Context, event Event)
-	// Now is the clock, and Wait waits until the time is over or ctx is.
-	Now  func() time.Time
-	Wait func(ctx context.Context, d time.Duration) error
-	// Stagger is called by the nth of several jobs before it begins, and by whoever waited for a lock, so
-	// that in a simulation no two go on at one instant: a seed would not tell their order. Nil does nothing.
-	Stagger func(n int)
-	// Connect makes a connection to a Modal. It does no I/O.
-	Connect func(modalapi.Options) (Modal, error)
-}
-
-// Engine is one mount's roles, tokens and ledger.
+// Engine is one mount's roles, tokens and revocation queue. Its parts share one Mount, and each does one kind of work.
 type Engine struct {
-	deps    Deps
-	clients *clients
+	Mount       *state.Mount
+	Owners      *state.Owners
+	Workspaces  *state.Workspaces
+	Guard       *revocation.Guard
+	Queue       *revocation.Queue
+	Orphans     *revocation.Orphans
+	Roles       *Roles
+	Rotations   *Rotations
+	Leases      *Leases
+	Approvals   *Approvals
+	Configs     *Configs
+	Verifier    *Verifier
+	Revocations *Revocations
+	Lookups     *Lookups
+	Statuses    *Statuses
+	Worker      *Worker
 
-	config      *store.Table[Config]
-	roles       *store.Table[Role]
-	credentials *store.Table[Credential]
-	revocations *store.Table[Revocation]
-	holders     *store.Table[holder]
-	approvals   *store.Table[Approval]
-	divergence  *store.Table[divergence]
-	workspaces  *store.Table[knownWorkspace]
-
-	locks *nameLocks
-	// handover is held while a token changes hands, so that no token gets two holders. Never across a
-	// call to Modal.
-	handover sync.Mutex
-
-	// dueRoles and dueEntries say when a role, or an entry of the ledger, has to be attended to.
-	dueRoles, dueEntries *dueTimes
-	// dueApprovals are the running approvals, and followers those that this node waits for.
-	dueApprovals *dueTimes
-	followers    *followers
-	guard        restoreGuard
-	// creations are the service users that reads of dynamic roles are creating, and unfinished an index of the entries of
-	// those that may have failed.
-	creations  creations
-	unfinished *dueTimes
-	// dueChecks are when current tokens are verified. checksEvery is the interval that they were told for.
-	dueChecks    *dueTimes
-	checksEvery  time.Duration
-	checks       sync.Mutex
-	checkRetries map[string]time.Time
-	// dueWarnings are when the expiry of current tokens is to be warned of, and warned the warnings that were given
-	// last, by role; guarded by checks, too.
-	dueWarnings *dueTimes
-	warned      map[string]warning
-	// ticking is held for a tick, and guards swept.
-	ticking sync.Mutex
-	swept   bool
-	// logger names the mount.
-	logger atomic.Pointer[mountLogger]
+	minter *minter
+	rights *rights
+	expiry *expiryWarner
 }
 
-// Storage keys. The prefixes of entries that hold a token secret are seal-wrapped.
-const (
-	KeyConfig        = "config"
-	prefixRole       = "role/"
-	prefixCredential = "cred/"
-	prefixRevocation = "revocation/"
-	prefixHolder     = "token/"
-	prefixApproval   = "approval/"
-	keyDivergence    = "orphans"
-	keyWorkspace     = "workspace"
-)
+// New returns an engine. It does no I/O and starts nothing.
+func New(deps state.Deps) *Engine {
+	m := state.NewMount(deps)
+	w := state.NewWorkspaces(m)
+	o := state.NewOwners(m, w)
+	g := revocation.NewGuard(m)
+	q := revocation.NewQueue(m, o, g)
+	e := &Engine{Mount: m, Owners: o, Workspaces: w, Guard: g, Queue: q, Orphans: revocation.NewOrphans(m, g, q)}
 
-// SecretKeys are the keys, and prefixes of keys, of entries that hold a token secret.
-func SecretKeys() []string {
-	return []string{KeyConfig, prefixCredential, prefixRevocation, prefixApproval}
-}
-
-// New makes an engine. It does no I/O and starts nothing.
-func New(deps Deps) *Engine {
-	if deps.Stagger == nil {
-		deps.Stagger = func(int) {}
+	e.minter = &minter{mount: m, queue: q}
+	e.rights = &rights{mount: m, queue: q}
+	e.expiry = &expiryWarner{mount: m, given: map[string]model.ExpiryStage{}}
+	e.Rotations = &Rotations{mount: m, owners: o, minter: e.minter, rights: e.rights}
+	e.Leases = &Leases{mount: m, queue: q, guard: g, minter: e.minter, rights: e.rights}
+	e.Configs = &Configs{mount: m, owners: o, workspaces: w}
+	e.Approvals = &Approvals{mount: m, owners: o, workspaces: w, queue: q, rotations: e.Rotations, configs: e.Configs, pollers: newPollers()}
+	e.Configs.approvals = e.Approvals // an approval brings an admin token, and a write of config ends approvals
+	e.Roles = &Roles{
+		mount: m, owners: o, queue: q, minter: e.minter, rights: e.rights,
+		rotations: e.Rotations, leases: e.Leases, approvals: e.Approvals,
 	}
-	e := &Engine{
-		deps: deps, locks: newNameLocks(func() { deps.Stagger(lockTurn) }), followers: newFollowers(),
-		dueRoles: newDueTimes(), dueEntries: newDueTimes(), dueApprovals: newDueTimes(), dueChecks: newDueTimes(), unfinished: newDueTimes(), checkRetries: map[string]time.Time{},
-		dueWarnings: newDueTimes(), warned: map[string]warning{},
+	e.Verifier = &Verifier{mount: m, owners: o, workspaces: w, rights: e.rights, retries: map[string]time.Time{}}
+	e.Lookups = &Lookups{mount: m, owners: o}
+	e.Revocations = &Revocations{mount: m, queue: q, lookups: e.Lookups}
+	e.Statuses = &Statuses{mount: m, guard: g}
+	e.Worker = &Worker{
+		mount: m, owners: o, queue: q, guard: g,
+		rotations: e.Rotations, approvals: e.Approvals, verifier: e.Verifier, expiry: e.expiry,
 	}
-	e.clients = &clients{
-		open: map[clientOptions]*sharedClient{}, dial: deps.Connect,
-		warn:    func(text string) { e.log().Warn("modal warns", "warning", text) },
-		closing: func(err error) { e.log().Debug("closing a connection to modal", "error", err) },
-	}
-	e.config = store.New[Config](deps.Storage, KeyConfig, store.Options{
-		RememberAbsent: true,                              // most mounts have none, and every read asks
-		Changed:        func(string) { e.guard.forget() }, // another admin token may see what this one did not
-	})
-	e.roles = store.New[Role](deps.Storage, prefixRole, store.Options{Changed: func(name string) {
-		e.dueRoles.touch(name)
-		e.dueWarnings.touch(name)
-	}})
-	e.credentials = store.New[Credential](deps.Storage, prefixCredential, store.Options{Changed: func(name string) {
-		e.dueRoles.touch(name)
-		e.dueChecks.touch(name)
-		e.dueWarnings.touch(name)
-	}})
-	e.revocations = store.New[Revocation](deps.Storage, prefixRevocation, store.Options{Changed: func(id string) {
-		e.dueEntries.touch(id)
-		e.unfinished.touch(id)
-	}})
-	e.holders = store.New[holder](deps.Storage, prefixHolder, store.Options{})
-	e.divergence = store.New[divergence](deps.Storage, keyDivergence, store.Options{RememberAbsent: true})
-	e.workspaces = store.New[knownWorkspace](deps.Storage, keyWorkspace, store.Options{RememberAbsent: true})
-	e.approvals = store.New[Approval](deps.Storage, prefixApproval, store.Options{Changed: e.dueApprovals.touch})
-	e.NameMount("")
 	return e
 }
 
-// Now is the clock in the precision of storage.
-func (e *Engine) Now() time.Time { return seconds(e.deps.Now()) }
-
-// Invalidate drops what is remembered of a storage key that another node wrote.
-func (e *Engine) Invalidate(key string) {
-	e.config.Invalidate(key)
-	e.roles.Invalidate(key)
-	e.credentials.Invalidate(key)
-	e.revocations.Invalidate(key)
-	e.holders.Invalidate(key)
-	e.approvals.Invalidate(key)
-	e.divergence.Invalidate(key)
-	e.workspaces.Invalidate(key)
-}
-
-// Close ends what runs in the background and lets the connections to Modal go.
+// Close ends what runs in the background and closes the connections to Modal.
 func (e *Engine) Close() {
-	e.followers.close()
-	e.clients.close()
+	e.Approvals.pollers.close()
+	e.Mount.Close()
 }

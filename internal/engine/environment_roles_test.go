@@ -13,6 +13,8 @@ import (
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/state"
 )
 
 type environmentRoles = map[string]modalapi.EnvironmentRole
@@ -26,7 +28,7 @@ var (
 // granting writes the environment roles of a managed role, and returns the warnings.
 func (h *harness) granting(name string, roles environmentRoles) []string {
 	h.t.Helper()
-	done, err := h.engine.WriteRole(h.t.Context(), RoleWrite{Name: name, Access: AccessWrite{EnvironmentRoles: to(roles)}})
+	done, err := h.engine.Roles.Write(h.t.Context(), model.RoleWrite{Name: name, Access: model.AccessWrite{EnvironmentRoles: to(roles)}})
 	require.NoError(h.t, err)
 	return done.Warnings
 }
@@ -53,7 +55,7 @@ func TestEnvironmentRoles_ANarrowingIsSetThoughModalReportsThatItIsDone(t *testi
 	h := newHarness(t)
 	h.write(managedRole("ci", both))
 	old := h.current("ci").ID
-	h.rotate(RotateRequest{Role: "ci"})
+	h.rotate(model.RotateRequest{Role: "ci"})
 	current := h.current("ci").ID
 	h.stale(pbViewer, "viewer", -1)
 
@@ -75,12 +77,12 @@ func TestEnvironmentRoles_AWriteThatModalDoesNotShowIsToldAndSetAgain(t *testing
 
 	require.Len(t, warnings, 1)
 	require.Contains(t, warnings[0], "Modal still reports main=contributor")
-	require.LessOrEqual(t, h.clock().Sub(began), briefBudget, "the write waits a bounded time")
+	require.LessOrEqual(t, h.clock().Sub(began), state.BriefBudget, "the write waits a bounded time")
 	h.modal.ClearFaults()
 	h.workspace.SetServiceUserRole(h.current("ci").Identity, "main", "contributor") // the write was lost at Modal
 	h.minutes(2)
 	require.Equal(t, map[string]string{"main": "viewer"}, h.rolesOf(h.current("ci").ID), "without waiting for the next verification")
-	require.False(t, h.verify("ci").Drifted)
+	require.False(t, h.verify("ci").RolesDiffer)
 	sets := len(h.modal.Calls("EnvironmentRoleSet"))
 	h.minutes(60)
 	require.Len(t, h.modal.Calls("EnvironmentRoleSet"), sets, "once Modal shows it, nothing is set any more")
@@ -92,7 +94,7 @@ func TestEnvironmentRoles_ALagOfModalsOfAMomentIsNotTold(t *testing.T) {
 	h.write(managedRole("ci", contributor))
 	h.stale(pbContributor, "contributor", 3)
 	require.Empty(t, h.granting("ci", viewer))
-	require.False(t, h.current("ci").Drifted)
+	require.False(t, h.current("ci").RolesDiffer)
 }
 
 func TestEnvironmentRoles_TheSameWriteAgainAsksOnceAndSetsNothing(t *testing.T) {
@@ -121,7 +123,7 @@ func TestEnvironmentRoles_AWriteThatFailsHalfWayPutsBackNoMoreThanTheRoleSays(t 
 	h.workspace.SetServiceUserRole(h.current("ci").Identity, "main", "contributor")
 	sets := 0
 	h.modal.Inject("EnvironmentRoleSet", modaltest.Fault{Code: codes.PermissionDenied, Match: func(modaltest.Call) bool { sets++; return sets == 2 }})
-	_, err := h.engine.WriteRole(t.Context(), RoleWrite{Name: "ci", Access: AccessWrite{EnvironmentRoles: to(environmentRoles{"staging": modalapi.RoleContributor})}})
+	_, err := h.engine.Roles.Write(t.Context(), model.RoleWrite{Name: "ci", Access: model.AccessWrite{EnvironmentRoles: to(environmentRoles{"staging": modalapi.RoleContributor})}})
 	require.ErrorContains(t, err, "the role was not changed")
 	require.Equal(t, map[string]string{"main": "viewer", "staging": "viewer"}, h.rolesOf(id))
 }
@@ -130,21 +132,21 @@ func TestHeal_TakesAwayWhatExceedsAndGivesNoMoreThanTheCeilings(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		role     environmentRoles
-		ceilings ConfigWrite
+		ceilings model.ConfigWrite
 		added    map[string]string // at Modal, behind everybody's back
 		healed   map[string]string
 	}{
 		"an environment that the role does not have": {
-			role: contributor, ceilings: ConfigWrite{MaxEnvironmentRole: to(modalapi.RoleViewer)},
+			role: contributor, ceilings: model.ConfigWrite{MaxEnvironmentRole: to(modalapi.RoleViewer)},
 			added: map[string]string{"staging": "contributor"}, healed: map[string]string{"main": "viewer", "staging": "no-access"},
 		},
 		"more than the role, beside a lowered ceiling": {
 			role:     environmentRoles{"main": modalapi.RoleViewer, "staging": modalapi.RoleViewer},
-			ceilings: ConfigWrite{AllowedEnvironments: to([]string{"main"})},
+			ceilings: model.ConfigWrite{AllowedEnvironments: to([]string{"main"})},
 			added:    map[string]string{"main": "contributor"}, healed: map[string]string{"main": "viewer", "staging": "no-access"},
 		},
 		"less than the role, which the ceiling does not allow": {
-			role: contributor, ceilings: ConfigWrite{MaxEnvironmentRole: to(modalapi.RoleViewer)},
+			role: contributor, ceilings: model.ConfigWrite{MaxEnvironmentRole: to(modalapi.RoleViewer)},
 			added: map[string]string{"main": "no-access"}, healed: map[string]string{"main": "viewer"},
 		},
 	} {
@@ -156,15 +158,15 @@ func TestHeal_TakesAwayWhatExceedsAndGivesNoMoreThanTheCeilings(t *testing.T) {
 			for environment, role := range test.added {
 				h.workspace.SetServiceUserRole(h.current("ci").Identity, environment, role)
 			}
-			require.True(t, h.verify("ci").Drifted)
+			require.True(t, h.verify("ci").RolesDiffer)
 			h.minutes(2)
 			require.Equal(t, test.healed, h.rolesOf(h.current("ci").ID))
 			sets := len(h.modal.Calls("EnvironmentRoleSet"))
 			h.minutes(3 * 60)
 			require.Len(t, h.modal.Calls("EnvironmentRoleSet"), sets, "what the ceilings do not allow is not set again and again")
-			h.configure(ConfigWrite{MaxEnvironmentRole: Change[modalapi.EnvironmentRole]{Asked: true, Reset: true}, AllowedEnvironments: Change[[]string]{Asked: true, Reset: true}})
+			h.configure(model.ConfigWrite{MaxEnvironmentRole: model.Change[modalapi.EnvironmentRole]{Set: true, Reset: true}, AllowedEnvironments: model.Change[[]string]{Set: true, Reset: true}})
 			h.minutes(11)
-			require.False(t, h.verify("ci").Drifted, "the role gets back what it says once the ceilings allow that")
+			require.False(t, h.verify("ci").RolesDiffer, "the role gets back what it says once the ceilings allow that")
 		})
 	}
 }
@@ -174,12 +176,12 @@ func TestHeal_TakesFromPreviousTokensWhatTheRoleDoesNotHave(t *testing.T) {
 	h := newHarness(t)
 	h.write(managedRole("ci", viewer))
 	old := h.current("ci")
-	h.rotate(RotateRequest{Role: "ci"})
+	h.rotate(model.RotateRequest{Role: "ci"})
 	for _, user := range []string{old.Identity, h.current("ci").Identity} {
 		h.workspace.SetServiceUserRole(user, "main", "contributor")
 		h.workspace.SetServiceUserRole(user, "staging", "viewer")
 	}
-	require.True(t, h.verify("ci").Drifted)
+	require.True(t, h.verify("ci").RolesDiffer)
 	h.minutes(1)
 	for _, id := range []string{old.ID, h.current("ci").ID} {
 		require.Equal(t, map[string]string{"main": "viewer", "staging": "no-access"}, h.rolesOf(id))
@@ -191,7 +193,7 @@ func TestHeal_GoesOnWithAPreviousTokenThatAWriteCouldNotNarrow(t *testing.T) {
 	h := newHarness(t)
 	h.write(managedRole("ci", contributor))
 	old := h.current("ci")
-	h.rotate(RotateRequest{Role: "ci"})
+	h.rotate(model.RotateRequest{Role: "ci"})
 	sets := 0
 	h.modal.Inject("EnvironmentRoleSet", modaltest.Fault{Code: codes.PermissionDenied, Match: func(modaltest.Call) bool { sets++; return sets == 2 }})
 	require.Contains(t, h.granting("ci", viewer)[0], "the previous token "+old.ID+" keeps the environment roles")
@@ -209,7 +211,7 @@ func TestHeal_GoesOnWithPreviousTokensAfterARotation(t *testing.T) {
 	h.modal.ClearFaults()
 	old := h.current("ci")
 	h.workspace.SetServiceUserRole(old.Identity, "main", "contributor") // the write was lost at Modal
-	h.rotate(RotateRequest{Role: "ci"})
+	h.rotate(model.RotateRequest{Role: "ci"})
 	h.minutes(2)
 	require.Equal(t, "viewer", h.rolesOf(old.ID)["main"])
 }
@@ -219,10 +221,10 @@ func TestUndo_GivesThePresentRightsThoughModalReportsThemAlready(t *testing.T) {
 	h := newHarness(t)
 	h.write(managedRole("ci", viewer))
 	old := h.current("ci")
-	h.rotate(RotateRequest{Role: "ci"})
+	h.rotate(model.RotateRequest{Role: "ci"})
 	h.workspace.SetServiceUserRole(old.Identity, "main", "contributor")
 	h.stale(pbViewer, "viewer", -1)
-	h.rotate(RotateRequest{Role: "ci", ToPrevious: true})
+	h.rotate(model.RotateRequest{Role: "ci", ToPrevious: true})
 	require.Equal(t, old.ID, h.current("ci").ID)
 	require.Equal(t, map[string]string{"main": "viewer"}, h.rolesOf(old.ID))
 }
@@ -231,15 +233,15 @@ func TestUndo_WhoseRightsModalDoesNotShowIsToldAndSetAgain(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.write(managedRole("ci", viewer))
-	h.rotate(RotateRequest{Role: "ci"})
+	h.rotate(model.RotateRequest{Role: "ci"})
 	h.stale(pbContributor, "contributor", -1)
-	done, err := h.engine.Rotate(t.Context(), RotateRequest{Role: "ci", ToPrevious: true})
+	done, err := h.engine.Rotations.Rotate(t.Context(), model.RotateRequest{Role: "ci", ToPrevious: true})
 	require.NoError(t, err)
 	require.Contains(t, done.Warnings[0], "Modal still reports main=contributor")
-	require.True(t, h.current("ci").Drifted)
+	require.True(t, h.current("ci").RolesDiffer)
 	h.modal.ClearFaults()
 	h.minutes(2)
-	require.False(t, h.current("ci").Drifted)
+	require.False(t, h.current("ci").RolesDiffer)
 }
 
 func TestHeal_OfARoleWithAnUnansweredSetIsTriedAgain(t *testing.T) {
@@ -247,11 +249,11 @@ func TestHeal_OfARoleWithAnUnansweredSetIsTriedAgain(t *testing.T) {
 	h := newHarness(t)
 	h.write(managedRole("ci", viewer))
 	h.workspace.SetServiceUserRole(h.current("ci").Identity, "main", "contributor")
-	require.True(t, h.verify("ci").Drifted)
+	require.True(t, h.verify("ci").RolesDiffer)
 	h.modal.Inject("EnvironmentRoleSet", modaltest.Fault{Code: codes.PermissionDenied, Times: -1})
 	h.minutes(20)
 	h.modal.ClearFaults()
 	h.minutes(11)
 	require.Equal(t, map[string]string{"main": "viewer"}, h.rolesOf(h.current("ci").ID))
-	require.WithinDuration(t, h.clock(), h.current("ci").Checked, 12*time.Minute)
+	require.WithinDuration(t, h.clock(), h.current("ci").LastChecked, 12*time.Minute)
 }

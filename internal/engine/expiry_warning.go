@@ -5,159 +5,102 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
+	"sync"
 	"time"
+
+	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/state"
 )
 
-// expiryWarnings are how long before its expiry a token is warned about that the engine does not replace.
-var expiryWarnings = []time.Duration{30 * Day, 7 * Day, Day}
+// expiryWarner warns before current tokens expire.
+type expiryWarner struct {
+	mount *state.Mount
 
-// warning is how many of expiryWarnings were given for a token with some expiry.
-type warning struct {
-	tokenID string
-	expiry  time.Time
-	reached int
+	mu sync.Mutex
+	// given are the warnings that were given last, by role.
+	given map[string]model.ExpiryStage
 }
 
-// warningFor is the warning that is due now for a token that expires.
-func warningFor(t Token, now time.Time) warning {
-	left := t.expiry().Sub(now)
-	reached := slices.IndexFunc(expiryWarnings, func(before time.Duration) bool { return left > before })
-	if reached == -1 {
-		reached = len(expiryWarnings)
-	}
-	return warning{t.ID, t.expiry(), reached}
-}
-
-// warn notes that a warning is given, once each, and reports whether it was not given before. It is remembered by
+// isNew notes that a warning is given, once each, and reports whether it was not given before. It is remembered by
 // this process alone: another one warns once more.
-func (e *Engine) warn(name string, due warning) bool {
-	e.checks.Lock()
-	defer e.checks.Unlock()
-	if due == e.warned[name] {
+func (ew *expiryWarner) isNew(name string, due model.ExpiryStage) bool {
+	ew.mu.Lock()
+	defer ew.mu.Unlock()
+	if due == ew.given[name] {
 		return false
 	}
-	if e.warned[name] = due; due.reached == 0 {
-		delete(e.warned, name)
+	if ew.given[name] = due; due.Reached == 0 {
+		delete(ew.given, name)
 	}
-	return due.reached > 0
+	return due.Reached > 0
 }
 
-// given is the warning that was given last for a token. One for another token, or another expiry, is forgotten.
-func (e *Engine) given(name string, t Token) warning {
-	e.checks.Lock()
-	defer e.checks.Unlock()
-	last := e.warned[name]
-	if last.tokenID != t.ID || !last.expiry.Equal(t.expiry()) {
-		delete(e.warned, name)
-		return warning{}
+// lastGiven is the warning that was given last for a token. One for another token, or another expiry, is forgotten.
+func (ew *expiryWarner) lastGiven(name string, t model.Token) model.ExpiryStage {
+	ew.mu.Lock()
+	defer ew.mu.Unlock()
+	last := ew.given[name]
+	if last.TokenID != t.ID || !last.Expiry.Equal(t.LocalExpiry()) {
+		delete(ew.given, name)
+		return model.ExpiryStage{}
 	}
 	return last
 }
 
-// warnOfExpiry logs and sends an event when a token comes within 30, 7 and 1 days of its end and the engine does not
+// warn logs and sends an event when a token comes within 30, 7 and 1 days of its end and the engine does not
 // replace it. Each warning comes once, and once more after a restart. Roles that cannot be looked up until begin is over are left to
 // the next tick.
-func (e *Engine) warnOfExpiry(ctx, begin context.Context) error {
-	return errors.Join(e.warnOfAdmin(ctx), e.warnOfRoles(ctx, begin))
+func (ew *expiryWarner) warn(ctx, begin context.Context) error {
+	return errors.Join(ew.warnOfAdmin(ctx), ew.warnOfRoles(ctx, begin))
 }
 
-func (e *Engine) warnOfAdmin(ctx context.Context) error {
-	cfg, err := e.loadConfig(ctx)
+func (ew *expiryWarner) warnOfAdmin(ctx context.Context) error {
+	cfg, err := ew.mount.LoadConfig(ctx)
 	if err != nil {
 		return err
 	}
-	due := warning{}
-	if e.ExpiryWarning(cfg) != "" {
-		due = warningFor(*cfg.Admin, e.Now())
+	due := model.ExpiryStage{}
+	if ew.mount.AdminExpiryWarning(cfg) != "" {
+		due = model.ExpiryStageOf(*cfg.Admin, ew.mount.Now())
 	}
-	if e.warn(adminName, due) {
-		e.log().Warn("admin token expires", "token_id", cfg.Admin.ID, "expires_at", cfg.Admin.ExpiresAt, "next_step", e.writeAdmin())
-		e.event(ctx, Event{Kind: EventExpiryWarning, TokenID: cfg.Admin.ID, Account: cfg.Admin.Account()})
+	if ew.isNew(model.AdminName, due) {
+		ew.mount.Log().Warn("admin token expires", "token_id", cfg.Admin.ID, "expires_at", cfg.Admin.ExpiresAt, "next_step", ew.mount.WriteAdmin())
+		ew.mount.Publish(ctx, model.Event{Kind: model.EventExpiryWarning, TokenID: cfg.Admin.ID, Account: cfg.Admin.Account()})
 	}
 	return nil
 }
 
-// ExpiryWarning is what to say of an admin token that expires within a month.
-func (e *Engine) ExpiryWarning(c *Config) string {
-	now := e.Now()
-	if c.Admin == nil || c.Admin.ExpiresAt.IsZero() || c.Admin.expiry().Sub(now) > expiryWarnings[0] {
-		return ""
-	}
-	if c.Admin.expired(now) {
-		return fmt.Sprintf("the admin token %s expired on %s: managed roles keep their tokens and cannot rotate; write a new one: %s",
-			c.Admin.ID, c.Admin.ExpiresAt.Format(time.RFC3339), e.writeAdmin())
-	}
-	return fmt.Sprintf("the admin token %s expires on %s: write a new one before: %s",
-		c.Admin.ID, c.Admin.ExpiresAt.Format(time.RFC3339), e.writeAdmin())
-}
-
 // warnOfRoles warns of the current tokens of roles.
-func (e *Engine) warnOfRoles(ctx, begin context.Context) error {
-	due, err := e.dueWarnings.due(begin, e.Now(), source{
-		list: func(ctx context.Context) ([]string, error) { return e.roles.List(ctx) },
-		next: func(ctx context.Context, name string) (time.Time, error) {
-			r, err := e.rotation(ctx, name)
+func (ew *expiryWarner) warnOfRoles(ctx, begin context.Context) error {
+	due, err := ew.mount.DueWarnings.Due(begin, ew.mount.Now(), state.DueSource{
+		List: func(ctx context.Context) ([]string, error) { return ew.mount.Roles.List(ctx) },
+		Next: func(ctx context.Context, name string) (time.Time, error) {
+			r, err := ew.mount.Rotation(ctx, name)
 			if err != nil || r == nil {
-				e.given(name, Token{})
+				ew.lastGiven(name, model.Token{})
 				return time.Time{}, err
 			}
-			return r.warnAt(e.given(name, r.Cred.Token)), nil
+			return r.WarnAt(ew.lastGiven(name, r.Cred.Token)), nil
 		},
-		failed: func(name string, err error) {
-			e.log().Error("cannot tell when the token of a role expires", "role", name, "error", err)
+		Failed: func(name string, err error) {
+			ew.mount.Log().Error("cannot tell when the token of a role expires", "role", name, "error", err)
 		},
 	})
 	if begin.Err() != nil {
 		return nil //nolint:nilerr // the next tick has time again
 	}
 	for _, name := range due {
-		e.dueWarnings.touch(name)
-		r, failed := e.rotation(ctx, name)
+		ew.mount.DueWarnings.Touch(name)
+		r, failed := ew.mount.Rotation(ctx, name)
 		if failed != nil || r == nil {
 			err = errors.Join(err, failed)
 			continue
 		}
-		if r.Expiring(e.Now()) && e.warn(name, warningFor(r.Cred.Token, e.Now())) {
-			e.log().Warn("a role's token expires", "role", name, "type", r.Role.Type, "version", r.Cred.Version, "token_id", r.Cred.ID,
-				"expires_at", r.Cred.ExpiresAt, "next_step", e.rotateCommand(r.Role, name))
-			e.event(ctx, Event{Kind: EventExpiryWarning, Role: name, Version: r.Cred.Version, TokenID: r.Cred.ID, Account: r.Cred.Account()})
+		if r.Expiring(ew.mount.Now()) && ew.isNew(name, model.ExpiryStageOf(r.Cred.Token, ew.mount.Now())) {
+			ew.mount.Log().Warn("a role's token expires", "role", name, "type", r.Role.Type, "version", r.Cred.Version, "token_id", r.Cred.ID,
+				"expires_at", r.Cred.ExpiresAt, "next_step", ew.mount.RotateCommand(r.Role, name))
+			ew.mount.Publish(ctx, model.Event{Kind: model.EventExpiryWarning, Role: name, Version: r.Cred.Version, TokenID: r.Cred.ID, Account: r.Cred.Account()})
 		}
 	}
 	return err
-}
-
-// replacesInTime reports whether the engine replaces the current token by itself, as far as it can tell now.
-func (r *Rotation) replacesInTime() bool {
-	return r.Role.Managed != nil && !r.Role.Managed.Disabled && r.Cred.Attempts == 0 && r.Late == 0
-}
-
-// Expiring reports whether the current token expires within a month, or has expired, and the engine does not replace
-// it by itself.
-func (r *Rotation) Expiring(now time.Time) bool {
-	return !r.Cred.ExpiresAt.IsZero() && r.Cred.expiry().Sub(now) <= expiryWarnings[0] && !r.replacesInTime()
-}
-
-// warnAt is when the expiry of the current token is to be warned of next, zero for never. A role that the engine
-// rotates is looked at again when that is late.
-func (r *Rotation) warnAt(given warning) time.Time {
-	if r.Cred.ExpiresAt.IsZero() || given.reached == len(expiryWarnings) {
-		return time.Time{}
-	}
-	at := r.Cred.expiry().Add(-expiryWarnings[given.reached])
-	if r.replacesInTime() {
-		return later(at, r.Next.Add(tolerance))
-	}
-	return at
-}
-
-// shortLife warns of a token of a static role that expires before the role's rotation period is over.
-func (e *Engine) shortLife(name string, r *Role, t Token) []string {
-	if r.Type != TypeStatic || t.ExpiresAt.IsZero() || !t.expiry().Before(e.Now().Add(r.RotationPeriod)) {
-		return nil
-	}
-	e.log().Warn("the token expires within the rotation period", "role", name, "token_id", t.ID, "expires_at", t.ExpiresAt)
-	return []string{fmt.Sprintf("token %s expires on %s, within the role's rotation_period of %s: replace it before that with: %s",
-		t.ID, t.ExpiresAt.Format(time.RFC3339), Human(r.RotationPeriod), e.rotateCommand(r, name))}
 }

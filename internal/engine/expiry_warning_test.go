@@ -11,13 +11,14 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // warned counts the events and log lines that warn of the expiry of roles' tokens.
 func (h *harness) warned() int {
 	h.t.Helper()
 	lines := strings.Count(h.told.lines(), "a role's token expires")
-	require.Equal(h.t, lines, count(h.told.events(), EventExpiryWarning))
+	require.Equal(h.t, lines, count(h.told.events(), model.EventExpiryWarning))
 	return lines
 }
 
@@ -26,24 +27,24 @@ func (h *harness) steps(steps [][2]int) {
 	h.t.Helper()
 	for _, step := range steps {
 		for range step[0] {
-			h.advance(Day)
+			h.advance(model.Day)
 			h.tick()
 		}
-		require.Equal(h.t, step[1], h.warned(), "day %d", h.clock().Sub(start)/Day)
+		require.Equal(h.t, step[1], h.warned(), "day %d", h.clock().Sub(start)/model.Day)
 	}
 }
 
 func (h *harness) expiring(name string) bool {
 	h.t.Helper()
-	r, _, err := h.engine.Rotation(h.t.Context(), name)
+	r, _, err := h.engine.Mount.RotationWithPrevious(h.t.Context(), name)
 	require.NoError(h.t, err)
-	return r.Expiring(h.engine.Now())
+	return r.Expiring(h.engine.Mount.Now())
 }
 
 func TestExpiryWarning_OfAStaticTokenComesAtThirtySevenAndOneDays(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.write(staticRole("ci", h.member.NewToken(modaltest.ExpiresAt(start.Add(40*Day)))))
+	h.write(staticRole("ci", h.member.NewToken(modaltest.ExpiresAt(start.Add(40*model.Day)))))
 	require.False(t, h.expiring("ci"))
 	h.steps([][2]int{{9, 0}, {2, 1}, {10, 1}, {12, 2}})
 	require.True(t, h.expiring("ci"))
@@ -58,18 +59,18 @@ func TestExpiryWarning_OfAStaticTokenComesAtThirtySevenAndOneDays(t *testing.T) 
 func TestExpiryWarning_ComesForEachTokenAndForAnotherExpiry(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.write(staticRole("ci", h.member.NewToken(modaltest.ExpiresAt(start.Add(20*Day)))))
+	h.write(staticRole("ci", h.member.NewToken(modaltest.ExpiresAt(start.Add(20*model.Day)))))
 	h.minutes(3)
 	require.Equal(t, 1, h.warned())
-	h.modal.SetExpiry(h.current("ci").ID, start.Add(5*Day))
+	h.modal.SetExpiry(h.current("ci").ID, start.Add(5*model.Day))
 	h.verify("ci")
 	h.minutes(3)
 	require.Equal(t, 2, h.warned())
-	h.rotate(RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken(modaltest.ExpiresAt(start.Add(300 * Day))))})
+	h.rotate(model.RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken(modaltest.ExpiresAt(start.Add(300 * model.Day))))})
 	h.minutes(3)
 	require.Equal(t, 2, h.warned())
 	require.False(t, h.expiring("ci"))
-	h.rotate(RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken(modaltest.ExpiresAt(start.Add(3 * Day))))})
+	h.rotate(model.RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken(modaltest.ExpiresAt(start.Add(3 * model.Day))))})
 	h.minutes(3)
 	require.Equal(t, 3, h.warned())
 }
@@ -78,7 +79,7 @@ func TestExpiryWarning_OfAManagedRoleComesOnlyWhereTheEngineDoesNotReplaceTheTok
 	t.Parallel()
 	h := newHarness(t)
 	ask := managedRole("healthy", viewer)
-	ask.Managed.TokenTTL = to(20 * Day)
+	ask.Managed.TokenTTL = to(20 * model.Day)
 	h.write(ask)
 	h.minutes(60)
 	require.Zero(t, h.warned())
@@ -88,7 +89,7 @@ func TestExpiryWarning_OfAManagedRoleComesOnlyWhereTheEngineDoesNotReplaceTheTok
 	h.minutes(1)
 	require.Equal(t, 1, h.warned())
 	require.True(t, h.expiring("disabled"))
-	h.write(RoleWrite{Name: "healthy", Managed: ManagedWrite{Disabled: to(true)}})
+	h.write(model.RoleWrite{Name: "healthy", Managed: model.ManagedWrite{Disabled: to(true)}})
 	h.minutes(1)
 	require.Equal(t, 2, h.warned(), "a write of the role is enough")
 }
@@ -99,21 +100,21 @@ func TestExpiryWarning_OfAManagedRoleThatFailsOrIsPausedPastItsTime(t *testing.T
 		"fails": func(h *harness) {
 			h.modal.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.Internal, Times: -1})
 		},
-		"is paused": func(h *harness) { h.configure(ConfigWrite{Paused: to(true)}) },
+		"is paused": func(h *harness) { h.configure(model.ConfigWrite{Paused: to(true)}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newHarness(t)
 			ask := managedRole("ci", viewer)
-			ask.Managed.TokenTTL = to(20 * Day)
+			ask.Managed.TokenTTL = to(20 * model.Day)
 			h.write(ask)
 			trouble(h)
 			h.steps([][2]int{{17, 0}})
-			h.advance(Day) // two days before the end, when it should have been rotated
+			h.advance(model.Day) // two days before the end, when it should have been rotated
 			h.minutes(5)
 			require.Equal(t, 1, h.warned())
 			require.True(t, h.expiring("ci"))
-			h.advance(Day)
+			h.advance(model.Day)
 			h.minutes(1)
 			require.Equal(t, 2, h.warned())
 			h.modal.ClearFaults()
@@ -124,7 +125,7 @@ func TestExpiryWarning_OfAManagedRoleThatFailsOrIsPausedPastItsTime(t *testing.T
 func TestExpiryWarning_AnIdleTickMakesNoStorageCall(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.write(staticRole("ci", h.member.NewToken(modaltest.ExpiresAt(start.Add(20*Day)))))
+	h.write(staticRole("ci", h.member.NewToken(modaltest.ExpiresAt(start.Add(20*model.Day)))))
 	h.minutes(3)
 	disk := &counting{Storage: h.storage}
 	h.restartOver(disk)
@@ -138,21 +139,21 @@ func TestStatic_ATokenThatExpiresWithinTheRotationPeriodIsWarnedOf(t *testing.T)
 	t.Parallel()
 	h := newHarness(t)
 	const says = "within the role's rotation_period of 90d: replace it before that with: vault write modal/rotate/ci"
-	done, err := h.engine.WriteRole(t.Context(), staticRole("ci", h.member.NewToken(modaltest.ExpiresAt(start.Add(20*Day)))))
+	done, err := h.engine.Roles.Write(t.Context(), staticRole("ci", h.member.NewToken(modaltest.ExpiresAt(start.Add(20*model.Day)))))
 	require.NoError(t, err)
 	require.Contains(t, done.Warnings[0], says)
-	rotated, err := h.engine.Rotate(t.Context(), RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken(modaltest.ExpiresAt(start.Add(89 * Day))))})
+	rotated, err := h.engine.Rotations.Rotate(t.Context(), model.RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken(modaltest.ExpiresAt(start.Add(89 * model.Day))))})
 	require.NoError(t, err)
 	require.Contains(t, rotated.Warnings[0], says)
 	require.Equal(t, 2, strings.Count(h.told.lines(), "the token expires within the rotation period"), "an approval has only the log to tell it")
-	rotated, err = h.engine.Rotate(t.Context(), RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken(modaltest.ExpiresAt(start.Add(91 * Day))))})
+	rotated, err = h.engine.Rotations.Rotate(t.Context(), model.RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken(modaltest.ExpiresAt(start.Add(91 * model.Day))))})
 	require.NoError(t, err)
 	require.NotContains(t, strings.Join(rotated.Warnings, "\n"), "rotation_period")
-	h.write(RoleWrite{Name: "empty", Kind: to(TypeStatic)})
-	ask := staticRole("empty", h.member.NewToken(modaltest.ExpiresAt(start.Add(20*Day))))
-	done, err = h.engine.WriteRole(t.Context(), ask)
+	h.write(model.RoleWrite{Name: "empty", Kind: to(model.TypeStatic)})
+	ask := staticRole("empty", h.member.NewToken(modaltest.ExpiresAt(start.Add(20*model.Day))))
+	done, err = h.engine.Roles.Write(t.Context(), ask)
 	require.NoError(t, err)
 	require.Contains(t, done.Warnings[0], "within the role's rotation_period")
-	ask.Name, ask.RotationPeriod, ask.Supplied = "short", to(time.Hour), bringing(h.member.NewToken(modaltest.ExpiresAt(start.Add(20*Day))))
+	ask.Name, ask.RotationPeriod, ask.Supplied = "short", to(time.Hour), bringing(h.member.NewToken(modaltest.ExpiresAt(start.Add(20*model.Day))))
 	h.write(ask)
 }

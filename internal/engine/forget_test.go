@@ -14,6 +14,9 @@ import (
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/revocation"
+	"vault-plugin-secrets-modal/internal/state"
 )
 
 func TestOrphans_ForgettingThatIsCutOffLeavesNoMountThatIsDiverged(t *testing.T) {
@@ -21,18 +24,17 @@ func TestOrphans_ForgettingThatIsCutOffLeavesNoMountThatIsDiverged(t *testing.T)
 	for at, reached := 1, true; reached; at++ {
 		for _, after := range []bool{false, true} {
 			inBubble(t, func(b *bubble) {
-				b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
+				b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
 				b.managed("ci")
 				old := b.current("ci").Token
-				b.rotate(RotateRequest{Role: "ci"})
+				b.rotate(model.RotateRequest{Role: "ci"})
 				b.disk.dieAt(at, after)
-				_, _ = b.engine.Forget(b.t.Context(), old.ID, true)
+				_, _ = b.engine.Revocations.Remove(b.t.Context(), old.ID, true)
 				reached = b.disk.died()
 				b.restart()
 				b.pass(time.Hour)
-				require.NoError(b.t, b.engine.compareWithModal(b.t.Context()))
-				last, _ := b.engine.guard.last(b.clock())
-				require.NoError(b.t, last.all, "cut %d, after %t", at, after)
+				require.NoError(b.t, b.engine.Guard.Compare(b.t.Context()))
+				require.NoError(b.t, b.engine.Guard.CheckDeletion(b.t.Context()), "cut %d, after %t", at, after)
 			})
 		}
 	}
@@ -59,9 +61,9 @@ func TestForgettingThatFailsHalfwayEndsNothingUnderAnotherKey(t *testing.T) {
 	name := h.leftByACut("ci", true)
 	old := h.current("ci").Token
 	h.deleteRole("ci")
-	h.restartOver(&keeping{h.storage, prefixRevocation + name})
+	h.restartOver(&keeping{h.storage, state.PrefixRevocations + name})
 
-	_, err := h.engine.Forget(t.Context(), old.ID, true)
+	_, err := h.engine.Revocations.Remove(t.Context(), old.ID, true)
 
 	require.Error(t, err, "else the token would be ended as an unfinished one")
 	h.restart()
@@ -70,7 +72,7 @@ func TestForgettingThatFailsHalfwayEndsNothingUnderAnotherKey(t *testing.T) {
 	h.minutes(30 * 60)
 	require.True(t, h.alive(old.ID))
 	require.Empty(t, h.ledger())
-	_, err = h.engine.Tidy(t.Context(), TidyRequest{Names: []string{old.Identity}})
+	_, err = h.engine.Orphans.Cleanup(t.Context(), revocation.CleanupRequest{Names: []string{old.Identity}})
 	require.NoError(t, err)
 }
 
@@ -78,14 +80,14 @@ func TestAnAdminTokenThatModalRefusesSaysNothingOfAnotherToken(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.modal.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true, Times: -1})
-	_, err := h.engine.WriteRole(t.Context(), managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}))
+	_, err := h.engine.Roles.Write(t.Context(), managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}))
 	require.Error(t, err)
 	h.modal.ClearFaults()
 	require.Len(t, h.ledger(), 1)
 	id := h.ledger()[0]
 	h.modal.Inject("ServiceUserInfo", modaltest.Fault{Code: codes.Unauthenticated, Times: -1})
 
-	_, err = h.engine.Forget(t.Context(), id, false)
+	_, err = h.engine.Revocations.Remove(t.Context(), id, false)
 
 	require.ErrorContains(t, err, "admin token")
 	require.NotNil(t, h.entry(id))

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // patience is how long a test waits for what happens at once when nothing is wrong.
@@ -86,65 +88,60 @@ func (u *underway) isRefused(says string) {
 	u.t.Helper()
 	err := u.answer()
 	require.ErrorContains(u.t, err, says)
-	require.True(u.t, IsMistake(err))
+	require.True(u.t, model.IsUserError(err))
 }
 
 // act is what can be begun.
 type act func(ctx context.Context) error
 
-func (h *harness) rotating(ask RotateRequest) act {
+func (h *harness) rotating(ask model.RotateRequest) act {
 	return func(ctx context.Context) error {
-		_, err := h.engine.Rotate(ctx, ask)
+		_, err := h.engine.Rotations.Rotate(ctx, ask)
 		return err
 	}
 }
 
-func (h *harness) writing(ask RoleWrite) act {
+func (h *harness) writing(ask model.RoleWrite) act {
 	return func(ctx context.Context) error {
-		_, err := h.engine.WriteRole(ctx, ask)
+		_, err := h.engine.Roles.Write(ctx, ask)
 		return err
 	}
 }
 
 func (h *harness) deleting(role string) act {
 	return func(ctx context.Context) error {
-		_, err := h.engine.DeleteRole(ctx, role, false)
+		_, err := h.engine.Roles.Delete(ctx, role, false)
 		return err
 	}
 }
 
 func (h *harness) ending(id string, force bool) act {
 	return func(ctx context.Context) error {
-		_, err := h.engine.End(ctx, id, force)
+		_, err := h.engine.Revocations.End(ctx, id, force)
 		return err
 	}
 }
 
 func (h *harness) forgetting(id string, force bool) act {
 	return func(ctx context.Context) error {
-		_, err := h.engine.Forget(ctx, id, force)
+		_, err := h.engine.Revocations.Remove(ctx, id, force)
 		return err
 	}
 }
 
-func (h *harness) ticking(ctx context.Context) error { return h.engine.Tick(ctx) }
+func (h *harness) ticking(ctx context.Context) error { return h.engine.Worker.Tick(ctx) }
 
 // inLine returns once so many hold the lock of a role or wait for it.
 func (h *harness) inLine(role string, count int) {
 	h.t.Helper()
-	locks := h.engine.locks
-	require.Eventually(h.t, func() bool {
-		locks.mu.Lock()
-		defer locks.mu.Unlock()
-		lock := locks.names["role "+role]
-		return lock != nil && lock.users == count
-	}, patience, time.Millisecond, "not %d are in line for role %s", count, role)
+	require.Eventually(h.t, func() bool { return h.engine.Mount.RoleLockUsers(role) == count },
+		patience, time.Millisecond, "not %d are in line for role %s", count, role)
 }
 
 // occupy holds a role's lock as a request would that works on it.
 func (h *harness) occupy(role string) (leave func()) {
 	h.t.Helper()
-	unlock, err := h.engine.lockRole(h.t.Context(), role)
+	unlock, err := h.engine.Mount.LockRole(h.t.Context(), role)
 	require.NoError(h.t, err)
 	leave = sync.OnceFunc(unlock)
 	h.t.Cleanup(leave)
@@ -155,12 +152,12 @@ func (h *harness) occupy(role string) (leave func()) {
 // token is replaced (under its ID), or after it was made (under the service user's name).
 func (h *harness) leftByACut(role string, underName bool) (key string) {
 	h.t.Helper()
-	r, cred, err := h.engine.current(h.t.Context(), role)
+	r, cred, err := h.engine.Mount.Current(h.t.Context(), role)
 	require.NoError(h.t, err)
-	entry := newRevocation(role, r, cred, reasonRotated, h.engine.Now(), 0)
+	entry := model.NewRevocation(role, r, cred, model.ReasonRotated, h.engine.Mount.Now(), 0)
 	if underName {
-		entry.Reason = reasonUnfinished
+		entry.Reason = model.ReasonUnfinished
 	}
-	require.NoError(h.t, h.engine.revocations.Put(h.t.Context(), entry.Key(), entry))
+	require.NoError(h.t, h.engine.Mount.Queue.Put(h.t.Context(), entry.Key(), entry))
 	return entry.Key()
 }

@@ -17,6 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/state"
 	"vault-plugin-secrets-modal/internal/store"
 )
 
@@ -34,74 +36,74 @@ const howToUpdate = "the storage format changed: set new fields in goldenEntries
 // goldenEntries are entries of every stored type, which together set every field. The files under
 // testdata/storage/v2 hold them as version 2 of the storage format has them.
 func goldenEntries() map[string]any {
-	owned := Token{
+	owned := model.Token{
 		ID: "ak-AAAAAAAAAAAAAAAAAAAAAA", Secret: "as-BBBBBBBBBBBBBBBBBBBBBB",
 		WorkspaceID: "ac-1", Workspace: "acme", IdentityType: modalapi.IdentityUser, IdentityID: "us-1", Identity: "alice",
-		CreatedAt: start, ExpiresAt: start.Add(Day), LastVerified: start, ServerURL: "https://api.modal.com:443",
+		CreatedAt: start, ExpiresAt: start.Add(model.Day), LastVerified: start, ServerURL: "https://api.modal.com:443",
 	}
 	minted, grace, interval := owned, time.Hour, 12*time.Hour
-	minted.Made, minted.ClockOffset = true, -time.Minute
+	minted.CreatedByMount, minted.ClockOffset = true, -time.Minute
 	minted.IdentityType, minted.IdentityID, minted.Identity = modalapi.IdentityServiceUser, "sv-1", "vault-2f9f1a7c-gpu-hgfedcba"
 	return map[string]any{
-		"config": &Config{
+		"config": &model.Config{
 			ServerURL: "https://api.modal.com:443", CACert: "PEM", RequestTimeout: 15 * time.Second, Admin: &owned,
 			Limitation: "no plan", AllowedEnvironments: []string{"main"}, MaxEnvironmentRole: modalapi.RoleViewer,
 			PinnedWorkspace: "globex",
 			Paused:          true, VerificationInterval: &interval, AdminChecked: start, AdminRejected: start,
 		},
-		"role/ci": &Role{
-			Type: TypeStatic, Profile: "work", Environment: "main",
-			RefreshInterval: 5 * time.Minute, GracePeriod: Day, RotationPeriod: 90 * Day, KeepPrevious: true,
+		"role/ci": &model.Role{
+			Type: model.TypeStatic, Profile: "work", Environment: "main",
+			RefreshInterval: 5 * time.Minute, GracePeriod: model.Day, RotationPeriod: 90 * model.Day, KeepPrevious: true,
 		},
-		"cred/ci": &Credential{Token: owned, Version: 3, LastRotation: start},
-		"revocation/ak-AAAAAAAAAAAAAAAAAAAAAA": &Revocation{
-			Token: owned, Role: "ci", Version: 2, Reason: reasonRotated, Method: methodManual, Since: start, NotBefore: start.Add(Day),
+		"cred/ci": &model.Credential{Token: owned, Version: 3, LastRotation: start},
+		"revocation/ak-AAAAAAAAAAAAAAAAAAAAAA": &model.Revocation{
+			Token: owned, Role: "ci", Version: 2, Reason: model.ReasonRotated, Method: model.MethodManual, Since: start, NotBefore: start.Add(model.Day),
 			Attempts: 1, LastAttempt: start, NextAttempt: start.Add(time.Hour), LastError: "Modal still accepts the token",
-			Lineage: "ABCDEFGH", Forced: true, Begun: true,
+			GenerationID: "ABCDEFGH", Forced: true, DeletionStarted: true,
 		},
-		"role/gpu": &Role{
-			Type: TypeManaged, GenerationID: "ABCDEFGH", RefreshInterval: 5 * time.Minute, GracePeriod: Day, RotationPeriod: 90 * Day,
-			Managed: &ManagedPolicy{
-				Access:   Access{EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor}, Scoped: true},
-				TokenTTL: 30 * Day,
-				Schedule: "30 3 * * SAT", Window: 2 * time.Hour, Disabled: true, Hold: Day,
+		"role/gpu": &model.Role{
+			Type: model.TypeManaged, GenerationID: "ABCDEFGH", RefreshInterval: 5 * time.Minute, GracePeriod: model.Day, RotationPeriod: 90 * model.Day,
+			Managed: &model.ManagedPolicy{
+				Access:   model.Access{EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor}, Scoped: true},
+				TokenTTL: 30 * model.Day,
+				Schedule: "30 3 * * SAT", Window: 2 * time.Hour, Disabled: true, Hold: model.Day,
 			},
 		},
-		"cred/gpu": &Credential{
-			Token: minted, Version: 2, LastRotation: start, NextRotation: start.Add(Day),
+		"cred/gpu": &model.Credential{
+			Token: minted, Version: 2, LastRotation: start, NextRotation: start.Add(model.Day),
 			Attempts: 1, LastAttempt: start, NextAttempt: start.Add(time.Minute), LastError: "unavailable",
-			Lineage: "ABCDEFGH", Checked: start, Refused: start, Drifted: true,
+			GenerationID: "ABCDEFGH", LastChecked: start, RejectedSince: start, RolesDiffer: true,
 		},
-		"revocation/vault-2f9f1a7c-gpu-abcdefgh": &Revocation{
-			Token: Token{WorkspaceID: "ac-1", Workspace: "acme", IdentityType: modalapi.IdentityServiceUser, Identity: "vault-2f9f1a7c-gpu-abcdefgh"},
-			Role:  "gpu", Reason: reasonUnfinished, Method: methodAutomatic, Since: start, NotBefore: start.Add(unfinishedAfter),
-			NextAttempt: start.Add(unfinishedAfter), Unconfirmed: true, Missing: start, FirstRejectedAt: start,
+		"revocation/vault-2f9f1a7c-gpu-abcdefgh": &model.Revocation{
+			Token: model.Token{WorkspaceID: "ac-1", Workspace: "acme", IdentityType: modalapi.IdentityServiceUser, Identity: "vault-2f9f1a7c-gpu-abcdefgh"},
+			Role:  "gpu", Reason: model.ReasonUnfinished, Method: model.MethodAutomatic, Since: start, NotBefore: start.Add(model.UnfinishedAfter),
+			NextAttempt: start.Add(model.UnfinishedAfter), Unconfirmed: true, FirstNotFoundAt: start, FirstRejectedAt: start,
 		},
-		"token/ak-AAAAAAAAAAAAAAAAAAAAAA": &holder{Role: "ci"},
-		"role/job": &Role{
-			Type: TypeDynamic, RefreshInterval: 5 * time.Minute, GracePeriod: Day, RotationPeriod: 90 * Day,
-			Dynamic: &DynamicPolicy{
-				Access: Access{EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}, Scoped: true},
-				TTL:    time.Hour, MaxTTL: Day, MaxLeases: 3,
+		"token/ak-AAAAAAAAAAAAAAAAAAAAAA": &state.TokenOwner{Role: "ci"},
+		"role/job": &model.Role{
+			Type: model.TypeDynamic, RefreshInterval: 5 * time.Minute, GracePeriod: model.Day, RotationPeriod: 90 * model.Day,
+			Dynamic: &model.DynamicPolicy{
+				Access: model.Access{EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}, Scoped: true},
+				TTL:    time.Hour, MaxTTL: model.Day, MaxLeases: 3,
 			},
 		},
-		"revocation/vault-2f9f1a7c-job-abcdefgh": &Revocation{
-			Token: minted, Role: "job", Reason: reasonLease, Method: methodAutomatic, Since: start, NotBefore: start.Add(Day), NextAttempt: start.Add(Day),
-			Leased: true, HoldUntil: start.Add(2 * Day), Refresh: time.Minute, Held: true, LastUsed: start, Acknowledged: true, Declined: "owners only",
-			Rights: Access{EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}, Scoped: true},
+		"revocation/vault-2f9f1a7c-job-abcdefgh": &model.Revocation{
+			Token: minted, Role: "job", Reason: model.ReasonLease, Method: model.MethodAutomatic, Since: start, NotBefore: start.Add(model.Day), NextAttempt: start.Add(model.Day),
+			Leased: true, HoldUntil: start.Add(2 * model.Day), Refresh: time.Minute, WasInUse: true, LastUsed: start, Acknowledged: true, RefusedReason: "owners only",
+			Rights: model.Access{EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}, Scoped: true},
 		},
-		"approval/ci": &Approval{
-			Flow:  Flow{FlowID: "tf-1", WaitSecret: "ws", ServerURL: "https://api.modal.com:443"},
-			State: ApprovalWaiting, Open: true, Began: start, Lapses: start.Add(time.Hour), TokenTTL: Day, Grace: &grace, Force: true,
+		"approval/ci": &model.Approval{
+			Flow:  model.Flow{FlowID: "tf-1", WaitSecret: "ws", ServerURL: "https://api.modal.com:443"},
+			State: model.ApprovalWaiting, Open: true, Began: start, Lapses: start.Add(time.Hour), TokenTTL: model.Day, Grace: &grace, Force: true,
 			PinnedWorkspace: "acme", TokenID: "ak-AAAAAAAAAAAAAAAAAAAAAA", Account: owned.Account(), PreviousTokenID: "ak-CCCCCCCCCCCCCCCCCCCCCC",
-			Version: 2, Said: "nobody approved it in time",
-			Late: []lateFlow{{
-				Flow:  Flow{FlowID: "tf-0", WaitSecret: "ws", ServerURL: "https://api.modal.com:443"},
+			Version: 2, Reason: "nobody approved it in time",
+			EndedFlows: []model.EndedFlow{{
+				Flow:  model.Flow{FlowID: "tf-0", WaitSecret: "ws", ServerURL: "https://api.modal.com:443"},
 				Until: start.Add(time.Hour), Delivered: []string{"ak-DDDDDDDDDDDDDDDDDDDDDD"},
 			}},
 		},
-		"workspace": &knownWorkspace{ID: "ac-1", Name: "acme", Pinned: "globex", PinnedID: "ac-2"},
-		"orphans":   &divergence{Since: start, Accepted: []string{"vault-2f9f1a7c-ci-abcdefgh"}},
+		"workspace": &model.KnownWorkspaces{ID: "ac-1", Name: "acme", Pinned: "globex", PinnedID: "ac-2"},
+		"orphans":   &state.OutOfSync{Since: start, Accepted: []string{"vault-2f9f1a7c-ci-abcdefgh"}},
 	}
 }
 
@@ -109,21 +111,21 @@ func TestStorage_TheGoldenFilesHoldTheFormatOfToday(t *testing.T) {
 	t.Parallel()
 	for key, entry := range goldenEntries() {
 		switch want := entry.(type) {
-		case *Config:
+		case *model.Config:
 			checkGolden(t, key, want)
-		case *Role:
+		case *model.Role:
 			checkGolden(t, key, want)
-		case *Credential:
+		case *model.Credential:
 			checkGolden(t, key, want)
-		case *Revocation:
+		case *model.Revocation:
 			checkGolden(t, key, want)
-		case *holder:
+		case *state.TokenOwner:
 			checkGolden(t, key, want)
-		case *Approval:
+		case *model.Approval:
 			checkGolden(t, key, want)
-		case *divergence:
+		case *state.OutOfSync:
 			checkGolden(t, key, want)
-		case *knownWorkspace:
+		case *model.KnownWorkspaces:
 			checkGolden(t, key, want)
 		default:
 			t.Fatalf("no check for %T", entry)

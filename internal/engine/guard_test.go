@@ -13,6 +13,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/revocation"
 )
 
 func TestOrphans_WhatEndsWhileTheMountLooksIsNone(t *testing.T) {
@@ -21,19 +23,19 @@ func TestOrphans_WhatEndsWhileTheMountLooksIsNone(t *testing.T) {
 	h.dynamic("job")
 	lease := h.lease("job")
 	h.advance(30 * time.Minute)
-	require.NoError(t, h.engine.compareWithModal(t.Context()))
+	require.NoError(t, h.engine.Guard.Compare(t.Context()))
 	gate := h.gateAt("ServiceUserDelete")
-	ends := h.begin(t.Context(), func(ctx context.Context) error { return h.engine.EndLease(ctx, lease.Entry) })
+	ends := h.begin(t.Context(), func(ctx context.Context) error { return h.engine.Leases.End(ctx, lease.RevocationID) })
 	gate.await()
 	h.modal.Inject("ServiceUserList", modaltest.Fault{Mangle: func(proto.Message) {
 		gate.open()
 		ends.succeeds()
 	}})
 
-	require.NoError(t, h.engine.compareWithModal(t.Context()))
+	require.NoError(t, h.engine.Guard.Compare(t.Context()))
 
-	require.NotContains(t, h.told.events(), EventOutOfSync)
-	diverged, err := h.engine.OutOfSync(t.Context())
+	require.NotContains(t, h.told.events(), model.EventOutOfSync)
+	diverged, err := h.engine.Mount.IsOutOfSync(t.Context())
 	require.NoError(t, err)
 	require.False(t, diverged)
 }
@@ -45,19 +47,19 @@ func TestOrphans_WhoWaitsForTheLookOfAnotherMayGoAway(t *testing.T) {
 	first, second := h.lease("job"), h.lease("job")
 	gate := h.gateAt("ServiceUserList")
 	ending := func(id string) act {
-		return func(ctx context.Context) error { return h.engine.EndLease(ctx, id) }
+		return func(ctx context.Context) error { return h.engine.Leases.End(ctx, id) }
 	}
-	looks := h.begin(t.Context(), ending(first.Entry))
+	looks := h.begin(t.Context(), ending(first.RevocationID))
 	gate.await()
 	ctx, leave := context.WithCancel(t.Context())
-	waits := h.begin(ctx, ending(second.Entry))
-	require.Eventually(t, func() bool { return !h.entry(second.Entry).NotBefore.After(h.clock()) }, patience, time.Millisecond)
+	waits := h.begin(ctx, ending(second.RevocationID))
+	require.Eventually(t, func() bool { return !h.entry(second.RevocationID).NotBefore.After(h.clock()) }, patience, time.Millisecond)
 	leave()
 
 	require.ErrorIs(t, waits.answer(), context.Canceled)
 	gate.open()
 	looks.succeeds()
-	require.NoError(t, h.engine.EndLease(t.Context(), second.Entry))
+	require.NoError(t, h.engine.Leases.End(t.Context(), second.RevocationID))
 }
 
 func TestOrphans_AnEntryThatCannotBeReadStopsNoOtherAndIsNone(t *testing.T) {
@@ -65,21 +67,21 @@ func TestOrphans_AnEntryThatCannotBeReadStopsNoOtherAndIsNone(t *testing.T) {
 	h := newHarness(t)
 	h.managed("ci")
 	broken := h.current("ci")
-	h.rotate(RotateRequest{Role: "ci"})
+	h.rotate(model.RotateRequest{Role: "ci"})
 	old := h.managed("other")
-	h.rotate(RotateRequest{Role: "other"})
+	h.rotate(model.RotateRequest{Role: "other"})
 	h.dynamic("job")
 	lease := h.lease("job")
 	require.NoError(t, h.storage.Put(t.Context(), &logical.StorageEntry{Key: "revocation/" + broken.ID, Value: []byte("{")}))
 	h.restart()
 
-	require.NoError(t, h.engine.EndLease(t.Context(), lease.Entry))
+	require.NoError(t, h.engine.Leases.End(t.Context(), lease.RevocationID))
 	h.advance(25 * time.Hour)
 	h.minutes(3)
 
 	require.False(t, h.alive(old))
 	require.True(t, h.alive(broken.ID))
-	orphans, err := h.engine.Orphans(t.Context())
+	orphans, err := h.engine.Orphans.List(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, orphans)
 	require.NoError(t, h.storage.Delete(t.Context(), "revocation/"+broken.ID))
@@ -95,13 +97,13 @@ func TestOrphans_AnAdminTokenOfAMomentAgoIsLookedWithBeforeALeaseEnds(t *testing
 	require.NoError(t, err)
 	h.advance(11 * time.Minute)
 	h.modal.Inject("ServiceUserList", modaltest.Fault{Code: codes.Unauthenticated, Times: 1})
-	require.NoError(t, h.engine.compareWithModal(t.Context()), "it sees nothing")
+	require.NoError(t, h.engine.Guard.Compare(t.Context()), "it sees nothing")
 
-	h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken())})
+	h.configure(model.ConfigWrite{Supplied: bringing(h.member.NewToken())})
 
-	require.ErrorContains(t, h.engine.EndLease(t.Context(), lease.Entry), "out of sync")
+	require.ErrorContains(t, h.engine.Leases.End(t.Context(), lease.RevocationID), "out of sync")
 	require.True(t, h.alive(lease.Cred.ID))
-	_, err = h.engine.Tidy(t.Context(), TidyRequest{})
+	_, err = h.engine.Orphans.Cleanup(t.Context(), revocation.CleanupRequest{})
 	require.NoError(t, err)
 }
 
@@ -110,14 +112,14 @@ func TestOrphans_ARolesTokenThatCannotBeReadKeepsTheMountFromEndingAnythingAndSa
 	h := newHarness(t)
 	h.managed("broken")
 	old := h.managed("ci")
-	h.rotate(RotateRequest{Role: "ci"})
+	h.rotate(model.RotateRequest{Role: "ci"})
 	whole, err := h.storage.Get(t.Context(), "cred/broken")
 	require.NoError(t, err)
 	require.NoError(t, h.storage.Put(t.Context(), &logical.StorageEntry{Key: "cred/broken", Value: []byte("{")}))
 	h.restart()
 	h.advance(25 * time.Hour)
 
-	require.ErrorContains(t, h.engine.Tick(t.Context()), "a role's token cannot be read")
+	require.ErrorContains(t, h.engine.Worker.Tick(t.Context()), "a role's token cannot be read")
 
 	require.True(t, h.alive(old))
 	require.NoError(t, h.storage.Put(t.Context(), whole))

@@ -17,6 +17,8 @@ import (
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/state"
 	"vault-plugin-secrets-modal/internal/store"
 )
 
@@ -44,7 +46,7 @@ func newHarness(t *testing.T) *harness {
 	h.workspace.AddEnvironment("staging")
 	h.member = h.workspace.AddMember("alice")
 	h.restart()
-	h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken()), ServerURL: to(h.modal.URL())})
+	h.configure(model.ConfigWrite{Supplied: bringing(h.member.NewToken()), ServerURL: to(h.modal.URL())})
 	h.modal.FailOnOrphans(t, h.answeredFor)
 	return h
 }
@@ -58,8 +60,8 @@ func (h *harness) restart() {
 // restartOver is restart, with something between the engine and its storage.
 func (h *harness) restartOver(storage store.Storage) {
 	h.t.Helper()
-	h.engine = New(Deps{
-		Connect: func(o modalapi.Options) (Modal, error) { return modalapi.New(o) },
+	h.engine = New(state.Deps{
+		Connect: func(o modalapi.Options) (state.Modal, error) { return modalapi.New(o) },
 		Storage: storage, MountID: "2f9f1a7c", Emit: h.told.event, Wait: h.sleep,
 		Now:    func() time.Time { return h.clock().Add(time.Duration(h.ahead.Load())) },
 		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: h.told}),
@@ -78,31 +80,31 @@ func (h *harness) sleep(ctx context.Context, d time.Duration) error {
 }
 
 // to is what a write says of one field.
-func to[T any](value T) Change[T] { return Change[T]{Asked: true, Value: value} }
+func to[T any](value T) model.Change[T] { return model.Change[T]{Set: true, Value: value} }
 
 // bringing is a token as an operator brings it.
-func bringing(token modaltest.Token) Supplied {
-	return Supplied{Pair: &modalapi.Token{ID: token.ID, Secret: token.Secret}, Verify: true}
+func bringing(token modaltest.Token) model.Supplied {
+	return model.Supplied{Token: &modalapi.Token{ID: token.ID, Secret: token.Secret}, Verify: true}
 }
 
-func managedRole(name string, environmentRoles map[string]modalapi.EnvironmentRole) RoleWrite {
-	return RoleWrite{Name: name, Kind: to(TypeManaged), Access: AccessWrite{EnvironmentRoles: to(environmentRoles)}}
+func managedRole(name string, environmentRoles map[string]modalapi.EnvironmentRole) model.RoleWrite {
+	return model.RoleWrite{Name: name, Kind: to(model.TypeManaged), Access: model.AccessWrite{EnvironmentRoles: to(environmentRoles)}}
 }
 
-func staticRole(name string, first modaltest.Token) RoleWrite {
-	return RoleWrite{Name: name, Kind: to(TypeStatic), Supplied: bringing(first)}
+func staticRole(name string, first modaltest.Token) model.RoleWrite {
+	return model.RoleWrite{Name: name, Kind: to(model.TypeStatic), Supplied: bringing(first)}
 }
 
 // configure, write, rotate, deleteRole, forget (with force) and tick are requests that must succeed.
-func (h *harness) configure(ask ConfigWrite) {
+func (h *harness) configure(ask model.ConfigWrite) {
 	h.t.Helper()
-	_, err := h.engine.WriteConfig(h.t.Context(), ask)
+	_, err := h.engine.Configs.Write(h.t.Context(), ask)
 	require.NoError(h.t, err)
 }
 
-func (h *harness) write(ask RoleWrite) {
+func (h *harness) write(ask model.RoleWrite) {
 	h.t.Helper()
-	_, err := h.engine.WriteRole(h.t.Context(), ask)
+	_, err := h.engine.Roles.Write(h.t.Context(), ask)
 	require.NoError(h.t, err)
 }
 
@@ -121,27 +123,27 @@ func (h *harness) static(name string) modaltest.Token {
 	return token
 }
 
-func (h *harness) rotate(ask RotateRequest) {
+func (h *harness) rotate(ask model.RotateRequest) {
 	h.t.Helper()
-	_, err := h.engine.Rotate(h.t.Context(), ask)
+	_, err := h.engine.Rotations.Rotate(h.t.Context(), ask)
 	require.NoError(h.t, err)
 }
 
 func (h *harness) deleteRole(name string) {
 	h.t.Helper()
-	_, err := h.engine.DeleteRole(h.t.Context(), name, false)
+	_, err := h.engine.Roles.Delete(h.t.Context(), name, false)
 	require.NoError(h.t, err)
 }
 
 func (h *harness) forget(id string) {
 	h.t.Helper()
-	_, err := h.engine.Forget(h.t.Context(), id, true)
+	_, err := h.engine.Revocations.Remove(h.t.Context(), id, true)
 	require.NoError(h.t, err)
 }
 
 func (h *harness) tick() {
 	h.t.Helper()
-	require.NoError(h.t, h.engine.Tick(h.t.Context()))
+	require.NoError(h.t, h.engine.Worker.Tick(h.t.Context()))
 }
 
 // minutes lets Vault tick for a while.
@@ -154,9 +156,9 @@ func (h *harness) minutes(count int) {
 }
 
 // current is a role's token; the test fails when there is none.
-func (h *harness) current(name string) *Credential {
+func (h *harness) current(name string) *model.Credential {
 	h.t.Helper()
-	_, cred, err := h.engine.current(h.t.Context(), name)
+	_, cred, err := h.engine.Mount.Current(h.t.Context(), name)
 	require.NoError(h.t, err)
 	require.NotNil(h.t, cred)
 	return cred
@@ -165,15 +167,15 @@ func (h *harness) current(name string) *Credential {
 // ledger are the IDs of the entries.
 func (h *harness) ledger() []string {
 	h.t.Helper()
-	ids, err := h.engine.revocations.List(h.t.Context())
+	ids, err := h.engine.Mount.Queue.List(h.t.Context())
 	require.NoError(h.t, err)
 	return ids
 }
 
 // entry is one of the ledger, nil for none.
-func (h *harness) entry(id string) *Revocation {
+func (h *harness) entry(id string) *model.Revocation {
 	h.t.Helper()
-	entry, err := h.engine.revocations.Get(h.t.Context(), id)
+	entry, err := h.engine.Mount.Queue.Get(h.t.Context(), id)
 	require.NoError(h.t, err)
 	return entry
 }
@@ -223,8 +225,8 @@ func (h *harness) unchangedSince(before map[string]string) {
 // answeredFor are the service users that storage knows of.
 func (h *harness) answeredFor() (names []string) {
 	ctx := context.WithoutCancel(h.t.Context())
-	credentials := store.New[Credential](h.storage, prefixCredential, store.Options{})
-	entries := store.New[Revocation](h.storage, prefixRevocation, store.Options{})
+	credentials := store.New[model.Credential](h.storage, state.PrefixCredentials, store.Options{})
+	entries := store.New[model.Revocation](h.storage, state.PrefixRevocations, store.Options{})
 	roles, err := credentials.List(ctx)
 	require.NoError(h.t, err)
 	for _, name := range roles {
@@ -255,7 +257,7 @@ func (r *record) Write(p []byte) (int, error) {
 	return r.log.Write(p)
 }
 
-func (r *record) event(_ context.Context, event Event) {
+func (r *record) event(_ context.Context, event model.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.kinds = append(r.kinds, event.Kind)
@@ -274,9 +276,9 @@ func (r *record) lines() string {
 }
 
 // warnings writes a role and returns the warnings of the answer.
-func (h *harness) warnings(ask RoleWrite) []string {
+func (h *harness) warnings(ask model.RoleWrite) []string {
 	h.t.Helper()
-	done, err := h.engine.WriteRole(h.t.Context(), ask)
+	done, err := h.engine.Roles.Write(h.t.Context(), ask)
 	require.NoError(h.t, err)
 	return done.Warnings
 }

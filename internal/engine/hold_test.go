@@ -11,6 +11,7 @@ import (
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 func TestHold_APreviousTokenLivesOnWhileItIsUsedAndNoLonger(t *testing.T) {
@@ -31,7 +32,7 @@ func TestHold_APreviousTokenLivesOnWhileItIsUsedAndNoLonger(t *testing.T) {
 			h.write(ask)
 			old := h.current("ci").Token
 			h.advance(time.Minute)
-			h.rotate(RotateRequest{Role: "ci"})
+			h.rotate(model.RotateRequest{Role: "ci"})
 			client, err := modalapi.New(modalapi.Options{ServerURL: h.modal.URL()})
 			require.NoError(t, err)
 			t.Cleanup(func() { _ = client.Close() })
@@ -39,13 +40,13 @@ func TestHold_APreviousTokenLivesOnWhileItIsUsedAndNoLonger(t *testing.T) {
 			for past := time.Minute; past < 4*time.Hour; past += time.Minute {
 				h.minutes(1)
 				if past < time.Hour+test.use {
-					if _, err = client.WhoAmI(t.Context(), old.pair()); err != nil && test.lives >= test.use {
+					if _, err = client.WhoAmI(t.Context(), old.APIToken()); err != nil && test.lives >= test.use {
 						require.NoError(t, err, past)
 					}
 				}
-				if entry := h.entry(old.ID); entry != nil && entry.State(h.clock()) == StateInUse {
+				if entry := h.entry(old.ID); entry != nil && entry.State(h.clock()) == model.StateInUse {
 					held = true
-					require.Contains(t, h.engine.NextStep(t.Context(), entry), "was used at")
+					require.Contains(t, h.engine.Queue.NextStep(t.Context(), entry), "was used at")
 					require.Zero(t, entry.Attempts)
 				}
 				if !h.alive(old.ID) {
@@ -63,21 +64,21 @@ func TestHold_AHeldTokenIsAskedAboutOncePerRefreshIntervalHoweverLongThatIs(t *t
 	t.Parallel()
 	h := newHarness(t)
 	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
-	ask.RefreshInterval, ask.GracePeriod, ask.Managed.Hold = to(12*time.Hour), to(time.Hour), to(10*Day)
+	ask.RefreshInterval, ask.GracePeriod, ask.Managed.Hold = to(12*time.Hour), to(time.Hour), to(10*model.Day)
 	h.write(ask)
-	h.configure(ConfigWrite{VerificationInterval: to(time.Duration(0))})
+	h.configure(model.ConfigWrite{VerificationInterval: to(time.Duration(0))})
 	old := h.current("ci").Token
-	h.rotate(RotateRequest{Role: "ci"})
+	h.rotate(model.RotateRequest{Role: "ci"})
 	h.advance(time.Minute)
 	require.True(t, h.modal.Use(old.ID, old.Secret))
 	h.minutes(60)
-	require.Equal(t, StateInUse, h.entry(old.ID).State(h.clock()))
+	require.Equal(t, model.StateInUse, h.entry(old.ID).State(h.clock()))
 	asked := len(h.modal.Calls("ServiceUserInfo"))
 
 	h.minutes(12 * 60)
 
 	require.Equal(t, asked+1, len(h.modal.Calls("ServiceUserInfo")))
-	require.Equal(t, StateInUse, h.entry(old.ID).State(h.clock()))
+	require.Equal(t, model.StateInUse, h.entry(old.ID).State(h.clock()))
 }
 
 func TestHold_EndsInTimeThoughAClockFarAheadDatedIt(t *testing.T) {
@@ -88,12 +89,12 @@ func TestHold_EndsInTimeThoughAClockFarAheadDatedIt(t *testing.T) {
 	h.write(ask)
 	old := h.current("ci").Token
 	h.advance(time.Minute)
-	h.rotate(RotateRequest{Role: "ci"})
+	h.rotate(model.RotateRequest{Role: "ci"})
 	wrong := *h.entry(old.ID)
 	for _, at := range []*time.Time{&wrong.Since, &wrong.NotBefore, &wrong.NextAttempt, &wrong.HoldUntil} {
-		*at = at.Add(40 * Day)
+		*at = at.Add(40 * model.Day)
 	}
-	require.NoError(t, h.engine.revocations.Put(t.Context(), old.ID, &wrong))
+	require.NoError(t, h.engine.Mount.Queue.Put(t.Context(), old.ID, &wrong))
 
 	for range 4 * 60 {
 		h.minutes(1)
@@ -107,16 +108,16 @@ func TestHold_TheEnginesOwnQuestionsAreNoUse(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
-	ask.RefreshInterval, ask.GracePeriod, ask.Managed.Hold = to(12*time.Hour), to(time.Hour), to(10*Day)
+	ask.RefreshInterval, ask.GracePeriod, ask.Managed.Hold = to(12*time.Hour), to(time.Hour), to(10*model.Day)
 	h.write(ask)
-	h.configure(ConfigWrite{VerificationInterval: to(time.Duration(0))})
+	h.configure(model.ConfigWrite{VerificationInterval: to(time.Duration(0))})
 	old := h.current("ci").Token
 	h.advance(time.Minute)
-	h.rotate(RotateRequest{Role: "ci"})
-	h.configure(ConfigWrite{RemoveAdmin: true})
+	h.rotate(model.RotateRequest{Role: "ci"})
+	h.configure(model.ConfigWrite{RemoveAdmin: true})
 	h.minutes(65)
 	require.NotZero(t, h.entry(old.ID).Attempts)
-	h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken())})
+	h.configure(model.ConfigWrite{Supplied: bringing(h.member.NewToken())})
 	h.minutes(20)
 	require.False(t, h.alive(old.ID))
 }
@@ -129,15 +130,15 @@ func TestHold_WhatCannotBeEndedAfterwardsIsNotSaidToBeHeld(t *testing.T) {
 	h.write(ask)
 	old := h.current("ci").Token
 	h.advance(time.Minute)
-	h.rotate(RotateRequest{Role: "ci"})
+	h.rotate(model.RotateRequest{Role: "ci"})
 	for range 70 {
 		h.minutes(1)
 		h.modal.Use(old.ID, old.Secret)
 	}
-	require.Equal(t, StateInUse, h.entry(old.ID).State(h.clock()))
+	require.Equal(t, model.StateInUse, h.entry(old.ID).State(h.clock()))
 	h.modal.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.Unavailable, Times: -1})
 	h.minutes(40)
-	require.Equal(t, StateRetrying, h.entry(old.ID).State(h.clock()))
+	require.Equal(t, model.StateRetrying, h.entry(old.ID).State(h.clock()))
 	h.modal.ClearFaults()
 }
 
@@ -145,29 +146,29 @@ func TestHold_AUseIsNotHiddenByTheEnginesOwnQuestion(t *testing.T) {
 	t.Parallel()
 	for name, asks := range map[string]func(h *harness, id string){
 		"a forgetting": func(h *harness, id string) {
-			_, err := h.engine.Forget(h.t.Context(), id, false)
+			_, err := h.engine.Revocations.Remove(h.t.Context(), id, false)
 			require.ErrorContains(h.t, err, "still accepts")
 		},
 		"a plan": func(h *harness, _ string) {
-			_, err := h.engine.PlanRotation(h.t.Context(), RotateRequest{Role: "ci", ToPrevious: true})
+			_, err := h.engine.Rotations.Plan(h.t.Context(), model.RotateRequest{Role: "ci", ToPrevious: true})
 			require.NoError(h.t, err)
 		},
 		"an end without an admin token": func(h *harness, _ string) {
-			h.configure(ConfigWrite{RemoveAdmin: true})
+			h.configure(model.ConfigWrite{RemoveAdmin: true})
 			h.minutes(12)
-			h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken())})
+			h.configure(model.ConfigWrite{Supplied: bringing(h.member.NewToken())})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newHarness(t)
 			ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
-			ask.RefreshInterval, ask.GracePeriod, ask.Managed.Hold = to(time.Hour), to(time.Hour), to(10*Day)
+			ask.RefreshInterval, ask.GracePeriod, ask.Managed.Hold = to(time.Hour), to(time.Hour), to(10*model.Day)
 			h.write(ask)
-			h.configure(ConfigWrite{VerificationInterval: to(time.Duration(0))})
+			h.configure(model.ConfigWrite{VerificationInterval: to(time.Duration(0))})
 			old := h.current("ci").Token
 			h.advance(time.Minute)
-			h.rotate(RotateRequest{Role: "ci"})
+			h.rotate(model.RotateRequest{Role: "ci"})
 			h.minutes(55)
 			require.True(t, h.modal.Use(old.ID, old.Secret))
 			h.advance(time.Minute)

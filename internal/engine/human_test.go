@@ -7,14 +7,16 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 func TestDurations_AreToldAsPeopleWriteThem(t *testing.T) {
 	t.Parallel()
 	for text, d := range map[string]time.Duration{
-		"0s": 0, "5s": 5 * time.Second, "1m30s": 90 * time.Second, "5m": 5 * time.Minute, "1h": time.Hour, "24h": Day, "36h": 36 * time.Hour,
-		"90d": 90 * Day, "3650d": 3650 * Day, "1h5m": 65 * time.Minute, "10h": 10 * time.Hour, "20m": 20 * time.Minute,
+		"0s": 0, "5s": 5 * time.Second, "1m30s": 90 * time.Second, "5m": 5 * time.Minute, "1h": time.Hour, "24h": model.Day, "36h": 36 * time.Hour,
+		"90d": 90 * model.Day, "3650d": 3650 * model.Day, "1h5m": 65 * time.Minute, "10h": 10 * time.Hour, "20m": 20 * time.Minute,
 	} {
-		require.Equal(t, text, Human(d))
+		require.Equal(t, text, model.FormatDuration(d))
 	}
 }

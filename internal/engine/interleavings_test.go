@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // Promises to two who act at once. Gates decide who is where, and nobody's luck.
@@ -41,7 +42,7 @@ func TestWhoeverWaitedWhileARoleRotatedLeavesTheTokenThatWasPromisedAGracePeriod
 				old := h.managed("ci")
 				key := h.leftByACut("ci", underName)
 				gate := h.gateAt("ServiceUserCreate")
-				rotation := h.begin(t.Context(), h.rotating(RotateRequest{Role: "ci"}))
+				rotation := h.begin(t.Context(), h.rotating(model.RotateRequest{Role: "ci"}))
 				gate.await()
 				waits := h.begin(t.Context(), waiting.does(h, key))
 				h.inLine("ci", 2)
@@ -62,7 +63,7 @@ func TestWhoeverWaitedWhileARoleRotatedLeavesTheTokenThatWasPromisedAGracePeriod
 				require.True(t, h.alive(old))
 				h.tick()
 				require.Equal(t, []string{old}, h.ledger(), "one entry answers for it")
-				require.Equal(t, StateGrace, h.entry(old).State(h.engine.Now()))
+				require.Equal(t, model.StateGrace, h.entry(old).State(h.engine.Mount.Now()))
 				h.minutes(24*60 - 1)
 				require.True(t, h.alive(old), "to the last minute")
 				h.minutes(2)
@@ -77,7 +78,7 @@ func TestForgettingATokenEndsItUnderNoOtherKey(t *testing.T) {
 	h := newHarness(t)
 	old := h.managed("ci")
 	h.leftByACut("ci", true)
-	h.rotate(RotateRequest{Role: "ci"})
+	h.rotate(model.RotateRequest{Role: "ci"})
 	h.forget(old)
 	h.minutes(20)
 	require.True(t, h.alive(old), "forgetting ends nothing")
@@ -98,7 +99,7 @@ func TestAWorkerThatWaitedForARoleWhoseTokenWentElsewhereLeavesTheToken(t *testi
 			h.inLine("ci", 2)
 
 			if toAdmin {
-				h.configure(ConfigWrite{Supplied: bringing(token)})
+				h.configure(model.ConfigWrite{Supplied: bringing(token)})
 			} else {
 				h.write(staticRole("other", token))
 			}
@@ -108,7 +109,7 @@ func TestAWorkerThatWaitedForARoleWhoseTokenWentElsewhereLeavesTheToken(t *testi
 			tick.succeeds()
 			require.Nil(t, h.entry(token.ID), "a token in use is in no ledger")
 			require.True(t, h.alive(token.ID))
-			require.NotContains(t, h.told.events(), EventRevoke)
+			require.NotContains(t, h.told.events(), model.EventRevoke)
 		})
 	}
 }
@@ -122,7 +123,7 @@ func TestWhoeverWorksOnAnEntryHoldsTheRoleThatItBelongsToNow(t *testing.T) {
 	forgetting := h.begin(t.Context(), h.forgetting(token.ID, true))
 	h.inLine("first", 2)
 	h.write(staticRole("second", token))
-	h.rotate(RotateRequest{Role: "second", Supplied: bringing(h.member.NewToken())})
+	h.rotate(model.RotateRequest{Role: "second", Supplied: bringing(h.member.NewToken())})
 	leaveSecond := h.occupy("second")
 
 	leaveFirst()
@@ -139,7 +140,7 @@ func TestACreateThatWaitedDoesNotChangeTheRoleThatAnotherMadeMeanwhile(t *testin
 	h := newHarness(t)
 	less := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer})
 	more := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor, "staging": modalapi.RoleContributor})
-	less.Expect, more.Expect = ExpectAbsent, ExpectAbsent
+	less.Expect, more.Expect = model.ExpectAbsent, model.ExpectAbsent
 	gate := h.gateAt("ServiceUserCreate")
 	first := h.begin(t.Context(), h.writing(less))
 	gate.await()
@@ -158,12 +159,12 @@ func TestAnUndoThatWaitedLeavesATokenThatAnOperatorEndedMeanwhile(t *testing.T) 
 	t.Parallel()
 	h := newHarness(t)
 	old := h.managed("ci")
-	h.rotate(RotateRequest{Role: "ci"})
+	h.rotate(model.RotateRequest{Role: "ci"})
 	current := h.current("ci").ID
 	gate := h.gateAt("ServiceUserDelete")
 	ending := h.begin(t.Context(), h.ending(old, true))
 	gate.await()
-	undo := h.begin(t.Context(), h.rotating(RotateRequest{Role: "ci", ToPrevious: true}))
+	undo := h.begin(t.Context(), h.rotating(model.RotateRequest{Role: "ci", ToPrevious: true}))
 	h.inLine("ci", 2)
 
 	gate.open()
@@ -195,13 +196,13 @@ func TestANodeThatLeadsNoMoreGivesNoRightsBackThatTheOtherTook(t *testing.T) {
 	h := newHarness(t)
 	id := h.managed("ci")
 	other := h.beside()
-	_, _, err := other.Rotation(t.Context(), "ci") // from now on it remembers the policy
+	_, _, err := other.Mount.RotationWithPrevious(t.Context(), "ci") // from now on it remembers the policy
 	require.NoError(t, err)
 	narrow := map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}
 	h.write(managedRole("ci", narrow))
 
-	h.advance(2 * Day)
-	require.Error(t, other.Tick(t.Context()))
+	h.advance(2 * model.Day)
+	require.Error(t, other.Worker.Tick(t.Context()))
 
 	for _, user := range h.modal.ServiceUsers() {
 		if user.TokenID == id {
@@ -217,13 +218,13 @@ func TestANodeThatLeadsNoMoreEndsNothingThatTheOtherIsMakingHoweverFarAheadItsCl
 	leads, other := h.engine, h.beside()
 	gate := h.gateAt("EnvironmentRoleSet")
 	rotates := h.begin(t.Context(), func(ctx context.Context) error {
-		_, err := leads.Rotate(ctx, RotateRequest{Role: "ci"})
+		_, err := leads.Rotations.Rotate(ctx, model.RotateRequest{Role: "ci"})
 		return err
 	})
 	gate.await()
 
 	h.ahead.Store(int64(7 * time.Hour))
-	require.Error(t, other.Tick(t.Context()))
+	require.Error(t, other.Worker.Tick(t.Context()))
 	h.ahead.Store(0)
 
 	gate.open()

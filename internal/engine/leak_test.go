@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // The README names one command for each token that may leak. The engine does the rest within two minutes.
@@ -16,8 +17,8 @@ func TestLeak_OneCommandEndsTheTokenOfEachKind(t *testing.T) {
 	t.Parallel()
 	now := time.Duration(0)
 	approve := func(b *bubble, role string) {
-		b.approve(b.begin(ApprovalRequest{Role: role, Grace: &now}), b.member)
-		require.Equal(b.t, ApprovalDone, b.stands(role, 15*time.Second).State)
+		b.approve(b.begin(model.ApprovalRequest{Role: role, Grace: &now}), b.member)
+		require.Equal(b.t, model.ApprovalDone, b.stands(role, 15*time.Second).State)
 	}
 	kinds := map[string]struct {
 		leak    func(b *bubble) modaltest.Token
@@ -25,7 +26,7 @@ func TestLeak_OneCommandEndsTheTokenOfEachKind(t *testing.T) {
 	}{
 		"current, managed: rotate with grace_period=0": {
 			func(b *bubble) modaltest.Token { b.managed("ci"); return tokenOf(b.current("ci")) },
-			func(b *bubble, _ modaltest.Token) { b.rotate(RotateRequest{Role: "ci", Grace: &now}) },
+			func(b *bubble, _ modaltest.Token) { b.rotate(model.RotateRequest{Role: "ci", Grace: &now}) },
 		},
 		"current, static: approve with grace_period=0": {
 			func(b *bubble) modaltest.Token { return b.approved("personal") },
@@ -34,14 +35,14 @@ func TestLeak_OneCommandEndsTheTokenOfEachKind(t *testing.T) {
 		"current, static: bring the next one with grace_period=0": {
 			func(b *bubble) modaltest.Token { return b.static("personal") },
 			func(b *bubble, _ modaltest.Token) {
-				b.rotate(RotateRequest{Role: "personal", Grace: &now, Supplied: bringing(b.member.NewToken())})
+				b.rotate(model.RotateRequest{Role: "personal", Grace: &now, Supplied: bringing(b.member.NewToken())})
 			},
 		},
 		"previous, managed: revocations with force": {
 			func(b *bubble) modaltest.Token {
 				b.managed("ci")
 				old := tokenOf(b.current("ci"))
-				b.rotate(RotateRequest{Role: "ci"})
+				b.rotate(model.RotateRequest{Role: "ci"})
 				return old
 			},
 			func(b *bubble, leaked modaltest.Token) { b.end(leaked.ID) },
@@ -49,8 +50,8 @@ func TestLeak_OneCommandEndsTheTokenOfEachKind(t *testing.T) {
 		"previous, static: revocations with force": {
 			func(b *bubble) modaltest.Token {
 				old := b.approved("personal")
-				b.approve(b.begin(ApprovalRequest{Role: "personal"}), b.member)
-				require.Equal(b.t, ApprovalDone, b.stands("personal", 15*time.Second).State)
+				b.approve(b.begin(model.ApprovalRequest{Role: "personal"}), b.member)
+				require.Equal(b.t, model.ApprovalDone, b.stands("personal", 15*time.Second).State)
 				return old
 			},
 			func(b *bubble, leaked modaltest.Token) { b.end(leaked.ID) },
@@ -62,7 +63,7 @@ func TestLeak_OneCommandEndsTheTokenOfEachKind(t *testing.T) {
 		"admin token: approve with grace_period=0": {
 			func(b *bubble) modaltest.Token {
 				admin := b.member.NewToken()
-				b.configure(ConfigWrite{Supplied: bringing(admin)})
+				b.configure(model.ConfigWrite{Supplied: bringing(admin)})
 				return admin
 			},
 			func(b *bubble, _ modaltest.Token) { approve(b, "") },
@@ -70,7 +71,7 @@ func TestLeak_OneCommandEndsTheTokenOfEachKind(t *testing.T) {
 	}
 	for name, kind := range kinds {
 		inBubble(t, func(b *bubble) {
-			b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
+			b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
 			leaked := kind.leak(b)
 			require.True(b.t, b.accepts(leaked), name)
 
@@ -86,8 +87,8 @@ func TestLeak_OneCommandEndsTheTokenOfEachKind(t *testing.T) {
 // end is a write to revocations/<id> with force=true.
 func (b *bubble) end(id string) {
 	b.t.Helper()
-	_, err := b.engine.End(b.t.Context(), id, true)
+	_, err := b.engine.Revocations.End(b.t.Context(), id, true)
 	require.NoError(b.t, err)
 }
 
-func tokenOf(c *Credential) modaltest.Token { return modaltest.Token{ID: c.ID, Secret: c.Secret} }
+func tokenOf(c *model.Credential) modaltest.Token { return modaltest.Token{ID: c.ID, Secret: c.Secret} }

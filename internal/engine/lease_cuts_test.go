@@ -12,6 +12,7 @@ import (
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // Every write and every call between a read and its answer is where the process dies, or the call fails.
@@ -22,10 +23,10 @@ func TestLease_EveryCutOfAMintLeavesNoServiceUserThatNobodyAnswersFor(t *testing
 		reached := false
 		for _, after := range []bool{false, true} {
 			inBubble(t, func(b *bubble) {
-				b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
+				b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
 				b.dynamic("job")
 				b.disk.dieAt(at, after)
-				_, err := b.engine.NewLease(b.t.Context(), "job", vaultsMost)
+				_, err := b.engine.Leases.Create(b.t.Context(), "job", vaultsMost)
 				reached = reached || b.disk.died()
 				require.Empty(b.t, b.modal.Orphans(b.answeredFor()))
 				b.restart()
@@ -47,14 +48,14 @@ func TestLease_EveryCutOfAMintLeavesNoServiceUserThatNobodyAnswersFor(t *testing
 		for _, after := range []bool{false, true} {
 			inBubble(t, func(b *bubble) {
 				t := b.t
-				b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
+				b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
 				b.dynamic("job")
 				fault := modaltest.Fault{Code: codes.PermissionDenied}
 				if after {
 					fault = modaltest.Fault{Code: codes.Unavailable, AfterCommit: true, Times: -1}
 				}
 				b.modal.Inject(rpc, fault)
-				if _, err := b.engine.NewLease(t.Context(), "job", vaultsMost); err == nil {
+				if _, err := b.engine.Leases.Create(t.Context(), "job", vaultsMost); err == nil {
 					return
 				}
 				require.Empty(t, b.modal.Orphans(b.answeredFor()), rpc)
@@ -72,21 +73,21 @@ func TestADynamicRoleIsNotGivenWhatAnUnfinishedCreateOfAnotherTypeLeft(t *testin
 	for at, reached := 1, true; reached; at++ {
 		for _, after := range []bool{false, true} {
 			inBubble(t, func(b *bubble) {
-				b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
+				b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
 				b.disk.dieAt(at, after)
-				_, _ = b.engine.WriteRole(b.t.Context(), managedRole("job", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor}))
+				_, _ = b.engine.Roles.Write(b.t.Context(), managedRole("job", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor}))
 				if reached = b.disk.died(); !reached {
 					return
 				}
 				b.restart()
-				if written, _ := b.engine.Role(b.t.Context(), "job"); written != nil { // the cut was behind its creation
+				if written, _ := b.engine.Roles.Read(b.t.Context(), "job"); written != nil { // the cut was behind its creation
 					return
 				}
 				b.dynamic("job")
 				b.ticks(time.Hour)
 				require.Empty(b.t, b.modal.ServiceUsers(), "cut %d, after %t", at, after)
 				require.Empty(b.t, b.ledger())
-				left, err := b.engine.credentials.Get(b.t.Context(), "job")
+				left, err := b.engine.Mount.Credentials.Get(b.t.Context(), "job")
 				require.NoError(b.t, err)
 				require.Nil(b.t, left)
 			})
@@ -101,14 +102,14 @@ func TestLease_EveryCutOfAnEndIsGoneOnWith(t *testing.T) {
 		for _, after := range []bool{false, true} {
 			inBubble(t, func(b *bubble) {
 				t := b.t
-				b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
+				b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
 				b.dynamic("job")
 				lease := b.lease("job")
 				b.disk.dieAt(at, after)
-				_ = b.engine.EndLease(t.Context(), lease.Entry)
+				_ = b.engine.Leases.End(t.Context(), lease.RevocationID)
 				reached = reached || b.disk.died()
 				b.restart()
-				require.NoError(t, b.engine.EndLease(t.Context(), lease.Entry), "Vault tries again: cut %d, after %t", at, after)
+				require.NoError(t, b.engine.Leases.End(t.Context(), lease.RevocationID), "Vault tries again: cut %d, after %t", at, after)
 				require.Empty(t, b.modal.ServiceUsers())
 				require.Empty(t, b.ledger(), fmt.Sprint(at, after))
 			})

@@ -7,6 +7,10 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/revocation"
+	"vault-plugin-secrets-modal/internal/state"
 )
 
 // creations are the names of the service users that this process is creating for leases. An unfinished entry of
@@ -48,39 +52,35 @@ func (r *creating) end() {
 	}
 }
 
-// settled reports whether Modal answered about the service user of a creation that failed: Modal did not know the
-// service user, or deleted it. If Modal did not know it, the worker asks a second time, ten minutes later.
-func (r *Revocation) settled() bool { return !r.Missing.IsZero() || r.Acknowledged }
-
-// failedCreation reports whether a read failed while it created the service user, and Modal has not answered about the
+// isFailedCreation reports whether a read failed while it created the service user, and Modal has not answered about the
 // service user since.
-func (e *Engine) failedCreation(entry *Revocation) bool {
-	return entry.Leased && entry.Reason == reasonUnfinished && !entry.settled() && !e.creations.has(entry.Key())
+func (ls *Leases) isFailedCreation(entry *model.Revocation) bool {
+	return entry.Leased && entry.Reason == model.ReasonUnfinished && !entry.IsSettled() && !ls.minter.creations.has(entry.Key())
 }
 
 // settleFailed settles the creations of a role that earlier reads failed at, before a read begins another one. An
 // outage therefore leaves only the creations that it interrupted. The admin token cannot settle a service user of
 // another workspace or server.
-func (e *Engine) settleFailed(ctx context.Context, name string) error {
-	cfg, err := e.loadConfig(ctx)
+func (ls *Leases) settleFailed(ctx context.Context, name string) error {
+	cfg, err := ls.mount.LoadConfig(ctx)
 	if err != nil {
 		return err
 	}
-	r, err := e.roles.Get(ctx, name)
+	r, err := ls.mount.Roles.Get(ctx, name)
 	if err != nil {
 		return err
 	}
-	ids, err := e.unfinishedCreations(ctx)
+	ids, err := ls.unfinishedCreations(ctx)
 	if err != nil {
 		return err
 	}
 	var failed []string
 	for _, id := range ids {
-		entry, err := e.revocations.Get(ctx, id)
+		entry, err := ls.mount.Queue.Get(ctx, id)
 		if err != nil {
 			return err
 		}
-		if entry != nil && entry.Role == name && entry.isOfGeneration(r) && e.failedCreation(entry) && cfg.reaches(entry.Token) == nil {
+		if entry != nil && entry.Role == name && entry.IsOfGeneration(r) && ls.isFailedCreation(entry) && cfg.CheckReach(entry.Token) == nil {
 			failed = append(failed, id)
 		}
 	}
@@ -88,13 +88,13 @@ func (e *Engine) settleFailed(ctx context.Context, name string) error {
 		return nil
 	}
 	if cfg.Paused {
-		return Refusef("an earlier read of role %s failed while it created service user %s, which the engine does not delete while the mount is paused: "+
-			"vault write %sconfig paused=false; no other service user was created", name, failed[0], e.mount())
+		return model.UserErrorf("an earlier read of role %s failed while it created service user %s, which the engine does not delete while the mount is paused: "+
+			"vault write %sconfig paused=false; no other service user was created", name, failed[0], ls.mount.CommandPrefix())
 	}
 	failures := make([]error, len(failed))
-	eachOf(failed, maxConcurrentRotations, func(i int, id string) {
-		e.deps.Stagger(i)
-		failures[i] = e.settle(ctx, id)
+	state.EachOf(failed, state.MaxConcurrentRotations, func(i int, id string) {
+		ls.mount.Stagger(i)
+		failures[i] = ls.settle(ctx, id)
 	})
 	for i, failure := range failures {
 		if failure != nil {
@@ -107,46 +107,46 @@ func (e *Engine) settleFailed(ctx context.Context, name string) error {
 
 // unfinishedCreations are the IDs of the leases that a read is creating or failed to create. A read that finds none
 // makes no call to storage.
-func (e *Engine) unfinishedCreations(ctx context.Context) ([]string, error) {
-	unlock, err := e.locks.hold(ctx, "unfinished creations") // a second read waits for what the first one looks up
+func (ls *Leases) unfinishedCreations(ctx context.Context) ([]string, error) {
+	unlock, err := ls.mount.LockUnfinished(ctx) // a second read waits for what the first one looks up
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	return e.unfinished.due(ctx, e.Now(), source{
-		list: func(ctx context.Context) ([]string, error) { return e.revocations.List(ctx) },
-		next: func(ctx context.Context, id string) (time.Time, error) {
-			entry, err := e.revocations.Get(ctx, id)
-			if err != nil || entry == nil || !entry.Leased || entry.Reason != reasonUnfinished || entry.settled() {
+	return ls.mount.DueCreations.Due(ctx, ls.mount.Now(), state.DueSource{
+		List: func(ctx context.Context) ([]string, error) { return ls.mount.Queue.List(ctx) },
+		Next: func(ctx context.Context, id string) (time.Time, error) {
+			entry, err := ls.mount.Queue.Get(ctx, id)
+			if err != nil || entry == nil || !entry.Leased || entry.Reason != model.ReasonUnfinished || entry.IsSettled() {
 				return time.Time{}, err
 			}
 			return time.Unix(0, 0), nil
 		},
-		failed: func(string, error) {}, // the worker tells which entry cannot be read
+		Failed: func(string, error) {}, // the worker tells which entry cannot be read
 	})
 }
 
 // settle deletes the service user of a creation that failed, where Modal has it.
-func (e *Engine) settle(ctx context.Context, id string) error {
-	entry, unlock, err := e.lockEntry(ctx, ctx, id)
+func (ls *Leases) settle(ctx context.Context, id string) error {
+	entry, unlock, err := ls.queue.Lock(ctx, ctx, id)
 	if err != nil || entry == nil {
 		return err
 	}
 	defer unlock()
-	if !e.failedCreation(entry) { // another read was faster
+	if !ls.isFailedCreation(entry) { // another read was faster
 		return nil
 	}
-	if err = e.fenced(ctx); err != nil {
+	if err = ls.guard.CheckDeletion(ctx); err != nil {
 		return err
 	}
-	got, stays, err := e.attendLocked(ctx, entry.dueNow(e.Now()), whenDue)
+	got, stays, err := ls.queue.ProcessLocked(ctx, entry.DueNow(ls.mount.Now()), revocation.WhenDue)
 	switch {
-	case err != nil || got == verdictGone || got == verdictCurrent || got == verdictRevoked:
+	case err != nil || got == revocation.Gone || got == revocation.Current || got == revocation.Revoked:
 		return err
-	case got == verdictNotDue: // the mount has just been found out of sync
-		return e.fenced(ctx)
-	case stays.settled():
+	case got == revocation.NotDue: // the mount has just been found out of sync
+		return ls.guard.CheckDeletion(ctx)
+	case stays.IsSettled():
 		return nil
 	}
-	return &unusableError{text: stays.LastError}
+	return &model.UnusableError{Text: stays.LastError}
 }

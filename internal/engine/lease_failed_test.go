@@ -13,15 +13,17 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/revocation"
 )
 
-func atMostLeases(count int) func(*RoleWrite) {
-	return func(ask *RoleWrite) { ask.Dynamic.MaxLeases = to(count) }
+func atMostLeases(count int) func(*model.RoleWrite) {
+	return func(ask *model.RoleWrite) { ask.Dynamic.MaxLeases = to(count) }
 }
 
 func (h *harness) reading(name string) act {
 	return func(ctx context.Context) error {
-		_, err := h.engine.NewLease(ctx, name, vaultsMost)
+		_, err := h.engine.Leases.Create(ctx, name, vaultsMost)
 		return err
 	}
 }
@@ -31,8 +33,8 @@ func (h *harness) troubled(name string) string {
 	h.t.Helper()
 	err := h.reading(name)(h.t.Context())
 	require.Error(h.t, err)
-	require.True(h.t, IsModals(err), err)
-	require.False(h.t, IsMistake(err), err)
+	require.True(h.t, model.IsUpstream(err), err)
+	require.False(h.t, model.IsUserError(err), err)
 	return err.Error()
 }
 
@@ -64,7 +66,7 @@ func TestFailedCreation_IsSettledByTheNextReadAndTakesNoPlaceOfALease(t *testing
 			require.Len(t, h.modal.ServiceUsers(), 1)
 			require.True(t, h.alive(lease.Cred.ID))
 			h.minutes(25)
-			require.Equal(t, []string{lease.Entry}, h.ledger())
+			require.Equal(t, []string{lease.RevocationID}, h.ledger())
 		})
 	}
 }
@@ -99,7 +101,7 @@ func TestFailedCreation_ThatModalDoesLateIsEndedByTheWorker(t *testing.T) {
 	require.NoError(t, err)
 	h.minutes(12)
 	require.Len(t, h.modal.ServiceUsers(), 1)
-	require.Equal(t, []string{lease.Entry}, h.ledger())
+	require.Equal(t, []string{lease.RevocationID}, h.ledger())
 }
 
 func TestFailedCreation_IsNotOneThatAnotherReadIsMaking(t *testing.T) {
@@ -119,7 +121,7 @@ func TestFailedCreation_OfAProcessThatDiedIsSettledByTheNextRead(t *testing.T) {
 	for at := 2; at <= 3; at++ { // the pair that arrived, the lease
 		inBubble(t, func(b *bubble) {
 			t := b.t
-			b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
+			b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
 			b.dynamic("job", atMostLeases(1))
 			b.disk.dieAt(at, false)
 			require.Error(t, b.reading("job")(t.Context()))
@@ -139,17 +141,17 @@ func TestFailedCreation_IsNotSettledWhileTheMountIsPausedOrOutOfSync(t *testing.
 	h.modal.SetOutage(true)
 	h.troubled("job")
 	h.modal.SetOutage(false)
-	h.configure(ConfigWrite{Paused: to(true)})
+	h.configure(model.ConfigWrite{Paused: to(true)})
 	err := h.reading("job")(t.Context())
-	require.True(t, IsMistake(err))
+	require.True(t, model.IsUserError(err))
 	require.ErrorContains(t, err, "vault write modal/config paused=false")
-	h.configure(ConfigWrite{Paused: to(false)})
+	h.configure(model.ConfigWrite{Paused: to(false)})
 	_, err = h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
 	require.NoError(t, err)
 	h.advance(11 * time.Minute)
 	require.ErrorContains(t, h.reading("job")(t.Context()), "out of sync")
 	require.Len(t, h.ledger(), 1)
-	_, err = h.engine.Tidy(t.Context(), TidyRequest{})
+	_, err = h.engine.Orphans.Cleanup(t.Context(), revocation.CleanupRequest{})
 	require.NoError(t, err)
 	h.lease("job")
 }
@@ -162,7 +164,7 @@ func TestFailedCreation_OfAnotherWorkspaceIsInNobodysWay(t *testing.T) {
 	h.troubled("job")
 	h.modal.SetOutage(false)
 	left := h.ledger()[0]
-	h.configure(ConfigWrite{Force: true, Supplied: bringing(h.modal.AddWorkspace("globex").AddMember("eve").NewToken())})
+	h.configure(model.ConfigWrite{Force: true, Supplied: bringing(h.modal.AddWorkspace("globex").AddMember("eve").NewToken())})
 	h.lease("job")
 	err := h.reading("job")(t.Context())
 	require.ErrorContains(t, err, "has 2 leases, and max_leases is 2")
@@ -177,18 +179,18 @@ func TestMaxLeases_NamesACommandForEachKindThatItCounts(t *testing.T) {
 	h.dynamic("job", atMostLeases(2))
 	lost, ended := h.lease("job"), h.lease("job")
 	h.modal.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.Unavailable, Times: -1})
-	require.Error(t, h.engine.EndLease(t.Context(), ended.Entry))
+	require.Error(t, h.engine.Leases.End(t.Context(), ended.RevocationID))
 	h.modal.ClearFaults()
 
 	err := h.reading("job")(t.Context())
 
-	require.True(t, IsMistake(err))
+	require.True(t, model.IsUserError(err))
 	require.ErrorContains(t, err, "role job has 2 leases, and max_leases is 2")
 	require.ErrorContains(t, err, "1 running (end all with: vault lease revoke -prefix modal/creds/job, or one with: vault write modal/revocations/<id> force=true)")
 	require.ErrorContains(t, err, "1 ended and perhaps still at Modal (try one again with: vault write -f modal/revocations/<id>)")
-	require.NoError(t, h.ending(ended.Entry, false)(t.Context()))
+	require.NoError(t, h.ending(ended.RevocationID, false)(t.Context()))
 	h.lease("job")
-	require.NoError(t, h.ending(lost.Entry, true)(t.Context()))
+	require.NoError(t, h.ending(lost.RevocationID, true)(t.Context()))
 	h.lease("job")
 }
 

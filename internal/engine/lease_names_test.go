@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // Leases outlive their role, and its name may be another role's by then.
@@ -20,7 +21,7 @@ func TestLease_EndsAlthoughItsRolesNameIsAnotherRolesWhoseTokenModalRefuses(t *t
 	lease := h.lease("job")
 	h.deleteRole("job")
 	h.modal.SetDisabled(h.static("job").ID, true)
-	require.NoError(t, h.engine.EndLease(t.Context(), lease.Entry))
+	require.NoError(t, h.engine.Leases.End(t.Context(), lease.RevocationID))
 	require.False(t, h.alive(lease.Cred.ID))
 }
 
@@ -29,17 +30,17 @@ func TestLease_OfADeletedRoleIsNoPreviousTokenOfTheManagedRoleThatHasItsName(t *
 	h := newHarness(t)
 	h.dynamic("job")
 	var leases []*Lease
-	for range maxPreviousTokens {
+	for range model.MaxPreviousTokens {
 		leases = append(leases, h.lease("job"))
 	}
 	h.deleteRole("job")
 	h.managed("job")
-	h.write(RoleWrite{Name: "job", Access: AccessWrite{EnvironmentRoles: to(map[string]modalapi.EnvironmentRole{"staging": modalapi.RoleViewer})}})
-	h.rotate(RotateRequest{Role: "job"})
+	h.write(model.RoleWrite{Name: "job", Access: model.AccessWrite{EnvironmentRoles: to(map[string]modalapi.EnvironmentRole{"staging": modalapi.RoleViewer})}})
+	h.rotate(model.RotateRequest{Role: "job"})
 	for _, lease := range leases {
 		require.Equal(t, map[string]string{"main": "contributor"}, h.rolesOf(lease.Cred.ID))
 	}
-	_, previous, err := h.engine.Rotation(t.Context(), "job")
+	_, previous, err := h.engine.Mount.RotationWithPrevious(t.Context(), "job")
 	require.NoError(t, err)
 	require.Len(t, previous, 1)
 }
@@ -47,15 +48,15 @@ func TestLease_OfADeletedRoleIsNoPreviousTokenOfTheManagedRoleThatHasItsName(t *
 func TestLease_IsNotMadeOfARoleThatWasDeletedByForceWhileTheReadWaited(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.dynamic("job", func(ask *RoleWrite) { ask.Dynamic.MaxLeases = to(5) })
+	h.dynamic("job", func(ask *model.RoleWrite) { ask.Dynamic.MaxLeases = to(5) })
 	leave := h.occupy("job")
 	deletes := h.begin(t.Context(), func(ctx context.Context) error {
-		_, err := h.engine.DeleteRole(ctx, "job", true)
+		_, err := h.engine.Roles.Delete(ctx, "job", true)
 		return err
 	})
 	h.inLine("job", 2)
 	reads := h.begin(t.Context(), func(ctx context.Context) error {
-		_, err := h.engine.NewLease(ctx, "job", vaultsMost)
+		_, err := h.engine.Leases.Create(ctx, "job", vaultsMost)
 		return err
 	})
 	h.inLine("job", 3)

@@ -10,46 +10,43 @@ import (
 	"time"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/state"
 )
 
 // narrowBudget bounds the time that a write of a dynamic role spends at Modal.
 const narrowBudget = 30 * time.Second
 
 // errUnscoped says why a living lease stays unscoped.
-var errUnscoped = Refusef("its service user has scoped=false, which Modal sets only when it creates a service user")
+var errUnscoped = model.UserErrorf("its service user has scoped=false, which Modal sets only when it creates a service user")
 
-// exceeds reports whether the service user of a living lease may do more than most allows.
-func (r *Revocation) exceeds(most *Access) bool {
-	return r.Reason == reasonLease && !r.Begun && !r.Rights.within(most)
-}
-
-// narrowLeases narrows the living leases of a role to most, as far as the time of one request goes. The warnings count
+// Narrow narrows the living leases of a role to most, as far as the time of one request goes. The warnings count
 // the leases that keep more.
-func (e *Engine) narrowLeases(ctx context.Context, cfg *Config, name string, most *Access) (warnings []string) {
-	leases, err := e.leasesOf(ctx, name)
+func (ls *Leases) Narrow(ctx context.Context, cfg *model.Config, name string, most *model.Access) (warnings []string) {
+	leases, err := ls.mount.LeasesOf(ctx, name)
 	if err != nil {
-		return []string{fmt.Sprintf("the leases of role %s cannot be listed (%s), so they keep the rights that they have: %s", name, err, e.narrowAgain(name))}
+		return []string{fmt.Sprintf("the leases of role %s cannot be listed (%s), so they keep the rights that they have: %s", name, err, ls.narrowAgain(name))}
 	}
 	var beyond []string
 	for _, entry := range leases {
-		if entry.exceeds(most) {
+		if entry.Exceeds(most) {
 			beyond = append(beyond, entry.Key())
 		}
 	}
 	brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), narrowBudget)
 	defer cancel()
 	failures := make([]error, len(beyond))
-	eachOf(beyond, maxConcurrentChecks, func(i int, id string) {
-		e.deps.Stagger(i)
+	state.EachOf(beyond, state.MaxConcurrentChecks, func(i int, id string) {
+		ls.mount.Stagger(i)
 		if failures[i] = brief.Err(); failures[i] == nil {
-			failures[i] = e.narrowLease(brief, cfg, id, most)
+			failures[i] = ls.narrowOne(brief, cfg, id, most)
 		}
 	})
-	return e.keptRights(name, failures)
+	return ls.keptRights(name, failures)
 }
 
 // keptRights counts the leases that could not be narrowed.
-func (e *Engine) keptRights(name string, failures []error) (warnings []string) {
+func (ls *Leases) keptRights(name string, failures []error) (warnings []string) {
 	var unscoped, kept int
 	var why error
 	for _, failed := range failures {
@@ -63,39 +60,39 @@ func (e *Engine) keptRights(name string, failures []error) (warnings []string) {
 	}
 	if unscoped > 0 {
 		warnings = append(warnings, fmt.Sprintf("living leases of role %s that stay scoped=false, which Modal sets only when it creates a service user: %d; "+
-			"they are not renewed; end all leases of the role with: %s", name, unscoped, e.Commands().RevokeLeases(name)))
+			"they are not renewed; end all leases of the role with: %s", name, unscoped, ls.mount.Commands().RevokeLeases(name)))
 	}
 	if kept > 0 {
-		warnings = append(warnings, fmt.Sprintf("living leases of role %s that keep more rights than the role allows now: %d (%s); %s", name, kept, why, e.narrowAgain(name)))
+		warnings = append(warnings, fmt.Sprintf("living leases of role %s that keep more rights than the role allows now: %d (%s); %s", name, kept, why, ls.narrowAgain(name)))
 	}
 	return warnings
 }
 
 // narrowAgain names the two ways to go on after a lease could not be narrowed.
-func (e *Engine) narrowAgain(name string) string {
-	return "write environment_roles again, or end all leases of the role with: " + e.Commands().RevokeLeases(name)
+func (ls *Leases) narrowAgain(name string) string {
+	return "write environment_roles again, or end all leases of the role with: " + ls.mount.Commands().RevokeLeases(name)
 }
 
-// narrowLease takes from the service user of one lease all rights beyond most. The entry keeps the old rights until
+// narrowOne takes from the service user of one lease all rights beyond most. The entry keeps the old rights until
 // Modal has changed the service user. A lease that has ended, or is ending, has nothing to lose.
-func (e *Engine) narrowLease(ctx context.Context, cfg *Config, id string, most *Access) error {
-	unlock, err := e.lockLease(ctx, id)
+func (ls *Leases) narrowOne(ctx context.Context, cfg *model.Config, id string, most *model.Access) error {
+	unlock, err := ls.mount.LockLease(ctx, id)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	entry, err := e.revocations.Get(ctx, id)
-	if err != nil || entry == nil || !entry.exceeds(most) {
+	entry, err := ls.mount.Queue.Get(ctx, id)
+	if err != nil || entry == nil || !entry.Exceeds(most) {
 		return err
 	}
-	after, less := *entry, atMost(most.EnvironmentRoles)
+	after, less := *entry, model.AtMost(most.EnvironmentRoles)
 	after.Rights.EnvironmentRoles = less(entry.Rights.EnvironmentRoles)
-	if lost := lostIn(entry.Rights.EnvironmentRoles, after.Rights.EnvironmentRoles); len(lost) > 0 {
+	if lost := model.LostIn(entry.Rights.EnvironmentRoles, after.Rights.EnvironmentRoles); len(lost) > 0 {
 		// Modal's report may be out of date, so the environments that lose rights are set whatever it says.
-		_, err = e.change(ctx, cfg, entry.Token, roleChange{always: lost, want: func(has map[string]modalapi.EnvironmentRole) map[string]modalapi.EnvironmentRole {
+		_, err = ls.rights.change(ctx, cfg, entry.Token, model.RoleChange{Always: lost, Want: func(has map[string]modalapi.EnvironmentRole) map[string]modalapi.EnvironmentRole {
 			wanted := less(has)
 			for environment := range lost {
-				wanted[environment] = roleIn(after.Rights.EnvironmentRoles, environment)
+				wanted[environment] = model.RoleIn(after.Rights.EnvironmentRoles, environment)
 			}
 			return wanted
 		}})
@@ -105,28 +102,28 @@ func (e *Engine) narrowLease(ctx context.Context, cfg *Config, id string, most *
 		if err != nil {
 			return err
 		}
-		if err = e.revocations.Put(ctx, id, &after); err != nil {
+		if err = ls.mount.Queue.Put(ctx, id, &after); err != nil {
 			return err
 		}
-		e.log().Info("lease narrowed", "role", entry.Role, "token_id", entry.ID, "environment_roles", rolesText(after.Rights.EnvironmentRoles))
+		ls.mount.Log().Info("lease narrowed", "role", entry.Role, "token_id", entry.ID, "environment_roles", model.RolesText(after.Rights.EnvironmentRoles))
 	}
-	if after.exceeds(most) {
+	if after.Exceeds(most) {
 		return errUnscoped
 	}
 	return nil
 }
 
 // narrowToRole narrows one lease to the present rights of its role. A role that was deleted takes nothing away.
-func (e *Engine) narrowToRole(ctx context.Context, cfg *Config, id string) error {
-	entry, err := e.revocations.Get(ctx, id)
+func (ls *Leases) narrowToRole(ctx context.Context, cfg *model.Config, id string) error {
+	entry, err := ls.mount.Queue.Get(ctx, id)
 	if err != nil || entry == nil {
 		return err
 	}
-	r, err := e.roles.Get(ctx, entry.Role)
-	if err != nil || r == nil || r.Dynamic == nil || !entry.isOfGeneration(r) || !entry.exceeds(r.access()) {
+	r, err := ls.mount.Roles.Get(ctx, entry.Role)
+	if err != nil || r == nil || r.Dynamic == nil || !entry.IsOfGeneration(r) || !entry.Exceeds(r.Access()) {
 		return err
 	}
-	brief, cancel := context.WithTimeout(ctx, briefBudget)
+	brief, cancel := context.WithTimeout(ctx, state.BriefBudget)
 	defer cancel()
-	return e.narrowLease(brief, cfg, id, r.access())
+	return ls.narrowOne(brief, cfg, id, r.Access())
 }

@@ -14,15 +14,17 @@ import (
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/state"
 )
 
 // granting writes the environment roles of a role.
-func granting(name string, roles map[string]modalapi.EnvironmentRole) RoleWrite {
-	return RoleWrite{Name: name, Access: AccessWrite{EnvironmentRoles: to(roles), Given: []string{"environment_roles"}}}
+func granting(name string, roles map[string]modalapi.EnvironmentRole) model.RoleWrite {
+	return model.RoleWrite{Name: name, Access: model.AccessWrite{EnvironmentRoles: to(roles), Given: []string{"environment_roles"}}}
 }
 
 // bothEnvironments gives a new role contributor in bothEnvironments environments.
-func bothEnvironments(ask *RoleWrite) {
+func bothEnvironments(ask *model.RoleWrite) {
 	ask.Access.EnvironmentRoles = to(map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor, "staging": modalapi.RoleContributor})
 }
 
@@ -39,7 +41,7 @@ func TestNarrowing_TakesTheRightsOfLivingLeasesAtOnce(t *testing.T) {
 
 	require.Equal(t, map[string]string{"main": "viewer", "staging": "no-access"}, h.rolesOf(lease.Cred.ID))
 	require.Equal(t, map[string]string{"main": "contributor", "staging": "contributor"}, h.rolesOf(others.Cred.ID))
-	require.NoError(t, h.engine.Renewable(t.Context(), lease.Entry), "the lease has what the role allows")
+	require.NoError(t, h.engine.Leases.CheckRenewable(t.Context(), lease.RevocationID), "the lease has what the role allows")
 }
 
 func TestNarrowing_GivesALivingLeaseNothingNew(t *testing.T) {
@@ -53,7 +55,7 @@ func TestNarrowing_GivesALivingLeaseNothingNew(t *testing.T) {
 
 	require.Equal(t, before, h.modal.CallCount(), "a wider role takes nothing away")
 	require.Equal(t, map[string]string{"main": "contributor"}, h.rolesOf(lease.Cred.ID))
-	require.NoError(t, h.engine.Renewable(t.Context(), lease.Entry))
+	require.NoError(t, h.engine.Leases.CheckRenewable(t.Context(), lease.RevocationID))
 
 	h.write(granting("job", map[string]modalapi.EnvironmentRole{"staging": modalapi.RoleContributor}))
 
@@ -76,13 +78,13 @@ func TestNarrowing_CountsTheLeasesThatKeepTheirRightsAndRenewsNone(t *testing.T)
 	require.Contains(t, warnings[0], "not today")
 	require.Contains(t, warnings[0], "vault lease revoke -prefix modal/creds/job")
 	require.Equal(t, "viewer", h.rolesOf(kept[2].Cred.ID)["main"])
-	err := h.engine.Renewable(t.Context(), kept[0].Entry)
+	err := h.engine.Leases.CheckRenewable(t.Context(), kept[0].RevocationID)
 	require.ErrorContains(t, err, "not today")
 	require.ErrorContains(t, err, "read modal/creds/… again")
 
 	h.modal.ClearFaults()
 
-	require.NoError(t, h.engine.Renewable(t.Context(), kept[0].Entry), "a renewal takes the rights away first")
+	require.NoError(t, h.engine.Leases.CheckRenewable(t.Context(), kept[0].RevocationID), "a renewal takes the rights away first")
 	require.Equal(t, map[string]string{"main": "viewer", "staging": "no-access"}, h.rolesOf(kept[0].Cred.ID))
 	require.Equal(t, "contributor", h.rolesOf(kept[1].Cred.ID)["main"])
 	require.Empty(t, h.warnings(granting("job", mainViewer)), "the same write again")
@@ -92,24 +94,24 @@ func TestNarrowing_CountsTheLeasesThatKeepTheirRightsAndRenewsNone(t *testing.T)
 func TestNarrowing_OfScopedCountsTheLeasesThatModalCannotChange(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.dynamic("job", func(ask *RoleWrite) { ask.Access.Scoped = to(false) })
+	h.dynamic("job", func(ask *model.RoleWrite) { ask.Access.Scoped = to(false) })
 	lease := h.lease("job")
 
-	warnings := h.warnings(RoleWrite{Name: "job", Access: AccessWrite{Scoped: to(true), Given: []string{"scoped"}}})
+	warnings := h.warnings(model.RoleWrite{Name: "job", Access: model.AccessWrite{Scoped: to(true), Given: []string{"scoped"}}})
 
 	require.Len(t, warnings, 1)
 	require.Contains(t, warnings[0], "living leases of role job that stay scoped=false, which Modal sets only when it creates a service user: 1;")
 	require.Contains(t, warnings[0], "vault lease revoke -prefix modal/creds/job")
-	require.ErrorContains(t, h.engine.Renewable(t.Context(), lease.Entry), "scoped=false")
-	require.NoError(t, h.engine.EndLease(t.Context(), lease.Entry), "as the command does")
-	require.Empty(t, h.warnings(RoleWrite{Name: "job", Access: AccessWrite{Scoped: to(true), Given: []string{"scoped"}}}))
+	require.ErrorContains(t, h.engine.Leases.CheckRenewable(t.Context(), lease.RevocationID), "scoped=false")
+	require.NoError(t, h.engine.Leases.End(t.Context(), lease.RevocationID), "as the command does")
+	require.Empty(t, h.warnings(model.RoleWrite{Name: "job", Access: model.AccessWrite{Scoped: to(true), Given: []string{"scoped"}}}))
 }
 
 func TestNarrowing_EndsWithTheTimeOfOneRequest(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
-		b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
+		b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
 		b.workspace.AddEnvironment("staging")
 		b.dynamic("job", bothEnvironments)
 		for range 40 {
@@ -120,7 +122,7 @@ func TestNarrowing_EndsWithTheTimeOfOneRequest(t *testing.T) {
 
 		warnings := b.warnings(granting("job", mainViewer))
 
-		require.LessOrEqual(t, time.Since(began), narrowBudget+briefBudget)
+		require.LessOrEqual(t, time.Since(began), narrowBudget+state.BriefBudget)
 		require.Len(t, warnings, 1)
 		require.Contains(t, warnings[0], "living leases of role job that keep more rights")
 		b.modal.ClearFaults()
@@ -147,7 +149,7 @@ func TestLease_IsNotGivenWhenItsRoleIsNarrowedOrDeletedMeanwhile(t *testing.T) {
 	}{
 		"narrowed": {func(h *harness) { h.write(granting("job", mainViewer)) }, "role job was changed or deleted while this read waited: read it again"},
 		"deleted":  {func(h *harness) { h.deleteRole("job") }, "role job was changed or deleted while this read waited: read it again"},
-		"ceilings": {func(h *harness) { h.configure(ConfigWrite{MaxEnvironmentRole: to(modalapi.RoleViewer)}) }, "max_environment_role"},
+		"ceilings": {func(h *harness) { h.configure(model.ConfigWrite{MaxEnvironmentRole: to(modalapi.RoleViewer)}) }, "max_environment_role"},
 	} {
 		for _, rpc := range []string{"ServiceUserCreate", "EnvironmentRoleSet", "TokenInfoGet", "ServiceUserInfo"} {
 			t.Run(name+" at "+rpc, func(t *testing.T) {
@@ -156,7 +158,7 @@ func TestLease_IsNotGivenWhenItsRoleIsNarrowedOrDeletedMeanwhile(t *testing.T) {
 				h.dynamic("job", bothEnvironments)
 				gate := h.gateAt(rpc)
 				reads := h.begin(t.Context(), func(ctx context.Context) error {
-					_, err := h.engine.NewLease(ctx, "job", vaultsMost)
+					_, err := h.engine.Leases.Create(ctx, "job", vaultsMost)
 					return err
 				})
 				gate.await()
@@ -184,16 +186,16 @@ func TestLease_BelowLoweredLimitsIsRenewedOnceItsRoleIsNarrowed(t *testing.T) {
 	h := newHarness(t)
 	h.dynamic("job")
 	lease := h.lease("job")
-	h.configure(ConfigWrite{MaxEnvironmentRole: to(modalapi.RoleViewer)})
-	err := h.engine.Renewable(t.Context(), lease.Entry)
+	h.configure(model.ConfigWrite{MaxEnvironmentRole: to(modalapi.RoleViewer)})
+	err := h.engine.Leases.CheckRenewable(t.Context(), lease.RevocationID)
 	require.ErrorContains(t, err, "max_environment_role")
 	require.ErrorContains(t, err, "vault write modal/roles/job environment_roles=")
-	require.True(t, IsMistake(err))
+	require.True(t, model.IsUserError(err))
 	require.True(t, h.alive(lease.Cred.ID), "the lease runs to its end")
 
 	h.write(granting("job", mainViewer))
 
-	require.NoError(t, h.engine.Renewable(t.Context(), lease.Entry))
+	require.NoError(t, h.engine.Leases.CheckRenewable(t.Context(), lease.RevocationID))
 }
 
 func TestLease_OfADeletedRoleIsRenewedWithinTheLimits(t *testing.T) {
@@ -202,9 +204,9 @@ func TestLease_OfADeletedRoleIsRenewedWithinTheLimits(t *testing.T) {
 	h.dynamic("job")
 	lease := h.lease("job")
 	h.deleteRole("job")
-	require.NoError(t, h.engine.Renewable(t.Context(), lease.Entry))
-	h.configure(ConfigWrite{AllowedEnvironments: to([]string{"staging"})})
-	require.ErrorContains(t, h.engine.Renewable(t.Context(), lease.Entry), "allowed_environments (staging)")
+	require.NoError(t, h.engine.Leases.CheckRenewable(t.Context(), lease.RevocationID))
+	h.configure(model.ConfigWrite{AllowedEnvironments: to([]string{"staging"})})
+	require.ErrorContains(t, h.engine.Leases.CheckRenewable(t.Context(), lease.RevocationID), "allowed_environments (staging)")
 }
 
 func TestNarrowing_IsDoneThoughModalReportsOldRights(t *testing.T) {

@@ -11,14 +11,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
-const vaultsMost = 32 * Day
+const vaultsMost = 32 * model.Day
 
 // dynamic makes a dynamic role of environment main.
-func (h *harness) dynamic(name string, change ...func(*RoleWrite)) {
+func (h *harness) dynamic(name string, change ...func(*model.RoleWrite)) {
 	h.t.Helper()
-	ask := RoleWrite{Name: name, Kind: to(TypeDynamic), Access: AccessWrite{
+	ask := model.RoleWrite{Name: name, Kind: to(model.TypeDynamic), Access: model.AccessWrite{
 		EnvironmentRoles: to(map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor}),
 	}}
 	for _, change := range change {
@@ -29,7 +30,7 @@ func (h *harness) dynamic(name string, change ...func(*RoleWrite)) {
 
 func (h *harness) lease(name string) *Lease {
 	h.t.Helper()
-	lease, err := h.engine.NewLease(h.t.Context(), name, vaultsMost)
+	lease, err := h.engine.Leases.Create(h.t.Context(), name, vaultsMost)
 	require.NoError(h.t, err)
 	return lease
 }
@@ -40,7 +41,7 @@ func (h *harness) leaseAtGate(name string) (made func() *Lease) {
 	gate := h.gateAt("TokenInfoGet")
 	var lease *Lease
 	reads := h.begin(h.t.Context(), func(ctx context.Context) (err error) {
-		lease, err = h.engine.NewLease(ctx, name, vaultsMost)
+		lease, err = h.engine.Leases.Create(ctx, name, vaultsMost)
 		return err
 	})
 	gate.await()
@@ -58,20 +59,20 @@ func TestLease_GivesATokenOfItsOwnThatDiesWithIt(t *testing.T) {
 	first, second := h.lease("job"), h.lease("job")
 	require.NotEqual(t, first.Cred.ID, second.Cred.ID)
 	require.Equal(t, time.Hour, first.TTL)
-	require.Equal(t, Day, first.Max)
+	require.Equal(t, model.Day, first.Max)
 	require.Equal(t, map[string]string{"main": "contributor"}, h.rolesOf(first.Cred.ID))
-	require.Equal(t, StateLeased, h.entry(first.Entry).State(h.clock()))
-	require.Equal(t, h.clock().Add(Day+leaseMargin), h.entry(first.Entry).NotBefore)
-	require.Equal(t, h.clock().Add(Day+leaseMargin), first.Expires, "it expires at Modal, should all else fail")
-	require.NoError(t, h.engine.Renewable(t.Context(), first.Entry))
+	require.Equal(t, model.StateLeased, h.entry(first.RevocationID).State(h.clock()))
+	require.Equal(t, h.clock().Add(model.Day+leaseMargin), h.entry(first.RevocationID).NotBefore)
+	require.Equal(t, h.clock().Add(model.Day+leaseMargin), first.Expires, "it expires at Modal, should all else fail")
+	require.NoError(t, h.engine.Leases.CheckRenewable(t.Context(), first.RevocationID))
 
-	require.NoError(t, h.engine.EndLease(t.Context(), first.Entry))
+	require.NoError(t, h.engine.Leases.End(t.Context(), first.RevocationID))
 
 	require.False(t, h.alive(first.Cred.ID))
 	require.True(t, h.alive(second.Cred.ID))
-	require.Nil(t, h.entry(first.Entry))
-	require.NoError(t, h.engine.EndLease(t.Context(), first.Entry), "once more is no error")
-	require.Error(t, h.engine.Renewable(t.Context(), first.Entry))
+	require.Nil(t, h.entry(first.RevocationID))
+	require.NoError(t, h.engine.Leases.End(t.Context(), first.RevocationID), "once more is no error")
+	require.Error(t, h.engine.Leases.CheckRenewable(t.Context(), first.RevocationID))
 }
 
 func TestLease_EndsAlsoWhenItsRoleIsGoneOrAnotherAdminTokenIsThere(t *testing.T) {
@@ -79,13 +80,13 @@ func TestLease_EndsAlsoWhenItsRoleIsGoneOrAnotherAdminTokenIsThere(t *testing.T)
 	h := newHarness(t)
 	h.dynamic("job")
 	first, second := h.lease("job"), h.lease("job")
-	done, err := h.engine.DeleteRole(t.Context(), "job", false)
+	done, err := h.engine.Roles.Delete(t.Context(), "job", false)
 	require.NoError(t, err)
 	require.Contains(t, done.Tokens[0], "of a lease: works until")
 	require.True(t, h.alive(first.Cred.ID), "leases stay until they end")
-	require.NoError(t, h.engine.EndLease(t.Context(), first.Entry))
-	h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken())})
-	require.NoError(t, h.engine.EndLease(t.Context(), second.Entry))
+	require.NoError(t, h.engine.Leases.End(t.Context(), first.RevocationID))
+	h.configure(model.ConfigWrite{Supplied: bringing(h.member.NewToken())})
+	require.NoError(t, h.engine.Leases.End(t.Context(), second.RevocationID))
 	require.Empty(t, h.modal.ServiceUsers())
 }
 
@@ -95,7 +96,7 @@ func TestLease_OfARoleDeletedByForceEndsAtOnce(t *testing.T) {
 	h.dynamic("job")
 	h.lease("job")
 	h.lease("job")
-	_, err := h.engine.DeleteRole(t.Context(), "job", true)
+	_, err := h.engine.Roles.Delete(t.Context(), "job", true)
 	require.NoError(t, err)
 	require.Empty(t, h.modal.ServiceUsers())
 	require.Empty(t, h.ledger())
@@ -107,21 +108,21 @@ func TestLease_ThatCannotBeEndedInAnOutageIsAnErrorAndEndsTwoTicksAfterIt(t *tes
 	for _, outage := range []time.Duration{12 * time.Minute, 13 * time.Hour} {
 		inBubble(t, func(b *bubble) {
 			t := b.t
-			b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
+			b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
 			b.dynamic("job")
 			first, lease := b.lease("job"), b.lease("job")
-			require.NoError(t, b.engine.EndLease(t.Context(), first.Entry))
+			require.NoError(t, b.engine.Leases.End(t.Context(), first.RevocationID))
 			b.modal.SetOutage(true)
 			over := time.Now().Add(outage)
 			for wait := 10 * time.Second; wait < 6*time.Minute; wait *= 2 { // as Vault does
-				require.Error(t, b.engine.EndLease(t.Context(), lease.Entry))
-				require.Error(t, b.engine.Renewable(t.Context(), lease.Entry))
+				require.Error(t, b.engine.Leases.End(t.Context(), lease.RevocationID))
+				require.Error(t, b.engine.Leases.CheckRenewable(t.Context(), lease.RevocationID))
 				b.pass(wait)
 			}
-			require.ErrorContains(t, b.engine.EndLease(t.Context(), lease.Entry), "vault lease revoke -force -prefix modal/creds/job")
+			require.ErrorContains(t, b.engine.Leases.End(t.Context(), lease.RevocationID), "vault lease revoke -force -prefix modal/creds/job")
 			b.ticks(time.Until(over))
-			require.Equal(t, 2, b.entry(lease.Entry).Attempts, "a try of Vault's that Modal did not answer, and the outage")
-			require.Equal(t, StateRetrying, b.entry(lease.Entry).State(time.Now()))
+			require.Equal(t, 2, b.entry(lease.RevocationID).Attempts, "a try of Vault's that Modal did not answer, and the outage")
+			require.Equal(t, model.StateRetrying, b.entry(lease.RevocationID).State(time.Now()))
 			b.modal.SetOutage(false)
 
 			b.ticks(2 * time.Minute)
@@ -141,12 +142,12 @@ func TestLease_IsEndedByTheFirstTryAfterAnOutage(t *testing.T) {
 		lease := h.lease("job")
 		h.modal.SetOutage(true)
 		for range 3 {
-			err := h.engine.EndLease(t.Context(), lease.Entry)
-			require.True(t, IsModals(err), err)
+			err := h.engine.Leases.End(t.Context(), lease.RevocationID)
+			require.True(t, model.IsUpstream(err), err)
 			h.advance(wait)
 		}
 		h.modal.SetOutage(false)
-		require.NoError(t, h.engine.EndLease(t.Context(), lease.Entry))
+		require.NoError(t, h.engine.Leases.End(t.Context(), lease.RevocationID))
 		require.False(t, h.alive(lease.Cred.ID))
 		require.Empty(t, h.ledger())
 	}
@@ -155,7 +156,7 @@ func TestLease_IsEndedByTheFirstTryAfterAnOutage(t *testing.T) {
 func TestLease_ThatNobodyEndsIsEndedByTheLedger(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.dynamic("job", func(ask *RoleWrite) { ask.Dynamic.MaxTTL, ask.Dynamic.TTL = to(2*time.Hour), to(time.Hour) })
+	h.dynamic("job", func(ask *model.RoleWrite) { ask.Dynamic.MaxTTL, ask.Dynamic.TTL = to(2*time.Hour), to(time.Hour) })
 	lease := h.lease("job")
 	h.minutes(2*60 + 14)
 	require.True(t, h.alive(lease.Cred.ID))
@@ -169,7 +170,7 @@ func TestLease_WhoseClockJumpedAheadWhileItWasMadeIsEndedByTheLedgerInItsTime(t 
 	h := newHarness(t)
 	h.dynamic("job")
 	made := h.leaseAtGate("job")
-	h.ahead.Store(int64(40 * Day))
+	h.ahead.Store(int64(40 * model.Day))
 	lease := made()
 	h.ahead.Store(0)
 
@@ -194,8 +195,8 @@ func TestLease_ThatIsBeingMadeIsNotEndedByAnOperatorWhoOnlyAsks(t *testing.T) {
 func TestLease_IsCappedByVaultAndByTheTokensRealExpiryWithAWarning(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.dynamic("job", func(ask *RoleWrite) { ask.Dynamic.TTL = to(3 * time.Hour) })
-	capped, err := h.engine.NewLease(t.Context(), "job", 2*time.Hour)
+	h.dynamic("job", func(ask *model.RoleWrite) { ask.Dynamic.TTL = to(3 * time.Hour) })
+	capped, err := h.engine.Leases.Create(t.Context(), "job", 2*time.Hour)
 	require.NoError(t, err)
 	require.Equal(t, 2*time.Hour, capped.TTL)
 	require.Equal(t, 2*time.Hour, capped.Max)
@@ -206,18 +207,18 @@ func TestLease_IsCappedByVaultAndByTheTokensRealExpiryWithAWarning(t *testing.T)
 func TestLease_LimitHoldsHoweverManyAskAtOnce(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.dynamic("job", func(ask *RoleWrite) { ask.Dynamic.MaxLeases = to(3) })
+	h.dynamic("job", func(ask *model.RoleWrite) { ask.Dynamic.MaxLeases = to(3) })
 	var group sync.WaitGroup
 	var mu sync.Mutex
 	var leases []*Lease
 	for range 12 {
 		group.Go(func() {
-			lease, err := h.engine.NewLease(context.WithoutCancel(t.Context()), "job", vaultsMost)
+			lease, err := h.engine.Leases.Create(context.WithoutCancel(t.Context()), "job", vaultsMost)
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil {
 				leases = append(leases, lease)
-			} else if !IsMistake(err) {
+			} else if !model.IsUserError(err) {
 				t.Errorf("lease: %v", err)
 			}
 		})
@@ -225,9 +226,9 @@ func TestLease_LimitHoldsHoweverManyAskAtOnce(t *testing.T) {
 	group.Wait()
 	require.Len(t, leases, 3)
 	require.Len(t, h.modal.ServiceUsers(), 3)
-	_, err := h.engine.NewLease(t.Context(), "job", vaultsMost)
+	_, err := h.engine.Leases.Create(t.Context(), "job", vaultsMost)
 	require.ErrorContains(t, err, "has 3 leases, and max_leases is 3: 3 running (end all with: vault lease revoke -prefix modal/creds/job, or one with:")
-	require.NoError(t, h.engine.EndLease(t.Context(), leases[0].Entry))
+	require.NoError(t, h.engine.Leases.End(t.Context(), leases[0].RevocationID))
 	h.lease("job")
 }
 
@@ -236,9 +237,9 @@ func TestLease_IsRefusedWithinItsTimeToWhoOnlyAsksTheLedger(t *testing.T) {
 	h := newHarness(t)
 	h.dynamic("job")
 	lease := h.lease("job")
-	_, err := h.engine.End(t.Context(), lease.Entry, false)
+	_, err := h.engine.Revocations.End(t.Context(), lease.RevocationID, false)
 	require.ErrorContains(t, err, "vault lease revoke -prefix modal/creds/job")
-	ended, err := h.engine.End(t.Context(), lease.Entry, true)
+	ended, err := h.engine.Revocations.End(t.Context(), lease.RevocationID, true)
 	require.NoError(t, err)
 	require.True(t, ended.Revoked)
 }
@@ -248,11 +249,11 @@ func TestLease_IsNotEndedWhilePausedAndIsAfterwards(t *testing.T) {
 	h := newHarness(t)
 	h.dynamic("job")
 	lease := h.lease("job")
-	h.configure(ConfigWrite{Paused: to(true)})
-	require.ErrorContains(t, h.engine.EndLease(t.Context(), lease.Entry), "paused")
+	h.configure(model.ConfigWrite{Paused: to(true)})
+	require.ErrorContains(t, h.engine.Leases.End(t.Context(), lease.RevocationID), "paused")
 	h.minutes(3)
 	require.True(t, h.alive(lease.Cred.ID))
-	h.configure(ConfigWrite{Paused: to(false)})
+	h.configure(model.ConfigWrite{Paused: to(false)})
 	h.minutes(1)
 	require.False(t, h.alive(lease.Cred.ID))
 }
@@ -262,32 +263,32 @@ func TestLease_ItsTokenIsNoRolesAndNotTheAdmins(t *testing.T) {
 	h := newHarness(t)
 	h.dynamic("job")
 	lease := h.lease("job")
-	pair := lease.Cred.pair()
+	pair := lease.Cred.APIToken()
 	for _, act := range []func() error{
 		func() error {
-			_, err := h.engine.WriteRole(t.Context(), RoleWrite{Name: "ci", Kind: to(TypeStatic), Supplied: Supplied{Pair: &pair, Verify: true}, Force: true})
+			_, err := h.engine.Roles.Write(t.Context(), model.RoleWrite{Name: "ci", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: &pair, Verify: true}, Force: true})
 			return err
 		},
 		func() error {
-			_, err := h.engine.RotateAdmin(t.Context(), AdminRotation{Supplied: Supplied{Pair: &pair, Verify: true}, Force: true})
+			_, err := h.engine.Configs.RotateAdmin(t.Context(), model.AdminRotation{Supplied: model.Supplied{Token: &pair, Verify: true}, Force: true})
 			return err
 		},
 	} {
 		err := act()
 		require.ErrorContains(t, err, "the engine ends it with its lease")
-		require.True(t, IsMistake(err))
+		require.True(t, model.IsUserError(err))
 	}
 
-	_, err := h.engine.WriteRole(t.Context(), RoleWrite{Name: "ci", Kind: to(TypeStatic), Supplied: Supplied{Pair: &pair}, Force: true})
+	_, err := h.engine.Roles.Write(t.Context(), model.RoleWrite{Name: "ci", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: &pair}, Force: true})
 	require.NoError(t, err, "unproven, nobody knows whose it is")
-	require.ErrorContains(t, h.engine.EndLease(t.Context(), lease.Entry), "which uses it")
-	_, err = h.engine.End(t.Context(), lease.Entry, true)
+	require.ErrorContains(t, h.engine.Leases.End(t.Context(), lease.RevocationID), "which uses it")
+	_, err = h.engine.Revocations.End(t.Context(), lease.RevocationID, true)
 	require.ErrorContains(t, err, "which uses it")
-	_, err = h.engine.Forget(t.Context(), lease.Entry, true)
+	_, err = h.engine.Revocations.Remove(t.Context(), lease.RevocationID, true)
 	require.ErrorContains(t, err, "which uses it")
 	require.True(t, h.alive(lease.Cred.ID), "a role has it")
-	h.rotate(RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken()), Force: true})
+	h.rotate(model.RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken()), Force: true})
 	h.minutes(2)
 	require.False(t, h.alive(lease.Cred.ID))
-	require.Nil(t, h.entry(lease.Entry))
+	require.Nil(t, h.entry(lease.RevocationID))
 }

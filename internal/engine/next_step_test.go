@@ -8,14 +8,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 func TestHowToDelete_PutsNoNameIntoACommandThatAShellWouldRun(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"a$(b)", "a b", "-y", "a;b", "", "`a`"} {
-		token := Token{IdentityType: modalapi.IdentityServiceUser, Identity: name}
-		require.NotContains(t, token.howToDelete(), "modal workspace", name)
+		token := model.Token{IdentityType: modalapi.IdentityServiceUser, Identity: name}
+		require.NotContains(t, token.DeletionInstructions(), "modal workspace", name)
 	}
-	token := Token{IdentityType: modalapi.IdentityServiceUser, Identity: "robot-1"}
-	require.Contains(t, token.howToDelete(), "modal workspace service-users delete robot-1")
+	token := model.Token{IdentityType: modalapi.IdentityServiceUser, Identity: "robot-1"}
+	require.Contains(t, token.DeletionInstructions(), "modal workspace service-users delete robot-1")
 }

@@ -12,6 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/revocation"
+	"vault-plugin-secrets-modal/internal/state"
 )
 
 // departing is storage whose caller goes away while orphans are written.
@@ -22,7 +25,7 @@ type departing struct {
 }
 
 func (d *departing) Put(ctx context.Context, entry *logical.StorageEntry) error {
-	if entry.Key == keyDivergence {
+	if entry.Key == state.KeyOutOfSync {
 		d.leave()
 	}
 	return d.Storage.Put(ctx, entry)
@@ -38,7 +41,7 @@ func TestOrphans_WhoGoesAwayWhileTheyAreAcceptedIsNotToldThatNothingWasChanged(t
 	ctx, leave := context.WithCancel(t.Context())
 	h.restartOver(&departing{h.storage, leave})
 
-	done, err := h.engine.Tidy(ctx, TidyRequest{Accept: true})
+	done, err := h.engine.Orphans.Cleanup(ctx, revocation.CleanupRequest{Accept: true})
 
 	require.NoError(t, err)
 	require.Len(t, done.Chosen, 1)
@@ -54,11 +57,11 @@ func TestOrphans_AreOfTheModalWhereTheyWereFoundWhereverConfigPointsMeanwhile(t 
 	elsewhere := h.modal.AddWorkspace("initech").AddMember("mallory")
 	gate := h.gateAt("ServiceUserList")
 	tidies := h.begin(t.Context(), func(ctx context.Context) error {
-		_, failed := h.engine.Tidy(ctx, TidyRequest{})
+		_, failed := h.engine.Orphans.Cleanup(ctx, revocation.CleanupRequest{})
 		return failed
 	})
 	gate.await()
-	h.configure(ConfigWrite{Supplied: bringing(elsewhere.NewToken()), Force: true})
+	h.configure(model.ConfigWrite{Supplied: bringing(elsewhere.NewToken()), Force: true})
 	gate.open()
 	_ = tidies.answer()
 
@@ -69,7 +72,7 @@ func TestOrphans_AreOfTheModalWhereTheyWereFoundWhereverConfigPointsMeanwhile(t 
 func TestOrphans_ManyAtASlowModalAreAnsweredForInTimeAndTheWorkerEndsTheRest(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
-		b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
+		b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
 		var strangers []modaltest.Token
 		for i := range 8 {
 			stranger, err := b.workspace.CreateServiceUser(fmt.Sprintf("vault-2f9f1a7c-gpu-aaaaaaa%d", i))
@@ -80,10 +83,10 @@ func TestOrphans_ManyAtASlowModalAreAnsweredForInTimeAndTheWorkerEndsTheRest(t *
 		b.modal.Inject("*", modaltest.Fault{Delay: 5 * time.Second, Times: -1})
 		began := time.Now()
 
-		done, err := b.engine.Tidy(b.t.Context(), TidyRequest{})
+		done, err := b.engine.Orphans.Cleanup(b.t.Context(), revocation.CleanupRequest{})
 
 		require.NoError(b.t, err)
-		require.LessOrEqual(b.t, time.Since(began), forceBudget+briefBudget)
+		require.LessOrEqual(b.t, time.Since(began), state.ForceBudget+state.BriefBudget)
 		require.NotEmpty(b.t, done.Ended)
 		require.NotEmpty(b.t, done.Left)
 		require.Len(b.t, append(done.Ended, done.Left...), len(strangers))
@@ -98,15 +101,15 @@ func TestOrphans_ManyAtASlowModalAreAnsweredForInTimeAndTheWorkerEndsTheRest(t *
 func TestOrphans_ThatAreEndedAreSaidToBeSoThoughAnotherLookIsStillUnderWay(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
-		b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
+		b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
 		stranger, err := b.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
 		require.NoError(b.t, err)
 		b.pass(time.Hour)
-		unlock, err := b.engine.lockComparison(b.t.Context())
+		unlock, err := b.engine.Guard.Lock(b.t.Context())
 		require.NoError(b.t, err)
 		defer unlock()
 
-		done, err := b.engine.Tidy(b.t.Context(), TidyRequest{})
+		done, err := b.engine.Orphans.Cleanup(b.t.Context(), revocation.CleanupRequest{})
 
 		require.NoError(b.t, err)
 		require.Equal(b.t, []string{"vault-2f9f1a7c-gpu-aaaaaaaa"}, done.Ended)

@@ -3,143 +3,111 @@
 package engine
 
 import (
+	"context"
 	"fmt"
-	"strings"
-	"time"
+	"reflect"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/state"
 )
 
-// Bounds of what a managed role may say.
-const (
-	MinTokenTTL = 10 * time.Minute
-	MaxTokenTTL = MaxRotationPeriod
-	// MinRotationWindow is Vault's own least window for scheduled rotations.
-	MinRotationWindow = time.Hour
-	MaxRotationWindow = Day
-
-	MaxSchedule = 256
-
-	MinHold = time.Minute
-	MaxHold = 90 * Day
-)
-
-// ManagedPolicy is what a managed role says of its service users: what they may do, how long their
-// tokens live, and when they are replaced. Without a Schedule the role's rotation period counts. Hold is
-// how much longer than its grace period a previous token lives that Modal says is still used.
-type ManagedPolicy struct {
-	Access
-
-	TokenTTL time.Duration `json:"token_ttl,omitempty"`
-	Schedule string        `json:"rotation_schedule,omitempty"`
-	Window   time.Duration `json:"rotation_window,omitempty"`
-	Disabled bool          `json:"disable_automated_rotation,omitempty"`
-	Hold     time.Duration `json:"hold_while_used,omitempty"`
-}
-
-// mergeManaged merges the fields of managed roles.
-func (r *Role) mergeManaged(ask RoleWrite) {
-	policy := ManagedPolicy{Access: Access{Scoped: true}}
-	if r.Managed != nil {
-		policy = *r.Managed
-	}
-	policy.Access.merge(ask.Access)
-	policy.merge(ask.Managed)
-	if policy.mergeSchedule(ask) {
-		r.RotationPeriod = defaultRotationPeriod
-	}
-	r.Managed = &policy
-}
-
-func (p *ManagedPolicy) merge(ask ManagedWrite) {
-	p.Disabled = ask.Disabled.Over(p.Disabled, false)
-	p.TokenTTL = ask.TokenTTL.Over(p.TokenTTL, 0)
-	p.Window = ask.Window.Over(p.Window, 0)
-	p.Hold = ask.Hold.Over(p.Hold, 0)
-}
-
-// mergeSchedule lets the schedule and the period take each other's place. A window goes with its
-// schedule, unless the write says one.
-func (p *ManagedPolicy) mergeSchedule(ask RoleWrite) (taken bool) {
-	before, schedule, period := p.Schedule, ask.Managed.Schedule, ask.RotationPeriod
-	p.Schedule = schedule.Over(p.Schedule, "")
-	if period.Asked && !period.Reset && !schedule.Asked {
-		p.Schedule = ""
-	}
-	if before != "" && p.Schedule == "" && !ask.Managed.Window.Asked {
-		p.Window = 0
-	}
-	return schedule.Asked && p.Schedule != ""
-}
-
-func (p *ManagedPolicy) validate(r *Role) error {
-	if err := p.Access.validate(r.Environment); err != nil {
-		return err
-	}
-	if p.Schedule == "" && p.Window != 0 {
-		return Refusef("rotation_window needs a rotation_schedule: write both, or neither; nothing was changed")
-	}
-	return nil
-}
-
-func (p *ManagedPolicy) warnings(r *Role) []string {
-	var warnings []string
-	if p.TokenTTL != 0 && p.TokenTTL < r.RotationPeriod+r.GracePeriod && p.Schedule == "" {
-		warnings = append(warnings, fmt.Sprintf("token_ttl %s is shorter than rotation_period and grace_period together: "+
-			"the engine rotates before a token expires, so rotations come sooner than rotation_period says", Human(p.TokenTTL)))
-	}
-	if p.Disabled && p.TokenTTL != 0 {
-		warnings = append(warnings, "automated rotation is disabled and tokens expire: rotate by hand before they do")
-	}
-	return append(warnings, p.Access.warnings()...)
-}
-
-// atNextRotation tells which changes of policy need a new service user to take effect.
-func (p *ManagedPolicy) atNextRotation(before *ManagedPolicy) []string {
-	var fields []string
-	if p.Scoped != before.Scoped {
-		fields = append(fields, "scoped")
-	}
-	if p.TokenTTL != before.TokenTTL {
-		fields = append(fields, "token_ttl")
-	}
-	if len(fields) == 0 {
-		return nil
-	}
-	return []string{strings.Join(fields, " and ") + " takes effect at the next rotation, as Modal sets it when a service user is made"}
-}
-
-// rotatesOtherwise says whether a change of policy moves the next rotation.
-func (r *Role) rotatesOtherwise(before *Role) bool {
-	return r.RotationPeriod != before.RotationPeriod || r.Managed.Schedule != before.Managed.Schedule ||
-		r.Managed.Window != before.Managed.Window || r.Managed.Disabled != before.Managed.Disabled
-}
-
-// privileges are log pairs that tell what a write changed of what tokens may do.
-func (r *Role) privileges(before *Role) []any {
-	access, was := r.access(), &Access{}
-	if access == nil {
-		return nil
-	}
-	if before != nil {
-		was = before.access()
-	}
-	var pairs []any
-	if now, then := rolesText(access.EnvironmentRoles), rolesText(was.EnvironmentRoles); now != then {
-		pairs = append(pairs, "environment_roles", now, "environment_roles_before", then)
-	}
-	if access.Scoped != was.Scoped {
-		pairs = append(pairs, "scoped", access.Scoped)
-	}
-	return pairs
-}
-
-// Upcoming are the next three firings of the role's schedule, nil without one.
-func (r *Role) Upcoming(now time.Time) []time.Time {
-	if r.Managed == nil || r.Managed.Schedule == "" {
-		return nil
-	}
-	schedule, err := parseSchedule(r.Managed.Schedule)
+// createManaged mints the first token. Where that fails nothing is left at Modal, or the ledger has it.
+func (rs *Roles) createManaged(ctx context.Context, r *model.Role, ask model.RoleWrite) (warnings []string, err error) {
+	cfg, err := rs.checkPermitted(ctx, r)
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	return firings(schedule, now, 3)
+	made, err := rs.minter.mint(ctx, cfg, mintRequestFor(r, ask.Name))
+	if err != nil {
+		return nil, fmt.Errorf("%w; the role was not stored: write it again once that is mended", err)
+	}
+	ctx = context.WithoutCancel(ctx)
+	if err = rs.establish(ctx, ask.Name, r, made.Token); err != nil {
+		return nil, err
+	}
+	rs.owners.LeaveQueue(ctx, made.entry.Key())
+	return made.warnings, nil
+}
+
+// updateManaged changes what the living service user may do and when it is replaced, and mints nothing.
+func (rs *Roles) updateManaged(ctx context.Context, before, after *model.Role, ask model.RoleWrite) (warnings []string, err error) {
+	name := ask.Name
+	cfg, err := rs.checkPermitted(ctx, after)
+	if err != nil {
+		return nil, err
+	}
+	warnings = after.Managed.ChangesAtNextRotation(before.Managed)
+	same := reflect.DeepEqual(before, after)
+	if same && !ask.Access.EnvironmentRoles.Set {
+		return warnings, nil
+	}
+	cred, err := rs.mount.Credentials.Get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	unsettled := false
+	if cred != nil && ask.Access.EnvironmentRoles.Set {
+		told, failed := rs.changeEnvironmentRoles(ctx, cfg, name, cred, before.Managed.EnvironmentRoles, after.Managed.EnvironmentRoles)
+		if failed != nil {
+			return nil, rs.rights.explainGone(fmt.Errorf("%w; the role was not changed", failed), name)
+		}
+		warnings, unsettled = append(warnings, told...), len(told) > 0
+	}
+	if unsettled || (cred != nil && after.RotatesDifferently(before)) {
+		next := *cred
+		if after.RotatesDifferently(before) {
+			next = *cred.Rescheduled(after, rs.mount.Now(), rs.mount.Jitter)
+		}
+		next.RolesDiffer = next.RolesDiffer || unsettled // then the worker sets the roles again
+		if err = rs.mount.Credentials.Put(ctx, name, &next); err != nil {
+			return nil, err
+		}
+	}
+	if same {
+		return warnings, nil
+	}
+	return warnings, rs.mount.Roles.Put(ctx, name, after)
+}
+
+// changeEnvironmentRoles gives the role's current token the wanted rights, and takes from the previous tokens the rights that the
+// role loses, or a warning says that a token keeps them. Previous tokens get no new rights: they are on their way out.
+// Modal's answers may be out of date, so the write sets each environment that it changes, and reads the roles back.
+func (rs *Roles) changeEnvironmentRoles(ctx context.Context, cfg *model.Config, name string, cred *model.Credential,
+	before, wanted map[string]modalapi.EnvironmentRole,
+) (warnings []string, err error) {
+	brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), state.BriefBudget)
+	defer cancel()
+	previous, err := rs.mount.PreviousTokens(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	current := model.RoleChange{Want: model.Exactly(wanted), Always: model.ChangedIn(before, wanted), Back: model.AtMost(before)}
+	changed, err := rs.rights.change(brief, cfg, cred.Token, current)
+	if err != nil {
+		return nil, err
+	}
+	set, kept := rs.rights.narrowPrevious(brief, cfg, cred, previous, model.RoleChange{Want: model.AtMost(wanted), Always: model.LostIn(before, wanted)})
+	if changed {
+		set = append(set, changedUser{token: cred.Token, want: current.Want})
+	}
+	for _, why := range kept {
+		warnings = append(warnings, why.Error())
+	}
+	for _, user := range rs.rights.readBack(brief, cfg, set) {
+		warnings = append(warnings, user.notShown())
+	}
+	return warnings, nil
+}
+
+// checkPermitted refuses a write that leaves a role with more than the limits in config allow.
+func (rs *Roles) checkPermitted(ctx context.Context, r *model.Role) (*model.Config, error) {
+	cfg, err := rs.mount.LoadConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err = cfg.CheckRole(r); err != nil {
+		return nil, fmt.Errorf("%w; nothing was changed", err)
+	}
+	return cfg, nil
 }

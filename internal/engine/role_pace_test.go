@@ -7,17 +7,19 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 func TestSchedules_AreJudgedByTheirClosestFirings(t *testing.T) {
 	t.Parallel()
 	for text, closest := range map[string]time.Duration{
-		"* * * * *": time.Minute, "*/7 * * * *": 4 * time.Minute, "0 3 * * *": Day, "30 3 * * SAT": 7 * Day, "0 0,1 1 1 *": time.Hour,
-		"50 0 * * *": Day, "0,50 0,23 * * *": 10 * time.Minute, "0 0 1 * *": 28 * Day, "0 0 1,31 * *": Day, "0 12 * * MON,THU": 3 * Day,
-		"0 0 29 2 *": 1461 * Day, "0 0 13 * FRI": Day, "0 0 1 1 *": 365 * Day,
+		"* * * * *": time.Minute, "*/7 * * * *": 4 * time.Minute, "0 3 * * *": model.Day, "30 3 * * SAT": 7 * model.Day, "0 0,1 1 1 *": time.Hour,
+		"50 0 * * *": model.Day, "0,50 0,23 * * *": 10 * time.Minute, "0 0 1 * *": 28 * model.Day, "0 0 1,31 * *": model.Day, "0 12 * * MON,THU": 3 * model.Day,
+		"0 0 29 2 *": 1461 * model.Day, "0 0 13 * FRI": model.Day, "0 0 1 1 *": 365 * model.Day,
 	} {
-		schedule, err := parseSchedule(text)
+		schedule, err := model.ParseScheduleField(text)
 		require.NoError(t, err)
-		require.Equal(t, closest, closestFirings(schedule), text)
+		require.Equal(t, closest, model.ClosestFirings(schedule), text)
 	}
 }

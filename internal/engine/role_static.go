@@ -7,29 +7,32 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/state"
 )
 
-func (e *Engine) createStatic(ctx context.Context, r *Role, ask RoleWrite) (warnings []string, err error) {
-	if ask.Pair == nil {
-		return nil, e.establishEmpty(ctx, ask.Name, r)
+func (rs *Roles) createStatic(ctx context.Context, r *model.Role, ask model.RoleWrite) (warnings []string, err error) {
+	if ask.Token == nil {
+		return nil, rs.establishEmpty(ctx, ask.Name, r)
 	}
-	cfg, err := e.loadConfig(ctx)
+	cfg, err := rs.mount.LoadConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
-	first, err := e.first(ctx, cfg, ask)
+	first, err := rs.acceptFirst(ctx, cfg, ask)
 	if err != nil {
 		return nil, err
 	}
-	if err = e.establish(ctx, ask.Name, r, first); err != nil {
+	if err = rs.establish(ctx, ask.Name, r, first); err != nil {
 		return nil, err
 	}
-	return slices.Concat(ask.Warnings, first.warnings(), e.shortLife(ask.Name, r, first), e.environmentWarnings(ctx, cfg, r.Environment, first)), nil
+	return slices.Concat(ask.Warnings, first.Warnings(), rs.rotations.shortLifeWarnings(ask.Name, r, first), rs.environmentWarnings(ctx, cfg, r.Environment, first)), nil
 }
 
-func (e *Engine) updateStatic(ctx context.Context, before, after *Role, ask RoleWrite) (warnings []string, err error) {
-	if ask.Pair != nil {
-		if warnings, err = e.confirmToken(ctx, after, ask); err != nil {
+func (rs *Roles) updateStatic(ctx context.Context, before, after *model.Role, ask model.RoleWrite) (warnings []string, err error) {
+	if ask.Token != nil {
+		if warnings, err = rs.confirmToken(ctx, after, ask); err != nil {
 			return nil, err
 		}
 	}
@@ -38,106 +41,106 @@ func (e *Engine) updateStatic(ctx context.Context, before, after *Role, ask Role
 		return warnings, nil
 	}
 	if after.Environment != before.Environment {
-		cfg, failed := e.loadConfig(ctx)
+		cfg, failed := rs.mount.LoadConfig(ctx)
 		if failed != nil {
 			return nil, failed
 		}
-		cred, failed := e.credentials.Get(ctx, ask.Name)
+		cred, failed := rs.mount.Credentials.Get(ctx, ask.Name)
 		if failed != nil {
 			return nil, failed
 		}
 		if cred != nil {
-			warnings = append(warnings, e.environmentWarnings(ctx, cfg, after.Environment, cred.Token)...)
+			warnings = append(warnings, rs.environmentWarnings(ctx, cfg, after.Environment, cred.Token)...)
 		}
 	}
-	return warnings, e.roles.Put(ctx, ask.Name, after)
+	return warnings, rs.mount.Roles.Put(ctx, ask.Name, after)
 }
 
 // establishEmpty stores a role whose first token is still to come, or which never has one. What a
 // half-finished create or delete left under its name is not its token.
-func (e *Engine) establishEmpty(ctx context.Context, name string, r *Role) error {
-	e.handover.Lock()
-	defer e.handover.Unlock()
-	left, err := e.credentials.Get(ctx, name)
+func (rs *Roles) establishEmpty(ctx context.Context, name string, r *model.Role) error {
+	rs.owners.AssignMu.Lock()
+	defer rs.owners.AssignMu.Unlock()
+	left, err := rs.mount.Credentials.Get(ctx, name)
 	if err != nil {
 		return err
 	}
 	if left != nil {
-		if err = e.credentials.Delete(ctx, name); err != nil {
+		if err = rs.mount.Credentials.Delete(ctx, name); err != nil {
 			return err
 		}
 	}
-	return e.roles.Put(ctx, name, r)
+	return rs.mount.Roles.Put(ctx, name, r)
 }
 
 // confirmToken takes the current token again, and proves it when it was stored unproven, or takes the
 // first one of a role that has none. Any other token is for rotate.
-func (e *Engine) confirmToken(ctx context.Context, r *Role, ask RoleWrite) (warnings []string, err error) {
-	name, pair := ask.Name, *ask.Pair
-	cred, err := e.credentials.Get(ctx, name)
+func (rs *Roles) confirmToken(ctx context.Context, r *model.Role, ask model.RoleWrite) (warnings []string, err error) {
+	name, pair := ask.Name, *ask.Token
+	cred, err := rs.mount.Credentials.Get(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := e.loadConfig(ctx)
+	cfg, err := rs.mount.LoadConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
 	switch {
 	case cred == nil:
-		first, failed := e.first(ctx, cfg, ask)
+		first, failed := rs.acceptFirst(ctx, cfg, ask)
 		if failed != nil {
 			return nil, failed
 		}
-		done, failed := e.receiveFirst(ctx, newRotation(name, r, nil, e.Now()), first)
+		done, failed := rs.rotations.storeFirst(ctx, model.NewRotation(name, r, nil, rs.mount.Now()), first)
 		if failed != nil {
 			return nil, failed
 		}
-		return slices.Concat(first.warnings(), done.Warnings, e.environmentWarnings(ctx, cfg, r.Environment, first)), nil
-	case cred.pair() != pair:
-		return nil, Refusef("role %s has another token: replace it with: vault write %srotate/%s token_id=… token_secret=-; nothing was changed",
-			name, e.mount(), name)
+		return slices.Concat(first.Warnings(), done.Warnings, rs.environmentWarnings(ctx, cfg, r.Environment, first)), nil
+	case cred.APIToken() != pair:
+		return nil, model.UserErrorf("role %s has another token: replace it with: vault write %srotate/%s token_id=… token_secret=-; nothing was changed",
+			name, rs.mount.CommandPrefix(), name)
 	case cred.Verified() || !ask.Verify:
 		return nil, nil
 	}
-	if err = e.refuseHeld(ctx, cred.Token, name, true); err != nil {
+	if err = rs.owners.CheckFree(ctx, cred.Token, name, true); err != nil {
 		return nil, err
 	}
-	proven, err := e.acceptWithin(ctx, cfg, cred.Token, true)
+	proven, err := rs.owners.AcceptWithin(ctx, cfg, cred.Token, true)
 	if err != nil {
 		return nil, err
 	}
 	after := *cred
-	after.Token, after.Refused = proven, time.Time{}
-	return nil, e.hold(ctx, proven, name, func() error { return e.credentials.Put(ctx, name, &after) })
+	after.Token, after.RejectedSince = proven, time.Time{}
+	return nil, rs.owners.Assign(ctx, proven, name, func() error { return rs.mount.Credentials.Put(ctx, name, &after) })
 }
 
-// first is the token that a supplied pair stands for, when it may be a role's first one.
-func (e *Engine) first(ctx context.Context, cfg *Config, ask RoleWrite) (Token, error) {
-	supplied := unproven(*ask.Pair, cfg.ServerURL)
-	if err := e.refuseHeld(ctx, supplied, ask.Name, ask.Verify); err != nil {
-		return Token{}, err
+// acceptFirst is the token that a supplied pair stands for, when it may be a role's first one.
+func (rs *Roles) acceptFirst(ctx context.Context, cfg *model.Config, ask model.RoleWrite) (model.Token, error) {
+	supplied := model.UnverifiedToken(*ask.Token, cfg.ServerURL)
+	if err := rs.owners.CheckFree(ctx, supplied, ask.Name, ask.Verify); err != nil {
+		return model.Token{}, err
 	}
-	first, err := e.acceptWithin(ctx, cfg, supplied, ask.Verify)
+	first, err := rs.owners.AcceptWithin(ctx, cfg, supplied, ask.Verify)
 	if err != nil {
-		return Token{}, err
+		return model.Token{}, err
 	}
-	return first, first.refuseMade(ask.Force)
+	return first, first.CheckNotCreatedByMount(ask.Force)
 }
 
 // environmentWarnings warn of an environment that the token's workspace does not have. Only an admin token of
 // that workspace is used to ask, and where Modal does not answer there is no warning.
-func (e *Engine) environmentWarnings(ctx context.Context, cfg *Config, environment string, t Token) []string {
-	if environment == "" || cfg.Admin == nil || !cfg.Admin.Verified() || !t.Verified() || cfg.reaches(t) != nil {
+func (rs *Roles) environmentWarnings(ctx context.Context, cfg *model.Config, environment string, t model.Token) []string {
+	if environment == "" || cfg.Admin == nil || !cfg.Admin.Verified() || !t.Verified() || cfg.CheckReach(t) != nil {
 		return nil
 	}
-	client, release, err := e.connect(cfg)
+	client, release, err := rs.mount.Connect(cfg)
 	if err != nil {
 		return nil
 	}
 	defer release()
-	brief, cancel := context.WithTimeout(ctx, briefBudget)
+	brief, cancel := context.WithTimeout(ctx, state.BriefBudget)
 	defer cancel()
-	known, err := client.Environments(brief, cfg.Admin.pair())
+	known, err := client.Environments(brief, cfg.Admin.APIToken())
 	if err != nil || environmentIDs(known)[environment] != "" {
 		return nil
 	}

@@ -4,133 +4,146 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"slices"
+	"time"
+
+	"vault-plugin-secrets-modal/internal/model"
 )
 
-// RoleWritten is a role after a write, and what an operator should know of it.
-type RoleWritten struct {
-	Role     *Role
-	Rotation *Rotation
+// NextStep is what comes after a write of a role.
+func (rs *Roles) NextStep(ctx context.Context, r *model.Rotation) string {
+	read := fmt.Sprintf("read the token with: vault read %screds/%s", rs.mount.CommandPrefix(), r.Name)
+	switch {
+	case r.Role.Dynamic != nil:
+		return rs.afterDynamic(r.Name)
+	case r.HasNoToken():
+		return "the role has no token yet: an operator " + rs.mount.FirstToken(r.Name)
+	case r.Role.Managed == nil:
+		return fmt.Sprintf("%s; bring the next one by %s with: %s", read, r.Next.Format(time.RFC3339), rs.mount.RotateCommand(r.Role, r.Name))
+	case r.Role.Managed.Disabled:
+		return fmt.Sprintf("%s; rotate it by %s with: %s", read, r.Next.Format(time.RFC3339), rs.mount.RotateCommand(r.Role, r.Name))
+	}
+	return rs.mount.UnlessPaused(ctx, read+"; the engine rotates it at next_rotation")
+}
+
+// WrittenRole is a role after a write, and what an operator should know of it.
+type WrittenRole struct {
+	Role     *model.Role
+	Rotation *model.Rotation
 	Warnings []string
 }
 
-// Role is a role's policy, nil for none.
-func (e *Engine) Role(ctx context.Context, name string) (*Role, error) { return e.roles.Get(ctx, name) }
+// Read is a role's policy, nil for none.
+func (rs *Roles) Read(ctx context.Context, name string) (*model.Role, error) {
+	return rs.mount.Roles.Get(ctx, name)
+}
 
-// WriteRole creates a role with its first token, or changes its policy.
-func (e *Engine) WriteRole(ctx context.Context, ask RoleWrite) (*RoleWritten, error) {
+// Write creates a role with its first token, or changes its policy.
+func (rs *Roles) Write(ctx context.Context, ask model.RoleWrite) (*WrittenRole, error) {
 	name := ask.Name
-	unlock, err := e.lockRole(ctx, name)
+	unlock, err := rs.mount.LockRole(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	before, err := e.roles.Get(ctx, name)
+	before, err := rs.mount.Roles.Get(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	if err = ask.Expect.refuse("role "+name, before != nil); err != nil {
+	if err = ask.Expect.Check("role "+name, before != nil); err != nil {
 		return nil, err
 	}
-	had, err := e.credentials.Get(ctx, name)
+	had, err := rs.mount.Credentials.Get(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	var done *RoleWritten
+	var done *WrittenRole
 	if before == nil {
-		done, err = e.createRole(ctx, ask)
+		done, err = rs.create(ctx, ask)
 	} else {
-		done, err = e.updateRole(ctx, before, ask)
+		done, err = rs.update(ctx, before, ask)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if done.Rotation, err = e.standing(ctx, name, done.Role); err != nil {
+	if done.Rotation, err = rs.mount.RotationOf(ctx, name, done.Role); err != nil {
 		return nil, err
 	}
-	e.tellWritten(ctx, before, had, done)
+	rs.publishWrite(ctx, before, had, done)
 	return done, nil
 }
 
-// tellWritten tells the log and whoever listens of a role that changed, and whose token it got. It warns of what
+// publishWrite tells the log and whoever listens of a role that changed, and whose token it got. It warns of what
 // such a token is not for.
-func (e *Engine) tellWritten(ctx context.Context, before *Role, had *Credential, done *RoleWritten) {
+func (rs *Roles) publishWrite(ctx context.Context, before *model.Role, had *model.Credential, done *WrittenRole) {
 	now := done.Rotation
-	brought := !now.empty() && (had == nil || had.ID != now.Cred.ID || had.Verified() != now.Cred.Verified())
+	brought := !now.HasNoToken() && (had == nil || had.ID != now.Cred.ID || had.Verified() != now.Cred.Verified())
 	if before != nil && !brought && reflect.DeepEqual(before, done.Role) {
 		return
 	}
 	if brought {
-		done.Warnings = append(done.Warnings, now.Cred.oneMount(now.Role)...)
+		done.Warnings = append(done.Warnings, now.Cred.OtherMountWarnings(now.Role)...)
 	}
-	event := Event{Kind: EventRoleWrite, Modified: true, Role: now.Name}
-	pairs := append([]any{"role", now.Name, "created", before == nil}, done.Role.privileges(before)...)
+	event := model.Event{Kind: model.EventRoleWrite, Modified: true, Role: now.Name}
+	pairs := append([]any{"role", now.Name, "created", before == nil}, done.Role.LogChanges(before)...)
 	if brought {
 		event.Version, event.TokenID, event.Account = now.Cred.Version, now.Cred.ID, now.Cred.Account()
-		pairs = append(append(pairs, "version", event.Version, "token_id", event.TokenID), event.Account.logged("")...)
+		pairs = append(append(pairs, "version", event.Version, "token_id", event.TokenID), event.Account.LogPairs("")...)
 	}
-	e.log().Info("role written", pairs...)
-	e.event(ctx, event)
+	rs.mount.Log().Info("role written", pairs...)
+	rs.mount.Publish(ctx, event)
 }
 
-// standing is how a role stands, also without a token.
-func (e *Engine) standing(ctx context.Context, name string, r *Role) (*Rotation, error) {
-	cred, err := e.credentials.Get(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return newRotation(name, r, cred, e.Now()), nil
-}
-
-// createRole stores the first token and then the role: a role exists once its own entry does.
-func (e *Engine) createRole(ctx context.Context, ask RoleWrite) (*RoleWritten, error) {
-	r, err := newRole().merge(ask)
+// create stores the first token and then the role: a role exists once its own entry does.
+func (rs *Roles) create(ctx context.Context, ask model.RoleWrite) (*WrittenRole, error) {
+	r, err := model.NewRole(rs.mount.NewGenerationID()).Merge(ask)
 	if err != nil {
 		return nil, err
 	}
 	var warnings []string
 	switch r.Type {
-	case TypeManaged:
-		warnings, err = e.createManaged(ctx, r, ask)
-	case TypeDynamic:
-		warnings, err = e.writeDynamic(ctx, nil, r, ask)
+	case model.TypeManaged:
+		warnings, err = rs.createManaged(ctx, r, ask)
+	case model.TypeDynamic:
+		warnings, err = rs.writeDynamic(ctx, nil, r, ask)
 	default:
-		warnings, err = e.createStatic(ctx, r, ask)
+		warnings, err = rs.createStatic(ctx, r, ask)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &RoleWritten{Role: r, Warnings: slices.Concat(warnings, r.warnings())}, nil
+	return &WrittenRole{Role: r, Warnings: slices.Concat(warnings, r.Warnings())}, nil
 }
 
 // establish stores a new role with its first token.
-func (e *Engine) establish(ctx context.Context, name string, r *Role, first Token) error {
-	cred := newCredential(r, first, e.Now())
-	return e.hold(ctx, first, name, func() error {
-		if err := e.credentials.Put(ctx, name, cred); err != nil {
+func (rs *Roles) establish(ctx context.Context, name string, r *model.Role, first model.Token) error {
+	cred := model.NewCredential(r, first, rs.mount.Now(), rs.mount.Jitter)
+	return rs.owners.Assign(ctx, first, name, func() error {
+		if err := rs.mount.Credentials.Put(ctx, name, cred); err != nil {
 			return err
 		}
-		return e.roles.Put(ctx, name, r)
+		return rs.mount.Roles.Put(ctx, name, r)
 	})
 }
 
-func (e *Engine) updateRole(ctx context.Context, before *Role, ask RoleWrite) (*RoleWritten, error) {
-	after, err := before.merge(ask)
+func (rs *Roles) update(ctx context.Context, before *model.Role, ask model.RoleWrite) (*WrittenRole, error) {
+	after, err := before.Merge(ask)
 	if err != nil {
 		return nil, err
 	}
 	var warnings []string
 	switch after.Type {
-	case TypeManaged:
-		warnings, err = e.updateManaged(ctx, before, after, ask)
-	case TypeDynamic:
-		warnings, err = e.writeDynamic(ctx, before, after, ask)
+	case model.TypeManaged:
+		warnings, err = rs.updateManaged(ctx, before, after, ask)
+	case model.TypeDynamic:
+		warnings, err = rs.writeDynamic(ctx, before, after, ask)
 	default:
-		warnings, err = e.updateStatic(ctx, before, after, ask)
+		warnings, err = rs.updateStatic(ctx, before, after, ask)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &RoleWritten{Role: after, Warnings: slices.Concat(after.warnings(), warnings)}, nil
+	return &WrittenRole{Role: after, Warnings: slices.Concat(after.Warnings(), warnings)}, nil
 }

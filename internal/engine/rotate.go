@@ -5,38 +5,49 @@ package engine
 import (
 	"context"
 	"fmt"
+
+	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/state"
 )
 
+// Rotations replaces the current tokens of roles, and goes back to previous ones.
+type Rotations struct {
+	mount  *state.Mount
+	owners *state.Owners
+	minter *minter
+	rights *rights
+}
+
 // Rotate replaces a role's current token.
-func (e *Engine) Rotate(ctx context.Context, ask RotateRequest) (*Turnover, error) {
-	now, unlock, err := e.rotatable(ctx, ask)
+func (rt *Rotations) Rotate(ctx context.Context, ask model.RotateRequest) (*RotationResult, error) {
+	now, unlock, err := rt.lockForRotation(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	done, err := e.rotateLocked(ctx, now, ask)
-	if err != nil && !IsMistake(err) {
-		e.log().Warn("rotation failed", "role", now.Name, "version", now.Cred.Version, "error", err)
-		e.event(ctx, now.failure())
+	done, err := rt.rotateLocked(ctx, now, ask)
+	if err != nil && !model.IsUserError(err) {
+		rt.mount.Log().Warn("rotation failed", "role", now.Name, "version", now.Cred.Version, "error", err)
+		rt.mount.Publish(ctx, now.FailureEvent())
 	}
 	return done, err
 }
 
-// rotatable is a role that can be rotated as it is asked for, with its lock held.
-func (e *Engine) rotatable(ctx context.Context, ask RotateRequest) (now *Rotation, unlock func(), err error) {
-	if unlock, err = e.lockRole(ctx, ask.Role); err != nil {
+// lockForRotation is a role that can be rotated as it is asked for, with its lock held.
+func (rt *Rotations) lockForRotation(ctx context.Context, ask model.RotateRequest) (now *model.Rotation, unlock func(), err error) {
+	if unlock, err = rt.mount.LockRole(ctx, ask.Role); err != nil {
 		return nil, nil, err
 	}
-	now, err = e.rotation(ctx, ask.Role)
+	now, err = rt.mount.Rotation(ctx, ask.Role)
 	switch {
 	case err != nil:
 	case now == nil:
-		err = Refusef("%s", e.NoSuchRole(ctx, ask.Role, fmt.Sprintf("; create it with: %s, or type=%s token_id=… token_secret=-",
-			e.Commands().Write("roles/"+ask.Role, "type="+TypeManaged, "environment_roles=main=contributor"), TypeStatic)))
+		err = model.UserErrorf("%s", rt.mount.NoSuchRole(ctx, ask.Role, fmt.Sprintf("; create it with: %s, or type=%s token_id=… token_secret=-",
+			rt.mount.Commands().Write("roles/"+ask.Role, "type="+model.TypeManaged, "environment_roles=main=contributor"), model.TypeStatic)))
 	case now.Role.Dynamic != nil:
-		err = e.refuseDynamic(now.Role, ask.Role)
-	case now.Role.Type == TypeManaged:
-		err = ask.refuseForManaged()
+		err = rt.mount.CheckNotDynamic(now.Role, ask.Role)
+	case now.Role.Type == model.TypeManaged:
+		err = ask.RefuseForManaged()
 	}
 	if err != nil {
 		unlock()
@@ -46,31 +57,50 @@ func (e *Engine) rotatable(ctx context.Context, ask RotateRequest) (now *Rotatio
 }
 
 // rotateLocked picks the kind of rotation that was asked for. The caller holds the role's lock.
-func (e *Engine) rotateLocked(ctx context.Context, now *Rotation, ask RotateRequest) (*Turnover, error) {
-	grace := ask.graceOr(now.Role.GracePeriod)
-	if err := e.refuseCrowd(ctx, now, ask); err != nil {
+func (rt *Rotations) rotateLocked(ctx context.Context, now *model.Rotation, ask model.RotateRequest) (*RotationResult, error) {
+	grace := ask.GraceOr(now.Role.GracePeriod)
+	if err := rt.checkPreviousTokenLimit(ctx, now, ask); err != nil {
 		return nil, err
 	}
-	var done *Turnover
+	var done *RotationResult
 	var err error
 	switch {
 	case ask.ToPrevious:
-		done, err = e.undo(ctx, now, grace)
-	case now.Role.Type == TypeManaged:
-		done, err = e.rotateManaged(ctx, now, grace)
+		done, err = rt.undo(ctx, now, grace)
+	case now.Role.Type == model.TypeManaged:
+		done, err = rt.rotateManaged(ctx, now, grace)
 	default:
-		done, err = e.rotateStatic(ctx, now, ask)
+		done, err = rt.rotateStatic(ctx, now, ask)
 	}
 	if err != nil {
 		return nil, err
 	}
 	if done.Changed {
-		e.announce(ctx, now.Name, done)
+		rt.publish(ctx, now.Name, done)
 	}
 	return done, nil
 }
 
-// failure is the event of a rotation that did not happen.
-func (r *Rotation) failure() Event {
-	return Event{Kind: EventRotateFail, Role: r.Name, Version: r.Cred.Version, TokenID: r.Cred.ID, Account: r.Cred.Account()}
+// checkPreviousTokenLimit refuses an operator's rotation that would leave too many service users alive. An undo puts
+// one in the ledger and takes one out, and a repeated request none. The schedule is never held up by it.
+func (rt *Rotations) checkPreviousTokenLimit(ctx context.Context, now *model.Rotation, ask model.RotateRequest) error {
+	again := ask.Token != nil && ask.Token.ID == now.Cred.ID
+	if again || ask.ToPrevious || ask.GraceOr(now.Role.GracePeriod) == 0 {
+		return nil
+	}
+	entries, err := rt.mount.PreviousTokens(ctx, now.Name)
+	if err != nil {
+		return err
+	}
+	alive := 0
+	for _, entry := range entries {
+		if entry.CanDelete() && entry.InGrace(rt.mount.Now()) {
+			alive++
+		}
+	}
+	if alive < model.MaxPreviousTokens {
+		return nil
+	}
+	return model.UserErrorf("role %s has %d previous tokens in their grace period, and %d is the most: end some (vault write %srevocations/<id> force=true), wait, "+
+		"or rotate with grace_period=0; nothing was changed", now.Name, alive, model.MaxPreviousTokens, rt.mount.CommandPrefix())
 }

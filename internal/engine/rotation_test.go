@@ -6,20 +6,22 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 func TestARotationThatIsAskedForAgainIsAnsweredAlsoWhereOneMoreWouldBeTooMany(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.static("ci")
-	var last Supplied
-	for range maxPreviousTokens {
+	var last model.Supplied
+	for range model.MaxPreviousTokens {
 		last = bringing(h.member.NewToken())
-		h.rotate(RotateRequest{Role: "ci", Supplied: last})
+		h.rotate(model.RotateRequest{Role: "ci", Supplied: last})
 	}
-	done, err := h.engine.Rotate(t.Context(), RotateRequest{Role: "ci", Supplied: last})
+	done, err := h.engine.Rotations.Rotate(t.Context(), model.RotateRequest{Role: "ci", Supplied: last})
 	require.NoError(t, err)
 	require.False(t, done.Changed)
-	_, err = h.engine.Rotate(t.Context(), RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken())})
+	_, err = h.engine.Rotations.Rotate(t.Context(), model.RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken())})
 	require.ErrorContains(t, err, "10 previous tokens")
 }

@@ -6,18 +6,20 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 func TestState_OfARoleIsTheFirstThatHolds(t *testing.T) {
 	t.Parallel()
-	disabled := &Role{Managed: &ManagedPolicy{Disabled: true}}
-	tried := &Credential{Attempts: 1}
-	for want, r := range map[string]*Rotation{
-		StateRejected: {Role: disabled, Cred: tried, Late: Day, Refused: true},
-		StateFailing:  {Role: disabled, Cred: tried, Late: Day},
-		StateOverdue:  {Role: disabled, Cred: &Credential{Token: Token{ID: "ak-1"}}, Late: Day},
-		StateDisabled: {Role: disabled, Cred: &Credential{Token: Token{ID: "ak-1"}}},
-		StateOK:       {Role: &Role{}, Cred: &Credential{Token: Token{ID: "ak-1"}}},
+	disabled := &model.Role{Managed: &model.ManagedPolicy{Disabled: true}}
+	tried := &model.Credential{Attempts: 1}
+	for want, r := range map[string]*model.Rotation{
+		model.StateRejected: {Role: disabled, Cred: tried, Late: model.Day, Rejected: true},
+		model.StateFailing:  {Role: disabled, Cred: tried, Late: model.Day},
+		model.StateOverdue:  {Role: disabled, Cred: &model.Credential{Token: model.Token{ID: "ak-1"}}, Late: model.Day},
+		model.StateDisabled: {Role: disabled, Cred: &model.Credential{Token: model.Token{ID: "ak-1"}}},
+		model.StateOK:       {Role: &model.Role{}, Cred: &model.Credential{Token: model.Token{ID: "ak-1"}}},
 	} {
 		require.Equal(t, want, r.State())
 	}
@@ -28,23 +30,23 @@ func TestState_OfAnEntryTellsHowFarItsEndIs(t *testing.T) {
 	before, after := start.Add(-1), start.Add(1)
 	for _, test := range []struct {
 		want  string
-		entry Revocation
+		entry model.Revocation
 	}{
-		{StatePending, Revocation{Reason: reasonUnfinished, NotBefore: after}},
-		{StateEnding, Revocation{Reason: reasonUnfinished, NotBefore: before}},
-		{StateGrace, Revocation{NotBefore: after, Attempts: 1}},
-		{StateEnding, Revocation{NotBefore: before}},
-		{StateRetrying, Revocation{NotBefore: before, Attempts: 1}},
-		{StateUnconfirmed, Revocation{NotBefore: before, Attempts: 1, Unconfirmed: true}},
-		{StateInUse, Revocation{NotBefore: before, Held: true}},
-		{StateEnding, Revocation{NotBefore: before, Held: true, Begun: true}},
-		{StateRetrying, Revocation{NotBefore: before, Held: true, Begun: true, Attempts: 1}},
-		{StateUnconfirmed, Revocation{NotBefore: before, Held: true, Begun: true, Attempts: 1, Unconfirmed: true}},
-		{StateWaiting, Revocation{Method: methodManual, NotBefore: after}},
-		{StateWaiting, Revocation{Method: methodManual, NotBefore: before, Attempts: 1}},
+		{model.StatePending, model.Revocation{Reason: model.ReasonUnfinished, NotBefore: after}},
+		{model.StateEnding, model.Revocation{Reason: model.ReasonUnfinished, NotBefore: before}},
+		{model.StateGrace, model.Revocation{NotBefore: after, Attempts: 1}},
+		{model.StateEnding, model.Revocation{NotBefore: before}},
+		{model.StateRetrying, model.Revocation{NotBefore: before, Attempts: 1}},
+		{model.StateUnconfirmed, model.Revocation{NotBefore: before, Attempts: 1, Unconfirmed: true}},
+		{model.StateInUse, model.Revocation{NotBefore: before, WasInUse: true}},
+		{model.StateEnding, model.Revocation{NotBefore: before, WasInUse: true, DeletionStarted: true}},
+		{model.StateRetrying, model.Revocation{NotBefore: before, WasInUse: true, DeletionStarted: true, Attempts: 1}},
+		{model.StateUnconfirmed, model.Revocation{NotBefore: before, WasInUse: true, DeletionStarted: true, Attempts: 1, Unconfirmed: true}},
+		{model.StateWaiting, model.Revocation{Method: model.MethodManual, NotBefore: after}},
+		{model.StateWaiting, model.Revocation{Method: model.MethodManual, NotBefore: before, Attempts: 1}},
 	} {
 		if test.entry.Method == "" {
-			test.entry.Method = methodAutomatic
+			test.entry.Method = model.MethodAutomatic
 		}
 		require.Equal(t, test.want, test.entry.State(start))
 	}
@@ -52,14 +54,14 @@ func TestState_OfAnEntryTellsHowFarItsEndIs(t *testing.T) {
 
 func TestByUrgency_PutsThoseThatNeedSomebodyFirstAndTheRestByTheirTime(t *testing.T) {
 	t.Parallel()
-	all := []*Rotation{
-		{Name: "ok", Role: &Role{}, Cred: &Credential{}, Next: start.Add(2)},
-		{Name: "disabled", Role: &Role{Managed: &ManagedPolicy{Disabled: true}}, Cred: &Credential{}, Next: start.Add(1)},
-		{Name: "overdue", Role: &Role{}, Cred: &Credential{}, Late: 1},
-		{Name: "failing", Role: &Role{}, Cred: &Credential{Attempts: 1}},
-		{Name: "rejected", Role: &Role{}, Cred: &Credential{}, Refused: true},
+	all := []*model.Rotation{
+		{Name: "ok", Role: &model.Role{}, Cred: &model.Credential{}, Next: start.Add(2)},
+		{Name: "disabled", Role: &model.Role{Managed: &model.ManagedPolicy{Disabled: true}}, Cred: &model.Credential{}, Next: start.Add(1)},
+		{Name: "overdue", Role: &model.Role{}, Cred: &model.Credential{}, Late: 1},
+		{Name: "failing", Role: &model.Role{}, Cred: &model.Credential{Attempts: 1}},
+		{Name: "rejected", Role: &model.Role{}, Cred: &model.Credential{}, Rejected: true},
 	}
-	ByUrgency(all)
+	model.SortByUrgency(all)
 	var names []string
 	for _, r := range all {
 		names = append(names, r.Name)

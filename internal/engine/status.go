@@ -6,21 +6,16 @@ import (
 	"context"
 	"time"
 
+	"vault-plugin-secrets-modal/internal/revocation"
+	"vault-plugin-secrets-modal/internal/state"
 	"vault-plugin-secrets-modal/internal/store"
 )
 
-// States of the admin token.
-const (
-	AdminNone       = "none"
-	AdminUnverified = "unverified"
-	AdminExpired    = "expired"
-	AdminLimited    = "limited"
-	AdminRejected   = "rejected"
-	AdminOK         = "ok"
-)
-
-// expiryWarning is how long before its expiry a token counts as expiring.
-const expiryWarning = 30 * Day
+// Statuses counts what the mount holds.
+type Statuses struct {
+	mount *state.Mount
+	guard *revocation.Guard
+}
 
 // Status is all that an alarm needs: how many roles and revocations are in each state. An unreadable one
 // counts among all, and in no state. Expiring are the roles whose current token expires soon, before the
@@ -37,40 +32,40 @@ type Status struct {
 	Compared time.Time
 }
 
-// Status counts roles and revocations.
-func (e *Engine) Status(ctx context.Context) (*Status, error) {
-	cfg, err := e.loadConfig(ctx)
+// Read counts roles and revocations.
+func (st *Statuses) Read(ctx context.Context) (*Status, error) {
+	cfg, err := st.mount.LoadConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
-	rotations, lostRoles, err := e.Rotations(ctx)
+	rotations, lostRoles, err := st.mount.Rotations(ctx)
 	if err != nil {
 		return nil, err
 	}
-	leftovers, err := e.unreadableLeftovers(ctx)
+	leftovers, err := st.unreadableLeftovers(ctx)
 	if err != nil {
 		return nil, err
 	}
-	entries, lostEntries, err := e.Ledger(ctx)
+	entries, lostEntries, err := st.mount.Revocations(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s := &Status{
-		Roles: map[string]int{}, Revocations: map[string]int{}, Paused: cfg.Paused, Admin: cfg.State(e.Now()), Compared: e.guard.lastCompared(),
+		Roles: map[string]int{}, Revocations: map[string]int{}, Paused: cfg.Paused, Admin: cfg.State(st.mount.Now()), Compared: st.guard.LastCompared(),
 		UnreadableRoles: len(lostRoles) + leftovers, UnreadableRevocations: len(lostEntries),
 		AllRoles: len(rotations) + len(lostRoles) + leftovers, AllRevocations: len(entries) + len(lostEntries),
 	}
-	if s.OutOfSync, err = e.OutOfSync(ctx); err != nil {
+	if s.OutOfSync, err = st.mount.IsOutOfSync(ctx); err != nil {
 		return nil, err
 	}
 	for _, r := range rotations {
 		s.Roles[r.State()]++
-		if r.expiring(e.Now()) {
+		if r.IsExpiring(st.mount.Now()) {
 			s.Expiring++
 		}
 	}
 	for _, entry := range entries {
-		s.Revocations[entry.State(e.Now())]++
+		s.Revocations[entry.State(st.mount.Now())]++
 	}
 	if cfg.Admin != nil {
 		s.AdminExpires = cfg.Admin.ExpiresAt
@@ -78,47 +73,20 @@ func (e *Engine) Status(ctx context.Context) (*Status, error) {
 	return s, nil
 }
 
-// expiring reports whether the current token expires soon, before the engine rotates it by itself.
-func (r *Rotation) expiring(now time.Time) bool {
-	expires := r.Cred.ExpiresAt
-	if expires.IsZero() || expires.After(now.Add(expiryWarning)) {
-		return false
-	}
-	next := r.nextAttempt(now)
-	return next.IsZero() || !next.Before(expires)
-}
-
 // unreadableLeftovers counts the unreadable credentials without a role, as an interrupted delete may leave
 // them. They stop the end of other tokens as those of roles do, and a delete with force removes them.
-func (e *Engine) unreadableLeftovers(ctx context.Context) (count int, err error) {
-	names, err := e.credentials.List(ctx)
+func (st *Statuses) unreadableLeftovers(ctx context.Context) (count int, err error) {
+	names, err := st.mount.Credentials.List(ctx)
 	if err != nil {
 		return 0, err
 	}
 	for _, name := range names {
-		if _, failed := e.credentials.Get(ctx, name); !store.IsUnreadable(failed) {
+		if _, failed := st.mount.Credentials.Get(ctx, name); !store.IsUnreadable(failed) {
 			continue
 		}
-		if r, failed := e.roles.Get(ctx, name); r == nil && failed == nil {
+		if r, failed := st.mount.Roles.Get(ctx, name); r == nil && failed == nil {
 			count++
 		}
 	}
 	return count, nil
-}
-
-// State is how the admin token stands, as far as the engine knows without asking Modal.
-func (c *Config) State(now time.Time) string {
-	switch {
-	case c.Admin == nil:
-		return AdminNone
-	case c.Admin.expired(now):
-		return AdminExpired
-	case !c.AdminRejected.IsZero():
-		return AdminRejected
-	case !c.Admin.Verified():
-		return AdminUnverified
-	case c.Limitation != "":
-		return AdminLimited
-	}
-	return AdminOK
 }

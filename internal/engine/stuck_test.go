@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 func TestWhatACallerThatLeftHadAskedForIsNotDone(t *testing.T) {
@@ -18,7 +20,7 @@ func TestWhatACallerThatLeftHadAskedForIsNotDone(t *testing.T) {
 	for name, does := range map[string]func(h *harness, old string) act{
 		"a deletion": func(h *harness, _ string) act { return h.deleting("ci") },
 		"a rotation": func(h *harness, _ string) act {
-			return h.rotating(RotateRequest{Role: "ci"})
+			return h.rotating(model.RotateRequest{Role: "ci"})
 		},
 		"an ending":    func(h *harness, old string) act { return h.ending(old, false) },
 		"a forgetting": func(h *harness, old string) act { return h.forgetting(old, true) },
@@ -27,7 +29,7 @@ func TestWhatACallerThatLeftHadAskedForIsNotDone(t *testing.T) {
 			t.Parallel()
 			h := newHarness(t)
 			old := h.managed("ci")
-			h.rotate(RotateRequest{Role: "ci"})
+			h.rotate(model.RotateRequest{Role: "ci"})
 			before, calls := h.snapshot(), len(h.modal.Calls(""))
 			leave := h.occupy("ci")
 			ctx, cancel := context.WithCancel(t.Context())
@@ -37,13 +39,13 @@ func TestWhatACallerThatLeftHadAskedForIsNotDone(t *testing.T) {
 			cancel()
 
 			err := asked.answer()
-			require.True(t, IsAway(err))
+			require.True(t, model.IsCanceled(err))
 			require.ErrorContains(t, err, "another request still works on role ci")
 			h.inLine("ci", 1)
 			leave()
 			h.unchangedSince(before)
 			require.Len(t, h.modal.Calls(""), calls)
-			require.NotContains(t, h.told.events(), EventRotateFail)
+			require.NotContains(t, h.told.events(), model.EventRotateFail)
 			require.NotContains(t, h.told.lines(), "rotation failed")
 		})
 	}
@@ -55,15 +57,15 @@ func (h *harness) seedManaged(count int) (names []string) {
 	for i := range count {
 		name := fmt.Sprintf("role-%05d", i)
 		names = append(names, name)
-		r := newRole()
-		r.Type = TypeManaged
-		r.Managed = &ManagedPolicy{Access: Access{Scoped: true, EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}}}
-		cred := &Credential{Version: 1, LastRotation: start, NextRotation: start.Add(89 * Day), Token: Token{
+		r := model.NewRole(rand.Text())
+		r.Type = model.TypeManaged
+		r.Managed = &model.ManagedPolicy{Access: model.Access{Scoped: true, EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}}}
+		cred := &model.Credential{Version: 1, LastRotation: start, NextRotation: start.Add(89 * model.Day), Token: model.Token{
 			ID: fmt.Sprintf("ak-%022d", i), Secret: fmt.Sprintf("as-%022d", i), WorkspaceID: h.workspace.ID(), Workspace: "acme",
 			IdentityType: modalapi.IdentityServiceUser, IdentityID: fmt.Sprintf("sv-%d", i), Identity: fmt.Sprintf("vault-seed-%d", i), LastVerified: start,
 		}}
-		require.NoError(h.t, h.engine.credentials.Put(h.t.Context(), name, cred))
-		require.NoError(h.t, h.engine.roles.Put(h.t.Context(), name, r))
+		require.NoError(h.t, h.engine.Mount.Credentials.Put(h.t.Context(), name, cred))
+		require.NoError(h.t, h.engine.Mount.Roles.Put(h.t.Context(), name, r))
 	}
 	return names
 }
@@ -74,18 +76,18 @@ func TestARotationStuckAtASlowModalHoldsUpNoOtherRole(t *testing.T) {
 	others := h.seedManaged(300)
 	h.managed("ci")
 	gate := h.gateAt("ServiceUserCreate")
-	stuck := h.begin(t.Context(), h.rotating(RotateRequest{Role: "ci"}))
+	stuck := h.begin(t.Context(), h.rotating(model.RotateRequest{Role: "ci"}))
 	gate.await()
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for _, name := range others {
-		require.NoError(t, h.writing(RoleWrite{Name: name, RefreshInterval: to(time.Minute)})(ctx), name)
+		require.NoError(t, h.writing(model.RoleWrite{Name: name, RefreshInterval: to(time.Minute)})(ctx), name)
 	}
 	h.static("static")
-	h.rotate(RotateRequest{Role: "static", Supplied: bringing(h.member.NewToken())})
+	h.rotate(model.RotateRequest{Role: "static", Supplied: bringing(h.member.NewToken())})
 	h.deleteRole("static")
-	h.configure(ConfigWrite{RequestTimeout: to(20 * time.Second)})
+	h.configure(model.ConfigWrite{RequestTimeout: to(20 * time.Second)})
 	h.tick()
 	require.Equal(t, 1, h.current("ci").Version)
 
@@ -102,7 +104,7 @@ func dueInEveryWay(t *testing.T) (h *harness, old string) {
 	ask.RotationPeriod, ask.GracePeriod = to(10*time.Hour), to(10*time.Hour)
 	h.write(ask)
 	old = h.current("ci").ID
-	h.rotate(RotateRequest{Role: "ci"})
+	h.rotate(model.RotateRequest{Role: "ci"})
 	h.advance(10 * time.Hour)
 	return h, old
 }
@@ -115,10 +117,10 @@ func TestWaitingForABusyRoleIsNoFailure(t *testing.T) {
 		broken bool // a tick that is broken off may say so
 	}{
 		"a rotation until the time of the tick is over": {func(h *harness) act {
-			return func(ctx context.Context) error { return h.engine.rotateOnSchedule(h.t.Context(), ctx, "ci") }
+			return func(ctx context.Context) error { return h.engine.Rotations.rotateOnSchedule(h.t.Context(), ctx, "ci") }
 		}, 2, false},
 		"a revocation until the time of the tick is over": {func(h *harness) act {
-			return func(ctx context.Context) error { return h.engine.workLedger(h.t.Context(), ctx) }
+			return func(ctx context.Context) error { return h.engine.Worker.processQueue(h.t.Context(), ctx) }
 		}, 2, false},
 		"a tick until Vault seals or steps down": {func(h *harness) act { return h.ticking }, 3, true},
 	} {
@@ -166,8 +168,8 @@ func TestASealOrAStepDownIsNoFailureOfWhatItBreaksOff(t *testing.T) {
 			if entry := h.entry(old); entry != nil {
 				require.Zero(t, entry.Attempts)
 			}
-			require.NotContains(t, h.told.events(), EventRotateFail)
-			require.NotContains(t, h.told.events(), EventRevokeFail)
+			require.NotContains(t, h.told.events(), model.EventRotateFail)
+			require.NotContains(t, h.told.events(), model.EventRevokeFail)
 			h.restart()
 			h.minutes(11)
 			require.Equal(t, 3, h.current("ci").Version)

@@ -6,55 +6,57 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"vault-plugin-secrets-modal/internal/model"
 )
 
-// previous is the newest token of a role that is still in its grace period and that nobody has begun to
+// previousToken is the newest token of a role that is still in its grace period and that nobody has begun to
 // end.
-func (e *Engine) previous(ctx context.Context, now *Rotation) (*Revocation, error) {
-	entries, err := e.previousTokens(ctx, now.Name)
+func (rt *Rotations) previousToken(ctx context.Context, now *model.Rotation) (*model.Revocation, error) {
+	entries, err := rt.mount.PreviousTokens(ctx, now.Name)
 	if err != nil {
 		return nil, err
 	}
-	var newest *Revocation
+	var newest *model.Revocation
 	for _, entry := range entries {
-		usable := entry.inGrace(e.Now()) && entry.Lineage == now.Cred.Lineage && !entry.isOf(now.Cred) && entry.mayReturn()
+		usable := entry.InGrace(rt.mount.Now()) && entry.GenerationID == now.Cred.GenerationID && !entry.IsOf(now.Cred) && entry.MayReturn()
 		if usable && (newest == nil || entry.Version > newest.Version) {
 			newest = entry
 		}
 	}
 	if newest == nil {
-		return nil, Refusef("role %s has no previous token within its grace period to go back to: rotate it to a new one with: %s; nothing was changed", now.Name, e.rotateCommand(now.Role, now.Name))
+		return nil, model.UserErrorf("role %s has no previous token within its grace period to go back to: rotate it to a new one with: %s; nothing was changed", now.Name, rt.mount.RotateCommand(now.Role, now.Name))
 	}
 	return newest, nil
 }
 
 // undo makes the previous token current again and puts the newer one into the ledger. The caller
 // holds the role's lock.
-func (e *Engine) undo(ctx context.Context, now *Rotation, grace time.Duration) (*Turnover, error) {
-	entry, err := e.previous(ctx, now)
+func (rt *Rotations) undo(ctx context.Context, now *model.Rotation, grace time.Duration) (*RotationResult, error) {
+	entry, err := rt.previousToken(ctx, now)
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := e.loadConfig(ctx)
+	cfg, err := rt.mount.LoadConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
-	proven, err := e.proveUndo(ctx, cfg, now, entry)
+	proven, err := rt.verifyUndo(ctx, cfg, now, entry)
 	if err != nil {
 		return nil, err
 	}
 	var warnings []string
 	if now.Role.Managed != nil {
-		if warnings, err = e.grantPresent(ctx, cfg, now, proven); err != nil {
-			return nil, e.mendGone(fmt.Errorf("%w; the current token (version %d) stays", err, now.Cred.Version), now.Name)
+		if warnings, err = rt.grantCurrentRights(ctx, cfg, now, proven); err != nil {
+			return nil, rt.rights.explainGone(fmt.Errorf("%w; the current token (version %d) stays", err, now.Cred.Version), now.Name)
 		}
 	}
 	if len(warnings) > 0 { // then the worker sets the roles again
 		cred := *now.Cred
-		cred.Drifted = true
-		now = newRotation(now.Name, now.Role, &cred, e.Now())
+		cred.RolesDiffer = true
+		now = model.NewRotation(now.Name, now.Role, &cred, rt.mount.Now())
 	}
-	done, err := e.replace(context.WithoutCancel(ctx), now, proven, reasonUndone, grace)
+	done, err := rt.replace(context.WithoutCancel(ctx), now, proven, model.ReasonUndone, grace)
 	if err != nil {
 		return nil, err
 	}
@@ -62,55 +64,55 @@ func (e *Engine) undo(ctx context.Context, now *Rotation, grace time.Duration) (
 	return done, nil
 }
 
-// grantPresent gives a previous token the present rights of the role, whatever rights Modal reports.
-func (e *Engine) grantPresent(ctx context.Context, cfg *Config, now *Rotation, t Token) (warnings []string, err error) {
+// grantCurrentRights gives a previous token the present rights of the role, whatever rights Modal reports.
+func (rt *Rotations) grantCurrentRights(ctx context.Context, cfg *model.Config, now *model.Rotation, t model.Token) (warnings []string, err error) {
 	roles := now.Role.Managed.EnvironmentRoles
-	change := roleChange{want: exactly(roles), always: allOf(roles), back: atMost(roles)}
-	if _, err = e.change(ctx, cfg, t, change); err != nil {
+	change := model.RoleChange{Want: model.Exactly(roles), Always: model.AllOf(roles), Back: model.AtMost(roles)}
+	if _, err = rt.rights.change(ctx, cfg, t, change); err != nil {
 		return nil, err
 	}
-	for _, user := range e.readBack(ctx, cfg, []changedUser{{token: t, want: change.want}}) {
+	for _, user := range rt.rights.readBack(ctx, cfg, []changedUser{{token: t, want: change.Want}}) {
 		warnings = append(warnings, user.notShown())
 	}
 	return warnings, nil
 }
 
-// proveUndo asks Modal whether the previous token is still what it was, and what the role's policy now
+// verifyUndo asks Modal whether the previous token is still what it was, and what the role's policy now
 // wants of its token.
-func (e *Engine) proveUndo(ctx context.Context, cfg *Config, now *Rotation, entry *Revocation) (Token, error) {
-	proven, err := e.accept(ctx, cfg, entry.Token, true)
+func (rt *Rotations) verifyUndo(ctx context.Context, cfg *model.Config, now *model.Rotation, entry *model.Revocation) (model.Token, error) {
+	proven, err := rt.owners.Accept(ctx, cfg, entry.Token, true)
 	if err != nil {
-		return Token{}, err
+		return model.Token{}, err
 	}
-	if !proven.sameOwner(entry.Token) {
-		return Token{}, Refusef("token %s is now of %s, and was of %s; nothing was changed", entry.ID, proven.owner(), entry.owner())
+	if !proven.HasSameOwner(entry.Token) {
+		return model.Token{}, model.UserErrorf("token %s is now of %s, and was of %s; nothing was changed", entry.ID, proven.DescribeOwner(), entry.DescribeOwner())
 	}
-	if !entry.Verified() && !proven.sameOwner(now.Cred.Token) {
-		return Token{}, Refusef("token %s was stored unproven and is of %s, but the role's token is of %s: rotate to it with its token_id, token_secret and force=true; nothing was changed",
-			entry.ID, proven.owner(), now.Cred.owner())
+	if !entry.Verified() && !proven.HasSameOwner(now.Cred.Token) {
+		return model.Token{}, model.UserErrorf("token %s was stored unproven and is of %s, but the role's token is of %s: rotate to it with its token_id, token_secret and force=true; nothing was changed",
+			entry.ID, proven.DescribeOwner(), now.Cred.DescribeOwner())
 	}
 	if now.Role.Managed == nil {
 		return proven, nil
 	}
-	if err = e.fitsPolicy(ctx, cfg, now.Name, now.Role, proven); err != nil {
-		return Token{}, fmt.Errorf("%w; nothing was changed", err)
+	if err = rt.checkFitsPolicy(ctx, cfg, now.Name, now.Role, proven); err != nil {
+		return model.Token{}, fmt.Errorf("%w; nothing was changed", err)
 	}
 	return proven, nil
 }
 
-// fitsPolicy refuses a service user that a managed role could not have made now.
-func (e *Engine) fitsPolicy(ctx context.Context, cfg *Config, name string, r *Role, t Token) error {
-	if err := cfg.permits(r); err != nil {
+// checkFitsPolicy refuses a service user that a managed role could not have made now.
+func (rt *Rotations) checkFitsPolicy(ctx context.Context, cfg *model.Config, name string, r *model.Role, t model.Token) error {
+	if err := cfg.CheckRole(r); err != nil {
 		return err
 	}
-	a, user, err := e.ownerOf(ctx, cfg, t)
+	a, user, err := rt.rights.serviceUserOf(ctx, cfg, t)
 	if err != nil {
-		return e.mendGone(err, name)
+		return rt.rights.explainGone(err, name)
 	}
-	a.release()
+	a.Release()
 	if user.Scoped != r.Managed.Scoped {
-		return Refusef("token %s was made with scoped=%t, and the role now says scoped=%t: rotate to a new token instead with: vault write -f %srotate/%s",
-			t.ID, user.Scoped, r.Managed.Scoped, e.mount(), name)
+		return model.UserErrorf("token %s was made with scoped=%t, and the role now says scoped=%t: rotate to a new token instead with: vault write -f %srotate/%s",
+			t.ID, user.Scoped, r.Managed.Scoped, rt.mount.CommandPrefix(), name)
 	}
 	return nil
 }

@@ -10,14 +10,15 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // admin is the state of the admin token, and why it is limited.
 func (h *harness) admin() (state, limitation string) {
 	h.t.Helper()
-	cfg, err := h.engine.Config(h.t.Context())
+	cfg, err := h.engine.Configs.Read(h.t.Context())
 	require.NoError(h.t, err)
-	return cfg.State(h.engine.Now()), cfg.Limitation
+	return cfg.State(h.engine.Mount.Now()), cfg.Limitation
 }
 
 func TestVerifyAdmin_ADemotedAdminIsLimitedUntilItIsPromotedAgain(t *testing.T) {
@@ -36,20 +37,20 @@ func TestVerifyAdmin_ADemotedAdminIsLimitedUntilItIsPromotedAgain(t *testing.T) 
 			change.demote(h)
 			h.minutes(24*60 + 1)
 			state, why := h.admin()
-			require.Equal(t, AdminLimited, state)
+			require.Equal(t, model.AdminLimited, state)
 			require.Contains(t, why, change.why)
 			require.Contains(t, h.told.lines(), "the admin token cannot manage service users any more")
-			require.NotContains(t, h.told.events(), EventExpiryWarning)
-			require.NotContains(t, h.told.events(), EventTokenRejected)
-			_, err := h.engine.Rotate(t.Context(), RotateRequest{Role: "ci"})
+			require.NotContains(t, h.told.events(), model.EventExpiryWarning)
+			require.NotContains(t, h.told.events(), model.EventTokenRejected)
+			_, err := h.engine.Rotations.Rotate(t.Context(), model.RotateRequest{Role: "ci"})
 			require.ErrorContains(t, err, "cannot manage service users")
 			change.promote(h)
 			h.minutes(62)
 			state, why = h.admin()
-			require.Equal(t, AdminOK, state)
+			require.Equal(t, model.AdminOK, state)
 			require.Empty(t, why)
 			require.Contains(t, h.told.lines(), "the admin token can manage service users again")
-			h.rotate(RotateRequest{Role: "ci"})
+			h.rotate(model.RotateRequest{Role: "ci"})
 		})
 	}
 }
@@ -57,14 +58,14 @@ func TestVerifyAdmin_ADemotedAdminIsLimitedUntilItIsPromotedAgain(t *testing.T) 
 func TestVerifyAdmin_ThatModalDoesNotSayWhetherItManagesIsNoLimitation(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.advance(DefaultVerification - 3*time.Minute)
+	h.advance(model.DefaultVerification - 3*time.Minute)
 	h.modal.Inject("ServiceUserList", modaltest.Fault{Code: codes.Unavailable, Times: -1})
 	h.minutes(6)
 	state, _ := h.admin()
-	require.Equal(t, AdminOK, state)
+	require.Equal(t, model.AdminOK, state)
 	h.modal.ClearFaults()
 	h.minutes(11)
-	cfg, err := h.engine.Config(t.Context())
+	cfg, err := h.engine.Configs.Read(t.Context())
 	require.NoError(t, err)
 	require.WithinDuration(t, h.clock(), cfg.AdminChecked, 12*time.Minute)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/model"
 	"vault-plugin-secrets-modal/internal/store"
 )
 
@@ -47,8 +48,8 @@ func TestVerify_AfterAClockRanFarAheadEachTokenIsVerifiedOnceAndThenOncePerInter
 	t.Parallel()
 	h := newHarness(t)
 	const roles = 60
-	h.ahead.Store(int64(30 * Day))
-	h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken())})
+	h.ahead.Store(int64(30 * model.Day))
+	h.configure(model.ConfigWrite{Supplied: bringing(h.member.NewToken())})
 	for i := range roles {
 		ask := managedRole(fmt.Sprintf("role-%02d", i), map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer})
 		if i%3 == 0 {
@@ -80,20 +81,20 @@ func TestVerify_AfterAClockRanFarAheadEachTokenIsVerifiedOnceAndThenOncePerInter
 // rejected counts the roles whose token Modal rejects.
 func (h *harness) rejected() int {
 	h.t.Helper()
-	status, err := h.engine.Status(h.t.Context())
+	status, err := h.engine.Statuses.Read(h.t.Context())
 	require.NoError(h.t, err)
-	return status.Roles[StateRejected]
+	return status.Roles[model.StateRejected]
 }
 
 func TestVerify_AnAdminTokenOfAClockThatRanFarAheadIsVerifiedOncePerInterval(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	h.ahead.Store(int64(30 * Day))
-	h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken())})
+	h.ahead.Store(int64(30 * model.Day))
+	h.configure(model.ConfigWrite{Supplied: bringing(h.member.NewToken())})
 	h.ahead.Store(0)
 	h.restart()
 	checked := func() time.Time {
-		cfg, err := h.engine.Config(t.Context())
+		cfg, err := h.engine.Configs.Read(t.Context())
 		require.NoError(t, err)
 		return cfg.AdminChecked
 	}
@@ -103,5 +104,5 @@ func TestVerify_AnAdminTokenOfAClockThatRanFarAheadIsVerifiedOncePerInterval(t *
 	h.minutes(12 * 60)
 	require.Equal(t, first, checked())
 	h.minutes(12 * 60)
-	require.WithinDuration(t, first.Add(DefaultVerification), checked(), 5*time.Minute)
+	require.WithinDuration(t, first.Add(model.DefaultVerification), checked(), 5*time.Minute)
 }

@@ -9,23 +9,24 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 func TestVerify_DriftedEnvironmentRolesAreSetAgainAndLogged(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	id := h.managed("ci")
-	h.configure(ConfigWrite{VerificationInterval: to(time.Hour)})
+	h.configure(model.ConfigWrite{VerificationInterval: to(time.Hour)})
 	user := h.current("ci").Identity
 	h.workspace.SetServiceUserRole(user, "staging", "contributor")
 	h.workspace.SetServiceUserRole(user, "main", "viewer")
 	v := h.verify("ci")
 	require.True(t, v.Accepted)
-	require.True(t, v.Drifted)
+	require.True(t, v.RolesDiffer)
 	h.minutes(1)
 	require.Equal(t, map[string]string{"main": "contributor", "staging": "no-access"}, withNoAccess(h.rolesOf(id), "staging"))
 	require.Contains(t, h.told.lines(), "environment roles differed and were set again")
-	require.False(t, h.verify("ci").Drifted)
+	require.False(t, h.verify("ci").RolesDiffer)
 	h.workspace.SetServiceUserRole(user, "main", "viewer")
 	h.minutes(61)
 	require.Equal(t, "contributor", h.rolesOf(id)["main"], "without anybody asking")
@@ -42,13 +43,13 @@ func TestVerify_ADriftThatCannotBeMendedHidesNoAnswerAndIsNotTriedEachMinute(t *
 	require.False(t, h.verify("ci").Accepted)
 	h.modal.SetDisabled(cred.ID, false)
 	h.workspace.SetServiceUserRole(cred.Identity, "main", "viewer")
-	h.configure(ConfigWrite{MaxEnvironmentRole: to(modalapi.RoleViewer)})
+	h.configure(model.ConfigWrite{MaxEnvironmentRole: to(modalapi.RoleViewer)})
 	h.minutes(60)
-	require.Equal(t, StateDisabled, h.state("ci"))
+	require.Equal(t, model.StateDisabled, h.state("ci"))
 	asked := len(h.modal.Calls("TokenInfoGet"))
 	h.minutes(60)
 	require.LessOrEqual(t, len(h.modal.Calls("TokenInfoGet"))-asked, 12)
-	h.configure(ConfigWrite{MaxEnvironmentRole: Change[modalapi.EnvironmentRole]{Asked: true, Reset: true}})
+	h.configure(model.ConfigWrite{MaxEnvironmentRole: model.Change[modalapi.EnvironmentRole]{Set: true, Reset: true}})
 	h.minutes(11)
 	require.Equal(t, map[string]string{"main": "contributor"}, h.rolesOf(cred.ID))
 }
@@ -59,21 +60,21 @@ func TestVerify_EveryCutOfSettingRolesAgainIsGoneOnWith(t *testing.T) {
 	for at, reached := 1, true; reached; at++ {
 		for _, after := range []bool{false, true} {
 			inBubble(t, func(b *bubble) {
-				b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken())})
+				b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
 				b.managed("ci")
 				user := b.current("ci").Identity
 				b.ticks(time.Minute)
 				b.workspace.SetServiceUserRole(user, "main", "viewer")
-				b.pass(DefaultVerification)
+				b.pass(model.DefaultVerification)
 				b.disk.dieAt(at, after)
-				_ = b.engine.Tick(b.t.Context())
+				_ = b.engine.Worker.Tick(b.t.Context())
 				if reached = b.disk.died(); reached {
 					cuts++
 				}
 				b.restart()
 				b.ticks(30 * time.Minute)
 				require.Equal(b.t, map[string]string{"main": "contributor"}, b.modal.ServiceUsers()[0].Roles, "cut %d, after %t", at, after)
-				require.False(b.t, b.current("ci").Drifted)
+				require.False(b.t, b.current("ci").RolesDiffer)
 			})
 		}
 	}

@@ -13,12 +13,13 @@ import (
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // hourly has current tokens verified once an hour.
 func (h *harness) hourly() {
 	h.t.Helper()
-	h.configure(ConfigWrite{VerificationInterval: to(time.Hour)})
+	h.configure(model.ConfigWrite{VerificationInterval: to(time.Hour)})
 }
 
 func TestVerify_ASoonerExpiryIsStoredAndTheRoleRotatesBeforeIt(t *testing.T) {
@@ -42,19 +43,19 @@ func TestVerify_ASoonerExpiryIsStoredAndTheRoleRotatesBeforeIt(t *testing.T) {
 
 func TestVerify_ALaterExpiryIsStoredAndTheRoleRotatesLater(t *testing.T) {
 	t.Parallel()
-	for name, expires := range map[string]time.Time{"later": start.Add(200 * Day), "never": {}} {
+	for name, expires := range map[string]time.Time{"later": start.Add(200 * model.Day), "never": {}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newHarness(t)
 			ask := managedRole("ci", viewer)
-			ask.Managed.TokenTTL = to(20 * Day)
+			ask.Managed.TokenTTL = to(20 * model.Day)
 			h.write(ask)
 			h.modal.SetExpiry(h.current("ci").ID, expires)
 			warnings := h.verify("ci").Warnings
 			require.Len(t, warnings, 1)
 			require.Contains(t, warnings[0], "Modal says that token "+h.current("ci").ID+" expires")
 			require.Equal(t, expires, h.current("ci").ExpiresAt)
-			require.True(t, h.current("ci").NextRotation.After(start.Add(80*Day)), "by the rotation period")
+			require.True(t, h.current("ci").NextRotation.After(start.Add(80*model.Day)), "by the rotation period")
 			require.Empty(t, h.verify("ci").Warnings, "once")
 		})
 	}
@@ -67,7 +68,7 @@ func TestVerify_AnotherExpiryMovesNoRotationThatAScheduleDecides(t *testing.T) {
 	ask.Managed.Schedule = to("0 3 * * *")
 	h.write(ask)
 	next := h.current("ci").NextRotation
-	h.modal.SetExpiry(h.current("ci").ID, start.Add(50*Day))
+	h.modal.SetExpiry(h.current("ci").ID, start.Add(50*model.Day))
 	require.Len(t, h.verify("ci").Warnings, 1)
 	require.Equal(t, next, h.current("ci").NextRotation)
 	h.modal.SetExpiry(h.current("ci").ID, time.Time{})
@@ -99,13 +100,13 @@ func TestVerify_TheExpiryOfAStaticTokenIsStoredAndWarnedOf(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	token := h.static("ci")
-	expires := start.Add(40 * Day)
+	expires := start.Add(40 * model.Day)
 	h.modal.SetExpiry(token.ID, expires)
 	v := h.verify("ci")
 	require.Equal(t, expires, v.Token.ExpiresAt)
 	require.Contains(t, v.Warnings[0], "expires on 2026-04-10T12:00:00Z, and the engine knew that it expires never: replace it before that with: vault write modal/rotate/ci")
 	require.Equal(t, expires, h.current("ci").ExpiresAt)
-	r, _, err := h.engine.Rotation(t.Context(), "ci")
+	r, _, err := h.engine.Mount.RotationWithPrevious(t.Context(), "ci")
 	require.NoError(t, err)
 	require.Equal(t, expires, r.Next, "an operator replaces it by then")
 }
@@ -114,7 +115,7 @@ func TestVerify_AnExpiryThatOnlyOneAnswerLeavesOutIsNotForgotten(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	ask := managedRole("ci", viewer)
-	ask.Managed.TokenTTL = to(20 * Day)
+	ask.Managed.TokenTTL = to(20 * model.Day)
 	h.write(ask)
 	expires := h.current("ci").ExpiresAt
 	h.modal.Inject("TokenInfoGet", modaltest.Fault{Times: -1, Mangle: func(answer proto.Message) { answer.(*pb.TokenInfoGetResponse).ClearExpiresAt() }})
@@ -129,18 +130,18 @@ func TestVerify_AnAdminTokensNewExpiryIsStoredAndTold(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.hourly()
-	cfg, err := h.engine.Config(t.Context())
+	cfg, err := h.engine.Configs.Read(t.Context())
 	require.NoError(t, err)
-	h.modal.SetExpiry(cfg.Admin.ID, start.Add(6*Day))
+	h.modal.SetExpiry(cfg.Admin.ID, start.Add(6*model.Day))
 	h.minutes(62)
-	cfg, err = h.engine.Config(t.Context())
+	cfg, err = h.engine.Configs.Read(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, start.Add(6*Day), cfg.Admin.ExpiresAt)
+	require.Equal(t, start.Add(6*model.Day), cfg.Admin.ExpiresAt)
 	require.Contains(t, h.told.lines(), "modal reports another expiry of the admin token")
-	require.Contains(t, h.told.events(), EventExpiryWarning)
+	require.Contains(t, h.told.events(), model.EventExpiryWarning)
 	h.modal.SetExpiry(cfg.Admin.ID, time.Time{})
 	h.minutes(62)
-	cfg, err = h.engine.Config(t.Context())
+	cfg, err = h.engine.Configs.Read(t.Context())
 	require.NoError(t, err)
 	require.True(t, cfg.Admin.ExpiresAt.IsZero())
 }
@@ -151,11 +152,11 @@ func TestVerify_ATokenStoredWithoutAskingIsVerifiedWithinTheInterval(t *testing.
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newHarness(t)
-			token := h.member.NewToken(modaltest.ExpiresAt(start.Add(100 * Day)))
+			token := h.member.NewToken(modaltest.ExpiresAt(start.Add(100 * model.Day)))
 			ask := staticRole("ci", token)
 			ask.Verify = false
 			if !works {
-				ask.Pair = &modalapi.Token{ID: token.ID, Secret: h.member.NewToken().Secret}
+				ask.Token = &modalapi.Token{ID: token.ID, Secret: h.member.NewToken().Secret}
 			}
 			h.write(ask)
 			h.minutes(24*60 + 1)
@@ -163,12 +164,12 @@ func TestVerify_ATokenStoredWithoutAskingIsVerifiedWithinTheInterval(t *testing.
 			require.Equal(t, works, cred.Verified())
 			if works {
 				require.Equal(t, "alice", cred.Identity)
-				require.Equal(t, start.Add(100*Day), cred.ExpiresAt)
-				require.Equal(t, StateOK, h.state("ci"))
+				require.Equal(t, start.Add(100*model.Day), cred.ExpiresAt)
+				require.Equal(t, model.StateOK, h.state("ci"))
 				return
 			}
-			require.Equal(t, StateRejected, h.state("ci"))
-			require.Contains(t, h.told.events(), EventTokenRejected)
+			require.Equal(t, model.StateRejected, h.state("ci"))
+			require.Contains(t, h.told.events(), model.EventTokenRejected)
 		})
 	}
 }
@@ -178,7 +179,7 @@ func TestVerify_ALeasesTokenBroughtWithoutAskingStaysUnverified(t *testing.T) {
 	h := newHarness(t)
 	h.dynamic("job")
 	lease := h.lease("job")
-	ask := RoleWrite{Name: "ci", Kind: to(TypeStatic), Supplied: Supplied{Pair: &modalapi.Token{ID: lease.Cred.ID, Secret: lease.Cred.Secret}}}
+	ask := model.RoleWrite{Name: "ci", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: &modalapi.Token{ID: lease.Cred.ID, Secret: lease.Cred.Secret}}}
 	h.write(ask)
 	require.True(t, h.verify("ci").Accepted)
 	require.False(t, h.current("ci").Verified(), "it is no reference for the next token")
@@ -200,6 +201,6 @@ func TestVerify_TellsWhenOthersUsedTheTokenLast(t *testing.T) {
 	used = h.clock()
 	h.minutes(60)
 	require.Equal(t, used, h.verify("personal").LastUsed)
-	h.configure(ConfigWrite{RemoveAdmin: true})
+	h.configure(model.ConfigWrite{RemoveAdmin: true})
 	require.True(t, h.verify("personal").LastUsed.IsZero(), "nobody can be asked")
 }

@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"crypto/rand"
 	"fmt"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
 )
 
 // manyManaged stores so many managed roles, each with a service user at Modal, and says when each
@@ -24,14 +26,14 @@ func (b *bubble) manyManaged(count int) (made map[string]time.Time) {
 		token, err := b.workspace.CreateServiceUser(user)
 		require.NoError(b.t, err)
 		b.workspace.SetServiceUserRole(user, "main", "viewer")
-		r := newRole()
-		r.Type, r.Managed = TypeManaged, &ManagedPolicy{Access: Access{Scoped: true, EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}}}
-		cred := &Credential{Version: 1, LastRotation: now, NextRotation: now.Add(89 * Day), Token: Token{
-			ID: token.ID, Secret: token.Secret, WorkspaceID: b.workspace.ID(), Workspace: "acme", ServerURL: b.modal.URL(), Made: true,
+		r := model.NewRole(rand.Text())
+		r.Type, r.Managed = model.TypeManaged, &model.ManagedPolicy{Access: model.Access{Scoped: true, EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}}}
+		cred := &model.Credential{Version: 1, LastRotation: now, NextRotation: now.Add(89 * model.Day), Token: model.Token{
+			ID: token.ID, Secret: token.Secret, WorkspaceID: b.workspace.ID(), Workspace: "acme", ServerURL: b.modal.URL(), CreatedByMount: true,
 			IdentityType: modalapi.IdentityServiceUser, IdentityID: "sv", Identity: user, LastVerified: now,
 		}}
-		require.NoError(b.t, b.engine.credentials.Put(b.t.Context(), name, cred))
-		require.NoError(b.t, b.engine.roles.Put(b.t.Context(), name, r))
+		require.NoError(b.t, b.engine.Mount.Credentials.Put(b.t.Context(), name, cred))
+		require.NoError(b.t, b.engine.Mount.Roles.Put(b.t.Context(), name, r))
 		made[token.ID] = now
 	}
 	return made
@@ -41,13 +43,13 @@ func TestVerify_TenThousandManagedRolesAreEachAskedAboutWithinTheShortestInterva
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		const interval = 10 * time.Minute
-		b.configure(ConfigWrite{Supplied: bringing(b.member.NewToken()), VerificationInterval: to(interval)})
+		b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken()), VerificationInterval: to(interval)})
 		made := b.manyManaged(many)
 		b.modal.Inject("*", modaltest.Fault{Delay: 50 * time.Millisecond, Times: -1})
 
 		for range 11 {
 			next := time.Now().Add(time.Minute)
-			require.NoError(b.t, b.engine.Tick(b.t.Context()))
+			require.NoError(b.t, b.engine.Worker.Tick(b.t.Context()))
 			b.pass(time.Until(next))
 		}
 

@@ -12,18 +12,20 @@ import (
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/state"
 )
 
 func (h *harness) state(name string) string {
 	h.t.Helper()
-	r, _, err := h.engine.Rotation(h.t.Context(), name)
+	r, _, err := h.engine.Mount.RotationWithPrevious(h.t.Context(), name)
 	require.NoError(h.t, err)
 	return r.State()
 }
 
-func (h *harness) verify(name string) *Verification {
+func (h *harness) verify(name string) *model.Verification {
 	h.t.Helper()
-	v, err := h.engine.Verify(h.t.Context(), name)
+	v, err := h.engine.Verifier.Verify(h.t.Context(), name)
 	require.NoError(h.t, err)
 	return v
 }
@@ -43,11 +45,11 @@ func TestVerify_ARefusalIsAnAnswerAndTheWorkerHealsAManagedRole(t *testing.T) {
 	v = h.verify("ci")
 
 	require.False(t, v.Accepted)
-	require.Equal(t, "Token not found", v.Said)
-	require.Equal(t, StateRejected, h.state("ci"))
-	require.Contains(t, h.told.events(), EventTokenRejected)
+	require.Equal(t, "Token not found", v.Reason)
+	require.Equal(t, model.StateRejected, h.state("ci"))
+	require.Contains(t, h.told.events(), model.EventTokenRejected)
 	h.minutes(1)
-	require.Equal(t, StateOK, h.state("ci"))
+	require.Equal(t, model.StateOK, h.state("ci"))
 	require.Equal(t, 2, h.current("ci").Version)
 	require.True(t, h.verify("ci").Accepted)
 }
@@ -58,20 +60,20 @@ func TestVerify_ARefusedStaticTokenIsShownAndWarnedOfUntilAnotherComesOrItWorksA
 	token := h.static("ci")
 	h.modal.SetDisabled(token.ID, true)
 	require.False(t, h.verify("ci").Accepted)
-	handout, err := h.engine.Handout(t.Context(), "ci")
+	handout, err := h.engine.Rotations.Credentials(t.Context(), "ci")
 	require.NoError(t, err)
 	require.Contains(t, handout.Warnings(h.clock())[0], "Modal refuses token "+token.ID)
 	require.Equal(t, token.Secret, handout.Cred.Secret, "it is handed out all the same")
-	status, err := h.engine.Status(t.Context())
+	status, err := h.engine.Statuses.Read(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, 1, status.Roles[StateRejected])
+	require.Equal(t, 1, status.Roles[model.StateRejected])
 	h.modal.SetDisabled(token.ID, false)
 	h.minutes(61)
-	require.Equal(t, StateOK, h.state("ci"), "a refused token is asked about each hour")
+	require.Equal(t, model.StateOK, h.state("ci"), "a refused token is asked about each hour")
 	h.modal.DeleteToken(token.ID)
 	h.verify("ci")
-	h.rotate(RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken())})
-	require.Equal(t, StateOK, h.state("ci"))
+	h.rotate(model.RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken())})
+	require.Equal(t, model.StateOK, h.state("ci"))
 }
 
 func TestVerify_HappensOncePerIntervalSpreadOutAndNotAtAllWhereItIsOff(t *testing.T) {
@@ -86,10 +88,10 @@ func TestVerify_HappensOncePerIntervalSpreadOutAndNotAtAllWhereItIsOff(t *testin
 	require.Equal(t, before, asked(), "not in the first three quarters")
 	h.minutes(7*60 + 1)
 	require.Equal(t, before+5, asked(), "each role and the admin token once")
-	h.configure(ConfigWrite{VerificationInterval: to(time.Duration(0))})
+	h.configure(model.ConfigWrite{VerificationInterval: to(time.Duration(0))})
 	h.minutes(3 * 24 * 60)
 	require.Equal(t, before+5, asked())
-	h.configure(ConfigWrite{VerificationInterval: to(10 * time.Minute)})
+	h.configure(model.ConfigWrite{VerificationInterval: to(10 * time.Minute)})
 	h.minutes(1)
 	require.Equal(t, before+10, asked())
 }
@@ -101,14 +103,14 @@ func TestVerify_AServiceUserDeletedByHandIsReplacedWithinTheIntervalUnlessRotati
 	ask := managedRole("kept", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer})
 	ask.Managed.Disabled = to(true)
 	h.write(ask)
-	h.configure(ConfigWrite{VerificationInterval: to(time.Hour)})
+	h.configure(model.ConfigWrite{VerificationInterval: to(time.Hour)})
 	h.deleteUserOf(old)
 	h.deleteUserOf(h.current("kept").ID)
 	h.minutes(63)
 	require.Equal(t, 2, h.current("ci").Version)
-	require.Equal(t, StateOK, h.state("ci"))
+	require.Equal(t, model.StateOK, h.state("ci"))
 	require.Equal(t, 1, h.current("kept").Version)
-	require.Equal(t, StateRejected, h.state("kept"))
+	require.Equal(t, model.StateRejected, h.state("kept"))
 }
 
 // withNoAccess names an environment that Modal may name or leave out.
@@ -122,35 +124,35 @@ func withNoAccess(roles map[string]string, environment string) map[string]string
 func TestVerify_ARefusedAdminTokenShowsInConfigAndStatus(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	cfg, err := h.engine.Config(t.Context())
+	cfg, err := h.engine.Configs.Read(t.Context())
 	require.NoError(t, err)
 	h.modal.DeleteToken(cfg.Admin.ID)
 	h.minutes(24*60 + 1)
-	status, err := h.engine.Status(t.Context())
+	status, err := h.engine.Statuses.Read(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, AdminRejected, status.Admin)
-	require.Equal(t, 1, count(h.told.events(), EventTokenRejected))
-	h.configure(ConfigWrite{Supplied: bringing(h.member.NewToken())})
-	cfg, err = h.engine.Config(t.Context())
+	require.Equal(t, model.AdminRejected, status.Admin)
+	require.Equal(t, 1, count(h.told.events(), model.EventTokenRejected))
+	h.configure(model.ConfigWrite{Supplied: bringing(h.member.NewToken())})
+	cfg, err = h.engine.Configs.Read(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, AdminOK, cfg.State(h.clock()))
+	require.Equal(t, model.AdminOK, cfg.State(h.clock()))
 }
 
 func TestVerify_AnAdminTokenThatAPersonEnabledAgainIsAcceptedWithinTheHour(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	cfg, err := h.engine.Config(t.Context())
+	cfg, err := h.engine.Configs.Read(t.Context())
 	require.NoError(t, err)
 	h.modal.SetDisabled(cfg.Admin.ID, true)
 	h.minutes(24 * 60)
-	cfg, err = h.engine.Config(t.Context())
+	cfg, err = h.engine.Configs.Read(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, AdminRejected, cfg.State(h.clock()), "it was asked about within the interval")
+	require.Equal(t, model.AdminRejected, cfg.State(h.clock()), "it was asked about within the interval")
 	h.modal.SetDisabled(cfg.Admin.ID, false)
 	h.minutes(60)
-	cfg, err = h.engine.Config(t.Context())
+	cfg, err = h.engine.Configs.Read(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, AdminOK, cfg.State(h.clock()))
+	require.Equal(t, model.AdminOK, cfg.State(h.clock()))
 }
 
 func count[T comparable](all []T, one T) (n int) {
@@ -166,27 +168,27 @@ func TestVerify_ThatModalDoesNotAnswerIsNoNewsOfTheToken(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.managed("ci")
-	h.configure(ConfigWrite{VerificationInterval: to(time.Hour)})
+	h.configure(model.ConfigWrite{VerificationInterval: to(time.Hour)})
 	h.modal.SetOutage(true)
-	_, err := h.engine.Verify(t.Context(), "ci")
+	_, err := h.engine.Verifier.Verify(t.Context(), "ci")
 	require.ErrorContains(t, err, "could not learn whether Modal accepts")
 	h.minutes(70)
-	require.Equal(t, StateOK, h.state("ci"))
-	require.NotContains(t, h.told.events(), EventTokenRejected)
+	require.Equal(t, model.StateOK, h.state("ci"))
+	require.NotContains(t, h.told.events(), model.EventTokenRejected)
 	h.modal.SetOutage(false)
 	h.minutes(11)
-	require.False(t, h.current("ci").Checked.IsZero())
+	require.False(t, h.current("ci").LastChecked.IsZero())
 }
 
 func TestVerify_OfWhatHasNoTokenOfItsOwnIsRefused(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
-	h.write(RoleWrite{Name: "empty", Kind: to(TypeStatic)})
+	h.write(model.RoleWrite{Name: "empty", Kind: to(model.TypeStatic)})
 	for name, why := range map[string]string{"none": "no role is named none", "job": "is dynamic", "empty": "no token yet"} {
-		_, err := h.engine.Verify(t.Context(), name)
+		_, err := h.engine.Verifier.Verify(t.Context(), name)
 		require.ErrorContains(t, err, why)
-		require.True(t, IsMistake(err))
+		require.True(t, model.IsUserError(err))
 	}
 }
 
@@ -195,27 +197,27 @@ func TestVerify_WhatAClockFarAheadSawIsHealedOnceTheClockIsRight(t *testing.T) {
 	h := newHarness(t)
 	old := h.managed("ci")
 	h.managed("other")
-	h.advance(40 * Day)
+	h.advance(40 * model.Day)
 	h.deleteUserOf(old)
 	require.False(t, h.verify("ci").Accepted)
 	require.True(t, h.verify("other").Accepted)
-	h.advance(-40 * Day)
+	h.advance(-40 * model.Day)
 	h.minutes(2)
 	require.Equal(t, 2, h.current("ci").Version)
-	require.True(t, h.current("other").Checked.Before(h.clock().Add(Day)), "it is asked about again")
+	require.True(t, h.current("other").LastChecked.Before(h.clock().Add(model.Day)), "it is asked about again")
 }
 
 func TestVerify_ATickWhoseTimeIsOverLeavesItToTheNextOneWithoutAnError(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.managed("ci")
-	h.advance(Day)
+	h.advance(model.Day)
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.NoError(t, h.engine.verifyDue(t.Context(), over))
-	require.True(t, h.current("ci").Checked.IsZero())
+	require.NoError(t, h.engine.Verifier.verifyDue(t.Context(), over))
+	require.True(t, h.current("ci").LastChecked.IsZero())
 	h.tick()
-	require.False(t, h.current("ci").Checked.IsZero())
+	require.False(t, h.current("ci").LastChecked.IsZero())
 }
 
 func TestVerify_ThatFailedUnderAClockFarAheadIsTriedAgainInItsTime(t *testing.T) {
@@ -225,7 +227,7 @@ func TestVerify_ThatFailedUnderAClockFarAheadIsTriedAgainInItsTime(t *testing.T)
 	user := h.current("ci").Identity
 	h.workspace.SetServiceUserRole(user, "main", "viewer")
 	h.modal.Inject("EnvironmentRoleSet", modaltest.Fault{Code: codes.PermissionDenied, Times: -1})
-	h.ahead.Store(int64(40 * Day))
+	h.ahead.Store(int64(40 * model.Day))
 	h.minutes(10)
 	h.modal.ClearFaults()
 	h.ahead.Store(0)
@@ -238,14 +240,14 @@ func TestVerify_ThatFailedUnderAClockFarAheadIsTriedAgainInItsTime(t *testing.T)
 func TestVerify_ARoleOfAnyNameDoesNotPutOffTheAdminTokensCheck(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	token := h.static(KeyConfig)
-	h.configure(ConfigWrite{VerificationInterval: to(MinVerification)})
+	token := h.static(state.KeyConfig)
+	h.configure(model.ConfigWrite{VerificationInterval: to(model.MinVerification)})
 	h.modal.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Unavailable, Times: -1, Match: func(c modaltest.Call) bool { return c.TokenID == token.ID }})
 	for range 3 * 60 {
 		h.minutes(1)
-		cfg, err := h.engine.Config(t.Context())
+		cfg, err := h.engine.Configs.Read(t.Context())
 		require.NoError(t, err)
-		require.LessOrEqual(t, h.clock().Sub(later(cfg.AdminChecked, cfg.Admin.LastVerified)), MinVerification)
+		require.LessOrEqual(t, h.clock().Sub(model.Later(cfg.AdminChecked, cfg.Admin.LastVerified)), model.MinVerification)
 	}
 	h.modal.ClearFaults()
 }
@@ -257,7 +259,7 @@ func TestTheLastTokenThatWorksIsKeptWhileModalDoesNotSayWhetherTheCurrentOneDoes
 	ask.Managed.Disabled, ask.GracePeriod = to(true), to(time.Hour)
 	h.write(ask)
 	old := h.current("ci").Token
-	h.rotate(RotateRequest{Role: "ci"})
+	h.rotate(model.RotateRequest{Role: "ci"})
 	current := h.current("ci").ID
 	h.deleteUserOf(current)
 	h.modal.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Unavailable, Times: -1, Match: func(c modaltest.Call) bool { return c.TokenID == current }})
@@ -265,7 +267,7 @@ func TestTheLastTokenThatWorksIsKeptWhileModalDoesNotSayWhetherTheCurrentOneDoes
 	require.True(t, h.alive(old.ID), "it is all that consumers have")
 	require.Contains(t, h.entry(old.ID).LastError, "could not learn whether Modal accepts")
 	h.modal.ClearFaults()
-	h.rotate(RotateRequest{Role: "ci"})
+	h.rotate(model.RotateRequest{Role: "ci"})
 	h.minutes(70)
 	require.False(t, h.alive(old.ID))
 }

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"vault-plugin-secrets-modal/internal/model"
+)
+
+// rotateManaged replaces the role's service user by a new one. When the caller gives up before the new
+// token is proven, it is undone through the ledger; after that it is finished. The caller holds the
+// role's lock.
+func (rt *Rotations) rotateManaged(ctx context.Context, now *model.Rotation, grace time.Duration) (*RotationResult, error) {
+	cfg, err := rt.mount.LoadConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stays := fmt.Sprintf("the current token (version %d) stays; once that is mended: vault write -f %srotate/%s", now.Cred.Version, rt.mount.CommandPrefix(), now.Name)
+	if err = rt.mount.CheckReach(cfg, now.Cred.Token); err != nil {
+		return nil, fmt.Errorf("%w; %s", err, stays)
+	}
+	made, err := rt.minter.mint(ctx, cfg, mintRequestFor(now.Role, now.Name))
+	if err != nil {
+		return nil, fmt.Errorf("%w; %s", err, stays)
+	}
+	ctx = context.WithoutCancel(ctx)
+	done, err := rt.replace(ctx, now, made.Token, model.ReasonRotated, grace)
+	if err != nil {
+		return nil, err
+	}
+	rt.owners.LeaveQueue(ctx, made.entry.Key())
+	done.Warnings = slices.Concat(made.warnings, done.Warnings)
+	return done, nil
+}

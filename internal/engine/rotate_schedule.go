@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/state"
+)
+
+// rotateDue rotates the managed roles whose time has come.
+func (rt *Rotations) rotateDue(tick, begin context.Context) error {
+	due, err := rt.mount.DueRoles.Due(begin, rt.mount.Now(), state.DueSource{
+		List: func(ctx context.Context) ([]string, error) { return rt.mount.Roles.List(ctx) },
+		Next: func(ctx context.Context, name string) (time.Time, error) {
+			r, err := rt.mount.Rotation(ctx, name)
+			if err != nil || r == nil {
+				return time.Time{}, err
+			}
+			return r.NextAttempt(rt.mount.Now()), nil
+		},
+		Failed: func(name string, err error) {
+			rt.mount.Log().Error("cannot tell when a role is due", "role", name, "error", err)
+		},
+	})
+	return errors.Join(err, rt.mount.UntilOver(begin, due, state.MaxConcurrentRotations, func(name string) error { return rt.rotateOnSchedule(tick, begin, name) }))
+}
+
+// rotateOnSchedule rotates a role if it is still due once its lock is held. A failure is stored with
+// the credential and tried again with back-off. A role that is busy until no time is left, and a tick
+// that is broken off, are no failures.
+func (rt *Rotations) rotateOnSchedule(ctx, begin context.Context, name string) error {
+	unlock, err := rt.mount.LockRole(begin, name)
+	if err != nil {
+		return nil // the role is busy, and due at the next tick too
+	}
+	defer unlock()
+	now, err := rt.dueRotation(ctx, name)
+	if err != nil || now == nil {
+		return err
+	}
+	done, err := rt.rotateManaged(ctx, now, now.Role.GracePeriod)
+	if err == nil {
+		rt.publish(ctx, name, done)
+		return nil
+	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return nil
+	}
+	return rt.recordFailure(ctx, now, err)
+}
+
+// dueRotation is the role, if it is due, with times that can be right.
+func (rt *Rotations) dueRotation(ctx context.Context, name string) (*model.Rotation, error) {
+	now, err := rt.mount.Rotation(ctx, name)
+	if err != nil || now == nil {
+		return nil, err
+	}
+	if next := now.NextAttempt(rt.mount.Now()); !next.IsZero() && now.HasImpossibleTimes(rt.mount.Now()) {
+		cred := now.Cred.RepairTimes(now.Role, rt.mount.Now(), rt.mount.Jitter)
+		if err = rt.mount.Credentials.Put(ctx, name, cred); err != nil {
+			return nil, err
+		}
+		now = model.NewRotation(name, now.Role, cred, rt.mount.Now())
+	}
+	if next := now.NextAttempt(rt.mount.Now()); next.IsZero() || next.After(rt.mount.Now()) || !now.Role.MayBegin(now.Cred, rt.mount.Now()) {
+		return nil, nil //nolint:nilnil // not due is nothing, and no error
+	}
+	return now, nil
+}
+
+func (rt *Rotations) recordFailure(ctx context.Context, now *model.Rotation, why error) error {
+	after := now.Cred.WithFailure(rt.mount.Now(), why, rt.mount.Jitter)
+	rt.mount.Log().Warn("scheduled rotation failed", "role", now.Name, "version", now.Cred.Version, "attempts", after.Attempts,
+		"next_attempt", after.NextAttempt, "error", why)
+	rt.mount.Publish(ctx, now.FailureEvent())
+	// The rotation may have happened and only its answer be lost: then there is nothing to note.
+	ctx = context.WithoutCancel(ctx)
+	if cred, unknown := rt.mount.Credentials.Get(ctx, now.Name); unknown != nil || cred == nil || cred.ID != now.Cred.ID {
+		return unknown
+	}
+	return rt.mount.Credentials.Put(ctx, now.Name, after)
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"vault-plugin-secrets-modal/internal/model"
+)
+
+// RotationPlan is what a rotation would do, in order, and what would fail.
+type RotationPlan struct {
+	Steps, Problems []string
+}
+
+// Plan runs the checks of a rotation and tells all that would fail, without a write here or at Modal.
+func (rt *Rotations) Plan(ctx context.Context, ask model.RotateRequest) (*RotationPlan, error) {
+	now, unlock, err := rt.lockForRotation(ctx, ask)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	cfg, err := rt.mount.LoadConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var plan []string
+	var problems []error
+	switch {
+	case ask.ToPrevious:
+		plan, problems = rt.planUndo(ctx, cfg, now)
+	case now.Role.Type == model.TypeManaged:
+		plan, problems = rt.planManaged(ctx, cfg, now)
+	default:
+		plan, problems = rt.planStatic(ctx, now, ask)
+	}
+	if plan == nil {
+		plan = []string{"nothing, until the problems are solved"}
+	} else if !now.HasNoToken() && (ask.Token == nil || ask.Token.ID != now.Cred.ID) {
+		plan = append(plan, fmt.Sprintf("put token %s (version %d) into the ledger, to be revoked from %s on (%s)",
+			now.Cred.ID, now.Cred.Version, rt.mount.Now().Add(ask.GraceOr(now.Role.GracePeriod)).Format(time.RFC3339), model.NewRevocation(now.Name, now.Role, now.Cred, model.ReasonRotated, rt.mount.Now(), 0).Method))
+	}
+	if err = rt.checkPreviousTokenLimit(ctx, now, ask); err != nil {
+		problems = append(problems, err)
+	}
+	var texts []string
+	for _, problem := range problems {
+		texts = append(texts, strings.ReplaceAll(problem.Error(), model.NothingChanged, "")) // a dry run changes nothing anyway
+	}
+	return &RotationPlan{Steps: plan, Problems: texts}, nil
+}
+
+func (rt *Rotations) planStatic(ctx context.Context, now *model.Rotation, ask model.RotateRequest) (plan []string, problems []error) {
+	pair, err := ask.TokenFor(now, rt.mount.CommandPrefix())
+	if err != nil {
+		return nil, []error{err}
+	}
+	switch {
+	case pair == now.Cred.APIToken():
+		return []string{fmt.Sprintf("nothing: token %s is the role's current one already", pair.ID)}, nil
+	case pair.ID == now.Cred.ID:
+		_, err = rt.verifySame(ctx, now, pair, ask.Verify)
+	default:
+		_, err = rt.acceptSuccessor(ctx, now, pair, ask)
+	}
+	if err != nil {
+		problems = append(problems, err)
+	}
+	return []string{fmt.Sprintf("make token %s current as version %d", pair.ID, now.Cred.Version+1)}, problems
+}
+
+func (rt *Rotations) planUndo(ctx context.Context, cfg *model.Config, now *model.Rotation) (plan []string, problems []error) {
+	entry, err := rt.previousToken(ctx, now)
+	if err != nil {
+		return nil, []error{err}
+	}
+	if _, err = rt.verifyUndo(ctx, cfg, now, entry); err != nil {
+		problems = append(problems, err)
+	}
+	return []string{fmt.Sprintf("make token %s current again, as version %d", entry.ID, now.Cred.Version+1)}, problems
+}
+
+func (rt *Rotations) planManaged(ctx context.Context, cfg *model.Config, now *model.Rotation) (plan []string, problems []error) {
+	policy := now.Role.Managed
+	plan = []string{
+		fmt.Sprintf("make a service user named like %s (scoped=%t)", rt.mount.ServiceUserName(now.Name), policy.Scoped),
+		"give it " + model.RolesText(policy.EnvironmentRoles),
+		fmt.Sprintf("see Modal accept its token, and make it current as version %d", now.Cred.Version+1),
+	}
+	if err := cfg.CheckRole(now.Role); err != nil {
+		problems = append(problems, err)
+	}
+	if err := rt.mount.CheckReach(cfg, now.Cred.Token); err != nil {
+		problems = append(problems, err)
+	}
+	a, err := rt.mount.Admin(cfg)
+	if err != nil {
+		return plan, append(problems, err)
+	}
+	defer a.Release()
+	if _, err = a.ServiceUsers(ctx, a.Token); err != nil {
+		return plan, append(problems, a.Explain(err))
+	}
+	known, err := a.Environments(ctx, a.Token)
+	if err != nil {
+		return plan, append(problems, a.Explain(err))
+	}
+	ids := environmentIDs(known)
+	for _, environment := range slices.Sorted(maps.Keys(policy.EnvironmentRoles)) {
+		if ids[environment] == "" {
+			problems = append(problems, unknownEnvironment(environment, known))
+		}
+	}
+	return plan, problems
+}

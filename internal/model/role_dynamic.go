@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package model
+
+import (
+	"fmt"
+	"time"
+)
+
+// Terms are how long a lease runs and how long it can be renewed to. The warnings name each cap.
+func (p *DynamicPolicy) Terms(most time.Duration) (ttl, longest time.Duration, warnings []string) {
+	most = most.Truncate(time.Second) // Modal takes whole seconds
+	ttl, longest = p.TTL, p.MaxTTL
+	if longest > most {
+		longest = most
+		warnings = append(warnings, fmt.Sprintf("max_ttl %s is capped to %s, the longest that Vault allows for this mount", FormatDuration(p.MaxTTL), FormatDuration(most)))
+	}
+	if ttl > longest {
+		warnings = append(warnings, fmt.Sprintf("ttl %s is capped to %s", FormatDuration(ttl), FormatDuration(longest)))
+		ttl = longest
+	}
+	return ttl, longest, warnings
+}
+
+// Defaults and bounds of a dynamic role's fields.
+const (
+	defaultLeaseTTL    = time.Hour
+	defaultMaxLeaseTTL = Day
+
+	MinLeaseTTL = time.Minute
+	MaxLeaseTTL = 365 * Day
+	MaxLeases   = 100_000
+)
+
+// DynamicPolicy holds a dynamic role's rules for leases: the rights of their tokens, how long they live, and how many
+// there may be at a time, 0 for any number.
+type DynamicPolicy struct {
+	Access
+
+	TTL       time.Duration `json:"ttl"`
+	MaxTTL    time.Duration `json:"max_ttl"`
+	MaxLeases int           `json:"max_leases,omitempty"`
+}
+
+// mergeDynamic merges the fields of dynamic roles.
+func (r *Role) mergeDynamic(ask RoleWrite) {
+	policy := DynamicPolicy{Access: Access{Scoped: true}, TTL: defaultLeaseTTL, MaxTTL: defaultMaxLeaseTTL}
+	if r.Dynamic != nil {
+		policy = *r.Dynamic
+	}
+	policy.merge(ask.Access)
+	policy.TTL = ask.Dynamic.TTL.Apply(policy.TTL, defaultLeaseTTL)
+	policy.MaxTTL = ask.Dynamic.MaxTTL.Apply(policy.MaxTTL, defaultMaxLeaseTTL)
+	policy.MaxLeases = ask.Dynamic.MaxLeases.Apply(policy.MaxLeases, 0)
+	r.Dynamic = &policy
+}
+
+func (p *DynamicPolicy) validate(r *Role) error {
+	if err := p.Access.validate(r.Environment); err != nil {
+		return err
+	}
+	if p.TTL > p.MaxTTL {
+		return UserErrorf("ttl %s is longer than max_ttl %s: write a shorter ttl, or a longer max_ttl; nothing was changed", FormatDuration(p.TTL), FormatDuration(p.MaxTTL))
+	}
+	return nil
+}

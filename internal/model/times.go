@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package model
+
+import (
+	"time"
+)
+
+// ClockSlack is how far two nodes' clocks may lie apart before one's dates are not believed.
+const ClockSlack = Day
+
+// Later returns the later of two times.
+func Later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// Day has 24 hours.
+const Day = 24 * time.Hour
+
+// Jitter returns a random part of a duration, and zero for durations up to zero. Callers pass it in, so that the rules
+// in this package have no randomness of their own.
+type Jitter func(most time.Duration) time.Duration
+
+// Earlier returns the earlier of two times.
+func Earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// WholeSeconds is how times are stored: UTC, whole seconds.
+func WholeSeconds(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return t.UTC().Truncate(time.Second)
+}

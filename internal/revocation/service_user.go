@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package revocation
+
+import (
+	"context"
+	"fmt"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/state"
+)
+
+// endServiceUser deletes the service user that owns the token, with the admin token.
+func (q *Queue) endServiceUser(ctx context.Context, cfg *model.Config, entry *model.Revocation) (Outcome, error) {
+	if err := q.mount.CheckReach(cfg, entry.Token); err != nil {
+		return q.orRejected(ctx, cfg, entry, err)
+	}
+	a, err := q.mount.Admin(cfg)
+	if err != nil {
+		return q.orRejected(ctx, cfg, entry, err)
+	}
+	defer a.Release()
+	if used, failed := q.isStillUsed(ctx, a, entry); failed != nil || used {
+		return InUse.orUnknown(failed), failed
+	}
+	if err = q.checkReplacementWorks(ctx, cfg, entry); err != nil {
+		return q.orRejected(ctx, cfg, entry, err)
+	}
+	if inUse, failed := q.markDeletionStarted(ctx, entry); failed != nil || inUse {
+		return Current, failed
+	}
+	acknowledged, err := deleteServiceUser(ctx, a, entry)
+	if err != nil {
+		return q.orRejected(ctx, cfg, entry, err)
+	}
+	entry.Acknowledged = entry.Acknowledged || acknowledged
+	return q.prove(ctx, cfg, entry)
+}
+
+// deleteServiceUser deletes the service user that owns a token, by its ID. An ID that Modal has not confirmed to belong
+// to the service user's name is not used: the name, which is new and random, is looked up instead. It reports
+// whether Modal acknowledged the deletion; NOT_FOUND is no acknowledgement.
+func deleteServiceUser(ctx context.Context, a *state.Admin, entry *model.Revocation) (acknowledged bool, err error) {
+	var id string
+	if entry.HasConfirmedID() {
+		id = entry.IdentityID
+		err = a.DeleteServiceUser(ctx, a.Token, id)
+	}
+	if id == "" || (entry.ID == "" && modalapi.KindOf(err) == modalapi.KindNotFound) { // a create that was not answered may be done twice
+		user, unknown := a.FindServiceUser(ctx, entry.Identity)
+		if modalapi.KindOf(unknown) == modalapi.KindNotFound {
+			return false, nil
+		}
+		if unknown != nil {
+			return false, fmt.Errorf("look up service user %s: %w", entry.Identity, a.Explain(unknown))
+		}
+		id = user.ID
+		err = a.DeleteServiceUser(ctx, a.Token, id)
+	}
+	switch modalapi.KindOf(err) {
+	case modalapi.KindNotFound:
+		return false, nil
+	case modalapi.KindNone:
+		return err == nil, err
+	default:
+		return false, fmt.Errorf("delete service user %s (%s): %w", entry.Identity, id, a.Explain(err))
+	}
+}

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package state
+
+// Storage keys. The prefixes of entries that hold a token secret are seal-wrapped.
+const (
+	KeyConfig         = "config"
+	PrefixRoles       = "role/"
+	PrefixCredentials = "cred/"
+	PrefixRevocations = "revocation/"
+	PrefixTokenOwners = "token/"
+	PrefixApprovals   = "approval/"
+	KeyOutOfSync      = "orphans"
+	KeyWorkspace      = "workspace"
+)
+
+// SecretKeys are the keys, and prefixes of keys, of entries that hold a token secret.
+func SecretKeys() []string {
+	return []string{KeyConfig, PrefixCredentials, PrefixRevocations, PrefixApprovals}
+}

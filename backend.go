@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package modalsecrets is a Vault secrets engine for Modal account tokens. It stores them per role,
-// hands them out in the forms that Modal's clients read, rotates them, and calls an old token revoked
-// only when Modal refuses it. Here requests come in and answers go out; what is right for a token is
-// decided in internal/engine.
+// Package modalsecrets is a Vault secrets engine for Modal account tokens. The engine stores tokens per role, returns
+// them in the forms that Modal's clients read, and rotates them. It calls an old token revoked only after Modal
+// rejects it.
+//
+// This package decodes requests and writes responses. The rules for tokens are in internal/engine and in the packages
+// below it.
 package modalsecrets
 
 import (
@@ -23,23 +25,24 @@ import (
 	"vault-plugin-secrets-modal/internal/version"
 )
 
-// mountIDLength is how much of the mount's UUID goes into the names of its service users.
+// mountIDLength is how many characters of the mount's UUID are in the names of its service users.
 const mountIDLength = 8
 
-type backend struct {
+// Backend is the backend of one mount.
+type Backend struct {
 	*framework.Backend
 
 	engine *engine.Engine
 }
 
-// Factory builds one mount's backend. It does no I/O and starts nothing: Vault also calls it only to ask for the
-// plugin's type.
+// Factory builds the backend of one mount. It does no I/O and starts no goroutine, because Vault also calls it to
+// learn the type of the plugin.
 func Factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
 	if printsHTTP2(os.Getenv("GODEBUG")) {
 		return nil, errors.New("the plugin does not start while the environment variable GODEBUG has http2debug, because Go then prints " +
 			"the traffic with Modal, token secrets too: start Vault without http2debug in GODEBUG")
 	}
-	return newBackend(ctx, conf, state.Deps{Now: time.Now, Wait: wait, Connect: connect}) //nolint:forbidigo // the clock that everything else is given
+	return New(ctx, conf, state.Deps{Now: time.Now, Wait: wait, Connect: connect}) //nolint:forbidigo // the clock that everything else is given
 }
 
 // printsHTTP2 reports whether Go prints HTTP/2 frames or headers. It reads GODEBUG as golang.org/x/net/http2 does.
@@ -47,10 +50,10 @@ func printsHTTP2(godebug string) bool {
 	return strings.Contains(godebug, "http2debug=1") || strings.Contains(godebug, "http2debug=2")
 }
 
-// newBackend makes a backend whose engine has of the world what deps says, and the rest of what Vault
-// gives.
-func newBackend(ctx context.Context, conf *logical.BackendConfig, deps state.Deps) (*backend, error) {
-	b := &backend{}
+// New builds a backend. Tests replace the clock and the Modal client through deps; conf supplies storage, logger,
+// events and the mount's ID.
+func New(ctx context.Context, conf *logical.BackendConfig, deps state.Deps) (*Backend, error) {
+	b := &Backend{}
 	b.Backend = &framework.Backend{
 		BackendType:    logical.TypeLogical,
 		RunningVersion: version.Version,
@@ -74,13 +77,13 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps state.Dep
 	return b, nil
 }
 
-// connect makes a connection to a Modal over the network.
+// connect opens a connection to Modal over the network.
 func connect(options modalapi.Options) (state.Modal, error) {
 	options.Version = version.Version
 	return modalapi.New(options)
 }
 
-// wait sleeps until the time is over or ctx is.
+// wait returns when d is over or ctx ends.
 func wait(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d) //nolint:forbidigo // what everything else is given to wait with
 	defer timer.Stop()
@@ -92,8 +95,8 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// periodic runs once a minute. Nodes that may not write leave the work to the one that may.
-func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
+// periodic runs the worker once a minute. Only the node that may write to storage does so.
+func (b *Backend) periodic(ctx context.Context, req *logical.Request) error {
 	if !b.WriteSafeReplicationState() {
 		return nil
 	}

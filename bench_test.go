@@ -34,9 +34,9 @@ func newBench(b *testing.B) *mount {
 func (m *mount) remount(b *testing.B) {
 	b.Helper()
 	var err error
-	m.backend, err = newBackend(b.Context(), &logical.BackendConfig{
+	m.Backend, err = New(b.Context(), &logical.BackendConfig{
 		System: m.system, StorageView: m.storage, EventsSender: m.events, BackendUUID: "2f9f1a7c-0000-4000-8000-000000000001",
-	}, state.Deps{Now: m.clock.now, Wait: m.clock.sleep, Connect: connect})
+	}, state.Deps{Now: m.clock.now, Wait: m.clock.sleep, Connect: connectHasty})
 	require.NoError(b, err)
 }
 

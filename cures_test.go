@@ -104,7 +104,7 @@ func likelyMistakes() map[string]cured {
 		"field: a dash":             {update, "roles/ci", says("grace-period", "1h"), `unknown field "grace-period"`, `did you mean "grace_period"`},
 		"value: a BOM": {update, "rotate/personal", func(m *mount) map[string]any {
 			pair := m.newToken()
-			return also(pair, "token_secret", byteOrderMark+textIn(pair, "token_secret"))
+			return also(pair, "token_secret", "\ufeff"+textIn(pair, "token_secret"))
 		}, "byte order mark (U+FEFF)", "save the file without it"},
 		"token: halves swapped": {update, "roles/new", static(pairOf(someSecret, someID)), "swapped", `token_id takes the half that starts with "ak-"`},
 		"token: a wrong secret": {update, "rotate/personal", token("token_secret", someSecret), "Modal refused token ak-", "check that the secret belongs to this ID"},

@@ -188,7 +188,7 @@ func TestTroubleshooting_ExplainsMessagesThatTheEngineHas(t *testing.T) {
 func sourceText(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder
-	for _, folder := range []string{".", "internal/model", "internal/state", "internal/revocation", "internal/engine", "internal/modalapi", "internal/store"} {
+	for _, folder := range []string{".", "internal/request", "internal/model", "internal/state", "internal/revocation", "internal/engine", "internal/modalapi", "internal/store"} {
 		files, err := filepath.Glob(filepath.Join(folder, "*.go"))
 		require.NoError(t, err)
 		for _, file := range files {

@@ -48,7 +48,7 @@ func TestUnknownFields_CostLittleAndAreCut(t *testing.T) {
 	require.NotContains(t, text, "did you mean")
 	require.NotContains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"quux": 1}), "did you mean")
 	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"previous": 1}), `did you mean "to_previous"`)
-	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"role": "other"}), "the path says it")
+	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"role": "other"}), "the path has it already")
 }
 
 func TestStoredTexts_AreBounded(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/request"
 )
 
 // kept is a field that a write stores: what is written, what a read then says, and what it says of the
@@ -126,13 +127,13 @@ var passing = map[string]map[string]any{
 
 // parsed is what the door makes of a request to a path, as text, or its refusal.
 func parsed(m *mount, path string, body map[string]any) (ask, refused string) {
-	in := openDoor(&framework.FieldData{Schema: m.Route(path).Fields, Raw: map[string]any{"role": "x", "id": "ak"}}, body)
+	in := request.Decode(&framework.FieldData{Schema: m.Route(path).Fields, Raw: map[string]any{"role": "x", "id": "ak"}}, body)
 	var typed any
 	switch path {
 	case "config":
 		typed = parseConfig(in)
 	case "orphans":
-		typed = parseTidy(in)
+		typed = parseCleanup(in)
 	case "lookup":
 		typed = parseLookup(in)
 	case "config/rotate":
@@ -146,10 +147,10 @@ func parsed(m *mount, path string, body map[string]any) (ask, refused string) {
 	default:
 		typed = parseRevocation(in)
 	}
-	if err := in.refusal(); err != nil {
+	if err := in.Err(); err != nil {
 		return "", err.Error()
 	}
-	if ask, isRotate := typed.(rotating); isRotate && ask.Grace != nil {
+	if ask, isRotate := typed.(rotateRequest); isRotate && ask.Grace != nil {
 		return fmt.Sprintf("%+v %s", typed, *ask.Grace), ""
 	}
 	return fmt.Sprintf("%+v", typed), ""
@@ -194,7 +195,7 @@ func TestWrites_EveryFieldIsInTheTablesOfTheRule(t *testing.T) {
 		}
 		where := strings.NewReplacer("^", "", "/?$", "", "(?P<role>[^/]+)", "x", "$", "", "(?P<id>[^/]+)", "ak").Replace(path.Pattern)
 		for field := range path.Fields {
-			if field != fieldRole && field != fieldID && field != fieldWait && field != fieldAfter && field != fieldLimit { // a read's, and a list's
+			if field != request.FieldRole && field != request.FieldID && field != fieldWait && field != fieldAfter && field != fieldLimit { // a read's, and a list's
 				require.Contains(t, tabled[where], field, where)
 			}
 		}
@@ -207,7 +208,7 @@ func TestWrites_NullNeverLiftsADisabledRotation(t *testing.T) {
 	m.addManaged("ci", map[string]any{"disable_automated_rotation": true})
 	nothing := map[string]any{}
 	for field := range m.Route("roles/ci").Fields {
-		if field != fieldRole {
+		if field != request.FieldRole {
 			nothing[field] = nil
 		}
 	}

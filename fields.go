@@ -7,13 +7,12 @@ import (
 	"slices"
 
 	"github.com/hashicorp/vault/sdk/framework"
+
+	"vault-plugin-secrets-modal/internal/request"
 )
 
 // Names of request and response fields.
 const (
-	fieldRole = "role"
-	fieldID   = "id"
-
 	fieldServerURL      = "server_url"
 	fieldCACert         = "ca_cert"
 	fieldRequestTimeout = "request_timeout"
@@ -29,9 +28,6 @@ const (
 	fieldPaused            = "paused"
 	fieldServiceUserPrefix = "service_user_prefix"
 
-	fieldTokenID      = "token_id"
-	fieldTokenSecret  = "token_secret"
-	fieldVerify       = "verify"
 	fieldVerified     = "verified"
 	fieldWorkspace    = "workspace"
 	fieldWorkspaceID  = "workspace_id"
@@ -45,9 +41,9 @@ const (
 	fieldProfile         = "profile"
 	fieldEnvironment     = "environment"
 	fieldRefreshInterval = "refresh_interval"
-	fieldGracePeriod     = "grace_period"
-	fieldRotationPeriod  = "rotation_period"
-	fieldRevokePrevious  = "revoke_previous"
+
+	fieldRotationPeriod = "rotation_period"
+	fieldRevokePrevious = "revoke_previous"
 
 	fieldEnvironmentRoles = "environment_roles"
 	fieldScoped           = "scoped"
@@ -170,7 +166,7 @@ func pinnedWorkspaceField(text string) *framework.FieldSchema {
 	}
 }
 
-// text, secret, number and flag are the shapes of response fields.
+// text, secret, number and flag build response fields.
 func text(description string) *framework.FieldSchema {
 	return &framework.FieldSchema{Type: framework.TypeString, Description: description}
 }
@@ -195,33 +191,27 @@ func required(field *framework.FieldSchema) *framework.FieldSchema {
 	return field
 }
 
-// tokenFields are the response fields of token.describe.
+// tokenFields returns the response fields of tokenView.
 func tokenFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
-		fieldTokenID:      text("ID of the Modal token (ak-…)."),
-		fieldVerified:     flag("Whether Modal has accepted this token."),
-		fieldWorkspace:    text("Name of the token's Modal workspace."),
-		fieldWorkspaceID:  text("ID of the token's Modal workspace (ac-…)."),
-		fieldIdentityType: text(`Whose token it is: "user" or "service_user".`),
-		fieldIdentity:     text("Name of the user or service user."),
-		fieldIdentityID:   text("ID of the user (us-…) or service user (sv-…)."),
-		fieldCreatedAt:    text("When Modal made the token (RFC 3339)."),
-		fieldExpiresAt:    text("When the token expires at Modal (RFC 3339); absent when it does not."),
+		request.FieldTokenID: text("ID of the Modal token (ak-…)."),
+		fieldVerified:        flag("Whether Modal has accepted this token."),
+		fieldWorkspace:       text("Name of the token's Modal workspace."),
+		fieldWorkspaceID:     text("ID of the token's Modal workspace (ac-…)."),
+		fieldIdentityType:    text(`Whose token it is: "user" or "service_user".`),
+		fieldIdentity:        text("Name of the user or service user."),
+		fieldIdentityID:      text("ID of the user (us-…) or service user (sv-…)."),
+		fieldCreatedAt:       text("When Modal made the token (RFC 3339)."),
+		fieldExpiresAt:       text("When the token expires at Modal (RFC 3339); absent when it does not."),
 	}
 }
 
-// textOf is what the URL says of a field: always a string, which needs no conversion.
-func textOf(d *framework.FieldData, field string) string {
-	value, _ := d.Raw[field].(string)
-	return value
-}
-
-// namesOf are the names of fields, in order.
+// namesOf returns the sorted names of fields.
 func namesOf(fields map[string]*framework.FieldSchema) []string {
 	return slices.Sorted(maps.Keys(fields))
 }
 
-// with joins maps.
+// with merges maps into a new map.
 func with[V any](sets ...map[string]V) map[string]V {
 	all := map[string]V{}
 	for _, set := range sets {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/request"
 )
 
 func TestMissing_AReadOfARoleThatDoesNotExistNamesItAndTheNearest(t *testing.T) {
@@ -35,7 +37,7 @@ func TestMissing_ANameThatNoRoleCanHaveIsAMistakeAndNotRepeatedWithoutBound(t *t
 	t.Parallel()
 	m := newMount(t)
 	require.Contains(t, m.refused(logical.ReadOperation, "creds/CI", nil), `write "ci"`)
-	long := make([]byte, maxIDLength)
+	long := make([]byte, request.MaxIDLength)
 	for i := range long {
 		long[i] = 'a'
 	}

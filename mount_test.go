@@ -27,7 +27,7 @@ import (
 
 // mount is the engine as Vault mounts it, on storage that can be cut, with an emulated Modal.
 type mount struct {
-	*backend
+	*Backend
 
 	t         *testing.T
 	clock     *fakeClock
@@ -62,18 +62,18 @@ func (m *mount) restart() {
 	m.t.Helper()
 	m.storage.heal()
 	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: m.logs})
-	b, err := newBackend(m.t.Context(), &logical.BackendConfig{
+	b, err := New(m.t.Context(), &logical.BackendConfig{
 		Logger: logger, System: m.system, StorageView: m.storage, EventsSender: m.events, BackendUUID: "2f9f1a7c-0000-4000-8000-000000000001",
 	}, state.Deps{Now: m.clock.now, Wait: m.clock.sleep, Connect: connectHasty})
 	require.NoError(m.t, err)
 	m.t.Cleanup(func() { b.Cleanup(context.WithoutCancel(m.t.Context())) })
-	m.backend = b
+	m.Backend = b
 }
 
 // connectHasty makes a connection whose calls wait as little before a retry as they may.
 func connectHasty(options modalapi.Options) (state.Modal, error) {
 	options.Jitter = func() float64 { return 0 }
-	return connect(options)
+	return modalapi.New(options)
 }
 
 // handle sends a request the way Vault does, and holds every success to its documented shape.

@@ -4,39 +4,44 @@ package modalsecrets
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/request"
 )
 
 const operationPrefix = "modal"
 
-// rolePattern takes any one path segment, so that an odd name gets a message and not a bare 404.
-const rolePattern = `(?P<` + fieldRole + `>[^/]+)`
+// rolePattern matches any one path segment, so that an invalid name gets a message instead of a bare 404.
+const rolePattern = `(?P<` + request.FieldRole + `>[^/]+)`
 
 type responses = map[string]*framework.FieldSchema
 
-// handler answers a request that the door has parsed.
+// handler responds to a decoded request.
 type handler[T any] func(ctx context.Context, req *logical.Request, ask T) (*logical.Response, error)
 
-// local is an operation that only reads storage.
-func local[T any](parse func(*door) T, handle handler[T], summary string, fields responses) *framework.PathOperation {
-	return &framework.PathOperation{Callback: enter(parse, handle), Summary: summary, Responses: responded(fields)}
+// local declares an operation that only reads storage.
+func local[T any](parse func(*request.Decoder) T, handle handler[T], summary string, fields responses) *framework.PathOperation {
+	return &framework.PathOperation{Callback: serve(parse, handle), Summary: summary, Responses: documentedResponses(fields)}
 }
 
-// forwarded is an operation that writes or calls Modal: only the node that may write runs it.
-func forwarded[T any](parse func(*door) T, handle handler[T], summary string, fields responses) *framework.PathOperation {
+// forwarded declares an operation that writes to storage or calls Modal. Standbys and secondaries forward it to the
+// node that may write.
+func forwarded[T any](parse func(*request.Decoder) T, handle handler[T], summary string, fields responses) *framework.PathOperation {
 	op := local(parse, handle, summary, fields)
 	op.ForwardPerformanceStandby = true
 	op.ForwardPerformanceSecondary = true
 	return op
 }
 
-// responded documents the answer; without fields the answer is empty, or warnings alone.
-func responded(fields responses) map[int][]framework.Response {
+// documentedResponses documents the responses of an operation. Without fields the response is empty or has only
+// warnings.
+func documentedResponses(fields responses) map[int][]framework.Response {
 	if fields == nil {
 		return map[int][]framework.Response{
 			http.StatusOK:        {{Description: "Done, with warnings."}},
@@ -46,7 +51,7 @@ func responded(fields responses) map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{Description: http.StatusText(http.StatusOK), Fields: fields}}}
 }
 
-// noContent documents that an operation may have nothing to answer.
+// noContent documents that the response of an operation may be empty.
 func noContent(op *framework.PathOperation, what string) *framework.PathOperation {
 	op.Responses[http.StatusNoContent] = []framework.Response{{Description: what}}
 	return op
@@ -59,8 +64,8 @@ func listFields(what string) responses {
 	}
 }
 
-// expected is what Vault checked the caller's rights for.
-func expected(req *logical.Request) model.Expectation {
+// expectationOf returns whether Vault checked the caller's rights to create or to update.
+func expectationOf(req *logical.Request) model.Expectation {
 	switch req.Operation {
 	case logical.CreateOperation:
 		return model.ExpectAbsent
@@ -68,5 +73,82 @@ func expected(req *logical.Request) model.Expectation {
 		return model.ExpectPresent
 	default:
 		return model.ExpectNothing
+	}
+}
+
+// serve turns a parse function and a handler into a callback of the framework.
+func serve[T any](parse func(*request.Decoder) T, handle handler[T]) framework.OperationFunc {
+	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+		in := request.Decode(d, request.BodyOf(ctx, req))
+		ask := parse(in)
+		if err := in.Err(); err != nil {
+			return errorResponse(err)
+		}
+		resp, err := handle(ctx, req, ask)
+		if err != nil {
+			return errorResponse(err)
+		}
+		return resp, nil
+	}
+}
+
+// noFields is the parse function of a path that takes no field.
+func noFields(*request.Decoder) struct{} { return struct{}{} }
+
+// nameOf is the parse function of a path that takes only the role or the ID in its URL.
+func nameOf(in *request.Decoder) string { return in.Name }
+
+// page is a part of a list, as in OpenBao's "list -after -limit".
+type page struct {
+	after string
+	limit int // 0 for no limit
+}
+
+func pageFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		fieldAfter: {
+			Type: framework.TypeString, Query: true,
+			Description: "List in the order of names, and only the names after this one, which need not exist.",
+		},
+		fieldLimit: {
+			Type: framework.TypeInt, Query: true,
+			Description: "List in the order of names, and no more than so many (default: all; 0 and less: all).",
+		},
+	}
+}
+
+func parsePage(in *request.Decoder) page {
+	return page{after: in.Text(fieldAfter).Apply("", ""), limit: request.Field(in, fieldLimit, parseLimit).Apply(0, 0)}
+}
+
+func parseLimit(raw any) (limit int, mistake string) {
+	limit, err := request.ParseInteger(raw)
+	if err != nil {
+		return 0, "write a whole number"
+	}
+	return max(limit, 0), ""
+}
+
+// paged returns one page of a whole list. Pages follow the order of names, because that order is the same at every
+// request.
+func paged(list func(context.Context) (*logical.Response, error)) handler[page] {
+	return func(ctx context.Context, _ *logical.Request, ask page) (*logical.Response, error) {
+		resp, err := list(ctx)
+		if err != nil || ask == (page{}) {
+			return resp, err
+		}
+		all, _ := resp.Data["keys"].([]string)
+		keys := slices.DeleteFunc(slices.Sorted(slices.Values(all)), func(key string) bool { return key <= ask.after })
+		if ask.limit > 0 {
+			keys = keys[:min(ask.limit, len(keys))]
+		}
+		info, _ := resp.Data["key_info"].(map[string]any)
+		maps.DeleteFunc(info, func(key string, _ any) bool {
+			_, listed := slices.BinarySearch(keys, key)
+			return !listed
+		})
+		part := logical.ListResponseWithInfo(keys, info)
+		part.Warnings = resp.Warnings
+		return part, nil
 	}
 }

@@ -11,21 +11,22 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/request"
 )
 
-// maxApprovalWait is how long a read may wait for a person, well within what a request may take.
+// maxApprovalWait is how long a read may wait for a person. Vault lets a request take 90 seconds.
 const maxApprovalWait = 20 * time.Second
 
-func (b *backend) pathApproval() []*framework.Path {
+func (b *Backend) pathApproval() []*framework.Path {
 	return []*framework.Path{
 		b.approvalPath("config/approval", "admin-token-approval", nil,
 			"Replace the admin token by one that a person approves in a browser."),
-		b.approvalPath(prefixRotate+rolePattern+"/approval", "role-approval", map[string]*framework.FieldSchema{fieldRole: roleNameField()},
+		b.approvalPath(prefixRotate+rolePattern+"/approval", "role-approval", map[string]*framework.FieldSchema{request.FieldRole: roleNameField()},
 			"Rotate a static role, or give it its first token, by a person's approval in a browser."),
 	}
 }
 
-func (b *backend) approvalPath(pattern, suffix string, named map[string]*framework.FieldSchema, synopsis string) *framework.Path {
+func (b *Backend) approvalPath(pattern, suffix string, named map[string]*framework.FieldSchema, synopsis string) *framework.Path {
 	return &framework.Path{
 		Pattern:      pattern + "$",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: suffix},
@@ -35,8 +36,8 @@ func (b *backend) approvalPath(pattern, suffix string, named map[string]*framewo
 				Description:  "Life of the new token at Modal, from 1h (default: the longest that its workspace allows).",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Token TTL"},
 			},
-			fieldGracePeriod:     gracePeriodField("How long the previous token stays valid (default: the role's; of the admin token 1h)."),
-			fieldPinnedWorkspace: pinnedWorkspaceField("Name or ID (ac-…) of the workspace that the approved token must belong to, besides config's pinned_workspace (default: none)."),
+			request.FieldGracePeriod: gracePeriodField("How long the previous token stays valid (default: the role's; of the admin token 1h)."),
+			fieldPinnedWorkspace:     pinnedWorkspaceField("Name or ID (ac-…) of the workspace that the approved token must belong to, besides config's pinned_workspace (default: none)."),
 			fieldForce: {
 				Type:         framework.TypeBool,
 				Description:  "Accept a token of another workspace or person than the current one's, or in place of one that was never verified, but none outside of pinned_workspace.",
@@ -54,49 +55,49 @@ func (b *backend) approvalPath(pattern, suffix string, named map[string]*framewo
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.UpdateOperation: forwarded(parseApproval, b.beginApproval, "Begin an approval.", with(approvalFields(), pageOfApprovalFields())),
-			logical.ReadOperation:   missing(local(parseWait, b.readApproval, "Read how an approval stands.", approvalFields()), noSuchApproval),
-			logical.DeleteOperation: forwarded(urlName, b.cancelApproval, "Cancel an approval, or forget one that has ended.", nil),
+			logical.ReadOperation:   mayBeMissing(local(parseWait, b.readApproval, "Read how an approval stands.", approvalFields()), noSuchApproval),
+			logical.DeleteOperation: forwarded(nameOf, b.cancelApproval, "Cancel an approval, or forget one that has ended.", nil),
 		},
 		HelpSynopsis:    synopsis,
 		HelpDescription: strings.TrimSpace(approvalHelp),
 	}
 }
 
-func parseApproval(in *door) model.ApprovalRequest {
+func parseApproval(in *request.Decoder) model.ApprovalRequest {
 	ask := model.ApprovalRequest{
-		Role:       in.name,
-		TokenTTL:   in.optional(fieldTokenTTL, model.MinTokenLife, model.MaxTokenTTL).Apply(0, 0),
-		Grace:      in.grace(),
-		Force:      in.flag(fieldForce).Apply(false, false),
-		LapseAfter: in.duration(fieldLapseAfter, model.MinLapse, model.MaxLapse).Apply(model.DefaultLapse, model.DefaultLapse),
+		Role:       in.Name,
+		TokenTTL:   in.OptionalDuration(fieldTokenTTL, model.MinTokenLife, model.MaxTokenTTL).Apply(0, 0),
+		Grace:      in.GracePeriod(),
+		Force:      in.Flag(fieldForce).Apply(false, false),
+		LapseAfter: in.Duration(fieldLapseAfter, model.MinLapse, model.MaxLapse).Apply(model.DefaultLapse, model.DefaultLapse),
 
-		PinnedWorkspace: checked(in, fieldPinnedWorkspace, model.MaxWorkspace, parseWorkspace).Apply("", ""),
+		PinnedWorkspace: request.CheckedText(in, fieldPinnedWorkspace, model.MaxWorkspace, parseWorkspace).Apply("", ""),
 	}
-	if in.body[fieldWait] != nil {
-		in.refuse(fieldWait, "a write does not wait: read this path with it")
+	if in.Body[fieldWait] != nil {
+		in.Refuse(fieldWait, "a write does not wait: read this path with it")
 	}
 	return ask
 }
 
-// waitRequest is a read that may wait.
+// waitRequest is a read of an approval that may wait.
 type waitRequest struct {
 	name string
 	wait time.Duration
 }
 
-func parseWait(in *door) waitRequest {
-	return waitRequest{name: in.name, wait: in.optional(fieldWait, time.Second, maxApprovalWait).Apply(0, 0)}
+func parseWait(in *request.Decoder) waitRequest {
+	return waitRequest{name: in.Name, wait: in.OptionalDuration(fieldWait, time.Second, maxApprovalWait).Apply(0, 0)}
 }
 
 func approvalFields() responses {
 	return responses{
-		fieldState:    required(text(`"waiting", "done", "refused", "lapsed" or "cancelled".`)),
-		fieldBegan:    required(text("When the approval began (RFC 3339).")),
-		fieldLapsesAt: required(text("When the engine stops to wait (RFC 3339).")),
-		fieldReason:   text("What came of it."),
-		fieldTokenID:  text("ID of the token that was approved (ak-…)."),
-		fieldVersion:  number("The token's version in the role, once it is current."),
-		fieldNextStep: required(text("What comes next.")),
+		fieldState:           required(text(`"waiting", "done", "refused", "lapsed" or "cancelled".`)),
+		fieldBegan:           required(text("When the approval began (RFC 3339).")),
+		fieldLapsesAt:        required(text("When the engine stops to wait (RFC 3339).")),
+		fieldReason:          text("What came of it."),
+		request.FieldTokenID: text("ID of the token that was approved (ak-…)."),
+		fieldVersion:         number("The token's version in the role, once it is current."),
+		fieldNextStep:        required(text("What comes next.")),
 
 		fieldWorkspace:       text("Name of the approved token's workspace, once Modal was asked."),
 		fieldWorkspaceID:     text("ID of that workspace (ac-…)."),
@@ -108,7 +109,8 @@ func approvalFields() responses {
 	}
 }
 
-// pageOfApprovalFields are in no other answer than that to the write which begins an approval.
+// pageOfApprovalFields returns the fields of the approval page. Only the response to the write that begins an approval
+// has them.
 func pageOfApprovalFields() responses {
 	return responses{
 		fieldURL:  text("Where a person approves, in any browser. No other answer has it."),
@@ -116,7 +118,7 @@ func pageOfApprovalFields() responses {
 	}
 }
 
-func (b *backend) beginApproval(ctx context.Context, _ *logical.Request, ask model.ApprovalRequest) (*logical.Response, error) {
+func (b *Backend) beginApproval(ctx context.Context, _ *logical.Request, ask model.ApprovalRequest) (*logical.Response, error) {
 	begun, err := b.engine.Approvals.Begin(ctx, ask)
 	if err != nil {
 		return nil, err
@@ -128,7 +130,7 @@ func (b *backend) beginApproval(ctx context.Context, _ *logical.Request, ask mod
 	return &logical.Response{Data: data, Warnings: begun.Warnings}, nil
 }
 
-func (b *backend) readApproval(ctx context.Context, req *logical.Request, ask waitRequest) (*logical.Response, error) {
+func (b *Backend) readApproval(ctx context.Context, req *logical.Request, ask waitRequest) (*logical.Response, error) {
 	a, err := b.engine.Approvals.Read(ctx, ask.name, ask.wait)
 	switch {
 	case err != nil:
@@ -139,7 +141,7 @@ func (b *backend) readApproval(ctx context.Context, req *logical.Request, ask wa
 	return &logical.Response{Data: b.approvalView(ask.name, a)}, nil
 }
 
-func (b *backend) cancelApproval(ctx context.Context, _ *logical.Request, name string) (*logical.Response, error) {
+func (b *Backend) cancelApproval(ctx context.Context, _ *logical.Request, name string) (*logical.Response, error) {
 	warnings, err := b.engine.Approvals.Cancel(ctx, name)
 	if err != nil {
 		return nil, err
@@ -147,13 +149,14 @@ func (b *backend) cancelApproval(ctx context.Context, _ *logical.Request, name s
 	return orNothing(&logical.Response{Warnings: warnings}), nil
 }
 
-// approvalView is all of an approval that may be shown again: whoever knows its page decides whose account it is.
-func (b *backend) approvalView(name string, a *model.Approval) map[string]any {
+// approvalView returns the state of an approval without its page, because anyone who knows the page can choose the
+// account.
+func (b *Backend) approvalView(name string, a *model.Approval) map[string]any {
 	data := map[string]any{fieldState: a.State, fieldNextStep: b.engine.Approvals.NextStep(name, a)}
 	putTime(data, fieldBegan, a.Began)
 	putTime(data, fieldLapsesAt, a.Lapses)
 	putText(data, fieldReason, a.Reason)
-	putText(data, fieldTokenID, a.TokenID)
+	putText(data, request.FieldTokenID, a.TokenID)
 	putText(data, fieldPinnedWorkspace, a.PinnedWorkspace)
 	putAccount(data, a.Account)
 	if a.State == model.ApprovalDone {

@@ -4,6 +4,7 @@ package modalsecrets
 
 import (
 	"context"
+	"maps"
 	"regexp"
 	"strings"
 
@@ -12,9 +13,10 @@ import (
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/request"
 )
 
-func (b *backend) pathConfig() []*framework.Path {
+func (b *Backend) pathConfig() []*framework.Path {
 	return []*framework.Path{{
 		Pattern: "config/?$",
 		DisplayAttrs: &framework.DisplayAttributes{
@@ -46,10 +48,10 @@ func (b *backend) pathConfig() []*framework.Path {
 				Description:  "Most that managed and dynamic roles may be in an environment (default contributor).",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Most powerful environment role"},
 			},
-			fieldTokenID:     tokenIDField(),
-			fieldTokenSecret: tokenSecretField(),
-			fieldVerify:      verifyField(),
-			fieldGracePeriod: gracePeriodField("How long the admin token that this write replaces stays valid (default 1h)."),
+			request.FieldTokenID:     tokenIDField(),
+			request.FieldTokenSecret: tokenSecretField(),
+			request.FieldVerify:      verifyField(),
+			request.FieldGracePeriod: gracePeriodField("How long the admin token that this write replaces stays valid (default 1h)."),
 			fieldRemoveAdmin: {
 				Type:         framework.TypeBool,
 				Description:  "Remove the admin token; it is not ended at Modal.",
@@ -77,7 +79,7 @@ func (b *backend) pathConfig() []*framework.Path {
 			return cfg != nil, err
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation:   local(nothing, b.readConfig, "Read how Modal is reached and as whom.", configFields()),
+			logical.ReadOperation:   local(noFields, b.readConfig, "Read how Modal is reached and as whom.", configFields()),
 			logical.CreateOperation: forwarded(parseConfig, b.writeConfig, "Configure how Modal is reached and as whom.", configWrittenFields()),
 			logical.UpdateOperation: forwarded(parseConfig, b.writeConfig, "Configure how Modal is reached and as whom.", configWrittenFields()),
 			logical.DeleteOperation: forwarded(parseForce, b.deleteConfig, "Return to the defaults, without an admin token.", nil),
@@ -87,30 +89,30 @@ func (b *backend) pathConfig() []*framework.Path {
 	}}
 }
 
-func parseConfig(in *door) model.ConfigWrite {
+func parseConfig(in *request.Decoder) model.ConfigWrite {
 	ask := model.ConfigWrite{
-		Supplied:            in.supplied(emptyPair + "; remove_admin_token=true removes the admin token"),
-		RemoveAdmin:         in.flag(fieldRemoveAdmin).Apply(false, false),
+		Supplied:            in.Token(request.EmptyToken + "; remove_admin_token=true removes the admin token"),
+		RemoveAdmin:         in.Flag(fieldRemoveAdmin).Apply(false, false),
 		Force:               parseForce(in),
-		PinnedWorkspace:     checked(in, fieldPinnedWorkspace, model.MaxWorkspace, parseWorkspace),
-		ServerURL:           checked(in, fieldServerURL, model.MaxServerURL, parseServerURL),
-		CACert:              checked(in, fieldCACert, model.MaxCACert, parseCACert),
-		RequestTimeout:      in.duration(fieldRequestTimeout, model.MinRequestTimeout, model.MaxRequestTimeout),
-		AllowedEnvironments: take(in, fieldAllowedEnvironments, parseEnvironments),
-		MaxEnvironmentRole:  checked(in, fieldMaxEnvironmentRole, maxToldName, parseEnvironmentRole),
-		Paused:              in.flag(fieldPaused),
+		PinnedWorkspace:     request.CheckedText(in, fieldPinnedWorkspace, model.MaxWorkspace, parseWorkspace),
+		ServerURL:           request.CheckedText(in, fieldServerURL, model.MaxServerURL, parseServerURL),
+		CACert:              request.CheckedText(in, fieldCACert, model.MaxCACert, parseCACert),
+		RequestTimeout:      in.Duration(fieldRequestTimeout, model.MinRequestTimeout, model.MaxRequestTimeout),
+		AllowedEnvironments: request.Field(in, fieldAllowedEnvironments, request.ParseEnvironments),
+		MaxEnvironmentRole:  request.CheckedText(in, fieldMaxEnvironmentRole, request.MaxNameLength, request.ParseEnvironmentRole),
+		Paused:              in.Flag(fieldPaused),
 	}
-	ask.Grace = in.grace()
-	ask.VerificationInterval = in.optional(fieldVerificationInterval, model.MinVerification, model.MaxVerification)
+	ask.Grace = in.GracePeriod()
+	ask.VerificationInterval = in.OptionalDuration(fieldVerificationInterval, model.MinVerification, model.MaxVerification)
 	if ask.RemoveAdmin && ask.Token != nil {
-		in.refuse(fieldRemoveAdmin, "a new token_id and token_secret replace the admin token: write one or the other")
+		in.Refuse(fieldRemoveAdmin, "a new token_id and token_secret replace the admin token: write one or the other")
 	}
 	return ask
 }
 
-func parseForce(in *door) bool { return in.flag(fieldForce).Apply(false, false) }
+func parseForce(in *request.Decoder) bool { return in.Flag(fieldForce).Apply(false, false) }
 
-// workspaceName is what Modal may call a workspace, by name or ID.
+// workspaceName matches the name or the ID of a workspace.
 var workspaceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
 
 func parseWorkspace(text string) (workspace, mistake string) {
@@ -139,7 +141,7 @@ func parseCACert(text string) (pem, mistake string) {
 	return text, ""
 }
 
-func (b *backend) readConfig(ctx context.Context, _ *logical.Request, _ struct{}) (*logical.Response, error) {
+func (b *Backend) readConfig(ctx context.Context, _ *logical.Request, _ struct{}) (*logical.Response, error) {
 	cfg, err := b.engine.Configs.Read(ctx)
 	if err != nil || cfg == nil {
 		return nil, err
@@ -156,8 +158,8 @@ func (b *backend) readConfig(ctx context.Context, _ *logical.Request, _ struct{}
 	return resp, nil
 }
 
-func (b *backend) writeConfig(ctx context.Context, req *logical.Request, ask model.ConfigWrite) (*logical.Response, error) {
-	ask.Expect = expected(req)
+func (b *Backend) writeConfig(ctx context.Context, req *logical.Request, ask model.ConfigWrite) (*logical.Response, error) {
+	ask.Expect = expectationOf(req)
 	done, err := b.engine.Configs.Write(ctx, ask)
 	if err != nil {
 		return nil, err
@@ -165,7 +167,7 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, ask mod
 	return &logical.Response{Data: b.configWrittenView(done.Config), Warnings: done.Warnings}, nil
 }
 
-func (b *backend) deleteConfig(ctx context.Context, _ *logical.Request, force bool) (*logical.Response, error) {
+func (b *Backend) deleteConfig(ctx context.Context, _ *logical.Request, force bool) (*logical.Response, error) {
 	warnings, err := b.engine.Configs.Delete(ctx, force)
 	if err != nil {
 		return nil, err
@@ -173,7 +175,7 @@ func (b *backend) deleteConfig(ctx context.Context, _ *logical.Request, force bo
 	return orNothing(&logical.Response{Warnings: warnings}), nil
 }
 
-// orNothing is the answer of a write, which is no content when there is nothing to say.
+// orNothing returns nil for a response without warnings, so that Vault answers 204.
 func orNothing(resp *logical.Response) *logical.Response {
 	if len(resp.Warnings) == 0 && len(resp.Data) == 0 {
 		return nil
@@ -210,3 +212,131 @@ revocations, those of leases included.
 
 A write merges: a field that is absent or null keeps its value, an empty one returns to its default.
 `
+
+func (b *Backend) pathConfigRotate() []*framework.Path {
+	return []*framework.Path{{
+		Pattern:      "config/rotate$",
+		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "rotate", OperationSuffix: "admin-token"},
+		Fields: map[string]*framework.FieldSchema{
+			request.FieldTokenID:     tokenIDField(),
+			request.FieldTokenSecret: tokenSecretField(),
+			request.FieldGracePeriod: gracePeriodField("How long the replaced admin token stays valid (default 1h; 0 ends it at once)."),
+			fieldForce: {
+				Type:         framework.TypeBool,
+				Description:  "Accept a token of another workspace than the last admin token's, or one that cannot manage service users, but none outside of config's pinned_workspace.",
+				DisplayAttrs: &framework.DisplayAttributes{Name: "Force"},
+			},
+		},
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.UpdateOperation: forwarded(parseAdminRotation, b.rotateAdmin, "Replace the admin token.", with(configWrittenFields(), adminRotatedFields())),
+		},
+		HelpSynopsis:    "Replace the admin token by another one, and change nothing else.",
+		HelpDescription: strings.TrimSpace(configRotateHelp),
+	}}
+}
+
+func parseAdminRotation(in *request.Decoder) model.AdminRotation {
+	return model.AdminRotation{
+		Supplied: in.Token(request.EmptyToken),
+		Grace:    in.GracePeriod(),
+		Force:    in.Flag(fieldForce).Apply(false, false),
+	}
+}
+
+func adminRotatedFields() responses {
+	return responses{
+		fieldChanged:         required(flag("Whether the admin token is another one than before.")),
+		fieldPreviousTokenID: text("ID of the admin token that was replaced."),
+		fieldMethod:          text(`How it ends: "automatic", or "manual" when an operator has to delete it at Modal.`),
+		fieldNotBefore:       text("When it ends (RFC 3339)."),
+	}
+}
+
+func (b *Backend) rotateAdmin(ctx context.Context, _ *logical.Request, ask model.AdminRotation) (*logical.Response, error) {
+	done, err := b.engine.Configs.RotateAdmin(ctx, ask)
+	if err != nil {
+		return nil, err
+	}
+	data := b.configWrittenView(done.Config)
+	data[fieldChanged] = done.Changed
+	if done.Previous != nil {
+		data[fieldPreviousTokenID] = done.Previous.ID
+		data[fieldMethod] = done.Previous.Means()
+		data[fieldNextStep] = b.engine.Queue.NextStep(ctx, done.Previous)
+		putTime(data, fieldNotBefore, done.Previous.NotBefore)
+	}
+	return &logical.Response{Data: data, Warnings: done.Warnings}, nil
+}
+
+const configRotateHelp = `
+A write takes token_id and token_secret of the next admin token. Modal must accept the token, in the same
+workspace as the last admin token and as somebody who can manage service users (force=true accepts another).
+The replaced token enters the revocation queue and deletes itself after its grace period. A policy can allow
+this path alone, as it changes nothing else of config. To have the token approved in a browser instead, write
+to config/approval.
+`
+
+// adminFields returns the response fields of the admin token.
+func adminFields() responses {
+	return with(tokenFields(), responses{
+		fieldManagesServiceUsers: flag("Whether the admin token can manage service users, as managed and dynamic roles need."),
+		fieldLimitation:          text("Why it cannot."),
+		fieldServiceUserPrefix:   required(text("How the names of this mount's service users at Modal begin.")),
+		fieldPaused:              required(flag("Whether the engine does nothing at Modal by itself.")),
+	})
+}
+
+func configFields() responses {
+	return with(adminFields(), responses{
+		fieldState:                required(text(`How the admin token stands: "none", "ok", "unverified", "limited" (it cannot manage service users), "expired" or "rejected".`)),
+		fieldVerificationInterval: required(number("Seconds between two questions whether Modal still accepts a current token; 0: never.")),
+		fieldServerURL:            required(text("Modal's control plane.")),
+		fieldCACert:               text("PEM certificates that the server must chain to; absent: the system's roots."),
+		fieldRequestTimeout:       required(number("Bound of one call to Modal, in seconds.")),
+		fieldAllowedEnvironments: {
+			Type: framework.TypeStringSlice, Description: "Environments that managed and dynamic roles may name; absent: all.",
+		},
+		fieldMaxEnvironmentRole: text("Most that managed and dynamic roles may be in an environment; absent: contributor."),
+		fieldPinnedWorkspace:    text("Name or ID of the workspace that every supplied or approved token must belong to; absent: any."),
+		fieldPinnedWorkspaceID:  text("ID of that workspace (ac-…); absent as long as no verified token has shown which one has the name."),
+	})
+}
+
+// configWrittenFields returns the response fields of a write.
+func configWrittenFields() responses {
+	return with(adminFields(), responses{fieldNextStep: required(text("What comes next."))})
+}
+
+// adminView returns the owner of the admin token and its limitation, without the secret.
+func (b *Backend) adminView(cfg *model.Config) map[string]any {
+	data := map[string]any{fieldServiceUserPrefix: b.engine.Mount.ServiceUserPrefix(), fieldPaused: cfg.Paused}
+	putText(data, fieldLimitation, cfg.Limitation)
+	if cfg.Admin != nil {
+		maps.Copy(data, tokenView(*cfg.Admin))
+		data[fieldManagesServiceUsers] = cfg.Admin.Verified() && cfg.Limitation == ""
+	}
+	return data
+}
+
+func (b *Backend) configView(cfg *model.Config) map[string]any {
+	data := b.adminView(cfg)
+	data[fieldServerURL] = cfg.ServerURL
+	data[fieldRequestTimeout] = int64(cfg.RequestTimeout.Seconds())
+	data[fieldVerificationInterval] = int64(cfg.VerificationEvery().Seconds())
+	data[fieldState] = cfg.State(b.engine.Mount.Now())
+	if cfg.CACert != "" {
+		data[fieldCACert] = cfg.CACert
+	}
+	putText(data, fieldMaxEnvironmentRole, string(cfg.MaxEnvironmentRole))
+	putText(data, fieldPinnedWorkspace, cfg.PinnedWorkspace)
+	if len(cfg.AllowedEnvironments) > 0 {
+		data[fieldAllowedEnvironments] = cfg.AllowedEnvironments
+	}
+	return data
+}
+
+func (b *Backend) configWrittenView(cfg *model.Config) map[string]any {
+	data := b.adminView(cfg)
+	data[fieldNextStep] = b.engine.Configs.NextStep(cfg)
+	return data
+}

@@ -4,7 +4,6 @@ package modalsecrets
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"time"
 
@@ -13,81 +12,74 @@ import (
 
 	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/request"
 )
 
 const prefixCreds = "creds/"
 
-func (b *backend) pathCreds() []*framework.Path {
+func (b *Backend) pathCreds() []*framework.Path {
 	return []*framework.Path{
-		b.pathHandout("", "credentials", "Read the role's token.", credsFields(), credsData, credsHelp),
-		b.pathHandout("/env", "credentials-as-environment", "Read the role's token as environment variables.", envFields(), envData, envHelp),
-		b.pathHandout("/dotenv", "credentials-as-dotenv", "Read the role's token as environment variables in one text.", textFields(fieldDotenv, "The environment variables, a line each."), dotenvData, dotenvHelp),
-		b.pathHandout("/toml", "credentials-as-toml", "Read the role's token as a whole .modal.toml.", textFields(fieldTOML, "A whole .modal.toml."), tomlData, tomlHelp),
-		b.pathHandout("/profile", "credentials-as-profile", "Read the role's token as one profile of a .modal.toml.", textFields(fieldTOML, "One profile of a .modal.toml."), profileData, profileHelp),
+		b.pathCredentials("", "credentials", "Read the role's token.", credsFields(), credsData, credsHelp),
+		b.pathCredentials("/env", "credentials-as-environment", "Read the role's token as environment variables.", envFields(), envData, envHelp),
+		b.pathCredentials("/dotenv", "credentials-as-dotenv", "Read the role's token as environment variables in one text.", textFields(fieldDotenv, "The environment variables, a line each."), dotenvData, dotenvHelp),
+		b.pathCredentials("/toml", "credentials-as-toml", "Read the role's token as a whole .modal.toml.", textFields(fieldTOML, "A whole .modal.toml."), tomlData, tomlHelp),
+		b.pathCredentials("/profile", "credentials-as-profile", "Read the role's token as one profile of a .modal.toml.", textFields(fieldTOML, "One profile of a .modal.toml."), profileData, profileHelp),
 	}
 }
 
-// pathHandout declares one form of a role's token. The forms are paths, as some consumers can only GET
-// a path, and a policy can allow one form alone.
-func (b *backend) pathHandout(form, suffix, summary string, fields responses, data handoutData, help string) *framework.Path {
+// pathCredentials declares one form of a role's token. Each form is a path, because some consumers can only GET a
+// path, and because a policy can then allow one form alone.
+func (b *Backend) pathCredentials(form, suffix, summary string, fields responses, data credentialsFormat, help string) *framework.Path {
 	return &framework.Path{
 		Pattern:      prefixCreds + rolePattern + form + "$",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: suffix},
-		Fields:       map[string]*framework.FieldSchema{fieldRole: roleNameField()},
+		Fields:       map[string]*framework.FieldSchema{request.FieldRole: roleNameField()},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: missing(local(urlName, b.readHandout(data), summary, fields), noSuchRole),
+			logical.ReadOperation: mayBeMissing(local(nameOf, b.readCredentials(data), summary, fields), noSuchRole),
 		},
 		HelpSynopsis:    summary,
 		HelpDescription: strings.TrimSpace(help),
 	}
 }
 
-// HandleRequest serves reads of creds itself: every node may, and the framework would ask Vault for its
-// replication state first, a second call between the processes for each read.
-func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*logical.Response, error) {
+// HandleRequest serves reads of creds without the framework. The framework asks Vault for its replication state first,
+// which is a second call between the processes for each read, and every node may serve creds.
+func (b *Backend) HandleRequest(ctx context.Context, req *logical.Request) (*logical.Response, error) {
 	b.engine.Mount.SetPath(req.MountPoint)
 	rest, ofCreds := strings.CutPrefix(req.Path, prefixCreds)
 	path := b.Route(req.Path)
 	if !ofCreds || path == nil || req.Operation != logical.ReadOperation {
-		if req.Operation == logical.HelpOperation && holdsSecret(req.Path) {
-			return answer(model.UserErrorf(secretInPath)) // the framework's help repeats the path
+		if req.Operation == logical.HelpOperation && request.HoldsSecret(req.Path) {
+			return errorResponse(model.UserErrorf(request.SecretInPath)) // the framework's help repeats the path
 		}
 		if path != nil {
-			ctx, req = behindTheDoor(ctx, req)
+			ctx, req = request.WithoutBody(ctx, req)
 		}
 		return b.Backend.HandleRequest(ctx, req)
 	}
 	name, _, _ := strings.Cut(rest, "/")
-	d := &framework.FieldData{Raw: map[string]any{fieldRole: name}, Schema: path.Fields}
+	d := &framework.FieldData{Raw: map[string]any{request.FieldRole: name}, Schema: path.Fields}
 	return path.Operations[logical.ReadOperation].Handler()(ctx, req, d)
 }
 
-// HandleExistenceCheck tells create from update. The framework's own would put a malformed value into
-// Vault's log, and Vault answers an error here with a bare "internal error": what is wrong is for the
-// handler to say.
-func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request) (checkFound, exists bool, err error) {
+// HandleExistenceCheck distinguishes create from update. The framework's own check would write a malformed value into
+// Vault's log. It reports no error, because Vault would answer with a bare "internal error": the handler explains the
+// error.
+func (b *Backend) HandleExistenceCheck(ctx context.Context, req *logical.Request) (checkFound, exists bool, err error) {
 	path := b.Route(req.Path)
 	if path == nil || path.ExistenceCheck == nil {
 		return false, false, nil
 	}
-	d := &framework.FieldData{Raw: map[string]any{fieldRole: strings.TrimPrefix(req.Path, prefixRoles)}, Schema: path.Fields}
+	d := &framework.FieldData{Raw: map[string]any{request.FieldRole: strings.TrimPrefix(req.Path, prefixRoles)}, Schema: path.Fields}
 	exists, err = path.ExistenceCheck(ctx, req, d)
 	return true, exists || err != nil, nil
 }
 
-// formOr is a form of a token that a request names, or another text where it names none.
-func formOr(raw any, otherwise string) string {
-	if form, _ := raw.(string); slices.Contains([]string{"env", fieldDotenv, fieldTOML, "profile"}, form) {
-		return form
-	}
-	return otherwise
-}
+type credentialsFormat func(h *engine.Credentials, now time.Time) (map[string]any, error)
 
-type handoutData func(h *engine.Credentials, now time.Time) (map[string]any, error)
-
-// readHandout answers from memory and storage alone, so it works while Modal is down. A read of a dynamic
-// role mints.
-func (b *backend) readHandout(data handoutData) handler[string] {
+// readCredentials responds from memory and storage alone, so a read works while Modal is down. A read of a dynamic
+// role creates a token.
+func (b *Backend) readCredentials(data credentialsFormat) handler[string] {
 	return func(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
 		h, err := b.engine.Rotations.Credentials(ctx, name)
 		switch {
@@ -109,19 +101,19 @@ func (b *backend) readHandout(data handoutData) handler[string] {
 
 func credsFields() responses {
 	return with(metadataFields(), responses{
-		fieldTokenID:     required(text("ID of the Modal token (ak-…).")),
-		fieldTokenSecret: required(secret("Secret of the Modal token (as-…).")),
-		fieldWorkspace:   text("The token's Modal workspace; absent for a token stored unproven."),
-		fieldProfile:     required(text("Name of the profile in .modal.toml.")),
-		fieldVersion:     required(number("Counter of the role's tokens, from 1.")),
-		fieldEnvironment: text("Modal environment, when the role sets one."),
-		fieldExpiresAt:   text("When the token expires at Modal (RFC 3339); absent when it does not."),
-		fieldServerURL:   text("Modal's control plane, when it is not Modal's default."),
+		request.FieldTokenID:     required(text("ID of the Modal token (ak-…).")),
+		request.FieldTokenSecret: required(secret("Secret of the Modal token (as-…).")),
+		fieldWorkspace:           text("The token's Modal workspace; absent for a token stored unproven."),
+		fieldProfile:             required(text("Name of the profile in .modal.toml.")),
+		fieldVersion:             required(number("Counter of the role's tokens, from 1.")),
+		fieldEnvironment:         text("Modal environment, when the role sets one."),
+		fieldExpiresAt:           text("When the token expires at Modal (RFC 3339); absent when it does not."),
+		fieldServerURL:           text("Modal's control plane, when it is not Modal's default."),
 	})
 }
 
-// metadataFields are the rotation metadata that Vault Agent and the Kubernetes operators parse. An operator that
-// finds a part of it alone never reads again.
+// metadataFields returns the fields of the rotation metadata that Vault Agent and the Kubernetes operators parse. An
+// operator that finds only some of them never reads again.
 func metadataFields() responses {
 	return responses{
 		fieldTTL:               number("Seconds until a consumer should read again; a hint, not the token's life. Absent, as the two below, for a dynamic role."),
@@ -132,8 +124,8 @@ func metadataFields() responses {
 
 func credsData(h *engine.Credentials, now time.Time) (map[string]any, error) {
 	data := rotationMetadata(h, now)
-	data[fieldTokenID] = h.Cred.ID
-	data[fieldTokenSecret] = h.Cred.Secret
+	data[request.FieldTokenID] = h.Cred.ID
+	data[request.FieldTokenSecret] = h.Cred.Secret
 	data[fieldProfile] = h.Role.ProfileOr(h.Name)
 	data[fieldVersion] = int64(h.Cred.Version)
 	putText(data, fieldWorkspace, h.Cred.Workspace)
@@ -169,18 +161,18 @@ func envData(h *engine.Credentials, _ time.Time) (map[string]any, error) {
 	return data, nil
 }
 
-// textFields are those of a form that is one text. The token's ID tells an audit log who read which token, and
-// the rotation metadata shows rotations to consumers.
+// textFields returns the fields of a form that is one text. The token's ID is there for the audit log, and the
+// rotation metadata shows rotations to consumers.
 func textFields(key, description string) responses {
 	return with(metadataFields(), responses{
-		key:          required(secret(description)),
-		fieldTokenID: required(text("ID of the Modal token (ak-…).")),
+		key:                  required(secret(description)),
+		request.FieldTokenID: required(text("ID of the Modal token (ak-…).")),
 	})
 }
 
 func textData(h *engine.Credentials, now time.Time, key, text string) map[string]any {
 	data := rotationMetadata(h, now)
-	data[key], data[fieldTokenID] = text, h.Cred.ID
+	data[key], data[request.FieldTokenID] = text, h.Cred.ID
 	return data
 }
 

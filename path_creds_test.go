@@ -221,9 +221,9 @@ func TestCreds_AReadAsksVaultForNothing(t *testing.T) {
 	m := newMount(t)
 	m.addRole("ci")
 	view := &countingView{}
-	b, err := newBackend(t.Context(), &logical.BackendConfig{System: view, StorageView: m.storage}, state.Deps{Now: m.clock.now, Wait: m.clock.sleep, Connect: connect})
+	b, err := New(t.Context(), &logical.BackendConfig{System: view, StorageView: m.storage}, state.Deps{Now: m.clock.now, Wait: m.clock.sleep, Connect: connectHasty})
 	require.NoError(t, err)
-	m.backend = b
+	m.Backend = b
 	for _, path := range everyForm("ci") {
 		m.read(path)
 	}

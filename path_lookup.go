@@ -13,17 +13,18 @@ import (
 
 	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/request"
 )
 
-// tokenIDShape is what an ID of a Modal account token looks like.
+// tokenIDShape matches the ID of a Modal account token.
 var tokenIDShape = regexp.MustCompile(`^ak-[A-Za-z0-9_-]{1,253}$`)
 
-func (b *backend) pathLookup() []*framework.Path {
+func (b *Backend) pathLookup() []*framework.Path {
 	return []*framework.Path{{
 		Pattern:      "lookup/?$",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "look-up", OperationSuffix: "token"},
 		Fields: map[string]*framework.FieldSchema{
-			fieldTokenID: {
+			request.FieldTokenID: {
 				Type:         framework.TypeString,
 				Description:  "ID of a Modal account token (ak-…), as an alarm or a log shows it. The secret is not needed.",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Token ID"},
@@ -42,10 +43,10 @@ func (b *backend) pathLookup() []*framework.Path {
 	}}
 }
 
-func parseLookup(in *door) engine.LookupRequest {
+func parseLookup(in *request.Decoder) engine.LookupRequest {
 	return engine.LookupRequest{
-		TokenID:     checked(in, fieldTokenID, maxIDLength, parseTokenID).Apply("", ""),
-		ServiceUser: take(in, fieldServiceUser, parseServiceUser).Apply("", ""),
+		TokenID:     request.CheckedText(in, request.FieldTokenID, request.MaxIDLength, parseTokenID).Apply("", ""),
+		ServiceUser: request.Field(in, fieldServiceUser, parseServiceUser).Apply("", ""),
 	}
 }
 
@@ -57,30 +58,30 @@ func parseTokenID(text string) (id, mistake string) {
 }
 
 func parseServiceUser(raw any) (name, mistake string) {
-	name, mistake = parseText(raw)
-	if len(name) > maxIDLength {
-		return "", fmt.Sprintf("no service user has a name of more than %d bytes", maxIDLength)
+	name, mistake = request.ParseText(raw)
+	if len(name) > request.MaxIDLength {
+		return "", fmt.Sprintf("no service user has a name of more than %d bytes", request.MaxIDLength)
 	}
 	return name, mistake
 }
 
 func lookupFields() responses {
 	return responses{
-		fieldKind:        required(text(`"current", "previous", "lease", "admin", "orphan" or "unknown".`)),
-		fieldTokenID:     text("ID of the token (ak-…); absent where it is not known."),
-		fieldServiceUser: text("Name of the service user that owns the token; absent for a person's token."),
-		fieldRole:        text("Role that the token is, or was, of."),
-		fieldVersion:     number("The token's version in that role."),
-		fieldState:       text("State of the role, of the revocation, or of the admin token."),
-		fieldWorkspace:   text("Name of the token's Modal workspace."),
-		fieldRevocation:  text("ID under revocations/, for a token in the revocation queue."),
-		fieldDisabled:    flag("Whether somebody disabled the token at Modal; a person can enable it again."),
-		fieldLastUsedAt:  text("When the token was used last, where Modal tells (RFC 3339)."),
-		fieldNextStep:    required(text("The command that revokes the token.")),
+		fieldKind:            required(text(`"current", "previous", "lease", "admin", "orphan" or "unknown".`)),
+		request.FieldTokenID: text("ID of the token (ak-…); absent where it is not known."),
+		fieldServiceUser:     text("Name of the service user that owns the token; absent for a person's token."),
+		request.FieldRole:    text("Role that the token is, or was, of."),
+		fieldVersion:         number("The token's version in that role."),
+		fieldState:           text("State of the role, of the revocation, or of the admin token."),
+		fieldWorkspace:       text("Name of the token's Modal workspace."),
+		fieldRevocation:      text("ID under revocations/, for a token in the revocation queue."),
+		fieldDisabled:        flag("Whether somebody disabled the token at Modal; a person can enable it again."),
+		fieldLastUsedAt:      text("When the token was used last, where Modal tells (RFC 3339)."),
+		fieldNextStep:        required(text("The command that revokes the token.")),
 	}
 }
 
-func (b *backend) lookUp(ctx context.Context, _ *logical.Request, ask engine.LookupRequest) (*logical.Response, error) {
+func (b *Backend) lookUp(ctx context.Context, _ *logical.Request, ask engine.LookupRequest) (*logical.Response, error) {
 	if (ask.TokenID == "") == (ask.ServiceUser == "") {
 		return nil, model.UserErrorf("write the token's ID (token_id=ak-…), or the name of its service user (service_user=vault-…), and not both; nothing was changed")
 	}
@@ -90,9 +91,9 @@ func (b *backend) lookUp(ctx context.Context, _ *logical.Request, ask engine.Loo
 	}
 	data := map[string]any{fieldKind: found.Kind, fieldNextStep: found.NextStep}
 	for _, field := range []struct{ name, value string }{
-		{fieldTokenID, found.TokenID},
+		{request.FieldTokenID, found.TokenID},
 		{fieldServiceUser, found.ServiceUser},
-		{fieldRole, found.Role},
+		{request.FieldRole, found.Role},
 		{fieldState, found.State},
 		{fieldWorkspace, found.Workspace},
 		{fieldRevocation, found.RevocationID},

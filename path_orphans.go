@@ -10,13 +10,14 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/request"
 	"vault-plugin-secrets-modal/internal/revocation"
 )
 
-// maxOrphanNames is how many names one request may bring.
+// maxOrphanNames is how many names one request may have.
 const maxOrphanNames = 1000
 
-func (b *backend) pathOrphans() []*framework.Path {
+func (b *Backend) pathOrphans() []*framework.Path {
 	return []*framework.Path{{
 		Pattern:      "orphans/?$",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "orphans"},
@@ -39,31 +40,31 @@ func (b *backend) pathOrphans() []*framework.Path {
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ListOperation:   forwarded(parsePage, paged(b.listOrphans), "List the service users of this mount that Vault does not track.", listFields("Names of the service users.")),
-			logical.UpdateOperation: forwarded(parseTidy, b.tidyOrphans, "Delete orphans, or keep them.", tidiedFields()),
+			logical.UpdateOperation: forwarded(parseCleanup, b.cleanUpOrphans, "Delete orphans, or keep them.", cleanupFields()),
 		},
 		HelpSynopsis:    "List, delete or keep the service users of this mount at Modal that Vault does not track.",
 		HelpDescription: strings.TrimSpace(orphansHelp),
 	}}
 }
 
-func parseTidy(in *door) revocation.CleanupRequest {
+func parseCleanup(in *request.Decoder) revocation.CleanupRequest {
 	for _, field := range [...]string{fieldAfter, fieldLimit} {
-		if _, given := in.body[field]; given {
-			in.refuse(field, "a list takes this, and no write: pick some with names")
+		if _, given := in.Body[field]; given {
+			in.Refuse(field, "a list takes this, and no write: pick some with names")
 		}
 	}
 	ask := revocation.CleanupRequest{
-		Names:  take(in, fieldNames, parseNames).Apply(nil, nil),
-		Accept: in.flag(fieldAccept).Apply(false, false),
+		Names:  request.Field(in, fieldNames, parseNames).Apply(nil, nil),
+		Accept: in.Flag(fieldAccept).Apply(false, false),
 	}
-	dry := in.flag(fieldDryRun)
+	dry := in.Flag(fieldDryRun)
 	ask.DryRun = dry.Apply(true, true) && (dry.Set && !dry.Reset || !ask.Accept)
 	return ask
 }
 
-// parseNames takes a list, or names with commas between.
+// parseNames reads a list of names, or one text with commas between names.
 func parseNames(raw any) (names []string, mistake string) {
-	names, isList := listOf(raw)
+	names, isList := request.ParseList(raw)
 	switch {
 	case !isList:
 		return nil, "write names with commas between them, or a list of names"
@@ -75,7 +76,7 @@ func parseNames(raw any) (names []string, mistake string) {
 	return names, ""
 }
 
-func tidiedFields() responses {
+func cleanupFields() responses {
 	return responses{
 		fieldDryRun:    required(flag("Whether nothing was done.")),
 		fieldNames:     {Type: framework.TypeStringSlice, Description: "The orphans that the request was about; absent for none."},
@@ -86,7 +87,7 @@ func tidiedFields() responses {
 	}
 }
 
-func (b *backend) listOrphans(ctx context.Context) (*logical.Response, error) {
+func (b *Backend) listOrphans(ctx context.Context) (*logical.Response, error) {
 	orphans, err := b.engine.Orphans.List(ctx)
 	if err != nil {
 		return nil, err
@@ -95,7 +96,7 @@ func (b *backend) listOrphans(ctx context.Context) (*logical.Response, error) {
 	for _, orphan := range orphans {
 		names = append(names, orphan.Name)
 		about := map[string]any{fieldAccepted: orphan.Accepted, fieldAge: int64(orphan.Age.Seconds())}
-		putText(about, fieldTokenID, orphan.TokenID)
+		putText(about, request.FieldTokenID, orphan.TokenID)
 		putTime(about, fieldCreatedAt, orphan.CreatedAt)
 		putTime(about, fieldExpiresAt, orphan.ExpiresAt)
 		putTime(about, fieldLastUsedAt, orphan.LastUsedAt)
@@ -104,14 +105,14 @@ func (b *backend) listOrphans(ctx context.Context) (*logical.Response, error) {
 	return logical.ListResponseWithInfo(names, info), nil
 }
 
-func (b *backend) tidyOrphans(ctx context.Context, _ *logical.Request, ask revocation.CleanupRequest) (*logical.Response, error) {
+func (b *Backend) cleanUpOrphans(ctx context.Context, _ *logical.Request, ask revocation.CleanupRequest) (*logical.Response, error) {
 	done, err := b.engine.Orphans.Cleanup(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
 	data := map[string]any{
 		fieldDryRun: ask.DryRun, fieldEnded: int64(len(done.Ended)), fieldLeft: int64(len(done.Left)), fieldOutOfSync: done.OutOfSync,
-		fieldNextStep: afterTidy(b.engine.Mount.Commands(), ask, done),
+		fieldNextStep: cleanupNextStep(b.engine.Mount.Commands(), ask, done),
 	}
 	if done.Chosen != nil {
 		data[fieldNames] = done.Chosen
@@ -123,7 +124,7 @@ func (b *backend) tidyOrphans(ctx context.Context, _ *logical.Request, ask revoc
 	return resp, nil
 }
 
-func afterTidy(run model.Commands, ask revocation.CleanupRequest, done *revocation.CleanupResult) string {
+func cleanupNextStep(run model.Commands, ask revocation.CleanupRequest, done *revocation.CleanupResult) string {
 	switch {
 	case done.NotCompared != "":
 		return "nothing to do: the engine deletes what is due again; it compares once it has a list of the service users"

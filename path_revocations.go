@@ -11,11 +11,12 @@ import (
 
 	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/request"
 )
 
 const prefixRevocations = "revocations/"
 
-func (b *backend) pathRevocations() []*framework.Path {
+func (b *Backend) pathRevocations() []*framework.Path {
 	return []*framework.Path{
 		{
 			Pattern:      prefixRevocations + "?$",
@@ -28,22 +29,22 @@ func (b *backend) pathRevocations() []*framework.Path {
 			HelpDescription: "The ledger: every token that is no role's any more and that Modal may still accept, the one due first first.",
 		},
 		{
-			Pattern:      prefixRevocations + `(?P<` + fieldID + `>[^/]+)$`,
+			Pattern:      prefixRevocations + `(?P<` + request.FieldID + `>[^/]+)$`,
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "revocation"},
 			Fields: map[string]*framework.FieldSchema{
-				fieldID: {Type: framework.TypeString, Required: true, Description: "The token's ID (ak-…), or the name of its service user."},
+				request.FieldID: {Type: framework.TypeString, Required: true, Description: "The token's ID (ak-…), or the name of its service user."},
 				fieldForce: {
 					Type: framework.TypeBool, Query: true,
 					Description: "On write: end the token within its grace period. On delete: forget it although Modal still accepts it, or does not answer.",
 				},
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation: missing(forwarded(urlName, b.readRevocation, "Read why a token is in the ledger and what is needed.", revocationFields()), noSuchEntry),
+				logical.ReadOperation: mayBeMissing(forwarded(nameOf, b.readRevocation, "Read why a token is in the ledger and what is needed.", revocationFields()), noSuchRevocation),
 				logical.UpdateOperation: forwarded(parseRevocation, b.retryRevocation, "End the token now, or ask Modal about it.", with(optional(revocationFields()), responses{
 					fieldRevoked: required(flag("Whether the token is revoked; the revocation is then gone.")),
 					fieldProof:   text(`How the engine knows: "deleted", "rejected" or "rejected twice".`),
 				})),
-				logical.DeleteOperation: forwarded(parseRevocation, b.forgetRevocation, "Forget a token.", nil),
+				logical.DeleteOperation: forwarded(parseRevocation, b.deleteRevocation, "Forget a token.", nil),
 			},
 			HelpSynopsis:    "Read, retry or forget a token of the ledger.",
 			HelpDescription: strings.TrimSpace(revocationHelp),
@@ -51,36 +52,36 @@ func (b *backend) pathRevocations() []*framework.Path {
 	}
 }
 
-// revocationRequest is what a write to or a delete of revocations/<id> asks for.
+// revocationRequest is a write or a delete of revocations/<id>.
 type revocationRequest struct {
 	id    string
 	force bool
 }
 
-func parseRevocation(in *door) revocationRequest {
-	return revocationRequest{id: in.name, force: in.flag(fieldForce).Apply(false, false)}
+func parseRevocation(in *request.Decoder) revocationRequest {
+	return revocationRequest{id: in.Name, force: in.Flag(fieldForce).Apply(false, false)}
 }
 
 func revocationFields() responses {
 	return with(tokenFields(), responses{
-		fieldID:          text("ID of the revocation where it is not the token's ID: the service user's name, of a lease or where the token never arrived."),
-		fieldRole:        text("Role that the token was of; absent for an admin token."),
-		fieldVersion:     number("The token's version in that role; absent where it had none."),
-		fieldReason:      required(text("Why the token has to die.")),
-		fieldMethod:      required(text(`"automatic": the engine deletes the service user, or the token deletes itself; "manual": an operator deletes the token at Modal.`)),
-		fieldState:       required(text(`"pending", "leased", "grace period", "in use", "ending", "retrying", "unconfirmed" or "waiting for an operator".`)),
-		fieldNextStep:    required(text("What is needed.")),
-		fieldSince:       required(text("Since when the token is in the ledger (RFC 3339).")),
-		fieldNotBefore:   required(text("When the engine begins to end the token, or to ask Modal about it (RFC 3339).")),
-		fieldAttempts:    required(number("How often the engine has asked.")),
-		fieldNextAttempt: required(text("When it asks next (RFC 3339).")),
-		fieldLastUsedAt:  text("When the token was used last, where Modal tells (RFC 3339)."),
-		fieldLastAttempt: text("When it asked last (RFC 3339)."),
-		fieldLastError:   text("What came of it."),
+		request.FieldID:   text("ID of the revocation where it is not the token's ID: the service user's name, of a lease or where the token never arrived."),
+		request.FieldRole: text("Role that the token was of; absent for an admin token."),
+		fieldVersion:      number("The token's version in that role; absent where it had none."),
+		fieldReason:       required(text("Why the token has to die.")),
+		fieldMethod:       required(text(`"automatic": the engine deletes the service user, or the token deletes itself; "manual": an operator deletes the token at Modal.`)),
+		fieldState:        required(text(`"pending", "leased", "grace period", "in use", "ending", "retrying", "unconfirmed" or "waiting for an operator".`)),
+		fieldNextStep:     required(text("What is needed.")),
+		fieldSince:        required(text("Since when the token is in the ledger (RFC 3339).")),
+		fieldNotBefore:    required(text("When the engine begins to end the token, or to ask Modal about it (RFC 3339).")),
+		fieldAttempts:     required(number("How often the engine has asked.")),
+		fieldNextAttempt:  required(text("When it asks next (RFC 3339).")),
+		fieldLastUsedAt:   text("When the token was used last, where Modal tells (RFC 3339)."),
+		fieldLastAttempt:  text("When it asked last (RFC 3339)."),
+		fieldLastError:    text("What came of it."),
 	})
 }
 
-// optional is the same fields with none required.
+// optional returns the same fields, none of them required.
 func optional(fields responses) responses {
 	for _, field := range fields {
 		field.Required = false
@@ -88,7 +89,7 @@ func optional(fields responses) responses {
 	return fields
 }
 
-func (b *backend) listRevocations(ctx context.Context) (*logical.Response, error) {
+func (b *Backend) listRevocations(ctx context.Context) (*logical.Response, error) {
 	entries, unreadable, err := b.engine.Mount.Revocations(ctx)
 	if err != nil {
 		return nil, err
@@ -98,9 +99,9 @@ func (b *backend) listRevocations(ctx context.Context) (*logical.Response, error
 		ids = append(ids, entry.Key())
 		summary := map[string]any{fieldState: entry.State(b.engine.Mount.Now()), fieldMethod: entry.Means()}
 		if entry.Key() != entry.ID {
-			putText(summary, fieldTokenID, entry.ID)
+			putText(summary, request.FieldTokenID, entry.ID)
 		}
-		putText(summary, fieldRole, entry.Role)
+		putText(summary, request.FieldRole, entry.Role)
 		putTime(summary, fieldNextAttempt, entry.NextAttempt)
 		putText(summary, fieldLastError, brief(entry.LastError))
 		info[entry.Key()] = summary
@@ -108,7 +109,7 @@ func (b *backend) listRevocations(ctx context.Context) (*logical.Response, error
 	return addUnreadable(logical.ListResponseWithInfo(ids, info), "entries", unreadable), nil
 }
 
-func (b *backend) readRevocation(ctx context.Context, req *logical.Request, id string) (*logical.Response, error) {
+func (b *Backend) readRevocation(ctx context.Context, req *logical.Request, id string) (*logical.Response, error) {
 	entry, err := b.engine.Revocations.Read(ctx, id)
 	switch {
 	case model.IsNotFound(err):
@@ -121,7 +122,7 @@ func (b *backend) readRevocation(ctx context.Context, req *logical.Request, id s
 	return &logical.Response{Data: data}, nil
 }
 
-func (b *backend) retryRevocation(ctx context.Context, _ *logical.Request, ask revocationRequest) (*logical.Response, error) {
+func (b *Backend) retryRevocation(ctx context.Context, _ *logical.Request, ask revocationRequest) (*logical.Response, error) {
 	ended, err := b.engine.Revocations.End(ctx, ask.id, ask.force)
 	if err != nil {
 		return nil, err
@@ -130,13 +131,13 @@ func (b *backend) retryRevocation(ctx context.Context, _ *logical.Request, ask r
 	if ended.Remaining != nil {
 		data = revocationView(ctx, ended.Remaining, b.engine)
 	}
-	putText(data, fieldTokenID, ended.TokenID)
+	putText(data, request.FieldTokenID, ended.TokenID)
 	data[fieldRevoked] = ended.Revoked
 	putText(data, fieldProof, ended.Proof)
 	return &logical.Response{Data: data, Warnings: ended.Warnings}, nil
 }
 
-func (b *backend) forgetRevocation(ctx context.Context, _ *logical.Request, ask revocationRequest) (*logical.Response, error) {
+func (b *Backend) deleteRevocation(ctx context.Context, _ *logical.Request, ask revocationRequest) (*logical.Response, error) {
 	warnings, err := b.engine.Revocations.Remove(ctx, ask.id, ask.force)
 	if err != nil {
 		return nil, err
@@ -144,16 +145,16 @@ func (b *backend) forgetRevocation(ctx context.Context, _ *logical.Request, ask 
 	return orNothing(&logical.Response{Warnings: warnings}), nil
 }
 
-// revocationView is all of a revocation that may be shown. The ID is left out where it is the token's ID.
+// revocationView returns a revocation without the secret. It leaves out id if that is the token's ID.
 func revocationView(ctx context.Context, r *model.Revocation, e *engine.Engine) map[string]any {
 	data := tokenView(r.Token)
 	if r.ID == "" {
-		delete(data, fieldTokenID)
+		delete(data, request.FieldTokenID)
 	}
 	if r.Key() != r.ID {
-		data[fieldID] = r.Key()
+		data[request.FieldID] = r.Key()
 	}
-	if putText(data, fieldRole, r.Role); r.Version > 0 {
+	if putText(data, request.FieldRole, r.Role); r.Version > 0 {
 		data[fieldVersion] = int64(r.Version)
 	}
 	data[fieldReason] = r.Reason

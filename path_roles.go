@@ -4,17 +4,20 @@ package modalsecrets
 
 import (
 	"context"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/request"
 )
 
 const prefixRoles = "roles/"
 
-func (b *backend) pathRoles() []*framework.Path {
+func (b *Backend) pathRoles() []*framework.Path {
 	return []*framework.Path{
 		{
 			Pattern:      prefixRoles + "?$",
@@ -29,15 +32,15 @@ func (b *backend) pathRoles() []*framework.Path {
 		{
 			Pattern:      prefixRoles + rolePattern + "$",
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "role"},
-			Fields: with(map[string]*framework.FieldSchema{fieldRole: roleNameField(), fieldForce: {
+			Fields: with(map[string]*framework.FieldSchema{request.FieldRole: roleNameField(), fieldForce: {
 				Type: framework.TypeBool, Query: true,
 				Description: "On write, of static roles: take the token of a service user that a mount of this engine created, which that mount will delete. " +
 					"On delete: revoke all tokens of the role that the engine can revoke, earlier versions too, at once; and delete a role of which something stored cannot be read.",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Force"},
-			}}, policyFields(), pairFields()),
+			}}, policyFields(), tokenRequestFields()),
 			ExistenceCheck: b.roleExists,
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation:   missing(local(urlName, b.readRole, "Read a role's policy.", policyFields()), noSuchRole),
+				logical.ReadOperation:   mayBeMissing(local(nameOf, b.readRole, "Read a role's policy.", policyFields()), noSuchRole),
 				logical.CreateOperation: forwarded(parseRole, b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
 				logical.UpdateOperation: forwarded(parseRole, b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
 				logical.DeleteOperation: noContent(forwarded(parseDelete, b.deleteRole, "Delete a role; its token stays valid for the grace period unless forced.", deletedFields()),
@@ -49,13 +52,13 @@ func (b *backend) pathRoles() []*framework.Path {
 	}
 }
 
-func pairFields() map[string]*framework.FieldSchema {
+func tokenRequestFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
-		fieldTokenID: tokenIDField(), fieldTokenSecret: tokenSecretField(), fieldVerify: verifyField(),
+		request.FieldTokenID: tokenIDField(), request.FieldTokenSecret: tokenSecretField(), request.FieldVerify: verifyField(),
 	}
 }
 
-// writtenFields are the answer to a write.
+// writtenFields returns the response fields of a write.
 func writtenFields() responses {
 	return with(tokenFields(), responses{
 		fieldType:         required(text("Type of the role.")),
@@ -68,12 +71,12 @@ func writtenFields() responses {
 	})
 }
 
-func (b *backend) roleExists(ctx context.Context, _ *logical.Request, d *framework.FieldData) (bool, error) {
-	r, err := b.engine.Roles.Read(ctx, textOf(d, fieldRole))
+func (b *Backend) roleExists(ctx context.Context, _ *logical.Request, d *framework.FieldData) (bool, error) {
+	r, err := b.engine.Roles.Read(ctx, request.TextOf(d, request.FieldRole))
 	return r != nil, err
 }
 
-func (b *backend) listRoles(ctx context.Context) (*logical.Response, error) {
+func (b *Backend) listRoles(ctx context.Context) (*logical.Response, error) {
 	rotations, unreadable, err := b.engine.Mount.Rotations(ctx)
 	if err != nil {
 		return nil, err
@@ -81,19 +84,19 @@ func (b *backend) listRoles(ctx context.Context) (*logical.Response, error) {
 	return addUnreadable(rotationList(rotations, false), "roles", unreadable), nil
 }
 
-func (b *backend) readRole(ctx context.Context, _ *logical.Request, name string) (*logical.Response, error) {
+func (b *Backend) readRole(ctx context.Context, _ *logical.Request, name string) (*logical.Response, error) {
 	r, err := b.engine.Roles.Read(ctx, name)
 	switch {
 	case err != nil:
 		return nil, err
 	case r == nil:
-		return nil, absent(b.engine.Mount.NoSuchRole(ctx, name, ""))
+		return nil, notFoundError(b.engine.Mount.NoSuchRole(ctx, name, ""))
 	}
 	return &logical.Response{Data: roleView(r, name)}, nil
 }
 
-func (b *backend) writeRole(ctx context.Context, req *logical.Request, ask model.RoleWrite) (*logical.Response, error) {
-	ask.Expect = expected(req)
+func (b *Backend) writeRole(ctx context.Context, req *logical.Request, ask model.RoleWrite) (*logical.Response, error) {
+	ask.Expect = expectationOf(req)
 	done, err := b.engine.Roles.Write(ctx, ask)
 	if err != nil {
 		return nil, err
@@ -101,17 +104,17 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, ask model
 	return &logical.Response{Data: b.writtenView(ctx, done.Rotation), Warnings: done.Warnings}, nil
 }
 
-// deleteRequest is what a delete of roles/<role> asks for.
+// deleteRequest is a delete of roles/<role>.
 type deleteRequest struct {
 	name  string
 	force bool
 }
 
-func parseDelete(in *door) deleteRequest {
-	return deleteRequest{name: in.name, force: in.flag(fieldForce).Apply(false, false)}
+func parseDelete(in *request.Decoder) deleteRequest {
+	return deleteRequest{name: in.Name, force: in.Flag(fieldForce).Apply(false, false)}
 }
 
-func (b *backend) deleteRole(ctx context.Context, _ *logical.Request, ask deleteRequest) (*logical.Response, error) {
+func (b *Backend) deleteRole(ctx context.Context, _ *logical.Request, ask deleteRequest) (*logical.Response, error) {
 	done, err := b.engine.Roles.Delete(ctx, ask.name, ask.force)
 	if err != nil || done == nil {
 		return nil, err
@@ -158,3 +161,243 @@ period. force=true revokes all tokens of the role that the engine can revoke, ea
 token of a static role is left to you in any case: revocations/<id> with force=true revokes it. The answer has a
 line for each token. force=true also deletes a role of which something stored cannot be read.
 `
+
+func policyFields() map[string]*framework.FieldSchema {
+	return with(accessFields(), managedFields(), dynamicFields(), map[string]*framework.FieldSchema{
+		fieldType: {
+			Type: framework.TypeString, AllowedValues: []any{model.TypeStatic, model.TypeManaged, model.TypeDynamic},
+			Description:  "Type of the role: static (an operator brings or approves the tokens), managed (the engine creates them) or dynamic (it creates one for each lease). Cannot change.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Type"},
+		},
+		fieldProfile: {
+			Type:         framework.TypeString,
+			Description:  "Name of the profile in .modal.toml (default: the role's name).",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Profile"},
+		},
+		fieldEnvironment: {
+			Type:         framework.TypeString,
+			Description:  "Modal environment that is returned with the token, as MODAL_ENVIRONMENT.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Environment"},
+		},
+		fieldRefreshInterval: {
+			Type:         framework.TypeDurationSecond,
+			Description:  "How often a consumer should read again (default 5m, 5s to 24h).",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Refresh interval", Value: "5m"},
+		},
+		request.FieldGracePeriod: gracePeriodField("How long the previous token stays valid after a rotation (default 24h, up to a year)."),
+		fieldRotationPeriod: {
+			Type: framework.TypeDurationSecond,
+			Description: "Age at which a token is replaced (default 90d): by the engine for a managed role, by an operator " +
+				"for a static one, whose reads warn past it.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Rotation period", Value: "90d"},
+		},
+		fieldRevokePrevious: {
+			Type: framework.TypeBool, Default: true,
+			Description:  "Static roles: revoke the member token that a rotation replaces (default true).",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Revoke previous", Value: true},
+		},
+	})
+}
+
+// accessFields returns the fields of managed and dynamic roles about access at Modal.
+func accessFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		fieldEnvironmentRoles: {
+			Type:         framework.TypeKVPairs,
+			Description:  "Managed and dynamic roles: what the token may do, as environment=viewer or environment=contributor.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Environment roles"},
+		},
+		fieldScoped: {
+			Type: framework.TypeBool, Default: true,
+			Description:  "Managed and dynamic roles: limit the token to environment_roles (default true).",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Scoped", Value: true},
+		},
+	}
+}
+
+func managedFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		fieldTokenTTL: {
+			Type:         framework.TypeDurationSecond,
+			Description:  "Managed roles: life of a token at Modal, from 10m (default: it does not expire).",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Token TTL"},
+		},
+		fieldRotationSchedule: {
+			Type:         framework.TypeString,
+			Description:  "Managed roles: when to rotate, as five-field cron in UTC, in place of rotation_period.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Rotation schedule"},
+		},
+		fieldRotationWindow: {
+			Type:         framework.TypeDurationSecond,
+			Description:  "Managed roles: how long after a firing of rotation_schedule the rotation may begin (1h to 24h; default: any time).",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Rotation window"},
+		},
+		fieldDisableRotation: {
+			Type:         framework.TypeBool,
+			Description:  "Managed roles: rotate only on request.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Disable automated rotation"},
+		},
+		fieldHold: {
+			Type:         framework.TypeDurationSecond,
+			Description:  "Managed roles: how much longer than its grace period a previous token may live while Modal says that it is still used (default 0).",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Hold while used"},
+		},
+	}
+}
+
+func dynamicFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		fieldTTL: {
+			Type:         framework.TypeDurationSecond,
+			Description:  "Dynamic roles: how long a lease runs before it has to be renewed (default 1h, from 1m).",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "TTL", Value: "1h"},
+		},
+		fieldMaxTTL: {
+			Type:         framework.TypeDurationSecond,
+			Description:  "Dynamic roles: how long a lease can be renewed to (default 24h).",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Max TTL", Value: "24h"},
+		},
+		fieldMaxLeases: {
+			Type:         framework.TypeInt,
+			Description:  "Dynamic roles: how many leases there may be at a time (default 0: any number).",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Max leases"},
+		},
+	}
+}
+
+func parseRole(in *request.Decoder) model.RoleWrite {
+	ask := model.RoleWrite{
+		Supplied:        in.Token(request.EmptyToken),
+		Name:            in.Name,
+		Kind:            request.CheckedText(in, fieldType, request.MaxNameLength, parseType),
+		Profile:         request.CheckedText(in, fieldProfile, model.MaxProfile, parseProfile),
+		Environment:     request.CheckedText(in, fieldEnvironment, request.MaxNameLength, request.ParseEnvironment),
+		RefreshInterval: in.Duration(fieldRefreshInterval, model.MinTTL, model.MaxRefreshInterval),
+		GracePeriod:     in.Duration(request.FieldGracePeriod, 0, model.MaxGracePeriod),
+		RotationPeriod:  request.Field(in, fieldRotationPeriod, parsePeriod),
+		RevokePrevious:  in.Flag(fieldRevokePrevious),
+		Access:          parseAccess(in),
+		Managed:         parseManaged(in),
+		Dynamic:         parseDynamic(in),
+		Force:           in.Flag(fieldForce).Apply(false, false),
+	}
+	if ask.Force {
+		ask.Given = append(ask.Given, fieldForce)
+	}
+	return ask
+}
+
+func parseType(text string) (kind, mistake string) {
+	kinds := []string{model.TypeStatic, model.TypeManaged, model.TypeDynamic}
+	if slices.Contains(kinds, text) {
+		return text, ""
+	}
+	mistake = "write " + strings.Join(kinds, ", ")
+	if meant := request.Suggest(text, kinds); len(meant) > 0 {
+		mistake = "did you mean " + meant[0] + "? The types are " + strings.Join(kinds, ", ")
+	}
+	return "", mistake
+}
+
+func parsePeriod(raw any) (period time.Duration, mistake string) {
+	if period, mistake = request.ParseDuration(raw); mistake == "" && period == 0 {
+		return 0, "0 is no period: write disable_automated_rotation=true to have a managed role rotated on request only"
+	}
+	return request.ParseDurationBetween(raw, model.MinTTL, model.MaxRotationPeriod)
+}
+
+func parseProfile(text string) (profile, mistake string) {
+	if !model.ProfileName.MatchString(text) {
+		return "", `use letters, digits, "_", "." and "-", which all Modal clients read`
+	}
+	return text, ""
+}
+
+func parseAccess(in *request.Decoder) model.AccessWrite {
+	return model.AccessWrite{
+		EnvironmentRoles: request.Field(in, fieldEnvironmentRoles, request.ParseEnvironmentRoles),
+		Scoped:           in.Flag(fieldScoped),
+		Given:            in.Given(namesOf(accessFields())...),
+	}
+}
+
+func parseDynamic(in *request.Decoder) model.DynamicWrite {
+	return model.DynamicWrite{
+		TTL:       in.Duration(fieldTTL, model.MinLeaseTTL, model.MaxLeaseTTL),
+		MaxTTL:    in.Duration(fieldMaxTTL, model.MinLeaseTTL, model.MaxLeaseTTL),
+		MaxLeases: in.Count(fieldMaxLeases, model.MaxLeases),
+		Given:     in.Given(namesOf(dynamicFields())...),
+	}
+}
+
+func parseManaged(in *request.Decoder) model.ManagedWrite {
+	ask := model.ManagedWrite{
+		Disabled: in.Flag(fieldDisableRotation),
+		TokenTTL: in.OptionalDuration(fieldTokenTTL, model.MinTokenTTL, model.MaxTokenTTL),
+		Window:   in.OptionalDuration(fieldRotationWindow, model.MinRotationWindow, model.MaxRotationWindow),
+		Hold:     in.OptionalDuration(fieldHold, model.MinHold, model.MaxHold),
+		Schedule: request.CheckedText(in, fieldRotationSchedule, model.MaxSchedule, parseCron),
+		Given:    in.Given(namesOf(managedFields())...),
+	}
+	if period := in.Body[fieldRotationPeriod]; ask.Schedule.Value != "" && period != nil && period != "" {
+		in.RefuseRequest("rotation_schedule and rotation_period exclude each other: write one of them")
+	}
+	return ask
+}
+
+// parseCron reads a schedule and returns it in its shortest spelling.
+func parseCron(text string) (schedule, mistake string) {
+	schedule = strings.Join(strings.Fields(text), " ")
+	_, mistake = model.ParseSchedule(schedule)
+	return schedule, mistake
+}
+
+// roleView returns the policy of a role.
+func roleView(r *model.Role, name string) map[string]any {
+	data := map[string]any{fieldType: r.Type, fieldProfile: r.ProfileOr(name)}
+	putText(data, fieldEnvironment, r.EffectiveEnvironment())
+	switch {
+	case r.Dynamic != nil:
+		dynamicView(r.Dynamic, data)
+		return data
+	case r.Managed != nil:
+		managedView(r.Managed, data)
+	default:
+		data[fieldRevokePrevious] = !r.KeepPrevious
+	}
+	data[fieldRefreshInterval] = int64(r.RefreshInterval.Seconds())
+	data[request.FieldGracePeriod] = int64(r.GracePeriod.Seconds())
+	if r.Managed == nil || r.Managed.Schedule == "" {
+		data[fieldRotationPeriod] = int64(r.RotationPeriod.Seconds())
+	}
+	return data
+}
+
+func accessView(a model.Access, data map[string]any) {
+	data[fieldScoped] = a.Scoped
+	if len(a.EnvironmentRoles) > 0 {
+		data[fieldEnvironmentRoles] = a.EnvironmentRoles
+	}
+}
+
+func managedView(p *model.ManagedPolicy, data map[string]any) {
+	accessView(p.Access, data)
+	data[fieldDisableRotation] = p.Disabled
+	if p.TokenTTL != 0 {
+		data[fieldTokenTTL] = int64(p.TokenTTL.Seconds())
+	}
+	if p.Window != 0 {
+		data[fieldRotationWindow] = int64(p.Window.Seconds())
+	}
+	if p.Hold != 0 {
+		data[fieldHold] = int64(p.Hold.Seconds())
+	}
+	putText(data, fieldRotationSchedule, p.Schedule)
+}
+
+func dynamicView(p *model.DynamicPolicy, data map[string]any) {
+	accessView(p.Access, data)
+	data[fieldTTL] = int64(p.TTL.Seconds())
+	data[fieldMaxTTL] = int64(p.MaxTTL.Seconds())
+	data[fieldMaxLeases] = int64(p.MaxLeases)
+}

@@ -4,18 +4,22 @@ package modalsecrets
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/request"
 )
 
 const prefixRotate = "rotate/"
 
-func (b *backend) pathRotate() []*framework.Path {
+func (b *Backend) pathRotate() []*framework.Path {
 	return []*framework.Path{
 		{
 			Pattern:      prefixRotate + "?$",
@@ -30,9 +34,9 @@ func (b *backend) pathRotate() []*framework.Path {
 		{
 			Pattern:      prefixRotate + rolePattern + "$",
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "role-rotation"},
-			Fields: with(pairFields(), map[string]*framework.FieldSchema{
-				fieldRole:        roleNameField(),
-				fieldGracePeriod: gracePeriodField("How long the previous token stays valid after this rotation (default: the role's; 0 ends it at once)."),
+			Fields: with(tokenRequestFields(), map[string]*framework.FieldSchema{
+				request.FieldRole:        roleNameField(),
+				request.FieldGracePeriod: gracePeriodField("How long the previous token stays valid after this rotation (default: the role's; 0 ends it at once)."),
 				fieldForce: {
 					Type:         framework.TypeBool,
 					Description:  "Static roles: accept a token of another workspace or identity than the current one's.",
@@ -50,7 +54,7 @@ func (b *backend) pathRotate() []*framework.Path {
 				},
 			}),
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation: missing(local(urlName, b.readRotation, "Read the state of a role's rotation.", rotationFields()), noSuchRole),
+				logical.ReadOperation: mayBeMissing(local(nameOf, b.readRotation, "Read the state of a role's rotation.", rotationFields()), noSuchRole),
 				logical.UpdateOperation: forwarded(parseRotate, b.writeRotation, "Rotate a role's token now.",
 					with(tokenFields(), rotatedFields(), plannedFields())),
 			},
@@ -60,26 +64,26 @@ func (b *backend) pathRotate() []*framework.Path {
 	}
 }
 
-// rotating is a rotation in earnest, or a dry run of it.
-type rotating struct {
+// rotateRequest is a rotation, or a dry run.
+type rotateRequest struct {
 	model.RotateRequest
 
 	dryRun bool
 }
 
-func parseRotate(in *door) rotating {
-	ask := rotating{dryRun: in.flag(fieldDryRun).Apply(false, false), RotateRequest: model.RotateRequest{
-		Supplied:   in.supplied(emptyPair),
-		Role:       in.name,
-		Force:      in.flag(fieldForce).Apply(false, false),
-		ToPrevious: in.flag(fieldToPrevious).Apply(false, false),
-		Grace:      in.grace(),
+func parseRotate(in *request.Decoder) rotateRequest {
+	ask := rotateRequest{dryRun: in.Flag(fieldDryRun).Apply(false, false), RotateRequest: model.RotateRequest{
+		Supplied:   in.Token(request.EmptyToken),
+		Role:       in.Name,
+		Force:      in.Flag(fieldForce).Apply(false, false),
+		ToPrevious: in.Flag(fieldToPrevious).Apply(false, false),
+		Grace:      in.GracePeriod(),
 	}}
 	if ask.Force {
 		ask.Given = append(ask.Given, fieldForce)
 	}
 	if ask.ToPrevious && ask.Token != nil {
-		in.refuse(fieldToPrevious, "this goes back to a token that is here already: leave token_id and token_secret out")
+		in.Refuse(fieldToPrevious, "this goes back to a token that is here already: leave token_id and token_secret out")
 	}
 	return ask
 }
@@ -106,15 +110,15 @@ func rotationFields() responses {
 
 func rotatedFields() responses {
 	return responses{
-		fieldVersion:           number("Counter of the role's tokens, from 1."),
-		fieldChanged:           flag("Whether the role has another token than before; false where the write brought the one that it has."),
-		fieldLastVaultRotation: text("When this token became current (RFC 3339)."),
-		fieldNextRotation:      text("When the engine rotates the token (RFC 3339)."),
-		fieldPreviousTokenID:   text("ID of the token that was current before."),
-		fieldGracePeriod:       number("Seconds that the previous token stays valid."),
-		fieldNotBefore:         text("When the previous token's grace period ends, and the engine ends the token or begins to ask whether Modal refuses it (RFC 3339)."),
-		fieldMethod:            text(`How the previous token ends: "automatic", or "manual" when an operator has to delete it at Modal.`),
-		fieldNextStep:          text("What is needed for the previous token."),
+		fieldVersion:             number("Counter of the role's tokens, from 1."),
+		fieldChanged:             flag("Whether the role has another token than before; false where the write brought the one that it has."),
+		fieldLastVaultRotation:   text("When this token became current (RFC 3339)."),
+		fieldNextRotation:        text("When the engine rotates the token (RFC 3339)."),
+		fieldPreviousTokenID:     text("ID of the token that was current before."),
+		request.FieldGracePeriod: number("Seconds that the previous token stays valid."),
+		fieldNotBefore:           text("When the previous token's grace period ends, and the engine ends the token or begins to ask whether Modal refuses it (RFC 3339)."),
+		fieldMethod:              text(`How the previous token ends: "automatic", or "manual" when an operator has to delete it at Modal.`),
+		fieldNextStep:            text("What is needed for the previous token."),
 	}
 }
 
@@ -126,7 +130,7 @@ func plannedFields() responses {
 	}
 }
 
-func (b *backend) listRotations(ctx context.Context) (*logical.Response, error) {
+func (b *Backend) listRotations(ctx context.Context) (*logical.Response, error) {
 	rotations, unreadable, err := b.engine.Mount.Rotations(ctx)
 	if err != nil {
 		return nil, err
@@ -136,7 +140,7 @@ func (b *backend) listRotations(ctx context.Context) (*logical.Response, error) 
 	return addUnreadable(rotationList(rotations, true), "roles", unreadable), nil
 }
 
-func (b *backend) readRotation(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
+func (b *Backend) readRotation(ctx context.Context, req *logical.Request, name string) (*logical.Response, error) {
 	r, previous, err := b.engine.Mount.RotationWithPrevious(ctx, name)
 	switch {
 	case err != nil:
@@ -164,7 +168,7 @@ func (b *backend) readRotation(ctx context.Context, req *logical.Request, name s
 	return &logical.Response{Data: data}, nil
 }
 
-func (b *backend) writeRotation(ctx context.Context, _ *logical.Request, ask rotating) (*logical.Response, error) {
+func (b *Backend) writeRotation(ctx context.Context, _ *logical.Request, ask rotateRequest) (*logical.Response, error) {
 	if ask.dryRun {
 		plan, err := b.engine.Rotations.Plan(ctx, ask.RotateRequest)
 		if err != nil {
@@ -176,7 +180,7 @@ func (b *backend) writeRotation(ctx context.Context, _ *logical.Request, ask rot
 	if err != nil {
 		return nil, err
 	}
-	return turnoverView(ctx, done, b.engine), nil
+	return rotationResultView(ctx, done, b.engine), nil
 }
 
 const rotateHelp = `
@@ -195,3 +199,112 @@ checks and changes nothing.
 A read tells version, token ID, dates, lateness, failed attempts and the previous tokens. None of them
 shows a secret.
 `
+
+// rotationSummary returns a role's details for a list.
+func rotationSummary(r *model.Rotation) map[string]any {
+	data := map[string]any{fieldType: r.Role.Type, fieldState: r.State()}
+	putCount(data, fieldVersion, int64(r.Cred.Version))
+	putTime(data, fieldNextRotation, r.Next)
+	putText(data, fieldLastError, brief(r.Cred.LastError))
+	return data
+}
+
+// currentView returns the current token of a role, if the role has one.
+func currentView(r *model.Rotation) map[string]any {
+	data := map[string]any{}
+	if r.Cred.Version > 0 {
+		data = tokenView(r.Cred.Token)
+	}
+	data[fieldType] = r.Role.Type
+	putCount(data, fieldVersion, int64(r.Cred.Version))
+	return data
+}
+
+// rotationView returns the rotation state of a role without a secret.
+func rotationView(r *model.Rotation) map[string]any {
+	data := currentView(r)
+	data[fieldState] = r.State()
+	data[fieldRotationPeriod] = int64(r.Role.Period(r.Cred.LastRotation).Seconds())
+	putCount(data, fieldLate, int64(r.Late.Seconds()))
+	putTime(data, fieldLastVaultRotation, r.Cred.LastRotation)
+	putTime(data, fieldNextRotation, r.Next)
+	if r.Cred.Attempts > 0 {
+		data[fieldAttempts] = int64(r.Cred.Attempts)
+		putTime(data, fieldLastAttempt, r.Cred.LastAttempt)
+		putTime(data, fieldNextAttempt, r.Cred.NextAttempt)
+		putText(data, fieldLastError, r.Cred.LastError)
+	}
+	return data
+}
+
+// addUnreadable adds roles to a list whose stored data cannot be read, with the reason.
+func addUnreadable(resp *logical.Response, what string, names []string) *logical.Response {
+	if len(names) == 0 {
+		return resp
+	}
+	keys, _ := resp.Data["keys"].([]string)
+	resp.Data["keys"] = append(keys, names...)
+	warnUnreadable(resp, what, names)
+	return resp
+}
+
+func warnUnreadable(resp *logical.Response, what string, names []string) {
+	if len(names) > 0 {
+		resp.AddWarning(fmt.Sprintf("%d of the %s cannot be read, and the list has only their names: a read of %s says why, and Vault's log",
+			len(names), what, names[0]))
+	}
+}
+
+// rotationList returns roles in the order of their urgency. Vault's CLI sorts its tables by name, so each role that
+// needs attention also has its rank, from 1.
+func rotationList(rotations []*model.Rotation, ranked bool) *logical.Response {
+	names, info := make([]string, 0, len(rotations)), make(map[string]any, len(rotations))
+	for i, r := range rotations {
+		summary := rotationSummary(r)
+		if ranked {
+			summary[fieldUrgency] = int64(i + 1)
+		}
+		names = append(names, r.Name)
+		info[r.Name] = summary
+	}
+	return logical.ListResponseWithInfo(names, info)
+}
+
+// writtenView returns a role after a write, and the next step.
+func (b *Backend) writtenView(ctx context.Context, r *model.Rotation) map[string]any {
+	data := currentView(r)
+	data[fieldNextStep] = b.engine.Roles.NextStep(ctx, r)
+	putTime(data, fieldNextRotation, r.Next)
+	var times []string
+	for _, at := range r.Role.Upcoming(b.engine.Mount.Now()) {
+		times = append(times, at.Format(time.RFC3339))
+	}
+	if times != nil {
+		data[fieldNextFirings] = times
+	}
+	return data
+}
+
+// rotationResultView returns the result of a rotation: IDs and times, no secret.
+func rotationResultView(ctx context.Context, t *engine.RotationResult, e *engine.Engine) *logical.Response {
+	data := tokenView(t.Cred.Token)
+	data[fieldVersion] = int64(t.Cred.Version)
+	data[fieldChanged] = t.Changed
+	putTime(data, fieldLastVaultRotation, t.Cred.LastRotation)
+	putTime(data, fieldNextRotation, t.Cred.NextRotation)
+	if t.Previous != nil {
+		data[fieldPreviousTokenID] = t.Previous.ID
+		data[request.FieldGracePeriod] = int64(t.Grace.Seconds())
+		data[fieldMethod] = t.Previous.Means()
+		data[fieldNextStep] = e.Queue.NextStep(ctx, t.Previous)
+		putTime(data, fieldNotBefore, t.Previous.NotBefore)
+	}
+	return &logical.Response{Data: data, Warnings: t.Warnings}
+}
+
+// planView returns the plan of a dry run.
+func planView(plan *engine.RotationPlan) *logical.Response {
+	data := map[string]any{fieldDryRun: true, fieldPlan: numbered(plan.Steps)}
+	putText(data, fieldProblems, numbered(plan.Problems))
+	return &logical.Response{Data: data}
+}

@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-modal/internal/version"
 )
 
-// statusCount is a field of status that counts the roles or revocations of one state.
+// statusCount is a field of status: the number of roles or revocations in one state.
 type statusCount struct{ field, state, what string }
 
 var roleCounts = []statusCount{
@@ -35,12 +35,12 @@ var revocationCounts = []statusCount{
 	{"revocations_waiting", model.StateWaiting, "Tokens that an operator has to delete at Modal."},
 }
 
-func (b *backend) pathStatus() []*framework.Path {
+func (b *Backend) pathStatus() []*framework.Path {
 	return []*framework.Path{{
 		Pattern:      "status/?$",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "status"},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: local(nothing, b.readStatus, "Count roles and revocations by state, for an alarm.", statusFields()),
+			logical.ReadOperation: local(noFields, b.readStatus, "Count roles and revocations by state, for an alarm.", statusFields()),
 		},
 		HelpSynopsis:    "Count roles and revocations by state: all that an alarm needs, in one read.",
 		HelpDescription: strings.TrimSpace(statusHelp),
@@ -69,7 +69,7 @@ func statusFields() responses {
 	return fields
 }
 
-func (b *backend) readStatus(ctx context.Context, _ *logical.Request, _ struct{}) (*logical.Response, error) {
+func (b *Backend) readStatus(ctx context.Context, _ *logical.Request, _ struct{}) (*logical.Response, error) {
 	s, err := b.engine.Statuses.Read(ctx)
 	if err != nil {
 		return nil, err

@@ -10,15 +10,16 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/request"
 )
 
-func (b *backend) pathVerify() []*framework.Path {
+func (b *Backend) pathVerify() []*framework.Path {
 	return []*framework.Path{{
 		Pattern:      "verify/" + rolePattern + "$",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "verify", OperationSuffix: "role"},
-		Fields:       map[string]*framework.FieldSchema{fieldRole: roleNameField()},
+		Fields:       map[string]*framework.FieldSchema{request.FieldRole: roleNameField()},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: forwarded(urlName, b.verifyRole, "Ask Modal about a role's current token now.", verifiedFields()),
+			logical.UpdateOperation: forwarded(nameOf, b.verifyRole, "Ask Modal about a role's current token now.", verifiedFields()),
 		},
 		HelpSynopsis:    "Ask Modal about a role's current token now.",
 		HelpDescription: strings.TrimSpace(verifyHelp),
@@ -37,7 +38,7 @@ func verifiedFields() responses {
 	})
 }
 
-func (b *backend) verifyRole(ctx context.Context, _ *logical.Request, name string) (*logical.Response, error) {
+func (b *Backend) verifyRole(ctx context.Context, _ *logical.Request, name string) (*logical.Response, error) {
 	v, err := b.engine.Verifier.Verify(ctx, name)
 	if err != nil {
 		return nil, err

@@ -22,7 +22,7 @@ import (
 
 // driver lets a simulation use the engine through requests, as Vault does.
 type driver struct {
-	*backend
+	*Backend
 
 	storage logical.Storage
 }
@@ -36,14 +36,14 @@ func startDriver(ctx context.Context, w sim.World) (sim.Engine, error) {
 	if output == nil {
 		output, level = io.Discard, hclog.Off
 	}
-	b, err := newBackend(ctx, &logical.BackendConfig{
+	b, err := New(ctx, &logical.BackendConfig{
 		Logger: hclog.New(&hclog.LoggerOptions{Level: level, Output: output, TimeFn: w.Now}), System: system, StorageView: w.Storage,
 		EventsSender: noEvents{}, BackendUUID: w.Mount,
 	}, state.Deps{Now: w.Now, Wait: w.Sleep, Stagger: w.Stagger, Connect: func(o modalapi.Options) (state.Modal, error) {
 		o.Dial, o.Jitter = w.Dial, w.Random
 		return modalapi.New(o)
 	}})
-	return &driver{backend: b, storage: w.Storage}, err
+	return &driver{Backend: b, storage: w.Storage}, err
 }
 
 // longestLease is what Vault allows where nobody says otherwise.

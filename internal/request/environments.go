@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package modalsecrets
+package request
 
 import (
 	"fmt"
@@ -11,20 +11,22 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// maxEnvironments bounds what config and roles name.
+// maxEnvironments is how many environments a field may name.
 const maxEnvironments = 100
 
-// environmentName is Modal's own rule for existing environments (Go SDK v0.11.1, name_utils.go).
+// environmentName is Modal's rule for names of environments (Go SDK v0.11.1, name_utils.go).
 var environmentName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
 
-func parseEnvironment(text string) (name, mistake string) {
+// ParseEnvironment reads the name of an environment.
+func ParseEnvironment(text string) (name, mistake string) {
 	if environmentName.MatchString(text) && !strings.HasPrefix(text, "en-") {
 		return text, ""
 	}
 	return "", `Modal's names are up to 64 letters, digits, "_", "." and "-", begin with a letter or digit and not with "en-"`
 }
 
-func parseEnvironmentRole(text string) (role modalapi.EnvironmentRole, mistake string) {
+// ParseEnvironmentRole reads viewer or contributor.
+func ParseEnvironmentRole(text string) (role modalapi.EnvironmentRole, mistake string) {
 	switch role = modalapi.EnvironmentRole(text); role {
 	case modalapi.RoleViewer, modalapi.RoleContributor:
 		return role, ""
@@ -33,9 +35,9 @@ func parseEnvironmentRole(text string) (role modalapi.EnvironmentRole, mistake s
 	}
 }
 
-// parseEnvironments reads a list of names, or one text with commas.
-func parseEnvironments(raw any) (names []string, mistake string) {
-	items, isList := listOf(raw)
+// ParseEnvironments reads a list of names, or one text with commas between names.
+func ParseEnvironments(raw any) (names []string, mistake string) {
+	items, isList := ParseList(raw)
 	if !isList {
 		return nil, "write names with commas between them, or a list of names"
 	}
@@ -43,7 +45,7 @@ func parseEnvironments(raw any) (names []string, mistake string) {
 		return nil, fmt.Sprintf("name at most %d environments", maxEnvironments)
 	}
 	for _, item := range items {
-		name, mistake := parseEnvironment(item)
+		name, mistake := ParseEnvironment(item)
 		if mistake != "" {
 			return nil, mistake
 		}
@@ -55,9 +57,9 @@ func parseEnvironments(raw any) (names []string, mistake string) {
 	return names, ""
 }
 
-// parseEnvironmentRoles reads an object, a list of pairs, or one text with commas.
-func parseEnvironmentRoles(raw any) (roles map[string]modalapi.EnvironmentRole, mistake string) {
-	pairs, mistake := rolePairs(raw)
+// ParseEnvironmentRoles reads an object, a list of name=role, or one text with commas between name=role.
+func ParseEnvironmentRoles(raw any) (roles map[string]modalapi.EnvironmentRole, mistake string) {
+	pairs, mistake := roleItems(raw)
 	switch {
 	case mistake != "":
 		return nil, mistake
@@ -66,11 +68,11 @@ func parseEnvironmentRoles(raw any) (roles map[string]modalapi.EnvironmentRole, 
 	}
 	roles = make(map[string]modalapi.EnvironmentRole, len(pairs))
 	for _, pair := range pairs {
-		name, mistake := parseEnvironment(pair[0])
+		name, mistake := ParseEnvironment(pair[0])
 		if mistake != "" {
 			return nil, mistake
 		}
-		can, mistake := parseEnvironmentRole(pair[1])
+		can, mistake := ParseEnvironmentRole(pair[1])
 		if mistake != "" {
 			return nil, mistake
 		}
@@ -82,8 +84,8 @@ func parseEnvironmentRoles(raw any) (roles map[string]modalapi.EnvironmentRole, 
 	return roles, ""
 }
 
-// rolePairs are environments and roles, each once for each time that it was written.
-func rolePairs(raw any) (pairs [][2]string, mistake string) {
+// roleItems returns the name and the role of each item. An environment that is written twice is in the result twice.
+func roleItems(raw any) (pairs [][2]string, mistake string) {
 	const wanted = `write main=viewer,staging=contributor, say, or a JSON object as {"main":"viewer"}`
 	if object, isObject := raw.(map[string]any); isObject {
 		for name, can := range object {
@@ -95,7 +97,7 @@ func rolePairs(raw any) (pairs [][2]string, mistake string) {
 		}
 		return pairs, ""
 	}
-	items, isList := listOf(raw)
+	items, isList := ParseList(raw)
 	for _, item := range items {
 		name, can, isPair := strings.Cut(item, "=")
 		isList = isList && isPair
@@ -105,29 +107,4 @@ func rolePairs(raw any) (pairs [][2]string, mistake string) {
 		return nil, wanted
 	}
 	return pairs, ""
-}
-
-// listOf are the items of a list, or of one text with commas between them. No item goes missing: an
-// empty one may be an unset variable.
-func listOf(raw any) (items []string, isList bool) {
-	switch raw := raw.(type) {
-	case string:
-		items = strings.Split(raw, ",")
-	case []string:
-		items = slices.Clone(raw)
-	case []any:
-		for _, item := range raw {
-			text, isText := item.(string)
-			if !isText {
-				return nil, false
-			}
-			items = append(items, text)
-		}
-	default:
-		return nil, false
-	}
-	for i, item := range items {
-		items[i] = strings.TrimSpace(item)
-	}
-	return items, true
 }

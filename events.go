@@ -9,14 +9,15 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/request"
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// operationKey has the operation that a request asked for, for the events that come of it.
+// operationKey is the key of the requested operation in a context, for events.
 type operationKey struct{}
 
-// emit tells Vault's event bus. A failed delivery is no failure of the operation.
-func (b *backend) emit(ctx context.Context, event model.Event) {
+// emit sends an event to Vault's event bus. The operation goes on if the delivery fails.
+func (b *Backend) emit(ctx context.Context, event model.Event) {
 	path, dataPath := event.Kind, ""
 	switch event.Kind {
 	case model.EventConfigWrite:
@@ -47,8 +48,8 @@ func (b *backend) emit(ctx context.Context, event model.Event) {
 	for _, field := range []struct{ name, value string }{
 		{logical.EventMetadataDataPath, dataPath},
 		{logical.EventMetadataOperation, string(operation)},
-		{fieldRole, event.Role},
-		{fieldTokenID, event.TokenID},
+		{request.FieldRole, event.Role},
+		{request.FieldTokenID, event.TokenID},
 		{fieldPreviousTokenID, event.PreviousTokenID},
 		{fieldProof, event.Proof},
 		{fieldWorkspace, event.Account.Workspace},

@@ -13,7 +13,8 @@ import (
 
 type variable struct{ name, value string }
 
-// variables are the environment that Modal's clients read, and nothing else: tools export every key.
+// variables returns the environment variables that Modal's clients read, and no others, because some tools export
+// every key.
 func variables(h *engine.Credentials) []variable {
 	vars := []variable{{"MODAL_TOKEN_ID", h.Cred.ID}, {"MODAL_TOKEN_SECRET", h.Cred.Secret}}
 	if h.Role.EffectiveEnvironment() != "" {
@@ -25,8 +26,8 @@ func variables(h *engine.Credentials) []variable {
 	return vars
 }
 
-// dotenv is the dotenv text. No value needs quoting, as each is checked where it enters, so it reads the
-// same in sh, docker --env-file and systemd.
+// dotenv returns the variables as text, one NAME=value per line. No value needs quotes, because each value was checked
+// when it was written. So sh, docker --env-file and systemd read the same.
 func dotenv(h *engine.Credentials) string {
 	var text strings.Builder
 	for _, v := range variables(h) {
@@ -35,8 +36,8 @@ func dotenv(h *engine.Credentials) string {
 	return text.String()
 }
 
-// profileTable is a profile of .modal.toml with the keys that all three Modal clients know, in the order in
-// which Modal's own command line writes them.
+// profileTable is a profile of .modal.toml. It has the keys that all three Modal clients know, in the order in which
+// Modal's command line writes them.
 type profileTable struct {
 	TokenID     string `toml:"token_id"`
 	TokenSecret string `toml:"token_secret"`
@@ -45,9 +46,9 @@ type profileTable struct {
 	Active      bool   `toml:"active,omitempty"`
 }
 
-// tomlText is one profile. A whole .modal.toml has an active one: the Go and JavaScript clients use no
-// other without MODAL_PROFILE. It looks as Modal's own command line writes it, every text in double quotes,
-// since people cut such files with shell tools.
+// tomlText returns one profile. A complete .modal.toml has an active profile, because without MODAL_PROFILE the Go and
+// JavaScript clients use no other. The text has the style of Modal's command line, with every text in double quotes,
+// because people cut such files with shell tools.
 func tomlText(h *engine.Credentials, active bool) (string, error) {
 	var text strings.Builder
 	encoder := toml.NewEncoder(&text)

@@ -12,32 +12,33 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/request"
 )
 
-// leaseType is the type of the leases, in Vault's storage.
+// leaseType is the type of the leases in Vault's storage.
 const leaseType = "modal_token"
 
-// What a lease remembers: IDs and times, never a secret.
+// Keys of the data that Vault stores with a lease: IDs and times, no secret.
 const (
-	leaseEntry   = "entry"
-	leaseTTL     = "ttl"
-	leaseMax     = "max_ttl"
-	leaseExpires = "token_expires_at"
+	leaseRevocationID = "entry"
+	leaseTTL          = "ttl"
+	leaseMax          = "max_ttl"
+	leaseExpires      = "token_expires_at"
 )
 
-func (b *backend) leaseSecret() *framework.Secret {
+func (b *Backend) leaseSecret() *framework.Secret {
 	return &framework.Secret{
 		Type: leaseType,
 		Fields: map[string]*framework.FieldSchema{
-			fieldTokenID: text("ID of the Modal token (ak-…)."), fieldTokenSecret: secret("Secret of the Modal token (as-…)."),
+			request.FieldTokenID: text("ID of the Modal token (ak-…)."), request.FieldTokenSecret: secret("Secret of the Modal token (as-…)."),
 		},
 		Renew:  b.renewLease,
 		Revoke: b.revokeLease,
 	}
 }
 
-// newLease mints a token for a read of a dynamic role. Only the node that may write does.
-func (b *backend) newLease(ctx context.Context, name string, data handoutData) (*logical.Response, error) {
+// newLease creates a token for a read of a dynamic role. Only the node that may write to storage does so.
+func (b *Backend) newLease(ctx context.Context, name string, data credentialsFormat) (*logical.Response, error) {
 	if !b.WriteSafeReplicationState() {
 		return nil, logical.ErrReadOnly
 	}
@@ -53,8 +54,8 @@ func (b *backend) newLease(ctx context.Context, name string, data handoutData) (
 		delete(body, field) // the lease takes their place
 	}
 	remembers := map[string]any{
-		leaseEntry: lease.RevocationID, leaseTTL: int64(lease.Role.Dynamic.TTL.Seconds()), leaseMax: int64(lease.Max.Seconds()),
-		fieldTokenID: lease.Cred.ID, fieldRole: name,
+		leaseRevocationID: lease.RevocationID, leaseTTL: int64(lease.Role.Dynamic.TTL.Seconds()), leaseMax: int64(lease.Max.Seconds()),
+		request.FieldTokenID: lease.Cred.ID, request.FieldRole: name,
 	}
 	putTime(remembers, leaseExpires, lease.Expires)
 	resp := b.Secret(leaseType).Response(body, remembers)
@@ -63,11 +64,11 @@ func (b *backend) newLease(ctx context.Context, name string, data handoutData) (
 	return resp, nil
 }
 
-// renewLease lets a lease run on, under the policy that it was made with, and never past the token's end.
-func (b *backend) renewLease(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	id, _ := req.Secret.InternalData[leaseEntry].(string)
+// renewLease renews a lease under the ttl and max_ttl with which it began, and not past the token's expiry.
+func (b *Backend) renewLease(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	id, _ := req.Secret.InternalData[leaseRevocationID].(string)
 	if err := b.engine.Leases.CheckRenewable(ctx, id); err != nil {
-		return answerOfLease(err)
+		return leaseResponse(err)
 	}
 	backendTTL, longest := remembered(req.Secret, leaseTTL), remembered(req.Secret, leaseMax)
 	ttl, warnings, err := framework.CalculateTTL(b.System(), req.Secret.Increment, backendTTL, 0, longest, 0, req.Secret.IssueTime)
@@ -80,14 +81,14 @@ func (b *backend) renewLease(ctx context.Context, req *logical.Request, _ *frame
 		}
 	}
 	if ttl <= 0 {
-		return answer(model.UserErrorf("the lease is at the end of its max_ttl, or its token of its life: read creds again for another one"))
+		return errorResponse(model.UserErrorf("the lease is at the end of its max_ttl, or its token of its life: read creds again for another one"))
 	}
 	resp := &logical.Response{Secret: req.Secret, Warnings: warnings}
 	resp.Secret.TTL, resp.Secret.MaxTTL = ttl, longest
 	return resp, nil
 }
 
-// remembered is a number of seconds that a lease remembers. JSON makes a float of it.
+// remembered returns a duration from the data of a lease. JSON has turned its seconds into a float.
 func remembered(s *logical.Secret, field string) time.Duration {
 	switch seconds := s.InternalData[field].(type) {
 	case float64:
@@ -101,20 +102,21 @@ func remembered(s *logical.Secret, field string) time.Duration {
 	return 0
 }
 
-// revokeLease ends the lease's token. An error has Vault try again; the ledger goes on in any case.
-func (b *backend) revokeLease(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	id, _ := req.Secret.InternalData[leaseEntry].(string)
+// revokeLease revokes the token of a lease. After an error Vault tries again, and the revocation queue tries in any
+// case.
+func (b *Backend) revokeLease(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	id, _ := req.Secret.InternalData[leaseRevocationID].(string)
 	if err := b.engine.Leases.End(ctx, id); err != nil {
-		return answerOfLease(err)
+		return leaseResponse(err)
 	}
 	return nil, nil
 }
 
-// answerOfLease keeps the text in the error: Vault prints a lease's response as a Go value, and the error
-// after it.
-func answerOfLease(err error) (*logical.Response, error) {
+// leaseResponse returns the text of an error in the error itself. For leases Vault prints the response as a Go value,
+// and then the error.
+func leaseResponse(err error) (*logical.Response, error) {
 	if model.IsUpstream(err) && !model.IsUserError(err) {
 		return nil, logical.CodedError(http.StatusBadGateway, err.Error())
 	}
-	return answer(err)
+	return errorResponse(err)
 }

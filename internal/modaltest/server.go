@@ -38,6 +38,7 @@ type Server struct {
 	address      string
 	workspaces   []*Workspace
 	tokens       map[string]*token // by ID, without the refused ones
+	counts       map[string]int    // how many IDs were derived for each owner or name
 	flows        []*flow
 	secrets      []string
 	calls        []*Call
@@ -79,6 +80,7 @@ func New(opts ...Option) *Server {
 		now:    time.Now, //nolint:forbidigo // the default of the injected clock
 		jwtKey: []byte(randomID("")),
 		tokens: map[string]*token{},
+		counts: map[string]int{},
 		faults: map[string][]*Fault{},
 
 		flowLifetime: flowLifetime,

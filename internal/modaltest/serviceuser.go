@@ -113,7 +113,7 @@ func (w *Workspace) enroll(u *serviceUser, opts ...TokenOption) error {
 	if w.serviceUsers.byName[u.name] != nil {
 		return errNameTaken
 	}
-	u.id, u.roles = randomID("sv-"), roles{}
+	u.id, u.roles = w.server.derivedID("sv-", w.id+" "+u.name, w.server.count("service users "+w.id+" "+u.name)), roles{}
 	u.token = &token{workspace: w, serviceUser: u}
 	w.server.mint(u.token, opts)
 	w.serviceUsers.add(u)

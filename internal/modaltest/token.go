@@ -3,7 +3,9 @@
 package modaltest
 
 import (
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"math/big"
@@ -96,7 +98,14 @@ func (s *Server) mint(t *token, opts []TokenOption) Token {
 	for _, opt := range opts {
 		opt(t)
 	}
-	t.Token = Token{ID: randomID("ak-"), Secret: randomID("as-")}
+	owner := "member"
+	if t.serviceUser != nil {
+		owner = t.serviceUser.id
+	} else if t.member != nil {
+		owner = t.member.id
+	}
+	n := s.count("tokens of " + owner)
+	t.Token = Token{ID: s.derivedID("ak-", owner, n), Secret: s.derivedID("as-", owner, n)}
 	t.created = s.now()
 	t.usableFrom = t.created.Add(s.refuseNewFor)
 	s.tokens[t.ID] = t
@@ -216,6 +225,25 @@ func randomID(prefix string) string {
 	n := randomBelow(new(big.Int).Exp(big.NewInt(base), big.NewInt(length), nil))
 	digits := n.Text(base)
 	return prefix + strings.Repeat("0", length-len(digits)) + digits
+}
+
+// derivedID returns an ID, or a secret, that depends on the server, the owner and the number alone. So a simulation gets
+// the same tokens from the same seed, also where several are created at one instant.
+func (s *Server) derivedID(prefix, owner string, n int) string {
+	const length, base = 22, 62
+	mac := hmac.New(sha256.New, s.jwtKey)
+	fmt.Fprintf(mac, "%s %s %d", prefix, owner, n)
+	number := new(big.Int).SetBytes(mac.Sum(nil))
+	number.Mod(number, new(big.Int).Exp(big.NewInt(base), big.NewInt(length), nil))
+	digits := number.Text(base)
+	return prefix + strings.Repeat("0", length-len(digits)) + digits
+}
+
+// count returns how often it was called with this name before. The caller holds s.mu.
+func (s *Server) count(name string) int {
+	n := s.counts[name]
+	s.counts[name]++
+	return n
 }
 
 func randomBelow(limit *big.Int) *big.Int {

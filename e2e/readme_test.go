@@ -30,7 +30,7 @@ var guide = []string{
 // which Uninstall leaves; "sh start" is started; "sh" alone needs what no test has; "text" is printed.
 var (
 	guideBlock = regexp.MustCompile("(?ms)^```(sh[ a-z]*|text)\n(.*?)^```$")
-	outside    = regexp.MustCompile(`\b(kubectl|nomad|envconsul|terraform|systemctl|make bench|auth enable kubernetes|oidc_discovery_url)\b`)
+	outside    = regexp.MustCompile(`\b(kubectl|nomad|envconsul|terraform|systemctl|make bench|make demo|auth enable kubernetes|oidc_discovery_url)\b`)
 	// installing is the section of the README that is run again in the end.
 	installing = regexp.MustCompile(`(?ms)^## Install\n.*?^## `)
 	// typed is a secret that a block waits for.

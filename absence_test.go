@@ -53,7 +53,7 @@ func (m *mount) modalMakesLate(key string) {
 	require.Empty(m.t, m.list("revocations"))
 }
 
-func TestThatModalDoesNotKnowAServiceUserSoonAfterItWasMadeProvesNothing(t *testing.T) {
+func TestRevocation_NotFoundSoonAfterACreationIsNoProof(t *testing.T) {
 	t.Parallel()
 	for name, asks := range map[string]func(m *mount, name string){
 		"a retry": func(m *mount, name string) {
@@ -77,7 +77,7 @@ func TestThatModalDoesNotKnowAServiceUserSoonAfterItWasMadeProvesNothing(t *test
 	}
 }
 
-func TestRotate_LosesNoServiceUserThatAGatewayHides(t *testing.T) {
+func TestRotate_TracksAServiceUserWhoseCreationAGatewayHid(t *testing.T) {
 	t.Parallel()
 	for _, answer := range []modaltest.BareAnswer{
 		{Status: 520, NoContentType: true}, {Status: 401, NoContentType: true}, {Status: 403}, {Status: 404}, {Status: 409}, {Status: 502},
@@ -108,7 +108,7 @@ func TestRotate_LosesNoServiceUserThatAGatewayHides(t *testing.T) {
 	}
 }
 
-func TestACandidatesEndIsProvenWithItsPair(t *testing.T) {
+func TestRevocation_OfAnUnfinishedTokenWaitsUntilModalRejectsIt(t *testing.T) {
 	t.Parallel()
 	m, name := givenUp(t)
 	entry := m.read("revocations/" + name)
@@ -124,7 +124,7 @@ func TestACandidatesEndIsProvenWithItsPair(t *testing.T) {
 	require.False(t, m.knows(id))
 }
 
-func TestWithoutServiceUserInfoEntriesClearAllTheSame(t *testing.T) {
+func TestRevocation_CompletesWhereModalLacksServiceUserInfo(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -138,7 +138,7 @@ func TestWithoutServiceUserInfoEntriesClearAllTheSame(t *testing.T) {
 	require.Len(t, m.modal.ServiceUsers(), 1)
 }
 
-func TestAnEntryClearsOnceModalRefusesATokenThatItWasSeenToAccept(t *testing.T) {
+func TestRevocation_CompletesOnceModalRejectsATokenItHadAccepted(t *testing.T) {
 	t.Parallel()
 	for name, cannot := range map[string]func(m *mount){
 		"the admin may not delete": func(m *mount) { m.modal.Inject("ServiceUserDelete", deleteFails) },
@@ -170,7 +170,7 @@ func TestAnEntryClearsOnceModalRefusesATokenThatItWasSeenToAccept(t *testing.T) 
 	}
 }
 
-func TestACandidateThatAnOperatorEndedLeavesTheLedgerAlsoWithoutAnAdminToken(t *testing.T) {
+func TestRevocation_CompletesForAnUnfinishedTokenDeletedByAnOperator(t *testing.T) {
 	t.Parallel()
 	m, name := givenUp(t)
 	id, _ := m.read("revocations/" + name)["token_id"].(string)
@@ -183,7 +183,7 @@ func TestACandidateThatAnOperatorEndedLeavesTheLedgerAlsoWithoutAnAdminToken(t *
 	require.False(t, m.inLedger(name), "the pair is Modal's own answer, so its refusal proves something")
 }
 
-func TestATokenThatTheWorkerSawAcceptedIsGoneOnceModalRefusesIt(t *testing.T) {
+func TestRevocation_CompletesForATokenThatTheWorkerSawAccepted(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := also(m.newToken(), "type", "static", "verify", false)
@@ -198,7 +198,7 @@ func TestATokenThatTheWorkerSawAcceptedIsGoneOnceModalRefusesIt(t *testing.T) {
 	require.False(t, m.inLedger(id))
 }
 
-func TestAnEnvironmentThatModalDoesNotKnowOfAFreshServiceUserIsWaitedFor(t *testing.T) {
+func TestRotate_RetriesWhileModalDoesNotKnowTheNewServiceUser(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -208,7 +208,7 @@ func TestAnEnvironmentThatModalDoesNotKnowOfAFreshServiceUserIsWaitedFor(t *test
 	require.Equal(t, "contributor", m.serviceUser(m.tokenID("ci")).Roles["main"])
 }
 
-func TestAnAbortedCallIsNoLimitationOfTheAdminToken(t *testing.T) {
+func TestAdminToken_IsNotMarkedLimitedAfterAnAbortedCall(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.modal.Inject("ServiceUserList", modaltest.Fault{Code: codes.Aborted, Message: "try again", Times: -1})

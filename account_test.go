@@ -51,7 +51,7 @@ func (m *mount) approved(path string, who *modaltest.Member) (*logical.Response,
 	return resp, token
 }
 
-func TestConfig_AnAdminTokenOfAnotherWorkspaceNeedsForce(t *testing.T) {
+func TestConfig_AdminTokenOfAnotherWorkspaceNeedsForce(t *testing.T) {
 	t.Parallel()
 	for name, leave := range map[string]func(m *mount){
 		"while it is stored":   func(*mount) {},
@@ -81,7 +81,7 @@ func TestConfig_AnAdminTokenOfAnotherWorkspaceNeedsForce(t *testing.T) {
 	}
 }
 
-func TestConfig_AnUnverifiedAdminTokenIsRefusedOnceAWorkspaceIsKnown(t *testing.T) {
+func TestConfig_UnverifiedAdminTokenIsRefusedOnceAWorkspaceIsKnown(t *testing.T) {
 	t.Parallel()
 	unverified := func(m *mount) map[string]any { return also(m.newToken(), "verify", false, "force", true) }
 	m := newMount(t)
@@ -96,7 +96,7 @@ func TestConfig_AnUnverifiedAdminTokenIsRefusedOnceAWorkspaceIsKnown(t *testing.
 	require.Contains(t, pinned.refused(logical.UpdateOperation, "config", unverified(pinned)), "bring it with verify=true")
 }
 
-func TestConfig_ForceAcceptsNoTokenOutsideOfThePinnedWorkspace(t *testing.T) {
+func TestConfig_ForceDoesNotOverrideThePinnedWorkspace(t *testing.T) {
 	t.Parallel()
 	for name, pinned := range map[string]func(m *mount) string{
 		"by name": func(*mount) string { return "acme" }, "by ID": func(m *mount) string { return m.workspace.ID() },
@@ -135,7 +135,7 @@ func TestConfig_ForceAcceptsNoTokenOutsideOfThePinnedWorkspace(t *testing.T) {
 	}
 }
 
-func TestConfig_AWorkspaceThatIsRenamedBreaksNoPin(t *testing.T) {
+func TestConfig_PinSurvivesARenamedWorkspace(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("config", map[string]any{"pinned_workspace": "acme"})
@@ -156,7 +156,7 @@ func TestConfig_AWorkspaceThatIsRenamedBreaksNoPin(t *testing.T) {
 	m.write("config", map[string]any{"pinned_workspace": m.workspace.ID()})
 }
 
-func TestConfig_ARefusalNamesEverythingThatForceWouldAccept(t *testing.T) {
+func TestConfig_RefusalListsEverythingThatForceWouldAccept(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addRole("ci")
@@ -172,7 +172,7 @@ func TestConfig_ARefusalNamesEverythingThatForceWouldAccept(t *testing.T) {
 	m.write("config", also(write, "force", true))
 }
 
-func TestConfig_AWriteSaysThatTheEngineIsPaused(t *testing.T) {
+func TestConfig_WriteSaysThatTheEngineIsPaused(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	require.Equal(t, false, m.write("config", map[string]any{"request_timeout": "20s"}).Data["paused"])
@@ -200,7 +200,7 @@ func (m *mount) eventsOf(kind string) (all []map[string]any) {
 	return all
 }
 
-func TestAccount_IsInEachLogLineAndEventThatChangesAToken(t *testing.T) {
+func TestAccount_IsInEveryLogLineAndEventOfATokenChange(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.write("roles/empty", map[string]any{"type": "static"})
@@ -262,7 +262,7 @@ func (m *mount) lineWith(text string) string {
 	return ""
 }
 
-func TestApproval_OnlyTheAnswerToTheBeginTellsThePage(t *testing.T) {
+func TestApproval_OnlyTheFirstAnswerContainsURLAndCode(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
@@ -291,7 +291,7 @@ func TestApproval_OnlyTheAnswerToTheBeginTellsThePage(t *testing.T) {
 	}
 }
 
-func TestApproval_ADoneOneNamesTheAccountAndThePreviousToken(t *testing.T) {
+func TestApproval_WhenDoneNamesTheAccountAndThePreviousToken(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	before := m.read("config")["token_id"]
@@ -319,7 +319,7 @@ func TestApproval_ADoneOneNamesTheAccountAndThePreviousToken(t *testing.T) {
 	require.Equal(t, token.ID, m.tokenID("ci"))
 }
 
-func TestApproval_AnotherWorkspaceIsRefusedAlsoAfterTheAdminTokenWasRemoved(t *testing.T) {
+func TestApproval_RefusesAnotherWorkspaceAfterAdminTokenRemoval(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.write("roles/job", map[string]any{"type": "dynamic", "environment_roles": "main=viewer"})
@@ -333,7 +333,7 @@ func TestApproval_AnotherWorkspaceIsRefusedAlsoAfterTheAdminTokenWasRemoved(t *t
 	require.False(t, m.modal.Accepts(wrong.ID, wrong.Secret))
 }
 
-func TestApproval_TheFirstTokenOfAMountThatKnowsNoWorkspaceMayBeAnybodys(t *testing.T) {
+func TestApproval_FirstTokenMayBeOfAnyWorkspaceAndGetsAWarning(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	warnings := strings.Join(m.write("config/approval", nil).Warnings, "\n")
@@ -356,7 +356,7 @@ func TestApproval_TheFirstTokenOfAMountThatKnowsNoWorkspaceMayBeAnybodys(t *test
 	require.Contains(t, refused.Data["reason"], "the approval's pinned_workspace is acme")
 }
 
-func TestStatic_AnUnverifiedTokenTakesNoSecretThatModalAccepted(t *testing.T) {
+func TestStatic_UnverifiedTokenNeverReplacesAnAcceptedSecret(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	id := textIn(m.read("config"), "token_id")
@@ -379,7 +379,7 @@ func TestStatic_AnUnverifiedTokenTakesNoSecretThatModalAccepted(t *testing.T) {
 	require.Equal(t, true, m.read("rotate/back")["verified"])
 }
 
-func TestStatic_AnUnverifiedTokenBlocksNoVerifiedOneOfItsID(t *testing.T) {
+func TestStatic_UnverifiedTokenDoesNotBlockTheVerifiedToken(t *testing.T) {
 	t.Parallel()
 	for name, take := range map[string]func(m *mount, token map[string]any){
 		"config": func(m *mount, token map[string]any) { m.write("config", token) },
@@ -422,7 +422,7 @@ func TestStatic_AnUnverifiedTokenBlocksNoVerifiedOneOfItsID(t *testing.T) {
 	}
 }
 
-func TestStatic_AnUnverifiedTokenOfADeletedRoleEndsNoVerifiedOneOfItsID(t *testing.T) {
+func TestDelete_OfAnUnverifiedTokenChangesNoVerifiedRevocation(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := m.newToken()
@@ -439,7 +439,7 @@ func TestStatic_AnUnverifiedTokenOfADeletedRoleEndsNoVerifiedOneOfItsID(t *testi
 	require.False(t, m.inLedger(id))
 }
 
-func TestMistakes_TellNobodyWhichOtherRoleHasAToken(t *testing.T) {
+func TestMistakes_DoNotRevealWhichRoleOwnsAToken(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	current := m.addRole("hidden-team")
@@ -460,7 +460,7 @@ func TestMistakes_TellNobodyWhichOtherRoleHasAToken(t *testing.T) {
 	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/personal", pairOf(second, someSecret)), "another role of this mount")
 }
 
-func TestStatic_AnEnvironmentThatTheWorkspaceLacksGetsAWarning(t *testing.T) {
+func TestStatic_UnknownEnvironmentGetsAWarning(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	warned := func(resp *logical.Response) string { return strings.Join(resp.Warnings, "\n") }
@@ -478,7 +478,7 @@ func TestStatic_AnEnvironmentThatTheWorkspaceLacksGetsAWarning(t *testing.T) {
 	require.Empty(t, m.write("roles/ci", map[string]any{"environment": "nowhere"}).Warnings)
 }
 
-func TestStatic_AnImportSaysThatATokenIsForOneMount(t *testing.T) {
+func TestStatic_ImportWarnsThatATokenIsForOneMount(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	const says = "is for this mount alone"
@@ -494,7 +494,7 @@ func TestStatic_AnImportSaysThatATokenIsForOneMount(t *testing.T) {
 	require.Empty(t, m.must(logical.ReadOperation, "creds/ci", nil).Warnings)
 }
 
-func TestAccount_IsInTheEventsOfTokensThatEndOrAreRejected(t *testing.T) {
+func TestAccount_IsInEventsOfRevokedAndRejectedTokens(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addRole("ci")
@@ -512,7 +512,7 @@ func TestAccount_IsInTheEventsOfTokensThatEndOrAreRejected(t *testing.T) {
 	}
 }
 
-func TestVerify_VerifiesNoTokenThatAnotherRoleHasVerified(t *testing.T) {
+func TestVerify_LeavesATokenToTheRoleThatVerifiedItFirst(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := m.newToken()

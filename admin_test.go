@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestAdmin_OneThatCannotManageServiceUsersIsStoredWithAWarning(t *testing.T) {
+func TestAdminToken_WithoutManagementRightsIsStoredWithAWarning(t *testing.T) {
 	t.Parallel()
 	for name, admin := range map[string]func(m *mount) map[string]any{
 		"plan":         func(m *mount) map[string]any { m.workspace.SetServiceUsers(false); return m.newToken() },
@@ -32,7 +32,7 @@ func TestAdmin_OneThatCannotManageServiceUsersIsStoredWithAWarning(t *testing.T)
 	}
 }
 
-func TestAdmin_ItsExpiryIsWarnedAboutAtThirtySevenAndOneDays(t *testing.T) {
+func TestAdminToken_ExpiryWarningsComeThirtySevenAndOneDayBefore(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("config", m.newToken(modaltest.ExpiresAt(start.Add(40*day))))
@@ -50,7 +50,7 @@ func TestAdmin_ItsExpiryIsWarnedAboutAtThirtySevenAndOneDays(t *testing.T) {
 	require.Contains(t, resp.Warnings[0], "expired on 2026-04-10T12:00:00Z")
 }
 
-func TestManaged_AnAdminOfAnotherWorkspaceTouchesNothing(t *testing.T) {
+func TestManaged_AdminTokenOfAnotherWorkspaceChangesNothing(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -66,7 +66,7 @@ func TestManaged_AnAdminOfAnotherWorkspaceTouchesNothing(t *testing.T) {
 	require.False(t, m.inLedger(old))
 }
 
-func TestAdmin_OneStoredUnprovenMintsNothing(t *testing.T) {
+func TestAdminToken_StoredUnverifiedCreatesNothing(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("config", also(m.newToken(), "verify", false))

@@ -92,7 +92,7 @@ func (b *lockedBuffer) String() string {
 	return b.buffer.String()
 }
 
-func TestFactory_RefusesToStartWhileGoPrintsWhatIsExchangedWithModal(t *testing.T) { //nolint:paralleltest // the environment is the process's
+func TestFactory_RefusesToStartWithHTTP2DebugLogging(t *testing.T) { //nolint:paralleltest // the environment is the process's
 	conf := &logical.BackendConfig{StorageView: &logical.InmemStorage{}, System: &logical.StaticSystemView{}}
 	for _, godebug := range []string{"http2debug=2", "http2debug=1", "madvdontneed=1,http2debug=2"} {
 		t.Setenv("GODEBUG", godebug)
@@ -108,7 +108,7 @@ func TestFactory_RefusesToStartWhileGoPrintsWhatIsExchangedWithModal(t *testing.
 	}
 }
 
-func TestFactory_DoesNoWorkAndServesInMetadataMode(t *testing.T) {
+func TestFactory_ServesInMetadataModeWithoutStorageCalls(t *testing.T) {
 	t.Setenv(pluginutil.PluginMetadataModeEnv, "true")
 	storage := newCutStorage()
 	b, err := Factory(t.Context(), &logical.BackendConfig{StorageView: storage, System: &logical.StaticSystemView{}})

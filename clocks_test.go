@@ -30,7 +30,7 @@ func (m *mount) redate(id string, change func(entry *model.Revocation)) {
 	m.restart()
 }
 
-func TestAnEntryDatedByAClockFarAheadEndsAWholeGracePeriodFromNow(t *testing.T) {
+func TestRevocation_DatedByAFastClockGetsAFullGracePeriodFromNow(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"grace_period": "4h"})
@@ -47,7 +47,7 @@ func TestAnEntryDatedByAClockFarAheadEndsAWholeGracePeriodFromNow(t *testing.T) 
 	require.False(t, m.inLedger(old))
 }
 
-func TestAnEntryWhoseNextAttemptWasPutFarAheadIsTriedNow(t *testing.T) {
+func TestRevocation_WithANextAttemptFarAheadIsTriedNow(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -59,7 +59,7 @@ func TestAnEntryWhoseNextAttemptWasPutFarAheadIsTriedNow(t *testing.T) {
 	require.False(t, m.inLedger(old))
 }
 
-func TestATokenIsReplacedWellBeforeItExpiresWhateverElseIsSaid(t *testing.T) {
+func TestSchedule_ReplacesATokenBeforeItExpiresInEveryCase(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		policy map[string]any
@@ -109,7 +109,7 @@ func TestATokenIsReplacedWellBeforeItExpiresWhateverElseIsSaid(t *testing.T) {
 	}
 }
 
-func TestAnExpiryThatModalDidNotSetAsAskedIsTold(t *testing.T) {
+func TestManaged_WarnsWhenModalSetsAnotherExpiry(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	sooner := func(a *pb.ServiceUserCreateResponse) { a.SetExpiresAt(timestamppb.New(m.clock.now().Add(30 * day))) }
@@ -126,7 +126,7 @@ func TestAnExpiryThatModalDidNotSetAsAskedIsTold(t *testing.T) {
 	require.Contains(t, m.logs.String(), "Modal lets the token expire on 2026-04-28", "a rotation on schedule has only the log to tell it")
 }
 
-func TestAnUndoCloseToTheExpiryIsReplacedBeforeIt(t *testing.T) {
+func TestUndo_TokenCloseToItsExpiryIsReplacedInTime(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"token_ttl": "10h", "grace_period": "9h"})
@@ -140,7 +140,7 @@ func TestAnUndoCloseToTheExpiryIsReplacedBeforeIt(t *testing.T) {
 	require.NotEqual(t, old, m.tokenID("ci"))
 }
 
-func TestAClockThatWasFarAheadFreezesNoRole(t *testing.T) {
+func TestClock_FarAheadDoesNotFreezeARole(t *testing.T) {
 	t.Parallel()
 	for name, ahead := range map[string]func(m *mount){
 		"when it rotated": func(m *mount) { m.write("rotate/ci", nil) },
@@ -168,7 +168,7 @@ func TestAClockThatWasFarAheadFreezesNoRole(t *testing.T) {
 	}
 }
 
-func TestARoleThatIsOverdueIsNotPutOffByAClockThatWasAhead(t *testing.T) {
+func TestClock_AheadDoesNotPostponeAnOverdueRole(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"rotation_period": "90d", "grace_period": "1h"})
@@ -182,7 +182,7 @@ func TestARoleThatIsOverdueIsNotPutOffByAClockThatWasAhead(t *testing.T) {
 	require.Equal(t, int64(2), m.read("creds/ci")["version"])
 }
 
-func TestAClockThatIsSetBackUnderARunningEngineFreezesNoRole(t *testing.T) {
+func TestClock_SetBackWhileRunningDoesNotFreezeARole(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"rotation_period": "10h", "grace_period": "1h"})

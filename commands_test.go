@@ -79,7 +79,7 @@ func eachRecommended(t *testing.T, at string, visit func(command string)) {
 	ask(read, "creds/late", nil)
 }
 
-func TestCommands_WorkWhereverTheyArePasted(t *testing.T) {
+func TestCommands_OfANestedMountHaveTheNamespaceFlag(t *testing.T) {
 	t.Parallel()
 	var seen []string
 	eachRecommended(t, "team/modal/", func(command string) {
@@ -94,7 +94,7 @@ func TestCommands_WorkWhereverTheyArePasted(t *testing.T) {
 	require.Contains(t, seen, "vault lease revoke -prefix team/modal/creds/job")
 }
 
-func TestCommands_OfAMountWithOneSegmentAreShort(t *testing.T) {
+func TestCommands_OfATopLevelMountAreShort(t *testing.T) {
 	t.Parallel()
 	eachRecommended(t, "modal/", func(command string) {
 		require.Regexp(t, `^vault (read|write|list|delete|lease revoke)( -f| -force| -detailed| -prefix)* modal/`, command)

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestConfig_AWriteNamesTheRolesBeyondItsCeilings(t *testing.T) {
+func TestConfig_WarnsAboutRolesBeyondItsLimits(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -26,7 +26,7 @@ func TestConfig_AWriteNamesTheRolesBeyondItsCeilings(t *testing.T) {
 	require.Empty(t, m.write("config", map[string]any{"request_timeout": "20s"}).Warnings, "told once")
 }
 
-func TestConfig_AWriteNamesWhatIsBrokenAfterItAndNotOnlyWhatItBroke(t *testing.T) {
+func TestConfig_WarnsAboutEveryRoleThatIsBrokenAfterTheWrite(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"environment_roles": "main=contributor,staging=contributor"})
@@ -42,7 +42,7 @@ func TestConfig_AWriteNamesWhatIsBrokenAfterItAndNotOnlyWhatItBroke(t *testing.T
 	require.Empty(t, warned(map[string]any{"max_environment_role": ""}))
 }
 
-func TestConfig_AWriteNamesAllThatItsAdminTokenCannotManage(t *testing.T) {
+func TestConfig_WarnsAboutRolesThatItsAdminTokenCannotManage(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -56,7 +56,7 @@ func TestConfig_AWriteNamesAllThatItsAdminTokenCannotManage(t *testing.T) {
 	require.NotContains(t, told, "job", "a dynamic role has the tokens of whichever workspace config has")
 }
 
-func TestConfig_ALoweredLimitNamesDynamicRolesTheirLeasesAndWhatHappens(t *testing.T) {
+func TestConfig_LoweredLimitWarnsAboutDynamicRolesAndTheirLeases(t *testing.T) {
 	t.Parallel()
 	m := leased(t)
 	m.write("roles/idle", map[string]any{"type": "dynamic", "environment_roles": "main=contributor"})
@@ -87,7 +87,7 @@ func TestConfig_ALoweredLimitNamesDynamicRolesTheirLeasesAndWhatHappens(t *testi
 	}
 }
 
-func TestConfig_ARemovedAdminTokenNamesTheDynamicRolesThatCannotBeRead(t *testing.T) {
+func TestConfig_RemovedAdminTokenWarnsAboutUnreadableDynamicRoles(t *testing.T) {
 	t.Parallel()
 	m := leased(t)
 	told := strings.Join(m.write("config", map[string]any{"remove_admin_token": true}).Warnings, "\n")
@@ -96,7 +96,7 @@ func TestConfig_ARemovedAdminTokenNamesTheDynamicRolesThatCannotBeRead(t *testin
 	require.Contains(t, m.refused(logical.ReadOperation, "creds/job", nil), "config has none")
 }
 
-func TestConfig_AWriteNamesWhatNobodyCanManageAnyMore(t *testing.T) {
+func TestConfig_WarnsAboutRolesAndRevocationsWithoutAnAdminToken(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		change func(m *mount) []string
@@ -145,7 +145,7 @@ func TestConfig_WarningsNameTenAndCountTheRest(t *testing.T) {
 	require.Equal(t, "so do 2 more dynamic roles: job-10, job-11", warnings[11])
 }
 
-func TestConfig_PausedStopsTheWorkerAndNoOperator(t *testing.T) {
+func TestConfig_PausedStopsTheWorkerButNotOperators(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"rotation_period": "1h", "grace_period": "1h"})
@@ -166,7 +166,7 @@ func TestConfig_PausedStopsTheWorkerAndNoOperator(t *testing.T) {
 	require.Greater(t, m.read("creds/ci")["version"], int64(3), "what was due stayed due")
 }
 
-func TestConfig_AWriteAnswersWhoTheAdminIsAndWhatComesNext(t *testing.T) {
+func TestConfig_WriteAnswersTheAdminIdentityAndTheNextStep(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	none := m.write("config", map[string]any{"request_timeout": "20s"}).Data
@@ -185,7 +185,7 @@ func TestConfig_AWriteAnswersWhoTheAdminIsAndWhatComesNext(t *testing.T) {
 	require.Contains(t, limited["next_step"], "owner or manager")
 }
 
-func TestRoles_AWriteAnswersWhoseTheTokenIsAndWhatComesNext(t *testing.T) {
+func TestRoles_WriteAnswersTheTokenIdentityAndTheNextStep(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	token := m.newToken()

@@ -95,7 +95,7 @@ var reservedKeys = []string{
 // rotatingForms are the paths by which rotation-aware consumers see a rotation of the role ci.
 var rotatingForms = []string{"creds/ci", "creds/ci/dotenv", "creds/ci/toml", "creds/ci/profile"}
 
-func TestConsumers_AreNeverToldToStopOrToPollWithoutPause(t *testing.T) {
+func TestConsumers_AlwaysPollAgainAndNeverWithoutPause(t *testing.T) {
 	t.Parallel()
 	for name, reach := range situations() {
 		t.Run(name, func(t *testing.T) {
@@ -116,7 +116,7 @@ func TestConsumers_AreNeverToldToStopOrToPollWithoutPause(t *testing.T) {
 	}
 }
 
-func TestConsumers_GetFlatTextAndNumbersWithoutReservedKeys(t *testing.T) {
+func TestConsumers_GetFlatStringsAndIntegersWithoutReservedKeys(t *testing.T) {
 	t.Parallel()
 	for name, reach := range situations() {
 		t.Run(name, func(t *testing.T) {
@@ -156,7 +156,7 @@ func requireFlat(t *testing.T, path, key string, data delivery) {
 	}
 }
 
-func TestConsumers_RestartNothingBetweenTwoRotationsAndEverythingAfterOne(t *testing.T) {
+func TestConsumers_RestartPodsAfterARotationAndNeverBetween(t *testing.T) {
 	t.Parallel()
 	for name, reach := range situations() {
 		t.Run(name, func(t *testing.T) {
@@ -198,7 +198,7 @@ func rotateNow(m *mount) {
 	m.write("rotate/ci", also(m.newToken(), "force", true)) // an unproven token pins nothing
 }
 
-func TestConsumers_OfTheEnvironmentPollAtTheirOwnInterval(t *testing.T) {
+func TestConsumers_OfEnvPollAtTheirOwnInterval(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -206,7 +206,7 @@ func TestConsumers_OfTheEnvironmentPollAtTheirOwnInterval(t *testing.T) {
 	require.ErrorIs(t, err, errNotRotating, "tools export every key of it, so it has no ttl")
 }
 
-func TestConsumers_OfADeletedRoleGetNotFoundAndNoEmptyAnswer(t *testing.T) {
+func TestConsumers_OfADeletedRoleGetNotFoundNotAnEmptyAnswer(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")

@@ -40,7 +40,7 @@ func eachOperation(doc *framework.OASDocument, visit func(path, method string, o
 	}
 }
 
-func TestOpenAPI_EveryOperationHasAnIDOfItsOwnASummaryAndAResponse(t *testing.T) {
+func TestOpenAPI_EveryOperationHasAUniqueIDASummaryAndAResponse(t *testing.T) {
 	t.Parallel()
 	seen := map[string]string{}
 	eachOperation(document(t, newMount(t)), func(path, method string, op *framework.OASOperation) {
@@ -64,7 +64,7 @@ func TestOpenAPI_HasExactlyThePathsOfTheDesign(t *testing.T) {
 	}, slices.Collect(maps.Keys(document(t, newMount(t)).Paths)))
 }
 
-func TestHelp_IsOnEveryPathAndEveryField(t *testing.T) {
+func TestHelp_CoversEveryPathAndEveryField(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	for _, path := range m.Paths {
@@ -99,7 +99,7 @@ func TestResponses_OnlyDurationsHaveNamesThatVaultPrintsAsDurations(t *testing.T
 	}
 }
 
-func TestSecretInputs_AreMarkedSensitive(t *testing.T) {
+func TestSecrets_InputFieldsAreMarkedSensitive(t *testing.T) {
 	t.Parallel()
 	for _, path := range newMount(t).Paths {
 		if field := path.Fields["token_secret"]; field != nil {
@@ -114,7 +114,7 @@ var (
 	docField   = regexp.MustCompile("(?m)^\\| `([A-Za-z_]+)` \\|")
 )
 
-func TestAPIDocument_ListsEveryPathAndFieldAndNoOther(t *testing.T) {
+func TestAPIDocument_ListsExactlyThePathsAndFields(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("docs/api.md")
 	require.NoError(t, err)

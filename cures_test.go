@@ -145,7 +145,7 @@ func (m *mount) answerTo(mistake cured) string {
 	return errorText(resp)
 }
 
-func TestLikelyMistakes_AreAnsweredWithTheirCauseAndTheirCure(t *testing.T) {
+func TestMistakes_AnswersNameTheCauseAndTheRemedy(t *testing.T) {
 	t.Parallel()
 	require.GreaterOrEqual(t, len(likelyMistakes()), 30)
 	for name, mistake := range likelyMistakes() {
@@ -165,7 +165,7 @@ func TestLikelyMistakes_AreAnsweredWithTheirCauseAndTheirCure(t *testing.T) {
 	}
 }
 
-func TestATextOfModals_SaysWhatWasTriedWhatCameBackHowThingsStandAndWhatToRun(t *testing.T) {
+func TestErrors_FromModalNameAttemptCauseStateAndNextCommand(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -192,7 +192,7 @@ func (m *mount) failedAndStored(path string, data map[string]any) (int, string) 
 	return status, failure.Error()
 }
 
-func TestAServiceUserThatIsGone_IsMendedByTheCommandThatTheAnswerNames(t *testing.T) {
+func TestRotate_RepairsARoleWhoseServiceUserIsGone(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")

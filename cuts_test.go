@@ -168,9 +168,9 @@ func ways() (all []way) {
 	return all
 }
 
-// TestEveryCut_LosesNoTokenAndTheNextTrySucceeds cuts each place in every way, or where there is no time for
+// TestCrash_EveryCutLosesNoTokenAndTheNextTrySucceeds cuts each place in every way, or where there is no time for
 // that in one, the next place in the next.
-func TestEveryCut_LosesNoTokenAndTheNextTrySucceeds(t *testing.T) {
+func TestCrash_EveryCutLosesNoTokenAndTheNextTrySucceeds(t *testing.T) {
 	t.Parallel()
 	all := ways()
 	for name, op := range operations() {

@@ -23,7 +23,7 @@ var (
 	notInAnchor = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
 )
 
-func TestReadme_IsShortAndFindsWhatIsSoughtInOneLook(t *testing.T) {
+func TestReadme_IsShortAndLinksToCommonTopics(t *testing.T) {
 	t.Parallel()
 	text := pageText(t, "README.md")
 	require.LessOrEqual(t, len(text), maxReadme)
@@ -36,7 +36,7 @@ func TestReadme_IsShortAndFindsWhatIsSoughtInOneLook(t *testing.T) {
 	}
 }
 
-func TestPages_LinkToWhatIsThere(t *testing.T) {
+func TestPages_LinksLeadToExistingPagesAndHeadings(t *testing.T) {
 	t.Parallel()
 	pages, err := filepath.Glob("docs/*.md")
 	require.NoError(t, err)
@@ -100,7 +100,7 @@ var bound = map[string]bool{
 	"HOME": true, "SECRET": true, "E": true, "STATUS": true, "ID": true, "NAME": true, "POLICY": true,
 }
 
-func TestPages_HaveNothingThatHurtsWhenItIsPasted(t *testing.T) {
+func TestPages_CommandsAreSafeToPaste(t *testing.T) {
 	t.Parallel()
 	pages, err := filepath.Glob("docs/*.md")
 	require.NoError(t, err)
@@ -161,7 +161,7 @@ var ofVault = []string{
 }
 
 // A page that explains a message which nobody gets any more helps nobody who looks for the one that came.
-func TestTroubleshooting_ExplainsMessagesThatTheEngineHas(t *testing.T) {
+func TestTroubleshooting_ExplainsOnlyMessagesThatTheEngineHas(t *testing.T) {
 	t.Parallel()
 	source := verb.ReplaceAllString(joined.ReplaceAllString(sourceText(t), ""), "…")
 	told := 0

@@ -60,7 +60,7 @@ func keptFields(url, pem string) []kept {
 	}
 }
 
-func TestWrites_KeepWhatIsAbsentOrNullAndRestoreTheDefaultOfWhatIsEmpty(t *testing.T) {
+func TestWrites_AbsentOrNullKeepsAValueAndEmptyRestoresTheDefault(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addRole("static")
@@ -155,7 +155,7 @@ func parsed(m *mount, path string, body map[string]any) (ask, refused string) {
 	return fmt.Sprintf("%+v", typed), ""
 }
 
-func TestWrites_TakeNullAndEmptyForTheDefaultInWhatTheyDoNotKeep(t *testing.T) {
+func TestWrites_NullAndEmptyMeanTheDefaultOfUnstoredFields(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	for path, fields := range passing {
@@ -177,7 +177,7 @@ func TestWrites_TakeNullAndEmptyForTheDefaultInWhatTheyDoNotKeep(t *testing.T) {
 	}
 }
 
-func TestWrites_EveryFieldIsInTheTablesOfTheRule(t *testing.T) {
+func TestWrites_TheTwoTablesOfTestsCoverEveryField(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	tabled := map[string][]string{}
@@ -201,7 +201,7 @@ func TestWrites_EveryFieldIsInTheTablesOfTheRule(t *testing.T) {
 	}
 }
 
-func TestWrites_NullNeverLiftsADisabledRotation(t *testing.T) {
+func TestWrites_NullNeverEnablesADisabledRotation(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"disable_automated_rotation": true})
@@ -217,7 +217,7 @@ func TestWrites_NullNeverLiftsADisabledRotation(t *testing.T) {
 	require.Equal(t, true, m.read("roles/ci")["disable_automated_rotation"])
 }
 
-func TestMistakes_OfOneRequestAreToldTogetherWithoutTheValues(t *testing.T) {
+func TestMistakes_OfOneRequestAreReportedTogetherWithoutValues(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	text := m.refused(logical.UpdateOperation, "roles/ci", map[string]any{
@@ -234,7 +234,7 @@ func TestMistakes_OfOneRequestAreToldTogetherWithoutTheValues(t *testing.T) {
 	require.Equal(t, 1, strings.Count(text, "nothing was changed"))
 }
 
-func TestFlags_AreTrueOrFalseAndNothingElse(t *testing.T) {
+func TestFlags_AcceptOnlyTrueOrFalse(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	id := m.addManaged("ci")
@@ -247,7 +247,7 @@ func TestFlags_AreTrueOrFalseAndNothingElse(t *testing.T) {
 	require.Equal(t, id, m.tokenID("ci"), "a dry run rotates nothing")
 }
 
-func TestEnvironmentRoles_AreRefusedWhenTheyCanBeReadInTwoWays(t *testing.T) {
+func TestEnvironmentRoles_AmbiguousInputIsRefused(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")

@@ -20,7 +20,7 @@ import (
 // maxPreviousTokens is how many previous tokens of a role the engine promises to keep alive at most.
 const maxPreviousTokens = 10
 
-func TestWritingTheStoredEnvironmentRolesMendsADriftAtModal(t *testing.T) {
+func TestEnvironmentRoles_WritingTheStoredValueRepairsModal(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	id := m.addManaged("ci", map[string]any{"environment_roles": "main=viewer"})
@@ -35,7 +35,7 @@ func TestWritingTheStoredEnvironmentRolesMendsADriftAtModal(t *testing.T) {
 	m.unchangedSince(before)
 }
 
-func TestWhatWasGivenIsPutBackAlsoWhenTheCallersTimeIsUp(t *testing.T) {
+func TestUndo_WhenCanceledTakesBackTheRightsThatItGave(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"environment_roles": "main=viewer,staging=viewer"})
@@ -59,7 +59,7 @@ func TestWhatWasGivenIsPutBackAlsoWhenTheCallersTimeIsUp(t *testing.T) {
 	require.NotEqual(t, old, m.tokenID("ci"))
 }
 
-func TestWhatThePreviousTokenMayNotDoIsTakenAwayAlsoWhenTheCallersTimeIsUp(t *testing.T) {
+func TestUndo_WhenCanceledStillRemovesExcessRights(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"environment_roles": "main=viewer,staging=viewer"})
@@ -84,7 +84,7 @@ func TestWhatThePreviousTokenMayNotDoIsTakenAwayAlsoWhenTheCallersTimeIsUp(t *te
 	require.NotEqual(t, old, m.tokenID("ci"))
 }
 
-func TestWhatIsTakenAwayIsTakenFromPreviousTokensToo(t *testing.T) {
+func TestEnvironmentRoles_RemovalAppliesToPreviousTokensToo(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"environment_roles": "main=contributor,staging=contributor"})
@@ -95,7 +95,7 @@ func TestWhatIsTakenAwayIsTakenFromPreviousTokensToo(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeTakenFromAPreviousTokenIsTold(t *testing.T) {
+func TestEnvironmentRoles_WarnsWhenAPreviousTokenKeepsRights(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -110,7 +110,7 @@ func TestWhatCannotBeTakenFromAPreviousTokenIsTold(t *testing.T) {
 	require.Equal(t, "contributor", m.serviceUser(old).Roles["main"])
 }
 
-func TestWhatARoleIsGivenIsNotGivenToTokensThatAreOnTheirWayOut(t *testing.T) {
+func TestEnvironmentRoles_AddedRightsNeverReachPreviousTokens(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	leaked := m.addManaged("ci", map[string]any{"environment_roles": "main=viewer,staging=contributor"})
@@ -129,7 +129,7 @@ func (m *mount) warningsOf(path string, data map[string]any) string {
 	return strings.Join(resp.Warnings, "\n")
 }
 
-func TestMoreThanTenTokensInGraceAreRefusedToAnOperatorAndNeverToTheSchedule(t *testing.T) {
+func TestRotate_PreviousTokenLimitBindsOperatorsNotTheSchedule(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"grace_period": "300d"})

@@ -17,7 +17,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestRotationFaults_AreToldAndLeaveNothingBehind(t *testing.T) {
+func TestRotate_FaultsAreReportedAndLeaveNothingBehind(t *testing.T) {
 	t.Parallel()
 	for name, f := range rotationFaults() {
 		t.Run(name, func(t *testing.T) {
@@ -46,7 +46,7 @@ func TestRotationFaults_AreToldAndLeaveNothingBehind(t *testing.T) {
 	}
 }
 
-func TestCreateFaults_LeaveNeitherARoleNorAServiceUser(t *testing.T) {
+func TestRoles_FailedCreateLeavesNeitherRoleNorServiceUser(t *testing.T) {
 	t.Parallel()
 	for name, f := range rotationFaults() {
 		if f.says == "" || strings.HasPrefix(name, "verify: wrong") || strings.HasPrefix(name, "verify: another") {
@@ -70,7 +70,7 @@ func TestCreateFaults_LeaveNeitherARoleNorAServiceUser(t *testing.T) {
 	}
 }
 
-func TestRotation_ATokenAcceptedOnlyAfterTwentySecondsIsPromoted(t *testing.T) {
+func TestRotate_TokenAcceptedAfterTwentySecondsBecomesCurrent(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -79,7 +79,7 @@ func TestRotation_ATokenAcceptedOnlyAfterTwentySecondsIsPromoted(t *testing.T) {
 	require.NotEqual(t, old, m.tokenID("ci"))
 }
 
-func TestRotation_ATokenNeverAcceptedIsNotPromoted(t *testing.T) {
+func TestRotate_TokenNeverAcceptedDoesNotBecomeCurrent(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -92,7 +92,7 @@ func TestRotation_ATokenNeverAcceptedIsNotPromoted(t *testing.T) {
 	require.Len(t, m.modal.ServiceUsers(), 1)
 }
 
-func TestRevocation_FaultsKeepTheTokenInTheLedgerUntilModalRefusesIt(t *testing.T) {
+func TestRevocation_FaultsKeepTheTokenQueuedUntilModalRejectsIt(t *testing.T) {
 	t.Parallel()
 	for name, f := range map[string]struct {
 		fault modaltest.Fault
@@ -124,7 +124,7 @@ func TestRevocation_FaultsKeepTheTokenInTheLedgerUntilModalRefusesIt(t *testing.
 	}
 }
 
-func TestRevocation_ALostAnswerIsDoneAllTheSame(t *testing.T) {
+func TestRevocation_CompletesAfterALostAnswer(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -152,7 +152,7 @@ func TestRevocation_AcknowledgedButStillAcceptedIsUnconfirmed(t *testing.T) {
 	require.Empty(t, m.list("revocations"))
 }
 
-func TestOutage_OfAnHourIsServedThroughAndEndsInOneRotation(t *testing.T) {
+func TestOutage_ReadsContinueAndOneRotationFollows(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"rotation_period": "1h", "grace_period": "10h", "refresh_interval": "30s"})
@@ -179,7 +179,7 @@ func TestOutage_OfAnHourIsServedThroughAndEndsInOneRotation(t *testing.T) {
 	require.Equal(t, int64(2), m.read("creds/ci")["version"], "one rotation, not one for each that was missed")
 }
 
-func TestCancelled_ACallersEndIsFollowedAtOnceAndLeavesNothingHalfDone(t *testing.T) {
+func TestCanceledCall_LeavesNothingHalfDone(t *testing.T) {
 	t.Parallel()
 	for _, rpc := range []string{"ServiceUserCreate", "EnvironmentRoleSet", "TokenInfoGet", "ServiceUserInfo"} {
 		for _, path := range []string{"rotate/ci", "roles/new"} {
@@ -217,7 +217,7 @@ func cancelled(path string) map[string]any {
 	return managedRole
 }
 
-func TestManaged_TroubleAtModalIsA502(t *testing.T) {
+func TestManaged_FailureAtModalIsA502(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")

@@ -27,7 +27,7 @@ func (m *mount) fallBehind(by time.Duration) (pass func(d time.Duration)) {
 	}
 }
 
-func TestAnExpiredTokenIsNotCalledRevokedByANodeWhoseClockIsBehind(t *testing.T) {
+func TestClock_BehindDoesNotCallAnExpiredTokenRevoked(t *testing.T) {
 	t.Parallel()
 	for name, ask := range map[string]func(m *mount, old string){
 		"when it is forgotten": func(m *mount, old string) {
@@ -61,7 +61,7 @@ func TestAnExpiredTokenIsNotCalledRevokedByANodeWhoseClockIsBehind(t *testing.T)
 	}
 }
 
-func TestAPolicyThatPostponesOrDisablesAFailingRotationClearsTheFailure(t *testing.T) {
+func TestSchedule_PostponingOrDisablingClearsAFailedRotation(t *testing.T) {
 	t.Parallel()
 	for state, policy := range map[string]map[string]any{
 		"ok":       {"rotation_period": "30d"},
@@ -88,7 +88,7 @@ func TestAPolicyThatPostponesOrDisablesAFailingRotationClearsTheFailure(t *testi
 	}
 }
 
-func TestAPolicyThatLeavesAFailingRotationDueKeepsTheFailure(t *testing.T) {
+func TestSchedule_KeepsTheFailureWhileTheRotationIsStillDue(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"rotation_period": "10d"})
@@ -100,7 +100,7 @@ func TestAPolicyThatLeavesAFailingRotationDueKeepsTheFailure(t *testing.T) {
 	require.NotEmpty(t, m.read("rotate/ci")["last_error"])
 }
 
-func TestAFailureUnderAClockThatWasFarAheadIsClearedWithTheDatesItWrote(t *testing.T) {
+func TestClock_RepairedTimesClearTheFailureOfAFastClock(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.write("config", map[string]any{"verification_interval": 0}) // Modal's clock goes back too, and it refuses the token
@@ -119,7 +119,7 @@ func TestAFailureUnderAClockThatWasFarAheadIsClearedWithTheDatesItWrote(t *testi
 	require.NotContains(t, m.read("rotate/ci"), "last_error")
 }
 
-func TestAThrottledCreateThatWasDoneIsEnded(t *testing.T) {
+func TestRevocation_ThrottledCreateThatModalExecutedIsDeleted(t *testing.T) {
 	t.Parallel()
 	for name, knownLate := range map[string]bool{"where its service user is found at once": false, "where it is found later": true} {
 		t.Run(name, func(t *testing.T) {
@@ -141,7 +141,7 @@ func TestAThrottledCreateThatWasDoneIsEnded(t *testing.T) {
 	}
 }
 
-func TestAThrottledCreateThatWasDoneIsEndedAlsoWhereTheNextAttemptIsRefused(t *testing.T) {
+func TestRevocation_ThrottledCreateIsDeletedAfterARefusedRetry(t *testing.T) {
 	t.Parallel()
 	for _, code := range []codes.Code{codes.PermissionDenied, codes.Unauthenticated, codes.InvalidArgument, codes.NotFound} {
 		m := newManagedMount(t)
@@ -156,7 +156,7 @@ func TestAThrottledCreateThatWasDoneIsEndedAlsoWhereTheNextAttemptIsRefused(t *t
 	}
 }
 
-func TestAClockThatIsSetRightSoonAfterAMintingLosesNoServiceUser(t *testing.T) {
+func TestClock_CorrectedAfterACreationLosesNoServiceUser(t *testing.T) {
 	t.Parallel()
 	for name, looks := range map[string]func(m *mount, key string){
 		"the worker":   func(m *mount, _ string) { m.minutes(2) },
@@ -177,7 +177,7 @@ func TestAClockThatIsSetRightSoonAfterAMintingLosesNoServiceUser(t *testing.T) {
 	}
 }
 
-func TestTwoClocksThatDifferSoonAfterAMintingLoseNoServiceUser(t *testing.T) {
+func TestClock_TwoNodesThatDifferLoseNoServiceUser(t *testing.T) {
 	t.Parallel()
 	m, key := unfinished(t)
 	for range 2 { // another node, another clock
@@ -189,7 +189,7 @@ func TestTwoClocksThatDifferSoonAfterAMintingLoseNoServiceUser(t *testing.T) {
 	m.modalMakesLate(key)
 }
 
-func TestALookByAClockFarAheadKeepsNoEntryThatModalHasNothingOf(t *testing.T) {
+func TestClock_FarAheadDoesNotKeepAnUnfinishedRevocation(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -206,7 +206,7 @@ func TestALookByAClockFarAheadKeepsNoEntryThatModalHasNothingOf(t *testing.T) {
 	require.Empty(t, m.list("revocations"))
 }
 
-func TestAServiceUserThatIsMadeASecondTimeByALateAttemptIsEndedToo(t *testing.T) {
+func TestRevocation_ServiceUserCreatedByALateAttemptIsDeleted(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.modal.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true})

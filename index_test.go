@@ -32,7 +32,7 @@ func (m *mount) seedLedger(tb testing.TB, count int) {
 	}
 }
 
-func TestAnIdleTickMakesNoStorageCallHoweverManyRolesAndEntriesThereAre(t *testing.T) {
+func TestTick_WhenIdleMakesNoStorageCallWithAThousandRoles(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.seedManaged(t, 1000, 0)
@@ -46,7 +46,7 @@ func TestAnIdleTickMakesNoStorageCallHoweverManyRolesAndEntriesThereAre(t *testi
 	require.Len(t, m.modal.Calls(""), calls)
 }
 
-func TestWhatANewerVersionWroteHidesNothingElse(t *testing.T) {
+func TestUnreadable_NewerSchemaHidesNoOtherRoleOrRevocation(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"rotation_period": "10h", "grace_period": "10h"})

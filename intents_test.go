@@ -16,7 +16,7 @@ import (
 
 // Promises about what is in storage before Modal is asked, and what becomes of it after a crash.
 
-func TestAnOperatorsForceIsInStorageBeforeModalIsAsked(t *testing.T) {
+func TestRevocation_ForceIsStoredBeforeModalIsCalled(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		dies   func(m *mount)
@@ -52,7 +52,7 @@ func TestAnOperatorsForceIsInStorageBeforeModalIsAsked(t *testing.T) {
 	}
 }
 
-func TestForceSurvivesThatModalIsDown(t *testing.T) {
+func TestRevocation_ForceSurvivesAnOutageAndARestart(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"grace_period": "300d"})
@@ -65,7 +65,7 @@ func TestForceSurvivesThatModalIsDown(t *testing.T) {
 	require.False(t, m.knows(old))
 }
 
-func TestATokenThatModalMayHaveDeletedNeverBecomesCurrentAgain(t *testing.T) {
+func TestUndo_NeverRestoresATokenThatModalMayHaveDeleted(t *testing.T) {
 	t.Parallel()
 	for name, ends := range map[string]func(m *mount, old string){
 		"acknowledged and not proven": func(m *mount, old string) {
@@ -111,7 +111,7 @@ func TestATokenThatModalMayHaveDeletedNeverBecomesCurrentAgain(t *testing.T) {
 	}
 }
 
-func TestAnEntryThatStayedWhenItsTokenReturnedIsDroppedOnceItIsDue(t *testing.T) {
+func TestRevocation_OfAReturnedTokenIsRemovedOnceDue(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := m.newToken()

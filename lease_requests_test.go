@@ -43,7 +43,7 @@ func (m *mount) ofLease(op logical.Operation, lease *logical.Secret) (*logical.R
 	return m.HandleRequest(m.t.Context(), &logical.Request{Operation: op, Path: "creds/job", Secret: lease, Storage: m.storage, MountPoint: cmp.Or(m.at, "modal/")})
 }
 
-func TestCreds_OfADynamicRoleAreALeaseInEachForm(t *testing.T) {
+func TestCreds_OfADynamicRoleHaveALeaseInEveryForm(t *testing.T) {
 	t.Parallel()
 	m := leased(t)
 	seen := map[any]bool{}
@@ -72,7 +72,7 @@ func TestCreds_OfADynamicRoleAreALeaseInEachForm(t *testing.T) {
 	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/job", nil), "vault lease revoke -prefix modal/creds/job")
 }
 
-func TestLease_IsRenewedUnderThePolicyItWasMadeWithAndNeverPastItsTokensEnd(t *testing.T) {
+func TestLease_RenewalKeepsItsTermsAndEndsWithTheToken(t *testing.T) {
 	t.Parallel()
 	m := leased(t, map[string]any{"ttl": "1h", "max_ttl": "2h"})
 	lease := remember(t, m, m.must(logical.ReadOperation, "creds/job", nil))
@@ -92,7 +92,7 @@ func TestLease_IsRenewedUnderThePolicyItWasMadeWithAndNeverPastItsTokensEnd(t *t
 	require.Contains(t, errorText(resp), "is ended")
 }
 
-func TestLease_NextStepOfItsRevocationIsTheCommandThatEndsIt(t *testing.T) {
+func TestLease_NextStepNamesTheCommandThatRevokesItNow(t *testing.T) {
 	t.Parallel()
 	m := leased(t)
 	id := textIn(m.must(logical.ReadOperation, "creds/job", nil).Data, "token_id")
@@ -103,7 +103,7 @@ func TestLease_NextStepOfItsRevocationIsTheCommandThatEndsIt(t *testing.T) {
 	require.False(t, m.knows(id))
 }
 
-func TestLease_OfAMountWhoseLongestLeaseHasAFractionOfASecond(t *testing.T) {
+func TestLease_TTLIsCutToWholeSeconds(t *testing.T) {
 	t.Parallel()
 	m := leased(t, map[string]any{"ttl": "2h", "max_ttl": "2h"})
 	m.system.MaxLeaseTTLVal = 90*time.Minute + 300*time.Millisecond
@@ -113,7 +113,7 @@ func TestLease_OfAMountWhoseLongestLeaseHasAFractionOfASecond(t *testing.T) {
 	require.Equal(t, m.clock.now().Add(105*time.Minute).Format(time.RFC3339), resp.Data["expires_at"], "a quarter of an hour after the lease")
 }
 
-func TestLease_RevocationEndsTheTokenAndIsAnErrorWhileModalDoesNotAnswer(t *testing.T) {
+func TestLease_RevocationFailsDuringAnOutageAndThenDeletesTheToken(t *testing.T) {
 	t.Parallel()
 	m := leased(t)
 	resp := m.must(logical.ReadOperation, "creds/job", nil)
@@ -133,7 +133,7 @@ func TestLease_RevocationEndsTheTokenAndIsAnErrorWhileModalDoesNotAnswer(t *test
 	require.NoError(t, err, "once more is no error")
 }
 
-func TestCreds_OfADynamicRoleAreMintedByTheNodeThatMayWriteAlone(t *testing.T) {
+func TestCreds_OfADynamicRoleNeedANodeThatMayWrite(t *testing.T) {
 	t.Parallel()
 	m := leased(t)
 	m.setReplication(consts.ReplicationPerformanceStandby)
@@ -142,7 +142,7 @@ func TestCreds_OfADynamicRoleAreMintedByTheNodeThatMayWriteAlone(t *testing.T) {
 	require.Empty(t, m.modal.Calls("ServiceUserCreate"))
 }
 
-func TestCreds_OfADynamicRoleTellWhatIsInTheWay(t *testing.T) {
+func TestCreds_OfADynamicRoleNameTheReasonOfARefusal(t *testing.T) {
 	t.Parallel()
 	m := leased(t, map[string]any{"max_leases": 1})
 	m.must(logical.ReadOperation, "creds/job", nil)

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestLists_CanBeWalkedPageByPageInTheOrderOfNames(t *testing.T) {
+func TestLists_CanBePagedInOrderOfNames(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.seedManaged(t, 7, 0)
@@ -49,7 +49,7 @@ func TestLists_CanBeWalkedPageByPageInTheOrderOfNames(t *testing.T) {
 	}
 }
 
-func TestLists_RefuseAPageThatCannotBeMeant(t *testing.T) {
+func TestLists_RefuseInvalidPages(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	for field, value := range map[string]any{"limit": "ten", "after": []any{"a", "b"}, "afterr": "ci"} {
@@ -61,7 +61,7 @@ func TestLists_RefuseAPageThatCannotBeMeant(t *testing.T) {
 	}
 }
 
-func TestLists_GoOnAfterARoleWhoseNameBeginsAsASecretDoes(t *testing.T) {
+func TestLists_ContinueAfterARoleNameWithASecretPrefix(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("as-job")

@@ -20,7 +20,7 @@ func (m *mount) lines() []string {
 	return strings.FieldsFunc(m.logs.String(), func(r rune) bool { return r == '\n' })
 }
 
-func TestEveryLogLineNamesTheMountAndThePrefixOfItsServiceUsers(t *testing.T) {
+func TestLog_EveryLineNamesTheMountAndItsServiceUserPrefix(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -51,7 +51,7 @@ func TestEveryLogLineNamesTheMountAndThePrefixOfItsServiceUsers(t *testing.T) {
 	}
 }
 
-func TestBeforeAnyRequestALogLineNamesThePrefix(t *testing.T) {
+func TestLog_LinesBeforeTheFirstRequestNameThePrefix(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -65,7 +65,7 @@ func TestBeforeAnyRequestALogLineNamesThePrefix(t *testing.T) {
 	}
 }
 
-func TestAWriteThatChangesPrivilegeLogsWhatItChanged(t *testing.T) {
+func TestLog_WriteThatChangesPrivilegesLogsTheChange(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"environment_roles": "main=viewer"})
@@ -91,7 +91,7 @@ func TestAWriteThatChangesPrivilegeLogsWhatItChanged(t *testing.T) {
 	}
 }
 
-func TestAnOperatorsMistakeIsNeitherAFailedRotationNorAWarning(t *testing.T) {
+func TestLog_OperatorMistakesAreNoWarningsAndNoFailedRotations(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addRole("static")

@@ -88,7 +88,7 @@ func (m *mount) minutes(count int) {
 	}
 }
 
-func TestManaged_CreateMintsAScopedServiceUserWithItsRolesAndNoMore(t *testing.T) {
+func TestManaged_CreateMakesAScopedServiceUserWithExactlyItsRoles(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 
@@ -112,7 +112,7 @@ func TestManaged_CreateMintsAScopedServiceUserWithItsRolesAndNoMore(t *testing.T
 	}, m.read("roles/gpu.team"))
 }
 
-func TestManaged_RotateReplacesTheServiceUserAndEndsTheOldOneAfterTheGracePeriod(t *testing.T) {
+func TestManaged_RotateReplacesAndLaterDeletesTheServiceUser(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -141,7 +141,7 @@ func TestManaged_RotateReplacesTheServiceUserAndEndsTheOldOneAfterTheGracePeriod
 	require.Contains(t, m.logs.String(), "token revoked")
 }
 
-func TestManaged_AnUpdateOfEnvironmentRolesAppliesTheDifferenceAndMintsNothing(t *testing.T) {
+func TestManaged_UpdateSetsOnlyChangedRolesAndCreatesNothing(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	id := m.addManaged("ci", map[string]any{"environment_roles": "main=contributor"})
@@ -158,7 +158,7 @@ func TestManaged_AnUpdateOfEnvironmentRolesAppliesTheDifferenceAndMintsNothing(t
 	require.Len(t, m.modal.Calls("EnvironmentRoleSet"), calls+3, "what did not change is not set")
 }
 
-func TestManaged_AFailedUpdateOfEnvironmentRolesIsPutBack(t *testing.T) {
+func TestManaged_FailedEnvironmentRolesUpdateIsRolledBack(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	id := m.addManaged("ci")
@@ -170,7 +170,7 @@ func TestManaged_AFailedUpdateOfEnvironmentRolesIsPutBack(t *testing.T) {
 	require.Equal(t, "contributor", m.serviceUser(id).Roles["main"])
 }
 
-func TestManaged_ScopedAndTokenTTLWaitForTheNextRotationAndSaySo(t *testing.T) {
+func TestManaged_ScopedAndTokenTTLApplyAtTheNextRotation(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	id := m.addManaged("ci")
@@ -182,7 +182,7 @@ func TestManaged_ScopedAndTokenTTLWaitForTheNextRotationAndSaySo(t *testing.T) {
 	require.Equal(t, "2026-09-17T12:00:00Z", m.read("creds/ci")["expires_at"])
 }
 
-func TestManaged_CeilingsHoldWhenARoleIsWrittenAndWhenATokenIsMinted(t *testing.T) {
+func TestManaged_LimitsApplyToWritesAndRotations(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"environment_roles": "main=contributor"})
@@ -199,7 +199,7 @@ func TestManaged_CeilingsHoldWhenARoleIsWrittenAndWhenATokenIsMinted(t *testing.
 	m.write("rotate/ci", nil)
 }
 
-func TestManaged_DeleteEndsTheServiceUsersEvenWhenModalIsDownAtFirst(t *testing.T) {
+func TestManaged_DeleteRemovesServiceUsersAfterAnOutage(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -218,7 +218,7 @@ func TestManaged_DeleteEndsTheServiceUsersEvenWhenModalIsDownAtFirst(t *testing.
 	require.Empty(t, m.modal.ServiceUsers())
 }
 
-func TestStatic_AServiceUserThatTheEngineDidNotMakeIsEndedOnAnOperatorsWordAlone(t *testing.T) {
+func TestStatic_ImportedServiceUserIsDeletedOnlyByForce(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("config", m.newToken())
@@ -233,7 +233,7 @@ func TestStatic_AServiceUserThatTheEngineDidNotMakeIsEndedOnAnOperatorsWordAlone
 	require.Empty(t, m.list("revocations"))
 }
 
-func TestManaged_ARetryEndsATokenWithinItsGracePeriodOnlyByForceAndADeleteNever(t *testing.T) {
+func TestRevocations_WithinTheGracePeriodNeedForce(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -247,7 +247,7 @@ func TestManaged_ARetryEndsATokenWithinItsGracePeriodOnlyByForceAndADeleteNever(
 	require.False(t, m.knows(old))
 }
 
-func TestManaged_AnUnfinishedEntryIsListedByTheServiceUsersNameAndCanBeSettledOnceModalIsSure(t *testing.T) {
+func TestRevocations_UnfinishedCreationIsListedByServiceUserName(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestMissing_AReadOfARoleThatDoesNotExistNamesItAndTheNearest(t *testing.T) {
+func TestMissing_ReadSuggestsTheNearestRoleName(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
@@ -31,7 +31,7 @@ func TestMissing_AReadOfARoleThatDoesNotExistNamesItAndTheNearest(t *testing.T) 
 	require.Equal(t, "the revocation queue has no token ak-x; whether Modal accepts that token was not asked: vault write modal/lookup token_id=ak-x asks Modal about it", m.absent("revocations/ak-x"))
 }
 
-func TestMissing_ANameThatNoRoleCanHaveIsAMistakeAndNotRepeatedWithoutBound(t *testing.T) {
+func TestMissing_InvalidNameIsAMistakeAndIsShortened(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	require.Contains(t, m.refused(logical.ReadOperation, "creds/CI", nil), `write "ci"`)
@@ -44,7 +44,7 @@ func TestMissing_ANameThatNoRoleCanHaveIsAMistakeAndNotRepeatedWithoutBound(t *t
 
 // Terraform makes an object anew when Vault's Go client says that there is nothing, which is a 404 with
 // errors alone. An answer that is no error would be wrapped.
-func TestMissing_IsNothingToTerraformAndToAWrappedRead(t *testing.T) {
+func TestMissing_IsNotFoundForTerraformAndForWrappedReads(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	status, says := m.failed(logical.ReadOperation, "roles/ci", nil)
@@ -63,7 +63,7 @@ func TestMissing_IsNothingToTerraformAndToAWrappedRead(t *testing.T) {
 	}
 }
 
-func TestMissing_WhatStorageCannotListIsNotFoundAllTheSame(t *testing.T) {
+func TestMissing_IsNotFoundEvenIfStorageCannotList(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")

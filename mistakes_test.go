@@ -117,7 +117,7 @@ func mistakes() map[string]mistake {
 	}
 }
 
-func TestMistakes_AreNamedWithTheNextStepAndChangeNothing(t *testing.T) {
+func TestMistakes_NameTheNextStepAndChangeNothing(t *testing.T) {
 	t.Parallel()
 	for name, mistake := range mistakes() {
 		t.Run(name, func(t *testing.T) {
@@ -139,7 +139,7 @@ func TestMistakes_AreNamedWithTheNextStepAndChangeNothing(t *testing.T) {
 	}
 }
 
-func TestTroubleAtModal_IsNamedAsSuchAndChangesNothing(t *testing.T) {
+func TestErrors_FromModalAre502AndChangeNothing(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range map[string]struct {
 		fault modaltest.Fault
@@ -170,7 +170,7 @@ func TestTroubleAtModal_IsNamedAsSuchAndChangesNothing(t *testing.T) {
 	}
 }
 
-func TestTroubleAtModal_ThatPassesIsNotNoticed(t *testing.T) {
+func TestErrors_FromModalThatPassAreRetriedUnnoticed(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.modal.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Unavailable, Times: 2})
@@ -182,7 +182,7 @@ func TestTroubleAtModal_ThatPassesIsNotNoticed(t *testing.T) {
 	require.Equal(t, int64(3), m.read("creds/ci")["version"])
 }
 
-func TestStorage_OfANewerSchemaIsLeftAloneAndNamed(t *testing.T) {
+func TestStorage_EntryOfANewerSchemaIsRefusedByName(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
@@ -199,7 +199,7 @@ func TestStorage_OfANewerSchemaIsLeftAloneAndNamed(t *testing.T) {
 	require.NotEmpty(t, m.read("creds/fine"))
 }
 
-func TestStorage_TroubleIsAServerErrorThatKeepsItsText(t *testing.T) {
+func TestStorage_FailureIsAServerErrorWithItsOwnText(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.storage.plan(cut{at: 1})

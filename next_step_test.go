@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestNextStep_OfAnEntryHasTheWholeCommandToPaste(t *testing.T) {
+func TestNextStep_OfARevocationHasTheWholeCommand(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	step := func(id string) string { return textIn(m.read("revocations/"+id), "next_step") }
@@ -38,7 +38,7 @@ func TestNextStep_OfAnEntryHasTheWholeCommandToPaste(t *testing.T) {
 	require.Contains(t, step(robot.ID), "modal workspace service-users delete robot; ")
 }
 
-func TestConfig_AnAdminTokenThatComesToItsEndNamesTheCommandThatBringsAnother(t *testing.T) {
+func TestConfig_ExpiringAdminTokenNamesTheCommandToReplaceIt(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("config", m.newToken(modaltest.ExpiresAt(start.Add(day))))
@@ -51,7 +51,7 @@ func TestConfig_AnAdminTokenThatComesToItsEndNamesTheCommandThatBringsAnother(t 
 	}
 }
 
-func TestNextStep_PromisesNothingThatAPausedEngineWouldNotDo(t *testing.T) {
+func TestNextStep_SaysThatTheEngineIsPaused(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	const paused = "the engine is paused, so it does nothing by itself until: vault write modal/config paused=false"

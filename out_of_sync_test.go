@@ -48,7 +48,7 @@ func newWatchedMount(t *testing.T) *mount {
 	return m
 }
 
-func TestOutOfSync_EndsOnlyByAListOrAnOperator(t *testing.T) {
+func TestOutOfSync_EndsOnlyAfterASuccessfulListOrByAnOperator(t *testing.T) {
 	t.Parallel()
 	for name, blind := range map[string]func(m, c *mount){
 		"failed precondition": listAnswers(modaltest.Fault{Code: codes.FailedPrecondition, Message: "workspace is being moved", Times: -1}),
@@ -90,7 +90,7 @@ func listAnswers(f modaltest.Fault) func(m, c *mount) {
 	return func(m, _ *mount) { m.modal.Inject("ServiceUserList", f) }
 }
 
-func TestOutOfSync_AnOperatorEndsItWithoutAListAndIsTold(t *testing.T) {
+func TestOutOfSync_AcceptWithoutAListEndsItWithAWarning(t *testing.T) {
 	t.Parallel()
 	m := newWatchedMount(t)
 	m.addManaged("ci")
@@ -111,7 +111,7 @@ func TestOutOfSync_AnOperatorEndsItWithoutAListAndIsTold(t *testing.T) {
 	require.Equal(t, false, c.read("status")["out_of_sync"])
 }
 
-func TestOutOfSync_IsSeenAfterAStartWithNothingDue(t *testing.T) {
+func TestOutOfSync_IsFoundAfterAStartWithNothingDue(t *testing.T) {
 	t.Parallel()
 	m := newWatchedMount(t)
 	m.addManaged("ci")
@@ -129,7 +129,7 @@ func TestOutOfSync_IsSeenAfterAStartWithNothingDue(t *testing.T) {
 	require.Len(t, m.modal.Calls("ServiceUserList"), lists, "a mount that is in sync compares again when something is due")
 }
 
-func TestOutOfSync_IsNotSeenInAListThatLags(t *testing.T) {
+func TestOutOfSync_IsNotRaisedByALaggingList(t *testing.T) {
 	t.Parallel()
 	m := newWatchedMount(t)
 	m.write("roles/job", map[string]any{"type": "dynamic", "environment_roles": "main=contributor", "ttl": "1h", "max_ttl": "2h"})
@@ -175,7 +175,7 @@ func (m *mount) lagList(lag time.Duration) {
 	}})
 }
 
-func TestOutOfSync_IsSeenInASnapshotOfTheMiddleOfACreation(t *testing.T) {
+func TestOutOfSync_IsFoundInASnapshotTakenDuringACreation(t *testing.T) {
 	t.Parallel()
 	for name, create := range map[string]func(m *mount) map[string]any{
 		"a rotation": func(m *mount) map[string]any {
@@ -230,7 +230,7 @@ func TestOrphans_AreListedWithTheirAge(t *testing.T) {
 	require.Equal(t, int64(180), info["age"])
 }
 
-func TestOutOfSync_IsNotSeenInAQuestionOfTheEnginesOwn(t *testing.T) {
+func TestOutOfSync_IsNotRaisedByTheEnginesOwnUseOfAToken(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")

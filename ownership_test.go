@@ -25,7 +25,7 @@ func imported(t *testing.T, more ...any) (m *mount, old modaltest.Token) {
 	return m, old
 }
 
-func TestWithTheAdminTokenTheEngineEndsOnlyWhatThisMountMade(t *testing.T) {
+func TestRevocation_DeletesOnlyServiceUsersThatThisMountCreated(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("config", m.newToken())
@@ -51,7 +51,7 @@ func TestWithTheAdminTokenTheEngineEndsOnlyWhatThisMountMade(t *testing.T) {
 	}
 }
 
-func TestForceEndsAnImportedServiceUserAtOnce(t *testing.T) {
+func TestRevocation_ForceDeletesAnImportedServiceUserAtOnce(t *testing.T) {
 	t.Parallel()
 	for name, more := range map[string][]any{"proven": nil, "unproven": {"verify", false}} {
 		t.Run(name, func(t *testing.T) {
@@ -64,7 +64,7 @@ func TestForceEndsAnImportedServiceUserAtOnce(t *testing.T) {
 	}
 }
 
-func TestAServiceUserThatAMountMadeIsTakenOnAnOperatorsWordAlone(t *testing.T) {
+func TestStatic_ServiceUserThatAnyMountCreatedNeedsForce(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("config", m.newToken())
@@ -77,7 +77,7 @@ func TestAServiceUserThatAMountMadeIsTakenOnAnOperatorsWordAlone(t *testing.T) {
 	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/other", second), "force=true")
 }
 
-func TestATokenThatWasNeverProvenPinsNothing(t *testing.T) {
+func TestRotate_FromAnUnverifiedTokenNeedsForce(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("roles/ci", also(m.newToken(), "type", "static", "verify", false))
@@ -89,7 +89,7 @@ func TestATokenThatWasNeverProvenPinsNothing(t *testing.T) {
 	require.Equal(t, "globex", m.read("creds/ci")["workspace"])
 }
 
-func TestAnUndoGoesToNoTokenOfWhichNobodyKnowsWhoseItIs(t *testing.T) {
+func TestUndo_RefusesAnUnverifiedTokenOfAnotherOwner(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	eves := pairData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken())
@@ -103,7 +103,7 @@ func TestAnUndoGoesToNoTokenOfWhichNobodyKnowsWhoseItIs(t *testing.T) {
 	require.Equal(t, "globex", m.read("creds/ci")["workspace"])
 }
 
-func TestAnUndoToAnUnprovenTokenOfTheSameOwnerIsFine(t *testing.T) {
+func TestUndo_AcceptsAnUnverifiedTokenOfTheSameOwner(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	first := m.newToken()
@@ -114,7 +114,7 @@ func TestAnUndoToAnUnprovenTokenOfTheSameOwnerIsFine(t *testing.T) {
 	require.Equal(t, true, m.read("rotate/ci")["verified"])
 }
 
-func TestATokenComesBackUntilTheEngineBeganToEndIt(t *testing.T) {
+func TestRevocations_TokenMayReturnUntilItsDeletionStarts(t *testing.T) {
 	t.Parallel()
 	for name, returns := range map[string]func(m *mount, token map[string]any){
 		"the same role made again": func(m *mount, token map[string]any) {
@@ -174,7 +174,7 @@ func (m *mount) notes() []string {
 	return ids
 }
 
-func TestNotesOfTokensDoNotPileUp(t *testing.T) {
+func TestTokenOwners_DoNotPileUpInStorage(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"rotation_period": "1h", "grace_period": "1h"})
@@ -194,7 +194,7 @@ func TestNotesOfTokensDoNotPileUp(t *testing.T) {
 	require.LessOrEqual(t, len(m.notes()), 4)
 }
 
-func TestANoteThatACrashLeftIsSweptAndBlocksNoToken(t *testing.T) {
+func TestTokenOwners_LeftByACrashAreRemovedAndBlockNoToken(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	kept := m.addRole("kept")
@@ -220,7 +220,7 @@ func (m *mount) try(op logical.Operation, path string, data map[string]any) erro
 	return err
 }
 
-func TestNoNoteStaysOfATokenThatBecameTheAdmins(t *testing.T) {
+func TestTokenOwners_OfATokenMovedToConfigAreRemoved(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := m.newToken()
@@ -230,7 +230,7 @@ func TestNoNoteStaysOfATokenThatBecameTheAdmins(t *testing.T) {
 	require.ElementsMatch(t, m.currentTokens(), m.notes())
 }
 
-func TestAServiceUserOfADeletedRoleIsTakenByForceAndThenLeftToPeople(t *testing.T) {
+func TestStatic_TakesAServiceUserOfADeletedRoleOnlyByForce(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")

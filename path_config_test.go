@@ -14,7 +14,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestConfig_ReadShowsWhoTheAdminIsButNotTheSecret(t *testing.T) {
+func TestConfig_ReadShowsTheAdminIdentityButNotTheSecret(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	admin := m.newToken(modaltest.ExpiresAt(start.Add(day)))
@@ -29,7 +29,7 @@ func TestConfig_ReadShowsWhoTheAdminIsButNotTheSecret(t *testing.T) {
 	}, cfg)
 }
 
-func TestConfig_AWriteMergesAndRemovesTheAdminWhenTold(t *testing.T) {
+func TestConfig_WriteMergesAndRemovesTheAdminTokenOnRequest(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	admin := m.newToken()
@@ -44,7 +44,7 @@ func TestConfig_AWriteMergesAndRemovesTheAdminWhenTold(t *testing.T) {
 	require.Equal(t, int64(15), m.read("config")["request_timeout"])
 }
 
-func TestConfig_AWriteThatChangesNothingStoresNothing(t *testing.T) {
+func TestConfig_WriteWithoutAChangeStoresNothing(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	admin := m.newToken()
@@ -54,7 +54,7 @@ func TestConfig_AWriteThatChangesNothingStoresNothing(t *testing.T) {
 	require.Empty(t, m.storage.recorded())
 }
 
-func TestConfig_AStoredAdminTokenIsSentToNoOtherServer(t *testing.T) {
+func TestConfig_StoredAdminTokenIsSentToNoOtherServer(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	admin := m.newToken()
@@ -81,7 +81,7 @@ func TestConfig_AStoredAdminTokenIsSentToNoOtherServer(t *testing.T) {
 	require.NotContains(t, m.read("config"), "token_id")
 }
 
-func TestConfig_AServerHasOneSpelling(t *testing.T) {
+func TestConfig_ServerURLHasOneSpelling(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("config", m.newToken())
@@ -93,7 +93,7 @@ func TestConfig_AServerHasOneSpelling(t *testing.T) {
 	require.Equal(t, "https://api.modal.com:443", m.read("config")["server_url"])
 }
 
-func TestConfig_AnEmptyPairIsAnUnsetVariableAndRemovesNothing(t *testing.T) {
+func TestConfig_EmptyTokenIsRefusedAndRemovesNothing(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	admin := m.newToken()
@@ -109,7 +109,7 @@ func TestConfig_AnEmptyPairIsAnUnsetVariableAndRemovesNothing(t *testing.T) {
 	require.Equal(t, admin["token_id"], m.read("config")["token_id"], "null keeps")
 }
 
-func TestConfig_ACACertificateReadsBackAsWritten(t *testing.T) {
+func TestConfig_CACertificateReadsBackAsWritten(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	pem := strings.TrimSpace(modaltest.Start(t, modaltest.WithTLS()).CACert()) + "\n\n"
@@ -126,7 +126,7 @@ func TestConfig_DeleteReturnsToTheDefaults(t *testing.T) {
 	require.Nil(t, m.must(logical.ReadOperation, "config", nil))
 }
 
-func TestConfig_TLSIsTrustedThroughTheConfiguredCAOnly(t *testing.T) {
+func TestConfig_TLSTrustsOnlyTheConfiguredCA(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	secure := modaltest.Start(t, modaltest.WithTLS(), modaltest.WithClock(m.clock.now))
@@ -142,7 +142,7 @@ func TestConfig_TLSIsTrustedThroughTheConfiguredCAOnly(t *testing.T) {
 	require.Equal(t, secure.URL(), m.read("creds/ci/env")["MODAL_SERVER_URL"])
 }
 
-func TestConfig_AChangeDoesNotBreakACallInFlight(t *testing.T) {
+func TestConfig_ChangeDoesNotBreakACallInFlight(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.modal.Inject("TokenInfoGet", modaltest.Fault{Delay: 300 * time.Millisecond})

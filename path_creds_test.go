@@ -24,7 +24,7 @@ func everyForm(role string) []string {
 	return []string{"creds/" + role, "creds/" + role + "/env", "creds/" + role + "/dotenv", "creds/" + role + "/toml", "creds/" + role + "/profile"}
 }
 
-func TestCreds_SayTheTokenOnceAndEveryFormHasAPathOfItsOwn(t *testing.T) {
+func TestCreds_EveryFormHasItsOwnPathAndFields(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := m.newToken(modaltest.ExpiresAt(start.Add(30 * 24 * time.Hour)))
@@ -50,7 +50,7 @@ func TestCreds_SayTheTokenOnceAndEveryFormHasAPathOfItsOwn(t *testing.T) {
 	require.Equal(t, map[string]any{"team.prod": table}, parseTOML(t, textIn(m.read("creds/ci/profile"), "toml")))
 }
 
-func TestCreds_LeaveOutWhatIsNotSet(t *testing.T) {
+func TestCreds_LeaveOutUnsetFields(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.remove("config", nil)
@@ -66,7 +66,7 @@ func TestCreds_LeaveOutWhatIsNotSet(t *testing.T) {
 	require.Equal(t, "[ci]\ntoken_id = \""+id+"\"\ntoken_secret = \""+secret+"\"\nactive = true\n", m.read("creds/ci/toml")["toml"])
 }
 
-func TestCreds_TheFilesCanBeCutWithTheShellToolsThatPeopleUse(t *testing.T) {
+func TestCreds_FilesWorkWithCommonShellTools(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	id := m.addRole("ci", map[string]any{"environment": "main"})
@@ -132,7 +132,7 @@ func TestCreds_ProfilesOfSeveralRolesJoinIntoOneFile(t *testing.T) {
 	require.Equal(t, 1, active)
 }
 
-func TestCreds_KeepAnsweringWhileModalIsDownAndAskItNothing(t *testing.T) {
+func TestCreds_AnswerDuringAnOutageWithoutCallingModal(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
@@ -147,7 +147,7 @@ func TestCreds_KeepAnsweringWhileModalIsDownAndAskItNothing(t *testing.T) {
 	require.Len(t, m.modal.Calls(""), asked)
 }
 
-func TestCreds_AWarmReadMakesNoStorageCall(t *testing.T) {
+func TestCreds_WarmReadMakesNoStorageCall(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
@@ -167,7 +167,7 @@ func TestCreds_AWarmReadMakesNoStorageCall(t *testing.T) {
 	require.Equal(t, m.modal.URL(), m.read("creds/ci/env")["MODAL_SERVER_URL"])
 }
 
-func TestCreds_OnlyAnOverdueOrExpiredTokenIsWarnedAbout(t *testing.T) {
+func TestCreds_WarnOnlyAboutOverdueAndExpiredTokens(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("old", map[string]any{"rotation_period": "10d"})
@@ -187,7 +187,7 @@ func TestCreds_OnlyAnOverdueOrExpiredTokenIsWarnedAbout(t *testing.T) {
 	require.Empty(t, m.must(logical.ReadOperation, "creds/fine", nil).Warnings)
 }
 
-func TestCreds_TTLIsTheRefreshIntervalButNeverPastTheExpiryNorUnderFiveSeconds(t *testing.T) {
+func TestCreds_TTLIsAtMostTheTimeToExpiryAndAtLeastFiveSeconds(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("roles/ci", also(m.newToken(modaltest.ExpiresAt(start.Add(10*time.Minute))), "type", "static"))
@@ -216,7 +216,7 @@ func (v *countingView) ReplicationState() consts.ReplicationState {
 	return 0
 }
 
-func TestCreds_AReadAsksVaultForNothing(t *testing.T) {
+func TestCreds_ReadDoesNotAskForTheReplicationState(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")

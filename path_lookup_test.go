@@ -48,7 +48,7 @@ func (m *mount) follow(command string) {
 	m.write(path, data)
 }
 
-func TestLookup_LeadsFromALeakedTokenToItsEnd(t *testing.T) {
+func TestLookup_LeadsFromALeakedTokenToItsRevocation(t *testing.T) {
 	t.Parallel()
 	for kind, leak := range map[string]func(m *mount) (id string){
 		"current managed":  func(m *mount) string { return m.addManaged("ci") },
@@ -92,7 +92,7 @@ func TestLookup_LeadsFromALeakedTokenToItsEnd(t *testing.T) {
 	}
 }
 
-func TestLookup_TellsWhenATokenWasUsedLastAndThatItIsDisabled(t *testing.T) {
+func TestLookup_ShowsLastUseAndWhetherATokenIsDisabled(t *testing.T) {
 	t.Parallel()
 	m := newWatchedMount(t)
 	managed, person := m.addManaged("ci"), m.addRole("personal")
@@ -106,7 +106,7 @@ func TestLookup_TellsWhenATokenWasUsedLastAndThatItIsDisabled(t *testing.T) {
 	require.Equal(t, true, m.lookUp("token_id", person)["disabled"])
 }
 
-func TestLookup_AnUnknownTokenIsAnAnswer(t *testing.T) {
+func TestLookup_UnknownTokenIsAnAnswerNotAnError(t *testing.T) {
 	t.Parallel()
 	m := newWatchedMount(t)
 	foreign := m.workspace.AddServiceUser("team-b")
@@ -120,7 +120,7 @@ func TestLookup_AnUnknownTokenIsAnAnswer(t *testing.T) {
 	require.Equal(t, "unknown", m.lookUp("service_user", "vault-2f9f1a7c-ci-abcdefgh")["kind"])
 }
 
-func TestLookup_AnswersFromStorageWhileModalDoesNotAnswer(t *testing.T) {
+func TestLookup_AnswersFromStorageDuringAnOutage(t *testing.T) {
 	t.Parallel()
 	m := newWatchedMount(t)
 	id := m.addManaged("ci")
@@ -134,7 +134,7 @@ func TestLookup_AnswersFromStorageWhileModalDoesNotAnswer(t *testing.T) {
 	m.write("config", map[string]any{"paused": true})
 }
 
-func TestLookup_RefusesWhatIsNoTokenID(t *testing.T) {
+func TestLookup_RefusesInvalidTokenIDs(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	for _, odd := range []map[string]any{nil, {"token_id": ""}, {"token_id": "ak"}, {"token_id": "wk-abcdefghijklmnopqrstuv"}, {"token_id": "ak-a b"}, {"token_id": someID, "service_user": "x"}} {
@@ -157,7 +157,7 @@ func TestRevocations_AreFoundByTokenIDAndByServiceUser(t *testing.T) {
 	require.False(t, m.knows(id))
 }
 
-func TestRevocations_SayOfALivingTokenWhatItIs(t *testing.T) {
+func TestRevocations_SayWhyAValidTokenIsNotInTheQueue(t *testing.T) {
 	t.Parallel()
 	m := newWatchedMount(t)
 	current, admin := m.addManaged("ci"), textIn(m.read("config"), "token_id")

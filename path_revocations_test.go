@@ -26,7 +26,7 @@ func rotatedOnce(t *testing.T, opts ...modaltest.TokenOption) (m *mount, old str
 	return m, old
 }
 
-func TestRevocations_AnEntryNamesTheTokenThePageAndTheCommand(t *testing.T) {
+func TestRevocations_ReadNamesTheTokenThePageAndTheCommand(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t)
 
@@ -42,7 +42,7 @@ func TestRevocations_AnEntryNamesTheTokenThePageAndTheCommand(t *testing.T) {
 	require.Contains(t, entry["next_step"], "modal workspace member-tokens delete "+old)
 }
 
-func TestRevocations_AServiceUsersTokenDiesWithTheServiceUser(t *testing.T) {
+func TestRevocations_NextStepForAServiceUserIsToDeleteIt(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := m.workspace.AddServiceUser("robot")
@@ -51,7 +51,7 @@ func TestRevocations_AServiceUsersTokenDiesWithTheServiceUser(t *testing.T) {
 	require.Contains(t, m.read("revocations/" + token.ID)["next_step"], `delete service user "robot" (sv-`)
 }
 
-func TestRevocations_ModalIsAskedAfterTheGracePeriodWithBackOffUntilItRefuses(t *testing.T) {
+func TestRevocations_CheckWithBackOffUntilModalRejectsTheToken(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t)
 	m.tick()
@@ -78,7 +78,7 @@ func TestRevocations_ModalIsAskedAfterTheGracePeriodWithBackOffUntilItRefuses(t 
 	require.Contains(t, m.eventTypes(), "modal/revoke")
 }
 
-func TestRevocations_ATokenThatExpiresMeanwhileClearsItself(t *testing.T) {
+func TestRevocations_ExpiredTokenClearsItself(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t, modaltest.ExpiresAt(start.Add(2*time.Hour)))
 	require.Equal(t, "2026-03-01T14:00:00Z", m.read("revocations/" + old)["not_before"])
@@ -87,7 +87,7 @@ func TestRevocations_ATokenThatExpiresMeanwhileClearsItself(t *testing.T) {
 	require.Empty(t, m.list("revocations"))
 }
 
-func TestRevocations_AnOutageOfModalIsNoProof(t *testing.T) {
+func TestRevocations_OutageIsNoProof(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t)
 	m.clock.advance(24 * time.Hour)
@@ -99,7 +99,7 @@ func TestRevocations_AnOutageOfModalIsNoProof(t *testing.T) {
 	require.Equal(t, []string{old}, m.list("revocations"))
 }
 
-func TestRevocations_AWriteAsksNow(t *testing.T) {
+func TestRevocations_WriteAsksModalNow(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t)
 	require.Equal(t, false, m.write("revocations/"+old, nil).Data["revoked"])
@@ -109,7 +109,7 @@ func TestRevocations_AWriteAsksNow(t *testing.T) {
 	require.Contains(t, m.refused(logical.UpdateOperation, "revocations/"+old, nil), "the revocation queue has no token "+old)
 }
 
-func TestRevocations_ForgettingALiveTokenTakesForce(t *testing.T) {
+func TestRevocations_ForgettingAValidTokenNeedsForce(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t)
 	resp, err := m.handle(logical.DeleteOperation, "revocations/"+old, nil)
@@ -128,7 +128,7 @@ func TestRevocations_ForgettingALiveTokenTakesForce(t *testing.T) {
 	require.NotContains(t, m.eventTypes(), "modal/revoke")
 }
 
-func TestRevocations_ForgettingARefusedTokenTakesNone(t *testing.T) {
+func TestRevocations_ForgettingARejectedTokenNeedsNoForce(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t)
 	m.modal.DeleteToken(old)
@@ -136,7 +136,7 @@ func TestRevocations_ForgettingARefusedTokenTakesNone(t *testing.T) {
 	require.Empty(t, m.list("revocations"))
 }
 
-func TestRevocations_ATokenThatIsLeftToPeopleMayBeARolesAgain(t *testing.T) {
+func TestRevocations_TokenOfADeletedRoleMayReturnToAnotherRole(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := m.newToken()
@@ -148,7 +148,7 @@ func TestRevocations_ATokenThatIsLeftToPeopleMayBeARolesAgain(t *testing.T) {
 	require.False(t, m.inLedger(id))
 }
 
-func TestRevocations_ATokenThatIsBeingEndedIsNoRolesAgain(t *testing.T) {
+func TestRevocations_TokenBeingDeletedCannotReturn(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := m.newToken()
@@ -162,7 +162,7 @@ func TestRevocations_ATokenThatIsBeingEndedIsNoRolesAgain(t *testing.T) {
 	m.write("roles/other", also(token, "type", "static"))
 }
 
-func TestNodesThatMayNotWrite_DoNothingAndForwardWhatWrites(t *testing.T) {
+func TestStandby_DoesNoWorkAndForwardsWrites(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t)
 	m.clock.advance(24 * time.Hour)
@@ -188,7 +188,7 @@ func TestNodesThatMayNotWrite_DoNothingAndForwardWhatWrites(t *testing.T) {
 	}
 }
 
-func TestInvalidate_ANodeSeesWhatAnotherOneWrote(t *testing.T) {
+func TestInvalidate_ShowsTheWritesOfAnotherNode(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestRoles_ReadShowsThePolicyAndNothingOfTheToken(t *testing.T) {
+func TestRoles_ReadShowsTheSettingsAndNoToken(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci", map[string]any{"environment": "main", "refresh_interval": "1m"})
@@ -22,7 +22,7 @@ func TestRoles_ReadShowsThePolicyAndNothingOfTheToken(t *testing.T) {
 	}, m.read("roles/ci"))
 }
 
-func TestRoles_ListTellsTypeVersionAndNextRotation(t *testing.T) {
+func TestRoles_ListShowsTypeVersionAndNextRotation(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("b")
@@ -35,7 +35,7 @@ func TestRoles_ListTellsTypeVersionAndNextRotation(t *testing.T) {
 	}, info["b"])
 }
 
-func TestRoles_AWriteMergesWhatItSaysAndStoresOnlyAChange(t *testing.T) {
+func TestRoles_WriteMergesFieldsAndStoresOnlyAChange(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci", map[string]any{"environment": "main", "profile": "work", "refresh_interval": "1m", "grace_period": "1h"})
@@ -52,7 +52,7 @@ func TestRoles_AWriteMergesWhatItSaysAndStoresOnlyAChange(t *testing.T) {
 	require.Empty(t, m.storage.recorded(), "a write that changes nothing stores nothing")
 }
 
-func TestRoles_TheSameTokenAgainIsFineAndAskedAboutOnlyOnce(t *testing.T) {
+func TestRoles_SameTokenAgainIsAcceptedWithoutAskingModal(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := also(m.newToken(), "type", "static")
@@ -65,7 +65,7 @@ func TestRoles_TheSameTokenAgainIsFineAndAskedAboutOnlyOnce(t *testing.T) {
 	require.Len(t, m.modal.Calls("TokenInfoGet"), asked)
 }
 
-func TestRoles_AnUnprovenTokenIsProvenByWritingItAgain(t *testing.T) {
+func TestRoles_WritingAnUnverifiedTokenAgainVerifiesIt(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := also(m.newToken(), "type", "static")
@@ -82,14 +82,14 @@ func TestRoles_AnUnprovenTokenIsProvenByWritingItAgain(t *testing.T) {
 	require.Equal(t, true, m.read("rotate/ci")["verified"])
 }
 
-func TestRoles_AnotherTokenIsPointedToRotate(t *testing.T) {
+func TestRoles_AnotherTokenIsReferredToRotate(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
 	require.Contains(t, m.refused(logical.UpdateOperation, "roles/ci", m.newToken()), "vault write modal/rotate/ci")
 }
 
-func TestRoles_AShortGracePeriodIsWarnedAbout(t *testing.T) {
+func TestRoles_ShortGracePeriodGetsAWarning(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
@@ -98,7 +98,7 @@ func TestRoles_AShortGracePeriodIsWarnedAbout(t *testing.T) {
 	require.Empty(t, m.write("roles/ci", map[string]any{"grace_period": "1h"}).Warnings)
 }
 
-func TestRoles_ATokenOfAnOddLengthIsTakenWithAWarning(t *testing.T) {
+func TestRoles_TokenOfAnUnusualLengthGetsAWarning(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	resp := m.write("roles/ci", map[string]any{
@@ -107,7 +107,7 @@ func TestRoles_ATokenOfAnOddLengthIsTakenWithAWarning(t *testing.T) {
 	require.Contains(t, resp.Warnings[0], "token_id has 5 characters")
 }
 
-func TestRoles_DeleteMovesTheTokenToTheLedgerAndSaysWhatStaysValidAtModal(t *testing.T) {
+func TestRoles_DeleteQueuesTheTokensAndListsThem(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	first := m.addRole("ci", map[string]any{"revoke_previous": false})
@@ -135,7 +135,7 @@ func TestRoles_DeleteMovesTheTokenToTheLedgerAndSaysWhatStaysValidAtModal(t *tes
 	require.ElementsMatch(t, []string{"config"}, mapKeys(m.storage.snapshot(t)), "nothing is left behind")
 }
 
-func TestRoles_DeletingOneThatDoesNotExistIsFine(t *testing.T) {
+func TestRoles_DeletingAMissingRoleSucceeds(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	require.Nil(t, m.remove("roles/none", nil))
@@ -167,7 +167,7 @@ func (m *mount) overtaken(op logical.Operation, path string, data map[string]any
 	return errorText(resp)
 }
 
-func TestWrites_ThatAnotherRequestOvertookAreRefused(t *testing.T) {
+func TestWrites_OvertakenByAnotherRequestAreRefused(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addRole("ci")

@@ -30,7 +30,7 @@ func TestStatus_OfAnEmptyMountIsAllZeros(t *testing.T) {
 	}
 }
 
-func TestStatus_CountsEachRoleAndEntryOnce(t *testing.T) {
+func TestStatus_CountsEachRoleAndRevocationOnce(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ok")
@@ -75,7 +75,7 @@ func TestStatus_CountsTokensThatExpireBeforeTheEngineRotatesThem(t *testing.T) {
 	require.Equal(t, int64(3), m.read("status")["roles_expiring"])
 }
 
-func TestStatus_TellsHowTheAdminTokenStands(t *testing.T) {
+func TestStatus_ShowsTheStateOfTheAdminToken(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	require.Equal(t, "none", m.read("status")["admin_token_state"])

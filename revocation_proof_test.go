@@ -62,7 +62,7 @@ func TestRevocation_IsNotProvenWhileModalRejectsEverything(t *testing.T) {
 	require.Equal(t, []string{"deleted", "deleted"}, m.proofs())
 }
 
-func TestRevocation_IsNotProvenByAPassingRejectionWhereTheEngineCannotDelete(t *testing.T) {
+func TestRevocation_TemporaryRejectionProvesNothingWithoutADeletion(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"grace_period": "1h"})
@@ -99,7 +99,7 @@ func TestRevocation_IsNotForgottenWhileModalRejectsEverything(t *testing.T) {
 	m.modal.ClearFaults()
 }
 
-func TestRevocation_WithoutAWitnessIsProvenByASecondRejectionAnHourLater(t *testing.T) {
+func TestRevocation_WithoutAWitnessNeedsASecondRejectionAnHourLater(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	id := m.addRole("personal", map[string]any{"grace_period": "1h"})
@@ -160,7 +160,7 @@ func TestRevocation_OfADisabledMemberTokenIsNotProven(t *testing.T) {
 	require.False(t, m.inLedger(kept.ID))
 }
 
-func TestRevocation_KeepsTheLastTokenThatWorksBesideAnUnverifiedOne(t *testing.T) {
+func TestRevocation_KeepsTheLastWorkingTokenBesideAnUnverifiedToken(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	first := m.newToken()
@@ -175,7 +175,7 @@ func TestRevocation_KeepsTheLastTokenThatWorksBesideAnUnverifiedOne(t *testing.T
 	require.Contains(t, m.revocation(textIn(first, "token_id"), "last_error"), "is kept")
 }
 
-func TestRevocation_KeepsTheAdminTokenThatWorksBesideOneThatModalRejects(t *testing.T) {
+func TestRevocation_KeepsTheOldAdminTokenWhileModalRejectsTheNew(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	first, next := textIn(m.read("config"), "token_id"), m.newToken()
@@ -189,7 +189,7 @@ func TestRevocation_KeepsTheAdminTokenThatWorksBesideOneThatModalRejects(t *test
 	require.False(t, m.knows(first))
 }
 
-func TestRevocation_TellsNotFoundAsModalSaidIt(t *testing.T) {
+func TestRevocation_ReportsNotFoundAsModalSaidIt(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -242,7 +242,7 @@ func TestRevocation_IsNotProvenByAProxyThatRejectsEverything(t *testing.T) {
 	}
 }
 
-func TestRevocation_ABareHTTPStatusWithoutAWitnessProvesNothing(t *testing.T) {
+func TestRevocation_BareHTTPStatusWithoutAWitnessProvesNothing(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	front := modaltest.StartFront(t, m.modal)
@@ -256,7 +256,7 @@ func TestRevocation_ABareHTTPStatusWithoutAWitnessProvesNothing(t *testing.T) {
 	require.True(t, m.inLedger(id))
 }
 
-func TestVerify_AProxyThatRejectsEverythingRejectsNoRole(t *testing.T) {
+func TestVerify_ProxyThatRejectsEverythingRejectsNoRole(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	front := modaltest.StartFront(t, m.modal)

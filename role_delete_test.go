@@ -23,7 +23,7 @@ func tokensOf(resp *logical.Response) []string {
 	return lines
 }
 
-func TestDelete_OfARoleInUseIsNoOutage(t *testing.T) {
+func TestDelete_KeepsTheTokenForItsGracePeriod(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	token := m.addManaged("ci", map[string]any{"grace_period": "2h"})
@@ -44,7 +44,7 @@ func TestDelete_OfARoleInUseIsNoOutage(t *testing.T) {
 	require.Empty(t, m.list("revocations"))
 }
 
-func TestDelete_WithForceEndsAllVersionsAtOnce(t *testing.T) {
+func TestDelete_WithForceRevokesAllVersionsAtOnce(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	first := m.addManaged("ci")
@@ -63,7 +63,7 @@ func TestDelete_WithForceEndsAllVersionsAtOnce(t *testing.T) {
 	require.Contains(t, m.eventTypes(), "modal/revoke")
 }
 
-func TestDelete_WithForceIsStoredBeforeModalIsAsked(t *testing.T) {
+func TestDelete_ForceIsStoredBeforeModalIsCalled(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	first := m.addManaged("ci")
@@ -83,7 +83,7 @@ func TestDelete_WithForceIsStoredBeforeModalIsAsked(t *testing.T) {
 	require.Empty(t, m.modal.ServiceUsers(), "within the grace period, as an operator said")
 }
 
-func TestDelete_WithForceOfARoleThatIsGoneEndsWhatItLeft(t *testing.T) {
+func TestDelete_WithForceRevokesTokensLeftByADeletedRole(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -95,7 +95,7 @@ func TestDelete_WithForceOfARoleThatIsGoneEndsWhatItLeft(t *testing.T) {
 	require.Nil(t, m.remove("roles/ci", nil))
 }
 
-func TestDelete_WhileTheEngineIsPausedSaysThatItRevokesNothing(t *testing.T) {
+func TestDelete_WhilePausedSaysThatNothingIsRevoked(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -104,7 +104,7 @@ func TestDelete_WhileTheEngineIsPausedSaysThatItRevokesNothing(t *testing.T) {
 		"; the engine is paused, so it does nothing by itself until: vault write modal/config paused=false")
 }
 
-func TestDelete_TellsNothingOfADeletedRoleOfTheSameName(t *testing.T) {
+func TestDelete_IgnoresTokensOfAnEarlierRoleOfTheSameName(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	earlier := m.addManaged("ci")
@@ -125,7 +125,7 @@ func TestDelete_OfARoleWithoutATokenSaysThatNothingIsLeft(t *testing.T) {
 		m.remove("roles/waiting", nil).Data)
 }
 
-func TestDelete_LeavesAStaticRolesTokenToTheOperatorForcedOrNot(t *testing.T) {
+func TestDelete_LeavesAStaticTokenToTheOperatorEvenWithForce(t *testing.T) {
 	t.Parallel()
 	for _, data := range []map[string]any{nil, now} {
 		m := newManagedMount(t)
@@ -145,7 +145,7 @@ func TestDelete_LeavesAStaticRolesTokenToTheOperatorForcedOrNot(t *testing.T) {
 	}
 }
 
-func TestDelete_OfManyTokensTellsAHundredAndHowManyMoreThereAre(t *testing.T) {
+func TestDelete_ListsAHundredTokensAndCountsTheRest(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci", map[string]any{"revoke_previous": false})
@@ -161,7 +161,7 @@ func TestDelete_OfManyTokensTellsAHundredAndHowManyMoreThereAre(t *testing.T) {
 	require.Equal(t, int64(102), resp.Data["left"])
 }
 
-func TestDelete_OfAnUnreadableFlagIsRefused(t *testing.T) {
+func TestDelete_InvalidForceFlagIsRefused(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestRole_ANewOneOfAnOldNameLeavesTheDeletedOnesTokens(t *testing.T) {
+func TestRole_RecreatedDoesNotTouchTheDeletedRolesTokens(t *testing.T) {
 	t.Parallel()
 	m := newWatchedMount(t)
 	old := m.addManaged("ci", map[string]any{"environment_roles": "main=contributor", "grace_period": "1h"})
@@ -27,7 +27,7 @@ func TestRole_ANewOneOfAnOldNameLeavesTheDeletedOnesTokens(t *testing.T) {
 	require.False(t, m.knows(old))
 }
 
-func TestRole_ANewOneOfAnOldNameKeepsNoTokenOfTheDeletedOne(t *testing.T) {
+func TestRole_RecreatedDoesNotKeepTheDeletedRolesTokens(t *testing.T) {
 	t.Parallel()
 	m := newWatchedMount(t)
 	old := m.addManaged("ci", map[string]any{"grace_period": "1h"})
@@ -38,7 +38,7 @@ func TestRole_ANewOneOfAnOldNameKeepsNoTokenOfTheDeletedOne(t *testing.T) {
 	require.False(t, m.knows(old), "the new role's token is rejected, which says nothing of the deleted role's consumers")
 }
 
-func TestRole_ANewOneOfAnOldNameDoesNotCountTheDeletedOnesTokens(t *testing.T) {
+func TestRole_RecreatedDoesNotCountTheDeletedRolesTokens(t *testing.T) {
 	t.Parallel()
 	m := newWatchedMount(t)
 	for range 11 {
@@ -54,7 +54,7 @@ func TestRole_ANewOneOfAnOldNameDoesNotCountTheDeletedOnesTokens(t *testing.T) {
 	m.must(logical.ReadOperation, "creds/job", nil)
 }
 
-func TestMint_AnAnswerAboutAnotherServiceUserDeletesNobodyElse(t *testing.T) {
+func TestMint_WrongServiceUserInTheAnswerIsNotDeleted(t *testing.T) {
 	t.Parallel()
 	for name, whole := range map[string]bool{"its ID alone": false, "its ID and token": true} {
 		t.Run(name, func(t *testing.T) {
@@ -86,7 +86,7 @@ func TestMint_AnAnswerAboutAnotherServiceUserDeletesNobodyElse(t *testing.T) {
 	}
 }
 
-func TestMint_AnAnswerAboutAnotherServiceUserIsFollowedAfterACrash(t *testing.T) {
+func TestMint_WrongServiceUserInTheAnswerIsKeptAfterACrash(t *testing.T) {
 	t.Parallel()
 	m := newWatchedMount(t)
 	current := m.addManaged("ci")
@@ -112,7 +112,7 @@ func TestMint_AnAnswerAboutAnotherServiceUserIsFollowedAfterACrash(t *testing.T)
 	require.Empty(t, m.list("revocations"))
 }
 
-func TestToken_ThatChangesOwnersStaysOneThatThisMountCreated(t *testing.T) {
+func TestToken_CreatedByThisMountStaysSoAfterAnOwnerChange(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	id := m.addManaged("ci", map[string]any{"token_ttl": "48h"})

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestCeilings_HoldOnEveryWriteOfAManagedRole(t *testing.T) {
+func TestManaged_LimitsApplyToEveryWrite(t *testing.T) {
 	t.Parallel()
 	for says, ceiling := range map[string]map[string]any{
 		"allowed_environments (main)":         {"allowed_environments": "main"},
@@ -34,7 +34,7 @@ func TestCeilings_HoldOnEveryWriteOfAManagedRole(t *testing.T) {
 	m.write("roles/ci", map[string]any{"grace_period": "1h", "environment_roles": "main=viewer"})
 }
 
-func TestManaged_TheEnvironmentOfAScopedRoleIsOneOfItsOwn(t *testing.T) {
+func TestManaged_ScopedRoleUsesOnlyItsOwnEnvironments(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("one")

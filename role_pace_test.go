@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestManaged_APolicyThatReplacesTokensTooFastIsRefusedWithTheNumbers(t *testing.T) {
+func TestManaged_TooFrequentRotationIsRefusedWithTheNumbers(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -31,7 +31,7 @@ func TestManaged_APolicyThatReplacesTokensTooFastIsRefusedWithTheNumbers(t *test
 	require.NotContains(t, m.read("roles/ci"), "rotation_window", "a window goes with its schedule")
 }
 
-func TestManaged_AnEmptyPeriodIsNoReasonToDropASchedule(t *testing.T) {
+func TestManaged_EmptyPeriodKeepsTheSchedule(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"rotation_schedule": "0 3 * * *"})

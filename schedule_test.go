@@ -31,7 +31,7 @@ func (m *mount) nextRotation(name string) time.Time {
 	return at(m.t, text)
 }
 
-func TestSchedule_APeriodRotatesOnceAPeriodWithALittleJitter(t *testing.T) {
+func TestSchedule_RotatesOncePerPeriodWithALittleJitter(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"rotation_period": "10h", "grace_period": "1h"})
@@ -46,7 +46,7 @@ func TestSchedule_APeriodRotatesOnceAPeriodWithALittleJitter(t *testing.T) {
 	require.Len(t, m.modal.ServiceUsers(), 1+len(m.list("revocations")))
 }
 
-func TestSchedule_CronFiresInUTCAndTheWriteShowsTheNextThree(t *testing.T) {
+func TestSchedule_CronUsesUTCAndTheWriteShowsTheNextThreeTimes(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	resp := m.write("roles/ci", map[string]any{
@@ -61,7 +61,7 @@ func TestSchedule_CronFiresInUTCAndTheWriteShowsTheNextThree(t *testing.T) {
 	require.WithinRange(t, m.nextRotation("ci"), at(t, "2026-03-07T03:30:00Z"), at(t, "2026-03-07T03:36:00Z"), "a manual rotation keeps the cron")
 }
 
-func TestSchedule_AManualRotationRestartsThePeriod(t *testing.T) {
+func TestSchedule_ManualRotationRestartsThePeriod(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"rotation_period": "10h"})
@@ -70,7 +70,7 @@ func TestSchedule_AManualRotationRestartsThePeriod(t *testing.T) {
 	require.WithinRange(t, m.nextRotation("ci"), start.Add(14*time.Hour+30*time.Minute), start.Add(15*time.Hour))
 }
 
-func TestSchedule_OutsideItsWindowARotationWaitsForTheNextFiring(t *testing.T) {
+func TestSchedule_RotationOutsideItsWindowWaitsForTheNextTime(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"rotation_schedule": "0 3 * * *", "rotation_window": "1h"})
@@ -105,7 +105,7 @@ func TestSchedule_DisabledRotatesOnlyOnRequest(t *testing.T) {
 	require.Equal(t, int64(3), m.read("creds/ci")["version"])
 }
 
-func TestSchedule_AChangeOfPeriodOrCronMovesTheNextRotation(t *testing.T) {
+func TestSchedule_NewPeriodOrCronMovesTheNextRotation(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"rotation_period": "100d"})
@@ -119,7 +119,7 @@ func TestSchedule_AChangeOfPeriodOrCronMovesTheNextRotation(t *testing.T) {
 	require.Contains(t, m.refused(logical.UpdateOperation, "roles/ci", map[string]any{"rotation_period": "1d", "rotation_schedule": "0 0 * * *"}), "exclude each other")
 }
 
-func TestSchedule_BadOnesAreRefused(t *testing.T) {
+func TestSchedule_InvalidSchedulesAreRefused(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	for schedule, says := range map[string]string{
@@ -179,7 +179,7 @@ func TestSchedule_TTLPointsAtTheNextRotation(t *testing.T) {
 	require.Equal(t, int64(600), m.read("creds/ci")["ttl"], "what lies behind does not count")
 }
 
-func TestSchedule_ANewLeaderWithAnotherClockNeitherStormsNorFreezesNorRevokesEarly(t *testing.T) {
+func TestClock_OfANewLeaderNeitherRotatesNorRevokesAtAWrongTime(t *testing.T) {
 	t.Parallel()
 	for name, skew := range map[string]time.Duration{"an hour ahead": time.Hour, "an hour behind": -time.Hour, "two hours behind": -2 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
@@ -232,7 +232,7 @@ func (m *mount) seedManaged(tb testing.TB, count, due int) {
 	}
 }
 
-func TestScale_FiveHundredOfTwoThousandDueAtOnceRunFourAtATimeAndIdleRolesCostNothing(t *testing.T) {
+func TestSchedule_FiveHundredDueRotationsRunFourAtATime(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.seedManaged(t, 2000, 500)
@@ -260,7 +260,7 @@ func TestScale_FiveHundredOfTwoThousandDueAtOnceRunFourAtATimeAndIdleRolesCostNo
 	require.Len(t, m.modal.Calls("ServiceUserCreate"), 500)
 }
 
-func TestTicks_DoNotOverlap(t *testing.T) {
+func TestTick_TenAtOnceDoNotOverlap(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"rotation_period": "1h", "grace_period": "10h"})

@@ -15,7 +15,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestSecrets_OfAMalformedValueAreNotRepeated(t *testing.T) {
+func TestSecrets_InMalformedValuesAreNotRepeated(t *testing.T) {
 	t.Parallel()
 	for path, extra := range map[string]map[string]any{"roles/new": {"type": "static"}, "roles/ci": {}, "config": {}, "rotate/ci": {}} {
 		for _, value := range []any{[]any{"as-typo", someSecret}, map[string]any{"value": someSecret}} {
@@ -28,7 +28,7 @@ func TestSecrets_OfAMalformedValueAreNotRepeated(t *testing.T) {
 	}
 }
 
-func TestSecrets_AreRefusedWhereverTheyDoNotBelongAndNotRepeated(t *testing.T) {
+func TestSecrets_InOtherFieldsAreRefusedAndNotRepeated(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addRole("ci")
@@ -70,7 +70,7 @@ func TestSecrets_AreRefusedWhereverTheyDoNotBelongAndNotRepeated(t *testing.T) {
 	require.NotContains(t, m.logs.String(), someSecret)
 }
 
-func TestSecrets_AreNotSeenInNamesThatOnlyResembleThem(t *testing.T) {
+func TestSecrets_SimilarNamesAreNotMistakenForSecrets(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	for _, name := range []string{
@@ -93,7 +93,7 @@ func TestSecrets_AreNotSeenInNamesThatOnlyResembleThem(t *testing.T) {
 	}
 }
 
-func TestSecrets_AppearNowhereButInCreds(t *testing.T) {
+func TestSecrets_AppearOnlyInCreds(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	var seen strings.Builder

@@ -18,7 +18,7 @@ import (
 
 // Promises that show only over several operations.
 
-func TestANewServiceUserThatModalDoesNotKnowByNameYetIsEndedByItsID(t *testing.T) {
+func TestRevocation_DeletesByIDWhileModalDoesNotKnowTheName(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -30,7 +30,7 @@ func TestANewServiceUserThatModalDoesNotKnowByNameYetIsEndedByItsID(t *testing.T
 	require.Len(t, m.modal.ServiceUsers(), 1)
 }
 
-func TestAnUnfinishedServiceUserIsNotForgottenOnTheWordOfAnotherWorkspace(t *testing.T) {
+func TestRevocations_ForgettingNeedsAnAdminTokenOfTheWorkspace(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -46,7 +46,7 @@ func TestAnUnfinishedServiceUserIsNotForgottenOnTheWordOfAnotherWorkspace(t *tes
 	require.True(t, m.inLedger(names[0]))
 }
 
-func TestAnOldTokenIsAskedAboutAtItsOwnServerAlone(t *testing.T) {
+func TestRevocation_AsksOnlyTheServerOfItsToken(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	old := m.addRole("ci", map[string]any{"revoke_previous": false})
@@ -62,7 +62,7 @@ func TestAnOldTokenIsAskedAboutAtItsOwnServerAlone(t *testing.T) {
 	require.Empty(t, other.Calls(""), "the old secret is not for another server")
 }
 
-func TestARefusedForgetChangesNothing(t *testing.T) {
+func TestRevocations_RefusedForgetChangesNothing(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -72,7 +72,7 @@ func TestARefusedForgetChangesNothing(t *testing.T) {
 	require.Equal(t, before, m.read("revocations/"+old))
 }
 
-func TestAnExpiredTokenIsNotForgottenWhileItsServiceUserMayBeThere(t *testing.T) {
+func TestRevocations_ExpiredTokenIsKeptWhileItsServiceUserExists(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"token_ttl": "1h", "grace_period": "10h"})
@@ -85,7 +85,7 @@ func TestAnExpiredTokenIsNotForgottenWhileItsServiceUserMayBeThere(t *testing.T)
 	require.Len(t, m.modal.ServiceUsers(), 1)
 }
 
-func TestTheSameAdminTokenIsAskedAboutAgainOnceItsPlanHasServiceUsers(t *testing.T) {
+func TestConfig_SameAdminTokenIsVerifiedAgainAfterAPlanChange(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.workspace.SetServiceUsers(false)
@@ -97,7 +97,7 @@ func TestTheSameAdminTokenIsAskedAboutAgainOnceItsPlanHasServiceUsers(t *testing
 	require.Equal(t, true, m.read("config")["manages_service_users"])
 }
 
-func TestADisableThatWasHalfWrittenDoesNotFreezeTheRole(t *testing.T) {
+func TestSchedule_HalfWrittenDisableDoesNotFreezeTheRole(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"rotation_period": "10h", "grace_period": "1h"})
@@ -112,7 +112,7 @@ func TestADisableThatWasHalfWrittenDoesNotFreezeTheRole(t *testing.T) {
 	require.Equal(t, int64(2), m.read("creds/ci")["version"])
 }
 
-func TestAChangeOfEnvironmentRolesWhoseAnswerWasLostIsPutBack(t *testing.T) {
+func TestEnvironmentRoles_ChangeWithALostAnswerIsRolledBack(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	id := m.addManaged("ci", map[string]any{"environment_roles": "main=viewer"})
@@ -123,7 +123,7 @@ func TestAChangeOfEnvironmentRolesWhoseAnswerWasLostIsPutBack(t *testing.T) {
 	require.Equal(t, "viewer", m.serviceUser(id).Roles["main"])
 }
 
-func TestEntriesThatTakeLongerThanATickDoNotHoldUpTheOthers(t *testing.T) {
+func TestRevocation_SlowTokensDoNotDelayTheOthers(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.write("config", map[string]any{"request_timeout": "2m"})
@@ -144,7 +144,7 @@ func TestEntriesThatTakeLongerThanATickDoNotHoldUpTheOthers(t *testing.T) {
 	require.False(t, m.inLedger(old))
 }
 
-func TestTheSoonerOfTheExpiriesThatModalTellsCounts(t *testing.T) {
+func TestManaged_ExpiryIsKnownEvenIfTheCreateAnswerLacksIt(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.modal.Inject("ServiceUserCreate", mangle(func(a *pb.ServiceUserCreateResponse) { a.ClearExpiresAt() })(m))
@@ -152,7 +152,7 @@ func TestTheSoonerOfTheExpiriesThatModalTellsCounts(t *testing.T) {
 	require.Equal(t, start.Add(time.Hour).Format(time.RFC3339), m.read("creds/ci")["expires_at"])
 }
 
-func TestASchedulesWindowGoesWithIt(t *testing.T) {
+func TestSchedule_RemovalRemovesTheWindowToo(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"rotation_schedule": "0 3 * * *", "rotation_window": "1h"})
@@ -160,7 +160,7 @@ func TestASchedulesWindowGoesWithIt(t *testing.T) {
 	require.NotContains(t, m.read("roles/ci"), "rotation_window")
 }
 
-func TestATokenThatAnOperatorEndedLeavesTheLedgerAlsoWithoutAnAdminToken(t *testing.T) {
+func TestRevocation_CompletesForATokenThatAnOperatorDeleted(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -183,7 +183,7 @@ func (m *mount) inLedger(id string) bool {
 	return err == nil
 }
 
-func TestTheRefusalOfASecretThatModalNeverAcceptedIsNoProof(t *testing.T) {
+func TestRevocation_RejectionOfANeverAcceptedSecretIsNoProof(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	mistyped := also(m.newToken(), "token_secret", someSecret, "type", "static", "verify", false)
@@ -197,7 +197,7 @@ func TestTheRefusalOfASecretThatModalNeverAcceptedIsNoProof(t *testing.T) {
 	require.False(t, m.inLedger(id))
 }
 
-func TestAnEmptyVerifyIsTheDefault(t *testing.T) {
+func TestWrites_EmptyVerifyMeansTheDefault(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
@@ -208,13 +208,13 @@ func TestAnEmptyVerifyIsTheDefault(t *testing.T) {
 	}
 }
 
-func TestARoleNameThatStorageRefusesIsTheOperatorsMistake(t *testing.T) {
+func TestRoles_NameThatStorageRefusesIsAUserError(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	require.Contains(t, m.refused(logical.UpdateOperation, "roles/a..b", also(m.newToken(), "type", "static")), `".."`)
 }
 
-func TestAnEventSaysWhetherThereIsSomethingNewToRead(t *testing.T) {
+func TestEvents_SayWhetherSomethingWasModified(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
@@ -228,7 +228,7 @@ func TestAnEventSaysWhetherThereIsSomethingNewToRead(t *testing.T) {
 	require.Len(t, m.events.Events, before, "nothing was changed")
 }
 
-func TestADryRunWithTheCurrentTokenTellsWhatTheWriteWouldDo(t *testing.T) {
+func TestDryRun_WithTheCurrentTokenShowsWhatTheWriteWouldDo(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	current := m.newToken()
@@ -242,7 +242,7 @@ func TestADryRunWithTheCurrentTokenTellsWhatTheWriteWouldDo(t *testing.T) {
 	require.NotContains(t, plan["problems"], "nothing was changed", "a dry run changes nothing anyway")
 }
 
-func TestAChangeOfEnvironmentRolesThatModalRefusesChangesNone(t *testing.T) {
+func TestEnvironmentRoles_ChangeThatModalRefusesChangesNothing(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"environment_roles": "main=viewer"})
@@ -251,7 +251,7 @@ func TestAChangeOfEnvironmentRolesThatModalRefusesChangesNone(t *testing.T) {
 	require.Contains(t, said, "keeps its environment roles")
 }
 
-func TestAnAdminTokenThatIsNotWrittenAgainIsNotAskedAbout(t *testing.T) {
+func TestConfig_WriteWithoutATokenDoesNotVerifyTheAdminToken(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.workspace.SetServiceUsers(false)

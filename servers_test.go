@@ -38,7 +38,7 @@ func strangersAt(server *modaltest.Server) []string {
 	return strangers
 }
 
-func TestNoStoredPairReachesAServerThatDidNotAcceptIt(t *testing.T) {
+func TestSecrets_NoStoredTokenReachesAnotherServer(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	unproven := also(m.newToken(), "type", "static", "verify", false)
@@ -92,7 +92,7 @@ func TestNoStoredPairReachesAServerThatDidNotAcceptIt(t *testing.T) {
 	require.True(t, m.inLedger(due), "its own Modal was not asked to end it")
 }
 
-func TestATokenIsHandedOutWithItsOwnServerOnly(t *testing.T) {
+func TestCreds_ReturnATokenOnlyWithItsOwnServer(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addRole("static")
@@ -113,7 +113,7 @@ func TestATokenIsHandedOutWithItsOwnServerOnly(t *testing.T) {
 	require.Contains(t, toJSON(t, m.read("creds/theirs/toml")), other.URL())
 }
 
-func TestWhatWaitsForAnotherServerSaysSoAndGoesOnOnceItIsBack(t *testing.T) {
+func TestRevocation_WaitsForTheServerOfItsToken(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -153,7 +153,7 @@ func serveTLS(t *testing.T, m *mount, at string) (server *modaltest.Server, addr
 	return server, listener.Addr().String(), stop
 }
 
-func TestConfig_AFalseServerUnderAnotherCAGetsNoStoredSecret(t *testing.T) {
+func TestConfig_FakeServerUnderAnotherCAGetsNoStoredSecret(t *testing.T) {
 	t.Parallel()
 	for name, with := range map[string]struct{ admin, removed bool }{
 		"no admin token": {}, "an admin token": {admin: true}, "an admin token that is removed before": {admin: true, removed: true},
@@ -198,7 +198,7 @@ func TestConfig_AFalseServerUnderAnotherCAGetsNoStoredSecret(t *testing.T) {
 	}
 }
 
-func TestConfig_ACertificateLessTakesNoForceAndTheSystemsRootsAreMore(t *testing.T) {
+func TestConfig_AddingACertificateNeedsForceAndRemovingDoesNot(t *testing.T) {
 	t.Parallel()
 	m, member, _, _ := secureMount(t)
 	own := textIn(m.read("config"), "ca_cert")
@@ -221,7 +221,7 @@ func TestConfig_ACertificateLessTakesNoForceAndTheSystemsRootsAreMore(t *testing
 	m.remove("config", map[string]any{"force": true})
 }
 
-func TestConfig_ARunningApprovalCountsAmongWhatAnotherCAWouldReceive(t *testing.T) {
+func TestConfig_RefusalOfANewCACountsARunningApproval(t *testing.T) {
 	t.Parallel()
 	m, _, _, _ := secureMount(t)
 	m.write("config/approval", nil)

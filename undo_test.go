@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestManaged_UndoMakesThePreviousTokenCurrentAgain(t *testing.T) {
+func TestUndo_OfAManagedRoleRestoresThePreviousToken(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -31,7 +31,7 @@ func TestManaged_UndoMakesThePreviousTokenCurrentAgain(t *testing.T) {
 	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"to_previous": true}), "no previous token")
 }
 
-func TestStatic_UndoMakesThePreviousTokenCurrentAgain(t *testing.T) {
+func TestUndo_OfAStaticRoleRestoresThePreviousToken(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	old := m.addRole("ci")
@@ -44,7 +44,7 @@ func TestStatic_UndoMakesThePreviousTokenCurrentAgain(t *testing.T) {
 	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"to_previous": true}), "Modal refused token "+old)
 }
 
-func TestDryRun_TellsThePlanAndAllThatWouldFailAndChangesNothing(t *testing.T) {
+func TestDryRun_ShowsPlanAndProblemsAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -71,7 +71,7 @@ func TestDryRun_TellsThePlanAndAllThatWouldFailAndChangesNothing(t *testing.T) {
 	require.Contains(t, toJSON(t, m.write("rotate/ci", map[string]any{"dry_run": true}).Data["problems"]), "service users")
 }
 
-func TestDryRun_TellsWhyNothingCanBeDoneForARoleWithoutATokenOrAPreviousOne(t *testing.T) {
+func TestDryRun_OfARoleWithoutATokenShowsTheProblems(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("roles/empty", map[string]any{"type": "static"})
@@ -90,7 +90,7 @@ func TestDryRun_TellsWhyNothingCanBeDoneForARoleWithoutATokenOrAPreviousOne(t *t
 	m.unchangedSince(before)
 }
 
-func TestUndoKnowsNoTokenOfADeletedRoleOfTheSameName(t *testing.T) {
+func TestUndo_IgnoresTokensOfAnEarlierRoleOfTheSameName(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	foreign := m.modal.AddWorkspace("globex").AddMember("eve")
@@ -107,7 +107,7 @@ func TestUndoKnowsNoTokenOfADeletedRoleOfTheSameName(t *testing.T) {
 	require.Equal(t, mine, m.tokenID("ci"))
 }
 
-func TestUndoKeepsToThePolicyOfToday(t *testing.T) {
+func TestUndo_FollowsTheCurrentSettingsAndLimits(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		made map[string]any
@@ -139,7 +139,7 @@ func TestUndoKeepsToThePolicyOfToday(t *testing.T) {
 	}
 }
 
-func TestUndoLeavesATokenAloneThatModalIsDeleting(t *testing.T) {
+func TestUndo_RefusesATokenThatModalIsDeleting(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("config", m.newToken())

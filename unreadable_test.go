@@ -41,7 +41,7 @@ func (m *mount) tickAnyway() error {
 // fromNewer is the message about an entry that a newer version wrote.
 const fromNewer = ` was written by a newer version of this plugin (this build does not know its field "keep_until"): nothing was changed; run the newer version again`
 
-func TestUnreadable_AnEntryOfANewerVersionIsRefusedAndHidesNothingElse(t *testing.T) {
+func TestUnreadable_EntryOfANewerVersionHidesNothingElse(t *testing.T) {
 	t.Parallel()
 	for kind, path := range map[string]string{"role/": "roles/ci", "cred/": "creds/ci", "revocation/": "revocations/"} {
 		t.Run(kind, func(t *testing.T) {
@@ -70,7 +70,7 @@ func TestUnreadable_AnEntryOfANewerVersionIsRefusedAndHidesNothingElse(t *testin
 	}
 }
 
-func TestUnreadable_AConfigOfANewerVersionStopsTheWorker(t *testing.T) {
+func TestUnreadable_ConfigOfANewerVersionStopsTheWorker(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"grace_period": "1h"})
@@ -88,7 +88,7 @@ func TestUnreadable_AConfigOfANewerVersionStopsTheWorker(t *testing.T) {
 	require.Contains(t, text, "config"+fromNewer)
 }
 
-func TestUnreadable_ACredentialStopsEndingsRaisesAnAlarmAndItsRoleCanBeDeleted(t *testing.T) {
+func TestUnreadable_CredentialStopsRevocationsUntilItsRoleIsDeleted(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"grace_period": "1h"})
@@ -122,7 +122,7 @@ func TestUnreadable_ACredentialStopsEndingsRaisesAnAlarmAndItsRoleCanBeDeleted(t
 	require.Equal(t, false, m.read("status")["out_of_sync"])
 }
 
-func TestUnreadable_ARoleEntryIsDeletedByForceAndItsTokenRevoked(t *testing.T) {
+func TestUnreadable_RoleIsDeletedByForceAndItsTokenRevoked(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	current := m.addManaged("broken")
@@ -137,7 +137,7 @@ func TestUnreadable_ARoleEntryIsDeletedByForceAndItsTokenRevoked(t *testing.T) {
 	require.Equal(t, int64(0), m.read("status")["roles"])
 }
 
-func TestUnreadable_ATokenThatAnOperatorBroughtIsLeftToTheOperator(t *testing.T) {
+func TestUnreadable_StaticTokenIsLeftToTheOperator(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	id := m.addRole("broken")
@@ -146,7 +146,7 @@ func TestUnreadable_ATokenThatAnOperatorBroughtIsLeftToTheOperator(t *testing.T)
 	require.True(t, m.knows(id))
 }
 
-func TestUnreadable_ACredentialWithoutItsRoleIsCountedAndDeletedToo(t *testing.T) {
+func TestUnreadable_CredentialWithoutARoleIsCountedAndDeleted(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addRole("broken")
@@ -158,7 +158,7 @@ func TestUnreadable_ACredentialWithoutItsRoleIsCountedAndDeletedToo(t *testing.T
 	require.Equal(t, int64(0), m.read("status")["roles_unreadable"])
 }
 
-func TestUnreadable_ARevocationIsCounted(t *testing.T) {
+func TestUnreadable_RevocationIsCounted(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -171,7 +171,7 @@ func TestUnreadable_ARevocationIsCounted(t *testing.T) {
 	require.Contains(t, tokensOf(m.remove("roles/ci", nil))[1], "1 revocations cannot be read, and may be of this role: vault read modal/revocations/"+old)
 }
 
-func TestUnreadable_AFailureOfStorageIsNoReasonToDeleteWithForce(t *testing.T) {
+func TestUnreadable_StorageFailureIsNoReasonToDeleteByForce(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")

@@ -24,7 +24,7 @@ func (m *mount) stranger() *modaltest.Member {
 }
 
 // remembered is what storage says of the workspace of the last verified admin token.
-func (m *mount) remembered() map[string]any {
+func (m *mount) storedWorkspace() map[string]any {
 	m.t.Helper()
 	raw, err := m.storage.InmemStorage.Get(m.t.Context(), "workspace")
 	require.NoError(m.t, err)
@@ -65,7 +65,7 @@ func TestConfig_AdminTokenOfAnotherWorkspaceNeedsForce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := newManagedMount(t)
-			require.Equal(t, map[string]any{"id": m.workspace.ID(), "name": "acme"}, m.remembered())
+			require.Equal(t, map[string]any{"id": m.workspace.ID(), "name": "acme"}, m.storedWorkspace())
 			leave(m)
 			eve := m.stranger()
 			for _, path := range []string{"config", "config/rotate"} {
@@ -76,7 +76,7 @@ func TestConfig_AdminTokenOfAnotherWorkspaceNeedsForce(t *testing.T) {
 			}
 			m.write("config", m.newToken())
 			m.write("config", also(pairData(eve.NewToken()), "force", true))
-			require.Equal(t, "globex", m.remembered()["name"])
+			require.Equal(t, "globex", m.storedWorkspace()["name"])
 		})
 	}
 }
@@ -369,7 +369,7 @@ func TestStatic_UnverifiedTokenNeverReplacesAnAcceptedSecret(t *testing.T) {
 	} {
 		require.Contains(t, m.refused(logical.UpdateOperation, path, data), "with another secret, which Modal has accepted", path)
 	}
-	require.True(t, m.inLedger(id))
+	require.True(t, m.inQueue(id))
 
 	token := m.newToken()
 	m.write("roles/back", also(token, "type", "static"))
@@ -412,7 +412,7 @@ func TestStatic_UnverifiedTokenDoesNotBlockTheVerifiedToken(t *testing.T) {
 			answer := m.write("rotate/mine", also(m.newToken(), "force", true))
 			require.NotContains(t, answer.Data, "previous_token_id")
 			require.Contains(t, strings.Join(answer.Warnings, "\n"), "is not revoked")
-			require.False(t, m.inLedger(id))
+			require.False(t, m.inQueue(id))
 			m.minutes(25 * 60)
 			require.True(t, m.knows(id))
 			if name != "config" {
@@ -436,7 +436,7 @@ func TestDelete_OfAnUnverifiedTokenChangesNoVerifiedRevocation(t *testing.T) {
 	require.Equal(t, true, m.read("revocations/" + id)["verified"])
 	m.minutes(25 * 60)
 	require.False(t, m.knows(id))
-	require.False(t, m.inLedger(id))
+	require.False(t, m.inQueue(id))
 }
 
 func TestMistakes_DoNotRevealWhichRoleOwnsAToken(t *testing.T) {

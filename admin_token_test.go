@@ -63,7 +63,7 @@ func TestManaged_AdminTokenOfAnotherWorkspaceChangesNothing(t *testing.T) {
 	require.Contains(t, m.read("revocations/" + old)["last_error"], `write an admin token of "acme" to config`)
 	m.write("config", also(m.newToken(), "force", true))
 	m.minutes(2)
-	require.False(t, m.inLedger(old))
+	require.False(t, m.inQueue(old))
 }
 
 func TestAdminToken_StoredUnverifiedCreatesNothing(t *testing.T) {

@@ -68,7 +68,7 @@ func BenchmarkTick(b *testing.B) {
 	for _, roles := range []int{100, 1000, 10000} {
 		m := newBench(b)
 		m.seedManaged(b, roles, 0)
-		m.seedLedger(b, roles)
+		m.seedRevocations(b, roles)
 		b.Run(fmt.Sprintf("first/roles=%d", roles), func(b *testing.B) {
 			for b.Loop() {
 				m.remount(b)

@@ -19,7 +19,7 @@ import (
 // Promises about times: clocks that are wrong, and tokens that expire.
 
 // redate changes an entry as another node would have written it.
-func (m *mount) redate(id string, change func(entry *model.Revocation)) {
+func (m *mount) changeRevocation(id string, change func(entry *model.Revocation)) {
 	m.t.Helper()
 	ledger := store.New[model.Revocation](&m.storage.InmemStorage, "revocation/", store.Options{})
 	written, err := ledger.Get(m.t.Context(), id)
@@ -35,7 +35,7 @@ func TestRevocation_DatedByAFastClockGetsAFullGracePeriodFromNow(t *testing.T) {
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"grace_period": "4h"})
 	m.write("rotate/ci", nil)
-	m.redate(old, func(entry *model.Revocation) {
+	m.changeRevocation(old, func(entry *model.Revocation) {
 		for _, moment := range []*time.Time{&entry.Since, &entry.NotBefore, &entry.NextAttempt} {
 			*moment = moment.Add(1000 * day)
 		}
@@ -44,7 +44,7 @@ func TestRevocation_DatedByAFastClockGetsAFullGracePeriodFromNow(t *testing.T) {
 	require.True(t, m.knows(old), "consumers were promised four hours")
 	m.minutes(10)
 	require.False(t, m.knows(old))
-	require.False(t, m.inLedger(old))
+	require.False(t, m.inQueue(old))
 }
 
 func TestRevocation_WithANextAttemptFarAheadIsTriedNow(t *testing.T) {
@@ -52,11 +52,11 @@ func TestRevocation_WithANextAttemptFarAheadIsTriedNow(t *testing.T) {
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
 	m.write("rotate/ci", map[string]any{"grace_period": 0})
-	m.redate(old, func(entry *model.Revocation) {
+	m.changeRevocation(old, func(entry *model.Revocation) {
 		entry.Attempts, entry.LastAttempt, entry.NextAttempt = 1, m.clock.now().Add(1000*day), m.clock.now().Add(1000*day)
 	})
 	m.minutes(2)
-	require.False(t, m.inLedger(old))
+	require.False(t, m.inQueue(old))
 }
 
 func TestSchedule_ReplacesATokenBeforeItExpiresInEveryCase(t *testing.T) {

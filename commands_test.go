@@ -66,7 +66,7 @@ func eachRecommended(t *testing.T, at string, visit func(command string)) {
 	ask(update, "verify/ci", nil)
 	ask(update, "orphans", nil)
 	m.write("config", map[string]any{"paused": true})
-	_, err := m.ofLease(logical.RevokeOperation, remember(t, m, lease))
+	_, err := m.leaseRequest(logical.RevokeOperation, vaultLease(t, m, lease))
 	require.Error(t, err)
 	for _, command := range commandsIn(t, nil, err) {
 		visit(command)

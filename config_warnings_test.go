@@ -58,10 +58,10 @@ func TestConfig_WarnsAboutRolesThatItsAdminTokenCannotManage(t *testing.T) {
 
 func TestConfig_LoweredLimitWarnsAboutDynamicRolesAndTheirLeases(t *testing.T) {
 	t.Parallel()
-	m := leased(t)
+	m := newDynamicMount(t)
 	m.write("roles/idle", map[string]any{"type": "dynamic", "environment_roles": "main=contributor"})
 	m.write("roles/fits", map[string]any{"type": "dynamic", "environment_roles": "main=viewer"})
-	first := remember(t, m, m.must(logical.ReadOperation, "creds/job", nil))
+	first := vaultLease(t, m, m.must(logical.ReadOperation, "creds/job", nil))
 	m.must(logical.ReadOperation, "creds/job", nil)
 
 	warnings := m.write("config", map[string]any{"max_environment_role": "viewer"}).Warnings
@@ -73,14 +73,14 @@ func TestConfig_LoweredLimitWarnsAboutDynamicRolesAndTheirLeases(t *testing.T) {
 	require.Contains(t, warnings[1], "living leases that keep their rights: 2")
 	require.Contains(t, warnings[1], "vault lease revoke -prefix modal/creds/job")
 	require.Contains(t, m.refused(logical.ReadOperation, "creds/job", nil), "is more than config's max_environment_role")
-	resp, err := m.ofLease(logical.RenewOperation, first)
+	resp, err := m.leaseRequest(logical.RenewOperation, first)
 	require.ErrorIs(t, err, logical.ErrInvalidRequest)
 	require.Contains(t, errorText(resp), "the lease is not renewed")
 
 	require.Empty(t, m.write("roles/job", map[string]any{"environment_roles": "main=viewer"}).Warnings)
 
 	first.IssueTime = time.Now() // what Vault's own arithmetic goes by
-	_, err = m.ofLease(logical.RenewOperation, first)
+	_, err = m.leaseRequest(logical.RenewOperation, first)
 	require.NoError(t, err)
 	for _, user := range m.modal.ServiceUsers() {
 		require.Equal(t, "viewer", user.Roles["main"])
@@ -89,7 +89,7 @@ func TestConfig_LoweredLimitWarnsAboutDynamicRolesAndTheirLeases(t *testing.T) {
 
 func TestConfig_RemovedAdminTokenWarnsAboutUnreadableDynamicRoles(t *testing.T) {
 	t.Parallel()
-	m := leased(t)
+	m := newDynamicMount(t)
 	told := strings.Join(m.write("config", map[string]any{"remove_admin_token": true}).Warnings, "\n")
 	require.Contains(t, told, "dynamic roles whose reads are refused")
 	require.Contains(t, told, "(there is none): job;")

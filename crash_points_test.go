@@ -19,7 +19,7 @@ import (
 // operation is what an operator or the worker does in one go. Prepare sets the scene and returns the
 // operation, which may be cut at any write and is repeated until it succeeds.
 type operation struct {
-	prepare func(h *history) (run func() error)
+	prepare func(h *trackedMount) (run func() error)
 	// gone says that no role is left afterwards.
 	gone bool
 	// once says that the operation answers 404 when it was done before.
@@ -31,56 +31,56 @@ var managedRole = map[string]any{"type": "managed", "environment_roles": "main=c
 // operations are all that write or call Modal to change something.
 func operations() map[string]operation {
 	return map[string]operation{
-		"create a role": {prepare: func(h *history) func() error {
+		"create a role": {prepare: func(h *trackedMount) func() error {
 			return h.request(logical.UpdateOperation, "roles/ci", also(h.newToken(), "type", "static"))
 		}},
-		"change a role's policy": {prepare: func(h *history) func() error {
+		"change a role's policy": {prepare: func(h *trackedMount) func() error {
 			h.addRole("ci")
 			return h.request(logical.UpdateOperation, "roles/ci", map[string]any{"environment": "main"})
 		}},
-		"prove an unproven token": {prepare: func(h *history) func() error {
+		"prove an unproven token": {prepare: func(h *trackedMount) func() error {
 			token := also(h.newToken(), "type", "static")
 			h.write("roles/ci", also(token, "verify", false))
 			return h.request(logical.UpdateOperation, "roles/ci", token)
 		}},
-		"rotate": {prepare: func(h *history) func() error {
+		"rotate": {prepare: func(h *trackedMount) func() error {
 			h.addRole("ci")
 			return h.request(logical.UpdateOperation, "rotate/ci", h.newToken())
 		}},
-		"rotate twice in a row, the second time without grace": {prepare: func(h *history) func() error {
+		"rotate twice in a row, the second time without grace": {prepare: func(h *trackedMount) func() error {
 			h.addRole("ci")
 			h.write("rotate/ci", h.newToken())
 			return h.request(logical.UpdateOperation, "rotate/ci", also(h.newToken(), "grace_period", 0))
 		}},
-		"correct a wrong secret": {prepare: func(h *history) func() error {
+		"correct a wrong secret": {prepare: func(h *trackedMount) func() error {
 			token := h.newToken()
 			h.write("roles/ci", also(token, "token_secret", "as-0000000000000000000000", "type", "static", "verify", false))
 			return h.request(logical.UpdateOperation, "rotate/ci", token)
 		}},
-		"delete a role": {gone: true, prepare: func(h *history) func() error {
+		"delete a role": {gone: true, prepare: func(h *trackedMount) func() error {
 			h.addRole("ci")
 			h.write("rotate/ci", h.newToken())
 			return h.request(logical.DeleteOperation, "roles/ci", nil)
 		}},
-		"worker sees a token refused": {prepare: func(h *history) func() error {
+		"worker sees a token refused": {prepare: func(h *trackedMount) func() error {
 			old := h.addRole("ci")
 			h.write("rotate/ci", also(h.newToken(), "grace_period", 0))
 			h.modal.DeleteToken(old)
 			return h.work
 		}},
-		"worker sees a token accepted": {prepare: func(h *history) func() error {
+		"worker sees a token accepted": {prepare: func(h *trackedMount) func() error {
 			h.addRole("ci")
 			h.write("rotate/ci", also(h.newToken(), "grace_period", 0))
 			return h.work
 		}},
-		"worker drops the entry of a rotation that did not happen": {prepare: func(h *history) func() error {
+		"worker drops the entry of a rotation that did not happen": {prepare: func(h *trackedMount) func() error {
 			h.addRole("ci")
 			h.storage.plan(cut{at: 3, deadly: true})
 			require.ErrorIs(h.t, h.request(logical.UpdateOperation, "rotate/ci", also(h.newToken(), "grace_period", 0))(), errCut)
 			h.restart()
 			return h.work
 		}},
-		"worker ends what a half-finished delete left": {gone: true, prepare: func(h *history) func() error {
+		"worker ends what a half-finished delete left": {gone: true, prepare: func(h *trackedMount) func() error {
 			old := h.addRole("ci", map[string]any{"grace_period": 0})
 			h.storage.plan(cut{at: 2, committed: true, deadly: true})
 			require.ErrorIs(h.t, h.request(logical.DeleteOperation, "roles/ci", nil)(), errCut)
@@ -88,54 +88,54 @@ func operations() map[string]operation {
 			h.modal.DeleteToken(old)
 			return h.work
 		}},
-		"forget a token": {prepare: func(h *history) func() error {
+		"forget a token": {prepare: func(h *trackedMount) func() error {
 			old := h.addRole("ci")
 			h.write("rotate/ci", h.newToken())
 			h.modal.DeleteToken(old)
 			return h.request(logical.DeleteOperation, "revocations/"+old, map[string]any{"force": true})
 		}, once: true},
-		"configure an admin token": {prepare: func(h *history) func() error {
+		"configure an admin token": {prepare: func(h *trackedMount) func() error {
 			h.addRole("ci")
 			return h.request(logical.UpdateOperation, "config", h.newToken())
 		}},
-		"create a managed role": {prepare: func(h *history) func() error {
+		"create a managed role": {prepare: func(h *trackedMount) func() error {
 			return h.request(logical.UpdateOperation, "roles/ci", managedRole)
 		}},
-		"rotate a managed role": {prepare: func(h *history) func() error {
+		"rotate a managed role": {prepare: func(h *trackedMount) func() error {
 			h.addManaged("ci", managedRole)
 			return h.request(logical.UpdateOperation, "rotate/ci", nil)
 		}},
-		"rotate a managed role on schedule": {prepare: func(h *history) func() error {
+		"rotate a managed role on schedule": {prepare: func(h *trackedMount) func() error {
 			h.addManaged("ci", managedRole)
 			h.clock.advance(91 * day)
 			return h.work
 		}},
-		"change environment roles": {prepare: func(h *history) func() error {
+		"change environment roles": {prepare: func(h *trackedMount) func() error {
 			h.addManaged("ci", managedRole)
 			return h.request(logical.UpdateOperation, "roles/ci", map[string]any{"environment_roles": "main=viewer", "rotation_period": "80d"})
 		}},
-		"undo a rotation of a managed role": {prepare: func(h *history) func() error {
+		"undo a rotation of a managed role": {prepare: func(h *trackedMount) func() error {
 			h.addManaged("ci", managedRole)
 			h.write("rotate/ci", map[string]any{"grace_period": "100d"})
 			undo := h.request(logical.UpdateOperation, "rotate/ci", map[string]any{"to_previous": true})
 			return func() error { return h.unlessUndone(undo) }
 		}},
-		"delete a managed role": {gone: true, prepare: func(h *history) func() error {
+		"delete a managed role": {gone: true, prepare: func(h *trackedMount) func() error {
 			h.addManaged("ci", managedRole)
 			h.write("rotate/ci", nil)
 			return h.request(logical.DeleteOperation, "roles/ci", nil)
 		}},
-		"delete a managed role at once": {gone: true, prepare: func(h *history) func() error {
+		"delete a managed role at once": {gone: true, prepare: func(h *trackedMount) func() error {
 			h.addManaged("ci", managedRole)
 			h.write("rotate/ci", nil)
 			return h.request(logical.DeleteOperation, "roles/ci", map[string]any{"force": true})
 		}},
-		"worker deletes a service user": {prepare: func(h *history) func() error {
+		"worker deletes a service user": {prepare: func(h *trackedMount) func() error {
 			h.addManaged("ci", managedRole)
 			h.write("rotate/ci", map[string]any{"grace_period": 0})
 			return h.work
 		}},
-		"worker ends a candidate that was never finished": {prepare: func(h *history) func() error {
+		"worker ends a candidate that was never finished": {prepare: func(h *trackedMount) func() error {
 			h.addManaged("ci", managedRole)
 			h.killAfterCall("ServiceUserCreate")
 			require.Error(h.t, h.request(logical.UpdateOperation, "rotate/ci", nil)())
@@ -174,14 +174,14 @@ func TestCrash_EveryCutLosesNoTokenAndTheNextTrySucceeds(t *testing.T) {
 	t.Parallel()
 	all := ways()
 	for name, op := range operations() {
-		for i, p := range placesOf(t, op) {
+		for i, p := range cutPointsOf(t, op) {
 			for j, w := range all {
 				if !thorough && i%len(all) != j {
 					continue
 				}
 				t.Run(fmt.Sprintf("%s/%s/%s/workerFirst=%t", name, p.what, w.name, w.workerFirst), func(t *testing.T) {
 					t.Parallel()
-					survive(t, op, p, cut{at: p.at, committed: w.committed, deadly: w.deadly}, w.workerFirst)
+					checkCut(t, op, p, cut{at: p.at, committed: w.committed, deadly: w.deadly}, w.workerFirst)
 				})
 			}
 		}
@@ -190,9 +190,9 @@ func TestCrash_EveryCutLosesNoTokenAndTheNextTrySucceeds(t *testing.T) {
 
 // placesOf runs an operation uncut and returns what it wrote and called: the places where it can be
 // cut.
-func placesOf(t *testing.T, op operation) []place {
+func cutPointsOf(t *testing.T, op operation) []place {
 	t.Helper()
-	h := newHistory(t)
+	h := newTrackedMount(t)
 	run := op.prepare(h)
 	h.storage.heal()
 	before := len(h.modal.Calls(""))
@@ -208,9 +208,9 @@ func placesOf(t *testing.T, op operation) []place {
 	return places
 }
 
-func survive(t *testing.T, op operation, p place, c cut, workerFirst bool) {
+func checkCut(t *testing.T, op operation, p place, c cut, workerFirst bool) {
 	t.Helper()
-	h := newHistory(t)
+	h := newTrackedMount(t)
 	run := op.prepare(h)
 	h.see()
 	if p.call {
@@ -247,7 +247,7 @@ func survive(t *testing.T, op operation, p place, c cut, workerFirst bool) {
 
 // cutCall cuts the next calls to Modal as cut says: with the process, which then reaches neither Modal
 // nor storage, or the one call alone.
-func (h *history) cutCall(c cut) {
+func (h *trackedMount) cutCall(c cut) {
 	h.t.Helper()
 	var calls atomic.Int64
 	h.modal.OnCall(func(string) {

@@ -27,7 +27,7 @@ func TestCreds_KeepTheirShapeInEveryStateOfARole(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(r *rapid.T) {
 		m := newManagedMount(t) // of its own, as a ledger that grows makes every rotation slower
-		p := &specimen{m: m, r: r, name: "ci", managed: rapid.Bool().Draw(r, "managed")}
+		p := &randomRole{m: m, r: r, name: "ci", managed: rapid.Bool().Draw(r, "managed")}
 		p.create()
 		r.Repeat(map[string]func(*rapid.T){
 			"read":    p.readTwice,
@@ -40,7 +40,7 @@ func TestCreds_KeepTheirShapeInEveryStateOfARole(t *testing.T) {
 }
 
 // specimen is one role that goes through random states.
-type specimen struct {
+type randomRole struct {
 	m       *mount
 	r       *rapid.T
 	name    string
@@ -49,7 +49,7 @@ type specimen struct {
 	last    map[string]any // what creds said since the token last changed
 }
 
-func (p *specimen) policy(r *rapid.T) map[string]any {
+func (p *randomRole) policy(r *rapid.T) map[string]any {
 	p.refresh = rapid.IntRange(5, 1800).Draw(r, "refresh_interval")
 	interval := rapid.IntRange(p.refresh, 100*86400).Draw(r, "rotation_period")
 	data := map[string]any{
@@ -71,7 +71,7 @@ func (p *specimen) policy(r *rapid.T) map[string]any {
 	return data
 }
 
-func (p *specimen) token(r *rapid.T) map[string]any {
+func (p *randomRole) token(r *rapid.T) map[string]any {
 	var opts []modaltest.TokenOption
 	if life := rapid.IntRange(0, 100000).Draw(r, "life"); life > 0 {
 		opts = append(opts, modaltest.ExpiresAt(p.m.clock.now().Add(time.Duration(life)*time.Second)))
@@ -79,7 +79,7 @@ func (p *specimen) token(r *rapid.T) map[string]any {
 	return also(p.m.newToken(opts...), "verify", rapid.Bool().Draw(r, "verify"))
 }
 
-func (p *specimen) create() {
+func (p *randomRole) create() {
 	data := map[string]any{"type": "managed", "environment_roles": "main=viewer"}
 	if !p.managed {
 		data = also(p.token(p.r), "type", "static")
@@ -90,12 +90,12 @@ func (p *specimen) create() {
 	p.m.write("roles/"+p.name, data)
 }
 
-func (p *specimen) update(r *rapid.T) {
+func (p *randomRole) update(r *rapid.T) {
 	p.m.write("roles/"+p.name, p.policy(r))
 	p.last = nil
 }
 
-func (p *specimen) rotate(r *rapid.T) {
+func (p *randomRole) rotate(r *rapid.T) {
 	before := p.m.read("creds/" + p.name)
 	p.m.clock.advance(time.Duration(rapid.IntRange(1, 1000000).Draw(r, "age")) * time.Second)
 	token := map[string]any{}
@@ -114,7 +114,7 @@ func (p *specimen) rotate(r *rapid.T) {
 }
 
 // readTwice lets time pass between two reads: nothing but ttl may differ.
-func (p *specimen) readTwice(r *rapid.T) {
+func (p *randomRole) readTwice(r *rapid.T) {
 	p.m.clock.advance(time.Duration(rapid.IntRange(0, 50*86400).Draw(r, "wait")) * time.Second)
 	now := p.m.read("creds/" + p.name)
 	if p.last != nil {
@@ -123,7 +123,7 @@ func (p *specimen) readTwice(r *rapid.T) {
 	p.last = now
 }
 
-func (p *specimen) checkShape(r *rapid.T) {
+func (p *randomRole) checkShape(r *rapid.T) {
 	forms := map[string]map[string]any{}
 	for _, path := range everyForm(p.name) {
 		resp := p.m.must(logical.ReadOperation, path, nil)
@@ -144,7 +144,7 @@ func (p *specimen) checkShape(r *rapid.T) {
 }
 
 // checkTypes allows strings with something in them and integers, in memory and as JSON.
-func (p *specimen) checkTypes(r *rapid.T, data map[string]any) {
+func (p *randomRole) checkTypes(r *rapid.T, data map[string]any) {
 	for key, value := range data {
 		switch v := value.(type) {
 		case string:
@@ -159,7 +159,7 @@ func (p *specimen) checkTypes(r *rapid.T, data map[string]any) {
 	}
 }
 
-func (p *specimen) checkFormatsAgree(r *rapid.T, forms map[string]map[string]any) {
+func (p *randomRole) checkFormatsAgree(r *rapid.T, forms map[string]map[string]any) {
 	creds, env, whole := forms["creds/"+p.name], forms["creds/"+p.name+"/env"], forms["creds/"+p.name+"/toml"]
 	lines := strings.Split(strings.TrimSuffix(textIn(forms["creds/"+p.name+"/dotenv"], "dotenv"), "\n"), "\n")
 	require.Len(r, lines, len(env))

@@ -145,7 +145,7 @@ func anchors(text string) (all []string) {
 }
 
 var (
-	toldMessage = regexp.MustCompile("`([^`]+)`")
+	quotedMessage = regexp.MustCompile("`([^`]+)`")
 	// joined is where a text of the source goes on in the next line.
 	joined = regexp.MustCompile(`"\s*\+\s*"`)
 	// verb is what fmt puts a value in the place of.
@@ -155,7 +155,7 @@ var (
 )
 
 // ofVault are messages that Vault says, its SDK, or its command line.
-var ofVault = []string{
+var vaultMessages = []string{
 	"checksums did not match", "plugin version mismatch", "plugin not found in the catalog", "permission denied",
 	"No value found at modal/revocations", "No value found", "unsupported path", "changed false",
 }
@@ -169,8 +169,8 @@ func TestTroubleshooting_ExplainsOnlyMessagesThatTheEngineHas(t *testing.T) {
 		if !strings.HasPrefix(line, "| `") {
 			continue
 		}
-		for _, message := range toldMessage.FindAllStringSubmatch(strings.Split(line, "|")[1], -1) {
-			if !strings.Contains(message[1], " ") || slices.Contains(ofVault, message[1]) {
+		for _, message := range quotedMessage.FindAllStringSubmatch(strings.Split(line, "|")[1], -1) {
+			if !strings.Contains(message[1], " ") || slices.Contains(vaultMessages, message[1]) {
 				continue
 			}
 			told++

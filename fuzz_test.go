@@ -151,7 +151,7 @@ func (z *fuzzed) sane(field string) any {
 		"environment_roles": {"main=viewer", map[string]any{"main": "contributor", "staging": "viewer"}, []string{"main=viewer"}, "nowhere=viewer"},
 		"rotation_schedule": {"", "30 3 * * SAT", "* * * * *"}, "rotation_window": {"", 0, "1h"}, "request_timeout": {"", "15s"}, "ca_cert": {""},
 		"server_url": {z.m.modal.URL(), "https://127.0.0.1:1", ""}, "allowed_environments": {"", "main", []string{"main", "staging"}},
-		"max_environment_role": {"", "viewer", "contributor"}, "token_id": {someID, "", z.m.heldBy("ci")}, "token_secret": {someSecret, ""},
+		"max_environment_role": {"", "viewer", "contributor"}, "token_id": {someID, "", z.m.storedTokenID("ci")}, "token_secret": {someSecret, ""},
 		"role": {"ci"}, "id": {"ak-x"},
 	}[field]
 	if values == nil {
@@ -161,7 +161,7 @@ func (z *fuzzed) sane(field string) any {
 }
 
 // heldBy is a role's token, "" when the role is gone.
-func (m *mount) heldBy(name string) string {
+func (m *mount) storedTokenID(name string) string {
 	if cred := m.credential(name); cred != nil {
 		return cred.ID
 	}
@@ -247,7 +247,7 @@ func (z *fuzzed) silent(text, where string) {
 
 // forgotten ends at Modal what an operator had the engine forget.
 func (z *fuzzed) forgotten() {
-	orphans := z.m.modal.Orphans(z.m.answeredFor())
+	orphans := z.m.modal.Orphans(z.m.trackedServiceUsers())
 	for _, user := range z.m.modal.ServiceUsers() {
 		if slices.Contains(orphans, user.Name) {
 			z.m.modal.DeleteToken(user.TokenID)

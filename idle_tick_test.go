@@ -17,7 +17,7 @@ import (
 // Promises about size: what is not due costs nothing, and what cannot be read hides nothing.
 
 // seedLedger stores entries of roles that were deleted, in their grace period.
-func (m *mount) seedLedger(tb testing.TB, count int) {
+func (m *mount) seedRevocations(tb testing.TB, count int) {
 	tb.Helper()
 	for i := range count {
 		id := fmt.Sprintf("ak-L%021d", i)
@@ -36,7 +36,7 @@ func TestTick_WhenIdleMakesNoStorageCallWithAThousandRoles(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.seedManaged(t, 1000, 0)
-	m.seedLedger(t, 1000)
+	m.seedRevocations(t, 1000)
 	m.restart()
 	m.minutes(1)
 	calls := len(m.modal.Calls(""))
@@ -66,7 +66,7 @@ func TestUnreadable_NewerSchemaHidesNoOtherRoleOrRevocation(t *testing.T) {
 	require.Contains(t, m.list("revocations"), old)
 	require.Equal(t, []string{old}, m.read("rotate/ci")["previous_tokens"])
 	m.minutes(1)
-	require.False(t, m.inLedger(old), "the rest of the ledger is worked on")
+	require.False(t, m.inQueue(old), "the rest of the ledger is worked on")
 	m.clock.advance(10 * time.Hour)
 	m.tick()
 	require.Equal(t, int64(3), m.read("creds/ci")["version"], "the other roles are rotated")

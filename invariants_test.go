@@ -19,20 +19,20 @@ import (
 )
 
 // history is a mount and every token that one of its roles ever handed out.
-type history struct {
+type trackedMount struct {
 	*mount
 
 	current map[string]string // role to token ID, as last seen
 	ever    map[string]bool
 }
 
-func newHistory(t *testing.T) *history {
+func newTrackedMount(t *testing.T) *trackedMount {
 	t.Helper()
-	return &history{mount: newManagedMount(t), current: map[string]string{}, ever: map[string]bool{}}
+	return &trackedMount{mount: newManagedMount(t), current: map[string]string{}, ever: map[string]bool{}}
 }
 
 // restart is a new process, to which Modal answers again.
-func (h *history) restart() {
+func (h *trackedMount) restart() {
 	h.t.Helper()
 	h.modal.OnCall(nil)
 	h.modal.ClearFaults()
@@ -40,7 +40,7 @@ func (h *history) restart() {
 }
 
 // request is an operator's, to be sent as often as needed.
-func (h *history) request(op logical.Operation, path string, data map[string]any) func() error {
+func (h *trackedMount) request(op logical.Operation, path string, data map[string]any) func() error {
 	return func() error {
 		h.t.Helper()
 		_, err := h.handle(op, path, data)
@@ -54,14 +54,14 @@ func isNotFound(err error) bool {
 	return errors.As(err, &coded) && coded.Code() == http.StatusNotFound
 }
 
-func (h *history) work() error {
+func (h *trackedMount) work() error {
 	h.t.Helper()
 	_, err := h.HandleRequest(h.t.Context(), &logical.Request{Operation: logical.RollbackOperation, Storage: h.storage, Data: map[string]any{}})
 	return err
 }
 
 // unlessUndone repeats an undo until there is nothing to undo any more.
-func (h *history) unlessUndone(undo func() error) error {
+func (h *trackedMount) unlessUndone(undo func() error) error {
 	if version, _ := h.read("creds/ci")["version"].(int64); version == 3 {
 		return nil
 	}
@@ -72,7 +72,7 @@ func (h *history) unlessUndone(undo func() error) error {
 var dead = modaltest.Fault{Code: codes.FailedPrecondition, Message: "the process was killed", Times: -1}
 
 // killAfterCall kills the process once Modal has done an RPC.
-func (h *history) killAfterCall(method string) {
+func (h *trackedMount) killAfterCall(method string) {
 	h.t.Helper()
 	var done atomic.Bool
 	h.modal.OnCall(func(called string) {
@@ -87,7 +87,7 @@ func (h *history) killAfterCall(method string) {
 }
 
 // checkInvariants holds the engine to the promises above the code of backend.go.
-func (h *history) checkInvariants() {
+func (h *trackedMount) checkInvariants() {
 	h.t.Helper()
 	before := h.current
 	h.see()
@@ -109,7 +109,7 @@ func (h *history) checkInvariants() {
 	for role := range before {
 		require.True(h.t, h.current[role] != "" || ledger[before[role]] || !h.alive(before[role]), "the token of role %s is lost", role)
 	}
-	require.Empty(h.t, h.modal.Orphans(h.answeredFor()), "service users that nothing answers for")
+	require.Empty(h.t, h.modal.Orphans(h.trackedServiceUsers()), "service users that nothing answers for")
 	for id := range h.ever {
 		require.True(h.t, holders[id] != "" || ledger[id] || !h.alive(id), "token %s is neither current nor in the ledger", id)
 	}
@@ -117,7 +117,7 @@ func (h *history) checkInvariants() {
 
 // checkNothingLeft ends every old token at Modal, as an operator would, and expects storage to hold
 // the role and nothing of the past.
-func (h *history) checkNothingLeft(gone bool) {
+func (h *trackedMount) checkNothingLeft(gone bool) {
 	h.t.Helper()
 	want := []string{"config", "workspace"}
 	users := 0
@@ -147,7 +147,7 @@ func (h *history) checkNothingLeft(gone bool) {
 }
 
 // see notes what the roles hand out now, and what they handed out before.
-func (h *history) see() {
+func (h *trackedMount) see() {
 	h.t.Helper()
 	h.current = map[string]string{}
 	for _, role := range h.list("roles") {
@@ -160,7 +160,7 @@ func (h *history) see() {
 	}
 }
 
-func (h *history) alive(id string) bool {
+func (h *trackedMount) alive(id string) bool {
 	for _, token := range h.modal.Tokens() {
 		if token.ID == id {
 			return true

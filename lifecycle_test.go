@@ -43,7 +43,7 @@ func TestRevocations_ForgettingNeedsAnAdminTokenOfTheWorkspace(t *testing.T) {
 	require.Len(t, names, 1)
 	m.write("config", also(pairData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken()), "force", true))
 	require.Contains(t, m.refused(logical.DeleteOperation, "revocations/"+names[0], nil), `of "acme" to config`)
-	require.True(t, m.inLedger(names[0]))
+	require.True(t, m.inQueue(names[0]))
 }
 
 func TestRevocation_AsksOnlyTheServerOfItsToken(t *testing.T) {
@@ -58,7 +58,7 @@ func TestRevocation_AsksOnlyTheServerOfItsToken(t *testing.T) {
 	m.modal.DeleteToken(old)
 	m.clock.advance(maxBackOff)
 	m.tick()
-	require.False(t, m.inLedger(old))
+	require.False(t, m.inQueue(old))
 	require.Empty(t, other.Calls(""), "the old secret is not for another server")
 }
 
@@ -81,7 +81,7 @@ func TestRevocations_ExpiredTokenIsKeptWhileItsServiceUserExists(t *testing.T) {
 	m.clock.advance(11 * time.Minute)
 	require.Contains(t, m.refused(logical.DeleteOperation, "revocations/"+old, nil), "is still there")
 	m.tick()
-	require.False(t, m.inLedger(old))
+	require.False(t, m.inQueue(old))
 	require.Len(t, m.modal.ServiceUsers(), 1)
 }
 
@@ -136,12 +136,12 @@ func TestRevocation_SlowTokensDoNotDelayTheOthers(t *testing.T) {
 	old := m.addManaged("z")
 	m.write("rotate/z", map[string]any{"grace_period": 0})
 	m.modal.Inject("TokenInfoGet", modaltest.Fault{Delay: time.Hour, Times: -1, Match: func(c modaltest.Call) bool { return slow[c.TokenID] }})
-	for tries := 0; tries < 6 && m.inLedger(old); tries++ { // the second does, on a machine that is not busy
+	for tries := 0; tries < 6 && m.inQueue(old); tries++ { // the second does, on a machine that is not busy
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		_, _ = m.HandleRequest(ctx, &logical.Request{Operation: logical.RollbackOperation, Storage: m.storage, Data: map[string]any{}})
 		cancel()
 	}
-	require.False(t, m.inLedger(old))
+	require.False(t, m.inQueue(old))
 }
 
 func TestManaged_ExpiryIsKnownEvenIfTheCreateAnswerLacksIt(t *testing.T) {
@@ -167,14 +167,14 @@ func TestRevocation_CompletesForATokenThatAnOperatorDeleted(t *testing.T) {
 	m.write("rotate/ci", map[string]any{"grace_period": 0})
 	m.write("config", map[string]any{"remove_admin_token": true})
 	m.tick()
-	require.True(t, m.inLedger(old))
+	require.True(t, m.inQueue(old))
 	m.modal.DeleteToken(old)
 	m.clock.advance(maxBackOff)
 	m.tick()
-	require.False(t, m.inLedger(old))
+	require.False(t, m.inQueue(old))
 }
 
-func (m *mount) inLedger(id string) bool {
+func (m *mount) inQueue(id string) bool {
 	m.t.Helper()
 	_, err := m.engine.Revocations.Read(m.t.Context(), id)
 	if !model.IsNotFound(err) {
@@ -194,7 +194,7 @@ func TestRevocation_RejectionOfANeverAcceptedSecretIsNoProof(t *testing.T) {
 	require.Contains(t, m.read("revocations/" + id)["last_error"], "proves nothing")
 	require.NotContains(t, m.eventTypes(), "modal/revoke")
 	m.remove("revocations/"+id, map[string]any{"force": true})
-	require.False(t, m.inLedger(id))
+	require.False(t, m.inQueue(id))
 }
 
 func TestWrites_EmptyVerifyMeansTheDefault(t *testing.T) {

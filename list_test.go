@@ -15,7 +15,7 @@ func TestLists_CanBePagedInOrderOfNames(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.seedManaged(t, 7, 0)
-	m.seedLedger(t, 7)
+	m.seedRevocations(t, 7)
 	prefix, _ := m.read("config")["service_user_prefix"].(string)
 	for i := range 7 {
 		_, err := m.workspace.CreateServiceUser(fmt.Sprintf("%sjob-as-aaaaaaa%d", prefix, i)) // which looks like a secret, and is none

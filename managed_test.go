@@ -24,12 +24,12 @@ func newManagedMount(t *testing.T) *mount {
 	m := newMount(t)
 	m.workspace.AddEnvironment("staging")
 	m.write("config", m.newToken())
-	m.modal.FailOnOrphans(t, m.answeredFor)
+	m.modal.FailOnOrphans(t, m.trackedServiceUsers)
 	return m
 }
 
 // answeredFor are the service users that storage knows of.
-func (m *mount) answeredFor() []string {
+func (m *mount) trackedServiceUsers() []string {
 	var names []string
 	ctx := context.WithoutCancel(m.t.Context())
 	for _, prefix := range []string{"cred/", "revocation/"} {

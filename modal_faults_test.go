@@ -38,7 +38,7 @@ func TestRotate_FaultsAreReportedAndLeaveNothingBehind(t *testing.T) {
 				require.Contains(t, err.Error()+errorText(resp), "the current token (version 1) stays")
 				require.Equal(t, old, m.tokenID("ci"))
 			}
-			require.Empty(t, m.modal.Orphans(m.answeredFor()))
+			require.Empty(t, m.modal.Orphans(m.trackedServiceUsers()))
 			m.minutes(21)
 			require.Len(t, m.modal.ServiceUsers(), 1+len(m.list("revocations")), "the candidate died through the ledger")
 			require.LessOrEqual(t, len(m.list("revocations")), 1)
@@ -62,7 +62,7 @@ func TestRoles_FailedCreateLeavesNeitherRoleNorServiceUser(t *testing.T) {
 			require.Contains(t, err.Error()+errorText(resp), f.says)
 			require.Contains(t, err.Error()+errorText(resp), "the role was not stored")
 			require.Empty(t, m.list("roles"))
-			require.Empty(t, m.modal.Orphans(m.answeredFor()))
+			require.Empty(t, m.modal.Orphans(m.trackedServiceUsers()))
 			m.minutes(21)
 			require.Empty(t, m.modal.ServiceUsers())
 			require.Empty(t, m.list("revocations"))
@@ -195,7 +195,7 @@ func TestCanceledCall_LeavesNothingHalfDone(t *testing.T) {
 				})
 				_, err := m.HandleRequest(ctx, &logical.Request{Operation: logical.UpdateOperation, Path: path, Storage: m.storage, Data: cancelled(path)})
 				m.modal.OnCall(nil)
-				require.Empty(t, m.modal.Orphans(m.answeredFor()))
+				require.Empty(t, m.modal.Orphans(m.trackedServiceUsers()))
 				if err == nil { // the last answer was faster than the cancellation: it is finished
 					require.Len(t, m.modal.ServiceUsers(), 2)
 					return

@@ -64,14 +64,14 @@ func (m *mount) restart() {
 	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: m.logs})
 	b, err := newBackend(m.t.Context(), &logical.BackendConfig{
 		Logger: logger, System: m.system, StorageView: m.storage, EventsSender: m.events, BackendUUID: "2f9f1a7c-0000-4000-8000-000000000001",
-	}, state.Deps{Now: m.clock.now, Wait: m.clock.sleep, Connect: connectHasty})
+	}, state.Deps{Now: m.clock.now, Wait: m.clock.sleep, Connect: connectWithoutJitter})
 	require.NoError(m.t, err)
 	m.t.Cleanup(func() { b.Cleanup(context.WithoutCancel(m.t.Context())) })
 	m.backend = b
 }
 
 // connectHasty makes a connection whose calls wait as little before a retry as they may.
-func connectHasty(options modalapi.Options) (state.Modal, error) {
+func connectWithoutJitter(options modalapi.Options) (state.Modal, error) {
 	options.Jitter = func() float64 { return 0 }
 	return connect(options)
 }

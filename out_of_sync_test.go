@@ -18,7 +18,7 @@ import (
 )
 
 // copied is a second Vault made from a snapshot of this one, beside it.
-func (m *mount) copied() *mount {
+func (m *mount) clone() *mount {
 	m.t.Helper()
 	c := &mount{
 		t: m.t, clock: m.clock, modal: m.modal, workspace: m.workspace, member: m.member, storage: newCutStorage(),
@@ -39,7 +39,7 @@ func (m *mount) serves(name string) bool {
 }
 
 // newWatchedMount is newManagedMount for tests with two mounts, which leave orphans.
-func newWatchedMount(t *testing.T) *mount {
+func newMountAllowingOrphans(t *testing.T) *mount {
 	t.Helper()
 	m := newMount(t)
 	m.system.MaxLeaseTTLVal = 32 * day
@@ -61,14 +61,14 @@ func TestOutOfSync_EndsOnlyAfterASuccessfulListOrByAnOperator(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := newWatchedMount(t)
+			m := newMountAllowingOrphans(t)
 			m.addManaged("ci", map[string]any{"grace_period": "1h"})
 			m.addRole("personal", map[string]any{"grace_period": "1h"})
 			m.addManaged("other")
 			m.clock.advance(time.Hour)
 			m.write("rotate/ci", nil)
 			m.write("rotate/personal", m.newToken())
-			c := m.copied()
+			c := m.clone()
 			m.write("rotate/ci", map[string]any{"to_previous": true}) // production goes back to the older tokens
 			m.write("rotate/personal", map[string]any{"to_previous": true})
 			m.write("rotate/other", nil) // and creates what the copy does not know
@@ -92,9 +92,9 @@ func listAnswers(f modaltest.Fault) func(m, c *mount) {
 
 func TestOutOfSync_AcceptWithoutAListEndsItWithAWarning(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	m.addManaged("ci")
-	c := m.copied()
+	c := m.clone()
 	m.write("rotate/ci", nil)
 	c.clock.advance(time.Hour)
 	c.tick()
@@ -113,9 +113,9 @@ func TestOutOfSync_AcceptWithoutAListEndsItWithAWarning(t *testing.T) {
 
 func TestOutOfSync_IsFoundAfterAStartWithNothingDue(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	m.addManaged("ci")
-	c := m.copied()
+	c := m.clone()
 	m.write("rotate/ci", nil)
 	require.NotContains(t, c.read("status"), "last_compared_at", "nothing was compared")
 	c.tick()
@@ -131,16 +131,16 @@ func TestOutOfSync_IsFoundAfterAStartWithNothingDue(t *testing.T) {
 
 func TestOutOfSync_IsNotRaisedByALaggingList(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	m.write("roles/job", map[string]any{"type": "dynamic", "environment_roles": "main=contributor", "ttl": "1h", "max_ttl": "2h"})
 	m.lagList(90 * time.Second)
 	var leases []*logical.Secret
 	for range 10 {
-		leases = append(leases, remember(t, m, m.must(logical.ReadOperation, "creds/job", nil)))
+		leases = append(leases, vaultLease(t, m, m.must(logical.ReadOperation, "creds/job", nil)))
 	}
 	m.clock.advance(20 * time.Minute)
 	for i, lease := range leases {
-		_, err := m.ofLease(logical.RevokeOperation, lease)
+		_, err := m.leaseRequest(logical.RevokeOperation, lease)
 		require.NoError(t, err)
 		m.clock.advance(30 * time.Second)
 		if i%2 == 1 {
@@ -186,14 +186,14 @@ func TestOutOfSync_IsFoundInASnapshotTakenDuringACreation(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := newWatchedMount(t)
+			m := newMountAllowingOrphans(t)
 			m.addManaged("ci")
 			m.write("roles/job", map[string]any{"type": "dynamic", "environment_roles": "main=contributor"})
 			m.clock.advance(time.Hour)
 			var c *mount
 			m.modal.OnCall(func(rpc string) {
 				if rpc == "ServiceUserInfo" && c == nil {
-					c = m.copied() // the backup of that moment
+					c = m.clone() // the backup of that moment
 				}
 			})
 			got := create(m)
@@ -220,7 +220,7 @@ func TestOutOfSync_IsFoundInASnapshotTakenDuringACreation(t *testing.T) {
 
 func TestOrphans_AreListedWithTheirAge(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	_, err := m.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
 	require.NoError(t, err)
 	m.clock.advance(3 * time.Minute)

@@ -148,10 +148,10 @@ func TestRevocations_TokenMayReturnUntilItsDeletionStarts(t *testing.T) {
 			returns(m, token)
 
 			id := textIn(token, "token_id")
-			require.False(t, m.inLedger(id), "its entry goes as it becomes current")
+			require.False(t, m.inQueue(id), "its entry goes as it becomes current")
 			m.minutes(25 * 60)
 			require.True(t, m.knows(id))
-			require.ElementsMatch(t, m.currentTokens(), m.notes(), "one note for each token that a role has or the ledger follows")
+			require.ElementsMatch(t, m.currentTokens(), m.ownerEntries(), "one note for each token that a role has or the ledger follows")
 		})
 	}
 }
@@ -167,7 +167,7 @@ func (m *mount) currentTokens() []string {
 }
 
 // notes are the token IDs of which storage holds a note.
-func (m *mount) notes() []string {
+func (m *mount) ownerEntries() []string {
 	m.t.Helper()
 	ids, err := m.storage.InmemStorage.List(m.t.Context(), "token/")
 	require.NoError(m.t, err)
@@ -190,8 +190,8 @@ func TestTokenOwners_DoNotPileUpInStorage(t *testing.T) {
 		}
 	}
 	m.minutes(61)
-	require.ElementsMatch(t, m.currentTokens(), m.notes())
-	require.LessOrEqual(t, len(m.notes()), 4)
+	require.ElementsMatch(t, m.currentTokens(), m.ownerEntries())
+	require.LessOrEqual(t, len(m.ownerEntries()), 4)
 }
 
 func TestTokenOwners_LeftByACrashAreRemovedAndBlockNoToken(t *testing.T) {
@@ -202,7 +202,7 @@ func TestTokenOwners_LeftByACrashAreRemovedAndBlockNoToken(t *testing.T) {
 	m.storage.plan(cut{at: 1, committed: true, deadly: true})
 	require.Error(t, m.try(logical.UpdateOperation, "roles/ci", token))
 	m.restart()
-	require.Len(t, m.notes(), 2)
+	require.Len(t, m.ownerEntries(), 2)
 	m.write("roles/other", token)
 	m.remove("roles/other", nil)
 	m.remove("revocations/"+textIn(token, "token_id"), map[string]any{"force": true})
@@ -210,7 +210,7 @@ func TestTokenOwners_LeftByACrashAreRemovedAndBlockNoToken(t *testing.T) {
 	require.Error(t, m.try(logical.UpdateOperation, "roles/ci", token))
 	m.restart()
 	m.tick()
-	require.Equal(t, []string{kept}, m.notes())
+	require.Equal(t, []string{kept}, m.ownerEntries())
 }
 
 // try is a request that may fail.
@@ -227,7 +227,7 @@ func TestTokenOwners_OfATokenMovedToConfigAreRemoved(t *testing.T) {
 	m.write("roles/ci", also(token, "type", "static"))
 	m.write("rotate/ci", m.newToken())
 	m.write("config", token)
-	require.ElementsMatch(t, m.currentTokens(), m.notes())
+	require.ElementsMatch(t, m.currentTokens(), m.ownerEntries())
 }
 
 func TestStatic_TakesAServiceUserOfADeletedRoleOnlyByForce(t *testing.T) {

@@ -76,7 +76,7 @@ func runInParallel(t *testing.T, managed bool) {
 		})
 	}
 	group.Wait()
-	h := &history{mount: m, current: map[string]string{}, ever: map[string]bool{}}
+	h := &trackedMount{mount: m, current: map[string]string{}, ever: map[string]bool{}}
 	h.see()
 	h.checkInvariants()
 }

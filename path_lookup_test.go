@@ -68,7 +68,7 @@ func TestLookup_LeadsFromALeakedTokenToItsRevocation(t *testing.T) {
 	} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			m := newWatchedMount(t)
+			m := newMountAllowingOrphans(t)
 			id := leak(m)
 			want, _, _ := strings.Cut(kind, " ")
 			found := m.lookUp("token_id", id)
@@ -94,7 +94,7 @@ func TestLookup_LeadsFromALeakedTokenToItsRevocation(t *testing.T) {
 
 func TestLookup_ShowsLastUseAndWhetherATokenIsDisabled(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	managed, person := m.addManaged("ci"), m.addRole("personal")
 	m.clock.advance(time.Hour)
 	for role, id := range map[string]string{"ci": managed, "personal": person} {
@@ -108,7 +108,7 @@ func TestLookup_ShowsLastUseAndWhetherATokenIsDisabled(t *testing.T) {
 
 func TestLookup_UnknownTokenIsAnAnswerNotAnError(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	foreign := m.workspace.AddServiceUser("team-b")
 	found := m.lookUp("token_id", foreign.ID)
 	require.Equal(t, "unknown", found["kind"])
@@ -122,7 +122,7 @@ func TestLookup_UnknownTokenIsAnAnswerNotAnError(t *testing.T) {
 
 func TestLookup_AnswersFromStorageDuringAnOutage(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	id := m.addManaged("ci")
 	m.modal.Inject("*", modaltest.Fault{Code: 14, Times: -1})
 	resp := m.write("lookup", map[string]any{"token_id": id})
@@ -159,7 +159,7 @@ func TestRevocations_AreFoundByTokenIDAndByServiceUser(t *testing.T) {
 
 func TestRevocations_SayWhyAValidTokenIsNotInTheQueue(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	current, admin := m.addManaged("ci"), textIn(m.read("config"), "token_id")
 	for id, says := range map[string]string{
 		current: "is the current token of role ci", m.serviceUser(current).Name: "is the current token of role ci", admin: "is the admin token",

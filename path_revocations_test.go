@@ -145,7 +145,7 @@ func TestRevocations_TokenOfADeletedRoleMayReturnToAnotherRole(t *testing.T) {
 	id, _ := token["token_id"].(string)
 	m.write("roles/other", also(token, "type", "static"))
 	require.Equal(t, id, m.read("creds/other")["token_id"])
-	require.False(t, m.inLedger(id))
+	require.False(t, m.inQueue(id))
 }
 
 func TestRevocations_TokenBeingDeletedCannotReturn(t *testing.T) {

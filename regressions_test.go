@@ -51,11 +51,11 @@ func TestClock_BehindDoesNotCallAnExpiredTokenRevoked(t *testing.T) {
 
 			ask(m, old)
 
-			require.True(t, m.inLedger(old))
+			require.True(t, m.inQueue(old))
 			m.modal.ClearFaults()
 			pass(24 * time.Hour)
 			m.tick()
-			require.False(t, m.inLedger(old))
+			require.False(t, m.inQueue(old))
 			require.False(t, m.knows(old))
 		})
 	}
@@ -166,27 +166,27 @@ func TestClock_CorrectedAfterACreationLosesNoServiceUser(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m, key := unfinished(t)
+			m, key := unansweredRotation(t)
 			m.clock.advance(7 * time.Hour) // or another node leads, whose clock is right
 
 			looks(m, key)
 
-			require.True(t, m.inLedger(key))
-			m.modalMakesLate(key)
+			require.True(t, m.inQueue(key))
+			m.modalCreatesLate(key)
 		})
 	}
 }
 
 func TestClock_TwoNodesThatDifferLoseNoServiceUser(t *testing.T) {
 	t.Parallel()
-	m, key := unfinished(t)
+	m, key := unansweredRotation(t)
 	for range 2 { // another node, another clock
 		m.clock.advance(7 * time.Hour)
 		m.restart()
 		m.tick()
-		require.True(t, m.inLedger(key))
+		require.True(t, m.inQueue(key))
 	}
-	m.modalMakesLate(key)
+	m.modalCreatesLate(key)
 }
 
 func TestClock_FarAheadDoesNotKeepAnUnfinishedRevocation(t *testing.T) {

@@ -26,7 +26,7 @@ type kept struct {
 	says            string
 }
 
-func keptFields(url, pem string) []kept {
+func storedFields(url, pem string) []kept {
 	return []kept{
 		{path: "config", field: "server_url", value: url, reads: url, standard: "https://api.modal.com:443"},
 		{path: "config", field: "ca_cert", value: pem, reads: pem},
@@ -71,7 +71,7 @@ func TestWrites_AbsentOrNullKeepsAValueAndEmptyRestoresTheDefault(t *testing.T) 
 	m.write("config", map[string]any{"remove_admin_token": true})
 	admin := m.newToken()
 	pem := modaltest.Start(t, modaltest.WithTLS()).CACert()
-	for _, f := range keptFields(m.modal.URL(), pem) {
+	for _, f := range storedFields(m.modal.URL(), pem) {
 		where := f.path + " " + f.field
 		if f.path != "config" && strings.HasPrefix(f.path, "roles/managed") {
 			m.write("config", admin)
@@ -181,7 +181,7 @@ func TestWrites_TheTwoTablesOfTestsCoverEveryField(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	tabled := map[string][]string{}
-	for _, f := range keptFields("", "") {
+	for _, f := range storedFields("", "") {
 		path := strings.NewReplacer("static", "x", "managed", "x", "scheduled", "x", "dynamic", "x").Replace(f.path)
 		tabled[path] = append(tabled[path], f.field)
 	}

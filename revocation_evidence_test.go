@@ -20,7 +20,7 @@ import (
 var deleteFails = modaltest.Fault{Code: codes.PermissionDenied, Message: "only owners and managers", Times: -1}
 
 // givenUp is a rotation whose candidate stayed in the ledger, under the name that it returns.
-func givenUp(t *testing.T) (m *mount, name string) {
+func failedRotation(t *testing.T) (m *mount, name string) {
 	t.Helper()
 	m = newManagedMount(t)
 	m.addManaged("ci")
@@ -33,7 +33,7 @@ func givenUp(t *testing.T) (m *mount, name string) {
 }
 
 // unfinished is a rotation of which nobody knows whether Modal does it, and the key of its entry.
-func unfinished(t *testing.T) (m *mount, key string) {
+func unansweredRotation(t *testing.T) (m *mount, key string) {
 	t.Helper()
 	m = newManagedMount(t)
 	m.addManaged("ci")
@@ -44,7 +44,7 @@ func unfinished(t *testing.T) (m *mount, key string) {
 }
 
 // modalMakesLate has Modal do late what an unfinished rotation asked of it: it has to end.
-func (m *mount) modalMakesLate(key string) {
+func (m *mount) modalCreatesLate(key string) {
 	m.t.Helper()
 	_, err := m.workspace.CreateServiceUser(key)
 	require.NoError(m.t, err)
@@ -67,12 +67,12 @@ func TestRevocation_NotFoundSoonAfterACreationIsNoProof(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m, key := unfinished(t)
+			m, key := unansweredRotation(t)
 
 			asks(m, key)
 
-			require.True(t, m.inLedger(key))
-			m.modalMakesLate(key)
+			require.True(t, m.inQueue(key))
+			m.modalCreatesLate(key)
 		})
 	}
 }
@@ -87,7 +87,7 @@ func TestRotate_TracksAServiceUserWhoseCreationAGatewayHid(t *testing.T) {
 			m := newMount(t)
 			front := modaltest.StartFront(t, m.modal)
 			m.write("config", also(m.newToken(), "server_url", front.URL()))
-			m.modal.FailOnOrphans(t, m.answeredFor)
+			m.modal.FailOnOrphans(t, m.trackedServiceUsers)
 			m.addManaged("ci")
 			answer.AfterWork, answer.Methods = true, []string{"ServiceUserCreate"}
 			front.Answer(answer)
@@ -96,7 +96,7 @@ func TestRotate_TracksAServiceUserWhoseCreationAGatewayHid(t *testing.T) {
 
 			require.Error(t, err)
 			require.Contains(t, err.Error()+errorText(resp), "HTTP "+strconv.Itoa(answer.Status))
-			require.Empty(t, m.modal.Orphans(m.answeredFor()), "the queue has what Modal made")
+			require.Empty(t, m.modal.Orphans(m.trackedServiceUsers()), "the queue has what Modal made")
 			front.PassOn()
 			m.clock.advance(time.Hour)
 			m.write("rotate/ci", map[string]any{"grace_period": "0s"})
@@ -110,7 +110,7 @@ func TestRotate_TracksAServiceUserWhoseCreationAGatewayHid(t *testing.T) {
 
 func TestRevocation_OfAnUnfinishedTokenWaitsUntilModalRejectsIt(t *testing.T) {
 	t.Parallel()
-	m, name := givenUp(t)
+	m, name := failedRotation(t)
 	entry := m.read("revocations/" + name)
 	id, _ := entry["token_id"].(string)
 	require.NotEmpty(t, id)
@@ -120,7 +120,7 @@ func TestRevocation_OfAnUnfinishedTokenWaitsUntilModalRejectsIt(t *testing.T) {
 	m.minutes(3)
 	require.Equal(t, "unconfirmed", m.read("revocations/" + name)["state"], "its token works still")
 	m.minutes(20)
-	require.False(t, m.inLedger(name))
+	require.False(t, m.inQueue(name))
 	require.False(t, m.knows(id))
 }
 
@@ -158,13 +158,13 @@ func TestRevocation_CompletesOnceModalRejectsATokenItHadAccepted(t *testing.T) {
 			m.write("rotate/ci", map[string]any{"grace_period": 0})
 			cannot(m)
 			m.tick()
-			require.True(t, m.inLedger(old))
+			require.True(t, m.inQueue(old))
 			require.NotContains(t, m.eventTypes(), "modal/revoke")
 
 			m.modal.DeleteToken(old)
 
 			m.minutes(10)
-			require.False(t, m.inLedger(old))
+			require.False(t, m.inQueue(old))
 			require.Contains(t, m.eventTypes(), "modal/revoke")
 		})
 	}
@@ -172,15 +172,15 @@ func TestRevocation_CompletesOnceModalRejectsATokenItHadAccepted(t *testing.T) {
 
 func TestRevocation_CompletesForAnUnfinishedTokenDeletedByAnOperator(t *testing.T) {
 	t.Parallel()
-	m, name := givenUp(t)
+	m, name := failedRotation(t)
 	id, _ := m.read("revocations/" + name)["token_id"].(string)
 	m.write("config", map[string]any{"remove_admin_token": true})
 	m.minutes(11)
-	require.True(t, m.inLedger(name))
+	require.True(t, m.inQueue(name))
 	m.modal.DeleteToken(id)
 	m.clock.advance(maxBackOff)
 	m.minutes(11)
-	require.False(t, m.inLedger(name), "the pair is Modal's own answer, so its refusal proves something")
+	require.False(t, m.inQueue(name), "the pair is Modal's own answer, so its refusal proves something")
 }
 
 func TestRevocation_CompletesForATokenThatTheWorkerSawAccepted(t *testing.T) {
@@ -195,7 +195,7 @@ func TestRevocation_CompletesForATokenThatTheWorkerSawAccepted(t *testing.T) {
 	m.restart()
 	m.modal.DeleteToken(id)
 	m.minutes(5)
-	require.False(t, m.inLedger(id))
+	require.False(t, m.inQueue(id))
 }
 
 func TestRotate_RetriesWhileModalDoesNotKnowTheNewServiceUser(t *testing.T) {

@@ -47,7 +47,7 @@ func TestRevocation_IsNotProvenWhileModalRejectsEverything(t *testing.T) {
 	m.modal.Inject("*", modaltest.Fault{Code: codes.Unauthenticated, Message: "workspace suspended", Times: -1})
 	m.minutes(120)
 	for _, id := range []string{old, person} {
-		require.True(t, m.inLedger(id))
+		require.True(t, m.inQueue(id))
 		require.NotEmpty(t, m.revocation(id, "last_error"))
 	}
 	require.NotContains(t, m.eventTypes(), "modal/revoke")
@@ -56,7 +56,7 @@ func TestRevocation_IsNotProvenWhileModalRejectsEverything(t *testing.T) {
 	m.minutes(7 * 60)
 
 	for _, id := range []string{old, person} {
-		require.False(t, m.inLedger(id))
+		require.False(t, m.inQueue(id))
 		require.False(t, m.knows(id))
 	}
 	require.Equal(t, []string{"deleted", "deleted"}, m.proofs())
@@ -78,13 +78,13 @@ func TestRevocation_TemporaryRejectionProvesNothingWithoutADeletion(t *testing.T
 	m.minutes(1)
 	require.Contains(t, m.revocation(person, "last_error"), "still lists it")
 	m.minutes(2)
-	require.True(t, m.inLedger(old))
-	require.True(t, m.inLedger(person))
+	require.True(t, m.inQueue(old))
+	require.True(t, m.inQueue(person))
 	m.modal.ClearFaults()
 	m.modal.DeleteToken(person)
 	m.minutes(6 * 60)
-	require.False(t, m.inLedger(old))
-	require.False(t, m.inLedger(person))
+	require.False(t, m.inQueue(old))
+	require.False(t, m.inQueue(person))
 	require.ElementsMatch(t, []string{"rejected", "deleted"}, m.proofs())
 }
 
@@ -95,7 +95,7 @@ func TestRevocation_IsNotForgottenWhileModalRejectsEverything(t *testing.T) {
 	m.write("rotate/personal", m.newToken())
 	m.modal.Inject("*", modaltest.Fault{Code: codes.Unauthenticated, Times: -1})
 	require.Contains(t, m.refused(logical.DeleteOperation, "revocations/"+person, nil), "proves nothing")
-	require.True(t, m.inLedger(person))
+	require.True(t, m.inQueue(person))
 	m.modal.ClearFaults()
 }
 
@@ -128,7 +128,7 @@ func TestRevocation_WithoutAWitnessNeedsASecondRejectionAnHourLater(t *testing.T
 	require.Equal(t, false, m.write("revocations/"+id, map[string]any{"force": true}).Data["revoked"], "neither repetition nor force shortens the hour")
 	m.clock.advance(time.Minute)
 	m.tick()
-	require.False(t, m.inLedger(id))
+	require.False(t, m.inQueue(id))
 	require.Equal(t, []string{"rejected twice"}, m.proofs())
 	require.False(t, m.modal.Accepts(id, secret))
 }
@@ -147,9 +147,9 @@ func TestRevocation_OfADisabledMemberTokenIsNotProven(t *testing.T) {
 
 	m.minutes(8 * 60)
 
-	require.False(t, m.inLedger(ended.ID), "the same person's current token deleted it")
+	require.False(t, m.inQueue(ended.ID), "the same person's current token deleted it")
 	require.Equal(t, []string{"deleted"}, m.proofs())
-	require.True(t, m.inLedger(kept.ID), "a person can enable it again")
+	require.True(t, m.inQueue(kept.ID), "a person can enable it again")
 	require.Contains(t, m.revocation(kept.ID, "last_error"), "disabled")
 	require.Equal(t, "waiting for an operator", m.revocation(kept.ID, "state"))
 	require.Contains(t, m.refused(logical.DeleteOperation, "revocations/"+kept.ID, nil), "disabled")
@@ -157,7 +157,7 @@ func TestRevocation_OfADisabledMemberTokenIsNotProven(t *testing.T) {
 	require.True(t, m.modal.Accepts(kept.ID, kept.Secret))
 	m.modal.DeleteToken(kept.ID)
 	m.write("revocations/"+kept.ID, nil)
-	require.False(t, m.inLedger(kept.ID))
+	require.False(t, m.inQueue(kept.ID))
 }
 
 func TestRevocation_KeepsTheLastWorkingTokenBesideAnUnverifiedToken(t *testing.T) {
@@ -232,12 +232,12 @@ func TestRevocation_IsNotProvenByAProxyThatRejectsEverything(t *testing.T) {
 			front.PassOn()
 			require.Empty(t, m.proofs())
 			for _, id := range []string{old, person, kept} {
-				require.True(t, m.inLedger(id))
+				require.True(t, m.inQueue(id))
 				require.True(t, m.knows(id))
 			}
 			m.minutes(7 * 60)
 			require.Equal(t, []string{"deleted", "deleted"}, m.proofs())
-			require.True(t, m.inLedger(kept))
+			require.True(t, m.inQueue(kept))
 		})
 	}
 }
@@ -253,7 +253,7 @@ func TestRevocation_BareHTTPStatusWithoutAWitnessProvesNothing(t *testing.T) {
 	m.minutes(20 * 60)
 	front.PassOn()
 	require.Contains(t, m.revocation(id, "last_error"), "HTTP status")
-	require.True(t, m.inLedger(id))
+	require.True(t, m.inQueue(id))
 }
 
 func TestVerify_ProxyThatRejectsEverythingRejectsNoRole(t *testing.T) {

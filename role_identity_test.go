@@ -13,7 +13,7 @@ import (
 
 func TestRole_RecreatedDoesNotTouchTheDeletedRolesTokens(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	old := m.addManaged("ci", map[string]any{"environment_roles": "main=contributor", "grace_period": "1h"})
 	m.remove("roles/ci", nil)
 	m.addManaged("ci", map[string]any{"environment_roles": "staging=viewer"})
@@ -29,7 +29,7 @@ func TestRole_RecreatedDoesNotTouchTheDeletedRolesTokens(t *testing.T) {
 
 func TestRole_RecreatedDoesNotKeepTheDeletedRolesTokens(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	old := m.addManaged("ci", map[string]any{"grace_period": "1h"})
 	m.remove("roles/ci", nil)
 	next := m.addRole("ci")
@@ -40,7 +40,7 @@ func TestRole_RecreatedDoesNotKeepTheDeletedRolesTokens(t *testing.T) {
 
 func TestRole_RecreatedDoesNotCountTheDeletedRolesTokens(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	for range 11 {
 		m.addManaged("ci")
 		m.remove("roles/ci", nil)
@@ -59,7 +59,7 @@ func TestMint_WrongServiceUserInTheAnswerIsNotDeleted(t *testing.T) {
 	for name, whole := range map[string]bool{"its ID alone": false, "its ID and token": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := newWatchedMount(t)
+			m := newMountAllowingOrphans(t)
 			current := m.addManaged("ci")
 			secret := m.credential("ci").Secret
 			foreign := m.workspace.AddServiceUser("team-b")
@@ -88,7 +88,7 @@ func TestMint_WrongServiceUserInTheAnswerIsNotDeleted(t *testing.T) {
 
 func TestMint_WrongServiceUserInTheAnswerIsKeptAfterACrash(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	current := m.addManaged("ci")
 	secret := m.credential("ci").Secret
 	id := m.serviceUser(current).ID
@@ -124,6 +124,6 @@ func TestToken_CreatedByThisMountStaysSoAfterAnOwnerChange(t *testing.T) {
 	m.remove("roles/ci", map[string]any{"force": true})
 	m.clock.advance(time.Minute)
 	m.tick()
-	require.False(t, m.inLedger(id))
+	require.False(t, m.inQueue(id))
 	require.Empty(t, m.modal.ServiceUsers())
 }

@@ -25,7 +25,7 @@ func (m *mount) anotherModal() (other *modaltest.Server, config map[string]any) 
 }
 
 // strangersAt are the tokens that a server was sent and that are not its own.
-func strangersAt(server *modaltest.Server) []string {
+func foreignTokensAt(server *modaltest.Server) []string {
 	own, strangers := map[string]bool{}, []string{}
 	for _, token := range server.Tokens() {
 		own[token.ID] = true
@@ -80,16 +80,16 @@ func TestSecrets_NoStoredTokenReachesAnotherServer(t *testing.T) {
 		{logical.DeleteOperation, "revocations/" + inGrace, nil},
 	} {
 		_ = m.try(ask.op, ask.path, ask.data)
-		require.Empty(t, strangersAt(other), "%s %s", ask.op, ask.path)
+		require.Empty(t, foreignTokensAt(other), "%s %s", ask.op, ask.path)
 	}
 	m.clock.advance(91 * day)
 	for range 5 {
 		m.tick()
 		m.clock.advance(6 * time.Hour)
 	}
-	require.Empty(t, strangersAt(other), "a tick")
+	require.Empty(t, foreignTokensAt(other), "a tick")
 	require.NotEmpty(t, other.Calls(""))
-	require.True(t, m.inLedger(due), "its own Modal was not asked to end it")
+	require.True(t, m.inQueue(due), "its own Modal was not asked to end it")
 }
 
 func TestCreds_ReturnATokenOnlyWithItsOwnServer(t *testing.T) {
@@ -126,7 +126,7 @@ func TestRevocation_WaitsForTheServerOfItsToken(t *testing.T) {
 	m.write("config", also(m.newToken(), "server_url", m.modal.URL(), "force", true))
 	m.minutes(3)
 	require.False(t, m.knows(old))
-	require.False(t, m.inLedger(old))
+	require.False(t, m.inQueue(old))
 }
 
 // secureMount is a mount that reaches a Modal with TLS, under its certificate alone.
@@ -188,11 +188,11 @@ func TestConfig_FakeServerUnderAnotherCAGetsNoStoredSecret(t *testing.T) {
 			m.clock.advance(2 * day)
 			_ = m.try(logical.RollbackOperation, "", nil)
 
-			require.Empty(t, strangersAt(evil))
+			require.Empty(t, foreignTokensAt(evil))
 			if !with.admin {
 				m.write("config", also(write, "force", true))
 				_ = m.try(logical.UpdateOperation, "verify/ci", nil)
-				require.NotEmpty(t, strangersAt(evil), "an operator accepted it")
+				require.NotEmpty(t, foreignTokensAt(evil), "an operator accepted it")
 			}
 		})
 	}

@@ -102,11 +102,11 @@ func TestUndo_NeverRestoresATokenThatModalMayHaveDeleted(t *testing.T) {
 			ends(m, old)
 
 			m.modal.ClearFaults()
-			require.True(t, m.inLedger(old))
+			require.True(t, m.inQueue(old))
 			require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"to_previous": true}), "no previous token")
 			require.Equal(t, current, m.tokenID("ci"))
 			m.minutes(3 * 60)
-			require.False(t, m.inLedger(old))
+			require.False(t, m.inQueue(old))
 		})
 	}
 }
@@ -121,12 +121,12 @@ func TestRevocation_OfAReturnedTokenIsRemovedOnceDue(t *testing.T) {
 	m.storage.plan(cut{at: 4}) // its note, its credential, the role, and then the entry's end
 	m.write("roles/other", also(token, "type", "static"))
 	require.Equal(t, "delete revocation/"+id, m.storage.recorded()[3])
-	require.True(t, m.inLedger(id))
+	require.True(t, m.inQueue(id))
 
 	m.clock.advance(25 * time.Hour) // the deleted role's grace period is over
 	m.tick()
 
-	require.False(t, m.inLedger(id))
+	require.False(t, m.inQueue(id))
 	require.Equal(t, id, m.tokenID("other"))
 	require.True(t, m.knows(id))
 }

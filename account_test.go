@@ -15,15 +15,15 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// Promises about whose account a token is.
+// The tests in this file check that the engine shows, and checks, which account a token belongs to.
 
-// stranger makes a member of another workspace.
-func (m *mount) stranger() *modaltest.Member {
+// foreignMember adds a member of another workspace.
+func (m *mount) foreignMember() *modaltest.Member {
 	m.t.Helper()
 	return m.modal.AddWorkspace("globex").AddMember("eve")
 }
 
-// remembered is what storage says of the workspace of the last verified admin token.
+// storedWorkspace returns the stored workspace of the last verified admin token.
 func (m *mount) storedWorkspace() map[string]any {
 	m.t.Helper()
 	raw, err := m.storage.InmemStorage.Get(m.t.Context(), "workspace")
@@ -36,7 +36,7 @@ func (m *mount) storedWorkspace() map[string]any {
 	return stored.Entry
 }
 
-// approved has a person approve the approval at a path, and returns what a read then says.
+// approved lets a person confirm the approval at a path. It returns a read of the finished approval and the new token.
 func (m *mount) approved(path string, who *modaltest.Member) (*logical.Response, modaltest.Token) {
 	m.t.Helper()
 	flows := m.modal.Flows()
@@ -67,7 +67,7 @@ func TestConfig_AdminTokenOfAnotherWorkspaceNeedsForce(t *testing.T) {
 			m := newManagedMount(t)
 			require.Equal(t, map[string]any{"id": m.workspace.ID(), "name": "acme"}, m.storedWorkspace())
 			leave(m)
-			eve := m.stranger()
+			eve := m.foreignMember()
 			for _, path := range []string{"config", "config/rotate"} {
 				text := m.refused(logical.UpdateOperation, path, pairData(eve.NewToken()))
 				require.Contains(t, text, "force=true")
@@ -107,7 +107,7 @@ func TestConfig_ForceDoesNotOverrideThePinnedWorkspace(t *testing.T) {
 			m.addRole("ci")
 			m.write("roles/empty", map[string]any{"type": "static"})
 			m.write("config", map[string]any{"pinned_workspace": pinned(m)})
-			eve := m.stranger()
+			eve := m.foreignMember()
 			for _, path := range []string{"config", "config/rotate", "roles/new", "roles/empty", "rotate/ci", "rotate/empty"} {
 				data := also(pairData(eve.NewToken()), "force", true)
 				if strings.HasPrefix(path, "roles/") {
@@ -139,7 +139,7 @@ func TestConfig_PinSurvivesARenamedWorkspace(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("config", map[string]any{"pinned_workspace": "acme"})
-	require.NotContains(t, m.read("config"), "pinned_workspace_id", "nobody has asked Modal yet")
+	require.NotContains(t, m.read("config"), "pinned_workspace_id", "Modal was not asked yet")
 	m.addRole("ci")
 	require.Equal(t, m.workspace.ID(), m.read("config")["pinned_workspace_id"])
 
@@ -152,7 +152,7 @@ func TestConfig_PinSurvivesARenamedWorkspace(t *testing.T) {
 	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", also(pairData(impostor.NewToken()), "force", true)), "does not override")
 	m.write("config", map[string]any{"pinned_workspace": ""})
 	require.Contains(t, m.refused(logical.UpdateOperation, "config", map[string]any{"pinned_workspace": "acme"}), `in workspace "acme-inc"`,
-		"the stored admin token is of another one by now")
+		"the stored admin token belongs to another workspace")
 	m.write("config", map[string]any{"pinned_workspace": m.workspace.ID()})
 }
 
@@ -162,7 +162,7 @@ func TestConfig_RefusalListsEverythingThatForceWouldAccept(t *testing.T) {
 	m.addRole("ci")
 	m.addManaged("gpu")
 	pem := modaltest.Start(t, modaltest.WithTLS()).CACert()
-	write := also(pairData(m.stranger().NewToken()), "ca_cert", pem)
+	write := also(pairData(m.foreignMember().NewToken()), "ca_cert", pem)
 
 	text := m.refused(logical.UpdateOperation, "config", write)
 
@@ -187,7 +187,7 @@ func TestConfig_WriteSaysThatTheEngineIsPaused(t *testing.T) {
 	require.NotContains(t, m.write("config", map[string]any{"paused": false}).Data["next_step"], "paused")
 }
 
-// events returns the metadata of the events of a type, the newest last.
+// eventsOf returns the metadata of all events of a type, the newest last.
 func (m *mount) eventsOf(kind string) (all []map[string]any) {
 	m.t.Helper()
 	m.events.Lock()
@@ -249,7 +249,7 @@ func TestAccount_IsInEveryLogLineAndEventOfATokenChange(t *testing.T) {
 	require.Contains(t, m.lineWith("config deleted"), "alice")
 }
 
-// lineWith is the newest log line with a text.
+// lineWith returns the newest log line that contains a text.
 func (m *mount) lineWith(text string) string {
 	m.t.Helper()
 	lines := m.lines()
@@ -258,7 +258,7 @@ func (m *mount) lineWith(text string) string {
 			return line
 		}
 	}
-	m.t.Fatalf("no log line says %q", text)
+	m.t.Fatalf("no log line contains %q", text)
 	return ""
 }
 
@@ -325,7 +325,7 @@ func TestApproval_RefusesAnotherWorkspaceAfterAdminTokenRemoval(t *testing.T) {
 	m.write("roles/job", map[string]any{"type": "dynamic", "environment_roles": "main=viewer"})
 	m.write("config", map[string]any{"remove_admin_token": true})
 	require.Empty(t, m.write("config/approval", nil).Warnings)
-	resp, wrong := m.approved("config/approval", m.stranger())
+	resp, wrong := m.approved("config/approval", m.foreignMember())
 	require.Equal(t, "refused", resp.Data["state"])
 	require.Contains(t, resp.Data["reason"], `workspace "acme"`)
 	require.Equal(t, "eve", resp.Data["identity"])
@@ -339,7 +339,7 @@ func TestApproval_FirstTokenMayBeOfAnyWorkspaceAndGetsAWarning(t *testing.T) {
 	warnings := strings.Join(m.write("config/approval", nil).Warnings, "\n")
 	require.Contains(t, warnings, "whoever opens the url decides")
 	require.Contains(t, warnings, "pinned_workspace=")
-	eve := m.stranger()
+	eve := m.foreignMember()
 	resp, _ := m.approved("config/approval", eve)
 	require.Equal(t, "done", resp.Data["state"])
 	require.Equal(t, "globex", resp.Data["workspace"])
@@ -375,7 +375,7 @@ func TestStatic_UnverifiedTokenNeverReplacesAnAcceptedSecret(t *testing.T) {
 	m.write("roles/back", also(token, "type", "static"))
 	m.remove("roles/back", nil)
 	m.write("roles/back", also(token, "type", "static", "verify", false))
-	require.Equal(t, "alice", m.read("rotate/back")["identity"], "the secret is the one that Modal accepted")
+	require.Equal(t, "alice", m.read("rotate/back")["identity"], "the role has the secret that Modal accepted")
 	require.Equal(t, true, m.read("rotate/back")["verified"])
 }
 
@@ -405,7 +405,7 @@ func TestStatic_UnverifiedTokenDoesNotBlockTheVerifiedToken(t *testing.T) {
 			require.Contains(t, resp.Warnings[0], "is a verified token of another role of this mount or of config: replace it with: vault write modal/rotate/mine")
 			require.NotContains(t, resp.Warnings[0], "theirs")
 			require.Contains(t, m.lineWith("verified elsewhere"), "role=mine")
-			require.Error(t, m.try(logical.UpdateOperation, "roles/mine", token), "two roles never have one verified token")
+			require.Error(t, m.try(logical.UpdateOperation, "roles/mine", token), "two roles never share a verified token")
 			m.write("verify/mine", nil)
 			require.Equal(t, false, m.read("rotate/mine")["verified"])
 			require.Error(t, m.try(logical.UpdateOperation, "rotate/mine", also(token, "force", true)))
@@ -468,9 +468,9 @@ func TestStatic_UnknownEnvironmentGetsAWarning(t *testing.T) {
 	require.Contains(t, warned(m.write("roles/ci", also(m.newToken(), "type", "static", "environment", "nowhere"))), says)
 	require.NotContains(t, warned(m.write("roles/ci", map[string]any{"environment": "staging"})), "does not exist")
 	require.Contains(t, warned(m.write("roles/ci", map[string]any{"environment": "nowhere"})), says)
-	require.Empty(t, m.write("roles/ci", map[string]any{"grace_period": "2h"}).Warnings, "told once")
-	m.write("roles/theirs", also(pairData(m.stranger().NewToken()), "type", "static"))
-	require.Empty(t, m.write("roles/theirs", map[string]any{"environment": "nowhere"}).Warnings, "of another workspace the admin token tells nothing")
+	require.Empty(t, m.write("roles/ci", map[string]any{"grace_period": "2h"}).Warnings, "the warning comes once")
+	m.write("roles/theirs", also(pairData(m.foreignMember().NewToken()), "type", "static"))
+	require.Empty(t, m.write("roles/theirs", map[string]any{"environment": "nowhere"}).Warnings, "the admin token knows nothing about another workspace")
 	m.modal.SetOutage(true)
 	require.Empty(t, m.write("roles/ci", map[string]any{"environment": "elsewhere"}).Warnings)
 	m.modal.SetOutage(false)
@@ -485,7 +485,7 @@ func TestStatic_ImportWarnsThatATokenIsForOneMount(t *testing.T) {
 	warned := func(path string, data map[string]any) string { return strings.Join(m.write(path, data).Warnings, "\n") }
 	token := also(m.newToken(), "type", "static")
 	require.Contains(t, warned("roles/ci", token), says)
-	require.NotContains(t, warned("roles/ci", token), says, "told once")
+	require.NotContains(t, warned("roles/ci", token), says, "the warning comes once")
 	require.Contains(t, warned("rotate/ci", m.newToken()), says)
 	m.write("roles/later", map[string]any{"type": "static"})
 	require.Contains(t, warned("roles/later", m.newToken()), says)
@@ -523,6 +523,6 @@ func TestVerify_LeavesATokenToTheRoleThatVerifiedItFirst(t *testing.T) {
 	m.write("rotate/theirs", m.newToken())
 	require.Equal(t, true, m.write("verify/mine", nil).Data["accepted"])
 	m.minutes(24*60 + 5)
-	require.False(t, m.knows(textIn(token, "token_id")), "the verified owner decides when the token ends")
+	require.False(t, m.knows(textIn(token, "token_id")), "the role that verified the token decides when the engine revokes it")
 	require.Equal(t, false, m.write("verify/mine", nil).Data["accepted"])
 }

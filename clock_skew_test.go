@@ -16,17 +16,17 @@ import (
 	"vault-plugin-secrets-modal/internal/store"
 )
 
-// Promises about times: clocks that are wrong, and tokens that expire.
+// The tests in this file run the engine with wrong clocks and with tokens that expire.
 
-// redate changes an entry as another node would have written it.
-func (m *mount) changeRevocation(id string, change func(entry *model.Revocation)) {
+// changeRevocation changes a stored revocation, as if another node had written it.
+func (m *mount) changeRevocation(id string, change func(r *model.Revocation)) {
 	m.t.Helper()
-	ledger := store.New[model.Revocation](&m.storage.InmemStorage, "revocation/", store.Options{})
-	written, err := ledger.Get(m.t.Context(), id)
+	table := store.New[model.Revocation](&m.storage.InmemStorage, "revocation/", store.Options{})
+	stored, err := table.Get(m.t.Context(), id)
 	require.NoError(m.t, err)
-	entry := *written
-	change(&entry)
-	require.NoError(m.t, ledger.Put(m.t.Context(), id, &entry))
+	changed := *stored
+	change(&changed)
+	require.NoError(m.t, table.Put(m.t.Context(), id, &changed))
 	m.restart()
 }
 
@@ -35,8 +35,8 @@ func TestRevocation_DatedByAFastClockGetsAFullGracePeriodFromNow(t *testing.T) {
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"grace_period": "4h"})
 	m.write("rotate/ci", nil)
-	m.changeRevocation(old, func(entry *model.Revocation) {
-		for _, moment := range []*time.Time{&entry.Since, &entry.NotBefore, &entry.NextAttempt} {
+	m.changeRevocation(old, func(r *model.Revocation) {
+		for _, moment := range []*time.Time{&r.Since, &r.NotBefore, &r.NextAttempt} {
 			*moment = moment.Add(1000 * day)
 		}
 	})
@@ -52,8 +52,8 @@ func TestRevocation_WithANextAttemptFarAheadIsTriedNow(t *testing.T) {
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
 	m.write("rotate/ci", map[string]any{"grace_period": 0})
-	m.changeRevocation(old, func(entry *model.Revocation) {
-		entry.Attempts, entry.LastAttempt, entry.NextAttempt = 1, m.clock.now().Add(1000*day), m.clock.now().Add(1000*day)
+	m.changeRevocation(old, func(r *model.Revocation) {
+		r.Attempts, r.LastAttempt, r.NextAttempt = 1, m.clock.now().Add(1000*day), m.clock.now().Add(1000*day)
 	})
 	m.minutes(2)
 	require.False(t, m.inQueue(old))
@@ -63,15 +63,15 @@ func TestSchedule_ReplacesATokenBeforeItExpiresInEveryCase(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		policy map[string]any
-		steps  time.Duration // from tick to tick, more than a minute
+		steps  time.Duration // time from tick to tick, beyond one minute
 		then   func(m *mount)
 	}{
-		"trouble at Modal that ends in time": {map[string]any{"token_ttl": "2h"}, 0, func(m *mount) {
+		"an outage that ends in time": {map[string]any{"token_ttl": "2h"}, 0, func(m *mount) {
 			m.modal.Inject("ServiceUserCreate", deleteFails)
 			m.minutes(113)
 			m.modal.ClearFaults()
 		}},
-		"a day of trouble at Modal": {map[string]any{"token_ttl": "10d"}, 0, func(m *mount) {
+		"an outage of a day": {map[string]any{"token_ttl": "10d"}, 0, func(m *mount) {
 			m.clock.advance(9*day - time.Minute)
 			m.modal.Inject("ServiceUserCreate", deleteFails)
 			m.minutes(20 * 60)
@@ -123,7 +123,7 @@ func TestManaged_WarnsWhenModalSetsAnotherExpiry(t *testing.T) {
 	m.tick()
 
 	require.Equal(t, int64(3), m.read("creds/ci")["version"])
-	require.Contains(t, m.logs.String(), "Modal lets the token expire on 2026-04-28", "a rotation on schedule has only the log to tell it")
+	require.Contains(t, m.logs.String(), "Modal lets the token expire on 2026-04-28", "a scheduled rotation can warn only in the log")
 }
 
 func TestUndo_TokenCloseToItsExpiryIsReplacedInTime(t *testing.T) {
@@ -160,7 +160,7 @@ func TestClock_FarAheadDoesNotFreezeARole(t *testing.T) {
 			m.clock.advance(-1000 * day)
 			m.restart()
 			m.tick()
-			require.Equal(t, before, m.read("creds/ci")["version"], "no storm")
+			require.Equal(t, before, m.read("creds/ci")["version"], "no extra rotation")
 			m.clock.advance(10*time.Hour + time.Minute)
 			m.tick()
 			require.Greater(t, m.read("creds/ci")["version"], before)

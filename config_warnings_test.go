@@ -23,7 +23,7 @@ func TestConfig_WarnsAboutRolesBeyondItsLimits(t *testing.T) {
 
 	require.Len(t, warnings, 1)
 	require.Contains(t, warnings[0], "can no longer rotate: ci; narrow each with: vault write modal/roles/<role> environment_roles=…")
-	require.Empty(t, m.write("config", map[string]any{"request_timeout": "20s"}).Warnings, "told once")
+	require.Empty(t, m.write("config", map[string]any{"request_timeout": "20s"}).Warnings, "the warning comes once")
 }
 
 func TestConfig_WarnsAboutEveryRoleThatIsBrokenAfterTheWrite(t *testing.T) {
@@ -36,8 +36,8 @@ func TestConfig_WarnsAboutEveryRoleThatIsBrokenAfterTheWrite(t *testing.T) {
 	told := warned(map[string]any{"allowed_environments": "main,staging", "max_environment_role": "viewer"})
 
 	require.Contains(t, told, "than config allows (allowed_environments (main, staging) and max_environment_role (viewer))")
-	require.Contains(t, told, "can no longer rotate: ci;", "one limit took the place of the other")
-	require.Empty(t, warned(map[string]any{"request_timeout": "20s"}), "the write touched no limit")
+	require.Contains(t, told, "can no longer rotate: ci;", "the new limit replaced the old limit")
+	require.Empty(t, warned(map[string]any{"request_timeout": "20s"}), "the write changed no limit")
 	require.Contains(t, warned(map[string]any{"allowed_environments": ""}), "can no longer rotate: ci;")
 	require.Empty(t, warned(map[string]any{"max_environment_role": ""}))
 }
@@ -52,8 +52,8 @@ func TestConfig_WarnsAboutRolesThatItsAdminTokenCannotManage(t *testing.T) {
 	other := also(pairData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken()), "force", true)
 	told := strings.Join(m.write("config", other).Warnings, "\n")
 
-	require.Contains(t, told, "another workspace or server): ci;", "it was so before this write, too")
-	require.NotContains(t, told, "job", "a dynamic role has the tokens of whichever workspace config has")
+	require.Contains(t, told, "another workspace or server): ci;", "the role was broken before this write too")
+	require.NotContains(t, told, "job", "a dynamic role uses the workspace of config")
 }
 
 func TestConfig_LoweredLimitWarnsAboutDynamicRolesAndTheirLeases(t *testing.T) {
@@ -79,7 +79,7 @@ func TestConfig_LoweredLimitWarnsAboutDynamicRolesAndTheirLeases(t *testing.T) {
 
 	require.Empty(t, m.write("roles/job", map[string]any{"environment_roles": "main=viewer"}).Warnings)
 
-	first.IssueTime = time.Now() // what Vault's own arithmetic goes by
+	first.IssueTime = time.Now() // Vault computes the lease from the real time
 	_, err = m.leaseRequest(logical.RenewOperation, first)
 	require.NoError(t, err)
 	for _, user := range m.modal.ServiceUsers() {
@@ -163,7 +163,7 @@ func TestConfig_PausedStopsTheWorkerButNotOperators(t *testing.T) {
 	m.write("rotate/ci", nil)
 	m.write("config", map[string]any{"paused": ""})
 	m.minutes(2 * 60)
-	require.Greater(t, m.read("creds/ci")["version"], int64(3), "what was due stayed due")
+	require.Greater(t, m.read("creds/ci")["version"], int64(3), "overdue work runs after the pause")
 }
 
 func TestConfig_WriteAnswersTheAdminIdentityAndTheNextStep(t *testing.T) {
@@ -173,8 +173,8 @@ func TestConfig_WriteAnswersTheAdminIdentityAndTheNextStep(t *testing.T) {
 	require.Contains(t, none["next_step"], "vault write modal/roles/personal type=static")
 	require.Equal(t, "vault-2f9f1a7c-", none["service_user_prefix"])
 	admin := m.newToken()
-	unproven := m.write("config", also(admin, "verify", false)).Data
-	require.Contains(t, unproven["next_step"], "vault write modal/config token_id="+textIn(admin, "token_id"))
+	unverified := m.write("config", also(admin, "verify", false)).Data
+	require.Contains(t, unverified["next_step"], "vault write modal/config token_id="+textIn(admin, "token_id"))
 	answer := m.write("config", admin).Data
 	require.Equal(t, admin["token_id"], answer["token_id"])
 	require.Equal(t, "alice", answer["identity"])

@@ -16,19 +16,20 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// operation is what an operator or the worker does in one go. Prepare sets the scene and returns the
-// operation, which may be cut at any write and is repeated until it succeeds.
+// operation is one action of an operator or of the worker.
 type operation struct {
+	// prepare sets up the mount and returns the action. The test cuts the action at one write or call, and repeats
+	// the action until it succeeds.
 	prepare func(h *trackedMount) (run func() error)
-	// gone says that no role is left afterwards.
+	// gone says that the action leaves no role.
 	gone bool
-	// once says that the operation answers 404 when it was done before.
+	// once says that a second run of the action answers 404.
 	once bool
 }
 
 var managedRole = map[string]any{"type": "managed", "environment_roles": "main=contributor,staging=viewer"}
 
-// operations are all that write or call Modal to change something.
+// operations returns every action that writes to storage or changes something at Modal.
 func operations() map[string]operation {
 	return map[string]operation{
 		"create a role": {prepare: func(h *trackedMount) func() error {
@@ -38,7 +39,7 @@ func operations() map[string]operation {
 			h.addRole("ci")
 			return h.request(logical.UpdateOperation, "roles/ci", map[string]any{"environment": "main"})
 		}},
-		"prove an unproven token": {prepare: func(h *trackedMount) func() error {
+		"verify an unverified token": {prepare: func(h *trackedMount) func() error {
 			token := also(h.newToken(), "type", "static")
 			h.write("roles/ci", also(token, "verify", false))
 			return h.request(logical.UpdateOperation, "roles/ci", token)
@@ -62,7 +63,7 @@ func operations() map[string]operation {
 			h.write("rotate/ci", h.newToken())
 			return h.request(logical.DeleteOperation, "roles/ci", nil)
 		}},
-		"worker sees a token refused": {prepare: func(h *trackedMount) func() error {
+		"worker sees a token rejected": {prepare: func(h *trackedMount) func() error {
 			old := h.addRole("ci")
 			h.write("rotate/ci", also(h.newToken(), "grace_period", 0))
 			h.modal.DeleteToken(old)
@@ -73,14 +74,14 @@ func operations() map[string]operation {
 			h.write("rotate/ci", also(h.newToken(), "grace_period", 0))
 			return h.work
 		}},
-		"worker drops the entry of a rotation that did not happen": {prepare: func(h *trackedMount) func() error {
+		"worker removes the revocation of a rotation that did not happen": {prepare: func(h *trackedMount) func() error {
 			h.addRole("ci")
 			h.storage.plan(cut{at: 3, deadly: true})
 			require.ErrorIs(h.t, h.request(logical.UpdateOperation, "rotate/ci", also(h.newToken(), "grace_period", 0))(), errCut)
 			h.restart()
 			return h.work
 		}},
-		"worker ends what a half-finished delete left": {gone: true, prepare: func(h *trackedMount) func() error {
+		"worker revokes the tokens of a half-finished delete": {gone: true, prepare: func(h *trackedMount) func() error {
 			old := h.addRole("ci", map[string]any{"grace_period": 0})
 			h.storage.plan(cut{at: 2, committed: true, deadly: true})
 			require.ErrorIs(h.t, h.request(logical.DeleteOperation, "roles/ci", nil)(), errCut)
@@ -135,7 +136,7 @@ func operations() map[string]operation {
 			h.write("rotate/ci", map[string]any{"grace_period": 0})
 			return h.work
 		}},
-		"worker ends a candidate that was never finished": {prepare: func(h *trackedMount) func() error {
+		"worker deletes the service user of an unfinished rotation": {prepare: func(h *trackedMount) func() error {
 			h.addManaged("ci", managedRole)
 			h.killAfterCall("ServiceUserCreate")
 			require.Error(h.t, h.request(logical.UpdateOperation, "rotate/ci", nil)())
@@ -146,33 +147,33 @@ func operations() map[string]operation {
 	}
 }
 
-// place is where an operation can be cut: at a write, or at a call to Modal.
-type place struct {
+// cutPoint is a write or a call to Modal at which an operation can be cut.
+type cutPoint struct {
 	what string
 	at   int
 	call bool
 }
 
-// way is what becomes of the write or call, and who comes next.
-type way struct {
+// cutKind says how a write or call fails, and whether the worker or the operator continues.
+type cutKind struct {
 	name              string
 	committed, deadly bool
 	workerFirst       bool
 }
 
-func ways() (all []way) {
+func cutKinds() (all []cutKind) {
 	for _, workerFirst := range []bool{false, true} {
-		all = append(all, way{"fails", false, false, workerFirst}, way{"answer lost", true, false, workerFirst},
-			way{"killed before", false, true, workerFirst}, way{"killed after", true, true, workerFirst})
+		all = append(all, cutKind{"fails", false, false, workerFirst}, cutKind{"answer lost", true, false, workerFirst},
+			cutKind{"killed before", false, true, workerFirst}, cutKind{"killed after", true, true, workerFirst})
 	}
 	return all
 }
 
-// TestCrash_EveryCutLosesNoTokenAndTheNextTrySucceeds cuts each place in every way, or where there is no time for
-// that in one, the next place in the next.
+// TestCrash_EveryCutLosesNoTokenAndTheNextTrySucceeds tries every kind of cut at every cut point. Under the race
+// detector it tries one kind at each cut point, in turn.
 func TestCrash_EveryCutLosesNoTokenAndTheNextTrySucceeds(t *testing.T) {
 	t.Parallel()
-	all := ways()
+	all := cutKinds()
 	for name, op := range operations() {
 		for i, p := range cutPointsOf(t, op) {
 			for j, w := range all {
@@ -188,27 +189,26 @@ func TestCrash_EveryCutLosesNoTokenAndTheNextTrySucceeds(t *testing.T) {
 	}
 }
 
-// placesOf runs an operation uncut and returns what it wrote and called: the places where it can be
-// cut.
-func cutPointsOf(t *testing.T, op operation) []place {
+// cutPointsOf runs an operation without a cut and returns its writes and calls as cut points.
+func cutPointsOf(t *testing.T, op operation) []cutPoint {
 	t.Helper()
 	h := newTrackedMount(t)
 	run := op.prepare(h)
 	h.storage.heal()
 	before := len(h.modal.Calls(""))
 	require.NoError(t, run())
-	var places []place
+	var places []cutPoint
 	for i, write := range h.storage.recorded() {
-		places = append(places, place{what: fmt.Sprintf("%d %s", i+1, strings.Split(write, "/")[0]), at: i + 1})
+		places = append(places, cutPoint{what: fmt.Sprintf("%d %s", i+1, strings.Split(write, "/")[0]), at: i + 1})
 	}
 	for i, call := range h.modal.Calls("")[before:] {
-		places = append(places, place{what: fmt.Sprintf("%d call %s", i+1, call.Method), at: i + 1, call: true})
+		places = append(places, cutPoint{what: fmt.Sprintf("%d call %s", i+1, call.Method), at: i + 1, call: true})
 	}
 	require.NotEmpty(t, places)
 	return places
 }
 
-func checkCut(t *testing.T, op operation, p place, c cut, workerFirst bool) {
+func checkCut(t *testing.T, op operation, p cutPoint, c cut, workerFirst bool) {
 	t.Helper()
 	h := newTrackedMount(t)
 	run := op.prepare(h)
@@ -219,9 +219,9 @@ func checkCut(t *testing.T, op operation, p place, c cut, workerFirst bool) {
 		h.storage.plan(c)
 	}
 	err := run()
-	require.True(t, p.call || h.storage.wasCut(), "the cut was not reached")
+	require.True(t, p.call || h.storage.wasCut(), "the operation did not reach the cut")
 	if !p.call && err != nil {
-		require.ErrorIs(t, err, errCut, "what storage said is kept")
+		require.ErrorIs(t, err, errCut, "the error contains the storage error")
 	}
 	h.modal.OnCall(nil)
 	h.modal.ClearFaults()
@@ -245,8 +245,8 @@ func checkCut(t *testing.T, op operation, p place, c cut, workerFirst bool) {
 	h.checkNothingLeft(op.gone)
 }
 
-// cutCall cuts the next calls to Modal as cut says: with the process, which then reaches neither Modal
-// nor storage, or the one call alone.
+// cutCall cuts one of the next calls to Modal. If the cut is deadly, the process dies with the call and reaches neither
+// Modal nor storage after it.
 func (h *trackedMount) cutCall(c cut) {
 	h.t.Helper()
 	var calls atomic.Int64

@@ -14,12 +14,12 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// Promises about what proves that a token is gone, and what does not.
+// The tests in this file check which answers of Modal prove that a token is gone.
 
-// deleteFails keeps the engine from deleting service users; their tokens can be asked about.
+// deleteFails stops the engine from deleting service users. Calls with their tokens still work.
 var deleteFails = modaltest.Fault{Code: codes.PermissionDenied, Message: "only owners and managers", Times: -1}
 
-// givenUp is a rotation whose candidate stayed in the ledger, under the name that it returns.
+// failedRotation makes a rotation fail and returns the ID of the revocation that tracks the new service user.
 func failedRotation(t *testing.T) (m *mount, name string) {
 	t.Helper()
 	m = newManagedMount(t)
@@ -32,7 +32,8 @@ func failedRotation(t *testing.T) (m *mount, name string) {
 	return m, m.list("revocations")[0]
 }
 
-// unfinished is a rotation of which nobody knows whether Modal does it, and the key of its entry.
+// unansweredRotation makes a rotation fail without an answer from Modal, so that the service user may still
+// appear. The key is the ID of the revocation that tracks the new service user.
 func unansweredRotation(t *testing.T) (m *mount, key string) {
 	t.Helper()
 	m = newManagedMount(t)
@@ -43,7 +44,7 @@ func unansweredRotation(t *testing.T) (m *mount, key string) {
 	return m, m.list("revocations")[0]
 }
 
-// modalMakesLate has Modal do late what an unfinished rotation asked of it: it has to end.
+// modalCreatesLate makes Modal create the service user late, and checks that the worker deletes it.
 func (m *mount) modalCreatesLate(key string) {
 	m.t.Helper()
 	_, err := m.workspace.CreateServiceUser(key)
@@ -55,12 +56,12 @@ func (m *mount) modalCreatesLate(key string) {
 
 func TestRevocation_NotFoundSoonAfterACreationIsNoProof(t *testing.T) {
 	t.Parallel()
-	for name, asks := range map[string]func(m *mount, name string){
+	for name, ask := range map[string]func(m *mount, name string){
 		"a retry": func(m *mount, name string) {
 			require.Equal(m.t, false, m.write("revocations/"+name, nil).Data["revoked"])
 		},
 		"a retry with force": func(m *mount, name string) { m.write("revocations/"+name, map[string]any{"force": true}) },
-		"a forgetting": func(m *mount, name string) {
+		"an operator forgets": func(m *mount, name string) {
 			require.Contains(m.t, m.refused(logical.DeleteOperation, "revocations/"+name, nil), "may still be creating it")
 		},
 		"the worker": func(m *mount, _ string) { m.minutes(9) },
@@ -69,7 +70,7 @@ func TestRevocation_NotFoundSoonAfterACreationIsNoProof(t *testing.T) {
 			t.Parallel()
 			m, key := unansweredRotation(t)
 
-			asks(m, key)
+			ask(m, key)
 
 			require.True(t, m.inQueue(key))
 			m.modalCreatesLate(key)
@@ -96,7 +97,7 @@ func TestRotate_TracksAServiceUserWhoseCreationAGatewayHid(t *testing.T) {
 
 			require.Error(t, err)
 			require.Contains(t, err.Error()+errorText(resp), "HTTP "+strconv.Itoa(answer.Status))
-			require.Empty(t, m.modal.Orphans(m.trackedServiceUsers()), "the queue has what Modal made")
+			require.Empty(t, m.modal.Orphans(m.trackedServiceUsers()), "a revocation tracks the service user that Modal created")
 			front.PassOn()
 			m.clock.advance(time.Hour)
 			m.write("rotate/ci", map[string]any{"grace_period": "0s"})
@@ -118,7 +119,7 @@ func TestRevocation_OfAnUnfinishedTokenWaitsUntilModalRejectsIt(t *testing.T) {
 	m.modal.Inject("ServiceUserInfo", modaltest.Fault{Code: codes.NotFound, Message: "not by this name", Times: -1})
 	m.modal.KeepDeletedFor(5 * time.Minute)
 	m.minutes(3)
-	require.Equal(t, "unconfirmed", m.read("revocations/" + name)["state"], "its token works still")
+	require.Equal(t, "unconfirmed", m.read("revocations/" + name)["state"], "Modal still accepts the token")
 	m.minutes(20)
 	require.False(t, m.inQueue(name))
 	require.False(t, m.knows(id))
@@ -143,13 +144,13 @@ func TestRevocation_CompletesOnceModalRejectsATokenItHadAccepted(t *testing.T) {
 	for name, cannot := range map[string]func(m *mount){
 		"the admin may not delete": func(m *mount) { m.modal.Inject("ServiceUserDelete", deleteFails) },
 		"there is no admin token":  func(m *mount) { m.write("config", map[string]any{"remove_admin_token": true}) },
-		"the admin is another workspace's": func(m *mount) {
+		"the admin token is of another workspace": func(m *mount) {
 			m.write("config", also(pairData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken()), "force", true))
 		},
-		"the admin token is refused": func(m *mount) {
+		"the admin token is rejected": func(m *mount) {
 			m.modal.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.Unauthenticated, Times: -1})
 		},
-		"the role's current token is refused": func(m *mount) { m.modal.DeleteToken(m.tokenID("ci")) },
+		"the role's current token is rejected": func(m *mount) { m.modal.DeleteToken(m.tokenID("ci")) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -180,7 +181,7 @@ func TestRevocation_CompletesForAnUnfinishedTokenDeletedByAnOperator(t *testing.
 	m.modal.DeleteToken(id)
 	m.clock.advance(maxBackOff)
 	m.minutes(11)
-	require.False(t, m.inQueue(name), "the pair is Modal's own answer, so its refusal proves something")
+	require.False(t, m.inQueue(name), "Modal created this token, so a rejection is proof")
 }
 
 func TestRevocation_CompletesForATokenThatTheWorkerSawAccepted(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// newBench returns a mount for benchmarks. It discards the log and sets no deadline.
+// newBench returns a mount for benchmarks. The mount discards its log.
 func newBench(b *testing.B) *mount {
 	b.Helper()
 	clock := &fakeClock{at: start}

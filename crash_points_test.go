@@ -212,7 +212,7 @@ func checkCut(t *testing.T, op operation, p cutPoint, c cut, workerFirst bool) {
 	t.Helper()
 	h := newTrackedMount(t)
 	run := op.prepare(h)
-	h.see()
+	h.observe()
 	if p.call {
 		h.cutCall(c)
 	} else {

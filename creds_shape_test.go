@@ -15,7 +15,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// What creds may hold: a key that some consumer gives a meaning of its own is not among them.
+// creds contains these keys and no others. Consumers give none of them another meaning.
 var (
 	alwaysThere = []string{
 		"token_id", "token_secret", "profile", "version", "ttl", "rotation_period", "last_vault_rotation",
@@ -26,7 +26,7 @@ var (
 func TestCreds_KeepTheirShapeInEveryStateOfARole(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(r *rapid.T) {
-		m := newManagedMount(t) // of its own, as a ledger that grows makes every rotation slower
+		m := newManagedMount(t) // a new mount each time, because a long revocation queue slows down every rotation
 		p := &randomRole{m: m, r: r, name: "ci", managed: rapid.Bool().Draw(r, "managed")}
 		p.create()
 		r.Repeat(map[string]func(*rapid.T){
@@ -39,14 +39,14 @@ func TestCreds_KeepTheirShapeInEveryStateOfARole(t *testing.T) {
 	})
 }
 
-// specimen is one role that goes through random states.
+// randomRole is a role that goes through random states.
 type randomRole struct {
 	m       *mount
 	r       *rapid.T
 	name    string
 	managed bool
 	refresh int
-	last    map[string]any // what creds said since the token last changed
+	last    map[string]any // the answer of creds since the token last changed
 }
 
 func (p *randomRole) policy(r *rapid.T) map[string]any {
@@ -100,9 +100,9 @@ func (p *randomRole) rotate(r *rapid.T) {
 	p.m.clock.advance(time.Duration(rapid.IntRange(1, 1000000).Draw(r, "age")) * time.Second)
 	token := map[string]any{}
 	if !p.managed {
-		token = also(p.token(r), "force", true) // an unproven token pins nothing
+		token = also(p.token(r), "force", true) // an unverified token is no reference for the next owner
 	}
-	if len(p.m.list("revocations")) >= 10 { // more of them in grace would be refused
+	if len(p.m.list("revocations")) >= 10 { // the engine refuses more previous tokens in their grace period
 		token["grace_period"] = 0
 	}
 	p.m.write("rotate/"+p.name, token)
@@ -113,7 +113,7 @@ func (p *randomRole) rotate(r *rapid.T) {
 	p.last = nil
 }
 
-// readTwice lets time pass between two reads: nothing but ttl may differ.
+// readTwice compares two reads at different times. Only ttl may differ.
 func (p *randomRole) readTwice(r *rapid.T) {
 	p.m.clock.advance(time.Duration(rapid.IntRange(0, 50*86400).Draw(r, "wait")) * time.Second)
 	now := p.m.read("creds/" + p.name)
@@ -143,7 +143,7 @@ func (p *randomRole) checkShape(r *rapid.T) {
 	p.checkFormatsAgree(r, forms)
 }
 
-// checkTypes allows strings with something in them and integers, in memory and as JSON.
+// checkTypes allows strings that are not empty and integers, in memory and as JSON.
 func (p *randomRole) checkTypes(r *rapid.T, data map[string]any) {
 	for key, value := range data {
 		switch v := value.(type) {

@@ -15,9 +15,9 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// Promises about what tokens may do at Modal, and how many of them there are.
+// The tests in this file change the rights that tokens have at Modal, and count a role's previous tokens.
 
-// maxPreviousTokens is how many previous tokens of a role the engine promises to keep alive at most.
+// maxPreviousTokens is the greatest number of previous tokens that an operator can keep valid for a role.
 const maxPreviousTokens = 10
 
 func TestEnvironmentRoles_WritingTheStoredValueRepairsModal(t *testing.T) {
@@ -113,11 +113,11 @@ func TestEnvironmentRoles_WarnsWhenAPreviousTokenKeepsRights(t *testing.T) {
 func TestEnvironmentRoles_AddedRightsNeverReachPreviousTokens(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
-	leaked := m.addManaged("ci", map[string]any{"environment_roles": "main=viewer,staging=contributor"})
+	previous := m.addManaged("ci", map[string]any{"environment_roles": "main=viewer,staging=contributor"})
 	m.write("rotate/ci", nil)
 	require.Empty(t, m.warningsOf("roles/ci", map[string]any{"environment_roles": "main=contributor,staging=viewer"}))
 	require.Equal(t, map[string]string{"main": "contributor", "staging": "viewer"}, m.serviceUser(m.tokenID("ci")).Roles)
-	require.Equal(t, map[string]string{"main": "viewer", "staging": "viewer"}, m.serviceUser(leaked).Roles, "the less of what it has and what is wanted")
+	require.Equal(t, map[string]string{"main": "viewer", "staging": "viewer"}, m.serviceUser(previous).Roles, "a previous token gets the lower of its own right and the role's")
 }
 
 func (m *mount) warningsOf(path string, data map[string]any) string {
@@ -138,10 +138,10 @@ func TestRotate_PreviousTokenLimitBindsOperatorsNotTheSchedule(t *testing.T) {
 	}
 	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", nil), "10 previous tokens in their grace period")
 	plan := m.write("rotate/ci", map[string]any{"dry_run": true}).Data
-	require.Contains(t, toJSON(t, plan["problems"]), "10 previous tokens in their grace period", "a dry run tells all that would fail")
+	require.Contains(t, toJSON(t, plan["problems"]), "10 previous tokens in their grace period", "a dry run lists every problem")
 	require.Len(t, m.modal.ServiceUsers(), maxPreviousTokens+1)
 	m.write("rotate/ci", map[string]any{"to_previous": true})
-	require.Len(t, m.list("revocations"), maxPreviousTokens, "an undo leaves no more alive than there were")
+	require.Len(t, m.list("revocations"), maxPreviousTokens, "an undo keeps the number of previous tokens")
 
 	m.write("rotate/ci", map[string]any{"grace_period": 0})
 	m.minutes(2)

@@ -49,7 +49,8 @@ func TestEnvironmentRoles_UnknownEnvironmentIsRefusedBeforeAnyIsSet(t *testing.T
 	require.Empty(t, m.modal.Calls("EnvironmentRoleSet"))
 }
 
-// A server's nonsense is told in a few words, and kept out of storage.
+// TestEnvironmentRoles_GiantAnswerGivesAShortError checks that a nonsensical answer of a server fills neither the error nor
+// storage.
 func TestEnvironmentRoles_GiantAnswerGivesAShortError(t *testing.T) {
 	t.Parallel()
 	for name, count := range map[string]int{"more than can be true": 5_001, "many": 4_000} {

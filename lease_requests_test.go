@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// leased is a mount with a dynamic role.
+// newDynamicMount returns a mount with the dynamic role job.
 func newDynamicMount(t *testing.T, fields ...map[string]any) *mount {
 	t.Helper()
 	m := newManagedMount(t)
@@ -24,21 +24,22 @@ func newDynamicMount(t *testing.T, fields ...map[string]any) *mount {
 	return m
 }
 
-// remembered is a lease as Vault keeps it: what it remembers goes through JSON.
+// vaultLease returns a lease as Vault stores it: the internal data pass through JSON.
 func vaultLease(t *testing.T, m *mount, resp *logical.Response) *logical.Secret {
 	t.Helper()
 	raw, err := json.Marshal(resp.Secret.InternalData)
 	require.NoError(t, err)
 	for _, secret := range m.modal.Secrets() {
-		require.NotContains(t, string(raw), secret, "a lease holds IDs only")
+		require.NotContains(t, string(raw), secret, "a lease contains IDs only")
 	}
-	kept := *resp.Secret
-	kept.InternalData = nil
-	require.NoError(t, json.Unmarshal(raw, &kept.InternalData))
-	kept.IssueTime = m.clock.now()
-	return &kept
+	lease := *resp.Secret
+	lease.InternalData = nil
+	require.NoError(t, json.Unmarshal(raw, &lease.InternalData))
+	lease.IssueTime = m.clock.now()
+	return &lease
 }
 
+// leaseRequest renews or revokes a lease of the role job.
 func (m *mount) leaseRequest(op logical.Operation, lease *logical.Secret) (*logical.Response, error) {
 	return m.HandleRequest(m.t.Context(), &logical.Request{Operation: op, Path: "creds/job", Secret: lease, Storage: m.storage, MountPoint: cmp.Or(m.at, "modal/")})
 }
@@ -52,7 +53,7 @@ func TestCreds_OfADynamicRoleHaveALeaseInEveryForm(t *testing.T) {
 		"/env": {"MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET", "MODAL_ENVIRONMENT", "MODAL_SERVER_URL"}, "/toml": {"token_id", "toml"}, "/profile": {"token_id", "toml"},
 	} {
 		resp := m.must(logical.ReadOperation, "creds/job"+form, nil)
-		require.ElementsMatch(t, keys, slices.Collect(maps.Keys(resp.Data)), "the lease takes the place of the rotation metadata")
+		require.ElementsMatch(t, keys, slices.Collect(maps.Keys(resp.Data)), "the lease replaces the rotation metadata")
 		require.Equal(t, time.Hour, resp.Secret.TTL)
 		require.Equal(t, day, resp.Secret.MaxTTL)
 		require.True(t, resp.Secret.Renewable)
@@ -77,7 +78,7 @@ func TestLease_RenewalKeepsItsTermsAndEndsWithTheToken(t *testing.T) {
 	m := newDynamicMount(t, map[string]any{"ttl": "1h", "max_ttl": "2h"})
 	lease := vaultLease(t, m, m.must(logical.ReadOperation, "creds/job", nil))
 	m.write("roles/job", map[string]any{"ttl": "10m", "max_ttl": "20m"})
-	lease.IssueTime = time.Now() // what Vault's own arithmetic goes by
+	lease.IssueTime = time.Now() // Vault computes the lease from the real time
 	resp, err := m.leaseRequest(logical.RenewOperation, lease)
 	require.NoError(t, err)
 	require.InDelta(t, time.Hour, resp.Secret.TTL, float64(time.Minute))
@@ -130,7 +131,7 @@ func TestLease_RevocationFailsDuringAnOutageAndThenDeletesTheToken(t *testing.T)
 	require.NoError(t, err)
 	require.False(t, m.knows(id))
 	_, err = m.leaseRequest(logical.RevokeOperation, lease)
-	require.NoError(t, err, "once more is no error")
+	require.NoError(t, err, "a second revocation is no error")
 }
 
 func TestCreds_OfADynamicRoleNeedANodeThatMayWrite(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// Promises that show only over several operations.
+// The tests in this file need several operations in a row.
 
 func TestRevocation_DeletesByIDWhileModalDoesNotKnowTheName(t *testing.T) {
 	t.Parallel()
@@ -59,7 +59,7 @@ func TestRevocation_AsksOnlyTheServerOfItsToken(t *testing.T) {
 	m.clock.advance(maxBackOff)
 	m.tick()
 	require.False(t, m.inQueue(old))
-	require.Empty(t, other.Calls(""), "the old secret is not for another server")
+	require.Empty(t, other.Calls(""), "the old secret reaches no other server")
 }
 
 func TestRevocations_RefusedForgetChangesNothing(t *testing.T) {
@@ -136,7 +136,7 @@ func TestRevocation_SlowTokensDoNotDelayTheOthers(t *testing.T) {
 	old := m.addManaged("z")
 	m.write("rotate/z", map[string]any{"grace_period": 0})
 	m.modal.Inject("TokenInfoGet", modaltest.Fault{Delay: time.Hour, Times: -1, Match: func(c modaltest.Call) bool { return slow[c.TokenID] }})
-	for tries := 0; tries < 6 && m.inQueue(old); tries++ { // the second does, on a machine that is not busy
+	for tries := 0; tries < 6 && m.inQueue(old); tries++ { // the second try suffices unless the machine is busy
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		_, _ = m.HandleRequest(ctx, &logical.Request{Operation: logical.RollbackOperation, Storage: m.storage, Data: map[string]any{}})
 		cancel()
@@ -174,6 +174,7 @@ func TestRevocation_CompletesForATokenThatAnOperatorDeleted(t *testing.T) {
 	require.False(t, m.inQueue(old))
 }
 
+// inQueue reports whether the revocation queue contains an ID.
 func (m *mount) inQueue(id string) bool {
 	m.t.Helper()
 	_, err := m.engine.Revocations.Read(m.t.Context(), id)
@@ -225,7 +226,7 @@ func TestEvents_SayWhetherSomethingWasModified(t *testing.T) {
 	}
 	before := len(m.events.Events)
 	m.write("roles/ci", map[string]any{"environment": ""})
-	require.Len(t, m.events.Events, before, "nothing was changed")
+	require.Len(t, m.events.Events, before, "the write changed nothing")
 }
 
 func TestDryRun_WithTheCurrentTokenShowsWhatTheWriteWouldDo(t *testing.T) {

@@ -18,7 +18,7 @@ func TestLists_CanBePagedInOrderOfNames(t *testing.T) {
 	m.seedRevocations(t, 7)
 	prefix, _ := m.read("config")["service_user_prefix"].(string)
 	for i := range 7 {
-		_, err := m.workspace.CreateServiceUser(fmt.Sprintf("%sjob-as-aaaaaaa%d", prefix, i)) // which looks like a secret, and is none
+		_, err := m.workspace.CreateServiceUser(fmt.Sprintf("%sjob-as-aaaaaaa%d", prefix, i)) // the name resembles a secret
 		require.NoError(t, err)
 	}
 	m.clock.advance(time.Hour)
@@ -44,7 +44,7 @@ func TestLists_CanBePagedInOrderOfNames(t *testing.T) {
 
 		for _, limit := range []any{"-1", 0, "100"} {
 			resp := m.must(logical.ListOperation, path, map[string]any{"after": walked[4] + "-", "limit": limit})
-			require.Equal(t, walked[5:], resp.Data["keys"], "%s: what it begins after need not be there", path)
+			require.Equal(t, walked[5:], resp.Data["keys"], "%s: the name in after need not exist", path)
 		}
 	}
 }

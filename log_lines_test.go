@@ -13,9 +13,9 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// Promises about what operators find in Vault's log, which all mounts of the plugin share.
+// The tests in this file check the log lines. All mounts of the plugin share Vault's log.
 
-// lines are those of the log that have something in them.
+// lines returns the lines of the log that are not empty.
 func (m *mount) lines() []string {
 	return strings.FieldsFunc(m.logs.String(), func(r rune) bool { return r == '\n' })
 }

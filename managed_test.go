@@ -17,8 +17,8 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// newManagedMount is a mount with an admin token. It fails the test when a service user is left at
-// Modal that neither a role nor the ledger answers for.
+// newManagedMount returns a mount with an admin token. The test fails if Modal ends with a service user that neither a
+// role nor the revocation queue tracks.
 func newManagedMount(t *testing.T) *mount {
 	t.Helper()
 	m := newMount(t)
@@ -28,7 +28,7 @@ func newManagedMount(t *testing.T) *mount {
 	return m
 }
 
-// answeredFor are the service users that storage knows of.
+// trackedServiceUsers returns the names of the service users in storage.
 func (m *mount) trackedServiceUsers() []string {
 	var names []string
 	ctx := context.WithoutCancel(m.t.Context())
@@ -50,7 +50,7 @@ func (m *mount) trackedServiceUsers() []string {
 	return names
 }
 
-// addManaged makes a managed role and returns its first token's ID.
+// addManaged creates a managed role and returns the ID of its first token.
 func (m *mount) addManaged(name string, more ...map[string]any) string {
 	m.t.Helper()
 	data := map[string]any{"type": "managed", "environment_roles": "main=contributor"}
@@ -61,13 +61,14 @@ func (m *mount) addManaged(name string, more ...map[string]any) string {
 	return m.tokenID(name)
 }
 
+// tokenID returns the ID of a role's current token.
 func (m *mount) tokenID(name string) string {
 	m.t.Helper()
 	id, _ := m.read("creds/" + name)["token_id"].(string)
 	return id
 }
 
-// serviceUser is the one that owns a token; the test fails when there is none.
+// serviceUser returns the service user that owns a token. The test fails if Modal has no such user.
 func (m *mount) serviceUser(tokenID string) modaltest.ServiceUserInfo {
 	m.t.Helper()
 	for _, user := range m.modal.ServiceUsers() {
@@ -79,7 +80,7 @@ func (m *mount) serviceUser(tokenID string) modaltest.ServiceUserInfo {
 	return modaltest.ServiceUserInfo{}
 }
 
-// minutes lets Vault tick for a while.
+// minutes advances the clock minute by minute, with a tick after each.
 func (m *mount) minutes(count int) {
 	m.t.Helper()
 	for range count {
@@ -155,7 +156,7 @@ func TestManaged_UpdateSetsOnlyChangedRolesAndCreatesNothing(t *testing.T) {
 	require.Equal(t, map[string]string{"main": "viewer", "staging": "no-access"}, m.serviceUser(id).Roles)
 	require.Len(t, m.modal.Calls("EnvironmentRoleSet"), calls+3)
 	m.write("roles/ci", map[string]any{"refresh_interval": "1m"})
-	require.Len(t, m.modal.Calls("EnvironmentRoleSet"), calls+3, "what did not change is not set")
+	require.Len(t, m.modal.Calls("EnvironmentRoleSet"), calls+3, "unchanged roles are not set again")
 }
 
 func TestManaged_FailedEnvironmentRolesUpdateIsRolledBack(t *testing.T) {
@@ -242,7 +243,7 @@ func TestRevocations_WithinTheGracePeriodNeedForce(t *testing.T) {
 	resp, err := m.handle(logical.DeleteOperation, "revocations/"+old, nil)
 	require.ErrorIs(t, err, logical.ErrInvalidRequest)
 	require.Contains(t, errorText(resp), "forget it without proof: vault delete modal/revocations/"+old+" force=true")
-	require.True(t, m.knows(old), "forgetting ends nothing at Modal")
+	require.True(t, m.knows(old), "a refused delete changes nothing at Modal")
 	require.Equal(t, true, m.write("revocations/"+old, map[string]any{"force": true}).Data["revoked"])
 	require.False(t, m.knows(old))
 }
@@ -259,9 +260,9 @@ func TestRevocations_UnfinishedCreationIsListedByServiceUserName(t *testing.T) {
 	require.Len(t, names, 1)
 	require.Regexp(t, `^vault-2f9f1a7c-ci-`, names[0])
 	require.Equal(t, "pending", m.read("revocations/" + names[0])["state"])
-	early := m.write("revocations/"+names[0], nil).Data
-	require.Equal(t, false, early["revoked"])
-	require.Contains(t, early["last_error"], "may still be creating it")
+	tooEarly := m.write("revocations/"+names[0], nil).Data
+	require.Equal(t, false, tooEarly["revoked"])
+	require.Contains(t, tooEarly["last_error"], "may still be creating it")
 	m.clock.advance(unfinishedAfter)
 	require.Equal(t, true, m.write("revocations/"+names[0], nil).Data["revoked"])
 	require.Empty(t, m.list("revocations"))

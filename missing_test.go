@@ -42,8 +42,9 @@ func TestMissing_InvalidNameIsAMistakeAndIsShortened(t *testing.T) {
 	require.Less(t, len(m.absent("revocations/"+string(long))), 300)
 }
 
-// Terraform makes an object anew when Vault's Go client says that there is nothing, which is a 404 with
-// errors alone. An answer that is no error would be wrapped.
+// TestMissing_IsNotFoundForTerraformAndForWrappedReads checks the form of a 404 answer. Terraform creates an object again
+// if Vault's Go client reports no object, that is, a 404 answer that contains only errors. Vault would wrap an answer
+// that is no error.
 func TestMissing_IsNotFoundForTerraformAndForWrappedReads(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
@@ -67,6 +68,6 @@ func TestMissing_IsNotFoundEvenIfStorageCannotList(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
-	m.storage.plan(cut{at: 2}) // the read of the role, then the list
+	m.storage.plan(cut{at: 2}) // fails the list that follows the read of the role
 	require.Contains(t, m.absent("creds/cii"), "no role is named cii")
 }

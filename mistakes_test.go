@@ -20,7 +20,7 @@ const (
 	someSecret = "as-BBBBBBBBBBBBBBBBBBBBBB"
 )
 
-// mistake is bad input, with what its message has to say. M stands for a mount with role ci.
+// mistake is an invalid request, with the parts that its message must contain. The mount m has a static role ci.
 type mistake struct {
 	op   logical.Operation
 	path string
@@ -62,11 +62,11 @@ func mistakes() map[string]mistake {
 		"odd role name":                {update, "roles/my role!", static(good()), []string{"lower-case letters, digits"}},
 		"role name that ends in a dot": {update, "roles/ci.", static(good()), []string{"begin and end with a letter or digit"}},
 		"role name too long":           {update, "roles/" + strings.Repeat("a", 65), static(good()), []string{"up to 64"}},
-		"role with an empty pair":      {update, "roles/new", static(pairOf("", "")), []string{"token_id and token_secret are empty"}},
+		"role with an empty token":     {update, "roles/new", static(pairOf("", "")), []string{"token_id and token_secret are empty"}},
 		"missing secret":               {update, "roles/new", fixed(map[string]any{"type": "static", "token_id": someID}), []string{"token_secret is missing"}},
 		"missing ID":                   {update, "rotate/ci", fixed(map[string]any{"token_secret": someSecret}), []string{"token_id is missing"}},
 		"rotate without a token":       {update, "rotate/ci", nil, []string{"a person makes its tokens", "https://modal.com/settings/tokens"}},
-		"swapped pair":                 {update, "roles/new", static(pairOf(someSecret, someID)), []string{"swapped"}},
+		"swapped token":                {update, "roles/new", static(pairOf(someSecret, someID)), []string{"swapped"}},
 		"proxy token":                  {update, "roles/new", static(pairOf("wk-AAAAAAAAAAAAAAAAAAAAAA", "ws-AAAAAAAAAAAAAAAAAAAAAA")), []string{"proxy token"}},
 		"newline in the ID":            {update, "roles/new", static(pairOf("ak-AA\nBB", someSecret)), []string{"line break"}},
 		"newline in the secret":        {update, "roles/new", static(pairOf(someID, "as-AA\nBB")), []string{"line break"}},
@@ -91,7 +91,7 @@ func mistakes() map[string]mistake {
 		"admin token of a role": {update, "config", func(m *mount) map[string]any {
 			return pairOf(m.read("creds/ci")["token_id"].(string), m.read("creds/ci")["token_secret"].(string))
 		}, []string{"the token of another role of this mount"}},
-		"admin token that Modal refuses": {update, "config", fixed(good()), []string{"Modal refused token " + someID}},
+		"admin token that Modal rejects": {update, "config", fixed(good()), []string{"Modal refused token " + someID}},
 		"half an admin token":            {update, "config", fixed(map[string]any{"token_id": someID}), []string{"token_secret is missing"}},
 		"odd profile":                    {update, "roles/new", fresh("profile", `a"b`), []string{"profile: use letters, digits"}},
 		"profile with a space":           {update, "roles/ci", fixed(map[string]any{"profile": "my profile"}), []string{"letters, digits"}},

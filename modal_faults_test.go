@@ -40,7 +40,7 @@ func TestRotate_FaultsAreReportedAndLeaveNothingBehind(t *testing.T) {
 			}
 			require.Empty(t, m.modal.Orphans(m.trackedServiceUsers()))
 			m.minutes(21)
-			require.Len(t, m.modal.ServiceUsers(), 1+len(m.list("revocations")), "the candidate died through the ledger")
+			require.Len(t, m.modal.ServiceUsers(), 1+len(m.list("revocations")), "the worker deleted the unfinished service user")
 			require.LessOrEqual(t, len(m.list("revocations")), 1)
 		})
 	}
@@ -98,11 +98,11 @@ func TestRevocation_FaultsKeepTheTokenQueuedUntilModalRejectsIt(t *testing.T) {
 		fault modaltest.Fault
 		says  string
 	}{
-		"no answer":     {unanswered(false, -1), "no answer"},
-		"admin refused": {modaltest.Fault{Code: codes.Unauthenticated, Times: -1}, "refused the admin token"},
-		"not a manager": {modaltest.Fault{Code: codes.PermissionDenied, Times: -1}, "may not manage service users"},
-		"plan":          {modaltest.Fault{Code: codes.Unimplemented, Times: -1}, "plans"},
-		"throttled":     {modaltest.Fault{Code: codes.ResourceExhausted, RetryAfter: time.Hour, Times: -1}, "asks to wait 1h"},
+		"no answer":      {unanswered(false, -1), "no answer"},
+		"admin rejected": {modaltest.Fault{Code: codes.Unauthenticated, Times: -1}, "refused the admin token"},
+		"not a manager":  {modaltest.Fault{Code: codes.PermissionDenied, Times: -1}, "may not manage service users"},
+		"plan":           {modaltest.Fault{Code: codes.Unimplemented, Times: -1}, "plans"},
+		"throttled":      {modaltest.Fault{Code: codes.ResourceExhausted, RetryAfter: time.Hour, Times: -1}, "asks to wait 1h"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -166,7 +166,7 @@ func TestOutage_ReadsContinueAndOneRotationFollows(t *testing.T) {
 	require.Equal(t, "failing", state["state"])
 	require.Contains(t, state["last_error"], "the control plane is down")
 	require.Greater(t, state["attempts"], int64(2))
-	require.Less(t, state["attempts"], int64(12), "attempts back off")
+	require.Less(t, state["attempts"], int64(12), "the wait between attempts grows")
 	require.NotEmpty(t, state["next_attempt"])
 	m.modal.SetOutage(false)
 	for m.tokenID("ci") == old {
@@ -176,7 +176,7 @@ func TestOutage_ReadsContinueAndOneRotationFollows(t *testing.T) {
 	require.Equal(t, int64(2), m.read("creds/ci")["version"])
 	require.NotContains(t, m.read("rotate/ci"), "last_error")
 	m.minutes(15)
-	require.Equal(t, int64(2), m.read("creds/ci")["version"], "one rotation, not one for each that was missed")
+	require.Equal(t, int64(2), m.read("creds/ci")["version"], "one rotation, not one for each missed time")
 }
 
 func TestCanceledCall_LeavesNothingHalfDone(t *testing.T) {
@@ -193,10 +193,10 @@ func TestCanceledCall_LeavesNothingHalfDone(t *testing.T) {
 						cancel()
 					}
 				})
-				_, err := m.HandleRequest(ctx, &logical.Request{Operation: logical.UpdateOperation, Path: path, Storage: m.storage, Data: cancelled(path)})
+				_, err := m.HandleRequest(ctx, &logical.Request{Operation: logical.UpdateOperation, Path: path, Storage: m.storage, Data: bodyOf(path)})
 				m.modal.OnCall(nil)
 				require.Empty(t, m.modal.Orphans(m.trackedServiceUsers()))
-				if err == nil { // the last answer was faster than the cancellation: it is finished
+				if err == nil { // the last answer arrived before the cancellation, so the call succeeded
 					require.Len(t, m.modal.ServiceUsers(), 2)
 					return
 				}
@@ -210,7 +210,8 @@ func TestCanceledCall_LeavesNothingHalfDone(t *testing.T) {
 	}
 }
 
-func cancelled(path string) map[string]any {
+// bodyOf returns the body of a write to a path.
+func bodyOf(path string) map[string]any {
 	if path == "rotate/ci" {
 		return nil
 	}
@@ -223,7 +224,7 @@ func TestManaged_FailureAtModalIsA502(t *testing.T) {
 	m.addManaged("ci")
 	m.modal.SetOutage(true)
 	resp, err := m.HandleRequest(t.Context(), &logical.Request{Operation: logical.UpdateOperation, Path: "rotate/ci", Storage: m.storage, MountPoint: "modal/"})
-	// As the plugin protocol carries the error, and Vault then shows it.
+	// Pass the error through the plugin protocol, as Vault does.
 	status, shown := logical.RespondErrorCommon(&logical.Request{}, resp, pb.ProtoErrToErr(pb.ErrToProtoErr(err)))
 	logical.AdjustErrorStatusCode(&status, shown)
 	require.Equal(t, http.StatusBadGateway, status)

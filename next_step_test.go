@@ -42,7 +42,7 @@ func TestConfig_ExpiringAdminTokenNamesTheCommandToReplaceIt(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("config", m.newToken(modaltest.ExpiresAt(start.Add(day))))
-	for range 2 { // before its end, and after
+	for range 2 { // before and after the expiry
 		resp, err := m.handle(logical.ReadOperation, "config", nil)
 		require.NoError(t, err)
 		require.Len(t, resp.Warnings, 1)

@@ -17,7 +17,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// copied is a second Vault made from a snapshot of this one, beside it.
+// clone returns a second mount, made from a snapshot of this mount. Both use the same Modal.
 func (m *mount) clone() *mount {
 	m.t.Helper()
 	c := &mount{
@@ -38,7 +38,7 @@ func (m *mount) serves(name string) bool {
 	return m.modal.Accepts(textIn(cred, "token_id"), textIn(cred, "token_secret"))
 }
 
-// newWatchedMount is newManagedMount for tests with two mounts, which leave orphans.
+// newMountAllowingOrphans is newManagedMount without the check for orphans. Tests with two mounts leave orphans.
 func newMountAllowingOrphans(t *testing.T) *mount {
 	t.Helper()
 	m := newMount(t)
@@ -56,7 +56,7 @@ func TestOutOfSync_EndsOnlyAfterASuccessfulListOrByAnOperator(t *testing.T) {
 		"no content type":     listAnswers(modaltest.Fault{NoContentType: true, Times: -1}),
 		"forbidden":           listAnswers(modaltest.Fault{Code: codes.PermissionDenied, Times: -1}),
 		"rejected":            listAnswers(modaltest.Fault{Code: codes.Unauthenticated, Times: -1}),
-		"another plan":        func(m, _ *mount) { m.workspace.SetServiceUsers(false) },
+		"smaller plan":        func(m, _ *mount) { m.workspace.SetServiceUsers(false) },
 		"no admin token":      func(_, c *mount) { c.write("config", map[string]any{"remove_admin_token": true}) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -69,9 +69,9 @@ func TestOutOfSync_EndsOnlyAfterASuccessfulListOrByAnOperator(t *testing.T) {
 			m.write("rotate/ci", nil)
 			m.write("rotate/personal", m.newToken())
 			c := m.clone()
-			m.write("rotate/ci", map[string]any{"to_previous": true}) // production goes back to the older tokens
+			m.write("rotate/ci", map[string]any{"to_previous": true}) // production returns to the older tokens
 			m.write("rotate/personal", map[string]any{"to_previous": true})
-			m.write("rotate/other", nil) // and creates what the copy does not know
+			m.write("rotate/other", nil) // and creates a service user that the copy does not know
 			c.minutes(61)
 			require.Equal(t, true, c.read("status")["out_of_sync"])
 
@@ -151,7 +151,7 @@ func TestOutOfSync_IsNotRaisedByALaggingList(t *testing.T) {
 	require.Empty(t, m.modal.ServiceUsers())
 }
 
-// lagList has Modal's list show a deleted service user for a while longer.
+// lagList makes Modal's list show a deleted service user for a while after its deletion.
 func (m *mount) lagList(lag time.Duration) {
 	var mu sync.Mutex
 	known, deleted := map[string]*pb.ServiceUser{}, map[string]time.Time{}
@@ -193,7 +193,7 @@ func TestOutOfSync_IsFoundInASnapshotTakenDuringACreation(t *testing.T) {
 			var c *mount
 			m.modal.OnCall(func(rpc string) {
 				if rpc == "ServiceUserInfo" && c == nil {
-					c = m.clone() // the backup of that moment
+					c = m.clone() // the snapshot is taken here
 				}
 			})
 			got := create(m)

@@ -12,9 +12,9 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// Promises about whose a token is: what the engine may end, and where a token may go.
+// The tests in this file check the owner of a token: which tokens the engine may delete, and which role may take a token.
 
-// imported makes a static role of a service user that people made, and rotates away from it.
+// imported creates a static role with a service user that people created, and replaces its token.
 func imported(t *testing.T, more ...any) (m *mount, old modaltest.Token) {
 	t.Helper()
 	m = newMount(t)
@@ -29,12 +29,12 @@ func TestRevocation_DeletesOnlyServiceUsersThatThisMountCreated(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("config", m.newToken())
-	// A writer of a static role brings what is another team's, by whatever name.
-	teams := m.workspace.AddServiceUser("team-b")
-	anothers := m.workspace.AddServiceUser("vault-00000000-ci-abcdefgh")
-	alike := m.workspace.AddServiceUser("vault-2f9f1a7c-ci-abcdefgh")
-	m.write("roles/ci", also(pairData(teams), "type", "static"))
-	for _, next := range []modaltest.Token{anothers, alike, m.workspace.AddServiceUser("robot")} {
+	// A static role can contain the service user of another team, under any name.
+	otherTeam := m.workspace.AddServiceUser("team-b")
+	otherMount := m.workspace.AddServiceUser("vault-00000000-ci-abcdefgh")
+	likeThisMount := m.workspace.AddServiceUser("vault-2f9f1a7c-ci-abcdefgh")
+	m.write("roles/ci", also(pairData(otherTeam), "type", "static"))
+	for _, next := range []modaltest.Token{otherMount, likeThisMount, m.workspace.AddServiceUser("robot")} {
 		m.write("rotate/ci", also(pairData(next), "force", true, "grace_period", 0))
 	}
 	m.remove("roles/ci", nil)
@@ -53,7 +53,7 @@ func TestRevocation_DeletesOnlyServiceUsersThatThisMountCreated(t *testing.T) {
 
 func TestRevocation_ForceDeletesAnImportedServiceUserAtOnce(t *testing.T) {
 	t.Parallel()
-	for name, more := range map[string][]any{"proven": nil, "unproven": {"verify", false}} {
+	for name, more := range map[string][]any{"verified": nil, "unverified": {"verify", false}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m, old := imported(t, more...)
@@ -81,25 +81,25 @@ func TestRotate_FromAnUnverifiedTokenNeedsForce(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("roles/ci", also(m.newToken(), "type", "static", "verify", false))
-	eves := pairData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken())
-	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", eves), "write force=true")
-	plan := m.write("rotate/ci", also(eves, "dry_run", true)).Data
+	foreign := pairData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken())
+	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", foreign), "write force=true")
+	plan := m.write("rotate/ci", also(foreign, "dry_run", true)).Data
 	require.Contains(t, toJSON(t, plan["problems"]), "force=true")
-	m.write("rotate/ci", also(eves, "force", true))
+	m.write("rotate/ci", also(foreign, "force", true))
 	require.Equal(t, "globex", m.read("creds/ci")["workspace"])
 }
 
 func TestUndo_RefusesAnUnverifiedTokenOfAnotherOwner(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
-	eves := pairData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken())
-	m.write("roles/ci", also(eves, "type", "static", "verify", false))
+	foreign := pairData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken())
+	m.write("roles/ci", also(foreign, "type", "static", "verify", false))
 	m.write("rotate/ci", also(m.newToken(), "force", true))
 	undo := map[string]any{"to_previous": true}
 	require.Contains(t, toJSON(t, m.write("rotate/ci", also(undo, "dry_run", true)).Data["problems"]), "globex")
 	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", undo), "force=true")
 	require.Equal(t, "acme", m.read("creds/ci")["workspace"])
-	m.write("rotate/ci", also(eves, "force", true))
+	m.write("rotate/ci", also(foreign, "force", true))
 	require.Equal(t, "globex", m.read("creds/ci")["workspace"])
 }
 
@@ -116,7 +116,7 @@ func TestUndo_AcceptsAnUnverifiedTokenOfTheSameOwner(t *testing.T) {
 
 func TestRevocations_TokenMayReturnUntilItsDeletionStarts(t *testing.T) {
 	t.Parallel()
-	for name, returns := range map[string]func(m *mount, token map[string]any){
+	for name, bringBack := range map[string]func(m *mount, token map[string]any){
 		"the same role made again": func(m *mount, token map[string]any) {
 			m.remove("roles/ci", nil)
 			m.write("roles/ci", also(token, "type", "static"))
@@ -145,18 +145,18 @@ func TestRevocations_TokenMayReturnUntilItsDeletionStarts(t *testing.T) {
 			token := m.newToken()
 			m.write("roles/ci", also(token, "type", "static"))
 
-			returns(m, token)
+			bringBack(m, token)
 
 			id := textIn(token, "token_id")
-			require.False(t, m.inQueue(id), "its entry goes as it becomes current")
+			require.False(t, m.inQueue(id), "the revocation goes away when the token becomes current")
 			m.minutes(25 * 60)
 			require.True(t, m.knows(id))
-			require.ElementsMatch(t, m.currentTokens(), m.ownerEntries(), "one note for each token that a role has or the ledger follows")
+			require.ElementsMatch(t, m.currentTokens(), m.ownerEntries(), "one owner entry for each current or queued token")
 		})
 	}
 }
 
-// currentTokens are those that roles have, and those of the ledger.
+// currentTokens returns the IDs of the tokens that belong to a role or are in the revocation queue.
 func (m *mount) currentTokens() []string {
 	m.t.Helper()
 	ids := m.list("revocations")
@@ -166,7 +166,7 @@ func (m *mount) currentTokens() []string {
 	return ids
 }
 
-// notes are the token IDs of which storage holds a note.
+// ownerEntries returns the token IDs that have an owner entry in storage.
 func (m *mount) ownerEntries() []string {
 	m.t.Helper()
 	ids, err := m.storage.InmemStorage.List(m.t.Context(), "token/")
@@ -213,7 +213,7 @@ func TestTokenOwners_LeftByACrashAreRemovedAndBlockNoToken(t *testing.T) {
 	require.Equal(t, []string{kept}, m.ownerEntries())
 }
 
-// try is a request that may fail.
+// try sends a request that may fail.
 func (m *mount) try(op logical.Operation, path string, data map[string]any) error {
 	m.t.Helper()
 	_, err := m.handle(op, path, data)

@@ -51,7 +51,7 @@ func runInParallel(t *testing.T, managed bool) {
 			if resp := send(logical.ReadOperation, "creds/ci", nil); resp != nil && resp.Data["token_id"] != nil {
 				secret, _ := secretOf.LoadOrStore(resp.Data["token_id"], resp.Data["token_secret"])
 				if secret != resp.Data["token_secret"] {
-					t.Errorf("a torn pair: the secret is not that of %v", resp.Data["token_id"])
+					t.Errorf("the secret does not belong to token %v", resp.Data["token_id"])
 				}
 			}
 		},
@@ -77,7 +77,7 @@ func runInParallel(t *testing.T, managed bool) {
 	}
 	group.Wait()
 	h := &trackedMount{mount: m, current: map[string]string{}, ever: map[string]bool{}}
-	h.see()
+	h.observe()
 	h.checkInvariants()
 }
 

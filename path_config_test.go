@@ -35,7 +35,7 @@ func TestConfig_WriteMergesAndRemovesTheAdminTokenOnRequest(t *testing.T) {
 	admin := m.newToken()
 	m.write("config", admin)
 	m.write("config", map[string]any{"request_timeout": "5s"})
-	require.Equal(t, admin["token_id"], m.read("config")["token_id"], "absent keeps")
+	require.Equal(t, admin["token_id"], m.read("config")["token_id"], "an absent field keeps its value")
 
 	resp := m.write("config", map[string]any{"remove_admin_token": true, "request_timeout": ""})
 
@@ -69,7 +69,7 @@ func TestConfig_StoredAdminTokenIsSentToNoOtherServer(t *testing.T) {
 	}
 	require.Empty(t, other.Calls(""))
 	text := m.refused(logical.UpdateOperation, "config", also(admin, "server_url", other.URL()))
-	require.Contains(t, text, "Modal refused token "+admin["token_id"].(string), "the pair was brought for the other server")
+	require.Contains(t, text, "Modal refused token "+admin["token_id"].(string), "the token was supplied for the other server")
 
 	fresh := pairData(other.AddWorkspace("w").AddMember("u").NewToken())
 	m.write("config", also(fresh, "server_url", other.URL(), "force", true))
@@ -106,7 +106,7 @@ func TestConfig_EmptyTokenIsRefusedAndRemovesNothing(t *testing.T) {
 	require.Contains(t, m.refused(logical.UpdateOperation, "config", pairOf(someID, "")), "token_secret is missing")
 	require.Contains(t, m.refused(logical.UpdateOperation, "config", also(m.newToken(), "remove_admin_token", true)), "one or the other")
 	m.write("config", map[string]any{"token_id": nil, "token_secret": nil, "remove_admin_token": ""})
-	require.Equal(t, admin["token_id"], m.read("config")["token_id"], "null keeps")
+	require.Equal(t, admin["token_id"], m.read("config")["token_id"], "null keeps the value")
 }
 
 func TestConfig_CACertificateReadsBackAsWritten(t *testing.T) {

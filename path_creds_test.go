@@ -19,7 +19,7 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// everyForm are the paths of a role's token.
+// everyForm returns the paths that return a role's token.
 func everyForm(role string) []string {
 	return []string{"creds/" + role, "creds/" + role + "/env", "creds/" + role + "/dotenv", "creds/" + role + "/toml", "creds/" + role + "/profile"}
 }
@@ -41,7 +41,7 @@ func TestCreds_EveryFormHasItsOwnPathAndFields(t *testing.T) {
 	require.Equal(t, also(metadata, "token_id", id, "dotenv",
 		"MODAL_TOKEN_ID="+id+"\nMODAL_TOKEN_SECRET="+secret+"\nMODAL_ENVIRONMENT=staging\nMODAL_SERVER_URL="+url+"\n"), m.read("creds/ci/dotenv"))
 
-	// As Modal's own command line writes it, with Python's toml.dumps.
+	// Modal's own command line writes the file in this form, with Python's toml.dumps.
 	profile := "[\"team.prod\"]\ntoken_id = \"" + id + "\"\ntoken_secret = \"" + secret + "\"\nenvironment = \"staging\"\nserver_url = \"" + url + "\"\n"
 	require.Equal(t, also(metadata, "token_id", id, "toml", profile+"active = true\n"), m.read("creds/ci/toml"))
 	require.Equal(t, also(metadata, "token_id", id, "toml", profile), m.read("creds/ci/profile"))
@@ -182,7 +182,7 @@ func TestCreds_WarnOnlyAboutOverdueAndExpiredTokens(t *testing.T) {
 		resp := m.must(logical.ReadOperation, "creds/"+role, nil)
 		require.Len(t, resp.Warnings, 1, role)
 		require.Contains(t, resp.Warnings[0], warning)
-		require.Equal(t, int64(300), resp.Data["ttl"], "what lies behind must not make consumers poll faster")
+		require.Equal(t, int64(300), resp.Data["ttl"], "a time in the past must not make consumers poll faster")
 	}
 	require.Empty(t, m.must(logical.ReadOperation, "creds/fine", nil).Warnings)
 }

@@ -14,7 +14,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// lookUp is the answer to a lookup, which must write nothing and call Modal once at most.
+// lookUp returns the answer to a lookup. The lookup must write nothing and call Modal at most once.
 func (m *mount) lookUp(field, value string) map[string]any {
 	m.t.Helper()
 	before, calls := m.storage.snapshot(m.t), m.modal.CallCount()
@@ -80,7 +80,7 @@ func TestLookup_LeadsFromALeakedTokenToItsRevocation(t *testing.T) {
 			}
 			require.Equal(t, "acme", found["workspace"])
 			if user, owned := found["service_user"]; owned {
-				require.Equal(t, found, m.lookUp("service_user", user.(string)), "the name that Modal's pages show leads to the same")
+				require.Equal(t, found, m.lookUp("service_user", user.(string)), "the name that Modal's pages show gives the same answer")
 			}
 
 			m.follow(textIn(found, "next_step"))
@@ -113,10 +113,10 @@ func TestLookup_UnknownTokenIsAnAnswerNotAnError(t *testing.T) {
 	found := m.lookUp("token_id", foreign.ID)
 	require.Equal(t, "unknown", found["kind"])
 	require.Contains(t, found["next_step"], "modal workspace service-users delete team-b")
-	stranger := m.member.NewToken()
-	found = m.lookUp("token_id", stranger.ID)
+	untracked := m.member.NewToken()
+	found = m.lookUp("token_id", untracked.ID)
 	require.Equal(t, "unknown", found["kind"])
-	require.Contains(t, found["next_step"], "modal workspace member-tokens delete "+stranger.ID)
+	require.Contains(t, found["next_step"], "modal workspace member-tokens delete "+untracked.ID)
 	require.Equal(t, "unknown", m.lookUp("service_user", "vault-2f9f1a7c-ci-abcdefgh")["kind"])
 }
 

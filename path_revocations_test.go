@@ -15,7 +15,8 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// rotatedOnce is a role with one token in the ledger that people end, whose ID it returns.
+// rotatedOnce returns a mount whose role ci was rotated once, and the ID of the previous token. An operator must revoke
+// that token.
 func rotatedOnce(t *testing.T, opts ...modaltest.TokenOption) (m *mount, old string) {
 	t.Helper()
 	m = newMount(t)
@@ -34,7 +35,7 @@ func TestRevocations_ReadNamesTheTokenThePageAndTheCommand(t *testing.T) {
 
 	require.Equal(t, "rotated", entry["reason"])
 	require.Equal(t, "manual", entry["method"])
-	require.Equal(t, "waiting for an operator", entry["state"], "nobody has to wait for the grace period")
+	require.Equal(t, "waiting for an operator", entry["state"], "the operator need not wait for the grace period")
 	require.Equal(t, "ci", entry["role"])
 	require.Equal(t, int64(1), entry["version"])
 	require.Contains(t, entry["next_step"], "delete token "+old+" on https://modal.com/settings/tokens")
@@ -67,7 +68,7 @@ func TestRevocations_CheckWithBackOffUntilModalRejectsTheToken(t *testing.T) {
 	require.Less(t, asked(m, old), 30, "the wait doubles up to six hours")
 	entry := m.read("revocations/" + old)
 	require.Equal(t, "Modal still accepts the token", entry["last_error"])
-	require.NotContains(t, m.eventTypes(), "modal/revoke", "a token is revoked only once Modal refuses it")
+	require.NotContains(t, m.eventTypes(), "modal/revoke", "a token is revoked only after Modal rejects it")
 
 	m.modal.DeleteToken(old)
 	for range 6*60 + 1 {
@@ -117,7 +118,7 @@ func TestRevocations_ForgettingAValidTokenNeedsForce(t *testing.T) {
 	require.Contains(t, errorText(resp), "force=true")
 	m.modal.SetOutage(true)
 	code, said := m.failed(logical.DeleteOperation, "revocations/"+old, nil)
-	require.Equal(t, http.StatusBadGateway, code, "it is Modal's trouble, and not the operator's mistake")
+	require.Equal(t, http.StatusBadGateway, code, "the failure is Modal's, not the operator's")
 	require.Contains(t, said, "could not prove")
 	require.Equal(t, []string{old}, m.list("revocations"))
 
@@ -184,7 +185,7 @@ func TestStandby_DoesNoWorkAndForwardsWrites(t *testing.T) {
 		}
 		require.Empty(t, m.storage.recorded())
 		require.Len(t, m.modal.Calls(""), calls)
-		require.NotEmpty(t, m.read("creds/ci"), "reads are served everywhere")
+		require.NotEmpty(t, m.read("creds/ci"), "every node answers reads")
 	}
 }
 
@@ -211,6 +212,7 @@ func TestInvalidate_ShowsTheWritesOfAnotherNode(t *testing.T) {
 	require.Equal(t, m.read("config"), other.read("config"))
 }
 
+// asked counts how often the engine verified a token after its import.
 func asked(m *mount, tokenID string) int {
 	n := 0
 	for _, call := range m.modal.Calls("TokenInfoGet") {

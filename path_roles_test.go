@@ -43,13 +43,13 @@ func TestRoles_WriteMergesFieldsAndStoresOnlyAChange(t *testing.T) {
 	m.write("roles/ci", map[string]any{"environment": "", "refresh_interval": "", "grace_period": "2h"})
 
 	role := m.read("roles/ci")
-	require.NotContains(t, role, "environment", "empty clears")
-	require.Equal(t, int64(300), role["refresh_interval"], "empty restores the default")
+	require.NotContains(t, role, "environment", "an empty field is cleared")
+	require.Equal(t, int64(300), role["refresh_interval"], "an empty field restores the default")
 	require.Equal(t, int64(7200), role["grace_period"])
-	require.Equal(t, "work", role["profile"], "absent keeps")
+	require.Equal(t, "work", role["profile"], "an absent field keeps its value")
 	m.storage.heal()
 	m.write("roles/ci", map[string]any{"grace_period": 7200})
-	require.Empty(t, m.storage.recorded(), "a write that changes nothing stores nothing")
+	require.Empty(t, m.storage.recorded(), "a write without a change stores nothing")
 }
 
 func TestRoles_SameTokenAgainIsAcceptedWithoutAskingModal(t *testing.T) {
@@ -129,7 +129,7 @@ func TestRoles_DeleteQueuesTheTokensAndListsThem(t *testing.T) {
 	m.modal.DeleteToken(second["token_id"].(string))
 	m.clock.advance(25 * time.Hour)
 	m.tick()
-	m.clock.advance(time.Hour) // there is no other token to compare with, so Modal has to reject them twice
+	m.clock.advance(time.Hour) // no other token can confirm a rejection, so Modal must reject each token twice
 	m.tick()
 	require.Empty(t, m.list("revocations"))
 	require.ElementsMatch(t, []string{"config"}, mapKeys(m.storage.snapshot(t)), "nothing is left behind")
@@ -157,7 +157,7 @@ func mapKeys(m map[string]string) []string {
 	return keys
 }
 
-// overtaken sends a write as Vault does whose existence check another request overtook.
+// overtaken sends a write whose existence check was overtaken by another request. It returns the refusal.
 func (m *mount) overtaken(op logical.Operation, path string, data map[string]any) string {
 	m.t.Helper()
 	before := m.storage.snapshot(m.t)
@@ -172,7 +172,7 @@ func TestWrites_OvertakenByAnotherRequestAreRefused(t *testing.T) {
 	m := newManagedMount(t)
 	m.addRole("ci")
 	m.addManaged("man")
-	// Vault asked for the right to create, or to change, and for no other.
+	// Vault checked only the capability for the operation that it expected: create or update.
 	require.Contains(t, m.overtaken(logical.CreateOperation, "roles/man", map[string]any{"type": "managed", "environment_roles": "main=contributor,staging=contributor"}),
 		"role man was made by another request meanwhile: read it, then write again")
 	require.Contains(t, m.overtaken(logical.CreateOperation, "roles/ci", also(m.newToken(), "type", "static")), "made by another request")

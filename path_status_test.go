@@ -49,12 +49,12 @@ func TestStatus_CountsEachRoleAndRevocationOnce(t *testing.T) {
 		require.Equal(t, int64(1), status["roles_"+state], state)
 	}
 	require.Equal(t, int64(0), status["roles_rejected"])
-	var entries int64
+	var counted int64
 	for _, state := range revocationCounts {
 		count, _ := status[state.field].(int64)
-		entries += count
+		counted += count
 	}
-	require.Equal(t, status["revocations"], entries)
+	require.Equal(t, status["revocations"], counted)
 	require.Equal(t, int64(1), status["revocations_in_grace"])
 	require.Equal(t, int64(1), status["revocations_waiting"])
 }
@@ -69,8 +69,8 @@ func TestStatus_CountsTokensThatExpireBeforeTheEngineRotatesThem(t *testing.T) {
 		m.write("roles/"+name, also(m.newToken(modaltest.ExpiresAt(start.Add(life))), "type", "static"))
 	}
 	status := m.read("status")
-	require.Equal(t, int64(2), status["roles_expiring"], "disabled and soon")
-	require.Equal(t, int64(3), status["roles_ok"], "each in its state, too")
+	require.Equal(t, int64(2), status["roles_expiring"], "the roles disabled and soon")
+	require.Equal(t, int64(3), status["roles_ok"], "each role also counts in its state")
 	m.clock.advance(day)
 	require.Equal(t, int64(3), m.read("status")["roles_expiring"])
 }

@@ -13,9 +13,9 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// Promises that lives of the simulation found broken.
+// The tests in this file repeat failures that the simulation found.
 
-// fallBehind sets the engine's clock back from Modal's, and returns how to let time pass for both.
+// fallBehind sets the engine's clock behind Modal's. It returns a function that advances both clocks.
 func (m *mount) fallBehind(by time.Duration) (pass func(d time.Duration)) {
 	m.t.Helper()
 	atModal := m.clock
@@ -47,7 +47,7 @@ func TestClock_BehindDoesNotCallAnExpiredTokenRevoked(t *testing.T) {
 			pass(36 * time.Hour)
 			m.write("rotate/ci", nil)
 			pass(12*time.Hour + time.Minute)
-			require.False(t, m.modal.Accepts(old, secret), "it expired, and its service user stays")
+			require.False(t, m.modal.Accepts(old, secret), "the token expired, and its service user still exists")
 
 			ask(m, old)
 
@@ -103,7 +103,7 @@ func TestSchedule_KeepsTheFailureWhileTheRotationIsStillDue(t *testing.T) {
 func TestClock_RepairedTimesClearTheFailureOfAFastClock(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
-	m.write("config", map[string]any{"verification_interval": 0}) // Modal's clock goes back too, and it refuses the token
+	m.write("config", map[string]any{"verification_interval": 0}) // Modal's clock goes back too, so Modal would reject the token
 	m.clock.advance(40 * day)
 	m.addManaged("ci", map[string]any{"rotation_period": "7d"})
 	m.clock.advance(m.nextRotation("ci").Sub(m.clock.now()))
@@ -133,7 +133,7 @@ func TestRevocation_ThrottledCreateThatModalExecutedIsDeleted(t *testing.T) {
 			}
 			require.Error(t, m.try(logical.UpdateOperation, "roles/ci", map[string]any{"type": "managed", "environment_roles": "main=viewer"}))
 			m.modal.ClearFaults()
-			require.Len(t, m.list("revocations"), 1, "what is not found may exist all the same, and what was deleted be made again")
+			require.Len(t, m.list("revocations"), 1, "the service user may appear later, or be created again after its deletion")
 			m.minutes(24)
 			require.Empty(t, m.modal.ServiceUsers())
 			require.Empty(t, m.list("revocations"))
@@ -158,18 +158,18 @@ func TestRevocation_ThrottledCreateIsDeletedAfterARefusedRetry(t *testing.T) {
 
 func TestClock_CorrectedAfterACreationLosesNoServiceUser(t *testing.T) {
 	t.Parallel()
-	for name, looks := range map[string]func(m *mount, key string){
-		"the worker":   func(m *mount, _ string) { m.minutes(2) },
-		"an operator":  func(m *mount, key string) { m.write("revocations/"+key, nil) },
-		"force":        func(m *mount, key string) { m.write("revocations/"+key, map[string]any{"force": true}) },
-		"a forgetting": func(m *mount, key string) { _ = m.try(logical.DeleteOperation, "revocations/"+key, nil) },
+	for name, check := range map[string]func(m *mount, key string){
+		"the worker":  func(m *mount, _ string) { m.minutes(2) },
+		"an operator": func(m *mount, key string) { m.write("revocations/"+key, nil) },
+		"force":       func(m *mount, key string) { m.write("revocations/"+key, map[string]any{"force": true}) },
+		"a delete":    func(m *mount, key string) { _ = m.try(logical.DeleteOperation, "revocations/"+key, nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m, key := unansweredRotation(t)
-			m.clock.advance(7 * time.Hour) // or another node leads, whose clock is right
+			m.clock.advance(7 * time.Hour) // or another node with a correct clock becomes the leader
 
-			looks(m, key)
+			check(m, key)
 
 			require.True(t, m.inQueue(key))
 			m.modalCreatesLate(key)
@@ -180,7 +180,7 @@ func TestClock_CorrectedAfterACreationLosesNoServiceUser(t *testing.T) {
 func TestClock_TwoNodesThatDifferLoseNoServiceUser(t *testing.T) {
 	t.Parallel()
 	m, key := unansweredRotation(t)
-	for range 2 { // another node, another clock
+	for range 2 { // another node with another clock
 		m.clock.advance(7 * time.Hour)
 		m.restart()
 		m.tick()
@@ -212,9 +212,9 @@ func TestRevocation_ServiceUserCreatedByALateAttemptIsDeleted(t *testing.T) {
 	m.modal.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true})
 	_, err := m.handle(logical.UpdateOperation, "roles/ci", map[string]any{"type": "managed", "environment_roles": "main=viewer"})
 	require.Error(t, err)
-	left := m.list("revocations")
-	require.Len(t, left, 1, "what was found was deleted, and another attempt may still be under way")
-	_, err = m.workspace.CreateServiceUser(left[0])
+	queued := m.list("revocations")
+	require.Len(t, queued, 1, "the service user was deleted, and another attempt may still be under way")
+	_, err = m.workspace.CreateServiceUser(queued[0])
 	require.NoError(t, err)
 	m.minutes(25)
 	require.Empty(t, m.list("revocations"))

@@ -14,12 +14,12 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// only makes a fault meet the calls that a token makes.
+// only matches the calls that use a token.
 func only(tokenID string) func(modaltest.Call) bool {
 	return func(call modaltest.Call) bool { return call.TokenID == tokenID }
 }
 
-// revocation is one field of a revocation, nil where the queue has none of that ID.
+// revocation returns a field of a revocation, nil if the queue does not contain the ID.
 func (m *mount) revocation(id, field string) any {
 	m.t.Helper()
 	resp, err := m.handle(logical.ReadOperation, "revocations/"+id, nil)
@@ -27,7 +27,7 @@ func (m *mount) revocation(id, field string) any {
 	return resp.Data[field]
 }
 
-// proofs are the proofs that the log tells, in order.
+// proofs returns the proofs that the log names, in order.
 func (m *mount) proofs() (proofs []string) {
 	for _, line := range m.lines() {
 		if _, proof, found := strings.Cut(line, "proof="); found {
@@ -71,7 +71,7 @@ func TestRevocation_TemporaryRejectionProvesNothingWithoutADeletion(t *testing.T
 	person := m.tokenID("personal")
 	m.write("rotate/personal", m.newToken())
 	m.clock.advance(59 * time.Minute)
-	m.modal.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.PermissionDenied, Times: -1}) // the admin was demoted
+	m.modal.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.PermissionDenied, Times: -1}) // the admin lost the right
 	for _, id := range []string{old, person} {
 		m.modal.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Unauthenticated, Match: only(id)})
 	}
@@ -120,7 +120,7 @@ func TestRevocation_WithoutAWitnessNeedsASecondRejectionAnHourLater(t *testing.T
 	require.Equal(t, first, m.revocation(id, "next_attempt"))
 	m.modal.SetDisabled(id, false)
 	m.write("revocations/"+id, nil)
-	require.Equal(t, "waiting for an operator", m.revocation(id, "state"), "an acceptance in between starts again")
+	require.Equal(t, "waiting for an operator", m.revocation(id, "state"), "an acceptance in between restarts the wait")
 	m.modal.SetDisabled(id, true)
 	m.write("revocations/"+id, nil)
 	m.clock.advance(59 * time.Minute)
@@ -147,9 +147,9 @@ func TestRevocation_OfADisabledMemberTokenIsNotProven(t *testing.T) {
 
 	m.minutes(8 * 60)
 
-	require.False(t, m.inQueue(ended.ID), "the same person's current token deleted it")
+	require.False(t, m.inQueue(ended.ID), "the same person's current token deleted the old token")
 	require.Equal(t, []string{"deleted"}, m.proofs())
-	require.True(t, m.inQueue(kept.ID), "a person can enable it again")
+	require.True(t, m.inQueue(kept.ID), "a person can enable the token again")
 	require.Contains(t, m.revocation(kept.ID, "last_error"), "disabled")
 	require.Equal(t, "waiting for an operator", m.revocation(kept.ID, "state"))
 	require.Contains(t, m.refused(logical.DeleteOperation, "revocations/"+kept.ID, nil), "disabled")
@@ -228,7 +228,7 @@ func TestRevocation_IsNotProvenByAProxyThatRejectsEverything(t *testing.T) {
 
 			m.minutes(120)
 
-			require.Equal(t, calls, m.modal.CallCount(), "Modal itself was asked nothing")
+			require.Equal(t, calls, m.modal.CallCount(), "no call reached Modal")
 			front.PassOn()
 			require.Empty(t, m.proofs())
 			for _, id := range []string{old, person, kept} {

@@ -11,10 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// now is the word that ends tokens at once.
-var now = map[string]any{"force": true}
+// withForce is a request that revokes tokens at once.
+var withForce = map[string]any{"force": true}
 
-// tokensOf are the lines of a delete's answer, which tells nothing as a warning.
+// tokensOf returns the lines of a delete's answer, nil if the answer has warnings. A delete gives no warnings.
 func tokensOf(resp *logical.Response) []string {
 	if resp == nil || len(resp.Warnings) > 0 {
 		return nil
@@ -38,7 +38,7 @@ func TestDelete_KeepsTheTokenForItsGracePeriod(t *testing.T) {
 		"at once with: vault delete modal/roles/ci force=true", resp.Data["next_step"])
 	require.Equal(t, "grace period", m.read("revocations/" + token)["state"])
 	m.minutes(119)
-	require.Len(t, m.modal.ServiceUsers(), 1, "whoever read it last has the grace period of a rotation")
+	require.Len(t, m.modal.ServiceUsers(), 1, "consumers keep the token for its grace period")
 	m.minutes(2)
 	require.Empty(t, m.modal.ServiceUsers())
 	require.Empty(t, m.list("revocations"))
@@ -51,7 +51,7 @@ func TestDelete_WithForceRevokesAllVersionsAtOnce(t *testing.T) {
 	m.write("rotate/ci", nil)
 	second := m.tokenID("ci")
 
-	resp := m.remove("roles/ci", now)
+	resp := m.remove("roles/ci", withForce)
 
 	require.Equal(t, map[string]any{
 		"tokens":  []string{"token " + second + ": revoked, Modal rejects it", "token " + first + ": revoked, Modal rejects it"},
@@ -70,7 +70,7 @@ func TestDelete_ForceIsStoredBeforeModalIsCalled(t *testing.T) {
 	m.write("rotate/ci", nil)
 	m.modal.SetOutage(true)
 
-	resp := m.remove("roles/ci", now)
+	resp := m.remove("roles/ci", withForce)
 
 	require.Len(t, tokensOf(resp), 2)
 	require.Contains(t, strings.Join(tokensOf(resp), "\n"), "token "+first+" (version 1): not revoked yet, the engine goes on trying; see its last_error: vault read modal/revocations/"+first)
@@ -80,7 +80,7 @@ func TestDelete_ForceIsStoredBeforeModalIsCalled(t *testing.T) {
 	m.restart()
 	m.modal.SetOutage(false)
 	m.minutes(10)
-	require.Empty(t, m.modal.ServiceUsers(), "within the grace period, as an operator said")
+	require.Empty(t, m.modal.ServiceUsers(), "force revokes within the grace period")
 }
 
 func TestDelete_WithForceRevokesTokensLeftByADeletedRole(t *testing.T) {
@@ -89,9 +89,9 @@ func TestDelete_WithForceRevokesTokensLeftByADeletedRole(t *testing.T) {
 	m.addManaged("ci")
 	m.remove("roles/ci", nil)
 	require.Len(t, m.modal.ServiceUsers(), 1)
-	require.Equal(t, int64(1), m.remove("roles/ci", now).Data["revoked"])
+	require.Equal(t, int64(1), m.remove("roles/ci", withForce).Data["revoked"])
 	require.Empty(t, m.modal.ServiceUsers())
-	require.Nil(t, m.remove("roles/ci", now), "204, as for anything in Vault that is not there")
+	require.Nil(t, m.remove("roles/ci", withForce), "204, as Vault answers for every missing object")
 	require.Nil(t, m.remove("roles/ci", nil))
 }
 
@@ -110,11 +110,11 @@ func TestDelete_IgnoresTokensOfAnEarlierRoleOfTheSameName(t *testing.T) {
 	earlier := m.addManaged("ci")
 	m.remove("roles/ci", nil)
 	m.addManaged("ci")
-	resp := m.remove("roles/ci", now)
+	resp := m.remove("roles/ci", withForce)
 	require.Len(t, tokensOf(resp), 1)
 	require.NotContains(t, tokensOf(resp)[0], earlier)
-	require.True(t, m.knows(earlier), "it was promised its grace period")
-	require.Equal(t, int64(1), m.remove("roles/ci", now).Data["revoked"], "now that no role has the name")
+	require.True(t, m.knows(earlier), "the earlier token keeps its grace period")
+	require.Equal(t, int64(1), m.remove("roles/ci", withForce).Data["revoked"], "no role has the name any more")
 }
 
 func TestDelete_OfARoleWithoutATokenSaysThatNothingIsLeft(t *testing.T) {
@@ -127,7 +127,7 @@ func TestDelete_OfARoleWithoutATokenSaysThatNothingIsLeft(t *testing.T) {
 
 func TestDelete_LeavesAStaticTokenToTheOperatorEvenWithForce(t *testing.T) {
 	t.Parallel()
-	for _, data := range []map[string]any{nil, now} {
+	for _, data := range []map[string]any{nil, withForce} {
 		m := newManagedMount(t)
 		robot := m.workspace.AddServiceUser("robot")
 		m.write("roles/ci", also(pairData(robot), "type", "static"))
@@ -140,8 +140,8 @@ func TestDelete_LeavesAStaticTokenToTheOperatorEvenWithForce(t *testing.T) {
 		require.Equal(t, "delete each token that is left to you, as its line says", resp.Data["next_step"])
 		require.Equal(t, "manual", m.read("revocations/" + robot.ID)["method"])
 		m.minutes(26 * 60)
-		require.Len(t, m.modal.ServiceUsers(), 1, "the engine did not make it")
-		require.Equal(t, true, m.write("revocations/"+robot.ID, now).Data["revoked"], "as the line says")
+		require.Len(t, m.modal.ServiceUsers(), 1, "the engine did not create the service user")
+		require.Equal(t, true, m.write("revocations/"+robot.ID, withForce).Data["revoked"], "as the line says")
 	}
 }
 

@@ -19,10 +19,10 @@ func TestRole_RecreatedDoesNotTouchTheDeletedRolesTokens(t *testing.T) {
 	m.addManaged("ci", map[string]any{"environment_roles": "staging=viewer"})
 
 	require.Empty(t, m.warningsOf("roles/ci", map[string]any{"environment_roles": "staging=contributor"}))
-	require.Equal(t, "contributor", m.serviceUser(old).Roles["main"], "the deleted role's token was promised to work until its grace period ends")
+	require.Equal(t, "contributor", m.serviceUser(old).Roles["main"], "the deleted role's token keeps its rights until its grace period ends")
 	require.NotContains(t, m.read("rotate/ci"), "previous_tokens")
 	m.remove("roles/ci", map[string]any{"force": true})
-	require.True(t, m.knows(old), "the delete by force was of the new role")
+	require.True(t, m.knows(old), "the forced delete concerns only the new role")
 	m.minutes(62)
 	require.False(t, m.knows(old))
 }
@@ -35,7 +35,7 @@ func TestRole_RecreatedDoesNotKeepTheDeletedRolesTokens(t *testing.T) {
 	next := m.addRole("ci")
 	m.modal.DeleteToken(next)
 	m.minutes(90)
-	require.False(t, m.knows(old), "the new role's token is rejected, which says nothing of the deleted role's consumers")
+	require.False(t, m.knows(old), "a rejected token of the new role does not extend the deleted role's token")
 }
 
 func TestRole_RecreatedDoesNotCountTheDeletedRolesTokens(t *testing.T) {
@@ -56,7 +56,7 @@ func TestRole_RecreatedDoesNotCountTheDeletedRolesTokens(t *testing.T) {
 
 func TestMint_WrongServiceUserInTheAnswerIsNotDeleted(t *testing.T) {
 	t.Parallel()
-	for name, whole := range map[string]bool{"its ID alone": false, "its ID and token": true} {
+	for name, withToken := range map[string]bool{"its ID alone": false, "its ID and token": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := newMountAllowingOrphans(t)
@@ -68,7 +68,7 @@ func TestMint_WrongServiceUserInTheAnswerIsNotDeleted(t *testing.T) {
 				id := m.serviceUser(other[0]).ID
 				m.modal.Inject("ServiceUserCreate", mangle(func(a *pb.ServiceUserCreateResponse) {
 					a.SetServiceUserId(id)
-					if a.SetTokenSecret(""); whole {
+					if a.SetTokenSecret(""); withToken {
 						a.SetTokenId(other[0])
 						a.SetTokenSecret(other[1])
 					}
@@ -80,7 +80,7 @@ func TestMint_WrongServiceUserInTheAnswerIsNotDeleted(t *testing.T) {
 			require.True(t, m.knows(current), "the role's current token")
 			require.True(t, m.knows(foreign.ID), "another team's service user")
 			require.Equal(t, rights, m.serviceUser(foreign.ID).Roles)
-			require.Len(t, m.modal.ServiceUsers(), 2, "what was created is deleted")
+			require.Len(t, m.modal.ServiceUsers(), 2, "the new service user is deleted")
 			require.Empty(t, m.list("revocations"))
 		})
 	}

@@ -14,9 +14,10 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// Promises about where a stored secret may go.
+// The tests in this file check that a stored secret reaches only the server that accepted it.
 
-// anotherModal is a second server with an admin of its own. It keeps the ID of each pair that it is sent.
+// anotherModal starts a second server and returns it with a config write for it. The server records the ID of each token
+// that it receives.
 func (m *mount) anotherModal() (other *modaltest.Server, config map[string]any) {
 	m.t.Helper()
 	other = modaltest.Start(m.t, modaltest.WithClock(m.clock.now))
@@ -24,25 +25,25 @@ func (m *mount) anotherModal() (other *modaltest.Server, config map[string]any) 
 	return other, also(pairData(admin), "server_url", other.URL(), "force", true)
 }
 
-// strangersAt are the tokens that a server was sent and that are not its own.
+// foreignTokensAt returns the calls that a server received with a token that it did not create.
 func foreignTokensAt(server *modaltest.Server) []string {
-	own, strangers := map[string]bool{}, []string{}
+	own, foreign := map[string]bool{}, []string{}
 	for _, token := range server.Tokens() {
 		own[token.ID] = true
 	}
 	for _, call := range server.Calls("") {
 		if call.TokenID != "" && !own[call.TokenID] {
-			strangers = append(strangers, call.Method+" "+call.TokenID)
+			foreign = append(foreign, call.Method+" "+call.TokenID)
 		}
 	}
-	return strangers
+	return foreign
 }
 
 func TestSecrets_NoStoredTokenReachesAnotherServer(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
-	unproven := also(m.newToken(), "type", "static", "verify", false)
-	m.write("roles/unproven", unproven)
+	unverified := also(m.newToken(), "type", "static", "verify", false)
+	m.write("roles/unverified", unverified)
 	inGrace, due := m.addManaged("managed"), m.addManaged("due")
 	m.write("rotate/managed", nil)
 	m.write("rotate/due", map[string]any{"grace_period": 0})
@@ -71,7 +72,7 @@ func TestSecrets_NoStoredTokenReachesAnotherServer(t *testing.T) {
 		{logical.UpdateOperation, "roles/managed", map[string]any{"environment_roles": "main=viewer"}},
 		{logical.UpdateOperation, "rotate/static", map[string]any{"to_previous": true, "dry_run": true}},
 		{logical.UpdateOperation, "rotate/static", map[string]any{"to_previous": true}},
-		{logical.UpdateOperation, "roles/unproven", also(unproven, "verify", true)},
+		{logical.UpdateOperation, "roles/unverified", also(unverified, "verify", true)},
 		{logical.UpdateOperation, "revocations/" + manual, nil},
 		{logical.UpdateOperation, "revocations/" + removed, map[string]any{"force": true}},
 		{logical.UpdateOperation, "revocations/" + due, nil},
@@ -87,9 +88,9 @@ func TestSecrets_NoStoredTokenReachesAnotherServer(t *testing.T) {
 		m.tick()
 		m.clock.advance(6 * time.Hour)
 	}
-	require.Empty(t, foreignTokensAt(other), "a tick")
+	require.Empty(t, foreignTokensAt(other), "during a tick")
 	require.NotEmpty(t, other.Calls(""))
-	require.True(t, m.inQueue(due), "its own Modal was not asked to end it")
+	require.True(t, m.inQueue(due), "its own server was not asked to delete the token")
 }
 
 func TestCreds_ReturnATokenOnlyWithItsOwnServer(t *testing.T) {
@@ -97,12 +98,12 @@ func TestCreds_ReturnATokenOnlyWithItsOwnServer(t *testing.T) {
 	m := newManagedMount(t)
 	m.addRole("static")
 	m.addManaged("managed")
-	m.write("roles/unproven", also(m.newToken(), "type", "static", "verify", false))
+	m.write("roles/unverified", also(m.newToken(), "type", "static", "verify", false))
 	other, config := m.anotherModal()
 
 	m.write("config", config)
 
-	for _, name := range []string{"static", "managed", "unproven"} {
+	for _, name := range []string{"static", "managed", "unverified"} {
 		for _, form := range []string{"env", "toml", "profile"} {
 			text := toJSON(t, m.read("creds/"+name+"/"+form))
 			require.Contains(t, text, m.modal.URL())
@@ -129,7 +130,7 @@ func TestRevocation_WaitsForTheServerOfItsToken(t *testing.T) {
 	require.False(t, m.inQueue(old))
 }
 
-// secureMount is a mount that reaches a Modal with TLS, under its certificate alone.
+// secureMount returns a mount that uses Modal over TLS and trusts only the server's certificate.
 func secureMount(t *testing.T) (m *mount, member *modaltest.Member, address string, stop func()) {
 	t.Helper()
 	m = newMount(t)
@@ -138,7 +139,7 @@ func secureMount(t *testing.T) (m *mount, member *modaltest.Member, address stri
 	return m, secure.AddWorkspace("acme").AddMember("alice"), address, stop
 }
 
-// serveTLS serves a Modal with TLS and a certificate of its own at an address.
+// serveTLS serves an emulated Modal over TLS at an address, with a new certificate.
 func serveTLS(t *testing.T, m *mount, at string) (server *modaltest.Server, address string, stop func()) {
 	t.Helper()
 	var lc net.ListenConfig
@@ -180,7 +181,7 @@ func TestConfig_FakeServerUnderAnotherCAGetsNoStoredSecret(t *testing.T) {
 				write = also(write, "token_id", "", "token_secret", "")
 				require.Contains(t, m.refused(logical.UpdateOperation, "config", write), "are empty")
 				brought := also(pairData(mallory.NewToken()), "ca_cert", evil.CACert())
-				require.Contains(t, m.refused(logical.UpdateOperation, "config", brought), "the secrets of 2 stored tokens of this mount", "the role's and the replaced one")
+				require.Contains(t, m.refused(logical.UpdateOperation, "config", brought), "the secrets of 2 stored tokens of this mount", "the role's token and the replaced admin token")
 			default:
 				require.Contains(t, m.refused(logical.UpdateOperation, "config", write), "the secrets of 1 stored token of this mount")
 			}
@@ -192,7 +193,7 @@ func TestConfig_FakeServerUnderAnotherCAGetsNoStoredSecret(t *testing.T) {
 			if !with.admin {
 				m.write("config", also(write, "force", true))
 				_ = m.try(logical.UpdateOperation, "verify/ci", nil)
-				require.NotEmpty(t, foreignTokensAt(evil), "an operator accepted it")
+				require.NotEmpty(t, foreignTokensAt(evil), "an operator accepted the new CA")
 			}
 		})
 	}
@@ -228,5 +229,5 @@ func TestConfig_RefusalOfANewCACountsARunningApproval(t *testing.T) {
 	another := map[string]any{"ca_cert": modaltest.Start(t, modaltest.WithTLS()).CACert()}
 	require.Contains(t, m.refused(logical.UpdateOperation, "config", another), "1 stored token")
 	m.remove("config/approval", nil)
-	require.Contains(t, m.refused(logical.UpdateOperation, "config", another), "1 stored token", "it is asked for still")
+	require.Contains(t, m.refused(logical.UpdateOperation, "config", another), "1 stored token", "the engine still polls the canceled approval")
 }

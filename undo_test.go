@@ -24,7 +24,7 @@ func TestUndo_OfAManagedRoleRestoresThePreviousToken(t *testing.T) {
 	require.Equal(t, int64(3), answer["version"])
 	require.Equal(t, newer, answer["previous_token_id"])
 	require.Equal(t, []string{newer}, m.list("revocations"))
-	require.Equal(t, "viewer", m.serviceUser(old).Roles["main"], "it comes back with what the role may do now")
+	require.Equal(t, "viewer", m.serviceUser(old).Roles["main"], "the token returns with the role's current environment roles")
 	m.minutes(2)
 	require.Empty(t, m.list("revocations"))
 	require.Len(t, m.modal.ServiceUsers(), 1)
@@ -115,8 +115,8 @@ func TestUndo_FollowsTheCurrentSettingsAndLimits(t *testing.T) {
 		cfg  map[string]any
 		says string
 	}{
-		"its scope":    {map[string]any{"scoped": false}, map[string]any{"scoped": true}, nil, "scoped=false"},
-		"its ceilings": {nil, nil, map[string]any{"max_environment_role": "viewer"}, "max_environment_role"},
+		"scope":  {map[string]any{"scoped": false}, map[string]any{"scoped": true}, nil, "scoped=false"},
+		"limits": {nil, nil, map[string]any{"max_environment_role": "viewer"}, "max_environment_role"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

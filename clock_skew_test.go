@@ -66,12 +66,12 @@ func TestSchedule_ReplacesATokenBeforeItExpiresInEveryCase(t *testing.T) {
 		steps  time.Duration // time from tick to tick, beyond one minute
 		then   func(m *mount)
 	}{
-		"an outage that ends in time": {map[string]any{"token_ttl": "2h"}, 0, func(m *mount) {
+		"failures that end in time": {map[string]any{"token_ttl": "2h"}, 0, func(m *mount) {
 			m.modal.Inject("ServiceUserCreate", deleteFails)
 			m.minutes(113)
 			m.modal.ClearFaults()
 		}},
-		"an outage of a day": {map[string]any{"token_ttl": "10d"}, 0, func(m *mount) {
+		"failures for a day": {map[string]any{"token_ttl": "10d"}, 0, func(m *mount) {
 			m.clock.advance(9*day - time.Minute)
 			m.modal.Inject("ServiceUserCreate", deleteFails)
 			m.minutes(20 * 60)

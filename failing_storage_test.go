@@ -144,7 +144,7 @@ func putEntry[T any](tb testing.TB, s logical.Storage, key string, entry *T) {
 	require.NoError(tb, store.New[T](s, "", store.Options{}).Put(tb.Context(), key, entry))
 }
 
-// credential returns a role's stored credential, nil if there is none.
+// credential returns the stored credential of a role, or nil.
 func (m *mount) credential(name string) *model.Credential {
 	m.t.Helper()
 	cred, err := store.New[model.Credential](&m.storage.InmemStorage, "cred/", store.Options{}).Get(m.t.Context(), name)

@@ -86,7 +86,7 @@ func (h *trackedMount) killAfterCall(method string) {
 	})
 }
 
-// checkInvariants holds the engine to the promises above the code of backend.go.
+// checkInvariants checks the invariants about tokens that internal/engine/engine.go lists.
 func (h *trackedMount) checkInvariants() {
 	h.t.Helper()
 	before := h.current

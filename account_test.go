@@ -15,16 +15,16 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// Promises about whose account a token is.
+// The tests in this file check that the engine shows, and checks, which account a token belongs to.
 
-// stranger makes a member of another workspace.
-func (m *mount) stranger() *modaltest.Member {
+// foreignMember adds a member of another workspace.
+func (m *mount) foreignMember() *modaltest.Member {
 	m.t.Helper()
 	return m.modal.AddWorkspace("globex").AddMember("eve")
 }
 
-// remembered is what storage says of the workspace of the last verified admin token.
-func (m *mount) remembered() map[string]any {
+// storedWorkspace returns the stored workspace of the last verified admin token.
+func (m *mount) storedWorkspace() map[string]any {
 	m.t.Helper()
 	raw, err := m.storage.InmemStorage.Get(m.t.Context(), "workspace")
 	require.NoError(m.t, err)
@@ -36,7 +36,7 @@ func (m *mount) remembered() map[string]any {
 	return stored.Entry
 }
 
-// approved has a person approve the approval at a path, and returns what a read then says.
+// approved lets a person confirm the approval at a path. It returns a read of the finished approval and the new token.
 func (m *mount) approved(path string, who *modaltest.Member) (*logical.Response, modaltest.Token) {
 	m.t.Helper()
 	flows := m.modal.Flows()
@@ -51,7 +51,7 @@ func (m *mount) approved(path string, who *modaltest.Member) (*logical.Response,
 	return resp, token
 }
 
-func TestConfig_AnAdminTokenOfAnotherWorkspaceNeedsForce(t *testing.T) {
+func TestConfig_AdminTokenOfAnotherWorkspaceNeedsForce(t *testing.T) {
 	t.Parallel()
 	for name, leave := range map[string]func(m *mount){
 		"while it is stored":   func(*mount) {},
@@ -65,23 +65,23 @@ func TestConfig_AnAdminTokenOfAnotherWorkspaceNeedsForce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := newManagedMount(t)
-			require.Equal(t, map[string]any{"id": m.workspace.ID(), "name": "acme"}, m.remembered())
+			require.Equal(t, map[string]any{"id": m.workspace.ID(), "name": "acme"}, m.storedWorkspace())
 			leave(m)
-			eve := m.stranger()
+			eve := m.foreignMember()
 			for _, path := range []string{"config", "config/rotate"} {
-				text := m.refused(logical.UpdateOperation, path, pairData(eve.NewToken()))
+				text := m.refused(logical.UpdateOperation, path, tokenData(eve.NewToken()))
 				require.Contains(t, text, "force=true")
 				require.Contains(t, text, `user "eve" (`+eve.ID()+`) in workspace "globex"`)
 				require.Contains(t, text, `workspace "acme" (`+m.workspace.ID()+`)`)
 			}
 			m.write("config", m.newToken())
-			m.write("config", also(pairData(eve.NewToken()), "force", true))
-			require.Equal(t, "globex", m.remembered()["name"])
+			m.write("config", also(tokenData(eve.NewToken()), "force", true))
+			require.Equal(t, "globex", m.storedWorkspace()["name"])
 		})
 	}
 }
 
-func TestConfig_AnUnverifiedAdminTokenIsRefusedOnceAWorkspaceIsKnown(t *testing.T) {
+func TestConfig_UnverifiedAdminTokenIsRefusedOnceAWorkspaceIsKnown(t *testing.T) {
 	t.Parallel()
 	unverified := func(m *mount) map[string]any { return also(m.newToken(), "verify", false, "force", true) }
 	m := newMount(t)
@@ -96,7 +96,7 @@ func TestConfig_AnUnverifiedAdminTokenIsRefusedOnceAWorkspaceIsKnown(t *testing.
 	require.Contains(t, pinned.refused(logical.UpdateOperation, "config", unverified(pinned)), "bring it with verify=true")
 }
 
-func TestConfig_ForceAcceptsNoTokenOutsideOfThePinnedWorkspace(t *testing.T) {
+func TestConfig_ForceDoesNotOverrideThePinnedWorkspace(t *testing.T) {
 	t.Parallel()
 	for name, pinned := range map[string]func(m *mount) string{
 		"by name": func(*mount) string { return "acme" }, "by ID": func(m *mount) string { return m.workspace.ID() },
@@ -107,9 +107,9 @@ func TestConfig_ForceAcceptsNoTokenOutsideOfThePinnedWorkspace(t *testing.T) {
 			m.addRole("ci")
 			m.write("roles/empty", map[string]any{"type": "static"})
 			m.write("config", map[string]any{"pinned_workspace": pinned(m)})
-			eve := m.stranger()
+			eve := m.foreignMember()
 			for _, path := range []string{"config", "config/rotate", "roles/new", "roles/empty", "rotate/ci", "rotate/empty"} {
-				data := also(pairData(eve.NewToken()), "force", true)
+				data := also(tokenData(eve.NewToken()), "force", true)
 				if strings.HasPrefix(path, "roles/") {
 					data = also(data, "type", "static")
 				}
@@ -135,11 +135,11 @@ func TestConfig_ForceAcceptsNoTokenOutsideOfThePinnedWorkspace(t *testing.T) {
 	}
 }
 
-func TestConfig_AWorkspaceThatIsRenamedBreaksNoPin(t *testing.T) {
+func TestConfig_PinSurvivesARenamedWorkspace(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("config", map[string]any{"pinned_workspace": "acme"})
-	require.NotContains(t, m.read("config"), "pinned_workspace_id", "nobody has asked Modal yet")
+	require.NotContains(t, m.read("config"), "pinned_workspace_id", "Modal was not asked yet")
 	m.addRole("ci")
 	require.Equal(t, m.workspace.ID(), m.read("config")["pinned_workspace_id"])
 
@@ -149,20 +149,20 @@ func TestConfig_AWorkspaceThatIsRenamedBreaksNoPin(t *testing.T) {
 	m.write("rotate/ci", m.newToken())
 	m.write("config", m.newToken())
 	require.Equal(t, "acme", m.read("config")["pinned_workspace"])
-	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", also(pairData(impostor.NewToken()), "force", true)), "does not override")
+	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", also(tokenData(impostor.NewToken()), "force", true)), "does not override")
 	m.write("config", map[string]any{"pinned_workspace": ""})
 	require.Contains(t, m.refused(logical.UpdateOperation, "config", map[string]any{"pinned_workspace": "acme"}), `in workspace "acme-inc"`,
-		"the stored admin token is of another one by now")
+		"the stored admin token belongs to another workspace")
 	m.write("config", map[string]any{"pinned_workspace": m.workspace.ID()})
 }
 
-func TestConfig_ARefusalNamesEverythingThatForceWouldAccept(t *testing.T) {
+func TestConfig_RefusalListsEverythingThatForceWouldAccept(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addRole("ci")
 	m.addManaged("gpu")
 	pem := modaltest.Start(t, modaltest.WithTLS()).CACert()
-	write := also(pairData(m.stranger().NewToken()), "ca_cert", pem)
+	write := also(tokenData(m.foreignMember().NewToken()), "ca_cert", pem)
 
 	text := m.refused(logical.UpdateOperation, "config", write)
 
@@ -172,7 +172,7 @@ func TestConfig_ARefusalNamesEverythingThatForceWouldAccept(t *testing.T) {
 	m.write("config", also(write, "force", true))
 }
 
-func TestConfig_AWriteSaysThatTheEngineIsPaused(t *testing.T) {
+func TestConfig_WriteSaysThatTheEngineIsPaused(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	require.Equal(t, false, m.write("config", map[string]any{"request_timeout": "20s"}).Data["paused"])
@@ -187,7 +187,7 @@ func TestConfig_AWriteSaysThatTheEngineIsPaused(t *testing.T) {
 	require.NotContains(t, m.write("config", map[string]any{"paused": false}).Data["next_step"], "paused")
 }
 
-// events returns the metadata of the events of a type, the newest last.
+// eventsOf returns the metadata of all events of a type, the newest last.
 func (m *mount) eventsOf(kind string) (all []map[string]any) {
 	m.t.Helper()
 	m.events.Lock()
@@ -200,7 +200,7 @@ func (m *mount) eventsOf(kind string) (all []map[string]any) {
 	return all
 }
 
-func TestAccount_IsInEachLogLineAndEventThatChangesAToken(t *testing.T) {
+func TestAccount_IsInEveryLogLineAndEventOfATokenChange(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.write("roles/empty", map[string]any{"type": "static"})
@@ -214,12 +214,12 @@ func TestAccount_IsInEachLogLineAndEventThatChangesAToken(t *testing.T) {
 		line string
 		who  *modaltest.Member
 	}{
-		{"config", pairData(bob.NewToken()), "modal/config-write", "config written", bob},
+		{"config", tokenData(bob.NewToken()), "modal/config-write", "config written", bob},
 		{"config/rotate", m.newToken(), "modal/config-write", "config written", m.member},
 		{"config", map[string]any{"remove_admin_token": true}, "modal/config-write", "config written", m.member},
-		{"roles/new", also(pairData(bob.NewToken()), "type", "static"), "modal/role-write", "role written", bob},
-		{"roles/empty", pairData(bob.NewToken()), "modal/role-write", "role written", bob},
-		{"rotate/ci", also(pairData(bob.NewToken()), "force", true), "modal/rotate", "rotated", bob},
+		{"roles/new", also(tokenData(bob.NewToken()), "type", "static"), "modal/role-write", "role written", bob},
+		{"roles/empty", tokenData(bob.NewToken()), "modal/role-write", "role written", bob},
+		{"rotate/ci", also(tokenData(bob.NewToken()), "force", true), "modal/rotate", "rotated", bob},
 	} {
 		answer := m.write(change.path, change.data).Data
 
@@ -249,7 +249,7 @@ func TestAccount_IsInEachLogLineAndEventThatChangesAToken(t *testing.T) {
 	require.Contains(t, m.lineWith("config deleted"), "alice")
 }
 
-// lineWith is the newest log line with a text.
+// lineWith returns the newest log line that contains a text.
 func (m *mount) lineWith(text string) string {
 	m.t.Helper()
 	lines := m.lines()
@@ -258,11 +258,11 @@ func (m *mount) lineWith(text string) string {
 			return line
 		}
 	}
-	m.t.Fatalf("no log line says %q", text)
+	m.t.Fatalf("no log line contains %q", text)
 	return ""
 }
 
-func TestApproval_OnlyTheAnswerToTheBeginTellsThePage(t *testing.T) {
+func TestApproval_OnlyTheFirstAnswerContainsURLAndCode(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
@@ -291,7 +291,7 @@ func TestApproval_OnlyTheAnswerToTheBeginTellsThePage(t *testing.T) {
 	}
 }
 
-func TestApproval_ADoneOneNamesTheAccountAndThePreviousToken(t *testing.T) {
+func TestApproval_WhenDoneNamesTheAccountAndThePreviousToken(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	before := m.read("config")["token_id"]
@@ -319,13 +319,13 @@ func TestApproval_ADoneOneNamesTheAccountAndThePreviousToken(t *testing.T) {
 	require.Equal(t, token.ID, m.tokenID("ci"))
 }
 
-func TestApproval_AnotherWorkspaceIsRefusedAlsoAfterTheAdminTokenWasRemoved(t *testing.T) {
+func TestApproval_RefusesAnotherWorkspaceAfterAdminTokenRemoval(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.write("roles/job", map[string]any{"type": "dynamic", "environment_roles": "main=viewer"})
 	m.write("config", map[string]any{"remove_admin_token": true})
 	require.Empty(t, m.write("config/approval", nil).Warnings)
-	resp, wrong := m.approved("config/approval", m.stranger())
+	resp, wrong := m.approved("config/approval", m.foreignMember())
 	require.Equal(t, "refused", resp.Data["state"])
 	require.Contains(t, resp.Data["reason"], `workspace "acme"`)
 	require.Equal(t, "eve", resp.Data["identity"])
@@ -333,13 +333,13 @@ func TestApproval_AnotherWorkspaceIsRefusedAlsoAfterTheAdminTokenWasRemoved(t *t
 	require.False(t, m.modal.Accepts(wrong.ID, wrong.Secret))
 }
 
-func TestApproval_TheFirstTokenOfAMountThatKnowsNoWorkspaceMayBeAnybodys(t *testing.T) {
+func TestApproval_FirstTokenMayBeOfAnyWorkspaceAndGetsAWarning(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	warnings := strings.Join(m.write("config/approval", nil).Warnings, "\n")
 	require.Contains(t, warnings, "whoever opens the url decides")
 	require.Contains(t, warnings, "pinned_workspace=")
-	eve := m.stranger()
+	eve := m.foreignMember()
 	resp, _ := m.approved("config/approval", eve)
 	require.Equal(t, "done", resp.Data["state"])
 	require.Equal(t, "globex", resp.Data["workspace"])
@@ -356,30 +356,30 @@ func TestApproval_TheFirstTokenOfAMountThatKnowsNoWorkspaceMayBeAnybodys(t *test
 	require.Contains(t, refused.Data["reason"], "the approval's pinned_workspace is acme")
 }
 
-func TestStatic_AnUnverifiedTokenTakesNoSecretThatModalAccepted(t *testing.T) {
+func TestStatic_UnverifiedTokenNeverReplacesAnAcceptedSecret(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	id := textIn(m.read("config"), "token_id")
 	m.write("config", map[string]any{"remove_admin_token": true})
 	require.Equal(t, "manual", m.read("revocations/" + id)["method"])
 	m.addRole("ci")
-	wrong := also(pairOf(id, someSecret), "verify", false)
+	wrong := also(tokenFields(id, someSecret), "verify", false)
 	for path, data := range map[string]map[string]any{
 		"roles/mine": also(wrong, "type", "static"), "rotate/ci": also(wrong, "force", true),
 	} {
 		require.Contains(t, m.refused(logical.UpdateOperation, path, data), "with another secret, which Modal has accepted", path)
 	}
-	require.True(t, m.inLedger(id))
+	require.True(t, m.inQueue(id))
 
 	token := m.newToken()
 	m.write("roles/back", also(token, "type", "static"))
 	m.remove("roles/back", nil)
 	m.write("roles/back", also(token, "type", "static", "verify", false))
-	require.Equal(t, "alice", m.read("rotate/back")["identity"], "the secret is the one that Modal accepted")
+	require.Equal(t, "alice", m.read("rotate/back")["identity"], "the role has the secret that Modal accepted")
 	require.Equal(t, true, m.read("rotate/back")["verified"])
 }
 
-func TestStatic_AnUnverifiedTokenBlocksNoVerifiedOneOfItsID(t *testing.T) {
+func TestStatic_UnverifiedTokenDoesNotBlockTheVerifiedToken(t *testing.T) {
 	t.Parallel()
 	for name, take := range map[string]func(m *mount, token map[string]any){
 		"config": func(m *mount, token map[string]any) { m.write("config", token) },
@@ -396,7 +396,7 @@ func TestStatic_AnUnverifiedTokenBlocksNoVerifiedOneOfItsID(t *testing.T) {
 			m := newMount(t)
 			token := m.newToken()
 			id := textIn(token, "token_id")
-			m.write("roles/mine", also(pairOf(id, someSecret), "type", "static", "verify", false))
+			m.write("roles/mine", also(tokenFields(id, someSecret), "type", "static", "verify", false))
 
 			take(m, token)
 
@@ -405,14 +405,14 @@ func TestStatic_AnUnverifiedTokenBlocksNoVerifiedOneOfItsID(t *testing.T) {
 			require.Contains(t, resp.Warnings[0], "is a verified token of another role of this mount or of config: replace it with: vault write modal/rotate/mine")
 			require.NotContains(t, resp.Warnings[0], "theirs")
 			require.Contains(t, m.lineWith("verified elsewhere"), "role=mine")
-			require.Error(t, m.try(logical.UpdateOperation, "roles/mine", token), "two roles never have one verified token")
+			require.Error(t, m.try(logical.UpdateOperation, "roles/mine", token), "two roles never share a verified token")
 			m.write("verify/mine", nil)
 			require.Equal(t, false, m.read("rotate/mine")["verified"])
 			require.Error(t, m.try(logical.UpdateOperation, "rotate/mine", also(token, "force", true)))
 			answer := m.write("rotate/mine", also(m.newToken(), "force", true))
 			require.NotContains(t, answer.Data, "previous_token_id")
 			require.Contains(t, strings.Join(answer.Warnings, "\n"), "is not revoked")
-			require.False(t, m.inLedger(id))
+			require.False(t, m.inQueue(id))
 			m.minutes(25 * 60)
 			require.True(t, m.knows(id))
 			if name != "config" {
@@ -422,12 +422,12 @@ func TestStatic_AnUnverifiedTokenBlocksNoVerifiedOneOfItsID(t *testing.T) {
 	}
 }
 
-func TestStatic_AnUnverifiedTokenOfADeletedRoleEndsNoVerifiedOneOfItsID(t *testing.T) {
+func TestDelete_OfAnUnverifiedTokenChangesNoVerifiedRevocation(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := m.newToken()
 	id := textIn(token, "token_id")
-	m.write("roles/mine", also(pairOf(id, someSecret), "type", "static", "verify", false))
+	m.write("roles/mine", also(tokenFields(id, someSecret), "type", "static", "verify", false))
 	m.write("roles/theirs", also(token, "type", "static"))
 	m.write("rotate/theirs", m.newToken())
 	require.Equal(t, "theirs", m.read("revocations/" + id)["role"])
@@ -436,10 +436,10 @@ func TestStatic_AnUnverifiedTokenOfADeletedRoleEndsNoVerifiedOneOfItsID(t *testi
 	require.Equal(t, true, m.read("revocations/" + id)["verified"])
 	m.minutes(25 * 60)
 	require.False(t, m.knows(id))
-	require.False(t, m.inLedger(id))
+	require.False(t, m.inQueue(id))
 }
 
-func TestMistakes_TellNobodyWhichOtherRoleHasAToken(t *testing.T) {
+func TestMistakes_DoNotRevealWhichRoleOwnsAToken(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	current := m.addRole("hidden-team")
@@ -450,17 +450,17 @@ func TestMistakes_TellNobodyWhichOtherRoleHasAToken(t *testing.T) {
 	m.addRole("personal")
 	for _, id := range []string{ended, second} {
 		for path, data := range map[string]map[string]any{
-			"rotate/personal": pairOf(id, someSecret), "roles/new": also(pairOf(id, someSecret), "type", "static"),
-			"config": pairOf(id, someSecret), "config/rotate": pairOf(id, someSecret),
+			"rotate/personal": tokenFields(id, someSecret), "roles/new": also(tokenFields(id, someSecret), "type", "static"),
+			"config": tokenFields(id, someSecret), "config/rotate": tokenFields(id, someSecret),
 		} {
 			text := m.refused(logical.UpdateOperation, path, data)
 			require.NotContains(t, text, "hidden-team", path)
 		}
 	}
-	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/personal", pairOf(second, someSecret)), "another role of this mount")
+	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/personal", tokenFields(second, someSecret)), "another role of this mount")
 }
 
-func TestStatic_AnEnvironmentThatTheWorkspaceLacksGetsAWarning(t *testing.T) {
+func TestStatic_UnknownEnvironmentGetsAWarning(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	warned := func(resp *logical.Response) string { return strings.Join(resp.Warnings, "\n") }
@@ -468,9 +468,9 @@ func TestStatic_AnEnvironmentThatTheWorkspaceLacksGetsAWarning(t *testing.T) {
 	require.Contains(t, warned(m.write("roles/ci", also(m.newToken(), "type", "static", "environment", "nowhere"))), says)
 	require.NotContains(t, warned(m.write("roles/ci", map[string]any{"environment": "staging"})), "does not exist")
 	require.Contains(t, warned(m.write("roles/ci", map[string]any{"environment": "nowhere"})), says)
-	require.Empty(t, m.write("roles/ci", map[string]any{"grace_period": "2h"}).Warnings, "told once")
-	m.write("roles/theirs", also(pairData(m.stranger().NewToken()), "type", "static"))
-	require.Empty(t, m.write("roles/theirs", map[string]any{"environment": "nowhere"}).Warnings, "of another workspace the admin token tells nothing")
+	require.Empty(t, m.write("roles/ci", map[string]any{"grace_period": "2h"}).Warnings, "the warning comes once")
+	m.write("roles/theirs", also(tokenData(m.foreignMember().NewToken()), "type", "static"))
+	require.Empty(t, m.write("roles/theirs", map[string]any{"environment": "nowhere"}).Warnings, "the admin token knows nothing about another workspace")
 	m.modal.SetOutage(true)
 	require.Empty(t, m.write("roles/ci", map[string]any{"environment": "elsewhere"}).Warnings)
 	m.modal.SetOutage(false)
@@ -478,23 +478,23 @@ func TestStatic_AnEnvironmentThatTheWorkspaceLacksGetsAWarning(t *testing.T) {
 	require.Empty(t, m.write("roles/ci", map[string]any{"environment": "nowhere"}).Warnings)
 }
 
-func TestStatic_AnImportSaysThatATokenIsForOneMount(t *testing.T) {
+func TestStatic_ImportWarnsThatATokenIsForOneMount(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	const says = "is for this mount alone"
 	warned := func(path string, data map[string]any) string { return strings.Join(m.write(path, data).Warnings, "\n") }
 	token := also(m.newToken(), "type", "static")
 	require.Contains(t, warned("roles/ci", token), says)
-	require.NotContains(t, warned("roles/ci", token), says, "told once")
+	require.NotContains(t, warned("roles/ci", token), says, "the warning comes once")
 	require.Contains(t, warned("rotate/ci", m.newToken()), says)
 	m.write("roles/later", map[string]any{"type": "static"})
 	require.Contains(t, warned("roles/later", m.newToken()), says)
 	require.NotContains(t, warned("roles/keeps", also(m.newToken(), "type", "static", "revoke_previous", false)), says)
-	require.NotContains(t, warned("roles/robot", also(pairData(m.workspace.AddServiceUser("robot")), "type", "static")), says)
+	require.NotContains(t, warned("roles/robot", also(tokenData(m.workspace.AddServiceUser("robot")), "type", "static")), says)
 	require.Empty(t, m.must(logical.ReadOperation, "creds/ci", nil).Warnings)
 }
 
-func TestAccount_IsInTheEventsOfTokensThatEndOrAreRejected(t *testing.T) {
+func TestAccount_IsInEventsOfRevokedAndRejectedTokens(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addRole("ci")
@@ -512,7 +512,7 @@ func TestAccount_IsInTheEventsOfTokensThatEndOrAreRejected(t *testing.T) {
 	}
 }
 
-func TestVerify_VerifiesNoTokenThatAnotherRoleHasVerified(t *testing.T) {
+func TestVerify_LeavesATokenToTheRoleThatVerifiedItFirst(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := m.newToken()
@@ -523,6 +523,6 @@ func TestVerify_VerifiesNoTokenThatAnotherRoleHasVerified(t *testing.T) {
 	m.write("rotate/theirs", m.newToken())
 	require.Equal(t, true, m.write("verify/mine", nil).Data["accepted"])
 	m.minutes(24*60 + 5)
-	require.False(t, m.knows(textIn(token, "token_id")), "the verified owner decides when the token ends")
+	require.False(t, m.knows(textIn(token, "token_id")), "the role that verified the token decides when the engine revokes it")
 	require.Equal(t, false, m.write("verify/mine", nil).Data["accepted"])
 }

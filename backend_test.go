@@ -21,13 +21,13 @@ import (
 
 const (
 	day = 24 * time.Hour
-	// What the engine promises: when it ends an unfinished token, and how long it waits at most between
-	// two tries.
+	// unfinishedAfter is the age at which the engine deletes the service user of an unfinished creation.
 	unfinishedAfter = 10 * time.Minute
-	maxBackOff      = 6 * time.Hour
+	// maxBackOff is the longest wait between two attempts.
+	maxBackOff = 6 * time.Hour
 )
 
-// The clock of every test starts here and moves only when told to.
+// start is the time at which the clock of every test begins. The clock moves only when the test advances it.
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 type fakeClock struct {
@@ -47,16 +47,18 @@ func (c *fakeClock) advance(d time.Duration) {
 	c.at = c.at.Add(d)
 }
 
-// sleep lets the time pass at once.
+// sleep advances the clock instead of waiting.
 func (c *fakeClock) sleep(ctx context.Context, d time.Duration) error {
 	c.advance(d)
 	return ctx.Err()
 }
 
-func pairData(t modaltest.Token) map[string]any {
+// pairData returns token_id and token_secret of a token as request data.
+func tokenData(t modaltest.Token) map[string]any {
 	return map[string]any{"token_id": t.ID, "token_secret": t.Secret}
 }
 
+// also returns a copy of data with more fields, given as name, value, name, value.
 func also(data map[string]any, more ...any) map[string]any {
 	data = maps.Clone(data)
 	for i := 0; i < len(more); i += 2 {
@@ -74,7 +76,7 @@ func errorText(resp *logical.Response) string {
 	return text
 }
 
-// lockedBuffer is written by the logger and read by tests.
+// lockedBuffer collects the log: the logger writes while tests read.
 type lockedBuffer struct {
 	mu     sync.Mutex
 	buffer bytes.Buffer
@@ -92,7 +94,7 @@ func (b *lockedBuffer) String() string {
 	return b.buffer.String()
 }
 
-func TestFactory_RefusesToStartWhileGoPrintsWhatIsExchangedWithModal(t *testing.T) { //nolint:paralleltest // the environment is the process's
+func TestFactory_RefusesToStartWithHTTP2DebugLogging(t *testing.T) { //nolint:paralleltest // the environment is the process's
 	conf := &logical.BackendConfig{StorageView: &logical.InmemStorage{}, System: &logical.StaticSystemView{}}
 	for _, godebug := range []string{"http2debug=2", "http2debug=1", "madvdontneed=1,http2debug=2"} {
 		t.Setenv("GODEBUG", godebug)
@@ -108,7 +110,7 @@ func TestFactory_RefusesToStartWhileGoPrintsWhatIsExchangedWithModal(t *testing.
 	}
 }
 
-func TestFactory_DoesNoWorkAndServesInMetadataMode(t *testing.T) {
+func TestFactory_ServesInMetadataModeWithoutStorageCalls(t *testing.T) {
 	t.Setenv(pluginutil.PluginMetadataModeEnv, "true")
 	storage := newCutStorage()
 	b, err := Factory(t.Context(), &logical.BackendConfig{StorageView: storage, System: &logical.StaticSystemView{}})
@@ -132,7 +134,7 @@ func TestSecrets_AreSealWrappedAtRest(t *testing.T) {
 		for _, prefix := range wrapped {
 			covered = covered || key == prefix || (strings.HasSuffix(prefix, "/") && strings.HasPrefix(key, prefix))
 		}
-		require.True(t, covered, "%s holds a secret and is not seal-wrapped by %v", key, wrapped)
+		require.True(t, covered, "%s contains a secret and is not seal-wrapped by %v", key, wrapped)
 	}
 }
 
@@ -143,7 +145,7 @@ func toJSON(t *testing.T, v any) string {
 	return string(text)
 }
 
-// textIn is a text of a request or an answer.
+// textIn returns a text field of a request or an answer, "" if the field is missing.
 func textIn(data map[string]any, name string) string {
 	text, _ := data[name].(string)
 	return text

@@ -16,7 +16,7 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// newBench is a mount whose log goes nowhere and whose tests have all the time.
+// newBench returns a mount for benchmarks. The mount discards its log.
 func newBench(b *testing.B) *mount {
 	b.Helper()
 	clock := &fakeClock{at: start}
@@ -62,13 +62,13 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
-// BenchmarkTick is a minute of the engine's own work, by the number of managed roles and as many entries
-// of the ledger: the first after a start, and one in which nothing is due.
+// BenchmarkTick measures one tick for a number of managed roles and as many revocations. It measures the first
+// tick after a start, and a tick in which no role and no revocation is due.
 func BenchmarkTick(b *testing.B) {
 	for _, roles := range []int{100, 1000, 10000} {
 		m := newBench(b)
 		m.seedManaged(b, roles, 0)
-		m.seedLedger(b, roles)
+		m.seedRevocations(b, roles)
 		b.Run(fmt.Sprintf("first/roles=%d", roles), func(b *testing.B) {
 			for b.Loop() {
 				m.remount(b)
@@ -84,7 +84,7 @@ func BenchmarkTick(b *testing.B) {
 	}
 }
 
-// BenchmarkList lists all roles with what is told of each.
+// BenchmarkList lists all roles with the details of each.
 func BenchmarkList(b *testing.B) {
 	for _, roles := range []int{100, 1000, 10000} {
 		m := newBench(b)
@@ -97,8 +97,8 @@ func BenchmarkList(b *testing.B) {
 	}
 }
 
-// BenchmarkReadWhileRotating reads one of 2,000 managed roles while 500 others rotate, at 50 ms a call
-// to Modal, and beside that while nothing does: p99 of both, and their ratio.
+// BenchmarkReadWhileRotating reads one of 2,000 managed roles, first while no role rotates and then while 500
+// others rotate. Each call to Modal takes 50 ms. The benchmark reports p99 of both and their ratio.
 func BenchmarkReadWhileRotating(b *testing.B) {
 	for b.Loop() {
 		m := newBench(b)
@@ -110,9 +110,9 @@ func BenchmarkReadWhileRotating(b *testing.B) {
 		m.modal.Inject("*", modaltest.Fault{Delay: 50 * time.Millisecond, Times: -1})
 		var took atomic.Int64
 		go func() {
-			begun := time.Now()
+			began := time.Now()
 			m.send(b, logical.RollbackOperation, "", map[string]any{})
-			took.Store(int64(time.Since(begun)))
+			took.Store(int64(time.Since(began)))
 		}()
 		busy := m.latencies(b, func(int) bool { return took.Load() != 0 })
 		require.Len(b, m.modal.Calls("ServiceUserCreate"), 500)
@@ -124,7 +124,7 @@ func BenchmarkReadWhileRotating(b *testing.B) {
 	}
 }
 
-// latencies reads about a thousand times a second until stop says so.
+// latencies reads about a thousand times a second until stop returns true, and returns how long each read took.
 func (m *mount) latencies(b *testing.B, stop func(reads int) bool) []time.Duration {
 	b.Helper()
 	ticker := time.NewTicker(time.Millisecond)
@@ -132,9 +132,9 @@ func (m *mount) latencies(b *testing.B, stop func(reads int) bool) []time.Durati
 	var all []time.Duration
 	for !stop(len(all)) {
 		<-ticker.C
-		begun := time.Now()
+		began := time.Now()
 		m.send(b, logical.ReadOperation, "creds/role-01999", nil)
-		all = append(all, time.Since(begun))
+		all = append(all, time.Since(began))
 	}
 	return all
 }

@@ -11,10 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// command matches a command of Vault's command line within a text, up to the path.
+// command matches a Vault command in a text, up to its path.
 var command = regexp.MustCompile(`vault (?:read|write|list|delete|lease revoke)(?: -[\w-]+(?:='')?)* \S+`)
 
-// commandsIn are the commands that an answer or an error recommends.
+// commandsIn returns the commands that an answer or an error recommends.
 func commandsIn(t *testing.T, resp *logical.Response, err error) []string {
 	t.Helper()
 	var text strings.Builder
@@ -28,10 +28,10 @@ func commandsIn(t *testing.T, resp *logical.Response, err error) []string {
 	return command.FindAllString(plain, -1)
 }
 
-// eachRecommended has a mount answer, and refuse, in many ways, and visits the commands that it recommends.
+// eachRecommended causes many answers and refusals of a mount, and visits each command that they recommend.
 func eachRecommended(t *testing.T, at string, visit func(command string)) {
 	t.Helper()
-	newOne := func() *mount {
+	newPopulated := func() *mount {
 		m := newManagedMount(t)
 		m.at = at
 		m.addManaged("ci")
@@ -40,11 +40,11 @@ func eachRecommended(t *testing.T, at string, visit func(command string)) {
 	}
 	for name, mistake := range likelyMistakes() {
 		t.Log(name)
-		for _, command := range command.FindAllString(newOne().answerTo(mistake), -1) {
+		for _, command := range command.FindAllString(newPopulated().answerTo(mistake), -1) {
 			visit(command)
 		}
 	}
-	m := newOne()
+	m := newPopulated()
 	ask := func(op logical.Operation, path string, data map[string]any) {
 		resp, err := m.handle(op, path, data)
 		for _, command := range commandsIn(t, resp, err) {
@@ -59,14 +59,14 @@ func eachRecommended(t *testing.T, at string, visit func(command string)) {
 		ask(read, path, nil)
 	}
 	lease := m.must(read, "creds/job", nil)
-	ask(read, "creds/job", nil) // one too many
+	ask(read, "creds/job", nil) // exceeds max_leases
 	ask(update, "revocations/"+m.list("revocations")[0], nil)
 	ask(update, "rotate/ci", nil)
 	ask(read, "revocations/"+m.list("revocations")[0], nil)
 	ask(update, "verify/ci", nil)
 	ask(update, "orphans", nil)
 	m.write("config", map[string]any{"paused": true})
-	_, err := m.ofLease(logical.RevokeOperation, remember(t, m, lease))
+	_, err := m.leaseRequest(logical.RevokeOperation, vaultLease(t, m, lease))
 	require.Error(t, err)
 	for _, command := range commandsIn(t, nil, err) {
 		visit(command)
@@ -79,7 +79,7 @@ func eachRecommended(t *testing.T, at string, visit func(command string)) {
 	ask(read, "creds/late", nil)
 }
 
-func TestCommands_WorkWhereverTheyArePasted(t *testing.T) {
+func TestCommands_OfANestedMountHaveTheNamespaceFlag(t *testing.T) {
 	t.Parallel()
 	var seen []string
 	eachRecommended(t, "team/modal/", func(command string) {
@@ -90,11 +90,11 @@ func TestCommands_WorkWhereverTheyArePasted(t *testing.T) {
 		}
 		require.Regexp(t, `^vault (read|write|list|delete)( -f| -detailed)? -namespace='' team/modal/`, command)
 	})
-	require.Greater(t, len(seen), 30, "the test has to see something")
+	require.Greater(t, len(seen), 30, "the test must see enough commands")
 	require.Contains(t, seen, "vault lease revoke -prefix team/modal/creds/job")
 }
 
-func TestCommands_OfAMountWithOneSegmentAreShort(t *testing.T) {
+func TestCommands_OfATopLevelMountAreShort(t *testing.T) {
 	t.Parallel()
 	eachRecommended(t, "modal/", func(command string) {
 		require.Regexp(t, `^vault (read|write|list|delete|lease revoke)( -f| -force| -detailed| -prefix)* modal/`, command)

@@ -17,15 +17,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// delivery is the data of a read as a consumer has it: from JSON, numbers as json.Number.
+// delivery is the data of a read as a consumer decodes it from JSON, with numbers as json.Number.
 type delivery map[string]any
 
-// deliver reads a path the way a consumer does.
+// deliver reads a path as a consumer does.
 func (m *mount) deliver(path string) delivery {
 	m.t.Helper()
 	resp := m.must(logical.ReadOperation, path, nil)
 	require.NotNil(m.t, resp, path)
-	require.Nil(m.t, resp.Secret, "a lease makes consumers ignore the trio")
+	require.Nil(m.t, resp.Secret, "a lease makes consumers ignore the rotation metadata")
 	data := delivery{}
 	decoder := json.NewDecoder(strings.NewReader(toJSON(m.t, resp.Data)))
 	decoder.UseNumber()
@@ -33,15 +33,15 @@ func (m *mount) deliver(path string) delivery {
 	return data
 }
 
-// vaultSecretsOperator is what Vault Secrets Operator keeps of a role between two syncs (1.4.1,
+// vaultSecretsOperator is the state that Vault Secrets Operator keeps for a role between two syncs (1.4.1,
 // controllers/vaultdynamicsecret_controller.go, allowStaticCreds).
 type vaultSecretsOperator struct {
 	lastRotation, period, ttl int64
 	mac                       []byte
 }
 
-// operatorExcludes are the keys whose change restarts no pod. The pattern is the operator's own, an
-// alternation with two loose ends.
+// operatorExcludes matches the keys whose change restarts no pod. The pattern is the operator's own: ^ binds only
+// its first alternative and $ only its last.
 var operatorExcludes = regexp.MustCompile(`^ttl|rotation_schedule|rotation_period|last_vault_rotation|_raw$`)
 
 func syncOperator(t *testing.T, data delivery) vaultSecretsOperator {
@@ -68,7 +68,7 @@ func syncOperator(t *testing.T, data delivery) vaultSecretsOperator {
 	return state
 }
 
-// operatorValue is a value as the operator stores it: text as it is, all else as JSON.
+// operatorValue encodes a value as the operator stores it: a text unchanged, everything else as JSON.
 func operatorValue(t *testing.T, value any) []byte {
 	t.Helper()
 	if text, ok := value.(string); ok {
@@ -77,10 +77,10 @@ func operatorValue(t *testing.T, value any) []byte {
 	return []byte(toJSON(t, value))
 }
 
-// refreshes says whether the operator ever reads again.
+// refreshes reports whether the operator ever reads again.
 func (s vaultSecretsOperator) refreshes() bool { return s.lastRotation > 0 && s.period >= 1 }
 
-// integer is a field that consumers assert to be a JSON number without a fraction.
+// integer returns a field that consumers require to be a JSON number without a fraction.
 func integer(data delivery, key string) (int64, error) {
 	number, ok := data[key].(json.Number)
 	if !ok {
@@ -89,11 +89,11 @@ func integer(data delivery, key string) (int64, error) {
 	return number.Int64()
 }
 
-// errNotRotating means that consul-template waits its own interval, not that of the answer.
+// errNotRotating means that consul-template waits its own interval and ignores the ttl of the answer.
 var errNotRotating = errors.New("not a rotating secret")
 
-// templateWait is how long consul-template, and with it Vault Agent, envconsul and Nomad, sleeps after
-// an answer without a lease (0.41.1, dependency/vault_common.go, leaseCheckWait).
+// templateWait returns how long consul-template sleeps after an answer without a lease (0.41.1,
+// dependency/vault_common.go, leaseCheckWait). Vault Agent, envconsul and Nomad use the same code.
 func templateWait(data delivery) (time.Duration, error) {
 	if data["rotation_period"] == nil || data["ttl"] == nil {
 		return 0, errNotRotating
@@ -102,7 +102,7 @@ func templateWait(data delivery) (time.Duration, error) {
 	return time.Duration(ttl+1) * time.Second, err
 }
 
-// syncOperators is an operator for each form that has the trio.
+// syncOperators syncs one operator for each form that has the rotation metadata.
 func (m *mount) syncOperators() map[string]vaultSecretsOperator {
 	m.t.Helper()
 	all := map[string]vaultSecretsOperator{}

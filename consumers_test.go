@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// situations are the states in which consumers meet the role ci.
+// situations returns the states of the role ci that consumers may read, by name.
 func situations() map[string]func(t *testing.T) *mount {
 	all := map[string]func(t *testing.T) *mount{}
 	for name, reach := range staticSituations() {
@@ -42,7 +42,7 @@ func staticSituations() map[string]func(m *mount) {
 	return map[string]func(m *mount){
 		"fresh":          func(m *mount) { m.addRole("ci") },
 		"with a profile": func(m *mount) { m.addRole("ci", map[string]any{"environment": "staging", "profile": "team.prod"}) },
-		"unproven":       func(m *mount) { m.write("roles/ci", also(m.newToken(), "type", "static", "verify", false)) },
+		"unverified":     func(m *mount) { m.write("roles/ci", also(m.newToken(), "type", "static", "verify", false)) },
 		"overdue":        func(m *mount) { m.addRole("ci"); m.clock.advance(100 * day) },
 		"expiring":       func(m *mount) { expiring(m); m.clock.advance(19 * time.Minute) },
 		"expired":        func(m *mount) { expiring(m); m.clock.advance(time.Hour) },
@@ -86,16 +86,16 @@ func managedSituations() map[string]func(m *mount) {
 	}
 }
 
-// reservedKeys change how some consumer reads the whole answer: unwrapped as KV version 2, taken for a
-// certificate or an AppRole secret ID, or refused.
+// reservedKeys are keys that change how some consumer reads the whole answer. The consumer unwraps the answer as
+// KV version 2, takes it for a certificate or an AppRole secret ID, or refuses it.
 var reservedKeys = []string{
 	"data", "metadata", "_raw", "certificate", "expiration", "secret_id", "secret_id_ttl", "rotation_schedule",
 }
 
-// rotatingForms are the paths by which rotation-aware consumers see a rotation of the role ci.
+// rotatingForms are the paths of the role ci that contain the rotation metadata.
 var rotatingForms = []string{"creds/ci", "creds/ci/dotenv", "creds/ci/toml", "creds/ci/profile"}
 
-func TestConsumers_AreNeverToldToStopOrToPollWithoutPause(t *testing.T) {
+func TestConsumers_AlwaysPollAgainAndNeverWithoutPause(t *testing.T) {
 	t.Parallel()
 	for name, reach := range situations() {
 		t.Run(name, func(t *testing.T) {
@@ -107,7 +107,7 @@ func TestConsumers_AreNeverToldToStopOrToPollWithoutPause(t *testing.T) {
 				state := syncOperator(t, data)
 				require.True(t, state.refreshes(), "the operator would sync once and never again")
 				require.GreaterOrEqual(t, state.ttl, int64(5))
-				require.LessOrEqual(t, state.ttl, int64(5*60), "a rotation nobody planned would go unseen")
+				require.LessOrEqual(t, state.ttl, int64(5*60), "consumers would miss an unplanned rotation")
 				wait, err := templateWait(data)
 				require.NoError(t, err, "Vault Agent would panic, or ignore the refresh interval")
 				require.Equal(t, time.Duration(state.ttl+1)*time.Second, wait)
@@ -116,7 +116,7 @@ func TestConsumers_AreNeverToldToStopOrToPollWithoutPause(t *testing.T) {
 	}
 }
 
-func TestConsumers_GetFlatTextAndNumbersWithoutReservedKeys(t *testing.T) {
+func TestConsumers_GetFlatStringsAndIntegersWithoutReservedKeys(t *testing.T) {
 	t.Parallel()
 	for name, reach := range situations() {
 		t.Run(name, func(t *testing.T) {
@@ -135,15 +135,15 @@ func TestConsumers_GetFlatTextAndNumbersWithoutReservedKeys(t *testing.T) {
 	}
 }
 
-// requireFlat asserts what consumers that take all keys rely on: text that is not empty, numbers
-// without a fraction and none in env, and one line a value but for the texts of files.
+// requireFlat checks a value for consumers that take all keys. A text is not empty and, except for file texts, has
+// one line. A number has no fraction, and env contains no number.
 func requireFlat(t *testing.T, path, key string, data delivery) {
 	t.Helper()
 	text, isText := data[key].(string)
 	if !isText {
 		_, err := integer(data, key)
 		require.NoError(t, err, path)
-		require.NotEqual(t, "creds/ci/env", path, "%s is a number where only text is", key)
+		require.NotEqual(t, "creds/ci/env", path, "%s is a number, and env contains only text", key)
 		return
 	}
 	require.NotEmpty(t, text, "%s of %s", key, path)
@@ -156,7 +156,7 @@ func requireFlat(t *testing.T, path, key string, data delivery) {
 	}
 }
 
-func TestConsumers_RestartNothingBetweenTwoRotationsAndEverythingAfterOne(t *testing.T) {
+func TestConsumers_RestartPodsAfterARotationAndNeverBetween(t *testing.T) {
 	t.Parallel()
 	for name, reach := range situations() {
 		t.Run(name, func(t *testing.T) {
@@ -167,18 +167,18 @@ func TestConsumers_RestartNothingBetweenTwoRotationsAndEverythingAfterOne(t *tes
 			m.clock.advance(3 * time.Second)
 			second := m.syncOperators()
 			for path := range first {
-				require.Equal(t, first[path].mac, second[path].mac, "a field besides ttl moved: pods would restart")
+				require.Equal(t, first[path].mac, second[path].mac, "a field besides ttl changed: pods would restart")
 				require.Equal(t, first[path].lastRotation, second[path].lastRotation)
 				require.Equal(t, first[path].period, second[path].period)
 			}
 			require.Equal(t, env, m.deliver("creds/ci/env"))
 
 			m.modal.SetOutage(false)
-			for range 2 { // The second one in the same second, where Modal takes no time.
+			for range 2 { // the second rotation may fall into the same second
 				rotateNow(m)
 				rotated := m.syncOperators()
 				for path := range first {
-					require.NotEqual(t, second[path].mac, rotated[path].mac, "a rotation restarts nothing")
+					require.NotEqual(t, second[path].mac, rotated[path].mac, "the rotation would restart no pod")
 					require.Greater(t, rotated[path].lastRotation, second[path].lastRotation, "the operator compares whole seconds")
 				}
 				require.NotEqual(t, env, m.deliver("creds/ci/env"))
@@ -188,25 +188,25 @@ func TestConsumers_RestartNothingBetweenTwoRotationsAndEverythingAfterOne(t *tes
 	}
 }
 
-// rotateNow rotates the role ci, whatever its type.
+// rotateNow rotates the role ci of any type.
 func rotateNow(m *mount) {
 	m.t.Helper()
 	if m.read("roles/ci")["type"] == model.TypeManaged {
 		m.write("rotate/ci", nil)
 		return
 	}
-	m.write("rotate/ci", also(m.newToken(), "force", true)) // an unproven token pins nothing
+	m.write("rotate/ci", also(m.newToken(), "force", true)) // an unverified token is no reference for the next owner
 }
 
-func TestConsumers_OfTheEnvironmentPollAtTheirOwnInterval(t *testing.T) {
+func TestConsumers_OfEnvPollAtTheirOwnInterval(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
 	_, err := templateWait(m.deliver("creds/ci/env"))
-	require.ErrorIs(t, err, errNotRotating, "tools export every key of it, so it has no ttl")
+	require.ErrorIs(t, err, errNotRotating, "tools export every key of env, so env has no ttl")
 }
 
-func TestConsumers_OfADeletedRoleGetNotFoundAndNoEmptyAnswer(t *testing.T) {
+func TestConsumers_OfADeletedRoleGetNotFoundNotAnEmptyAnswer(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")

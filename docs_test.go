@@ -32,7 +32,7 @@ func TestReadme_LinksEmergenciesAndOperationsAtTheTop(t *testing.T) {
 	}
 }
 
-func TestPages_LinkToWhatIsThere(t *testing.T) {
+func TestPages_LinksLeadToExistingPagesAndHeadings(t *testing.T) {
 	t.Parallel()
 	pages, err := filepath.Glob("docs/*.md")
 	require.NoError(t, err)
@@ -61,21 +61,22 @@ func TestPages_LinkToWhatIsThere(t *testing.T) {
 
 var (
 	pageShell = regexp.MustCompile("(?ms)^```sh[a-z ]*\n(.*?)^```$")
-	// redirection is where a command writes a file, and borrowed what it takes from the shell around it.
-	redirection = regexp.MustCompile(`[^<-]> *(\S+)`)
-	borrowed    = regexp.MustCompile(`\$\{?([A-Z][A-Z0-9_]*)(:\?)?`)
-	brought     = regexp.MustCompile(`token_secret=(\S?)`)
+	// redirection matches the file that a command writes, and shellVariable a variable that the command reads.
+	redirection   = regexp.MustCompile(`[^<-]> *(\S+)`)
+	shellVariable = regexp.MustCompile(`\$\{?([A-Z][A-Z0-9_]*)(:\?)?`)
+	// secretArgument matches the first character of a token secret on a command line.
+	secretArgument = regexp.MustCompile(`token_secret=(\S?)`)
 )
 
 var (
-	// ownFile is where a person's profiles are, which Modal's own command line writes.
+	// ownFile matches the file where Modal's own command line keeps a person's profiles.
 	ownFile = regexp.MustCompile(`(?:~|\$HOME|\$\{HOME\})/\.modal\.toml`)
 	written = regexp.MustCompile(`vault write (?:-\S+ )*(modal/\S+)`)
 	deleted = regexp.MustCompile(`vault delete (modal/\S+)`)
 )
 
-// requireOneIntent asserts that a block that is pasted as a whole does not take back what it did: an undo after a
-// rotation, a cancellation after a begin, paused=false after paused=true.
+// requireOneIntent checks that a pasted block does not reverse its own effect: an undo after a rotation, a cancel after
+// the start of an approval, or paused=false after paused=true.
 func requireOneIntent(t *testing.T, page, block string) {
 	t.Helper()
 	if strings.Contains(block, "to_previous=true") {
@@ -83,20 +84,20 @@ func requireOneIntent(t *testing.T, page, block string) {
 		require.Len(t, lines, 2, page)
 		require.Equal(t, lines[1]+" dry_run=true", lines[0], page)
 	}
-	for _, begun := range written.FindAllStringSubmatch(block, -1) {
-		for _, ended := range deleted.FindAllStringSubmatch(block, -1) {
-			require.NotEqual(t, begun[1], ended[1], page)
+	for _, write := range written.FindAllStringSubmatch(block, -1) {
+		for _, remove := range deleted.FindAllStringSubmatch(block, -1) {
+			require.NotEqual(t, write[1], remove[1], page)
 		}
 	}
 	require.False(t, strings.Contains(block, "paused=true") && strings.Contains(block, "paused=false"), page)
 }
 
-// bound are variables that the command itself sets before it uses them, or that every shell has.
-var bound = map[string]bool{
+// boundVariables are variables that a command sets before it uses them, or that every shell has.
+var boundVariables = map[string]bool{
 	"HOME": true, "SECRET": true, "E": true, "STATUS": true, "ID": true, "NAME": true, "POLICY": true,
 }
 
-func TestPages_HaveNothingThatHurtsWhenItIsPasted(t *testing.T) {
+func TestPages_CommandsAreSafeToPaste(t *testing.T) {
 	t.Parallel()
 	pages, err := filepath.Glob("docs/*.md")
 	require.NoError(t, err)
@@ -104,18 +105,18 @@ func TestPages_HaveNothingThatHurtsWhenItIsPasted(t *testing.T) {
 	for _, page := range append(pages, "README.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md") {
 		for _, block := range pageShell.FindAllStringSubmatch(pageText(t, page), -1) {
 			blocks++
-			require.NotRegexp(t, ownFile, block[1], "%s: the reader's own profiles are there", page)
+			require.NotRegexp(t, ownFile, block[1], "%s: this file contains the reader's own profiles", page)
 			requireOneIntent(t, page, block[1])
 			for line := range strings.Lines(block[1]) {
 				for _, file := range redirection.FindAllStringSubmatch(line, -1) {
-					require.Regexp(t, `\.new$|^/dev/null$`, strings.Trim(file[1], `"`), "%s: a read that fails would empty the file: %s", page, line)
+					require.Regexp(t, `\.new$|^/dev/null$`, strings.Trim(file[1], `"`), "%s: a failed read would empty the file: %s", page, line)
 				}
-				for _, secret := range brought.FindAllStringSubmatch(line, -1) {
+				for _, secret := range secretArgument.FindAllStringSubmatch(line, -1) {
 					require.Contains(t, []string{"-", "@"}, secret[1], "%s: a secret would be in the list of processes: %s", page, line)
 				}
-				for _, name := range borrowed.FindAllStringSubmatch(line, -1) {
+				for _, name := range shellVariable.FindAllStringSubmatch(line, -1) {
 					inLoop := strings.Contains(block[1], "for "+name[1]+" in ")
-					require.True(t, name[2] != "" || bound[name[1]] || inLoop, "%s: ${%s:?}, lest it be empty: %s", page, name[1], line)
+					require.True(t, name[2] != "" || boundVariables[name[1]] || inLoop, "%s: write ${%s:?}, so that an empty variable stops the command: %s", page, name[1], line)
 				}
 			}
 			require.Equal(t, strings.Count(block[1], "read -r"), strings.Count(block[1], "read -rs SECRET"), "%s shows a secret", page)
@@ -131,7 +132,7 @@ func pageText(t *testing.T, page string) string {
 	return string(text)
 }
 
-// anchors are those that GitHub gives to the headings of a page.
+// anchors returns the anchors that GitHub makes from the headings of a page.
 func anchors(text string) (all []string) {
 	for _, heading := range pageHeading.FindAllStringSubmatch(pageFence.ReplaceAllString(text, ""), -1) {
 		name := notInAnchor.ReplaceAllString(strings.ToLower(heading[1]), "")
@@ -141,46 +142,46 @@ func anchors(text string) (all []string) {
 }
 
 var (
-	toldMessage = regexp.MustCompile("`([^`]+)`")
-	// joined is where a text of the source goes on in the next line.
+	quotedMessage = regexp.MustCompile("`([^`]+)`")
+	// joined matches the place where a text in the source continues on the next line.
 	joined = regexp.MustCompile(`"\s*\+\s*"`)
-	// verb is what fmt puts a value in the place of.
+	// verb matches a verb of fmt.
 	verb = regexp.MustCompile(`%[a-z]`)
-	// someValue is where a page shows one.
+	// someValue matches an example value on a page.
 	someValue = regexp.MustCompile(`ak-…|"[^"]*"`)
 )
 
-// ofVault are messages that Vault says, its SDK, or its command line.
-var ofVault = []string{
+// vaultMessages are messages of Vault, its SDK or its command line.
+var vaultMessages = []string{
 	"checksums did not match", "plugin version mismatch", "plugin not found in the catalog", "permission denied",
 	"No value found at modal/revocations", "No value found", "unsupported path", "changed false",
 }
 
-// A page that explains a message which nobody gets any more helps nobody who looks for the one that came.
-func TestTroubleshooting_ExplainsMessagesThatTheEngineHas(t *testing.T) {
+// TestTroubleshooting_ExplainsOnlyMessagesThatTheEngineHas finds explanations of messages that were changed or removed.
+func TestTroubleshooting_ExplainsOnlyMessagesThatTheEngineHas(t *testing.T) {
 	t.Parallel()
 	source := verb.ReplaceAllString(joined.ReplaceAllString(sourceText(t), ""), "…")
-	told := 0
+	checked := 0
 	for line := range strings.Lines(pageText(t, "docs/troubleshooting.md")) {
 		if !strings.HasPrefix(line, "| `") {
 			continue
 		}
-		for _, message := range toldMessage.FindAllStringSubmatch(strings.Split(line, "|")[1], -1) {
-			if !strings.Contains(message[1], " ") || slices.Contains(ofVault, message[1]) {
+		for _, message := range quotedMessage.FindAllStringSubmatch(strings.Split(line, "|")[1], -1) {
+			if !strings.Contains(message[1], " ") || slices.Contains(vaultMessages, message[1]) {
 				continue
 			}
-			told++
+			checked++
 			for part := range strings.SplitSeq(someValue.ReplaceAllString(message[1], "…"), "…") {
 				if !strings.Contains(source, strings.Trim(part, " ()")) {
-					t.Errorf("no message says %q of %q", part, message[1])
+					t.Errorf("no message contains %q of %q", part, message[1])
 				}
 			}
 		}
 	}
-	require.Greater(t, told, 60)
+	require.Greater(t, checked, 60)
 }
 
-// sourceText is the code that words messages.
+// sourceText returns the code that contains the engine's messages.
 func sourceText(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder

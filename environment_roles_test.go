@@ -16,7 +16,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestEnvironmentRoles_OfOneChangeAskForTheEnvironmentsOnce(t *testing.T) {
+func TestEnvironmentRoles_OneChangeListsTheEnvironmentsOnce(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	before := len(m.modal.Calls("EnvironmentList"))
@@ -27,7 +27,7 @@ func TestEnvironmentRoles_OfOneChangeAskForTheEnvironmentsOnce(t *testing.T) {
 	require.Len(t, m.modal.Calls("EnvironmentList"), before+1)
 }
 
-func TestEnvironmentRoles_UnknownEnvironmentIsToldWithAFewOfThoseThatExistBeforeAnyRoleIsSet(t *testing.T) {
+func TestEnvironmentRoles_UnknownEnvironmentIsRefusedBeforeAnyIsSet(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.modal.Inject("EnvironmentList", modaltest.Fault{Times: -1, Mangle: func(answer proto.Message) {
@@ -49,7 +49,8 @@ func TestEnvironmentRoles_UnknownEnvironmentIsToldWithAFewOfThoseThatExistBefore
 	require.Empty(t, m.modal.Calls("EnvironmentRoleSet"))
 }
 
-// A server's nonsense is told in a few words, and kept out of storage.
+// TestEnvironmentRoles_GiantAnswerGivesAShortError checks that a nonsensical answer of a server fills neither the error nor
+// storage.
 func TestEnvironmentRoles_GiantAnswerGivesAShortError(t *testing.T) {
 	t.Parallel()
 	for name, count := range map[string]int{"more than can be true": 5_001, "many": 4_000} {

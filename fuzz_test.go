@@ -20,9 +20,9 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// FuzzRequests sends what the bytes say: any operation on any path with any JSON. Whatever is asked, the
-// engine answers with what the asker did wrong, or does it: it does not fail, changes nothing on a
-// mistake, tells no secret, and its roles keep a token that works.
+// FuzzRequests makes requests from random bytes: any operation on any path with any JSON. For every request the engine
+// succeeds or explains the caller's mistake. A mistake changes nothing. No answer contains a secret, and every role keeps
+// a working token.
 //
 //	go test -run '^$' -fuzz FuzzRequests -fuzztime 50000x .
 func FuzzRequests(f *testing.F) {
@@ -40,11 +40,11 @@ func FuzzRequests(f *testing.F) {
 			z.step()
 		}
 		z.checkRoles()
-		z.silent(z.m.logs.String(), "the log")
+		z.requireNoSecret(z.m.logs.String(), "the log")
 	})
 }
 
-// fuzzed is a mount and the bytes that say what is asked of it.
+// fuzzed is a mount and the bytes from which the requests are made.
 type fuzzed struct {
 	t     *testing.T
 	m     *mount
@@ -62,7 +62,7 @@ func newFuzzed(t *testing.T, program []byte) *fuzzed {
 	return &fuzzed{t: t, m: m, bytes: program}
 }
 
-// below takes a byte to choose one of so many things; without bytes it is the first.
+// below takes a byte and returns a number below count, 0 if no byte is left.
 func (z *fuzzed) below(count int) int {
 	if len(z.bytes) == 0 {
 		return 0
@@ -84,7 +84,7 @@ func (z *fuzzed) step() {
 	op, path := z.operation(), z.path()
 	body := z.body(path)
 	if url, other := body["server_url"]; path == "config" && other && url != z.m.modal.URL() {
-		body["verify"] = false // no test asks a server that is not its own
+		body["verify"] = false // a test calls no server but its own
 	}
 	faulty := z.below(12) == 11
 	if faulty {
@@ -96,7 +96,7 @@ func (z *fuzzed) step() {
 	}
 	z.send(op, path, body, faulty)
 	z.m.modal.ClearFaults()
-	z.mend()
+	z.reconnect()
 }
 
 func (z *fuzzed) operation() logical.Operation {
@@ -112,14 +112,14 @@ func (z *fuzzed) path() string {
 		pick(z, "config/rotate", "config/approval", "orphans", "status"), pick(z, "roles", "rotate/", "revocations", "", "creds/", z.text()))
 }
 
-// body has some of the path's fields, each with a value that may be right, or is anything.
+// body returns some of the path's fields, each with a plausible or an arbitrary value.
 func (z *fuzzed) body(path string) map[string]any {
 	body := map[string]any{}
 	if route := z.m.Route(path); route != nil {
 		for _, field := range slices.Sorted(maps.Keys(route.Fields)) {
 			switch z.below(6) {
 			case 0:
-				body[field] = z.sane(field)
+				body[field] = z.plausible(field)
 			case 1:
 				body[field] = z.anything(0)
 			}
@@ -131,11 +131,11 @@ func (z *fuzzed) body(path string) map[string]any {
 	if z.below(16) == 15 {
 		body[z.text()] = z.anything(0)
 	}
-	return z.carried(body)
+	return z.viaJSON(body)
 }
 
-// carried is a body as Vault's plugin protocol brings it.
-func (z *fuzzed) carried(body map[string]any) map[string]any {
+// viaJSON returns a body as Vault's plugin protocol delivers it.
+func (z *fuzzed) viaJSON(body map[string]any) map[string]any {
 	raw, err := json.Marshal(body)
 	require.NoError(z.t, err)
 	body = nil
@@ -143,7 +143,8 @@ func (z *fuzzed) carried(body map[string]any) map[string]any {
 	return body
 }
 
-func (z *fuzzed) sane(field string) any {
+// plausible returns a value that fits a field.
+func (z *fuzzed) plausible(field string) any {
 	values := map[string][]any{
 		"type": {"static", "managed", "dynamic"}, "ttl": {"", "1h"}, "max_ttl": {"", "2h"}, "max_leases": {"", 0, 1}, "lapse_after": {"", "1h"},
 		"verification_interval": {"", "1h"}, "hold_while_used": {"", "7d"}, "names": {"", "vault-x"}, "profile": {"p", ""}, "environment": {"", "main", "staging"}, "refresh_interval": {"5s", "5m", 60, ""},
@@ -151,7 +152,7 @@ func (z *fuzzed) sane(field string) any {
 		"environment_roles": {"main=viewer", map[string]any{"main": "contributor", "staging": "viewer"}, []string{"main=viewer"}, "nowhere=viewer"},
 		"rotation_schedule": {"", "30 3 * * SAT", "* * * * *"}, "rotation_window": {"", 0, "1h"}, "request_timeout": {"", "15s"}, "ca_cert": {""},
 		"server_url": {z.m.modal.URL(), "https://127.0.0.1:1", ""}, "allowed_environments": {"", "main", []string{"main", "staging"}},
-		"max_environment_role": {"", "viewer", "contributor"}, "token_id": {someID, "", z.m.heldBy("ci")}, "token_secret": {someSecret, ""},
+		"max_environment_role": {"", "viewer", "contributor"}, "token_id": {someID, "", z.m.storedTokenID("ci")}, "token_secret": {someSecret, ""},
 		"role": {"ci"}, "id": {"ak-x"},
 	}[field]
 	if values == nil {
@@ -160,8 +161,8 @@ func (z *fuzzed) sane(field string) any {
 	return pick(z, values...)
 }
 
-// heldBy is a role's token, "" when the role is gone.
-func (m *mount) heldBy(name string) string {
+// storedTokenID returns the ID of a role's current token, "" if the role does not exist.
+func (m *mount) storedTokenID(name string) string {
 	if cred := m.credential(name); cred != nil {
 		return cred.ID
 	}
@@ -204,7 +205,7 @@ func (z *fuzzed) text() string {
 		"https://u:p@h:1", "http://[::1]:1", "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----", strings.Repeat("0,", 2000), strings.Repeat("é", 700))
 }
 
-// send asks as Vault does and holds the answer to the promises.
+// send sends a request as Vault does and checks the answer.
 func (z *fuzzed) send(op logical.Operation, path string, body map[string]any, faulty bool) {
 	m := z.m
 	where := fmt.Sprintf("%s %q %s", op, path, toJSON(z.t, body))
@@ -223,7 +224,7 @@ func (z *fuzzed) send(op logical.Operation, path string, body map[string]any, fa
 	default:
 		require.Less(z.t, status, 500, "%s: %v", where, failure)
 		m.unchangedSince(before)
-		if len(m.modal.Calls("ServiceUserCreate")) == creates { // else the ledger knew of it first
+		if len(m.modal.Calls("ServiceUserCreate")) == creates { // a creation stores a revocation first
 			require.Empty(z.t, m.storage.recorded(), where)
 		}
 	}
@@ -231,23 +232,23 @@ func (z *fuzzed) send(op logical.Operation, path string, body map[string]any, fa
 		require.Empty(z.t, m.storage.recorded(), where)
 	}
 	if !strings.HasPrefix(path, prefixCreds) || status != http.StatusOK {
-		z.silent(fmt.Sprintf("%+v %v %v", resp, err, failure), where)
+		z.requireNoSecret(fmt.Sprintf("%+v %v %v", resp, err, failure), where)
 	}
 	if op == logical.DeleteOperation && strings.HasPrefix(path, prefixRevocations) && status == http.StatusOK {
-		z.forgotten()
+		z.deleteForgotten()
 	}
 }
 
-// silent looks for secrets, whole and without their prefix.
-func (z *fuzzed) silent(text, where string) {
+// requireNoSecret checks that a text contains no secret, with or without its prefix.
+func (z *fuzzed) requireNoSecret(text, where string) {
 	for _, secret := range append(z.m.modal.Secrets(), someSecret) {
 		require.NotContains(z.t, text, strings.TrimPrefix(secret, "as-"), where)
 	}
 }
 
-// forgotten ends at Modal what an operator had the engine forget.
-func (z *fuzzed) forgotten() {
-	orphans := z.m.modal.Orphans(z.m.answeredFor())
+// deleteForgotten deletes at Modal the service users whose revocations an operator removed.
+func (z *fuzzed) deleteForgotten() {
+	orphans := z.m.modal.Orphans(z.m.trackedServiceUsers())
 	for _, user := range z.m.modal.ServiceUsers() {
 		if slices.Contains(orphans, user.Name) {
 			z.m.modal.DeleteToken(user.TokenID)
@@ -255,8 +256,8 @@ func (z *fuzzed) forgotten() {
 	}
 }
 
-// mend points the mount at its own Modal again.
-func (z *fuzzed) mend() {
+// reconnect sets the mount's server to its own emulator again.
+func (z *fuzzed) reconnect() {
 	resp, err := z.m.handle(logical.ReadOperation, "config", nil)
 	require.NoError(z.t, err)
 	if resp == nil || resp.Data["server_url"] != z.m.modal.URL() {
@@ -264,12 +265,12 @@ func (z *fuzzed) mend() {
 	}
 }
 
-// checkRoles sees Modal accept what every role hands out that was proven and has not expired.
+// checkRoles checks that Modal accepts every role's token, except unverified and expired tokens.
 func (z *fuzzed) checkRoles() {
 	for _, name := range z.m.list("roles") {
 		cred := z.m.credential(name)
 		if cred != nil && cred.Verified() && (cred.ExpiresAt.IsZero() || z.m.clock.now().Before(cred.ExpiresAt)) {
-			require.True(z.t, z.m.modal.Accepts(cred.ID, cred.Secret), "role %s has a token that Modal refuses", name)
+			require.True(z.t, z.m.modal.Accepts(cred.ID, cred.Secret), "role %s has a token that Modal rejects", name)
 		}
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// leased is a mount with a dynamic role.
-func leased(t *testing.T, fields ...map[string]any) *mount {
+// newDynamicMount returns a mount with the dynamic role job.
+func newDynamicMount(t *testing.T, fields ...map[string]any) *mount {
 	t.Helper()
 	m := newManagedMount(t)
 	m.system.MaxLeaseTTLVal = 32 * day
@@ -24,39 +24,40 @@ func leased(t *testing.T, fields ...map[string]any) *mount {
 	return m
 }
 
-// remembered is a lease as Vault keeps it: what it remembers goes through JSON.
-func remember(t *testing.T, m *mount, resp *logical.Response) *logical.Secret {
+// vaultLease returns a lease as Vault stores it: the internal data pass through JSON.
+func vaultLease(t *testing.T, m *mount, resp *logical.Response) *logical.Secret {
 	t.Helper()
 	raw, err := json.Marshal(resp.Secret.InternalData)
 	require.NoError(t, err)
 	for _, secret := range m.modal.Secrets() {
-		require.NotContains(t, string(raw), secret, "a lease holds IDs only")
+		require.NotContains(t, string(raw), secret, "a lease contains IDs only")
 	}
-	kept := *resp.Secret
-	kept.InternalData = nil
-	require.NoError(t, json.Unmarshal(raw, &kept.InternalData))
-	kept.IssueTime = m.clock.now()
-	return &kept
+	lease := *resp.Secret
+	lease.InternalData = nil
+	require.NoError(t, json.Unmarshal(raw, &lease.InternalData))
+	lease.IssueTime = m.clock.now()
+	return &lease
 }
 
-func (m *mount) ofLease(op logical.Operation, lease *logical.Secret) (*logical.Response, error) {
+// leaseRequest renews or revokes a lease of the role job.
+func (m *mount) leaseRequest(op logical.Operation, lease *logical.Secret) (*logical.Response, error) {
 	return m.HandleRequest(m.t.Context(), &logical.Request{Operation: op, Path: "creds/job", Secret: lease, Storage: m.storage, MountPoint: cmp.Or(m.at, "modal/")})
 }
 
-func TestCreds_OfADynamicRoleAreALeaseInEachForm(t *testing.T) {
+func TestCreds_OfADynamicRoleHaveALeaseInEveryForm(t *testing.T) {
 	t.Parallel()
-	m := leased(t)
+	m := newDynamicMount(t)
 	seen := map[any]bool{}
 	for form, keys := range map[string][]string{
 		"": {"token_id", "token_secret", "workspace", "profile", "version", "environment", "expires_at", "server_url"}, "/dotenv": {"token_id", "dotenv"},
 		"/env": {"MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET", "MODAL_ENVIRONMENT", "MODAL_SERVER_URL"}, "/toml": {"token_id", "toml"}, "/profile": {"token_id", "toml"},
 	} {
 		resp := m.must(logical.ReadOperation, "creds/job"+form, nil)
-		require.ElementsMatch(t, keys, slices.Collect(maps.Keys(resp.Data)), "the lease takes the place of the rotation metadata")
+		require.ElementsMatch(t, keys, slices.Collect(maps.Keys(resp.Data)), "the lease replaces the rotation metadata")
 		require.Equal(t, time.Hour, resp.Secret.TTL)
 		require.Equal(t, day, resp.Secret.MaxTTL)
 		require.True(t, resp.Secret.Renewable)
-		id := remember(t, m, resp).InternalData["token_id"]
+		id := vaultLease(t, m, resp).InternalData["token_id"]
 		require.False(t, seen[id])
 		seen[id] = true
 	}
@@ -72,29 +73,29 @@ func TestCreds_OfADynamicRoleAreALeaseInEachForm(t *testing.T) {
 	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/job", nil), "vault lease revoke -prefix modal/creds/job")
 }
 
-func TestLease_IsRenewedUnderThePolicyItWasMadeWithAndNeverPastItsTokensEnd(t *testing.T) {
+func TestLease_RenewalKeepsItsTermsAndEndsWithTheToken(t *testing.T) {
 	t.Parallel()
-	m := leased(t, map[string]any{"ttl": "1h", "max_ttl": "2h"})
-	lease := remember(t, m, m.must(logical.ReadOperation, "creds/job", nil))
+	m := newDynamicMount(t, map[string]any{"ttl": "1h", "max_ttl": "2h"})
+	lease := vaultLease(t, m, m.must(logical.ReadOperation, "creds/job", nil))
 	m.write("roles/job", map[string]any{"ttl": "10m", "max_ttl": "20m"})
-	lease.IssueTime = time.Now() // what Vault's own arithmetic goes by
-	resp, err := m.ofLease(logical.RenewOperation, lease)
+	lease.IssueTime = time.Now() // Vault computes the lease from the real time
+	resp, err := m.leaseRequest(logical.RenewOperation, lease)
 	require.NoError(t, err)
 	require.InDelta(t, time.Hour, resp.Secret.TTL, float64(time.Minute))
 	require.Equal(t, 2*time.Hour, resp.Secret.MaxTTL)
 	m.clock.advance(2*time.Hour + 10*time.Minute)
-	resp, err = m.ofLease(logical.RenewOperation, lease)
+	resp, err = m.leaseRequest(logical.RenewOperation, lease)
 	require.NoError(t, err)
 	require.LessOrEqual(t, resp.Secret.TTL, 5*time.Minute, "the token expires then")
 	m.remove("roles/job", map[string]any{"force": true})
-	resp, err = m.ofLease(logical.RenewOperation, lease)
+	resp, err = m.leaseRequest(logical.RenewOperation, lease)
 	require.ErrorIs(t, err, logical.ErrInvalidRequest)
 	require.Contains(t, errorText(resp), "is ended")
 }
 
-func TestLease_NextStepOfItsRevocationIsTheCommandThatEndsIt(t *testing.T) {
+func TestLease_NextStepNamesTheCommandThatRevokesItNow(t *testing.T) {
 	t.Parallel()
-	m := leased(t)
+	m := newDynamicMount(t)
 	id := textIn(m.must(logical.ReadOperation, "creds/job", nil).Data, "token_id")
 	entry := m.list("revocations")[0]
 	require.Equal(t, "nothing to do: the token ends with its lease, or on 2026-03-02T12:15:00Z at the latest; to end the token at once: vault write modal/revocations/"+entry+" force=true",
@@ -103,9 +104,9 @@ func TestLease_NextStepOfItsRevocationIsTheCommandThatEndsIt(t *testing.T) {
 	require.False(t, m.knows(id))
 }
 
-func TestLease_OfAMountWhoseLongestLeaseHasAFractionOfASecond(t *testing.T) {
+func TestLease_TTLIsCutToWholeSeconds(t *testing.T) {
 	t.Parallel()
-	m := leased(t, map[string]any{"ttl": "2h", "max_ttl": "2h"})
+	m := newDynamicMount(t, map[string]any{"ttl": "2h", "max_ttl": "2h"})
 	m.system.MaxLeaseTTLVal = 90*time.Minute + 300*time.Millisecond
 	resp := m.must(logical.ReadOperation, "creds/job", nil)
 	require.Equal(t, 90*time.Minute, resp.Secret.MaxTTL)
@@ -113,38 +114,38 @@ func TestLease_OfAMountWhoseLongestLeaseHasAFractionOfASecond(t *testing.T) {
 	require.Equal(t, m.clock.now().Add(105*time.Minute).Format(time.RFC3339), resp.Data["expires_at"], "a quarter of an hour after the lease")
 }
 
-func TestLease_RevocationEndsTheTokenAndIsAnErrorWhileModalDoesNotAnswer(t *testing.T) {
+func TestLease_RevocationFailsDuringAnOutageAndThenDeletesTheToken(t *testing.T) {
 	t.Parallel()
-	m := leased(t)
+	m := newDynamicMount(t)
 	resp := m.must(logical.ReadOperation, "creds/job", nil)
-	lease := remember(t, m, resp)
+	lease := vaultLease(t, m, resp)
 	id, _ := resp.Data["token_id"].(string)
 	m.modal.SetOutage(true)
 	for range 6 {
-		_, err := m.ofLease(logical.RevokeOperation, lease)
+		_, err := m.leaseRequest(logical.RevokeOperation, lease)
 		require.ErrorContains(t, err, "Modal")
 	}
 	m.modal.SetOutage(false)
 	m.minutes(2)
-	_, err := m.ofLease(logical.RevokeOperation, lease)
+	_, err := m.leaseRequest(logical.RevokeOperation, lease)
 	require.NoError(t, err)
 	require.False(t, m.knows(id))
-	_, err = m.ofLease(logical.RevokeOperation, lease)
-	require.NoError(t, err, "once more is no error")
+	_, err = m.leaseRequest(logical.RevokeOperation, lease)
+	require.NoError(t, err, "a second revocation is no error")
 }
 
-func TestCreds_OfADynamicRoleAreMintedByTheNodeThatMayWriteAlone(t *testing.T) {
+func TestCreds_OfADynamicRoleNeedANodeThatMayWrite(t *testing.T) {
 	t.Parallel()
-	m := leased(t)
+	m := newDynamicMount(t)
 	m.setReplication(consts.ReplicationPerformanceStandby)
 	_, err := m.HandleRequest(t.Context(), &logical.Request{Operation: logical.ReadOperation, Path: "creds/job", Storage: m.storage})
 	require.ErrorIs(t, err, logical.ErrReadOnly)
 	require.Empty(t, m.modal.Calls("ServiceUserCreate"))
 }
 
-func TestCreds_OfADynamicRoleTellWhatIsInTheWay(t *testing.T) {
+func TestCreds_OfADynamicRoleNameTheReasonOfARefusal(t *testing.T) {
 	t.Parallel()
-	m := leased(t, map[string]any{"max_leases": 1})
+	m := newDynamicMount(t, map[string]any{"max_leases": 1})
 	m.must(logical.ReadOperation, "creds/job", nil)
 	require.Contains(t, m.refused(logical.ReadOperation, "creds/job", nil), "max_leases is 1")
 	m.write("roles/job", map[string]any{"max_leases": 0})

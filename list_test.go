@@ -11,14 +11,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestLists_CanBeWalkedPageByPageInTheOrderOfNames(t *testing.T) {
+func TestLists_CanBePagedInOrderOfNames(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.seedManaged(t, 7, 0)
-	m.seedLedger(t, 7)
+	m.seedRevocations(t, 7)
 	prefix, _ := m.read("config")["service_user_prefix"].(string)
 	for i := range 7 {
-		_, err := m.workspace.CreateServiceUser(fmt.Sprintf("%sjob-as-aaaaaaa%d", prefix, i)) // which looks like a secret, and is none
+		_, err := m.workspace.CreateServiceUser(fmt.Sprintf("%sjob-as-aaaaaaa%d", prefix, i)) // the name resembles a secret
 		require.NoError(t, err)
 	}
 	m.clock.advance(time.Hour)
@@ -44,12 +44,12 @@ func TestLists_CanBeWalkedPageByPageInTheOrderOfNames(t *testing.T) {
 
 		for _, limit := range []any{"-1", 0, "100"} {
 			resp := m.must(logical.ListOperation, path, map[string]any{"after": walked[4] + "-", "limit": limit})
-			require.Equal(t, walked[5:], resp.Data["keys"], "%s: what it begins after need not be there", path)
+			require.Equal(t, walked[5:], resp.Data["keys"], "%s: the name in after need not exist", path)
 		}
 	}
 }
 
-func TestLists_RefuseAPageThatCannotBeMeant(t *testing.T) {
+func TestLists_RefuseInvalidPages(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	for field, value := range map[string]any{"limit": "ten", "after": []any{"a", "b"}, "afterr": "ci"} {
@@ -61,7 +61,7 @@ func TestLists_RefuseAPageThatCannotBeMeant(t *testing.T) {
 	}
 }
 
-func TestLists_GoOnAfterARoleWhoseNameBeginsAsASecretDoes(t *testing.T) {
+func TestLists_ContinueAfterARoleNameWithASecretPrefix(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("as-job")

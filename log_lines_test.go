@@ -13,14 +13,14 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// Promises about what operators find in Vault's log, which all mounts of the plugin share.
+// The tests in this file check the log lines. All mounts of the plugin share Vault's log.
 
-// lines are those of the log that have something in them.
+// lines returns the lines of the log that are not empty.
 func (m *mount) lines() []string {
 	return strings.FieldsFunc(m.logs.String(), func(r rune) bool { return r == '\n' })
 }
 
-func TestEveryLogLineNamesTheMountAndThePrefixOfItsServiceUsers(t *testing.T) {
+func TestLog_EveryLineNamesTheMountAndItsServiceUserPrefix(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -51,7 +51,7 @@ func TestEveryLogLineNamesTheMountAndThePrefixOfItsServiceUsers(t *testing.T) {
 	}
 }
 
-func TestBeforeAnyRequestALogLineNamesThePrefix(t *testing.T) {
+func TestLog_LinesBeforeTheFirstRequestNameThePrefix(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -65,7 +65,7 @@ func TestBeforeAnyRequestALogLineNamesThePrefix(t *testing.T) {
 	}
 }
 
-func TestAWriteThatChangesPrivilegeLogsWhatItChanged(t *testing.T) {
+func TestLog_WriteThatChangesPrivilegesLogsTheChange(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"environment_roles": "main=viewer"})
@@ -91,7 +91,7 @@ func TestAWriteThatChangesPrivilegeLogsWhatItChanged(t *testing.T) {
 	}
 }
 
-func TestAnOperatorsMistakeIsNeitherAFailedRotationNorAWarning(t *testing.T) {
+func TestLog_OperatorMistakesAreNoWarningsAndNoFailedRotations(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addRole("static")
@@ -99,16 +99,16 @@ func TestAnOperatorsMistakeIsNeitherAFailedRotationNorAWarning(t *testing.T) {
 	lines := len(m.lines())
 	for path, mistakes := range map[string][]map[string]any{
 		"rotate/static": {
-			nil, pairOf(someID, someSecret),
+			nil, tokenFields(someID, someSecret),
 			{"to_previous": true},
-			pairData(m.workspace.AddMember("bob").NewToken()),
+			tokenData(m.workspace.AddMember("bob").NewToken()),
 			{"token_id": "", "token_secret": ""},
 			also(m.newToken(), "grace_period", "never"),
 		},
 		"rotate/managed": {m.newToken(), {"to_previous": true}, {"grace_period": "3000d"}},
 		"rotate/none":    {m.newToken()},
 		"roles/static":   {m.newToken(), {"type": "managed"}},
-		"config":         {{"server_url": "http://elsewhere.example"}, pairOf(someID, someSecret)},
+		"config":         {{"server_url": "http://elsewhere.example"}, tokenFields(someID, someSecret)},
 	} {
 		for _, data := range mistakes {
 			m.refused(logical.UpdateOperation, path, data)

@@ -17,19 +17,19 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// newManagedMount is a mount with an admin token. It fails the test when a service user is left at
-// Modal that neither a role nor the ledger answers for.
+// newManagedMount returns a mount with an admin token. The test fails if Modal ends with a service user that neither a
+// role nor the revocation queue tracks.
 func newManagedMount(t *testing.T) *mount {
 	t.Helper()
 	m := newMount(t)
 	m.workspace.AddEnvironment("staging")
 	m.write("config", m.newToken())
-	m.modal.FailOnOrphans(t, m.answeredFor)
+	m.modal.FailOnOrphans(t, m.trackedServiceUsers)
 	return m
 }
 
-// answeredFor are the service users that storage knows of.
-func (m *mount) answeredFor() []string {
+// trackedServiceUsers returns the names of the service users in storage.
+func (m *mount) trackedServiceUsers() []string {
 	var names []string
 	ctx := context.WithoutCancel(m.t.Context())
 	for _, prefix := range []string{"cred/", "revocation/"} {
@@ -50,7 +50,7 @@ func (m *mount) answeredFor() []string {
 	return names
 }
 
-// addManaged makes a managed role and returns its first token's ID.
+// addManaged creates a managed role and returns the ID of its first token.
 func (m *mount) addManaged(name string, more ...map[string]any) string {
 	m.t.Helper()
 	data := map[string]any{"type": "managed", "environment_roles": "main=contributor"}
@@ -61,13 +61,14 @@ func (m *mount) addManaged(name string, more ...map[string]any) string {
 	return m.tokenID(name)
 }
 
+// tokenID returns the ID of a role's current token.
 func (m *mount) tokenID(name string) string {
 	m.t.Helper()
 	id, _ := m.read("creds/" + name)["token_id"].(string)
 	return id
 }
 
-// serviceUser is the one that owns a token; the test fails when there is none.
+// serviceUser returns the service user that owns a token. The test fails if Modal has no such user.
 func (m *mount) serviceUser(tokenID string) modaltest.ServiceUserInfo {
 	m.t.Helper()
 	for _, user := range m.modal.ServiceUsers() {
@@ -79,7 +80,7 @@ func (m *mount) serviceUser(tokenID string) modaltest.ServiceUserInfo {
 	return modaltest.ServiceUserInfo{}
 }
 
-// minutes lets Vault tick for a while.
+// minutes advances the clock minute by minute, with a tick after each.
 func (m *mount) minutes(count int) {
 	m.t.Helper()
 	for range count {
@@ -88,7 +89,7 @@ func (m *mount) minutes(count int) {
 	}
 }
 
-func TestManaged_CreateMintsAScopedServiceUserWithItsRolesAndNoMore(t *testing.T) {
+func TestManaged_CreateMakesAScopedServiceUserWithExactlyItsRoles(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 
@@ -112,7 +113,7 @@ func TestManaged_CreateMintsAScopedServiceUserWithItsRolesAndNoMore(t *testing.T
 	}, m.read("roles/gpu.team"))
 }
 
-func TestManaged_RotateReplacesTheServiceUserAndEndsTheOldOneAfterTheGracePeriod(t *testing.T) {
+func TestManaged_RotateReplacesAndLaterDeletesTheServiceUser(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -141,7 +142,7 @@ func TestManaged_RotateReplacesTheServiceUserAndEndsTheOldOneAfterTheGracePeriod
 	require.Contains(t, m.logs.String(), "token revoked")
 }
 
-func TestManaged_AnUpdateOfEnvironmentRolesAppliesTheDifferenceAndMintsNothing(t *testing.T) {
+func TestManaged_UpdateSetsOnlyChangedRolesAndCreatesNothing(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	id := m.addManaged("ci", map[string]any{"environment_roles": "main=contributor"})
@@ -155,10 +156,10 @@ func TestManaged_AnUpdateOfEnvironmentRolesAppliesTheDifferenceAndMintsNothing(t
 	require.Equal(t, map[string]string{"main": "viewer", "staging": "no-access"}, m.serviceUser(id).Roles)
 	require.Len(t, m.modal.Calls("EnvironmentRoleSet"), calls+3)
 	m.write("roles/ci", map[string]any{"refresh_interval": "1m"})
-	require.Len(t, m.modal.Calls("EnvironmentRoleSet"), calls+3, "what did not change is not set")
+	require.Len(t, m.modal.Calls("EnvironmentRoleSet"), calls+3, "unchanged roles are not set again")
 }
 
-func TestManaged_AFailedUpdateOfEnvironmentRolesIsPutBack(t *testing.T) {
+func TestManaged_FailedEnvironmentRolesUpdateIsRolledBack(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	id := m.addManaged("ci")
@@ -170,7 +171,7 @@ func TestManaged_AFailedUpdateOfEnvironmentRolesIsPutBack(t *testing.T) {
 	require.Equal(t, "contributor", m.serviceUser(id).Roles["main"])
 }
 
-func TestManaged_ScopedAndTokenTTLWaitForTheNextRotationAndSaySo(t *testing.T) {
+func TestManaged_ScopedAndTokenTTLApplyAtTheNextRotation(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	id := m.addManaged("ci")
@@ -182,7 +183,7 @@ func TestManaged_ScopedAndTokenTTLWaitForTheNextRotationAndSaySo(t *testing.T) {
 	require.Equal(t, "2026-09-17T12:00:00Z", m.read("creds/ci")["expires_at"])
 }
 
-func TestManaged_CeilingsHoldWhenARoleIsWrittenAndWhenATokenIsMinted(t *testing.T) {
+func TestManaged_LimitsApplyToWritesAndRotations(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"environment_roles": "main=contributor"})
@@ -199,7 +200,7 @@ func TestManaged_CeilingsHoldWhenARoleIsWrittenAndWhenATokenIsMinted(t *testing.
 	m.write("rotate/ci", nil)
 }
 
-func TestManaged_DeleteEndsTheServiceUsersEvenWhenModalIsDownAtFirst(t *testing.T) {
+func TestManaged_DeleteRemovesServiceUsersAfterAnOutage(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -218,13 +219,13 @@ func TestManaged_DeleteEndsTheServiceUsersEvenWhenModalIsDownAtFirst(t *testing.
 	require.Empty(t, m.modal.ServiceUsers())
 }
 
-func TestStatic_AServiceUserThatTheEngineDidNotMakeIsEndedOnAnOperatorsWordAlone(t *testing.T) {
+func TestStatic_ImportedServiceUserIsDeletedOnlyByForce(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("config", m.newToken())
 	old := m.workspace.AddServiceUser("robot-1")
-	m.write("roles/ci", also(pairData(old), "type", "static"))
-	answer := m.write("rotate/ci", also(pairData(m.workspace.AddServiceUser("robot-2")), "force", true, "grace_period", 0)).Data
+	m.write("roles/ci", also(tokenData(old), "type", "static"))
+	answer := m.write("rotate/ci", also(tokenData(m.workspace.AddServiceUser("robot-2")), "force", true, "grace_period", 0)).Data
 	require.Equal(t, "manual", answer["method"])
 	m.minutes(24 * 60)
 	require.True(t, m.modal.Accepts(old.ID, old.Secret))
@@ -233,7 +234,7 @@ func TestStatic_AServiceUserThatTheEngineDidNotMakeIsEndedOnAnOperatorsWordAlone
 	require.Empty(t, m.list("revocations"))
 }
 
-func TestManaged_ARetryEndsATokenWithinItsGracePeriodOnlyByForceAndADeleteNever(t *testing.T) {
+func TestRevocations_WithinTheGracePeriodNeedForce(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -242,12 +243,12 @@ func TestManaged_ARetryEndsATokenWithinItsGracePeriodOnlyByForceAndADeleteNever(
 	resp, err := m.handle(logical.DeleteOperation, "revocations/"+old, nil)
 	require.ErrorIs(t, err, logical.ErrInvalidRequest)
 	require.Contains(t, errorText(resp), "forget it without proof: vault delete modal/revocations/"+old+" force=true")
-	require.True(t, m.knows(old), "forgetting ends nothing at Modal")
+	require.True(t, m.knows(old), "a refused delete changes nothing at Modal")
 	require.Equal(t, true, m.write("revocations/"+old, map[string]any{"force": true}).Data["revoked"])
 	require.False(t, m.knows(old))
 }
 
-func TestManaged_AnUnfinishedEntryIsListedByTheServiceUsersNameAndCanBeSettledOnceModalIsSure(t *testing.T) {
+func TestRevocations_UnfinishedCreationIsListedByServiceUserName(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -259,9 +260,9 @@ func TestManaged_AnUnfinishedEntryIsListedByTheServiceUsersNameAndCanBeSettledOn
 	require.Len(t, names, 1)
 	require.Regexp(t, `^vault-2f9f1a7c-ci-`, names[0])
 	require.Equal(t, "pending", m.read("revocations/" + names[0])["state"])
-	early := m.write("revocations/"+names[0], nil).Data
-	require.Equal(t, false, early["revoked"])
-	require.Contains(t, early["last_error"], "may still be creating it")
+	tooEarly := m.write("revocations/"+names[0], nil).Data
+	require.Equal(t, false, tooEarly["revoked"])
+	require.Contains(t, tooEarly["last_error"], "may still be creating it")
 	m.clock.advance(unfinishedAfter)
 	require.Equal(t, true, m.write("revocations/"+names[0], nil).Data["revoked"])
 	require.Empty(t, m.list("revocations"))

@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-modal/internal/request"
 )
 
-func TestMissing_AReadOfARoleThatDoesNotExistNamesItAndTheNearest(t *testing.T) {
+func TestMissing_ReadSuggestsTheNearestRoleName(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
@@ -33,7 +33,7 @@ func TestMissing_AReadOfARoleThatDoesNotExistNamesItAndTheNearest(t *testing.T) 
 	require.Equal(t, "the revocation queue has no token ak-x; whether Modal accepts that token was not asked: vault write modal/lookup token_id=ak-x asks Modal about it", m.absent("revocations/ak-x"))
 }
 
-func TestMissing_ANameThatNoRoleCanHaveIsAMistakeAndNotRepeatedWithoutBound(t *testing.T) {
+func TestMissing_InvalidNameIsAMistakeAndIsShortened(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	require.Contains(t, m.refused(logical.ReadOperation, "creds/CI", nil), `write "ci"`)
@@ -44,9 +44,10 @@ func TestMissing_ANameThatNoRoleCanHaveIsAMistakeAndNotRepeatedWithoutBound(t *t
 	require.Less(t, len(m.absent("revocations/"+string(long))), 300)
 }
 
-// Terraform makes an object anew when Vault's Go client says that there is nothing, which is a 404 with
-// errors alone. An answer that is no error would be wrapped.
-func TestMissing_IsNothingToTerraformAndToAWrappedRead(t *testing.T) {
+// TestMissing_IsNotFoundForTerraformAndForWrappedReads checks the form of a 404 answer. Terraform creates an object again
+// if Vault's Go client reports no object, that is, a 404 answer that contains only errors. Vault would wrap an answer
+// that is no error.
+func TestMissing_IsNotFoundForTerraformAndForWrappedReads(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	status, says := m.failed(logical.ReadOperation, "roles/ci", nil)
@@ -65,10 +66,10 @@ func TestMissing_IsNothingToTerraformAndToAWrappedRead(t *testing.T) {
 	}
 }
 
-func TestMissing_WhatStorageCannotListIsNotFoundAllTheSame(t *testing.T) {
+func TestMissing_IsNotFoundEvenIfStorageCannotList(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
-	m.storage.plan(cut{at: 2}) // the read of the role, then the list
+	m.storage.plan(cut{at: 2}) // fails the list that follows the read of the role
 	require.Contains(t, m.absent("creds/cii"), "no role is named cii")
 }

@@ -20,7 +20,7 @@ const (
 	someSecret = "as-BBBBBBBBBBBBBBBBBBBBBB"
 )
 
-// mistake is bad input, with what its message has to say. M stands for a mount with role ci.
+// mistake is an invalid request, with the parts that its message must contain. The mount m has a static role ci.
 type mistake struct {
 	op   logical.Operation
 	path string
@@ -36,11 +36,11 @@ func static(pair map[string]any, more ...any) func(*mount) map[string]any {
 	return fixed(also(also(pair, "type", "static"), more...))
 }
 
-func pairOf(id, secret string) map[string]any {
+func tokenFields(id, secret string) map[string]any {
 	return map[string]any{"token_id": id, "token_secret": secret}
 }
 
-func good() map[string]any { return pairOf(someID, someSecret) }
+func good() map[string]any { return tokenFields(someID, someSecret) }
 
 func mistakes() map[string]mistake {
 	const update, read, remove = logical.UpdateOperation, logical.ReadOperation, logical.DeleteOperation
@@ -62,16 +62,16 @@ func mistakes() map[string]mistake {
 		"odd role name":                {update, "roles/my role!", static(good()), []string{"lower-case letters, digits"}},
 		"role name that ends in a dot": {update, "roles/ci.", static(good()), []string{"begin and end with a letter or digit"}},
 		"role name too long":           {update, "roles/" + strings.Repeat("a", 65), static(good()), []string{"up to 64"}},
-		"role with an empty pair":      {update, "roles/new", static(pairOf("", "")), []string{"token_id and token_secret are empty"}},
+		"role with an empty token":     {update, "roles/new", static(tokenFields("", "")), []string{"token_id and token_secret are empty"}},
 		"missing secret":               {update, "roles/new", fixed(map[string]any{"type": "static", "token_id": someID}), []string{"token_secret is missing"}},
 		"missing ID":                   {update, "rotate/ci", fixed(map[string]any{"token_secret": someSecret}), []string{"token_id is missing"}},
 		"rotate without a token":       {update, "rotate/ci", nil, []string{"a person makes its tokens", "https://modal.com/settings/tokens"}},
-		"swapped pair":                 {update, "roles/new", static(pairOf(someSecret, someID)), []string{"swapped"}},
-		"proxy token":                  {update, "roles/new", static(pairOf("wk-AAAAAAAAAAAAAAAAAAAAAA", "ws-AAAAAAAAAAAAAAAAAAAAAA")), []string{"proxy token"}},
-		"newline in the ID":            {update, "roles/new", static(pairOf("ak-AA\nBB", someSecret)), []string{"line break"}},
-		"newline in the secret":        {update, "roles/new", static(pairOf(someID, "as-AA\nBB")), []string{"line break"}},
-		"quote in the secret":          {update, "roles/new", static(pairOf(someID, `as-AA"BB`)), []string{"quote"}},
-		"control character":            {update, "roles/new", static(pairOf(someID, "as-AA\x00BB")), []string{"control character"}},
+		"swapped token":                {update, "roles/new", static(tokenFields(someSecret, someID)), []string{"swapped"}},
+		"proxy token":                  {update, "roles/new", static(tokenFields("wk-AAAAAAAAAAAAAAAAAAAAAA", "ws-AAAAAAAAAAAAAAAAAAAAAA")), []string{"proxy token"}},
+		"newline in the ID":            {update, "roles/new", static(tokenFields("ak-AA\nBB", someSecret)), []string{"line break"}},
+		"newline in the secret":        {update, "roles/new", static(tokenFields(someID, "as-AA\nBB")), []string{"line break"}},
+		"quote in the secret":          {update, "roles/new", static(tokenFields(someID, `as-AA"BB`)), []string{"quote"}},
+		"control character":            {update, "roles/new", static(tokenFields(someID, "as-AA\x00BB")), []string{"control character"}},
 		"wrong secret": {update, "rotate/ci", func(m *mount) map[string]any {
 			return also(m.newToken(), "token_secret", someSecret)
 		}, []string{"Modal refused token ak-", "nothing was changed", "secret belongs to this ID"}},
@@ -81,7 +81,7 @@ func mistakes() map[string]mistake {
 		}, []string{"the token of another role of this mount"}},
 		"token of another role in rotate": {update, "rotate/ci", func(m *mount) map[string]any {
 			m.addRole("other")
-			return pairOf(m.read("creds/other")["token_id"].(string), m.read("creds/other")["token_secret"].(string))
+			return tokenFields(m.read("creds/other")["token_id"].(string), m.read("creds/other")["token_secret"].(string))
 		}, []string{"the token of another role of this mount"}},
 		"token of the admin": {update, "roles/new", func(m *mount) map[string]any {
 			admin := m.newToken()
@@ -89,9 +89,9 @@ func mistakes() map[string]mistake {
 			return also(admin, "type", "static")
 		}, []string{"admin token in config"}},
 		"admin token of a role": {update, "config", func(m *mount) map[string]any {
-			return pairOf(m.read("creds/ci")["token_id"].(string), m.read("creds/ci")["token_secret"].(string))
+			return tokenFields(m.read("creds/ci")["token_id"].(string), m.read("creds/ci")["token_secret"].(string))
 		}, []string{"the token of another role of this mount"}},
-		"admin token that Modal refuses": {update, "config", fixed(good()), []string{"Modal refused token " + someID}},
+		"admin token that Modal rejects": {update, "config", fixed(good()), []string{"Modal refused token " + someID}},
 		"half an admin token":            {update, "config", fixed(map[string]any{"token_id": someID}), []string{"token_secret is missing"}},
 		"odd profile":                    {update, "roles/new", fresh("profile", `a"b`), []string{"profile: use letters, digits"}},
 		"profile with a space":           {update, "roles/ci", fixed(map[string]any{"profile": "my profile"}), []string{"letters, digits"}},
@@ -117,7 +117,7 @@ func mistakes() map[string]mistake {
 	}
 }
 
-func TestMistakes_AreNamedWithTheNextStepAndChangeNothing(t *testing.T) {
+func TestMistakes_NameTheNextStepAndChangeNothing(t *testing.T) {
 	t.Parallel()
 	for name, mistake := range mistakes() {
 		t.Run(name, func(t *testing.T) {
@@ -139,7 +139,7 @@ func TestMistakes_AreNamedWithTheNextStepAndChangeNothing(t *testing.T) {
 	}
 }
 
-func TestTroubleAtModal_IsNamedAsSuchAndChangesNothing(t *testing.T) {
+func TestErrors_FromModalAre502AndChangeNothing(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range map[string]struct {
 		fault modaltest.Fault
@@ -170,7 +170,7 @@ func TestTroubleAtModal_IsNamedAsSuchAndChangesNothing(t *testing.T) {
 	}
 }
 
-func TestTroubleAtModal_ThatPassesIsNotNoticed(t *testing.T) {
+func TestErrors_FromModalThatPassAreRetriedUnnoticed(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.modal.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Unavailable, Times: 2})
@@ -182,7 +182,7 @@ func TestTroubleAtModal_ThatPassesIsNotNoticed(t *testing.T) {
 	require.Equal(t, int64(3), m.read("creds/ci")["version"])
 }
 
-func TestStorage_OfANewerSchemaIsLeftAloneAndNamed(t *testing.T) {
+func TestStorage_EntryOfANewerSchemaIsRefusedByName(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
@@ -199,7 +199,7 @@ func TestStorage_OfANewerSchemaIsLeftAloneAndNamed(t *testing.T) {
 	require.NotEmpty(t, m.read("creds/fine"))
 }
 
-func TestStorage_TroubleIsAServerErrorThatKeepsItsText(t *testing.T) {
+func TestStorage_FailureIsAServerErrorWithItsOwnText(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.storage.plan(cut{at: 1})

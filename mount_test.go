@@ -25,7 +25,7 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// mount is the engine as Vault mounts it, on storage that can be cut, with an emulated Modal.
+// mount is the engine as Vault mounts it, with storage that can fail and an emulated Modal.
 type mount struct {
 	*Backend
 
@@ -38,7 +38,7 @@ type mount struct {
 	system    *logical.StaticSystemView
 	events    *logical.MockEventSender
 	logs      *lockedBuffer
-	at        string // where it is mounted, modal/ by default
+	at        string // the mount path, modal/ by default
 }
 
 // newMount mounts the engine and points it at an emulated Modal.
@@ -57,26 +57,26 @@ func newMount(t *testing.T) *mount {
 	return m
 }
 
-// restart is a new process over the same storage.
+// restart starts a new process with the same storage.
 func (m *mount) restart() {
 	m.t.Helper()
 	m.storage.heal()
 	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: m.logs})
 	b, err := New(m.t.Context(), &logical.BackendConfig{
 		Logger: logger, System: m.system, StorageView: m.storage, EventsSender: m.events, BackendUUID: "2f9f1a7c-0000-4000-8000-000000000001",
-	}, state.Deps{Now: m.clock.now, Wait: m.clock.sleep, Connect: connectHasty})
+	}, state.Deps{Now: m.clock.now, Wait: m.clock.sleep, Connect: connectWithoutJitter})
 	require.NoError(m.t, err)
 	m.t.Cleanup(func() { b.Cleanup(context.WithoutCancel(m.t.Context())) })
 	m.Backend = b
 }
 
-// connectHasty makes a connection whose calls wait as little before a retry as they may.
-func connectHasty(options modalapi.Options) (state.Modal, error) {
+// connectWithoutJitter makes a connection whose calls wait the shortest time before a retry.
+func connectWithoutJitter(options modalapi.Options) (state.Modal, error) {
 	options.Jitter = func() float64 { return 0 }
 	return modalapi.New(options)
 }
 
-// handle sends a request the way Vault does, and holds every success to its documented shape.
+// handle sends a request as Vault does, and checks every successful answer against its documented schema.
 func (m *mount) handle(op logical.Operation, path string, data map[string]any) (*logical.Response, error) {
 	m.t.Helper()
 	req := &logical.Request{Operation: op, Path: path, Data: maps.Clone(data), Storage: m.storage, MountPoint: cmp.Or(m.at, "modal/")}
@@ -110,7 +110,7 @@ func (m *mount) checkShape(req *logical.Request, resp *logical.Response) {
 	schema.ValidateResponse(m.t, &documented[0], resp, true)
 }
 
-// write, read, list and remove are requests that must succeed.
+// write, read, list and remove send requests that must succeed.
 func (m *mount) write(path string, data map[string]any) *logical.Response {
 	m.t.Helper()
 	return m.must(logical.UpdateOperation, path, data)
@@ -143,8 +143,7 @@ func (m *mount) must(op logical.Operation, path string, data map[string]any) *lo
 	return resp
 }
 
-// refused is a request that must fail as the operator's mistake and change nothing; it returns the
-// message.
+// refused sends a request that must fail as the operator's mistake and change nothing. It returns the message.
 func (m *mount) refused(op logical.Operation, path string, data map[string]any) string {
 	m.t.Helper()
 	before := m.storage.snapshot(m.t)
@@ -157,13 +156,13 @@ func (m *mount) refused(op logical.Operation, path string, data map[string]any) 
 	return errorText(resp)
 }
 
-// unchangedSince compares storage without printing it, as it holds secrets.
+// unchangedSince compares storage without printing it, because storage contains secrets.
 func (m *mount) unchangedSince(before map[string]string) {
 	m.t.Helper()
-	require.True(m.t, maps.Equal(before, m.storage.snapshot(m.t)), "a request that failed changed storage")
+	require.True(m.t, maps.Equal(before, m.storage.snapshot(m.t)), "the request changed storage")
 }
 
-// failed is a request that must fail through no fault of the operator's; it returns status and text.
+// failed sends a request that must fail without a mistake of the operator. It returns the status and the text.
 func (m *mount) failed(op logical.Operation, path string, data map[string]any) (int, string) {
 	m.t.Helper()
 	before := m.storage.snapshot(m.t)
@@ -175,7 +174,7 @@ func (m *mount) failed(op logical.Operation, path string, data map[string]any) (
 	return status, failure.Error()
 }
 
-// absent is a read of what must not be there; it returns what is said to people.
+// absent reads a path that must not exist. It returns the message that people see.
 func (m *mount) absent(path string) string {
 	m.t.Helper()
 	resp, err := m.handle(logical.ReadOperation, path, nil)
@@ -186,26 +185,26 @@ func (m *mount) absent(path string) string {
 	require.NoError(m.t, err, path)
 	require.NotNil(m.t, resp, path)
 	require.Equal(m.t, http.StatusNotFound, resp.Data[logical.HTTPStatusCode], path)
-	// What Vault's Go client makes of it: an error only where something stands beside the errors.
+	// Vault's Go client returns an error only if the answer contains more than errors.
 	secret, err := api.ParseSecret(strings.NewReader(textIn(resp.Data, logical.HTTPRawBody)))
 	require.Nil(m.t, secret, path)
 	require.Error(m.t, err, path)
 	return err.Error()
 }
 
-// tick is what Vault does once a minute.
+// tick runs the worker, as Vault does once a minute.
 func (m *mount) tick() {
 	m.t.Helper()
 	_, err := m.HandleRequest(m.t.Context(), &logical.Request{Operation: logical.RollbackOperation, Storage: m.storage, Data: map[string]any{}})
 	require.NoError(m.t, err)
 }
 
-// newToken makes a token of the usual member and returns it as request data.
+// newToken creates a token of the member alice and returns it as request data.
 func (m *mount) newToken(opts ...modaltest.TokenOption) map[string]any {
-	return pairData(m.member.NewToken(opts...))
+	return tokenData(m.member.NewToken(opts...))
 }
 
-// addRole makes a static role with a token of its own, and returns the token's ID.
+// addRole creates a static role with a new token, and returns the token's ID.
 func (m *mount) addRole(name string, more ...map[string]any) string {
 	m.t.Helper()
 	data := m.newToken()
@@ -218,7 +217,7 @@ func (m *mount) addRole(name string, more ...map[string]any) string {
 	return id
 }
 
-// setReplication makes the mount one of another kind of node.
+// setReplication changes the kind of node that the mount runs on.
 func (m *mount) setReplication(state consts.ReplicationState) { m.system.ReplicationStateVal = state }
 
 func (m *mount) eventTypes() []string {

@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestNextStep_OfAnEntryHasTheWholeCommandToPaste(t *testing.T) {
+func TestNextStep_OfARevocationHasTheWholeCommand(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	step := func(id string) string { return textIn(m.read("revocations/"+id), "next_step") }
@@ -33,16 +33,16 @@ func TestNextStep_OfAnEntryHasTheWholeCommandToPaste(t *testing.T) {
 	require.Contains(t, step(static), "modal workspace member-tokens delete "+static+"; wait with that until ")
 	require.Contains(t, step(static), "; then have the engine look: vault write -f modal/revocations/"+static)
 	robot := m.workspace.AddServiceUser("robot")
-	m.write("roles/robot", also(pairData(robot), "type", "static"))
+	m.write("roles/robot", also(tokenData(robot), "type", "static"))
 	m.remove("roles/robot", nil)
 	require.Contains(t, step(robot.ID), "modal workspace service-users delete robot; ")
 }
 
-func TestConfig_AnAdminTokenThatComesToItsEndNamesTheCommandThatBringsAnother(t *testing.T) {
+func TestConfig_ExpiringAdminTokenNamesTheCommandToReplaceIt(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("config", m.newToken(modaltest.ExpiresAt(start.Add(day))))
-	for range 2 { // before its end, and after
+	for range 2 { // before and after the expiry
 		resp, err := m.handle(logical.ReadOperation, "config", nil)
 		require.NoError(t, err)
 		require.Len(t, resp.Warnings, 1)
@@ -51,7 +51,7 @@ func TestConfig_AnAdminTokenThatComesToItsEndNamesTheCommandThatBringsAnother(t 
 	}
 }
 
-func TestNextStep_PromisesNothingThatAPausedEngineWouldNotDo(t *testing.T) {
+func TestNextStep_SaysThatTheEngineIsPaused(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	const paused = "the engine is paused, so it does nothing by itself until: vault write modal/config paused=false"
@@ -70,7 +70,7 @@ func TestNextStep_PromisesNothingThatAPausedEngineWouldNotDo(t *testing.T) {
 
 func TestNextStep_PromisesNoDeletionWhileTheMountIsOutOfSync(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	old := m.addManaged("ci")
 	m.write("rotate/ci", nil)
 	_, err := m.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")

@@ -17,8 +17,8 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// copied is a second Vault made from a snapshot of this one, beside it.
-func (m *mount) copied() *mount {
+// clone returns a second mount, made from a snapshot of this mount. Both use the same Modal.
+func (m *mount) clone() *mount {
 	m.t.Helper()
 	c := &mount{
 		t: m.t, clock: m.clock, modal: m.modal, workspace: m.workspace, member: m.member, storage: newCutStorage(),
@@ -38,8 +38,8 @@ func (m *mount) serves(name string) bool {
 	return m.modal.Accepts(textIn(cred, "token_id"), textIn(cred, "token_secret"))
 }
 
-// newWatchedMount is newManagedMount for tests with two mounts, which leave orphans.
-func newWatchedMount(t *testing.T) *mount {
+// newMountAllowingOrphans is newManagedMount without the check for orphans. Tests with two mounts leave orphans.
+func newMountAllowingOrphans(t *testing.T) *mount {
 	t.Helper()
 	m := newMount(t)
 	m.system.MaxLeaseTTLVal = 32 * day
@@ -48,7 +48,7 @@ func newWatchedMount(t *testing.T) *mount {
 	return m
 }
 
-func TestOutOfSync_EndsOnlyByAListOrAnOperator(t *testing.T) {
+func TestOutOfSync_EndsOnlyAfterASuccessfulListOrByAnOperator(t *testing.T) {
 	t.Parallel()
 	for name, blind := range map[string]func(m, c *mount){
 		"failed precondition": listAnswers(modaltest.Fault{Code: codes.FailedPrecondition, Message: "workspace is being moved", Times: -1}),
@@ -56,22 +56,22 @@ func TestOutOfSync_EndsOnlyByAListOrAnOperator(t *testing.T) {
 		"no content type":     listAnswers(modaltest.Fault{NoContentType: true, Times: -1}),
 		"forbidden":           listAnswers(modaltest.Fault{Code: codes.PermissionDenied, Times: -1}),
 		"rejected":            listAnswers(modaltest.Fault{Code: codes.Unauthenticated, Times: -1}),
-		"another plan":        func(m, _ *mount) { m.workspace.SetServiceUsers(false) },
+		"smaller plan":        func(m, _ *mount) { m.workspace.SetServiceUsers(false) },
 		"no admin token":      func(_, c *mount) { c.write("config", map[string]any{"remove_admin_token": true}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := newWatchedMount(t)
+			m := newMountAllowingOrphans(t)
 			m.addManaged("ci", map[string]any{"grace_period": "1h"})
 			m.addRole("personal", map[string]any{"grace_period": "1h"})
 			m.addManaged("other")
 			m.clock.advance(time.Hour)
 			m.write("rotate/ci", nil)
 			m.write("rotate/personal", m.newToken())
-			c := m.copied()
-			m.write("rotate/ci", map[string]any{"to_previous": true}) // production goes back to the older tokens
+			c := m.clone()
+			m.write("rotate/ci", map[string]any{"to_previous": true}) // production returns to the older tokens
 			m.write("rotate/personal", map[string]any{"to_previous": true})
-			m.write("rotate/other", nil) // and creates what the copy does not know
+			m.write("rotate/other", nil) // and creates a service user that the copy does not know
 			c.minutes(61)
 			require.Equal(t, true, c.read("status")["out_of_sync"])
 
@@ -90,11 +90,11 @@ func listAnswers(f modaltest.Fault) func(m, c *mount) {
 	return func(m, _ *mount) { m.modal.Inject("ServiceUserList", f) }
 }
 
-func TestOutOfSync_AnOperatorEndsItWithoutAListAndIsTold(t *testing.T) {
+func TestOutOfSync_AcceptWithoutAListEndsItWithAWarning(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	m.addManaged("ci")
-	c := m.copied()
+	c := m.clone()
 	m.write("rotate/ci", nil)
 	c.clock.advance(time.Hour)
 	c.tick()
@@ -111,11 +111,11 @@ func TestOutOfSync_AnOperatorEndsItWithoutAListAndIsTold(t *testing.T) {
 	require.Equal(t, false, c.read("status")["out_of_sync"])
 }
 
-func TestOutOfSync_IsSeenAfterAStartWithNothingDue(t *testing.T) {
+func TestOutOfSync_IsFoundAfterAStartWithNothingDue(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	m.addManaged("ci")
-	c := m.copied()
+	c := m.clone()
 	m.write("rotate/ci", nil)
 	require.NotContains(t, c.read("status"), "last_compared_at", "nothing was compared")
 	c.tick()
@@ -129,18 +129,18 @@ func TestOutOfSync_IsSeenAfterAStartWithNothingDue(t *testing.T) {
 	require.Len(t, m.modal.Calls("ServiceUserList"), lists, "a mount that is in sync compares again when something is due")
 }
 
-func TestOutOfSync_IsNotSeenInAListThatLags(t *testing.T) {
+func TestOutOfSync_IsNotRaisedByALaggingList(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	m.write("roles/job", map[string]any{"type": "dynamic", "environment_roles": "main=contributor", "ttl": "1h", "max_ttl": "2h"})
 	m.lagList(90 * time.Second)
 	var leases []*logical.Secret
 	for range 10 {
-		leases = append(leases, remember(t, m, m.must(logical.ReadOperation, "creds/job", nil)))
+		leases = append(leases, vaultLease(t, m, m.must(logical.ReadOperation, "creds/job", nil)))
 	}
 	m.clock.advance(20 * time.Minute)
 	for i, lease := range leases {
-		_, err := m.ofLease(logical.RevokeOperation, lease)
+		_, err := m.leaseRequest(logical.RevokeOperation, lease)
 		require.NoError(t, err)
 		m.clock.advance(30 * time.Second)
 		if i%2 == 1 {
@@ -151,7 +151,7 @@ func TestOutOfSync_IsNotSeenInAListThatLags(t *testing.T) {
 	require.Empty(t, m.modal.ServiceUsers())
 }
 
-// lagList has Modal's list show a deleted service user for a while longer.
+// lagList makes Modal's list show a deleted service user for a while after its deletion.
 func (m *mount) lagList(lag time.Duration) {
 	var mu sync.Mutex
 	known, deleted := map[string]*pb.ServiceUser{}, map[string]time.Time{}
@@ -175,7 +175,7 @@ func (m *mount) lagList(lag time.Duration) {
 	}})
 }
 
-func TestOutOfSync_IsSeenInASnapshotOfTheMiddleOfACreation(t *testing.T) {
+func TestOutOfSync_IsFoundInASnapshotTakenDuringACreation(t *testing.T) {
 	t.Parallel()
 	for name, create := range map[string]func(m *mount) map[string]any{
 		"a rotation": func(m *mount) map[string]any {
@@ -186,14 +186,14 @@ func TestOutOfSync_IsSeenInASnapshotOfTheMiddleOfACreation(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := newWatchedMount(t)
+			m := newMountAllowingOrphans(t)
 			m.addManaged("ci")
 			m.write("roles/job", map[string]any{"type": "dynamic", "environment_roles": "main=contributor"})
 			m.clock.advance(time.Hour)
 			var c *mount
 			m.modal.OnCall(func(rpc string) {
 				if rpc == "ServiceUserInfo" && c == nil {
-					c = m.copied() // the backup of that moment
+					c = m.clone() // the snapshot is taken here
 				}
 			})
 			got := create(m)
@@ -220,7 +220,7 @@ func TestOutOfSync_IsSeenInASnapshotOfTheMiddleOfACreation(t *testing.T) {
 
 func TestOrphans_AreListedWithTheirAge(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	_, err := m.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
 	require.NoError(t, err)
 	m.clock.advance(3 * time.Minute)
@@ -230,7 +230,7 @@ func TestOrphans_AreListedWithTheirAge(t *testing.T) {
 	require.Equal(t, int64(180), info["age"])
 }
 
-func TestOutOfSync_IsNotSeenInAQuestionOfTheEnginesOwn(t *testing.T) {
+func TestOutOfSync_IsNotRaisedByTheEnginesOwnUseOfAToken(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")

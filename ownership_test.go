@@ -12,30 +12,30 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// Promises about whose a token is: what the engine may end, and where a token may go.
+// The tests in this file check the owner of a token: which tokens the engine may delete, and which role may take a token.
 
-// imported makes a static role of a service user that people made, and rotates away from it.
+// imported creates a static role with a service user that people created, and replaces its token.
 func imported(t *testing.T, more ...any) (m *mount, old modaltest.Token) {
 	t.Helper()
 	m = newMount(t)
 	m.write("config", m.newToken())
 	old = m.workspace.AddServiceUser("robot-1")
-	m.write("roles/ci", also(also(pairData(old), "type", "static"), more...))
-	m.write("rotate/ci", also(pairData(m.workspace.AddServiceUser("robot-2")), "force", true, "grace_period", 0))
+	m.write("roles/ci", also(also(tokenData(old), "type", "static"), more...))
+	m.write("rotate/ci", also(tokenData(m.workspace.AddServiceUser("robot-2")), "force", true, "grace_period", 0))
 	return m, old
 }
 
-func TestWithTheAdminTokenTheEngineEndsOnlyWhatThisMountMade(t *testing.T) {
+func TestRevocation_DeletesOnlyServiceUsersThatThisMountCreated(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("config", m.newToken())
-	// A writer of a static role brings what is another team's, by whatever name.
-	teams := m.workspace.AddServiceUser("team-b")
-	anothers := m.workspace.AddServiceUser("vault-00000000-ci-abcdefgh")
-	alike := m.workspace.AddServiceUser("vault-2f9f1a7c-ci-abcdefgh")
-	m.write("roles/ci", also(pairData(teams), "type", "static"))
-	for _, next := range []modaltest.Token{anothers, alike, m.workspace.AddServiceUser("robot")} {
-		m.write("rotate/ci", also(pairData(next), "force", true, "grace_period", 0))
+	// A static role can contain the service user of another team, under any name.
+	otherTeam := m.workspace.AddServiceUser("team-b")
+	otherMount := m.workspace.AddServiceUser("vault-00000000-ci-abcdefgh")
+	likeThisMount := m.workspace.AddServiceUser("vault-2f9f1a7c-ci-abcdefgh")
+	m.write("roles/ci", also(tokenData(otherTeam), "type", "static"))
+	for _, next := range []modaltest.Token{otherMount, likeThisMount, m.workspace.AddServiceUser("robot")} {
+		m.write("rotate/ci", also(tokenData(next), "force", true, "grace_period", 0))
 	}
 	m.remove("roles/ci", nil)
 
@@ -51,9 +51,9 @@ func TestWithTheAdminTokenTheEngineEndsOnlyWhatThisMountMade(t *testing.T) {
 	}
 }
 
-func TestForceEndsAnImportedServiceUserAtOnce(t *testing.T) {
+func TestRevocation_ForceDeletesAnImportedServiceUserAtOnce(t *testing.T) {
 	t.Parallel()
-	for name, more := range map[string][]any{"proven": nil, "unproven": {"verify", false}} {
+	for name, more := range map[string][]any{"verified": nil, "unverified": {"verify", false}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m, old := imported(t, more...)
@@ -64,46 +64,46 @@ func TestForceEndsAnImportedServiceUserAtOnce(t *testing.T) {
 	}
 }
 
-func TestAServiceUserThatAMountMadeIsTakenOnAnOperatorsWordAlone(t *testing.T) {
+func TestStatic_ServiceUserThatAnyMountCreatedNeedsForce(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("config", m.newToken())
-	made := pairData(m.workspace.AddServiceUser("vault-00000000-ci-abcdefgh"))
+	made := tokenData(m.workspace.AddServiceUser("vault-00000000-ci-abcdefgh"))
 	require.Contains(t, m.refused(logical.UpdateOperation, "roles/ci", also(made, "type", "static")), "which a mount of this engine made")
 	m.write("roles/ci", also(made, "type", "static", "force", true))
-	other := pairData(m.workspace.AddServiceUser("robot"))
+	other := tokenData(m.workspace.AddServiceUser("robot"))
 	m.write("roles/other", also(other, "type", "static"))
-	second := pairData(m.workspace.AddServiceUser("vault-00000000-ci-bbbbbbbb"))
+	second := tokenData(m.workspace.AddServiceUser("vault-00000000-ci-bbbbbbbb"))
 	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/other", second), "force=true")
 }
 
-func TestATokenThatWasNeverProvenPinsNothing(t *testing.T) {
+func TestRotate_FromAnUnverifiedTokenNeedsForce(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("roles/ci", also(m.newToken(), "type", "static", "verify", false))
-	eves := pairData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken())
-	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", eves), "write force=true")
-	plan := m.write("rotate/ci", also(eves, "dry_run", true)).Data
+	foreign := tokenData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken())
+	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", foreign), "write force=true")
+	plan := m.write("rotate/ci", also(foreign, "dry_run", true)).Data
 	require.Contains(t, toJSON(t, plan["problems"]), "force=true")
-	m.write("rotate/ci", also(eves, "force", true))
+	m.write("rotate/ci", also(foreign, "force", true))
 	require.Equal(t, "globex", m.read("creds/ci")["workspace"])
 }
 
-func TestAnUndoGoesToNoTokenOfWhichNobodyKnowsWhoseItIs(t *testing.T) {
+func TestUndo_RefusesAnUnverifiedTokenOfAnotherOwner(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
-	eves := pairData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken())
-	m.write("roles/ci", also(eves, "type", "static", "verify", false))
+	foreign := tokenData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken())
+	m.write("roles/ci", also(foreign, "type", "static", "verify", false))
 	m.write("rotate/ci", also(m.newToken(), "force", true))
 	undo := map[string]any{"to_previous": true}
 	require.Contains(t, toJSON(t, m.write("rotate/ci", also(undo, "dry_run", true)).Data["problems"]), "globex")
 	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", undo), "force=true")
 	require.Equal(t, "acme", m.read("creds/ci")["workspace"])
-	m.write("rotate/ci", also(eves, "force", true))
+	m.write("rotate/ci", also(foreign, "force", true))
 	require.Equal(t, "globex", m.read("creds/ci")["workspace"])
 }
 
-func TestAnUndoToAnUnprovenTokenOfTheSameOwnerIsFine(t *testing.T) {
+func TestUndo_AcceptsAnUnverifiedTokenOfTheSameOwner(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	first := m.newToken()
@@ -114,9 +114,9 @@ func TestAnUndoToAnUnprovenTokenOfTheSameOwnerIsFine(t *testing.T) {
 	require.Equal(t, true, m.read("rotate/ci")["verified"])
 }
 
-func TestATokenComesBackUntilTheEngineBeganToEndIt(t *testing.T) {
+func TestRevocations_TokenMayReturnUntilItsDeletionStarts(t *testing.T) {
 	t.Parallel()
-	for name, returns := range map[string]func(m *mount, token map[string]any){
+	for name, bringBack := range map[string]func(m *mount, token map[string]any){
 		"the same role made again": func(m *mount, token map[string]any) {
 			m.remove("roles/ci", nil)
 			m.write("roles/ci", also(token, "type", "static"))
@@ -145,18 +145,18 @@ func TestATokenComesBackUntilTheEngineBeganToEndIt(t *testing.T) {
 			token := m.newToken()
 			m.write("roles/ci", also(token, "type", "static"))
 
-			returns(m, token)
+			bringBack(m, token)
 
 			id := textIn(token, "token_id")
-			require.False(t, m.inLedger(id), "its entry goes as it becomes current")
+			require.False(t, m.inQueue(id), "the revocation goes away when the token becomes current")
 			m.minutes(25 * 60)
 			require.True(t, m.knows(id))
-			require.ElementsMatch(t, m.currentTokens(), m.notes(), "one note for each token that a role has or the ledger follows")
+			require.ElementsMatch(t, m.currentTokens(), m.ownerEntries(), "one owner entry for each current or queued token")
 		})
 	}
 }
 
-// currentTokens are those that roles have, and those of the ledger.
+// currentTokens returns the IDs of the tokens that belong to a role or are in the revocation queue.
 func (m *mount) currentTokens() []string {
 	m.t.Helper()
 	ids := m.list("revocations")
@@ -166,15 +166,15 @@ func (m *mount) currentTokens() []string {
 	return ids
 }
 
-// notes are the token IDs of which storage holds a note.
-func (m *mount) notes() []string {
+// ownerEntries returns the token IDs that have an owner entry in storage.
+func (m *mount) ownerEntries() []string {
 	m.t.Helper()
 	ids, err := m.storage.InmemStorage.List(m.t.Context(), "token/")
 	require.NoError(m.t, err)
 	return ids
 }
 
-func TestNotesOfTokensDoNotPileUp(t *testing.T) {
+func TestTokenOwners_DoNotPileUpInStorage(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"rotation_period": "1h", "grace_period": "1h"})
@@ -190,11 +190,11 @@ func TestNotesOfTokensDoNotPileUp(t *testing.T) {
 		}
 	}
 	m.minutes(61)
-	require.ElementsMatch(t, m.currentTokens(), m.notes())
-	require.LessOrEqual(t, len(m.notes()), 4)
+	require.ElementsMatch(t, m.currentTokens(), m.ownerEntries())
+	require.LessOrEqual(t, len(m.ownerEntries()), 4)
 }
 
-func TestANoteThatACrashLeftIsSweptAndBlocksNoToken(t *testing.T) {
+func TestTokenOwners_LeftByACrashAreRemovedAndBlockNoToken(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	kept := m.addRole("kept")
@@ -202,7 +202,7 @@ func TestANoteThatACrashLeftIsSweptAndBlocksNoToken(t *testing.T) {
 	m.storage.plan(cut{at: 1, committed: true, deadly: true})
 	require.Error(t, m.try(logical.UpdateOperation, "roles/ci", token))
 	m.restart()
-	require.Len(t, m.notes(), 2)
+	require.Len(t, m.ownerEntries(), 2)
 	m.write("roles/other", token)
 	m.remove("roles/other", nil)
 	m.remove("revocations/"+textIn(token, "token_id"), map[string]any{"force": true})
@@ -210,27 +210,27 @@ func TestANoteThatACrashLeftIsSweptAndBlocksNoToken(t *testing.T) {
 	require.Error(t, m.try(logical.UpdateOperation, "roles/ci", token))
 	m.restart()
 	m.tick()
-	require.Equal(t, []string{kept}, m.notes())
+	require.Equal(t, []string{kept}, m.ownerEntries())
 }
 
-// try is a request that may fail.
+// try sends a request that may fail.
 func (m *mount) try(op logical.Operation, path string, data map[string]any) error {
 	m.t.Helper()
 	_, err := m.handle(op, path, data)
 	return err
 }
 
-func TestNoNoteStaysOfATokenThatBecameTheAdmins(t *testing.T) {
+func TestTokenOwners_OfATokenMovedToConfigAreRemoved(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := m.newToken()
 	m.write("roles/ci", also(token, "type", "static"))
 	m.write("rotate/ci", m.newToken())
 	m.write("config", token)
-	require.ElementsMatch(t, m.currentTokens(), m.notes())
+	require.ElementsMatch(t, m.currentTokens(), m.ownerEntries())
 }
 
-func TestAServiceUserOfADeletedRoleIsTakenByForceAndThenLeftToPeople(t *testing.T) {
+func TestStatic_TakesAServiceUserOfADeletedRoleOnlyByForce(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")

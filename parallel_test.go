@@ -15,7 +15,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-func TestParallel_ReadsRotatesUpdatesAndDeletesOfOneRoleStayWhole(t *testing.T) {
+func TestParallel_RequestsForOneRoleStayConsistent(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{model.TypeStatic, model.TypeManaged} {
 		t.Run(kind, func(t *testing.T) {
@@ -51,7 +51,7 @@ func runInParallel(t *testing.T, managed bool) {
 			if resp := send(logical.ReadOperation, "creds/ci", nil); resp != nil && resp.Data["token_id"] != nil {
 				secret, _ := secretOf.LoadOrStore(resp.Data["token_id"], resp.Data["token_secret"])
 				if secret != resp.Data["token_secret"] {
-					t.Errorf("a torn pair: the secret is not that of %v", resp.Data["token_id"])
+					t.Errorf("the secret does not belong to token %v", resp.Data["token_id"])
 				}
 			}
 		},
@@ -76,12 +76,12 @@ func runInParallel(t *testing.T, managed bool) {
 		})
 	}
 	group.Wait()
-	h := &history{mount: m, current: map[string]string{}, ever: map[string]bool{}}
-	h.see()
+	h := &trackedMount{mount: m, current: map[string]string{}, ever: map[string]bool{}}
+	h.observe()
 	h.checkInvariants()
 }
 
-func TestRotate_TwentyAtOnceCountTwentyVersions(t *testing.T) {
+func TestRotate_TwentyParallelCallsMakeTwentyVersions(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci", map[string]any{"revoke_previous": false})
@@ -100,7 +100,7 @@ func TestRotate_TwentyAtOnceCountTwentyVersions(t *testing.T) {
 	require.Len(t, m.list("revocations"), 20)
 }
 
-func TestRoles_OneTokenGetsOneRoleHoweverManyAskAtOnce(t *testing.T) {
+func TestRoles_ParallelCreatesWithOneTokenMakeOneRole(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := also(m.newToken(), "type", "static")
@@ -114,7 +114,7 @@ func TestRoles_OneTokenGetsOneRoleHoweverManyAskAtOnce(t *testing.T) {
 	require.Len(t, m.list("roles"), 1)
 }
 
-func TestACallerThatLeftBeforeItsTurnIsToldToTryAgain(t *testing.T) {
+func TestRoleLock_CallerThatGivesUpGetsServiceUnavailable(t *testing.T) {
 	t.Parallel()
 	for path, op := range map[string]logical.Operation{
 		"roles/ci": logical.DeleteOperation, "rotate/ci": logical.UpdateOperation, "revocations/": logical.UpdateOperation,

@@ -14,7 +14,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestConfig_ReadShowsWhoTheAdminIsButNotTheSecret(t *testing.T) {
+func TestConfig_ReadShowsTheAdminIdentityButNotTheSecret(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	admin := m.newToken(modaltest.ExpiresAt(start.Add(day)))
@@ -29,13 +29,13 @@ func TestConfig_ReadShowsWhoTheAdminIsButNotTheSecret(t *testing.T) {
 	}, cfg)
 }
 
-func TestConfig_AWriteMergesAndRemovesTheAdminWhenTold(t *testing.T) {
+func TestConfig_WriteMergesAndRemovesTheAdminTokenOnRequest(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	admin := m.newToken()
 	m.write("config", admin)
 	m.write("config", map[string]any{"request_timeout": "5s"})
-	require.Equal(t, admin["token_id"], m.read("config")["token_id"], "absent keeps")
+	require.Equal(t, admin["token_id"], m.read("config")["token_id"], "an absent field keeps its value")
 
 	resp := m.write("config", map[string]any{"remove_admin_token": true, "request_timeout": ""})
 
@@ -44,7 +44,7 @@ func TestConfig_AWriteMergesAndRemovesTheAdminWhenTold(t *testing.T) {
 	require.Equal(t, int64(15), m.read("config")["request_timeout"])
 }
 
-func TestConfig_AWriteThatChangesNothingStoresNothing(t *testing.T) {
+func TestConfig_WriteWithoutAChangeStoresNothing(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	admin := m.newToken()
@@ -54,7 +54,7 @@ func TestConfig_AWriteThatChangesNothingStoresNothing(t *testing.T) {
 	require.Empty(t, m.storage.recorded())
 }
 
-func TestConfig_AStoredAdminTokenIsSentToNoOtherServer(t *testing.T) {
+func TestConfig_StoredAdminTokenIsSentToNoOtherServer(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	admin := m.newToken()
@@ -69,9 +69,9 @@ func TestConfig_AStoredAdminTokenIsSentToNoOtherServer(t *testing.T) {
 	}
 	require.Empty(t, other.Calls(""))
 	text := m.refused(logical.UpdateOperation, "config", also(admin, "server_url", other.URL()))
-	require.Contains(t, text, "Modal refused token "+admin["token_id"].(string), "the pair was brought for the other server")
+	require.Contains(t, text, "Modal refused token "+admin["token_id"].(string), "the token was supplied for the other server")
 
-	fresh := pairData(other.AddWorkspace("w").AddMember("u").NewToken())
+	fresh := tokenData(other.AddWorkspace("w").AddMember("u").NewToken())
 	m.write("config", also(fresh, "server_url", other.URL(), "force", true))
 	require.Equal(t, fresh["token_id"], m.read("config")["token_id"])
 	removed := map[string]any{"remove_admin_token": true, "server_url": m.modal.URL()}
@@ -81,7 +81,7 @@ func TestConfig_AStoredAdminTokenIsSentToNoOtherServer(t *testing.T) {
 	require.NotContains(t, m.read("config"), "token_id")
 }
 
-func TestConfig_AServerHasOneSpelling(t *testing.T) {
+func TestConfig_ServerURLHasOneSpelling(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("config", m.newToken())
@@ -93,23 +93,23 @@ func TestConfig_AServerHasOneSpelling(t *testing.T) {
 	require.Equal(t, "https://api.modal.com:443", m.read("config")["server_url"])
 }
 
-func TestConfig_AnEmptyPairIsAnUnsetVariableAndRemovesNothing(t *testing.T) {
+func TestConfig_EmptyTokenIsRefusedAndRemovesNothing(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	admin := m.newToken()
 	m.write("config", admin)
-	for _, pair := range []map[string]any{pairOf("", ""), pairOf(" ", "")} {
+	for _, pair := range []map[string]any{tokenFields("", ""), tokenFields(" ", "")} {
 		text := m.refused(logical.UpdateOperation, "config", pair)
 		require.Contains(t, text, "are empty")
 		require.Contains(t, text, "remove_admin_token=true")
 	}
-	require.Contains(t, m.refused(logical.UpdateOperation, "config", pairOf(someID, "")), "token_secret is missing")
+	require.Contains(t, m.refused(logical.UpdateOperation, "config", tokenFields(someID, "")), "token_secret is missing")
 	require.Contains(t, m.refused(logical.UpdateOperation, "config", also(m.newToken(), "remove_admin_token", true)), "one or the other")
 	m.write("config", map[string]any{"token_id": nil, "token_secret": nil, "remove_admin_token": ""})
-	require.Equal(t, admin["token_id"], m.read("config")["token_id"], "null keeps")
+	require.Equal(t, admin["token_id"], m.read("config")["token_id"], "null keeps the value")
 }
 
-func TestConfig_ACACertificateReadsBackAsWritten(t *testing.T) {
+func TestConfig_CACertificateReadsBackAsWritten(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	pem := strings.TrimSpace(modaltest.Start(t, modaltest.WithTLS()).CACert()) + "\n\n"
@@ -126,11 +126,11 @@ func TestConfig_DeleteReturnsToTheDefaults(t *testing.T) {
 	require.Nil(t, m.must(logical.ReadOperation, "config", nil))
 }
 
-func TestConfig_TLSIsTrustedThroughTheConfiguredCAOnly(t *testing.T) {
+func TestConfig_TLSTrustsOnlyTheConfiguredCA(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	secure := modaltest.Start(t, modaltest.WithTLS(), modaltest.WithClock(m.clock.now))
-	token := also(pairData(secure.AddWorkspace("w").AddMember("u").NewToken()), "type", "static")
+	token := also(tokenData(secure.AddWorkspace("w").AddMember("u").NewToken()), "type", "static")
 	m.write("config", map[string]any{"server_url": secure.URL()})
 	_, text := m.failed(logical.UpdateOperation, "roles/ci", token)
 	require.Contains(t, text, "certificate")
@@ -142,7 +142,7 @@ func TestConfig_TLSIsTrustedThroughTheConfiguredCAOnly(t *testing.T) {
 	require.Equal(t, secure.URL(), m.read("creds/ci/env")["MODAL_SERVER_URL"])
 }
 
-func TestConfig_AChangeDoesNotBreakACallInFlight(t *testing.T) {
+func TestConfig_ChangeDoesNotBreakACallInFlight(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.modal.Inject("TokenInfoGet", modaltest.Fault{Delay: 300 * time.Millisecond})

@@ -19,12 +19,12 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// everyForm are the paths of a role's token.
+// everyForm returns the paths that return a role's token.
 func everyForm(role string) []string {
 	return []string{"creds/" + role, "creds/" + role + "/env", "creds/" + role + "/dotenv", "creds/" + role + "/toml", "creds/" + role + "/profile"}
 }
 
-func TestCreds_SayTheTokenOnceAndEveryFormHasAPathOfItsOwn(t *testing.T) {
+func TestCreds_EveryFormHasItsOwnPathAndFields(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := m.newToken(modaltest.ExpiresAt(start.Add(30 * 24 * time.Hour)))
@@ -41,7 +41,7 @@ func TestCreds_SayTheTokenOnceAndEveryFormHasAPathOfItsOwn(t *testing.T) {
 	require.Equal(t, also(metadata, "token_id", id, "dotenv",
 		"MODAL_TOKEN_ID="+id+"\nMODAL_TOKEN_SECRET="+secret+"\nMODAL_ENVIRONMENT=staging\nMODAL_SERVER_URL="+url+"\n"), m.read("creds/ci/dotenv"))
 
-	// As Modal's own command line writes it, with Python's toml.dumps.
+	// Modal's own command line writes the file in this form, with Python's toml.dumps.
 	profile := "[\"team.prod\"]\ntoken_id = \"" + id + "\"\ntoken_secret = \"" + secret + "\"\nenvironment = \"staging\"\nserver_url = \"" + url + "\"\n"
 	require.Equal(t, also(metadata, "token_id", id, "toml", profile+"active = true\n"), m.read("creds/ci/toml"))
 	require.Equal(t, also(metadata, "token_id", id, "toml", profile), m.read("creds/ci/profile"))
@@ -50,7 +50,7 @@ func TestCreds_SayTheTokenOnceAndEveryFormHasAPathOfItsOwn(t *testing.T) {
 	require.Equal(t, map[string]any{"team.prod": table}, parseTOML(t, textIn(m.read("creds/ci/profile"), "toml")))
 }
 
-func TestCreds_LeaveOutWhatIsNotSet(t *testing.T) {
+func TestCreds_LeaveOutUnsetFields(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.remove("config", nil)
@@ -66,7 +66,7 @@ func TestCreds_LeaveOutWhatIsNotSet(t *testing.T) {
 	require.Equal(t, "[ci]\ntoken_id = \""+id+"\"\ntoken_secret = \""+secret+"\"\nactive = true\n", m.read("creds/ci/toml")["toml"])
 }
 
-func TestCreds_TheFilesCanBeCutWithTheShellToolsThatPeopleUse(t *testing.T) {
+func TestCreds_FilesWorkWithCommonShellTools(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	id := m.addRole("ci", map[string]any{"environment": "main"})
@@ -132,7 +132,7 @@ func TestCreds_ProfilesOfSeveralRolesJoinIntoOneFile(t *testing.T) {
 	require.Equal(t, 1, active)
 }
 
-func TestCreds_KeepAnsweringWhileModalIsDownAndAskItNothing(t *testing.T) {
+func TestCreds_AnswerDuringAnOutageWithoutCallingModal(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
@@ -147,7 +147,7 @@ func TestCreds_KeepAnsweringWhileModalIsDownAndAskItNothing(t *testing.T) {
 	require.Len(t, m.modal.Calls(""), asked)
 }
 
-func TestCreds_AWarmReadMakesNoStorageCall(t *testing.T) {
+func TestCreds_WarmReadMakesNoStorageCall(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
@@ -167,7 +167,7 @@ func TestCreds_AWarmReadMakesNoStorageCall(t *testing.T) {
 	require.Equal(t, m.modal.URL(), m.read("creds/ci/env")["MODAL_SERVER_URL"])
 }
 
-func TestCreds_OnlyAnOverdueOrExpiredTokenIsWarnedAbout(t *testing.T) {
+func TestCreds_WarnOnlyAboutOverdueAndExpiredTokens(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("old", map[string]any{"rotation_period": "10d"})
@@ -182,12 +182,12 @@ func TestCreds_OnlyAnOverdueOrExpiredTokenIsWarnedAbout(t *testing.T) {
 		resp := m.must(logical.ReadOperation, "creds/"+role, nil)
 		require.Len(t, resp.Warnings, 1, role)
 		require.Contains(t, resp.Warnings[0], warning)
-		require.Equal(t, int64(300), resp.Data["ttl"], "what lies behind must not make consumers poll faster")
+		require.Equal(t, int64(300), resp.Data["ttl"], "a time in the past must not make consumers poll faster")
 	}
 	require.Empty(t, m.must(logical.ReadOperation, "creds/fine", nil).Warnings)
 }
 
-func TestCreds_TTLIsTheRefreshIntervalButNeverPastTheExpiryNorUnderFiveSeconds(t *testing.T) {
+func TestCreds_TTLIsAtMostTheTimeToExpiryAndAtLeastFiveSeconds(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("roles/ci", also(m.newToken(modaltest.ExpiresAt(start.Add(10*time.Minute))), "type", "static"))
@@ -216,7 +216,7 @@ func (v *countingView) ReplicationState() consts.ReplicationState {
 	return 0
 }
 
-func TestCreds_AReadAsksVaultForNothing(t *testing.T) {
+func TestCreds_ReadDoesNotAskForTheReplicationState(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")

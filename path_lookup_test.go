@@ -14,7 +14,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// lookUp is the answer to a lookup, which must write nothing and call Modal once at most.
+// lookUp returns the answer to a lookup. The lookup must write nothing and call Modal at most once.
 func (m *mount) lookUp(field, value string) map[string]any {
 	m.t.Helper()
 	before, calls := m.storage.snapshot(m.t), m.modal.CallCount()
@@ -48,7 +48,7 @@ func (m *mount) follow(command string) {
 	m.write(path, data)
 }
 
-func TestLookup_LeadsFromALeakedTokenToItsEnd(t *testing.T) {
+func TestLookup_LeadsFromALeakedTokenToItsRevocation(t *testing.T) {
 	t.Parallel()
 	for kind, leak := range map[string]func(m *mount) (id string){
 		"current managed":  func(m *mount) string { return m.addManaged("ci") },
@@ -68,7 +68,7 @@ func TestLookup_LeadsFromALeakedTokenToItsEnd(t *testing.T) {
 	} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			m := newWatchedMount(t)
+			m := newMountAllowingOrphans(t)
 			id := leak(m)
 			want, _, _ := strings.Cut(kind, " ")
 			found := m.lookUp("token_id", id)
@@ -80,7 +80,7 @@ func TestLookup_LeadsFromALeakedTokenToItsEnd(t *testing.T) {
 			}
 			require.Equal(t, "acme", found["workspace"])
 			if user, owned := found["service_user"]; owned {
-				require.Equal(t, found, m.lookUp("service_user", user.(string)), "the name that Modal's pages show leads to the same")
+				require.Equal(t, found, m.lookUp("service_user", user.(string)), "the name that Modal's pages show gives the same answer")
 			}
 
 			m.follow(textIn(found, "next_step"))
@@ -92,9 +92,9 @@ func TestLookup_LeadsFromALeakedTokenToItsEnd(t *testing.T) {
 	}
 }
 
-func TestLookup_TellsWhenATokenWasUsedLastAndThatItIsDisabled(t *testing.T) {
+func TestLookup_ShowsLastUseAndWhetherATokenIsDisabled(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	managed, person := m.addManaged("ci"), m.addRole("personal")
 	m.clock.advance(time.Hour)
 	for role, id := range map[string]string{"ci": managed, "personal": person} {
@@ -106,23 +106,23 @@ func TestLookup_TellsWhenATokenWasUsedLastAndThatItIsDisabled(t *testing.T) {
 	require.Equal(t, true, m.lookUp("token_id", person)["disabled"])
 }
 
-func TestLookup_AnUnknownTokenIsAnAnswer(t *testing.T) {
+func TestLookup_UnknownTokenIsAnAnswerNotAnError(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	foreign := m.workspace.AddServiceUser("team-b")
 	found := m.lookUp("token_id", foreign.ID)
 	require.Equal(t, "unknown", found["kind"])
 	require.Contains(t, found["next_step"], "modal workspace service-users delete team-b")
-	stranger := m.member.NewToken()
-	found = m.lookUp("token_id", stranger.ID)
+	untracked := m.member.NewToken()
+	found = m.lookUp("token_id", untracked.ID)
 	require.Equal(t, "unknown", found["kind"])
-	require.Contains(t, found["next_step"], "modal workspace member-tokens delete "+stranger.ID)
+	require.Contains(t, found["next_step"], "modal workspace member-tokens delete "+untracked.ID)
 	require.Equal(t, "unknown", m.lookUp("service_user", "vault-2f9f1a7c-ci-abcdefgh")["kind"])
 }
 
-func TestLookup_AnswersFromStorageWhileModalDoesNotAnswer(t *testing.T) {
+func TestLookup_AnswersFromStorageDuringAnOutage(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	id := m.addManaged("ci")
 	m.modal.Inject("*", modaltest.Fault{Code: 14, Times: -1})
 	resp := m.write("lookup", map[string]any{"token_id": id})
@@ -134,7 +134,7 @@ func TestLookup_AnswersFromStorageWhileModalDoesNotAnswer(t *testing.T) {
 	m.write("config", map[string]any{"paused": true})
 }
 
-func TestLookup_RefusesWhatIsNoTokenID(t *testing.T) {
+func TestLookup_RefusesInvalidTokenIDs(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	for _, odd := range []map[string]any{nil, {"token_id": ""}, {"token_id": "ak"}, {"token_id": "wk-abcdefghijklmnopqrstuv"}, {"token_id": "ak-a b"}, {"token_id": someID, "service_user": "x"}} {
@@ -157,9 +157,9 @@ func TestRevocations_AreFoundByTokenIDAndByServiceUser(t *testing.T) {
 	require.False(t, m.knows(id))
 }
 
-func TestRevocations_SayOfALivingTokenWhatItIs(t *testing.T) {
+func TestRevocations_SayWhyAValidTokenIsNotInTheQueue(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	current, admin := m.addManaged("ci"), textIn(m.read("config"), "token_id")
 	for id, says := range map[string]string{
 		current: "is the current token of role ci", m.serviceUser(current).Name: "is the current token of role ci", admin: "is the admin token",

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestOrphans_AListThatNamesNoneEndsNone(t *testing.T) {
+func TestOrphans_EmptyListOfNamesDeletesNothing(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	prefix, _ := m.read("config")["service_user_prefix"].(string)

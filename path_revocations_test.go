@@ -15,7 +15,8 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// rotatedOnce is a role with one token in the ledger that people end, whose ID it returns.
+// rotatedOnce returns a mount whose role ci was rotated once, and the ID of the previous token. An operator must revoke
+// that token.
 func rotatedOnce(t *testing.T, opts ...modaltest.TokenOption) (m *mount, old string) {
 	t.Helper()
 	m = newMount(t)
@@ -26,7 +27,7 @@ func rotatedOnce(t *testing.T, opts ...modaltest.TokenOption) (m *mount, old str
 	return m, old
 }
 
-func TestRevocations_AnEntryNamesTheTokenThePageAndTheCommand(t *testing.T) {
+func TestRevocations_ReadNamesTheTokenThePageAndTheCommand(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t)
 
@@ -34,7 +35,7 @@ func TestRevocations_AnEntryNamesTheTokenThePageAndTheCommand(t *testing.T) {
 
 	require.Equal(t, "rotated", entry["reason"])
 	require.Equal(t, "manual", entry["method"])
-	require.Equal(t, "waiting for an operator", entry["state"], "nobody has to wait for the grace period")
+	require.Equal(t, "waiting for an operator", entry["state"], "the operator need not wait for the grace period")
 	require.Equal(t, "ci", entry["role"])
 	require.Equal(t, int64(1), entry["version"])
 	require.Contains(t, entry["next_step"], "delete token "+old+" on https://modal.com/settings/tokens")
@@ -42,16 +43,16 @@ func TestRevocations_AnEntryNamesTheTokenThePageAndTheCommand(t *testing.T) {
 	require.Contains(t, entry["next_step"], "modal workspace member-tokens delete "+old)
 }
 
-func TestRevocations_AServiceUsersTokenDiesWithTheServiceUser(t *testing.T) {
+func TestRevocations_NextStepForAServiceUserIsToDeleteIt(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := m.workspace.AddServiceUser("robot")
-	m.write("roles/ci", also(pairData(token), "type", "static"))
+	m.write("roles/ci", also(tokenData(token), "type", "static"))
 	m.remove("roles/ci", nil)
 	require.Contains(t, m.read("revocations/" + token.ID)["next_step"], `delete service user "robot" (sv-`)
 }
 
-func TestRevocations_ModalIsAskedAfterTheGracePeriodWithBackOffUntilItRefuses(t *testing.T) {
+func TestRevocations_CheckWithBackOffUntilModalRejectsTheToken(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t)
 	m.tick()
@@ -67,7 +68,7 @@ func TestRevocations_ModalIsAskedAfterTheGracePeriodWithBackOffUntilItRefuses(t 
 	require.Less(t, asked(m, old), 30, "the wait doubles up to six hours")
 	entry := m.read("revocations/" + old)
 	require.Equal(t, "Modal still accepts the token", entry["last_error"])
-	require.NotContains(t, m.eventTypes(), "modal/revoke", "a token is revoked only once Modal refuses it")
+	require.NotContains(t, m.eventTypes(), "modal/revoke", "a token is revoked only after Modal rejects it")
 
 	m.modal.DeleteToken(old)
 	for range 6*60 + 1 {
@@ -78,7 +79,7 @@ func TestRevocations_ModalIsAskedAfterTheGracePeriodWithBackOffUntilItRefuses(t 
 	require.Contains(t, m.eventTypes(), "modal/revoke")
 }
 
-func TestRevocations_ATokenThatExpiresMeanwhileClearsItself(t *testing.T) {
+func TestRevocations_ExpiredTokenClearsItself(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t, modaltest.ExpiresAt(start.Add(2*time.Hour)))
 	require.Equal(t, "2026-03-01T14:00:00Z", m.read("revocations/" + old)["not_before"])
@@ -87,7 +88,7 @@ func TestRevocations_ATokenThatExpiresMeanwhileClearsItself(t *testing.T) {
 	require.Empty(t, m.list("revocations"))
 }
 
-func TestRevocations_AnOutageOfModalIsNoProof(t *testing.T) {
+func TestRevocations_OutageIsNoProof(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t)
 	m.clock.advance(24 * time.Hour)
@@ -99,7 +100,7 @@ func TestRevocations_AnOutageOfModalIsNoProof(t *testing.T) {
 	require.Equal(t, []string{old}, m.list("revocations"))
 }
 
-func TestRevocations_AWriteAsksNow(t *testing.T) {
+func TestRevocations_WriteAsksModalNow(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t)
 	require.Equal(t, false, m.write("revocations/"+old, nil).Data["revoked"])
@@ -109,7 +110,7 @@ func TestRevocations_AWriteAsksNow(t *testing.T) {
 	require.Contains(t, m.refused(logical.UpdateOperation, "revocations/"+old, nil), "the revocation queue has no token "+old)
 }
 
-func TestRevocations_ForgettingALiveTokenTakesForce(t *testing.T) {
+func TestRevocations_ForgettingAValidTokenNeedsForce(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t)
 	resp, err := m.handle(logical.DeleteOperation, "revocations/"+old, nil)
@@ -117,7 +118,7 @@ func TestRevocations_ForgettingALiveTokenTakesForce(t *testing.T) {
 	require.Contains(t, errorText(resp), "force=true")
 	m.modal.SetOutage(true)
 	code, said := m.failed(logical.DeleteOperation, "revocations/"+old, nil)
-	require.Equal(t, http.StatusBadGateway, code, "it is Modal's trouble, and not the operator's mistake")
+	require.Equal(t, http.StatusBadGateway, code, "the failure is Modal's, not the operator's")
 	require.Contains(t, said, "could not prove")
 	require.Equal(t, []string{old}, m.list("revocations"))
 
@@ -128,7 +129,7 @@ func TestRevocations_ForgettingALiveTokenTakesForce(t *testing.T) {
 	require.NotContains(t, m.eventTypes(), "modal/revoke")
 }
 
-func TestRevocations_ForgettingARefusedTokenTakesNone(t *testing.T) {
+func TestRevocations_ForgettingARejectedTokenNeedsNoForce(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t)
 	m.modal.DeleteToken(old)
@@ -136,7 +137,7 @@ func TestRevocations_ForgettingARefusedTokenTakesNone(t *testing.T) {
 	require.Empty(t, m.list("revocations"))
 }
 
-func TestRevocations_ATokenThatIsLeftToPeopleMayBeARolesAgain(t *testing.T) {
+func TestRevocations_TokenOfADeletedRoleMayReturnToAnotherRole(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := m.newToken()
@@ -145,10 +146,10 @@ func TestRevocations_ATokenThatIsLeftToPeopleMayBeARolesAgain(t *testing.T) {
 	id, _ := token["token_id"].(string)
 	m.write("roles/other", also(token, "type", "static"))
 	require.Equal(t, id, m.read("creds/other")["token_id"])
-	require.False(t, m.inLedger(id))
+	require.False(t, m.inQueue(id))
 }
 
-func TestRevocations_ATokenThatIsBeingEndedIsNoRolesAgain(t *testing.T) {
+func TestRevocations_TokenBeingDeletedCannotReturn(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := m.newToken()
@@ -162,7 +163,7 @@ func TestRevocations_ATokenThatIsBeingEndedIsNoRolesAgain(t *testing.T) {
 	m.write("roles/other", also(token, "type", "static"))
 }
 
-func TestNodesThatMayNotWrite_DoNothingAndForwardWhatWrites(t *testing.T) {
+func TestStandby_DoesNoWorkAndForwardsWrites(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t)
 	m.clock.advance(24 * time.Hour)
@@ -184,11 +185,11 @@ func TestNodesThatMayNotWrite_DoNothingAndForwardWhatWrites(t *testing.T) {
 		}
 		require.Empty(t, m.storage.recorded())
 		require.Len(t, m.modal.Calls(""), calls)
-		require.NotEmpty(t, m.read("creds/ci"), "reads are served everywhere")
+		require.NotEmpty(t, m.read("creds/ci"), "every node answers reads")
 	}
 }
 
-func TestInvalidate_ANodeSeesWhatAnotherOneWrote(t *testing.T) {
+func TestInvalidate_ShowsTheWritesOfAnotherNode(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
@@ -211,6 +212,7 @@ func TestInvalidate_ANodeSeesWhatAnotherOneWrote(t *testing.T) {
 	require.Equal(t, m.read("config"), other.read("config"))
 }
 
+// asked counts how often the engine verified a token after its import.
 func asked(m *mount, tokenID string) int {
 	n := 0
 	for _, call := range m.modal.Calls("TokenInfoGet") {

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestRoles_ReadShowsThePolicyAndNothingOfTheToken(t *testing.T) {
+func TestRoles_ReadShowsTheSettingsAndNoToken(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci", map[string]any{"environment": "main", "refresh_interval": "1m"})
@@ -22,7 +22,7 @@ func TestRoles_ReadShowsThePolicyAndNothingOfTheToken(t *testing.T) {
 	}, m.read("roles/ci"))
 }
 
-func TestRoles_ListTellsTypeVersionAndNextRotation(t *testing.T) {
+func TestRoles_ListShowsTypeVersionAndNextRotation(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("b")
@@ -35,7 +35,7 @@ func TestRoles_ListTellsTypeVersionAndNextRotation(t *testing.T) {
 	}, info["b"])
 }
 
-func TestRoles_AWriteMergesWhatItSaysAndStoresOnlyAChange(t *testing.T) {
+func TestRoles_WriteMergesFieldsAndStoresOnlyAChange(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci", map[string]any{"environment": "main", "profile": "work", "refresh_interval": "1m", "grace_period": "1h"})
@@ -43,16 +43,16 @@ func TestRoles_AWriteMergesWhatItSaysAndStoresOnlyAChange(t *testing.T) {
 	m.write("roles/ci", map[string]any{"environment": "", "refresh_interval": "", "grace_period": "2h"})
 
 	role := m.read("roles/ci")
-	require.NotContains(t, role, "environment", "empty clears")
-	require.Equal(t, int64(300), role["refresh_interval"], "empty restores the default")
+	require.NotContains(t, role, "environment", "an empty field is cleared")
+	require.Equal(t, int64(300), role["refresh_interval"], "an empty field restores the default")
 	require.Equal(t, int64(7200), role["grace_period"])
-	require.Equal(t, "work", role["profile"], "absent keeps")
+	require.Equal(t, "work", role["profile"], "an absent field keeps its value")
 	m.storage.heal()
 	m.write("roles/ci", map[string]any{"grace_period": 7200})
-	require.Empty(t, m.storage.recorded(), "a write that changes nothing stores nothing")
+	require.Empty(t, m.storage.recorded(), "a write without a change stores nothing")
 }
 
-func TestRoles_TheSameTokenAgainIsFineAndAskedAboutOnlyOnce(t *testing.T) {
+func TestRoles_SameTokenAgainIsAcceptedWithoutAskingModal(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := also(m.newToken(), "type", "static")
@@ -65,7 +65,7 @@ func TestRoles_TheSameTokenAgainIsFineAndAskedAboutOnlyOnce(t *testing.T) {
 	require.Len(t, m.modal.Calls("TokenInfoGet"), asked)
 }
 
-func TestRoles_AnUnprovenTokenIsProvenByWritingItAgain(t *testing.T) {
+func TestRoles_WritingAnUnverifiedTokenAgainVerifiesIt(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := also(m.newToken(), "type", "static")
@@ -82,14 +82,14 @@ func TestRoles_AnUnprovenTokenIsProvenByWritingItAgain(t *testing.T) {
 	require.Equal(t, true, m.read("rotate/ci")["verified"])
 }
 
-func TestRoles_AnotherTokenIsPointedToRotate(t *testing.T) {
+func TestRoles_AnotherTokenIsReferredToRotate(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
 	require.Contains(t, m.refused(logical.UpdateOperation, "roles/ci", m.newToken()), "vault write modal/rotate/ci")
 }
 
-func TestRoles_AShortGracePeriodIsWarnedAbout(t *testing.T) {
+func TestRoles_ShortGracePeriodGetsAWarning(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
@@ -98,7 +98,7 @@ func TestRoles_AShortGracePeriodIsWarnedAbout(t *testing.T) {
 	require.Empty(t, m.write("roles/ci", map[string]any{"grace_period": "1h"}).Warnings)
 }
 
-func TestRoles_ATokenOfAnOddLengthIsTakenWithAWarning(t *testing.T) {
+func TestRoles_TokenOfAnUnusualLengthGetsAWarning(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	resp := m.write("roles/ci", map[string]any{
@@ -107,7 +107,7 @@ func TestRoles_ATokenOfAnOddLengthIsTakenWithAWarning(t *testing.T) {
 	require.Contains(t, resp.Warnings[0], "token_id has 5 characters")
 }
 
-func TestRoles_DeleteMovesTheTokenToTheLedgerAndSaysWhatStaysValidAtModal(t *testing.T) {
+func TestRoles_DeleteQueuesTheTokensAndListsThem(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	first := m.addRole("ci", map[string]any{"revoke_previous": false})
@@ -129,13 +129,13 @@ func TestRoles_DeleteMovesTheTokenToTheLedgerAndSaysWhatStaysValidAtModal(t *tes
 	m.modal.DeleteToken(second["token_id"].(string))
 	m.clock.advance(25 * time.Hour)
 	m.tick()
-	m.clock.advance(time.Hour) // there is no other token to compare with, so Modal has to reject them twice
+	m.clock.advance(time.Hour) // no other token can confirm a rejection, so Modal must reject each token twice
 	m.tick()
 	require.Empty(t, m.list("revocations"))
 	require.ElementsMatch(t, []string{"config"}, mapKeys(m.storage.snapshot(t)), "nothing is left behind")
 }
 
-func TestRoles_DeletingOneThatDoesNotExistIsFine(t *testing.T) {
+func TestRoles_DeletingAMissingRoleSucceeds(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	require.Nil(t, m.remove("roles/none", nil))
@@ -157,7 +157,7 @@ func mapKeys(m map[string]string) []string {
 	return keys
 }
 
-// overtaken sends a write as Vault does whose existence check another request overtook.
+// overtaken sends a write whose existence check was overtaken by another request. It returns the refusal.
 func (m *mount) overtaken(op logical.Operation, path string, data map[string]any) string {
 	m.t.Helper()
 	before := m.storage.snapshot(m.t)
@@ -167,12 +167,12 @@ func (m *mount) overtaken(op logical.Operation, path string, data map[string]any
 	return errorText(resp)
 }
 
-func TestWrites_ThatAnotherRequestOvertookAreRefused(t *testing.T) {
+func TestWrites_OvertakenByAnotherRequestAreRefused(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addRole("ci")
 	m.addManaged("man")
-	// Vault asked for the right to create, or to change, and for no other.
+	// Vault checked only the capability for the operation that it expected: create or update.
 	require.Contains(t, m.overtaken(logical.CreateOperation, "roles/man", map[string]any{"type": "managed", "environment_roles": "main=contributor,staging=contributor"}),
 		"role man was made by another request meanwhile: read it, then write again")
 	require.Contains(t, m.overtaken(logical.CreateOperation, "roles/ci", also(m.newToken(), "type", "static")), "made by another request")

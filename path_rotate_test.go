@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestRotate_HandsOutTheNewTokenAndFollowsTheOldOne(t *testing.T) {
+func TestRotate_ReturnsTheNewTokenAndQueuesTheOldToken(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	old := m.addRole("ci", map[string]any{"revoke_previous": false})
@@ -42,7 +42,7 @@ func TestRotate_HandsOutTheNewTokenAndFollowsTheOldOne(t *testing.T) {
 	require.Contains(t, m.eventTypes(), "modal/revoke-manual")
 }
 
-func TestRotate_ReadTellsHowTheRoleStandsWithoutASecret(t *testing.T) {
+func TestRotate_ReadShowsTheStateWithoutASecret(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	old := m.addRole("ci", map[string]any{"rotation_period": "30d"})
@@ -62,7 +62,7 @@ func TestRotate_ReadTellsHowTheRoleStandsWithoutASecret(t *testing.T) {
 	}
 }
 
-func TestRotate_LastVaultRotationMovesEvenWithinOneSecondOrWhenTheClockGoesBack(t *testing.T) {
+func TestRotate_LastVaultRotationAlwaysMovesForward(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
@@ -93,7 +93,7 @@ func TestRotate_ListPutsTheMostUrgentRoleFirst(t *testing.T) {
 	}, info["overdue"])
 }
 
-func TestRotate_TheSameTokenAgainChangesNothing(t *testing.T) {
+func TestRotate_SameTokenAgainChangesNothing(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
@@ -116,18 +116,18 @@ func TestRotate_RefusesATokenOfAnotherOwnerUnlessForced(t *testing.T) {
 	bob := m.workspace.AddMember("bob")
 	elsewhere := m.modal.AddWorkspace("globex").AddMember("alice")
 	for name, token := range map[string]map[string]any{
-		"user": pairData(bob.NewToken()), "workspace": pairData(elsewhere.NewToken()),
-		"service user": pairData(m.workspace.AddServiceUser("robot")),
+		"user": tokenData(bob.NewToken()), "workspace": tokenData(elsewhere.NewToken()),
+		"service user": tokenData(m.workspace.AddServiceUser("robot")),
 	} {
 		text := m.refused(logical.UpdateOperation, "rotate/ci", token)
 		require.Contains(t, text, "force=true", name)
 		require.Contains(t, text, `user "alice"`, name)
 	}
-	m.write("rotate/ci", also(pairData(elsewhere.NewToken()), "force", true))
+	m.write("rotate/ci", also(tokenData(elsewhere.NewToken()), "force", true))
 	require.Equal(t, "globex", m.read("creds/ci")["workspace"])
 }
 
-func TestRotate_GracePeriodOfTheCallWinsOverTheRoles(t *testing.T) {
+func TestRotate_GracePeriodOfTheCallOverridesTheRole(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	old := m.addRole("ci")
@@ -142,7 +142,7 @@ func TestRotate_GracePeriodOfTheCallWinsOverTheRoles(t *testing.T) {
 	require.Empty(t, m.list("revocations"))
 }
 
-func TestRotate_UnprovenTokenIsStoredOnRequestAndSaysSo(t *testing.T) {
+func TestRotate_UnverifiedTokenIsStoredOnRequestWithAWarning(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
@@ -159,7 +159,7 @@ func TestRotate_UnprovenTokenIsStoredOnRequestAndSaysSo(t *testing.T) {
 	require.Equal(t, "acme", m.read("creds/ci")["workspace"])
 }
 
-func TestRotate_AWrongSecretStoredUnprovenIsCorrectedByTheRightOne(t *testing.T) {
+func TestRotate_RightSecretReplacesAnUnverifiedWrongSecret(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	right := m.newToken()
@@ -175,7 +175,7 @@ func TestRotate_AWrongSecretStoredUnprovenIsCorrectedByTheRightOne(t *testing.T)
 	require.Contains(t, m.eventTypes(), "modal/rotate")
 }
 
-func TestRotate_TroubleAtModalChangesNothingAndSaysWhatToDo(t *testing.T) {
+func TestRotate_FailureAtModalChangesNothingAndNamesTheNextStep(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")

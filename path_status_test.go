@@ -30,7 +30,7 @@ func TestStatus_OfAnEmptyMountIsAllZeros(t *testing.T) {
 	}
 }
 
-func TestStatus_CountsEachRoleAndEntryOnce(t *testing.T) {
+func TestStatus_CountsEachRoleAndRevocationOnce(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ok")
@@ -49,12 +49,12 @@ func TestStatus_CountsEachRoleAndEntryOnce(t *testing.T) {
 		require.Equal(t, int64(1), status["roles_"+state], state)
 	}
 	require.Equal(t, int64(0), status["roles_rejected"])
-	var entries int64
+	var counted int64
 	for _, state := range revocationCounts {
 		count, _ := status[state.field].(int64)
-		entries += count
+		counted += count
 	}
-	require.Equal(t, status["revocations"], entries)
+	require.Equal(t, status["revocations"], counted)
 	require.Equal(t, int64(1), status["revocations_in_grace"])
 	require.Equal(t, int64(1), status["revocations_waiting"])
 }
@@ -69,13 +69,13 @@ func TestStatus_CountsTokensThatExpireBeforeTheEngineRotatesThem(t *testing.T) {
 		m.write("roles/"+name, also(m.newToken(modaltest.ExpiresAt(start.Add(life))), "type", "static"))
 	}
 	status := m.read("status")
-	require.Equal(t, int64(2), status["roles_expiring"], "disabled and soon")
-	require.Equal(t, int64(3), status["roles_ok"], "each in its state, too")
+	require.Equal(t, int64(2), status["roles_expiring"], "the roles disabled and soon")
+	require.Equal(t, int64(3), status["roles_ok"], "each role also counts in its state")
 	m.clock.advance(day)
 	require.Equal(t, int64(3), m.read("status")["roles_expiring"])
 }
 
-func TestStatus_TellsHowTheAdminTokenStands(t *testing.T) {
+func TestStatus_ShowsTheStateOfTheAdminToken(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	require.Equal(t, "none", m.read("status")["admin_token_state"])
@@ -86,6 +86,6 @@ func TestStatus_TellsHowTheAdminTokenStands(t *testing.T) {
 	require.Equal(t, "2026-03-01T13:00:00Z", m.read("status")["admin_token_expires_at"])
 	m.clock.advance(2 * time.Hour)
 	require.Equal(t, "expired", m.read("status")["admin_token_state"])
-	m.write("config", pairData(m.workspace.AddServiceUser("robot")))
+	m.write("config", tokenData(m.workspace.AddServiceUser("robot")))
 	require.Equal(t, "limited", m.read("status")["admin_token_state"])
 }

@@ -11,7 +11,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestVerifyPath_TellsLastUseRolesAndAnotherExpiry(t *testing.T) {
+func TestVerify_ShowsLastUseChangedRolesAndChangedExpiry(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	id := m.addManaged("ci")
@@ -33,7 +33,7 @@ func TestVerifyPath_TellsLastUseRolesAndAnotherExpiry(t *testing.T) {
 	require.Empty(t, m.write("verify/ci", nil).Warnings)
 }
 
-func TestEvents_AnExpiryWarningOfARoleNamesTheRole(t *testing.T) {
+func TestEvents_ExpiryWarningNamesTheRole(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("roles/ci", also(m.newToken(modaltest.ExpiresAt(start.Add(20*day))), "type", "static"))

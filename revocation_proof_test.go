@@ -14,12 +14,12 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// only makes a fault meet the calls that a token makes.
+// only matches the calls that use a token.
 func only(tokenID string) func(modaltest.Call) bool {
 	return func(call modaltest.Call) bool { return call.TokenID == tokenID }
 }
 
-// revocation is one field of a revocation, nil where the queue has none of that ID.
+// revocation returns a field of a revocation, nil if the queue does not contain the ID.
 func (m *mount) revocation(id, field string) any {
 	m.t.Helper()
 	resp, err := m.handle(logical.ReadOperation, "revocations/"+id, nil)
@@ -27,7 +27,7 @@ func (m *mount) revocation(id, field string) any {
 	return resp.Data[field]
 }
 
-// proofs are the proofs that the log tells, in order.
+// proofs returns the proofs that the log names, in order.
 func (m *mount) proofs() (proofs []string) {
 	for _, line := range m.lines() {
 		if _, proof, found := strings.Cut(line, "proof="); found {
@@ -47,7 +47,7 @@ func TestRevocation_IsNotProvenWhileModalRejectsEverything(t *testing.T) {
 	m.modal.Inject("*", modaltest.Fault{Code: codes.Unauthenticated, Message: "workspace suspended", Times: -1})
 	m.minutes(120)
 	for _, id := range []string{old, person} {
-		require.True(t, m.inLedger(id))
+		require.True(t, m.inQueue(id))
 		require.NotEmpty(t, m.revocation(id, "last_error"))
 	}
 	require.NotContains(t, m.eventTypes(), "modal/revoke")
@@ -56,13 +56,13 @@ func TestRevocation_IsNotProvenWhileModalRejectsEverything(t *testing.T) {
 	m.minutes(7 * 60)
 
 	for _, id := range []string{old, person} {
-		require.False(t, m.inLedger(id))
+		require.False(t, m.inQueue(id))
 		require.False(t, m.knows(id))
 	}
 	require.Equal(t, []string{"deleted", "deleted"}, m.proofs())
 }
 
-func TestRevocation_IsNotProvenByAPassingRejectionWhereTheEngineCannotDelete(t *testing.T) {
+func TestRevocation_TemporaryRejectionProvesNothingWithoutADeletion(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"grace_period": "1h"})
@@ -71,20 +71,20 @@ func TestRevocation_IsNotProvenByAPassingRejectionWhereTheEngineCannotDelete(t *
 	person := m.tokenID("personal")
 	m.write("rotate/personal", m.newToken())
 	m.clock.advance(59 * time.Minute)
-	m.modal.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.PermissionDenied, Times: -1}) // the admin was demoted
+	m.modal.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.PermissionDenied, Times: -1}) // the admin lost the right
 	for _, id := range []string{old, person} {
 		m.modal.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Unauthenticated, Match: only(id)})
 	}
 	m.minutes(1)
 	require.Contains(t, m.revocation(person, "last_error"), "still lists it")
 	m.minutes(2)
-	require.True(t, m.inLedger(old))
-	require.True(t, m.inLedger(person))
+	require.True(t, m.inQueue(old))
+	require.True(t, m.inQueue(person))
 	m.modal.ClearFaults()
 	m.modal.DeleteToken(person)
 	m.minutes(6 * 60)
-	require.False(t, m.inLedger(old))
-	require.False(t, m.inLedger(person))
+	require.False(t, m.inQueue(old))
+	require.False(t, m.inQueue(person))
 	require.ElementsMatch(t, []string{"rejected", "deleted"}, m.proofs())
 }
 
@@ -95,11 +95,11 @@ func TestRevocation_IsNotForgottenWhileModalRejectsEverything(t *testing.T) {
 	m.write("rotate/personal", m.newToken())
 	m.modal.Inject("*", modaltest.Fault{Code: codes.Unauthenticated, Times: -1})
 	require.Contains(t, m.refused(logical.DeleteOperation, "revocations/"+person, nil), "proves nothing")
-	require.True(t, m.inLedger(person))
+	require.True(t, m.inQueue(person))
 	m.modal.ClearFaults()
 }
 
-func TestRevocation_WithoutAWitnessIsProvenByASecondRejectionAnHourLater(t *testing.T) {
+func TestRevocation_WithoutAWitnessNeedsASecondRejectionAnHourLater(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	id := m.addRole("personal", map[string]any{"grace_period": "1h"})
@@ -120,7 +120,7 @@ func TestRevocation_WithoutAWitnessIsProvenByASecondRejectionAnHourLater(t *test
 	require.Equal(t, first, m.revocation(id, "next_attempt"))
 	m.modal.SetDisabled(id, false)
 	m.write("revocations/"+id, nil)
-	require.Equal(t, "waiting for an operator", m.revocation(id, "state"), "an acceptance in between starts again")
+	require.Equal(t, "waiting for an operator", m.revocation(id, "state"), "an acceptance in between restarts the wait")
 	m.modal.SetDisabled(id, true)
 	m.write("revocations/"+id, nil)
 	m.clock.advance(59 * time.Minute)
@@ -128,7 +128,7 @@ func TestRevocation_WithoutAWitnessIsProvenByASecondRejectionAnHourLater(t *test
 	require.Equal(t, false, m.write("revocations/"+id, map[string]any{"force": true}).Data["revoked"], "neither repetition nor force shortens the hour")
 	m.clock.advance(time.Minute)
 	m.tick()
-	require.False(t, m.inLedger(id))
+	require.False(t, m.inQueue(id))
 	require.Equal(t, []string{"rejected twice"}, m.proofs())
 	require.False(t, m.modal.Accepts(id, secret))
 }
@@ -147,9 +147,9 @@ func TestRevocation_OfADisabledMemberTokenIsNotProven(t *testing.T) {
 
 	m.minutes(8 * 60)
 
-	require.False(t, m.inLedger(ended.ID), "the same person's current token deleted it")
+	require.False(t, m.inQueue(ended.ID), "the same person's current token deleted the old token")
 	require.Equal(t, []string{"deleted"}, m.proofs())
-	require.True(t, m.inLedger(kept.ID), "a person can enable it again")
+	require.True(t, m.inQueue(kept.ID), "a person can enable the token again")
 	require.Contains(t, m.revocation(kept.ID, "last_error"), "disabled")
 	require.Equal(t, "waiting for an operator", m.revocation(kept.ID, "state"))
 	require.Contains(t, m.refused(logical.DeleteOperation, "revocations/"+kept.ID, nil), "disabled")
@@ -157,10 +157,10 @@ func TestRevocation_OfADisabledMemberTokenIsNotProven(t *testing.T) {
 	require.True(t, m.modal.Accepts(kept.ID, kept.Secret))
 	m.modal.DeleteToken(kept.ID)
 	m.write("revocations/"+kept.ID, nil)
-	require.False(t, m.inLedger(kept.ID))
+	require.False(t, m.inQueue(kept.ID))
 }
 
-func TestRevocation_KeepsTheLastTokenThatWorksBesideAnUnverifiedOne(t *testing.T) {
+func TestRevocation_KeepsTheLastWorkingTokenBesideAnUnverifiedToken(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	first := m.newToken()
@@ -175,7 +175,7 @@ func TestRevocation_KeepsTheLastTokenThatWorksBesideAnUnverifiedOne(t *testing.T
 	require.Contains(t, m.revocation(textIn(first, "token_id"), "last_error"), "is kept")
 }
 
-func TestRevocation_KeepsTheAdminTokenThatWorksBesideOneThatModalRejects(t *testing.T) {
+func TestRevocation_KeepsTheOldAdminTokenWhileModalRejectsTheNew(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	first, next := textIn(m.read("config"), "token_id"), m.newToken()
@@ -189,7 +189,7 @@ func TestRevocation_KeepsTheAdminTokenThatWorksBesideOneThatModalRejects(t *test
 	require.False(t, m.knows(first))
 }
 
-func TestRevocation_TellsNotFoundAsModalSaidIt(t *testing.T) {
+func TestRevocation_ReportsNotFoundAsModalSaidIt(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -228,21 +228,21 @@ func TestRevocation_IsNotProvenByAProxyThatRejectsEverything(t *testing.T) {
 
 			m.minutes(120)
 
-			require.Equal(t, calls, m.modal.CallCount(), "Modal itself was asked nothing")
+			require.Equal(t, calls, m.modal.CallCount(), "no call reached Modal")
 			front.PassOn()
 			require.Empty(t, m.proofs())
 			for _, id := range []string{old, person, kept} {
-				require.True(t, m.inLedger(id))
+				require.True(t, m.inQueue(id))
 				require.True(t, m.knows(id))
 			}
 			m.minutes(7 * 60)
 			require.Equal(t, []string{"deleted", "deleted"}, m.proofs())
-			require.True(t, m.inLedger(kept))
+			require.True(t, m.inQueue(kept))
 		})
 	}
 }
 
-func TestRevocation_ABareHTTPStatusWithoutAWitnessProvesNothing(t *testing.T) {
+func TestRevocation_BareHTTPStatusWithoutAWitnessProvesNothing(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	front := modaltest.StartFront(t, m.modal)
@@ -253,10 +253,10 @@ func TestRevocation_ABareHTTPStatusWithoutAWitnessProvesNothing(t *testing.T) {
 	m.minutes(20 * 60)
 	front.PassOn()
 	require.Contains(t, m.revocation(id, "last_error"), "HTTP status")
-	require.True(t, m.inLedger(id))
+	require.True(t, m.inQueue(id))
 }
 
-func TestVerify_AProxyThatRejectsEverythingRejectsNoRole(t *testing.T) {
+func TestVerify_ProxyThatRejectsEverythingRejectsNoRole(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	front := modaltest.StartFront(t, m.modal)

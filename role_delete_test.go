@@ -11,10 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// now is the word that ends tokens at once.
-var now = map[string]any{"force": true}
+// withForce is a request that revokes tokens at once.
+var withForce = map[string]any{"force": true}
 
-// tokensOf are the lines of a delete's answer, which tells nothing as a warning.
+// tokensOf returns the lines of a delete's answer, nil if the answer has warnings. A delete gives no warnings.
 func tokensOf(resp *logical.Response) []string {
 	if resp == nil || len(resp.Warnings) > 0 {
 		return nil
@@ -23,7 +23,7 @@ func tokensOf(resp *logical.Response) []string {
 	return lines
 }
 
-func TestDelete_OfARoleInUseIsNoOutage(t *testing.T) {
+func TestDelete_KeepsTheTokenForItsGracePeriod(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	token := m.addManaged("ci", map[string]any{"grace_period": "2h"})
@@ -38,20 +38,20 @@ func TestDelete_OfARoleInUseIsNoOutage(t *testing.T) {
 		"at once with: vault delete modal/roles/ci force=true", resp.Data["next_step"])
 	require.Equal(t, "grace period", m.read("revocations/" + token)["state"])
 	m.minutes(119)
-	require.Len(t, m.modal.ServiceUsers(), 1, "whoever read it last has the grace period of a rotation")
+	require.Len(t, m.modal.ServiceUsers(), 1, "consumers keep the token for its grace period")
 	m.minutes(2)
 	require.Empty(t, m.modal.ServiceUsers())
 	require.Empty(t, m.list("revocations"))
 }
 
-func TestDelete_WithForceEndsAllVersionsAtOnce(t *testing.T) {
+func TestDelete_WithForceRevokesAllVersionsAtOnce(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	first := m.addManaged("ci")
 	m.write("rotate/ci", nil)
 	second := m.tokenID("ci")
 
-	resp := m.remove("roles/ci", now)
+	resp := m.remove("roles/ci", withForce)
 
 	require.Equal(t, map[string]any{
 		"tokens":  []string{"token " + second + ": revoked, Modal rejects it", "token " + first + ": revoked, Modal rejects it"},
@@ -63,14 +63,14 @@ func TestDelete_WithForceEndsAllVersionsAtOnce(t *testing.T) {
 	require.Contains(t, m.eventTypes(), "modal/revoke")
 }
 
-func TestDelete_WithForceIsStoredBeforeModalIsAsked(t *testing.T) {
+func TestDelete_ForceIsStoredBeforeModalIsCalled(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	first := m.addManaged("ci")
 	m.write("rotate/ci", nil)
 	m.modal.SetOutage(true)
 
-	resp := m.remove("roles/ci", now)
+	resp := m.remove("roles/ci", withForce)
 
 	require.Len(t, tokensOf(resp), 2)
 	require.Contains(t, strings.Join(tokensOf(resp), "\n"), "token "+first+" (version 1): not revoked yet, the engine goes on trying; see its last_error: vault read modal/revocations/"+first)
@@ -80,22 +80,22 @@ func TestDelete_WithForceIsStoredBeforeModalIsAsked(t *testing.T) {
 	m.restart()
 	m.modal.SetOutage(false)
 	m.minutes(10)
-	require.Empty(t, m.modal.ServiceUsers(), "within the grace period, as an operator said")
+	require.Empty(t, m.modal.ServiceUsers(), "force revokes within the grace period")
 }
 
-func TestDelete_WithForceOfARoleThatIsGoneEndsWhatItLeft(t *testing.T) {
+func TestDelete_WithForceRevokesTokensLeftByADeletedRole(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
 	m.remove("roles/ci", nil)
 	require.Len(t, m.modal.ServiceUsers(), 1)
-	require.Equal(t, int64(1), m.remove("roles/ci", now).Data["revoked"])
+	require.Equal(t, int64(1), m.remove("roles/ci", withForce).Data["revoked"])
 	require.Empty(t, m.modal.ServiceUsers())
-	require.Nil(t, m.remove("roles/ci", now), "204, as for anything in Vault that is not there")
+	require.Nil(t, m.remove("roles/ci", withForce), "204, as Vault answers for every missing object")
 	require.Nil(t, m.remove("roles/ci", nil))
 }
 
-func TestDelete_WhileTheEngineIsPausedSaysThatItRevokesNothing(t *testing.T) {
+func TestDelete_WhilePausedSaysThatNothingIsRevoked(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -104,17 +104,17 @@ func TestDelete_WhileTheEngineIsPausedSaysThatItRevokesNothing(t *testing.T) {
 		"; the engine is paused, so it does nothing by itself until: vault write modal/config paused=false")
 }
 
-func TestDelete_TellsNothingOfADeletedRoleOfTheSameName(t *testing.T) {
+func TestDelete_IgnoresTokensOfAnEarlierRoleOfTheSameName(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	earlier := m.addManaged("ci")
 	m.remove("roles/ci", nil)
 	m.addManaged("ci")
-	resp := m.remove("roles/ci", now)
+	resp := m.remove("roles/ci", withForce)
 	require.Len(t, tokensOf(resp), 1)
 	require.NotContains(t, tokensOf(resp)[0], earlier)
-	require.True(t, m.knows(earlier), "it was promised its grace period")
-	require.Equal(t, int64(1), m.remove("roles/ci", now).Data["revoked"], "now that no role has the name")
+	require.True(t, m.knows(earlier), "the earlier token keeps its grace period")
+	require.Equal(t, int64(1), m.remove("roles/ci", withForce).Data["revoked"], "no role has the name any more")
 }
 
 func TestDelete_OfARoleWithoutATokenSaysThatNothingIsLeft(t *testing.T) {
@@ -125,12 +125,12 @@ func TestDelete_OfARoleWithoutATokenSaysThatNothingIsLeft(t *testing.T) {
 		m.remove("roles/waiting", nil).Data)
 }
 
-func TestDelete_LeavesAStaticRolesTokenToTheOperatorForcedOrNot(t *testing.T) {
+func TestDelete_LeavesAStaticTokenToTheOperatorEvenWithForce(t *testing.T) {
 	t.Parallel()
-	for _, data := range []map[string]any{nil, now} {
+	for _, data := range []map[string]any{nil, withForce} {
 		m := newManagedMount(t)
 		robot := m.workspace.AddServiceUser("robot")
-		m.write("roles/ci", also(pairData(robot), "type", "static"))
+		m.write("roles/ci", also(tokenData(robot), "type", "static"))
 
 		resp := m.remove("roles/ci", data)
 
@@ -140,12 +140,12 @@ func TestDelete_LeavesAStaticRolesTokenToTheOperatorForcedOrNot(t *testing.T) {
 		require.Equal(t, "delete each token that is left to you, as its line says", resp.Data["next_step"])
 		require.Equal(t, "manual", m.read("revocations/" + robot.ID)["method"])
 		m.minutes(26 * 60)
-		require.Len(t, m.modal.ServiceUsers(), 1, "the engine did not make it")
-		require.Equal(t, true, m.write("revocations/"+robot.ID, now).Data["revoked"], "as the line says")
+		require.Len(t, m.modal.ServiceUsers(), 1, "the engine did not create the service user")
+		require.Equal(t, true, m.write("revocations/"+robot.ID, withForce).Data["revoked"], "as the line says")
 	}
 }
 
-func TestDelete_OfManyTokensTellsAHundredAndHowManyMoreThereAre(t *testing.T) {
+func TestDelete_ListsAHundredTokensAndCountsTheRest(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci", map[string]any{"revoke_previous": false})
@@ -161,7 +161,7 @@ func TestDelete_OfManyTokensTellsAHundredAndHowManyMoreThereAre(t *testing.T) {
 	require.Equal(t, int64(102), resp.Data["left"])
 }
 
-func TestDelete_OfAnUnreadableFlagIsRefused(t *testing.T) {
+func TestDelete_InvalidForceFlagIsRefused(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")

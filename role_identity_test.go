@@ -11,36 +11,36 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestRole_ANewOneOfAnOldNameLeavesTheDeletedOnesTokens(t *testing.T) {
+func TestRole_RecreatedDoesNotTouchTheDeletedRolesTokens(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	old := m.addManaged("ci", map[string]any{"environment_roles": "main=contributor", "grace_period": "1h"})
 	m.remove("roles/ci", nil)
 	m.addManaged("ci", map[string]any{"environment_roles": "staging=viewer"})
 
 	require.Empty(t, m.warningsOf("roles/ci", map[string]any{"environment_roles": "staging=contributor"}))
-	require.Equal(t, "contributor", m.serviceUser(old).Roles["main"], "the deleted role's token was promised to work until its grace period ends")
+	require.Equal(t, "contributor", m.serviceUser(old).Roles["main"], "the deleted role's token keeps its rights until its grace period ends")
 	require.NotContains(t, m.read("rotate/ci"), "previous_tokens")
 	m.remove("roles/ci", map[string]any{"force": true})
-	require.True(t, m.knows(old), "the delete by force was of the new role")
+	require.True(t, m.knows(old), "the forced delete concerns only the new role")
 	m.minutes(62)
 	require.False(t, m.knows(old))
 }
 
-func TestRole_ANewOneOfAnOldNameKeepsNoTokenOfTheDeletedOne(t *testing.T) {
+func TestRole_RecreatedDoesNotKeepTheDeletedRolesTokens(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	old := m.addManaged("ci", map[string]any{"grace_period": "1h"})
 	m.remove("roles/ci", nil)
 	next := m.addRole("ci")
 	m.modal.DeleteToken(next)
 	m.minutes(90)
-	require.False(t, m.knows(old), "the new role's token is rejected, which says nothing of the deleted role's consumers")
+	require.False(t, m.knows(old), "a rejected token of the new role does not extend the deleted role's token")
 }
 
-func TestRole_ANewOneOfAnOldNameDoesNotCountTheDeletedOnesTokens(t *testing.T) {
+func TestRole_RecreatedDoesNotCountTheDeletedRolesTokens(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	for range 11 {
 		m.addManaged("ci")
 		m.remove("roles/ci", nil)
@@ -54,12 +54,12 @@ func TestRole_ANewOneOfAnOldNameDoesNotCountTheDeletedOnesTokens(t *testing.T) {
 	m.must(logical.ReadOperation, "creds/job", nil)
 }
 
-func TestMint_AnAnswerAboutAnotherServiceUserDeletesNobodyElse(t *testing.T) {
+func TestMint_WrongServiceUserInTheAnswerIsNotDeleted(t *testing.T) {
 	t.Parallel()
-	for name, whole := range map[string]bool{"its ID alone": false, "its ID and token": true} {
+	for name, withToken := range map[string]bool{"its ID alone": false, "its ID and token": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := newWatchedMount(t)
+			m := newMountAllowingOrphans(t)
 			current := m.addManaged("ci")
 			secret := m.credential("ci").Secret
 			foreign := m.workspace.AddServiceUser("team-b")
@@ -68,7 +68,7 @@ func TestMint_AnAnswerAboutAnotherServiceUserDeletesNobodyElse(t *testing.T) {
 				id := m.serviceUser(other[0]).ID
 				m.modal.Inject("ServiceUserCreate", mangle(func(a *pb.ServiceUserCreateResponse) {
 					a.SetServiceUserId(id)
-					if a.SetTokenSecret(""); whole {
+					if a.SetTokenSecret(""); withToken {
 						a.SetTokenId(other[0])
 						a.SetTokenSecret(other[1])
 					}
@@ -80,15 +80,15 @@ func TestMint_AnAnswerAboutAnotherServiceUserDeletesNobodyElse(t *testing.T) {
 			require.True(t, m.knows(current), "the role's current token")
 			require.True(t, m.knows(foreign.ID), "another team's service user")
 			require.Equal(t, rights, m.serviceUser(foreign.ID).Roles)
-			require.Len(t, m.modal.ServiceUsers(), 2, "what was created is deleted")
+			require.Len(t, m.modal.ServiceUsers(), 2, "the new service user is deleted")
 			require.Empty(t, m.list("revocations"))
 		})
 	}
 }
 
-func TestMint_AnAnswerAboutAnotherServiceUserIsFollowedAfterACrash(t *testing.T) {
+func TestMint_WrongServiceUserInTheAnswerIsKeptAfterACrash(t *testing.T) {
 	t.Parallel()
-	m := newWatchedMount(t)
+	m := newMountAllowingOrphans(t)
 	current := m.addManaged("ci")
 	secret := m.credential("ci").Secret
 	id := m.serviceUser(current).ID
@@ -112,7 +112,7 @@ func TestMint_AnAnswerAboutAnotherServiceUserIsFollowedAfterACrash(t *testing.T)
 	require.Empty(t, m.list("revocations"))
 }
 
-func TestToken_ThatChangesOwnersStaysOneThatThisMountCreated(t *testing.T) {
+func TestToken_CreatedByThisMountStaysSoAfterAnOwnerChange(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	id := m.addManaged("ci", map[string]any{"token_ttl": "48h"})
@@ -124,6 +124,6 @@ func TestToken_ThatChangesOwnersStaysOneThatThisMountCreated(t *testing.T) {
 	m.remove("roles/ci", map[string]any{"force": true})
 	m.clock.advance(time.Minute)
 	m.tick()
-	require.False(t, m.inLedger(id))
+	require.False(t, m.inQueue(id))
 	require.Empty(t, m.modal.ServiceUsers())
 }

@@ -9,16 +9,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestCeilings_HoldOnEveryWriteOfAManagedRole(t *testing.T) {
+func TestManaged_LimitsApplyToEveryWrite(t *testing.T) {
 	t.Parallel()
-	for says, ceiling := range map[string]map[string]any{
+	for says, limit := range map[string]map[string]any{
 		"allowed_environments (main)":         {"allowed_environments": "main"},
 		"max_environment_role (viewer)":       {"max_environment_role": "viewer"},
 		"max_environment_role (contributor)":  {"max_environment_role": "contributor"},
 		"(main) and max_environment_role (vi": {"allowed_environments": "main", "max_environment_role": "viewer"},
 	} {
 		m := newManagedMount(t)
-		m.write("config", ceiling)
+		m.write("config", limit)
 		m.addManaged("ci", map[string]any{"environment_roles": "main=viewer"})
 		text := m.refused(logical.UpdateOperation, "roles/ci", map[string]any{"scoped": false})
 		require.Contains(t, text, "scoped=false reaches past config's ")
@@ -34,7 +34,7 @@ func TestCeilings_HoldOnEveryWriteOfAManagedRole(t *testing.T) {
 	m.write("roles/ci", map[string]any{"grace_period": "1h", "environment_roles": "main=viewer"})
 }
 
-func TestManaged_TheEnvironmentOfAScopedRoleIsOneOfItsOwn(t *testing.T) {
+func TestManaged_ScopedRoleUsesOnlyItsOwnEnvironments(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("one")
@@ -58,5 +58,5 @@ func TestManaged_TheEnvironmentOfAScopedRoleIsOneOfItsOwn(t *testing.T) {
 	m.write("roles/two", map[string]any{"environment_roles": "main=viewer", "environment": ""})
 	require.Equal(t, "main", m.read("creds/two")["environment"])
 	m.write("roles/one", map[string]any{"environment_roles": "staging=viewer"})
-	require.Equal(t, "staging", m.read("creds/one")["environment"], "the default follows")
+	require.Equal(t, "staging", m.read("creds/one")["environment"], "the default follows environment_roles")
 }

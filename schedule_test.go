@@ -17,7 +17,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// at is a time of the fake clock's month.
+// at parses an RFC 3339 time.
 func at(t *testing.T, text string) time.Time {
 	t.Helper()
 	parsed, err := time.Parse(time.RFC3339, text)
@@ -31,7 +31,7 @@ func (m *mount) nextRotation(name string) time.Time {
 	return at(m.t, text)
 }
 
-func TestSchedule_APeriodRotatesOnceAPeriodWithALittleJitter(t *testing.T) {
+func TestSchedule_RotatesOncePerPeriodWithALittleJitter(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"rotation_period": "10h", "grace_period": "1h"})
@@ -46,7 +46,7 @@ func TestSchedule_APeriodRotatesOnceAPeriodWithALittleJitter(t *testing.T) {
 	require.Len(t, m.modal.ServiceUsers(), 1+len(m.list("revocations")))
 }
 
-func TestSchedule_CronFiresInUTCAndTheWriteShowsTheNextThree(t *testing.T) {
+func TestSchedule_CronUsesUTCAndTheWriteShowsTheNextThreeTimes(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	resp := m.write("roles/ci", map[string]any{
@@ -55,13 +55,13 @@ func TestSchedule_CronFiresInUTCAndTheWriteShowsTheNextThree(t *testing.T) {
 	require.Equal(t, []string{"2026-03-07T03:30:00Z", "2026-03-14T03:30:00Z", "2026-03-21T03:30:00Z"}, resp.Data["next_firings"])
 	require.WithinRange(t, m.nextRotation("ci"), at(t, "2026-03-07T03:30:00Z"), at(t, "2026-03-07T03:36:00Z"))
 	require.Equal(t, int64(7*86400), m.read("creds/ci")["rotation_period"], "consumers get the nominal period")
-	require.NotContains(t, m.read("creds/ci"), "rotation_schedule", "it stops operators of consumers for good")
+	require.NotContains(t, m.read("creds/ci"), "rotation_schedule", "this key stops Kubernetes operators for good")
 	require.Equal(t, "30 3 * * SAT", m.read("roles/ci")["rotation_schedule"])
 	m.write("rotate/ci", nil)
-	require.WithinRange(t, m.nextRotation("ci"), at(t, "2026-03-07T03:30:00Z"), at(t, "2026-03-07T03:36:00Z"), "a manual rotation keeps the cron")
+	require.WithinRange(t, m.nextRotation("ci"), at(t, "2026-03-07T03:30:00Z"), at(t, "2026-03-07T03:36:00Z"), "a manual rotation keeps the schedule")
 }
 
-func TestSchedule_AManualRotationRestartsThePeriod(t *testing.T) {
+func TestSchedule_ManualRotationRestartsThePeriod(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"rotation_period": "10h"})
@@ -70,11 +70,11 @@ func TestSchedule_AManualRotationRestartsThePeriod(t *testing.T) {
 	require.WithinRange(t, m.nextRotation("ci"), start.Add(14*time.Hour+30*time.Minute), start.Add(15*time.Hour))
 }
 
-func TestSchedule_OutsideItsWindowARotationWaitsForTheNextFiring(t *testing.T) {
+func TestSchedule_RotationOutsideItsWindowWaitsForTheNextTime(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"rotation_schedule": "0 3 * * *", "rotation_window": "1h"})
-	m.clock.advance(16*time.Hour + 30*time.Minute) // 04:30, after a node that was down through the window
+	m.clock.advance(16*time.Hour + 30*time.Minute) // 04:30: no node ran during the window
 	m.minutes(22 * 60)
 	require.Equal(t, int64(1), m.read("creds/ci")["version"])
 	m.minutes(60)
@@ -105,7 +105,7 @@ func TestSchedule_DisabledRotatesOnlyOnRequest(t *testing.T) {
 	require.Equal(t, int64(3), m.read("creds/ci")["version"])
 }
 
-func TestSchedule_AChangeOfPeriodOrCronMovesTheNextRotation(t *testing.T) {
+func TestSchedule_NewPeriodOrCronMovesTheNextRotation(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"rotation_period": "100d"})
@@ -119,7 +119,7 @@ func TestSchedule_AChangeOfPeriodOrCronMovesTheNextRotation(t *testing.T) {
 	require.Contains(t, m.refused(logical.UpdateOperation, "roles/ci", map[string]any{"rotation_period": "1d", "rotation_schedule": "0 0 * * *"}), "exclude each other")
 }
 
-func TestSchedule_BadOnesAreRefused(t *testing.T) {
+func TestSchedule_InvalidSchedulesAreRefused(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	for schedule, says := range map[string]string{
@@ -176,10 +176,10 @@ func TestSchedule_TTLPointsAtTheNextRotation(t *testing.T) {
 	m.clock.advance(next.Sub(start) - time.Minute)
 	require.Equal(t, int64(62), m.read("creds/ci")["ttl"])
 	m.clock.advance(2 * time.Minute)
-	require.Equal(t, int64(600), m.read("creds/ci")["ttl"], "what lies behind does not count")
+	require.Equal(t, int64(600), m.read("creds/ci")["ttl"], "a time in the past does not count")
 }
 
-func TestSchedule_ANewLeaderWithAnotherClockNeitherStormsNorFreezesNorRevokesEarly(t *testing.T) {
+func TestClock_OfANewLeaderNeitherRotatesNorRevokesAtAWrongTime(t *testing.T) {
 	t.Parallel()
 	for name, skew := range map[string]time.Duration{"an hour ahead": time.Hour, "an hour behind": -time.Hour, "two hours behind": -2 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
@@ -193,17 +193,17 @@ func TestSchedule_ANewLeaderWithAnotherClockNeitherStormsNorFreezesNorRevokesEar
 			m.clock.advance(skew)
 			m.restart()
 			m.minutes(90)
-			require.Equal(t, int64(2), m.read("creds/ci")["version"], "no storm")
-			require.True(t, m.knows(previous), "no premature revocation")
+			require.Equal(t, int64(2), m.read("creds/ci")["version"], "no extra rotation")
+			require.True(t, m.knows(previous), "no early revocation")
 			m.minutes(11*60 + 30)
-			require.Equal(t, int64(3), m.read("creds/ci")["version"], "no freeze")
+			require.Equal(t, int64(3), m.read("creds/ci")["version"], "the rotations continue")
 			ttl, _ := m.read("creds/ci")["ttl"].(int64)
 			require.True(t, ttl >= 5 && ttl <= 300)
 		})
 	}
 }
 
-// knows says whether Modal still has a token.
+// knows reports whether Modal still has a token.
 func (m *mount) knows(id string) bool {
 	for _, token := range m.modal.Tokens() {
 		if token.ID == id {
@@ -213,7 +213,7 @@ func (m *mount) knows(id string) bool {
 	return false
 }
 
-// seedManaged stores managed roles as if they had been minted long ago, without asking Modal.
+// seedManaged stores managed roles with tokens that do not exist at Modal. The first due roles are due now.
 func (m *mount) seedManaged(tb testing.TB, count, due int) {
 	tb.Helper()
 	for i := range count {
@@ -227,12 +227,12 @@ func (m *mount) seedManaged(tb testing.TB, count, due int) {
 		if i < due {
 			cred.NextRotation = start
 		}
-		keep(tb, m.storage, "cred/"+name, cred)
-		keep(tb, m.storage, "role/"+name, r)
+		putEntry(tb, m.storage, "cred/"+name, cred)
+		putEntry(tb, m.storage, "role/"+name, r)
 	}
 }
 
-func TestScale_FiveHundredOfTwoThousandDueAtOnceRunFourAtATimeAndIdleRolesCostNothing(t *testing.T) {
+func TestSchedule_FiveHundredDueRotationsRunFourAtATime(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.seedManaged(t, 2000, 500)
@@ -246,7 +246,7 @@ func TestScale_FiveHundredOfTwoThousandDueAtOnceRunFourAtATimeAndIdleRolesCostNo
 		}
 	})
 
-	for ticks := 0; ticks < 5 && len(m.modal.Calls("ServiceUserCreate")) < 500; ticks++ { // one, on a machine that is not busy
+	for ticks := 0; ticks < 5 && len(m.modal.Calls("ServiceUserCreate")) < 500; ticks++ { // one tick suffices unless the machine is busy
 		m.tick()
 	}
 
@@ -256,11 +256,11 @@ func TestScale_FiveHundredOfTwoThousandDueAtOnceRunFourAtATimeAndIdleRolesCostNo
 	m.storage.heal()
 	m.clock.advance(time.Minute)
 	m.tick()
-	require.LessOrEqual(t, m.storage.calls(), 1, "an idle tick lists the ledger and reads nothing")
+	require.LessOrEqual(t, m.storage.calls(), 1, "an idle tick lists the revocation queue and reads nothing")
 	require.Len(t, m.modal.Calls("ServiceUserCreate"), 500)
 }
 
-func TestTicks_DoNotOverlap(t *testing.T) {
+func TestTick_TenAtOnceDoNotOverlap(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"rotation_period": "1h", "grace_period": "10h"})

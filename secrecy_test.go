@@ -15,7 +15,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestSecrets_OfAMalformedValueAreNotRepeated(t *testing.T) {
+func TestSecrets_InMalformedValuesAreNotRepeated(t *testing.T) {
 	t.Parallel()
 	for path, extra := range map[string]map[string]any{"roles/new": {"type": "static"}, "roles/ci": {}, "config": {}, "rotate/ci": {}} {
 		for _, value := range []any{[]any{"as-typo", someSecret}, map[string]any{"value": someSecret}} {
@@ -28,7 +28,7 @@ func TestSecrets_OfAMalformedValueAreNotRepeated(t *testing.T) {
 	}
 }
 
-func TestSecrets_AreRefusedWhereverTheyDoNotBelongAndNotRepeated(t *testing.T) {
+func TestSecrets_InOtherFieldsAreRefusedAndNotRepeated(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addRole("ci")
@@ -70,7 +70,7 @@ func TestSecrets_AreRefusedWhereverTheyDoNotBelongAndNotRepeated(t *testing.T) {
 	require.NotContains(t, m.logs.String(), someSecret)
 }
 
-func TestSecrets_AreNotSeenInNamesThatOnlyResembleThem(t *testing.T) {
+func TestSecrets_SimilarNamesAreNotMistakenForSecrets(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	for _, name := range []string{
@@ -93,11 +93,11 @@ func TestSecrets_AreNotSeenInNamesThatOnlyResembleThem(t *testing.T) {
 	}
 }
 
-func TestSecrets_AppearNowhereButInCreds(t *testing.T) {
+func TestSecrets_AppearOnlyInCreds(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	var seen strings.Builder
-	note := func(op logical.Operation, path string, data map[string]any) {
+	record := func(op logical.Operation, path string, data map[string]any) {
 		resp, err := m.handle(op, path, data)
 		if !strings.HasPrefix(path, "creds/") {
 			fmt.Fprintf(&seen, "%s %s: %+v %v\n", op, path, resp, err)
@@ -107,37 +107,37 @@ func TestSecrets_AppearNowhereButInCreds(t *testing.T) {
 		}
 	}
 	first, second, admin := m.newToken(), m.newToken(), m.newToken()
-	note(logical.UpdateOperation, "config", admin)
-	note(logical.UpdateOperation, "config", pairOf(admin["token_id"].(string), someSecret))
-	note(logical.UpdateOperation, "roles/ci", also(first, "type", "static"))
-	note(logical.UpdateOperation, "roles/other", also(first, "type", "static"))
-	note(logical.UpdateOperation, "roles/swapped", also(pairOf(first["token_secret"].(string), first["token_id"].(string)), "type", "static"))
-	note(logical.UpdateOperation, "roles/odd", also(pairOf(first["token_id"].(string), first["token_secret"].(string)+"\"x"), "type", "static"))
-	note(logical.UpdateOperation, "rotate/ci", second)
-	note(logical.UpdateOperation, "rotate/ci", also(m.newToken(), "token_secret", second["token_secret"]))
-	// A server that repeats what it was sent must not make us repeat it.
+	record(logical.UpdateOperation, "config", admin)
+	record(logical.UpdateOperation, "config", tokenFields(admin["token_id"].(string), someSecret))
+	record(logical.UpdateOperation, "roles/ci", also(first, "type", "static"))
+	record(logical.UpdateOperation, "roles/other", also(first, "type", "static"))
+	record(logical.UpdateOperation, "roles/swapped", also(tokenFields(first["token_secret"].(string), first["token_id"].(string)), "type", "static"))
+	record(logical.UpdateOperation, "roles/odd", also(tokenFields(first["token_id"].(string), first["token_secret"].(string)+"\"x"), "type", "static"))
+	record(logical.UpdateOperation, "rotate/ci", second)
+	record(logical.UpdateOperation, "rotate/ci", also(m.newToken(), "token_secret", second["token_secret"]))
+	// The engine must not repeat a secret that a server repeats.
 	m.modal.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Internal, Message: "bad secret " + second["token_secret"].(string), Times: -1})
-	note(logical.UpdateOperation, "rotate/ci", m.newToken())
+	record(logical.UpdateOperation, "rotate/ci", m.newToken())
 	m.clock.advance(25 * time.Hour)
 	m.tick()
 	m.modal.ClearFaults()
 	for _, path := range []string{"config", "roles/ci", "rotate/ci", "creds/ci", "creds/ci/env", "revocations/" + first["token_id"].(string)} {
-		note(logical.ReadOperation, path, nil)
-		note(logical.HelpOperation, path, nil)
+		record(logical.ReadOperation, path, nil)
+		record(logical.HelpOperation, path, nil)
 	}
 	for _, path := range []string{"roles", "rotate", "revocations"} {
-		note(logical.ListOperation, path, nil)
+		record(logical.ListOperation, path, nil)
 	}
-	note(logical.UpdateOperation, "revocations/"+first["token_id"].(string), nil)
-	note(logical.DeleteOperation, "roles/ci", nil)
-	note(logical.DeleteOperation, "revocations/"+first["token_id"].(string), map[string]any{"force": true})
-	note(logical.DeleteOperation, "config", nil)
+	record(logical.UpdateOperation, "revocations/"+first["token_id"].(string), nil)
+	record(logical.DeleteOperation, "roles/ci", nil)
+	record(logical.DeleteOperation, "revocations/"+first["token_id"].(string), map[string]any{"force": true})
+	record(logical.DeleteOperation, "config", nil)
 	for _, event := range m.events.Events {
 		seen.WriteString(event.Event.String() + "\n")
 	}
 	seen.WriteString(m.logs.String())
 
-	require.Contains(t, seen.String(), first["token_id"], "the canary test has to see something")
+	require.Contains(t, seen.String(), first["token_id"], "the test must see token IDs")
 	for _, secret := range append(m.modal.Secrets(), someSecret) {
 		require.NotContains(t, seen.String(), secret)
 		require.NotContains(t, seen.String(), strings.TrimPrefix(secret, "as-"))

@@ -14,35 +14,36 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// Promises about where a stored secret may go.
+// The tests in this file check that a stored secret reaches only the server that accepted it.
 
-// anotherModal is a second server with an admin of its own. It keeps the ID of each pair that it is sent.
+// anotherModal starts a second server and returns it with a config write for it. The server records the ID of each token
+// that it receives.
 func (m *mount) anotherModal() (other *modaltest.Server, config map[string]any) {
 	m.t.Helper()
 	other = modaltest.Start(m.t, modaltest.WithClock(m.clock.now))
 	admin := other.AddWorkspace("evil").AddMember("eve").NewToken()
-	return other, also(pairData(admin), "server_url", other.URL(), "force", true)
+	return other, also(tokenData(admin), "server_url", other.URL(), "force", true)
 }
 
-// strangersAt are the tokens that a server was sent and that are not its own.
-func strangersAt(server *modaltest.Server) []string {
-	own, strangers := map[string]bool{}, []string{}
+// foreignTokensAt returns the calls that a server received with a token that it did not create.
+func foreignTokensAt(server *modaltest.Server) []string {
+	own, foreign := map[string]bool{}, []string{}
 	for _, token := range server.Tokens() {
 		own[token.ID] = true
 	}
 	for _, call := range server.Calls("") {
 		if call.TokenID != "" && !own[call.TokenID] {
-			strangers = append(strangers, call.Method+" "+call.TokenID)
+			foreign = append(foreign, call.Method+" "+call.TokenID)
 		}
 	}
-	return strangers
+	return foreign
 }
 
-func TestNoStoredPairReachesAServerThatDidNotAcceptIt(t *testing.T) {
+func TestSecrets_NoStoredTokenReachesAnotherServer(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
-	unproven := also(m.newToken(), "type", "static", "verify", false)
-	m.write("roles/unproven", unproven)
+	unverified := also(m.newToken(), "type", "static", "verify", false)
+	m.write("roles/unverified", unverified)
 	inGrace, due := m.addManaged("managed"), m.addManaged("due")
 	m.write("rotate/managed", nil)
 	m.write("rotate/due", map[string]any{"grace_period": 0})
@@ -71,7 +72,7 @@ func TestNoStoredPairReachesAServerThatDidNotAcceptIt(t *testing.T) {
 		{logical.UpdateOperation, "roles/managed", map[string]any{"environment_roles": "main=viewer"}},
 		{logical.UpdateOperation, "rotate/static", map[string]any{"to_previous": true, "dry_run": true}},
 		{logical.UpdateOperation, "rotate/static", map[string]any{"to_previous": true}},
-		{logical.UpdateOperation, "roles/unproven", also(unproven, "verify", true)},
+		{logical.UpdateOperation, "roles/unverified", also(unverified, "verify", true)},
 		{logical.UpdateOperation, "revocations/" + manual, nil},
 		{logical.UpdateOperation, "revocations/" + removed, map[string]any{"force": true}},
 		{logical.UpdateOperation, "revocations/" + due, nil},
@@ -80,40 +81,40 @@ func TestNoStoredPairReachesAServerThatDidNotAcceptIt(t *testing.T) {
 		{logical.DeleteOperation, "revocations/" + inGrace, nil},
 	} {
 		_ = m.try(ask.op, ask.path, ask.data)
-		require.Empty(t, strangersAt(other), "%s %s", ask.op, ask.path)
+		require.Empty(t, foreignTokensAt(other), "%s %s", ask.op, ask.path)
 	}
 	m.clock.advance(91 * day)
 	for range 5 {
 		m.tick()
 		m.clock.advance(6 * time.Hour)
 	}
-	require.Empty(t, strangersAt(other), "a tick")
+	require.Empty(t, foreignTokensAt(other), "during a tick")
 	require.NotEmpty(t, other.Calls(""))
-	require.True(t, m.inLedger(due), "its own Modal was not asked to end it")
+	require.True(t, m.inQueue(due), "its own server was not asked to delete the token")
 }
 
-func TestATokenIsHandedOutWithItsOwnServerOnly(t *testing.T) {
+func TestCreds_ReturnATokenOnlyWithItsOwnServer(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addRole("static")
 	m.addManaged("managed")
-	m.write("roles/unproven", also(m.newToken(), "type", "static", "verify", false))
+	m.write("roles/unverified", also(m.newToken(), "type", "static", "verify", false))
 	other, config := m.anotherModal()
 
 	m.write("config", config)
 
-	for _, name := range []string{"static", "managed", "unproven"} {
+	for _, name := range []string{"static", "managed", "unverified"} {
 		for _, form := range []string{"env", "toml", "profile"} {
 			text := toJSON(t, m.read("creds/"+name+"/"+form))
 			require.Contains(t, text, m.modal.URL())
 			require.NotContains(t, text, other.URL())
 		}
 	}
-	m.write("roles/theirs", also(pairData(other.Workspace("evil").Member("eve").NewToken()), "type", "static"))
+	m.write("roles/theirs", also(tokenData(other.Workspace("evil").Member("eve").NewToken()), "type", "static"))
 	require.Contains(t, toJSON(t, m.read("creds/theirs/toml")), other.URL())
 }
 
-func TestWhatWaitsForAnotherServerSaysSoAndGoesOnOnceItIsBack(t *testing.T) {
+func TestRevocation_WaitsForTheServerOfItsToken(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -126,10 +127,10 @@ func TestWhatWaitsForAnotherServerSaysSoAndGoesOnOnceItIsBack(t *testing.T) {
 	m.write("config", also(m.newToken(), "server_url", m.modal.URL(), "force", true))
 	m.minutes(3)
 	require.False(t, m.knows(old))
-	require.False(t, m.inLedger(old))
+	require.False(t, m.inQueue(old))
 }
 
-// secureMount is a mount that reaches a Modal with TLS, under its certificate alone.
+// secureMount returns a mount that uses Modal over TLS and trusts only the server's certificate.
 func secureMount(t *testing.T) (m *mount, member *modaltest.Member, address string, stop func()) {
 	t.Helper()
 	m = newMount(t)
@@ -138,7 +139,7 @@ func secureMount(t *testing.T) (m *mount, member *modaltest.Member, address stri
 	return m, secure.AddWorkspace("acme").AddMember("alice"), address, stop
 }
 
-// serveTLS serves a Modal with TLS and a certificate of its own at an address.
+// serveTLS serves an emulated Modal over TLS at an address, with a new certificate.
 func serveTLS(t *testing.T, m *mount, at string) (server *modaltest.Server, address string, stop func()) {
 	t.Helper()
 	var lc net.ListenConfig
@@ -153,7 +154,7 @@ func serveTLS(t *testing.T, m *mount, at string) (server *modaltest.Server, addr
 	return server, listener.Addr().String(), stop
 }
 
-func TestConfig_AFalseServerUnderAnotherCAGetsNoStoredSecret(t *testing.T) {
+func TestConfig_FakeServerUnderAnotherCAGetsNoStoredSecret(t *testing.T) {
 	t.Parallel()
 	for name, with := range map[string]struct{ admin, removed bool }{
 		"no admin token": {}, "an admin token": {admin: true}, "an admin token that is removed before": {admin: true, removed: true},
@@ -162,9 +163,9 @@ func TestConfig_AFalseServerUnderAnotherCAGetsNoStoredSecret(t *testing.T) {
 			t.Parallel()
 			m, member, address, stop := secureMount(t)
 			if with.admin {
-				m.write("config", pairData(member.NewToken()))
+				m.write("config", tokenData(member.NewToken()))
 			}
-			m.write("roles/ci", also(pairData(member.NewToken()), "type", "static"))
+			m.write("roles/ci", also(tokenData(member.NewToken()), "type", "static"))
 			stop()
 			evil, _, _ := serveTLS(t, m, address)
 			mallory := evil.AddWorkspace("acme").AddMember("mallory")
@@ -179,8 +180,8 @@ func TestConfig_AFalseServerUnderAnotherCAGetsNoStoredSecret(t *testing.T) {
 				require.Contains(t, m.refused(logical.UpdateOperation, "config", also(write, "remove_admin_token", true, "force", true)), "is sent to no server")
 				write = also(write, "token_id", "", "token_secret", "")
 				require.Contains(t, m.refused(logical.UpdateOperation, "config", write), "are empty")
-				brought := also(pairData(mallory.NewToken()), "ca_cert", evil.CACert())
-				require.Contains(t, m.refused(logical.UpdateOperation, "config", brought), "the secrets of 2 stored tokens of this mount", "the role's and the replaced one")
+				brought := also(tokenData(mallory.NewToken()), "ca_cert", evil.CACert())
+				require.Contains(t, m.refused(logical.UpdateOperation, "config", brought), "the secrets of 2 stored tokens of this mount", "the role's token and the replaced admin token")
 			default:
 				require.Contains(t, m.refused(logical.UpdateOperation, "config", write), "the secrets of 1 stored token of this mount")
 			}
@@ -188,23 +189,23 @@ func TestConfig_AFalseServerUnderAnotherCAGetsNoStoredSecret(t *testing.T) {
 			m.clock.advance(2 * day)
 			_ = m.try(logical.RollbackOperation, "", nil)
 
-			require.Empty(t, strangersAt(evil))
+			require.Empty(t, foreignTokensAt(evil))
 			if !with.admin {
 				m.write("config", also(write, "force", true))
 				_ = m.try(logical.UpdateOperation, "verify/ci", nil)
-				require.NotEmpty(t, strangersAt(evil), "an operator accepted it")
+				require.NotEmpty(t, foreignTokensAt(evil), "an operator accepted the new CA")
 			}
 		})
 	}
 }
 
-func TestConfig_ACertificateLessTakesNoForceAndTheSystemsRootsAreMore(t *testing.T) {
+func TestConfig_AddingACertificateNeedsForceAndRemovingDoesNot(t *testing.T) {
 	t.Parallel()
 	m, member, _, _ := secureMount(t)
 	own := textIn(m.read("config"), "ca_cert")
 	another := modaltest.Start(t, modaltest.WithTLS()).CACert()
 	m.write("config", map[string]any{"ca_cert": own + another})
-	m.write("roles/ci", also(pairData(member.NewToken()), "type", "static"))
+	m.write("roles/ci", also(tokenData(member.NewToken()), "type", "static"))
 
 	m.write("config", map[string]any{"ca_cert": another + "# the same\n" + own})
 	m.write("config", map[string]any{"ca_cert": own})
@@ -221,12 +222,12 @@ func TestConfig_ACertificateLessTakesNoForceAndTheSystemsRootsAreMore(t *testing
 	m.remove("config", map[string]any{"force": true})
 }
 
-func TestConfig_ARunningApprovalCountsAmongWhatAnotherCAWouldReceive(t *testing.T) {
+func TestConfig_RefusalOfANewCACountsARunningApproval(t *testing.T) {
 	t.Parallel()
 	m, _, _, _ := secureMount(t)
 	m.write("config/approval", nil)
 	another := map[string]any{"ca_cert": modaltest.Start(t, modaltest.WithTLS()).CACert()}
 	require.Contains(t, m.refused(logical.UpdateOperation, "config", another), "1 stored token")
 	m.remove("config/approval", nil)
-	require.Contains(t, m.refused(logical.UpdateOperation, "config", another), "1 stored token", "it is asked for still")
+	require.Contains(t, m.refused(logical.UpdateOperation, "config", another), "1 stored token", "the engine still polls the canceled approval")
 }

@@ -6,8 +6,8 @@ package modalsecrets
 
 import cmdline "flag"
 
-// thorough is whether there is time for all that the tests with many cases can try: the race detector
-// makes each case ten times as long, and make unit tries all cases without it.
+// thorough says whether tests with many cases try all of them. The race detector makes each case ten times slower, so
+// "make unit" tries all cases only without the race detector.
 const thorough = false
 
 func init() { _ = cmdline.Set("rapid.checks", "20") }

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestManaged_UndoMakesThePreviousTokenCurrentAgain(t *testing.T) {
+func TestUndo_OfAManagedRoleRestoresThePreviousToken(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -24,14 +24,14 @@ func TestManaged_UndoMakesThePreviousTokenCurrentAgain(t *testing.T) {
 	require.Equal(t, int64(3), answer["version"])
 	require.Equal(t, newer, answer["previous_token_id"])
 	require.Equal(t, []string{newer}, m.list("revocations"))
-	require.Equal(t, "viewer", m.serviceUser(old).Roles["main"], "it comes back with what the role may do now")
+	require.Equal(t, "viewer", m.serviceUser(old).Roles["main"], "the token returns with the role's current environment roles")
 	m.minutes(2)
 	require.Empty(t, m.list("revocations"))
 	require.Len(t, m.modal.ServiceUsers(), 1)
 	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"to_previous": true}), "no previous token")
 }
 
-func TestStatic_UndoMakesThePreviousTokenCurrentAgain(t *testing.T) {
+func TestUndo_OfAStaticRoleRestoresThePreviousToken(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	old := m.addRole("ci")
@@ -44,7 +44,7 @@ func TestStatic_UndoMakesThePreviousTokenCurrentAgain(t *testing.T) {
 	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"to_previous": true}), "Modal refused token "+old)
 }
 
-func TestDryRun_TellsThePlanAndAllThatWouldFailAndChangesNothing(t *testing.T) {
+func TestDryRun_ShowsPlanAndProblemsAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -55,7 +55,7 @@ func TestDryRun_TellsThePlanAndAllThatWouldFailAndChangesNothing(t *testing.T) {
 	managed := m.write("rotate/ci", map[string]any{"dry_run": true}).Data
 	static := m.write("rotate/static", also(m.newToken(), "dry_run", true)).Data
 	undo := m.write("rotate/static", map[string]any{"to_previous": true, "dry_run": true}).Data
-	wrong := m.write("rotate/static", also(pairOf(someID, someSecret), "dry_run", true)).Data
+	wrong := m.write("rotate/static", also(tokenFields(someID, someSecret), "dry_run", true)).Data
 
 	require.Contains(t, toJSON(t, managed["plan"]), "give it main=contributor")
 	require.NotContains(t, managed, "problems")
@@ -71,7 +71,7 @@ func TestDryRun_TellsThePlanAndAllThatWouldFailAndChangesNothing(t *testing.T) {
 	require.Contains(t, toJSON(t, m.write("rotate/ci", map[string]any{"dry_run": true}).Data["problems"]), "service users")
 }
 
-func TestDryRun_TellsWhyNothingCanBeDoneForARoleWithoutATokenOrAPreviousOne(t *testing.T) {
+func TestDryRun_OfARoleWithoutATokenShowsTheProblems(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("roles/empty", map[string]any{"type": "static"})
@@ -90,13 +90,13 @@ func TestDryRun_TellsWhyNothingCanBeDoneForARoleWithoutATokenOrAPreviousOne(t *t
 	m.unchangedSince(before)
 }
 
-func TestUndoKnowsNoTokenOfADeletedRoleOfTheSameName(t *testing.T) {
+func TestUndo_IgnoresTokensOfAnEarlierRoleOfTheSameName(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	foreign := m.modal.AddWorkspace("globex").AddMember("eve")
-	m.write("roles/ci", also(pairData(foreign.NewToken()), "type", "static"))
-	m.write("rotate/ci", pairData(foreign.NewToken()))
-	m.write("rotate/ci", pairData(foreign.NewToken()))
+	m.write("roles/ci", also(tokenData(foreign.NewToken()), "type", "static"))
+	m.write("rotate/ci", tokenData(foreign.NewToken()))
+	m.write("rotate/ci", tokenData(foreign.NewToken()))
 	m.remove("roles/ci", nil)
 	mine := m.addRole("ci")
 	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"to_previous": true}), "no previous token")
@@ -107,7 +107,7 @@ func TestUndoKnowsNoTokenOfADeletedRoleOfTheSameName(t *testing.T) {
 	require.Equal(t, mine, m.tokenID("ci"))
 }
 
-func TestUndoKeepsToThePolicyOfToday(t *testing.T) {
+func TestUndo_FollowsTheCurrentSettingsAndLimits(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		made map[string]any
@@ -115,8 +115,8 @@ func TestUndoKeepsToThePolicyOfToday(t *testing.T) {
 		cfg  map[string]any
 		says string
 	}{
-		"its scope":    {map[string]any{"scoped": false}, map[string]any{"scoped": true}, nil, "scoped=false"},
-		"its ceilings": {nil, nil, map[string]any{"max_environment_role": "viewer"}, "max_environment_role"},
+		"scope":  {map[string]any{"scoped": false}, map[string]any{"scoped": true}, nil, "scoped=false"},
+		"limits": {nil, nil, map[string]any{"max_environment_role": "viewer"}, "max_environment_role"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -139,13 +139,13 @@ func TestUndoKeepsToThePolicyOfToday(t *testing.T) {
 	}
 }
 
-func TestUndoLeavesATokenAloneThatModalIsDeleting(t *testing.T) {
+func TestUndo_RefusesATokenThatModalIsDeleting(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("config", m.newToken())
 	old := m.workspace.AddServiceUser("robot-1")
-	m.write("roles/ci", also(pairData(old), "type", "static"))
-	m.write("rotate/ci", also(pairData(m.workspace.AddServiceUser("robot-2")), "force", true))
+	m.write("roles/ci", also(tokenData(old), "type", "static"))
+	m.write("rotate/ci", also(tokenData(m.workspace.AddServiceUser("robot-2")), "force", true))
 	m.modal.KeepDeletedFor(30 * time.Second)
 	m.write("revocations/"+old.ID, map[string]any{"force": true})
 	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"to_previous": true}), "no previous token")

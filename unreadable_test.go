@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// writeAsNewer has an entry look as a newer version of the plugin would have written it: with a field that this
-// build does not know.
+// writeAsNewer changes an entry as a newer version of the plugin would write it: with a field that this build does not
+// know.
 func (m *mount) writeAsNewer(key string) {
 	m.t.Helper()
 	ctx := context.WithoutCancel(m.t.Context())
@@ -38,10 +38,10 @@ func (m *mount) tickAnyway() error {
 	return err
 }
 
-// fromNewer is the message about an entry that a newer version wrote.
+// fromNewer is the end of the message about an entry that a newer version wrote.
 const fromNewer = ` was written by a newer version of this plugin (this build does not know its field "keep_until"): nothing was changed; run the newer version again`
 
-func TestUnreadable_AnEntryOfANewerVersionIsRefusedAndHidesNothingElse(t *testing.T) {
+func TestUnreadable_EntryOfANewerVersionHidesNothingElse(t *testing.T) {
 	t.Parallel()
 	for kind, path := range map[string]string{"role/": "roles/ci", "cred/": "creds/ci", "revocation/": "revocations/"} {
 		t.Run(kind, func(t *testing.T) {
@@ -64,13 +64,13 @@ func TestUnreadable_AnEntryOfANewerVersionIsRefusedAndHidesNothingElse(t *testin
 				m.clock.advance(time.Minute)
 				_ = m.tickAnyway()
 			}
-			require.True(t, m.knows(old), "the worker ends no token that the entry may refer to")
+			require.True(t, m.knows(old), "the worker revokes no token that the entry may refer to")
 			require.Greater(t, m.read("creds/fine")["version"], int64(1), "other roles are rotated")
 		})
 	}
 }
 
-func TestUnreadable_AConfigOfANewerVersionStopsTheWorker(t *testing.T) {
+func TestUnreadable_ConfigOfANewerVersionStopsTheWorker(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"grace_period": "1h"})
@@ -88,7 +88,7 @@ func TestUnreadable_AConfigOfANewerVersionStopsTheWorker(t *testing.T) {
 	require.Contains(t, text, "config"+fromNewer)
 }
 
-func TestUnreadable_ACredentialStopsEndingsRaisesAnAlarmAndItsRoleCanBeDeleted(t *testing.T) {
+func TestUnreadable_CredentialStopsRevocationsUntilItsRoleIsDeleted(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"grace_period": "1h"})
@@ -99,30 +99,30 @@ func TestUnreadable_ACredentialStopsEndingsRaisesAnAlarmAndItsRoleCanBeDeleted(t
 		m.clock.advance(time.Minute)
 		_ = m.tickAnyway()
 	}
-	require.True(t, m.knows(old), "while it is unknown what the credential refers to, nothing ends")
+	require.True(t, m.knows(old), "an unreadable credential stops all revocations")
 	status := m.must(logical.ReadOperation, "status", nil)
 	require.Equal(t, int64(1), status.Data["roles_unreadable"])
 	require.Equal(t, int64(2), status.Data["roles"])
 	require.Empty(t, status.Warnings)
-	require.NotContains(t, toJSON(t, status.Data), "broken", "status tells numbers, no names")
+	require.NotContains(t, toJSON(t, status.Data), "broken", "status contains numbers and no names")
 
 	require.Equal(t, "role broken: cred/broken"+fromNewer+"; or delete the role without it: vault delete modal/roles/broken force=true, "+
 		"and look whether its service user is left at Modal: vault list -detailed modal/orphans", m.refused(logical.DeleteOperation, "roles/broken", nil))
-	done := m.remove("roles/broken", now)
+	done := m.remove("roles/broken", withForce)
 
 	require.Equal(t, []string{"the current token: unknown, and not revoked, because cred/broken" + fromNewer}, tokensOf(done))
 	require.Equal(t, "look whether the role's service user is left at Modal, and delete it: vault list -detailed modal/orphans", done.Data["next_step"])
 	m.tick()
-	require.Equal(t, true, m.read("status")["out_of_sync"], "the service user that the role left is an orphan")
+	require.Equal(t, true, m.read("status")["out_of_sync"], "the role's service user is an orphan now")
 	require.Equal(t, int64(0), m.read("status")["roles_unreadable"])
 	require.Equal(t, []string{lost}, m.list("orphans"))
 	m.write("orphans", map[string]any{"dry_run": false})
 	m.minutes(2)
-	require.False(t, m.knows(old), "and endings go on")
+	require.False(t, m.knows(old), "revocations continue")
 	require.Equal(t, false, m.read("status")["out_of_sync"])
 }
 
-func TestUnreadable_ARoleEntryIsDeletedByForceAndItsTokenRevoked(t *testing.T) {
+func TestUnreadable_RoleIsDeletedByForceAndItsTokenRevoked(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	current := m.addManaged("broken")
@@ -130,35 +130,35 @@ func TestUnreadable_ARoleEntryIsDeletedByForceAndItsTokenRevoked(t *testing.T) {
 	require.Equal(t, int64(1), m.read("status")["roles_unreadable"])
 	require.Contains(t, m.refused(logical.DeleteOperation, "roles/broken", nil), "role/broken"+fromNewer+"; or delete the role without it")
 
-	done := m.remove("roles/broken", now)
+	done := m.remove("roles/broken", withForce)
 
 	require.Equal(t, []string{"token " + current + ": revoked, Modal rejects it"}, tokensOf(done))
 	require.Empty(t, m.modal.ServiceUsers())
 	require.Equal(t, int64(0), m.read("status")["roles"])
 }
 
-func TestUnreadable_ATokenThatAnOperatorBroughtIsLeftToTheOperator(t *testing.T) {
+func TestUnreadable_StaticTokenIsLeftToTheOperator(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	id := m.addRole("broken")
 	m.writeAsNewer("role/broken")
-	require.Contains(t, tokensOf(m.remove("roles/broken", now))[0], "token "+id+" (version 1): left to you, delete token "+id)
+	require.Contains(t, tokensOf(m.remove("roles/broken", withForce))[0], "token "+id+" (version 1): left to you, delete token "+id)
 	require.True(t, m.knows(id))
 }
 
-func TestUnreadable_ACredentialWithoutItsRoleIsCountedAndDeletedToo(t *testing.T) {
+func TestUnreadable_CredentialWithoutARoleIsCountedAndDeleted(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addRole("broken")
 	m.writeAsNewer("cred/broken")
-	require.NoError(t, m.storage.InmemStorage.Delete(t.Context(), "role/broken")) // as an interrupted delete leaves it
+	require.NoError(t, m.storage.InmemStorage.Delete(t.Context(), "role/broken")) // an interrupted delete leaves this state
 	m.restart()
 	require.Equal(t, int64(1), m.read("status")["roles_unreadable"])
-	m.remove("roles/broken", now)
+	m.remove("roles/broken", withForce)
 	require.Equal(t, int64(0), m.read("status")["roles_unreadable"])
 }
 
-func TestUnreadable_ARevocationIsCounted(t *testing.T) {
+func TestUnreadable_RevocationIsCounted(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -171,13 +171,13 @@ func TestUnreadable_ARevocationIsCounted(t *testing.T) {
 	require.Contains(t, tokensOf(m.remove("roles/ci", nil))[1], "1 revocations cannot be read, and may be of this role: vault read modal/revocations/"+old)
 }
 
-func TestUnreadable_AFailureOfStorageIsNoReasonToDeleteWithForce(t *testing.T) {
+func TestUnreadable_StorageFailureIsNoReasonToDeleteByForce(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
 	m.restart()
 	m.storage.die()
-	_, err := m.handle(logical.DeleteOperation, "roles/ci", now)
+	_, err := m.handle(logical.DeleteOperation, "roles/ci", withForce)
 	require.ErrorIs(t, err, errCut)
 	m.storage.heal()
 	require.NotEmpty(t, m.read("creds/ci"))

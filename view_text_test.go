@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestBrief_IsTheGistOfAnErrorInAFewWords(t *testing.T) {
+func TestBrief_ShortensAnErrorToAFewWords(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"":                              "",
@@ -28,7 +28,7 @@ func TestBrief_IsTheGistOfAnErrorInAFewWords(t *testing.T) {
 	}
 }
 
-func TestNumbered_IsOneLine(t *testing.T) {
+func TestNumbered_MakesOneLine(t *testing.T) {
 	t.Parallel()
 	require.Empty(t, numbered(nil))
 	require.Equal(t, "1. one; 2. two", numbered([]string{"one", "two"}))

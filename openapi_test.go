@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// document is the engine's OpenAPI document, as Vault asks for it.
+// document returns the engine's OpenAPI document, requested as Vault does.
 func document(t *testing.T, m *mount) *framework.OASDocument {
 	t.Helper()
 	resp := m.must(logical.HelpOperation, "", map[string]any{"requestResponsePrefix": "modal"})
@@ -40,7 +40,7 @@ func eachOperation(doc *framework.OASDocument, visit func(path, method string, o
 	}
 }
 
-func TestOpenAPI_EveryOperationHasAnIDOfItsOwnASummaryAndAResponse(t *testing.T) {
+func TestOpenAPI_EveryOperationHasAUniqueIDASummaryAndAResponse(t *testing.T) {
 	t.Parallel()
 	seen := map[string]string{}
 	eachOperation(document(t, newMount(t)), func(path, method string, op *framework.OASOperation) {
@@ -64,7 +64,7 @@ func TestOpenAPI_HasExactlyThePathsOfTheDesign(t *testing.T) {
 	}, slices.Collect(maps.Keys(document(t, newMount(t)).Paths)))
 }
 
-func TestHelp_IsOnEveryPathAndEveryField(t *testing.T) {
+func TestHelp_CoversEveryPathAndEveryField(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	for _, path := range m.Paths {
@@ -84,7 +84,7 @@ func TestHelp_IsOnEveryPathAndEveryField(t *testing.T) {
 	}
 }
 
-// looksLikeDuration matches the names under which Vault's command line prints a number as a duration.
+// looksLikeDuration matches the field names whose numbers Vault's command line prints as durations.
 var looksLikeDuration = regexp.MustCompile(`^(period|ttl|duration|lease_max|ttl_max)$|_(period|ttl|duration)$`)
 
 func TestResponses_OnlyDurationsHaveNamesThatVaultPrintsAsDurations(t *testing.T) {
@@ -99,7 +99,7 @@ func TestResponses_OnlyDurationsHaveNamesThatVaultPrintsAsDurations(t *testing.T
 	}
 }
 
-func TestSecretInputs_AreMarkedSensitive(t *testing.T) {
+func TestSecrets_InputFieldsAreMarkedSensitive(t *testing.T) {
 	t.Parallel()
 	for _, path := range newMount(t).Paths {
 		if field := path.Fields["token_secret"]; field != nil {
@@ -108,13 +108,13 @@ func TestSecretInputs_AreMarkedSensitive(t *testing.T) {
 	}
 }
 
-// The document has a heading a path, `## config`, and a table row a field, `| `server_url` | …`.
+// docs/api.md has one heading per path, `## config`, and one table row per field, `| `server_url` | …`.
 var (
 	docHeading = regexp.MustCompile("(?m)^## `([^`]+)`")
 	docField   = regexp.MustCompile("(?m)^\\| `([A-Za-z_]+)` \\|")
 )
 
-func TestAPIDocument_ListsEveryPathAndFieldAndNoOther(t *testing.T) {
+func TestAPIDocument_ListsExactlyThePathsAndFields(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("docs/api.md")
 	require.NoError(t, err)
@@ -134,7 +134,7 @@ func TestAPIDocument_ListsEveryPathAndFieldAndNoOther(t *testing.T) {
 	require.Equal(t, engineFields(t), sorted(documented))
 }
 
-// engineFields are the request and response fields of every path of the OpenAPI document.
+// engineFields returns the request and response fields of every path in the OpenAPI document.
 func engineFields(t *testing.T) map[string][]string {
 	t.Helper()
 	m := newMount(t)

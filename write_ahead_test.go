@@ -14,13 +14,14 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// Promises about what is in storage before Modal is asked, and what becomes of it after a crash.
+// The tests in this file check that the engine stores its intent before it calls Modal, and that the intent survives a
+// crash.
 
-func TestAnOperatorsForceIsInStorageBeforeModalIsAsked(t *testing.T) {
+func TestRevocation_ForceIsStoredBeforeModalIsCalled(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		dies   func(m *mount)
-		intent bool
+		stored bool
 	}{
 		"the process dies before it": {func(m *mount) { m.storage.plan(cut{at: 1, deadly: true}) }, false},
 		"the process dies after it":  {func(m *mount) { m.storage.plan(cut{at: 1, committed: true, deadly: true}) }, true},
@@ -41,18 +42,18 @@ func TestAnOperatorsForceIsInStorageBeforeModalIsAsked(t *testing.T) {
 
 			require.Error(t, err)
 			if !strings.HasSuffix(name, "call") {
-				require.Len(t, m.modal.Calls(""), calls, "nothing is asked of Modal without it")
+				require.Len(t, m.modal.Calls(""), calls, "the engine stores the force before it calls Modal")
 			}
 			m.modal.OnCall(nil)
 			m.modal.ClearFaults()
 			m.restart()
 			m.tick()
-			require.Equal(t, !test.intent, m.knows(old), "a leaked token ends now, whatever happened in between")
+			require.Equal(t, !test.stored, m.knows(old), "the worker revokes the token if the force was stored")
 		})
 	}
 }
 
-func TestForceSurvivesThatModalIsDown(t *testing.T) {
+func TestRevocation_ForceSurvivesAnOutageAndARestart(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"grace_period": "300d"})
@@ -65,9 +66,9 @@ func TestForceSurvivesThatModalIsDown(t *testing.T) {
 	require.False(t, m.knows(old))
 }
 
-func TestATokenThatModalMayHaveDeletedNeverBecomesCurrentAgain(t *testing.T) {
+func TestUndo_NeverRestoresATokenThatModalMayHaveDeleted(t *testing.T) {
 	t.Parallel()
-	for name, ends := range map[string]func(m *mount, old string){
+	for name, endToken := range map[string]func(m *mount, old string){
 		"acknowledged and not proven": func(m *mount, old string) {
 			m.modal.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Unavailable, Times: -1, Match: func(c modaltest.Call) bool { return c.TokenID == old }})
 			m.write("revocations/"+old, map[string]any{"force": true})
@@ -99,34 +100,34 @@ func TestATokenThatModalMayHaveDeletedNeverBecomesCurrentAgain(t *testing.T) {
 			m.write("rotate/ci", nil)
 			current := m.tokenID("ci")
 
-			ends(m, old)
+			endToken(m, old)
 
 			m.modal.ClearFaults()
-			require.True(t, m.inLedger(old))
+			require.True(t, m.inQueue(old))
 			require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"to_previous": true}), "no previous token")
 			require.Equal(t, current, m.tokenID("ci"))
 			m.minutes(3 * 60)
-			require.False(t, m.inLedger(old))
+			require.False(t, m.inQueue(old))
 		})
 	}
 }
 
-func TestAnEntryThatStayedWhenItsTokenReturnedIsDroppedOnceItIsDue(t *testing.T) {
+func TestRevocation_OfAReturnedTokenIsRemovedOnceDue(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := m.newToken()
 	m.write("roles/ci", also(token, "type", "static"))
 	m.remove("roles/ci", nil)
 	id := textIn(token, "token_id")
-	m.storage.plan(cut{at: 4}) // its note, its credential, the role, and then the entry's end
+	m.storage.plan(cut{at: 4}) // the owner entry, the credential, the role, and then the deletion of the revocation
 	m.write("roles/other", also(token, "type", "static"))
 	require.Equal(t, "delete revocation/"+id, m.storage.recorded()[3])
-	require.True(t, m.inLedger(id))
+	require.True(t, m.inQueue(id))
 
 	m.clock.advance(25 * time.Hour) // the deleted role's grace period is over
 	m.tick()
 
-	require.False(t, m.inLedger(id))
+	require.False(t, m.inQueue(id))
 	require.Equal(t, id, m.tokenID("other"))
 	require.True(t, m.knows(id))
 }

@@ -16,71 +16,72 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// operation is what an operator or the worker does in one go. Prepare sets the scene and returns the
-// operation, which may be cut at any write and is repeated until it succeeds.
+// operation is one action of an operator or of the worker.
 type operation struct {
-	prepare func(h *history) (run func() error)
-	// gone says that no role is left afterwards.
+	// prepare sets up the mount and returns the action. The test cuts the action at one write or call, and repeats
+	// the action until it succeeds.
+	prepare func(h *trackedMount) (run func() error)
+	// gone says that the action leaves no role.
 	gone bool
-	// once says that the operation answers 404 when it was done before.
+	// once says that a second run of the action answers 404.
 	once bool
 }
 
 var managedRole = map[string]any{"type": "managed", "environment_roles": "main=contributor,staging=viewer"}
 
-// operations are all that write or call Modal to change something.
+// operations returns every action that writes to storage or changes something at Modal.
 func operations() map[string]operation {
 	return map[string]operation{
-		"create a role": {prepare: func(h *history) func() error {
+		"create a role": {prepare: func(h *trackedMount) func() error {
 			return h.request(logical.UpdateOperation, "roles/ci", also(h.newToken(), "type", "static"))
 		}},
-		"change a role's policy": {prepare: func(h *history) func() error {
+		"change a role's policy": {prepare: func(h *trackedMount) func() error {
 			h.addRole("ci")
 			return h.request(logical.UpdateOperation, "roles/ci", map[string]any{"environment": "main"})
 		}},
-		"prove an unproven token": {prepare: func(h *history) func() error {
+		"verify an unverified token": {prepare: func(h *trackedMount) func() error {
 			token := also(h.newToken(), "type", "static")
 			h.write("roles/ci", also(token, "verify", false))
 			return h.request(logical.UpdateOperation, "roles/ci", token)
 		}},
-		"rotate": {prepare: func(h *history) func() error {
+		"rotate": {prepare: func(h *trackedMount) func() error {
 			h.addRole("ci")
 			return h.request(logical.UpdateOperation, "rotate/ci", h.newToken())
 		}},
-		"rotate twice in a row, the second time without grace": {prepare: func(h *history) func() error {
+		"rotate twice in a row, the second time without grace": {prepare: func(h *trackedMount) func() error {
 			h.addRole("ci")
 			h.write("rotate/ci", h.newToken())
 			return h.request(logical.UpdateOperation, "rotate/ci", also(h.newToken(), "grace_period", 0))
 		}},
-		"correct a wrong secret": {prepare: func(h *history) func() error {
+		"correct a wrong secret": {prepare: func(h *trackedMount) func() error {
 			token := h.newToken()
 			h.write("roles/ci", also(token, "token_secret", "as-0000000000000000000000", "type", "static", "verify", false))
 			return h.request(logical.UpdateOperation, "rotate/ci", token)
 		}},
-		"delete a role": {gone: true, prepare: func(h *history) func() error {
+		"delete a role": {gone: true, prepare: func(h *trackedMount) func() error {
 			h.addRole("ci")
 			h.write("rotate/ci", h.newToken())
 			return h.request(logical.DeleteOperation, "roles/ci", nil)
 		}},
-		"worker sees a token refused": {prepare: func(h *history) func() error {
+		"worker sees a token rejected": {prepare: func(h *trackedMount) func() error {
 			old := h.addRole("ci")
 			h.write("rotate/ci", also(h.newToken(), "grace_period", 0))
 			h.modal.DeleteToken(old)
 			return h.work
 		}},
-		"worker sees a token accepted": {prepare: func(h *history) func() error {
+		"worker sees a token accepted": {prepare: func(h *trackedMount) func() error {
 			h.addRole("ci")
 			h.write("rotate/ci", also(h.newToken(), "grace_period", 0))
 			return h.work
 		}},
-		"worker drops the entry of a rotation that did not happen": {prepare: func(h *history) func() error {
+		"worker removes the revocation of a rotation that did not happen": {prepare: func(h *trackedMount) func() error {
 			h.addRole("ci")
 			h.storage.plan(cut{at: 3, deadly: true})
 			require.ErrorIs(h.t, h.request(logical.UpdateOperation, "rotate/ci", also(h.newToken(), "grace_period", 0))(), errCut)
 			h.restart()
 			return h.work
 		}},
-		"worker ends what a half-finished delete left": {gone: true, prepare: func(h *history) func() error {
+		"worker revokes the tokens of a half-finished delete": {gone: true, prepare: func(h *trackedMount) func() error {
 			old := h.addRole("ci", map[string]any{"grace_period": 0})
 			h.storage.plan(cut{at: 2, committed: true, deadly: true})
 			require.ErrorIs(h.t, h.request(logical.DeleteOperation, "roles/ci", nil)(), errCut)
@@ -88,54 +89,54 @@ func operations() map[string]operation {
 			h.modal.DeleteToken(old)
 			return h.work
 		}},
-		"forget a token": {prepare: func(h *history) func() error {
+		"forget a token": {prepare: func(h *trackedMount) func() error {
 			old := h.addRole("ci")
 			h.write("rotate/ci", h.newToken())
 			h.modal.DeleteToken(old)
 			return h.request(logical.DeleteOperation, "revocations/"+old, map[string]any{"force": true})
 		}, once: true},
-		"configure an admin token": {prepare: func(h *history) func() error {
+		"configure an admin token": {prepare: func(h *trackedMount) func() error {
 			h.addRole("ci")
 			return h.request(logical.UpdateOperation, "config", h.newToken())
 		}},
-		"create a managed role": {prepare: func(h *history) func() error {
+		"create a managed role": {prepare: func(h *trackedMount) func() error {
 			return h.request(logical.UpdateOperation, "roles/ci", managedRole)
 		}},
-		"rotate a managed role": {prepare: func(h *history) func() error {
+		"rotate a managed role": {prepare: func(h *trackedMount) func() error {
 			h.addManaged("ci", managedRole)
 			return h.request(logical.UpdateOperation, "rotate/ci", nil)
 		}},
-		"rotate a managed role on schedule": {prepare: func(h *history) func() error {
+		"rotate a managed role on schedule": {prepare: func(h *trackedMount) func() error {
 			h.addManaged("ci", managedRole)
 			h.clock.advance(91 * day)
 			return h.work
 		}},
-		"change environment roles": {prepare: func(h *history) func() error {
+		"change environment roles": {prepare: func(h *trackedMount) func() error {
 			h.addManaged("ci", managedRole)
 			return h.request(logical.UpdateOperation, "roles/ci", map[string]any{"environment_roles": "main=viewer", "rotation_period": "80d"})
 		}},
-		"undo a rotation of a managed role": {prepare: func(h *history) func() error {
+		"undo a rotation of a managed role": {prepare: func(h *trackedMount) func() error {
 			h.addManaged("ci", managedRole)
 			h.write("rotate/ci", map[string]any{"grace_period": "100d"})
 			undo := h.request(logical.UpdateOperation, "rotate/ci", map[string]any{"to_previous": true})
 			return func() error { return h.unlessUndone(undo) }
 		}},
-		"delete a managed role": {gone: true, prepare: func(h *history) func() error {
+		"delete a managed role": {gone: true, prepare: func(h *trackedMount) func() error {
 			h.addManaged("ci", managedRole)
 			h.write("rotate/ci", nil)
 			return h.request(logical.DeleteOperation, "roles/ci", nil)
 		}},
-		"delete a managed role at once": {gone: true, prepare: func(h *history) func() error {
+		"delete a managed role at once": {gone: true, prepare: func(h *trackedMount) func() error {
 			h.addManaged("ci", managedRole)
 			h.write("rotate/ci", nil)
 			return h.request(logical.DeleteOperation, "roles/ci", map[string]any{"force": true})
 		}},
-		"worker deletes a service user": {prepare: func(h *history) func() error {
+		"worker deletes a service user": {prepare: func(h *trackedMount) func() error {
 			h.addManaged("ci", managedRole)
 			h.write("rotate/ci", map[string]any{"grace_period": 0})
 			return h.work
 		}},
-		"worker ends a candidate that was never finished": {prepare: func(h *history) func() error {
+		"worker deletes the service user of an unfinished rotation": {prepare: func(h *trackedMount) func() error {
 			h.addManaged("ci", managedRole)
 			h.killAfterCall("ServiceUserCreate")
 			require.Error(h.t, h.request(logical.UpdateOperation, "rotate/ci", nil)())
@@ -146,82 +147,81 @@ func operations() map[string]operation {
 	}
 }
 
-// place is where an operation can be cut: at a write, or at a call to Modal.
-type place struct {
+// cutPoint is a write or a call to Modal at which an operation can be cut.
+type cutPoint struct {
 	what string
 	at   int
 	call bool
 }
 
-// way is what becomes of the write or call, and who comes next.
-type way struct {
+// cutKind says how a write or call fails, and whether the worker or the operator continues.
+type cutKind struct {
 	name              string
 	committed, deadly bool
 	workerFirst       bool
 }
 
-func ways() (all []way) {
+func cutKinds() (all []cutKind) {
 	for _, workerFirst := range []bool{false, true} {
-		all = append(all, way{"fails", false, false, workerFirst}, way{"answer lost", true, false, workerFirst},
-			way{"killed before", false, true, workerFirst}, way{"killed after", true, true, workerFirst})
+		all = append(all, cutKind{"fails", false, false, workerFirst}, cutKind{"answer lost", true, false, workerFirst},
+			cutKind{"killed before", false, true, workerFirst}, cutKind{"killed after", true, true, workerFirst})
 	}
 	return all
 }
 
-// TestEveryCut_LosesNoTokenAndTheNextTrySucceeds cuts each place in every way, or where there is no time for
-// that in one, the next place in the next.
-func TestEveryCut_LosesNoTokenAndTheNextTrySucceeds(t *testing.T) {
+// TestCrash_EveryCutLosesNoTokenAndTheNextTrySucceeds tries every kind of cut at every cut point. Under the race
+// detector it tries one kind at each cut point, in turn.
+func TestCrash_EveryCutLosesNoTokenAndTheNextTrySucceeds(t *testing.T) {
 	t.Parallel()
-	all := ways()
+	all := cutKinds()
 	for name, op := range operations() {
-		for i, p := range placesOf(t, op) {
+		for i, p := range cutPointsOf(t, op) {
 			for j, w := range all {
 				if !thorough && i%len(all) != j {
 					continue
 				}
 				t.Run(fmt.Sprintf("%s/%s/%s/workerFirst=%t", name, p.what, w.name, w.workerFirst), func(t *testing.T) {
 					t.Parallel()
-					survive(t, op, p, cut{at: p.at, committed: w.committed, deadly: w.deadly}, w.workerFirst)
+					checkCut(t, op, p, cut{at: p.at, committed: w.committed, deadly: w.deadly}, w.workerFirst)
 				})
 			}
 		}
 	}
 }
 
-// placesOf runs an operation uncut and returns what it wrote and called: the places where it can be
-// cut.
-func placesOf(t *testing.T, op operation) []place {
+// cutPointsOf runs an operation without a cut and returns its writes and calls as cut points.
+func cutPointsOf(t *testing.T, op operation) []cutPoint {
 	t.Helper()
-	h := newHistory(t)
+	h := newTrackedMount(t)
 	run := op.prepare(h)
 	h.storage.heal()
 	before := len(h.modal.Calls(""))
 	require.NoError(t, run())
-	var places []place
+	var places []cutPoint
 	for i, write := range h.storage.recorded() {
-		places = append(places, place{what: fmt.Sprintf("%d %s", i+1, strings.Split(write, "/")[0]), at: i + 1})
+		places = append(places, cutPoint{what: fmt.Sprintf("%d %s", i+1, strings.Split(write, "/")[0]), at: i + 1})
 	}
 	for i, call := range h.modal.Calls("")[before:] {
-		places = append(places, place{what: fmt.Sprintf("%d call %s", i+1, call.Method), at: i + 1, call: true})
+		places = append(places, cutPoint{what: fmt.Sprintf("%d call %s", i+1, call.Method), at: i + 1, call: true})
 	}
 	require.NotEmpty(t, places)
 	return places
 }
 
-func survive(t *testing.T, op operation, p place, c cut, workerFirst bool) {
+func checkCut(t *testing.T, op operation, p cutPoint, c cut, workerFirst bool) {
 	t.Helper()
-	h := newHistory(t)
+	h := newTrackedMount(t)
 	run := op.prepare(h)
-	h.see()
+	h.observe()
 	if p.call {
 		h.cutCall(c)
 	} else {
 		h.storage.plan(c)
 	}
 	err := run()
-	require.True(t, p.call || h.storage.wasCut(), "the cut was not reached")
+	require.True(t, p.call || h.storage.wasCut(), "the operation did not reach the cut")
 	if !p.call && err != nil {
-		require.ErrorIs(t, err, errCut, "what storage said is kept")
+		require.ErrorIs(t, err, errCut, "the error contains the storage error")
 	}
 	h.modal.OnCall(nil)
 	h.modal.ClearFaults()
@@ -245,9 +245,9 @@ func survive(t *testing.T, op operation, p place, c cut, workerFirst bool) {
 	h.checkNothingLeft(op.gone)
 }
 
-// cutCall cuts the next calls to Modal as cut says: with the process, which then reaches neither Modal
-// nor storage, or the one call alone.
-func (h *history) cutCall(c cut) {
+// cutCall cuts one of the next calls to Modal. If the cut is deadly, the process dies with the call and reaches neither
+// Modal nor storage after it.
+func (h *trackedMount) cutCall(c cut) {
 	h.t.Helper()
 	var calls atomic.Int64
 	h.modal.OnCall(func(string) {

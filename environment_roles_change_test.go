@@ -15,12 +15,12 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// Promises about what tokens may do at Modal, and how many of them there are.
+// The tests in this file change the rights that tokens have at Modal, and count a role's previous tokens.
 
-// maxPreviousTokens is how many previous tokens of a role the engine promises to keep alive at most.
+// maxPreviousTokens is the greatest number of previous tokens that an operator can keep valid for a role.
 const maxPreviousTokens = 10
 
-func TestWritingTheStoredEnvironmentRolesMendsADriftAtModal(t *testing.T) {
+func TestEnvironmentRoles_WritingTheStoredValueRepairsModal(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	id := m.addManaged("ci", map[string]any{"environment_roles": "main=viewer"})
@@ -35,7 +35,7 @@ func TestWritingTheStoredEnvironmentRolesMendsADriftAtModal(t *testing.T) {
 	m.unchangedSince(before)
 }
 
-func TestWhatWasGivenIsPutBackAlsoWhenTheCallersTimeIsUp(t *testing.T) {
+func TestUndo_WhenCanceledTakesBackTheRightsThatItGave(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"environment_roles": "main=viewer,staging=viewer"})
@@ -59,7 +59,7 @@ func TestWhatWasGivenIsPutBackAlsoWhenTheCallersTimeIsUp(t *testing.T) {
 	require.NotEqual(t, old, m.tokenID("ci"))
 }
 
-func TestWhatThePreviousTokenMayNotDoIsTakenAwayAlsoWhenTheCallersTimeIsUp(t *testing.T) {
+func TestUndo_WhenCanceledStillRemovesExcessRights(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"environment_roles": "main=viewer,staging=viewer"})
@@ -84,7 +84,7 @@ func TestWhatThePreviousTokenMayNotDoIsTakenAwayAlsoWhenTheCallersTimeIsUp(t *te
 	require.NotEqual(t, old, m.tokenID("ci"))
 }
 
-func TestWhatIsTakenAwayIsTakenFromPreviousTokensToo(t *testing.T) {
+func TestEnvironmentRoles_RemovalAppliesToPreviousTokensToo(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"environment_roles": "main=contributor,staging=contributor"})
@@ -95,7 +95,7 @@ func TestWhatIsTakenAwayIsTakenFromPreviousTokensToo(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeTakenFromAPreviousTokenIsTold(t *testing.T) {
+func TestEnvironmentRoles_WarnsWhenAPreviousTokenKeepsRights(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -110,14 +110,14 @@ func TestWhatCannotBeTakenFromAPreviousTokenIsTold(t *testing.T) {
 	require.Equal(t, "contributor", m.serviceUser(old).Roles["main"])
 }
 
-func TestWhatARoleIsGivenIsNotGivenToTokensThatAreOnTheirWayOut(t *testing.T) {
+func TestEnvironmentRoles_AddedRightsNeverReachPreviousTokens(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
-	leaked := m.addManaged("ci", map[string]any{"environment_roles": "main=viewer,staging=contributor"})
+	previous := m.addManaged("ci", map[string]any{"environment_roles": "main=viewer,staging=contributor"})
 	m.write("rotate/ci", nil)
 	require.Empty(t, m.warningsOf("roles/ci", map[string]any{"environment_roles": "main=contributor,staging=viewer"}))
 	require.Equal(t, map[string]string{"main": "contributor", "staging": "viewer"}, m.serviceUser(m.tokenID("ci")).Roles)
-	require.Equal(t, map[string]string{"main": "viewer", "staging": "viewer"}, m.serviceUser(leaked).Roles, "the less of what it has and what is wanted")
+	require.Equal(t, map[string]string{"main": "viewer", "staging": "viewer"}, m.serviceUser(previous).Roles, "a previous token gets the lower of its own right and the role's")
 }
 
 func (m *mount) warningsOf(path string, data map[string]any) string {
@@ -129,7 +129,7 @@ func (m *mount) warningsOf(path string, data map[string]any) string {
 	return strings.Join(resp.Warnings, "\n")
 }
 
-func TestMoreThanTenTokensInGraceAreRefusedToAnOperatorAndNeverToTheSchedule(t *testing.T) {
+func TestRotate_PreviousTokenLimitBindsOperatorsNotTheSchedule(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"grace_period": "300d"})
@@ -138,10 +138,10 @@ func TestMoreThanTenTokensInGraceAreRefusedToAnOperatorAndNeverToTheSchedule(t *
 	}
 	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", nil), "10 previous tokens in their grace period")
 	plan := m.write("rotate/ci", map[string]any{"dry_run": true}).Data
-	require.Contains(t, toJSON(t, plan["problems"]), "10 previous tokens in their grace period", "a dry run tells all that would fail")
+	require.Contains(t, toJSON(t, plan["problems"]), "10 previous tokens in their grace period", "a dry run lists every problem")
 	require.Len(t, m.modal.ServiceUsers(), maxPreviousTokens+1)
 	m.write("rotate/ci", map[string]any{"to_previous": true})
-	require.Len(t, m.list("revocations"), maxPreviousTokens, "an undo leaves no more alive than there were")
+	require.Len(t, m.list("revocations"), maxPreviousTokens, "an undo keeps the number of previous tokens")
 
 	m.write("rotate/ci", map[string]any{"grace_period": 0})
 	m.minutes(2)

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestConfig_AWriteNamesTheRolesBeyondItsCeilings(t *testing.T) {
+func TestConfig_WarnsAboutRolesBeyondItsLimits(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -23,10 +23,10 @@ func TestConfig_AWriteNamesTheRolesBeyondItsCeilings(t *testing.T) {
 
 	require.Len(t, warnings, 1)
 	require.Contains(t, warnings[0], "can no longer rotate: ci; narrow each with: vault write modal/roles/<role> environment_roles=…")
-	require.Empty(t, m.write("config", map[string]any{"request_timeout": "20s"}).Warnings, "told once")
+	require.Empty(t, m.write("config", map[string]any{"request_timeout": "20s"}).Warnings, "the warning comes once")
 }
 
-func TestConfig_AWriteNamesWhatIsBrokenAfterItAndNotOnlyWhatItBroke(t *testing.T) {
+func TestConfig_WarnsAboutEveryRoleThatIsBrokenAfterTheWrite(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"environment_roles": "main=contributor,staging=contributor"})
@@ -36,32 +36,32 @@ func TestConfig_AWriteNamesWhatIsBrokenAfterItAndNotOnlyWhatItBroke(t *testing.T
 	told := warned(map[string]any{"allowed_environments": "main,staging", "max_environment_role": "viewer"})
 
 	require.Contains(t, told, "than config allows (allowed_environments (main, staging) and max_environment_role (viewer))")
-	require.Contains(t, told, "can no longer rotate: ci;", "one limit took the place of the other")
-	require.Empty(t, warned(map[string]any{"request_timeout": "20s"}), "the write touched no limit")
+	require.Contains(t, told, "can no longer rotate: ci;", "the new limit replaced the old limit")
+	require.Empty(t, warned(map[string]any{"request_timeout": "20s"}), "the write changed no limit")
 	require.Contains(t, warned(map[string]any{"allowed_environments": ""}), "can no longer rotate: ci;")
 	require.Empty(t, warned(map[string]any{"max_environment_role": ""}))
 }
 
-func TestConfig_AWriteNamesAllThatItsAdminTokenCannotManage(t *testing.T) {
+func TestConfig_WarnsAboutRolesThatItsAdminTokenCannotManage(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
 	m.write("roles/job", map[string]any{"type": "dynamic", "environment_roles": "main=viewer"})
 	m.write("config", map[string]any{"remove_admin_token": true})
 
-	other := also(pairData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken()), "force", true)
+	other := also(tokenData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken()), "force", true)
 	told := strings.Join(m.write("config", other).Warnings, "\n")
 
-	require.Contains(t, told, "another workspace or server): ci;", "it was so before this write, too")
-	require.NotContains(t, told, "job", "a dynamic role has the tokens of whichever workspace config has")
+	require.Contains(t, told, "another workspace or server): ci;", "the role was broken before this write too")
+	require.NotContains(t, told, "job", "a dynamic role uses the workspace of config")
 }
 
-func TestConfig_ALoweredLimitNamesDynamicRolesTheirLeasesAndWhatHappens(t *testing.T) {
+func TestConfig_LoweredLimitWarnsAboutDynamicRolesAndTheirLeases(t *testing.T) {
 	t.Parallel()
-	m := leased(t)
+	m := newDynamicMount(t)
 	m.write("roles/idle", map[string]any{"type": "dynamic", "environment_roles": "main=contributor"})
 	m.write("roles/fits", map[string]any{"type": "dynamic", "environment_roles": "main=viewer"})
-	first := remember(t, m, m.must(logical.ReadOperation, "creds/job", nil))
+	first := vaultLease(t, m, m.must(logical.ReadOperation, "creds/job", nil))
 	m.must(logical.ReadOperation, "creds/job", nil)
 
 	warnings := m.write("config", map[string]any{"max_environment_role": "viewer"}).Warnings
@@ -73,30 +73,30 @@ func TestConfig_ALoweredLimitNamesDynamicRolesTheirLeasesAndWhatHappens(t *testi
 	require.Contains(t, warnings[1], "living leases that keep their rights: 2")
 	require.Contains(t, warnings[1], "vault lease revoke -prefix modal/creds/job")
 	require.Contains(t, m.refused(logical.ReadOperation, "creds/job", nil), "is more than config's max_environment_role")
-	resp, err := m.ofLease(logical.RenewOperation, first)
+	resp, err := m.leaseRequest(logical.RenewOperation, first)
 	require.ErrorIs(t, err, logical.ErrInvalidRequest)
 	require.Contains(t, errorText(resp), "the lease is not renewed")
 
 	require.Empty(t, m.write("roles/job", map[string]any{"environment_roles": "main=viewer"}).Warnings)
 
-	first.IssueTime = time.Now() // what Vault's own arithmetic goes by
-	_, err = m.ofLease(logical.RenewOperation, first)
+	first.IssueTime = time.Now() // Vault computes the lease from the real time
+	_, err = m.leaseRequest(logical.RenewOperation, first)
 	require.NoError(t, err)
 	for _, user := range m.modal.ServiceUsers() {
 		require.Equal(t, "viewer", user.Roles["main"])
 	}
 }
 
-func TestConfig_ARemovedAdminTokenNamesTheDynamicRolesThatCannotBeRead(t *testing.T) {
+func TestConfig_RemovedAdminTokenWarnsAboutUnreadableDynamicRoles(t *testing.T) {
 	t.Parallel()
-	m := leased(t)
+	m := newDynamicMount(t)
 	told := strings.Join(m.write("config", map[string]any{"remove_admin_token": true}).Warnings, "\n")
 	require.Contains(t, told, "dynamic roles whose reads are refused")
 	require.Contains(t, told, "(there is none): job;")
 	require.Contains(t, m.refused(logical.ReadOperation, "creds/job", nil), "config has none")
 }
 
-func TestConfig_AWriteNamesWhatNobodyCanManageAnyMore(t *testing.T) {
+func TestConfig_WarnsAboutRolesAndRevocationsWithoutAnAdminToken(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		change func(m *mount) []string
@@ -105,7 +105,7 @@ func TestConfig_AWriteNamesWhatNobodyCanManageAnyMore(t *testing.T) {
 		"no admin": {func(m *mount) []string { return m.write("config", map[string]any{"remove_admin_token": true}).Warnings }, "there is none"},
 		"deleted":  {func(m *mount) []string { return m.remove("config", nil).Warnings }, "there is none"},
 		"another workspace": {func(m *mount) []string {
-			return m.write("config", also(pairData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken()), "force", true)).Warnings
+			return m.write("config", also(tokenData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken()), "force", true)).Warnings
 		}, "another workspace"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -145,7 +145,7 @@ func TestConfig_WarningsNameTenAndCountTheRest(t *testing.T) {
 	require.Equal(t, "so do 2 more dynamic roles: job-10, job-11", warnings[11])
 }
 
-func TestConfig_PausedStopsTheWorkerAndNoOperator(t *testing.T) {
+func TestConfig_PausedStopsTheWorkerButNotOperators(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"rotation_period": "1h", "grace_period": "1h"})
@@ -163,29 +163,29 @@ func TestConfig_PausedStopsTheWorkerAndNoOperator(t *testing.T) {
 	m.write("rotate/ci", nil)
 	m.write("config", map[string]any{"paused": ""})
 	m.minutes(2 * 60)
-	require.Greater(t, m.read("creds/ci")["version"], int64(3), "what was due stayed due")
+	require.Greater(t, m.read("creds/ci")["version"], int64(3), "overdue work runs after the pause")
 }
 
-func TestConfig_AWriteAnswersWhoTheAdminIsAndWhatComesNext(t *testing.T) {
+func TestConfig_WriteAnswersTheAdminIdentityAndTheNextStep(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	none := m.write("config", map[string]any{"request_timeout": "20s"}).Data
 	require.Contains(t, none["next_step"], "vault write modal/roles/personal type=static")
 	require.Equal(t, "vault-2f9f1a7c-", none["service_user_prefix"])
 	admin := m.newToken()
-	unproven := m.write("config", also(admin, "verify", false)).Data
-	require.Contains(t, unproven["next_step"], "vault write modal/config token_id="+textIn(admin, "token_id"))
+	unverified := m.write("config", also(admin, "verify", false)).Data
+	require.Contains(t, unverified["next_step"], "vault write modal/config token_id="+textIn(admin, "token_id"))
 	answer := m.write("config", admin).Data
 	require.Equal(t, admin["token_id"], answer["token_id"])
 	require.Equal(t, "alice", answer["identity"])
 	require.Equal(t, true, answer["manages_service_users"])
 	require.Contains(t, answer["next_step"], "type=managed environment_roles=main=contributor")
-	limited := m.write("config", pairData(m.workspace.AddServiceUser("robot"))).Data
+	limited := m.write("config", tokenData(m.workspace.AddServiceUser("robot"))).Data
 	require.Contains(t, limited["limitation"], "service user")
 	require.Contains(t, limited["next_step"], "owner or manager")
 }
 
-func TestRoles_AWriteAnswersWhoseTheTokenIsAndWhatComesNext(t *testing.T) {
+func TestRoles_WriteAnswersTheTokenIdentityAndTheNextStep(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	token := m.newToken()

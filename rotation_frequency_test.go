@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestManaged_APolicyThatReplacesTokensTooFastIsRefusedWithTheNumbers(t *testing.T) {
+func TestManaged_TooFrequentRotationIsRefusedWithTheNumbers(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -28,10 +28,10 @@ func TestManaged_APolicyThatReplacesTokensTooFastIsRefusedWithTheNumbers(t *test
 	m.write("roles/ci", map[string]any{"rotation_schedule": "0 * * * *", "grace_period": "10h", "rotation_window": "1h"})
 	require.Contains(t, m.refused(logical.UpdateOperation, "roles/ci", map[string]any{"grace_period": "11h"}), "11 previous tokens", "the merged result counts")
 	m.write("roles/ci", map[string]any{"rotation_period": "2h"})
-	require.NotContains(t, m.read("roles/ci"), "rotation_window", "a window goes with its schedule")
+	require.NotContains(t, m.read("roles/ci"), "rotation_window", "the window is removed with its schedule")
 }
 
-func TestManaged_AnEmptyPeriodIsNoReasonToDropASchedule(t *testing.T) {
+func TestManaged_EmptyPeriodKeepsTheSchedule(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"rotation_schedule": "0 3 * * *"})

@@ -13,20 +13,20 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// unanswered is a call whose answer never comes, done by Modal or not.
+// unanswered returns a fault that suppresses the answer to a call. committed says whether Modal executed the call.
 func unanswered(committed bool, times int) modaltest.Fault {
 	return modaltest.Fault{Code: codes.Unavailable, Message: "no answer", AfterCommit: committed, Times: times}
 }
 
-// fault is trouble at Modal in the middle of a rotation, and what comes of it.
+// fault is a failure of Modal during a rotation, with the expected result.
 type fault struct {
 	rpc   string
 	fault func(m *mount) modaltest.Fault
-	// says is what the operator is told; empty when the rotation succeeds all the same.
+	// says is a part of the error. If says is empty, the rotation succeeds despite the fault.
 	says string
 }
 
-// mangle is an answer of Modal's that is not what it should be.
+// mangle returns a fault that changes an answer of Modal.
 func mangle[T proto.Message](change func(answer T)) func(*mount) modaltest.Fault {
 	return func(*mount) modaltest.Fault {
 		return modaltest.Fault{Mangle: func(answer proto.Message) {
@@ -41,7 +41,7 @@ func times(f modaltest.Fault) func(*mount) modaltest.Fault {
 	return func(*mount) modaltest.Fault { return f }
 }
 
-// ofNewToken is a fault of the calls that the new token makes.
+// ofNewToken returns a fault that affects only calls with the new token.
 func ofNewToken(change func(answer *pb.TokenInfoGetResponse)) func(*mount) modaltest.Fault {
 	return func(m *mount) modaltest.Fault {
 		old := m.tokenID("ci")
@@ -53,14 +53,14 @@ func ofNewToken(change func(answer *pb.TokenInfoGetResponse)) func(*mount) modal
 
 func rotationFaults() map[string]fault {
 	deny := modaltest.Fault{Code: codes.PermissionDenied, Message: "only owners and managers", Times: -1}
-	refuse := modaltest.Fault{Code: codes.Unauthenticated, Message: "Token not found", Times: -1}
+	reject := modaltest.Fault{Code: codes.Unauthenticated, Message: "Token not found", Times: -1}
 	throttle := modaltest.Fault{Code: codes.ResourceExhausted, RetryAfter: 120 * time.Millisecond}
 	return map[string]fault{
 		"create: no answer, not done":  {"ServiceUserCreate", times(unanswered(false, -1)), "no answer"},
 		"create: answer lost":          {"ServiceUserCreate", times(unanswered(true, -1)), "no answer"},
 		"create: name taken once":      {"ServiceUserCreate", times(modaltest.Fault{Code: codes.AlreadyExists}), ""},
 		"create: every name taken":     {"ServiceUserCreate", times(modaltest.Fault{Code: codes.AlreadyExists, Times: -1}), "name already"},
-		"create: admin refused":        {"ServiceUserCreate", times(refuse), `refused the admin token`},
+		"create: admin rejected":       {"ServiceUserCreate", times(reject), `refused the admin token`},
 		"create: not a manager":        {"ServiceUserCreate", times(deny), `of user "alice"`},
 		"create: plan":                 {"ServiceUserCreate", times(modaltest.Fault{Code: codes.Unimplemented, Times: -1}), "Team and Enterprise plans"},
 		"create: throttled":            {"ServiceUserCreate", times(throttle), ""},
@@ -71,19 +71,19 @@ func rotationFaults() map[string]fault {
 		"role set: no answer once":     {"EnvironmentRoleSet", times(unanswered(false, 1)), ""},
 		"role set: answer lost once":   {"EnvironmentRoleSet", times(unanswered(true, 1)), ""},
 		"role set: no answer":          {"EnvironmentRoleSet", times(unanswered(false, -1)), "no answer"},
-		"role set: admin refused":      {"EnvironmentRoleSet", times(refuse), "refused the admin token"},
+		"role set: admin rejected":     {"EnvironmentRoleSet", times(reject), "refused the admin token"},
 		"role set: not a manager":      {"EnvironmentRoleSet", times(deny), "may not manage"},
 		"role set: throttled":          {"EnvironmentRoleSet", times(throttle), ""},
 		"role set: unsupported":        {"EnvironmentRoleSet", times(modaltest.Fault{Code: codes.Unimplemented, Times: -1}), "plans"},
-		"role set: no such place":      {"EnvironmentRoleSet", times(modaltest.Fault{Code: codes.NotFound, Times: -1}), "no role could be given in environment main"},
+		"role set: no environment":     {"EnvironmentRoleSet", times(modaltest.Fault{Code: codes.NotFound, Times: -1}), "no role could be given in environment main"},
 		"verify: no answer once":       {"TokenInfoGet", times(unanswered(false, 1)), ""},
 		"verify: answer lost once":     {"TokenInfoGet", times(unanswered(true, 1)), ""},
 		"verify: throttled":            {"TokenInfoGet", times(throttle), ""},
 		"verify: wrong workspace":      {"TokenInfoGet", ofNewToken(func(a *pb.TokenInfoGetResponse) { a.SetWorkspaceId("ac-other") }), "another workspace"},
 		"verify: wrong service user":   {"TokenInfoGet", ofNewToken(func(a *pb.TokenInfoGetResponse) { a.GetServiceUserIdentity().SetServiceUserId("sv-other") }), "another service user"},
-		"verify: another one's name":   {"TokenInfoGet", ofNewToken(func(a *pb.TokenInfoGetResponse) { a.GetServiceUserIdentity().SetServiceUserName("vault-x") }), "another service user name"},
+		"verify: another name":         {"TokenInfoGet", ofNewToken(func(a *pb.TokenInfoGetResponse) { a.GetServiceUserIdentity().SetServiceUserName("vault-x") }), "another service user name"},
 		"verify: missing role":         {"ServiceUserInfo", forever(mangle(func(a *pb.ServiceUserInfoResponse) { a.GetServiceUser().SetEnvironmentRoles(nil) })), "another set of environment roles"},
-		"verify: roles not told":       {"ServiceUserInfo", times(modaltest.Fault{Code: codes.Unimplemented}), ""},
+		"verify: roles unknown":        {"ServiceUserInfo", times(modaltest.Fault{Code: codes.Unimplemented}), ""},
 		"verify: roles come late":      {"ServiceUserInfo", mangle(func(a *pb.ServiceUserInfoResponse) { a.GetServiceUser().SetEnvironmentRoles(nil) }), ""},
 		"verify: not scoped after all": {"ServiceUserInfo", forever(mangle(func(a *pb.ServiceUserInfoResponse) { a.GetServiceUser().SetScoped(false) })), "another scoped"},
 	}

@@ -12,18 +12,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// cured is a mistake that people are likely to make, with the cause that its answer names and the cure.
-// The mount has an admin token, a managed role ci and a static role personal.
-type cured struct {
-	op          logical.Operation
-	path        string
-	data        func(m *mount) map[string]any
-	cause, cure string
+// likelyMistake is a request with a mistake that people are likely to make, with the cause and the remedy that its
+// answer must name. The mount has an admin token, a managed role ci and a static role personal.
+type likelyMistake struct {
+	op            logical.Operation
+	path          string
+	data          func(m *mount) map[string]any
+	cause, remedy string
 }
 
-// likelyMistakes are the thirty or so that come first: at setting up, at writing roles, at rotating, at
-// the ledger, and what happens to the admin token and at Modal.
-func likelyMistakes() map[string]cured {
+// likelyMistakes returns the first mistakes to expect: in the setup, in roles, in rotations, in the revocation queue,
+// with the admin token, and in changes made at Modal.
+func likelyMistakes() map[string]likelyMistake {
 	const update, read, remove = logical.UpdateOperation, logical.ReadOperation, logical.DeleteOperation
 	says := func(pairs ...any) func(*mount) map[string]any {
 		return fixed(also(map[string]any{}, pairs...))
@@ -40,11 +40,11 @@ func likelyMistakes() map[string]cured {
 	token := func(more ...any) func(m *mount) map[string]any {
 		return func(m *mount) map[string]any { return also(m.newToken(), more...) }
 	}
-	return map[string]cured{
+	return map[string]likelyMistake{
 		"admin: a port is missing":      {update, "config", says("server_url", "https://api.modal.com"), "port", "https://api.modal.com:443"},
 		"admin: plain http":             {update, "config", says("server_url", "http://api.modal.com:80"), "server_url: must use https", "write https://api.modal.com:443"},
 		"admin: a page for people":      {update, "config", says("server_url", "https://modal.com/settings/tokens"), "server_url: names Modal's website", "write https://api.modal.com:443"},
-		"admin: unset variables":        {update, "config", fixed(pairOf("", "")), "are empty", "remove_admin_token=true"},
+		"admin: unset variables":        {update, "config", fixed(tokenFields("", "")), "are empty", "remove_admin_token=true"},
 		"admin: a new server alone":     {update, "config", says("server_url", "https://api.other.com:443"), "sent to no server that has not accepted it", "write token_id and token_secret"},
 		"managed: no admin token":       {update, "roles/new", managed(noAdmin), "config has none", "vault write modal/config token_id=… token_secret=-"},
 		"managed: no environment":       {update, "roles/new", says("type", "managed"), "environment_roles is empty", "environment_roles=main=contributor"},
@@ -55,7 +55,7 @@ func likelyMistakes() map[string]cured {
 		"managed: verify":               {update, "rotate/ci", says("verify", false), "verify is for static roles", "leave it out"},
 		"managed: force":                {update, "rotate/ci", says("force", true), "force is for static roles", "leave it out"},
 		"managed: force in the role":    {update, "roles/ci", says("force", true), "force is for static roles", "leave it out"},
-		"managed: beyond the ceiling": {update, "rotate/ci", func(m *mount) map[string]any {
+		"managed: beyond the limit": {update, "rotate/ci", func(m *mount) map[string]any {
 			m.write("config", map[string]any{"max_environment_role": "viewer"})
 			return nil
 		}, "more than config's max_environment_role", "write main=viewer to the role"},
@@ -63,7 +63,7 @@ func likelyMistakes() map[string]cured {
 			m.modal.DeleteToken(m.tokenID("ci"))
 			return map[string]any{"environment_roles": "main=viewer"}
 		}, "is gone at Modal, and its token with it", "vault write -f modal/rotate/ci"},
-		"managed: admin refused": {update, "rotate/ci", func(m *mount) map[string]any {
+		"managed: admin rejected": {update, "rotate/ci", func(m *mount) map[string]any {
 			m.modal.DeleteToken(textIn(m.read("config"), "token_id"))
 			return nil
 		}, "Modal refused the admin token", "vault write modal/config token_id=… token_secret=-"},
@@ -81,7 +81,7 @@ func likelyMistakes() map[string]cured {
 			"role personal is static, and environment_roles is for managed and dynamic roles, token_ttl is for managed roles, ttl is for dynamic roles", "leave them out",
 		},
 		"form: a parameter":        {read, "creds/ci", says("format", "toml"), `unknown field "format"`, "each form is a path of its own: read creds/ci/toml"},
-		"form: one that is none":   {read, "creds/ci", says("format", "json"), `unknown field "format"`, "read creds/ci/env, /dotenv, /toml or /profile"},
+		"form: an unknown form":    {read, "creds/ci", says("format", "json"), `unknown field "format"`, "read creds/ci/env, /dotenv, /toml or /profile"},
 		"verify: a misspelt role":  {update, "verify/cii", nil, "no role is named cii", "did you mean ci?"},
 		"approve: a misspelt role": {update, "rotate/persnal/approval", nil, "no role is named persnal", "did you mean personal?"},
 		"token: a whole .modal.toml": {
@@ -106,26 +106,26 @@ func likelyMistakes() map[string]cured {
 			pair := m.newToken()
 			return also(pair, "token_secret", "\ufeff"+textIn(pair, "token_secret"))
 		}, "byte order mark (U+FEFF)", "save the file without it"},
-		"token: halves swapped": {update, "roles/new", static(pairOf(someSecret, someID)), "swapped", `token_id takes the half that starts with "ak-"`},
+		"token: halves swapped": {update, "roles/new", static(tokenFields(someSecret, someID)), "swapped", `token_id takes the half that starts with "ak-"`},
 		"token: a wrong secret": {update, "rotate/personal", token("token_secret", someSecret), "Modal refused token ak-", "check that the secret belongs to this ID"},
 		"token: of another role": {update, "rotate/personal", func(m *mount) map[string]any {
-			return pairOf(m.tokenID("ci"), textIn(m.read("creds/ci"), "token_secret"))
+			return tokenFields(m.tokenID("ci"), textIn(m.read("creds/ci"), "token_secret"))
 		}, "the token of another role of this mount", "bring another token"},
-		"static: none is brought":  {update, "rotate/personal", nil, "a person makes its tokens", "vault write modal/rotate/personal token_id=… token_secret=-"},
-		"static: another on roles": {update, "roles/personal", token(), "has another token", "vault write modal/rotate/personal token_id="},
+		"static: without a token": {update, "rotate/personal", nil, "a person makes its tokens", "vault write modal/rotate/personal token_id=… token_secret=-"},
+		"static: token on roles":  {update, "roles/personal", token(), "has another token", "vault write modal/rotate/personal token_id="},
 		"static: of another user": {update, "rotate/personal", func(m *mount) map[string]any {
-			return pairData(m.workspace.AddMember("bob").NewToken())
+			return tokenData(m.workspace.AddMember("bob").NewToken())
 		}, `is of user "bob"`, "write force=true"},
 		"role: a capital":             {update, "roles/CI", token("type", "static"), "upper-case letters", `write "ci"`},
-		"role: none of that name":     {update, "rotate/cii", nil, "no role is named cii", "did you mean ci?"},
+		"role: an unknown name":       {update, "rotate/cii", nil, "no role is named cii", "did you mean ci?"},
 		"role: without a type":        {update, "roles/new", token(), "type is missing", "type=static"},
-		"ledger: no such entry":       {update, "revocations/x", nil, "the revocation queue has no token x", "vault list -detailed modal/orphans"},
-		"ledger: forget a live token": {remove, "revocations/own", nil, "Modal still accepts token", "force=true"},
+		"queue: no such revocation":   {update, "revocations/x", nil, "the revocation queue has no token x", "vault list -detailed modal/orphans"},
+		"queue: forget a valid token": {remove, "revocations/own", nil, "Modal still accepts token", "force=true"},
 	}
 }
 
-// answerTo is the refusal of a mistake. What changes at Modal alone may change nothing here.
-func (m *mount) answerTo(mistake cured) string {
+// answerTo sends a mistake and returns the text of the refusal.
+func (m *mount) answerTo(mistake likelyMistake) string {
 	m.t.Helper()
 	path := mistake.path
 	if path == "revocations/own" {
@@ -145,7 +145,7 @@ func (m *mount) answerTo(mistake cured) string {
 	return errorText(resp)
 }
 
-func TestLikelyMistakes_AreAnsweredWithTheirCauseAndTheirCure(t *testing.T) {
+func TestMistakes_AnswersNameTheCauseAndTheRemedy(t *testing.T) {
 	t.Parallel()
 	require.GreaterOrEqual(t, len(likelyMistakes()), 30)
 	for name, mistake := range likelyMistakes() {
@@ -156,7 +156,7 @@ func TestLikelyMistakes_AreAnsweredWithTheirCauseAndTheirCure(t *testing.T) {
 			m.addRole("personal")
 			text := m.answerTo(mistake)
 			require.Contains(t, text, mistake.cause)
-			require.Contains(t, text, mistake.cure)
+			require.Contains(t, text, mistake.remedy)
 			require.LessOrEqual(t, strings.Count(text, "nothing was"), 1, text)
 			for _, jargon := range []string{"keypair", "h0m0s", "TypeString", "rpc error"} {
 				require.NotContains(t, text, jargon)
@@ -165,7 +165,7 @@ func TestLikelyMistakes_AreAnsweredWithTheirCauseAndTheirCure(t *testing.T) {
 	}
 }
 
-func TestATextOfModals_SaysWhatWasTriedWhatCameBackHowThingsStandAndWhatToRun(t *testing.T) {
+func TestErrors_FromModalNameAttemptCauseStateAndNextCommand(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -182,7 +182,7 @@ func TestATextOfModals_SaysWhatWasTriedWhatCameBackHowThingsStandAndWhatToRun(t 
 	require.Contains(t, text, "the role was not stored: write it again")
 }
 
-// failedAndStored is a request that fails and may leave an entry in the ledger.
+// failedAndStored sends a request that must fail and that may leave a revocation. It returns the status and the text.
 func (m *mount) failedAndStored(path string, data map[string]any) (int, string) {
 	m.t.Helper()
 	resp, err := m.handle(logical.UpdateOperation, path, data)
@@ -192,7 +192,7 @@ func (m *mount) failedAndStored(path string, data map[string]any) (int, string) 
 	return status, failure.Error()
 }
 
-func TestAServiceUserThatIsGone_IsMendedByTheCommandThatTheAnswerNames(t *testing.T) {
+func TestRotate_RepairsARoleWhoseServiceUserIsGone(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")

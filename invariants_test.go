@@ -18,29 +18,29 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// history is a mount and every token that one of its roles ever handed out.
-type history struct {
+// trackedMount is a mount that remembers every token that its roles returned or that its queue contained.
+type trackedMount struct {
 	*mount
 
-	current map[string]string // role to token ID, as last seen
+	current map[string]string // role to token ID, as last observed
 	ever    map[string]bool
 }
 
-func newHistory(t *testing.T) *history {
+func newTrackedMount(t *testing.T) *trackedMount {
 	t.Helper()
-	return &history{mount: newManagedMount(t), current: map[string]string{}, ever: map[string]bool{}}
+	return &trackedMount{mount: newManagedMount(t), current: map[string]string{}, ever: map[string]bool{}}
 }
 
-// restart is a new process, to which Modal answers again.
-func (h *history) restart() {
+// restart starts a new process and ends all faults of Modal.
+func (h *trackedMount) restart() {
 	h.t.Helper()
 	h.modal.OnCall(nil)
 	h.modal.ClearFaults()
 	h.mount.restart()
 }
 
-// request is an operator's, to be sent as often as needed.
-func (h *history) request(op logical.Operation, path string, data map[string]any) func() error {
+// request returns a function that sends an operator's request. A test can call the function repeatedly.
+func (h *trackedMount) request(op logical.Operation, path string, data map[string]any) func() error {
 	return func() error {
 		h.t.Helper()
 		_, err := h.handle(op, path, data)
@@ -54,25 +54,25 @@ func isNotFound(err error) bool {
 	return errors.As(err, &coded) && coded.Code() == http.StatusNotFound
 }
 
-func (h *history) work() error {
+func (h *trackedMount) work() error {
 	h.t.Helper()
 	_, err := h.HandleRequest(h.t.Context(), &logical.Request{Operation: logical.RollbackOperation, Storage: h.storage, Data: map[string]any{}})
 	return err
 }
 
-// unlessUndone repeats an undo until there is nothing to undo any more.
-func (h *history) unlessUndone(undo func() error) error {
+// unlessUndone repeats an undo that has not happened yet.
+func (h *trackedMount) unlessUndone(undo func() error) error {
 	if version, _ := h.read("creds/ci")["version"].(int64); version == 3 {
 		return nil
 	}
 	return undo()
 }
 
-// dead is what a killed process's calls come to: nothing, and no retries that would only cost time.
+// dead fails every call of a killed process, with an error that the engine does not retry.
 var dead = modaltest.Fault{Code: codes.FailedPrecondition, Message: "the process was killed", Times: -1}
 
-// killAfterCall kills the process once Modal has done an RPC.
-func (h *history) killAfterCall(method string) {
+// killAfterCall kills the process as soon as Modal has executed an RPC.
+func (h *trackedMount) killAfterCall(method string) {
 	h.t.Helper()
 	var done atomic.Bool
 	h.modal.OnCall(func(called string) {
@@ -86,38 +86,38 @@ func (h *history) killAfterCall(method string) {
 	})
 }
 
-// checkInvariants holds the engine to the promises above the code of backend.go.
-func (h *history) checkInvariants() {
+// checkInvariants checks the invariants about tokens that internal/engine/engine.go lists.
+func (h *trackedMount) checkInvariants() {
 	h.t.Helper()
 	before := h.current
-	h.see()
-	holders := map[string]string{}
+	h.observe()
+	owners := map[string]string{}
 	for role, id := range h.current {
-		require.True(h.t, h.alive(id), "role %s hands out a token that Modal refuses", role)
-		require.Empty(h.t, holders[id], "roles %s and %s share a token", role, holders[id])
-		holders[id] = role
+		require.True(h.t, h.alive(id), "role %s returns a token that Modal rejects", role)
+		require.Empty(h.t, owners[id], "roles %s and %s share a token", role, owners[id])
+		owners[id] = role
 	}
 	if resp := h.must(logical.ReadOperation, "config", nil); resp != nil {
 		if admin, _ := resp.Data["token_id"].(string); admin != "" {
-			holders[admin] = "config"
+			owners[admin] = "config"
 		}
 	}
-	ledger := map[string]bool{}
+	queued := map[string]bool{}
 	for _, id := range h.list("revocations") {
-		ledger[id] = true
+		queued[id] = true
 	}
 	for role := range before {
-		require.True(h.t, h.current[role] != "" || ledger[before[role]] || !h.alive(before[role]), "the token of role %s is lost", role)
+		require.True(h.t, h.current[role] != "" || queued[before[role]] || !h.alive(before[role]), "the token of role %s is lost", role)
 	}
-	require.Empty(h.t, h.modal.Orphans(h.answeredFor()), "service users that nothing answers for")
+	require.Empty(h.t, h.modal.Orphans(h.trackedServiceUsers()), "service users that storage does not track")
 	for id := range h.ever {
-		require.True(h.t, holders[id] != "" || ledger[id] || !h.alive(id), "token %s is neither current nor in the ledger", id)
+		require.True(h.t, owners[id] != "" || queued[id] || !h.alive(id), "token %s is neither current nor in the revocation queue", id)
 	}
 }
 
-// checkNothingLeft ends every old token at Modal, as an operator would, and expects storage to hold
-// the role and nothing of the past.
-func (h *history) checkNothingLeft(gone bool) {
+// checkNothingLeft deletes every old token at Modal, as an operator would. It then expects storage to contain only the
+// role and its current token. gone says that no role is left.
+func (h *trackedMount) checkNothingLeft(gone bool) {
 	h.t.Helper()
 	want := []string{"config", "workspace"}
 	users := 0
@@ -138,16 +138,16 @@ func (h *history) checkNothingLeft(gone bool) {
 		h.tick()
 	}
 	left := slices.DeleteFunc(mapKeys(h.storage.snapshot(h.t)), func(key string) bool {
-		// The note for a token that never became current says nothing: its role does not confirm it.
-		id, note := strings.CutPrefix(key, "token/")
-		return note && !h.ever[id]
+		// The owner entry of a token that never became current has no effect: the role does not confirm the token.
+		id, isOwner := strings.CutPrefix(key, "token/")
+		return isOwner && !h.ever[id]
 	})
 	require.ElementsMatch(h.t, want, left)
-	require.Len(h.t, h.modal.ServiceUsers(), users, "one live service user a managed role")
+	require.Len(h.t, h.modal.ServiceUsers(), users, "one service user per managed role")
 }
 
-// see notes what the roles hand out now, and what they handed out before.
-func (h *history) see() {
+// observe records the tokens that the roles return now and the tokens in the revocation queue.
+func (h *trackedMount) observe() {
 	h.t.Helper()
 	h.current = map[string]string{}
 	for _, role := range h.list("roles") {
@@ -160,7 +160,8 @@ func (h *history) see() {
 	}
 }
 
-func (h *history) alive(id string) bool {
+// alive reports whether Modal still has a token.
+func (h *trackedMount) alive(id string) bool {
 	for _, token := range h.modal.Tokens() {
 		if token.ID == id {
 			return true

@@ -12,12 +12,12 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestAdmin_OneThatCannotManageServiceUsersIsStoredWithAWarning(t *testing.T) {
+func TestAdminToken_WithoutManagementRightsIsStoredWithAWarning(t *testing.T) {
 	t.Parallel()
 	for name, admin := range map[string]func(m *mount) map[string]any{
 		"plan":         func(m *mount) map[string]any { m.workspace.SetServiceUsers(false); return m.newToken() },
-		"plain member": func(m *mount) map[string]any { return pairData(m.workspace.AddMember("bob").NewToken()) },
-		"service user": func(m *mount) map[string]any { return pairData(m.workspace.AddServiceUser("robot")) },
+		"plain member": func(m *mount) map[string]any { return tokenData(m.workspace.AddMember("bob").NewToken()) },
+		"service user": func(m *mount) map[string]any { return tokenData(m.workspace.AddServiceUser("robot")) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -32,7 +32,7 @@ func TestAdmin_OneThatCannotManageServiceUsersIsStoredWithAWarning(t *testing.T)
 	}
 }
 
-func TestAdmin_ItsExpiryIsWarnedAboutAtThirtySevenAndOneDays(t *testing.T) {
+func TestAdminToken_ExpiryWarningsComeThirtySevenAndOneDayBefore(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("config", m.newToken(modaltest.ExpiresAt(start.Add(40*day))))
@@ -50,23 +50,23 @@ func TestAdmin_ItsExpiryIsWarnedAboutAtThirtySevenAndOneDays(t *testing.T) {
 	require.Contains(t, resp.Warnings[0], "expired on 2026-04-10T12:00:00Z")
 }
 
-func TestManaged_AnAdminOfAnotherWorkspaceTouchesNothing(t *testing.T) {
+func TestManaged_AdminTokenOfAnotherWorkspaceChangesNothing(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
 	m.write("rotate/ci", map[string]any{"grace_period": 0})
 	other := m.modal.AddWorkspace("globex").AddMember("eve")
-	m.write("config", also(pairData(other.NewToken()), "force", true))
+	m.write("config", also(tokenData(other.NewToken()), "force", true))
 
 	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", nil), `write an admin token of "acme" to config`)
 	m.tick()
 	require.Contains(t, m.read("revocations/" + old)["last_error"], `write an admin token of "acme" to config`)
 	m.write("config", also(m.newToken(), "force", true))
 	m.minutes(2)
-	require.False(t, m.inLedger(old))
+	require.False(t, m.inQueue(old))
 }
 
-func TestAdmin_OneStoredUnprovenMintsNothing(t *testing.T) {
+func TestAdminToken_StoredUnverifiedCreatesNothing(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.write("config", also(m.newToken(), "verify", false))

@@ -17,7 +17,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestRotationFaults_AreToldAndLeaveNothingBehind(t *testing.T) {
+func TestRotate_FaultsAreReportedAndLeaveNothingBehind(t *testing.T) {
 	t.Parallel()
 	for name, f := range rotationFaults() {
 		t.Run(name, func(t *testing.T) {
@@ -38,15 +38,15 @@ func TestRotationFaults_AreToldAndLeaveNothingBehind(t *testing.T) {
 				require.Contains(t, err.Error()+errorText(resp), "the current token (version 1) stays")
 				require.Equal(t, old, m.tokenID("ci"))
 			}
-			require.Empty(t, m.modal.Orphans(m.answeredFor()))
+			require.Empty(t, m.modal.Orphans(m.trackedServiceUsers()))
 			m.minutes(21)
-			require.Len(t, m.modal.ServiceUsers(), 1+len(m.list("revocations")), "the candidate died through the ledger")
+			require.Len(t, m.modal.ServiceUsers(), 1+len(m.list("revocations")), "the worker deleted the unfinished service user")
 			require.LessOrEqual(t, len(m.list("revocations")), 1)
 		})
 	}
 }
 
-func TestCreateFaults_LeaveNeitherARoleNorAServiceUser(t *testing.T) {
+func TestRoles_FailedCreateLeavesNeitherRoleNorServiceUser(t *testing.T) {
 	t.Parallel()
 	for name, f := range rotationFaults() {
 		if f.says == "" || strings.HasPrefix(name, "verify: wrong") || strings.HasPrefix(name, "verify: another") {
@@ -62,7 +62,7 @@ func TestCreateFaults_LeaveNeitherARoleNorAServiceUser(t *testing.T) {
 			require.Contains(t, err.Error()+errorText(resp), f.says)
 			require.Contains(t, err.Error()+errorText(resp), "the role was not stored")
 			require.Empty(t, m.list("roles"))
-			require.Empty(t, m.modal.Orphans(m.answeredFor()))
+			require.Empty(t, m.modal.Orphans(m.trackedServiceUsers()))
 			m.minutes(21)
 			require.Empty(t, m.modal.ServiceUsers())
 			require.Empty(t, m.list("revocations"))
@@ -70,7 +70,7 @@ func TestCreateFaults_LeaveNeitherARoleNorAServiceUser(t *testing.T) {
 	}
 }
 
-func TestRotation_ATokenAcceptedOnlyAfterTwentySecondsIsPromoted(t *testing.T) {
+func TestRotate_TokenAcceptedAfterTwentySecondsBecomesCurrent(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -79,7 +79,7 @@ func TestRotation_ATokenAcceptedOnlyAfterTwentySecondsIsPromoted(t *testing.T) {
 	require.NotEqual(t, old, m.tokenID("ci"))
 }
 
-func TestRotation_ATokenNeverAcceptedIsNotPromoted(t *testing.T) {
+func TestRotate_TokenNeverAcceptedDoesNotBecomeCurrent(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -92,17 +92,17 @@ func TestRotation_ATokenNeverAcceptedIsNotPromoted(t *testing.T) {
 	require.Len(t, m.modal.ServiceUsers(), 1)
 }
 
-func TestRevocation_FaultsKeepTheTokenInTheLedgerUntilModalRefusesIt(t *testing.T) {
+func TestRevocation_FaultsKeepTheTokenQueuedUntilModalRejectsIt(t *testing.T) {
 	t.Parallel()
 	for name, f := range map[string]struct {
 		fault modaltest.Fault
 		says  string
 	}{
-		"no answer":     {unanswered(false, -1), "no answer"},
-		"admin refused": {modaltest.Fault{Code: codes.Unauthenticated, Times: -1}, "refused the admin token"},
-		"not a manager": {modaltest.Fault{Code: codes.PermissionDenied, Times: -1}, "may not manage service users"},
-		"plan":          {modaltest.Fault{Code: codes.Unimplemented, Times: -1}, "plans"},
-		"throttled":     {modaltest.Fault{Code: codes.ResourceExhausted, RetryAfter: time.Hour, Times: -1}, "asks to wait 1h"},
+		"no answer":      {unanswered(false, -1), "no answer"},
+		"admin rejected": {modaltest.Fault{Code: codes.Unauthenticated, Times: -1}, "refused the admin token"},
+		"not a manager":  {modaltest.Fault{Code: codes.PermissionDenied, Times: -1}, "may not manage service users"},
+		"plan":           {modaltest.Fault{Code: codes.Unimplemented, Times: -1}, "plans"},
+		"throttled":      {modaltest.Fault{Code: codes.ResourceExhausted, RetryAfter: time.Hour, Times: -1}, "asks to wait 1h"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -124,7 +124,7 @@ func TestRevocation_FaultsKeepTheTokenInTheLedgerUntilModalRefusesIt(t *testing.
 	}
 }
 
-func TestRevocation_ALostAnswerIsDoneAllTheSame(t *testing.T) {
+func TestRevocation_CompletesAfterALostAnswer(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -152,7 +152,7 @@ func TestRevocation_AcknowledgedButStillAcceptedIsUnconfirmed(t *testing.T) {
 	require.Empty(t, m.list("revocations"))
 }
 
-func TestOutage_OfAnHourIsServedThroughAndEndsInOneRotation(t *testing.T) {
+func TestOutage_ReadsContinueAndOneRotationFollows(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"rotation_period": "1h", "grace_period": "10h", "refresh_interval": "30s"})
@@ -166,7 +166,7 @@ func TestOutage_OfAnHourIsServedThroughAndEndsInOneRotation(t *testing.T) {
 	require.Equal(t, "failing", state["state"])
 	require.Contains(t, state["last_error"], "the control plane is down")
 	require.Greater(t, state["attempts"], int64(2))
-	require.Less(t, state["attempts"], int64(12), "attempts back off")
+	require.Less(t, state["attempts"], int64(12), "the wait between attempts grows")
 	require.NotEmpty(t, state["next_attempt"])
 	m.modal.SetOutage(false)
 	for m.tokenID("ci") == old {
@@ -176,10 +176,10 @@ func TestOutage_OfAnHourIsServedThroughAndEndsInOneRotation(t *testing.T) {
 	require.Equal(t, int64(2), m.read("creds/ci")["version"])
 	require.NotContains(t, m.read("rotate/ci"), "last_error")
 	m.minutes(15)
-	require.Equal(t, int64(2), m.read("creds/ci")["version"], "one rotation, not one for each that was missed")
+	require.Equal(t, int64(2), m.read("creds/ci")["version"], "one rotation, not one for each missed time")
 }
 
-func TestCancelled_ACallersEndIsFollowedAtOnceAndLeavesNothingHalfDone(t *testing.T) {
+func TestCanceledCall_LeavesNothingHalfDone(t *testing.T) {
 	t.Parallel()
 	for _, rpc := range []string{"ServiceUserCreate", "EnvironmentRoleSet", "TokenInfoGet", "ServiceUserInfo"} {
 		for _, path := range []string{"rotate/ci", "roles/new"} {
@@ -193,10 +193,10 @@ func TestCancelled_ACallersEndIsFollowedAtOnceAndLeavesNothingHalfDone(t *testin
 						cancel()
 					}
 				})
-				_, err := m.HandleRequest(ctx, &logical.Request{Operation: logical.UpdateOperation, Path: path, Storage: m.storage, Data: cancelled(path)})
+				_, err := m.HandleRequest(ctx, &logical.Request{Operation: logical.UpdateOperation, Path: path, Storage: m.storage, Data: bodyOf(path)})
 				m.modal.OnCall(nil)
-				require.Empty(t, m.modal.Orphans(m.answeredFor()))
-				if err == nil { // the last answer was faster than the cancellation: it is finished
+				require.Empty(t, m.modal.Orphans(m.trackedServiceUsers()))
+				if err == nil { // the last answer arrived before the cancellation, so the call succeeded
 					require.Len(t, m.modal.ServiceUsers(), 2)
 					return
 				}
@@ -210,20 +210,21 @@ func TestCancelled_ACallersEndIsFollowedAtOnceAndLeavesNothingHalfDone(t *testin
 	}
 }
 
-func cancelled(path string) map[string]any {
+// bodyOf returns the body of a write to a path.
+func bodyOf(path string) map[string]any {
 	if path == "rotate/ci" {
 		return nil
 	}
 	return managedRole
 }
 
-func TestManaged_TroubleAtModalIsA502(t *testing.T) {
+func TestManaged_FailureAtModalIsA502(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
 	m.modal.SetOutage(true)
 	resp, err := m.HandleRequest(t.Context(), &logical.Request{Operation: logical.UpdateOperation, Path: "rotate/ci", Storage: m.storage, MountPoint: "modal/"})
-	// As the plugin protocol carries the error, and Vault then shows it.
+	// Pass the error through the plugin protocol, as Vault does.
 	status, shown := logical.RespondErrorCommon(&logical.Request{}, resp, pb.ProtoErrToErr(pb.ErrToProtoErr(err)))
 	logical.AdjustErrorStatusCode(&status, shown)
 	require.Equal(t, http.StatusBadGateway, status)

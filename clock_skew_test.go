@@ -16,27 +16,27 @@ import (
 	"vault-plugin-secrets-modal/internal/store"
 )
 
-// Promises about times: clocks that are wrong, and tokens that expire.
+// The tests in this file run the engine with wrong clocks and with tokens that expire.
 
-// redate changes an entry as another node would have written it.
-func (m *mount) redate(id string, change func(entry *model.Revocation)) {
+// changeRevocation changes a stored revocation, as if another node had written it.
+func (m *mount) changeRevocation(id string, change func(r *model.Revocation)) {
 	m.t.Helper()
-	ledger := store.New[model.Revocation](&m.storage.InmemStorage, "revocation/", store.Options{})
-	written, err := ledger.Get(m.t.Context(), id)
+	table := store.New[model.Revocation](&m.storage.InmemStorage, "revocation/", store.Options{})
+	stored, err := table.Get(m.t.Context(), id)
 	require.NoError(m.t, err)
-	entry := *written
-	change(&entry)
-	require.NoError(m.t, ledger.Put(m.t.Context(), id, &entry))
+	changed := *stored
+	change(&changed)
+	require.NoError(m.t, table.Put(m.t.Context(), id, &changed))
 	m.restart()
 }
 
-func TestAnEntryDatedByAClockFarAheadEndsAWholeGracePeriodFromNow(t *testing.T) {
+func TestRevocation_DatedByAFastClockGetsAFullGracePeriodFromNow(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"grace_period": "4h"})
 	m.write("rotate/ci", nil)
-	m.redate(old, func(entry *model.Revocation) {
-		for _, moment := range []*time.Time{&entry.Since, &entry.NotBefore, &entry.NextAttempt} {
+	m.changeRevocation(old, func(r *model.Revocation) {
+		for _, moment := range []*time.Time{&r.Since, &r.NotBefore, &r.NextAttempt} {
 			*moment = moment.Add(1000 * day)
 		}
 	})
@@ -44,34 +44,34 @@ func TestAnEntryDatedByAClockFarAheadEndsAWholeGracePeriodFromNow(t *testing.T) 
 	require.True(t, m.knows(old), "consumers were promised four hours")
 	m.minutes(10)
 	require.False(t, m.knows(old))
-	require.False(t, m.inLedger(old))
+	require.False(t, m.inQueue(old))
 }
 
-func TestAnEntryWhoseNextAttemptWasPutFarAheadIsTriedNow(t *testing.T) {
+func TestRevocation_WithANextAttemptFarAheadIsTriedNow(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
 	m.write("rotate/ci", map[string]any{"grace_period": 0})
-	m.redate(old, func(entry *model.Revocation) {
-		entry.Attempts, entry.LastAttempt, entry.NextAttempt = 1, m.clock.now().Add(1000*day), m.clock.now().Add(1000*day)
+	m.changeRevocation(old, func(r *model.Revocation) {
+		r.Attempts, r.LastAttempt, r.NextAttempt = 1, m.clock.now().Add(1000*day), m.clock.now().Add(1000*day)
 	})
 	m.minutes(2)
-	require.False(t, m.inLedger(old))
+	require.False(t, m.inQueue(old))
 }
 
-func TestATokenIsReplacedWellBeforeItExpiresWhateverElseIsSaid(t *testing.T) {
+func TestSchedule_ReplacesATokenBeforeItExpiresInEveryCase(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		policy map[string]any
-		steps  time.Duration // from tick to tick, more than a minute
+		steps  time.Duration // time from tick to tick, beyond one minute
 		then   func(m *mount)
 	}{
-		"trouble at Modal that ends in time": {map[string]any{"token_ttl": "2h"}, 0, func(m *mount) {
+		"failures that end in time": {map[string]any{"token_ttl": "2h"}, 0, func(m *mount) {
 			m.modal.Inject("ServiceUserCreate", deleteFails)
 			m.minutes(113)
 			m.modal.ClearFaults()
 		}},
-		"a day of trouble at Modal": {map[string]any{"token_ttl": "10d"}, 0, func(m *mount) {
+		"failures for a day": {map[string]any{"token_ttl": "10d"}, 0, func(m *mount) {
 			m.clock.advance(9*day - time.Minute)
 			m.modal.Inject("ServiceUserCreate", deleteFails)
 			m.minutes(20 * 60)
@@ -109,7 +109,7 @@ func TestATokenIsReplacedWellBeforeItExpiresWhateverElseIsSaid(t *testing.T) {
 	}
 }
 
-func TestAnExpiryThatModalDidNotSetAsAskedIsTold(t *testing.T) {
+func TestManaged_WarnsWhenModalSetsAnotherExpiry(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	sooner := func(a *pb.ServiceUserCreateResponse) { a.SetExpiresAt(timestamppb.New(m.clock.now().Add(30 * day))) }
@@ -123,10 +123,10 @@ func TestAnExpiryThatModalDidNotSetAsAskedIsTold(t *testing.T) {
 	m.tick()
 
 	require.Equal(t, int64(3), m.read("creds/ci")["version"])
-	require.Contains(t, m.logs.String(), "Modal lets the token expire on 2026-04-28", "a rotation on schedule has only the log to tell it")
+	require.Contains(t, m.logs.String(), "Modal lets the token expire on 2026-04-28", "a scheduled rotation can warn only in the log")
 }
 
-func TestAnUndoCloseToTheExpiryIsReplacedBeforeIt(t *testing.T) {
+func TestUndo_TokenCloseToItsExpiryIsReplacedInTime(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"token_ttl": "10h", "grace_period": "9h"})
@@ -140,7 +140,7 @@ func TestAnUndoCloseToTheExpiryIsReplacedBeforeIt(t *testing.T) {
 	require.NotEqual(t, old, m.tokenID("ci"))
 }
 
-func TestAClockThatWasFarAheadFreezesNoRole(t *testing.T) {
+func TestClock_FarAheadDoesNotFreezeARole(t *testing.T) {
 	t.Parallel()
 	for name, ahead := range map[string]func(m *mount){
 		"when it rotated": func(m *mount) { m.write("rotate/ci", nil) },
@@ -160,7 +160,7 @@ func TestAClockThatWasFarAheadFreezesNoRole(t *testing.T) {
 			m.clock.advance(-1000 * day)
 			m.restart()
 			m.tick()
-			require.Equal(t, before, m.read("creds/ci")["version"], "no storm")
+			require.Equal(t, before, m.read("creds/ci")["version"], "no extra rotation")
 			m.clock.advance(10*time.Hour + time.Minute)
 			m.tick()
 			require.Greater(t, m.read("creds/ci")["version"], before)
@@ -168,7 +168,7 @@ func TestAClockThatWasFarAheadFreezesNoRole(t *testing.T) {
 	}
 }
 
-func TestARoleThatIsOverdueIsNotPutOffByAClockThatWasAhead(t *testing.T) {
+func TestClock_AheadDoesNotPostponeAnOverdueRole(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"rotation_period": "90d", "grace_period": "1h"})
@@ -182,7 +182,7 @@ func TestARoleThatIsOverdueIsNotPutOffByAClockThatWasAhead(t *testing.T) {
 	require.Equal(t, int64(2), m.read("creds/ci")["version"])
 }
 
-func TestAClockThatIsSetBackUnderARunningEngineFreezesNoRole(t *testing.T) {
+func TestClock_SetBackWhileRunningDoesNotFreezeARole(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"rotation_period": "10h", "grace_period": "1h"})

@@ -14,13 +14,13 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// Promises about what proves that a token is gone, and what does not.
+// The tests in this file check which answers of Modal prove that a token is gone.
 
-// deleteFails keeps the engine from deleting service users; their tokens can be asked about.
+// deleteFails stops the engine from deleting service users. Calls with their tokens still work.
 var deleteFails = modaltest.Fault{Code: codes.PermissionDenied, Message: "only owners and managers", Times: -1}
 
-// givenUp is a rotation whose candidate stayed in the ledger, under the name that it returns.
-func givenUp(t *testing.T) (m *mount, name string) {
+// failedRotation makes a rotation fail and returns the ID of the revocation that tracks the new service user.
+func failedRotation(t *testing.T) (m *mount, name string) {
 	t.Helper()
 	m = newManagedMount(t)
 	m.addManaged("ci")
@@ -32,8 +32,9 @@ func givenUp(t *testing.T) (m *mount, name string) {
 	return m, m.list("revocations")[0]
 }
 
-// unfinished is a rotation of which nobody knows whether Modal does it, and the key of its entry.
-func unfinished(t *testing.T) (m *mount, key string) {
+// unansweredRotation makes a rotation fail without an answer from Modal, so that the service user may still
+// appear. The key is the ID of the revocation that tracks the new service user.
+func unansweredRotation(t *testing.T) (m *mount, key string) {
 	t.Helper()
 	m = newManagedMount(t)
 	m.addManaged("ci")
@@ -43,8 +44,8 @@ func unfinished(t *testing.T) (m *mount, key string) {
 	return m, m.list("revocations")[0]
 }
 
-// modalMakesLate has Modal do late what an unfinished rotation asked of it: it has to end.
-func (m *mount) modalMakesLate(key string) {
+// modalCreatesLate makes Modal create the service user late, and checks that the worker deletes it.
+func (m *mount) modalCreatesLate(key string) {
 	m.t.Helper()
 	_, err := m.workspace.CreateServiceUser(key)
 	require.NoError(m.t, err)
@@ -53,31 +54,31 @@ func (m *mount) modalMakesLate(key string) {
 	require.Empty(m.t, m.list("revocations"))
 }
 
-func TestThatModalDoesNotKnowAServiceUserSoonAfterItWasMadeProvesNothing(t *testing.T) {
+func TestRevocation_NotFoundSoonAfterACreationIsNoProof(t *testing.T) {
 	t.Parallel()
-	for name, asks := range map[string]func(m *mount, name string){
+	for name, ask := range map[string]func(m *mount, name string){
 		"a retry": func(m *mount, name string) {
 			require.Equal(m.t, false, m.write("revocations/"+name, nil).Data["revoked"])
 		},
 		"a retry with force": func(m *mount, name string) { m.write("revocations/"+name, map[string]any{"force": true}) },
-		"a forgetting": func(m *mount, name string) {
+		"an operator forgets": func(m *mount, name string) {
 			require.Contains(m.t, m.refused(logical.DeleteOperation, "revocations/"+name, nil), "may still be creating it")
 		},
 		"the worker": func(m *mount, _ string) { m.minutes(9) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m, key := unfinished(t)
+			m, key := unansweredRotation(t)
 
-			asks(m, key)
+			ask(m, key)
 
-			require.True(t, m.inLedger(key))
-			m.modalMakesLate(key)
+			require.True(t, m.inQueue(key))
+			m.modalCreatesLate(key)
 		})
 	}
 }
 
-func TestRotate_LosesNoServiceUserThatAGatewayHides(t *testing.T) {
+func TestRotate_TracksAServiceUserWhoseCreationAGatewayHid(t *testing.T) {
 	t.Parallel()
 	for _, answer := range []modaltest.BareAnswer{
 		{Status: 520, NoContentType: true}, {Status: 401, NoContentType: true}, {Status: 403}, {Status: 404}, {Status: 409}, {Status: 502},
@@ -87,7 +88,7 @@ func TestRotate_LosesNoServiceUserThatAGatewayHides(t *testing.T) {
 			m := newMount(t)
 			front := modaltest.StartFront(t, m.modal)
 			m.write("config", also(m.newToken(), "server_url", front.URL()))
-			m.modal.FailOnOrphans(t, m.answeredFor)
+			m.modal.FailOnOrphans(t, m.trackedServiceUsers)
 			m.addManaged("ci")
 			answer.AfterWork, answer.Methods = true, []string{"ServiceUserCreate"}
 			front.Answer(answer)
@@ -96,7 +97,7 @@ func TestRotate_LosesNoServiceUserThatAGatewayHides(t *testing.T) {
 
 			require.Error(t, err)
 			require.Contains(t, err.Error()+errorText(resp), "HTTP "+strconv.Itoa(answer.Status))
-			require.Empty(t, m.modal.Orphans(m.answeredFor()), "the queue has what Modal made")
+			require.Empty(t, m.modal.Orphans(m.trackedServiceUsers()), "a revocation tracks the service user that Modal created")
 			front.PassOn()
 			m.clock.advance(time.Hour)
 			m.write("rotate/ci", map[string]any{"grace_period": "0s"})
@@ -108,9 +109,9 @@ func TestRotate_LosesNoServiceUserThatAGatewayHides(t *testing.T) {
 	}
 }
 
-func TestACandidatesEndIsProvenWithItsPair(t *testing.T) {
+func TestRevocation_OfAnUnfinishedTokenWaitsUntilModalRejectsIt(t *testing.T) {
 	t.Parallel()
-	m, name := givenUp(t)
+	m, name := failedRotation(t)
 	entry := m.read("revocations/" + name)
 	id, _ := entry["token_id"].(string)
 	require.NotEmpty(t, id)
@@ -118,13 +119,13 @@ func TestACandidatesEndIsProvenWithItsPair(t *testing.T) {
 	m.modal.Inject("ServiceUserInfo", modaltest.Fault{Code: codes.NotFound, Message: "not by this name", Times: -1})
 	m.modal.KeepDeletedFor(5 * time.Minute)
 	m.minutes(3)
-	require.Equal(t, "unconfirmed", m.read("revocations/" + name)["state"], "its token works still")
+	require.Equal(t, "unconfirmed", m.read("revocations/" + name)["state"], "Modal still accepts the token")
 	m.minutes(20)
-	require.False(t, m.inLedger(name))
+	require.False(t, m.inQueue(name))
 	require.False(t, m.knows(id))
 }
 
-func TestWithoutServiceUserInfoEntriesClearAllTheSame(t *testing.T) {
+func TestRevocation_CompletesWhereModalLacksServiceUserInfo(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -138,18 +139,18 @@ func TestWithoutServiceUserInfoEntriesClearAllTheSame(t *testing.T) {
 	require.Len(t, m.modal.ServiceUsers(), 1)
 }
 
-func TestAnEntryClearsOnceModalRefusesATokenThatItWasSeenToAccept(t *testing.T) {
+func TestRevocation_CompletesOnceModalRejectsATokenItHadAccepted(t *testing.T) {
 	t.Parallel()
 	for name, cannot := range map[string]func(m *mount){
 		"the admin may not delete": func(m *mount) { m.modal.Inject("ServiceUserDelete", deleteFails) },
 		"there is no admin token":  func(m *mount) { m.write("config", map[string]any{"remove_admin_token": true}) },
-		"the admin is another workspace's": func(m *mount) {
-			m.write("config", also(pairData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken()), "force", true))
+		"the admin token is of another workspace": func(m *mount) {
+			m.write("config", also(tokenData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken()), "force", true))
 		},
-		"the admin token is refused": func(m *mount) {
+		"the admin token is rejected": func(m *mount) {
 			m.modal.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.Unauthenticated, Times: -1})
 		},
-		"the role's current token is refused": func(m *mount) { m.modal.DeleteToken(m.tokenID("ci")) },
+		"the role's current token is rejected": func(m *mount) { m.modal.DeleteToken(m.tokenID("ci")) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -158,32 +159,32 @@ func TestAnEntryClearsOnceModalRefusesATokenThatItWasSeenToAccept(t *testing.T) 
 			m.write("rotate/ci", map[string]any{"grace_period": 0})
 			cannot(m)
 			m.tick()
-			require.True(t, m.inLedger(old))
+			require.True(t, m.inQueue(old))
 			require.NotContains(t, m.eventTypes(), "modal/revoke")
 
 			m.modal.DeleteToken(old)
 
 			m.minutes(10)
-			require.False(t, m.inLedger(old))
+			require.False(t, m.inQueue(old))
 			require.Contains(t, m.eventTypes(), "modal/revoke")
 		})
 	}
 }
 
-func TestACandidateThatAnOperatorEndedLeavesTheLedgerAlsoWithoutAnAdminToken(t *testing.T) {
+func TestRevocation_CompletesForAnUnfinishedTokenDeletedByAnOperator(t *testing.T) {
 	t.Parallel()
-	m, name := givenUp(t)
+	m, name := failedRotation(t)
 	id, _ := m.read("revocations/" + name)["token_id"].(string)
 	m.write("config", map[string]any{"remove_admin_token": true})
 	m.minutes(11)
-	require.True(t, m.inLedger(name))
+	require.True(t, m.inQueue(name))
 	m.modal.DeleteToken(id)
 	m.clock.advance(maxBackOff)
 	m.minutes(11)
-	require.False(t, m.inLedger(name), "the pair is Modal's own answer, so its refusal proves something")
+	require.False(t, m.inQueue(name), "Modal created this token, so a rejection is proof")
 }
 
-func TestATokenThatTheWorkerSawAcceptedIsGoneOnceModalRefusesIt(t *testing.T) {
+func TestRevocation_CompletesForATokenThatTheWorkerSawAccepted(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	token := also(m.newToken(), "type", "static", "verify", false)
@@ -195,10 +196,10 @@ func TestATokenThatTheWorkerSawAcceptedIsGoneOnceModalRefusesIt(t *testing.T) {
 	m.restart()
 	m.modal.DeleteToken(id)
 	m.minutes(5)
-	require.False(t, m.inLedger(id))
+	require.False(t, m.inQueue(id))
 }
 
-func TestAnEnvironmentThatModalDoesNotKnowOfAFreshServiceUserIsWaitedFor(t *testing.T) {
+func TestRotate_RetriesWhileModalDoesNotKnowTheNewServiceUser(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -208,7 +209,7 @@ func TestAnEnvironmentThatModalDoesNotKnowOfAFreshServiceUserIsWaitedFor(t *test
 	require.Equal(t, "contributor", m.serviceUser(m.tokenID("ci")).Roles["main"])
 }
 
-func TestAnAbortedCallIsNoLimitationOfTheAdminToken(t *testing.T) {
+func TestAdminToken_IsNotMarkedLimitedAfterAnAbortedCall(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.modal.Inject("ServiceUserList", modaltest.Fault{Code: codes.Aborted, Message: "try again", Times: -1})

@@ -14,14 +14,14 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// Promises about size: what is not due costs nothing, and what cannot be read hides nothing.
+// The tests in this file check that work that is not due costs no call, and that an unreadable entry hides no other entry.
 
-// seedLedger stores entries of roles that were deleted, in their grace period.
-func (m *mount) seedLedger(tb testing.TB, count int) {
+// seedRevocations stores revocations of deleted roles, within their grace period.
+func (m *mount) seedRevocations(tb testing.TB, count int) {
 	tb.Helper()
 	for i := range count {
 		id := fmt.Sprintf("ak-L%021d", i)
-		keep(tb, m.storage, "revocation/"+id, &model.Revocation{
+		putEntry(tb, m.storage, "revocation/"+id, &model.Revocation{
 			Token: model.Token{
 				ID: id, Secret: fmt.Sprintf("as-L%021d", i), IdentityType: modalapi.IdentityServiceUser, Identity: fmt.Sprintf("vault-seed-l%d", i),
 				IdentityID: fmt.Sprintf("sv-l%d", i), WorkspaceID: m.workspace.ID(), LastVerified: start, CreatedByMount: true,
@@ -32,11 +32,11 @@ func (m *mount) seedLedger(tb testing.TB, count int) {
 	}
 }
 
-func TestAnIdleTickMakesNoStorageCallHoweverManyRolesAndEntriesThereAre(t *testing.T) {
+func TestTick_WhenIdleMakesNoStorageCallWithAThousandRoles(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.seedManaged(t, 1000, 0)
-	m.seedLedger(t, 1000)
+	m.seedRevocations(t, 1000)
 	m.restart()
 	m.minutes(1)
 	calls := len(m.modal.Calls(""))
@@ -46,7 +46,7 @@ func TestAnIdleTickMakesNoStorageCallHoweverManyRolesAndEntriesThereAre(t *testi
 	require.Len(t, m.modal.Calls(""), calls)
 }
 
-func TestWhatANewerVersionWroteHidesNothingElse(t *testing.T) {
+func TestUnreadable_NewerSchemaHidesNoOtherRoleOrRevocation(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"rotation_period": "10h", "grace_period": "10h"})
@@ -66,10 +66,10 @@ func TestWhatANewerVersionWroteHidesNothingElse(t *testing.T) {
 	require.Contains(t, m.list("revocations"), old)
 	require.Equal(t, []string{old}, m.read("rotate/ci")["previous_tokens"])
 	m.minutes(1)
-	require.False(t, m.inLedger(old), "the rest of the ledger is worked on")
+	require.False(t, m.inQueue(old), "the worker processes the other revocations")
 	m.clock.advance(10 * time.Hour)
 	m.tick()
-	require.Equal(t, int64(3), m.read("creds/ci")["version"], "the other roles are rotated")
+	require.Equal(t, int64(3), m.read("creds/ci")["version"], "the worker rotates the other roles")
 	m.write("rotate/ci", nil)
 	m.remove("roles/ci", nil)
 }

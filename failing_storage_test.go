@@ -17,14 +17,14 @@ import (
 
 var errCut = errors.New("storage was cut")
 
-// cut says what becomes of one write.
+// cut describes how one write fails.
 type cut struct {
-	at        int  // which write, from 1; 0 cuts none
-	committed bool // the write takes effect and only its answer is lost
-	deadly    bool // the process dies there: nothing after it reaches storage
+	at        int  // the number of the write, from 1; 0 cuts no write
+	committed bool // the write takes effect, and only the answer is lost
+	deadly    bool // the process dies: no later call reaches storage
 }
 
-// cutStorage is storage in memory that counts its calls and fails at a chosen write.
+// cutStorage is storage in memory that counts calls and fails at a chosen write.
 type cutStorage struct {
 	logical.InmemStorage
 
@@ -37,7 +37,7 @@ type cutStorage struct {
 
 func newCutStorage() *cutStorage { return &cutStorage{} }
 
-// plan arms a cut and forgets what was recorded.
+// plan sets the next cut and clears the recorded writes and counts.
 func (s *cutStorage) plan(c cut) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,21 +46,21 @@ func (s *cutStorage) plan(c cut) {
 
 func (s *cutStorage) heal() { s.plan(cut{}) }
 
-// wasCut says whether the planned cut was reached.
+// wasCut reports whether the planned cut was reached.
 func (s *cutStorage) wasCut() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.writes) >= s.cut.at
 }
 
-// die lets nothing reach storage from now on.
+// die makes every later call fail.
 func (s *cutStorage) die() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dead = true
 }
 
-// recorded are the writes since the last plan, as "put key" and "delete key".
+// recorded returns the writes since the last plan, as "put key" and "delete key".
 func (s *cutStorage) recorded() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,7 +124,7 @@ func (s *cutStorage) onWrite(what string, write func() error) error {
 	return errCut
 }
 
-// snapshot is all of storage, by key.
+// snapshot returns all values in storage by key.
 func (s *cutStorage) snapshot(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -138,13 +138,13 @@ func (s *cutStorage) snapshot(t *testing.T) map[string]string {
 	return all
 }
 
-// keep puts an entry into storage behind the engine's back.
-func keep[T any](tb testing.TB, s logical.Storage, key string, entry *T) {
+// putEntry writes an entry to storage without the engine.
+func putEntry[T any](tb testing.TB, s logical.Storage, key string, entry *T) {
 	tb.Helper()
 	require.NoError(tb, store.New[T](s, "", store.Options{}).Put(tb.Context(), key, entry))
 }
 
-// credential is what storage holds for a role, nil for nothing.
+// credential returns the stored credential of a role, or nil.
 func (m *mount) credential(name string) *model.Credential {
 	m.t.Helper()
 	cred, err := store.New[model.Credential](&m.storage.InmemStorage, "cred/", store.Options{}).Get(m.t.Context(), name)

@@ -15,7 +15,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// What creds may hold: a key that some consumer gives a meaning of its own is not among them.
+// creds contains these keys and no others. Consumers give none of them another meaning.
 var (
 	alwaysThere = []string{
 		"token_id", "token_secret", "profile", "version", "ttl", "rotation_period", "last_vault_rotation",
@@ -26,8 +26,8 @@ var (
 func TestCreds_KeepTheirShapeInEveryStateOfARole(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(r *rapid.T) {
-		m := newManagedMount(t) // of its own, as a ledger that grows makes every rotation slower
-		p := &specimen{m: m, r: r, name: "ci", managed: rapid.Bool().Draw(r, "managed")}
+		m := newManagedMount(t) // a new mount each time, because a long revocation queue slows down every rotation
+		p := &randomRole{m: m, r: r, name: "ci", managed: rapid.Bool().Draw(r, "managed")}
 		p.create()
 		r.Repeat(map[string]func(*rapid.T){
 			"read":    p.readTwice,
@@ -39,17 +39,17 @@ func TestCreds_KeepTheirShapeInEveryStateOfARole(t *testing.T) {
 	})
 }
 
-// specimen is one role that goes through random states.
-type specimen struct {
+// randomRole is a role that goes through random states.
+type randomRole struct {
 	m       *mount
 	r       *rapid.T
 	name    string
 	managed bool
 	refresh int
-	last    map[string]any // what creds said since the token last changed
+	last    map[string]any // the answer of creds since the token last changed
 }
 
-func (p *specimen) policy(r *rapid.T) map[string]any {
+func (p *randomRole) policy(r *rapid.T) map[string]any {
 	p.refresh = rapid.IntRange(5, 1800).Draw(r, "refresh_interval")
 	interval := rapid.IntRange(p.refresh, 100*86400).Draw(r, "rotation_period")
 	data := map[string]any{
@@ -71,7 +71,7 @@ func (p *specimen) policy(r *rapid.T) map[string]any {
 	return data
 }
 
-func (p *specimen) token(r *rapid.T) map[string]any {
+func (p *randomRole) token(r *rapid.T) map[string]any {
 	var opts []modaltest.TokenOption
 	if life := rapid.IntRange(0, 100000).Draw(r, "life"); life > 0 {
 		opts = append(opts, modaltest.ExpiresAt(p.m.clock.now().Add(time.Duration(life)*time.Second)))
@@ -79,7 +79,7 @@ func (p *specimen) token(r *rapid.T) map[string]any {
 	return also(p.m.newToken(opts...), "verify", rapid.Bool().Draw(r, "verify"))
 }
 
-func (p *specimen) create() {
+func (p *randomRole) create() {
 	data := map[string]any{"type": "managed", "environment_roles": "main=viewer"}
 	if !p.managed {
 		data = also(p.token(p.r), "type", "static")
@@ -90,19 +90,19 @@ func (p *specimen) create() {
 	p.m.write("roles/"+p.name, data)
 }
 
-func (p *specimen) update(r *rapid.T) {
+func (p *randomRole) update(r *rapid.T) {
 	p.m.write("roles/"+p.name, p.policy(r))
 	p.last = nil
 }
 
-func (p *specimen) rotate(r *rapid.T) {
+func (p *randomRole) rotate(r *rapid.T) {
 	before := p.m.read("creds/" + p.name)
 	p.m.clock.advance(time.Duration(rapid.IntRange(1, 1000000).Draw(r, "age")) * time.Second)
 	token := map[string]any{}
 	if !p.managed {
-		token = also(p.token(r), "force", true) // an unproven token pins nothing
+		token = also(p.token(r), "force", true) // an unverified token is no reference for the next owner
 	}
-	if len(p.m.list("revocations")) >= 10 { // more of them in grace would be refused
+	if len(p.m.list("revocations")) >= 10 { // the engine refuses more previous tokens in their grace period
 		token["grace_period"] = 0
 	}
 	p.m.write("rotate/"+p.name, token)
@@ -113,8 +113,8 @@ func (p *specimen) rotate(r *rapid.T) {
 	p.last = nil
 }
 
-// readTwice lets time pass between two reads: nothing but ttl may differ.
-func (p *specimen) readTwice(r *rapid.T) {
+// readTwice compares two reads at different times. Only ttl may differ.
+func (p *randomRole) readTwice(r *rapid.T) {
 	p.m.clock.advance(time.Duration(rapid.IntRange(0, 50*86400).Draw(r, "wait")) * time.Second)
 	now := p.m.read("creds/" + p.name)
 	if p.last != nil {
@@ -123,7 +123,7 @@ func (p *specimen) readTwice(r *rapid.T) {
 	p.last = now
 }
 
-func (p *specimen) checkShape(r *rapid.T) {
+func (p *randomRole) checkShape(r *rapid.T) {
 	forms := map[string]map[string]any{}
 	for _, path := range everyForm(p.name) {
 		resp := p.m.must(logical.ReadOperation, path, nil)
@@ -143,8 +143,8 @@ func (p *specimen) checkShape(r *rapid.T) {
 	p.checkFormatsAgree(r, forms)
 }
 
-// checkTypes allows strings with something in them and integers, in memory and as JSON.
-func (p *specimen) checkTypes(r *rapid.T, data map[string]any) {
+// checkTypes allows strings that are not empty and integers, in memory and as JSON.
+func (p *randomRole) checkTypes(r *rapid.T, data map[string]any) {
 	for key, value := range data {
 		switch v := value.(type) {
 		case string:
@@ -159,7 +159,7 @@ func (p *specimen) checkTypes(r *rapid.T, data map[string]any) {
 	}
 }
 
-func (p *specimen) checkFormatsAgree(r *rapid.T, forms map[string]map[string]any) {
+func (p *randomRole) checkFormatsAgree(r *rapid.T, forms map[string]map[string]any) {
 	creds, env, whole := forms["creds/"+p.name], forms["creds/"+p.name+"/env"], forms["creds/"+p.name+"/toml"]
 	lines := strings.Split(strings.TrimSuffix(textIn(forms["creds/"+p.name+"/dotenv"], "dotenv"), "\n"), "\n")
 	require.Len(r, lines, len(env))

@@ -18,61 +18,61 @@ import (
 	"vault-plugin-secrets-modal/internal/request"
 )
 
-// kept is a field that a write stores: what is written, what a read then says, and what it says of the
-// default. Where the field cannot be empty, says is what the refusal has.
-type kept struct {
-	path, field     string
-	value           any
-	reads, standard any
-	says            string
+// storedField is a field that a write stores. After a write of value a read returns reads; after a write of "" a read
+// returns the default. If the field cannot be empty, the refusal contains says.
+type storedField struct {
+	path, field      string
+	value            any
+	reads, byDefault any
+	says             string
 }
 
-func keptFields(url, pem string) []kept {
-	return []kept{
-		{path: "config", field: "server_url", value: url, reads: url, standard: "https://api.modal.com:443"},
+func storedFields(url, pem string) []storedField {
+	return []storedField{
+		{path: "config", field: "server_url", value: url, reads: url, byDefault: "https://api.modal.com:443"},
 		{path: "config", field: "ca_cert", value: pem, reads: pem},
-		{path: "config", field: "request_timeout", value: "20s", reads: int64(20), standard: int64(15)},
+		{path: "config", field: "request_timeout", value: "20s", reads: int64(20), byDefault: int64(15)},
 		{path: "config", field: "allowed_environments", value: "main,staging", reads: []string{"main", "staging"}},
 		{path: "config", field: "max_environment_role", value: "viewer", reads: "viewer"},
-		{path: "config", field: "verification_interval", value: "1h", reads: int64(3600), standard: int64(86400)},
-		{path: "config", field: "paused", value: true, reads: true, standard: false},
+		{path: "config", field: "verification_interval", value: "1h", reads: int64(3600), byDefault: int64(86400)},
+		{path: "config", field: "paused", value: true, reads: true, byDefault: false},
 		{path: "config", field: "pinned_workspace", value: "acme", reads: "acme"},
 
 		{path: "roles/static", field: "type", value: "static", reads: "static", says: "type cannot be empty"},
-		{path: "roles/static", field: "profile", value: "work", reads: "work", standard: "static"},
+		{path: "roles/static", field: "profile", value: "work", reads: "work", byDefault: "static"},
 		{path: "roles/static", field: "environment", value: "main", reads: "main"},
-		{path: "roles/static", field: "refresh_interval", value: "1m", reads: int64(60), standard: int64(300)},
-		{path: "roles/static", field: "grace_period", value: "1h", reads: int64(3600), standard: int64(86400)},
-		{path: "roles/static", field: "rotation_period", value: "30d", reads: int64(30 * 86400), standard: int64(90 * 86400)},
+		{path: "roles/static", field: "refresh_interval", value: "1m", reads: int64(60), byDefault: int64(300)},
+		{path: "roles/static", field: "grace_period", value: "1h", reads: int64(3600), byDefault: int64(86400)},
+		{path: "roles/static", field: "rotation_period", value: "30d", reads: int64(30 * 86400), byDefault: int64(90 * 86400)},
 
-		{path: "roles/static", field: "revoke_previous", value: false, reads: false, standard: true},
+		{path: "roles/static", field: "revoke_previous", value: false, reads: false, byDefault: true},
 
 		{path: "roles/managed", field: "environment", value: "staging", reads: "staging"},
 		{path: "roles/managed", field: "environment_roles", value: "main=viewer", reads: `{"main":"viewer"}`, says: "environment_roles is empty"},
-		{path: "roles/managed", field: "scoped", value: false, reads: false, standard: true},
+		{path: "roles/managed", field: "scoped", value: false, reads: false, byDefault: true},
 		{path: "roles/managed", field: "token_ttl", value: "60d", reads: int64(60 * 86400)},
 		{path: "roles/managed", field: "rotation_schedule", value: "30  3 * * SAT", reads: "30 3 * * SAT"},
 		{path: "roles/scheduled", field: "rotation_window", value: "2h", reads: int64(7200)},
 		{path: "roles/managed", field: "hold_while_used", value: "2h", reads: int64(7200)},
-		{path: "roles/dynamic", field: "ttl", value: "30m", reads: int64(1800), standard: int64(3600)},
-		{path: "roles/dynamic", field: "max_ttl", value: "2h", reads: int64(7200), standard: int64(86400)},
-		{path: "roles/dynamic", field: "max_leases", value: 3, reads: int64(3), standard: int64(0)},
-		{path: "roles/managed", field: "disable_automated_rotation", value: true, reads: true, standard: false},
+		{path: "roles/dynamic", field: "ttl", value: "30m", reads: int64(1800), byDefault: int64(3600)},
+		{path: "roles/dynamic", field: "max_ttl", value: "2h", reads: int64(7200), byDefault: int64(86400)},
+		{path: "roles/dynamic", field: "max_leases", value: 3, reads: int64(3), byDefault: int64(0)},
+		{path: "roles/managed", field: "disable_automated_rotation", value: true, reads: true, byDefault: false},
 	}
 }
 
-func TestWrites_KeepWhatIsAbsentOrNullAndRestoreTheDefaultOfWhatIsEmpty(t *testing.T) {
+func TestWrites_AbsentOrNullKeepsAValueAndEmptyRestoresTheDefault(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addRole("static")
 	m.addManaged("managed", map[string]any{"environment_roles": "main=contributor,staging=contributor"})
 	m.addManaged("scheduled", map[string]any{"rotation_schedule": "0 3 * * *"})
 	m.write("roles/dynamic", map[string]any{"type": "dynamic", "environment_roles": "main=viewer"})
-	// Without an admin token every write of config is one field alone.
+	// Without an admin token a write of config may change one field alone.
 	m.write("config", map[string]any{"remove_admin_token": true})
 	admin := m.newToken()
 	pem := modaltest.Start(t, modaltest.WithTLS()).CACert()
-	for _, f := range keptFields(m.modal.URL(), pem) {
+	for _, f := range storedFields(m.modal.URL(), pem) {
 		where := f.path + " " + f.field
 		if f.path != "config" && strings.HasPrefix(f.path, "roles/managed") {
 			m.write("config", admin)
@@ -86,7 +86,7 @@ func TestWrites_KeepWhatIsAbsentOrNullAndRestoreTheDefaultOfWhatIsEmpty(t *testi
 		}
 		write := func(value any) {
 			data := map[string]any{f.field: value}
-			if f.field == "ca_cert" { // which concerns the tokens that are stored
+			if f.field == "ca_cert" { // a new CA needs force while tokens are stored
 				data["force"] = true
 			}
 			m.write(f.path, data)
@@ -103,15 +103,15 @@ func TestWrites_KeepWhatIsAbsentOrNullAndRestoreTheDefaultOfWhatIsEmpty(t *testi
 			continue
 		}
 		write("")
-		require.Equal(t, f.standard, reads(), where)
+		require.Equal(t, f.byDefault, reads(), where)
 		if f.path == "config" {
 			m.write("config", map[string]any{f.field: map[string]any{"server_url": m.modal.URL()}[f.field]})
 		}
 	}
 }
 
-// passing are fields that a request says for itself alone.
-var passing = map[string]map[string]any{
+// unstoredFields are fields that apply to one request and are not stored.
+var unstoredFields = map[string]map[string]any{
 	"config":        {"token_id": someID, "token_secret": someSecret, "verify": false, "remove_admin_token": true, "grace_period": 60, "force": true},
 	"config/rotate": {"token_id": someID, "token_secret": someSecret, "grace_period": 60, "force": true},
 
@@ -125,8 +125,8 @@ var passing = map[string]map[string]any{
 	"lookup":         {"token_id": someID, "service_user": "vault-2f9f1a7c-ci-abcdefgh"},
 }
 
-// parsed is what the door makes of a request to a path, as text, or its refusal.
-func parsed(m *mount, path string, body map[string]any) (ask, refused string) {
+// decoded returns a decoded request to a path as text, or its refusal.
+func decoded(m *mount, path string, body map[string]any) (ask, refused string) {
 	in := request.Decode(&framework.FieldData{Schema: m.Route(path).Fields, Raw: map[string]any{"role": "x", "id": "ak"}}, body)
 	var typed any
 	switch path {
@@ -156,38 +156,38 @@ func parsed(m *mount, path string, body map[string]any) (ask, refused string) {
 	return fmt.Sprintf("%+v", typed), ""
 }
 
-func TestWrites_TakeNullAndEmptyForTheDefaultInWhatTheyDoNotKeep(t *testing.T) {
+func TestWrites_NullAndEmptyMeanTheDefaultOfUnstoredFields(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
-	for path, fields := range passing {
-		absent, _ := parsed(m, path, nil)
+	for path, fields := range unstoredFields {
+		absent, _ := decoded(m, path, nil)
 		for field, value := range fields {
-			null, refused := parsed(m, path, map[string]any{field: nil})
+			null, refused := decoded(m, path, map[string]any{field: nil})
 			require.Equal(t, absent, null, "%s %s", path, field)
 			require.Empty(t, refused)
-			empty, refused := parsed(m, path, map[string]any{field: ""})
+			empty, refused := decoded(m, path, map[string]any{field: ""})
 			if path != "lookup" && (field == "token_id" || field == "token_secret") {
 				require.Contains(t, refused, "is missing: a token is a pair")
 				continue
 			}
 			require.Equal(t, absent, strings.Replace(empty, "Given:[verify]", "Given:[]", 1), "%s %s", path, field)
-			said, refused := parsed(m, path, map[string]any{field: value})
+			said, refused := decoded(m, path, map[string]any{field: value})
 			require.NotEqual(t, absent, said, "%s %s", path, field)
 			require.Empty(t, refused)
 		}
 	}
 }
 
-func TestWrites_EveryFieldIsInTheTablesOfTheRule(t *testing.T) {
+func TestWrites_TheTwoTablesOfTestsCoverEveryField(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
-	tabled := map[string][]string{}
-	for _, f := range keptFields("", "") {
+	covered := map[string][]string{}
+	for _, f := range storedFields("", "") {
 		path := strings.NewReplacer("static", "x", "managed", "x", "scheduled", "x", "dynamic", "x").Replace(f.path)
-		tabled[path] = append(tabled[path], f.field)
+		covered[path] = append(covered[path], f.field)
 	}
-	for path, fields := range passing {
-		tabled[path] = append(tabled[path], slices.Collect(maps.Keys(fields))...)
+	for path, fields := range unstoredFields {
+		covered[path] = append(covered[path], slices.Collect(maps.Keys(fields))...)
 	}
 	for _, path := range m.Paths {
 		if path.Operations[logical.UpdateOperation] == nil {
@@ -195,14 +195,14 @@ func TestWrites_EveryFieldIsInTheTablesOfTheRule(t *testing.T) {
 		}
 		where := strings.NewReplacer("^", "", "/?$", "", "(?P<role>[^/]+)", "x", "$", "", "(?P<id>[^/]+)", "ak").Replace(path.Pattern)
 		for field := range path.Fields {
-			if field != request.FieldRole && field != request.FieldID && field != fieldWait && field != fieldAfter && field != fieldLimit { // a read's, and a list's
-				require.Contains(t, tabled[where], field, where)
+			if field != request.FieldRole && field != request.FieldID && field != fieldWait && field != fieldAfter && field != fieldLimit { // fields of reads and lists
+				require.Contains(t, covered[where], field, where)
 			}
 		}
 	}
 }
 
-func TestWrites_NullNeverLiftsADisabledRotation(t *testing.T) {
+func TestWrites_NullNeverEnablesADisabledRotation(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"disable_automated_rotation": true})
@@ -218,7 +218,7 @@ func TestWrites_NullNeverLiftsADisabledRotation(t *testing.T) {
 	require.Equal(t, true, m.read("roles/ci")["disable_automated_rotation"])
 }
 
-func TestMistakes_OfOneRequestAreToldTogetherWithoutTheValues(t *testing.T) {
+func TestMistakes_OfOneRequestAreReportedTogetherWithoutValues(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	text := m.refused(logical.UpdateOperation, "roles/ci", map[string]any{
@@ -235,7 +235,7 @@ func TestMistakes_OfOneRequestAreToldTogetherWithoutTheValues(t *testing.T) {
 	require.Equal(t, 1, strings.Count(text, "nothing was changed"))
 }
 
-func TestFlags_AreTrueOrFalseAndNothingElse(t *testing.T) {
+func TestFlags_AcceptOnlyTrueOrFalse(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	id := m.addManaged("ci")
@@ -248,7 +248,7 @@ func TestFlags_AreTrueOrFalseAndNothingElse(t *testing.T) {
 	require.Equal(t, id, m.tokenID("ci"), "a dry run rotates nothing")
 }
 
-func TestEnvironmentRoles_AreRefusedWhenTheyCanBeReadInTwoWays(t *testing.T) {
+func TestEnvironmentRoles_AmbiguousInputIsRefused(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")

@@ -13,9 +13,9 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// Promises that lives of the simulation found broken.
+// The tests in this file repeat failures that the simulation found.
 
-// fallBehind sets the engine's clock back from Modal's, and returns how to let time pass for both.
+// fallBehind sets the engine's clock behind Modal's. It returns a function that advances both clocks.
 func (m *mount) fallBehind(by time.Duration) (pass func(d time.Duration)) {
 	m.t.Helper()
 	atModal := m.clock
@@ -27,7 +27,7 @@ func (m *mount) fallBehind(by time.Duration) (pass func(d time.Duration)) {
 	}
 }
 
-func TestAnExpiredTokenIsNotCalledRevokedByANodeWhoseClockIsBehind(t *testing.T) {
+func TestClock_BehindDoesNotCallAnExpiredTokenRevoked(t *testing.T) {
 	t.Parallel()
 	for name, ask := range map[string]func(m *mount, old string){
 		"when it is forgotten": func(m *mount, old string) {
@@ -47,21 +47,21 @@ func TestAnExpiredTokenIsNotCalledRevokedByANodeWhoseClockIsBehind(t *testing.T)
 			pass(36 * time.Hour)
 			m.write("rotate/ci", nil)
 			pass(12*time.Hour + time.Minute)
-			require.False(t, m.modal.Accepts(old, secret), "it expired, and its service user stays")
+			require.False(t, m.modal.Accepts(old, secret), "the token expired, and its service user still exists")
 
 			ask(m, old)
 
-			require.True(t, m.inLedger(old))
+			require.True(t, m.inQueue(old))
 			m.modal.ClearFaults()
 			pass(24 * time.Hour)
 			m.tick()
-			require.False(t, m.inLedger(old))
+			require.False(t, m.inQueue(old))
 			require.False(t, m.knows(old))
 		})
 	}
 }
 
-func TestAPolicyThatPostponesOrDisablesAFailingRotationClearsTheFailure(t *testing.T) {
+func TestSchedule_PostponingOrDisablingClearsAFailedRotation(t *testing.T) {
 	t.Parallel()
 	for state, policy := range map[string]map[string]any{
 		"ok":       {"rotation_period": "30d"},
@@ -88,7 +88,7 @@ func TestAPolicyThatPostponesOrDisablesAFailingRotationClearsTheFailure(t *testi
 	}
 }
 
-func TestAPolicyThatLeavesAFailingRotationDueKeepsTheFailure(t *testing.T) {
+func TestSchedule_KeepsTheFailureWhileTheRotationIsStillDue(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"rotation_period": "10d"})
@@ -100,10 +100,10 @@ func TestAPolicyThatLeavesAFailingRotationDueKeepsTheFailure(t *testing.T) {
 	require.NotEmpty(t, m.read("rotate/ci")["last_error"])
 }
 
-func TestAFailureUnderAClockThatWasFarAheadIsClearedWithTheDatesItWrote(t *testing.T) {
+func TestClock_RepairedTimesClearTheFailureOfAFastClock(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
-	m.write("config", map[string]any{"verification_interval": 0}) // Modal's clock goes back too, and it refuses the token
+	m.write("config", map[string]any{"verification_interval": 0}) // Modal's clock goes back too, so Modal would reject the token
 	m.clock.advance(40 * day)
 	m.addManaged("ci", map[string]any{"rotation_period": "7d"})
 	m.clock.advance(m.nextRotation("ci").Sub(m.clock.now()))
@@ -119,7 +119,7 @@ func TestAFailureUnderAClockThatWasFarAheadIsClearedWithTheDatesItWrote(t *testi
 	require.NotContains(t, m.read("rotate/ci"), "last_error")
 }
 
-func TestAThrottledCreateThatWasDoneIsEnded(t *testing.T) {
+func TestRevocation_ThrottledCreateThatModalExecutedIsDeleted(t *testing.T) {
 	t.Parallel()
 	for name, knownLate := range map[string]bool{"where its service user is found at once": false, "where it is found later": true} {
 		t.Run(name, func(t *testing.T) {
@@ -133,7 +133,7 @@ func TestAThrottledCreateThatWasDoneIsEnded(t *testing.T) {
 			}
 			require.Error(t, m.try(logical.UpdateOperation, "roles/ci", map[string]any{"type": "managed", "environment_roles": "main=viewer"}))
 			m.modal.ClearFaults()
-			require.Len(t, m.list("revocations"), 1, "what is not found may exist all the same, and what was deleted be made again")
+			require.Len(t, m.list("revocations"), 1, "the service user may appear later, or be created again after its deletion")
 			m.minutes(24)
 			require.Empty(t, m.modal.ServiceUsers())
 			require.Empty(t, m.list("revocations"))
@@ -141,7 +141,7 @@ func TestAThrottledCreateThatWasDoneIsEnded(t *testing.T) {
 	}
 }
 
-func TestAThrottledCreateThatWasDoneIsEndedAlsoWhereTheNextAttemptIsRefused(t *testing.T) {
+func TestRevocation_ThrottledCreateIsDeletedAfterARefusedRetry(t *testing.T) {
 	t.Parallel()
 	for _, code := range []codes.Code{codes.PermissionDenied, codes.Unauthenticated, codes.InvalidArgument, codes.NotFound} {
 		m := newManagedMount(t)
@@ -156,40 +156,40 @@ func TestAThrottledCreateThatWasDoneIsEndedAlsoWhereTheNextAttemptIsRefused(t *t
 	}
 }
 
-func TestAClockThatIsSetRightSoonAfterAMintingLosesNoServiceUser(t *testing.T) {
+func TestClock_CorrectedAfterACreationLosesNoServiceUser(t *testing.T) {
 	t.Parallel()
-	for name, looks := range map[string]func(m *mount, key string){
-		"the worker":   func(m *mount, _ string) { m.minutes(2) },
-		"an operator":  func(m *mount, key string) { m.write("revocations/"+key, nil) },
-		"force":        func(m *mount, key string) { m.write("revocations/"+key, map[string]any{"force": true}) },
-		"a forgetting": func(m *mount, key string) { _ = m.try(logical.DeleteOperation, "revocations/"+key, nil) },
+	for name, check := range map[string]func(m *mount, key string){
+		"the worker":  func(m *mount, _ string) { m.minutes(2) },
+		"an operator": func(m *mount, key string) { m.write("revocations/"+key, nil) },
+		"force":       func(m *mount, key string) { m.write("revocations/"+key, map[string]any{"force": true}) },
+		"a delete":    func(m *mount, key string) { _ = m.try(logical.DeleteOperation, "revocations/"+key, nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m, key := unfinished(t)
-			m.clock.advance(7 * time.Hour) // or another node leads, whose clock is right
+			m, key := unansweredRotation(t)
+			m.clock.advance(7 * time.Hour) // or another node with a correct clock becomes the leader
 
-			looks(m, key)
+			check(m, key)
 
-			require.True(t, m.inLedger(key))
-			m.modalMakesLate(key)
+			require.True(t, m.inQueue(key))
+			m.modalCreatesLate(key)
 		})
 	}
 }
 
-func TestTwoClocksThatDifferSoonAfterAMintingLoseNoServiceUser(t *testing.T) {
+func TestClock_TwoNodesThatDifferLoseNoServiceUser(t *testing.T) {
 	t.Parallel()
-	m, key := unfinished(t)
-	for range 2 { // another node, another clock
+	m, key := unansweredRotation(t)
+	for range 2 { // another node with another clock
 		m.clock.advance(7 * time.Hour)
 		m.restart()
 		m.tick()
-		require.True(t, m.inLedger(key))
+		require.True(t, m.inQueue(key))
 	}
-	m.modalMakesLate(key)
+	m.modalCreatesLate(key)
 }
 
-func TestALookByAClockFarAheadKeepsNoEntryThatModalHasNothingOf(t *testing.T) {
+func TestClock_FarAheadDoesNotKeepAnUnfinishedRevocation(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -206,15 +206,15 @@ func TestALookByAClockFarAheadKeepsNoEntryThatModalHasNothingOf(t *testing.T) {
 	require.Empty(t, m.list("revocations"))
 }
 
-func TestAServiceUserThatIsMadeASecondTimeByALateAttemptIsEndedToo(t *testing.T) {
+func TestRevocation_ServiceUserCreatedByALateAttemptIsDeleted(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.modal.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true})
 	_, err := m.handle(logical.UpdateOperation, "roles/ci", map[string]any{"type": "managed", "environment_roles": "main=viewer"})
 	require.Error(t, err)
-	left := m.list("revocations")
-	require.Len(t, left, 1, "what was found was deleted, and another attempt may still be under way")
-	_, err = m.workspace.CreateServiceUser(left[0])
+	queued := m.list("revocations")
+	require.Len(t, queued, 1, "the service user was deleted, and another attempt may still be under way")
+	_, err = m.workspace.CreateServiceUser(queued[0])
 	require.NoError(t, err)
 	m.minutes(25)
 	require.Empty(t, m.list("revocations"))

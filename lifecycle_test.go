@@ -16,9 +16,9 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// Promises that show only over several operations.
+// The tests in this file need several operations in a row.
 
-func TestANewServiceUserThatModalDoesNotKnowByNameYetIsEndedByItsID(t *testing.T) {
+func TestRevocation_DeletesByIDWhileModalDoesNotKnowTheName(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -30,7 +30,7 @@ func TestANewServiceUserThatModalDoesNotKnowByNameYetIsEndedByItsID(t *testing.T
 	require.Len(t, m.modal.ServiceUsers(), 1)
 }
 
-func TestAnUnfinishedServiceUserIsNotForgottenOnTheWordOfAnotherWorkspace(t *testing.T) {
+func TestRevocations_ForgettingNeedsAnAdminTokenOfTheWorkspace(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")
@@ -41,12 +41,12 @@ func TestAnUnfinishedServiceUserIsNotForgottenOnTheWordOfAnotherWorkspace(t *tes
 	m.modal.ClearFaults()
 	names := m.list("revocations")
 	require.Len(t, names, 1)
-	m.write("config", also(pairData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken()), "force", true))
+	m.write("config", also(tokenData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken()), "force", true))
 	require.Contains(t, m.refused(logical.DeleteOperation, "revocations/"+names[0], nil), `of "acme" to config`)
-	require.True(t, m.inLedger(names[0]))
+	require.True(t, m.inQueue(names[0]))
 }
 
-func TestAnOldTokenIsAskedAboutAtItsOwnServerAlone(t *testing.T) {
+func TestRevocation_AsksOnlyTheServerOfItsToken(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	old := m.addRole("ci", map[string]any{"revoke_previous": false})
@@ -58,11 +58,11 @@ func TestAnOldTokenIsAskedAboutAtItsOwnServerAlone(t *testing.T) {
 	m.modal.DeleteToken(old)
 	m.clock.advance(maxBackOff)
 	m.tick()
-	require.False(t, m.inLedger(old))
-	require.Empty(t, other.Calls(""), "the old secret is not for another server")
+	require.False(t, m.inQueue(old))
+	require.Empty(t, other.Calls(""), "the old secret reaches no other server")
 }
 
-func TestARefusedForgetChangesNothing(t *testing.T) {
+func TestRevocations_RefusedForgetChangesNothing(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
@@ -72,7 +72,7 @@ func TestARefusedForgetChangesNothing(t *testing.T) {
 	require.Equal(t, before, m.read("revocations/"+old))
 }
 
-func TestAnExpiredTokenIsNotForgottenWhileItsServiceUserMayBeThere(t *testing.T) {
+func TestRevocations_ExpiredTokenIsKeptWhileItsServiceUserExists(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci", map[string]any{"token_ttl": "1h", "grace_period": "10h"})
@@ -81,11 +81,11 @@ func TestAnExpiredTokenIsNotForgottenWhileItsServiceUserMayBeThere(t *testing.T)
 	m.clock.advance(11 * time.Minute)
 	require.Contains(t, m.refused(logical.DeleteOperation, "revocations/"+old, nil), "is still there")
 	m.tick()
-	require.False(t, m.inLedger(old))
+	require.False(t, m.inQueue(old))
 	require.Len(t, m.modal.ServiceUsers(), 1)
 }
 
-func TestTheSameAdminTokenIsAskedAboutAgainOnceItsPlanHasServiceUsers(t *testing.T) {
+func TestConfig_SameAdminTokenIsVerifiedAgainAfterAPlanChange(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.workspace.SetServiceUsers(false)
@@ -97,7 +97,7 @@ func TestTheSameAdminTokenIsAskedAboutAgainOnceItsPlanHasServiceUsers(t *testing
 	require.Equal(t, true, m.read("config")["manages_service_users"])
 }
 
-func TestADisableThatWasHalfWrittenDoesNotFreezeTheRole(t *testing.T) {
+func TestSchedule_HalfWrittenDisableDoesNotFreezeTheRole(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"rotation_period": "10h", "grace_period": "1h"})
@@ -112,7 +112,7 @@ func TestADisableThatWasHalfWrittenDoesNotFreezeTheRole(t *testing.T) {
 	require.Equal(t, int64(2), m.read("creds/ci")["version"])
 }
 
-func TestAChangeOfEnvironmentRolesWhoseAnswerWasLostIsPutBack(t *testing.T) {
+func TestEnvironmentRoles_ChangeWithALostAnswerIsRolledBack(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	id := m.addManaged("ci", map[string]any{"environment_roles": "main=viewer"})
@@ -123,7 +123,7 @@ func TestAChangeOfEnvironmentRolesWhoseAnswerWasLostIsPutBack(t *testing.T) {
 	require.Equal(t, "viewer", m.serviceUser(id).Roles["main"])
 }
 
-func TestEntriesThatTakeLongerThanATickDoNotHoldUpTheOthers(t *testing.T) {
+func TestRevocation_SlowTokensDoNotDelayTheOthers(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.write("config", map[string]any{"request_timeout": "2m"})
@@ -136,15 +136,15 @@ func TestEntriesThatTakeLongerThanATickDoNotHoldUpTheOthers(t *testing.T) {
 	old := m.addManaged("z")
 	m.write("rotate/z", map[string]any{"grace_period": 0})
 	m.modal.Inject("TokenInfoGet", modaltest.Fault{Delay: time.Hour, Times: -1, Match: func(c modaltest.Call) bool { return slow[c.TokenID] }})
-	for tries := 0; tries < 6 && m.inLedger(old); tries++ { // the second does, on a machine that is not busy
+	for tries := 0; tries < 6 && m.inQueue(old); tries++ { // the second try suffices unless the machine is busy
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		_, _ = m.HandleRequest(ctx, &logical.Request{Operation: logical.RollbackOperation, Storage: m.storage, Data: map[string]any{}})
 		cancel()
 	}
-	require.False(t, m.inLedger(old))
+	require.False(t, m.inQueue(old))
 }
 
-func TestTheSoonerOfTheExpiriesThatModalTellsCounts(t *testing.T) {
+func TestManaged_ExpiryIsKnownEvenIfTheCreateAnswerLacksIt(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.modal.Inject("ServiceUserCreate", mangle(func(a *pb.ServiceUserCreateResponse) { a.ClearExpiresAt() })(m))
@@ -152,7 +152,7 @@ func TestTheSoonerOfTheExpiriesThatModalTellsCounts(t *testing.T) {
 	require.Equal(t, start.Add(time.Hour).Format(time.RFC3339), m.read("creds/ci")["expires_at"])
 }
 
-func TestASchedulesWindowGoesWithIt(t *testing.T) {
+func TestSchedule_RemovalRemovesTheWindowToo(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"rotation_schedule": "0 3 * * *", "rotation_window": "1h"})
@@ -160,26 +160,27 @@ func TestASchedulesWindowGoesWithIt(t *testing.T) {
 	require.NotContains(t, m.read("roles/ci"), "rotation_window")
 }
 
-func TestATokenThatAnOperatorEndedLeavesTheLedgerAlsoWithoutAnAdminToken(t *testing.T) {
+func TestRevocation_CompletesForATokenThatAnOperatorDeleted(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
 	m.write("rotate/ci", map[string]any{"grace_period": 0})
 	m.write("config", map[string]any{"remove_admin_token": true})
 	m.tick()
-	require.True(t, m.inLedger(old))
+	require.True(t, m.inQueue(old))
 	m.modal.DeleteToken(old)
 	m.clock.advance(maxBackOff)
 	m.tick()
-	require.False(t, m.inLedger(old))
+	require.False(t, m.inQueue(old))
 }
 
-func (m *mount) inLedger(id string) bool {
+// inQueue reports whether the revocation queue contains an ID.
+func (m *mount) inQueue(id string) bool {
 	m.t.Helper()
 	return slices.Contains(m.list("revocations"), id)
 }
 
-func TestTheRefusalOfASecretThatModalNeverAcceptedIsNoProof(t *testing.T) {
+func TestRevocation_RejectionOfANeverAcceptedSecretIsNoProof(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	mistyped := also(m.newToken(), "token_secret", someSecret, "type", "static", "verify", false)
@@ -190,10 +191,10 @@ func TestTheRefusalOfASecretThatModalNeverAcceptedIsNoProof(t *testing.T) {
 	require.Contains(t, m.read("revocations/" + id)["last_error"], "proves nothing")
 	require.NotContains(t, m.eventTypes(), "modal/revoke")
 	m.remove("revocations/"+id, map[string]any{"force": true})
-	require.False(t, m.inLedger(id))
+	require.False(t, m.inQueue(id))
 }
 
-func TestAnEmptyVerifyIsTheDefault(t *testing.T) {
+func TestWrites_EmptyVerifyMeansTheDefault(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
@@ -204,13 +205,13 @@ func TestAnEmptyVerifyIsTheDefault(t *testing.T) {
 	}
 }
 
-func TestARoleNameThatStorageRefusesIsTheOperatorsMistake(t *testing.T) {
+func TestRoles_NameThatStorageRefusesIsAUserError(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	require.Contains(t, m.refused(logical.UpdateOperation, "roles/a..b", also(m.newToken(), "type", "static")), `".."`)
 }
 
-func TestAnEventSaysWhetherThereIsSomethingNewToRead(t *testing.T) {
+func TestEvents_SayWhetherSomethingWasModified(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
@@ -221,10 +222,10 @@ func TestAnEventSaysWhetherThereIsSomethingNewToRead(t *testing.T) {
 	}
 	before := len(m.events.Events)
 	m.write("roles/ci", map[string]any{"environment": ""})
-	require.Len(t, m.events.Events, before, "nothing was changed")
+	require.Len(t, m.events.Events, before, "the write changed nothing")
 }
 
-func TestADryRunWithTheCurrentTokenTellsWhatTheWriteWouldDo(t *testing.T) {
+func TestDryRun_WithTheCurrentTokenShowsWhatTheWriteWouldDo(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	current := m.newToken()
@@ -238,7 +239,7 @@ func TestADryRunWithTheCurrentTokenTellsWhatTheWriteWouldDo(t *testing.T) {
 	require.NotContains(t, plan["problems"], "nothing was changed", "a dry run changes nothing anyway")
 }
 
-func TestAChangeOfEnvironmentRolesThatModalRefusesChangesNone(t *testing.T) {
+func TestEnvironmentRoles_ChangeThatModalRefusesChangesNothing(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci", map[string]any{"environment_roles": "main=viewer"})
@@ -247,7 +248,7 @@ func TestAChangeOfEnvironmentRolesThatModalRefusesChangesNone(t *testing.T) {
 	require.Contains(t, said, "keeps its environment roles")
 }
 
-func TestAnAdminTokenThatIsNotWrittenAgainIsNotAskedAbout(t *testing.T) {
+func TestConfig_WriteWithoutATokenDoesNotVerifyTheAdminToken(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.workspace.SetServiceUsers(false)

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestDurations_OfAnyFieldDoNotWrapAroundAndAreWholeSeconds(t *testing.T) {
+func TestDurations_DoNotOverflowAndAreWholeSeconds(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
@@ -33,7 +33,7 @@ func TestDurations_OfAnyFieldDoNotWrapAroundAndAreWholeSeconds(t *testing.T) {
 	}
 }
 
-func TestUnknownFields_CostLittleAndAreCut(t *testing.T) {
+func TestUnknownFields_AreRefusedQuicklyWithAShortMessage(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
 	m.addRole("ci")
@@ -51,7 +51,7 @@ func TestUnknownFields_CostLittleAndAreCut(t *testing.T) {
 	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"role": "other"}), "the path has it already")
 }
 
-func TestStoredTexts_AreBounded(t *testing.T) {
+func TestStoredTexts_HaveALengthLimit(t *testing.T) {
 	t.Parallel()
 	m := newManagedMount(t)
 	m.addManaged("ci")

@@ -363,7 +363,7 @@ func TestStatic_UnverifiedTokenNeverReplacesAnAcceptedSecret(t *testing.T) {
 	m.write("config", map[string]any{"remove_admin_token": true})
 	require.Equal(t, "manual", m.read("revocations/" + id)["method"])
 	m.addRole("ci")
-	wrong := also(tokenFields(id, someSecret), "verify", false)
+	wrong := also(tokenParameters(id, someSecret), "verify", false)
 	for path, data := range map[string]map[string]any{
 		"roles/mine": also(wrong, "type", "static"), "rotate/ci": also(wrong, "force", true),
 	} {
@@ -396,7 +396,7 @@ func TestStatic_UnverifiedTokenDoesNotBlockTheVerifiedToken(t *testing.T) {
 			m := newMount(t)
 			token := m.newToken()
 			id := textIn(token, "token_id")
-			m.write("roles/mine", also(tokenFields(id, someSecret), "type", "static", "verify", false))
+			m.write("roles/mine", also(tokenParameters(id, someSecret), "type", "static", "verify", false))
 
 			take(m, token)
 
@@ -427,7 +427,7 @@ func TestDelete_OfAnUnverifiedTokenChangesNoVerifiedRevocation(t *testing.T) {
 	m := newMount(t)
 	token := m.newToken()
 	id := textIn(token, "token_id")
-	m.write("roles/mine", also(tokenFields(id, someSecret), "type", "static", "verify", false))
+	m.write("roles/mine", also(tokenParameters(id, someSecret), "type", "static", "verify", false))
 	m.write("roles/theirs", also(token, "type", "static"))
 	m.write("rotate/theirs", m.newToken())
 	require.Equal(t, "theirs", m.read("revocations/" + id)["role"])
@@ -450,14 +450,14 @@ func TestMistakes_DoNotRevealWhichRoleOwnsAToken(t *testing.T) {
 	m.addRole("personal")
 	for _, id := range []string{ended, second} {
 		for path, data := range map[string]map[string]any{
-			"rotate/personal": tokenFields(id, someSecret), "roles/new": also(tokenFields(id, someSecret), "type", "static"),
-			"config": tokenFields(id, someSecret), "config/rotate": tokenFields(id, someSecret),
+			"rotate/personal": tokenParameters(id, someSecret), "roles/new": also(tokenParameters(id, someSecret), "type", "static"),
+			"config": tokenParameters(id, someSecret), "config/rotate": tokenParameters(id, someSecret),
 		} {
 			text := m.refused(logical.UpdateOperation, path, data)
 			require.NotContains(t, text, "hidden-team", path)
 		}
 	}
-	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/personal", tokenFields(second, someSecret)), "another role of this mount")
+	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/personal", tokenParameters(second, someSecret)), "another role of this mount")
 }
 
 func TestStatic_UnknownEnvironmentGetsAWarning(t *testing.T) {

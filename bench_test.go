@@ -36,7 +36,7 @@ func (m *mount) remount(b *testing.B) {
 	var err error
 	m.Backend, err = New(b.Context(), &logical.BackendConfig{
 		System: m.system, StorageView: m.storage, EventsSender: m.events, BackendUUID: "2f9f1a7c-0000-4000-8000-000000000001",
-	}, state.Deps{Now: m.clock.now, Wait: m.clock.sleep, Connect: connectHasty})
+	}, state.Deps{Now: m.clock.now, Wait: m.clock.sleep, Connect: connectWithoutJitter})
 	require.NoError(b, err)
 }
 

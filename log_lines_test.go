@@ -99,7 +99,7 @@ func TestLog_OperatorMistakesAreNoWarningsAndNoFailedRotations(t *testing.T) {
 	lines := len(m.lines())
 	for path, mistakes := range map[string][]map[string]any{
 		"rotate/static": {
-			nil, tokenFields(someID, someSecret),
+			nil, tokenParameters(someID, someSecret),
 			{"to_previous": true},
 			tokenData(m.workspace.AddMember("bob").NewToken()),
 			{"token_id": "", "token_secret": ""},
@@ -108,7 +108,7 @@ func TestLog_OperatorMistakesAreNoWarningsAndNoFailedRotations(t *testing.T) {
 		"rotate/managed": {m.newToken(), {"to_previous": true}, {"grace_period": "3000d"}},
 		"rotate/none":    {m.newToken()},
 		"roles/static":   {m.newToken(), {"type": "managed"}},
-		"config":         {{"server_url": "http://elsewhere.example"}, tokenFields(someID, someSecret)},
+		"config":         {{"server_url": "http://elsewhere.example"}, tokenParameters(someID, someSecret)},
 	} {
 		for _, data := range mistakes {
 			m.refused(logical.UpdateOperation, path, data)

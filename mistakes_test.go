@@ -36,11 +36,11 @@ func static(pair map[string]any, more ...any) func(*mount) map[string]any {
 	return fixed(also(also(pair, "type", "static"), more...))
 }
 
-func tokenFields(id, secret string) map[string]any {
+func tokenParameters(id, secret string) map[string]any {
 	return map[string]any{"token_id": id, "token_secret": secret}
 }
 
-func good() map[string]any { return tokenFields(someID, someSecret) }
+func good() map[string]any { return tokenParameters(someID, someSecret) }
 
 func mistakes() map[string]mistake {
 	const update, read, remove = logical.UpdateOperation, logical.ReadOperation, logical.DeleteOperation
@@ -62,16 +62,16 @@ func mistakes() map[string]mistake {
 		"odd role name":                {update, "roles/my role!", static(good()), []string{"lower-case letters, digits"}},
 		"role name that ends in a dot": {update, "roles/ci.", static(good()), []string{"begin and end with a letter or digit"}},
 		"role name too long":           {update, "roles/" + strings.Repeat("a", 65), static(good()), []string{"up to 64"}},
-		"role with an empty token":     {update, "roles/new", static(tokenFields("", "")), []string{"token_id and token_secret are empty"}},
+		"role with an empty token":     {update, "roles/new", static(tokenParameters("", "")), []string{"token_id and token_secret are empty"}},
 		"missing secret":               {update, "roles/new", fixed(map[string]any{"type": "static", "token_id": someID}), []string{"token_secret is missing"}},
 		"missing ID":                   {update, "rotate/ci", fixed(map[string]any{"token_secret": someSecret}), []string{"token_id is missing"}},
 		"rotate without a token":       {update, "rotate/ci", nil, []string{"a person makes its tokens", "https://modal.com/settings/tokens"}},
-		"swapped token":                {update, "roles/new", static(tokenFields(someSecret, someID)), []string{"swapped"}},
-		"proxy token":                  {update, "roles/new", static(tokenFields("wk-AAAAAAAAAAAAAAAAAAAAAA", "ws-AAAAAAAAAAAAAAAAAAAAAA")), []string{"proxy token"}},
-		"newline in the ID":            {update, "roles/new", static(tokenFields("ak-AA\nBB", someSecret)), []string{"line break"}},
-		"newline in the secret":        {update, "roles/new", static(tokenFields(someID, "as-AA\nBB")), []string{"line break"}},
-		"quote in the secret":          {update, "roles/new", static(tokenFields(someID, `as-AA"BB`)), []string{"quote"}},
-		"control character":            {update, "roles/new", static(tokenFields(someID, "as-AA\x00BB")), []string{"control character"}},
+		"swapped token":                {update, "roles/new", static(tokenParameters(someSecret, someID)), []string{"swapped"}},
+		"proxy token":                  {update, "roles/new", static(tokenParameters("wk-AAAAAAAAAAAAAAAAAAAAAA", "ws-AAAAAAAAAAAAAAAAAAAAAA")), []string{"proxy token"}},
+		"newline in the ID":            {update, "roles/new", static(tokenParameters("ak-AA\nBB", someSecret)), []string{"line break"}},
+		"newline in the secret":        {update, "roles/new", static(tokenParameters(someID, "as-AA\nBB")), []string{"line break"}},
+		"quote in the secret":          {update, "roles/new", static(tokenParameters(someID, `as-AA"BB`)), []string{"quote"}},
+		"control character":            {update, "roles/new", static(tokenParameters(someID, "as-AA\x00BB")), []string{"control character"}},
 		"wrong secret": {update, "rotate/ci", func(m *mount) map[string]any {
 			return also(m.newToken(), "token_secret", someSecret)
 		}, []string{"Modal refused token ak-", "nothing was changed", "secret belongs to this ID"}},
@@ -81,7 +81,7 @@ func mistakes() map[string]mistake {
 		}, []string{"the token of another role of this mount"}},
 		"token of another role in rotate": {update, "rotate/ci", func(m *mount) map[string]any {
 			m.addRole("other")
-			return tokenFields(m.read("creds/other")["token_id"].(string), m.read("creds/other")["token_secret"].(string))
+			return tokenParameters(m.read("creds/other")["token_id"].(string), m.read("creds/other")["token_secret"].(string))
 		}, []string{"the token of another role of this mount"}},
 		"token of the admin": {update, "roles/new", func(m *mount) map[string]any {
 			admin := m.newToken()
@@ -89,7 +89,7 @@ func mistakes() map[string]mistake {
 			return also(admin, "type", "static")
 		}, []string{"admin token in config"}},
 		"admin token of a role": {update, "config", func(m *mount) map[string]any {
-			return tokenFields(m.read("creds/ci")["token_id"].(string), m.read("creds/ci")["token_secret"].(string))
+			return tokenParameters(m.read("creds/ci")["token_id"].(string), m.read("creds/ci")["token_secret"].(string))
 		}, []string{"the token of another role of this mount"}},
 		"admin token that Modal rejects": {update, "config", fixed(good()), []string{"Modal refused token " + someID}},
 		"half an admin token":            {update, "config", fixed(map[string]any{"token_id": someID}), []string{"token_secret is missing"}},

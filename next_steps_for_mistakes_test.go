@@ -44,7 +44,7 @@ func likelyMistakes() map[string]likelyMistake {
 		"admin: a port is missing":      {update, "config", says("server_url", "https://api.modal.com"), "port", "https://api.modal.com:443"},
 		"admin: plain http":             {update, "config", says("server_url", "http://api.modal.com:80"), "server_url: must use https", "write https://api.modal.com:443"},
 		"admin: a page for people":      {update, "config", says("server_url", "https://modal.com/settings/tokens"), "server_url: names Modal's website", "write https://api.modal.com:443"},
-		"admin: unset variables":        {update, "config", fixed(tokenFields("", "")), "are empty", "remove_admin_token=true"},
+		"admin: unset variables":        {update, "config", fixed(tokenParameters("", "")), "are empty", "remove_admin_token=true"},
 		"admin: a new server alone":     {update, "config", says("server_url", "https://api.other.com:443"), "sent to no server that has not accepted it", "write token_id and token_secret"},
 		"managed: no admin token":       {update, "roles/new", managed(noAdmin), "config has none", "vault write modal/config token_id=… token_secret=-"},
 		"managed: no environment":       {update, "roles/new", says("type", "managed"), "environment_roles is empty", "environment_roles=main=contributor"},
@@ -106,10 +106,10 @@ func likelyMistakes() map[string]likelyMistake {
 			pair := m.newToken()
 			return also(pair, "token_secret", "\ufeff"+textIn(pair, "token_secret"))
 		}, "byte order mark (U+FEFF)", "save the file without it"},
-		"token: halves swapped": {update, "roles/new", static(tokenFields(someSecret, someID)), "swapped", `token_id takes the half that starts with "ak-"`},
+		"token: halves swapped": {update, "roles/new", static(tokenParameters(someSecret, someID)), "swapped", `token_id takes the half that starts with "ak-"`},
 		"token: a wrong secret": {update, "rotate/personal", token("token_secret", someSecret), "Modal refused token ak-", "check that the secret belongs to this ID"},
 		"token: of another role": {update, "rotate/personal", func(m *mount) map[string]any {
-			return tokenFields(m.tokenID("ci"), textIn(m.read("creds/ci"), "token_secret"))
+			return tokenParameters(m.tokenID("ci"), textIn(m.read("creds/ci"), "token_secret"))
 		}, "the token of another role of this mount", "bring another token"},
 		"static: without a token": {update, "rotate/personal", nil, "a person makes its tokens", "vault write modal/rotate/personal token_id=… token_secret=-"},
 		"static: token on roles":  {update, "roles/personal", token(), "has another token", "vault write modal/rotate/personal token_id="},

@@ -98,12 +98,12 @@ func TestConfig_EmptyTokenIsRefusedAndRemovesNothing(t *testing.T) {
 	m := newMount(t)
 	admin := m.newToken()
 	m.write("config", admin)
-	for _, pair := range []map[string]any{tokenFields("", ""), tokenFields(" ", "")} {
+	for _, pair := range []map[string]any{tokenParameters("", ""), tokenParameters(" ", "")} {
 		text := m.refused(logical.UpdateOperation, "config", pair)
 		require.Contains(t, text, "are empty")
 		require.Contains(t, text, "remove_admin_token=true")
 	}
-	require.Contains(t, m.refused(logical.UpdateOperation, "config", tokenFields(someID, "")), "token_secret is missing")
+	require.Contains(t, m.refused(logical.UpdateOperation, "config", tokenParameters(someID, "")), "token_secret is missing")
 	require.Contains(t, m.refused(logical.UpdateOperation, "config", also(m.newToken(), "remove_admin_token", true)), "one or the other")
 	m.write("config", map[string]any{"token_id": nil, "token_secret": nil, "remove_admin_token": ""})
 	require.Equal(t, admin["token_id"], m.read("config")["token_id"], "null keeps the value")

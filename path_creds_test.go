@@ -221,7 +221,7 @@ func TestCreds_ReadDoesNotAskForTheReplicationState(t *testing.T) {
 	m := newMount(t)
 	m.addRole("ci")
 	view := &countingView{}
-	b, err := New(t.Context(), &logical.BackendConfig{System: view, StorageView: m.storage}, state.Deps{Now: m.clock.now, Wait: m.clock.sleep, Connect: connectHasty})
+	b, err := New(t.Context(), &logical.BackendConfig{System: view, StorageView: m.storage}, state.Deps{Now: m.clock.now, Wait: m.clock.sleep, Connect: connectWithoutJitter})
 	require.NoError(t, err)
 	m.Backend = b
 	for _, path := range everyForm("ci") {

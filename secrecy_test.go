@@ -108,11 +108,11 @@ func TestSecrets_AppearOnlyInCreds(t *testing.T) {
 	}
 	first, second, admin := m.newToken(), m.newToken(), m.newToken()
 	record(logical.UpdateOperation, "config", admin)
-	record(logical.UpdateOperation, "config", tokenFields(admin["token_id"].(string), someSecret))
+	record(logical.UpdateOperation, "config", tokenParameters(admin["token_id"].(string), someSecret))
 	record(logical.UpdateOperation, "roles/ci", also(first, "type", "static"))
 	record(logical.UpdateOperation, "roles/other", also(first, "type", "static"))
-	record(logical.UpdateOperation, "roles/swapped", also(tokenFields(first["token_secret"].(string), first["token_id"].(string)), "type", "static"))
-	record(logical.UpdateOperation, "roles/odd", also(tokenFields(first["token_id"].(string), first["token_secret"].(string)+"\"x"), "type", "static"))
+	record(logical.UpdateOperation, "roles/swapped", also(tokenParameters(first["token_secret"].(string), first["token_id"].(string)), "type", "static"))
+	record(logical.UpdateOperation, "roles/odd", also(tokenParameters(first["token_id"].(string), first["token_secret"].(string)+"\"x"), "type", "static"))
 	record(logical.UpdateOperation, "rotate/ci", second)
 	record(logical.UpdateOperation, "rotate/ci", also(m.newToken(), "token_secret", second["token_secret"]))
 	// The engine must not repeat a secret that a server repeats.

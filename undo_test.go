@@ -55,7 +55,7 @@ func TestDryRun_ShowsPlanAndProblemsAndChangesNothing(t *testing.T) {
 	managed := m.write("rotate/ci", map[string]any{"dry_run": true}).Data
 	static := m.write("rotate/static", also(m.newToken(), "dry_run", true)).Data
 	undo := m.write("rotate/static", map[string]any{"to_previous": true, "dry_run": true}).Data
-	wrong := m.write("rotate/static", also(tokenFields(someID, someSecret), "dry_run", true)).Data
+	wrong := m.write("rotate/static", also(tokenParameters(someID, someSecret), "dry_run", true)).Data
 
 	require.Contains(t, toJSON(t, managed["plan"]), "give it main=contributor")
 	require.NotContains(t, managed, "problems")

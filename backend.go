@@ -109,6 +109,5 @@ The Modal secrets engine stores Modal account tokens (ak-…, as-…) per role. 
 environment variables and as .modal.toml. "rotate" replaces a role's token by a newer token that Modal accepts. The
 old token stays valid for a grace period, and is in the revocation queue ("revocations") until Modal rejects it.
 
-Start with "roles/<role>" and read "creds/<role>"; "config" is needed only for another server or an
-admin token.
+Begin with "roles/<role>" and read "creds/<role>". Only another server or an admin token needs "config".
 `

@@ -136,7 +136,7 @@ func tokenIDField() *framework.FieldSchema {
 func tokenSecretField() *framework.FieldSchema {
 	return &framework.FieldSchema{
 		Type:         framework.TypeString,
-		Description:  "Secret of the same Modal account token (as-…). Only creds gives it out again.",
+		Description:  "Secret of the same Modal account token (as-…). Only creds returns it.",
 		DisplayAttrs: &framework.DisplayAttributes{Name: "Token secret", Sensitive: true},
 	}
 }
@@ -145,7 +145,7 @@ func verifyField() *framework.FieldSchema {
 	return &framework.FieldSchema{
 		Type:         framework.TypeBool,
 		Default:      true,
-		Description:  "Ask Modal whether it accepts the token before storing it. With false the token is stored unproven.",
+		Description:  "Ask Modal whether it accepts the token before storing it. With false the token is stored unverified.",
 		DisplayAttrs: &framework.DisplayAttributes{Name: "Verify", Value: true},
 	}
 }
@@ -201,7 +201,7 @@ func tokenFields() map[string]*framework.FieldSchema {
 		fieldIdentityType:    text(`Whose token it is: "user" or "service_user".`),
 		fieldIdentity:        text("Name of the user or service user."),
 		fieldIdentityID:      text("ID of the user (us-…) or service user (sv-…)."),
-		fieldCreatedAt:       text("When Modal made the token (RFC 3339)."),
+		fieldCreatedAt:       text("When Modal created the token (RFC 3339)."),
 		fieldExpiresAt:       text("When the token expires at Modal (RFC 3339); absent when it does not."),
 	}
 }

@@ -81,7 +81,7 @@ func (b *Backend) renewLease(ctx context.Context, req *logical.Request, _ *frame
 		}
 	}
 	if ttl <= 0 {
-		return errorResponse(model.UserErrorf("the lease is at the end of its max_ttl, or its token of its life: read creds again for another one"))
+		return errorResponse(model.UserErrorf("the lease has reached its max_ttl, or its token expires: read creds again for another token"))
 	}
 	resp := &logical.Response{Secret: req.Secret, Warnings: warnings}
 	resp.Secret.TTL, resp.Secret.MaxTTL = ttl, longest

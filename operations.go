@@ -60,7 +60,7 @@ func noContent(op *framework.PathOperation, what string) *framework.PathOperatio
 func listFields(what string) responses {
 	return responses{
 		"keys":     {Type: framework.TypeStringSlice, Description: what},
-		"key_info": {Type: framework.TypeMap, Description: "Details of each, by key."},
+		"key_info": {Type: framework.TypeMap, Description: "Details of each key."},
 	}
 }
 
@@ -108,11 +108,11 @@ func pageFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		fieldAfter: {
 			Type: framework.TypeString, Query: true,
-			Description: "List in the order of names, and only the names after this one, which need not exist.",
+			Description: "List only names after this name, in the order of names. The name need not exist.",
 		},
 		fieldLimit: {
 			Type: framework.TypeInt, Query: true,
-			Description: "List in the order of names, and no more than so many (default: all; 0 and less: all).",
+			Description: "List at most this many names, in the order of names (default, 0 or less: all).",
 		},
 	}
 }

@@ -20,7 +20,7 @@ const maxApprovalWait = 20 * time.Second
 func (b *Backend) pathApproval() []*framework.Path {
 	return []*framework.Path{
 		b.approvalPath("config/approval", "admin-token-approval", nil,
-			"Replace the admin token by one that a person approves in a browser."),
+			"Replace the admin token by a token that a person approves in a browser."),
 		b.approvalPath(prefixRotate+rolePattern+"/approval", "role-approval", map[string]*framework.FieldSchema{request.FieldRole: roleNameField()},
 			"Rotate a static role, or give it its first token, by a person's approval in a browser."),
 	}
@@ -36,11 +36,11 @@ func (b *Backend) approvalPath(pattern, suffix string, named map[string]*framewo
 				Description:  "Life of the new token at Modal, from 1h (default: the longest that its workspace allows).",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Token TTL"},
 			},
-			request.FieldGracePeriod: gracePeriodField("How long the previous token stays valid (default: the role's; of the admin token 1h)."),
+			request.FieldGracePeriod: gracePeriodField("How long the previous token stays valid (default: the role's grace_period; 1h for the admin token)."),
 			fieldPinnedWorkspace:     pinnedWorkspaceField("Name or ID (ac-…) of the workspace that the approved token must belong to, besides config's pinned_workspace (default: none)."),
 			fieldForce: {
 				Type:         framework.TypeBool,
-				Description:  "Accept a token of another workspace or person than the current one's, or in place of one that was never verified, but none outside of pinned_workspace.",
+				Description:  "Accept a token of another workspace or person than the current token's, or replace an unverified token. It accepts no token outside of pinned_workspace.",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Force"},
 			},
 			fieldLapseAfter: {
@@ -50,13 +50,13 @@ func (b *Backend) approvalPath(pattern, suffix string, named map[string]*framewo
 			},
 			fieldWait: {
 				Type: framework.TypeDurationSecond, Query: true,
-				Description: "On read: how long to wait for the end of the approval before answering (default 0, up to 20s).",
+				Description: "On read: how long to wait for the end of the approval (default 0, up to 20s).",
 			},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.UpdateOperation: forwarded(parseApproval, b.beginApproval, "Begin an approval.", with(approvalFields(), pageOfApprovalFields())),
-			logical.ReadOperation:   mayBeMissing(local(parseWait, b.readApproval, "Read how an approval stands.", approvalFields()), noSuchApproval),
-			logical.DeleteOperation: forwarded(nameOf, b.cancelApproval, "Cancel an approval, or forget one that has ended.", nil),
+			logical.ReadOperation:   mayBeMissing(local(parseWait, b.readApproval, "Read the state of an approval.", approvalFields()), noSuchApproval),
+			logical.DeleteOperation: forwarded(nameOf, b.cancelApproval, "Cancel an approval, or forget an ended approval.", nil),
 		},
 		HelpSynopsis:    synopsis,
 		HelpDescription: strings.TrimSpace(approvalHelp),
@@ -74,7 +74,7 @@ func parseApproval(in *request.Decoder) model.ApprovalRequest {
 		PinnedWorkspace: request.CheckedText(in, fieldPinnedWorkspace, model.MaxWorkspace, parseWorkspace).Apply("", ""),
 	}
 	if in.Body[fieldWait] != nil {
-		in.Refuse(fieldWait, "a write does not wait: read this path with it")
+		in.Refuse(fieldWait, "only a read waits: read this path with wait")
 	}
 	return ask
 }
@@ -93,19 +93,19 @@ func approvalFields() responses {
 	return responses{
 		fieldState:           required(text(`"waiting", "done", "refused", "lapsed" or "cancelled".`)),
 		fieldBegan:           required(text("When the approval began (RFC 3339).")),
-		fieldLapsesAt:        required(text("When the engine stops to wait (RFC 3339).")),
-		fieldReason:          text("What came of it."),
+		fieldLapsesAt:        required(text("When the engine stops waiting (RFC 3339).")),
+		fieldReason:          text("Result of the last attempt."),
 		request.FieldTokenID: text("ID of the token that was approved (ak-…)."),
 		fieldVersion:         number("The token's version in the role, once it is current."),
-		fieldNextStep:        required(text("What comes next.")),
+		fieldNextStep:        required(text("The next step.")),
 
-		fieldWorkspace:       text("Name of the approved token's workspace, once Modal was asked."),
+		fieldWorkspace:       text("Name of the approved token's workspace, once it is known."),
 		fieldWorkspaceID:     text("ID of that workspace (ac-…)."),
 		fieldIdentityType:    text(`Whose token it is: "user" or "service_user".`),
-		fieldIdentity:        text("Name of the user who approved it."),
+		fieldIdentity:        text("Name of the user who approved the token."),
 		fieldIdentityID:      text("ID of that user (us-…)."),
-		fieldPreviousTokenID: text("ID of the token that it replaced."),
-		fieldPinnedWorkspace: text("Workspace that the write named."),
+		fieldPreviousTokenID: text("ID of the replaced token."),
+		fieldPinnedWorkspace: text("pinned_workspace of the write."),
 	}
 }
 
@@ -113,8 +113,8 @@ func approvalFields() responses {
 // has them.
 func pageOfApprovalFields() responses {
 	return responses{
-		fieldURL:  text("Where a person approves, in any browser. No other answer has it."),
-		fieldCode: text("What the page shows, to compare; absent when Modal gives none."),
+		fieldURL:  text("Page on which a person approves, in any browser. No other response has it."),
+		fieldCode: text("Code that the page shows too; absent if Modal gives none."),
 	}
 }
 
@@ -136,7 +136,7 @@ func (b *Backend) readApproval(ctx context.Context, req *logical.Request, ask wa
 	case err != nil:
 		return nil, err
 	case a == nil:
-		return notFound(req, "no approval was begun here: begin one with: "+b.engine.Mount.Commands().Write(req.Path))
+		return notFound(req, "this path has no approval: begin an approval with: "+b.engine.Mount.Commands().Write(req.Path))
 	}
 	return &logical.Response{Data: b.approvalView(ask.name, a)}, nil
 }
@@ -169,18 +169,18 @@ func (b *Backend) approvalView(name string, a *model.Approval) map[string]any {
 }
 
 const approvalHelp = `
-A write asks Modal for a page on which a person approves a new token of theirs, and answers with its url
-and, where Modal gives one, the code that the page shows. No other answer tells them: whoever opens the url
-decides whose account it is, so hand the answer over with -wrap-ttl. Nobody's token is needed to begin. Open
-the url in any browser and approve: the token goes from Modal to Vault, and no secret passes a terminal. The
-engine waits for it, asks Modal whose it is and makes it current a few seconds later, without another
-command. The old token deletes itself after its grace period.
+A write asks Modal for a page on which a person approves a new token, and responds with its url. If Modal gives a code,
+the response has it too, and the page shows the same code. No other response has url and code. A person who has the url
+chooses the account, so pass the response on with -wrap-ttl. To begin an approval needs no Modal token. Open the url in
+any browser and approve: the token goes from Modal to Vault, and no terminal shows a secret. The engine then asks Modal
+who owns the token, and makes it current a few seconds later. The old token deletes itself after its grace period.
 
-The person has to be the one whose token it replaces, in the same workspace (force=true accepts another); for
-the admin token the workspace alone counts. pinned_workspace names the workspace that it has to be in any
-case. A token that cannot be used deletes itself at once.
+The person must be the owner of the current token, in the same workspace (force=true accepts another person). For the
+admin token only the workspace must be the same. pinned_workspace names the workspace that the token must belong to in
+any case. A token that cannot be used deletes itself at once.
 
-A read tells how it stands: waiting, done, refused, lapsed or cancelled, and once the token is known its
-workspace and identity; wait=20s waits for the end that long. A delete cancels. One approval runs at a time.
-The engine asks Modal for another hour after the end: a token that is approved all the same deletes itself.
+A read returns the state: waiting, done, refused, lapsed or cancelled. Once the token is known, the read also returns
+its workspace and owner. wait=20s waits up to 20 seconds for the end. A delete cancels the approval. A role has one
+approval at a time. The engine asks Modal for another hour after the end: a token that a person approves in this hour
+deletes itself.
 `

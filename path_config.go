@@ -25,17 +25,17 @@ func (b *Backend) pathConfig() []*framework.Path {
 		Fields: map[string]*framework.FieldSchema{
 			fieldServerURL: {
 				Type:         framework.TypeString,
-				Description:  "Modal's control plane, as https://host:port (default https://api.modal.com:443). Plain http is for loopback alone.",
+				Description:  "Modal's control plane, as https://host:port (default https://api.modal.com:443). Only a loopback address may use http.",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Server URL", Value: "https://api.modal.com:443"},
 			},
 			fieldCACert: {
 				Type:         framework.TypeString,
-				Description:  "PEM certificates that the server must chain to, in place of the system's roots.",
+				Description:  "PEM certificates that the server's certificate must chain to, instead of the system's roots.",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "CA certificate", EditType: "textarea"},
 			},
 			fieldRequestTimeout: {
 				Type:         framework.TypeDurationSecond,
-				Description:  "Bound of one call to Modal, retries included (default 15s, 1s to 2m).",
+				Description:  "Time limit of one call to Modal with its retries (default 15s, 1s to 2m).",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Request timeout", Value: "15s"},
 			},
 			fieldAllowedEnvironments: {
@@ -45,7 +45,7 @@ func (b *Backend) pathConfig() []*framework.Path {
 			},
 			fieldMaxEnvironmentRole: {
 				Type: framework.TypeString, AllowedValues: []any{"viewer", "contributor"},
-				Description:  "Most that managed and dynamic roles may be in an environment (default contributor).",
+				Description:  "Highest environment role of managed and dynamic roles (default contributor).",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Most powerful environment role"},
 			},
 			request.FieldTokenID:     tokenIDField(),
@@ -54,7 +54,7 @@ func (b *Backend) pathConfig() []*framework.Path {
 			request.FieldGracePeriod: gracePeriodField("How long the admin token that this write replaces stays valid (default 1h)."),
 			fieldRemoveAdmin: {
 				Type:         framework.TypeBool,
-				Description:  "Remove the admin token; it is not ended at Modal.",
+				Description:  "Remove the admin token. The engine does not delete it at Modal.",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Remove admin token"},
 			},
 			fieldPinnedWorkspace: pinnedWorkspaceField("Name or ID (ac-…) of the workspace that every supplied or approved token must belong to (default: none)."),
@@ -65,12 +65,12 @@ func (b *Backend) pathConfig() []*framework.Path {
 			},
 			fieldVerificationInterval: {
 				Type:         framework.TypeDurationSecond,
-				Description:  "How often Modal is asked whether it still accepts each current token (default 24h, from 10m; 0: never).",
+				Description:  "How often the engine asks whether Modal still accepts each current token (default 24h, from 10m; 0: never).",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Verification interval", Value: "24h"},
 			},
 			fieldPaused: {
 				Type:         framework.TypeBool,
-				Description:  "Stop what the engine does at Modal by itself: no rotation on schedule, no verification, no revocation, that of leases included. Operators still can (default false).",
+				Description:  "Stop all work that the engine does at Modal by itself: rotations on schedule, verifications and revocations, also of leases. Operators still can do all of it (default false).",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Paused"},
 			},
 		},
@@ -79,12 +79,12 @@ func (b *Backend) pathConfig() []*framework.Path {
 			return cfg != nil, err
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation:   local(noFields, b.readConfig, "Read how Modal is reached and as whom.", configFields()),
-			logical.CreateOperation: forwarded(parseConfig, b.writeConfig, "Configure how Modal is reached and as whom.", configWrittenFields()),
-			logical.UpdateOperation: forwarded(parseConfig, b.writeConfig, "Configure how Modal is reached and as whom.", configWrittenFields()),
+			logical.ReadOperation:   local(noFields, b.readConfig, "Read how the engine reaches Modal, and its admin token.", configFields()),
+			logical.CreateOperation: forwarded(parseConfig, b.writeConfig, "Configure how the engine reaches Modal, and its admin token.", configWrittenFields()),
+			logical.UpdateOperation: forwarded(parseConfig, b.writeConfig, "Configure how the engine reaches Modal, and its admin token.", configWrittenFields()),
 			logical.DeleteOperation: forwarded(parseForce, b.deleteConfig, "Return to the defaults, without an admin token.", nil),
 		},
-		HelpSynopsis:    "Configure how the engine reaches Modal, and as whom.",
+		HelpSynopsis:    "Configure how the engine reaches Modal, and its admin token.",
 		HelpDescription: strings.TrimSpace(configHelp),
 	}}
 }
@@ -118,7 +118,7 @@ var workspaceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
 func parseWorkspace(text string) (workspace, mistake string) {
 	text = strings.TrimSpace(text)
 	if !workspaceName.MatchString(text) {
-		return "", "write the name of a workspace, or its ID (ac-…), as a read of config shows both"
+		return "", "write the name or the ID (ac-…) of a workspace: a read of config shows both"
 	}
 	return text, ""
 }
@@ -184,33 +184,32 @@ func orNothing(resp *logical.Response) *logical.Response {
 }
 
 const configHelp = `
-Nothing has to be configured for static roles on Modal itself. server_url, ca_cert and
-request_timeout say how Modal is reached; roles cannot change them, so that no role can send a secret
-elsewhere.
+Static roles on Modal itself need no config. server_url, ca_cert and request_timeout say how the engine reaches Modal.
+Roles cannot change them, so no role can send a secret to another server.
 
-token_id and token_secret are the optional admin token: an account token of an owner or manager of
-the workspace. Modal is asked before it is stored. remove_admin_token=true removes it. A replaced one
-enters the revocation queue and deletes itself after grace_period (1h); a removed one is left to you there.
-A read shows whose it is, when it was made and when it expires, and whether it can manage service users,
-never its secret.
+token_id and token_secret are the optional admin token: an account token of an owner or manager of the workspace. The
+engine asks Modal about the token before it stores the token. remove_admin_token=true removes it. A replaced admin
+token enters the revocation queue and deletes itself after grace_period (1h). A removed admin token stays in the
+queue until people delete it at Modal. A read returns the owner of the admin token, its dates, and whether it can
+manage service users. A read never returns the secret.
 
-The mount remembers the workspace of its last verified admin token, also after a delete. An admin token of
-another workspace takes force=true, and verify=false is refused. pinned_workspace names the workspace that
-every supplied or approved token must belong to; force does not override it.
+The mount remembers the workspace of its last verified admin token, also after a delete. An admin token of another
+workspace needs force=true, and verify=false is refused. pinned_workspace names the workspace that every supplied or
+approved token must belong to. force does not override it.
 
-A stored secret goes to no server that has not accepted it. While an admin token is stored, another
-server_url or ca_cert takes an admin token in the same write, which the server accepts. While other tokens
-are stored, certificates that let another server receive them take force=true.
+The engine sends a stored secret only to a server that has accepted the token. While an admin token is stored, a write
+of another server_url or ca_cert must bring an admin token that the new server accepts. While other tokens are stored,
+certificates that let another server receive them need force=true.
 
-allowed_environments and max_environment_role are ceilings for what managed and dynamic roles may ask
-of a service user. They hold when a role is written and again when a token is minted.
+allowed_environments and max_environment_role limit the environment roles of managed and dynamic roles. The engine
+checks them when a role is written and again when it creates a token.
 
 verification_interval is how often the engine asks whether Modal still accepts each current token.
 
-paused=true stops what the engine does at Modal by itself: rotations on schedule, verifications and
-revocations, those of leases included.
+paused=true stops all work that the engine does at Modal by itself: rotations on schedule, verifications and
+revocations, also of leases.
 
-A write merges: a field that is absent or null keeps its value, an empty one returns to its default.
+A write merges: a field that is absent or null keeps its value, and an empty field returns to its default.
 `
 
 func (b *Backend) pathConfigRotate() []*framework.Path {
@@ -223,14 +222,14 @@ func (b *Backend) pathConfigRotate() []*framework.Path {
 			request.FieldGracePeriod: gracePeriodField("How long the replaced admin token stays valid (default 1h; 0 ends it at once)."),
 			fieldForce: {
 				Type:         framework.TypeBool,
-				Description:  "Accept a token of another workspace than the last admin token's, or one that cannot manage service users, but none outside of config's pinned_workspace.",
+				Description:  "Accept a token of another workspace than the last admin token's, or a token that cannot manage service users. It accepts no token outside of config's pinned_workspace.",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Force"},
 			},
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.UpdateOperation: forwarded(parseAdminRotation, b.rotateAdmin, "Replace the admin token.", with(configWrittenFields(), adminRotatedFields())),
 		},
-		HelpSynopsis:    "Replace the admin token by another one, and change nothing else.",
+		HelpSynopsis:    "Replace the admin token, and change nothing else.",
 		HelpDescription: strings.TrimSpace(configRotateHelp),
 	}}
 }
@@ -245,10 +244,10 @@ func parseAdminRotation(in *request.Decoder) model.AdminRotation {
 
 func adminRotatedFields() responses {
 	return responses{
-		fieldChanged:         required(flag("Whether the admin token is another one than before.")),
-		fieldPreviousTokenID: text("ID of the admin token that was replaced."),
+		fieldChanged:         required(flag("Whether the admin token is another token than before.")),
+		fieldPreviousTokenID: text("ID of the replaced admin token."),
 		fieldMethod:          text(`How it ends: "automatic", or "manual" when an operator has to delete it at Modal.`),
-		fieldNotBefore:       text("When it ends (RFC 3339)."),
+		fieldNotBefore:       text("When its grace period ends (RFC 3339)."),
 	}
 }
 
@@ -269,42 +268,42 @@ func (b *Backend) rotateAdmin(ctx context.Context, _ *logical.Request, ask model
 }
 
 const configRotateHelp = `
-A write takes token_id and token_secret of the next admin token. Modal must accept the token, in the same
-workspace as the last admin token and as somebody who can manage service users (force=true accepts another).
-The replaced token enters the revocation queue and deletes itself after its grace period. A policy can allow
-this path alone, as it changes nothing else of config. To have the token approved in a browser instead, write
-to config/approval.
+A write takes token_id and token_secret of the next admin token. Modal must accept the token, the token must belong to
+the workspace of the last admin token, and its owner must be able to manage service users (force=true accepts another).
+The replaced token enters the revocation queue and deletes itself after its grace period. A policy can allow this path
+alone, because the path changes nothing else in config. To have the token approved in a browser, write to
+config/approval.
 `
 
 // adminFields returns the response fields of the admin token.
 func adminFields() responses {
 	return with(tokenFields(), responses{
 		fieldManagesServiceUsers: flag("Whether the admin token can manage service users, as managed and dynamic roles need."),
-		fieldLimitation:          text("Why it cannot."),
-		fieldServiceUserPrefix:   required(text("How the names of this mount's service users at Modal begin.")),
+		fieldLimitation:          text("Why the admin token cannot manage service users."),
+		fieldServiceUserPrefix:   required(text("Prefix of the names of this mount's service users at Modal.")),
 		fieldPaused:              required(flag("Whether the engine does nothing at Modal by itself.")),
 	})
 }
 
 func configFields() responses {
 	return with(adminFields(), responses{
-		fieldState:                required(text(`How the admin token stands: "none", "ok", "unverified", "limited" (it cannot manage service users), "expired" or "rejected".`)),
-		fieldVerificationInterval: required(number("Seconds between two questions whether Modal still accepts a current token; 0: never.")),
+		fieldState:                required(text(`State of the admin token: "none", "ok", "unverified", "limited" (it cannot manage service users), "expired" or "rejected".`)),
+		fieldVerificationInterval: required(number("Seconds between two verifications of a current token; 0: never.")),
 		fieldServerURL:            required(text("Modal's control plane.")),
-		fieldCACert:               text("PEM certificates that the server must chain to; absent: the system's roots."),
-		fieldRequestTimeout:       required(number("Bound of one call to Modal, in seconds.")),
+		fieldCACert:               text("PEM certificates that the server's certificate must chain to; absent: the system's roots."),
+		fieldRequestTimeout:       required(number("Time limit of one call to Modal, in seconds.")),
 		fieldAllowedEnvironments: {
 			Type: framework.TypeStringSlice, Description: "Environments that managed and dynamic roles may name; absent: all.",
 		},
-		fieldMaxEnvironmentRole: text("Most that managed and dynamic roles may be in an environment; absent: contributor."),
+		fieldMaxEnvironmentRole: text("Highest environment role of managed and dynamic roles; absent: contributor."),
 		fieldPinnedWorkspace:    text("Name or ID of the workspace that every supplied or approved token must belong to; absent: any."),
-		fieldPinnedWorkspaceID:  text("ID of that workspace (ac-…); absent as long as no verified token has shown which one has the name."),
+		fieldPinnedWorkspaceID:  text("ID of that workspace (ac-…); absent until a verified token shows which workspace has the name."),
 	})
 }
 
 // configWrittenFields returns the response fields of a write.
 func configWrittenFields() responses {
-	return with(adminFields(), responses{fieldNextStep: required(text("What comes next."))})
+	return with(adminFields(), responses{fieldNextStep: required(text("The next step."))})
 }
 
 // adminView returns the owner of the admin token and its limitation, without the secret.

@@ -21,7 +21,7 @@ func (b *Backend) pathCreds() []*framework.Path {
 	return []*framework.Path{
 		b.pathCredentials("", "credentials", "Read the role's token.", credsFields(), credsData, credsHelp),
 		b.pathCredentials("/env", "credentials-as-environment", "Read the role's token as environment variables.", envFields(), envData, envHelp),
-		b.pathCredentials("/dotenv", "credentials-as-dotenv", "Read the role's token as environment variables in one text.", textFields(fieldDotenv, "The environment variables, a line each."), dotenvData, dotenvHelp),
+		b.pathCredentials("/dotenv", "credentials-as-dotenv", "Read the role's token as environment variables in one text.", textFields(fieldDotenv, "The environment variables, one per line."), dotenvData, dotenvHelp),
 		b.pathCredentials("/toml", "credentials-as-toml", "Read the role's token as a whole .modal.toml.", textFields(fieldTOML, "A whole .modal.toml."), tomlData, tomlHelp),
 		b.pathCredentials("/profile", "credentials-as-profile", "Read the role's token as one profile of a .modal.toml.", textFields(fieldTOML, "One profile of a .modal.toml."), profileData, profileHelp),
 	}
@@ -103,12 +103,12 @@ func credsFields() responses {
 	return with(metadataFields(), responses{
 		request.FieldTokenID:     required(text("ID of the Modal token (ak-…).")),
 		request.FieldTokenSecret: required(secret("Secret of the Modal token (as-…).")),
-		fieldWorkspace:           text("The token's Modal workspace; absent for a token stored unproven."),
+		fieldWorkspace:           text("The token's Modal workspace; absent for an unverified token."),
 		fieldProfile:             required(text("Name of the profile in .modal.toml.")),
 		fieldVersion:             required(number("Counter of the role's tokens, from 1.")),
-		fieldEnvironment:         text("Modal environment, when the role sets one."),
+		fieldEnvironment:         text("Modal environment of the role; absent if the role has none."),
 		fieldExpiresAt:           text("When the token expires at Modal (RFC 3339); absent when it does not."),
-		fieldServerURL:           text("Modal's control plane, when it is not Modal's default."),
+		fieldServerURL:           text("Modal's control plane; absent for Modal's own server."),
 	})
 }
 
@@ -116,7 +116,7 @@ func credsFields() responses {
 // operator that finds only some of them never reads again.
 func metadataFields() responses {
 	return responses{
-		fieldTTL:               number("Seconds until a consumer should read again; a hint, not the token's life. Absent, as the two below, for a dynamic role."),
+		fieldTTL:               number("Seconds until a consumer should read again; a hint, not the token's life. A dynamic role has no rotation metadata."),
 		fieldRotationPeriod:    number("Seconds between rotations."),
 		fieldLastVaultRotation: text("When this token became current (RFC 3339)."),
 	}
@@ -148,8 +148,8 @@ func envFields() responses {
 	return responses{
 		"MODAL_TOKEN_ID":     required(text("ID of the Modal token (ak-…).")),
 		"MODAL_TOKEN_SECRET": required(secret("Secret of the Modal token (as-…).")),
-		"MODAL_ENVIRONMENT":  text("Modal environment, when the role sets one."),
-		"MODAL_SERVER_URL":   text("Modal's control plane, when it is not Modal's default."),
+		"MODAL_ENVIRONMENT":  text("Modal environment of the role; absent if the role has none."),
+		"MODAL_SERVER_URL":   text("Modal's control plane; absent for Modal's own server."),
 	}
 }
 

@@ -26,19 +26,19 @@ func (b *Backend) pathLookup() []*framework.Path {
 		Fields: map[string]*framework.FieldSchema{
 			request.FieldTokenID: {
 				Type:         framework.TypeString,
-				Description:  "ID of a Modal account token (ak-…), as an alarm or a log shows it. The secret is not needed.",
+				Description:  "ID of a Modal account token (ak-…), for example from an alarm or a log. The secret is not needed.",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Token ID"},
 			},
 			fieldServiceUser: {
 				Type:         framework.TypeString,
-				Description:  "Name of a service user, as Modal's pages show it, in place of token_id.",
+				Description:  "Name of a service user from Modal's pages, instead of token_id.",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Service user"},
 			},
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: forwarded(parseLookup, b.lookUp, "Tell whose a token is, and what revokes it.", lookupFields()),
+			logical.UpdateOperation: forwarded(parseLookup, b.lookUp, "Look up a token by its ID, and learn how to revoke it.", lookupFields()),
 		},
-		HelpSynopsis:    "Tell whose a token is: from a token ID to its role, version, lease or the admin token, and what to do next.",
+		HelpSynopsis:    "Look up a token by its ID: its role, version and lease, or whether it is the admin token, and the next step.",
 		HelpDescription: strings.TrimSpace(lookupHelp),
 	}}
 }
@@ -68,15 +68,15 @@ func parseServiceUser(raw any) (name, mistake string) {
 func lookupFields() responses {
 	return responses{
 		fieldKind:            required(text(`"current", "previous", "lease", "admin", "orphan" or "unknown".`)),
-		request.FieldTokenID: text("ID of the token (ak-…); absent where it is not known."),
+		request.FieldTokenID: text("ID of the token (ak-…); absent if Vault does not know it."),
 		fieldServiceUser:     text("Name of the service user that owns the token; absent for a person's token."),
-		request.FieldRole:    text("Role that the token is, or was, of."),
+		request.FieldRole:    text("Role of the token, or the role that had it."),
 		fieldVersion:         number("The token's version in that role."),
 		fieldState:           text("State of the role, of the revocation, or of the admin token."),
 		fieldWorkspace:       text("Name of the token's Modal workspace."),
 		fieldRevocation:      text("ID under revocations/, for a token in the revocation queue."),
-		fieldDisabled:        flag("Whether somebody disabled the token at Modal; a person can enable it again."),
-		fieldLastUsedAt:      text("When the token was used last, where Modal tells (RFC 3339)."),
+		fieldDisabled:        flag("Whether a person disabled the token at Modal, and can enable it again."),
+		fieldLastUsedAt:      text("When the token was used last (RFC 3339); absent if Modal does not say."),
 		fieldNextStep:        required(text("The command that revokes the token.")),
 	}
 }

@@ -24,17 +24,17 @@ func (b *Backend) pathOrphans() []*framework.Path {
 		Fields: with(pageFields(), map[string]*framework.FieldSchema{
 			fieldNames: {
 				Type:         framework.TypeCommaStringSlice,
-				Description:  "Names of some orphans (default: all that nobody has accepted).",
+				Description:  "Names of some orphans (default: all orphans that no operator has accepted).",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Names"},
 			},
 			fieldDryRun: {
 				Type: framework.TypeBool, Default: true,
-				Description:  "Tell which service users are orphans, and change nothing here or at Modal (default true; false with accept).",
+				Description:  "Only report which service users are orphans, and change nothing in Vault or at Modal (default true; false with accept).",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Dry run", Value: true},
 			},
 			fieldAccept: {
 				Type:         framework.TypeBool,
-				Description:  "Keep them at Modal; the engine deletes what is due again. Without a list of the service users the answer says that nothing was compared.",
+				Description:  "Keep the orphans at Modal, and let the engine delete due tokens again. If the engine cannot list service users, the response says that nothing was compared.",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Accept"},
 			},
 		}),
@@ -50,7 +50,7 @@ func (b *Backend) pathOrphans() []*framework.Path {
 func parseCleanup(in *request.Decoder) revocation.CleanupRequest {
 	for _, field := range [...]string{fieldAfter, fieldLimit} {
 		if _, given := in.Body[field]; given {
-			in.Refuse(field, "a list takes this, and no write: pick some with names")
+			in.Refuse(field, "only a list takes this: choose orphans with names")
 		}
 	}
 	ask := revocation.CleanupRequest{
@@ -69,9 +69,9 @@ func parseNames(raw any) (names []string, mistake string) {
 	case !isList:
 		return nil, "write names with commas between them, or a list of names"
 	case len(names) == 0: // some list that came out empty is not all
-		return nil, "this names none: leave it out for all that nobody has accepted"
+		return nil, "this list is empty: leave the field out for all orphans that no operator has accepted"
 	case len(names) > maxOrphanNames:
-		return nil, "write fewer names at a time"
+		return nil, "write fewer names in one request"
 	}
 	return names, ""
 }
@@ -79,11 +79,11 @@ func parseNames(raw any) (names []string, mistake string) {
 func cleanupFields() responses {
 	return responses{
 		fieldDryRun:    required(flag("Whether nothing was done.")),
-		fieldNames:     {Type: framework.TypeStringSlice, Description: "The orphans that the request was about; absent for none."},
-		fieldEnded:     required(number("How many are deleted.")),
-		fieldLeft:      required(number("How many are in the revocation queue, to be deleted later.")),
+		fieldNames:     {Type: framework.TypeStringSlice, Description: "The orphans of this request; absent for none."},
+		fieldEnded:     required(number("How many orphans are deleted.")),
+		fieldLeft:      required(number("How many orphans are in the revocation queue, to be deleted later.")),
 		fieldOutOfSync: required(flag("Whether the engine still deletes nothing by itself.")),
-		fieldNextStep:  required(text("What comes next.")),
+		fieldNextStep:  required(text("The next step.")),
 	}
 }
 
@@ -119,7 +119,7 @@ func (b *Backend) cleanUpOrphans(ctx context.Context, _ *logical.Request, ask re
 	}
 	resp := &logical.Response{Data: data}
 	if done.NotCompared != "" {
-		resp.AddWarning("nothing was compared, as there is no list of the service users at Modal: " + done.NotCompared)
+		resp.AddWarning("nothing was compared, because the engine cannot list the service users at Modal: " + done.NotCompared)
 	}
 	return resp, nil
 }
@@ -127,26 +127,26 @@ func (b *Backend) cleanUpOrphans(ctx context.Context, _ *logical.Request, ask re
 func cleanupNextStep(run model.Commands, ask revocation.CleanupRequest, done *revocation.CleanupResult) string {
 	switch {
 	case done.NotCompared != "":
-		return "nothing to do: the engine deletes what is due again; it compares once it has a list of the service users"
+		return "nothing to do: the engine deletes due tokens again; it compares once it can list the service users"
 	case len(done.Chosen) == 0 && !done.OutOfSync:
 		return "nothing to do: there are no orphans"
 	case ask.DryRun:
 		return "delete them with: " + run.Write("orphans", "dry_run=false") + "; or keep them with: " + run.Write("orphans", "accept=true")
 	case len(done.Left) > 0:
-		return "nothing to do: the engine goes on deleting those that are left; see them with: " + run.ListDetailed("revocations")
+		return "nothing to do: the engine deletes the other orphans later; see them with: " + run.ListDetailed("revocations")
 	case done.OutOfSync:
-		return "look at the others: " + run.ListDetailed("orphans")
+		return "look at the other orphans: " + run.ListDetailed("orphans")
 	}
-	return "nothing to do: the engine deletes what is due again"
+	return "nothing to do: the engine deletes due tokens again"
 }
 
 const orphansHelp = `
 An orphan is a service user with this mount's prefix that no role, lease or revocation here refers to. A copy of
-the mount, or a restored snapshot, has orphans: the service users that another mount created since. While there
-are orphans older than ten minutes, the mount is out of sync: the engine deletes nothing by itself, leases
-included, because it may take for old what another mount returns to consumers.
+the mount, or a restored snapshot, has orphans: the service users that another mount has created since. While there
+are orphans older than ten minutes, the mount is out of sync. The engine then deletes nothing by itself, not even the
+tokens of leases, because another mount may return them to consumers.
 
-A write tells which service users are orphans (dry_run=true is the default). dry_run=false deletes them at Modal.
-accept=true keeps them, and the engine deletes what is due again. names selects some, also orphans that were
-accepted before.
+A write reports which service users are orphans (dry_run=true is the default). dry_run=false deletes them at Modal.
+accept=true keeps them, and the engine then deletes due tokens again. names selects some orphans, also orphans that
+were accepted before.
 `

@@ -23,10 +23,10 @@ func (b *Backend) pathRevocations() []*framework.Path {
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "revocations"},
 			Fields:       pageFields(),
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ListOperation: local(parsePage, paged(b.listRevocations), "List the tokens not yet seen refused.", listFields("IDs of the tokens.")),
+				logical.ListOperation: local(parsePage, paged(b.listRevocations), "List the tokens in the revocation queue.", listFields("IDs of the tokens.")),
 			},
-			HelpSynopsis:    "List the tokens that the engine has not yet seen refused.",
-			HelpDescription: "The ledger: every token that is no role's any more and that Modal may still accept, the one due first first.",
+			HelpSynopsis:    "List the tokens in the revocation queue.",
+			HelpDescription: "The revocation queue: tokens that are no longer current and that Modal may still accept. The token that is due first comes first.",
 		},
 		{
 			Pattern:      prefixRevocations + `(?P<` + request.FieldID + `>[^/]+)$`,
@@ -35,18 +35,18 @@ func (b *Backend) pathRevocations() []*framework.Path {
 				request.FieldID: {Type: framework.TypeString, Required: true, Description: "The token's ID (ak-…), or the name of its service user."},
 				fieldForce: {
 					Type: framework.TypeBool, Query: true,
-					Description: "On write: end the token within its grace period. On delete: forget it although Modal still accepts it, or does not answer.",
+					Description: "On write: end the token within its grace period. On delete: forget the token although Modal still accepts it or does not answer.",
 				},
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation: mayBeMissing(forwarded(nameOf, b.readRevocation, "Read why a token is in the ledger and what is needed.", revocationFields()), noSuchRevocation),
+				logical.ReadOperation: mayBeMissing(forwarded(nameOf, b.readRevocation, "Read why a token is in the revocation queue, and the next step.", revocationFields()), noSuchRevocation),
 				logical.UpdateOperation: forwarded(parseRevocation, b.retryRevocation, "End the token now, or ask Modal about it.", with(optional(revocationFields()), responses{
 					fieldRevoked: required(flag("Whether the token is revoked; the revocation is then gone.")),
 					fieldProof:   text(`How the engine knows: "deleted", "rejected" or "rejected twice".`),
 				})),
 				logical.DeleteOperation: forwarded(parseRevocation, b.deleteRevocation, "Forget a token.", nil),
 			},
-			HelpSynopsis:    "Read, retry or forget a token of the ledger.",
+			HelpSynopsis:    "Read, retry or forget a token in the revocation queue.",
 			HelpDescription: strings.TrimSpace(revocationHelp),
 		},
 	}
@@ -64,20 +64,20 @@ func parseRevocation(in *request.Decoder) revocationRequest {
 
 func revocationFields() responses {
 	return with(tokenFields(), responses{
-		request.FieldID:   text("ID of the revocation where it is not the token's ID: the service user's name, of a lease or where the token never arrived."),
-		request.FieldRole: text("Role that the token was of; absent for an admin token."),
-		fieldVersion:      number("The token's version in that role; absent where it had none."),
-		fieldReason:       required(text("Why the token has to die.")),
+		request.FieldID:   text("ID of the revocation, if it is not the token's ID: the name of the service user, for a lease or for a token that never arrived."),
+		request.FieldRole: text("Role that had the token; absent for an admin token."),
+		fieldVersion:      number("The token's version in that role; absent if it had none."),
+		fieldReason:       required(text("Why the token is in the queue.")),
 		fieldMethod:       required(text(`"automatic": the engine deletes the service user, or the token deletes itself; "manual": an operator deletes the token at Modal.`)),
 		fieldState:        required(text(`"pending", "leased", "grace period", "in use", "ending", "retrying", "unconfirmed" or "waiting for an operator".`)),
-		fieldNextStep:     required(text("What is needed.")),
-		fieldSince:        required(text("Since when the token is in the ledger (RFC 3339).")),
+		fieldNextStep:     required(text("The next step.")),
+		fieldSince:        required(text("Since when the token is in the queue (RFC 3339).")),
 		fieldNotBefore:    required(text("When the engine begins to end the token, or to ask Modal about it (RFC 3339).")),
-		fieldAttempts:     required(number("How often the engine has asked.")),
-		fieldNextAttempt:  required(text("When it asks next (RFC 3339).")),
-		fieldLastUsedAt:   text("When the token was used last, where Modal tells (RFC 3339)."),
-		fieldLastAttempt:  text("When it asked last (RFC 3339)."),
-		fieldLastError:    text("What came of it."),
+		fieldAttempts:     required(number("How many attempts the engine has made.")),
+		fieldNextAttempt:  required(text("When the engine tries next (RFC 3339).")),
+		fieldLastUsedAt:   text("When the token was used last (RFC 3339); absent if Modal does not say."),
+		fieldLastAttempt:  text("When the engine tried last (RFC 3339)."),
+		fieldLastError:    text("Result of the last attempt."),
 	})
 }
 
@@ -172,14 +172,16 @@ func revocationView(ctx context.Context, r *model.Revocation, e *engine.Engine) 
 
 const revocationHelp = `
 A token that is no longer current stays here until Modal rejects it for good. method=automatic means that the engine
-deletes the service user that owns the token, or has a member token delete itself. method=manual means that an
-operator deletes the token at Modal: next_step names the page and the command. The engine tries again with back-off.
-A write tries now, and answers revoked=true once the token is revoked. Within the grace period of a token that the
-engine would delete, a write takes force=true.
+deletes the service user that owns the token, or that a member token deletes itself. method=manual means that an
+operator deletes the token at Modal: next_step names the page and the command. After a failure the engine tries
+again, with back-off.
+
+A write tries now, and responds with revoked=true once the token is revoked. If the engine would delete the token only
+after its grace period, a write needs force=true.
 
 proof says how the engine knows: "deleted" if Modal acknowledged the deletion, "rejected" if Modal accepted another
-token of the workspace right after it rejected this one, "rejected twice" if there was no such token and Modal
-rejected this one again at least an hour later.
+token of the workspace right after it rejected this token, "rejected twice" if there was no such token and Modal
+rejected this token again at least an hour later.
 
-A delete forgets a token that is revoked, and any other only with force=true. It deletes nothing at Modal.
+A delete forgets a token that is revoked. It forgets any other token only with force=true. It deletes nothing at Modal.
 `

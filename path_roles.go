@@ -27,15 +27,15 @@ func (b *Backend) pathRoles() []*framework.Path {
 				logical.ListOperation: local(parsePage, paged(b.listRoles), "List the roles.", listFields("Names of the roles.")),
 			},
 			HelpSynopsis:    "List the roles.",
-			HelpDescription: "Names of the roles, with type, version, state and next rotation of each.",
+			HelpDescription: "Names of the roles. key_info has the type, version, state and next rotation of each role.",
 		},
 		{
 			Pattern:      prefixRoles + rolePattern + "$",
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "role"},
 			Fields: with(map[string]*framework.FieldSchema{request.FieldRole: roleNameField(), fieldForce: {
 				Type: framework.TypeBool, Query: true,
-				Description: "On write, of static roles: take the token of a service user that a mount of this engine created, which that mount will delete. " +
-					"On delete: revoke all tokens of the role that the engine can revoke, earlier versions too, at once; and delete a role of which something stored cannot be read.",
+				Description: "On write, static roles: accept the token of a service user that a mount of this engine created and will delete. " +
+					"On delete: revoke at once all tokens of the role that the engine can revoke, also earlier versions; also delete a role whose stored data cannot be read.",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Force"},
 			}}, policyFields(), tokenRequestFields()),
 			ExistenceCheck: b.roleExists,
@@ -44,7 +44,7 @@ func (b *Backend) pathRoles() []*framework.Path {
 				logical.CreateOperation: forwarded(parseRole, b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
 				logical.UpdateOperation: forwarded(parseRole, b.writeRole, "Create a role with its first token, or change its policy.", writtenFields()),
 				logical.DeleteOperation: noContent(forwarded(parseDelete, b.deleteRole, "Delete a role; its token stays valid for the grace period unless forced.", deletedFields()),
-					"There was no such role."),
+					"The role did not exist."),
 			},
 			HelpSynopsis:    "Manage a role: which Modal token it returns, and how.",
 			HelpDescription: strings.TrimSpace(roleHelp),
@@ -64,9 +64,9 @@ func writtenFields() responses {
 		fieldType:         required(text("Type of the role.")),
 		fieldVersion:      number("Counter of the role's tokens, from 1; absent for a role without a token of its own."),
 		fieldNextRotation: text("When the engine rotates the token, or by when an operator should (RFC 3339); absent for a role without a token."),
-		fieldNextStep:     required(text("What comes next.")),
+		fieldNextStep:     required(text("The next step.")),
 		fieldNextFirings: {
-			Type: framework.TypeStringSlice, Description: "The next three times that rotation_schedule fires (RFC 3339), where there is one.",
+			Type: framework.TypeStringSlice, Description: "The next three times that rotation_schedule fires (RFC 3339); absent without a schedule.",
 		},
 	})
 }
@@ -129,37 +129,38 @@ func (b *Backend) deleteRole(ctx context.Context, _ *logical.Request, ask delete
 func deletedFields() responses {
 	return responses{
 		fieldTokens: {
-			Type: framework.TypeStringSlice, Description: "A line for each token of the role: what becomes of it, and when. Absent when the role had none.",
+			Type: framework.TypeStringSlice, Description: "A line for each token of the role: what happens to the token, and when. Absent if the role had none.",
 		},
-		fieldRevoked:  required(number("How many tokens Modal rejects by now.")),
+		fieldRevoked:  required(number("How many tokens Modal rejects already.")),
 		fieldLeft:     required(number("How many tokens are in the revocation queue.")),
-		fieldNextStep: required(text("What comes next.")),
+		fieldNextStep: required(text("The next step.")),
 	}
 }
 
 const roleHelp = `
-A static role holds one Modal account token that an operator brings. Create it with type=static,
-token_id and token_secret; Modal is asked whose token it is before anything is stored (verify=false
-stores it unproven). Without the pair the role waits for its first token, which a person approves with
-rotate/<role>/approval. One token has one role. The member token that a rotation replaces deletes itself
-after the grace period; revoke_previous=false leaves that to you.
+A static role holds a Modal account token that an operator brings. Create it with type=static, token_id and
+token_secret. The engine asks Modal who owns the token before it stores the token (verify=false stores it unverified).
+Without token_id and token_secret the role waits for its first token, which a person approves through
+rotate/<role>/approval. A token belongs to one role only. After a rotation the replaced member token deletes itself
+when its grace period ends. With revoke_previous=false, people delete it at Modal.
 
-A managed role holds the token of a Modal service user that the engine makes, with the environment_roles
-of the role and no more, and replaces on schedule. Create it with type=managed and
-environment_roles=main=contributor, say; config needs an admin token.
+A managed role holds the token of a Modal service user. The engine creates the service user with the role's
+environment_roles and replaces it on schedule. Create it with type=managed and environment_roles=main=contributor, for
+example. config needs an admin token.
 
-A dynamic role holds no token: each read of creds/<role> has the engine make a service user, whose token ends
-with the read's lease. Create it with type=dynamic and environment_roles; ttl and max_ttl are the lease's, and
-max_leases is how many there may be at a time.
+A dynamic role holds no token. At each read of creds/<role> the engine creates a service user, and its token ends with
+the lease of that read. Create it with type=dynamic and environment_roles. ttl and max_ttl limit the lease, and
+max_leases limits how many leases there may be at a time.
 
-A write merges: a field that is absent or null keeps its value, an empty one returns to its default. It
-never mints a token: environment_roles change the living service user, scoped and token_ttl wait for the next
-rotation. A write that narrows a dynamic role narrows its living leases too, and counts those that keep more. Type and token cannot change here: another token is for rotate/<role>.
+A write merges: a field that is absent or null keeps its value, and an empty field returns to its default. A write
+never creates a token. environment_roles change the current service user. scoped and token_ttl take effect at the next
+rotation. A write that narrows a dynamic role narrows the tokens of its leases too, and reports how many tokens keep
+more. A write cannot change the type or the token: rotate/<role> takes another token.
 
-A delete puts the role's token into the revocation queue ("revocations"), where it keeps the role's grace
-period. force=true revokes all tokens of the role that the engine can revoke, earlier versions too, at once. The
-token of a static role is left to you in any case: revocations/<id> with force=true revokes it. The answer has a
-line for each token. force=true also deletes a role of which something stored cannot be read.
+A delete puts the role's token into the revocation queue ("revocations"), where the token keeps the role's grace
+period. force=true revokes at once all tokens of the role that the engine can revoke, also earlier versions. Only
+revocations/<id> with force=true revokes the token of a static role. The response has a line for each token.
+force=true also deletes a role whose stored data cannot be read.
 `
 
 func policyFields() map[string]*framework.FieldSchema {
@@ -176,7 +177,7 @@ func policyFields() map[string]*framework.FieldSchema {
 		},
 		fieldEnvironment: {
 			Type:         framework.TypeString,
-			Description:  "Modal environment that is returned with the token, as MODAL_ENVIRONMENT.",
+			Description:  "Modal environment that creds returns with the token, as MODAL_ENVIRONMENT.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Environment"},
 		},
 		fieldRefreshInterval: {
@@ -187,8 +188,8 @@ func policyFields() map[string]*framework.FieldSchema {
 		request.FieldGracePeriod: gracePeriodField("How long the previous token stays valid after a rotation (default 24h, up to a year)."),
 		fieldRotationPeriod: {
 			Type: framework.TypeDurationSecond,
-			Description: "Age at which a token is replaced (default 90d): by the engine for a managed role, by an operator " +
-				"for a static one, whose reads warn past it.",
+			Description: "Age at which a token is replaced (default 90d). The engine replaces the token of a managed role. An operator " +
+				"replaces the token of a static role, and reads warn when it is late.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Rotation period", Value: "90d"},
 		},
 		fieldRevokePrevious: {
@@ -204,7 +205,7 @@ func accessFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		fieldEnvironmentRoles: {
 			Type:         framework.TypeKVPairs,
-			Description:  "Managed and dynamic roles: what the token may do, as environment=viewer or environment=contributor.",
+			Description:  "Managed and dynamic roles: rights of the token, as environment=viewer or environment=contributor.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Environment roles"},
 		},
 		fieldScoped: {
@@ -224,7 +225,7 @@ func managedFields() map[string]*framework.FieldSchema {
 		},
 		fieldRotationSchedule: {
 			Type:         framework.TypeString,
-			Description:  "Managed roles: when to rotate, as five-field cron in UTC, in place of rotation_period.",
+			Description:  "Managed roles: when to rotate, as five-field cron in UTC, instead of rotation_period.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Rotation schedule"},
 		},
 		fieldRotationWindow: {
@@ -239,7 +240,7 @@ func managedFields() map[string]*framework.FieldSchema {
 		},
 		fieldHold: {
 			Type:         framework.TypeDurationSecond,
-			Description:  "Managed roles: how much longer than its grace period a previous token may live while Modal says that it is still used (default 0).",
+			Description:  "Managed roles: how long the engine delays the revocation of a previous token that Modal reports as still used (default 0).",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Hold while used"},
 		},
 	}
@@ -249,12 +250,12 @@ func dynamicFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		fieldTTL: {
 			Type:         framework.TypeDurationSecond,
-			Description:  "Dynamic roles: how long a lease runs before it has to be renewed (default 1h, from 1m).",
+			Description:  "Dynamic roles: how long a lease runs without a renewal (default 1h, from 1m).",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "TTL", Value: "1h"},
 		},
 		fieldMaxTTL: {
 			Type:         framework.TypeDurationSecond,
-			Description:  "Dynamic roles: how long a lease can be renewed to (default 24h).",
+			Description:  "Dynamic roles: how long a lease can run with renewals (default 24h).",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Max TTL", Value: "24h"},
 		},
 		fieldMaxLeases: {
@@ -301,7 +302,7 @@ func parseType(text string) (kind, mistake string) {
 
 func parsePeriod(raw any) (period time.Duration, mistake string) {
 	if period, mistake = request.ParseDuration(raw); mistake == "" && period == 0 {
-		return 0, "0 is no period: write disable_automated_rotation=true to have a managed role rotated on request only"
+		return 0, "a period of 0 is not possible: write disable_automated_rotation=true to rotate a managed role only on request"
 	}
 	return request.ParseDurationBetween(raw, model.MinTTL, model.MaxRotationPeriod)
 }

@@ -29,7 +29,7 @@ func (b *Backend) pathRotate() []*framework.Path {
 				logical.ListOperation: local(parsePage, paged(b.listRotations), "List the roles by urgency of rotation.", listFields("Names of the roles, the most urgent first.")),
 			},
 			HelpSynopsis:    "List the roles by urgency of rotation.",
-			HelpDescription: "All roles, with state and next rotation of each: those that Modal refuses, that fail and that are overdue first, then the rest by their next rotation.",
+			HelpDescription: "All roles with state and next rotation. Roles whose token Modal rejects, roles whose rotation fails and overdue roles come first, then the other roles by their next rotation.",
 		},
 		{
 			Pattern:      prefixRotate + rolePattern + "$",
@@ -39,7 +39,7 @@ func (b *Backend) pathRotate() []*framework.Path {
 				request.FieldGracePeriod: gracePeriodField("How long the previous token stays valid after this rotation (default: the role's; 0 ends it at once)."),
 				fieldForce: {
 					Type:         framework.TypeBool,
-					Description:  "Static roles: accept a token of another workspace or identity than the current one's.",
+					Description:  "Static roles: accept a token of another workspace or owner than the current token.",
 					DisplayAttrs: &framework.DisplayAttributes{Name: "Force"},
 				},
 				fieldToPrevious: {
@@ -49,7 +49,7 @@ func (b *Backend) pathRotate() []*framework.Path {
 				},
 				fieldDryRun: {
 					Type:         framework.TypeBool,
-					Description:  "Run every check and say what would be done, and what would fail; change nothing here or at Modal.",
+					Description:  "Run all checks, report what the rotation would do and what would fail, and change nothing in Vault or at Modal.",
 					DisplayAttrs: &framework.DisplayAttributes{Name: "Dry run"},
 				},
 			}),
@@ -58,7 +58,7 @@ func (b *Backend) pathRotate() []*framework.Path {
 				logical.UpdateOperation: forwarded(parseRotate, b.writeRotation, "Rotate a role's token now.",
 					with(tokenFields(), rotatedFields(), plannedFields())),
 			},
-			HelpSynopsis:    "Rotate a role's token now, or read how its rotation stands.",
+			HelpSynopsis:    "Rotate a role's token now, or read the state of its rotation.",
 			HelpDescription: strings.TrimSpace(rotateHelp),
 		},
 	}
@@ -83,7 +83,7 @@ func parseRotate(in *request.Decoder) rotateRequest {
 		ask.Given = append(ask.Given, fieldForce)
 	}
 	if ask.ToPrevious && ask.Token != nil {
-		in.Refuse(fieldToPrevious, "this goes back to a token that is here already: leave token_id and token_secret out")
+		in.Refuse(fieldToPrevious, "Vault has the previous token: leave token_id and token_secret out")
 	}
 	return ask
 }
@@ -96,14 +96,14 @@ func rotationFields() responses {
 		fieldLastVaultRotation: text("When the current token became current (RFC 3339); absent for a role without a token."),
 		fieldRotationPeriod:    required(number("Seconds between rotations.")),
 		fieldNextRotation:      text("When the engine rotates the token, or by when an operator should (RFC 3339); absent for a role without a token."),
-		fieldAttempts:          number("How often the engine has tried since, and failed."),
-		fieldLastAttempt:       text("When it tried last (RFC 3339)."),
-		fieldNextAttempt:       text("When it tries next (RFC 3339)."),
-		fieldLastError:         text("What came of it."),
-		fieldLate:              number("Seconds that the rotation is late; absent when it is not."),
+		fieldAttempts:          number("How many attempts have failed since the last rotation."),
+		fieldLastAttempt:       text("When the engine tried last (RFC 3339)."),
+		fieldNextAttempt:       text("When the engine tries next (RFC 3339)."),
+		fieldLastError:         text("Result of the last attempt."),
+		fieldLate:              number("Seconds that the rotation is late; absent if it is not late."),
 		fieldPaused:            flag("true while the engine is paused, so that it does not rotate by itself; absent otherwise."),
 		fieldPreviousTokens: {
-			Type: framework.TypeStringSlice, Description: "IDs of the role's tokens that the engine has not yet seen refused: revocations/<id> tells of each.",
+			Type: framework.TypeStringSlice, Description: "IDs of the role's tokens in the revocation queue: read revocations/<id>.",
 		},
 	})
 }
@@ -111,22 +111,22 @@ func rotationFields() responses {
 func rotatedFields() responses {
 	return responses{
 		fieldVersion:             number("Counter of the role's tokens, from 1."),
-		fieldChanged:             flag("Whether the role has another token than before; false where the write brought the one that it has."),
+		fieldChanged:             flag("Whether the role has another token than before; false if the write brought the current token."),
 		fieldLastVaultRotation:   text("When this token became current (RFC 3339)."),
 		fieldNextRotation:        text("When the engine rotates the token (RFC 3339)."),
 		fieldPreviousTokenID:     text("ID of the token that was current before."),
 		request.FieldGracePeriod: number("Seconds that the previous token stays valid."),
-		fieldNotBefore:           text("When the previous token's grace period ends, and the engine ends the token or begins to ask whether Modal refuses it (RFC 3339)."),
+		fieldNotBefore:           text("When the previous token's grace period ends and the engine begins to revoke it (RFC 3339)."),
 		fieldMethod:              text(`How the previous token ends: "automatic", or "manual" when an operator has to delete it at Modal.`),
-		fieldNextStep:            text("What is needed for the previous token."),
+		fieldNextStep:            text("The next step for the previous token."),
 	}
 }
 
 func plannedFields() responses {
 	return responses{
 		fieldDryRun:   flag("Whether nothing was done."),
-		fieldPlan:     text("Dry run: what a rotation would do, as one numbered text."),
-		fieldProblems: text("Dry run: what would fail, as one numbered text; absent when nothing would."),
+		fieldPlan:     text("Dry run: the steps of the rotation, as one numbered text."),
+		fieldProblems: text("Dry run: the checks that fail, as one numbered text; absent if all pass."),
 	}
 }
 
@@ -148,7 +148,7 @@ func (b *Backend) readRotation(ctx context.Context, req *logical.Request, name s
 	case r == nil:
 		return notFound(req, b.engine.Mount.NoSuchRole(ctx, name, ""))
 	case r.Role.Dynamic != nil:
-		return nil, model.UserErrorf("role %s is dynamic: each read of %screds/%s has a token of its own: %s shows them", name, req.MountPoint, name, b.engine.Mount.Commands().ListDetailed("revocations"))
+		return nil, model.UserErrorf("role %s is dynamic: each read of %screds/%s creates a token, and %s shows these tokens", name, req.MountPoint, name, b.engine.Mount.Commands().ListDetailed("revocations"))
 	}
 	data := rotationView(r)
 	var ids []string
@@ -184,20 +184,18 @@ func (b *Backend) writeRotation(ctx context.Context, _ *logical.Request, ask rot
 }
 
 const rotateHelp = `
-A write to a static role takes the new token_id and token_secret. Modal must accept the pair, as the
-same workspace and identity as the current token's (force=true accepts another). The new token is
-current once the write returns; the old one stays valid for the grace period and is followed in the
-ledger until Modal refuses it.
+A write to a static role takes the new token_id and token_secret. Modal must accept the token, and the token must have
+the same workspace and owner as the current token (force=true accepts another). The new token is current once the
+write returns. The old token stays valid for the grace period, and is in the revocation queue until Modal rejects it.
 
-A write to a managed role takes no token: the engine makes a new service user, sees Modal accept its
-token with the role's environment_roles, makes it current, and deletes the old service user when the
-grace period is over.
+A write to a managed role takes no token. The engine creates a new service user with the role's environment_roles,
+waits until Modal accepts its token, and makes the token current. It deletes the old service user when the grace
+period ends.
 
-to_previous=true goes back to the previous token while its grace period lasts. dry_run=true runs the
-checks and changes nothing.
+to_previous=true goes back to the previous token while its grace period lasts. dry_run=true runs all checks and changes
+nothing.
 
-A read tells version, token ID, dates, lateness, failed attempts and the previous tokens. None of them
-shows a secret.
+A read returns version, token ID, dates, lateness, failed attempts and the previous tokens. No response shows a secret.
 `
 
 // rotationSummary returns a role's details for a list.
@@ -250,7 +248,7 @@ func addUnreadable(resp *logical.Response, what string, names []string) *logical
 
 func warnUnreadable(resp *logical.Response, what string, names []string) {
 	if len(names) > 0 {
-		resp.AddWarning(fmt.Sprintf("%d of the %s cannot be read, and the list has only their names: a read of %s says why, and Vault's log",
+		resp.AddWarning(fmt.Sprintf("%d of the %s cannot be read, so the list has only their names: a read of %s and Vault's log give the reason",
 			len(names), what, names[0]))
 	}
 }

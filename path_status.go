@@ -25,11 +25,11 @@ var roleCounts = []statusCount{
 }
 
 var revocationCounts = []statusCount{
-	{"revocations_pending", model.StatePending, "Service users of rotations that run, or were interrupted just now."},
+	{"revocations_pending", model.StatePending, "Service users of rotations that run now or were interrupted just now."},
 	{"revocations_leased", model.StateLeased, "Tokens of leases."},
-	{"revocations_in_grace", model.StateGrace, "Tokens in their grace period, which the engine revokes after it."},
+	{"revocations_in_grace", model.StateGrace, "Tokens in their grace period."},
 	{"revocations_in_use", model.StateInUse, "Tokens that are past their grace period and still used."},
-	{"revocations_ending", model.StateEnding, "Tokens that the engine revokes within a minute or so."},
+	{"revocations_ending", model.StateEnding, "Tokens that the engine revokes within about a minute."},
 	{"revocations_retrying", model.StateRetrying, "Tokens that the engine could not revoke yet."},
 	{"revocations_unconfirmed", model.StateUnconfirmed, "Tokens that Modal still accepts after it acknowledged their deletion, or whose rejection is not yet proof."},
 	{"revocations_waiting", model.StateWaiting, "Tokens that an operator has to delete at Modal."},
@@ -42,7 +42,7 @@ func (b *Backend) pathStatus() []*framework.Path {
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation: local(noFields, b.readStatus, "Count roles and revocations by state, for an alarm.", statusFields()),
 		},
-		HelpSynopsis:    "Count roles and revocations by state: all that an alarm needs, in one read.",
+		HelpSynopsis:    "Count roles and revocations by state, for an alarm.",
 		HelpDescription: strings.TrimSpace(statusHelp),
 	}}
 }
@@ -52,11 +52,11 @@ func statusFields() responses {
 		fieldVersion:             required(text("Version of the plugin.")),
 		"roles":                  required(number("All roles.")),
 		"roles_expiring":         required(number("Roles whose current token expires within 30 days, before the engine rotates it by itself. Each counts in its state too.")),
-		"roles_unreadable":       required(number("Roles of which something stored cannot be read: they count in no state, and the engine may revoke nothing until then.")),
+		"roles_unreadable":       required(number("Roles whose stored data cannot be read: they count in no state, and the engine may revoke nothing until they are deleted or repaired.")),
 		"revocations":            required(number("All tokens that Modal has not yet been seen to reject.")),
 		"revocations_unreadable": required(number("Revocations that cannot be read: they count in no state.")),
 		fieldPaused:              required(flag("Whether the engine does nothing at Modal by itself.")),
-		fieldOutOfSync:           required(flag("Whether Modal has service users of this mount that Vault does not track, so that the engine ends nothing by itself.")),
+		fieldOutOfSync:           required(flag("Whether Modal has service users of this mount that Vault does not track, so that the engine deletes nothing by itself.")),
 		"last_compared_at":       text("When this node last compared its storage with the service users at Modal (RFC 3339); absent: never since it started."),
 		"admin_token_state":      required(text(`"none", "ok", "unverified", "limited" (it cannot manage service users), "expired" or "rejected".`)),
 		"admin_token_expires_at": text("When the admin token expires at Modal (RFC 3339); absent when it does not."),
@@ -91,8 +91,8 @@ func (b *Backend) readStatus(ctx context.Context, _ *logical.Request, _ struct{}
 }
 
 const statusHelp = `
-Numbers, flags and strings, and no secret. A person is needed if roles_rejected, roles_failing, roles_overdue,
-roles_expiring, roles_unreadable, revocations_retrying, revocations_unconfirmed, revocations_waiting or
+The response has numbers, flags and texts, and no secret. A person is needed if roles_rejected, roles_failing,
+roles_overdue, roles_expiring, roles_unreadable, revocations_retrying, revocations_unconfirmed, revocations_waiting or
 revocations_unreadable is not 0, if out_of_sync is true, or if admin_token_state is expired or rejected. The engine
-answers from storage and does not ask Modal.
+reads storage and does not ask Modal.
 `

@@ -30,11 +30,11 @@ func verifiedFields() responses {
 	return with(tokenFields(), responses{
 		fieldAccepted:         required(flag("Whether Modal accepts the token.")),
 		fieldVersion:          required(number("Counter of the role's tokens, from 1.")),
-		fieldEnvironmentRoles: {Type: framework.TypeKVPairs, Description: "Managed roles: what the service user may do at Modal; absent when Modal does not tell."},
-		fieldRolesDiffer:      flag("Managed roles: whether that is not what the role says."),
-		fieldLastUsedAt:       text("When Modal saw the token used last, before this question (RFC 3339); absent when Modal does not tell."),
+		fieldEnvironmentRoles: {Type: framework.TypeKVPairs, Description: "Managed roles: environment roles of the service user at Modal; absent if Modal does not say."},
+		fieldRolesDiffer:      flag("Managed roles: whether these environment roles differ from the role's."),
+		fieldLastUsedAt:       text("When the token was used last, before this request (RFC 3339); absent if Modal does not say."),
 		fieldReason:           text("Why Modal rejects the token."),
-		fieldNextStep:         required(text("What comes next.")),
+		fieldNextStep:         required(text("The next step.")),
 	})
 }
 
@@ -61,9 +61,9 @@ func verificationView(v *model.Verification) map[string]any {
 }
 
 const verifyHelp = `
-A rejection is an answer, and no error: accepted=false. A managed role is then rotated within a minute or so,
-unless its rotation is disabled. A static role shows as rejected until another token is brought or approved. If
-the environment roles of a managed role differ at Modal, the engine sets them again, as far as config allows them.
-If Modal tells another expiry than the stored one, the engine stores it, moves the next rotation and warns. The
-engine asks about each current token by itself too, once per verification_interval of config.
+If Modal rejects the token, the response has accepted=false. A managed role is then rotated within about a minute,
+unless its rotation is disabled. A static role shows as rejected until an operator brings another token or a person
+approves a new token. If the environment roles of a managed role differ at Modal, the engine sets them again, as far as
+config allows them. If Modal reports another expiry than the stored expiry, the engine stores it, moves the next
+rotation and warns. The engine also asks about each current token by itself, once per verification_interval of config.
 `

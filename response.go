@@ -38,10 +38,10 @@ func errorResponse(err error) (*logical.Response, error) {
 
 // Descriptions of a response with status 404.
 const (
-	noSuchRole       = "There is no such role."
-	noSuchRevocation = "The revocation queue has no such token."
+	noSuchRole       = "The role does not exist."
+	noSuchRevocation = "The revocation queue does not have this token."
 
-	noSuchApproval = "No approval was begun."
+	noSuchApproval = "This path has no approval."
 )
 
 // mayBeMissing documents that a read may respond with status 404.

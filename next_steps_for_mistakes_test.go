@@ -70,7 +70,7 @@ func likelyMistakes() map[string]likelyMistake {
 		"managed: undo without one": {update, "rotate/ci", says("to_previous", true), "no previous token within its grace period", "vault write -f modal/rotate/ci"},
 		"schedule: six fields":      {update, "roles/ci", says("rotation_schedule", "0 30 3 * * SAT"), "this has 6", `write five fields of cron, as in "30 3 * * SAT"`},
 		"schedule: Sunday as 7":     {update, "roles/ci", says("rotation_schedule", "30 3 * * 7"), "rotation_schedule: field 5, the day of the week", "takes 0 to 6 or SUN to SAT, where 0 is Sunday"},
-		"period: none":              {update, "roles/ci", says("rotation_period", 0), "rotation_period: 0 is no period", "disable_automated_rotation=true"},
+		"period: none":              {update, "roles/ci", says("rotation_period", 0), "rotation_period: a period of 0 is not possible", "disable_automated_rotation=true"},
 		"type: a capital":           {update, "roles/new", managed(nil, "type", "Managed"), "type: ", "did you mean managed? The types are static, managed, dynamic"},
 		"type: fields of another": {
 			update, "roles/ci", says("ttl", "1h", "max_ttl", "2h", "max_leases", 3, "revoke_previous", false),

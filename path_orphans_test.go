@@ -17,7 +17,7 @@ func TestOrphans_EmptyListOfNamesDeletesNothing(t *testing.T) {
 	orphan, err := m.workspace.CreateServiceUser(prefix + "ci-aaaaaaaa")
 	require.NoError(t, err)
 	m.clock.advance(time.Hour)
-	require.Contains(t, m.refused(logical.UpdateOperation, "orphans", map[string]any{"names": []any{}, "dry_run": false}), "this names none")
+	require.Contains(t, m.refused(logical.UpdateOperation, "orphans", map[string]any{"names": []any{}, "dry_run": false}), "this list is empty")
 	for _, names := range []any{"as-AAAAAAAAAAAAAAAAAAAAAA", []any{prefix + "ci-aaaaaaaa", "as-AAAAAAAAAAAAAAAAAAAAAA"}} {
 		said := m.refused(logical.UpdateOperation, "orphans", map[string]any{"names": names, "dry_run": false})
 		require.Contains(t, said, "names: this has the shape of a token secret")

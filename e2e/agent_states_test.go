@@ -134,7 +134,7 @@ func requireFirstPair(t *testing.T, c *consumed) {
 	t.Helper()
 	for _, consumer := range c.consumers {
 		require.NoError(t, lab.Until(c.ctx, consumer.Name+" to run", func() error {
-			_, _, err := consumer.Pairs()
+			_, _, err := consumer.Tokens()
 			return errors.Join(consumer.Alive(), err)
 		}))
 	}
@@ -146,7 +146,7 @@ func requireFirstPair(t *testing.T, c *consumed) {
 func (c *consumed) requirePairs(t *testing.T) {
 	t.Helper()
 	for _, consumer := range c.consumers {
-		pairs, _, err := consumer.Pairs()
+		pairs, _, err := consumer.Tokens()
 		require.NoError(t, err, consumer.Name)
 		want := c.tokens
 		if len(want) > 2 && len(pairs) == 2 {
@@ -220,13 +220,13 @@ func requireFollowed(t *testing.T, c *consumed) {
 	}
 	for _, consumer := range c.consumers {
 		require.NoError(t, lab.Until(c.ctx, consumer.Name+" to follow", func() error {
-			pairs, _, err := consumer.Pairs()
+			pairs, _, err := consumer.Tokens()
 			if err == nil && pairs[len(pairs)-1] != c.tokens[len(c.tokens)-1] {
 				err = fmt.Errorf("it has %s", pairs[len(pairs)-1])
 			}
 			return errors.Join(consumer.Alive(), err)
 		}))
-		_, last, err := consumer.Pairs()
+		_, last, err := consumer.Tokens()
 		require.NoError(t, err)
 		c.followed[consumer.Name] = fmt.Sprintf("the new token after %.1fs of %s, ", last.Sub(c.rotated).Seconds(), c.refresh)
 		reads, err := c.Reads(consumer)

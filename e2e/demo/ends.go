@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// approve rotates the static role by a person's yes, which the demo gives on the emulator's page.
+// approve rotates the static role through a browser approval. The demo approves on the emulator's page.
 func (d *demo) approve(ctx context.Context) error {
 	const path = "modal/rotate/personal/approval"
 	if d.emulator == nil {
@@ -41,7 +41,7 @@ func (d *demo) approve(ctx context.Context) error {
 	return nil
 }
 
-// leaseOut reads a dynamic role, and revokes the lease.
+// leaseOut reads a dynamic role and revokes the lease.
 func (d *demo) leaseOut(ctx context.Context) error {
 	if d.elsewhere() {
 		return nil

@@ -16,7 +16,8 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// elsewhere tells why a step about managed roles is skipped with Modal itself.
+// elsewhere reports whether the demo runs against Modal itself, and prints why it skips a step about managed
+// roles there.
 func (d *demo) elsewhere() bool {
 	if d.emulator == nil {
 		d.note("skipped: it would make service users in your workspace")
@@ -110,7 +111,7 @@ func (d *demo) prove(ctx context.Context) error {
 	return d.run(ctx, "", "list", "-detailed", "modal/revocations")
 }
 
-// current is the ID of the token that the managed role hands out, looked up unseen.
+// current returns the ID of the managed role's current token and prints nothing.
 func (d *demo) current(ctx context.Context) (string, error) {
 	result, err := d.vault.Run(ctx, "", "read", "-field=token_id", "modal/creds/ci")
 	if err = errors.Join(err, result.Err()); err != nil {

@@ -21,7 +21,7 @@ const (
 	tokensPage = "https://modal.com/settings/tokens"
 )
 
-// demo is what the steps share.
+// demo holds what the steps share.
 type demo struct {
 	*screen
 	lab      *lab.Lab
@@ -29,11 +29,11 @@ type demo struct {
 	vault    *lab.Vault
 	emulator *lab.Emulator // nil with Modal itself
 	agent    *lab.Agent
-	// first is the role's token, next the one that replaces it; without a next one nothing is rotated.
+	// first is the role's token. next is the token that replaces it; without next the demo does not rotate.
 	first, next lab.Token
 	// old is a copy of the Agent's file from before the rotation.
 	old string
-	// minted is the ID of the managed role's first token, and copy a .modal.toml with it.
+	// minted is the ID of the managed role's first token. copy is a .modal.toml with that token.
 	minted, copy string
 }
 
@@ -42,7 +42,7 @@ type step struct {
 	do    func(context.Context) error
 }
 
-// play shows one step after the other, and stops at the first that does not work.
+// play shows the steps in order and stops at the first step that fails.
 func (d *demo) play(ctx context.Context) error {
 	steps := []step{
 		{"Start Vault and Modal", d.start},
@@ -203,14 +203,14 @@ func (d *demo) revoke(ctx context.Context) error {
 	if err := d.run(ctx, "", "write", "-f", entry); err != nil {
 		return err
 	}
-	if err := d.ledgerClear(ctx); err != nil {
+	if err := d.queueEmpty(ctx); err != nil {
 		return err
 	}
 	return d.refused(ctx, d.old, d.first.ID)
 }
 
-// ledgerClear shows that no token is left that Modal still has to refuse.
-func (d *demo) ledgerClear(ctx context.Context) error {
+// queueEmpty shows that the revocation queue is empty: Modal has rejected every replaced token.
+func (d *demo) queueEmpty(ctx context.Context) error {
 	args := []string{"list", "modal/revocations"}
 	d.command("", append([]string{"vault"}, args...)...)
 	result, err := d.vault.Run(ctx, "", args...)

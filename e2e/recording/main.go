@@ -2,8 +2,8 @@
 
 //go:build unix
 
-// Command recording runs a few commands in a real Vault with the plugin, against an emulator of Modal, and
-// writes what a terminal shows to a picture. Token secrets are cut to their first six characters.
+// Command recording runs a few commands in a real Vault with the plugin, against an emulator of Modal. It
+// draws what a terminal shows as a picture. Token secrets are cut to their first six characters.
 package main
 
 import (
@@ -64,16 +64,16 @@ func run(ctx context.Context, file string) (err error) {
 	return os.WriteFile(file, []byte(picture(r.frames)), 0o644)
 }
 
-// recorder keeps what the commands printed, a frame for each title.
+// recorder keeps the output of the commands, with one frame for each title.
 type recorder struct {
 	vault  *lab.Vault
 	frames []frame
 }
 
-// frame is the lines that are on the screen at a time.
+// frame holds the lines that are on the screen at the same time.
 type frame struct{ lines []string }
 
-// play is what is shown.
+// play runs the commands that the recording shows.
 func (r *recorder) play(ctx context.Context) error {
 	r.title("The engine makes a service user at Modal, and a token that may do this and no more")
 	if err := r.show(ctx, "write", "modal/roles/ci", "type=managed", "environment_roles=main=contributor"); err != nil {
@@ -112,7 +112,7 @@ func (r *recorder) title(text string) {
 	r.frames = append(r.frames, frame{[]string{"# " + text}})
 }
 
-// show runs a vault command that has to succeed, and shows it with what it prints.
+// show runs a vault command and shows the command with its output. A command that fails is an error.
 func (r *recorder) show(ctx context.Context, args ...string) error {
 	said, err := r.run(ctx, "", args...)
 	if err != nil {

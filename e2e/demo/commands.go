@@ -55,18 +55,18 @@ func (d *demo) authenticate(ctx context.Context, file string) error {
 	return nil
 }
 
-// refused shows that Modal rejects the token in a .modal.toml. The ID is the old token's.
-func (d *demo) refused(ctx context.Context, file, id string) error {
+// rejected shows that Modal rejects the token in a .modal.toml. The ID is the old token's.
+func (d *demo) rejected(ctx context.Context, file, id string) error {
 	result, err := d.sdk(ctx, file)
 	switch {
 	case err != nil:
 		return err
 	case result.Code == 0:
-		return fmt.Errorf("the old token %s should be refused by Modal by now", id)
+		return fmt.Errorf("Modal still accepts the old token %s", id)
 	case !strings.Contains(result.Stderr, "Unauthenticated"):
 		return result.Err()
 	}
-	d.note("Modal refuses the old token %s", id)
+	d.note("Modal rejects the old token %s", id)
 	return nil
 }
 

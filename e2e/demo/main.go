@@ -62,9 +62,9 @@ func ownTokens() (first, next lab.Token, err error) {
 	next = lab.Token{ID: os.Getenv("MODAL_NEXT_TOKEN_ID"), Secret: os.Getenv("MODAL_NEXT_TOKEN_SECRET")}
 	switch {
 	case (first.ID == "") != (first.Secret == ""):
-		err = errors.New("set both MODAL_TOKEN_ID and MODAL_TOKEN_SECRET to use Modal itself, or none for the emulator")
+		err = errors.New("set both MODAL_TOKEN_ID and MODAL_TOKEN_SECRET to use Modal itself, or neither to use the emulator")
 	case (next.ID == "") != (next.Secret == ""):
-		err = errors.New("set both MODAL_NEXT_TOKEN_ID and MODAL_NEXT_TOKEN_SECRET to rotate, or none to skip that")
+		err = errors.New("set both MODAL_NEXT_TOKEN_ID and MODAL_NEXT_TOKEN_SECRET to rotate, or neither to skip the rotation")
 	}
 	return first, next, err
 }

@@ -86,10 +86,10 @@ func (d *dev) print(ctx context.Context) error {
 An empty Vault with the plugin at modal/, and an emulator of Modal. Paste this into another terminal:
 
 %s
-Where a command waits for a secret, paste the one that stands beside its ID above. To make and delete
-tokens, the emulator's page: %s
+If a command waits for a secret, paste the secret that is beside the token's ID above. To make and delete
+tokens, use the emulator's page: %s
 
-Ctrl-C ends all of it, and nothing is kept.
+Ctrl-C ends both and deletes their data.
 `, &block, d.emulator.Page)
 	return nil
 }

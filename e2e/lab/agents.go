@@ -110,7 +110,7 @@ func (c *Consumer) Tokens() (tokens []Token, last time.Time, err error) {
 		tokens = append(tokens, Token{string(halves[1]), string(halves[2])})
 	}
 	if len(tokens) == 0 {
-		return nil, last, fmt.Errorf("%s has not been run yet", c.Name)
+		return nil, last, fmt.Errorf("%s has not run yet", c.Name)
 	}
 	return tokens, info.ModTime(), nil
 }
@@ -119,7 +119,7 @@ func (c *Consumer) Tokens() (tokens []Token, last time.Time, err error) {
 func (c *Consumer) Alive() error {
 	select {
 	case <-c.process.done:
-		return fmt.Errorf("%s stopped, and said: %w", c.Name, c.process.said())
+		return fmt.Errorf("%s stopped and printed: %w", c.Name, c.process.said())
 	default:
 		return nil
 	}

@@ -56,7 +56,7 @@ func (c *Cluster) Leader(ctx context.Context) (*Vault, error) {
 				return nil
 			}
 		}
-		return errors.New("there is none")
+		return errors.New("the cluster has no active node")
 	})
 	return leader, err
 }
@@ -110,11 +110,11 @@ func (v *Vault) allVote(ctx context.Context) error {
 	}
 	servers := peers.Data.Config.Servers
 	if len(servers) != clusterSize {
-		return fmt.Errorf("it has %d nodes", len(servers))
+		return fmt.Errorf("the cluster has %d nodes", len(servers))
 	}
 	for _, server := range servers {
 		if !server.Voter {
-			return fmt.Errorf("%s may not vote yet", server.ID)
+			return fmt.Errorf("%s does not vote yet", server.ID)
 		}
 	}
 	return nil

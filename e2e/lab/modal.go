@@ -57,7 +57,7 @@ func (l *Lab) StartEmulator(ctx context.Context, args ...string) (*Emulator, err
 		}
 		urls := ready.FindStringSubmatch(string(log))
 		if urls == nil {
-			return errors.New("it has not told its addresses yet")
+			return errors.New("the emulator has not printed its addresses yet")
 		}
 		e.URL, e.Page = urls[1], urls[2]
 		return nil
@@ -73,7 +73,7 @@ func (e *Emulator) NewToken(ctx context.Context) (Token, error) {
 	}
 	err = json.Unmarshal(body, &token)
 	if err == nil && (token.ID == "" || token.Secret == "") {
-		err = errors.New("a half of it is missing")
+		err = errors.New("its ID or its secret is missing")
 	}
 	if err != nil {
 		return token, fmt.Errorf("reading the emulator's new token: %w", err)

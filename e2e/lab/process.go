@@ -87,7 +87,7 @@ func (p *process) ready(ctx context.Context, check func() error) error {
 	return Until(ctx, p.name+" to answer", func() error {
 		select {
 		case <-p.done:
-			return backoff.Permanent(fmt.Errorf("%s stopped, and said: %w", p.name, p.said()))
+			return backoff.Permanent(fmt.Errorf("%s stopped and printed: %w", p.name, p.said()))
 		default:
 			return check()
 		}

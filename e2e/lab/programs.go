@@ -34,5 +34,5 @@ func (t *Tools) ExampleProgram(ctx context.Context, language string) ([]string, 
 		file, err := t.output(ctx, filepath.Join(t.root, "e2e", "clients", "install.sh"), "example-typescript")
 		return []string{"node", file}, err
 	}
-	return nil, fmt.Errorf("there is no example in %s", language)
+	return nil, fmt.Errorf("no example program is written in %s", language)
 }

@@ -14,15 +14,16 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// endsItself expects a token to end itself within the next minute or so, and to be named.
-func (b *bubble) endsItself(late modaltest.Token, role string) {
+// requireDeletesItself expects that a token deletes itself within about a minute and that the approval names
+// it.
+func (b *bubble) requireDeletesItself(late modaltest.Token, role string) {
 	b.t.Helper()
 	b.ticks(2 * time.Minute)
 	require.False(b.t, b.accepts(late))
-	require.Empty(b.t, b.ledger())
-	require.Contains(b.t, b.told.lines(), "a token was approved after its approval had ended")
-	require.Contains(b.t, b.told.lines(), "token_id="+late.ID)
-	require.Contains(b.t, b.stands(role, 0).Reason, "token "+late.ID+" of workspace \"acme\" was approved afterwards: it deleted itself")
+	require.Empty(b.t, b.queueIDs())
+	require.Contains(b.t, b.recorded.lines(), "a token was approved after its approval had ended")
+	require.Contains(b.t, b.recorded.lines(), "token_id="+late.ID)
+	require.Contains(b.t, b.approvalOf(role, 0).Reason, "token "+late.ID+" of workspace \"acme\" was approved afterwards: it deleted itself")
 }
 
 func TestApproval_ATokenApprovedWhileTheEnginesWaitOutlivesItsCancelIsNotDropped(t *testing.T) {
@@ -31,15 +32,15 @@ func TestApproval_ATokenApprovedWhileTheEnginesWaitOutlivesItsCancelIsNotDropped
 		t := b.t
 		b.empty("personal")
 		a := b.begin(model.ApprovalRequest{Role: "personal"})
-		b.pass(time.Second) // Modal waits with its answer for some seconds more
-		told, err := b.engine.Approvals.Cancel(t.Context(), "personal")
+		b.pass(time.Second) // Modal waits some more seconds before it answers
+		warnings, err := b.engine.Approvals.Cancel(t.Context(), "personal")
 		require.NoError(t, err)
-		require.Empty(t, told)
-		require.Equal(t, model.ApprovalCancelled, b.stands("personal", 0).State)
+		require.Empty(t, warnings)
+		require.Equal(t, model.ApprovalCancelled, b.approvalOf("personal", 0).State)
 		late := b.approve(a, b.member)
 		b.pass(10 * time.Second)
 		require.False(t, b.accepts(late), "the wait under way has brought it")
-		b.endsItself(late, "personal")
+		b.requireDeletesItself(late, "personal")
 	}, modaltest.WithFlowAnswersOnce())
 }
 
@@ -63,10 +64,10 @@ func TestApproval_IsAskedForAnotherHourAfterItsEndAlsoByAnotherProcess(t *testin
 				b.empty("personal")
 				a := b.begin(model.ApprovalRequest{Role: "personal", LapseAfter: time.Minute})
 				end(b)
-				require.Equal(t, name, b.stands("personal", 0).State)
+				require.Equal(t, name, b.approvalOf("personal", 0).State)
 				b.ticks(50 * time.Minute)
 				b.restart()
-				b.endsItself(b.approve(a, b.member), "personal")
+				b.requireDeletesItself(b.approve(a, b.member), "personal")
 				b.ticks(30 * time.Minute)
 				calls := len(b.modal.Calls("TokenFlowWait"))
 				b.ticks(30 * time.Minute)
@@ -86,7 +87,7 @@ func TestApproval_IsAskedOnceAfterADowntimeThatWasLongerThanItsHour(t *testing.T
 		require.NoError(t, err)
 		late := b.approve(a, b.member)
 		b.pass(5 * time.Hour) // without a tick
-		b.endsItself(late, "personal")
+		b.requireDeletesItself(late, "personal")
 		b.ticks(2 * time.Minute)
 		stored, err := b.engine.Mount.Approvals.Get(t.Context(), "personal")
 		require.NoError(t, err)
@@ -100,7 +101,7 @@ func TestApproval_ALateTokenIsNotLostToANewApprovalNorToAForgottenOneNorWithTheR
 		"a new approval": func(b *bubble) {
 			require.Equal(b.t, model.ApprovalDone, func() string {
 				b.approve(b.begin(model.ApprovalRequest{Role: "personal"}), b.member)
-				return b.stands("personal", 15*time.Second).State
+				return b.approvalOf("personal", 15*time.Second).State
 			}())
 		},
 		"forgotten": func(b *bubble) {
@@ -124,8 +125,8 @@ func TestApproval_ALateTokenIsNotLostToANewApprovalNorToAForgottenOneNorWithTheR
 				late := b.approve(a, b.member)
 				b.ticks(2 * time.Minute)
 				require.False(t, b.accepts(late))
-				require.Empty(t, b.ledger())
-				require.Contains(t, b.told.lines(), "token_id="+late.ID)
+				require.Empty(t, b.queueIDs())
+				require.Contains(t, b.recorded.lines(), "token_id="+late.ID)
 			})
 		})
 	}
@@ -138,15 +139,15 @@ func TestApproval_AFlowThatBringsTwoTokensLeavesNoneThatNobodyKnows(t *testing.T
 		b.empty("personal")
 		a := b.begin(model.ApprovalRequest{Role: "personal"})
 		first := b.approve(a, b.member)
-		require.Equal(t, model.ApprovalDone, b.stands("personal", 15*time.Second).State)
+		require.Equal(t, model.ApprovalDone, b.approvalOf("personal", 15*time.Second).State)
 		b.ticks(2 * time.Minute)
 		require.Equal(t, first.ID, b.current("personal").ID)
-		require.Empty(t, b.ledger(), "the same token again is nothing new")
+		require.Empty(t, b.queueIDs(), "the same token again is nothing new")
 
 		second, err := b.modal.ApproveFlowAgain(a.FlowID, b.member)
 		require.NoError(t, err)
-		b.endsItself(second, "personal")
-		done := b.stands("personal", 0)
+		b.requireDeletesItself(second, "personal")
+		done := b.approvalOf("personal", 0)
 		require.Equal(t, model.ApprovalDone, done.State)
 		require.Equal(t, first.ID, done.TokenID)
 		require.Equal(t, first.ID, b.current("personal").ID)
@@ -195,17 +196,17 @@ func TestApproval_NoAnswerPromisesATokenThatTheEngineEnds(t *testing.T) {
 		t := b.t
 		b.approved("personal")
 		a := b.begin(model.ApprovalRequest{Role: "personal"})
-		b.disk.dieAt(6, false) // the write that ends the approval, once its token is gone
+		b.disk.crashAt(6, false) // the write that ends the approval, after the token is gone
 		wrong := b.approve(a, b.workspace.AddMember("bob"))
 		b.pass(15 * time.Second)
-		require.True(t, b.disk.died())
+		require.True(t, b.disk.crashed())
 		require.False(t, b.accepts(wrong))
-		stands := b.stands("personal", 0)
-		require.Equal(t, model.ApprovalRefused, stands.State)
-		require.Equal(t, "begin again with: vault write -f modal/rotate/personal/approval", b.engine.Approvals.NextStep("personal", stands))
+		approval := b.approvalOf("personal", 0)
+		require.Equal(t, model.ApprovalRefused, approval.State)
+		require.Equal(t, "begin again with: vault write -f modal/rotate/personal/approval", b.engine.Approvals.NextStep("personal", approval))
 		b.restart()
 		b.ticks(time.Minute)
-		require.False(t, b.stands("personal", 0).Open)
+		require.False(t, b.approvalOf("personal", 0).Open)
 	})
 }
 
@@ -220,11 +221,11 @@ func TestApproval_ATokenThatIsCurrentIsNoLongerSaidToDeleteItself(t *testing.T) 
 		token := b.approve(a, b.member)
 		b.pass(15 * time.Second)
 		require.Equal(t, token.ID, b.current("personal").ID)
-		require.Contains(t, b.engine.Queue.NextStep(t.Context(), b.entry(token.ID)), "unless the token is in use by ")
+		require.Contains(t, b.engine.Queue.NextStep(t.Context(), b.revocation(token.ID)), "unless the token is in use by ")
 		b.disk.fail("")
 		b.ticks(time.Minute)
-		require.Empty(t, b.ledger(), "although the engine is paused")
-		require.Equal(t, model.ApprovalDone, b.stands("personal", 0).State)
+		require.Empty(t, b.queueIDs(), "although the engine is paused")
+		require.Equal(t, model.ApprovalDone, b.approvalOf("personal", 0).State)
 	})
 }
 
@@ -237,7 +238,7 @@ func TestApproval_WhilePausedSaysWhatTheEngineDoesNotDo(t *testing.T) {
 		a := b.begin(model.ApprovalRequest{Role: "personal"})
 		b.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.Unavailable, Times: -1})
 		b.approve(a, b.workspace.AddMember("bob"))
-		refused := b.stands("personal", 30*time.Second)
+		refused := b.approvalOf("personal", 30*time.Second)
 		require.Equal(t, model.ApprovalRefused, refused.State)
 		require.Contains(t, refused.Reason, "it is in the revocation queue and deletes itself; the engine is paused")
 	})
@@ -251,7 +252,7 @@ func TestApproval_ThePinIsComparedByIDOrByName(t *testing.T) {
 			b.write(model.RoleWrite{Name: "of-" + written[:2], Kind: to(model.TypeStatic)})
 			for who, state := range map[*modaltest.Member]string{b.modal.AddWorkspace("globex-" + written).AddMember("eve"): model.ApprovalRefused, b.member: model.ApprovalDone} {
 				b.approve(b.begin(model.ApprovalRequest{Role: "of-" + written[:2], PinnedWorkspace: written, Force: true}), who)
-				require.Equal(t, state, b.stands("of-"+written[:2], 15*time.Second).State)
+				require.Equal(t, state, b.approvalOf("of-"+written[:2], 15*time.Second).State)
 			}
 		}
 	})

@@ -17,7 +17,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// shortLived makes a managed role whose tokens live for an hour.
+// shortLived creates a managed role whose tokens live for an hour, and returns the warnings.
 func (h *harness) shortLived(name string) []string {
 	h.t.Helper()
 	ask := managedRole(name, map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer})
@@ -50,7 +50,7 @@ func TestClock_ThatDiffersFromModalsReturnsNoExpiredTokenAndRotatesNoSooner(t *t
 			}
 			require.LessOrEqual(t, h.current("ci").Version, 8, "a token of an hour is replaced a tenth of its life early")
 			require.Equal(t, ahead != 0, strings.Contains(strings.Join(warnings, " "), "this node's clock is"))
-			require.Equal(t, ahead != 0, strings.Contains(h.told.lines(), "this node's clock differs from modal's"))
+			require.Equal(t, ahead != 0, strings.Contains(h.recorded.lines(), "this node's clock differs from modal's"))
 		})
 	}
 }
@@ -85,9 +85,9 @@ func TestClock_OfAnImportedTokenIsModals(t *testing.T) {
 	h.ahead.Store(int64(30 * time.Minute))
 	token := h.member.NewToken(modaltest.ExpiresAt(h.clock().Add(20 * time.Minute)))
 	h.write(staticRole("ci", token))
-	handout, err := h.engine.Rotations.Credentials(t.Context(), "ci")
+	answer, err := h.engine.Rotations.Credentials(t.Context(), "ci")
 	require.NoError(t, err)
-	require.Contains(t, handout.Warnings(h.engine.Mount.Now())[0], "expired on")
+	require.Contains(t, answer.Warnings(h.engine.Mount.Now())[0], "expired on")
 }
 
 func TestClock_OfAnApprovedTokenIsTheNodes(t *testing.T) {
@@ -103,11 +103,11 @@ func TestClock_OfAnApprovedTokenIsTheNodes(t *testing.T) {
 				b.pass(5 * time.Minute)
 				approved := time.Now()
 				b.approve(a, b.member)
-				require.Equal(t, model.ApprovalDone, b.stands("ci", 15*time.Second).State)
+				require.Equal(t, model.ApprovalDone, b.approvalOf("ci", 15*time.Second).State)
 				cred := b.current("ci")
 				require.WithinDuration(t, approved.Add(2*time.Hour), cred.ExpiresAt, 2*time.Second)
 				require.WithinDuration(t, approved.Add(2*time.Hour+ahead), cred.LocalExpiry(), 30*time.Second)
-				require.Equal(t, ahead != 0, strings.Contains(b.told.lines(), "this node's clock differs from modal's"))
+				require.Equal(t, ahead != 0, strings.Contains(b.recorded.lines(), "this node's clock differs from modal's"))
 			})
 		})
 	}

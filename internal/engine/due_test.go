@@ -39,7 +39,7 @@ func TestTheIndexDoesNotGrowOnANodeThatNeverTicks(t *testing.T) {
 	}
 	h.requireDue(h.engine.Mount.DueRoles, 0, 0)
 	h.requireDue(h.engine.Mount.DueRevocations, 0, 0)
-	h.tick() // it was the active one for a while
+	h.tick() // it was the active node for a while
 	for i := range state.MaxChanged + 10 {
 		h.engine.Mount.DueRoles.Touch(fmt.Sprintf("role-%d", i))
 	}

@@ -25,7 +25,7 @@ var (
 	both        = environmentRoles{"main": modalapi.RoleContributor, "staging": modalapi.RoleContributor}
 )
 
-// granting writes the environment roles of a managed role, and returns the warnings.
+// granting writes the environment roles of a managed role and returns the warnings.
 func (h *harness) granting(name string, roles environmentRoles) []string {
 	h.t.Helper()
 	done, err := h.engine.Roles.Write(h.t.Context(), model.RoleWrite{Name: name, Access: model.AccessWrite{EnvironmentRoles: to(roles)}})
@@ -33,7 +33,8 @@ func (h *harness) granting(name string, roles environmentRoles) []string {
 	return done.Warnings
 }
 
-// stale has Modal answer so often that service users have one role in main, whatever role they have.
+// stale makes Modal answer the given number of times that service users have this role in main, whatever role
+// they have.
 func (h *harness) stale(role pb.EnvironmentRole, word string, times int) {
 	h.modal.Inject("ServiceUserInfo", modaltest.Fault{Times: times, Mangle: func(answer proto.Message) {
 		for _, entry := range answer.(*pb.ServiceUserInfoResponse).GetServiceUser().GetEnvironmentRoles() {
@@ -133,7 +134,7 @@ func TestHeal_TakesAwayWhatExceedsAndGivesNoMoreThanTheCeilings(t *testing.T) {
 	for name, test := range map[string]struct {
 		role     environmentRoles
 		ceilings model.ConfigWrite
-		added    map[string]string // at Modal, behind everybody's back
+		added    map[string]string // roles that somebody added at Modal
 		healed   map[string]string
 	}{
 		"an environment that the role does not have": {

@@ -14,15 +14,16 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// warned counts the events and log lines that warn of the expiry of roles' tokens.
+// warned counts the events and log lines that warn about the expiry of roles' tokens.
 func (h *harness) warned() int {
 	h.t.Helper()
-	lines := strings.Count(h.told.lines(), "a role's token expires")
-	require.Equal(h.t, lines, count(h.told.events(), model.EventExpiryWarning))
+	lines := strings.Count(h.recorded.lines(), "a role's token expires")
+	require.Equal(h.t, lines, count(h.recorded.events(), model.EventExpiryWarning))
 	return lines
 }
 
-// steps lets days pass, with a tick on each, and expects so many warnings in all after each step.
+// steps lets days pass, with a tick on each day. After each step it expects the given total number of
+// warnings.
 func (h *harness) steps(steps [][2]int) {
 	h.t.Helper()
 	for _, step := range steps {
@@ -48,7 +49,7 @@ func TestExpiryWarning_OfAStaticTokenComesAtThirtySevenAndOneDays(t *testing.T) 
 	require.False(t, h.expiring("ci"))
 	h.steps([][2]int{{9, 0}, {2, 1}, {10, 1}, {12, 2}})
 	require.True(t, h.expiring("ci"))
-	require.Contains(t, h.told.lines(), "next_step=\"vault write modal/rotate/ci token_id")
+	require.Contains(t, h.recorded.lines(), "next_step=\"vault write modal/rotate/ci token_id")
 	h.restart()
 	h.tick()
 	require.Equal(t, 3, h.warned(), "once more after a restart")
@@ -110,7 +111,7 @@ func TestExpiryWarning_OfAManagedRoleThatFailsOrIsPausedPastItsTime(t *testing.T
 			h.write(ask)
 			trouble(h)
 			h.steps([][2]int{{17, 0}})
-			h.advance(model.Day) // two days before the end, when it should have been rotated
+			h.advance(model.Day) // two days before the expiry, when the token should have been rotated
 			h.minutes(5)
 			require.Equal(t, 1, h.warned())
 			require.True(t, h.expiring("ci"))
@@ -145,7 +146,7 @@ func TestStatic_ATokenThatExpiresWithinTheRotationPeriodIsWarnedOf(t *testing.T)
 	rotated, err := h.engine.Rotations.Rotate(t.Context(), model.RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken(modaltest.ExpiresAt(start.Add(89 * model.Day))))})
 	require.NoError(t, err)
 	require.Contains(t, rotated.Warnings[0], says)
-	require.Equal(t, 2, strings.Count(h.told.lines(), "the token expires within the rotation period"), "an approval has only the log to tell it")
+	require.Equal(t, 2, strings.Count(h.recorded.lines(), "the token expires within the rotation period"), "an approval has only the log to tell it")
 	rotated, err = h.engine.Rotations.Rotate(t.Context(), model.RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken(modaltest.ExpiresAt(start.Add(91 * model.Day))))})
 	require.NoError(t, err)
 	require.NotContains(t, strings.Join(rotated.Warnings, "\n"), "rotation_period")

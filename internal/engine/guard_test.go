@@ -34,10 +34,10 @@ func TestOrphans_WhatEndsWhileTheMountLooksIsNone(t *testing.T) {
 
 	require.NoError(t, h.engine.Guard.Compare(t.Context()))
 
-	require.NotContains(t, h.told.events(), model.EventOutOfSync)
-	diverged, err := h.engine.Mount.IsOutOfSync(t.Context())
+	require.NotContains(t, h.recorded.events(), model.EventOutOfSync)
+	outOfSync, err := h.engine.Mount.IsOutOfSync(t.Context())
 	require.NoError(t, err)
-	require.False(t, diverged)
+	require.False(t, outOfSync)
 }
 
 func TestOrphans_WhoWaitsForTheLookOfAnotherMayGoAway(t *testing.T) {
@@ -49,16 +49,16 @@ func TestOrphans_WhoWaitsForTheLookOfAnotherMayGoAway(t *testing.T) {
 	ending := func(id string) act {
 		return func(ctx context.Context) error { return h.engine.Leases.End(ctx, id) }
 	}
-	looks := h.begin(t.Context(), ending(first.RevocationID))
+	compares := h.begin(t.Context(), ending(first.RevocationID))
 	gate.await()
 	ctx, leave := context.WithCancel(t.Context())
 	waits := h.begin(ctx, ending(second.RevocationID))
-	require.Eventually(t, func() bool { return !h.entry(second.RevocationID).NotBefore.After(h.clock()) }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return !h.revocation(second.RevocationID).NotBefore.After(h.clock()) }, patience, time.Millisecond)
 	leave()
 
 	require.ErrorIs(t, waits.answer(), context.Canceled)
 	gate.open()
-	looks.succeeds()
+	compares.succeeds()
 	require.NoError(t, h.engine.Leases.End(t.Context(), second.RevocationID))
 }
 

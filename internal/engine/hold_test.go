@@ -17,7 +17,7 @@ import (
 func TestHold_APreviousTokenLivesOnWhileItIsUsedAndNoLonger(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		use   time.Duration // how long after its grace period somebody uses it
+		use   time.Duration // how long after its grace period the token is still used
 		lives time.Duration
 	}{
 		"not for a while":     {-20 * time.Minute, 0},
@@ -36,7 +36,7 @@ func TestHold_APreviousTokenLivesOnWhileItIsUsedAndNoLonger(t *testing.T) {
 			client, err := modalapi.New(modalapi.Options{ServerURL: h.modal.URL()})
 			require.NoError(t, err)
 			t.Cleanup(func() { _ = client.Close() })
-			held := false
+			inUse := false
 			for past := time.Minute; past < 4*time.Hour; past += time.Minute {
 				h.minutes(1)
 				if past < time.Hour+test.use {
@@ -44,8 +44,8 @@ func TestHold_APreviousTokenLivesOnWhileItIsUsedAndNoLonger(t *testing.T) {
 						require.NoError(t, err, past)
 					}
 				}
-				if entry := h.entry(old.ID); entry != nil && entry.State(h.clock()) == model.StateInUse {
-					held = true
+				if entry := h.revocation(old.ID); entry != nil && entry.State(h.clock()) == model.StateInUse {
+					inUse = true
 					require.Contains(t, h.engine.Queue.NextStep(t.Context(), entry), "was used at")
 					require.Zero(t, entry.Attempts)
 				}
@@ -55,7 +55,7 @@ func TestHold_APreviousTokenLivesOnWhileItIsUsedAndNoLonger(t *testing.T) {
 				}
 			}
 			require.False(t, h.alive(old.ID))
-			require.Equal(t, test.lives > 0, held)
+			require.Equal(t, test.lives > 0, inUse)
 		})
 	}
 }
@@ -72,13 +72,13 @@ func TestHold_AHeldTokenIsAskedAboutOncePerRefreshIntervalHoweverLongThatIs(t *t
 	h.advance(time.Minute)
 	require.True(t, h.modal.Use(old.ID, old.Secret))
 	h.minutes(60)
-	require.Equal(t, model.StateInUse, h.entry(old.ID).State(h.clock()))
+	require.Equal(t, model.StateInUse, h.revocation(old.ID).State(h.clock()))
 	asked := len(h.modal.Calls("ServiceUserInfo"))
 
 	h.minutes(12 * 60)
 
 	require.Equal(t, asked+1, len(h.modal.Calls("ServiceUserInfo")))
-	require.Equal(t, model.StateInUse, h.entry(old.ID).State(h.clock()))
+	require.Equal(t, model.StateInUse, h.revocation(old.ID).State(h.clock()))
 }
 
 func TestHold_EndsInTimeThoughAClockFarAheadDatedIt(t *testing.T) {
@@ -90,7 +90,7 @@ func TestHold_EndsInTimeThoughAClockFarAheadDatedIt(t *testing.T) {
 	old := h.current("ci").Token
 	h.advance(time.Minute)
 	h.rotate(model.RotateRequest{Role: "ci"})
-	wrong := *h.entry(old.ID)
+	wrong := *h.revocation(old.ID)
 	for _, at := range []*time.Time{&wrong.Since, &wrong.NotBefore, &wrong.NextAttempt, &wrong.HoldUntil} {
 		*at = at.Add(40 * model.Day)
 	}
@@ -116,7 +116,7 @@ func TestHold_TheEnginesOwnQuestionsAreNoUse(t *testing.T) {
 	h.rotate(model.RotateRequest{Role: "ci"})
 	h.configure(model.ConfigWrite{RemoveAdmin: true})
 	h.minutes(65)
-	require.NotZero(t, h.entry(old.ID).Attempts)
+	require.NotZero(t, h.revocation(old.ID).Attempts)
 	h.configure(model.ConfigWrite{Supplied: bringing(h.member.NewToken())})
 	h.minutes(20)
 	require.False(t, h.alive(old.ID))
@@ -135,10 +135,10 @@ func TestHold_WhatCannotBeEndedAfterwardsIsNotSaidToBeHeld(t *testing.T) {
 		h.minutes(1)
 		h.modal.Use(old.ID, old.Secret)
 	}
-	require.Equal(t, model.StateInUse, h.entry(old.ID).State(h.clock()))
+	require.Equal(t, model.StateInUse, h.revocation(old.ID).State(h.clock()))
 	h.modal.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.Unavailable, Times: -1})
 	h.minutes(40)
-	require.Equal(t, model.StateRetrying, h.entry(old.ID).State(h.clock()))
+	require.Equal(t, model.StateRetrying, h.revocation(old.ID).State(h.clock()))
 	h.modal.ClearFaults()
 }
 

@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// Leases outlive their role, and its name may be another role's by then.
+// A lease may outlive its role, and another role may have the name by then.
 
 func TestLease_EndsAlthoughItsRolesNameIsAnotherRolesWhoseTokenModalRefuses(t *testing.T) {
 	t.Parallel()
@@ -49,17 +49,17 @@ func TestLease_IsNotMadeOfARoleThatWasDeletedByForceWhileTheReadWaited(t *testin
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job", func(ask *model.RoleWrite) { ask.Dynamic.MaxLeases = to(5) })
-	leave := h.occupy("job")
+	leave := h.lockRole("job")
 	deletes := h.begin(t.Context(), func(ctx context.Context) error {
 		_, err := h.engine.Roles.Delete(ctx, "job", true)
 		return err
 	})
-	h.inLine("job", 2)
+	h.awaitLockUsers("job", 2)
 	reads := h.begin(t.Context(), func(ctx context.Context) error {
 		_, err := h.engine.Leases.Create(ctx, "job", vaultsMost)
 		return err
 	})
-	h.inLine("job", 3)
+	h.awaitLockUsers("job", 3)
 	leave()
 	deletes.succeeds()
 	reads.isRefused("was changed or deleted while this read waited")

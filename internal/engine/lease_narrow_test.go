@@ -18,12 +18,12 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// granting writes the environment roles of a role.
+// granting returns a write of a role's environment roles.
 func granting(name string, roles map[string]modalapi.EnvironmentRole) model.RoleWrite {
 	return model.RoleWrite{Name: name, Access: model.AccessWrite{EnvironmentRoles: to(roles), Given: []string{"environment_roles"}}}
 }
 
-// bothEnvironments gives a new role contributor in bothEnvironments environments.
+// bothEnvironments gives a new role contributor in both environments.
 func bothEnvironments(ask *model.RoleWrite) {
 	ask.Access.EnvironmentRoles = to(map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor, "staging": modalapi.RoleContributor})
 }
@@ -166,7 +166,7 @@ func TestLease_IsNotGivenWhenItsRoleIsNarrowedOrDeletedMeanwhile(t *testing.T) {
 				gate.open()
 				reads.isRefused(test.says)
 				require.Empty(t, h.modal.ServiceUsers(), "the read leaves nothing")
-				require.Empty(t, h.ledger())
+				require.Empty(t, h.queueIDs())
 			})
 		}
 	}

@@ -16,7 +16,7 @@ import (
 
 const vaultsMost = 32 * model.Day
 
-// dynamic makes a dynamic role of environment main.
+// dynamic creates a dynamic role with the environment main.
 func (h *harness) dynamic(name string, change ...func(*model.RoleWrite)) {
 	h.t.Helper()
 	ask := model.RoleWrite{Name: name, Kind: to(model.TypeDynamic), Access: model.AccessWrite{
@@ -35,7 +35,8 @@ func (h *harness) lease(name string) *Lease {
 	return lease
 }
 
-// leaseAtGate begins to make a lease and stops before the token is proven; made lets it go on.
+// leaseAtGate starts to create a lease and stops before the token is verified. made lets the creation
+// continue.
 func (h *harness) leaseAtGate(name string) (made func() *Lease) {
 	h.t.Helper()
 	gate := h.gateAt("TokenInfoGet")
@@ -61,8 +62,8 @@ func TestLease_GivesATokenOfItsOwnThatDiesWithIt(t *testing.T) {
 	require.Equal(t, time.Hour, first.TTL)
 	require.Equal(t, model.Day, first.Max)
 	require.Equal(t, map[string]string{"main": "contributor"}, h.rolesOf(first.Cred.ID))
-	require.Equal(t, model.StateLeased, h.entry(first.RevocationID).State(h.clock()))
-	require.Equal(t, h.clock().Add(model.Day+leaseMargin), h.entry(first.RevocationID).NotBefore)
+	require.Equal(t, model.StateLeased, h.revocation(first.RevocationID).State(h.clock()))
+	require.Equal(t, h.clock().Add(model.Day+leaseMargin), h.revocation(first.RevocationID).NotBefore)
 	require.Equal(t, h.clock().Add(model.Day+leaseMargin), first.Expires, "it expires at Modal, should all else fail")
 	require.NoError(t, h.engine.Leases.CheckRenewable(t.Context(), first.RevocationID))
 
@@ -70,7 +71,7 @@ func TestLease_GivesATokenOfItsOwnThatDiesWithIt(t *testing.T) {
 
 	require.False(t, h.alive(first.Cred.ID))
 	require.True(t, h.alive(second.Cred.ID))
-	require.Nil(t, h.entry(first.RevocationID))
+	require.Nil(t, h.revocation(first.RevocationID))
 	require.NoError(t, h.engine.Leases.End(t.Context(), first.RevocationID), "once more is no error")
 	require.Error(t, h.engine.Leases.CheckRenewable(t.Context(), first.RevocationID))
 }
@@ -99,10 +100,11 @@ func TestLease_OfARoleDeletedByForceEndsAtOnce(t *testing.T) {
 	_, err := h.engine.Roles.Delete(t.Context(), "job", true)
 	require.NoError(t, err)
 	require.Empty(t, h.modal.ServiceUsers())
-	require.Empty(t, h.ledger())
+	require.Empty(t, h.queueIDs())
 }
 
-// Vault's tries come at its own times, the first ones while a look at Modal's list still counts.
+// Vault's attempts come at its own times. At the first attempts the last comparison with Modal is still
+// recent enough.
 func TestLease_ThatCannotBeEndedInAnOutageIsAnErrorAndEndsTwoTicksAfterIt(t *testing.T) {
 	t.Parallel()
 	for _, outage := range []time.Duration{12 * time.Minute, 13 * time.Hour} {
@@ -121,19 +123,19 @@ func TestLease_ThatCannotBeEndedInAnOutageIsAnErrorAndEndsTwoTicksAfterIt(t *tes
 			}
 			require.ErrorContains(t, b.engine.Leases.End(t.Context(), lease.RevocationID), "vault lease revoke -force -prefix modal/creds/job")
 			b.ticks(time.Until(over))
-			require.Equal(t, 2, b.entry(lease.RevocationID).Attempts, "a try of Vault's that Modal did not answer, and the outage")
-			require.Equal(t, model.StateRetrying, b.entry(lease.RevocationID).State(time.Now()))
+			require.Equal(t, 2, b.revocation(lease.RevocationID).Attempts, "a try of Vault's that Modal did not answer, and the outage")
+			require.Equal(t, model.StateRetrying, b.revocation(lease.RevocationID).State(time.Now()))
 			b.modal.SetOutage(false)
 
 			b.ticks(2 * time.Minute)
 
 			require.Empty(t, b.modal.ServiceUsers(), outage)
-			require.Empty(t, b.ledger())
+			require.Empty(t, b.queueIDs())
 		})
 	}
 }
 
-// Vault tries six times, the first ones seconds apart.
+// Vault tries six times. The first attempts are seconds apart.
 func TestLease_IsEndedByTheFirstTryAfterAnOutage(t *testing.T) {
 	t.Parallel()
 	for _, wait := range []time.Duration{time.Second, 10 * time.Second} {
@@ -149,7 +151,7 @@ func TestLease_IsEndedByTheFirstTryAfterAnOutage(t *testing.T) {
 		h.modal.SetOutage(false)
 		require.NoError(t, h.engine.Leases.End(t.Context(), lease.RevocationID))
 		require.False(t, h.alive(lease.Cred.ID))
-		require.Empty(t, h.ledger())
+		require.Empty(t, h.queueIDs())
 	}
 }
 
@@ -162,7 +164,7 @@ func TestLease_ThatNobodyEndsIsEndedByTheLedger(t *testing.T) {
 	require.True(t, h.alive(lease.Cred.ID))
 	h.minutes(3)
 	require.False(t, h.alive(lease.Cred.ID))
-	require.Empty(t, h.ledger())
+	require.Empty(t, h.queueIDs())
 }
 
 func TestLease_WhoseClockJumpedAheadWhileItWasMadeIsEndedByTheLedgerInItsTime(t *testing.T) {
@@ -177,7 +179,7 @@ func TestLease_WhoseClockJumpedAheadWhileItWasMadeIsEndedByTheLedgerInItsTime(t 
 	h.minutes(27 * 60)
 
 	require.False(t, h.alive(lease.Cred.ID))
-	require.Empty(t, h.ledger())
+	require.Empty(t, h.queueIDs())
 }
 
 func TestLease_ThatIsBeingMadeIsNotEndedByAnOperatorWhoOnlyAsks(t *testing.T) {
@@ -185,7 +187,7 @@ func TestLease_ThatIsBeingMadeIsNotEndedByAnOperatorWhoOnlyAsks(t *testing.T) {
 	h := newHarness(t)
 	h.dynamic("job")
 	made := h.leaseAtGate("job")
-	id := h.ledger()[0]
+	id := h.queueIDs()[0]
 
 	require.ErrorContains(t, h.ending(id, false)(t.Context()), "force=true")
 
@@ -263,14 +265,14 @@ func TestLease_ItsTokenIsNoRolesAndNotTheAdmins(t *testing.T) {
 	h := newHarness(t)
 	h.dynamic("job")
 	lease := h.lease("job")
-	pair := lease.Cred.APIToken()
+	apiToken := lease.Cred.APIToken()
 	for _, act := range []func() error{
 		func() error {
-			_, err := h.engine.Roles.Write(t.Context(), model.RoleWrite{Name: "ci", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: &pair, Verify: true}, Force: true})
+			_, err := h.engine.Roles.Write(t.Context(), model.RoleWrite{Name: "ci", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: &apiToken, Verify: true}, Force: true})
 			return err
 		},
 		func() error {
-			_, err := h.engine.Configs.RotateAdmin(t.Context(), model.AdminRotation{Supplied: model.Supplied{Token: &pair, Verify: true}, Force: true})
+			_, err := h.engine.Configs.RotateAdmin(t.Context(), model.AdminRotation{Supplied: model.Supplied{Token: &apiToken, Verify: true}, Force: true})
 			return err
 		},
 	} {
@@ -279,8 +281,8 @@ func TestLease_ItsTokenIsNoRolesAndNotTheAdmins(t *testing.T) {
 		require.True(t, model.IsUserError(err))
 	}
 
-	_, err := h.engine.Roles.Write(t.Context(), model.RoleWrite{Name: "ci", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: &pair}, Force: true})
-	require.NoError(t, err, "unproven, nobody knows whose it is")
+	_, err := h.engine.Roles.Write(t.Context(), model.RoleWrite{Name: "ci", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: &apiToken}, Force: true})
+	require.NoError(t, err, "unverified, nobody knows whose it is")
 	require.ErrorContains(t, h.engine.Leases.End(t.Context(), lease.RevocationID), "which uses it")
 	_, err = h.engine.Revocations.End(t.Context(), lease.RevocationID, true)
 	require.ErrorContains(t, err, "which uses it")
@@ -290,5 +292,5 @@ func TestLease_ItsTokenIsNoRolesAndNotTheAdmins(t *testing.T) {
 	h.rotate(model.RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken()), Force: true})
 	h.minutes(2)
 	require.False(t, h.alive(lease.Cred.ID))
-	require.Nil(t, h.entry(lease.RevocationID))
+	require.Nil(t, h.revocation(lease.RevocationID))
 }

@@ -4,5 +4,6 @@
 
 package engine
 
-// many is how many roles a mount with very many has: the race detector makes each take ten times as long.
+// many is the number of roles of a very large mount. It is smaller here, because the race detector makes each
+// role take ten times as long.
 const many = 1_000

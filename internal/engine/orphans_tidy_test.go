@@ -17,14 +17,14 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// departing is storage whose caller goes away while orphans are written.
-type departing struct {
+// leavingCaller is storage whose caller goes away while orphans are written.
+type leavingCaller struct {
 	logical.Storage
 
 	leave func()
 }
 
-func (d *departing) Put(ctx context.Context, entry *logical.StorageEntry) error {
+func (d *leavingCaller) Put(ctx context.Context, entry *logical.StorageEntry) error {
 	if entry.Key == state.KeyOutOfSync {
 		d.leave()
 	}
@@ -39,7 +39,7 @@ func TestOrphans_WhoGoesAwayWhileTheyAreAcceptedIsNotToldThatNothingWasChanged(t
 	require.NoError(t, err)
 	h.advance(time.Hour)
 	ctx, leave := context.WithCancel(t.Context())
-	h.restartOver(&departing{h.storage, leave})
+	h.restartOver(&leavingCaller{h.storage, leave})
 
 	done, err := h.engine.Orphans.Cleanup(ctx, revocation.CleanupRequest{Accept: true})
 
@@ -66,7 +66,7 @@ func TestOrphans_AreOfTheModalWhereTheyWereFoundWhereverConfigPointsMeanwhile(t 
 	_ = tidies.answer()
 
 	require.True(t, h.accepts(stranger))
-	require.NotNil(t, h.entry("vault-2f9f1a7c-gpu-aaaaaaaa"), "it is not said to be ended")
+	require.NotNil(t, h.revocation("vault-2f9f1a7c-gpu-aaaaaaaa"), "it is not said to be ended")
 }
 
 func TestOrphans_ManyAtASlowModalAreAnsweredForInTimeAndTheWorkerEndsTheRest(t *testing.T) {

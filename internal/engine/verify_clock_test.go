@@ -64,7 +64,7 @@ func TestVerify_AfterAClockRanFarAheadEachTokenIsVerifiedOnceAndThenOncePerInter
 	h.ahead.Store(0)
 	disk := &counting{Storage: h.storage}
 	h.restartOver(disk)
-	h.minutes(10) // each is verified once, and revocations are dated again
+	h.minutes(10) // each token is verified once, and the times of revocations are repaired
 	calls, writes := h.modal.CallCount(), disk.writes.Load()
 
 	h.minutes(12 * 60)

@@ -25,7 +25,7 @@ func TestVerify_DriftedEnvironmentRolesAreSetAgainAndLogged(t *testing.T) {
 	require.True(t, v.RolesDiffer)
 	h.minutes(1)
 	require.Equal(t, map[string]string{"main": "contributor", "staging": "no-access"}, withNoAccess(h.rolesOf(id), "staging"))
-	require.Contains(t, h.told.lines(), "environment roles differed and were set again")
+	require.Contains(t, h.recorded.lines(), "environment roles differed and were set again")
 	require.False(t, h.verify("ci").RolesDiffer)
 	h.workspace.SetServiceUserRole(user, "main", "viewer")
 	h.minutes(61)
@@ -66,9 +66,9 @@ func TestVerify_EveryCutOfSettingRolesAgainIsGoneOnWith(t *testing.T) {
 				b.ticks(time.Minute)
 				b.workspace.SetServiceUserRole(user, "main", "viewer")
 				b.pass(model.DefaultVerification)
-				b.disk.dieAt(at, after)
+				b.disk.crashAt(at, after)
 				_ = b.engine.Worker.Tick(b.t.Context())
-				if reached = b.disk.died(); reached {
+				if reached = b.disk.crashed(); reached {
 					cuts++
 				}
 				b.restart()

@@ -16,7 +16,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// hourly has current tokens verified once an hour.
+// hourly sets the verification interval to an hour.
 func (h *harness) hourly() {
 	h.t.Helper()
 	h.configure(model.ConfigWrite{VerificationInterval: to(time.Hour)})
@@ -32,7 +32,7 @@ func TestVerify_ASoonerExpiryIsStoredAndTheRoleRotatesBeforeIt(t *testing.T) {
 	h.minutes(62)
 	require.Equal(t, expires, h.current("ci").ExpiresAt)
 	require.Equal(t, id, h.current("ci").ID)
-	require.Contains(t, h.told.lines(), "modal reports another expiry")
+	require.Contains(t, h.recorded.lines(), "modal reports another expiry")
 	require.Equal(t, expires.Add(-time.Hour), h.current("ci").NextRotation, "a tenth of the token's life before its end")
 	for range 24 * 60 {
 		h.minutes(1)
@@ -137,8 +137,8 @@ func TestVerify_AnAdminTokensNewExpiryIsStoredAndTold(t *testing.T) {
 	cfg, err = h.engine.Configs.Read(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, start.Add(6*model.Day), cfg.Admin.ExpiresAt)
-	require.Contains(t, h.told.lines(), "modal reports another expiry of the admin token")
-	require.Contains(t, h.told.events(), model.EventExpiryWarning)
+	require.Contains(t, h.recorded.lines(), "modal reports another expiry of the admin token")
+	require.Contains(t, h.recorded.events(), model.EventExpiryWarning)
 	h.modal.SetExpiry(cfg.Admin.ID, time.Time{})
 	h.minutes(62)
 	cfg, err = h.engine.Configs.Read(t.Context())
@@ -169,7 +169,7 @@ func TestVerify_ATokenStoredWithoutAskingIsVerifiedWithinTheInterval(t *testing.
 				return
 			}
 			require.Equal(t, model.StateRejected, h.state("ci"))
-			require.Contains(t, h.told.events(), model.EventTokenRejected)
+			require.Contains(t, h.recorded.events(), model.EventTokenRejected)
 		})
 	}
 }

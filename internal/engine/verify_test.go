@@ -30,7 +30,7 @@ func (h *harness) verify(name string) *model.Verification {
 	return v
 }
 
-// deleteUserOf deletes a role's service user by hand, as somebody may at Modal.
+// deleteUserOf deletes a role's service user as a person may do at Modal.
 func (h *harness) deleteUserOf(id string) { require.True(h.t, h.modal.DeleteToken(id)) }
 
 func TestVerify_ARefusalIsAnAnswerAndTheWorkerHealsAManagedRole(t *testing.T) {
@@ -47,7 +47,7 @@ func TestVerify_ARefusalIsAnAnswerAndTheWorkerHealsAManagedRole(t *testing.T) {
 	require.False(t, v.Accepted)
 	require.Equal(t, "Token not found", v.Reason)
 	require.Equal(t, model.StateRejected, h.state("ci"))
-	require.Contains(t, h.told.events(), model.EventTokenRejected)
+	require.Contains(t, h.recorded.events(), model.EventTokenRejected)
 	h.minutes(1)
 	require.Equal(t, model.StateOK, h.state("ci"))
 	require.Equal(t, 2, h.current("ci").Version)
@@ -60,10 +60,10 @@ func TestVerify_ARefusedStaticTokenIsShownAndWarnedOfUntilAnotherComesOrItWorksA
 	token := h.static("ci")
 	h.modal.SetDisabled(token.ID, true)
 	require.False(t, h.verify("ci").Accepted)
-	handout, err := h.engine.Rotations.Credentials(t.Context(), "ci")
+	answer, err := h.engine.Rotations.Credentials(t.Context(), "ci")
 	require.NoError(t, err)
-	require.Contains(t, handout.Warnings(h.clock())[0], "Modal refuses token "+token.ID)
-	require.Equal(t, token.Secret, handout.Cred.Secret, "it is handed out all the same")
+	require.Contains(t, answer.Warnings(h.clock())[0], "Modal refuses token "+token.ID)
+	require.Equal(t, token.Secret, answer.Cred.Secret, "it is handed out all the same")
 	status, err := h.engine.Statuses.Read(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, 1, status.Roles[model.StateRejected])
@@ -113,7 +113,7 @@ func TestVerify_AServiceUserDeletedByHandIsReplacedWithinTheIntervalUnlessRotati
 	require.Equal(t, model.StateRejected, h.state("kept"))
 }
 
-// withNoAccess names an environment that Modal may name or leave out.
+// withNoAccess adds no-access for an environment that Modal may name or leave out.
 func withNoAccess(roles map[string]string, environment string) map[string]string {
 	if roles[environment] == "" {
 		roles[environment] = "no-access"
@@ -131,7 +131,7 @@ func TestVerify_ARefusedAdminTokenShowsInConfigAndStatus(t *testing.T) {
 	status, err := h.engine.Statuses.Read(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, model.AdminRejected, status.Admin)
-	require.Equal(t, 1, count(h.told.events(), model.EventTokenRejected))
+	require.Equal(t, 1, count(h.recorded.events(), model.EventTokenRejected))
 	h.configure(model.ConfigWrite{Supplied: bringing(h.member.NewToken())})
 	cfg, err = h.engine.Configs.Read(t.Context())
 	require.NoError(t, err)
@@ -174,7 +174,7 @@ func TestVerify_ThatModalDoesNotAnswerIsNoNewsOfTheToken(t *testing.T) {
 	require.ErrorContains(t, err, "could not learn whether Modal accepts")
 	h.minutes(70)
 	require.Equal(t, model.StateOK, h.state("ci"))
-	require.NotContains(t, h.told.events(), model.EventTokenRejected)
+	require.NotContains(t, h.recorded.events(), model.EventTokenRejected)
 	h.modal.SetOutage(false)
 	h.minutes(11)
 	require.False(t, h.current("ci").LastChecked.IsZero())
@@ -265,7 +265,7 @@ func TestTheLastTokenThatWorksIsKeptWhileModalDoesNotSayWhetherTheCurrentOneDoes
 	h.modal.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Unavailable, Times: -1, Match: func(c modaltest.Call) bool { return c.TokenID == current }})
 	h.minutes(70)
 	require.True(t, h.alive(old.ID), "it is all that consumers have")
-	require.Contains(t, h.entry(old.ID).LastError, "could not learn whether Modal accepts")
+	require.Contains(t, h.revocation(old.ID).LastError, "could not learn whether Modal accepts")
 	h.modal.ClearFaults()
 	h.rotate(model.RotateRequest{Role: "ci"})
 	h.minutes(70)

@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-func TestApproval_ATokenApprovedInTheMomentOfTheEndDeletesItself(t *testing.T) {
+func TestApproval_ATokenApprovedAsTheApprovalEndsDeletesItself(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -33,7 +33,7 @@ func TestApproval_ATokenApprovedInTheMomentOfTheEndDeletesItself(t *testing.T) {
 	})
 }
 
-func TestApproval_LandsAlthoughModalRefusesTheTokenInItsFirstSeconds(t *testing.T) {
+func TestApproval_SucceedsIfModalRejectsTheTokenInItsFirstSeconds(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		b.empty("personal")
@@ -41,14 +41,14 @@ func TestApproval_LandsAlthoughModalRefusesTheTokenInItsFirstSeconds(t *testing.
 		b.modal.RefuseNewTokensFor(20 * time.Second)
 		token := b.approve(a, b.member)
 		b.pass(10 * time.Second)
-		require.Equal(b.t, []string{token.ID}, b.queueIDs(), "it is answered for")
+		require.Equal(b.t, []string{token.ID}, b.queueIDs(), "the new token must have a revocation")
 		b.pass(20 * time.Second)
 		require.Equal(b.t, model.ApprovalDone, b.approvalOf("personal", 0).State)
 		require.Equal(b.t, token.ID, b.current("personal").ID)
 	})
 }
 
-func TestApproval_ATokenThatModalLearnsOfLateIsNotForgotten(t *testing.T) {
+func TestApproval_ATokenThatModalAcceptsLateKeepsItsRevocation(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -62,7 +62,7 @@ func TestApproval_ATokenThatModalLearnsOfLateIsNotForgotten(t *testing.T) {
 		require.Contains(t, refused.Reason, "it is in the revocation queue and deletes itself")
 		require.Equal(t, []string{token.ID}, b.queueIDs())
 		require.NoError(t, func() error { _, err := b.engine.Revocations.End(t.Context(), token.ID, true); return err }())
-		require.Equal(t, []string{token.ID}, b.queueIDs(), "that Modal refuses it proves nothing yet")
+		require.Equal(t, []string{token.ID}, b.queueIDs(), "a first rejection by Modal proves nothing yet")
 		b.pass(5 * time.Minute)
 		require.True(t, b.accepts(token))
 		b.ticks(15 * time.Minute)
@@ -71,7 +71,7 @@ func TestApproval_ATokenThatModalLearnsOfLateIsNotForgotten(t *testing.T) {
 	})
 }
 
-func TestApproval_ThatIsGivenUpWhileModalAnswersIsAskedForOnceMore(t *testing.T) {
+func TestApproval_CancelledWhileModalAnswersIsPolledOnceMore(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -92,7 +92,7 @@ func TestApproval_ThatIsGivenUpWhileModalAnswersIsAskedForOnceMore(t *testing.T)
 	})
 }
 
-func TestApproval_ThatAClockFarAheadDatedLapsesInItsTimeAllTheSame(t *testing.T) {
+func TestApproval_DatedByAClockFarAheadStillLapsesInTime(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		b.empty("personal")
@@ -106,7 +106,7 @@ func TestApproval_ThatAClockFarAheadDatedLapsesInItsTimeAllTheSame(t *testing.T)
 	})
 }
 
-func TestApproval_ATokenThatAClockFarAheadDiscardedEndsSoonAllTheSame(t *testing.T) {
+func TestApproval_ATokenRefusedUnderAClockFarAheadStillEndsSoon(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		b.approved("personal")
@@ -126,7 +126,7 @@ func TestApproval_ATokenThatAClockFarAheadDiscardedEndsSoonAllTheSame(t *testing
 	})
 }
 
-func TestApproval_LandsAlthoughModalWasDownAtAnyTime(t *testing.T) {
+func TestApproval_SucceedsAfterAnOutageAtAnyTime(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -145,14 +145,14 @@ func TestApproval_LandsAlthoughModalWasDownAtAnyTime(t *testing.T) {
 		waiting := b.approvalOf("personal", 0)
 		require.Equal(t, model.ApprovalWaiting, waiting.State)
 		require.Equal(t, token.ID, waiting.TokenID)
-		require.Equal(t, []string{token.ID}, b.queueIDs(), "it is answered for")
+		require.Equal(t, []string{token.ID}, b.queueIDs(), "the new token must have a revocation")
 		b.modal.ClearFaults()
 		require.Equal(t, model.ApprovalDone, b.approvalOf("personal", 20*time.Second).State)
 		require.Empty(t, b.queueIDs())
 	})
 }
 
-func TestApproval_ThatDidNotEndLeavesATokenAloneThatWasReplacedSince(t *testing.T) {
+func TestApproval_AfterACrashDoesNotBringBackAReplacedToken(t *testing.T) {
 	t.Parallel()
 	for _, lapsed := range []bool{false, true} {
 		inBubble(t, func(b *bubble) {
@@ -171,8 +171,8 @@ func TestApproval_ThatDidNotEndLeavesATokenAloneThatWasReplacedSince(t *testing.
 				b.pass(time.Hour)
 			}
 			b.ticks(2 * time.Minute)
-			require.Equal(t, 3, b.current("personal").Version, "it does not come back")
-			require.True(t, b.accepts(token), "it has its grace period")
+			require.Equal(t, 3, b.current("personal").Version, "the replaced token must not become current again")
+			require.True(t, b.accepts(token), "the replaced token must keep its grace period")
 			done := b.approvalOf("personal", 0)
 			require.Equal(t, model.ApprovalDone, done.State)
 			require.Contains(t, done.Reason, "another one has replaced it since")
@@ -180,7 +180,7 @@ func TestApproval_ThatDidNotEndLeavesATokenAloneThatWasReplacedSince(t *testing.
 	}
 }
 
-func TestApproval_IsTakenUpByAnotherProcessAndWhilePaused(t *testing.T) {
+func TestApproval_ContinuesInAnotherProcessAndWhilePaused(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -194,7 +194,7 @@ func TestApproval_IsTakenUpByAnotherProcessAndWhilePaused(t *testing.T) {
 	})
 }
 
-func TestApproval_GoesOnWhenTheRoleWasRotatedByHandAndEndsWithTheRole(t *testing.T) {
+func TestApproval_ContinuesAfterAManualRotationAndEndsWithTheRole(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -218,7 +218,7 @@ func TestApproval_GoesOnWhenTheRoleWasRotatedByHandAndEndsWithTheRole(t *testing
 	})
 }
 
-func TestApproval_OfARoleThatCannotUseOneIsRefusedBeforeAPersonIsAsked(t *testing.T) {
+func TestApproval_IsRefusedAtOnceForARoleThatCannotUseIt(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -246,7 +246,7 @@ func TestApproval_OfARoleThatCannotUseOneIsRefusedBeforeAPersonIsAsked(t *testin
 }
 
 // The process dies at each write of an approval, from its begin to its end.
-func TestApproval_EveryCutLosesNoTokenAndTheApprovalStillLands(t *testing.T) {
+func TestApproval_EveryCutLosesNoTokenAndTheApprovalStillSucceeds(t *testing.T) {
 	t.Parallel()
 	for _, role := range []string{"personal", ""} {
 		for at := 1; ; at++ {

@@ -26,7 +26,7 @@ func (b *bubble) requireDeletesItself(late modaltest.Token, role string) {
 	require.Contains(b.t, b.approvalOf(role, 0).Reason, "token "+late.ID+" of workspace \"acme\" was approved afterwards: it deleted itself")
 }
 
-func TestApproval_ATokenApprovedWhileTheEnginesWaitOutlivesItsCancelIsNotDropped(t *testing.T) {
+func TestApproval_ATokenApprovedJustAfterACancelDeletesItself(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -39,12 +39,12 @@ func TestApproval_ATokenApprovedWhileTheEnginesWaitOutlivesItsCancelIsNotDropped
 		require.Equal(t, model.ApprovalCancelled, b.approvalOf("personal", 0).State)
 		late := b.approve(a, b.member)
 		b.pass(10 * time.Second)
-		require.False(t, b.accepts(late), "the wait under way has brought it")
+		require.False(t, b.accepts(late), "the call that was still waiting must bring the token, which then deletes itself")
 		b.requireDeletesItself(late, "personal")
 	}, modaltest.WithFlowAnswersOnce())
 }
 
-func TestApproval_IsAskedForAnotherHourAfterItsEndAlsoByAnotherProcess(t *testing.T) {
+func TestApproval_IsPolledForAnHourAfterItsEndAlsoAfterARestart(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(b *bubble){
 		"cancelled": func(b *bubble) {
@@ -71,13 +71,13 @@ func TestApproval_IsAskedForAnotherHourAfterItsEndAlsoByAnotherProcess(t *testin
 				b.ticks(30 * time.Minute)
 				calls := len(b.modal.Calls("TokenFlowWait"))
 				b.ticks(30 * time.Minute)
-				require.Len(t, b.modal.Calls("TokenFlowWait"), calls, "an hour is all")
+				require.Len(t, b.modal.Calls("TokenFlowWait"), calls, "after an hour the engine must ask no more")
 			}, modaltest.WithFlowLifetime(2*time.Hour))
 		})
 	}
 }
 
-func TestApproval_IsAskedOnceAfterADowntimeThatWasLongerThanItsHour(t *testing.T) {
+func TestApproval_IsPolledOnceAfterADowntimeLongerThanAnHour(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -95,7 +95,7 @@ func TestApproval_IsAskedOnceAfterADowntimeThatWasLongerThanItsHour(t *testing.T
 	}, modaltest.WithFlowLifetime(model.Day))
 }
 
-func TestApproval_ALateTokenIsNotLostToANewApprovalNorToAForgottenOneNorWithTheRole(t *testing.T) {
+func TestApproval_ALateTokenIsNeverLost(t *testing.T) {
 	t.Parallel()
 	for name, then := range map[string]func(b *bubble){
 		"a new approval": func(b *bubble) {
@@ -132,7 +132,7 @@ func TestApproval_ALateTokenIsNotLostToANewApprovalNorToAForgottenOneNorWithTheR
 	}
 }
 
-func TestApproval_AFlowThatBringsTwoTokensLeavesNoneThatNobodyKnows(t *testing.T) {
+func TestApproval_AFlowWithTwoTokensLeavesNoUntrackedToken(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -142,7 +142,7 @@ func TestApproval_AFlowThatBringsTwoTokensLeavesNoneThatNobodyKnows(t *testing.T
 		require.Equal(t, model.ApprovalDone, b.approvalOf("personal", 15*time.Second).State)
 		b.ticks(2 * time.Minute)
 		require.Equal(t, first.ID, b.current("personal").ID)
-		require.Empty(t, b.queueIDs(), "the same token again is nothing new")
+		require.Empty(t, b.queueIDs(), "the same token again must add no revocation")
 
 		second, err := b.modal.ApproveFlowAgain(a.FlowID, b.member)
 		require.NoError(t, err)
@@ -155,7 +155,7 @@ func TestApproval_AFlowThatBringsTwoTokensLeavesNoneThatNobodyKnows(t *testing.T
 	})
 }
 
-func TestApproval_ManyThatEndedWithinAnHourAreBounded(t *testing.T) {
+func TestApproval_TheNumberThatEndedWithinAnHourIsLimited(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -172,7 +172,7 @@ func TestApproval_ManyThatEndedWithinAnHourAreBounded(t *testing.T) {
 	})
 }
 
-func TestApproval_AClockFarAheadHasNoFlowAskedForMuchLonger(t *testing.T) {
+func TestApproval_AClockFarAheadDoesNotProlongThePolling(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -190,7 +190,7 @@ func TestApproval_AClockFarAheadHasNoFlowAskedForMuchLonger(t *testing.T) {
 	})
 }
 
-func TestApproval_NoAnswerPromisesATokenThatTheEngineEnds(t *testing.T) {
+func TestApproval_NoAnswerPromisesATokenThatTheEngineRevokes(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -210,7 +210,7 @@ func TestApproval_NoAnswerPromisesATokenThatTheEngineEnds(t *testing.T) {
 	})
 }
 
-func TestApproval_ATokenThatIsCurrentIsNoLongerSaidToDeleteItself(t *testing.T) {
+func TestApproval_ACurrentTokenIsNotReportedAsDeletingItself(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -224,12 +224,12 @@ func TestApproval_ATokenThatIsCurrentIsNoLongerSaidToDeleteItself(t *testing.T) 
 		require.Contains(t, b.engine.Queue.NextStep(t.Context(), b.revocation(token.ID)), "unless the token is in use by ")
 		b.disk.fail("")
 		b.ticks(time.Minute)
-		require.Empty(t, b.queueIDs(), "although the engine is paused")
+		require.Empty(t, b.queueIDs(), "the token must delete itself although the engine is paused")
 		require.Equal(t, model.ApprovalDone, b.approvalOf("personal", 0).State)
 	})
 }
 
-func TestApproval_WhilePausedSaysWhatTheEngineDoesNotDo(t *testing.T) {
+func TestApproval_WhilePausedSaysWhatWaits(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -244,7 +244,7 @@ func TestApproval_WhilePausedSaysWhatTheEngineDoesNotDo(t *testing.T) {
 	})
 }
 
-func TestApproval_ThePinIsComparedByIDOrByName(t *testing.T) {
+func TestApproval_ComparesThePinnedWorkspaceByIDOrName(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -258,7 +258,7 @@ func TestApproval_ThePinIsComparedByIDOrByName(t *testing.T) {
 	})
 }
 
-func TestPin_ANameThatLooksLikeAnIDIsNeverCompared(t *testing.T) {
+func TestConfig_APinnedNameThatLooksLikeAnIDIsNeverComparedByName(t *testing.T) {
 	t.Parallel()
 	id := "ac-0123456789abcdefghijKL"
 	token := model.Token{ID: "ak-x", LastVerified: start, Workspace: id, WorkspaceID: "ac-other", IdentityType: modalapi.IdentityUser}

@@ -55,7 +55,7 @@ func (b *bubble) approved(name string) modaltest.Token {
 
 func (b *bubble) accepts(t modaltest.Token) bool { return b.modal.Accepts(t.ID, t.Secret) }
 
-func TestApproval_MakesAndRotatesARoleWithoutAnAdminTokenAndTheOldOneDeletesItself(t *testing.T) {
+func TestApproval_CreatesAndRotatesARoleAndTheOldTokenDeletesItself(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -65,7 +65,7 @@ func TestApproval_MakesAndRotatesARoleWithoutAnAdminTokenAndTheOldOneDeletesItse
 		first := b.approve(b.begin(model.ApprovalRequest{Role: "personal"}), b.member)
 		b.pass(5 * time.Second)
 
-		require.Equal(t, first.ID, b.current("personal").ID, "without another command")
+		require.Equal(t, first.ID, b.current("personal").ID, "the role must get the token without another command")
 		done := b.approvalOf("personal", 0)
 		require.Equal(t, model.ApprovalDone, done.State)
 		require.Equal(t, 1, done.Version)
@@ -73,19 +73,19 @@ func TestApproval_MakesAndRotatesARoleWithoutAnAdminTokenAndTheOldOneDeletesItse
 		b.pass(5 * time.Second)
 		require.Equal(t, second.ID, b.current("personal").ID)
 		require.Equal(t, 2, b.current("personal").Version)
-		require.True(t, b.accepts(first), "it has its grace period")
+		require.True(t, b.accepts(first), "the replaced token must keep its grace period")
 		b.ticks(24*time.Hour + 2*time.Minute)
 
 		require.False(t, b.accepts(first))
 		require.Empty(t, b.queueIDs())
 		require.Contains(t, b.recorded.lines(), "proof=deleted")
 		for _, call := range b.modal.Calls("TokenDelete") {
-			require.Equal(t, first.ID, call.TokenID, "a token deletes itself and no other does")
+			require.Equal(t, first.ID, call.TokenID, "only the token itself may delete it")
 		}
 	})
 }
 
-func TestApproval_BringsAndReplacesTheAdminToken(t *testing.T) {
+func TestApproval_StoresAndReplacesTheAdminToken(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -95,7 +95,7 @@ func TestApproval_BringsAndReplacesTheAdminToken(t *testing.T) {
 		bob := b.workspace.AddMember("bob")
 		bob.SetRole(modaltest.RoleManager)
 		second := b.approve(b.begin(model.ApprovalRequest{}), bob)
-		require.Equal(t, model.ApprovalDone, b.approvalOf("", 15*time.Second).State, "the workspace is pinned, and not the person")
+		require.Equal(t, model.ApprovalDone, b.approvalOf("", 15*time.Second).State, "only the workspace is pinned, not the person")
 		cfg, err := b.engine.Configs.Read(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, second.ID, cfg.Admin.ID)
@@ -107,7 +107,7 @@ func TestApproval_BringsAndReplacesTheAdminToken(t *testing.T) {
 	})
 }
 
-func TestApproval_OfAnotherAccountIsNotStoredAndItsTokenDeletesItselfAtOnce(t *testing.T) {
+func TestApproval_OfAnotherAccountIsRefusedAndItsTokenDeletesItself(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -129,7 +129,7 @@ func TestApproval_OfAnotherAccountIsNotStoredAndItsTokenDeletesItselfAtOnce(t *t
 	})
 }
 
-func TestApproval_OfAnotherPersonIsNotEndedWithTheRolesToken(t *testing.T) {
+func TestApproval_OfAnotherPersonIsNotDeletedWithTheRolesToken(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -147,7 +147,7 @@ func TestApproval_OfAnotherPersonIsNotEndedWithTheRolesToken(t *testing.T) {
 	})
 }
 
-func TestApproval_OfAnAdminTokenTakesTheWorkspaceAndWhoCanManageServiceUsers(t *testing.T) {
+func TestApproval_AdminTokenNeedsTheWorkspaceAndManagementRights(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -155,7 +155,7 @@ func TestApproval_OfAnAdminTokenTakesTheWorkspaceAndWhoCanManageServiceUsers(t *
 		user.SetRole(modaltest.RoleUser)
 		b.approve(b.begin(model.ApprovalRequest{}), user)
 		first := b.approvalOf("", 15*time.Second)
-		require.Equal(t, model.ApprovalDone, first.State, "the very first may be anybody's")
+		require.Equal(t, model.ApprovalDone, first.State, "the first admin token may belong to anybody")
 		require.Contains(t, first.Reason, "cannot manage service users")
 		b.approve(b.begin(model.ApprovalRequest{}), b.member)
 		require.Equal(t, model.ApprovalDone, b.approvalOf("", 15*time.Second).State)
@@ -171,7 +171,7 @@ func TestApproval_OfAnAdminTokenTakesTheWorkspaceAndWhoCanManageServiceUsers(t *
 	})
 }
 
-func TestApproval_EndsWhenItIsDeniedLapsesOrIsCancelled(t *testing.T) {
+func TestApproval_EndsIfDeniedLapsedOrCancelled(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -195,11 +195,11 @@ func TestApproval_EndsWhenItIsDeniedLapsesOrIsCancelled(t *testing.T) {
 		require.Equal(t, model.ApprovalCancelled, b.approvalOf("personal", 0).State)
 		calls := len(b.modal.Calls("TokenFlowWait"))
 		b.pass(time.Hour)
-		require.Len(t, b.modal.Calls("TokenFlowWait"), calls, "nobody waits any more")
+		require.Len(t, b.modal.Calls("TokenFlowWait"), calls, "the engine must ask no more")
 		_, err = b.engine.Approvals.Cancel(t.Context(), "personal")
 		require.NoError(t, err)
 		a, err := b.engine.Approvals.Read(t.Context(), "personal", 0)
 		require.NoError(t, err)
-		require.Nil(t, a, "one that has ended is forgotten")
+		require.Nil(t, a, "an approval that ended must be forgotten after a while")
 	})
 }

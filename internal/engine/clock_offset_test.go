@@ -34,7 +34,7 @@ func (h *harness) works(name string) bool {
 	return h.modal.Accepts(cred.ID, cred.Secret)
 }
 
-func TestClock_ThatDiffersFromModalsReturnsNoExpiredTokenAndRotatesNoSooner(t *testing.T) {
+func TestClock_AWrongClockReturnsNoExpiredTokenAndRotatesNoSooner(t *testing.T) {
 	t.Parallel()
 	for name, ahead := range map[string]time.Duration{
 		"30 minutes behind": -30 * time.Minute, "30 minutes ahead": 30 * time.Minute, "3 hours ahead": 3 * time.Hour, "40 days behind": -40 * model.Day, "right": 0,
@@ -48,24 +48,24 @@ func TestClock_ThatDiffersFromModalsReturnsNoExpiredTokenAndRotatesNoSooner(t *t
 				h.minutes(1)
 				require.True(t, h.works("ci"), "minute %d", minute)
 			}
-			require.LessOrEqual(t, h.current("ci").Version, 8, "a token of an hour is replaced a tenth of its life early")
+			require.LessOrEqual(t, h.current("ci").Version, 8, "the role must rotate a tenth of the token's lifetime before its expiry")
 			require.Equal(t, ahead != 0, strings.Contains(strings.Join(warnings, " "), "this node's clock is"))
 			require.Equal(t, ahead != 0, strings.Contains(h.recorded.lines(), "this node's clock differs from modal's"))
 		})
 	}
 }
 
-func TestClock_ThatDiffersIsNoReasonToWarnOfTheLifeThatWasAskedFor(t *testing.T) {
+func TestClock_AWrongClockDoesNotWarnAboutTheRequestedLifetime(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.ahead.Store(int64(-30 * time.Minute))
 	for _, warning := range h.shortLived("ci") {
 		require.NotContains(t, warning, "token_ttl 1h was asked for")
 	}
-	require.Equal(t, h.clock().Add(time.Hour), h.current("ci").ExpiresAt, "expires_at is what Modal says")
+	require.Equal(t, h.clock().Add(time.Hour), h.current("ci").ExpiresAt, "expires_at must be Modal's value")
 }
 
-func TestClock_ThatWasAheadAndIsRightAgainReturnsNoExpiredToken(t *testing.T) {
+func TestClock_AfterItsCorrectionNoExpiredTokenIsReturned(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.ahead.Store(int64(3 * time.Hour))
@@ -79,7 +79,7 @@ func TestClock_ThatWasAheadAndIsRightAgainReturnsNoExpiredToken(t *testing.T) {
 	}
 }
 
-func TestClock_OfAnImportedTokenIsModals(t *testing.T) {
+func TestClock_AnImportedTokenUsesModalsExpiry(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.ahead.Store(int64(30 * time.Minute))
@@ -90,7 +90,7 @@ func TestClock_OfAnImportedTokenIsModals(t *testing.T) {
 	require.Contains(t, answer.Warnings(h.engine.Mount.Now())[0], "expired on")
 }
 
-func TestClock_OfAnApprovedTokenIsTheNodes(t *testing.T) {
+func TestClock_AnApprovedTokenUsesTheNodesClock(t *testing.T) {
 	t.Parallel()
 	for name, ahead := range map[string]time.Duration{"behind": -30 * time.Minute, "ahead": 3 * time.Hour, "right": 0} {
 		t.Run(name, func(t *testing.T) {
@@ -113,7 +113,7 @@ func TestClock_OfAnApprovedTokenIsTheNodes(t *testing.T) {
 	}
 }
 
-func TestClock_OfALeaseIsTheNodes(t *testing.T) {
+func TestClock_ALeaseUsesTheNodesClock(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.ahead.Store(int64(3 * time.Hour))
@@ -125,7 +125,7 @@ func TestClock_OfALeaseIsTheNodes(t *testing.T) {
 	require.WithinDuration(t, h.engine.Mount.Now().Add(model.Day+leaseMargin), lease.Expires, time.Minute)
 }
 
-func TestMint_ATokenWhoseLifeIsOverBeforeItBeganIsGivenUp(t *testing.T) {
+func TestMint_ATokenThatExpiresBeforeItsCreationIsDeleted(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.modal.Inject("ServiceUserCreate", modaltest.Fault{Mangle: func(answer proto.Message) {

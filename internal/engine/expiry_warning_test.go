@@ -52,12 +52,12 @@ func TestExpiryWarning_OfAStaticTokenComesAtThirtySevenAndOneDays(t *testing.T) 
 	require.Contains(t, h.recorded.lines(), "next_step=\"vault write modal/rotate/ci token_id")
 	h.restart()
 	h.tick()
-	require.Equal(t, 3, h.warned(), "once more after a restart")
+	require.Equal(t, 3, h.warned(), "a restart may repeat the warning once")
 	h.steps([][2]int{{6, 4}, {3, 4}})
-	require.True(t, h.expiring("ci"), "also after the end")
+	require.True(t, h.expiring("ci"), "an expired token must count too")
 }
 
-func TestExpiryWarning_ComesForEachTokenAndForAnotherExpiry(t *testing.T) {
+func TestExpiryWarning_ComesForEachTokenAndForAChangedExpiry(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.write(staticRole("ci", h.member.NewToken(modaltest.ExpiresAt(start.Add(20*model.Day)))))
@@ -76,7 +76,7 @@ func TestExpiryWarning_ComesForEachTokenAndForAnotherExpiry(t *testing.T) {
 	require.Equal(t, 3, h.warned())
 }
 
-func TestExpiryWarning_OfAManagedRoleComesOnlyWhereTheEngineDoesNotReplaceTheToken(t *testing.T) {
+func TestExpiryWarning_OfAManagedRoleComesOnlyIfNoRotationIsPlanned(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	ask := managedRole("healthy", viewer)
@@ -92,10 +92,10 @@ func TestExpiryWarning_OfAManagedRoleComesOnlyWhereTheEngineDoesNotReplaceTheTok
 	require.True(t, h.expiring("disabled"))
 	h.write(model.RoleWrite{Name: "healthy", Managed: model.ManagedWrite{Disabled: to(true)}})
 	h.minutes(1)
-	require.Equal(t, 2, h.warned(), "a write of the role is enough")
+	require.Equal(t, 2, h.warned(), "a write of the role must trigger the warning")
 }
 
-func TestExpiryWarning_OfAManagedRoleThatFailsOrIsPausedPastItsTime(t *testing.T) {
+func TestExpiryWarning_OfAManagedRoleComesIfItIsFailingOrPaused(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range map[string]func(h *harness){
 		"fails": func(h *harness) {
@@ -136,7 +136,7 @@ func TestExpiryWarning_AnIdleTickMakesNoStorageCall(t *testing.T) {
 	require.Equal(t, reads, disk.reads.Load())
 }
 
-func TestStatic_ATokenThatExpiresWithinTheRotationPeriodIsWarnedOf(t *testing.T) {
+func TestExpiryWarning_ComesForATokenThatExpiresWithinItsPeriod(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	const says = "within the role's rotation_period of 90d: replace it before that with: vault write modal/rotate/ci"
@@ -146,7 +146,7 @@ func TestStatic_ATokenThatExpiresWithinTheRotationPeriodIsWarnedOf(t *testing.T)
 	rotated, err := h.engine.Rotations.Rotate(t.Context(), model.RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken(modaltest.ExpiresAt(start.Add(89 * model.Day))))})
 	require.NoError(t, err)
 	require.Contains(t, rotated.Warnings[0], says)
-	require.Equal(t, 2, strings.Count(h.recorded.lines(), "the token expires within the rotation period"), "an approval has only the log to tell it")
+	require.Equal(t, 2, strings.Count(h.recorded.lines(), "the token expires within the rotation period"), "for an approval the log must contain the warning")
 	rotated, err = h.engine.Rotations.Rotate(t.Context(), model.RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken(modaltest.ExpiresAt(start.Add(91 * model.Day))))})
 	require.NoError(t, err)
 	require.NotContains(t, strings.Join(rotated.Warnings, "\n"), "rotation_period")

@@ -219,7 +219,7 @@ func (h *harness) snapshot() map[string]string {
 // unchangedSince compares storage without printing it, because it contains secrets.
 func (h *harness) unchangedSince(before map[string]string) {
 	h.t.Helper()
-	require.True(h.t, maps.Equal(before, h.snapshot()), "storage was changed")
+	require.True(h.t, maps.Equal(before, h.snapshot()), "storage changed")
 }
 
 // trackedServiceUsers returns the service users that storage refers to.

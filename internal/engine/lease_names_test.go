@@ -14,7 +14,7 @@ import (
 
 // A lease may outlive its role, and another role may have the name by then.
 
-func TestLease_EndsAlthoughItsRolesNameIsAnotherRolesWhoseTokenModalRefuses(t *testing.T) {
+func TestLease_EndsAlthoughAnotherRejectedRoleHasItsRolesName(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
@@ -25,7 +25,7 @@ func TestLease_EndsAlthoughItsRolesNameIsAnotherRolesWhoseTokenModalRefuses(t *t
 	require.False(t, h.alive(lease.Cred.ID))
 }
 
-func TestLease_OfADeletedRoleIsNoPreviousTokenOfTheManagedRoleThatHasItsName(t *testing.T) {
+func TestLease_OfADeletedRoleIsNoPreviousTokenOfANewRole(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
@@ -45,7 +45,7 @@ func TestLease_OfADeletedRoleIsNoPreviousTokenOfTheManagedRoleThatHasItsName(t *
 	require.Len(t, previous, 1)
 }
 
-func TestLease_IsNotMadeOfARoleThatWasDeletedByForceWhileTheReadWaited(t *testing.T) {
+func TestLease_IsNotCreatedIfTheRoleWasDeletedWhileTheReadWaited(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job", func(ask *model.RoleWrite) { ask.Dynamic.MaxLeases = to(5) })

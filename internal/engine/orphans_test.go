@@ -15,7 +15,7 @@ import (
 	"vault-plugin-secrets-modal/internal/revocation"
 )
 
-func TestOrphans_StopTheEngineFromEndingAnythingUntilAnOperatorSaysWhatToDo(t *testing.T) {
+func TestOrphans_StopAllDeletionsUntilAnOperatorDecides(t *testing.T) {
 	t.Parallel()
 	for _, accept := range []bool{false, true} {
 		h := newHarness(t)
@@ -66,7 +66,7 @@ func TestOrphans_StopTheEngineFromEndingAnythingUntilAnOperatorSaysWhatToDo(t *t
 	}
 }
 
-func TestOrphans_AreNotSeenInWhatIsBeingMadeAndNothingEndsWhileTheListIsNotAnswered(t *testing.T) {
+func TestOrphans_RecentOnesAreIgnoredAndWithoutAListNothingEnds(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	old := h.managed("ci")
@@ -78,7 +78,7 @@ func TestOrphans_AreNotSeenInWhatIsBeingMadeAndNothingEndsWhileTheListIsNotAnswe
 	require.NoError(t, err)
 	require.Len(t, orphans, 1)
 	require.Equal(t, 5*time.Minute, orphans[0].Age)
-	require.NotContains(t, h.recorded.events(), model.EventOutOfSync, "it is younger than ten minutes")
+	require.NotContains(t, h.recorded.events(), model.EventOutOfSync, "the service user is younger than ten minutes")
 	h.modal.DeleteToken(recent.ID)
 	h.modal.Inject("ServiceUserList", modaltest.Fault{Code: 14, Times: -1})
 	h.advance(25 * time.Hour)
@@ -90,7 +90,7 @@ func TestOrphans_AreNotSeenInWhatIsBeingMadeAndNothingEndsWhileTheListIsNotAnswe
 	require.False(t, h.alive(old))
 }
 
-func TestOrphans_StopANodeWhoseClockIsBehindModalsToo(t *testing.T) {
+func TestOrphans_StopANodeWithASlowClockToo(t *testing.T) {
 	t.Parallel()
 	for _, behind := range []time.Duration{15 * time.Minute, 7 * time.Hour, 40 * model.Day} {
 		h := newHarness(t)
@@ -107,7 +107,7 @@ func TestOrphans_StopANodeWhoseClockIsBehindModalsToo(t *testing.T) {
 
 		h.minutes(25 * 60)
 
-		require.True(t, h.alive(old), "the mount is out of sync all the time")
+		require.True(t, h.alive(old), "the mount must stay out of sync")
 		require.Equal(t, 1, count(h.recorded.events(), model.EventOutOfSync))
 		require.NotContains(t, h.recorded.lines(), "in sync again")
 		_, err = h.engine.Orphans.Cleanup(t.Context(), revocation.CleanupRequest{})
@@ -118,7 +118,7 @@ func TestOrphans_StopANodeWhoseClockIsBehindModalsToo(t *testing.T) {
 	}
 }
 
-func TestOrphans_WhatAnOperatorForgetsByForceIsAccepted(t *testing.T) {
+func TestOrphans_ATokenForgottenByForceIsAccepted(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.managed("ci")
@@ -135,10 +135,10 @@ func TestOrphans_WhatAnOperatorForgetsByForceIsAccepted(t *testing.T) {
 	require.True(t, slices.ContainsFunc(orphans, func(o revocation.Orphan) bool { return o.Name == old.Identity && o.Accepted }))
 	_, err = h.engine.Orphans.Cleanup(t.Context(), revocation.CleanupRequest{Names: []string{old.Identity}})
 	require.NoError(t, err)
-	require.False(t, h.alive(old.ID), "by its name it is ended all the same")
+	require.False(t, h.alive(old.ID), "an operator who names an accepted orphan must be able to delete it")
 }
 
-func TestOrphans_AMountThatIsDivergedStaysSoWhileModalDoesNotListThem(t *testing.T) {
+func TestOrphans_TheMountStaysOutOfSyncWhileModalDoesNotList(t *testing.T) {
 	t.Parallel()
 	for _, code := range []codes.Code{codes.Unavailable, codes.ResourceExhausted, codes.PermissionDenied, codes.Unauthenticated} {
 		h := newHarness(t)
@@ -149,7 +149,7 @@ func TestOrphans_AMountThatIsDivergedStaysSoWhileModalDoesNotListThem(t *testing
 		require.NoError(t, err)
 		h.advance(25 * time.Hour)
 		h.tick()
-		require.True(t, h.accepts(member), "the mount is out of sync")
+		require.True(t, h.accepts(member), "a mount that is out of sync must delete nothing")
 		h.modal.Inject("ServiceUserList", modaltest.Fault{Code: code, Times: -1})
 		h.minutes(10)
 		require.True(t, h.accepts(member), code)
@@ -164,7 +164,7 @@ func TestOrphans_AMountThatIsDivergedStaysSoWhileModalDoesNotListThem(t *testing
 	}
 }
 
-func TestOrphans_ATokenLeftToPeopleThatExpiredLeavesNoMountThatIsDiverged(t *testing.T) {
+func TestOrphans_AnExpiredManualTokenLeavesTheMountInSync(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	robot, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa", modaltest.ExpiresAt(h.clock().Add(48*time.Hour)))
@@ -177,7 +177,7 @@ func TestOrphans_ATokenLeftToPeopleThatExpiredLeavesNoMountThatIsDiverged(t *tes
 
 	h.minutes(60 * 60)
 
-	require.NotContains(t, h.queueIDs(), robot.ID, "Modal refuses it")
+	require.NotContains(t, h.queueIDs(), robot.ID, "Modal rejects the token, so its revocation is complete")
 	outOfSync, err := h.engine.Mount.IsOutOfSync(t.Context())
 	require.NoError(t, err)
 	require.False(t, outOfSync)
@@ -187,7 +187,7 @@ func TestOrphans_ATokenLeftToPeopleThatExpiredLeavesNoMountThatIsDiverged(t *tes
 	require.NoError(t, err)
 }
 
-func TestOrphans_AcceptedOnesStaySoAfterAnAdminTokenThatDoesNotSeeThem(t *testing.T) {
+func TestOrphans_StayAcceptedAfterAnAdminTokenThatDoesNotSeeThem(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.managed("ci")
@@ -212,7 +212,7 @@ func TestOrphans_AcceptedOnesStaySoAfterAnAdminTokenThatDoesNotSeeThem(t *testin
 	h.modal.DeleteToken(accepted.ID)
 }
 
-func TestOrphans_ATokenOfARoleOrOfTheLedgerIsNoneAlsoWhereItWasNeverProven(t *testing.T) {
+func TestOrphans_AnUnverifiedTokenOfARoleOrTheQueueIsNone(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	kept, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")

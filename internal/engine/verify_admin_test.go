@@ -55,7 +55,7 @@ func TestVerifyAdmin_ADemotedAdminIsLimitedUntilItIsPromotedAgain(t *testing.T) 
 	}
 }
 
-func TestVerifyAdmin_ThatModalDoesNotSayWhetherItManagesIsNoLimitation(t *testing.T) {
+func TestVerifyAdmin_AnUnknownRoleOfTheAdminIsNoLimitation(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.advance(model.DefaultVerification - 3*time.Minute)

@@ -39,7 +39,7 @@ func (b *bubble) manyManaged(count int) (made map[string]time.Time) {
 	return made
 }
 
-func TestVerify_TenThousandManagedRolesAreEachAskedAboutWithinTheShortestInterval(t *testing.T) {
+func TestVerify_TenThousandRolesAreVerifiedWithinTheShortestInterval(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		const interval = 10 * time.Minute

@@ -16,7 +16,7 @@ import (
 )
 
 // Between a read and its answer, the process dies at every write, and every call to Modal fails.
-func TestLease_EveryCutOfAMintLeavesNoServiceUserThatNobodyAnswersFor(t *testing.T) {
+func TestLease_EveryCutOfACreationLeavesNoUntrackedServiceUser(t *testing.T) {
 	t.Parallel()
 	cuts := 0
 	for at := 1; ; at++ {
@@ -43,7 +43,7 @@ func TestLease_EveryCutOfAMintLeavesNoServiceUserThatNobodyAnswersFor(t *testing
 			break
 		}
 	}
-	require.Equal(t, 6, cuts, "three writes, before and after")
+	require.Equal(t, 6, cuts, "each of three writes, before and after its effect")
 	for _, rpc := range []string{"ServiceUserCreate", "EnvironmentList", "EnvironmentRoleSet", "TokenInfoGet", "ServiceUserInfo"} {
 		for _, after := range []bool{false, true} {
 			inBubble(t, func(b *bubble) {
@@ -68,7 +68,7 @@ func TestLease_EveryCutOfAMintLeavesNoServiceUserThatNobodyAnswersFor(t *testing
 }
 
 // A credential left under the role's name would make the unfinished token the role's token.
-func TestADynamicRoleIsNotGivenWhatAnUnfinishedCreateOfAnotherTypeLeft(t *testing.T) {
+func TestRole_ADynamicRoleDoesNotTakeOverAnUnfinishedManagedRole(t *testing.T) {
 	t.Parallel()
 	for at, reached := 1, true; reached; at++ {
 		for _, after := range []bool{false, true} {
@@ -95,7 +95,7 @@ func TestADynamicRoleIsNotGivenWhatAnUnfinishedCreateOfAnotherTypeLeft(t *testin
 	}
 }
 
-func TestLease_EveryCutOfAnEndIsGoneOnWith(t *testing.T) {
+func TestLease_EveryCutOfARevocationIsContinued(t *testing.T) {
 	t.Parallel()
 	for at := 1; ; at++ {
 		reached := false
@@ -109,7 +109,7 @@ func TestLease_EveryCutOfAnEndIsGoneOnWith(t *testing.T) {
 				_ = b.engine.Leases.End(t.Context(), lease.RevocationID)
 				reached = reached || b.disk.crashed()
 				b.restart()
-				require.NoError(t, b.engine.Leases.End(t.Context(), lease.RevocationID), "Vault tries again: cut %d, after %t", at, after)
+				require.NoError(t, b.engine.Leases.End(t.Context(), lease.RevocationID), "Vault's next attempt: cut %d, after %t", at, after)
 				require.Empty(t, b.modal.ServiceUsers())
 				require.Empty(t, b.queueIDs(), fmt.Sprint(at, after))
 			})

@@ -45,7 +45,7 @@ func (g *gate) await() {
 	select {
 	case <-g.arrived:
 	case <-time.After(patience):
-		g.t.Fatal("no call came to the gate")
+		g.t.Fatal("no call reached the gate")
 	}
 }
 
@@ -74,7 +74,7 @@ func (u *underway) answer() error {
 	select {
 	case <-u.done:
 	case <-time.After(patience):
-		u.t.Fatal("a request hangs")
+		u.t.Fatal("a request did not return")
 	}
 	return u.err
 }
@@ -135,7 +135,7 @@ func (h *harness) ticking(ctx context.Context) error { return h.engine.Worker.Ti
 func (h *harness) awaitLockUsers(role string, count int) {
 	h.t.Helper()
 	require.Eventually(h.t, func() bool { return h.engine.Mount.RoleLockUsers(role) == count },
-		patience, time.Millisecond, "not %d are in line for role %s", count, role)
+		patience, time.Millisecond, "%d requests must hold or await the lock of role %s", count, role)
 }
 
 // lockRole takes a role's lock as a request does that works on the role.

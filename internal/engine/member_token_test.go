@@ -36,7 +36,7 @@ func (h *harness) callers() (ids []string) {
 	return ids
 }
 
-func TestMemberToken_DeletesItselfAfterItsGracePeriodWithItsOwnPairAlone(t *testing.T) {
+func TestMemberToken_DeletesItselfAfterItsGracePeriod(t *testing.T) {
 	t.Parallel()
 	h, old, now := replaced(t)
 	h.minutes(59)
@@ -50,7 +50,7 @@ func TestMemberToken_DeletesItselfAfterItsGracePeriodWithItsOwnPairAlone(t *test
 }
 
 // Each answer of Modal to a token that deletes itself has its own consequence.
-func TestMemberToken_EachAnswerOfModalsHasItsConsequence(t *testing.T) {
+func TestMemberToken_EachAnswerOfModalHasItsConsequence(t *testing.T) {
 	t.Parallel()
 	const never = -1
 	for name, test := range map[string]struct {
@@ -59,13 +59,13 @@ func TestMemberToken_EachAnswerOfModalsHasItsConsequence(t *testing.T) {
 		means string
 		next  time.Duration // the longest wait before the next attempt
 	}{
-		"unavailable":            {modaltest.Fault{Code: codes.Unavailable, Times: never}, model.StateRetrying, model.MethodAutomatic, 2 * time.Minute},
-		"throttled":              {modaltest.Fault{Code: codes.ResourceExhausted, Times: never}, model.StateRetrying, model.MethodAutomatic, 2 * time.Minute},
-		"forbidden":              {modaltest.Fault{Code: codes.PermissionDenied, Message: "owners only", Times: never}, model.StateWaiting, model.MethodManual, model.MaxBackOff},
-		"invalid":                {modaltest.Fault{Code: codes.InvalidArgument, Message: "owners only", Times: never}, model.StateWaiting, model.MethodManual, model.MaxBackOff},
-		"unknown method":         {modaltest.Fault{Code: codes.Unimplemented, Message: "owners only", Times: never}, model.StateWaiting, model.MethodManual, model.MaxBackOff},
-		"unknown in grpclib":     {modaltest.Fault{NoContentType: true, Times: never}, model.StateWaiting, model.MethodManual, model.MaxBackOff},
-		"not found but accepted": {modaltest.Fault{Code: codes.NotFound, Times: never}, model.StateRetrying, model.MethodAutomatic, 2 * time.Minute},
+		"unavailable":                  {modaltest.Fault{Code: codes.Unavailable, Times: never}, model.StateRetrying, model.MethodAutomatic, 2 * time.Minute},
+		"throttled":                    {modaltest.Fault{Code: codes.ResourceExhausted, Times: never}, model.StateRetrying, model.MethodAutomatic, 2 * time.Minute},
+		"forbidden":                    {modaltest.Fault{Code: codes.PermissionDenied, Message: "owners only", Times: never}, model.StateWaiting, model.MethodManual, model.MaxBackOff},
+		"invalid":                      {modaltest.Fault{Code: codes.InvalidArgument, Message: "owners only", Times: never}, model.StateWaiting, model.MethodManual, model.MaxBackOff},
+		"unknown method":               {modaltest.Fault{Code: codes.Unimplemented, Message: "owners only", Times: never}, model.StateWaiting, model.MethodManual, model.MaxBackOff},
+		"unknown without content type": {modaltest.Fault{NoContentType: true, Times: never}, model.StateWaiting, model.MethodManual, model.MaxBackOff},
+		"not found but accepted":       {modaltest.Fault{Code: codes.NotFound, Times: never}, model.StateRetrying, model.MethodAutomatic, 2 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -85,13 +85,13 @@ func TestMemberToken_EachAnswerOfModalsHasItsConsequence(t *testing.T) {
 			h.modal.ClearFaults()
 			h.advance(model.MaxBackOff)
 			h.tick()
-			require.False(t, h.accepts(old), "it is tried again")
+			require.False(t, h.accepts(old), "the worker must try again")
 			require.Empty(t, h.queueIDs())
 		})
 	}
 }
 
-func TestMemberToken_OfALostAnswerIsSeenRefusedWithoutAWordOfDeletion(t *testing.T) {
+func TestMemberToken_AfterALostAnswerIsRejectedAndNotCalledDeleted(t *testing.T) {
 	t.Parallel()
 	h, old, _ := replaced(t)
 	h.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true})
@@ -102,7 +102,7 @@ func TestMemberToken_OfALostAnswerIsSeenRefusedWithoutAWordOfDeletion(t *testing
 	require.Contains(t, h.recorded.lines(), "proof=rejected")
 }
 
-func TestMemberToken_ThatIsStillAcceptedAfterItsDeletionIsDeletedAgain(t *testing.T) {
+func TestMemberToken_StillAcceptedAfterItsDeletionIsDeletedAgain(t *testing.T) {
 	t.Parallel()
 	h, old, _ := replaced(t)
 	h.modal.KeepDeletedFor(30 * time.Minute)
@@ -127,7 +127,7 @@ func TestMemberToken_ThatExpiredIsRejectedAndNotCalledDeleted(t *testing.T) {
 	require.NotContains(t, h.recorded.lines(), "proof=deleted")
 }
 
-func TestMemberToken_ThatMayNotDeleteItselfIsDeletedByTheSamePersonsCurrentOne(t *testing.T) {
+func TestMemberToken_UnableToDeleteItselfIsDeletedByTheCurrentToken(t *testing.T) {
 	t.Parallel()
 	h, old, now := replaced(t)
 	h.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.PermissionDenied})
@@ -138,7 +138,7 @@ func TestMemberToken_ThatMayNotDeleteItselfIsDeletedByTheSamePersonsCurrentOne(t
 	require.Empty(t, h.queueIDs())
 }
 
-func TestMemberToken_IsEndedWithTheAdminTokenOnAnOperatorsForceAlone(t *testing.T) {
+func TestMemberToken_IsDeletedWithTheAdminTokenOnlyByForce(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	bob := h.workspace.AddMember("bob")
@@ -148,7 +148,7 @@ func TestMemberToken_IsEndedWithTheAdminTokenOnAnOperatorsForceAlone(t *testing.
 	h.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.PermissionDenied, Times: 2})
 	h.advance(24 * time.Hour)
 	h.tick()
-	require.Equal(t, []string{old.ID}, h.callers(), "the current token is another person's")
+	require.Equal(t, []string{old.ID}, h.callers(), "the current token belongs to another person and must not delete the old one")
 	require.Equal(t, model.StateWaiting, h.revocation(old.ID).State(h.clock()))
 	ended, err := h.engine.Revocations.End(t.Context(), old.ID, true)
 	require.NoError(t, err)
@@ -159,7 +159,7 @@ func TestMemberToken_IsEndedWithTheAdminTokenOnAnOperatorsForceAlone(t *testing.
 	require.Equal(t, []string{old.ID, old.ID, admin.Admin.ID}, h.callers())
 }
 
-func TestMemberToken_IsLeftToPeopleWhereTheRoleOrItsProofSaysSo(t *testing.T) {
+func TestMemberToken_IsLeftToAnOperatorIfTheRoleOrItsStateSaysSo(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	kept, unverified, deleted := h.member.NewToken(), h.member.NewToken(), h.member.NewToken()
@@ -182,7 +182,7 @@ func TestMemberToken_IsLeftToPeopleWhereTheRoleOrItsProofSaysSo(t *testing.T) {
 	}
 }
 
-func TestMemberToken_TheLastThatWorksIsKeptWhileTheCurrentOneIsRefused(t *testing.T) {
+func TestMemberToken_ThePreviousIsKeptWhileTheCurrentIsRejected(t *testing.T) {
 	t.Parallel()
 	h, old, now := replaced(t)
 	h.modal.DeleteToken(now.ID)
@@ -191,7 +191,7 @@ func TestMemberToken_TheLastThatWorksIsKeptWhileTheCurrentOneIsRefused(t *testin
 	require.Contains(t, h.revocation(old.ID).LastError, "is kept")
 }
 
-func TestAdminToken_AReplacedOneDeletesItselfAndARemovedOneIsLeftToPeople(t *testing.T) {
+func TestAdminToken_AReplacedDeletesItselfARemovedIsLeftToAnOperator(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.managed("ci")
@@ -215,10 +215,10 @@ func TestAdminToken_AReplacedOneDeletesItselfAndARemovedOneIsLeftToPeople(t *tes
 	h.minutes(120)
 	require.True(t, h.accepts(next))
 	h.configure(model.ConfigWrite{Supplied: bringing(next)})
-	require.Empty(t, h.queueIDs(), "it is the admin's again")
+	require.Empty(t, h.queueIDs(), "a token that is the admin token again must leave the queue")
 }
 
-func TestAdminToken_ARotationTakesTheSameWorkspaceAndSomebodyWhoCanManageServiceUsers(t *testing.T) {
+func TestAdminToken_ARotationNeedsTheWorkspaceAndManagementRights(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	user := h.workspace.AddMember("bob")
@@ -236,7 +236,7 @@ func TestAdminToken_ARotationTakesTheSameWorkspaceAndSomebodyWhoCanManageService
 	}
 }
 
-func TestAdminToken_OfAServiceUserOfThisMountIsEndedAfterwards(t *testing.T) {
+func TestAdminToken_OfAServiceUserOfThisMountIsDeletedAfterwards(t *testing.T) {
 	t.Parallel()
 	for _, removed := range []bool{false, true} {
 		h := newHarness(t)

@@ -38,7 +38,7 @@ func (h *harness) readFailsAtModal(name string) string {
 	return err.Error()
 }
 
-func TestFailedCreation_IsSettledByTheNextReadAndTakesNoPlaceOfALease(t *testing.T) {
+func TestFailedCreation_IsSettledByTheNextReadAndIsNotCountedAsALease(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]modaltest.Fault{
 		"the service user was created":     {Code: codes.Unavailable, AfterCommit: true, Times: -1},
@@ -71,7 +71,7 @@ func TestFailedCreation_IsSettledByTheNextReadAndTakesNoPlaceOfALease(t *testing
 	}
 }
 
-func TestFailedCreation_OfAnOutageIsSettledOnceModalAnswers(t *testing.T) {
+func TestFailedCreation_DuringAnOutageIsSettledOnceModalAnswers(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job", atMostLeases(2))
@@ -80,7 +80,7 @@ func TestFailedCreation_OfAnOutageIsSettledOnceModalAnswers(t *testing.T) {
 		h.readFailsAtModal("job")
 	}
 	require.Len(t, h.queueIDs(), 1)
-	require.Zero(t, h.revocation(h.queueIDs()[0]).Attempts, "an outage does not put the worker off")
+	require.Zero(t, h.revocation(h.queueIDs()[0]).Attempts, "an outage must not count as an attempt of the worker")
 	h.modal.SetOutage(false)
 	h.lease("job")
 	h.lease("job")
@@ -88,7 +88,7 @@ func TestFailedCreation_OfAnOutageIsSettledOnceModalAnswers(t *testing.T) {
 }
 
 // If Modal completes a creation late, the second check finds the service user.
-func TestFailedCreation_ThatModalDoesLateIsEndedByTheWorker(t *testing.T) {
+func TestFailedCreation_CompletedLateByModalIsDeletedByTheWorker(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
@@ -104,7 +104,7 @@ func TestFailedCreation_ThatModalDoesLateIsEndedByTheWorker(t *testing.T) {
 	require.Equal(t, []string{lease.RevocationID}, h.queueIDs())
 }
 
-func TestFailedCreation_IsNotOneThatAnotherReadIsMaking(t *testing.T) {
+func TestFailedCreation_IsNotACreationOfAnotherRunningRead(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job", atMostLeases(2))
@@ -116,7 +116,7 @@ func TestFailedCreation_IsNotOneThatAnotherReadIsMaking(t *testing.T) {
 	require.True(t, h.alive(second.Cred.ID))
 }
 
-func TestFailedCreation_OfAProcessThatDiedIsSettledByTheNextRead(t *testing.T) {
+func TestFailedCreation_OfACrashedProcessIsSettledByTheNextRead(t *testing.T) {
 	t.Parallel()
 	for at := 2; at <= 3; at++ { // the write of the token that arrived, and the write of the lease
 		inBubble(t, func(b *bubble) {
@@ -134,7 +134,7 @@ func TestFailedCreation_OfAProcessThatDiedIsSettledByTheNextRead(t *testing.T) {
 	}
 }
 
-func TestFailedCreation_IsNotSettledWhileTheMountIsPausedOrOutOfSync(t *testing.T) {
+func TestFailedCreation_IsNotSettledWhilePausedOrOutOfSync(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
@@ -156,7 +156,7 @@ func TestFailedCreation_IsNotSettledWhileTheMountIsPausedOrOutOfSync(t *testing.
 	h.lease("job")
 }
 
-func TestFailedCreation_OfAnotherWorkspaceIsInNobodysWay(t *testing.T) {
+func TestFailedCreation_OfAnotherWorkspaceBlocksNoRead(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job", atMostLeases(2))
@@ -173,7 +173,7 @@ func TestFailedCreation_OfAnotherWorkspaceIsInNobodysWay(t *testing.T) {
 	h.lease("job")
 }
 
-func TestMaxLeases_NamesACommandForEachKindThatItCounts(t *testing.T) {
+func TestMaxLeases_TheErrorNamesACommandForEachKindItCounts(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job", atMostLeases(2))
@@ -194,7 +194,7 @@ func TestMaxLeases_NamesACommandForEachKindThatItCounts(t *testing.T) {
 	h.lease("job")
 }
 
-func TestFailedCreation_CostsAReadThatFindsNoneNoListOfStorage(t *testing.T) {
+func TestFailedCreation_AReadWithoutOneListsNoStorage(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")

@@ -26,12 +26,12 @@ import (
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 // update rewrites the golden files: go test -run TestStorage_GoldenFiles ./internal/engine -update.
-var update = flag.Bool("update", false, "write the golden files of the storage format anew")
+var update = flag.Bool("update", false, "rewrite the golden files of the storage format")
 
 // howToUpdate says what to do after a change of a stored type.
-const howToUpdate = "the storage format changed: set new fields in goldenEntries, then write the files anew with " +
-	"go test -run TestStorage_TheGoldenFiles ./internal/engine -update, and look at the difference. " +
-	"Once a version was released, only add fields that are omitted at zero, and name removed ones in store.Options.Retired"
+const howToUpdate = "The storage format changed. Set new fields in goldenEntries, then rewrite the files with: " +
+	"go test -run TestStorage_GoldenFiles ./internal/engine -update. Review the difference. " +
+	"After a release, only add fields that are omitted at zero, and list removed fields in store.Options.Retired"
 
 // goldenEntries returns entries of every stored type. Together they set every field. The files under
 // testdata/storage/v2 contain them in version 2 of the storage format.
@@ -107,7 +107,7 @@ func goldenEntries() map[string]any {
 	}
 }
 
-func TestStorage_TheGoldenFilesHoldTheFormatOfToday(t *testing.T) {
+func TestStorage_GoldenFilesHaveTheCurrentFormat(t *testing.T) {
 	t.Parallel()
 	for key, entry := range goldenEntries() {
 		switch want := entry.(type) {
@@ -156,7 +156,7 @@ func checkGolden[T any](t *testing.T, key string, want *T) {
 	require.Equal(t, want, got, howToUpdate)
 }
 
-func TestStorage_TheGoldenFilesSetEveryField(t *testing.T) {
+func TestStorage_GoldenFilesSetEveryField(t *testing.T) {
 	t.Parallel()
 	set, all := map[string]bool{}, map[string]bool{}
 	for _, entry := range goldenEntries() {

@@ -14,7 +14,7 @@ import (
 
 // The README names one command for each kind of token that may leak. The engine does the rest within two
 // minutes.
-func TestLeak_OneCommandEndsTheTokenOfEachKind(t *testing.T) {
+func TestLeakedToken_OneCommandRevokesATokenOfEachKind(t *testing.T) {
 	t.Parallel()
 	now := time.Duration(0)
 	approve := func(b *bubble, role string) {
@@ -33,7 +33,7 @@ func TestLeak_OneCommandEndsTheTokenOfEachKind(t *testing.T) {
 			func(b *bubble) modaltest.Token { return b.approved("personal") },
 			func(b *bubble, _ modaltest.Token) { approve(b, "personal") },
 		},
-		"current, static: bring the next one with grace_period=0": {
+		"current, static: supply the next token with grace_period=0": {
 			func(b *bubble) modaltest.Token { return b.static("personal") },
 			func(b *bubble, _ modaltest.Token) {
 				b.rotate(model.RotateRequest{Role: "personal", Grace: &now, Supplied: bringing(b.member.NewToken())})

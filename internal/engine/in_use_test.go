@@ -14,15 +14,15 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-func TestHold_APreviousTokenLivesOnWhileItIsUsedAndNoLonger(t *testing.T) {
+func TestInUse_APreviousTokenStaysValidOnlyWhileItIsUsed(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		use   time.Duration // how long after its grace period the token is still used
 		lives time.Duration
 	}{
-		"not for a while":     {-20 * time.Minute, 0},
-		"used for a while":    {30 * time.Minute, 30 * time.Minute},
-		"used for far longer": {10 * time.Hour, 2 * time.Hour},
+		"last used before the end of the grace period": {-20 * time.Minute, 0},
+		"used for less than the limit":                 {30 * time.Minute, 30 * time.Minute},
+		"used for longer than the limit":               {10 * time.Hour, 2 * time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -60,7 +60,7 @@ func TestHold_APreviousTokenLivesOnWhileItIsUsedAndNoLonger(t *testing.T) {
 	}
 }
 
-func TestHold_AHeldTokenIsAskedAboutOncePerRefreshIntervalHoweverLongThatIs(t *testing.T) {
+func TestInUse_ModalIsAskedOncePerRefreshInterval(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
@@ -81,7 +81,7 @@ func TestHold_AHeldTokenIsAskedAboutOncePerRefreshIntervalHoweverLongThatIs(t *t
 	require.Equal(t, model.StateInUse, h.revocation(old.ID).State(h.clock()))
 }
 
-func TestHold_EndsInTimeThoughAClockFarAheadDatedIt(t *testing.T) {
+func TestInUse_EndsInTimeAlsoIfAClockFarAheadDatedIt(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
@@ -104,7 +104,7 @@ func TestHold_EndsInTimeThoughAClockFarAheadDatedIt(t *testing.T) {
 	require.False(t, h.alive(old.ID))
 }
 
-func TestHold_TheEnginesOwnQuestionsAreNoUse(t *testing.T) {
+func TestInUse_TheEnginesOwnCallsDoNotCount(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
@@ -122,7 +122,7 @@ func TestHold_TheEnginesOwnQuestionsAreNoUse(t *testing.T) {
 	require.False(t, h.alive(old.ID))
 }
 
-func TestHold_WhatCannotBeEndedAfterwardsIsNotSaidToBeHeld(t *testing.T) {
+func TestInUse_ATokenThatCannotBeDeletedAfterwardsIsRetrying(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
@@ -142,10 +142,10 @@ func TestHold_WhatCannotBeEndedAfterwardsIsNotSaidToBeHeld(t *testing.T) {
 	h.modal.ClearFaults()
 }
 
-func TestHold_AUseIsNotHiddenByTheEnginesOwnQuestion(t *testing.T) {
+func TestInUse_TheEnginesOwnCallsDoNotHideAUse(t *testing.T) {
 	t.Parallel()
 	for name, asks := range map[string]func(h *harness, id string){
-		"a forgetting": func(h *harness, id string) {
+		"a forget without force": func(h *harness, id string) {
 			_, err := h.engine.Revocations.Remove(h.t.Context(), id, false)
 			require.ErrorContains(h.t, err, "still accepts")
 		},
@@ -153,7 +153,7 @@ func TestHold_AUseIsNotHiddenByTheEnginesOwnQuestion(t *testing.T) {
 			_, err := h.engine.Rotations.Plan(h.t.Context(), model.RotateRequest{Role: "ci", ToPrevious: true})
 			require.NoError(h.t, err)
 		},
-		"an end without an admin token": func(h *harness, _ string) {
+		"an attempt without an admin token": func(h *harness, _ string) {
 			h.configure(model.ConfigWrite{RemoveAdmin: true})
 			h.minutes(12)
 			h.configure(model.ConfigWrite{Supplied: bringing(h.member.NewToken())})
@@ -175,7 +175,7 @@ func TestHold_AUseIsNotHiddenByTheEnginesOwnQuestion(t *testing.T) {
 			asks(h, old.ID)
 
 			h.minutes(40)
-			require.True(t, h.alive(old.ID), "it was used less than two refresh intervals ago")
+			require.True(t, h.alive(old.ID), "a token used less than two refresh intervals ago must stay")
 			h.minutes(3 * 60)
 			require.False(t, h.alive(old.ID))
 		})

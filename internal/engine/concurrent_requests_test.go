@@ -18,7 +18,7 @@ import (
 
 // These tests check two requests at the same time. Gates decide the order, so no test depends on luck.
 
-func TestWhoeverWaitedWhileARoleRotatedLeavesTheTokenThatWasPromisedAGracePeriod(t *testing.T) {
+func TestRotate_RequestsThatWaitedLeaveTheOldTokenItsGracePeriod(t *testing.T) {
 	t.Parallel()
 	for name, waiting := range map[string]struct {
 		does func(h *harness, key string) act
@@ -27,11 +27,11 @@ func TestWhoeverWaitedWhileARoleRotatedLeavesTheTokenThatWasPromisedAGracePeriod
 		says, saysOfName string
 	}{
 		"the worker": {func(h *harness, _ string) act { return h.ticking }, "", ""},
-		"an ending without force": {
+		"a revoke without force": {
 			func(h *harness, key string) act { return h.ending(key, false) },
 			"is in its grace period until 2026-03-02T12:00:00Z", "the revocation queue has no token",
 		},
-		"a forgetting without force": {
+		"a forget without force": {
 			func(h *harness, key string) act { return h.forgetting(key, false) },
 			"Modal still accepts token", "",
 		},
@@ -63,10 +63,10 @@ func TestWhoeverWaitedWhileARoleRotatedLeavesTheTokenThatWasPromisedAGracePeriod
 				require.NotEqual(t, old, h.current("ci").ID)
 				require.True(t, h.alive(old))
 				h.tick()
-				require.Equal(t, []string{old}, h.queueIDs(), "one entry answers for it")
+				require.Equal(t, []string{old}, h.queueIDs(), "exactly one revocation must refer to the token")
 				require.Equal(t, model.StateGrace, h.revocation(old).State(h.engine.Mount.Now()))
 				h.minutes(24*60 - 1)
-				require.True(t, h.alive(old), "to the last minute")
+				require.True(t, h.alive(old), "the token must live until the last minute of its grace period")
 				h.minutes(2)
 				require.False(t, h.alive(old))
 			})
@@ -74,7 +74,7 @@ func TestWhoeverWaitedWhileARoleRotatedLeavesTheTokenThatWasPromisedAGracePeriod
 	}
 }
 
-func TestForgettingATokenEndsItUnderNoOtherKey(t *testing.T) {
+func TestRevocation_AForgottenTokenIsNotDeletedUnderAnotherKey(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	old := h.managed("ci")
@@ -82,11 +82,11 @@ func TestForgettingATokenEndsItUnderNoOtherKey(t *testing.T) {
 	h.rotate(model.RotateRequest{Role: "ci"})
 	h.forget(old)
 	h.minutes(20)
-	require.True(t, h.alive(old), "forgetting ends nothing")
+	require.True(t, h.alive(old), "a forgotten token must stay valid")
 	h.modal.DeleteToken(old) // the operator deletes the forgotten token
 }
 
-func TestAWorkerThatWaitedForARoleWhoseTokenWentElsewhereLeavesTheToken(t *testing.T) {
+func TestWorker_KeepsATokenThatMovedWhileItWaitedForTheRole(t *testing.T) {
 	t.Parallel()
 	for _, toAdmin := range []bool{false, true} {
 		t.Run(fmt.Sprintf("toAdmin=%t", toAdmin), func(t *testing.T) {
@@ -108,14 +108,14 @@ func TestAWorkerThatWaitedForARoleWhoseTokenWentElsewhereLeavesTheToken(t *testi
 			leave()
 
 			tick.succeeds()
-			require.Nil(t, h.revocation(token.ID), "a token in use is in no ledger")
+			require.Nil(t, h.revocation(token.ID), "a token in use must have no revocation")
 			require.True(t, h.alive(token.ID))
 			require.NotContains(t, h.recorded.events(), model.EventRevoke)
 		})
 	}
 }
 
-func TestWhoeverWorksOnAnEntryHoldsTheRoleThatItBelongsToNow(t *testing.T) {
+func TestRevocation_IsProcessedUnderTheLockOfItsCurrentRole(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	token := h.static("first")
@@ -136,7 +136,7 @@ func TestWhoeverWorksOnAnEntryHoldsTheRoleThatItBelongsToNow(t *testing.T) {
 	require.Empty(t, h.queueIDs())
 }
 
-func TestACreateThatWaitedDoesNotChangeTheRoleThatAnotherMadeMeanwhile(t *testing.T) {
+func TestRole_ACreateThatWaitedDoesNotChangeAColleaguesRole(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	less := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer})
@@ -156,7 +156,7 @@ func TestACreateThatWaitedDoesNotChangeTheRoleThatAnotherMadeMeanwhile(t *testin
 	require.Len(t, h.modal.ServiceUsers(), 1)
 }
 
-func TestAnUndoThatWaitedLeavesATokenThatAnOperatorEndedMeanwhile(t *testing.T) {
+func TestUndo_ThatWaitedDoesNotUseATokenRevokedMeanwhile(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	old := h.managed("ci")
@@ -194,7 +194,7 @@ func (h *harness) formerLeader() *Engine {
 	return h.engine
 }
 
-func TestANodeThatLeadsNoMoreGivesNoRightsBackThatTheOtherTook(t *testing.T) {
+func TestCluster_AFormerLeaderRestoresNoRemovedRights(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	id := h.managed("ci")
@@ -214,7 +214,7 @@ func TestANodeThatLeadsNoMoreGivesNoRightsBackThatTheOtherTook(t *testing.T) {
 	}
 }
 
-func TestANodeThatLeadsNoMoreEndsNothingThatTheOtherIsMakingHoweverFarAheadItsClockIs(t *testing.T) {
+func TestCluster_AFormerLeaderDeletesNothingThatTheLeaderCreates(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.managed("ci")

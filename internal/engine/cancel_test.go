@@ -15,15 +15,15 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-func TestWhatACallerThatLeftHadAskedForIsNotDone(t *testing.T) {
+func TestCancel_ARequestOfACallerThatLeftIsNotDone(t *testing.T) {
 	t.Parallel()
 	for name, does := range map[string]func(h *harness, old string) act{
 		"a deletion": func(h *harness, _ string) act { return h.deleting("ci") },
 		"a rotation": func(h *harness, _ string) act {
 			return h.rotating(model.RotateRequest{Role: "ci"})
 		},
-		"an ending":    func(h *harness, old string) act { return h.ending(old, false) },
-		"a forgetting": func(h *harness, old string) act { return h.forgetting(old, true) },
+		"a revoke": func(h *harness, old string) act { return h.ending(old, false) },
+		"a forget": func(h *harness, old string) act { return h.forgetting(old, true) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -70,7 +70,7 @@ func (h *harness) seedManaged(count int) (names []string) {
 	return names
 }
 
-func TestARotationStuckAtASlowModalHoldsUpNoOtherRole(t *testing.T) {
+func TestRotate_ASlowModalBlocksNoOtherRole(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	others := h.seedManaged(300)
@@ -109,17 +109,17 @@ func dueInEveryWay(t *testing.T) (h *harness, old string) {
 	return h, old
 }
 
-func TestWaitingForABusyRoleIsNoFailure(t *testing.T) {
+func TestCancel_WaitingForABusyRoleIsNoFailure(t *testing.T) {
 	t.Parallel()
 	for name, waiting := range map[string]struct {
 		until     func(h *harness) act
 		lockUsers int
 		broken    bool // a tick that is interrupted may return an error
 	}{
-		"a rotation until the time of the tick is over": {func(h *harness) act {
+		"a rotation until the tick's time is over": {func(h *harness) act {
 			return func(ctx context.Context) error { return h.engine.Rotations.rotateOnSchedule(h.t.Context(), ctx, "ci") }
 		}, 2, false},
-		"a revocation until the time of the tick is over": {func(h *harness) act {
+		"a revocation until the tick's time is over": {func(h *harness) act {
 			return func(ctx context.Context) error { return h.engine.Worker.processQueue(h.t.Context(), ctx) }
 		}, 2, false},
 		"a tick until Vault seals or steps down": {func(h *harness) act { return h.ticking }, 3, true},
@@ -142,13 +142,13 @@ func TestWaitingForABusyRoleIsNoFailure(t *testing.T) {
 			h.unchangedSince(before)
 			require.NotContains(t, h.recorded.lines(), "failed")
 			h.tick()
-			require.Equal(t, 3, h.current("ci").Version, "it is done at the next tick")
+			require.Equal(t, 3, h.current("ci").Version, "the next tick must do the rotation")
 			require.Nil(t, h.revocation(old))
 		})
 	}
 }
 
-func TestASealOrAStepDownIsNoFailureOfWhatItBreaksOff(t *testing.T) {
+func TestCancel_ASealOrStepDownIsNoFailureOfTheWork(t *testing.T) {
 	t.Parallel()
 	for _, rpc := range []string{"ServiceUserCreate", "EnvironmentRoleSet", "ServiceUserInfo", "ServiceUserDelete"} {
 		t.Run(rpc, func(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-func TestOrphans_ForgettingThatIsCutOffLeavesNoMountThatIsDiverged(t *testing.T) {
+func TestRevocation_AnInterruptedForgetLeavesTheMountInSync(t *testing.T) {
 	t.Parallel()
 	for at, reached := 1, true; reached; at++ {
 		for _, after := range []bool{false, true} {
@@ -54,7 +54,7 @@ func (k *undeletable) Delete(ctx context.Context, key string) error {
 	return k.Storage.Delete(ctx, key)
 }
 
-func TestForgettingThatFailsHalfwayEndsNothingUnderAnotherKey(t *testing.T) {
+func TestRevocation_AHalfFailedForgetDeletesNoToken(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.managed("ci")
@@ -65,7 +65,7 @@ func TestForgettingThatFailsHalfwayEndsNothingUnderAnotherKey(t *testing.T) {
 
 	_, err := h.engine.Revocations.Remove(t.Context(), old.ID, true)
 
-	require.Error(t, err, "else the token would be ended as an unfinished one")
+	require.Error(t, err, "without an error the engine would later delete the token as an unfinished one")
 	h.restart()
 	require.NotNil(t, h.revocation(old.ID))
 	h.forget(old.ID)
@@ -76,7 +76,7 @@ func TestForgettingThatFailsHalfwayEndsNothingUnderAnotherKey(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestAnAdminTokenThatModalRefusesSaysNothingOfAnotherToken(t *testing.T) {
+func TestRevocation_ARejectedAdminTokenProvesNothingAboutOthers(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.modal.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true, Times: -1})

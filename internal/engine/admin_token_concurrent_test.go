@@ -19,13 +19,13 @@ func unverified(token modaltest.Token) model.Supplied {
 	return supplied
 }
 
-func TestATokenThatAnOperatorEndsDoesNotBecomeTheAdminsMeanwhile(t *testing.T) {
+func TestAdminToken_ATokenThatAnOperatorIsRevokingIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, as := range map[string]struct {
 		brings func(modaltest.Token) model.Supplied
 		gone   bool // the token is gone when Modal is first asked about it
 	}{
-		"proven":     {bringing, true},
+		"verified":   {bringing, true},
 		"unverified": {unverified, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -41,7 +41,7 @@ func TestATokenThatAnOperatorEndsDoesNotBecomeTheAdminsMeanwhile(t *testing.T) {
 
 			_, err := h.engine.Configs.Write(t.Context(), model.ConfigWrite{Supplied: unverified(robot)})
 
-			require.True(t, model.IsUserError(err), "its end is in storage already")
+			require.True(t, model.IsUserError(err), "storage already records that the token must end")
 			gate.open()
 			ending.succeeds()
 			require.False(t, h.alive(robot.ID))
@@ -50,7 +50,7 @@ func TestATokenThatAnOperatorEndsDoesNotBecomeTheAdminsMeanwhile(t *testing.T) {
 	}
 }
 
-func TestATokenThatBecomesTheAdminsWhileTheEngineIsAboutToEndItIsLeft(t *testing.T) {
+func TestAdminToken_ATokenThatBecomesAdminDuringItsRevocationIsKept(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	old := h.managed("ci")
@@ -67,12 +67,12 @@ func TestATokenThatBecomesTheAdminsWhileTheEngineIsAboutToEndItIsLeft(t *testing
 	ending.succeeds()
 	require.Empty(t, h.modal.Calls("ServiceUserDelete"))
 	h.minutes(3)
-	require.Nil(t, h.revocation(old), "a token in use is in no ledger")
+	require.Nil(t, h.revocation(old), "a token in use must have no revocation")
 	require.True(t, h.alive(old))
 	h.modal.DeleteToken(old) // only the configuration refers to this token
 }
 
-func TestAnAdminTokenThatThisMountMadeWorksOnForTheCallsUnderWayAlsoWhereItIsRemoved(t *testing.T) {
+func TestAdminToken_CreatedByThisMountStaysValidForAWhileAfterRemoval(t *testing.T) {
 	t.Parallel()
 	for name, remove := range map[string]func(h *harness) error{
 		"removed": func(h *harness) error {
@@ -105,7 +105,7 @@ func TestAnAdminTokenThatThisMountMadeWorksOnForTheCallsUnderWayAlsoWhereItIsRem
 	}
 }
 
-func TestAdminToken_ItsVerifiedSecretIsNotLostToAnUnverifiedOne(t *testing.T) {
+func TestAdminToken_AnUnverifiedSecretDoesNotReplaceAVerifiedOne(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	cfg, err := h.engine.Configs.Read(t.Context())
@@ -117,7 +117,7 @@ func TestAdminToken_ItsVerifiedSecretIsNotLostToAnUnverifiedOne(t *testing.T) {
 	h.unchangedSince(before)
 }
 
-func TestAdminToken_WhatModalSaidOfItIsNotForgottenWhenItIsBroughtAgainUnasked(t *testing.T) {
+func TestAdminToken_SuppliedAgainUnverifiedStaysRejected(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	cfg, err := h.engine.Configs.Read(t.Context())

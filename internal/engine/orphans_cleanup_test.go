@@ -31,7 +31,7 @@ func (d *leavingCaller) Put(ctx context.Context, entry *logical.StorageEntry) er
 	return d.Storage.Put(ctx, entry)
 }
 
-func TestOrphans_WhoGoesAwayWhileTheyAreAcceptedIsNotToldThatNothingWasChanged(t *testing.T) {
+func TestOrphans_AcceptSucceedsAlthoughTheCallerLeft(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.managed("ci")
@@ -48,7 +48,7 @@ func TestOrphans_WhoGoesAwayWhileTheyAreAcceptedIsNotToldThatNothingWasChanged(t
 	require.False(t, done.OutOfSync)
 }
 
-func TestOrphans_AreOfTheModalWhereTheyWereFoundWhereverConfigPointsMeanwhile(t *testing.T) {
+func TestOrphans_AreDeletedOnlyInTheWorkspaceThatListedThem(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	stranger, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
@@ -56,20 +56,20 @@ func TestOrphans_AreOfTheModalWhereTheyWereFoundWhereverConfigPointsMeanwhile(t 
 	h.advance(time.Hour)
 	elsewhere := h.modal.AddWorkspace("initech").AddMember("mallory")
 	gate := h.gateAt("ServiceUserList")
-	tidies := h.begin(t.Context(), func(ctx context.Context) error {
+	cleanup := h.begin(t.Context(), func(ctx context.Context) error {
 		_, failed := h.engine.Orphans.Cleanup(ctx, revocation.CleanupRequest{})
 		return failed
 	})
 	gate.await()
 	h.configure(model.ConfigWrite{Supplied: bringing(elsewhere.NewToken()), Force: true})
 	gate.open()
-	_ = tidies.answer()
+	_ = cleanup.answer()
 
 	require.True(t, h.accepts(stranger))
-	require.NotNil(t, h.revocation("vault-2f9f1a7c-gpu-aaaaaaaa"), "it is not said to be ended")
+	require.NotNil(t, h.revocation("vault-2f9f1a7c-gpu-aaaaaaaa"), "a service user that is left must keep its revocation")
 }
 
-func TestOrphans_ManyAtASlowModalAreAnsweredForInTimeAndTheWorkerEndsTheRest(t *testing.T) {
+func TestOrphans_ManyAtASlowModalAreLeftToTheWorkerInTime(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
@@ -98,7 +98,7 @@ func TestOrphans_ManyAtASlowModalAreAnsweredForInTimeAndTheWorkerEndsTheRest(t *
 	})
 }
 
-func TestOrphans_ThatAreEndedAreSaidToBeSoThoughAnotherLookIsStillUnderWay(t *testing.T) {
+func TestOrphans_DeletedAreReportedWhileTheGuardIsBusy(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})

@@ -195,7 +195,7 @@ func (w *world) requireAllTracked(t *testing.T) {
 	}
 	for _, user := range w.state(t).ServiceUsers {
 		require.True(t, slices.Contains(known, user.TokenID) || slices.Contains(known, user.Name),
-			"nobody answers for %s (%s); known: %s", user.Name, user.TokenID, known)
+			"Vault does not track service user %s (%s); it tracks: %s", user.Name, user.TokenID, known)
 	}
 }
 

@@ -30,11 +30,11 @@ func TestRotate_AfterACrashKeepsTheOldTokenAndLeavesNoServiceUser(t *testing.T) 
 		committed bool
 		strike    func(t *testing.T, w *world)
 	}{
-		"the plugin is killed before it hears of the service user": {"ServiceUserCreate", true, func(t *testing.T, w *world) {
+		"the plugin is killed before Modal answers the creation": {"ServiceUserCreate", true, func(t *testing.T, w *world) {
 			t.Helper()
 			w.killPlugin(t)
 		}},
-		"Vault is killed while the new token is tried out": {"TokenInfoGet", false, func(t *testing.T, w *world) {
+		"Vault is killed while the engine verifies the new token": {"TokenInfoGet", false, func(t *testing.T, w *world) {
 			t.Helper()
 			w.Kill()
 			require.NoError(t, w.Restart(w.ctx))

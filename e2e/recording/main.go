@@ -75,15 +75,15 @@ type frame struct{ lines []string }
 
 // play runs the commands that the recording shows.
 func (r *recorder) play(ctx context.Context) error {
-	r.title("The engine makes a service user at Modal, and a token that may do this and no more")
+	r.title("The engine creates a service user at Modal, and a token with only these permissions")
 	if err := r.show(ctx, "write", "modal/roles/ci", "type=managed", "environment_roles=main=contributor"); err != nil {
 		return err
 	}
-	r.title("Programs read it, in the form that they want")
+	r.title("Programs read the token in the form that they need")
 	if err := r.show(ctx, "read", "modal/creds/ci"); err != nil {
 		return err
 	}
-	r.title("As a shell wants it, or as a file")
+	r.title("As text for a shell, or as a file")
 	if err := r.show(ctx, "read", "-field=dotenv", "modal/creds/ci/dotenv"); err != nil {
 		return err
 	}
@@ -94,11 +94,11 @@ func (r *recorder) play(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.title("It rotates by itself, or now; the old token works for its grace period")
+	r.title("The role rotates by itself, or now; the old token works for its grace period")
 	if err = r.show(ctx, "write", "-f", "modal/rotate/ci"); err != nil {
 		return err
 	}
-	r.title("A token leaked: end it now, and see Modal refuse it")
+	r.title("A token leaked: revoke it now, and see Modal reject it")
 	if err = r.show(ctx, "list", "-detailed", "modal/revocations"); err != nil {
 		return err
 	}

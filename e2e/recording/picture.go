@@ -33,7 +33,7 @@ func picture(frames []frame) string {
 	width, height := 2*margin+columns*17/2, 2*margin+rows*lineHeight
 	var svg strings.Builder
 	fmt.Fprintf(&svg, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%[1]d\" height=\"%[2]d\" viewBox=\"0 0 %[1]d %[2]d\">\n", width, height)
-	svg.WriteString("<title>A terminal: a role is made, read, rotated, and its old token revoked</title>\n<style>")
+	svg.WriteString("<title>A terminal: a role is created, read and rotated, and its old token is revoked</title>\n<style>")
 	fmt.Fprintf(&svg, style, seconds*len(frames), 100/float64(len(frames)))
 	svg.WriteString("</style>\n<rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"#0d1117\"/>\n")
 	for i, f := range frames {

@@ -155,7 +155,7 @@ func (h *harness) minutes(count int) {
 	}
 }
 
-// current returns a role's credential. The test fails if the role has none.
+// current returns a role's credential. A missing credential fails the test.
 func (h *harness) current(name string) *model.Credential {
 	h.t.Helper()
 	_, cred, err := h.engine.Mount.Current(h.t.Context(), name)

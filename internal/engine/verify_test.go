@@ -264,7 +264,7 @@ func TestRevocation_ThePreviousTokenIsKeptWhileTheCurrentIsUncertain(t *testing.
 	h.deleteUserOf(current)
 	h.modal.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Unavailable, Times: -1, Match: func(c modaltest.Call) bool { return c.TokenID == current }})
 	h.minutes(70)
-	require.True(t, h.alive(old.ID), "the previous token may be the only one that works")
+	require.True(t, h.alive(old.ID), "the previous token may be the only token that works")
 	require.Contains(t, h.revocation(old.ID).LastError, "could not learn whether Modal accepts")
 	h.modal.ClearFaults()
 	h.rotate(model.RotateRequest{Role: "ci"})

@@ -60,7 +60,7 @@ e2e-openbao:
 CORE = $(addprefix e2e/,readme_test.go restart_test.go secrecy_test.go cluster_test.go cluster_upgrade_test.go)
 ## e2e-openbao-core: on OpenBao, the tests that CI runs there
 e2e-openbao-core:
-	@tests=$$(sed -nE 's/^func (Test[A-Za-z0-9]+)\(.*/\1/p' $(CORE) | paste -s -d '|' -) && $(MAKE) e2e-openbao RUN="$$tests"
+	@tests=$$(sed -nE 's/^func (Test[A-Za-z0-9_]+)\(.*/\1/p' $(CORE) | paste -s -d '|' -) && $(MAKE) e2e-openbao RUN="$$tests"
 
 ## e2e-vault-1.19: the same as e2e on Vault 1.19, built from source
 e2e-vault-1.19:
@@ -69,7 +69,7 @@ e2e-vault-1.19:
 ## policies: try every policy on every path of the plugin, and write the table in docs/policies.md
 policies:
 	@vault=$$(tools/vault/path.sh) && \
-	VAULT_BIN=$$vault go test -tags e2e -count=1 -run '^TestThePolicies' ./e2e -update
+	VAULT_BIN=$$vault go test -tags e2e -count=1 -run '^TestPolicies_' ./e2e -update
 
 # How long, and from which seed on; no seed is a new one.
 SECONDS = 600

@@ -16,8 +16,9 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// An Agent waits five minutes for what has no ttl, which no test here does.
-func TestAnAgentOnAnyFormButTheEnvironmentSeesARotationWithinTheRefreshInterval(t *testing.T) {
+// Without a ttl in the answer an Agent waits five minutes. The env form has no ttl, so this test leaves it
+// out.
+func TestAgent_GetsARotationInEachFormWithinTheRefreshInterval(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token := w.newRole(t, "refresh_interval=5s")
@@ -49,8 +50,8 @@ func TestAnAgentOnAnyFormButTheEnvironmentSeesARotationWithinTheRefreshInterval(
 	requireFiles(w.rotate(t))
 }
 
-// Modal's command line reads a .modal.toml and writes it anew when another profile becomes the active one.
-func TestModalsOwnCommandLineWritesTheFileByteForByteAsTheEngineDoes(t *testing.T) {
+// Modal's command line reads a .modal.toml and rewrites it when another profile becomes active.
+func TestCreds_TomlHasTheSameBytesAsTheFileOfModalsCLI(t *testing.T) {
 	t.Parallel()
 	modal, err := tools.PythonClient(testContext(t))
 	if err != nil {

@@ -20,21 +20,21 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// consumed is a role in a state, and two real Agents that read it: one keeps the whole .modal.toml of
-// creds/<role>/toml, the other runs a program with the pair of creds/<role>.
-type consumed struct {
+// consumedRole is a role in a state, and two real Agents that read it. The first Agent writes the .modal.toml
+// of creds/<role>/toml. The second runs a program with the token of creds/<role>.
+type consumedRole struct {
 	*world
 	stage
 	name, path string // path is <mount>/creds/<name>
 	consumers  []*lab.Consumer
-	tokens     []lab.Token // that it has handed out, in order
+	tokens     []lab.Token // the role's tokens, in order
 	rotated    time.Time
-	followed   map[string]string // what consumers did after a rotation, by their names
-	since      time.Time         // when the present phase began
+	followed   map[string]string // what the consumers did after a rotation, by their names
+	since      time.Time         // the start of the current phase
 }
 
-// Everything here waits for a clock, so all roles go through their states at once, phase by phase.
-func TestAgentsLiveThroughEveryStateOfARoleAndHaveItsNewTokenInTime(t *testing.T) {
+// Each phase waits for a clock, so all roles go through the phases at the same time.
+func TestAgent_GetsTheNewTokenInTimeInEachStateOfARole(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	line, err := w.emulator.OpenLine(w.ctx)
@@ -47,17 +47,17 @@ func TestAgentsLiveThroughEveryStateOfARoleAndHaveItsNewTokenInTime(t *testing.T
 		admins[mount] = w.administer(t, mount, w.emulator.URL)
 	}
 	w.administer(t, "down", line.URL)
-	roles := make([]*consumed, len(stages))
+	roles := make([]*consumedRole, len(stages))
 	for i, s := range stages {
 		roles[i] = w.newConsumed(t, s)
 	}
 	require.NoError(t, w.emulator.DeleteToken(w.ctx, admins["failing"].ID))
 	require.NoError(t, line.Cut())
 
-	begun := time.Now()
-	defer func() { t.Logf("the states took %s", time.Since(begun).Round(time.Second)) }()
-	for _, phase := range []func(t *testing.T, c *consumed){
-		startConsumers, requireFirstPair, enterState, awaitState, begin, requireUndisturbed,
+	started := time.Now()
+	defer func() { t.Logf("the states took %s", time.Since(started).Round(time.Second)) }()
+	for _, phase := range []func(t *testing.T, c *consumedRole){
+		startConsumers, requireFirstToken, enterState, awaitState, begin, requireUndisturbed,
 		leaveState, requireFollowed, begin, requireUndisturbed, requirePatience,
 	} {
 		for _, c := range roles {
@@ -66,7 +66,7 @@ func TestAgentsLiveThroughEveryStateOfARoleAndHaveItsNewTokenInTime(t *testing.T
 	}
 }
 
-// administer points a mount at Modal with an admin token of its own.
+// administer configures a mount for the emulator, with an admin token of its own.
 func (w *world) administer(t *testing.T, mount, server string) lab.Token {
 	t.Helper()
 	admin := w.newToken(t)
@@ -75,10 +75,10 @@ func (w *world) administer(t *testing.T, mount, server string) lab.Token {
 	return admin
 }
 
-func (w *world) newConsumed(t *testing.T, s stage) *consumed {
+func (w *world) newConsumed(t *testing.T, s stage) *consumedRole {
 	t.Helper()
 	s.mount, s.refresh = cmp.Or(s.mount, "modal"), cmp.Or(s.refresh, 5*time.Second)
-	c := &consumed{world: w, stage: s, followed: map[string]string{}}
+	c := &consumedRole{world: w, stage: s, followed: map[string]string{}}
 	c.name = s.condition + map[bool]string{true: "-managed", false: "-static"}[s.managed]
 	c.path = s.mount + "/creds/" + c.name
 	args := []string{"write", s.mount + "/roles/" + c.name, "refresh_interval=" + s.refresh.String()}
@@ -90,7 +90,7 @@ func (w *world) newConsumed(t *testing.T, s stage) *consumed {
 	}
 	if s.managed {
 		c.vault(t, append(args, "type=managed", "environment_roles=main=contributor,staging=viewer")...)
-		c.note(t)
+		c.remember(t)
 		return c
 	}
 	token, err := w.emulator.NewToken(w.ctx)
@@ -99,18 +99,18 @@ func (w *world) newConsumed(t *testing.T, s stage) *consumed {
 	}
 	require.NoError(t, err)
 	require.NoError(t, w.run(t, w.CLI, token.Secret, append(args, "type=static", "token_id="+token.ID, "token_secret=-")...).Err())
-	c.note(t)
+	c.remember(t)
 	return c
 }
 
-// note remembers the token that the role hands out now.
-func (c *consumed) note(t *testing.T) {
+// remember adds the role's current token to the known tokens.
+func (c *consumedRole) remember(t *testing.T) {
 	t.Helper()
 	now := c.read(t, c.path)
 	c.tokens = append(c.tokens, lab.Token{ID: fmt.Sprint(now["token_id"]), Secret: fmt.Sprint(now["token_secret"])})
 }
 
-func startConsumers(t *testing.T, c *consumed) {
+func startConsumers(t *testing.T, c *consumedRole) {
 	t.Helper()
 	require.NoError(t, c.run(t, c.CLI, fmt.Sprintf("path %q { capabilities = [\"read\"] }\npath %q { capabilities = [\"read\"] }", c.path, c.path+"/toml"), "policy", "write", c.name, "-").Err())
 	for kind, start := range map[string]func(string, string) (*lab.Consumer, error){
@@ -129,30 +129,30 @@ func startConsumers(t *testing.T, c *consumed) {
 	}
 }
 
-// requireFirstPair waits until the consumers were run with the role's first token.
-func requireFirstPair(t *testing.T, c *consumed) {
+// requireFirstToken waits until each consumer has run with the role's first token.
+func requireFirstToken(t *testing.T, c *consumedRole) {
 	t.Helper()
 	for _, consumer := range c.consumers {
 		require.NoError(t, lab.Until(c.ctx, consumer.Name+" to run", func() error {
-			_, _, err := consumer.Pairs()
+			_, _, err := consumer.Tokens()
 			return errors.Join(consumer.Alive(), err)
 		}))
 	}
-	c.requirePairs(t)
+	c.requireTokens(t)
 }
 
-// requirePairs asserts that each consumer was run once with each token, whole, and that the file holds
-// the last one. A token may be missed when the next one followed within a refresh interval.
-func (c *consumed) requirePairs(t *testing.T) {
+// requireTokens asserts that each consumer ran once with each complete token, and that the file contains the
+// last token. A consumer may miss a token that was replaced within one refresh interval.
+func (c *consumedRole) requireTokens(t *testing.T) {
 	t.Helper()
 	for _, consumer := range c.consumers {
-		pairs, _, err := consumer.Pairs()
+		tokens, _, err := consumer.Tokens()
 		require.NoError(t, err, consumer.Name)
 		want := c.tokens
-		if len(want) > 2 && len(pairs) == 2 {
+		if len(want) > 2 && len(tokens) == 2 {
 			want = []lab.Token{want[0], want[2]}
 		}
-		require.True(t, slices.Equal(want, pairs), "%s was run with %v, and not with %v (IDs; a secret may differ)", consumer.Name, pairs, want)
+		require.True(t, slices.Equal(want, tokens), "%s ran with %v instead of %v (IDs; a secret may differ)", consumer.Name, tokens, want)
 		if consumer.File == "" {
 			continue
 		}
@@ -165,35 +165,35 @@ func (c *consumed) requirePairs(t *testing.T) {
 	}
 }
 
-func enterState(t *testing.T, c *consumed) {
+func enterState(t *testing.T, c *consumedRole) {
 	t.Helper()
 	if c.enter != nil {
 		c.enter(t, c)
 	}
 }
 
-func awaitState(t *testing.T, c *consumed) {
+func awaitState(t *testing.T, c *consumedRole) {
 	t.Helper()
 	if c.reached != nil {
 		require.NoError(t, lab.Until(c.ctx, c.name+" to be "+c.condition, func() error { return c.reached(c) }))
 	}
 }
 
-func begin(t *testing.T, c *consumed) {
+func begin(t *testing.T, c *consumedRole) {
 	t.Helper()
 	c.since = time.Now()
 }
 
-// requireUndisturbed asserts that the Agents read on, twice at least where there is something to read,
-// and that nothing comes of it.
-func requireUndisturbed(t *testing.T, c *consumed) {
+// requireUndisturbed asserts that the Agents continue to read and change nothing. If there is something to
+// read, they read at least twice.
+func requireUndisturbed(t *testing.T, c *consumedRole) {
 	t.Helper()
 	for _, consumer := range c.consumers {
-		require.NoError(t, lab.Until(c.ctx, consumer.Name+" to read on", func() error {
+		require.NoError(t, lab.Until(c.ctx, consumer.Name+" to read again", func() error {
 			reads, err := c.Reads(consumer)
 			reads = slices.DeleteFunc(reads, func(read lab.Read) bool { return read.Asked.Before(c.since) })
 			if err == nil && !c.gone && len(reads) < 2 {
-				err = fmt.Errorf("it has read %d times", len(reads))
+				err = fmt.Errorf("the Agent has read %d times", len(reads))
 			}
 			return errors.Join(consumer.Alive(), err)
 		}))
@@ -201,46 +201,46 @@ func requireUndisturbed(t *testing.T, c *consumed) {
 			require.True(t, strings.Contains(c.text(t, consumer.Log), c.warns), "%s did not log %q", consumer.Name, c.warns)
 		}
 	}
-	c.requirePairs(t)
+	c.requireTokens(t)
 }
 
-func leaveState(t *testing.T, c *consumed) {
+func leaveState(t *testing.T, c *consumedRole) {
 	t.Helper()
 	if c.leave != nil {
 		c.leave(t, c)
 	}
 }
 
-// requireFollowed asserts that the consumers were run with the new token in time: with the first read
-// after the rotation, which the hint asked for. Seconds are only told, as a busy machine adds its own.
-func requireFollowed(t *testing.T, c *consumed) {
+// requireFollowed asserts that the consumers ran with the new token in time: after the first read that the
+// hint asked for. The test only logs the seconds, because a busy machine adds its own.
+func requireFollowed(t *testing.T, c *consumedRole) {
 	t.Helper()
 	if len(c.tokens) == 1 {
 		return
 	}
 	for _, consumer := range c.consumers {
-		require.NoError(t, lab.Until(c.ctx, consumer.Name+" to follow", func() error {
-			pairs, _, err := consumer.Pairs()
-			if err == nil && pairs[len(pairs)-1] != c.tokens[len(c.tokens)-1] {
-				err = fmt.Errorf("it has %s", pairs[len(pairs)-1])
+		require.NoError(t, lab.Until(c.ctx, consumer.Name+" to use the new token", func() error {
+			tokens, _, err := consumer.Tokens()
+			if err == nil && tokens[len(tokens)-1] != c.tokens[len(c.tokens)-1] {
+				err = fmt.Errorf("the consumer has %s", tokens[len(tokens)-1])
 			}
 			return errors.Join(consumer.Alive(), err)
 		}))
-		_, last, err := consumer.Pairs()
+		_, last, err := consumer.Tokens()
 		require.NoError(t, err)
 		c.followed[consumer.Name] = fmt.Sprintf("the new token after %.1fs of %s, ", last.Sub(c.rotated).Seconds(), c.refresh)
 		reads, err := c.Reads(consumer)
 		require.NoError(t, err)
 		between := slices.DeleteFunc(reads, func(read lab.Read) bool { return read.Asked.Before(c.rotated) || read.Answered.After(last) })
-		require.LessOrEqual(t, len(between), 1, "%s read again before it followed", consumer.Name)
+		require.LessOrEqual(t, len(between), 1, "%s read again before it used the new token", consumer.Name)
 		if consumer.File != "" {
 			require.NoError(t, c.authenticate(t, consumer.File).Err(), consumer.Name)
 		}
 	}
 }
 
-// requirePatience asserts that no Agent has read again before the hint of the answer before was over.
-func requirePatience(t *testing.T, c *consumed) {
+// requirePatience asserts that no Agent read again before the hint of its last answer was over.
+func requirePatience(t *testing.T, c *consumedRole) {
 	t.Helper()
 	for _, consumer := range c.consumers {
 		reads, err := c.Reads(consumer)
@@ -253,7 +253,7 @@ func requirePatience(t *testing.T, c *consumed) {
 			}
 			hints++
 			require.LessOrEqual(t, read.Hint, c.refresh, consumer.Name)
-			require.GreaterOrEqual(t, reads[i+1].Asked.Sub(read.Answered), read.Hint, "%s polls faster than it was told", consumer.Name)
+			require.GreaterOrEqual(t, reads[i+1].Asked.Sub(read.Answered), read.Hint, "%s reads more often than its hint allows", consumer.Name)
 		}
 		require.NotZero(t, hints, "%s got no hint", consumer.Name)
 		t.Logf("%s: %s%d reads", consumer.Name, c.followed[consumer.Name], len(reads))

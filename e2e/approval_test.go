@@ -18,16 +18,16 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// terminal is where a person types: all that the vault command printed there is kept.
+// terminal is where a person types. It records everything that the vault command prints.
 type terminal struct {
 	*world
 	said strings.Builder
 }
 
-// secretShape is what a secret of Modal's looks like.
+// secretShape matches a token secret of Modal.
 var secretShape = regexp.MustCompile(`\bas-\w{12,}`)
 
-// do runs a command that must succeed, and returns the data of its answer.
+// do runs a command that must succeed and returns the data of the answer.
 func (p *terminal) do(t *testing.T, args ...string) data {
 	t.Helper()
 	result := p.run(t, p.CLI, "", append([]string{args[0], "-format=json"}, args[1:]...)...)
@@ -39,7 +39,7 @@ func (p *terminal) do(t *testing.T, args ...string) data {
 	return parse(t, result.Stdout)
 }
 
-// refused runs a command that must fail, and returns what it said.
+// refused runs a command that must fail and returns its output.
 func (p *terminal) refused(t *testing.T, args ...string) string {
 	t.Helper()
 	result := p.run(t, p.CLI, "", args...)
@@ -56,16 +56,16 @@ func (p *terminal) requireNoSecret(t *testing.T) {
 	}
 }
 
-// begin begins an approval and returns the flow that a person sees.
+// begin starts an approval and returns the flow that the person sees.
 func (w *world) begin(t *testing.T, path string, fields ...string) lab.Flow {
 	t.Helper()
 	args := append([]string{"write", "-format=json", "-f", path}, fields...)
-	begun := parse(t, w.vault(t, args...))
-	require.Equal(t, "waiting", begun["state"])
-	return lab.Flow{URL: fmt.Sprint(begun["url"]), Code: fmt.Sprint(begun["code"])}
+	started := parse(t, w.vault(t, args...))
+	require.Equal(t, "waiting", started["state"])
+	return lab.Flow{URL: fmt.Sprint(started["url"]), Code: fmt.Sprint(started["code"])}
 }
 
-// outcome waits, as an operator would, until an approval has ended.
+// outcome waits until an approval has ended, as an operator does.
 func (w *world) outcome(t *testing.T, path string) data {
 	t.Helper()
 	var ended data
@@ -82,13 +82,13 @@ func (w *world) outcome(t *testing.T, path string) data {
 	return ended
 }
 
-// approve begins an approval and has a member approve it in a browser.
+// approve starts an approval and lets a member approve it in a browser.
 func (p *terminal) approve(t *testing.T, path, member string, fields ...string) data {
 	t.Helper()
-	begun := p.do(t, append([]string{"write", "-f", path}, fields...)...)
-	flow := lab.Flow{URL: fmt.Sprint(begun["url"])}
+	started := p.do(t, append([]string{"write", "-f", path}, fields...)...)
+	flow := lab.Flow{URL: fmt.Sprint(started["url"])}
 	require.True(t, strings.HasPrefix(flow.URL, p.emulator.Page+"/token-flow/"), flow.URL)
-	require.Regexp(t, `^\w{4}-\w{4}$`, begun["code"])
+	require.Regexp(t, `^\w{4}-\w{4}$`, started["code"])
 	require.Equal(t, "waiting", p.do(t, "read", path)["state"])
 	require.NoError(t, p.emulator.Approve(p.ctx, flow, member))
 	ended := p.outcome(t, path)
@@ -96,25 +96,25 @@ func (p *terminal) approve(t *testing.T, path, member string, fields ...string) 
 	return ended
 }
 
-// personal is the token that the role hands out. What this read prints is the secret, and the only one.
+// personal returns the role's current token. Its read is the only command of the test that prints a secret.
 func (w *world) personal(t *testing.T) lab.Token {
 	t.Helper()
 	creds := w.read(t, "modal/creds/personal")
 	return lab.Token{ID: fmt.Sprint(creds["token_id"]), Secret: fmt.Sprint(creds["token_secret"])}
 }
 
-// awaitGone waits until the engine has, by itself, seen a token refused, and the entry left the ledger.
+// awaitGone waits until the engine has seen Modal reject a token and has removed the revocation.
 func (w *world) awaitGone(t *testing.T, id string) {
 	t.Helper()
-	require.NoError(t, lab.Until(w.ctx, "the engine to end "+id, func() error {
+	require.NoError(t, lab.Until(w.ctx, "the engine to revoke "+id, func() error {
 		if slices.Contains(w.list(t, "modal/revocations"), id) {
-			return errors.New("it is in the ledger")
+			return errors.New("the token is still in the revocation queue")
 		}
 		return nil
 	}))
 }
 
-func TestARoleIsMadeAndRotatedByAClickEachAndTheOldTokenEndsItself(t *testing.T) {
+func TestApproval_CreatesAndRotatesARoleAndTheOldTokenDeletesItself(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := &terminal{world: w}
@@ -134,15 +134,15 @@ func TestARoleIsMadeAndRotatedByAClickEachAndTheOldTokenEndsItself(t *testing.T)
 	require.NotEqual(t, first.ID, second.ID)
 	w.requireAccepted(t, second)
 	w.awaitGone(t, first.ID)
-	w.requireRefused(t, first)
+	w.requireRejected(t, first)
 	w.requireAccepted(t, second)
-	require.Equal(t, []string{first.ID}, w.deletions(t), "it deleted itself, and nobody anything else")
-	w.requireLedgerClear(t)
+	require.Equal(t, []string{first.ID}, w.deletions(t), "only the old token calls TokenDelete")
+	w.requireQueueEmpty(t)
 	p.requireNoSecret(t)
 	require.Empty(t, leaked(p.said.String()+w.file(t, w.Log), []lab.Token{first, second}))
 }
 
-// deletions are the callers of TokenDelete.
+// deletions returns the token IDs that called TokenDelete.
 func (w *world) deletions(t *testing.T) (callers []string) {
 	t.Helper()
 	for _, call := range w.state(t).Calls {
@@ -153,7 +153,7 @@ func (w *world) deletions(t *testing.T) (callers []string) {
 	return callers
 }
 
-func TestTheAdminTokenIsBroughtAndReplacedByAClickEachAndTheOldOneEndsItself(t *testing.T) {
+func TestApproval_StoresAndReplacesTheAdminTokenAndDeletesTheOldOne(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := &terminal{world: w}
@@ -178,7 +178,7 @@ func TestTheAdminTokenIsBroughtAndReplacedByAClickEachAndTheOldOneEndsItself(t *
 	p.requireNoSecret(t)
 }
 
-func TestATokenApprovedByAnotherPersonDeletesItselfAndTheRoleKeepsItsOwn(t *testing.T) {
+func TestApproval_ByAnotherPersonIsDeletedAndTheRoleKeepsItsToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := &terminal{world: w}
@@ -193,13 +193,13 @@ func TestATokenApprovedByAnotherPersonDeletesItselfAndTheRoleKeepsItsOwn(t *test
 		require.Contains(t, refused["reason"], said)
 	}
 	require.Equal(t, []string{fmt.Sprint(refused["token_id"])}, w.deletions(t))
-	w.requireLedgerClear(t)
+	w.requireQueueEmpty(t)
 	require.Equal(t, own.ID, w.personal(t).ID)
 	w.requireAccepted(t, own)
 	p.requireNoSecret(t)
 }
 
-func TestWhoMayBeginAnApprovalReadsNoConfigAndWhoMayWaitBeginsNone(t *testing.T) {
+func TestApproval_PoliciesSeparateBeginningFromWaiting(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.vault(t, "write", "modal/roles/ci", "type=static")
@@ -225,8 +225,9 @@ func TestWhoMayBeginAnApprovalReadsNoConfigAndWhoMayWaitBeginsNone(t *testing.T)
 	}
 }
 
-// An answer of Modal's that never comes holds no request: Vault's own limit is 90 s, and proxies have less.
-func TestNoRequestAboutAnApprovalHoldsVaultLongerThanHalfAMinute(t *testing.T) {
+// A call to Modal that never answers must not block a request: Vault's own limit is 90 s, and proxies have
+// lower limits.
+func TestApproval_NoRequestTakesLongerThanHalfAMinute(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.vault(t, "write", "modal/roles/personal", "type=static")
@@ -242,19 +243,19 @@ func TestNoRequestAboutAnApprovalHoldsVaultLongerThanHalfAMinute(t *testing.T) {
 	}
 	require.NoError(t, w.emulator.Slow(w.ctx, "TokenFlowWait", time.Hour))
 	timed(0, "write", "-f", path)
-	require.Greater(t, timed(0, "read", path, "wait=20s"), 19*time.Second, "it waits as long as it was asked to")
+	require.Greater(t, timed(0, "read", path, "wait=20s"), 19*time.Second, "the read waits as long as its wait field says")
 	timed(2, "read", path, "wait=21s")
 	timed(0, "delete", path)
 	require.NoError(t, w.emulator.Slow(w.ctx, "TokenFlowCreate", time.Hour))
 	w.vault(t, "write", "modal/roles/other", "type=static")
 	timed(2, "write", "-f", "modal/rotate/other/approval")
 	timed(2, "write", "-f", "modal/config/approval")
-	// An operator may have given Modal more time for one call.
+	// An operator may have raised the time limit of a call.
 	w.vault(t, "write", "modal/config", "request_timeout=2m")
 	timed(2, "write", "-f", "modal/rotate/other/approval")
 }
 
-func TestAnApprovalLandsThoughThePluginIsKilledOrTheLeaderGoesBeforeThePersonApproves(t *testing.T) {
+func TestApproval_SucceedsAfterAPluginCrashOrALeaderChange(t *testing.T) {
 	t.Parallel()
 	for name, goes := range map[string]func(t *testing.T, w *world, cluster *lab.Cluster){
 		"the plugin is killed": func(t *testing.T, w *world, _ *lab.Cluster) {
@@ -283,19 +284,20 @@ func TestAnApprovalLandsThoughThePluginIsKilledOrTheLeaderGoesBeforeThePersonApp
 
 			require.NoError(t, w.emulator.Approve(w.ctx, flow, "operator"))
 			approved := time.Now()
-			// Nobody asks the mount anything, which might wake it: Modal tells when the token was proven.
-			require.NoError(t, lab.Until(w.ctx, "the engine to prove the token", func() error {
+			// No request reaches the mount, because a request might trigger the work. The emulator's state
+			// shows when the engine has verified the token.
+			require.NoError(t, lab.Until(w.ctx, "the engine to verify the token", func() error {
 				if w.calls(t, "TokenInfoGet") == 0 {
-					return errors.New("nobody asked whose it is")
+					return errors.New("the engine has not asked who owns the token")
 				}
 				return nil
 			}))
 			took := time.Since(approved)
-			t.Logf("%s: proven %s after the approval", name, took.Round(time.Millisecond))
+			t.Logf("%s: verified %s after the approval", name, took.Round(time.Millisecond))
 			require.Less(t, took, 90*time.Second)
 			require.Equal(t, "done", w.outcome(t, "modal/rotate/personal/approval")["state"])
 			w.requireAccepted(t, w.personal(t))
-			w.requireLedgerClear(t)
+			w.requireQueueEmpty(t)
 		})
 	}
 }

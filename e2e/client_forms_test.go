@@ -14,27 +14,27 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// form is a way to hand a role's token to a client: a read of creds/<role>/env or of its dotenv, or one or
-// more reads of TOML that are joined to a .modal.toml.
+// form is a way to give a role's token to a client: a read of creds/<role>/env, a read of
+// creds/<role>/dotenv, or several TOML reads joined to one .modal.toml.
 type form struct {
 	name    string
-	role    string   // the one whose token the client has to use
+	role    string   // the client must use this role's token
 	reads   []string // below creds/
 	profile string   // MODAL_PROFILE
 }
 
-// family is roles that are rotated together, and the forms made of them.
+// family is a group of roles that are rotated together, and the forms made of them.
 type family struct {
 	name  string
 	roles []clientRole
 	forms []form
-	// grace is that of the rotation. With outlived set, it is waited for until the engine ends the old
-	// tokens by itself.
+	// grace is the grace period of the rotation. If outlived is true, the test waits until the engine ends
+	// the old tokens by itself.
 	grace    string
 	outlived bool
 }
 
-// clientRole is a role of the matrix. Static roles see every environment, managed ones only main.
+// clientRole is a role of the matrix. Static roles see every environment, managed roles only main.
 type clientRole struct {
 	name, profile string
 	managed       bool
@@ -70,7 +70,8 @@ var families = []family{
 	oddNames("team.prod", "7", "UPPER", "a-b_c.d", "._-"),
 }
 
-// oddNames are static roles with such profiles, each in a file of its own and all joined.
+// oddNames returns static roles with the given profiles. Each profile is tested in its own file and in a file
+// that joins all.
 func oddNames(profiles ...string) family {
 	f := family{name: "odd names", grace: "1h"}
 	var joined []string
@@ -91,26 +92,26 @@ func oddNames(profiles ...string) family {
 	return f
 }
 
-// taken is what a consumer of each form holds, and the IDs of the tokens in it.
+// taken is what a consumer of each form keeps, and the IDs of the tokens.
 type taken struct {
 	variables [][]string        // by form, NAME=value
 	ids       map[string]string // by role
 }
 
-// take reads every form, as a consumer does that keeps what it read.
+// take reads every form and keeps the answers, as a consumer does.
 func (m *matrix) take(t *testing.T, name string) taken {
 	t.Helper()
-	held := taken{ids: map[string]string{}}
+	kept := taken{ids: map[string]string{}}
 	for _, r := range m.roles {
-		held.ids[r.name] = fmt.Sprint(m.read(t, "modal/creds/"+r.name)["token_id"])
+		kept.ids[r.name] = fmt.Sprint(m.read(t, "modal/creds/"+r.name)["token_id"])
 	}
 	for i, f := range m.forms {
 		if strings.HasSuffix(f.reads[0], "/env") {
-			held.variables = append(held.variables, m.environment(t, f.reads[0]))
+			kept.variables = append(kept.variables, m.environment(t, f.reads[0]))
 			continue
 		}
 		if strings.HasSuffix(f.reads[0], "/dotenv") {
-			held.variables = append(held.variables, m.sourced(t, f.reads[0]))
+			kept.variables = append(kept.variables, m.sourced(t, f.reads[0]))
 			continue
 		}
 		file := filepath.Join(m.lab.Dir, fmt.Sprintf("%s-%d-%s.modal.toml", strings.ReplaceAll(m.name, " ", "-"), i, name))
@@ -123,9 +124,9 @@ func (m *matrix) take(t *testing.T, name string) taken {
 		if f.profile != "" {
 			variables = append(variables, "MODAL_PROFILE="+f.profile)
 		}
-		held.variables = append(held.variables, variables)
+		kept.variables = append(kept.variables, variables)
 	}
-	return held
+	return kept
 }
 
 func (m *matrix) environment(t *testing.T, path string) []string {
@@ -137,7 +138,7 @@ func (m *matrix) environment(t *testing.T, path string) []string {
 	return variables
 }
 
-// sourced is what a shell has of Modal after it read the text of a dotenv path.
+// sourced returns Modal's variables of a shell that has evaluated the text of a dotenv path.
 func (m *matrix) sourced(t *testing.T, path string) []string {
 	t.Helper()
 	shell := m.program(t, m.Token, "sh", "-euc",

@@ -21,26 +21,26 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// moments are when each client uses each form, and the columns of the matrix.
+// moments are the columns of the matrix: each client uses each form at each of these moments.
 var moments = []string{"fresh", "rotated: old, in grace", "rotated: new", "old, after grace"}
 
-// row is a line of the matrix: what came of a client's runs at each moment.
+// row is a line of the matrix: the results of a client with a form, at each moment.
 type row struct {
 	client, form string
 	cells        []string
 }
 
-func TestModalsThreeClientsTakeEveryFormAtEveryMoment(t *testing.T) {
+func TestCreds_AllClientsOfModalAcceptEachFormAroundARotation(t *testing.T) {
 	t.Parallel()
 	clients := modalClients(t)
 	w := newWorld(t)
 	admin := w.newToken(t)
 	require.NoError(t, w.run(t, w.CLI, admin.Secret, "write", "modal/config", "token_id="+admin.ID, "token_secret=-").Err())
 	results := make([][]row, len(families))
-	begun := time.Now()
-	t.Cleanup(func() { // when all families are through
+	started := time.Now()
+	t.Cleanup(func() { // after all families
 		printMatrix(t, t.Output(), slices.Concat(results...))
-		t.Logf("the matrix took %s", time.Since(begun).Round(time.Second))
+		t.Logf("the matrix took %s", time.Since(started).Round(time.Second))
 	})
 	for i, f := range families {
 		t.Run(f.name, func(t *testing.T) {
@@ -52,7 +52,7 @@ func TestModalsThreeClientsTakeEveryFormAtEveryMoment(t *testing.T) {
 	}
 }
 
-// modalClients are the clients that this machine has or can install. CI has to have all of them.
+// modalClients returns the clients that this machine has or can install. CI must have all of them.
 func modalClients(t *testing.T) []lab.Client {
 	t.Helper()
 	clients := []lab.Client{tools.GoClient()}
@@ -85,7 +85,7 @@ func printMatrix(t *testing.T, out io.Writer, rows []row) {
 	require.NoError(t, table.Flush())
 }
 
-// matrix is a family at work.
+// matrix tests one family.
 type matrix struct {
 	*world
 	family
@@ -94,7 +94,7 @@ type matrix struct {
 	failed  []error
 }
 
-// play takes the family through all moments. A cell that is wrong stops no other.
+// play takes the family through all moments. A wrong cell does not stop the others.
 func (m *matrix) play(t *testing.T) {
 	t.Helper()
 	m.create(t)
@@ -141,18 +141,18 @@ func (m *matrix) rotateAll(t *testing.T) {
 	}
 }
 
-// end sees to it that Modal refuses the old tokens: the engine ends those of managed roles, and an
-// operator those of static ones.
+// end makes Modal reject the old tokens. The engine ends those of managed roles. For a static role the test
+// deletes the token as an operator would.
 func (m *matrix) end(t *testing.T, old taken) {
 	t.Helper()
 	for _, r := range m.roles {
 		id := old.ids[r.name]
 		switch {
 		case m.outlived:
-			require.NoError(t, lab.Until(m.ctx, "the engine to end "+id+" by itself", func() error {
+			require.NoError(t, lab.Until(m.ctx, "the engine to revoke "+id+" by itself", func() error {
 				left, err := m.Run(m.ctx, "", "list", "modal/revocations")
 				if err == nil && strings.Contains(left.Stdout, id) {
-					err = errors.New("it is in the ledger")
+					err = errors.New("the token is still in the revocation queue")
 				}
 				return err
 			}))
@@ -165,14 +165,14 @@ func (m *matrix) end(t *testing.T, old taken) {
 	}
 }
 
-// use has each client use each form, and notes what came of it.
-func (m *matrix) use(t *testing.T, moment int, held taken, accepted bool) {
+// use lets each client use each form and records the results.
+func (m *matrix) use(t *testing.T, moment int, kept taken, accepted bool) {
 	t.Helper()
 	for i, f := range m.forms {
 		for j, client := range m.clients {
 			cell := &m.rows[i*len(m.clients)+j].cells[moment]
 			*cell = map[bool]string{true: "accepted", false: "refused"}[accepted]
-			if err := m.try(client, f, held.variables[i], held.ids[f.role], accepted); err != nil {
+			if err := m.try(client, f, kept.variables[i], kept.ids[f.role], accepted); err != nil {
 				*cell = "WRONG"
 				m.failed = append(m.failed, fmt.Errorf("%s, %s, %s: %w", client.Name, f.name, moments[moment], err))
 			}
@@ -180,7 +180,8 @@ func (m *matrix) use(t *testing.T, moment int, held taken, accepted bool) {
 	}
 }
 
-// try runs a client and holds what it said against what Modal did: which token came, and what it got.
+// try runs a client and compares its result with Modal's answers: the client must use the right token and get
+// the expected answers.
 func (m *matrix) try(client lab.Client, f form, variables []string, id string, accepted bool) error {
 	before, err := m.emulator.AnswersTo(m.ctx, id)
 	if err != nil {
@@ -197,7 +198,7 @@ func (m *matrix) try(client lab.Client, f form, variables []string, id string, a
 	want := map[bool]string{true: "OK", false: "Unauthenticated"}[accepted]
 	answers := after[len(before):]
 	if len(answers) < len(results) || slices.ContainsFunc(answers, func(code string) bool { return code != want }) {
-		return fmt.Errorf("modal answered token %s with %v, and not with %s; the client said: %w", id, answers, want, said(results))
+		return fmt.Errorf("modal answered token %s with %v instead of %s; the client printed: %w", id, answers, want, said(results))
 	}
 	for _, result := range results {
 		if (result.Code == 0) != accepted {
@@ -210,13 +211,13 @@ func (m *matrix) try(client lab.Client, f form, variables []string, id string, a
 	return nil
 }
 
-// sees says whether a listing of environments is the one of the role's token.
+// sees reports whether a list of environments fits the role's token.
 func (m *matrix) sees(role, listing string) bool {
 	managed := slices.ContainsFunc(m.roles, func(r clientRole) bool { return r.name == role && r.managed })
 	return strings.Contains(listing, "main") && strings.Contains(listing, "staging") != managed
 }
 
-// said is all that a client printed, as an error and masked.
+// said returns the masked output of a client as an error.
 func said(results []lab.Result) error {
 	var text strings.Builder
 	for _, result := range results {

@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-func TestALeaderThatGoesInTheMiddleOfARotationLeavesAWholeOneForEveryNodeToRead(t *testing.T) {
+func TestCluster_ALeaderChangeDuringARotationLeavesAConsistentRole(t *testing.T) {
 	t.Parallel()
 	for name, goes := range map[string]func(t *testing.T, leader *lab.Vault){
 		"by stepping down": func(t *testing.T, leader *lab.Vault) {
@@ -51,26 +51,26 @@ func TestALeaderThatGoesInTheMiddleOfARotationLeavesAWholeOneForEveryNodeToRead(
 			for _, node := range cluster.Nodes {
 				requireSame(t, after, w.requireReads(t, node))
 			}
-			w.requireNobodyLeft(t)
-			w.requireRefused(t, before.Token)
+			w.requireOnlyCurrentLeft(t)
+			w.requireRejected(t, before.Token)
 			requireActiveAloneAsked()
 		})
 	}
 }
 
-func TestAClusterRotatesOnceOnItsActiveNodeAndGoesOnWhenThatIsKilled(t *testing.T) {
+func TestCluster_RotatesOnceOnTheActiveNodeAlsoAfterAFailover(t *testing.T) {
 	t.Parallel()
 	w, cluster := newClusterWorld(t)
 	leader := w.Vault
 	requireActiveAloneAsked := w.watchStandbys(t, cluster)
-	w.newManagedRole(t, "rotation_period=30s", "grace_period=300s") // due at the first tick also where starting took long
+	w.newManagedRole(t, "rotation_period=30s", "grace_period=300s") // due at the first tick even after a slow start
 	first := w.current(t)
 	for _, node := range cluster.Nodes {
 		requireSame(t, first, w.requireReads(t, node))
 	}
 
 	second := w.awaitVersion(t, 2)
-	require.Equal(t, 2, w.calls(t, "ServiceUserCreate"), "three nodes, and one rotated")
+	require.Equal(t, 2, w.calls(t, "ServiceUserCreate"), "only one of three nodes rotates")
 	requireActiveAloneAsked()
 	leader.Kill()
 	for _, node := range cluster.Nodes {
@@ -88,10 +88,10 @@ func TestAClusterRotatesOnceOnItsActiveNodeAndGoesOnWhenThatIsKilled(t *testing.
 	for _, token := range []issued{first, second, third} {
 		w.requireAccepted(t, token.Token)
 	}
-	w.requireAnsweredFor(t)
+	w.requireAllTracked(t)
 }
 
-// newClusterWorld is newManagedWorld on a cluster, as seen from its active node.
+// newClusterWorld is newManagedWorld on a cluster. Its Vault is the active node.
 func newClusterWorld(t *testing.T) (*world, *lab.Cluster) {
 	t.Helper()
 	w := newLab(t)
@@ -104,7 +104,7 @@ func newClusterWorld(t *testing.T) (*world, *lab.Cluster) {
 	return w, cluster
 }
 
-// awaitLeader turns to the active node of the cluster.
+// awaitLeader waits for an active node and makes it the world's Vault.
 func (w *world) awaitLeader(t *testing.T, cluster *lab.Cluster) {
 	t.Helper()
 	leader, err := cluster.Leader(w.ctx)
@@ -112,21 +112,21 @@ func (w *world) awaitLeader(t *testing.T, cluster *lab.Cluster) {
 	w.Vault = leader
 }
 
-// requireReads asserts that a node answers, if need be after a failover, with a token that Modal
-// accepts, and returns it.
+// requireReads asserts that a node returns a token that Modal accepts, if necessary after a failover. It
+// returns that token.
 func (w *world) requireReads(t *testing.T, node *lab.Vault) issued {
 	t.Helper()
 	var token issued
 	require.NoError(t, lab.Until(w.ctx, node.Name+" to answer", func() (err error) {
-		token, err = w.handedOut(node.CLI)
+		token, err = w.readToken(node.CLI)
 		return err
 	}))
 	w.requireAccepted(t, token.Token)
 	return token
 }
 
-// watchStandbys returns an assertion that the active node has asked Modal, and that since now no standby has,
-// whether it runs the plugin (OpenBao's) or not.
+// watchStandbys returns an assertion: the active node has connected to Modal, and since the call of
+// watchStandbys no standby has. Standbys of OpenBao run the plugin, those of Vault do not.
 func (w *world) watchStandbys(t *testing.T, cluster *lab.Cluster) func() {
 	t.Helper()
 	modal, err := url.Parse(w.emulator.URL)

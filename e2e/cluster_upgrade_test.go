@@ -15,7 +15,7 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-func TestAfterTheStepsOfAnUpgradeEveryNodeOfAClusterRunsTheNewVersionAndServes(t *testing.T) {
+func TestCluster_AnUpgradeMovesEachNodeToTheNewVersion(t *testing.T) {
 	t.Parallel()
 	w, cluster := newClusterWorld(t)
 	w.newManagedRole(t)
@@ -24,7 +24,7 @@ func TestAfterTheStepsOfAnUpgradeEveryNodeOfAClusterRunsTheNewVersionAndServes(t
 		requireSame(t, before, w.requireReads(t, node))
 	}
 
-	// As docs/operations.md tells; the nodes share a plugin directory, which has both versions.
+	// The steps of docs/operations.md. The nodes share a plugin directory that contains both versions.
 	w.vault(t, newer.RegisterArgs()...)
 	w.vault(t, "secrets", "tune", "-plugin-version="+newer.Version, "modal/")
 	w.vault(t, "plugin", "reload", "-plugin="+lab.PluginName, "-scope=global")
@@ -47,8 +47,8 @@ func TestAfterTheStepsOfAnUpgradeEveryNodeOfAClusterRunsTheNewVersionAndServes(t
 	w.requireServesNewVersion(t, rest)
 }
 
-// requireServesNewVersion asserts that the active node runs the newer version alone, rotates, and that each of
-// the nodes hands out the new token.
+// requireServesNewVersion asserts that the active node runs only the newer version and rotates, and that
+// every node returns the new token.
 func (w *world) requireServesNewVersion(t *testing.T, nodes []*lab.Vault) {
 	t.Helper()
 	w.requireOldVersionGone(t, nodes)
@@ -60,7 +60,8 @@ func (w *world) requireServesNewVersion(t *testing.T, nodes []*lab.Vault) {
 	}
 }
 
-// requireOldVersionGone asserts that within a while the active node runs the newer version, and no node another.
+// requireOldVersionGone waits until the active node runs one plugin and no node runs another version than the
+// newer one.
 func (w *world) requireOldVersionGone(t *testing.T, nodes []*lab.Vault) {
 	t.Helper()
 	require.NoError(t, lab.Until(w.ctx, "every node to run the newer version alone", func() error {
@@ -82,13 +83,12 @@ func (w *world) requireOldVersionGone(t *testing.T, nodes []*lab.Vault) {
 	}))
 }
 
-// requireComesToRead asserts that a node hands out the token within a while: OpenBao's standbys follow the
-// active node.
+// requireComesToRead waits until a node returns the token, because OpenBao's standbys follow the active node.
 func (w *world) requireComesToRead(t *testing.T, node *lab.Vault, token issued) {
 	t.Helper()
-	require.NoError(t, lab.Until(w.ctx, node.Name+" to hand out "+token.ID, func() error {
+	require.NoError(t, lab.Until(w.ctx, node.Name+" to return "+token.ID, func() error {
 		if got := w.requireReads(t, node); got != token {
-			return fmt.Errorf("it hands out %s", got.ID)
+			return fmt.Errorf("the node returns %s", got.ID)
 		}
 		return nil
 	}))

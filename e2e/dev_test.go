@@ -25,12 +25,12 @@ import (
 // dev is a running make dev.
 type dev struct {
 	ctx context.Context
-	// block is what it prints to paste, page the emulator's.
+	// block is the text to paste. page is the URL of the emulator's page.
 	block string
 	page  *url.URL
 
 	cmd  *exec.Cmd
-	temp string // all that it writes outside of bin is below this
+	temp string // make dev writes below this directory and into bin
 	said func(t *testing.T) string
 }
 
@@ -39,7 +39,7 @@ var (
 	emulatorsAt = regexp.MustCompile(`emulator's page: (\S+)`)
 )
 
-// startDev runs the command that the README starts with, as a terminal would: in a process group of its own.
+// startDev runs the command that the README starts with, in a process group of its own as a terminal does.
 func startDev(t *testing.T, command string) *dev {
 	t.Helper()
 	d := &dev{ctx: testContext(t)}
@@ -63,7 +63,7 @@ func startDev(t *testing.T, command string) *dev {
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	require.NoError(t, d.cmd.Start())
 	t.Cleanup(func() {
-		_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGTERM) // gone already at best
+		_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGTERM) // usually gone already
 		_ = d.cmd.Wait()
 		require.NoError(t, os.RemoveAll(d.temp))
 	})
@@ -81,7 +81,7 @@ func startDev(t *testing.T, command string) *dev {
 	return d
 }
 
-// variable is one of those of the block.
+// variable returns a variable of the block.
 func (d *dev) variable(t *testing.T, name string) string {
 	t.Helper()
 	value := regexp.MustCompile(`(?m) ` + name + `=(\S+)`).FindStringSubmatch(d.block)
@@ -89,10 +89,10 @@ func (d *dev) variable(t *testing.T, name string) string {
 	return value[1]
 }
 
-// interrupt is a Ctrl-C, after which nothing may be left of all that ran.
+// interrupt sends a Ctrl-C and asserts that no process and no file remains.
 func (d *dev) interrupt(t *testing.T) {
 	t.Helper()
-	require.NotEmpty(t, d.left(t), "nothing would be seen to be left")
+	require.NotEmpty(t, d.left(t), "a running make dev must be visible, or the check below proves nothing")
 	require.NoError(t, syscall.Kill(-d.cmd.Process.Pid, syscall.SIGINT))
 	err := d.cmd.Wait()
 	state := d.cmd.ProcessState.Sys().(syscall.WaitStatus)
@@ -100,12 +100,12 @@ func (d *dev) interrupt(t *testing.T) {
 	require.True(t, clean, "%v: %s", err, lab.Mask(d.said(t)))
 	require.NotContains(t, d.said(t), "goroutine ")
 	_, after, _ := strings.Cut(d.said(t), "Ctrl-C ends")
-	require.NotContains(t, after, "rror", "it says goodbye with an error")
-	require.Empty(t, d.left(t), "processes or files are left")
+	require.NotContains(t, after, "rror", "make dev ends with an error")
+	require.Empty(t, d.left(t), "processes or files remain")
 }
 
-// left are the files that make dev made, and the processes that it started: where the system has /proc, those
-// that know its temporary directory.
+// left returns the files that make dev made and the processes that it started. On a system with /proc these
+// are the processes whose environment names its temporary directory.
 func (d *dev) left(t *testing.T) (all []string) {
 	t.Helper()
 	all, err := filepath.Glob(filepath.Join(d.temp, "*"))
@@ -121,7 +121,7 @@ func (d *dev) left(t *testing.T) (all []string) {
 	return all
 }
 
-func TestMakeDevIsEmptyAndEndsCleanlyOnCtrlC(t *testing.T) {
+func TestMakeDev_StartsEmptyAndEndsCleanlyOnCtrlC(t *testing.T) {
 	t.Parallel()
 	d := startDev(t, "make dev")
 	shell := exec.CommandContext(d.ctx, "bash", "-euo", "pipefail", "-c", d.block+`

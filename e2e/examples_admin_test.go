@@ -18,7 +18,7 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-func TestTheRotationExampleRotatesOnceAndFailsWhenTheRoleIsOverdue(t *testing.T) {
+func TestExamples_RotationScriptRotatesOnceAndFailsIfTheRoleIsOverdue(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	first, next, rotator := w.newToken(t), w.newToken(t), w.tokenOf(t, "rotator-static.hcl")
@@ -54,11 +54,11 @@ func TestTheRotationExampleRotatesOnceAndFailsWhenTheRoleIsOverdue(t *testing.T)
 	cron := w.program(t, "", "sh", "-c", w.cronCommand(t, folder))
 	cron.Env = append(cron.Env, "VAULT_ADDR=", "VAULT_TOKEN=")
 	said, err := cron.CombinedOutput()
-	require.Error(t, err, "nobody would hear of it")
+	require.Error(t, err, "cron must report an overdue role")
 	require.Contains(t, string(said), "overdue")
 }
 
-// cronCommand is what cron gives to sh: the rest of the line after the time and the user.
+// cronCommand returns the command that cron gives to sh: the rest of the line after the time and the user.
 func (w *world) cronCommand(t *testing.T, folder string) string {
 	t.Helper()
 	line := regexp.MustCompile(`(?m)^(?:\S+ ){5}root (.+)$`).FindStringSubmatch(

@@ -18,8 +18,8 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// newApprover is the approval script with the policies that it needs and a webhook, which hands the texts on that it
-// is told.
+// newApprover returns the approval script with the policies that it needs, and a webhook that forwards the
+// texts that it receives.
 func (w *world) newApprover(t *testing.T, env ...string) (script *exec.Cmd, told <-chan string) {
 	t.Helper()
 	texts := make(chan string, 10)
@@ -42,7 +42,7 @@ func (w *world) newApprover(t *testing.T, env ...string) (script *exec.Cmd, told
 
 var flowURL = regexp.MustCompile(`http://\S+/token-flow/tf-\w+`)
 
-func TestTheApprovalScriptAsksAPersonThroughAWebhookAndTellsWhatCame(t *testing.T) {
+func TestExamples_ApprovalScriptAsksThroughAWebhookAndReportsTheResult(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.vault(t, "write", "modal/roles/ci", "type=static")
@@ -65,7 +65,7 @@ func TestTheApprovalScriptAsksAPersonThroughAWebhookAndTellsWhatCame(t *testing.
 		select {
 		case text = <-told:
 		case err := <-ended:
-			require.Fail(t, "the script told nobody", "%v: %s", err, said.String())
+			require.Fail(t, "the script informed nobody", "%v: %s", err, said.String())
 		}
 		require.Regexp(t, `role ci.*\(code \w{4}-\w{4}\)`, text)
 		require.NoError(t, w.emulator.Approve(w.ctx, lab.Flow{URL: flowURL.FindString(text)}, run.member))
@@ -77,7 +77,7 @@ func TestTheApprovalScriptAsksAPersonThroughAWebhookAndTellsWhatCame(t *testing.
 	}
 }
 
-func TestTheApprovalScriptFailsLoudlyWhenNobodyApprovesOrTheWebhookIsGone(t *testing.T) {
+func TestExamples_ApprovalScriptFailsWithoutAnApprovalOrAWebhook(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.vault(t, "write", "modal/roles/ci", "type=static")
@@ -91,5 +91,5 @@ func TestTheApprovalScriptFailsLoudlyWhenNobodyApprovesOrTheWebhookIsGone(t *tes
 	said, err = script.CombinedOutput()
 	require.Error(t, err)
 	require.Contains(t, string(said), "the webhook did not take the page")
-	require.Regexp(t, flowURL, string(said), "so that a person can still be told")
+	require.Regexp(t, flowURL, string(said), "the output must contain the page, so that a person can still open it")
 }

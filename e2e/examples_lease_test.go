@@ -16,9 +16,9 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// The logins of GitHub and GitLab need those services; from there on each does here what it says.
+// The logins need GitHub and GitLab, so these tests start after the login and run the rest of the examples.
 
-func TestTheGitHubLeaseExampleEndsItsLeaseAlsoWhenTheJobFails(t *testing.T) {
+func TestExamples_GitHubRevokesItsLeaseAlsoIfTheJobFails(t *testing.T) {
 	t.Parallel()
 	w := newLeaseWorld(t)
 	job := githubJob(t, "github-actions-lease.yml")
@@ -30,11 +30,11 @@ func TestTheGitHubLeaseExampleEndsItsLeaseAlsoWhenTheJobFails(t *testing.T) {
 	token := w.tokenOf(t, "job.hcl")
 	masked := w.vaultAction(t, w.As(token), login)
 	got := lab.Token{ID: masked["MODAL_TOKEN_ID"], Secret: masked["MODAL_TOKEN_SECRET"]}
-	require.Len(t, masked, 2, "what is no secret is not masked")
+	require.Len(t, masked, 2, "only secrets are masked")
 	w.requireAccepted(t, got)
 	require.Equal(t, w.onlyUser(t).TokenID, got.ID)
 
-	// The action exports the login's token and no address.
+	// The action exports the login's token but no address.
 	require.Equal(t, map[string]string{"VAULT_ADDR": "https://vault.example.com:8200", "MODAL_ENVIRONMENT": "main"}, job.Env)
 	job.Env["VAULT_ADDR"], job.Env["VAULT_TOKEN"] = w.Addr, token
 	end := w.program(t, "", "sh", "-ec", last.Run)
@@ -45,10 +45,10 @@ func TestTheGitHubLeaseExampleEndsItsLeaseAlsoWhenTheJobFails(t *testing.T) {
 	said, err := end.CombinedOutput()
 	require.NoError(t, err, lab.Mask(string(said)))
 	w.awaitNoUsers(t)
-	w.requireRefused(t, got)
+	w.requireRejected(t, got)
 }
 
-func TestTheGitLabLeaseExampleRunsTheJobWithALeaseAndEndsItAlsoWhenTheJobFails(t *testing.T) {
+func TestExamples_GitLabRevokesItsLeaseAlsoIfTheJobFails(t *testing.T) {
 	t.Parallel()
 	w := newLeaseWorld(t)
 	type job struct {
@@ -73,6 +73,6 @@ func TestTheGitLabLeaseExampleRunsTheJobWithALeaseAndEndsItAlsoWhenTheJobFails(t
 	said, err = w.program(t, "", "sh", "-ec", strings.Join(deploy.After, "\n")).CombinedOutput()
 	require.NoError(t, err, lab.Mask(string(said)))
 	w.awaitNoUsers(t)
-	w.requireRefused(t, got)
+	w.requireRejected(t, got)
 	require.NoFileExists(t, filepath.Join(w.lab.Dir, "modal.env"))
 }

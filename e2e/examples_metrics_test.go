@@ -29,7 +29,7 @@ func prometheus(t *testing.T, files ...string) (said string, err error) {
 	return string(text), err
 }
 
-func TestTheMetricsScriptSaysWhatStatusSaysAndTheAlarmsAreOnThat(t *testing.T) {
+func TestExamples_MetricsMatchStatusAndTheAlarmsUseThem(t *testing.T) {
 	t.Parallel()
 	w := newManagedWorld(t)
 	w.newManagedRole(t)
@@ -44,14 +44,14 @@ func TestTheMetricsScriptSaysWhatStatusSaysAndTheAlarmsAreOnThat(t *testing.T) {
 		require.NoError(t, err, string(said))
 		left, err := filepath.Glob(file + "?*")
 		require.NoError(t, err)
-		require.Empty(t, left, "nothing but the file is left")
+		require.Empty(t, left, "the script must leave no other file")
 		return w.text(t, file)
 	}
 	text := metrics()
 	for key, value := range w.read(t, "modal/status") {
 		kind, state, _ := strings.Cut(key, "_")
 		switch key {
-		case "roles", "revocations": // sums of what is told
+		case "roles", "revocations": // sums of the other numbers
 		case "last_compared_at":
 			require.Contains(t, text, "vault_modal_last_compared_seconds ")
 		case "version":
@@ -71,11 +71,11 @@ func TestTheMetricsScriptSaysWhatStatusSaysAndTheAlarmsAreOnThat(t *testing.T) {
 	require.Contains(t, said, "modal: 12 rules")
 	broken := w.example(t, "prometheus/modal-alerts.yml", "> 600", "> >")
 	said, err = prometheus(t, broken)
-	require.Error(t, err, "it would be noticed")
+	require.Error(t, err, "the check must notice a broken rule")
 	require.Contains(t, said, "ModalStatusUnknown")
 	for _, name := range regexp.MustCompile(`vault_modal_\w+`).FindAllString(w.text(t, rules), -1) {
-		if name != "vault_modal_admin_token_expires_seconds" { // see below
-			require.Contains(t, text, "\n"+name, "an alarm is on what the script does not tell")
+		if name != "vault_modal_admin_token_expires_seconds" { // the end of this test covers this metric
+			require.Contains(t, text, "\n"+name, "an alarm uses a metric that the script does not write")
 		}
 	}
 
@@ -91,5 +91,5 @@ func TestTheMetricsScriptSaysWhatStatusSaysAndTheAlarmsAreOnThat(t *testing.T) {
 	script := w.program(t, "wrong", w.example(t, "prometheus/modal-metrics"))
 	script.Env = append(script.Env, "METRICS_FILE="+file)
 	require.Error(t, script.Run())
-	require.Equal(t, "# TYPE vault_modal_up gauge\nvault_modal_up 0\n", w.text(t, file), "what is not known is not told")
+	require.Equal(t, "# TYPE vault_modal_up gauge\nvault_modal_up 0\n", w.text(t, file), "without an answer the script writes only vault_modal_up")
 }

@@ -26,12 +26,11 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// Programs that can't be run here read what their examples say. Each test below does that read with the
-// policy that the documentation gives, and what the program makes of the answer, and then holds the
-// result against the token.
+// Some programs cannot run here. Each test below does what such a program does: it reads the paths that the
+// example names, with the policy that the documentation gives. Then it compares the result with the token.
 
-// pairOf is what the environment of the role ci has to be.
-func (w *world) pairOf(token lab.Token) map[string]string {
+// environmentOf returns the environment variables that the role ci must give.
+func (w *world) environmentOf(token lab.Token) map[string]string {
 	return map[string]string{
 		"MODAL_TOKEN_ID": token.ID, "MODAL_TOKEN_SECRET": token.Secret, "MODAL_ENVIRONMENT": "main", "MODAL_SERVER_URL": w.emulator.URL,
 	}
@@ -46,7 +45,7 @@ func requireEnvironment(t *testing.T, want, got map[string]string) {
 	}
 }
 
-// texts are the answer of a path, all keys of which must be text.
+// texts returns the answer of a path. All values must be texts.
 func (w *world) texts(t *testing.T, cli lab.CLI, path string) map[string]string {
 	t.Helper()
 	result := w.run(t, cli, "", "read", "-format=json", path)
@@ -60,7 +59,7 @@ func (w *world) texts(t *testing.T, cli lab.CLI, path string) map[string]string 
 	return all
 }
 
-// documents are the documents of an example in YAML.
+// documents returns the YAML documents of an example.
 func documents[T any](t *testing.T, name string) []T {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "examples", name))
@@ -78,7 +77,7 @@ func documents[T any](t *testing.T, name string) []T {
 	}
 }
 
-func TestTheCIExamplesMaskTheTokenAloneAndReadItOnce(t *testing.T) {
+func TestExamples_CIMasksOnlyTheTokenAndReadsItOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token := w.newRole(t, "environment=main")
@@ -91,8 +90,8 @@ func TestTheCIExamplesMaskTheTokenAloneAndReadItOnce(t *testing.T) {
 	requireEnvironment(t, secrets, w.vaultAction(t, env, github.Steps[1]))
 	require.Equal(t, plain, github.Env)
 
-	// GitLab Runner: engine path and path joined, one field, as a file unless told otherwise. The runner masks the
-	// file's text as a whole, so no line of it by itself.
+	// GitLab Runner joins engine path and path and reads one field. It writes a file unless told otherwise.
+	// The runner masks the file's whole text, but no single line of it.
 	secret := gitlabSecret(t)
 	require.Equal(t, "generic", secret.Vault.Engine.Name)
 	config := filepath.Join(w.lab.Dir, "gitlab.toml")
@@ -102,26 +101,28 @@ func TestTheCIExamplesMaskTheTokenAloneAndReadItOnce(t *testing.T) {
 	require.NoError(t, os.WriteFile(config, []byte(text), 0o600))
 	require.NoError(t, w.authenticate(t, config).Err())
 
-	// Jenkins: one path of KV version 1, which is a plain read, and a field for each variable. The plugin masks them all.
+	// Jenkins reads one path of KV version 1, which is a plain read, and a field for each variable. The
+	// plugin masks all fields.
 	jenkins, err := os.ReadFile("../examples/Jenkinsfile")
 	require.NoError(t, err)
 	paths := regexp.MustCompile(`path: '([^']+)', engineVersion: 1`).FindAllSubmatch(jenkins, -1)
 	require.Len(t, paths, 1)
 	creds := parse(t, w.run(t, everything, "", "read", "-format=json", string(paths[0][1])).Stdout)
 	masked := map[string]string{}
-	for _, pair := range regexp.MustCompile(`envVar: '(\w+)', vaultKey: '(\w+)'`).FindAllSubmatch(jenkins, -1) {
-		masked[string(pair[1])] = fmt.Sprint(creds[string(pair[2])])
+	for _, match := range regexp.MustCompile(`envVar: '(\w+)', vaultKey: '(\w+)'`).FindAllSubmatch(jenkins, -1) {
+		masked[string(match[1])] = fmt.Sprint(creds[string(match[2])])
 	}
 	requireEnvironment(t, secrets, masked)
 	literal := map[string]string{}
-	for _, pair := range regexp.MustCompile(`(?m)^ +([A-Z_]+) = '(\w+)'$`).FindAllSubmatch(jenkins, -1) {
-		literal[string(pair[1])] = string(pair[2])
+	for _, match := range regexp.MustCompile(`(?m)^ +([A-Z_]+) = '(\w+)'$`).FindAllSubmatch(jenkins, -1) {
+		literal[string(match[1])] = string(match[2])
 	}
 	require.Equal(t, plain, literal)
 }
 
-// What envconsul (0.13) does: read the path, and make a variable of each key, with no_prefix by the key's name.
-func TestTheEnvconsulExampleMakesVariablesOfOnePairAndNoOthers(t *testing.T) {
+// envconsul (0.13) reads the path and makes a variable of each key. With no_prefix the variable has the key's
+// name.
+func TestExamples_EnvconsulMakesOnlyTheVariablesOfOneToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token := w.newRole(t, "environment=main")
@@ -133,7 +134,7 @@ func TestTheEnvconsulExampleMakesVariablesOfOnePairAndNoOthers(t *testing.T) {
 	}
 	require.NoError(t, hcl.Decode(&config, w.text(t, w.example(t, "envconsul.hcl"))))
 	require.True(t, config.Secret.NoPrefix)
-	requireEnvironment(t, w.pairOf(token), w.texts(t, w.As(w.tokenOf(t, "reader-env.hcl")), config.Secret.Path))
+	requireEnvironment(t, w.environmentOf(token), w.texts(t, w.As(w.tokenOf(t, "reader-env.hcl")), config.Secret.Path))
 }
 
 // workflowJob is a job of GitHub Actions.
@@ -147,7 +148,7 @@ type workflowStep struct {
 	With          map[string]any
 }
 
-// githubJob is the one job of a workflow among the examples.
+// githubJob returns the only job of a workflow among the examples.
 func githubJob(t *testing.T, name string) workflowJob {
 	t.Helper()
 	type workflow struct{ Jobs map[string]workflowJob }
@@ -156,8 +157,9 @@ func githubJob(t *testing.T, name string) workflowJob {
 	return jobs["deploy"]
 }
 
-// vaultAction does what a step of hashicorp/vault-action 3 says: of "<path> <key>" between semicolons it reads each
-// path once. It exports each value, under the key's name, and masks each value in the job's log.
+// vaultAction does what a step of hashicorp/vault-action 3 does. The step lists "<path> <key>" between
+// semicolons. The action reads each path once, exports each value under the key's name, and masks each value
+// in the job's log.
 func (w *world) vaultAction(t *testing.T, cli lab.CLI, step workflowStep) (masked map[string]string) {
 	t.Helper()
 	require.True(t, strings.HasPrefix(step.Uses, "hashicorp/vault-action@"))
@@ -172,10 +174,10 @@ func (w *world) vaultAction(t *testing.T, cli lab.CLI, step workflowStep) (maske
 		if answers[words[0]] == nil {
 			answers[words[0]] = w.texts(t, cli, words[0])
 		}
-		require.Contains(t, answers[words[0]], words[1], "the action fails without it, and takes all keys for *")
+		require.Contains(t, answers[words[0]], words[1], "the answer must have the key: the action fails without it")
 		masked[words[1]] = answers[words[0]][words[1]]
 	}
-	require.Len(t, answers, 1, "two reads may give halves of two tokens")
+	require.Len(t, answers, 1, "the step must read one path: two reads may return parts of two tokens")
 	return masked
 }
 
@@ -188,7 +190,7 @@ type vaultSecret struct {
 	}
 }
 
-// gitlabSecret is the one secret of the job.
+// gitlabSecret returns the only secret of the job.
 func gitlabSecret(t *testing.T) vaultSecret {
 	t.Helper()
 	type job struct{ Secrets map[string]vaultSecret }
@@ -198,7 +200,8 @@ func gitlabSecret(t *testing.T) vaultSecret {
 	return secrets["MODAL_CONFIG_PATH"]
 }
 
-// manifest is the part of the operators' objects that says what they read and make of it.
+// manifest is the part of an operator's object that says which paths the operator reads and how it renders
+// them.
 type manifest struct {
 	Kind string
 	Spec struct {
@@ -212,7 +215,7 @@ type manifest struct {
 	}
 }
 
-func TestTheOperatorExamplesMakeASecretOfOnePair(t *testing.T) {
+func TestExamples_KubernetesOperatorsMakeASecretOfOneToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token := w.newRole(t, "environment=main")
@@ -228,19 +231,19 @@ func TestTheOperatorExamplesMakeASecretOfOnePair(t *testing.T) {
 			where := strings.Trim(path.Join(object.Spec.Mount, object.Spec.Path), "/")
 			templates := object.Spec.Destination.Transformation.Templates
 			if len(templates) == 0 {
-				requireEnvironment(t, w.pairOf(token), w.texts(t, env, where))
+				requireEnvironment(t, w.environmentOf(token), w.texts(t, env, where))
 				continue
 			}
 			creds := parse(t, w.run(t, everything, "", "read", "-format=json", where).Stdout)
-			want := w.pairOf(token)
-			delete(want, "MODAL_SERVER_URL") // Modal's own needs none.
+			want := w.environmentOf(token)
+			delete(want, "MODAL_SERVER_URL") // Modal's own server needs no URL.
 			requireEnvironment(t, want, rendered(t, templates, creds))
 		}
 	}
 	require.Equal(t, []string{"VaultConnection", "VaultAuth", "VaultDynamicSecret", "VaultStaticSecret", "VaultDynamicSecret", "ExternalSecret"}, kinds)
 }
 
-// rendered are the keys that Vault Secrets Operator's templates make of an answer.
+// rendered returns the keys that Vault Secrets Operator's templates make of an answer.
 func rendered(t *testing.T, templates map[string]struct{ Text string }, creds data) map[string]string {
 	t.Helper()
 	got := map[string]string{}
@@ -254,8 +257,9 @@ func rendered(t *testing.T, templates map[string]struct{ Text string }, creds da
 	return got
 }
 
-// The Agent injector and Nomad run the template engine of Vault Agent, which runs theirs here.
-func TestTheTemplatesOfTheInjectorAndNomadGiveOnePair(t *testing.T) {
+// The Agent injector and Nomad use Vault Agent's template engine, so this test renders their templates with
+// an Agent.
+func TestExamples_InjectorAndNomadTemplatesRenderOneToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token := w.newRole(t, "environment=main")
@@ -279,11 +283,11 @@ func TestTheTemplatesOfTheInjectorAndNomadGiveOnePair(t *testing.T) {
 				got[variable] = value
 			}
 		}
-		requireEnvironment(t, w.pairOf(token), got)
+		requireEnvironment(t, w.environmentOf(token), got)
 	}
 }
 
-// injectorTemplate is the template in the pod's annotations.
+// injectorTemplate returns the template in the pod's annotations.
 func injectorTemplate(t *testing.T) string {
 	t.Helper()
 	type deployment struct {
@@ -297,7 +301,7 @@ func injectorTemplate(t *testing.T) string {
 		Spec.Template.Metadata.Annotations["vault.hashicorp.com/agent-inject-template-modal"]
 }
 
-// nomadTemplate is the data of the job's one template.
+// nomadTemplate returns the data of the job's only template.
 func nomadTemplate(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile("../examples/nomad.hcl")

@@ -20,14 +20,14 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// endpoint is a vault_generic_endpoint with ignore_absent_fields, as far as it writes and reads.
+// endpoint holds what a vault_generic_endpoint with ignore_absent_fields writes and reads.
 type endpoint struct {
 	path string
 	data map[string]any
 }
 
-// endpoints are the resources of the Terraform example. An object of Terraform's language that has
-// nothing but literals is one of HCL's too, so the test needs no Terraform.
+// endpoints returns the resources of the Terraform example. An object with only literals is also valid HCL,
+// so the test does not need Terraform.
 func endpoints(t *testing.T) []endpoint {
 	t.Helper()
 	text, err := os.ReadFile("../examples/terraform/roles/main.tf")
@@ -48,7 +48,7 @@ func endpoints(t *testing.T) []endpoint {
 	return all
 }
 
-// newTerraformWorld has what the Terraform example expects: an admin token, and the role personal.
+// newTerraformWorld prepares what the Terraform example expects: an admin token and the role personal.
 func newTerraformWorld(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t)
@@ -59,15 +59,15 @@ func newTerraformWorld(t *testing.T) *world {
 	return w
 }
 
-// What the provider (5.11, resource_generic_endpoint.go) does: write the object, read the path, take the
-// answer's value of each key that was written, and plan a change when the JSON of the two differs.
-func TestTheTerraformExamplePlansNoChangeAfterItsFirstApply(t *testing.T) {
+// The provider (5.11, resource_generic_endpoint.go) writes the object, reads the path and takes the answer's
+// values of the written keys. If the two JSON texts differ, it plans a change.
+func TestExamples_TerraformPlansNoChangeAfterTheFirstApply(t *testing.T) {
 	t.Parallel()
 	w := newTerraformWorld(t)
 	for _, resource := range endpoints(t) {
 		wanted, err := json.Marshal(resource.data)
 		require.NoError(t, err)
-		for range 2 { // A second apply of the same is as good as none.
+		for range 2 { // A second apply must change nothing.
 			require.NoError(t, w.run(t, w.CLI, string(wanted), "write", resource.path, "-").Err())
 			answer, state := w.read(t, resource.path), map[string]any{}
 			for key, value := range resource.data {
@@ -86,14 +86,14 @@ func TestTheTerraformExamplePlansNoChangeAfterItsFirstApply(t *testing.T) {
 	require.Equal(t, json.Number("1"), w.read(t, "modal/creds/personal")["version"], "an apply rotated the token")
 }
 
-func TestTerraformItselfPlansNoChangeAndKeepsTheTokenOutOfItsState(t *testing.T) {
+func TestTerraform_PlansNoChangeAndStoresNoSecretInItsState(t *testing.T) {
 	t.Parallel()
 	provider, err := exec.LookPath("terraform-provider-vault")
 	if err == nil {
 		_, err = exec.LookPath("terraform")
 	}
 	if err != nil {
-		t.Skip("terraform and terraform-provider-vault are not both on the PATH: what the provider does was replayed instead")
+		t.Skip("terraform or terraform-provider-vault is not on the PATH: another test replays what the provider does")
 	}
 	w := newTerraformWorld(t)
 	settings := filepath.Join(w.lab.Dir, "terraformrc")
@@ -124,7 +124,7 @@ func TestTerraformItselfPlansNoChangeAndKeepsTheTokenOutOfItsState(t *testing.T)
 	}
 }
 
-// terraformFolder is a working copy of one of the Terraform examples.
+// terraformFolder makes a working copy of a Terraform example.
 func (w *world) terraformFolder(t *testing.T, name string) string {
 	t.Helper()
 	folder := filepath.Join(w.lab.Dir, "terraform-"+name)

@@ -20,8 +20,8 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// An example is run as it is, except for what a reader would set for a machine: pairs of texts, the
-// first of which must be in it. It returns the path of the copy.
+// example copies an example and returns the path of the copy. set holds tokens of texts, old and new, that a
+// reader would adapt to a machine. The example must contain each old text.
 func (w *world) example(t *testing.T, name string, set ...string) string {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join("..", "examples", name))
@@ -36,8 +36,8 @@ func (w *world) example(t *testing.T, name string, set ...string) string {
 	return copied
 }
 
-// stub puts a shell script on the examples' PATH, under the name of a program that they run. Its
-// standard output is the returned file.
+// stub puts a shell script on the examples' PATH, under the name of a program that the examples run. It
+// returns the file of the script's standard output.
 func (w *world) stub(t *testing.T, name, script string) (output string) {
 	t.Helper()
 	output = filepath.Join(w.lab.Dir, name+".out")
@@ -49,8 +49,8 @@ func (w *world) stub(t *testing.T, name, script string) (output string) {
 
 func (w *world) bin() string { return filepath.Join(w.lab.Dir, "bin") }
 
-// program is a program in an environment that has nothing of the caller's but PATH. It is told to stop
-// at the end of the test, with all that it started.
+// program returns a command whose environment contains only PATH of the caller's. At the end of the test the
+// program and its children are told to stop.
 func (w *world) program(t *testing.T, token, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(w.ctx, name, args...)
@@ -65,7 +65,7 @@ func (w *world) program(t *testing.T, token, name string, args ...string) *exec.
 	return cmd
 }
 
-// background starts a program that goes on until the test ends, and returns the file of its output.
+// background starts a program that runs until the test ends, and returns the file of its output.
 func (w *world) background(t *testing.T, cmd *exec.Cmd) (log string) {
 	t.Helper()
 	file, err := os.CreateTemp(w.lab.Dir, "*.log")
@@ -73,8 +73,8 @@ func (w *world) background(t *testing.T, cmd *exec.Cmd) (log string) {
 	cmd.Stdout, cmd.Stderr = file, file
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
-		_ = cmd.Cancel() // gone already at worst
-		_ = cmd.Wait()   // it was told to stop
+		_ = cmd.Cancel() // possibly gone already
+		_ = cmd.Wait()   // the test told it to stop
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		_ = file.Close()
 		if t.Failed() {
@@ -85,7 +85,7 @@ func (w *world) background(t *testing.T, cmd *exec.Cmd) (log string) {
 	return file.Name()
 }
 
-// approle makes the login of the Agent examples, with one of the policies among the examples.
+// approle sets up the login of the Agent examples with a policy of the examples.
 func (w *world) approle(t *testing.T, policy string) (folder string) {
 	t.Helper()
 	folder = filepath.Join(w.lab.Dir, "modal-agent")
@@ -102,7 +102,8 @@ func (w *world) approle(t *testing.T, policy string) (folder string) {
 	return folder
 }
 
-// until waits for a file to hold exactly a text, that may be secret.
+// until waits until a file contains exactly the given text. Failures do not show the text, because it may be
+// secret.
 func (w *world) until(t *testing.T, file, want string) {
 	t.Helper()
 	var text []byte
@@ -119,7 +120,7 @@ func (w *world) until(t *testing.T, file, want string) {
 	require.NoError(t, err)
 }
 
-func TestTheAgentExampleKeepsTheFileCurrentAndRestartsTheAppOncePerRotation(t *testing.T) {
+func TestExamples_AgentUpdatesTheFileAndRestartsTheAppOncePerRotation(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token := w.newRole(t, "refresh_interval=5s")
@@ -143,7 +144,7 @@ func TestTheAgentExampleKeepsTheFileCurrentAndRestartsTheAppOncePerRotation(t *t
 	require.NoError(t, w.authenticate(t, file).Err())
 }
 
-func TestTheSupervisorExampleRunsTheProgramWithAPairAndRestartsItAfterARotation(t *testing.T) {
+func TestExamples_SupervisorRestartsTheProgramAfterARotation(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token := w.newRole(t, "refresh_interval=5s", "environment=main")
@@ -157,7 +158,7 @@ func TestTheSupervisorExampleRunsTheProgramWithAPairAndRestartsItAfterARotation(
 	w.until(t, runs, first+"app.py main "+next.ID+" "+next.Secret+"\n")
 }
 
-func TestTheAccountsExampleJoinsTwoRolesWithOneActive(t *testing.T) {
+func TestExamples_AccountsJoinsTwoRolesAndOneIsActive(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token, other := w.newRole(t, "refresh_interval=5s"), w.newToken(t)
@@ -182,11 +183,11 @@ func TestTheAccountsExampleJoinsTwoRolesWithOneActive(t *testing.T) {
 	w.until(t, file, w.toml(next)+gpu)
 }
 
-func TestTheEnvconsulExampleRunsTheProgramWithAPairAndRestartsItAfterARotation(t *testing.T) {
+func TestExamples_EnvconsulRestartsTheProgramAfterARotation(t *testing.T) {
 	t.Parallel()
 	envconsul, err := exec.LookPath("envconsul")
 	if err != nil {
-		t.Skip("envconsul is not on the PATH: what it does was replayed instead")
+		t.Skip("envconsul is not on the PATH: another test replays what envconsul does")
 	}
 	w := newWorld(t)
 	token := w.newRole(t)
@@ -202,7 +203,7 @@ func TestTheEnvconsulExampleRunsTheProgramWithAPairAndRestartsItAfterARotation(t
 	w.until(t, runs, line(token)+line(next))
 }
 
-// tokenOf makes a Vault token with one of the policies among the examples.
+// tokenOf makes a Vault token with a policy of the examples.
 func (w *world) tokenOf(t *testing.T, policy string) string {
 	t.Helper()
 	name := "example-" + strings.TrimSuffix(policy, ".hcl")

@@ -16,7 +16,7 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-func TestClosingTheLabLeavesNothingRunningAndNoFiles(t *testing.T) {
+func TestLab_ClosingLeavesNoProcessAndNoFile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	plugins, err := w.PluginPIDs()
@@ -39,7 +39,7 @@ func TestClosingTheLabLeavesNothingRunningAndNoFiles(t *testing.T) {
 	require.NoDirExists(t, w.lab.Dir)
 }
 
-// requireClosed asserts that nobody listens at the address of a URL.
+// requireClosed asserts that no server listens at the address of a URL.
 func requireClosed(t *testing.T, address string) {
 	t.Helper()
 	parsed, err := url.Parse(address)

@@ -21,7 +21,7 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// lease is what a read of the dynamic role job gave.
+// lease is the answer to a read of the dynamic role job.
 type lease struct {
 	lab.Token
 	id        string
@@ -30,7 +30,7 @@ type lease struct {
 	data      data
 }
 
-// newLeaseWorld is newManagedWorld with the dynamic role job, and more fields if wanted.
+// newLeaseWorld is newManagedWorld with the dynamic role job and optional fields of that role.
 func newLeaseWorld(t *testing.T, fields ...string) *world {
 	t.Helper()
 	w := newManagedWorld(t)
@@ -71,25 +71,25 @@ func parseLease(t *testing.T, text string) lease {
 	}
 }
 
-// requireNoUsers asserts that Modal has no service user of the mount, and the ledger no entry.
+// requireNoUsers asserts that Modal has no service user of the mount and that the revocation queue is empty.
 func (w *world) requireNoUsers(t *testing.T) {
 	t.Helper()
 	require.Empty(t, w.state(t).ServiceUsers)
-	w.requireLedgerClear(t)
+	w.requireQueueEmpty(t)
 }
 
-// awaitNoUsers waits until Modal has none, without anybody's help.
+// awaitNoUsers waits until Modal has no service user, without any request to Vault.
 func (w *world) awaitNoUsers(t *testing.T) {
 	t.Helper()
 	require.NoError(t, lab.Until(w.ctx, "every service user to be gone", func() error {
 		if left := len(w.state(t).ServiceUsers); left > 0 {
-			return fmt.Errorf("there are %d", left)
+			return fmt.Errorf("%d service users exist", left)
 		}
 		return nil
 	}))
 }
 
-func TestALeasesTokenReachesItsEnvironmentAndNoOtherAndAsViewerWritesNothing(t *testing.T) {
+func TestLease_TokenReachesOnlyItsEnvironmentWithItsRole(t *testing.T) {
 	t.Parallel()
 	p := newPerson(t)
 	var err error
@@ -100,7 +100,7 @@ func TestALeasesTokenReachesItsEnvironmentAndNoOtherAndAsViewerWritesNothing(t *
 	p.newAdmin(t)
 	p.newJob(t)
 	p.vault(t, "write", "modal/roles/look", "type=dynamic", "environment_roles=staging=viewer")
-	// as has Modal's own command line do something with a lease, as a job's environment.
+	// as runs Modal's own command line with the environment that a job gets from a lease.
 	as := func(role string, args ...string) lab.Result {
 		t.Helper()
 		env := []string{"NO_COLOR=1", "COLUMNS=200"}
@@ -119,7 +119,7 @@ func TestALeasesTokenReachesItsEnvironmentAndNoOtherAndAsViewerWritesNothing(t *
 		for _, elsewhere := range []string{"main", "nowhere"} {
 			other := as(role, "secret", "create", "--env", elsewhere, "key", "A=1")
 			require.NotZero(t, other.Code, elsewhere)
-			require.Contains(t, other.Stdout+other.Stderr, "not found", "%s looks as if it were not there", elsewhere)
+			require.Contains(t, other.Stdout+other.Stderr, "not found", "%s must look as if it did not exist", elsewhere)
 		}
 	}
 	viewer := as("look", "secret", "create", "--env", "staging", "key", "A=1")
@@ -128,14 +128,14 @@ func TestALeasesTokenReachesItsEnvironmentAndNoOtherAndAsViewerWritesNothing(t *
 	contributor := as("job", "secret", "create", "--env", "staging", "key", "A=1")
 	require.NoError(t, contributor.Err())
 	manages := as("job", "environment", "roles", "update", "staging", "operator", "--role", "viewer")
-	require.NotZero(t, manages.Code, "nor more for itself")
+	require.NotZero(t, manages.Code, "the token must not raise its own role")
 
 	p.vault(t, "lease", "revoke", "-sync", "-prefix", "modal/creds/job")
 	p.vault(t, "lease", "revoke", "-sync", "-prefix", "modal/creds/look")
 	p.requireNoUsers(t)
 }
 
-func TestALeaseIsRenewedRevokedAndEndsWithTheTokenThatReadIt(t *testing.T) {
+func TestLease_CanBeRenewedAndRevokedAndEndsWithItsVaultToken(t *testing.T) {
 	t.Parallel()
 	w := newLeaseWorld(t)
 	first, second := w.lease(t), w.lease(t)
@@ -143,21 +143,21 @@ func TestALeaseIsRenewedRevokedAndEndsWithTheTokenThatReadIt(t *testing.T) {
 	require.Equal(t, 600, first.seconds)
 	require.True(t, first.renewable)
 	for _, key := range []string{"ttl", "rotation_period", "last_vault_rotation"} {
-		require.NotContains(t, first.data, key, "the lease takes its place")
+		require.NotContains(t, first.data, key, "a lease replaces this field")
 	}
 	w.requireAccepted(t, first.Token)
 
 	renewed := parseLease(t, w.vault(t, "lease", "renew", "-format=json", "-increment=30m", first.id))
 	require.InDelta(t, 1800, renewed.seconds, 5)
 	capped := parseLease(t, w.vault(t, "lease", "renew", "-format=json", "-increment=48h", first.id))
-	require.LessOrEqual(t, capped.seconds, 3600, "never past max_ttl")
+	require.LessOrEqual(t, capped.seconds, 3600, "a renewal must not pass max_ttl")
 
 	w.vault(t, "lease", "revoke", "-sync", first.id)
-	w.requireRefused(t, first.Token)
+	w.requireRejected(t, first.Token)
 	w.requireAccepted(t, second.Token)
 	require.NotZero(t, w.run(t, w.CLI, "", "lease", "renew", first.id).Code)
 	w.vault(t, "lease", "revoke", "-sync", "-prefix", "modal/creds/job")
-	w.requireRefused(t, second.Token)
+	w.requireRejected(t, second.Token)
 	w.requireNoUsers(t)
 
 	parent := w.policyToken(t, `path "modal/creds/job" { capabilities = ["read"] }`)
@@ -165,10 +165,10 @@ func TestALeaseIsRenewedRevokedAndEndsWithTheTokenThatReadIt(t *testing.T) {
 	w.requireAccepted(t, child.Token)
 	w.vault(t, "token", "revoke", parent)
 	w.awaitNoUsers(t)
-	w.requireRefused(t, child.Token)
+	w.requireRejected(t, child.Token)
 }
 
-func TestAWrappedReadOfADynamicRoleIsOneLeaseThatIsUnwrappedOnce(t *testing.T) {
+func TestLease_AWrappedReadCreatesOneLeaseAndCanBeUnwrappedOnce(t *testing.T) {
 	t.Parallel()
 	w := newLeaseWorld(t)
 	wrapped := strings.TrimSpace(w.vault(t, "read", "-wrap-ttl=60s", "-field=wrapping_token", "modal/creds/job"))
@@ -179,24 +179,24 @@ func TestAWrappedReadOfADynamicRoleIsOneLeaseThatIsUnwrappedOnce(t *testing.T) {
 	require.NotZero(t, w.run(t, w.CLI, "", "unwrap", wrapped).Code)
 	require.NotEmpty(t, got.id)
 	w.vault(t, "lease", "revoke", "-sync", got.id)
-	w.requireRefused(t, got.Token)
+	w.requireRejected(t, got.Token)
 	w.requireNoUsers(t)
 }
 
-func TestDisablingTheMountEndsTheLeasesThatAreAlive(t *testing.T) {
+func TestLease_DisablingTheMountRevokesAllLeases(t *testing.T) {
 	t.Parallel()
 	w := newLeaseWorld(t)
 	token := w.lease(t)
 	w.lease(t)
 	w.vault(t, "secrets", "disable", "modal/")
 	require.Empty(t, w.state(t).ServiceUsers)
-	w.requireRefused(t, token.Token)
+	w.requireRejected(t, token.Token)
 	require.NotContains(t, w.vault(t, "secrets", "list"), "modal/")
 }
 
-// Vault takes the mount out of reach as it begins to disable it, and leaves it so where that fails: what is left is
-// to disable it again. The engine goes on by itself meanwhile.
-func TestDisablingTheMountWhileModalIsDownFailsWithTwoWaysOut(t *testing.T) {
+// When Vault starts to disable a mount, it stops to route requests to it. If the disabling fails, the mount
+// stays unreachable and must be disabled again. The engine continues its work meanwhile.
+func TestLease_DisablingTheMountDuringAnOutageFailsWithTwoRemedies(t *testing.T) {
 	t.Parallel()
 	for name, out := range map[string]func(t *testing.T, w *world){
 		"wait for Modal": func(t *testing.T, w *world) {
@@ -213,7 +213,7 @@ func TestDisablingTheMountWhileModalIsDownFailsWithTwoWaysOut(t *testing.T) {
 			w.vault(t, "lease", "revoke", "-force", "-prefix", "modal/creds/job")
 			w.vault(t, "secrets", "disable", "modal/")
 			require.NoError(t, w.emulator.SetOutage(w.ctx, false))
-			require.Len(t, w.state(t).ServiceUsers, 3, "the ledger died with the mount, so they live until they expire")
+			require.Len(t, w.state(t).ServiceUsers, 3, "the revocation queue is gone with the mount, so the service users exist until they expire")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -239,7 +239,7 @@ func TestDisablingTheMountWhileModalIsDownFailsWithTwoWaysOut(t *testing.T) {
 	}
 }
 
-func TestTwoHundredLeasesFromSixteenClientsLeaveNobodyBehind(t *testing.T) {
+func TestLease_TwoHundredFromSixteenClientsLeaveNoServiceUser(t *testing.T) {
 	t.Parallel()
 	const leases, clients = 200, 16
 	w := newLeaseWorld(t)
@@ -278,7 +278,7 @@ func TestTwoHundredLeasesFromSixteenClientsLeaveNobodyBehind(t *testing.T) {
 	slices.Sort(ids)
 	require.Len(t, slices.Compact(ids), leases)
 	require.Len(t, w.state(t).ServiceUsers, leases)
-	w.requireAnsweredForLeases(t)
+	w.requireLeasesTracked(t)
 
 	began = time.Now()
 	w.vault(t, "lease", "revoke", "-sync", "-prefix", "modal/creds/job")
@@ -286,25 +286,25 @@ func TestTwoHundredLeasesFromSixteenClientsLeaveNobodyBehind(t *testing.T) {
 	w.requireNoUsers(t)
 }
 
-// readLease reads as a program does, which costs less than a command.
+// readLease reads as a program does. That costs less than running a command.
 func (w *world) readLease(t *testing.T) (status int, leaseID string) {
 	t.Helper()
 	status, body, err := w.request("modal/creds/job")
 	if err != nil {
-		t.Errorf("a read: %v", err)
+		t.Errorf("a read failed: %v", err)
 		return 0, ""
 	}
 	var answer struct {
 		ID string `json:"lease_id"`
 	}
 	if err = json.Unmarshal(body, &answer); err != nil {
-		t.Errorf("an answer: %v", err)
+		t.Errorf("an answer is not JSON: %v", err)
 	}
 	return status, answer.ID
 }
 
-// requireAnsweredForLeases asserts that the ledger names every service user.
-func (w *world) requireAnsweredForLeases(t *testing.T) {
+// requireLeasesTracked asserts that the revocation queue names every service user.
+func (w *world) requireLeasesTracked(t *testing.T) {
 	t.Helper()
 	known := w.list(t, "modal/revocations")
 	for _, user := range w.state(t).ServiceUsers {
@@ -312,9 +312,9 @@ func (w *world) requireAnsweredForLeases(t *testing.T) {
 	}
 }
 
-// Vault gives up on a lease after six tries, which takes ten minutes: OUTAGE_TRIES=6 waits for that. The third
-// comes after half a minute.
-func TestLeasesThatModalsOutageKeepsAliveAreGoneTwoTicksAfterIt(t *testing.T) {
+// Vault gives up on a lease after six tries, which takes ten minutes. OUTAGE_TRIES=6 waits for that. The
+// third try comes after half a minute.
+func TestLease_RevokedDuringAnOutageEndsWithinTwoTicksAfterIt(t *testing.T) {
 	t.Parallel()
 	tries, err := strconv.Atoi(cmp.Or(os.Getenv("OUTAGE_TRIES"), "3"))
 	require.NoError(t, err)
@@ -326,9 +326,9 @@ func TestLeasesThatModalsOutageKeepsAliveAreGoneTwoTicksAfterIt(t *testing.T) {
 	for _, token := range tokens {
 		w.vault(t, "lease", "revoke", token.id)
 	}
-	require.NoError(t, lab.UntilWithin(w.ctx, 20*time.Minute, "Vault to try so often", func() error {
+	require.NoError(t, lab.UntilWithin(w.ctx, 20*time.Minute, "Vault to try each lease that often", func() error {
 		if tried := strings.Count(w.file(t, w.Log), `"failed to revoke lease`); tried < tries*len(tokens) {
-			return fmt.Errorf("it tried %d times", tried)
+			return fmt.Errorf("Vault tried %d times", tried)
 		}
 		return nil
 	}))
@@ -339,10 +339,10 @@ func TestLeasesThatModalsOutageKeepsAliveAreGoneTwoTicksAfterIt(t *testing.T) {
 	began = time.Now()
 	w.awaitNoUsers(t)
 	took := time.Since(began)
-	t.Logf("they were gone %s after Modal was back", took.Round(time.Second))
+	t.Logf("the service users were gone %s after Modal answered again", took.Round(time.Second))
 	require.Less(t, took, 2*time.Minute+10*time.Second)
 	for _, token := range tokens {
-		w.requireRefused(t, token.Token)
+		w.requireRejected(t, token.Token)
 	}
-	w.requireLedgerClear(t)
+	w.requireQueueEmpty(t)
 }

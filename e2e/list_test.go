@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAListIsGivenPageByPage(t *testing.T) {
+func TestList_ReturnsPages(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.newRole(t)
@@ -28,7 +28,7 @@ func TestAListIsGivenPageByPage(t *testing.T) {
 		require.Equal(t, want, answer.Data.Keys, query)
 	}
 	if !tools.OpenBao {
-		return // Vault's command has no flags for it.
+		return // Vault's command has no flags for pages.
 	}
 	var keys []string
 	require.NoError(t, json.Unmarshal([]byte(w.vault(t, "list", "-format=json", "-after=batch", "-limit=1", "modal/rotate")), &keys))

@@ -2,9 +2,9 @@
 
 //go:build e2e && unix
 
-// Package e2e tests the promises of the engine from outside: a real Vault server with the plugin as
-// its own process, the real vault command, a real Vault Agent and Modal's real clients, against the
-// emulator of Modal's control plane.
+// Package e2e tests the promises of the engine from outside: a real Vault server with the plugin as its own
+// process, the real vault command, a real Vault Agent and Modal's real clients, against the emulator of
+// Modal's control plane.
 package e2e
 
 import (
@@ -25,7 +25,7 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// What TestMain prepares for every test.
+// TestMain prepares these for every test.
 var (
 	tools         *lab.Tools
 	plugin, newer lab.Plugin
@@ -35,8 +35,8 @@ var (
 func TestMain(m *testing.M) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	interrupted = ctx.Done()
-	// The tests wait for Vault's clock, which ticks once a minute, more than they compute: twelve at once keep two
-	// processors busy. A -parallel of the caller's wins.
+	// The tests mostly wait for Vault's clock, which ticks once a minute. Twelve tests at once keep two
+	// processors busy. A caller's -parallel takes precedence.
 	_ = flag.Set("test.parallel", "12")
 	code, err := testMain(ctx, m)
 	stop()
@@ -51,7 +51,7 @@ func testMain(ctx context.Context, m *testing.M) (code int, err error) {
 	if tools, err = lab.BuildTools(ctx, os.Stderr); err != nil {
 		return 0, err
 	}
-	defer func() { _ = tools.Close() }() // a leftover in the temporary directory at worst
+	defer func() { _ = tools.Close() }() // at worst a file remains in the temporary directory
 	if plugin, err = tools.BuildPlugin(ctx, "v0.1.0"); err != nil {
 		return 0, err
 	}
@@ -61,19 +61,19 @@ func testMain(ctx context.Context, m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
-// world is one test's Vault and emulator.
+// world is the Vault and the emulator of one test.
 type world struct {
 	*lab.Vault
-	nodes    []*lab.Vault // the server, or all of its cluster
+	nodes    []*lab.Vault // the server, or all servers of its cluster
 	lab      *lab.Lab
 	emulator *lab.Emulator
 	ctx      context.Context
 }
 
-// data is the data of one of Vault's answers.
+// data is the data of an answer of Vault.
 type data map[string]any
 
-// newWorld starts a Vault with the engine at modal/, pointed at an emulator of its own.
+// newWorld starts a Vault with the engine at modal/ and its own emulator.
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := newBareWorld(t)
@@ -81,7 +81,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// newBareWorld starts a Vault that does not know the engine yet, and an emulator.
+// newBareWorld starts an emulator and a Vault without the plugin.
 func newBareWorld(t *testing.T) *world {
 	t.Helper()
 	w := newLab(t)
@@ -92,7 +92,7 @@ func newBareWorld(t *testing.T) *world {
 	return w
 }
 
-// newLab starts an emulator alone.
+// newLab starts only an emulator.
 func newLab(t *testing.T) *world {
 	t.Helper()
 	w := &world{ctx: testContext(t)}
@@ -103,7 +103,7 @@ func newLab(t *testing.T) *world {
 	return w
 }
 
-// start makes the lab, in which nothing runs yet.
+// start makes the lab, without any running program.
 func (w *world) start(t *testing.T) {
 	t.Helper()
 	var err error
@@ -112,14 +112,14 @@ func (w *world) start(t *testing.T) {
 	t.Cleanup(func() {
 		for _, node := range w.nodes {
 			if t.Failed() {
-				t.Logf("what %s logged above debug level:\n%s", node.Name, logged(node))
+				t.Logf("log of %s above debug level:\n%s", node.Name, logged(node))
 			}
 		}
 		require.NoError(t, w.lab.Close())
 	})
 }
 
-// enable puts the engine at modal/ and points it at the emulator.
+// enable mounts the engine at modal/ and configures the emulator as its server.
 func (w *world) enable(t *testing.T) {
 	t.Helper()
 	w.vault(t, plugin.RegisterArgs()...)
@@ -127,8 +127,8 @@ func (w *world) enable(t *testing.T) {
 	w.vault(t, "write", "modal/config", "server_url="+w.emulator.URL)
 }
 
-// testContext ends with the test, on an interrupt, and in time to clean up before the deadline of the
-// whole run.
+// testContext returns a context that ends with the test, on an interrupt, and early enough to clean up before
+// the deadline of the whole run.
 func testContext(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -149,7 +149,7 @@ func testContext(t *testing.T) context.Context {
 	return bounded
 }
 
-// logged is a server's log without its debug and trace lines, masked.
+// logged returns a server's masked log without debug and trace lines.
 func logged(node *lab.Vault) string {
 	log, _ := os.ReadFile(node.Log)
 	lines := slices.DeleteFunc(strings.Split(string(log), "\n"), func(line string) bool {
@@ -158,7 +158,7 @@ func logged(node *lab.Vault) string {
 	return lab.Mask(strings.Join(lines[max(0, len(lines)-20):], "\n"))
 }
 
-// run runs the vault command, whatever comes of it.
+// run runs the vault command and accepts any result.
 func (w *world) run(t *testing.T, cli lab.CLI, stdin string, args ...string) lab.Result {
 	t.Helper()
 	result, err := cli.Run(w.ctx, stdin, args...)
@@ -166,7 +166,7 @@ func (w *world) run(t *testing.T, cli lab.CLI, stdin string, args ...string) lab
 	return result
 }
 
-// vault runs the vault command as root, that must succeed, and returns what it printed.
+// vault runs the vault command as root and returns the output. The command must succeed.
 func (w *world) vault(t *testing.T, args ...string) string {
 	t.Helper()
 	result := w.run(t, w.CLI, "", args...)
@@ -198,7 +198,7 @@ func (w *world) newToken(t *testing.T) lab.Token {
 	return token
 }
 
-// newRole stores a new token as the static role ci, with more fields if wanted.
+// newRole stores a new token as the static role ci, with optional fields.
 func (w *world) newRole(t *testing.T, fields ...string) lab.Token {
 	t.Helper()
 	token := w.newToken(t)
@@ -207,7 +207,7 @@ func (w *world) newRole(t *testing.T, fields ...string) lab.Token {
 	return token
 }
 
-// rotate rotates the role ci to a new token and returns that.
+// rotate rotates the role ci to a new token and returns that token.
 func (w *world) rotate(t *testing.T, fields ...string) lab.Token {
 	t.Helper()
 	token := w.newToken(t)
@@ -216,7 +216,7 @@ func (w *world) rotate(t *testing.T, fields ...string) lab.Token {
 	return token
 }
 
-// requireToken asserts that the role ci hands out the token, without showing a secret when not.
+// requireToken asserts that the role ci returns the token. A failure shows no secret.
 func (w *world) requireToken(t *testing.T, token lab.Token) data {
 	t.Helper()
 	creds := w.read(t, "modal/creds/ci")
@@ -225,7 +225,7 @@ func (w *world) requireToken(t *testing.T, token lab.Token) data {
 	return creds
 }
 
-// requireSecret compares secret texts byte by byte and shows them masked when they differ.
+// requireSecret compares secret texts byte by byte and shows them masked if they differ.
 func requireSecret(t *testing.T, want string, got any) {
 	t.Helper()
 	if got != want {

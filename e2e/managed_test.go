@@ -18,7 +18,7 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-func TestAManagedRoleHandsOutServiceUsersThatTheEngineMakesAndEnds(t *testing.T) {
+func TestRotate_AManagedRoleCreatesAndDeletesServiceUsers(t *testing.T) {
 	t.Parallel()
 	w := newManagedWorld(t)
 	w.newManagedRole(t)
@@ -32,7 +32,7 @@ func TestAManagedRoleHandsOutServiceUsersThatTheEngineMakesAndEnds(t *testing.T)
 	require.Regexp(t, `^vault-[0-9a-f]{8}-gpu-[a-z0-9]{8}$`, w.onlyUser(t).Name)
 	w.requireForms(t, first)
 
-	// A change of environment_roles is for the living service user.
+	// A change of environment_roles applies to the existing service user.
 	w.vault(t, "write", "modal/roles/gpu", "environment_roles=main=viewer")
 	requireSame(t, first, w.current(t))
 	require.Equal(t, "viewer", w.onlyUser(t).Roles["main"])
@@ -58,23 +58,23 @@ func TestAManagedRoleHandsOutServiceUsersThatTheEngineMakesAndEnds(t *testing.T)
 	w.vault(t, "write", "modal/rotate/gpu", "grace_period=0")
 	last := w.current(t)
 	require.EqualValues(t, 4, last.version)
-	w.requireAnsweredFor(t)
+	w.requireAllTracked(t)
 
 	w.endAll(t)
 	require.Equal(t, last.ID, w.onlyUser(t).TokenID)
-	w.requireRefused(t, first.Token)
-	w.requireRefused(t, second.Token)
+	w.requireRejected(t, first.Token)
+	w.requireRejected(t, second.Token)
 	w.requireAccepted(t, last.Token)
 
 	w.vault(t, "delete", "modal/roles/gpu")
-	w.requireAnsweredFor(t)
+	w.requireAllTracked(t)
 	w.endAll(t)
 	require.Empty(t, w.state(t).ServiceUsers)
-	w.requireRefused(t, last.Token)
+	w.requireRejected(t, last.Token)
 	require.Equal(t, 2, w.run(t, w.CLI, "", "read", "modal/creds/gpu").Code)
 }
 
-// requireForms asserts that every form of the role gpu holds the token, and that Modal's SDK takes it.
+// requireForms asserts that every form of the role gpu contains the token and that Modal's SDK accepts it.
 func (w *world) requireForms(t *testing.T, token issued) {
 	t.Helper()
 	toml := w.vault(t, "read", "-field=toml", "modal/creds/gpu/toml")
@@ -91,7 +91,7 @@ func (w *world) requireForms(t *testing.T, token issued) {
 	require.NoError(t, w.authenticate(t, file).Err())
 }
 
-// issued is a token as a role handed it out.
+// issued is a token as a role returned it.
 type issued struct {
 	lab.Token
 	version int64
@@ -113,7 +113,7 @@ func newManagedWorld(t *testing.T) *world {
 	return w
 }
 
-// newAdmin gives the engine a token of the workspace's owner to make service users with.
+// newAdmin gives the engine a token of the workspace's owner, so that the engine can create service users.
 func (w *world) newAdmin(t *testing.T) lab.Token {
 	t.Helper()
 	admin := w.newToken(t)
@@ -121,7 +121,7 @@ func (w *world) newAdmin(t *testing.T) lab.Token {
 	return admin
 }
 
-// newManagedRole makes the managed role gpu, with more fields if wanted.
+// newManagedRole creates the managed role gpu, with optional fields.
 func (w *world) newManagedRole(t *testing.T, fields ...string) {
 	t.Helper()
 	w.vault(t, append([]string{
@@ -129,16 +129,16 @@ func (w *world) newManagedRole(t *testing.T, fields ...string) {
 	}, fields...)...)
 }
 
-// current is the token that the role gpu hands out.
+// current returns the current token of the role gpu.
 func (w *world) current(t *testing.T) issued {
 	t.Helper()
-	token, err := w.handedOut(w.CLI)
+	token, err := w.readToken(w.CLI)
 	require.NoError(t, err)
 	return token
 }
 
-// handedOut asks any server, with any token, what the role gpu hands out.
-func (w *world) handedOut(cli lab.CLI) (issued, error) {
+// readToken reads the current token of the role gpu from any server, with any Vault token.
+func (w *world) readToken(cli lab.CLI) (issued, error) {
 	result, err := cli.Run(w.ctx, "", "read", "-format=json", "modal/creds/gpu")
 	if err != nil {
 		return issued{}, err
@@ -156,7 +156,7 @@ func (w *world) handedOut(cli lab.CLI) (issued, error) {
 	return issued{answer.Data.Token, answer.Data.Version}, err
 }
 
-// list returns the keys of a list, none where Vault finds none.
+// list returns the keys of a list, and none if Vault finds no value.
 func (w *world) list(t *testing.T, path string) []string {
 	t.Helper()
 	result := w.run(t, w.CLI, "", "list", "-format=json", path)
@@ -169,7 +169,7 @@ func (w *world) list(t *testing.T, path string) []string {
 	return keys
 }
 
-// state is what the emulator knows.
+// state returns the emulator's state.
 func (w *world) state(t *testing.T) lab.State {
 	t.Helper()
 	state, err := w.emulator.State(w.ctx)
@@ -177,7 +177,7 @@ func (w *world) state(t *testing.T) lab.State {
 	return state
 }
 
-// onlyUser asserts that one service user is alive at the emulator, and returns it.
+// onlyUser asserts that exactly one service user exists at the emulator, and returns it.
 func (w *world) onlyUser(t *testing.T) lab.ServiceUser {
 	t.Helper()
 	users := w.state(t).ServiceUsers
@@ -185,9 +185,9 @@ func (w *world) onlyUser(t *testing.T) lab.ServiceUser {
 	return users[0]
 }
 
-// requireAnsweredFor asserts that every service user at the emulator is a role's current one or in the
-// ledger.
-func (w *world) requireAnsweredFor(t *testing.T) {
+// requireAllTracked asserts that every service user at the emulator is a role's current one or in the
+// revocation queue.
+func (w *world) requireAllTracked(t *testing.T) {
 	t.Helper()
 	known := w.list(t, "modal/revocations")
 	for _, role := range w.list(t, "modal/roles") {
@@ -195,17 +195,16 @@ func (w *world) requireAnsweredFor(t *testing.T) {
 	}
 	for _, user := range w.state(t).ServiceUsers {
 		require.True(t, slices.Contains(known, user.TokenID) || slices.Contains(known, user.Name),
-			"nobody answers for %s (%s); known: %s", user.Name, user.TokenID, known)
+			"Vault does not track service user %s (%s); it tracks: %s", user.Name, user.TokenID, known)
 	}
 }
 
-// endAll has the engine deal now with all that is in the ledger, grace period or not, and asserts that
-// nothing stays there.
+// endAll lets the engine end every revocation now, grace period or not, and asserts that the queue is empty.
 func (w *world) endAll(t *testing.T) {
 	t.Helper()
 	for _, id := range w.list(t, "modal/revocations") {
-		require.NotEmpty(t, id, "an entry without a name cannot be dealt with")
+		require.NotEmpty(t, id, "a revocation must have an ID")
 		require.Equal(t, true, parse(t, w.vault(t, "write", "-format=json", "modal/revocations/"+id, "force=true"))["revoked"], id)
 	}
-	w.requireLedgerClear(t)
+	w.requireQueueEmpty(t)
 }

@@ -20,7 +20,7 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// modal is Modal as a client finds it: the generated client on one connection.
+// modal returns the generated client of Modal's API on one connection to the emulator.
 func (w *world) modal(t *testing.T) pb.ModalClientClient {
 	t.Helper()
 	conn, err := grpc.NewClient(strings.TrimPrefix(w.emulator.URL, "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -42,7 +42,7 @@ func (w *world) requireAccepted(t *testing.T, token lab.Token) {
 	require.NoError(t, use(w.ctx, w.modal(t), token), "%s", token)
 }
 
-func (w *world) requireRefused(t *testing.T, token lab.Token) {
+func (w *world) requireRejected(t *testing.T, token lab.Token) {
 	t.Helper()
 	require.Equal(t, codes.Unauthenticated, status.Code(use(w.ctx, w.modal(t), token)), "%s", token)
 }

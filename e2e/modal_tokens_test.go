@@ -18,8 +18,7 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// person is somebody at a terminal with Modal's own command line, and in a browser with the emulator's
-// page.
+// person is a person who uses Modal's own command line at a terminal and the emulator's page in a browser.
 type person struct {
 	*world
 	client lab.Client
@@ -35,7 +34,7 @@ func newPerson(t *testing.T) *person {
 	return &person{newLab(t), client}
 }
 
-// run runs the modal command to its end. It can open no browser.
+// run runs the modal command to its end. The command cannot open a browser.
 func (p *person) run(args ...string) (lab.Result, error) {
 	return p.lab.RunClient(p.ctx, p.client, args, "MODAL_SERVER_URL="+p.emulator.URL, "BROWSER=none", "NO_COLOR=1", "COLUMNS=200")
 }
@@ -49,7 +48,8 @@ func (p *person) do(t *testing.T, args ...string) string {
 	return result.Stdout
 }
 
-// browse runs a command that waits for a browser, where the person does something about its flow.
+// browse runs a command that waits for a browser. decide is what the person does with the flow in the
+// browser.
 func (p *person) browse(t *testing.T, decide func(lab.Flow) error, args ...string) lab.Result {
 	t.Helper()
 	type outcome struct {
@@ -72,7 +72,7 @@ func (p *person) browse(t *testing.T, decide func(lab.Flow) error, args ...strin
 				return nil
 			}
 		}
-		return errors.New("none waits")
+		return errors.New("no token flow waits")
 	}))
 	require.NoError(t, decide(flow))
 	end := <-ended
@@ -84,7 +84,7 @@ func (p *person) browse(t *testing.T, decide func(lab.Flow) error, args ...strin
 
 func (p *person) approve(flow lab.Flow) error { return p.emulator.Approve(p.ctx, flow, "operator") }
 
-// token is the one in the person's .modal.toml.
+// token returns the token in the person's .modal.toml.
 func (p *person) token(t *testing.T) lab.Token {
 	t.Helper()
 	var profiles map[string]struct {
@@ -96,7 +96,7 @@ func (p *person) token(t *testing.T) lab.Token {
 	return lab.Token(profiles["demo"])
 }
 
-// calls are the RPCs that the emulator got while f ran.
+// calls returns the RPCs that the emulator received while f ran.
 func (p *person) calls(t *testing.T, f func()) []string {
 	t.Helper()
 	before, err := p.emulator.State(p.ctx)
@@ -111,7 +111,7 @@ func (p *person) calls(t *testing.T, f func()) []string {
 	return methods
 }
 
-func TestModalsOwnCommandLineMakesAndRotatesAMembersTokenInABrowser(t *testing.T) {
+func TestModalCLI_CreatesAndRotatesAMemberTokenInABrowser(t *testing.T) {
 	t.Parallel()
 	p := newPerson(t)
 	made := []string{"TokenFlowCreate", "TokenFlowWait", "ClientHello", "WorkspaceNameLookup"}
@@ -126,7 +126,7 @@ func TestModalsOwnCommandLineMakesAndRotatesAMembersTokenInABrowser(t *testing.T
 		require.NoError(t, p.browse(t, p.approve, "token", "rotate").Err())
 	}))
 	second := p.token(t)
-	p.requireRefused(t, first)
+	p.requireRejected(t, first)
 	p.requireAccepted(t, second)
 
 	brought := p.newToken(t)
@@ -134,7 +134,7 @@ func TestModalsOwnCommandLineMakesAndRotatesAMembersTokenInABrowser(t *testing.T
 		p.do(t, "token", "set", "--token-id", brought.ID, "--token-secret", brought.Secret, "--delete-existing")
 	}))
 	require.Equal(t, brought.ID, p.token(t).ID)
-	p.requireRefused(t, second)
+	p.requireRejected(t, second)
 	p.requireAccepted(t, brought)
 
 	denied := p.browse(t, func(flow lab.Flow) error { return p.emulator.Deny(p.ctx, flow) }, "token", "rotate")
@@ -144,7 +144,7 @@ func TestModalsOwnCommandLineMakesAndRotatesAMembersTokenInABrowser(t *testing.T
 	p.requireAccepted(t, brought)
 }
 
-func TestModalsOwnCommandLineListsDisablesAndDeletesMembersTokens(t *testing.T) {
+func TestModalCLI_ListsDisablesAndDeletesMemberTokens(t *testing.T) {
 	t.Parallel()
 	p := newPerson(t)
 	own, other := p.newToken(t), p.newToken(t)
@@ -167,13 +167,13 @@ func TestModalsOwnCommandLineListsDisablesAndDeletesMembersTokens(t *testing.T) 
 
 	p.do(t, "workspace", "member-tokens", "disable", "--yes", other.ID)
 	require.Equal(t, map[string]bool{own.ID: false, other.ID: true}, listed())
-	p.requireRefused(t, other)
+	p.requireRejected(t, other)
 	p.do(t, "workspace", "member-tokens", "enable", "--yes", other.ID)
 	p.requireAccepted(t, other)
 
 	p.do(t, "workspace", "member-tokens", "delete", "--yes", other.ID)
 	require.Equal(t, map[string]bool{own.ID: false}, listed())
-	p.requireRefused(t, other)
+	p.requireRejected(t, other)
 	again, err := p.run("workspace", "member-tokens", "delete", "--yes", other.ID)
 	require.NoError(t, err)
 	require.Equal(t, 1, again.Code)
@@ -181,7 +181,7 @@ func TestModalsOwnCommandLineListsDisablesAndDeletesMembersTokens(t *testing.T) 
 	p.do(t, "workspace", "member-tokens", "delete", "--yes", "--allow-missing", other.ID)
 }
 
-func TestModalsOwnCommandLineListsAndChangesRolesInAnEnvironment(t *testing.T) {
+func TestModalCLI_ListsAndChangesEnvironmentRoles(t *testing.T) {
 	t.Parallel()
 	p := newPerson(t)
 	own := p.newToken(t)

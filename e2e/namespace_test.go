@@ -28,7 +28,7 @@ func (w *world) paste(t *testing.T, cli lab.CLI, message string) string {
 	return result.Stdout
 }
 
-func TestCommandsInAnswersWorkInANamespaceAndAtADeepPathWhereverTheyArePasted(t *testing.T) {
+func TestNamespace_RecommendedCommandsWorkInANamespaceAndAtADeepPath(t *testing.T) {
 	t.Parallel()
 	w := newBareWorld(t)
 	w.vault(t, plugin.RegisterArgs()...)
@@ -43,8 +43,8 @@ func TestCommandsInAnswersWorkInANamespaceAndAtADeepPathWhereverTheyArePasted(t 
 	w.requireCommandsWork(t, w.In("team"), w.In("other"), "modal3", "team/modal3")
 }
 
-// requireCommandsWork mounts the engine with one environment, and pastes the commands that it recommends into
-// another one.
+// requireCommandsWork mounts the engine with the environment of inside, and runs the recommended commands
+// with the environment of pasting.
 func (w *world) requireCommandsWork(t *testing.T, inside, pasting lab.CLI, mount, full string) {
 	t.Helper()
 	ask := func(args ...string) string {

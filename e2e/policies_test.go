@@ -25,30 +25,30 @@ var update = flag.Bool("update", false, "write the table of docs/policies.md")
 
 const policiesPage = "../docs/policies.md"
 
-// policyTable is the part of the page that the test writes.
+// policyTable matches the part of the page that the test writes.
 var policyTable = regexp.MustCompile(`(?s)(<!-- make policies writes this table -->\n).*(<!-- until here -->\n)`)
 
-// fieldwise is where a policy may allow single fields of a write.
+// fieldwise lists the paths for which a policy may allow single fields of a write.
 var fieldwise = []string{"rotate/{role}", "rotate/{role}/approval"}
 
-// policyRoles are tried on each path of a role. No policy names the last.
+// policyRoles are tried on each path of a role. No policy names the last role.
 var policyRoles = []string{"ci", "gpu", "personal", "other"}
 
-// deed is a line of the table: an operation on a path of the plugin, if need be with one field.
-type deed struct {
+// policyRow is a row of the table: an operation on a path of the plugin, possibly with one field.
+type policyRow struct {
 	path, operation, field string
 	value                  any
 }
 
-func TestThePoliciesAllowWhatTheTableSaysAndNoMore(t *testing.T) {
+func TestPolicies_AllowExactlyWhatTheTableSays(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.furnish(t)
+	w.createAllRoles(t)
 	personas, tokens := w.personas(t)
 
 	var table strings.Builder
 	fmt.Fprintf(&table, "| | | %s |\n| --- | --- |%s\n", strings.Join(personas, " | "), strings.Repeat(" --- |", len(personas)))
-	for _, d := range w.deeds(t) {
+	for _, d := range w.policyRows(t) {
 		what := d.operation
 		if d.field != "" {
 			what += " with `" + d.field + "`"
@@ -68,11 +68,11 @@ func TestThePoliciesAllowWhatTheTableSaysAndNoMore(t *testing.T) {
 		require.NoError(t, os.WriteFile(policiesPage, []byte(written), 0o644))
 		return
 	}
-	require.Equal(t, string(page), written, "the policies allow something else than the page says; if that is meant: make policies")
+	require.Equal(t, string(page), written, "the policies do not match docs/policies.md. If the change is intended, run: make policies")
 }
 
-// furnish makes an admin token and all roles.
-func (w *world) furnish(t *testing.T) {
+// createAllRoles makes an admin token and all roles.
+func (w *world) createAllRoles(t *testing.T) {
 	t.Helper()
 	w.haveConfig(t, true)
 	for _, role := range policyRoles {
@@ -80,7 +80,7 @@ func (w *world) furnish(t *testing.T) {
 	}
 }
 
-// personas are the policies among the examples, with a Vault token of each.
+// personas returns the names of the example policies and a Vault token for each.
 func (w *world) personas(t *testing.T) (names []string, tokens map[string]string) {
 	t.Helper()
 	files, err := filepath.Glob("../examples/policies/*.hcl")
@@ -93,7 +93,7 @@ func (w *world) personas(t *testing.T) (names []string, tokens map[string]string
 	return slices.Sorted(maps.Keys(tokens)), tokens
 }
 
-// operations of one path in the plugin's OpenAPI document.
+// openapiPath holds the operations of one path in the plugin's OpenAPI document.
 type openapiPath struct {
 	Creates bool `json:"x-vault-createSupported"`
 	Get     *struct {
@@ -106,8 +106,9 @@ type openapiPath struct {
 	Delete *struct{}
 }
 
-// deeds are all operations that the plugin has, by its own OpenAPI document: a new one makes the table stale.
-func (w *world) deeds(t *testing.T) (all []deed) {
+// policyRows returns all operations of the plugin's OpenAPI document, so a new operation makes the table
+// outdated.
+func (w *world) policyRows(t *testing.T) (all []policyRow) {
 	t.Helper()
 	status, body := w.ask(t, w.Token, http.MethodGet, "sys/internal/specs/openapi", nil)
 	require.Equal(t, http.StatusOK, status)
@@ -121,19 +122,19 @@ func (w *world) deeds(t *testing.T) (all []deed) {
 	}
 	require.NoError(t, json.Unmarshal([]byte(body), &document))
 	for _, name := range slices.Sorted(maps.Keys(document.Paths)) {
-		path, ours := strings.CutPrefix(name, "/modal/")
-		if !ours {
+		path, found := strings.CutPrefix(name, "/modal/")
+		if !found {
 			continue
 		}
 		operations := document.Paths[name]
 		path = strings.TrimSuffix(path, "/")
-		all = append(all, operations.deeds(path)...)
+		all = append(all, operations.policyRows(path)...)
 		if slices.Contains(fieldwise, path) {
 			properties := document.Components.Schemas[schema(operations.Post.OperationID)].Properties
 			require.NotEmpty(t, properties)
 			for _, field := range slices.Sorted(maps.Keys(properties)) {
 				value := map[string]any{"boolean": true, "integer": 0}[properties[field].Type]
-				all = append(all, deed{path, "update", field, value})
+				all = append(all, policyRow{path, "update", field, value})
 			}
 		}
 	}
@@ -141,7 +142,8 @@ func (w *world) deeds(t *testing.T) (all []deed) {
 	return all
 }
 
-// schema is the name of the schema of what an operation takes: Vault drops the reference of a plugin's document.
+// schema returns the name of the schema of an operation's request. Vault drops the reference in a plugin's
+// document.
 func schema(operation string) string {
 	words := strings.Split(operation, "-")
 	for i, word := range words {
@@ -150,8 +152,8 @@ func schema(operation string) string {
 	return strings.Join(words, "") + "Request"
 }
 
-// deeds are the operations of one path.
-func (p openapiPath) deeds(path string) (all []deed) {
+// policyRows returns the operations of one path.
+func (p openapiPath) policyRows(path string) (all []policyRow) {
 	if p.Get != nil {
 		lists, reads := false, true
 		for _, parameter := range p.Get.Parameters {
@@ -160,26 +162,27 @@ func (p openapiPath) deeds(path string) (all []deed) {
 			}
 		}
 		if lists {
-			all = append(all, deed{path: path, operation: "list"})
+			all = append(all, policyRow{path: path, operation: "list"})
 		}
 		if reads {
-			all = append(all, deed{path: path, operation: "read"})
+			all = append(all, policyRow{path: path, operation: "read"})
 		}
 	}
 	if p.Creates {
-		all = append(all, deed{path: path, operation: "create"})
+		all = append(all, policyRow{path: path, operation: "create"})
 	}
 	if p.Post != nil {
-		all = append(all, deed{path: path, operation: "update"})
+		all = append(all, policyRow{path: path, operation: "update"})
 	}
 	if p.Delete != nil {
-		all = append(all, deed{path: path, operation: "delete"})
+		all = append(all, policyRow{path: path, operation: "delete"})
 	}
 	return all
 }
 
-// allowed tries the operation, on each role if it is one of a role, and says for which Vault let it through.
-func (w *world) allowed(t *testing.T, token string, d deed) string {
+// allowed tries the operation, on each role if the path names a role, and returns the roles for which Vault
+// allowed it.
+func (w *world) allowed(t *testing.T, token string, d policyRow) string {
 	t.Helper()
 	if !strings.Contains(d.path, "{role}") {
 		if w.try(t, token, d, "") {
@@ -199,9 +202,9 @@ func (w *world) allowed(t *testing.T, token string, d deed) string {
 	return strings.Join(roles, ", ")
 }
 
-// try does the operation on what is there, or to create it on what is not, and says whether Vault let it
-// through. What the engine makes of an empty write is no matter of policies.
-func (w *world) try(t *testing.T, token string, d deed, role string) bool {
+// try tries the operation and reports whether Vault allowed it. For a create the object is missing, otherwise
+// it exists. The engine's answer to an empty write does not matter here.
+func (w *world) try(t *testing.T, token string, d policyRow, role string) bool {
 	t.Helper()
 	w.haveConfig(t, d.path != "config" || d.operation != "create")
 	if role != "" {
@@ -209,7 +212,7 @@ func (w *world) try(t *testing.T, token string, d deed, role string) bool {
 	}
 	path := strings.ReplaceAll(d.path, "{role}", role)
 	if strings.HasPrefix(path, "revocations") {
-		path = strings.ReplaceAll(path, "{id}", w.haveEntry(t))
+		path = strings.ReplaceAll(path, "{id}", w.haveRevocation(t))
 	}
 	method := map[string]string{"list": "LIST", "read": http.MethodGet, "delete": http.MethodDelete}[d.operation]
 	var body any
@@ -226,7 +229,7 @@ func (w *world) try(t *testing.T, token string, d deed, role string) bool {
 	return !denied
 }
 
-// haveConfig sees to it that there is a config with an admin token, or none.
+// haveConfig makes sure that a config with an admin token exists, or none.
 func (w *world) haveConfig(t *testing.T, wanted bool) {
 	t.Helper()
 	status, said := w.ask(t, w.Token, http.MethodGet, "modal/config", nil)
@@ -239,7 +242,7 @@ func (w *world) haveConfig(t *testing.T, wanted bool) {
 	}
 }
 
-// haveRole sees to it that a role is there, or is not.
+// haveRole makes sure that a role exists, or that it does not.
 func (w *world) haveRole(t *testing.T, role string, wanted bool) {
 	t.Helper()
 	status, _ := w.ask(t, w.Token, http.MethodGet, "modal/roles/"+role, nil)
@@ -254,8 +257,8 @@ func (w *world) haveRole(t *testing.T, role string, wanted bool) {
 	}
 }
 
-// haveEntry is the ID of an entry of the ledger that may be forgotten, as Modal refuses its token.
-func (w *world) haveEntry(t *testing.T) string {
+// haveRevocation returns the ID of a revocation that can be forgotten, because Modal rejects its token.
+func (w *world) haveRevocation(t *testing.T) string {
 	t.Helper()
 	id := w.read(t, "modal/creds/personal")["token_id"].(string)
 	next := w.newToken(t)
@@ -264,7 +267,7 @@ func (w *world) haveEntry(t *testing.T) string {
 	return id
 }
 
-// must does as root what has to work.
+// must sends a request as root. The request must succeed.
 func (w *world) must(t *testing.T, method, path string, body any) {
 	t.Helper()
 	status, said := w.ask(t, w.Token, method, path, body)

@@ -21,26 +21,27 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// guide is the pages whose commands are run, in the order in which a reader follows them. The others have none.
+// guide lists the pages whose commands run, in a reader's order. The other pages have no commands to run.
 var guide = []string{
 	"README.md", "docs/policies.md", "docs/consumers.md", "docs/troubleshooting.md", "docs/threat-model.md", "docs/operations.md",
 }
 
-// The fenced blocks of the pages. What is run is "sh test", and "sh bare" in a Vault without the plugin,
-// which Uninstall leaves; "sh start" is started; "sh" alone needs what no test has; "text" is printed.
+// These patterns match the fenced blocks of the pages. "sh test" blocks run. "sh bare" blocks run in a Vault
+// without the plugin, after Uninstall. The "sh start" block is started and stays. "sh" blocks need something
+// that no test has. "text" blocks show output.
 var (
 	guideBlock = regexp.MustCompile("(?ms)^```(sh[ a-z]*|text)\n(.*?)^```$")
 	outside    = regexp.MustCompile(`\b(kubectl|nomad|envconsul|terraform|systemctl|make bench|make demo|auth enable kubernetes|oidc_discovery_url)\b`)
-	// installing is the section of the README that is run again in the end.
+	// installing matches the section of the README that runs again at the end.
 	installing = regexp.MustCompile(`(?ms)^## Install\n.*?^## `)
-	// typed is a secret that a block waits for.
+	// typed matches a secret that a block waits for.
 	typed = regexp.MustCompile(`read -rs SECRET`)
-	// printedKey begins a line of a table that the vault command prints.
+	// printedKey matches the beginning of a line in a table that the vault command prints.
 	printedKey = regexp.MustCompile(`(?m)^([a-z_]+) {2,}\S`)
 )
 
-// ahead is the situation that a block is for: the suite brings it about before the first block that contains the
-// key.
+// ahead maps a key to the situation that a block needs. The suite creates the situation before the first
+// block that contains the key.
 var ahead = map[string]string{
 	"modal/lookup":               `LEAKED=$(vault read -field=token_id modal/creds/ci)`,
 	"rotate/ci grace_period=0\n": `LEAKED=$(vault read -field=token_id modal/creds/ci) CURRENT=$LEAKED`,
@@ -51,11 +52,11 @@ BAD=$(vault read -field=token_id modal/creds/ci)`,
 	"sys/audit-hash": `LEAKED=$CURRENT`,
 }
 
-// beside is what the suite does and checks beside the text, after the first block that contains the key: a
-// reader copies no assertions.
+// beside returns what the suite does and checks after the first block that contains the key. The pages
+// contain no assertions, because readers would copy them.
 func beside(page *url.URL) map[string]string {
-	// approved is what a person does in the browser. The url stood in the answer of the block, which nobody kept:
-	// the emulator's page lists all flows, too.
+	// approved does what a person does in the browser. The block's answer showed the url and the test did not
+	// keep it. The emulator's page lists all flows too.
 	approved := fmt.Sprintf(`exec 3<>/dev/tcp/%[1]s/%[2]s
 printf 'GET / HTTP/1.0\r\nHost: localhost\r\n\r\n' >&3
 PLACE=$(grep -o 'token-flow/tf-[A-Za-z0-9]*' <&3 | tail -n 1)
@@ -81,7 +82,7 @@ VAULT_TOKEN=$READER vault read -field=token_id modal/creds/ci
 VAULT_TOKEN=$ROTATOR vault write modal/rotate/ci dry_run=true
 VAULT_TOKEN=$ROTATOR refused vault write modal/rotate/ci grace_period=0`,
 		"modal/lookup": `test "$(vault write -field=next_step modal/lookup token_id="$LEAKED")" = "vault write modal/rotate/ci grace_period=0"`,
-		// The engine does the same within a minute. It may have done so already.
+		// The engine does the same within a minute, possibly before this command.
 		"rotate/ci grace_period=0\n": `vault write -f modal/revocations/"$LEAKED" || true
 refused vault read modal/revocations/"$LEAKED"
 test "$(vault read -field=token_id modal/creds/ci)" != "$LEAKED"`,
@@ -110,14 +111,14 @@ refused grep modal- <<<"$(vault policy list)"`,
 	}
 }
 
-func TestTheCommandsOfTheReadmeAndTheDocsWorkInTheOrderTheyStandThereOnAnEmptyMakeDev(t *testing.T) {
+func TestReadme_CommandsOfReadmeAndDocsWorkInTheirOrder(t *testing.T) {
 	t.Parallel()
 	g := readGuide(t)
 	dev := startDev(t, g.start)
 	script := dev.block + g.script(t, maps.Clone(ahead), beside(dev.page))
 
-	// One shell for all, as the blocks share variables; -x names the command that failed. It is given the
-	// secrets that the blocks wait for in their order.
+	// All blocks run in one shell, because they share variables. -x names the command that failed. The shell
+	// reads the secrets that the blocks wait for, in order.
 	shell := exec.CommandContext(dev.ctx, "bash", "-euxo", "pipefail", "-c", script)
 	var secrets []string
 	for _, name := range []string{"ADMIN_TOKEN_SECRET", "TOKEN_SECRET", "NEW_TOKEN_SECRET", "NEW_TOKEN_SECRET"} {
@@ -135,7 +136,7 @@ func TestTheCommandsOfTheReadmeAndTheDocsWorkInTheOrderTheyStandThereOnAnEmptyMa
 	require.NoError(t, err)
 	require.Equal(t, ownProfiles, string(own), "the reader's own profiles are overwritten")
 	for _, key := range printedKey.FindAllStringSubmatch(g.printed, -1) {
-		require.Regexp(t, `(?m)^`+key[1]+` {2,}\S`, string(said), "a page shows output that does not come")
+		require.Regexp(t, `(?m)^`+key[1]+` {2,}\S`, string(said), "a page shows output that no command prints")
 	}
 	emulator := &lab.Emulator{URL: dev.variable(t, "SERVER_URL"), Page: dev.page.String()}
 	state, err := emulator.State(dev.ctx)
@@ -145,11 +146,11 @@ func TestTheCommandsOfTheReadmeAndTheDocsWorkInTheOrderTheyStandThereOnAnEmptyMa
 	dev.interrupt(t)
 }
 
-// pages are the blocks of the guide.
+// pages holds the blocks of the guide.
 type pages struct {
-	start    string   // the command that stays
+	start    string   // the command that keeps running
 	commands []string // in the order of the pages
-	bare     []string // in a Vault that does not have the plugin any more
+	bare     []string // for a Vault that no longer has the plugin
 	printed  string
 }
 
@@ -172,44 +173,45 @@ func readGuide(t *testing.T) *pages {
 			case "text":
 				g.printed += block[2]
 			case "sh start":
-				require.Empty(t, g.start, "one command stays")
-				require.Empty(t, g.commands, "it comes first")
+				require.Empty(t, g.start, "only one block may keep running")
+				require.Empty(t, g.commands, "the block that keeps running must come first")
 				g.start = block[2]
 			case "sh test":
-				require.Contains(t, guide, name, "it has its place in the order")
+				require.Contains(t, guide, name, "a page with commands must be in the guide")
 				g.commands = append(g.commands, block[2])
 			case "sh bare":
-				require.Empty(t, g.bare, "it is in one section")
+				require.Empty(t, g.bare, "only one section may have such blocks")
 				for _, again := range guideBlock.FindAllStringSubmatch(installing.FindString(string(text)), -1) {
 					g.bare = append(g.bare, again[2])
 				}
 				require.Contains(t, g.bare, block[2])
 			default:
 				require.Equal(t, "sh", block[1], name)
-				require.Regexp(t, outside, block[2], "%s: this could be run", name)
+				require.Regexp(t, outside, block[2], "%s: a test could run this block", name)
 			}
 		}
 	}
 	return g
 }
 
-// script is all that a reader pastes, between the situations and the checks of the blocks that they belong to.
+// script returns all commands that a reader pastes. Each block comes after its situation and before its
+// checks.
 func (g *pages) script(t *testing.T, situations, checks map[string]string) string {
 	t.Helper()
 	var script strings.Builder
-	// A command after "refused" ends no shell, whatever comes of it.
+	// A command after "refused" must fail. Its failure does not end the shell.
 	script.WriteString("refused() { if \"$@\"; then return 1; fi; }\n")
 	for _, block := range append(g.commands, g.bare...) {
 		take(&script, situations, block)
 		script.WriteString(block)
 		take(&script, checks, block)
 	}
-	require.Empty(t, situations, "no block for these")
-	require.Empty(t, checks, "no block for these")
+	require.Empty(t, situations, "no block contains these keys")
+	require.Empty(t, checks, "no block contains these keys")
 	return script.String()
 }
 
-// take moves the texts whose key a block contains into the script.
+// take moves the texts whose key the block contains into the script.
 func take(script *strings.Builder, texts map[string]string, block string) {
 	for key, text := range texts {
 		if strings.Contains(block, key) {
@@ -222,11 +224,12 @@ func take(script *strings.Builder, texts map[string]string, block string) {
 // ownProfiles is a reader's own ~/.modal.toml.
 const ownProfiles = "[personal]\nactive = true\n\n[work]\n"
 
-// readerEnv is what the pages expect of their reader beside what make dev prints: Go, and a home.
+// readerEnv returns the environment that the pages expect in addition to the output of make dev: Go and a
+// home directory.
 func readerEnv(t *testing.T, home string) []string {
 	t.Helper()
 	env := []string{"HOME=" + home, "PATH=" + os.Getenv("PATH")}
-	// Go's own places, which it would look for under the other home.
+	// These are Go's own directories. Without them Go would look in the other home directory.
 	for _, name := range []string{"GOENV", "GOCACHE", "GOMODCACHE", "GOPATH"} {
 		value, err := exec.CommandContext(t.Context(), "go", "env", name).Output()
 		require.NoError(t, err)

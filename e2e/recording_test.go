@@ -20,10 +20,10 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// passing is what differs from run to run: IDs, names, times, ports and the beginnings of secrets.
+// passing matches texts that differ between runs: IDs, names, times, ports and the beginnings of secrets.
 var passing = regexp.MustCompile(`\b(ak|sv|us|ac|as)-\w+|-ci-\w{8}\b|vault-[0-9a-f]{8}|\d{4}-\d\d-\d\dT[\d:]+Z|127\.0\.0\.1:\d+`)
 
-func TestTheRecordingShowsWhatTheCommandsPrintToday(t *testing.T) {
+func TestRecording_ShowsTheCurrentOutputOfTheCommands(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "recording.svg")
 	record := exec.CommandContext(testContext(t), "go", "run", "./e2e/recording", "-o", file)
@@ -32,11 +32,11 @@ func TestTheRecordingShowsWhatTheCommandsPrintToday(t *testing.T) {
 	said, err := record.CombinedOutput()
 	require.NoError(t, err, lab.Mask(string(said)))
 	now, shown := pictureText(t, file), pictureText(t, "../docs/recording.svg")
-	require.Equal(t, lab.Mask(shown), shown, "it shows a secret")
-	require.Equal(t, passing.ReplaceAllString(shown, "…"), passing.ReplaceAllString(now, "…"), "the picture is stale: make recording")
+	require.Equal(t, lab.Mask(shown), shown, "the picture shows a secret")
+	require.Equal(t, passing.ReplaceAllString(shown, "…"), passing.ReplaceAllString(now, "…"), "the picture is outdated, run: make recording")
 }
 
-// pictureText is the text of a picture, which has to be well-formed.
+// pictureText returns the text of a picture. The picture must be well-formed.
 func pictureText(t *testing.T, file string) string {
 	t.Helper()
 	picture, err := os.Open(file)

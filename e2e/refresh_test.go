@@ -18,17 +18,18 @@ import (
 
 const (
 	rotations = 50
-	// rotateEach and useEach are paces; refreshEach is the role's refresh interval.
+	// rotateEach and useEach are the intervals of rotations and uses. refreshEach is the role's refresh
+	// interval.
 	rotateEach  = 1300 * time.Millisecond
 	useEach     = 50 * time.Millisecond
 	refreshEach = 5 * time.Second
 	readers     = 3
 )
 
-func TestAReaderThatReadsAgainEachRefreshIntervalIsNeverRefusedAcrossFiftyRotations(t *testing.T) {
+func TestRefresh_AReaderIsNeverRejectedAcrossFiftyRotations(t *testing.T) {
 	t.Parallel()
 	w := newManagedWorld(t)
-	w.newManagedRole(t, "grace_period=12s") // at most ten may be alive
+	w.newManagedRole(t, "grace_period=12s") // at most ten previous tokens may exist
 	client := w.modal(t)
 	stop := make(chan struct{})
 	reports := make(chan report, readers)
@@ -42,46 +43,47 @@ func TestAReaderThatReadsAgainEachRefreshIntervalIsNeverRefusedAcrossFiftyRotati
 	for range rotations {
 		<-pace.C
 		w.vault(t, "write", "-f", "modal/rotate/gpu")
-		// Stands in for Vault's clock, which ticks once a minute: tokens end while others are made.
+		// This replaces Vault's clock, which ticks once a minute: tokens end while others are created.
 		w.run(t, w.CLI, "", "write", "-f", "modal/revocations/"+w.list(t, "modal/revocations")[0])
 	}
-	require.Less(t, len(w.state(t).ServiceUsers), rotations*3/4, "old tokens were ended all along")
+	require.Less(t, len(w.state(t).ServiceUsers), rotations*3/4, "the engine must end old tokens during the rotations")
 	last := w.current(t)
 	require.EqualValues(t, rotations+1, last.version)
 	require.Equal(t, rotations+1, w.calls(t, "ServiceUserCreate"))
 
-	// The readers go on until the engine has ended all that it rotated away.
+	// The readers continue until the engine has ended all tokens that it replaced.
 	require.NoError(t, lab.Until(w.ctx, "the engine to end the old tokens", func() error {
 		state, err := w.emulator.State(w.ctx)
 		if err == nil && len(state.ServiceUsers) != 1 {
-			err = fmt.Errorf("%d service users are alive", len(state.ServiceUsers))
+			err = fmt.Errorf("%d service users exist", len(state.ServiceUsers))
 		}
 		return err
 	}))
 	close(stop)
 	running.Wait()
 	require.Equal(t, last.ID, w.onlyUser(t).TokenID)
-	w.requireLedgerClear(t)
+	w.requireQueueEmpty(t)
 	for range readers {
 		seen := <-reports
 		require.NoError(t, seen.failed)
-		require.Greater(t, seen.uses, rotations, "the reader was at work")
-		require.Greater(t, seen.tokens, 3, "the reader saw rotations")
+		require.Greater(t, seen.uses, rotations, "the reader must use its tokens")
+		require.Greater(t, seen.tokens, 3, "the reader must see rotations")
 	}
 }
 
-// report is what a reader did: calls to Modal, different tokens read, and the first failure.
+// report is the result of a reader: its calls to Modal, the number of different tokens, and the first
+// failure.
 type report struct {
 	uses, tokens int
 	failed       error
 }
 
-// useAndRefresh uses the token that it read last, and reads again each refresh interval.
+// useAndRefresh uses the token that it read last and reads again after each refresh interval.
 func (w *world) useAndRefresh(client pb.ModalClientClient, stop <-chan struct{}) (seen report) {
 	pace, refresh := time.NewTicker(useEach), time.NewTicker(refreshEach)
 	defer pace.Stop()
 	defer refresh.Stop()
-	token, err := w.handedOut(w.CLI)
+	token, err := w.readToken(w.CLI)
 	for seen.tokens = 1; err == nil; seen.uses++ {
 		select {
 		case <-stop:
@@ -90,7 +92,7 @@ func (w *world) useAndRefresh(client pb.ModalClientClient, stop <-chan struct{})
 			return seen
 		case <-refresh.C:
 			before := token
-			if token, err = w.handedOut(w.CLI); err == nil && token.ID != before.ID {
+			if token, err = w.readToken(w.CLI); err == nil && token.ID != before.ID {
 				seen.tokens++
 			}
 		case <-pace.C:

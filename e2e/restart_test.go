@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-func TestKillingThePluginLosesNothing(t *testing.T) {
+func TestRestart_KillingThePluginLosesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := w.settle(t)
@@ -27,7 +27,7 @@ func TestKillingThePluginLosesNothing(t *testing.T) {
 	require.NotEqual(t, killed, running[0])
 }
 
-func TestReloadingThePluginLosesNothing(t *testing.T) {
+func TestRestart_ReloadingThePluginLosesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := w.settle(t)
@@ -35,7 +35,7 @@ func TestReloadingThePluginLosesNothing(t *testing.T) {
 	s.requireUnchanged(t)
 }
 
-func TestSealingAndRestartingVaultLosesNothing(t *testing.T) {
+func TestRestart_SealingAndRestartingVaultLosesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := w.settle(t)
@@ -49,7 +49,7 @@ func TestSealingAndRestartingVaultLosesNothing(t *testing.T) {
 	s.requireUnchanged(t)
 }
 
-func TestUpgradingThePluginLosesNothing(t *testing.T) {
+func TestRestart_UpgradingThePluginLosesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := w.settle(t)
@@ -66,7 +66,7 @@ func TestUpgradingThePluginLosesNothing(t *testing.T) {
 	s.requireUnchanged(t)
 }
 
-func TestReadsWorkWhileModalIsGone(t *testing.T) {
+func TestRestart_ReadsWorkWhileModalIsDown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := w.settle(t)
@@ -81,14 +81,14 @@ func TestReadsWorkWhileModalIsGone(t *testing.T) {
 	w.requireToken(t, s.current)
 }
 
-// reload starts the plugin anew. By name, as "vault plugin reload -mounts" of Vault 1.21 asks for a
-// path that its server does not have; and without -type, which OpenBao does not know.
+// reload restarts the plugin by name, because "vault plugin reload -mounts" of Vault 1.21 requests a path
+// that its server does not have. It omits -type, which OpenBao does not know.
 func (w *world) reload(t *testing.T) {
 	t.Helper()
 	w.vault(t, "plugin", "reload", "-plugin="+lab.PluginName)
 }
 
-// settled is an engine with a role that was rotated once, and what it answered then.
+// settled is an engine with a role that was rotated once, and the answers of the engine after that rotation.
 type settled struct {
 	w             *world
 	old, current  lab.Token
@@ -96,7 +96,7 @@ type settled struct {
 	role, revoked string
 }
 
-// settle rotates a role once, so that the role has a history and the ledger an entry.
+// settle rotates a role once, so that the role has a history and the revocation queue has a revocation.
 func (w *world) settle(t *testing.T) *settled {
 	t.Helper()
 	s := &settled{w: w, old: w.newRole(t, "environment=staging"), current: w.rotate(t)}
@@ -107,8 +107,8 @@ func (w *world) settle(t *testing.T) *settled {
 	return s
 }
 
-// requireUnchanged asserts that the same token, version and times are handed out, and that the role
-// and the ledger are as they were.
+// requireUnchanged asserts that the engine returns the same token, version and times, and that the role and
+// the revocation queue are unchanged.
 func (s *settled) requireUnchanged(t *testing.T) {
 	t.Helper()
 	creds := s.w.requireToken(t, s.current)

@@ -15,28 +15,30 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// past is a Vault of which there is a snapshot, and what happened since.
-type past struct {
+// snapshotWorld is a Vault with a snapshot, and the changes since the snapshot.
+type snapshotWorld struct {
 	*world
 	snapshot string
-	// replaced was rotated away before the snapshot and is due in it; before is what the role gpu handed out then,
-	// and after what it does since a rotation.
+	// replaced was rotated away before the snapshot and is due in the snapshot. before is the current token
+	// of the role gpu in the snapshot, after its current token now.
 	replaced, before, after issued
-	// ended is a lease of before the snapshot that was revoked since, and leases are the ten of after it.
+	// ended is a lease that was read before the snapshot and revoked after it. leases are the ten leases read
+	// after the snapshot.
 	ended   lease
 	leases  []lease
 	foreign []string
 }
 
-// newPast takes a snapshot, and then rotates the role gpu and reads ten leases of the role job. Fifty service users
-// are another mount's, or nobody's.
-func newPast(t *testing.T) *past {
+// newSnapshotWorld takes a snapshot. Then it rotates the role gpu and reads ten leases of the role job.
+// Another fifty service users belong to another mount or to nobody.
+func newSnapshotWorld(t *testing.T) *snapshotWorld {
 	t.Helper()
-	p := &past{world: &world{ctx: testContext(t)}}
+	p := &snapshotWorld{world: &world{ctx: testContext(t)}}
 	w := p.world
 	w.start(t)
 	var err error
-	// What is younger than a mint may be of one, so all that the emulator makes is older.
+	// A service user that is newer than a creation may take could belong to a creation. The emulator's clock
+	// makes all service users older.
 	w.emulator, err = w.lab.StartEmulator(w.ctx, "-clock-behind=20m")
 	require.NoError(t, err)
 	w.Vault, err = w.lab.StartVault(w.ctx)
@@ -69,23 +71,24 @@ func newPast(t *testing.T) *past {
 	return p
 }
 
-// requireNothingDies asserts that a server that runs over the snapshot notices that, ends nothing in two minutes
-// of its work, and lists what it does not know: the token of after the rotation, and the ten leases.
-func (p *past) requireNothingDies(t *testing.T, restored *lab.Vault) {
+// requireNothingDies asserts that a server restored from the snapshot notices the difference to Modal. Within
+// two ticks the server must end nothing. It must list what it does not know: the token of the later rotation
+// and the ten later leases.
+func (p *snapshotWorld) requireNothingDies(t *testing.T, restored *lab.Vault) {
 	t.Helper()
 	w := *p.world
 	w.Vault = restored
-	require.NoError(t, lab.Until(w.ctx, "the mount to notice", func() error {
+	require.NoError(t, lab.Until(w.ctx, "the mount to be out of sync", func() error {
 		read, err := w.Run(w.ctx, "", "read", "-field=out_of_sync", "modal/status")
 		if err == nil && strings.TrimSpace(read.Stdout) != "true" {
-			err = fmt.Errorf("it is not out of sync: %s", read.Stderr)
+			err = fmt.Errorf("the mount is not out of sync: %s", read.Stderr)
 		}
 		return err
 	}))
 	looks := w.calls(t, "ServiceUserList")
 	require.NoError(t, lab.Until(w.ctx, "two more ticks", func() error {
 		if now := w.calls(t, "ServiceUserList"); now < looks+2 {
-			return fmt.Errorf("%d looks at Modal's list, after %d", now, looks)
+			return fmt.Errorf("the engine has listed the service users %d times, after %d", now, looks)
 		}
 		return nil
 	}))
@@ -104,8 +107,8 @@ func (p *past) requireNothingDies(t *testing.T, restored *lab.Vault) {
 	require.Len(t, w.list(t, "modal/orphans"), 11)
 }
 
-// requireForeign asserts that nobody touched service users that are not the mount's.
-func (p *past) requireForeign(t *testing.T) {
+// requireForeign asserts that the service users of others still exist.
+func (p *snapshotWorld) requireForeign(t *testing.T) {
 	t.Helper()
 	var names []string
 	for _, user := range p.state(t).ServiceUsers {
@@ -114,46 +117,47 @@ func (p *past) requireForeign(t *testing.T) {
 	require.Subset(t, names, p.foreign)
 }
 
-func TestASnapshotRestoredInTheSameVaultEndsNothingUnaskedAndOneCommandTidies(t *testing.T) {
+func TestRestore_InTheSameVaultRevokesNothingUntilAnOperatorDecides(t *testing.T) {
 	t.Parallel()
-	p := newPast(t)
+	p := newSnapshotWorld(t)
 	require.NoError(t, p.Restore(p.ctx, p.snapshot))
 	p.requireNothingDies(t, p.Vault)
 	p.requireAccepted(t, p.replaced.Token)
-	held := p.run(t, p.CLI, "", "lease", "revoke", "-sync", p.ended.id)
-	require.Equal(t, 2, held.Code)
-	require.Contains(t, held.Stderr, "the mount is out of sync")
+	refusal := p.run(t, p.CLI, "", "lease", "revoke", "-sync", p.ended.id)
+	require.Equal(t, 2, refusal.Code)
+	require.Contains(t, refusal.Stderr, "the mount is out of sync")
 
 	tidied := parse(t, p.vault(t, "write", "-format=json", "modal/orphans", "dry_run=false"))
 
 	require.Equal(t, "11", fmt.Sprint(tidied["ended"]))
 	require.Equal(t, false, tidied["out_of_sync"])
 	for _, token := range p.leases {
-		p.requireRefused(t, token.Token)
+		p.requireRejected(t, token.Token)
 	}
 	require.Empty(t, p.list(t, "modal/orphans"))
 	p.requireAccepted(t, p.current(t).Token)
-	// And the mount goes on: with what was due, and with the lease that is gone at Modal already.
+	// The mount continues its work: it ends the token that was due, and the lease whose service user is
+	// already gone at Modal.
 	p.awaitGone(t, p.replaced.ID)
-	p.requireRefused(t, p.replaced.Token)
+	p.requireRejected(t, p.replaced.Token)
 	p.vault(t, "lease", "revoke", "-sync", "-prefix", "modal/creds/job")
-	p.requireLedgerClear(t)
+	p.requireQueueEmpty(t)
 	p.requireForeign(t)
 	require.Len(t, p.state(t).ServiceUsers, len(p.foreign)+1)
 }
 
-func TestASecondVaultOverASnapshotEndsNothingThatTheFirstHandsOut(t *testing.T) {
+func TestRestore_ASecondVaultRevokesNoTokenOfTheFirst(t *testing.T) {
 	t.Parallel()
-	p := newPast(t)
-	twin, err := p.lab.StartCopy(p.ctx, p.Vault, p.snapshot)
+	p := newSnapshotWorld(t)
+	second, err := p.lab.StartCopy(p.ctx, p.Vault, p.snapshot)
 	require.NoError(t, err)
-	p.nodes = append(p.nodes, twin)
-	p.requireNothingDies(t, twin)
+	p.nodes = append(p.nodes, second)
+	p.requireNothingDies(t, second)
 	requireSame(t, p.after, p.current(t))
 	require.Equal(t, "false", strings.TrimSpace(p.vault(t, "read", "-field=out_of_sync", "modal/status")), "the first one knows all of them")
 	p.vault(t, "lease", "revoke", "-sync", "-prefix", "modal/creds/job")
 	for _, token := range p.leases {
-		p.requireRefused(t, token.Token)
+		p.requireRejected(t, token.Token)
 	}
 	p.requireForeign(t)
 }

@@ -16,7 +16,7 @@ import (
 
 const readCreds = `path "modal/creds/ci/toml" { capabilities = ["read"] }`
 
-func TestARotationReachesAnAgentsFileByItselfAndEndsWhenModalRefusesTheOldToken(t *testing.T) {
+func TestRotate_UpdatesTheAgentsFileAndEndsOnceModalRejectsTheOldToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	old := w.newRole(t, "refresh_interval=5s", "revoke_previous=false")
@@ -35,14 +35,14 @@ func TestARotationReachesAnAgentsFileByItselfAndEndsWhenModalRefusesTheOldToken(
 	require.NoError(t, lab.Until(w.ctx, "the Agent's file to change by itself", func() error {
 		now, err := os.ReadFile(agent.File)
 		if err == nil && string(now) == w.toml(old) {
-			err = fmt.Errorf("it still holds %s", old)
+			err = fmt.Errorf("the file still contains %s", old)
 		}
 		return err
 	}))
 	w.requireRendered(t, agent, next)
 	require.NoError(t, w.authenticate(t, agent.File).Err())
 
-	// Until an operator deletes the old token it works, and stays on the ledger.
+	// The old token works and stays in the revocation queue until an operator deletes it.
 	require.NoError(t, w.authenticate(t, oldFile).Err())
 	require.Contains(t, w.vault(t, "list", "modal/revocations"), old.ID)
 	w.run(t, w.CLI, "", "write", "-f", "modal/revocations/"+old.ID)
@@ -50,14 +50,14 @@ func TestARotationReachesAnAgentsFileByItselfAndEndsWhenModalRefusesTheOldToken(
 
 	require.NoError(t, w.emulator.DeleteToken(w.ctx, old.ID))
 	w.vault(t, "write", "-f", "modal/revocations/"+old.ID)
-	w.requireLedgerClear(t)
-	refused := w.authenticate(t, oldFile)
-	require.Equal(t, 1, refused.Code)
-	require.Contains(t, refused.Stderr, "Unauthenticated")
+	w.requireQueueEmpty(t)
+	rejected := w.authenticate(t, oldFile)
+	require.Equal(t, 1, rejected.Code)
+	require.Contains(t, rejected.Stderr, "Unauthenticated")
 	require.NoError(t, w.authenticate(t, agent.File).Err())
 }
 
-func TestARefusedRotationKeepsTheOldTokenAndTheLedgerClear(t *testing.T) {
+func TestRotate_ARefusedRotationKeepsTheTokenAndAddsNoRevocation(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token := w.newRole(t)
@@ -71,10 +71,10 @@ func TestARefusedRotationKeepsTheOldTokenAndTheLedgerClear(t *testing.T) {
 	require.Contains(t, refused.Stderr, deleted.ID)
 
 	require.Equal(t, before["version"], w.requireToken(t, token)["version"])
-	w.requireLedgerClear(t)
+	w.requireQueueEmpty(t)
 }
 
-func TestAnOperatorCanForgetATokenThatModalStillAccepts(t *testing.T) {
+func TestRevocation_AnOperatorCanForgetATokenThatModalAccepts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	old := w.newRole(t)
@@ -84,10 +84,10 @@ func TestAnOperatorCanForgetATokenThatModalStillAccepts(t *testing.T) {
 	require.Equal(t, 2, kept.Code)
 	require.Contains(t, kept.Stderr, "force=true")
 	w.vault(t, "delete", "modal/revocations/"+old.ID, "force=true")
-	w.requireLedgerClear(t)
+	w.requireQueueEmpty(t)
 }
 
-func TestAProfileWithADotIsFoundByTheSDK(t *testing.T) {
+func TestCreds_TheSDKFindsAProfileWithADot(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.newRole(t, "profile=team.prod")
@@ -96,7 +96,7 @@ func TestAProfileWithADotIsFoundByTheSDK(t *testing.T) {
 	require.NoError(t, w.authenticate(t, file).Err())
 }
 
-// authenticate runs a program on Modal's Go SDK with nothing but the file.
+// authenticate runs a program on Modal's Go SDK with only the given file.
 func (w *world) authenticate(t *testing.T, file string) lab.Result {
 	t.Helper()
 	result, err := w.lab.SDK(w.ctx, file)
@@ -107,7 +107,8 @@ func (w *world) authenticate(t *testing.T, file string) lab.Result {
 	return result
 }
 
-// requireRendered asserts that the Agent's file is exactly the token's .modal.toml, and returns it.
+// requireRendered asserts that the Agent's file is exactly the token's .modal.toml, and returns the file's
+// content.
 func (w *world) requireRendered(t *testing.T, agent *lab.Agent, token lab.Token) []byte {
 	t.Helper()
 	file, err := os.ReadFile(agent.File)
@@ -116,13 +117,13 @@ func (w *world) requireRendered(t *testing.T, agent *lab.Agent, token lab.Token)
 	return file
 }
 
-// toml is the .modal.toml of a token of the role ci.
+// toml returns the .modal.toml of a token of the role ci.
 func (w *world) toml(token lab.Token) string {
 	return fmt.Sprintf("[ci]\ntoken_id = %q\ntoken_secret = %q\nserver_url = %q\nactive = true\n", token.ID, token.Secret, w.emulator.URL)
 }
 
-// requireLedgerClear asserts that no token is left to be seen refused.
-func (w *world) requireLedgerClear(t *testing.T) {
+// requireQueueEmpty asserts that the revocation queue is empty.
+func (w *world) requireQueueEmpty(t *testing.T) {
 	t.Helper()
 	listed := w.run(t, w.CLI, "", "list", "modal/revocations")
 	require.Equal(t, 2, listed.Code, listed.Stdout)

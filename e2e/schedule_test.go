@@ -15,7 +15,7 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-func TestAScheduledRotationReachesAnAgentsFileAndEndsTheOldTokenAllByItself(t *testing.T) {
+func TestRotate_OnScheduleUpdatesTheAgentsFileAndRevokesTheOldToken(t *testing.T) {
 	t.Parallel()
 	w := newManagedWorld(t)
 	w.newManagedRole(t, "rotation_period=10s", "grace_period=30s")
@@ -28,42 +28,42 @@ func TestAScheduledRotationReachesAnAgentsFileAndEndsTheOldTokenAllByItself(t *t
 	require.NoError(t, w.authenticate(t, oldFile).Err())
 
 	second := w.awaitVersion(t, 2)
-	require.NoError(t, lab.Until(w.ctx, "the Agent's file to follow", func() error {
+	require.NoError(t, lab.Until(w.ctx, "the Agent's file to contain the new token", func() error {
 		text, readErr := os.ReadFile(agent.File)
 		if readErr == nil && !strings.Contains(string(text), second.ID) {
-			readErr = fmt.Errorf("it does not hold %s", second)
+			readErr = fmt.Errorf("the file does not contain %s", second)
 		}
 		return readErr
 	}))
 	require.NoError(t, w.authenticate(t, agent.File).Err())
 	require.Contains(t, w.vault(t, "list", "-detailed", "modal/rotate"), "gpu")
 
-	entry := w.read(t, "modal/revocations/"+first.ID)
-	require.Equal(t, "automatic", entry["method"])
-	require.Equal(t, "grace period", entry["state"])
+	revocation := w.read(t, "modal/revocations/"+first.ID)
+	require.Equal(t, "automatic", revocation["method"])
+	require.Equal(t, "grace period", revocation["state"])
 	require.NoError(t, w.authenticate(t, oldFile).Err())
-	require.NoError(t, lab.Until(w.ctx, "the engine to end the old token", func() error {
+	require.NoError(t, lab.Until(w.ctx, "the engine to revoke the old token", func() error {
 		listed, listErr := w.Run(w.ctx, "", "list", "modal/revocations")
 		if listErr == nil && strings.Contains(listed.Stdout, first.ID) {
-			listErr = fmt.Errorf("%s is still in the ledger", first)
+			listErr = fmt.Errorf("%s is still in the revocation queue", first)
 		}
 		return listErr
 	}))
-	refused := w.authenticate(t, oldFile)
-	require.Equal(t, 1, refused.Code)
-	require.Contains(t, refused.Stderr, "Unauthenticated")
-	w.requireAnsweredFor(t)
+	rejected := w.authenticate(t, oldFile)
+	require.Equal(t, 1, rejected.Code)
+	require.Contains(t, rejected.Stderr, "Unauthenticated")
+	w.requireAllTracked(t)
 	require.Equal(t, int(w.current(t).version), w.calls(t, "ServiceUserCreate"), "one service user for each version")
 }
 
-// awaitVersion waits until the role gpu hands out a version by itself, and returns that.
+// awaitVersion waits until the role gpu reaches a version by itself, and returns the token.
 func (w *world) awaitVersion(t *testing.T, version int64) issued {
 	t.Helper()
 	var token issued
 	require.NoError(t, lab.Until(w.ctx, "the role to be rotated on schedule", func() error {
 		var err error
-		if token, err = w.handedOut(w.CLI); err == nil && token.version < version {
-			err = fmt.Errorf("it is at version %d", token.version)
+		if token, err = w.readToken(w.CLI); err == nil && token.version < version {
+			err = fmt.Errorf("the role is at version %d", token.version)
 		}
 		return err
 	}))
@@ -71,7 +71,7 @@ func (w *world) awaitVersion(t *testing.T, version int64) issued {
 	return token
 }
 
-// calls counts the calls of an RPC.
+// calls returns the number of calls of an RPC.
 func (w *world) calls(t *testing.T, rpc string) int {
 	t.Helper()
 	count := 0

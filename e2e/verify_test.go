@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The engine asks by itself once per verification_interval; a write to verify does not wait for that.
-func TestATokenThatSomebodyDeletedAtModalIsReplacedOrRaisesTheAlarm(t *testing.T) {
+// The engine verifies by itself once per verification_interval. A write to verify does it at once.
+func TestVerify_ATokenDeletedAtModalIsReplacedOrReported(t *testing.T) {
 	t.Parallel()
 	w := newManagedWorld(t)
 	w.newManagedRole(t)
@@ -33,7 +33,7 @@ func TestATokenThatSomebodyDeletedAtModalIsReplacedOrRaisesTheAlarm(t *testing.T
 	require.Equal(t, "1", fmt.Sprint(status["roles_ok"]))
 	require.Equal(t, "ci", w.list(t, "modal/rotate")[0])
 	read := w.run(t, w.CLI, "", "read", "modal/creds/ci")
-	require.NoError(t, read.Err(), "it is handed out all the same")
+	require.NoError(t, read.Err(), "a read still returns the rejected token")
 	require.Contains(t, read.Stderr+read.Stdout, "vault write modal/rotate/ci")
 	w.rotate(t)
 	require.Equal(t, "0", fmt.Sprint(w.read(t, "modal/status")["roles_rejected"]))

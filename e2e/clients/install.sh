@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MPL-2.0
 #
-# Installs the Modal clients that the end-to-end tests run, below bin/clients: PyPI's modal in a virtual
-# environment, npm's modal with a program that uses it, and what the example programs need. Takes the names of
-# those wanted (python, javascript, example-python, example-typescript), and all without. Prints the path of each
-# program; everything else goes to stderr.
+# Installs the Modal clients of the end-to-end tests below bin/clients: PyPI's modal in a virtual environment, npm's
+# modal with a program that uses it, and the dependencies of the example programs. The arguments name the clients
+# to install (python, javascript, example-python, example-typescript). Without arguments the script installs all.
+# It prints the path of each program and sends other output to stderr.
 #
-# Needs python3 with its venv module, and node 20 with npm.
+# The script needs python3 with its venv module, and node 20 with npm.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -15,7 +15,7 @@ into=$root/bin/clients
 
 say() { printf 'clients: %s\n' "$*" >&2; }
 
-# venv makes a virtual environment of what a file requires.
+# venv makes a virtual environment with the packages of a requirements file.
 venv() {
 	local wanted=$1 venv=$2
 	if ! [ "$venv/installed" -nt "$wanted" ] || ! "$venv/bin/modal" --version >/dev/null 2>&1; then
@@ -25,8 +25,8 @@ venv() {
 	fi
 }
 
-# modules installs what a package needs into a copy of it, as a program finds its modules beside itself, and the
-# source tree is kept free of them. What the program is made of is copied anew each time.
+# modules installs a package's dependencies into a copy of the package: a program looks for its modules beside
+# itself, and the source tree must stay free of modules. The program's own files are copied again each time.
 modules() {
 	local source=$1 copy=$2
 	mkdir -p "$copy"
@@ -50,7 +50,7 @@ javascript() {
 	printf '%s\n' "$into/javascript/main.mjs"
 }
 
-# The interpreter that has what examples/python needs.
+# example-python prints the path of an interpreter with the dependencies of examples/python.
 example-python() {
 	venv "$root/examples/python/requirements.txt" "$into/example-python"
 	say "example-python: $("$into/example-python/bin/modal" --version)"
@@ -67,6 +67,6 @@ if [ $# -eq 0 ]; then set -- python javascript example-python example-typescript
 for client; do
 	case $client in
 	python | javascript | example-python | example-typescript) "$client" ;;
-	*) say "there is no client $client: name python, javascript, example-python or example-typescript" && exit 2 ;;
+	*) say "unknown client $client. Choose python, javascript, example-python or example-typescript" && exit 2 ;;
 	esac
 done

@@ -14,13 +14,13 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// run shows and runs a vault command that has to succeed.
+// run prints and runs a vault command. A command that fails is an error.
 func (d *demo) run(ctx context.Context, stdin string, args ...string) error {
 	_, err := d.show(ctx, stdin, args...)
 	return err
 }
 
-// field runs a command like run and returns the one value that it printed.
+// field runs a command as run does and returns the value that the command printed.
 func (d *demo) field(ctx context.Context, args ...string) (string, error) {
 	result, err := d.show(ctx, "", args...)
 	return strings.TrimSpace(result.Stdout), err
@@ -37,7 +37,7 @@ func (d *demo) show(ctx context.Context, stdin string, args ...string) (lab.Resu
 	return result, nil
 }
 
-// cat shows a file.
+// cat prints a file.
 func (d *demo) cat(file string) error {
 	d.command("", "cat", file)
 	text, err := os.ReadFile(file)
@@ -45,7 +45,7 @@ func (d *demo) cat(file string) error {
 	return err
 }
 
-// authenticate shows that Modal takes what a .modal.toml holds.
+// authenticate shows that Modal accepts the token in a .modal.toml.
 func (d *demo) authenticate(ctx context.Context, file string) error {
 	result, err := d.sdk(ctx, file)
 	if err = errors.Join(err, result.Err()); err != nil {
@@ -55,18 +55,18 @@ func (d *demo) authenticate(ctx context.Context, file string) error {
 	return nil
 }
 
-// refused shows that Modal no longer takes what a .modal.toml holds, the old token of this ID.
-func (d *demo) refused(ctx context.Context, file, id string) error {
+// rejected shows that Modal rejects the token in a .modal.toml. The ID is the old token's.
+func (d *demo) rejected(ctx context.Context, file, id string) error {
 	result, err := d.sdk(ctx, file)
 	switch {
 	case err != nil:
 		return err
 	case result.Code == 0:
-		return fmt.Errorf("the old token %s should be refused by Modal by now", id)
+		return fmt.Errorf("Modal still accepts the old token %s", id)
 	case !strings.Contains(result.Stderr, "Unauthenticated"):
 		return result.Err()
 	}
-	d.note("Modal refuses the old token %s", id)
+	d.note("Modal rejects the old token %s", id)
 	return nil
 }
 

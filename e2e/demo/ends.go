@@ -11,11 +11,11 @@ import (
 	"strings"
 )
 
-// approve rotates the static role by a person's yes, which the demo gives on the emulator's page.
+// approve rotates the static role through a browser approval. The demo approves on the emulator's page.
 func (d *demo) approve(ctx context.Context) error {
 	const path = "modal/rotate/personal/approval"
 	if d.emulator == nil {
-		d.note("skipped: with Modal itself you would open the url that this prints: vault write -f %s", path)
+		d.note("skipped: with Modal itself, run this command and open the url that it prints: vault write -f %s", path)
 		return nil
 	}
 	if err := d.run(ctx, "", "write", "-f", path); err != nil {
@@ -26,22 +26,22 @@ func (d *demo) approve(ctx context.Context) error {
 		return err
 	}
 	if len(state.Flows) == 0 {
-		return errors.New("there should be a page to approve on by now")
+		return errors.New("the approval has no page to approve on")
 	}
 	if err = d.emulator.Approve(ctx, state.Flows[len(state.Flows)-1], "operator"); err != nil {
 		return err
 	}
-	d.note("the operator opened the url and approved; the engine has the token a moment later:")
+	d.note("the operator opened the url and approved; a moment later the engine has the token:")
 	if err = d.run(ctx, "", "read", path, "wait=20s"); err != nil {
 		return err
 	}
 	if version, err := d.field(ctx, "read", "-field=version", "modal/creds/personal"); err != nil || version != "3" {
-		return fmt.Errorf("the role should have version 3 by now, and has %s: %w", version, err)
+		return fmt.Errorf("the role has version %s instead of 3: %w", version, err)
 	}
 	return nil
 }
 
-// leaseOut reads a dynamic role, and revokes the lease.
+// leaseOut reads a dynamic role and revokes the lease.
 func (d *demo) leaseOut(ctx context.Context) error {
 	if d.elsewhere() {
 		return nil
@@ -53,7 +53,7 @@ func (d *demo) leaseOut(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.note("the lease is %s, and its service user at Modal lives as long", lease)
+	d.note("the lease is %s; its service user at Modal exists as long as the lease", lease)
 	if err = d.run(ctx, "", "list", "-detailed", "modal/revocations"); err != nil {
 		return err
 	}
@@ -66,9 +66,9 @@ func (d *demo) leaseOut(ctx context.Context) error {
 	}
 	for _, user := range state.ServiceUsers {
 		if strings.Contains(user.Name, "-job-") {
-			return fmt.Errorf("service user %s should be gone with its lease", user.Name)
+			return fmt.Errorf("service user %s still exists after the end of its lease", user.Name)
 		}
 	}
-	d.note("its service user is gone at Modal")
+	d.note("Modal no longer has the lease's service user")
 	return nil
 }

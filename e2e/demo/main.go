@@ -2,11 +2,11 @@
 
 //go:build unix
 
-// Command demo shows the engine at work with real programs: a Vault server with the plugin, Vault
-// Agent and Modal's Go SDK, against an emulator of Modal's control plane. With MODAL_TOKEN_ID and
-// MODAL_TOKEN_SECRET set it talks to Modal itself (or MODAL_SERVER_URL), where it changes nothing. It
-// can't make a second token there, so it rotates only to a pair that is brought in
-// MODAL_NEXT_TOKEN_ID and MODAL_NEXT_TOKEN_SECRET.
+// Command demo shows the engine at work with real programs: a Vault server with the plugin, Vault Agent and
+// Modal's Go SDK, against an emulator of Modal's control plane. If MODAL_TOKEN_ID and MODAL_TOKEN_SECRET are
+// set, the demo talks to Modal itself (or to MODAL_SERVER_URL) and changes nothing there. The demo cannot
+// create a second token at Modal, so it rotates only if MODAL_NEXT_TOKEN_ID and MODAL_NEXT_TOKEN_SECRET name
+// the next token.
 package main
 
 import (
@@ -55,15 +55,16 @@ func run(ctx context.Context, out *screen) (err error) {
 	return d.play(ctx)
 }
 
-// ownTokens are the Modal tokens of the one who runs the demo; empty ones mean the emulator.
+// ownTokens returns the Modal tokens of the person who runs the demo. Empty tokens mean that the emulator is
+// used.
 func ownTokens() (first, next lab.Token, err error) {
 	first = lab.Token{ID: os.Getenv("MODAL_TOKEN_ID"), Secret: os.Getenv("MODAL_TOKEN_SECRET")}
 	next = lab.Token{ID: os.Getenv("MODAL_NEXT_TOKEN_ID"), Secret: os.Getenv("MODAL_NEXT_TOKEN_SECRET")}
 	switch {
 	case (first.ID == "") != (first.Secret == ""):
-		err = errors.New("set both MODAL_TOKEN_ID and MODAL_TOKEN_SECRET to use Modal itself, or none for the emulator")
+		err = errors.New("set both MODAL_TOKEN_ID and MODAL_TOKEN_SECRET to use Modal itself, or neither to use the emulator")
 	case (next.ID == "") != (next.Secret == ""):
-		err = errors.New("set both MODAL_NEXT_TOKEN_ID and MODAL_NEXT_TOKEN_SECRET to rotate, or none to skip that")
+		err = errors.New("set both MODAL_NEXT_TOKEN_ID and MODAL_NEXT_TOKEN_SECRET to rotate, or neither to skip the rotation")
 	}
 	return first, next, err
 }

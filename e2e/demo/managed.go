@@ -16,10 +16,11 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// elsewhere tells why a step about managed roles is skipped with Modal itself.
+// elsewhere reports whether the demo runs against Modal itself, and prints why it skips a step about managed
+// roles there.
 func (d *demo) elsewhere() bool {
 	if d.emulator == nil {
-		d.note("skipped: it would make service users in your workspace")
+		d.note("skipped: this step would create service users in your workspace")
 	}
 	return d.emulator == nil
 }
@@ -32,7 +33,7 @@ func (d *demo) empower(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.note("the token of an owner or manager of the workspace may make service users; %s is the operator's", admin)
+	d.note("a token of a workspace owner or manager can create service users; %s is the operator's", admin)
 	if err = d.run(ctx, admin.Secret, "write", "modal/config", "token_id="+admin.ID, "token_secret=-"); err != nil {
 		return err
 	}
@@ -43,7 +44,7 @@ func (d *demo) manage(ctx context.Context) error {
 	if d.elsewhere() {
 		return nil
 	}
-	d.note("the engine makes a service user that may do this and no more; the times are short, for the demo")
+	d.note("the engine creates a service user with only these roles; the times are short for the demo")
 	if err := d.run(ctx, "", "write", "modal/roles/ci", "type=managed", "environment_roles=main=contributor,staging=viewer",
 		"refresh_interval=5s", "rotation_period=20s", "grace_period=30s"); err != nil {
 		return err
@@ -59,7 +60,7 @@ func (d *demo) manage(ctx context.Context) error {
 	if err = d.authenticate(ctx, d.copy); err != nil {
 		return err
 	}
-	if d.minted, err = d.current(ctx); err != nil {
+	if d.managed, err = d.current(ctx); err != nil {
 		return err
 	}
 	return d.run(ctx, "", "list", "-detailed", "modal/rotate")
@@ -69,11 +70,11 @@ func (d *demo) scheduled(ctx context.Context) error {
 	if d.elsewhere() {
 		return nil
 	}
-	d.note("Vault asks the engine once a minute what is due: this can take that long")
-	begun := time.Now()
+	d.note("Vault wakes the engine once a minute, so this can take a minute")
+	started := time.Now()
 	err := lab.Until(ctx, "the role ci to be rotated on schedule", func() error {
 		now, err := d.current(ctx)
-		if err == nil && now == d.minted {
+		if err == nil && now == d.managed {
 			err = fmt.Errorf("its token is still %s", now)
 		}
 		return err
@@ -81,7 +82,7 @@ func (d *demo) scheduled(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.note("%s later the role hands out another token, and nobody did anything:", time.Since(begun).Round(time.Second))
+	d.note("%s later the role has another token, without any command:", time.Since(started).Round(time.Second))
 	if err = d.run(ctx, "", "read", "modal/rotate/ci"); err != nil {
 		return err
 	}
@@ -96,21 +97,21 @@ func (d *demo) prove(ctx context.Context) error {
 	if d.elsewhere() {
 		return nil
 	}
-	d.note("the engine does this when the grace period is over; to end the token within it takes force=true:")
-	if err := d.run(ctx, "", "write", "modal/revocations/"+d.minted, "force=true"); err != nil {
+	d.note("the engine does this when the grace period is over; before that, revoking the token needs force=true:")
+	if err := d.run(ctx, "", "write", "modal/revocations/"+d.managed, "force=true"); err != nil {
 		return err
 	}
-	if err := d.refused(ctx, d.copy, d.minted); err != nil {
+	if err := d.rejected(ctx, d.copy, d.managed); err != nil {
 		return err
 	}
-	d.note("that was the pair that worked a moment before; a rotation by hand is as short:")
+	d.note("that token worked a moment ago; a manual rotation is just as short:")
 	if err := d.run(ctx, "", "write", "modal/rotate/ci", "grace_period=10m"); err != nil {
 		return err
 	}
 	return d.run(ctx, "", "list", "-detailed", "modal/revocations")
 }
 
-// current is the ID of the token that the managed role hands out, looked up unseen.
+// current returns the ID of the managed role's current token and prints nothing.
 func (d *demo) current(ctx context.Context) (string, error) {
 	result, err := d.vault.Run(ctx, "", "read", "-field=token_id", "modal/creds/ci")
 	if err = errors.Join(err, result.Err()); err != nil {

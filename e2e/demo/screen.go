@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// screen prints what happens. Token secrets are cut to their first six characters.
+// screen prints what happens. It cuts token secrets to their first six characters.
 type screen struct {
 	file       *os.File
 	bold, dull string
@@ -20,7 +20,7 @@ type screen struct {
 	titles     int
 }
 
-// newScreen uses colours on a terminal only, and none where NO_COLOR is set.
+// newScreen uses colours only on a terminal, and never if NO_COLOR is set.
 func newScreen(file *os.File) *screen {
 	s := &screen{file: file}
 	info, err := file.Stat()
@@ -30,18 +30,18 @@ func newScreen(file *os.File) *screen {
 	return s
 }
 
-// title begins a step.
+// title starts a step.
 func (s *screen) title(text string) {
 	s.titles++
 	fmt.Fprintf(s.file, "\n%s%d. %s%s\n", s.bold, s.titles, text, s.plain)
 }
 
-// note says something about a step.
+// note prints a remark about a step.
 func (s *screen) note(format string, args ...any) {
 	fmt.Fprintf(s.file, "%s# %s%s\n", s.dull, lab.Mask(fmt.Sprintf(format, args...)), s.plain)
 }
 
-// command prints a command as it would be typed, with what it reads from stdin.
+// command prints a command as a person would type it, with its standard input.
 func (s *screen) command(stdin string, args ...string) {
 	var line strings.Builder
 	if stdin != "" {
@@ -56,14 +56,14 @@ func (s *screen) command(stdin string, args ...string) {
 	fmt.Fprintf(s.file, "%s$ %s%s\n", s.bold, lab.Mask(line.String()), s.plain)
 }
 
-// output prints what a command said.
+// output prints the output of a command.
 func (s *screen) output(text string) {
 	if text = strings.TrimRight(text, "\n"); text != "" {
 		fmt.Fprintln(s.file, lab.Mask(text))
 	}
 }
 
-// quote puts a word in quotes where a shell needs them.
+// quote puts a word in quotes if a shell needs them.
 func quote(word string) string {
 	if strings.ContainsAny(word, " \n\"{}*|$") {
 		return "'" + word + "'"

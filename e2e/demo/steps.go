@@ -21,7 +21,7 @@ const (
 	tokensPage = "https://modal.com/settings/tokens"
 )
 
-// demo is what the steps share.
+// demo holds what the steps share.
 type demo struct {
 	*screen
 	lab      *lab.Lab
@@ -29,12 +29,12 @@ type demo struct {
 	vault    *lab.Vault
 	emulator *lab.Emulator // nil with Modal itself
 	agent    *lab.Agent
-	// first is the role's token, next the one that replaces it; without a next one nothing is rotated.
+	// first is the role's token. next is the token that replaces it; without next the demo does not rotate.
 	first, next lab.Token
 	// old is a copy of the Agent's file from before the rotation.
 	old string
-	// minted is the ID of the managed role's first token, and copy a .modal.toml with it.
-	minted, copy string
+	// managed is the ID of the managed role's first token. copy is a .modal.toml with that token.
+	managed, copy string
 }
 
 type step struct {
@@ -42,21 +42,21 @@ type step struct {
 	do    func(context.Context) error
 }
 
-// play shows one step after the other, and stops at the first that does not work.
+// play shows the steps in order and stops at the first step that fails.
 func (d *demo) play(ctx context.Context) error {
 	steps := []step{
 		{"Start Vault and Modal", d.start},
 		{"Register the plugin and enable it at modal/", d.enable},
 		{"Store a Modal token as the role personal", d.store},
-		{"Read it, in the form that each consumer wants", d.read},
+		{"Read the token in the form that each consumer needs", d.read},
 		{"Let Vault Agent keep a .modal.toml, and Modal's Go SDK use it", d.consume},
 		{"Rotate: the Agent's file changes by itself", d.rotate},
-		{"The old token deletes itself, and Modal refuses it", d.revoke},
+		{"The old token deletes itself, and Modal rejects it", d.revoke},
 		{"Rotate by one click in a browser: no secret passes a terminal", d.approve},
 		{"Give the engine an admin token", d.empower},
-		{"Let the engine make the tokens of the role ci", d.manage},
-		{"Rotate on schedule: nothing to do but wait", d.scheduled},
-		{"End the old token, and see Modal refuse it", d.prove},
+		{"Let the engine create the tokens of the role ci", d.manage},
+		{"Rotate on schedule: only wait", d.scheduled},
+		{"Revoke the old token, and see Modal reject it", d.prove},
 		{"A token for one job, which ends with its lease", d.leaseOut},
 	}
 	for _, step := range steps {
@@ -74,7 +74,7 @@ func (d *demo) start(ctx context.Context) (err error) {
 	}
 	d.note("Vault serves %s, with storage, log and audit file in %s", d.vault.Addr, d.lab.Dir)
 	if d.first.ID != "" {
-		d.note("MODAL_TOKEN_ID is set: this uses Modal itself, with your token %s", d.first)
+		d.note("MODAL_TOKEN_ID is set: the demo uses Modal itself, with your token %s", d.first)
 		return nil
 	}
 	if d.emulator, err = d.lab.StartEmulator(ctx); err != nil {
@@ -85,7 +85,7 @@ func (d *demo) start(ctx context.Context) (err error) {
 		return err
 	}
 	d.next, err = d.emulator.NewToken(ctx)
-	d.note("on that page the operator made the tokens %s and %s", d.first, d.next)
+	d.note("the operator created the tokens %s and %s on that page", d.first, d.next)
 	return err
 }
 
@@ -107,7 +107,7 @@ func (d *demo) enable(ctx context.Context) error {
 }
 
 func (d *demo) store(ctx context.Context) error {
-	d.note("token_secret=- is read from stdin, which no list of processes shows; readers come back every 5s, for the demo")
+	d.note("token_secret=- reads from stdin, which no process list shows; readers read again every 5s for the demo")
 	if err := d.run(ctx, d.first.Secret, "write", "modal/roles/personal",
 		"type=static", "token_id="+d.first.ID, "token_secret=-", "refresh_interval=5s"); err != nil {
 		return err
@@ -127,7 +127,7 @@ func (d *demo) read(ctx context.Context) error {
 			return err
 		}
 	}
-	d.note("wrapped, for handing it over: the wrapping token can be used once")
+	d.note("wrapped, to give the token to somebody: the wrapping token works once")
 	wrapped, err := d.field(ctx, "read", "-wrap-ttl=60s", "-field=wrapping_token", "modal/creds/personal")
 	if err != nil {
 		return err
@@ -157,8 +157,8 @@ func (d *demo) consume(ctx context.Context) error {
 
 func (d *demo) rotate(ctx context.Context) error {
 	if d.next.ID == "" {
-		d.note("skipped: rotating needs a second token, which can't be made for you in your workspace;")
-		d.note("make one at %s and set MODAL_NEXT_TOKEN_ID and MODAL_NEXT_TOKEN_SECRET to it", tokensPage)
+		d.note("skipped: a rotation needs a second token, and the demo cannot create it in your workspace;")
+		d.note("create a token at %s and set MODAL_NEXT_TOKEN_ID and MODAL_NEXT_TOKEN_SECRET", tokensPage)
 		return nil
 	}
 	before, err := os.ReadFile(d.agent.File)
@@ -172,18 +172,18 @@ func (d *demo) rotate(ctx context.Context) error {
 	if err = d.run(ctx, d.next.Secret, "write", "modal/rotate/personal", "token_id="+d.next.ID, "token_secret=-", "grace_period=0"); err != nil {
 		return err
 	}
-	begun := time.Now()
+	started := time.Now()
 	err = lab.Until(ctx, "the Agent's file to change", func() error {
 		now, readErr := os.ReadFile(d.agent.File)
 		if readErr == nil && !strings.Contains(string(now), d.next.ID) {
-			return fmt.Errorf("it does not hold %s", d.next)
+			return fmt.Errorf("the file does not contain %s", d.next)
 		}
 		return readErr
 	})
 	if err != nil {
 		return err
 	}
-	d.note("%s later:", time.Since(begun).Round(time.Second))
+	d.note("%s later:", time.Since(started).Round(time.Second))
 	if err = d.cat(d.agent.File); err != nil {
 		return err
 	}
@@ -192,25 +192,25 @@ func (d *demo) rotate(ctx context.Context) error {
 
 func (d *demo) revoke(ctx context.Context) error {
 	if d.next.ID == "" {
-		d.note("skipped: nothing was rotated")
+		d.note("skipped: the demo did not rotate the role")
 		return nil
 	}
-	entry := "modal/revocations/" + d.first.ID
-	if err := d.run(ctx, "", "read", entry); err != nil {
+	revocation := "modal/revocations/" + d.first.ID
+	if err := d.run(ctx, "", "read", revocation); err != nil {
 		return err
 	}
-	d.note("the engine does it by itself within a minute, or when told to; nobody deletes anything at Modal:")
-	if err := d.run(ctx, "", "write", "-f", entry); err != nil {
+	d.note("the engine revokes the token by itself within a minute, or now with this command:")
+	if err := d.run(ctx, "", "write", "-f", revocation); err != nil {
 		return err
 	}
-	if err := d.ledgerClear(ctx); err != nil {
+	if err := d.queueEmpty(ctx); err != nil {
 		return err
 	}
-	return d.refused(ctx, d.old, d.first.ID)
+	return d.rejected(ctx, d.old, d.first.ID)
 }
 
-// ledgerClear shows that no token is left that Modal still has to refuse.
-func (d *demo) ledgerClear(ctx context.Context) error {
+// queueEmpty shows that the revocation queue is empty: Modal has rejected every replaced token.
+func (d *demo) queueEmpty(ctx context.Context) error {
 	args := []string{"list", "modal/revocations"}
 	d.command("", append([]string{"vault"}, args...)...)
 	result, err := d.vault.Run(ctx, "", args...)
@@ -219,8 +219,8 @@ func (d *demo) ledgerClear(ctx context.Context) error {
 	}
 	d.output(result.Stdout + result.Stderr)
 	if !strings.Contains(result.Stderr, "No value found") {
-		return errors.New("the ledger should be clear by now")
+		return errors.New("the revocation queue is not empty")
 	}
-	d.note("the ledger is clear")
+	d.note("the revocation queue is empty")
 	return nil
 }

@@ -2,9 +2,9 @@
 
 //go:build unix
 
-// Command dev starts what a reader of the README needs next, and keeps it until Ctrl-C: a Vault server
-// with the plugin at modal/ and nothing in it, and an emulator of Modal's control plane. It prints what
-// to paste into another terminal.
+// Command dev starts what a reader of the README needs next and keeps it running until Ctrl-C: a Vault server
+// with the plugin at modal/, without configuration, and an emulator of Modal's control plane. It prints the
+// variables to paste into another terminal.
 package main
 
 import (
@@ -19,7 +19,7 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// version is none that a build of the reader's has, as each build needs a version of its own.
+// version is a version that no build of the reader has, because each build needs a version of its own.
 const version = "v0.0.0-make-dev"
 
 func main() {
@@ -62,7 +62,7 @@ func run(ctx context.Context) (err error) {
 	return nil
 }
 
-// dev is what runs.
+// dev holds the running programs.
 type dev struct {
 	tools    *lab.Tools
 	vault    *lab.Vault
@@ -74,7 +74,7 @@ func (d *dev) print(ctx context.Context) error {
 	var block strings.Builder
 	fmt.Fprintf(&block, "export PATH=%q:\"$PATH\" VAULT_ADDR=%s VAULT_TOKEN=%s SERVER_URL=%s\n",
 		d.tools.Bin, d.vault.Addr, d.vault.Token, d.emulator.URL)
-	// Three tokens of members: for config, for a static role, and for that role's first rotation.
+	// Three member tokens: for config, for a static role, and for the first rotation of that role.
 	for _, prefix := range []string{"ADMIN_", "", "NEW_"} {
 		token, err := d.emulator.NewToken(ctx)
 		if err != nil {
@@ -86,10 +86,10 @@ func (d *dev) print(ctx context.Context) error {
 An empty Vault with the plugin at modal/, and an emulator of Modal. Paste this into another terminal:
 
 %s
-Where a command waits for a secret, paste the one that stands beside its ID above. To make and delete
-tokens, the emulator's page: %s
+If a command waits for a secret, paste the secret that is beside the token's ID above. To make and delete
+tokens, use the emulator's page: %s
 
-Ctrl-C ends all of it, and nothing is kept.
+Ctrl-C ends both and deletes their data.
 `, &block, d.emulator.Page)
 	return nil
 }

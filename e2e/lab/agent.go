@@ -13,12 +13,13 @@ import (
 
 // Agent is a running Vault Agent that renders a role's token to File.
 type Agent struct {
-	// Config is the text of its configuration, File the rendered file, Log its log.
+	// Config is the text of the Agent's configuration. File is the rendered file, Log the Agent's log.
 	Config, File, Log string
 }
 
-// The file has a folder of its own: Agent replaces the file, which a mount of the file alone would
-// not see. Without error_on_missing_key a missing field would be rendered as the text "<no value>".
+// agentConfig gives the rendered file a folder of its own: Agent replaces the file, and a mount of the file
+// alone would not see the replacement. Without error_on_missing_key a missing field would be rendered as "<no
+// value>".
 const agentConfig = `vault {
   address = %[1]q
 }
@@ -40,8 +41,8 @@ template {
 }
 `
 
-// StartAgent starts a Vault Agent that logs in with the given Vault token and renders the field
-// toml of the given path (modal/creds/<role>/toml) to a .modal.toml. It returns when the file is there.
+// StartAgent starts a Vault Agent that logs in with the given Vault token and renders the field toml of the
+// given path (modal/creds/<role>/toml) to a .modal.toml. It returns when the file exists.
 func (l *Lab) StartAgent(ctx context.Context, v *Vault, token, path string) (*Agent, error) {
 	folder := l.path("agent")
 	if err := os.Mkdir(folder, 0o700); err != nil {

@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// Consumer is a Vault Agent and what it hands a role's token to, which notes each pair that it gets: a
-// hook that runs when the Agent has written a .modal.toml, or a program that runs with the pair in its
-// environment.
+// Consumer is a Vault Agent together with the hook or program that it gives a role's token to. The hook runs
+// when the Agent has written a .modal.toml. The program runs with the token in its environment. Both record
+// each token that they get.
 type Consumer struct {
-	// Name is also how Vault's audit device calls the Agent, behind "token-".
+	// Name also appears in Vault's audit log, with "token-" before it.
 	Name string
-	// File is the .modal.toml; a program has none.
+	// File is the .modal.toml. A program has none.
 	File string
 	// Log is the Agent's log.
 	Log string
@@ -56,8 +56,8 @@ exec {
 }
 `
 
-// StartHook starts an Agent that keeps a .modal.toml of the path (<mount>/creds/<role>/toml), with a hook. It
-// runs until ctx ends or the lab is closed.
+// StartHook starts an Agent that writes a .modal.toml from the path (<mount>/creds/<role>/toml) and runs a
+// hook. The Agent runs until ctx ends or the lab is closed.
 func (l *Lab) StartHook(ctx context.Context, v *Vault, name, token, path string) (*Consumer, error) {
 	c, err := l.startConsumer(ctx, v, name, token, path, hookConfig)
 	if err == nil {
@@ -66,8 +66,8 @@ func (l *Lab) StartHook(ctx context.Context, v *Vault, name, token, path string)
 	return c, err
 }
 
-// StartProgram starts an Agent that runs a program with the token of the path (<mount>/creds/<role>). It runs until ctx ends
-// or the lab is closed.
+// StartProgram starts an Agent that runs a program with the token of the path (<mount>/creds/<role>). The
+// Agent runs until ctx ends or the lab is closed.
 func (l *Lab) StartProgram(ctx context.Context, v *Vault, name, token, path string) (*Consumer, error) {
 	return l.startConsumer(ctx, v, name, token, path, programConfig)
 }
@@ -92,12 +92,12 @@ func (l *Lab) startConsumer(ctx context.Context, v *Vault, name, token, path, co
 	return &Consumer{Name: name, Log: p.log, path: path, seen: filepath.Join(folder, "seen"), process: p}, nil
 }
 
-// pair matches the two halves of a token beside each other, in a .modal.toml and in an environment.
-var pair = regexp.MustCompile(`(?i)token_id\W+(ak-\w+)\W+(?:modal_)?token_secret\W+(as-\w+)`)
+// tokenPattern matches a token ID followed by its secret, in a .modal.toml and in an environment.
+var tokenPattern = regexp.MustCompile(`(?i)token_id\W+(ak-\w+)\W+(?:modal_)?token_secret\W+(as-\w+)`)
 
-// Pairs are the pairs that the hook or the program was run with, in order, and when it was last run.
-// Without any run yet it is an error.
-func (c *Consumer) Pairs() (pairs []Token, last time.Time, err error) {
+// Tokens returns the tokens that the hook or the program was run with, in order, and the time of the last
+// run. It is an error if there was no run yet.
+func (c *Consumer) Tokens() (tokens []Token, last time.Time, err error) {
 	text, err := os.ReadFile(c.seen)
 	if err != nil {
 		return nil, last, err
@@ -106,20 +106,20 @@ func (c *Consumer) Pairs() (pairs []Token, last time.Time, err error) {
 	if err != nil {
 		return nil, last, err
 	}
-	for _, halves := range pair.FindAllSubmatch(text, -1) {
-		pairs = append(pairs, Token{string(halves[1]), string(halves[2])})
+	for _, halves := range tokenPattern.FindAllSubmatch(text, -1) {
+		tokens = append(tokens, Token{string(halves[1]), string(halves[2])})
 	}
-	if len(pairs) == 0 {
-		return nil, last, fmt.Errorf("%s has not been run yet", c.Name)
+	if len(tokens) == 0 {
+		return nil, last, fmt.Errorf("%s has not run yet", c.Name)
 	}
-	return pairs, info.ModTime(), nil
+	return tokens, info.ModTime(), nil
 }
 
-// Alive is an error with the end of the log when the Agent has stopped.
+// Alive returns an error with the end of the log if the Agent has stopped.
 func (c *Consumer) Alive() error {
 	select {
 	case <-c.process.done:
-		return fmt.Errorf("%s stopped, and said: %w", c.Name, c.process.said())
+		return fmt.Errorf("%s stopped and printed: %w", c.Name, c.process.said())
 	default:
 		return nil
 	}

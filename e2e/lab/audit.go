@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// Read is a read of creds/<role> as Vault's audit device saw it.
+// Read is a read of creds/<role> as Vault's audit device recorded it.
 type Read struct {
 	Asked, Answered time.Time
-	// Hint is the ttl of the answer; zero when there was no such answer.
+	// Hint is the ttl of the answer. It is zero if there was no such answer.
 	Hint time.Duration
 }
 
-// Reads are a consumer's reads, in order. Audit devices hash texts, and show numbers as they are.
+// Reads returns a consumer's reads, in order. Audit devices hash texts but show numbers as they are.
 func (v *Vault) Reads(c *Consumer) ([]Read, error) {
 	audit, err := os.ReadFile(v.Audit)
 	if err != nil {
@@ -29,16 +29,16 @@ func (v *Vault) Reads(c *Consumer) ([]Read, error) {
 	for line := range bytes.Lines(audit) {
 		var entry auditEntry
 		if json.Unmarshal(line, &entry) != nil {
-			continue // the line that is being written
+			continue // the line that Vault is writing now
 		}
 		if entry.Auth.DisplayName != "token-"+c.Name || entry.Request.Path != c.path {
-			continue // such as what an Agent asks about the mount
+			continue // for example an Agent's question about the mount
 		}
 		if entry.Type == "request" {
 			reads = append(reads, Read{Asked: entry.Time})
 			continue
 		}
-		last := &reads[len(reads)-1] // a consumer asks for one thing at a time
+		last := &reads[len(reads)-1] // a consumer sends one request at a time
 		last.Answered = entry.Time
 		if ttl, numberErr := entry.Response.Data.TTL.Int64(); numberErr == nil {
 			last.Hint = time.Duration(ttl) * time.Second
@@ -47,7 +47,7 @@ func (v *Vault) Reads(c *Consumer) ([]Read, error) {
 	return reads, nil
 }
 
-// auditEntry is what matters here of a line of an audit file.
+// auditEntry holds the parts of an audit line that the tests need.
 type auditEntry struct {
 	Type string    `json:"type"`
 	Time time.Time `json:"time"`

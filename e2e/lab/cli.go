@@ -13,13 +13,13 @@ import (
 	"strings"
 )
 
-// Result is what a command printed and its exit code.
+// Result is a command's output and exit code.
 type Result struct {
 	Stdout, Stderr string
 	Code           int
 }
 
-// Err is an error that tells what a failed command said, masked, and nil for one that exited 0.
+// Err returns an error with the masked output of a failed command, and nil if the command exited with 0.
 func (r Result) Err() error {
 	if r.Code == 0 {
 		return nil
@@ -33,30 +33,31 @@ type CLI struct {
 	env []string
 }
 
-// newCLI is the command for the server at addr. It tries nothing twice: what fails is to be seen.
+// newCLI returns the vault command for the server at addr. It retries nothing, so that tests see every
+// failure.
 func (l *Lab) newCLI(addr string) CLI {
 	return CLI{bin: l.tools.Vault, env: l.env("VAULT_ADDR="+addr, "VAULT_CLI_NO_COLOR=1", "VAULT_MAX_RETRIES=0")}
 }
 
-// As is the same command with another token.
+// As returns the same command with another token.
 func (c CLI) As(token string) CLI {
 	c.env = append(c.env[:len(c.env):len(c.env)], "VAULT_TOKEN="+token)
 	return c
 }
 
-// In is the same command with a namespace in its environment.
+// In returns the same command with a namespace in its environment.
 func (c CLI) In(namespace string) CLI {
 	c.env = append(c.env[:len(c.env):len(c.env)], "VAULT_NAMESPACE="+namespace)
 	return c
 }
 
-// Run runs the command to its end. An exit code other than 0 is no error here, but a result; an
-// error means that the command could not be run or was interrupted.
+// Run runs the command to its end. An exit code other than 0 is a result and not an error. An error means
+// that the command could not start or was interrupted.
 func (c CLI) Run(ctx context.Context, stdin string, args ...string) (Result, error) {
 	return run(ctx, c.env, stdin, c.bin, args...)
 }
 
-// run runs any program like CLI.Run.
+// run runs any program as CLI.Run does.
 func run(ctx context.Context, env []string, stdin, bin string, args ...string) (Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

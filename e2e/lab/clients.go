@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Client is a program built on one of Modal's clients, as a user of Modal would have it.
+// Client is a program built on a client of Modal, as a user of Modal would have it.
 type Client struct {
 	// Name is the client's language: go, python or javascript.
 	Name string
@@ -23,22 +23,22 @@ type Client struct {
 	calls   [][]string // the arguments of each run that authenticates
 }
 
-// Program is the path of the client's program: for Python, the modal command.
+// Program returns the path of the client's program: for Python, the modal command.
 func (c Client) Program() string { return c.program }
 
-// GoClient is a program on Modal's Go SDK, which is among what was built.
+// GoClient returns the program on Modal's Go SDK, which BuildTools has built.
 func (t *Tools) GoClient() Client {
 	return Client{Name: "go", program: filepath.Join(t.dir, "modal-sdk"), calls: [][]string{nil}}
 }
 
-// PythonClient is the modal command of PyPI. It is installed where it is not yet, and fails where it
-// can't be.
+// PythonClient returns the modal command of PyPI. It installs the command if necessary and fails if that is
+// impossible.
 func (t *Tools) PythonClient(ctx context.Context) (Client, error) {
 	return t.install(ctx, "python", []string{"token", "info"}, []string{"environment", "list", "--json"})
 }
 
-// JavaScriptClient is a program on Modal's JavaScript SDK. It is installed where it is not yet, and
-// fails where it can't be.
+// JavaScriptClient returns a program on Modal's JavaScript SDK. It installs the program if necessary and
+// fails if that is impossible.
 func (t *Tools) JavaScriptClient(ctx context.Context) (Client, error) {
 	return t.install(ctx, "javascript", nil)
 }
@@ -50,8 +50,9 @@ func (t *Tools) install(ctx context.Context, name string, calls ...[]string) (Cl
 	return Client{Name: name, program: program, calls: calls}, err
 }
 
-// Authenticate has the client authenticate in each way that it knows, with the given variables as all
-// that it has of Modal. Each run prints what it sees, or exits with 1 and the reason when refused.
+// Authenticate lets the client authenticate in each way that it supports. The given variables are its only
+// Modal settings. Each run prints the environments that it sees. If Modal rejects the token, the run exits
+// with 1 and prints the reason.
 func (l *Lab) Authenticate(ctx context.Context, client Client, variables ...string) ([]Result, error) {
 	results := make([]Result, 0, len(client.calls))
 	for _, args := range client.calls {
@@ -64,13 +65,13 @@ func (l *Lab) Authenticate(ctx context.Context, client Client, variables ...stri
 	return results, nil
 }
 
-// RunClient runs the client's program with the given variables as all that it has of Modal beside its
-// home, which is the lab's.
+// RunClient runs the client's program. The given variables and the lab's home directory are its only Modal
+// settings.
 func (l *Lab) RunClient(ctx context.Context, client Client, args []string, variables ...string) (Result, error) {
 	return run(ctx, l.env(variables...), "", client.program, args...)
 }
 
-// NewExpiringToken is NewToken with a token that Modal refuses after a while.
+// NewExpiringToken makes a token like NewToken does, but Modal rejects it after its lifetime.
 func (e *Emulator) NewExpiringToken(ctx context.Context, life time.Duration) (Token, error) {
 	var token Token
 	body, err := e.post(ctx, "/tokens", url.Values{
@@ -85,8 +86,8 @@ func (e *Emulator) NewExpiringToken(ctx context.Context, life time.Duration) (To
 	return token, nil
 }
 
-// AnswersTo are the codes, such as OK and Unauthenticated, that the emulator answered a token's calls
-// with, in their order.
+// AnswersTo returns the codes (for example OK, Unauthenticated) that the emulator answered to a token's
+// calls, in order.
 func (e *Emulator) AnswersTo(ctx context.Context, tokenID string) ([]string, error) {
 	body, err := e.ask(ctx, http.MethodGet, "/", nil)
 	if err != nil {

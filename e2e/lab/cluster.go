@@ -14,14 +14,14 @@ import (
 	"strings"
 )
 
-// clusterSize is the least that survives the loss of a node.
+// clusterSize is the smallest cluster that survives the loss of a node.
 const clusterSize = 3
 
-// Cluster is Vault servers that share one Raft storage, one audit file and one plugin directory. One
-// node is active; the others forward what they are asked, or answer reads themselves (OpenBao's).
+// Cluster is a group of Vault servers that share one Raft storage, one audit file and one plugin directory.
+// One node is active. The others forward requests, or (OpenBao) answer reads themselves.
 type Cluster struct{ Nodes []*Vault }
 
-// StartCluster starts a new cluster of three unsealed nodes that all may vote.
+// StartCluster starts a new cluster of three unsealed nodes that all vote.
 func (l *Lab) StartCluster(ctx context.Context) (*Cluster, error) {
 	c := &Cluster{}
 	for i := range clusterSize {
@@ -46,8 +46,7 @@ func (l *Lab) StartCluster(ctx context.Context) (*Cluster, error) {
 	return c, first.must(ctx, "audit", "enable", "file", "file_path="+first.Audit)
 }
 
-// Leader waits until the cluster has an active node and returns it. Nodes that do not answer are
-// passed over.
+// Leader waits until the cluster has an active node and returns that node. It skips nodes that do not answer.
 func (c *Cluster) Leader(ctx context.Context) (*Vault, error) {
 	var leader *Vault
 	err := Until(ctx, "an active node", func() error {
@@ -57,12 +56,13 @@ func (c *Cluster) Leader(ctx context.Context) (*Vault, error) {
 				return nil
 			}
 		}
-		return errors.New("there is none")
+		return errors.New("the cluster has no active node")
 	})
 	return leader, err
 }
 
-// Connections is how often the node's plugin has begun to connect to an address, by what gRPC logs.
+// Connections returns how often the node's plugin has started to connect to an address, according to gRPC's
+// log lines.
 func (v *Vault) Connections(address string) (int, error) {
 	log, err := os.ReadFile(v.Log)
 	if err != nil {
@@ -71,7 +71,7 @@ func (v *Vault) Connections(address string) (int, error) {
 	return strings.Count(string(log), fmt.Sprintf(`picks a new address \"%s\" to connect`, address)), nil
 }
 
-// join makes the server a node of another one's cluster.
+// join adds the server to the cluster of the given leader.
 func (v *Vault) join(ctx context.Context, leader *Vault) error {
 	if err := v.must(ctx, "operator", "raft", "join", leader.Addr); err != nil {
 		return err
@@ -80,7 +80,7 @@ func (v *Vault) join(ctx context.Context, leader *Vault) error {
 	return v.Unseal(ctx)
 }
 
-// active says whether the server is its cluster's active node.
+// active reports whether the server is its cluster's active node.
 func (v *Vault) active(ctx context.Context) bool {
 	var status struct {
 		Active bool `json:"is_self"`
@@ -89,7 +89,7 @@ func (v *Vault) active(ctx context.Context) bool {
 	return err == nil && result.Code == 0 && json.Unmarshal([]byte(result.Stdout), &status) == nil && status.Active
 }
 
-// allVote fails until every node of the cluster counts in the election of a leader.
+// allVote returns an error until every node of the cluster votes.
 func (v *Vault) allVote(ctx context.Context) error {
 	result, err := v.Run(ctx, "", "operator", "raft", "list-peers", "-format=json")
 	if err = errors.Join(err, result.Err()); err != nil {
@@ -110,11 +110,11 @@ func (v *Vault) allVote(ctx context.Context) error {
 	}
 	servers := peers.Data.Config.Servers
 	if len(servers) != clusterSize {
-		return fmt.Errorf("it has %d nodes", len(servers))
+		return fmt.Errorf("the cluster has %d nodes", len(servers))
 	}
 	for _, server := range servers {
 		if !server.Voter {
-			return fmt.Errorf("%s may not vote yet", server.ID)
+			return fmt.Errorf("%s does not vote yet", server.ID)
 		}
 	}
 	return nil

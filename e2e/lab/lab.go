@@ -2,10 +2,9 @@
 
 //go:build unix
 
-// Package lab starts real programs for the end-to-end tests and the demo: a Vault server with this
-// engine in its plugin directory, the vault command, Vault Agent, the emulator of Modal's control
-// plane and a client built on Modal's Go SDK. It is the one place that starts things, and the one
-// that stops them again.
+// Package lab starts real programs for the end-to-end tests and the demo: a Vault server with this engine in
+// its plugin directory, the vault command, Vault Agent, the emulator of Modal's control plane and a client
+// built on Modal's Go SDK. Only this package starts programs, and this package stops them again.
 package lab
 
 import (
@@ -22,12 +21,12 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// patience bounds every wait for a program. It is far more than a busy machine needs: only what hangs
-// comes to its end.
+// patience limits every wait for a program. It is much longer than a busy machine needs, so only a program
+// that hangs reaches it.
 const patience = 5 * time.Minute
 
-// Lab is a directory and the programs started in it. Nothing in it reads or writes the caller's
-// home directory or Vault and Modal settings.
+// Lab is a directory and the programs started in it. The programs neither read nor write the caller's home
+// directory or the caller's Vault and Modal settings.
 type Lab struct {
 	Dir   string
 	tools *Tools
@@ -36,7 +35,7 @@ type Lab struct {
 	processes []*process
 }
 
-// New makes a lab that runs the given tools. Close it.
+// New makes a lab that runs the given tools. The caller closes it.
 func New(tools *Tools) (*Lab, error) {
 	dir, err := tempDir("modal-lab-")
 	if err != nil {
@@ -50,7 +49,7 @@ func New(tools *Tools) (*Lab, error) {
 	return &Lab{Dir: dir, tools: tools}, nil
 }
 
-// Close stops what was started, last first, waits for its end and removes the directory.
+// Close stops the lab's programs, the last one first, waits for their end and removes the directory.
 func (l *Lab) Close() error {
 	l.mu.Lock()
 	processes := l.processes
@@ -65,8 +64,8 @@ func (l *Lab) Close() error {
 // path joins the lab's directory and a name.
 func (l *Lab) path(name string) string { return filepath.Join(l.Dir, name) }
 
-// env is the caller's environment without what would change how Vault or a Modal client behaves,
-// with a home and a temporary directory of the lab's own.
+// env returns the caller's environment without the variables that change how Vault or a Modal client behaves.
+// Home and temporary directory are the lab's own.
 func (l *Lab) env(extra ...string) []string {
 	var env []string
 	for _, kv := range os.Environ() {
@@ -81,14 +80,15 @@ func (l *Lab) env(extra ...string) []string {
 	return append(env, extra...)
 }
 
-// Until calls check again and again until it succeeds, at first ten times a second, and then once: many wait for
-// Vault's clock, which ticks once a minute, and each look may cost a program's start. After five minutes it
-// returns check's last error, together with what was waited for; an error wrapped by backoff.Permanent ends it at once.
+// Until calls check again and again until it succeeds. At first it calls ten times a second, later once a
+// second: many checks wait for Vault's clock, which ticks once a minute, and each check may start a program.
+// After five minutes Until returns check's last error and the name of what it waited for. An error wrapped by
+// backoff.Permanent ends the wait at once.
 func Until(ctx context.Context, what string, check func() error) error {
 	return UntilWithin(ctx, patience, what, check)
 }
 
-// UntilWithin is Until for what takes another time.
+// UntilWithin works like Until with another time limit.
 func UntilWithin(ctx context.Context, patience time.Duration, what string, check func() error) error {
 	var last error
 	pace := &backoff.ExponentialBackOff{InitialInterval: 100 * time.Millisecond, Multiplier: 1.1, MaxInterval: time.Second}
@@ -105,8 +105,8 @@ func UntilWithin(ctx context.Context, patience time.Duration, what string, check
 	return fmt.Errorf("waited for %s: %w", what, err)
 }
 
-// tempDir makes a directory whose path has no symbolic link in it, as Vault wants its plugin
-// directory (macOS has one in its temporary directory).
+// tempDir makes a directory whose path contains no symbolic link, because Vault requires that of its plugin
+// directory. On macOS the path of the temporary directory contains one.
 func tempDir(prefix string) (string, error) {
 	dir, err := os.MkdirTemp("", prefix)
 	if err != nil {
@@ -115,8 +115,8 @@ func tempDir(prefix string) (string, error) {
 	return filepath.EvalSymlinks(dir)
 }
 
-// freeAddr returns a loopback address that nobody listens on at the moment, and each once, as servers start
-// beside each other. Vault can't be asked which port it took, so it has to be told one.
+// freeAddr returns a loopback address that nobody listens on now. It returns each address only once, because
+// servers start at the same time. Vault cannot tell which port it took, so the caller chooses the port.
 func (t *Tools) freeAddr(ctx context.Context) (string, error) {
 	var lc net.ListenConfig
 	for {

@@ -14,17 +14,18 @@ import (
 	"sync"
 )
 
-// Line is another address of the emulator, which can be cut: Modal is then down for all who use it.
+// Line is another address of the emulator that a test can cut. For the users of that address Modal is then
+// down.
 type Line struct {
-	// URL is for Modal's clients (server_url).
+	// URL is the address for Modal's clients (server_url).
 	URL string
 
 	listener net.Listener
 	mu       sync.Mutex
-	ends     []net.Conn // nil once cut
+	ends     []net.Conn // nil after Cut
 }
 
-// OpenLine opens a line to the emulator. Cut it.
+// OpenLine opens a line to the emulator. The caller cuts it.
 func (e *Emulator) OpenLine(ctx context.Context) (*Line, error) {
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
@@ -36,7 +37,7 @@ func (e *Emulator) OpenLine(ctx context.Context) (*Line, error) {
 	return l, nil
 }
 
-// Cut ends every connection and refuses new ones.
+// Cut closes every connection and rejects new ones.
 func (l *Line) Cut() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -53,19 +54,19 @@ func (l *Line) serve(ctx context.Context, address string) {
 	for {
 		near, err := l.listener.Accept()
 		if err != nil {
-			return // it was cut
+			return // Cut closed the listener
 		}
 		far, err := dialer.DialContext(ctx, "tcp", address)
 		if err != nil || !l.add(near, far) {
-			_ = near.Close() // as a server that is down would
+			_ = near.Close() // as a server that is down does
 			continue
 		}
-		go func() { _, _ = io.Copy(near, far) }() // until it is cut
+		go func() { _, _ = io.Copy(near, far) }() // until Cut
 		go func() { _, _ = io.Copy(far, near) }()
 	}
 }
 
-// add says whether the line still stands.
+// add reports whether the line is still open. If so, it remembers the connections.
 func (l *Line) add(ends ...net.Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

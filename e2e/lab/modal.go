@@ -26,23 +26,23 @@ type Token struct {
 	Secret string `json:"token_secret"`
 }
 
-// String is the token's ID.
+// String returns the token's ID.
 func (t Token) String() string { return t.ID }
 
-// GoString is the token's ID.
+// GoString returns the token's ID.
 func (t Token) GoString() string { return t.ID }
 
 // Emulator is a running emulator of Modal's control plane.
 type Emulator struct {
-	// URL is for Modal's clients (server_url), Page for people.
+	// URL is the address for Modal's clients (server_url), Page the address for people.
 	URL, Page string
 }
 
-// ready matches the two lines that the emulator prints once it can be reached.
+// ready matches the two lines that the emulator prints when it accepts connections.
 var ready = regexp.MustCompile(`(?m)^grpc (\S+)\npage (\S+)$`)
 
-// StartEmulator starts the emulator on free loopback ports, with its workspace "demo" and no token
-// yet. It runs until ctx ends or the lab is closed.
+// StartEmulator starts the emulator on free loopback ports, with its workspace "demo" and no token yet. It
+// runs until ctx ends or the lab is closed.
 func (l *Lab) StartEmulator(ctx context.Context, args ...string) (*Emulator, error) {
 	process, err := l.start(ctx, "emulator", l.env(), filepath.Join(l.tools.dir, "modal-emulator"),
 		append([]string{"-listen=127.0.0.1:0", "-page=127.0.0.1:0"}, args...)...)
@@ -57,7 +57,7 @@ func (l *Lab) StartEmulator(ctx context.Context, args ...string) (*Emulator, err
 		}
 		urls := ready.FindStringSubmatch(string(log))
 		if urls == nil {
-			return errors.New("it has not told its addresses yet")
+			return errors.New("the emulator has not printed its addresses yet")
 		}
 		e.URL, e.Page = urls[1], urls[2]
 		return nil
@@ -73,7 +73,7 @@ func (e *Emulator) NewToken(ctx context.Context) (Token, error) {
 	}
 	err = json.Unmarshal(body, &token)
 	if err == nil && (token.ID == "" || token.Secret == "") {
-		err = errors.New("a half of it is missing")
+		err = errors.New("its ID or its secret is missing")
 	}
 	if err != nil {
 		return token, fmt.Errorf("reading the emulator's new token: %w", err)
@@ -81,7 +81,7 @@ func (e *Emulator) NewToken(ctx context.Context) (Token, error) {
 	return token, nil
 }
 
-// NewServiceUser makes a service user as somebody on Modal's page would.
+// NewServiceUser makes a service user as a person on Modal's page would.
 func (e *Emulator) NewServiceUser(ctx context.Context, name string) error {
 	_, err := e.post(ctx, "/tokens", url.Values{"workspace": {"demo"}, "owner": {name}, "kind": {"service-user"}})
 	return err
@@ -93,23 +93,22 @@ func (e *Emulator) DeleteToken(ctx context.Context, id string) error {
 	return err
 }
 
-// State is what the emulator knows of service users and token flows, and which calls it has got.
+// State lists the emulator's service users and token flows, and the calls that the emulator has received.
 type State struct {
 	ServiceUsers []ServiceUser `json:"service_users"`
 	Calls        []Call        `json:"calls"`
 	Flows        []Flow        `json:"flows"`
 }
 
-// Flow is a client's wish for a token, which a person approves or denies at its URL. Its state is
-// waiting, approved, denied or lapsed.
+// Flow is a client's request for a token. A person approves or denies it at its URL. Its state is waiting,
+// approved, denied or lapsed.
 type Flow struct {
 	URL   string `json:"url"`
 	Code  string `json:"code"`
 	State string `json:"state"`
 }
 
-// ServiceUser is a live service user with what it may do: environment to viewer, contributor or
-// no-access.
+// ServiceUser is an existing service user. Its roles map an environment to viewer, contributor or no-access.
 type ServiceUser struct {
 	Name    string            `json:"name"`
 	TokenID string            `json:"token_id"`
@@ -117,7 +116,7 @@ type ServiceUser struct {
 	Roles   map[string]string `json:"roles"`
 }
 
-// Call is an RPC in the order of arrival. Its code is "Unknown" while it is being answered.
+// Call is an RPC. Calls are in the order of arrival. The code is "Unknown" until the emulator has answered.
 type Call struct {
 	Method  string `json:"method"`
 	TokenID string `json:"token_id"` // the caller's
@@ -151,8 +150,7 @@ func (e *Emulator) Deny(ctx context.Context, flow Flow) error {
 
 func (e *Emulator) below(flow Flow) string { return strings.TrimPrefix(flow.URL, e.Page) }
 
-// Delay makes the next call of an RPC wait, before the work or (committed) between the work and its
-// answer.
+// Delay makes the next call of an RPC wait: before the work, or (committed) between the work and its answer.
 func (e *Emulator) Delay(ctx context.Context, rpc string, wait time.Duration, committed bool) error {
 	_, err := e.post(ctx, "/delays", url.Values{
 		"rpc": {rpc}, "delay": {wait.String()}, "after_commit": {strconv.FormatBool(committed)},
@@ -160,19 +158,19 @@ func (e *Emulator) Delay(ctx context.Context, rpc string, wait time.Duration, co
 	return err
 }
 
-// Slow makes every call of an RPC, or of any with "*", wait before its work.
+// Slow makes every call of an RPC, or of any RPC with "*", wait before its work.
 func (e *Emulator) Slow(ctx context.Context, rpc string, wait time.Duration) error {
 	_, err := e.post(ctx, "/delays", url.Values{"rpc": {rpc}, "delay": {wait.String()}, "always": {"true"}})
 	return err
 }
 
-// SetOutage makes every call fail as if Modal were down, or ends that.
+// SetOutage starts or ends an outage. During an outage every call fails as if Modal were down.
 func (e *Emulator) SetOutage(ctx context.Context, down bool) error {
 	_, err := e.post(ctx, "/outage", url.Values{"down": {strconv.FormatBool(down)}})
 	return err
 }
 
-// post sends a form to the emulator's page and returns the JSON that it answers.
+// post sends a form to the emulator's page and returns the JSON answer.
 func (e *Emulator) post(ctx context.Context, path string, form url.Values) ([]byte, error) {
 	return e.ask(ctx, http.MethodPost, path, form)
 }
@@ -188,7 +186,7 @@ func (e *Emulator) ask(ctx context.Context, method, path string, form url.Values
 	if err != nil {
 		return nil, fmt.Errorf("asking the emulator: %w", err)
 	}
-	defer func() { _ = resp.Body.Close() }() // nothing to do about it
+	defer func() { _ = resp.Body.Close() }() // nothing to do about an error
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return nil, fmt.Errorf("reading the emulator's answer to %s: %w", path, err)
@@ -199,8 +197,9 @@ func (e *Emulator) ask(ctx context.Context, method, path string, form url.Values
 	return body, nil
 }
 
-// SDK runs a program built on Modal's Go SDK, whose only configuration is the given .modal.toml. It
-// authenticates and prints the environments that it sees; exit code 1 and the reason when refused.
+// SDK runs a program built on Modal's Go SDK with the given .modal.toml as its only configuration. The
+// program authenticates and prints the environments that it sees. If Modal rejects the token, the program
+// exits with 1 and prints the reason.
 func (l *Lab) SDK(ctx context.Context, file string) (Result, error) {
 	return run(ctx, l.env("MODAL_CONFIG_PATH="+file), "", filepath.Join(l.tools.dir, "modal-sdk"))
 }

@@ -19,8 +19,8 @@ import (
 // goodbye is how long a program may take to stop by itself.
 const goodbye = 10 * time.Second
 
-// process is a running program, the leader of a process group of its own: what it starts (Vault's
-// plugins) goes with it, and a Ctrl-C in the terminal reaches it only through the lab.
+// process is a running program, the leader of its own process group. The programs that it starts (Vault's
+// plugins) end with it, and a Ctrl-C in the terminal reaches it only through the lab.
 type process struct {
 	name   string
 	log    string
@@ -29,13 +29,13 @@ type process struct {
 	done   chan struct{}
 }
 
-// start runs a program until ctx ends or the lab is closed. Both its outputs go to <name>.log.
+// start runs a program until ctx ends or the lab is closed. Its output and its errors go to <name>.log.
 func (l *Lab) start(ctx context.Context, name string, env []string, bin string, args ...string) (*process, error) {
 	log, err := os.OpenFile(l.path(name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening the log of %s: %w", name, err)
 	}
-	defer func() { _ = log.Close() }() // the program holds a handle of its own
+	defer func() { _ = log.Close() }() // the program has its own handle
 
 	ctx, cancel := context.WithCancel(ctx)
 	cmd := command(ctx, env, bin, args...)
@@ -48,7 +48,7 @@ func (l *Lab) start(ctx context.Context, name string, env []string, bin string, 
 	go func() {
 		defer close(p.done)
 		defer killGroup(p.pid)
-		_ = cmd.Wait() // how it ended shows in its log
+		_ = cmd.Wait() // the log shows how the program ended
 	}()
 
 	l.mu.Lock()
@@ -57,7 +57,7 @@ func (l *Lab) start(ctx context.Context, name string, env []string, bin string, 
 	return p, nil
 }
 
-// command is a command in a process group of its own, that is asked to stop when ctx ends.
+// command returns a command in its own process group. The command is asked to stop when ctx ends.
 func command(ctx context.Context, env []string, bin string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, bin, args...)
 	cmd.Env = env
@@ -67,34 +67,34 @@ func command(ctx context.Context, env []string, bin string, args ...string) *exe
 	return cmd
 }
 
-// killGroup ends what is left of a process group.
+// killGroup kills the remaining processes of a process group.
 func killGroup(pid int) { _ = syscall.Kill(-pid, syscall.SIGKILL) }
 
-// stop asks the program to stop, makes it after a while, and returns when it is gone.
+// stop asks the program to stop, kills it if it takes too long, and returns when the program is gone.
 func (p *process) stop() {
 	p.cancel()
 	<-p.done
 }
 
-// kill ends the program and all that it started at once, as a crash of its machine would.
+// kill ends the program and its children at once, as a crash of the machine would.
 func (p *process) kill() {
 	killGroup(p.pid)
 	p.stop()
 }
 
-// ready waits until check succeeds, and gives up at once when the program has stopped.
+// ready waits until check succeeds. It gives up at once if the program has stopped.
 func (p *process) ready(ctx context.Context, check func() error) error {
 	return Until(ctx, p.name+" to answer", func() error {
 		select {
 		case <-p.done:
-			return backoff.Permanent(fmt.Errorf("%s stopped, and said: %w", p.name, p.said()))
+			return backoff.Permanent(fmt.Errorf("%s stopped and printed: %w", p.name, p.said()))
 		default:
 			return check()
 		}
 	})
 }
 
-// said is the end of the program's log as an error, masked.
+// said returns the masked end of the program's log as an error.
 func (p *process) said() error {
 	text, err := os.ReadFile(p.log)
 	if err != nil {

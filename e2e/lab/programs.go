@@ -11,13 +11,13 @@ import (
 	"sync"
 )
 
-// Languages are those of the example programs.
+// Languages lists the languages of the example programs.
 var Languages = []string{"go", "python", "typescript"}
 
-// installing keeps two tests from installing the same program at a time.
+// installing keeps two tests from installing the same program at the same time.
 var installing sync.Mutex
 
-// ExampleProgram builds or installs the example program of a language, and returns the command that runs it.
+// ExampleProgram builds or installs the example program of a language and returns the command that runs it.
 func (t *Tools) ExampleProgram(ctx context.Context, language string) ([]string, error) {
 	installing.Lock()
 	defer installing.Unlock()
@@ -34,5 +34,5 @@ func (t *Tools) ExampleProgram(ctx context.Context, language string) ([]string, 
 		file, err := t.output(ctx, filepath.Join(t.root, "e2e", "clients", "install.sh"), "example-typescript")
 		return []string{"node", file}, err
 	}
-	return nil, fmt.Errorf("there is no example in %s", language)
+	return nil, fmt.Errorf("no example program is written in %s", language)
 }

@@ -9,13 +9,14 @@ import (
 	"errors"
 )
 
-// Snapshot saves all that the server stores, and returns the file.
+// Snapshot saves the server's whole storage and returns the file.
 func (v *Vault) Snapshot(ctx context.Context) (file string, err error) {
 	file = v.lab.path(v.Name + ".snap")
 	return file, v.must(ctx, "operator", "raft", "snapshot", "save", file)
 }
 
-// Restore puts a snapshot of the server's in the place of what it stores, and waits until it serves requests.
+// Restore replaces the server's storage by a snapshot of the same server and waits until the server serves
+// requests.
 func (v *Vault) Restore(ctx context.Context, file string) error {
 	if err := v.must(ctx, "operator", "raft", "snapshot", "restore", file); err != nil {
 		return err
@@ -23,8 +24,8 @@ func (v *Vault) Restore(ctx context.Context, file string) error {
 	return v.process.ready(ctx, func() error { return v.must(ctx, "read", "sys/mounts") })
 }
 
-// StartCopy starts another server beside v, over a snapshot of v's. It has v's ID in the cluster, as Vault takes a node
-// that the snapshot does not name for one that was removed.
+// StartCopy starts a second server beside v from a snapshot of v. The copy has v's node ID, because Vault
+// treats a node that the snapshot does not name as removed.
 func (l *Lab) StartCopy(ctx context.Context, v *Vault, file string) (*Vault, error) {
 	c, err := l.newVault(ctx, v.Name+"-copy", "VAULT_RAFT_NODE_ID="+v.Name)
 	if err != nil {

@@ -20,33 +20,33 @@ import (
 
 const (
 	module = "vault-plugin-secrets-modal"
-	// PluginName is the name under which the engine goes into Vault's plugin catalogue.
+	// PluginName is the engine's name in Vault's plugin catalogue.
 	PluginName = module
 )
 
-// Tools are the programs that labs run: built once, shared by all.
+// Tools are the programs that labs run. They are built once and shared by all labs.
 type Tools struct {
-	// Vault is the path of a vault binary, or of OpenBao's, which is run the same way.
+	// Vault is the path of a vault binary, or of OpenBao's, which runs the same way.
 	Vault string
-	// OpenBao says that it is OpenBao's.
+	// OpenBao reports whether the binary is OpenBao's.
 	OpenBao bool
-	// Bin is a folder in which it is called vault, as scripts want it.
+	// Bin is a folder in which the binary is called vault, because scripts need that name.
 	Bin string
 
 	root     string // of this repository
 	dir      string
 	progress io.Writer
 
-	installing sync.Mutex // two installations of one client would spoil each other
-	addresses  sync.Map   // those that were given to servers
+	installing sync.Mutex // two installations of one client at a time would damage each other
+	addresses  sync.Map   // the addresses that servers got
 }
 
 // Plugin is a build of the engine in the labs' plugin directory.
 type Plugin struct{ Command, SHA256, Version string }
 
-// BuildTools finds or builds Vault (VAULT_BIN, one on PATH, or the pinned module; the last takes
-// minutes when nothing is cached, and shows how far it is), and builds the emulator and the SDK
-// client. Progress goes to the given writer. Close the tools.
+// BuildTools finds or builds Vault and builds the emulator and the SDK client. It takes Vault from VAULT_BIN,
+// from PATH, or builds the pinned module. A build without a cache takes minutes and shows its progress.
+// Progress goes to the given writer. The caller closes the tools.
 func BuildTools(ctx context.Context, progress io.Writer) (*Tools, error) {
 	t := &Tools{progress: progress}
 	gomod, err := t.output(ctx, "go", "env", "GOMOD")
@@ -64,12 +64,12 @@ func BuildTools(ctx context.Context, progress io.Writer) (*Tools, error) {
 		return nil, err
 	}
 	if err = t.linkVault(); err != nil {
-		_ = t.Close() // the link's error is the one to tell
+		_ = t.Close() // the link's error matters more
 		return nil, err
 	}
 	for name, pkg := range map[string]string{"modal-emulator": "cmd/modal-emulator", "modal-sdk": "e2e/sdk"} {
 		if err = t.build(ctx, filepath.Join(t.dir, name), pkg); err != nil {
-			_ = t.Close() // the build's error is the one to tell
+			_ = t.Close() // the build's error matters more
 			return nil, err
 		}
 	}
@@ -84,8 +84,8 @@ func (t *Tools) linkVault() error {
 // Close removes what was built.
 func (t *Tools) Close() error { return os.RemoveAll(t.dir) }
 
-// BuildPlugin builds the engine as the given version (semver with a leading v) into the labs'
-// plugin directory.
+// BuildPlugin builds the engine with the given version (semver with a leading v) into the labs' plugin
+// directory.
 func (t *Tools) BuildPlugin(ctx context.Context, version string) (Plugin, error) {
 	p := Plugin{Command: PluginName + "-" + version, Version: version}
 	file := filepath.Join(t.pluginDir(), p.Command)
@@ -101,25 +101,25 @@ func (t *Tools) BuildPlugin(ctx context.Context, version string) (Plugin, error)
 	return p, nil
 }
 
-// RegisterArgs are the arguments of the vault command that puts the plugin into the catalogue.
+// RegisterArgs returns the arguments of the vault command that registers the plugin in the catalogue.
 func (p Plugin) RegisterArgs() []string {
 	return []string{
 		"plugin", "register", "-sha256=" + p.SHA256, "-command=" + p.Command, "-version=" + p.Version, "secret", PluginName,
 	}
 }
 
-// pluginDir is the plugin directory of every Vault server that the labs start.
+// pluginDir returns the plugin directory of every Vault server that the labs start.
 func (t *Tools) pluginDir() string { return filepath.Join(t.dir, "plugins") }
 
-// build compiles one of this repository's programs as the release does.
+// build compiles a program of this repository as the release does.
 func (t *Tools) build(ctx context.Context, file, pkg string, flags ...string) error {
 	args := append([]string{"build", "-C", t.root, "-trimpath", "-buildvcs=false", "-o", file}, flags...)
 	_, err := t.output(ctx, "go", append(args, "./"+pkg)...)
 	return err
 }
 
-// output runs a tool in the caller's own environment and returns what it printed. The program's
-// other output is shown as it comes.
+// output runs a tool in the caller's own environment and returns its standard output. The tool's error output
+// goes to the progress writer while the tool runs.
 func (t *Tools) output(ctx context.Context, bin string, args ...string) (string, error) {
 	cmd := command(ctx, append(os.Environ(), "CGO_ENABLED=0"), bin, args...)
 	var out bytes.Buffer

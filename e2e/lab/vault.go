@@ -19,16 +19,16 @@ import (
 	"syscall"
 )
 
-// Vault is a running Vault server with Raft storage, logging at trace level to Log and auditing to
-// Audit. It is a normal server and not a -dev one, as only that can be sealed, stopped and started
-// over the same storage. Its CLI is that of the root token.
+// Vault is a running Vault server with Raft storage. It logs at trace level to Log and audits to Audit. It is
+// a normal server, because a -dev server cannot be sealed, stopped and started over the same storage. Its CLI
+// uses the root token.
 type Vault struct {
 	CLI
-	// Name is the server's among the nodes of its cluster.
+	// Name is the server's name in its cluster.
 	Name string
 	// Addr is the server's URL, Token its root token.
 	Addr, Token string
-	// Log and Audit are the files of the server's JSON log and of its audit device.
+	// Log is the file of the server's JSON log, Audit the file of its audit device.
 	Log, Audit string
 
 	lab     *Lab
@@ -56,8 +56,7 @@ log_level        = "trace"
 log_format       = "json"
 `
 
-// StartVault starts a new, initialized and unsealed server. It runs until ctx ends or the lab is
-// closed.
+// StartVault starts a new, initialized and unsealed server. It runs until ctx ends or the lab is closed.
 func (l *Lab) StartVault(ctx context.Context) (*Vault, error) {
 	v, err := l.newVault(ctx, "vault")
 	if err != nil {
@@ -69,7 +68,8 @@ func (l *Lab) StartVault(ctx context.Context) (*Vault, error) {
 	return v, v.must(ctx, "audit", "enable", "file", "file_path="+v.Audit)
 }
 
-// StartMounted starts a new server with the plugin at modal/ and nothing in it, and an emulator.
+// StartMounted starts an emulator and a new server with the plugin at modal/ and nothing stored in the
+// plugin.
 func (l *Lab) StartMounted(ctx context.Context, plugin Plugin) (*Vault, *Emulator, error) {
 	emulator, err := l.StartEmulator(ctx)
 	if err != nil {
@@ -85,7 +85,8 @@ func (l *Lab) StartMounted(ctx context.Context, plugin Plugin) (*Vault, *Emulato
 	return v, emulator, v.must(ctx, "secrets", "enable", "-path=modal", "-plugin-version="+plugin.Version, PluginName)
 }
 
-// newVault starts a server that is not initialized yet, with an addition to its and its plugins' environment.
+// newVault starts a server that is not initialized yet. env is added to the environment of the server and its
+// plugins.
 func (l *Lab) newVault(ctx context.Context, name string, env ...string) (*Vault, error) {
 	api, err := l.tools.freeAddr(ctx)
 	if err != nil {
@@ -114,7 +115,7 @@ func (l *Lab) newVault(ctx context.Context, name string, env ...string) (*Vault,
 	return v, v.start(ctx)
 }
 
-// found makes the server the first of its cluster.
+// found makes the server the first node of its cluster.
 func (v *Vault) found(ctx context.Context) error {
 	if err := v.initialize(ctx); err != nil {
 		return err
@@ -122,7 +123,7 @@ func (v *Vault) found(ctx context.Context) error {
 	return v.Unseal(ctx)
 }
 
-// Restart stops the server and its plugins, and starts it again over the same storage.
+// Restart stops the server and its plugins and starts the server again over the same storage.
 func (v *Vault) Restart(ctx context.Context) error {
 	v.process.stop()
 	if err := v.start(ctx); err != nil {
@@ -131,7 +132,7 @@ func (v *Vault) Restart(ctx context.Context) error {
 	return v.Unseal(ctx)
 }
 
-// Kill ends the server and its plugins with SIGKILL. Restart starts it again.
+// Kill ends the server and its plugins with SIGKILL. Restart starts the server again.
 func (v *Vault) Kill() { v.process.kill() }
 
 // Unseal unseals the server and waits until it serves requests.
@@ -142,13 +143,13 @@ func (v *Vault) Unseal(ctx context.Context) error {
 	return v.process.ready(ctx, func() error { return v.must(ctx, "token", "lookup") })
 }
 
-// PluginPIDs are the process IDs of this server's running plugins, by its own log.
+// PluginPIDs returns the process IDs of this server's running plugins, according to the server's log.
 func (v *Vault) PluginPIDs() ([]int, error) {
 	plugins, err := v.Plugins()
 	return slices.Sorted(maps.Keys(plugins)), err
 }
 
-// Plugins are the binaries of this server's running plugins, by process ID.
+// Plugins returns the binaries of this server's running plugins, by process ID.
 func (v *Vault) Plugins() (map[int]string, error) {
 	log, err := os.ReadFile(v.Log)
 	if err != nil {
@@ -163,7 +164,7 @@ func (v *Vault) Plugins() (map[int]string, error) {
 			Path    string `json:"path"`
 		}
 		if json.Unmarshal(lines.Bytes(), &line) != nil {
-			continue // the banner, or a line of another shape
+			continue // the banner, or a line of another format
 		}
 		switch line.Message {
 		case "plugin started":
@@ -172,7 +173,7 @@ func (v *Vault) Plugins() (map[int]string, error) {
 			maps.DeleteFunc(plugins, func(pid int, _ string) bool { return strconv.Itoa(pid) == line.ID })
 		}
 	}
-	// A server that was killed did not log the end of its plugin.
+	// A killed server did not log the end of its plugin.
 	maps.DeleteFunc(plugins, func(pid int, _ string) bool { return syscall.Kill(pid, 0) != nil })
 	return plugins, nil
 }
@@ -195,7 +196,7 @@ func (v *Vault) start(ctx context.Context) error {
 	})
 }
 
-// initialize makes the server's one unseal key and its root token.
+// initialize makes the server's only unseal key and its root token.
 func (v *Vault) initialize(ctx context.Context) error {
 	made, err := v.Run(ctx, "", "operator", "init", "-key-shares=1", "-key-threshold=1", "-format=json")
 	if err = errors.Join(err, made.Err()); err != nil {
@@ -213,7 +214,7 @@ func (v *Vault) initialize(ctx context.Context) error {
 	return nil
 }
 
-// must runs the command and makes a bad exit code an error.
+// must runs the command. A bad exit code is an error.
 func (v *Vault) must(ctx context.Context, args ...string) error {
 	result, err := v.Run(ctx, "", args...)
 	if err = errors.Join(err, result.Err()); err != nil {

@@ -2,8 +2,8 @@
 
 //go:build unix
 
-// Command recording runs a few commands in a real Vault with the plugin, against an emulator of Modal, and
-// writes what a terminal shows to a picture. Token secrets are cut to their first six characters.
+// Command recording runs a few commands in a real Vault with the plugin, against an emulator of Modal. It
+// draws what a terminal shows as a picture. Token secrets are cut to their first six characters.
 package main
 
 import (
@@ -64,26 +64,26 @@ func run(ctx context.Context, file string) (err error) {
 	return os.WriteFile(file, []byte(picture(r.frames)), 0o644)
 }
 
-// recorder keeps what the commands printed, a frame for each title.
+// recorder keeps the output of the commands, with one frame for each title.
 type recorder struct {
 	vault  *lab.Vault
 	frames []frame
 }
 
-// frame is the lines that are on the screen at a time.
+// frame holds the lines that are on the screen at the same time.
 type frame struct{ lines []string }
 
-// play is what is shown.
+// play runs the commands that the recording shows.
 func (r *recorder) play(ctx context.Context) error {
-	r.title("The engine makes a service user at Modal, and a token that may do this and no more")
+	r.title("The engine creates a service user at Modal, and a token with only these permissions")
 	if err := r.show(ctx, "write", "modal/roles/ci", "type=managed", "environment_roles=main=contributor"); err != nil {
 		return err
 	}
-	r.title("Programs read it, in the form that they want")
+	r.title("Programs read the token in the form that they need")
 	if err := r.show(ctx, "read", "modal/creds/ci"); err != nil {
 		return err
 	}
-	r.title("As a shell wants it, or as a file")
+	r.title("As text for a shell, or as a file")
 	if err := r.show(ctx, "read", "-field=dotenv", "modal/creds/ci/dotenv"); err != nil {
 		return err
 	}
@@ -94,11 +94,11 @@ func (r *recorder) play(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.title("It rotates by itself, or now; the old token works for its grace period")
+	r.title("The role rotates by itself, or now; the old token works for its grace period")
 	if err = r.show(ctx, "write", "-f", "modal/rotate/ci"); err != nil {
 		return err
 	}
-	r.title("A token leaked: end it now, and see Modal refuse it")
+	r.title("A token leaked: revoke it now, and see Modal reject it")
 	if err = r.show(ctx, "list", "-detailed", "modal/revocations"); err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func (r *recorder) title(text string) {
 	r.frames = append(r.frames, frame{[]string{"# " + text}})
 }
 
-// show runs a vault command that has to succeed, and shows it with what it prints.
+// show runs a vault command and shows the command with its output. A command that fails is an error.
 func (r *recorder) show(ctx context.Context, args ...string) error {
 	said, err := r.run(ctx, "", args...)
 	if err != nil {

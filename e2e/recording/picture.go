@@ -14,7 +14,7 @@ const (
 	columns    = 104
 	lineHeight = 18
 	margin     = 16
-	seconds    = 7 // that a frame is shown
+	seconds    = 7 // how long a frame is shown
 )
 
 const style = `text{font:14px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;fill:#c9d1d9}
@@ -24,7 +24,7 @@ g{opacity:0;animation:show %[1]ds step-end infinite}
 @media(prefers-reduced-motion){g{animation:none}g:last-of-type{opacity:1}}
 `
 
-// picture draws the frames one after the other, without an end.
+// picture draws the frames one after the other, in an endless loop.
 func picture(frames []frame) string {
 	rows := 0
 	for _, f := range frames {
@@ -33,7 +33,7 @@ func picture(frames []frame) string {
 	width, height := 2*margin+columns*17/2, 2*margin+rows*lineHeight
 	var svg strings.Builder
 	fmt.Fprintf(&svg, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%[1]d\" height=\"%[2]d\" viewBox=\"0 0 %[1]d %[2]d\">\n", width, height)
-	svg.WriteString("<title>A terminal: a role is made, read, rotated, and its old token revoked</title>\n<style>")
+	svg.WriteString("<title>A terminal: a role is created, read and rotated, and its old token is revoked</title>\n<style>")
 	fmt.Fprintf(&svg, style, seconds*len(frames), 100/float64(len(frames)))
 	svg.WriteString("</style>\n<rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"#0d1117\"/>\n")
 	for i, f := range frames {
@@ -48,7 +48,7 @@ func picture(frames []frame) string {
 	return svg.String()
 }
 
-// wrapped is a line, broken between words where it is too long.
+// wrapped breaks a line between words if the line is too long.
 func wrapped(line string) (lines []string) {
 	for len(line) > columns {
 		at := strings.LastIndexByte(line[:columns], ' ')
@@ -60,7 +60,7 @@ func wrapped(line string) (lines []string) {
 	return append(lines, line)
 }
 
-// class says how a line looks: what people say, what they type, and what is printed.
+// class returns the style of a line: a remark, a typed command, or output.
 func class(line string) string {
 	switch {
 	case strings.HasPrefix(line, "# "):

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Command sdk is a program as a user of Modal would write it: it uses Modal's Go SDK, which takes
-// the token from the file that MODAL_CONFIG_PATH names, and prints the environments it sees.
+// Command sdk is a program as a user of Modal would write it. It uses Modal's Go SDK, which takes the token
+// from the file that MODAL_CONFIG_PATH names, and prints the environments that it sees.
 package main
 
 import (

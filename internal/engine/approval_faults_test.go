@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-func TestApproval_ATokenApprovedInTheMomentOfTheEndDeletesItself(t *testing.T) {
+func TestApproval_ATokenApprovedAsTheApprovalEndsDeletesItself(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -22,18 +22,18 @@ func TestApproval_ATokenApprovedInTheMomentOfTheEndDeletesItself(t *testing.T) {
 		a := b.begin(model.ApprovalRequest{Role: "personal"})
 		b.pass(time.Minute)
 		late := b.approve(a, b.member)
-		told, err := b.engine.Approvals.Cancel(t.Context(), "personal")
+		warnings, err := b.engine.Approvals.Cancel(t.Context(), "personal")
 		require.NoError(t, err)
-		require.Contains(t, told[0], "goes on asking")
+		require.Contains(t, warnings[0], "goes on asking")
 		b.modal.ClearFaults()
 		b.ticks(time.Minute)
 		require.False(t, b.accepts(late))
-		require.Empty(t, b.ledger())
-		require.Contains(t, b.stands("personal", 0).Reason, "token "+late.ID+" of workspace \"acme\" was approved afterwards: it deleted itself")
+		require.Empty(t, b.queueIDs())
+		require.Contains(t, b.approvalOf("personal", 0).Reason, "token "+late.ID+" of workspace \"acme\" was approved afterwards: it deleted itself")
 	})
 }
 
-func TestApproval_LandsAlthoughModalRefusesTheTokenInItsFirstSeconds(t *testing.T) {
+func TestApproval_SucceedsIfModalRejectsTheTokenInItsFirstSeconds(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		b.empty("personal")
@@ -41,14 +41,14 @@ func TestApproval_LandsAlthoughModalRefusesTheTokenInItsFirstSeconds(t *testing.
 		b.modal.RefuseNewTokensFor(20 * time.Second)
 		token := b.approve(a, b.member)
 		b.pass(10 * time.Second)
-		require.Equal(b.t, []string{token.ID}, b.ledger(), "it is answered for")
+		require.Equal(b.t, []string{token.ID}, b.queueIDs(), "the new token must have a revocation")
 		b.pass(20 * time.Second)
-		require.Equal(b.t, model.ApprovalDone, b.stands("personal", 0).State)
+		require.Equal(b.t, model.ApprovalDone, b.approvalOf("personal", 0).State)
 		require.Equal(b.t, token.ID, b.current("personal").ID)
 	})
 }
 
-func TestApproval_ATokenThatModalLearnsOfLateIsNotForgotten(t *testing.T) {
+func TestApproval_ATokenThatModalAcceptsLateKeepsItsRevocation(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -57,21 +57,21 @@ func TestApproval_ATokenThatModalLearnsOfLateIsNotForgotten(t *testing.T) {
 		b.modal.RefuseNewTokensFor(5 * time.Minute)
 		token := b.approve(a, b.member)
 		b.pass(2 * time.Minute)
-		refused := b.stands("personal", 0)
+		refused := b.approvalOf("personal", 0)
 		require.Equal(t, model.ApprovalRefused, refused.State)
 		require.Contains(t, refused.Reason, "it is in the revocation queue and deletes itself")
-		require.Equal(t, []string{token.ID}, b.ledger())
+		require.Equal(t, []string{token.ID}, b.queueIDs())
 		require.NoError(t, func() error { _, err := b.engine.Revocations.End(t.Context(), token.ID, true); return err }())
-		require.Equal(t, []string{token.ID}, b.ledger(), "that Modal refuses it proves nothing yet")
+		require.Equal(t, []string{token.ID}, b.queueIDs(), "a first rejection by Modal proves nothing yet")
 		b.pass(5 * time.Minute)
 		require.True(t, b.accepts(token))
 		b.ticks(15 * time.Minute)
 		require.False(t, b.accepts(token))
-		require.Empty(t, b.ledger())
+		require.Empty(t, b.queueIDs())
 	})
 }
 
-func TestApproval_ThatIsGivenUpWhileModalAnswersIsAskedForOnceMore(t *testing.T) {
+func TestApproval_CancelledWhileModalAnswersIsPolledOnceMore(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -79,20 +79,20 @@ func TestApproval_ThatIsGivenUpWhileModalAnswersIsAskedForOnceMore(t *testing.T)
 		a := b.begin(model.ApprovalRequest{Role: "personal"})
 		unlock, err := b.engine.Mount.LockRole(t.Context(), "personal")
 		require.NoError(t, err)
-		b.pass(8 * time.Second) // Modal has answered that nobody approved, and the follower waits for the lock
+		b.pass(8 * time.Second) // Modal has answered that nobody approved, and the poller waits for the lock
 		late := b.approve(a, b.member)
 		running, err := b.engine.Approvals.markCancelled(t.Context(), "personal")
 		require.NoError(t, err)
 		require.True(t, running)
 		unlock()
 		b.ticks(time.Minute)
-		require.Contains(t, b.stands("personal", 0).Reason, "was approved afterwards: it deleted itself")
+		require.Contains(t, b.approvalOf("personal", 0).Reason, "was approved afterwards: it deleted itself")
 		require.False(t, b.accepts(late))
-		require.Empty(t, b.ledger())
+		require.Empty(t, b.queueIDs())
 	})
 }
 
-func TestApproval_ThatAClockFarAheadDatedLapsesInItsTimeAllTheSame(t *testing.T) {
+func TestApproval_DatedByAClockFarAheadStillLapsesInTime(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		b.empty("personal")
@@ -101,20 +101,20 @@ func TestApproval_ThatAClockFarAheadDatedLapsesInItsTimeAllTheSame(t *testing.T)
 		b.ahead.Store(0)
 		b.restart()
 		b.ticks(model.DefaultLapse + 2*time.Minute)
-		require.Equal(b.t, model.ApprovalLapsed, b.stands("personal", 0).State)
+		require.Equal(b.t, model.ApprovalLapsed, b.approvalOf("personal", 0).State)
 		b.begin(model.ApprovalRequest{Role: "personal"})
 	})
 }
 
-func TestApproval_ATokenThatAClockFarAheadDiscardedEndsSoonAllTheSame(t *testing.T) {
+func TestApproval_ATokenRefusedUnderAClockFarAheadStillEndsSoon(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		b.approved("personal")
-		begun := b.begin(model.ApprovalRequest{Role: "personal"})
+		approval := b.begin(model.ApprovalRequest{Role: "personal"})
 		b.modal.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Unavailable, Times: -1})
-		wrong := b.approve(begun, b.workspace.AddMember("bob"))
+		wrong := b.approve(approval, b.workspace.AddMember("bob"))
 		b.pass(20 * time.Second)
-		require.NotNil(b.t, b.entry(wrong.ID))
+		require.NotNil(b.t, b.revocation(wrong.ID))
 		b.ahead.Store(int64(40 * model.Day))
 		b.pass(5 * time.Minute)
 		b.ahead.Store(0)
@@ -122,11 +122,11 @@ func TestApproval_ATokenThatAClockFarAheadDiscardedEndsSoonAllTheSame(t *testing
 		b.restart()
 		b.ticks(time.Hour)
 		require.False(b.t, b.accepts(wrong))
-		require.Empty(b.t, b.ledger())
+		require.Empty(b.t, b.queueIDs())
 	})
 }
 
-func TestApproval_LandsAlthoughModalWasDownAtAnyTime(t *testing.T) {
+func TestApproval_SucceedsAfterAnOutageAtAnyTime(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -142,28 +142,28 @@ func TestApproval_LandsAlthoughModalWasDownAtAnyTime(t *testing.T) {
 		b.modal.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Unavailable, Times: -1})
 		token := b.approve(a, b.member)
 		b.pass(time.Minute)
-		waiting := b.stands("personal", 0)
+		waiting := b.approvalOf("personal", 0)
 		require.Equal(t, model.ApprovalWaiting, waiting.State)
 		require.Equal(t, token.ID, waiting.TokenID)
-		require.Equal(t, []string{token.ID}, b.ledger(), "it is answered for")
+		require.Equal(t, []string{token.ID}, b.queueIDs(), "the new token must have a revocation")
 		b.modal.ClearFaults()
-		require.Equal(t, model.ApprovalDone, b.stands("personal", 20*time.Second).State)
-		require.Empty(t, b.ledger())
+		require.Equal(t, model.ApprovalDone, b.approvalOf("personal", 20*time.Second).State)
+		require.Empty(t, b.queueIDs())
 	})
 }
 
-func TestApproval_ThatDidNotEndLeavesATokenAloneThatWasReplacedSince(t *testing.T) {
+func TestApproval_AfterACrashDoesNotBringBackAReplacedToken(t *testing.T) {
 	t.Parallel()
 	for _, lapsed := range []bool{false, true} {
 		inBubble(t, func(b *bubble) {
 			t := b.t
 			b.approved("personal")
 			a := b.begin(model.ApprovalRequest{Role: "personal"})
-			b.disk.dieAt(8, false) // the write that ends the approval
+			b.disk.crashAt(8, false) // the write that ends the approval
 			token := b.approve(a, b.member)
 			b.pass(30 * time.Second)
-			require.True(t, b.disk.died())
-			require.Equal(t, model.ApprovalWaiting, b.stands("personal", 0).State)
+			require.True(t, b.disk.crashed())
+			require.Equal(t, model.ApprovalWaiting, b.approvalOf("personal", 0).State)
 			b.restart()
 			require.Equal(t, token.ID, b.current("personal").ID)
 			b.rotate(model.RotateRequest{Role: "personal", Supplied: bringing(b.member.NewToken())})
@@ -171,16 +171,16 @@ func TestApproval_ThatDidNotEndLeavesATokenAloneThatWasReplacedSince(t *testing.
 				b.pass(time.Hour)
 			}
 			b.ticks(2 * time.Minute)
-			require.Equal(t, 3, b.current("personal").Version, "it does not come back")
-			require.True(t, b.accepts(token), "it has its grace period")
-			done := b.stands("personal", 0)
+			require.Equal(t, 3, b.current("personal").Version, "the replaced token must not become current again")
+			require.True(t, b.accepts(token), "the replaced token must keep its grace period")
+			done := b.approvalOf("personal", 0)
 			require.Equal(t, model.ApprovalDone, done.State)
 			require.Contains(t, done.Reason, "another one has replaced it since")
 		})
 	}
 }
 
-func TestApproval_IsTakenUpByAnotherProcessAndWhilePaused(t *testing.T) {
+func TestApproval_ContinuesInAnotherProcessAndWhilePaused(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -194,7 +194,7 @@ func TestApproval_IsTakenUpByAnotherProcessAndWhilePaused(t *testing.T) {
 	})
 }
 
-func TestApproval_GoesOnWhenTheRoleWasRotatedByHandAndEndsWithTheRole(t *testing.T) {
+func TestApproval_ContinuesAfterAManualRotationAndEndsWithTheRole(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -202,7 +202,7 @@ func TestApproval_GoesOnWhenTheRoleWasRotatedByHandAndEndsWithTheRole(t *testing
 		a := b.begin(model.ApprovalRequest{Role: "personal"})
 		b.rotate(model.RotateRequest{Role: "personal", Supplied: bringing(b.member.NewToken())})
 		token := b.approve(a, b.member)
-		require.Equal(t, model.ApprovalDone, b.stands("personal", 15*time.Second).State)
+		require.Equal(t, model.ApprovalDone, b.approvalOf("personal", 15*time.Second).State)
 		require.Equal(t, token.ID, b.current("personal").ID)
 		require.Equal(t, 3, b.current("personal").Version)
 
@@ -218,16 +218,16 @@ func TestApproval_GoesOnWhenTheRoleWasRotatedByHandAndEndsWithTheRole(t *testing
 	})
 }
 
-func TestApproval_OfARoleThatCannotUseOneIsRefusedBeforeAPersonIsAsked(t *testing.T) {
+func TestApproval_IsRefusedAtOnceForARoleThatCannotUseIt(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
 		b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
 		b.managed("ci")
-		b.write(model.RoleWrite{Name: "unproven", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: bringing(b.member.NewToken()).Token}})
+		b.write(model.RoleWrite{Name: "unverified", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: bringing(b.member.NewToken()).Token}})
 		b.write(staticRole("robot", b.workspace.AddServiceUser("robot")))
 		for role, why := range map[string]string{
-			"ci": "nobody approves them", "none": "no role is named none", "unproven": "stored without asking Modal", "robot": "a person approves only their own",
+			"ci": "nobody approves them", "none": "no role is named none", "unverified": "stored without asking Modal", "robot": "a person approves only their own",
 		} {
 			_, err := b.engine.Approvals.Begin(t.Context(), model.ApprovalRequest{Role: role})
 			require.ErrorContains(t, err, why)
@@ -245,8 +245,8 @@ func TestApproval_OfARoleThatCannotUseOneIsRefusedBeforeAPersonIsAsked(t *testin
 	})
 }
 
-// Every write of an approval, from its begin to its end, is where the process dies.
-func TestApproval_EveryCutLosesNoTokenAndTheApprovalStillLands(t *testing.T) {
+// The process dies at each write of an approval, from its begin to its end.
+func TestApproval_EveryCutLosesNoTokenAndTheApprovalStillSucceeds(t *testing.T) {
 	t.Parallel()
 	for _, role := range []string{"personal", ""} {
 		for at := 1; ; at++ {
@@ -259,7 +259,7 @@ func TestApproval_EveryCutLosesNoTokenAndTheApprovalStillLands(t *testing.T) {
 					} else {
 						b.approved(role)
 					}
-					b.disk.dieAt(at, after)
+					b.disk.crashAt(at, after)
 					a, err := b.engine.Approvals.Begin(t.Context(), model.ApprovalRequest{Role: role})
 					if err != nil {
 						reached = true
@@ -267,14 +267,14 @@ func TestApproval_EveryCutLosesNoTokenAndTheApprovalStillLands(t *testing.T) {
 					}
 					token := b.approve(a, b.member)
 					b.pass(30 * time.Second)
-					reached = reached || b.disk.died()
+					reached = reached || b.disk.crashed()
 					b.restart()
 					b.ticks(2 * time.Minute)
 
-					require.Equal(t, model.ApprovalDone, b.stands(role, 0).State, "cut %d, after %t", at, after)
+					require.Equal(t, model.ApprovalDone, b.approvalOf(role, 0).State, "cut %d, after %t", at, after)
 					require.True(t, b.accepts(token))
 					b.ticks(25 * time.Hour)
-					require.Empty(t, b.ledger(), "cut %d, after %t", at, after)
+					require.Empty(t, b.queueIDs(), "cut %d, after %t", at, after)
 					require.True(t, b.accepts(token))
 				})
 			}

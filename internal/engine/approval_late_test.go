@@ -14,36 +14,37 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// endsItself expects a token to end itself within the next minute or so, and to be named.
-func (b *bubble) endsItself(late modaltest.Token, role string) {
+// requireDeletesItself expects that a token deletes itself within about a minute and that the approval names
+// it.
+func (b *bubble) requireDeletesItself(late modaltest.Token, role string) {
 	b.t.Helper()
 	b.ticks(2 * time.Minute)
 	require.False(b.t, b.accepts(late))
-	require.Empty(b.t, b.ledger())
-	require.Contains(b.t, b.told.lines(), "a token was approved after its approval had ended")
-	require.Contains(b.t, b.told.lines(), "token_id="+late.ID)
-	require.Contains(b.t, b.stands(role, 0).Reason, "token "+late.ID+" of workspace \"acme\" was approved afterwards: it deleted itself")
+	require.Empty(b.t, b.queueIDs())
+	require.Contains(b.t, b.recorded.lines(), "a token was approved after its approval had ended")
+	require.Contains(b.t, b.recorded.lines(), "token_id="+late.ID)
+	require.Contains(b.t, b.approvalOf(role, 0).Reason, "token "+late.ID+" of workspace \"acme\" was approved afterwards: it deleted itself")
 }
 
-func TestApproval_ATokenApprovedWhileTheEnginesWaitOutlivesItsCancelIsNotDropped(t *testing.T) {
+func TestApproval_ATokenApprovedJustAfterACancelDeletesItself(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
 		b.empty("personal")
 		a := b.begin(model.ApprovalRequest{Role: "personal"})
-		b.pass(time.Second) // Modal waits with its answer for some seconds more
-		told, err := b.engine.Approvals.Cancel(t.Context(), "personal")
+		b.pass(time.Second) // Modal waits some more seconds before it answers
+		warnings, err := b.engine.Approvals.Cancel(t.Context(), "personal")
 		require.NoError(t, err)
-		require.Empty(t, told)
-		require.Equal(t, model.ApprovalCancelled, b.stands("personal", 0).State)
+		require.Empty(t, warnings)
+		require.Equal(t, model.ApprovalCancelled, b.approvalOf("personal", 0).State)
 		late := b.approve(a, b.member)
 		b.pass(10 * time.Second)
-		require.False(t, b.accepts(late), "the wait under way has brought it")
-		b.endsItself(late, "personal")
+		require.False(t, b.accepts(late), "the call that was still waiting must bring the token, which then deletes itself")
+		b.requireDeletesItself(late, "personal")
 	}, modaltest.WithFlowAnswersOnce())
 }
 
-func TestApproval_IsAskedForAnotherHourAfterItsEndAlsoByAnotherProcess(t *testing.T) {
+func TestApproval_IsPolledForAnHourAfterItsEndAlsoAfterARestart(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(b *bubble){
 		"cancelled": func(b *bubble) {
@@ -63,20 +64,20 @@ func TestApproval_IsAskedForAnotherHourAfterItsEndAlsoByAnotherProcess(t *testin
 				b.empty("personal")
 				a := b.begin(model.ApprovalRequest{Role: "personal", LapseAfter: time.Minute})
 				end(b)
-				require.Equal(t, name, b.stands("personal", 0).State)
+				require.Equal(t, name, b.approvalOf("personal", 0).State)
 				b.ticks(50 * time.Minute)
 				b.restart()
-				b.endsItself(b.approve(a, b.member), "personal")
+				b.requireDeletesItself(b.approve(a, b.member), "personal")
 				b.ticks(30 * time.Minute)
 				calls := len(b.modal.Calls("TokenFlowWait"))
 				b.ticks(30 * time.Minute)
-				require.Len(t, b.modal.Calls("TokenFlowWait"), calls, "an hour is all")
+				require.Len(t, b.modal.Calls("TokenFlowWait"), calls, "after an hour the engine must ask no more")
 			}, modaltest.WithFlowLifetime(2*time.Hour))
 		})
 	}
 }
 
-func TestApproval_IsAskedOnceAfterADowntimeThatWasLongerThanItsHour(t *testing.T) {
+func TestApproval_IsPolledOnceAfterADowntimeLongerThanAnHour(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -86,7 +87,7 @@ func TestApproval_IsAskedOnceAfterADowntimeThatWasLongerThanItsHour(t *testing.T
 		require.NoError(t, err)
 		late := b.approve(a, b.member)
 		b.pass(5 * time.Hour) // without a tick
-		b.endsItself(late, "personal")
+		b.requireDeletesItself(late, "personal")
 		b.ticks(2 * time.Minute)
 		stored, err := b.engine.Mount.Approvals.Get(t.Context(), "personal")
 		require.NoError(t, err)
@@ -94,13 +95,13 @@ func TestApproval_IsAskedOnceAfterADowntimeThatWasLongerThanItsHour(t *testing.T
 	}, modaltest.WithFlowLifetime(model.Day))
 }
 
-func TestApproval_ALateTokenIsNotLostToANewApprovalNorToAForgottenOneNorWithTheRole(t *testing.T) {
+func TestApproval_ALateTokenIsNeverLost(t *testing.T) {
 	t.Parallel()
 	for name, then := range map[string]func(b *bubble){
 		"a new approval": func(b *bubble) {
 			require.Equal(b.t, model.ApprovalDone, func() string {
 				b.approve(b.begin(model.ApprovalRequest{Role: "personal"}), b.member)
-				return b.stands("personal", 15*time.Second).State
+				return b.approvalOf("personal", 15*time.Second).State
 			}())
 		},
 		"forgotten": func(b *bubble) {
@@ -124,29 +125,29 @@ func TestApproval_ALateTokenIsNotLostToANewApprovalNorToAForgottenOneNorWithTheR
 				late := b.approve(a, b.member)
 				b.ticks(2 * time.Minute)
 				require.False(t, b.accepts(late))
-				require.Empty(t, b.ledger())
-				require.Contains(t, b.told.lines(), "token_id="+late.ID)
+				require.Empty(t, b.queueIDs())
+				require.Contains(t, b.recorded.lines(), "token_id="+late.ID)
 			})
 		})
 	}
 }
 
-func TestApproval_AFlowThatBringsTwoTokensLeavesNoneThatNobodyKnows(t *testing.T) {
+func TestApproval_AFlowWithTwoTokensLeavesNoUntrackedToken(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
 		b.empty("personal")
 		a := b.begin(model.ApprovalRequest{Role: "personal"})
 		first := b.approve(a, b.member)
-		require.Equal(t, model.ApprovalDone, b.stands("personal", 15*time.Second).State)
+		require.Equal(t, model.ApprovalDone, b.approvalOf("personal", 15*time.Second).State)
 		b.ticks(2 * time.Minute)
 		require.Equal(t, first.ID, b.current("personal").ID)
-		require.Empty(t, b.ledger(), "the same token again is nothing new")
+		require.Empty(t, b.queueIDs(), "the same token again must add no revocation")
 
 		second, err := b.modal.ApproveFlowAgain(a.FlowID, b.member)
 		require.NoError(t, err)
-		b.endsItself(second, "personal")
-		done := b.stands("personal", 0)
+		b.requireDeletesItself(second, "personal")
+		done := b.approvalOf("personal", 0)
 		require.Equal(t, model.ApprovalDone, done.State)
 		require.Equal(t, first.ID, done.TokenID)
 		require.Equal(t, first.ID, b.current("personal").ID)
@@ -154,7 +155,7 @@ func TestApproval_AFlowThatBringsTwoTokensLeavesNoneThatNobodyKnows(t *testing.T
 	})
 }
 
-func TestApproval_ManyThatEndedWithinAnHourAreBounded(t *testing.T) {
+func TestApproval_TheNumberThatEndedWithinAnHourIsLimited(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -171,7 +172,7 @@ func TestApproval_ManyThatEndedWithinAnHourAreBounded(t *testing.T) {
 	})
 }
 
-func TestApproval_AClockFarAheadHasNoFlowAskedForMuchLonger(t *testing.T) {
+func TestApproval_AClockFarAheadDoesNotProlongThePolling(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -189,27 +190,27 @@ func TestApproval_AClockFarAheadHasNoFlowAskedForMuchLonger(t *testing.T) {
 	})
 }
 
-func TestApproval_NoAnswerPromisesATokenThatTheEngineEnds(t *testing.T) {
+func TestApproval_NoAnswerPromisesATokenThatTheEngineRevokes(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
 		b.approved("personal")
 		a := b.begin(model.ApprovalRequest{Role: "personal"})
-		b.disk.dieAt(6, false) // the write that ends the approval, once its token is gone
+		b.disk.crashAt(6, false) // the write that ends the approval, after the token is gone
 		wrong := b.approve(a, b.workspace.AddMember("bob"))
 		b.pass(15 * time.Second)
-		require.True(t, b.disk.died())
+		require.True(t, b.disk.crashed())
 		require.False(t, b.accepts(wrong))
-		stands := b.stands("personal", 0)
-		require.Equal(t, model.ApprovalRefused, stands.State)
-		require.Equal(t, "begin again with: vault write -f modal/rotate/personal/approval", b.engine.Approvals.NextStep("personal", stands))
+		approval := b.approvalOf("personal", 0)
+		require.Equal(t, model.ApprovalRefused, approval.State)
+		require.Equal(t, "begin again with: vault write -f modal/rotate/personal/approval", b.engine.Approvals.NextStep("personal", approval))
 		b.restart()
 		b.ticks(time.Minute)
-		require.False(t, b.stands("personal", 0).Open)
+		require.False(t, b.approvalOf("personal", 0).Open)
 	})
 }
 
-func TestApproval_ATokenThatIsCurrentIsNoLongerSaidToDeleteItself(t *testing.T) {
+func TestApproval_ACurrentTokenIsNotReportedAsDeletingItself(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -220,15 +221,15 @@ func TestApproval_ATokenThatIsCurrentIsNoLongerSaidToDeleteItself(t *testing.T) 
 		token := b.approve(a, b.member)
 		b.pass(15 * time.Second)
 		require.Equal(t, token.ID, b.current("personal").ID)
-		require.Contains(t, b.engine.Queue.NextStep(t.Context(), b.entry(token.ID)), "unless the token is in use by ")
+		require.Contains(t, b.engine.Queue.NextStep(t.Context(), b.revocation(token.ID)), "unless the token is in use by ")
 		b.disk.fail("")
 		b.ticks(time.Minute)
-		require.Empty(t, b.ledger(), "although the engine is paused")
-		require.Equal(t, model.ApprovalDone, b.stands("personal", 0).State)
+		require.Empty(t, b.queueIDs(), "the token must delete itself although the engine is paused")
+		require.Equal(t, model.ApprovalDone, b.approvalOf("personal", 0).State)
 	})
 }
 
-func TestApproval_WhilePausedSaysWhatTheEngineDoesNotDo(t *testing.T) {
+func TestApproval_WhilePausedSaysWhatWaits(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -237,13 +238,13 @@ func TestApproval_WhilePausedSaysWhatTheEngineDoesNotDo(t *testing.T) {
 		a := b.begin(model.ApprovalRequest{Role: "personal"})
 		b.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.Unavailable, Times: -1})
 		b.approve(a, b.workspace.AddMember("bob"))
-		refused := b.stands("personal", 30*time.Second)
+		refused := b.approvalOf("personal", 30*time.Second)
 		require.Equal(t, model.ApprovalRefused, refused.State)
 		require.Contains(t, refused.Reason, "it is in the revocation queue and deletes itself; the engine is paused")
 	})
 }
 
-func TestApproval_ThePinIsComparedByIDOrByName(t *testing.T) {
+func TestApproval_ComparesThePinnedWorkspaceByIDOrName(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -251,13 +252,13 @@ func TestApproval_ThePinIsComparedByIDOrByName(t *testing.T) {
 			b.write(model.RoleWrite{Name: "of-" + written[:2], Kind: to(model.TypeStatic)})
 			for who, state := range map[*modaltest.Member]string{b.modal.AddWorkspace("globex-" + written).AddMember("eve"): model.ApprovalRefused, b.member: model.ApprovalDone} {
 				b.approve(b.begin(model.ApprovalRequest{Role: "of-" + written[:2], PinnedWorkspace: written, Force: true}), who)
-				require.Equal(t, state, b.stands("of-"+written[:2], 15*time.Second).State)
+				require.Equal(t, state, b.approvalOf("of-"+written[:2], 15*time.Second).State)
 			}
 		}
 	})
 }
 
-func TestPin_ANameThatLooksLikeAnIDIsNeverCompared(t *testing.T) {
+func TestConfig_APinnedNameThatLooksLikeAnIDIsNeverComparedByName(t *testing.T) {
 	t.Parallel()
 	id := "ac-0123456789abcdefghijKL"
 	token := model.Token{ID: "ak-x", LastVerified: start, Workspace: id, WorkspaceID: "ac-other", IdentityType: modalapi.IdentityUser}

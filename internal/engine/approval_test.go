@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// begin begins an approval, of the admin token where the role is empty.
+// begin starts an approval. An empty role means the admin token.
 func (b *bubble) begin(ask model.ApprovalRequest) *BegunApproval {
 	b.t.Helper()
 	a, err := b.engine.Approvals.Begin(b.t.Context(), ask)
@@ -21,7 +21,7 @@ func (b *bubble) begin(ask model.ApprovalRequest) *BegunApproval {
 	return a
 }
 
-// approve is what a person does in the browser.
+// approve does what a person does in the browser.
 func (b *bubble) approve(a *BegunApproval, who *modaltest.Member) modaltest.Token {
 	b.t.Helper()
 	token, err := b.modal.ApproveFlow(a.FlowID, who)
@@ -29,8 +29,8 @@ func (b *bubble) approve(a *BegunApproval, who *modaltest.Member) modaltest.Toke
 	return token
 }
 
-// stands is how an approval stands after so long at most.
-func (b *bubble) stands(role string, within time.Duration) *model.Approval {
+// approvalOf returns an approval once it has ended, and at the latest after the given time.
+func (b *bubble) approvalOf(role string, within time.Duration) *model.Approval {
 	b.t.Helper()
 	a, err := b.engine.Approvals.Read(b.t.Context(), role, within)
 	require.NoError(b.t, err)
@@ -38,24 +38,24 @@ func (b *bubble) stands(role string, within time.Duration) *model.Approval {
 	return a
 }
 
-// empty makes a static role without a token.
+// empty creates a static role without a token.
 func (b *bubble) empty(name string) {
 	b.t.Helper()
 	b.write(model.RoleWrite{Name: name, Kind: to(model.TypeStatic)})
 }
 
-// approved makes a static role with a token that alice approved.
+// approved creates a static role with a token that alice approved.
 func (b *bubble) approved(name string) modaltest.Token {
 	b.t.Helper()
 	b.empty(name)
 	token := b.approve(b.begin(model.ApprovalRequest{Role: name}), b.member)
-	require.Equal(b.t, model.ApprovalDone, b.stands(name, 15*time.Second).State)
+	require.Equal(b.t, model.ApprovalDone, b.approvalOf(name, 15*time.Second).State)
 	return token
 }
 
 func (b *bubble) accepts(t modaltest.Token) bool { return b.modal.Accepts(t.ID, t.Secret) }
 
-func TestApproval_MakesAndRotatesARoleWithoutAnAdminTokenAndTheOldOneDeletesItself(t *testing.T) {
+func TestApproval_CreatesAndRotatesARoleAndTheOldTokenDeletesItself(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -65,49 +65,49 @@ func TestApproval_MakesAndRotatesARoleWithoutAnAdminTokenAndTheOldOneDeletesItse
 		first := b.approve(b.begin(model.ApprovalRequest{Role: "personal"}), b.member)
 		b.pass(5 * time.Second)
 
-		require.Equal(t, first.ID, b.current("personal").ID, "without another command")
-		done := b.stands("personal", 0)
+		require.Equal(t, first.ID, b.current("personal").ID, "the role must get the token without another command")
+		done := b.approvalOf("personal", 0)
 		require.Equal(t, model.ApprovalDone, done.State)
 		require.Equal(t, 1, done.Version)
 		second := b.approve(b.begin(model.ApprovalRequest{Role: "personal"}), b.member)
 		b.pass(5 * time.Second)
 		require.Equal(t, second.ID, b.current("personal").ID)
 		require.Equal(t, 2, b.current("personal").Version)
-		require.True(t, b.accepts(first), "it has its grace period")
+		require.True(t, b.accepts(first), "the replaced token must keep its grace period")
 		b.ticks(24*time.Hour + 2*time.Minute)
 
 		require.False(t, b.accepts(first))
-		require.Empty(t, b.ledger())
-		require.Contains(t, b.told.lines(), "proof=deleted")
+		require.Empty(t, b.queueIDs())
+		require.Contains(t, b.recorded.lines(), "proof=deleted")
 		for _, call := range b.modal.Calls("TokenDelete") {
-			require.Equal(t, first.ID, call.TokenID, "a token deletes itself and no other does")
+			require.Equal(t, first.ID, call.TokenID, "only the token itself may delete it")
 		}
 	})
 }
 
-func TestApproval_BringsAndReplacesTheAdminToken(t *testing.T) {
+func TestApproval_StoresAndReplacesTheAdminToken(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
 		first := b.approve(b.begin(model.ApprovalRequest{}), b.member)
-		require.Equal(t, model.ApprovalDone, b.stands("", 15*time.Second).State)
+		require.Equal(t, model.ApprovalDone, b.approvalOf("", 15*time.Second).State)
 		b.managed("ci")
 		bob := b.workspace.AddMember("bob")
 		bob.SetRole(modaltest.RoleManager)
 		second := b.approve(b.begin(model.ApprovalRequest{}), bob)
-		require.Equal(t, model.ApprovalDone, b.stands("", 15*time.Second).State, "the workspace is pinned, and not the person")
+		require.Equal(t, model.ApprovalDone, b.approvalOf("", 15*time.Second).State, "only the workspace is pinned, not the person")
 		cfg, err := b.engine.Configs.Read(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, second.ID, cfg.Admin.ID)
 		require.True(t, b.accepts(first))
 		b.ticks(time.Hour + 2*time.Minute)
 		require.False(t, b.accepts(first))
-		require.Empty(t, b.ledger())
+		require.Empty(t, b.queueIDs())
 		b.rotate(model.RotateRequest{Role: "ci"})
 	})
 }
 
-func TestApproval_OfAnotherAccountIsNotStoredAndItsTokenDeletesItselfAtOnce(t *testing.T) {
+func TestApproval_OfAnotherAccountIsRefusedAndItsTokenDeletesItself(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -115,55 +115,55 @@ func TestApproval_OfAnotherAccountIsNotStoredAndItsTokenDeletesItselfAtOnce(t *t
 		elsewhere := b.modal.AddWorkspace("globex").AddMember("alice")
 		for _, other := range []*modaltest.Member{b.workspace.AddMember("bob"), elsewhere} {
 			wrong := b.approve(b.begin(model.ApprovalRequest{Role: "personal"}), other)
-			a := b.stands("personal", 15*time.Second)
+			a := b.approvalOf("personal", 15*time.Second)
 			require.Equal(t, model.ApprovalRefused, a.State)
 			require.Contains(t, a.Reason, `the role's token is of user "alice"`)
 			require.Contains(t, a.Reason, "it deleted itself")
 			require.False(t, b.accepts(wrong))
-			require.Empty(t, b.ledger())
+			require.Empty(t, b.queueIDs())
 			require.Equal(t, current.ID, b.current("personal").ID)
 		}
 		taken := b.approve(b.begin(model.ApprovalRequest{Role: "personal", Force: true}), elsewhere)
-		require.Equal(t, model.ApprovalDone, b.stands("personal", 15*time.Second).State)
+		require.Equal(t, model.ApprovalDone, b.approvalOf("personal", 15*time.Second).State)
 		require.Equal(t, taken.ID, b.current("personal").ID)
 	})
 }
 
-func TestApproval_OfAnotherPersonIsNotEndedWithTheRolesToken(t *testing.T) {
+func TestApproval_OfAnotherPersonIsNotDeletedWithTheRolesToken(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
-		b.approved("personal") // an owner's, who could end it
+		b.approved("personal") // an owner's token, which could delete the other token
 		forbidden := modaltest.Fault{Code: codes.PermissionDenied, Times: 2, Match: func(c modaltest.Call) bool { return c.TokenID == c.Target }}
 		b.modal.Inject("TokenDelete", forbidden)
 		wrong := b.approve(b.begin(model.ApprovalRequest{Role: "personal"}), b.workspace.AddMember("bob"))
-		require.Contains(t, b.stands("personal", 15*time.Second).Reason, "it is in the revocation queue and deletes itself")
+		require.Contains(t, b.approvalOf("personal", 15*time.Second).Reason, "it is in the revocation queue and deletes itself")
 		b.ticks(13 * time.Hour)
 		require.False(t, b.accepts(wrong))
-		require.Empty(t, b.ledger())
+		require.Empty(t, b.queueIDs())
 		for _, call := range b.modal.Calls("TokenDelete") {
 			require.Equal(t, call.Target, call.TokenID)
 		}
 	})
 }
 
-func TestApproval_OfAnAdminTokenTakesTheWorkspaceAndWhoCanManageServiceUsers(t *testing.T) {
+func TestApproval_AdminTokenNeedsTheWorkspaceAndManagementRights(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
 		user := b.workspace.AddMember("bob")
 		user.SetRole(modaltest.RoleUser)
 		b.approve(b.begin(model.ApprovalRequest{}), user)
-		first := b.stands("", 15*time.Second)
-		require.Equal(t, model.ApprovalDone, first.State, "the very first may be anybody's")
+		first := b.approvalOf("", 15*time.Second)
+		require.Equal(t, model.ApprovalDone, first.State, "the first admin token may belong to anybody")
 		require.Contains(t, first.Reason, "cannot manage service users")
 		b.approve(b.begin(model.ApprovalRequest{}), b.member)
-		require.Equal(t, model.ApprovalDone, b.stands("", 15*time.Second).State)
+		require.Equal(t, model.ApprovalDone, b.approvalOf("", 15*time.Second).State)
 		for who, why := range map[*modaltest.Member]string{
 			user: "cannot manage service users", b.modal.AddWorkspace("globex").AddMember("eve"): "one of the same workspace",
 		} {
 			wrong := b.approve(b.begin(model.ApprovalRequest{}), who)
-			a := b.stands("", 15*time.Second)
+			a := b.approvalOf("", 15*time.Second)
 			require.Equal(t, model.ApprovalRefused, a.State)
 			require.Contains(t, a.Reason, why)
 			require.False(t, b.accepts(wrong))
@@ -171,13 +171,13 @@ func TestApproval_OfAnAdminTokenTakesTheWorkspaceAndWhoCanManageServiceUsers(t *
 	})
 }
 
-func TestApproval_EndsWhenItIsDeniedLapsesOrIsCancelled(t *testing.T) {
+func TestApproval_EndsIfDeniedLapsedOrCancelled(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
 		b.empty("personal")
 		require.NoError(t, b.modal.DenyFlow(b.begin(model.ApprovalRequest{Role: "personal"}).FlowID))
-		denied := b.stands("personal", 15*time.Second)
+		denied := b.approvalOf("personal", 15*time.Second)
 		require.Equal(t, model.ApprovalRefused, denied.State)
 		require.Empty(t, denied.WaitSecret)
 
@@ -185,21 +185,21 @@ func TestApproval_EndsWhenItIsDeniedLapsesOrIsCancelled(t *testing.T) {
 		_, err := b.engine.Approvals.Begin(t.Context(), model.ApprovalRequest{Role: "personal"})
 		require.ErrorContains(t, err, "an approval is under way since")
 		b.pass(75 * time.Second)
-		require.Equal(t, model.ApprovalLapsed, b.stands("personal", 0).State)
-		require.False(t, b.stands("personal", 0).Open)
+		require.Equal(t, model.ApprovalLapsed, b.approvalOf("personal", 0).State)
+		require.False(t, b.approvalOf("personal", 0).Open)
 
 		b.begin(model.ApprovalRequest{Role: "personal"})
-		told, err := b.engine.Approvals.Cancel(t.Context(), "personal")
+		warnings, err := b.engine.Approvals.Cancel(t.Context(), "personal")
 		require.NoError(t, err)
-		require.Empty(t, told)
-		require.Equal(t, model.ApprovalCancelled, b.stands("personal", 0).State)
+		require.Empty(t, warnings)
+		require.Equal(t, model.ApprovalCancelled, b.approvalOf("personal", 0).State)
 		calls := len(b.modal.Calls("TokenFlowWait"))
 		b.pass(time.Hour)
-		require.Len(t, b.modal.Calls("TokenFlowWait"), calls, "nobody waits any more")
+		require.Len(t, b.modal.Calls("TokenFlowWait"), calls, "the engine must ask no more")
 		_, err = b.engine.Approvals.Cancel(t.Context(), "personal")
 		require.NoError(t, err)
 		a, err := b.engine.Approvals.Read(t.Context(), "personal", 0)
 		require.NoError(t, err)
-		require.Nil(t, a, "one that has ended is forgotten")
+		require.Nil(t, a, "an approval that ended must be forgotten after a while")
 	})
 }

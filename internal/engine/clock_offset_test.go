@@ -17,7 +17,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// shortLived makes a managed role whose tokens live for an hour.
+// shortLived creates a managed role whose tokens live for an hour, and returns the warnings.
 func (h *harness) shortLived(name string) []string {
 	h.t.Helper()
 	ask := managedRole(name, map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer})
@@ -34,7 +34,7 @@ func (h *harness) works(name string) bool {
 	return h.modal.Accepts(cred.ID, cred.Secret)
 }
 
-func TestClock_ThatDiffersFromModalsReturnsNoExpiredTokenAndRotatesNoSooner(t *testing.T) {
+func TestClock_AWrongClockReturnsNoExpiredTokenAndRotatesNoSooner(t *testing.T) {
 	t.Parallel()
 	for name, ahead := range map[string]time.Duration{
 		"30 minutes behind": -30 * time.Minute, "30 minutes ahead": 30 * time.Minute, "3 hours ahead": 3 * time.Hour, "40 days behind": -40 * model.Day, "right": 0,
@@ -48,24 +48,24 @@ func TestClock_ThatDiffersFromModalsReturnsNoExpiredTokenAndRotatesNoSooner(t *t
 				h.minutes(1)
 				require.True(t, h.works("ci"), "minute %d", minute)
 			}
-			require.LessOrEqual(t, h.current("ci").Version, 8, "a token of an hour is replaced a tenth of its life early")
+			require.LessOrEqual(t, h.current("ci").Version, 8, "the role must rotate a tenth of the token's lifetime before its expiry")
 			require.Equal(t, ahead != 0, strings.Contains(strings.Join(warnings, " "), "this node's clock is"))
-			require.Equal(t, ahead != 0, strings.Contains(h.told.lines(), "this node's clock differs from modal's"))
+			require.Equal(t, ahead != 0, strings.Contains(h.recorded.lines(), "this node's clock differs from modal's"))
 		})
 	}
 }
 
-func TestClock_ThatDiffersIsNoReasonToWarnOfTheLifeThatWasAskedFor(t *testing.T) {
+func TestClock_AWrongClockDoesNotWarnAboutTheRequestedLifetime(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.ahead.Store(int64(-30 * time.Minute))
 	for _, warning := range h.shortLived("ci") {
 		require.NotContains(t, warning, "token_ttl 1h was asked for")
 	}
-	require.Equal(t, h.clock().Add(time.Hour), h.current("ci").ExpiresAt, "expires_at is what Modal says")
+	require.Equal(t, h.clock().Add(time.Hour), h.current("ci").ExpiresAt, "expires_at must be Modal's value")
 }
 
-func TestClock_ThatWasAheadAndIsRightAgainReturnsNoExpiredToken(t *testing.T) {
+func TestClock_AfterItsCorrectionNoExpiredTokenIsReturned(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.ahead.Store(int64(3 * time.Hour))
@@ -79,18 +79,18 @@ func TestClock_ThatWasAheadAndIsRightAgainReturnsNoExpiredToken(t *testing.T) {
 	}
 }
 
-func TestClock_OfAnImportedTokenIsModals(t *testing.T) {
+func TestClock_AnImportedTokenUsesModalsExpiry(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.ahead.Store(int64(30 * time.Minute))
 	token := h.member.NewToken(modaltest.ExpiresAt(h.clock().Add(20 * time.Minute)))
 	h.write(staticRole("ci", token))
-	handout, err := h.engine.Rotations.Credentials(t.Context(), "ci")
+	answer, err := h.engine.Rotations.Credentials(t.Context(), "ci")
 	require.NoError(t, err)
-	require.Contains(t, handout.Warnings(h.engine.Mount.Now())[0], "expired on")
+	require.Contains(t, answer.Warnings(h.engine.Mount.Now())[0], "expired on")
 }
 
-func TestClock_OfAnApprovedTokenIsTheNodes(t *testing.T) {
+func TestClock_AnApprovedTokenUsesTheNodesClock(t *testing.T) {
 	t.Parallel()
 	for name, ahead := range map[string]time.Duration{"behind": -30 * time.Minute, "ahead": 3 * time.Hour, "right": 0} {
 		t.Run(name, func(t *testing.T) {
@@ -103,17 +103,17 @@ func TestClock_OfAnApprovedTokenIsTheNodes(t *testing.T) {
 				b.pass(5 * time.Minute)
 				approved := time.Now()
 				b.approve(a, b.member)
-				require.Equal(t, model.ApprovalDone, b.stands("ci", 15*time.Second).State)
+				require.Equal(t, model.ApprovalDone, b.approvalOf("ci", 15*time.Second).State)
 				cred := b.current("ci")
 				require.WithinDuration(t, approved.Add(2*time.Hour), cred.ExpiresAt, 2*time.Second)
 				require.WithinDuration(t, approved.Add(2*time.Hour+ahead), cred.LocalExpiry(), 30*time.Second)
-				require.Equal(t, ahead != 0, strings.Contains(b.told.lines(), "this node's clock differs from modal's"))
+				require.Equal(t, ahead != 0, strings.Contains(b.recorded.lines(), "this node's clock differs from modal's"))
 			})
 		})
 	}
 }
 
-func TestClock_OfALeaseIsTheNodes(t *testing.T) {
+func TestClock_ALeaseUsesTheNodesClock(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.ahead.Store(int64(3 * time.Hour))
@@ -125,7 +125,7 @@ func TestClock_OfALeaseIsTheNodes(t *testing.T) {
 	require.WithinDuration(t, h.engine.Mount.Now().Add(model.Day+leaseMargin), lease.Expires, time.Minute)
 }
 
-func TestMint_ATokenWhoseLifeIsOverBeforeItBeganIsGivenUp(t *testing.T) {
+func TestMint_ATokenThatExpiresBeforeItsCreationIsDeleted(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.modal.Inject("ServiceUserCreate", modaltest.Fault{Mangle: func(answer proto.Message) {

@@ -25,7 +25,7 @@ var (
 	both        = environmentRoles{"main": modalapi.RoleContributor, "staging": modalapi.RoleContributor}
 )
 
-// granting writes the environment roles of a managed role, and returns the warnings.
+// granting writes the environment roles of a managed role and returns the warnings.
 func (h *harness) granting(name string, roles environmentRoles) []string {
 	h.t.Helper()
 	done, err := h.engine.Roles.Write(h.t.Context(), model.RoleWrite{Name: name, Access: model.AccessWrite{EnvironmentRoles: to(roles)}})
@@ -33,7 +33,8 @@ func (h *harness) granting(name string, roles environmentRoles) []string {
 	return done.Warnings
 }
 
-// stale has Modal answer so often that service users have one role in main, whatever role they have.
+// stale makes Modal answer the given number of times that service users have this role in main, whatever role
+// they have.
 func (h *harness) stale(role pb.EnvironmentRole, word string, times int) {
 	h.modal.Inject("ServiceUserInfo", modaltest.Fault{Times: times, Mangle: func(answer proto.Message) {
 		for _, entry := range answer.(*pb.ServiceUserInfoResponse).GetServiceUser().GetEnvironmentRoles() {
@@ -50,7 +51,7 @@ const (
 	pbContributor = pb.EnvironmentRole_ENVIRONMENT_ROLE_CONTRIBUTOR
 )
 
-func TestEnvironmentRoles_ANarrowingIsSetThoughModalReportsThatItIsDone(t *testing.T) {
+func TestEnvironmentRoles_NarrowingIsSetAlthoughModalReportsItAsDone(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.write(managedRole("ci", both))
@@ -66,7 +67,7 @@ func TestEnvironmentRoles_ANarrowingIsSetThoughModalReportsThatItIsDone(t *testi
 	}
 }
 
-func TestEnvironmentRoles_AWriteThatModalDoesNotShowIsToldAndSetAgain(t *testing.T) {
+func TestEnvironmentRoles_AWriteThatModalDoesNotShowWarnsAndIsSetAgain(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.write(managedRole("ci", contributor))
@@ -77,18 +78,18 @@ func TestEnvironmentRoles_AWriteThatModalDoesNotShowIsToldAndSetAgain(t *testing
 
 	require.Len(t, warnings, 1)
 	require.Contains(t, warnings[0], "Modal still reports main=contributor")
-	require.LessOrEqual(t, h.clock().Sub(began), state.BriefBudget, "the write waits a bounded time")
+	require.LessOrEqual(t, h.clock().Sub(began), state.BriefBudget, "the write may wait only this long")
 	h.modal.ClearFaults()
 	h.workspace.SetServiceUserRole(h.current("ci").Identity, "main", "contributor") // the write was lost at Modal
 	h.minutes(2)
-	require.Equal(t, map[string]string{"main": "viewer"}, h.rolesOf(h.current("ci").ID), "without waiting for the next verification")
+	require.Equal(t, map[string]string{"main": "viewer"}, h.rolesOf(h.current("ci").ID), "the worker must set the roles before the next verification")
 	require.False(t, h.verify("ci").RolesDiffer)
 	sets := len(h.modal.Calls("EnvironmentRoleSet"))
 	h.minutes(60)
-	require.Len(t, h.modal.Calls("EnvironmentRoleSet"), sets, "once Modal shows it, nothing is set any more")
+	require.Len(t, h.modal.Calls("EnvironmentRoleSet"), sets, "once Modal shows the roles, the engine must not set them again")
 }
 
-func TestEnvironmentRoles_ALagOfModalsOfAMomentIsNotTold(t *testing.T) {
+func TestEnvironmentRoles_AShortLagOfModalDoesNotWarn(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.write(managedRole("ci", contributor))
@@ -103,10 +104,10 @@ func TestEnvironmentRoles_TheSameWriteAgainAsksOnceAndSetsNothing(t *testing.T) 
 	h.write(managedRole("ci", both))
 	calls := h.modal.CallCount()
 	require.Empty(t, h.granting("ci", both))
-	require.Equal(t, calls+1, h.modal.CallCount(), "a plan of Terraform's writes again what is there")
+	require.Equal(t, calls+1, h.modal.CallCount(), "the same write again, as Terraform sends it, may ask Modal only once")
 }
 
-func TestEnvironmentRoles_ARoleThatModalReportsAndNobodyAskedForIsTakenAway(t *testing.T) {
+func TestEnvironmentRoles_ARoleThatNobodyRequestedIsRemoved(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.write(managedRole("ci", contributor))
@@ -115,7 +116,7 @@ func TestEnvironmentRoles_ARoleThatModalReportsAndNobodyAskedForIsTakenAway(t *t
 	require.Equal(t, map[string]string{"main": "viewer", "staging": "no-access"}, h.rolesOf(h.current("ci").ID))
 }
 
-func TestEnvironmentRoles_AWriteThatFailsHalfWayPutsBackNoMoreThanTheRoleSays(t *testing.T) {
+func TestEnvironmentRoles_AHalfFailedWriteRestoresOnlyTheRolesRights(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.write(managedRole("ci", environmentRoles{"main": modalapi.RoleViewer, "staging": modalapi.RoleViewer}))
@@ -128,24 +129,24 @@ func TestEnvironmentRoles_AWriteThatFailsHalfWayPutsBackNoMoreThanTheRoleSays(t 
 	require.Equal(t, map[string]string{"main": "viewer", "staging": "viewer"}, h.rolesOf(id))
 }
 
-func TestHeal_TakesAwayWhatExceedsAndGivesNoMoreThanTheCeilings(t *testing.T) {
+func TestVerify_RemovesExcessRolesAndGrantsNoMoreThanTheLimits(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		role     environmentRoles
 		ceilings model.ConfigWrite
-		added    map[string]string // at Modal, behind everybody's back
+		added    map[string]string // roles that somebody added at Modal
 		healed   map[string]string
 	}{
 		"an environment that the role does not have": {
 			role: contributor, ceilings: model.ConfigWrite{MaxEnvironmentRole: to(modalapi.RoleViewer)},
 			added: map[string]string{"staging": "contributor"}, healed: map[string]string{"main": "viewer", "staging": "no-access"},
 		},
-		"more than the role, beside a lowered ceiling": {
+		"more than the role, and a lowered limit": {
 			role:     environmentRoles{"main": modalapi.RoleViewer, "staging": modalapi.RoleViewer},
 			ceilings: model.ConfigWrite{AllowedEnvironments: to([]string{"main"})},
 			added:    map[string]string{"main": "contributor"}, healed: map[string]string{"main": "viewer", "staging": "no-access"},
 		},
-		"less than the role, which the ceiling does not allow": {
+		"less than the role, and a limit below the role": {
 			role: contributor, ceilings: model.ConfigWrite{MaxEnvironmentRole: to(modalapi.RoleViewer)},
 			added: map[string]string{"main": "no-access"}, healed: map[string]string{"main": "viewer"},
 		},
@@ -163,15 +164,15 @@ func TestHeal_TakesAwayWhatExceedsAndGivesNoMoreThanTheCeilings(t *testing.T) {
 			require.Equal(t, test.healed, h.rolesOf(h.current("ci").ID))
 			sets := len(h.modal.Calls("EnvironmentRoleSet"))
 			h.minutes(3 * 60)
-			require.Len(t, h.modal.Calls("EnvironmentRoleSet"), sets, "what the ceilings do not allow is not set again and again")
+			require.Len(t, h.modal.Calls("EnvironmentRoleSet"), sets, "the engine must not repeat roles that the limits do not allow")
 			h.configure(model.ConfigWrite{MaxEnvironmentRole: model.Change[modalapi.EnvironmentRole]{Set: true, Reset: true}, AllowedEnvironments: model.Change[[]string]{Set: true, Reset: true}})
 			h.minutes(11)
-			require.False(t, h.verify("ci").RolesDiffer, "the role gets back what it says once the ceilings allow that")
+			require.False(t, h.verify("ci").RolesDiffer, "once the limits allow the role's environment roles, the engine must set them")
 		})
 	}
 }
 
-func TestHeal_TakesFromPreviousTokensWhatTheRoleDoesNotHave(t *testing.T) {
+func TestVerify_RemovesExcessRolesFromPreviousTokens(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.write(managedRole("ci", viewer))
@@ -188,7 +189,7 @@ func TestHeal_TakesFromPreviousTokensWhatTheRoleDoesNotHave(t *testing.T) {
 	}
 }
 
-func TestHeal_GoesOnWithAPreviousTokenThatAWriteCouldNotNarrow(t *testing.T) {
+func TestVerify_NarrowsAPreviousTokenThatAWriteCouldNotNarrow(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.write(managedRole("ci", contributor))
@@ -202,7 +203,7 @@ func TestHeal_GoesOnWithAPreviousTokenThatAWriteCouldNotNarrow(t *testing.T) {
 	require.Equal(t, "viewer", h.rolesOf(old.ID)["main"])
 }
 
-func TestHeal_GoesOnWithPreviousTokensAfterARotation(t *testing.T) {
+func TestVerify_NarrowsPreviousTokensAlsoAfterARotation(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.write(managedRole("ci", contributor))
@@ -216,7 +217,7 @@ func TestHeal_GoesOnWithPreviousTokensAfterARotation(t *testing.T) {
 	require.Equal(t, "viewer", h.rolesOf(old.ID)["main"])
 }
 
-func TestUndo_GivesThePresentRightsThoughModalReportsThemAlready(t *testing.T) {
+func TestUndo_SetsTheCurrentRightsAlthoughModalReportsThem(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.write(managedRole("ci", viewer))
@@ -229,7 +230,7 @@ func TestUndo_GivesThePresentRightsThoughModalReportsThemAlready(t *testing.T) {
 	require.Equal(t, map[string]string{"main": "viewer"}, h.rolesOf(old.ID))
 }
 
-func TestUndo_WhoseRightsModalDoesNotShowIsToldAndSetAgain(t *testing.T) {
+func TestUndo_RightsThatModalDoesNotShowWarnAndAreSetAgain(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.write(managedRole("ci", viewer))
@@ -244,7 +245,7 @@ func TestUndo_WhoseRightsModalDoesNotShowIsToldAndSetAgain(t *testing.T) {
 	require.False(t, h.current("ci").RolesDiffer)
 }
 
-func TestHeal_OfARoleWithAnUnansweredSetIsTriedAgain(t *testing.T) {
+func TestVerify_AnUnansweredSetOfRolesIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.write(managedRole("ci", viewer))

@@ -14,15 +14,16 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// warned counts the events and log lines that warn of the expiry of roles' tokens.
+// warned counts the events and log lines that warn about the expiry of roles' tokens.
 func (h *harness) warned() int {
 	h.t.Helper()
-	lines := strings.Count(h.told.lines(), "a role's token expires")
-	require.Equal(h.t, lines, count(h.told.events(), model.EventExpiryWarning))
+	lines := strings.Count(h.recorded.lines(), "a role's token expires")
+	require.Equal(h.t, lines, count(h.recorded.events(), model.EventExpiryWarning))
 	return lines
 }
 
-// steps lets days pass, with a tick on each, and expects so many warnings in all after each step.
+// steps lets days pass, with a tick on each day. After each step it expects the given total number of
+// warnings.
 func (h *harness) steps(steps [][2]int) {
 	h.t.Helper()
 	for _, step := range steps {
@@ -48,15 +49,15 @@ func TestExpiryWarning_OfAStaticTokenComesAtThirtySevenAndOneDays(t *testing.T) 
 	require.False(t, h.expiring("ci"))
 	h.steps([][2]int{{9, 0}, {2, 1}, {10, 1}, {12, 2}})
 	require.True(t, h.expiring("ci"))
-	require.Contains(t, h.told.lines(), "next_step=\"vault write modal/rotate/ci token_id")
+	require.Contains(t, h.recorded.lines(), "next_step=\"vault write modal/rotate/ci token_id")
 	h.restart()
 	h.tick()
-	require.Equal(t, 3, h.warned(), "once more after a restart")
+	require.Equal(t, 3, h.warned(), "a restart may repeat the warning once")
 	h.steps([][2]int{{6, 4}, {3, 4}})
-	require.True(t, h.expiring("ci"), "also after the end")
+	require.True(t, h.expiring("ci"), "an expired token must count too")
 }
 
-func TestExpiryWarning_ComesForEachTokenAndForAnotherExpiry(t *testing.T) {
+func TestExpiryWarning_ComesForEachTokenAndForAChangedExpiry(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.write(staticRole("ci", h.member.NewToken(modaltest.ExpiresAt(start.Add(20*model.Day)))))
@@ -75,7 +76,7 @@ func TestExpiryWarning_ComesForEachTokenAndForAnotherExpiry(t *testing.T) {
 	require.Equal(t, 3, h.warned())
 }
 
-func TestExpiryWarning_OfAManagedRoleComesOnlyWhereTheEngineDoesNotReplaceTheToken(t *testing.T) {
+func TestExpiryWarning_OfAManagedRoleComesOnlyIfNoRotationIsPlanned(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	ask := managedRole("healthy", viewer)
@@ -91,10 +92,10 @@ func TestExpiryWarning_OfAManagedRoleComesOnlyWhereTheEngineDoesNotReplaceTheTok
 	require.True(t, h.expiring("disabled"))
 	h.write(model.RoleWrite{Name: "healthy", Managed: model.ManagedWrite{Disabled: to(true)}})
 	h.minutes(1)
-	require.Equal(t, 2, h.warned(), "a write of the role is enough")
+	require.Equal(t, 2, h.warned(), "a write of the role must trigger the warning")
 }
 
-func TestExpiryWarning_OfAManagedRoleThatFailsOrIsPausedPastItsTime(t *testing.T) {
+func TestExpiryWarning_OfAManagedRoleComesIfItIsFailingOrPaused(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range map[string]func(h *harness){
 		"fails": func(h *harness) {
@@ -110,7 +111,7 @@ func TestExpiryWarning_OfAManagedRoleThatFailsOrIsPausedPastItsTime(t *testing.T
 			h.write(ask)
 			trouble(h)
 			h.steps([][2]int{{17, 0}})
-			h.advance(model.Day) // two days before the end, when it should have been rotated
+			h.advance(model.Day) // two days before the expiry, when the token should have been rotated
 			h.minutes(5)
 			require.Equal(t, 1, h.warned())
 			require.True(t, h.expiring("ci"))
@@ -135,7 +136,7 @@ func TestExpiryWarning_AnIdleTickMakesNoStorageCall(t *testing.T) {
 	require.Equal(t, reads, disk.reads.Load())
 }
 
-func TestStatic_ATokenThatExpiresWithinTheRotationPeriodIsWarnedOf(t *testing.T) {
+func TestExpiryWarning_ComesForATokenThatExpiresWithinItsPeriod(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	const says = "within the role's rotation_period of 90d: replace it before that with: vault write modal/rotate/ci"
@@ -145,7 +146,7 @@ func TestStatic_ATokenThatExpiresWithinTheRotationPeriodIsWarnedOf(t *testing.T)
 	rotated, err := h.engine.Rotations.Rotate(t.Context(), model.RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken(modaltest.ExpiresAt(start.Add(89 * model.Day))))})
 	require.NoError(t, err)
 	require.Contains(t, rotated.Warnings[0], says)
-	require.Equal(t, 2, strings.Count(h.told.lines(), "the token expires within the rotation period"), "an approval has only the log to tell it")
+	require.Equal(t, 2, strings.Count(h.recorded.lines(), "the token expires within the rotation period"), "for an approval the log must contain the warning")
 	rotated, err = h.engine.Rotations.Rotate(t.Context(), model.RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken(modaltest.ExpiresAt(start.Add(91 * model.Day))))})
 	require.NoError(t, err)
 	require.NotContains(t, strings.Join(rotated.Warnings, "\n"), "rotation_period")

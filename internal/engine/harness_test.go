@@ -22,49 +22,49 @@ import (
 	"vault-plugin-secrets-modal/internal/store"
 )
 
-// harness is an engine without Vault: storage in memory, an emulated Modal, and a clock that starts at
-// start and moves only when told to.
+// harness is an engine without Vault: storage in memory, an emulated Modal, and a clock. The clock begins at
+// start and moves only when a test moves it.
 type harness struct {
 	t         *testing.T
 	engine    *Engine
 	past      atomic.Int64
-	ahead     atomic.Int64 // how far the engine's clock is
+	ahead     atomic.Int64 // how far the engine's clock is ahead
 	modal     *modaltest.Server
 	workspace *modaltest.Workspace
 	member    *modaltest.Member
 	storage   *logical.InmemStorage
-	told      *record
+	recorded  *record
 }
 
-// newHarness is an engine with an admin token. It fails the test when a service user is left at Modal
-// that neither a role nor the ledger answers for.
+// newHarness returns an engine with an admin token. The test fails if a service user remains at Modal that
+// neither a role nor a revocation refers to.
 func newHarness(t *testing.T) *harness {
 	t.Helper()
-	h := &harness{t: t, storage: &logical.InmemStorage{}, told: &record{}}
+	h := &harness{t: t, storage: &logical.InmemStorage{}, recorded: &record{}}
 	h.modal = modaltest.Start(t, modaltest.WithClock(h.clock))
 	h.workspace = h.modal.AddWorkspace("acme")
 	h.workspace.AddEnvironment("staging")
 	h.member = h.workspace.AddMember("alice")
 	h.restart()
 	h.configure(model.ConfigWrite{Supplied: bringing(h.member.NewToken()), ServerURL: to(h.modal.URL())})
-	h.modal.FailOnOrphans(t, h.answeredFor)
+	h.modal.FailOnOrphans(t, h.trackedServiceUsers)
 	return h
 }
 
-// restart is a new process over the same storage.
+// restart starts a new process over the same storage.
 func (h *harness) restart() {
 	h.t.Helper()
 	h.restartOver(h.storage)
 }
 
-// restartOver is restart, with something between the engine and its storage.
+// restartOver starts a new process over the given storage.
 func (h *harness) restartOver(storage store.Storage) {
 	h.t.Helper()
 	h.engine = New(state.Deps{
 		Connect: func(o modalapi.Options) (state.Modal, error) { return modalapi.New(o) },
-		Storage: storage, MountID: "2f9f1a7c", Emit: h.told.event, Wait: h.sleep,
+		Storage: storage, MountID: "2f9f1a7c", Emit: h.recorded.event, Wait: h.sleep,
 		Now:    func() time.Time { return h.clock().Add(time.Duration(h.ahead.Load())) },
-		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: h.told}),
+		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: h.recorded}),
 	})
 	h.t.Cleanup(h.engine.Close)
 }
@@ -73,16 +73,16 @@ func (h *harness) clock() time.Time { return start.Add(time.Duration(h.past.Load
 
 func (h *harness) advance(d time.Duration) { h.past.Add(int64(d)) }
 
-// sleep lets the time pass at once.
+// sleep moves the clock instead of waiting.
 func (h *harness) sleep(ctx context.Context, d time.Duration) error {
 	h.advance(d)
 	return ctx.Err()
 }
 
-// to is what a write says of one field.
+// to returns the change that sets a field to a value.
 func to[T any](value T) model.Change[T] { return model.Change[T]{Set: true, Value: value} }
 
-// bringing is a token as an operator brings it.
+// bringing returns a token as an operator supplies it.
 func bringing(token modaltest.Token) model.Supplied {
 	return model.Supplied{Token: &modalapi.Token{ID: token.ID, Secret: token.Secret}, Verify: true}
 }
@@ -108,14 +108,14 @@ func (h *harness) write(ask model.RoleWrite) {
 	require.NoError(h.t, err)
 }
 
-// managed makes a managed role and returns its first token's ID.
+// managed creates a managed role and returns the ID of its first token.
 func (h *harness) managed(name string) string {
 	h.t.Helper()
 	h.write(managedRole(name, map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor}))
 	return h.current(name).ID
 }
 
-// static makes a static role and returns its token.
+// static creates a static role and returns its token.
 func (h *harness) static(name string) modaltest.Token {
 	h.t.Helper()
 	token := h.member.NewToken()
@@ -146,7 +146,7 @@ func (h *harness) tick() {
 	require.NoError(h.t, h.engine.Worker.Tick(h.t.Context()))
 }
 
-// minutes lets Vault tick for a while.
+// minutes calls the worker once a minute for the given number of minutes.
 func (h *harness) minutes(count int) {
 	h.t.Helper()
 	for range count {
@@ -155,7 +155,7 @@ func (h *harness) minutes(count int) {
 	}
 }
 
-// current is a role's token; the test fails when there is none.
+// current returns a role's credential. A missing credential fails the test.
 func (h *harness) current(name string) *model.Credential {
 	h.t.Helper()
 	_, cred, err := h.engine.Mount.Current(h.t.Context(), name)
@@ -164,23 +164,23 @@ func (h *harness) current(name string) *model.Credential {
 	return cred
 }
 
-// ledger are the IDs of the entries.
-func (h *harness) ledger() []string {
+// queueIDs returns the IDs of the revocation queue.
+func (h *harness) queueIDs() []string {
 	h.t.Helper()
 	ids, err := h.engine.Mount.Queue.List(h.t.Context())
 	require.NoError(h.t, err)
 	return ids
 }
 
-// entry is one of the ledger, nil for none.
-func (h *harness) entry(id string) *model.Revocation {
+// revocation returns a revocation, or nil if it does not exist.
+func (h *harness) revocation(id string) *model.Revocation {
 	h.t.Helper()
 	entry, err := h.engine.Mount.Queue.Get(h.t.Context(), id)
 	require.NoError(h.t, err)
 	return entry
 }
 
-// alive says whether Modal still has a token.
+// alive reports whether Modal still has a token.
 func (h *harness) alive(id string) bool {
 	for _, token := range h.modal.Tokens() {
 		if token.ID == id {
@@ -190,7 +190,7 @@ func (h *harness) alive(id string) bool {
 	return false
 }
 
-// rolesOf are the environment roles that a token has at Modal.
+// rolesOf returns the environment roles that a token has at Modal.
 func (h *harness) rolesOf(id string) map[string]string {
 	h.t.Helper()
 	for _, user := range h.modal.ServiceUsers() {
@@ -202,7 +202,7 @@ func (h *harness) rolesOf(id string) map[string]string {
 	return nil
 }
 
-// snapshot is all of storage, by key.
+// snapshot returns the whole storage by key.
 func (h *harness) snapshot() map[string]string {
 	h.t.Helper()
 	keys, err := logical.CollectKeys(h.t.Context(), h.storage)
@@ -216,14 +216,14 @@ func (h *harness) snapshot() map[string]string {
 	return all
 }
 
-// unchangedSince compares storage without printing it, as it holds secrets.
+// unchangedSince compares storage without printing it, because it contains secrets.
 func (h *harness) unchangedSince(before map[string]string) {
 	h.t.Helper()
-	require.True(h.t, maps.Equal(before, h.snapshot()), "storage was changed")
+	require.True(h.t, maps.Equal(before, h.snapshot()), "storage changed")
 }
 
-// answeredFor are the service users that storage knows of.
-func (h *harness) answeredFor() (names []string) {
+// trackedServiceUsers returns the service users that storage refers to.
+func (h *harness) trackedServiceUsers() (names []string) {
 	ctx := context.WithoutCancel(h.t.Context())
 	credentials := store.New[model.Credential](h.storage, state.PrefixCredentials, store.Options{})
 	entries := store.New[model.Revocation](h.storage, state.PrefixRevocations, store.Options{})
@@ -244,7 +244,7 @@ func (h *harness) answeredFor() (names []string) {
 	return names
 }
 
-// record keeps the log, and the kinds of the events that were sent.
+// record keeps the log and the kinds of the sent events.
 type record struct {
 	mu    sync.Mutex
 	log   strings.Builder

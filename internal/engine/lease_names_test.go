@@ -12,9 +12,9 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// Leases outlive their role, and its name may be another role's by then.
+// A lease may outlive its role, and another role may have the name by then.
 
-func TestLease_EndsAlthoughItsRolesNameIsAnotherRolesWhoseTokenModalRefuses(t *testing.T) {
+func TestLease_EndsAlthoughAnotherRejectedRoleHasItsRolesName(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
@@ -25,7 +25,7 @@ func TestLease_EndsAlthoughItsRolesNameIsAnotherRolesWhoseTokenModalRefuses(t *t
 	require.False(t, h.alive(lease.Cred.ID))
 }
 
-func TestLease_OfADeletedRoleIsNoPreviousTokenOfTheManagedRoleThatHasItsName(t *testing.T) {
+func TestLease_OfADeletedRoleIsNoPreviousTokenOfANewRole(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
@@ -45,21 +45,21 @@ func TestLease_OfADeletedRoleIsNoPreviousTokenOfTheManagedRoleThatHasItsName(t *
 	require.Len(t, previous, 1)
 }
 
-func TestLease_IsNotMadeOfARoleThatWasDeletedByForceWhileTheReadWaited(t *testing.T) {
+func TestLease_IsNotCreatedIfTheRoleWasDeletedWhileTheReadWaited(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job", func(ask *model.RoleWrite) { ask.Dynamic.MaxLeases = to(5) })
-	leave := h.occupy("job")
+	leave := h.lockRole("job")
 	deletes := h.begin(t.Context(), func(ctx context.Context) error {
 		_, err := h.engine.Roles.Delete(ctx, "job", true)
 		return err
 	})
-	h.inLine("job", 2)
+	h.awaitLockUsers("job", 2)
 	reads := h.begin(t.Context(), func(ctx context.Context) error {
 		_, err := h.engine.Leases.Create(ctx, "job", vaultsMost)
 		return err
 	})
-	h.inLine("job", 3)
+	h.awaitLockUsers("job", 3)
 	leave()
 	deletes.succeeds()
 	reads.isRefused("was changed or deleted while this read waited")

@@ -16,7 +16,7 @@ import (
 
 const vaultsMost = 32 * model.Day
 
-// dynamic makes a dynamic role of environment main.
+// dynamic creates a dynamic role with the environment main.
 func (h *harness) dynamic(name string, change ...func(*model.RoleWrite)) {
 	h.t.Helper()
 	ask := model.RoleWrite{Name: name, Kind: to(model.TypeDynamic), Access: model.AccessWrite{
@@ -35,7 +35,8 @@ func (h *harness) lease(name string) *Lease {
 	return lease
 }
 
-// leaseAtGate begins to make a lease and stops before the token is proven; made lets it go on.
+// leaseAtGate starts to create a lease and stops before the token is verified. made lets the creation
+// continue.
 func (h *harness) leaseAtGate(name string) (made func() *Lease) {
 	h.t.Helper()
 	gate := h.gateAt("TokenInfoGet")
@@ -52,7 +53,7 @@ func (h *harness) leaseAtGate(name string) (made func() *Lease) {
 	}
 }
 
-func TestLease_GivesATokenOfItsOwnThatDiesWithIt(t *testing.T) {
+func TestLease_HasItsOwnTokenThatEndsWithIt(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
@@ -61,21 +62,21 @@ func TestLease_GivesATokenOfItsOwnThatDiesWithIt(t *testing.T) {
 	require.Equal(t, time.Hour, first.TTL)
 	require.Equal(t, model.Day, first.Max)
 	require.Equal(t, map[string]string{"main": "contributor"}, h.rolesOf(first.Cred.ID))
-	require.Equal(t, model.StateLeased, h.entry(first.RevocationID).State(h.clock()))
-	require.Equal(t, h.clock().Add(model.Day+leaseMargin), h.entry(first.RevocationID).NotBefore)
-	require.Equal(t, h.clock().Add(model.Day+leaseMargin), first.Expires, "it expires at Modal, should all else fail")
+	require.Equal(t, model.StateLeased, h.revocation(first.RevocationID).State(h.clock()))
+	require.Equal(t, h.clock().Add(model.Day+leaseMargin), h.revocation(first.RevocationID).NotBefore)
+	require.Equal(t, h.clock().Add(model.Day+leaseMargin), first.Expires, "Modal must expire the service user if everything else fails")
 	require.NoError(t, h.engine.Leases.CheckRenewable(t.Context(), first.RevocationID))
 
 	require.NoError(t, h.engine.Leases.End(t.Context(), first.RevocationID))
 
 	require.False(t, h.alive(first.Cred.ID))
 	require.True(t, h.alive(second.Cred.ID))
-	require.Nil(t, h.entry(first.RevocationID))
-	require.NoError(t, h.engine.Leases.End(t.Context(), first.RevocationID), "once more is no error")
+	require.Nil(t, h.revocation(first.RevocationID))
+	require.NoError(t, h.engine.Leases.End(t.Context(), first.RevocationID), "a second revoke must succeed")
 	require.Error(t, h.engine.Leases.CheckRenewable(t.Context(), first.RevocationID))
 }
 
-func TestLease_EndsAlsoWhenItsRoleIsGoneOrAnotherAdminTokenIsThere(t *testing.T) {
+func TestLease_EndsAlsoWithoutItsRoleOrWithANewAdminToken(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
@@ -83,7 +84,7 @@ func TestLease_EndsAlsoWhenItsRoleIsGoneOrAnotherAdminTokenIsThere(t *testing.T)
 	done, err := h.engine.Roles.Delete(t.Context(), "job", false)
 	require.NoError(t, err)
 	require.Contains(t, done.Tokens[0], "of a lease: works until")
-	require.True(t, h.alive(first.Cred.ID), "leases stay until they end")
+	require.True(t, h.alive(first.Cred.ID), "the deletion of a role must keep its leases")
 	require.NoError(t, h.engine.Leases.End(t.Context(), first.RevocationID))
 	h.configure(model.ConfigWrite{Supplied: bringing(h.member.NewToken())})
 	require.NoError(t, h.engine.Leases.End(t.Context(), second.RevocationID))
@@ -99,11 +100,12 @@ func TestLease_OfARoleDeletedByForceEndsAtOnce(t *testing.T) {
 	_, err := h.engine.Roles.Delete(t.Context(), "job", true)
 	require.NoError(t, err)
 	require.Empty(t, h.modal.ServiceUsers())
-	require.Empty(t, h.ledger())
+	require.Empty(t, h.queueIDs())
 }
 
-// Vault's tries come at its own times, the first ones while a look at Modal's list still counts.
-func TestLease_ThatCannotBeEndedInAnOutageIsAnErrorAndEndsTwoTicksAfterIt(t *testing.T) {
+// Vault's attempts come at its own times. At the first attempts the last comparison with Modal is still
+// recent enough.
+func TestLease_RevokedInAnOutageIsAnErrorAndEndsTwoTicksAfterIt(t *testing.T) {
 	t.Parallel()
 	for _, outage := range []time.Duration{12 * time.Minute, 13 * time.Hour} {
 		inBubble(t, func(b *bubble) {
@@ -121,20 +123,20 @@ func TestLease_ThatCannotBeEndedInAnOutageIsAnErrorAndEndsTwoTicksAfterIt(t *tes
 			}
 			require.ErrorContains(t, b.engine.Leases.End(t.Context(), lease.RevocationID), "vault lease revoke -force -prefix modal/creds/job")
 			b.ticks(time.Until(over))
-			require.Equal(t, 2, b.entry(lease.RevocationID).Attempts, "a try of Vault's that Modal did not answer, and the outage")
-			require.Equal(t, model.StateRetrying, b.entry(lease.RevocationID).State(time.Now()))
+			require.Equal(t, 2, b.revocation(lease.RevocationID).Attempts, "one attempt by Vault without an answer of Modal, and one for the outage")
+			require.Equal(t, model.StateRetrying, b.revocation(lease.RevocationID).State(time.Now()))
 			b.modal.SetOutage(false)
 
 			b.ticks(2 * time.Minute)
 
 			require.Empty(t, b.modal.ServiceUsers(), outage)
-			require.Empty(t, b.ledger())
+			require.Empty(t, b.queueIDs())
 		})
 	}
 }
 
-// Vault tries six times, the first ones seconds apart.
-func TestLease_IsEndedByTheFirstTryAfterAnOutage(t *testing.T) {
+// Vault tries six times. The first attempts are seconds apart.
+func TestLease_IsRevokedByTheFirstAttemptAfterAnOutage(t *testing.T) {
 	t.Parallel()
 	for _, wait := range []time.Duration{time.Second, 10 * time.Second} {
 		h := newHarness(t)
@@ -149,11 +151,11 @@ func TestLease_IsEndedByTheFirstTryAfterAnOutage(t *testing.T) {
 		h.modal.SetOutage(false)
 		require.NoError(t, h.engine.Leases.End(t.Context(), lease.RevocationID))
 		require.False(t, h.alive(lease.Cred.ID))
-		require.Empty(t, h.ledger())
+		require.Empty(t, h.queueIDs())
 	}
 }
 
-func TestLease_ThatNobodyEndsIsEndedByTheLedger(t *testing.T) {
+func TestLease_ThatNobodyRevokesIsEndedByTheRevocationQueue(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job", func(ask *model.RoleWrite) { ask.Dynamic.MaxTTL, ask.Dynamic.TTL = to(2*time.Hour), to(time.Hour) })
@@ -162,10 +164,10 @@ func TestLease_ThatNobodyEndsIsEndedByTheLedger(t *testing.T) {
 	require.True(t, h.alive(lease.Cred.ID))
 	h.minutes(3)
 	require.False(t, h.alive(lease.Cred.ID))
-	require.Empty(t, h.ledger())
+	require.Empty(t, h.queueIDs())
 }
 
-func TestLease_WhoseClockJumpedAheadWhileItWasMadeIsEndedByTheLedgerInItsTime(t *testing.T) {
+func TestLease_CreatedDuringAClockJumpIsEndedByTheQueueInTime(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
@@ -177,22 +179,22 @@ func TestLease_WhoseClockJumpedAheadWhileItWasMadeIsEndedByTheLedgerInItsTime(t 
 	h.minutes(27 * 60)
 
 	require.False(t, h.alive(lease.Cred.ID))
-	require.Empty(t, h.ledger())
+	require.Empty(t, h.queueIDs())
 }
 
-func TestLease_ThatIsBeingMadeIsNotEndedByAnOperatorWhoOnlyAsks(t *testing.T) {
+func TestLease_BeingCreatedIsNotRevokedWithoutForce(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
 	made := h.leaseAtGate("job")
-	id := h.ledger()[0]
+	id := h.queueIDs()[0]
 
 	require.ErrorContains(t, h.ending(id, false)(t.Context()), "force=true")
 
 	require.True(t, h.alive(made().Cred.ID))
 }
 
-func TestLease_IsCappedByVaultAndByTheTokensRealExpiryWithAWarning(t *testing.T) {
+func TestLease_IsCappedByVaultAndByTheTokensExpiryWithAWarning(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job", func(ask *model.RoleWrite) { ask.Dynamic.TTL = to(3 * time.Hour) })
@@ -204,7 +206,7 @@ func TestLease_IsCappedByVaultAndByTheTokensRealExpiryWithAWarning(t *testing.T)
 	require.Equal(t, h.clock().Add(2*time.Hour+leaseMargin), capped.Expires)
 }
 
-func TestLease_LimitHoldsHoweverManyAskAtOnce(t *testing.T) {
+func TestLease_TheLimitCountsConcurrentReads(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job", func(ask *model.RoleWrite) { ask.Dynamic.MaxLeases = to(3) })
@@ -232,7 +234,7 @@ func TestLease_LimitHoldsHoweverManyAskAtOnce(t *testing.T) {
 	h.lease("job")
 }
 
-func TestLease_IsRefusedWithinItsTimeToWhoOnlyAsksTheLedger(t *testing.T) {
+func TestLease_StillRunningIsNotRevokedWithoutForce(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
@@ -244,7 +246,7 @@ func TestLease_IsRefusedWithinItsTimeToWhoOnlyAsksTheLedger(t *testing.T) {
 	require.True(t, ended.Revoked)
 }
 
-func TestLease_IsNotEndedWhilePausedAndIsAfterwards(t *testing.T) {
+func TestLease_EndsOnlyAfterThePause(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
@@ -258,19 +260,19 @@ func TestLease_IsNotEndedWhilePausedAndIsAfterwards(t *testing.T) {
 	require.False(t, h.alive(lease.Cred.ID))
 }
 
-func TestLease_ItsTokenIsNoRolesAndNotTheAdmins(t *testing.T) {
+func TestLease_ItsTokenCannotBecomeARolesOrTheAdminToken(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
 	lease := h.lease("job")
-	pair := lease.Cred.APIToken()
+	apiToken := lease.Cred.APIToken()
 	for _, act := range []func() error{
 		func() error {
-			_, err := h.engine.Roles.Write(t.Context(), model.RoleWrite{Name: "ci", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: &pair, Verify: true}, Force: true})
+			_, err := h.engine.Roles.Write(t.Context(), model.RoleWrite{Name: "ci", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: &apiToken, Verify: true}, Force: true})
 			return err
 		},
 		func() error {
-			_, err := h.engine.Configs.RotateAdmin(t.Context(), model.AdminRotation{Supplied: model.Supplied{Token: &pair, Verify: true}, Force: true})
+			_, err := h.engine.Configs.RotateAdmin(t.Context(), model.AdminRotation{Supplied: model.Supplied{Token: &apiToken, Verify: true}, Force: true})
 			return err
 		},
 	} {
@@ -279,16 +281,16 @@ func TestLease_ItsTokenIsNoRolesAndNotTheAdmins(t *testing.T) {
 		require.True(t, model.IsUserError(err))
 	}
 
-	_, err := h.engine.Roles.Write(t.Context(), model.RoleWrite{Name: "ci", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: &pair}, Force: true})
-	require.NoError(t, err, "unproven, nobody knows whose it is")
+	_, err := h.engine.Roles.Write(t.Context(), model.RoleWrite{Name: "ci", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: &apiToken}, Force: true})
+	require.NoError(t, err, "an unverified token has no known owner, so the role takes it")
 	require.ErrorContains(t, h.engine.Leases.End(t.Context(), lease.RevocationID), "which uses it")
 	_, err = h.engine.Revocations.End(t.Context(), lease.RevocationID, true)
 	require.ErrorContains(t, err, "which uses it")
 	_, err = h.engine.Revocations.Remove(t.Context(), lease.RevocationID, true)
 	require.ErrorContains(t, err, "which uses it")
-	require.True(t, h.alive(lease.Cred.ID), "a role has it")
+	require.True(t, h.alive(lease.Cred.ID), "the current token of a role must stay")
 	h.rotate(model.RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken()), Force: true})
 	h.minutes(2)
 	require.False(t, h.alive(lease.Cred.ID))
-	require.Nil(t, h.entry(lease.RevocationID))
+	require.Nil(t, h.revocation(lease.RevocationID))
 }

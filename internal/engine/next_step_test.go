@@ -11,7 +11,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-func TestHowToDelete_PutsNoNameIntoACommandThatAShellWouldRun(t *testing.T) {
+func TestNextStep_QuotesNoNameIntoACommandThatAShellWouldRun(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"a$(b)", "a b", "-y", "a;b", "", "`a`"} {
 		token := model.Token{IdentityType: modalapi.IdentityServiceUser, Identity: name}

@@ -15,7 +15,7 @@ import (
 	"vault-plugin-secrets-modal/internal/revocation"
 )
 
-func TestOrphans_StopTheEngineFromEndingAnythingUntilAnOperatorSaysWhatToDo(t *testing.T) {
+func TestOrphans_StopAllDeletionsUntilAnOperatorDecides(t *testing.T) {
 	t.Parallel()
 	for _, accept := range []bool{false, true} {
 		h := newHarness(t)
@@ -34,7 +34,7 @@ func TestOrphans_StopTheEngineFromEndingAnythingUntilAnOperatorSaysWhatToDo(t *t
 		require.True(t, h.alive(old))
 		require.True(t, h.accepts(member))
 		require.ErrorContains(t, h.engine.Leases.End(t.Context(), lease.RevocationID), "the mount is out of sync")
-		require.Equal(t, 1, count(h.told.events(), model.EventOutOfSync))
+		require.Equal(t, 1, count(h.recorded.events(), model.EventOutOfSync))
 		status, err := h.engine.Statuses.Read(t.Context())
 		require.NoError(t, err)
 		require.True(t, status.OutOfSync)
@@ -60,37 +60,37 @@ func TestOrphans_StopTheEngineFromEndingAnythingUntilAnOperatorSaysWhatToDo(t *t
 		require.False(t, h.alive(lease.Cred.ID))
 		require.True(t, h.accepts(foreign), "another mount's")
 		if accept {
-			h.modal.DeleteToken(stranger.ID) // else the harness takes it for a leak
+			h.modal.DeleteToken(stranger.ID) // the harness would report the service user as a leak
 		}
 		h.modal.DeleteToken(foreign.ID)
 	}
 }
 
-func TestOrphans_AreNotSeenInWhatIsBeingMadeAndNothingEndsWhileTheListIsNotAnswered(t *testing.T) {
+func TestOrphans_RecentOnesAreIgnoredAndWithoutAListNothingEnds(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	old := h.managed("ci")
 	h.rotate(model.RotateRequest{Role: "ci"})
-	young, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
+	recent, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
 	require.NoError(t, err)
 	h.minutes(5)
 	orphans, err := h.engine.Orphans.List(t.Context())
 	require.NoError(t, err)
 	require.Len(t, orphans, 1)
 	require.Equal(t, 5*time.Minute, orphans[0].Age)
-	require.NotContains(t, h.told.events(), model.EventOutOfSync, "it is younger than ten minutes")
-	h.modal.DeleteToken(young.ID)
+	require.NotContains(t, h.recorded.events(), model.EventOutOfSync, "the service user is younger than ten minutes")
+	h.modal.DeleteToken(recent.ID)
 	h.modal.Inject("ServiceUserList", modaltest.Fault{Code: 14, Times: -1})
 	h.advance(25 * time.Hour)
 	h.minutes(3)
 	require.True(t, h.alive(old))
-	require.Contains(t, h.entry(old).LastError, "Modal does not list them")
+	require.Contains(t, h.revocation(old).LastError, "Modal does not list them")
 	h.modal.ClearFaults()
 	h.minutes(1)
 	require.False(t, h.alive(old))
 }
 
-func TestOrphans_StopANodeWhoseClockIsBehindModalsToo(t *testing.T) {
+func TestOrphans_StopANodeWithASlowClockToo(t *testing.T) {
 	t.Parallel()
 	for _, behind := range []time.Duration{15 * time.Minute, 7 * time.Hour, 40 * model.Day} {
 		h := newHarness(t)
@@ -107,9 +107,9 @@ func TestOrphans_StopANodeWhoseClockIsBehindModalsToo(t *testing.T) {
 
 		h.minutes(25 * 60)
 
-		require.True(t, h.alive(old), "the mount is out of sync all the time")
-		require.Equal(t, 1, count(h.told.events(), model.EventOutOfSync))
-		require.NotContains(t, h.told.lines(), "in sync again")
+		require.True(t, h.alive(old), "the mount must stay out of sync")
+		require.Equal(t, 1, count(h.recorded.events(), model.EventOutOfSync))
+		require.NotContains(t, h.recorded.lines(), "in sync again")
 		_, err = h.engine.Orphans.Cleanup(t.Context(), revocation.CleanupRequest{})
 		require.NoError(t, err)
 		require.False(t, h.accepts(stranger))
@@ -118,7 +118,7 @@ func TestOrphans_StopANodeWhoseClockIsBehindModalsToo(t *testing.T) {
 	}
 }
 
-func TestOrphans_WhatAnOperatorForgetsByForceIsAccepted(t *testing.T) {
+func TestOrphans_ATokenForgottenByForceIsAccepted(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.managed("ci")
@@ -128,17 +128,17 @@ func TestOrphans_WhatAnOperatorForgetsByForceIsAccepted(t *testing.T) {
 	h.managed("other")
 	h.rotate(model.RotateRequest{Role: "other"})
 	h.minutes(25 * 60)
-	require.NotContains(t, h.told.events(), model.EventOutOfSync)
+	require.NotContains(t, h.recorded.events(), model.EventOutOfSync)
 	require.True(t, h.alive(old.ID))
 	orphans, err := h.engine.Orphans.List(t.Context())
 	require.NoError(t, err)
 	require.True(t, slices.ContainsFunc(orphans, func(o revocation.Orphan) bool { return o.Name == old.Identity && o.Accepted }))
 	_, err = h.engine.Orphans.Cleanup(t.Context(), revocation.CleanupRequest{Names: []string{old.Identity}})
 	require.NoError(t, err)
-	require.False(t, h.alive(old.ID), "by its name it is ended all the same")
+	require.False(t, h.alive(old.ID), "an operator who names an accepted orphan must be able to delete it")
 }
 
-func TestOrphans_AMountThatIsDivergedStaysSoWhileModalDoesNotListThem(t *testing.T) {
+func TestOrphans_TheMountStaysOutOfSyncWhileModalDoesNotList(t *testing.T) {
 	t.Parallel()
 	for _, code := range []codes.Code{codes.Unavailable, codes.ResourceExhausted, codes.PermissionDenied, codes.Unauthenticated} {
 		h := newHarness(t)
@@ -149,13 +149,13 @@ func TestOrphans_AMountThatIsDivergedStaysSoWhileModalDoesNotListThem(t *testing
 		require.NoError(t, err)
 		h.advance(25 * time.Hour)
 		h.tick()
-		require.True(t, h.accepts(member), "the mount is out of sync")
+		require.True(t, h.accepts(member), "a mount that is out of sync must delete nothing")
 		h.modal.Inject("ServiceUserList", modaltest.Fault{Code: code, Times: -1})
 		h.minutes(10)
 		require.True(t, h.accepts(member), code)
-		diverged, err := h.engine.Mount.IsOutOfSync(t.Context())
+		outOfSync, err := h.engine.Mount.IsOutOfSync(t.Context())
 		require.NoError(t, err)
-		require.True(t, diverged, code)
+		require.True(t, outOfSync, code)
 		h.modal.ClearFaults()
 		_, err = h.engine.Orphans.Cleanup(t.Context(), revocation.CleanupRequest{})
 		require.NoError(t, err)
@@ -164,7 +164,7 @@ func TestOrphans_AMountThatIsDivergedStaysSoWhileModalDoesNotListThem(t *testing
 	}
 }
 
-func TestOrphans_ATokenLeftToPeopleThatExpiredLeavesNoMountThatIsDiverged(t *testing.T) {
+func TestOrphans_AnExpiredManualTokenLeavesTheMountInSync(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	robot, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa", modaltest.ExpiresAt(h.clock().Add(48*time.Hour)))
@@ -173,21 +173,21 @@ func TestOrphans_ATokenLeftToPeopleThatExpiredLeavesNoMountThatIsDiverged(t *tes
 	first.Force = true
 	h.write(first)
 	h.rotate(model.RotateRequest{Role: "personal", Supplied: bringing(h.member.NewToken()), Force: true})
-	require.Equal(t, model.MethodManual, h.entry(robot.ID).Method)
+	require.Equal(t, model.MethodManual, h.revocation(robot.ID).Method)
 
 	h.minutes(60 * 60)
 
-	require.NotContains(t, h.ledger(), robot.ID, "Modal refuses it")
-	diverged, err := h.engine.Mount.IsOutOfSync(t.Context())
+	require.NotContains(t, h.queueIDs(), robot.ID, "Modal rejects the token, so its revocation is complete")
+	outOfSync, err := h.engine.Mount.IsOutOfSync(t.Context())
 	require.NoError(t, err)
-	require.False(t, diverged)
+	require.False(t, outOfSync)
 	require.NoError(t, h.engine.Guard.Compare(t.Context()))
 	require.NoError(t, h.engine.Guard.CheckDeletion(t.Context()))
 	_, err = h.engine.Orphans.Cleanup(t.Context(), revocation.CleanupRequest{Names: []string{"vault-2f9f1a7c-gpu-aaaaaaaa"}})
 	require.NoError(t, err)
 }
 
-func TestOrphans_AcceptedOnesStaySoAfterAnAdminTokenThatDoesNotSeeThem(t *testing.T) {
+func TestOrphans_StayAcceptedAfterAnAdminTokenThatDoesNotSeeThem(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.managed("ci")
@@ -212,15 +212,15 @@ func TestOrphans_AcceptedOnesStaySoAfterAnAdminTokenThatDoesNotSeeThem(t *testin
 	h.modal.DeleteToken(accepted.ID)
 }
 
-func TestOrphans_ATokenOfARoleOrOfTheLedgerIsNoneAlsoWhereItWasNeverProven(t *testing.T) {
+func TestOrphans_AnUnverifiedTokenOfARoleOrTheQueueIsNone(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	kept, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
 	require.NoError(t, err)
 	replaced, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-bbbbbbbb")
 	require.NoError(t, err)
-	h.write(model.RoleWrite{Name: "gpu", Kind: to(model.TypeStatic), Supplied: unasked(replaced)})
-	h.rotate(model.RotateRequest{Role: "gpu", Supplied: unasked(kept), Force: true})
+	h.write(model.RoleWrite{Name: "gpu", Kind: to(model.TypeStatic), Supplied: unverified(replaced)})
+	h.rotate(model.RotateRequest{Role: "gpu", Supplied: unverified(kept), Force: true})
 	h.advance(time.Hour)
 
 	orphans, err := h.engine.Orphans.List(t.Context())

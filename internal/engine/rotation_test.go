@@ -10,7 +10,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-func TestARotationThatIsAskedForAgainIsAnsweredAlsoWhereOneMoreWouldBeTooMany(t *testing.T) {
+func TestRotate_ARepeatedRequestIsAnsweredAlsoAtTheTokenLimit(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.static("ci")

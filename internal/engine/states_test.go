@@ -10,7 +10,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-func TestState_OfARoleIsTheFirstThatHolds(t *testing.T) {
+func TestState_OfARoleIsTheFirstThatApplies(t *testing.T) {
 	t.Parallel()
 	disabled := &model.Role{Managed: &model.ManagedPolicy{Disabled: true}}
 	tried := &model.Credential{Attempts: 1}
@@ -25,7 +25,7 @@ func TestState_OfARoleIsTheFirstThatHolds(t *testing.T) {
 	}
 }
 
-func TestState_OfAnEntryTellsHowFarItsEndIs(t *testing.T) {
+func TestState_OfARevocationShowsItsProgress(t *testing.T) {
 	t.Parallel()
 	before, after := start.Add(-1), start.Add(1)
 	for _, test := range []struct {
@@ -52,7 +52,7 @@ func TestState_OfAnEntryTellsHowFarItsEndIs(t *testing.T) {
 	}
 }
 
-func TestByUrgency_PutsThoseThatNeedSomebodyFirstAndTheRestByTheirTime(t *testing.T) {
+func TestByUrgency_PutsRolesThatNeedAnOperatorFirst(t *testing.T) {
 	t.Parallel()
 	all := []*model.Rotation{
 		{Name: "ok", Role: &model.Role{}, Cred: &model.Credential{}, Next: start.Add(2)},

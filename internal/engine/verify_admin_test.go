@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// admin is the state of the admin token, and why it is limited.
+// admin returns the state of the admin token and why it is limited.
 func (h *harness) admin() (state, limitation string) {
 	h.t.Helper()
 	cfg, err := h.engine.Configs.Read(h.t.Context())
@@ -39,9 +39,9 @@ func TestVerifyAdmin_ADemotedAdminIsLimitedUntilItIsPromotedAgain(t *testing.T) 
 			state, why := h.admin()
 			require.Equal(t, model.AdminLimited, state)
 			require.Contains(t, why, change.why)
-			require.Contains(t, h.told.lines(), "the admin token cannot manage service users any more")
-			require.NotContains(t, h.told.events(), model.EventExpiryWarning)
-			require.NotContains(t, h.told.events(), model.EventTokenRejected)
+			require.Contains(t, h.recorded.lines(), "the admin token cannot manage service users any more")
+			require.NotContains(t, h.recorded.events(), model.EventExpiryWarning)
+			require.NotContains(t, h.recorded.events(), model.EventTokenRejected)
 			_, err := h.engine.Rotations.Rotate(t.Context(), model.RotateRequest{Role: "ci"})
 			require.ErrorContains(t, err, "cannot manage service users")
 			change.promote(h)
@@ -49,13 +49,13 @@ func TestVerifyAdmin_ADemotedAdminIsLimitedUntilItIsPromotedAgain(t *testing.T) 
 			state, why = h.admin()
 			require.Equal(t, model.AdminOK, state)
 			require.Empty(t, why)
-			require.Contains(t, h.told.lines(), "the admin token can manage service users again")
+			require.Contains(t, h.recorded.lines(), "the admin token can manage service users again")
 			h.rotate(model.RotateRequest{Role: "ci"})
 		})
 	}
 }
 
-func TestVerifyAdmin_ThatModalDoesNotSayWhetherItManagesIsNoLimitation(t *testing.T) {
+func TestVerifyAdmin_AnUnknownRoleOfTheAdminIsNoLimitation(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.advance(model.DefaultVerification - 3*time.Minute)

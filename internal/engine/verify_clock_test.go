@@ -44,7 +44,7 @@ func (c *counting) Delete(ctx context.Context, key string) error {
 	return c.Storage.Delete(ctx, key)
 }
 
-func TestVerify_AfterAClockRanFarAheadEachTokenIsVerifiedOnceAndThenOncePerInterval(t *testing.T) {
+func TestVerify_AfterAClockFarAheadEachTokenIsVerifiedOncePerInterval(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	const roles = 60
@@ -64,12 +64,12 @@ func TestVerify_AfterAClockRanFarAheadEachTokenIsVerifiedOnceAndThenOncePerInter
 	h.ahead.Store(0)
 	disk := &counting{Storage: h.storage}
 	h.restartOver(disk)
-	h.minutes(10) // each is verified once, and revocations are dated again
+	h.minutes(10) // each token is verified once, and the times of revocations are repaired
 	calls, writes := h.modal.CallCount(), disk.writes.Load()
 
 	h.minutes(12 * 60)
 
-	require.LessOrEqual(t, h.modal.CallCount()-calls, 6, "within half an interval only the replaced admin token is seen to end")
+	require.LessOrEqual(t, h.modal.CallCount()-calls, 6, "within half an interval the engine may only check the replaced admin token")
 	require.LessOrEqual(t, disk.writes.Load()-writes, int64(6))
 	calls, writes = h.modal.CallCount(), disk.writes.Load()
 	h.minutes(24 * 60)
@@ -86,7 +86,7 @@ func (h *harness) rejected() int {
 	return status.Roles[model.StateRejected]
 }
 
-func TestVerify_AnAdminTokenOfAClockThatRanFarAheadIsVerifiedOncePerInterval(t *testing.T) {
+func TestVerify_AfterAClockFarAheadTheAdminIsVerifiedOncePerInterval(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.ahead.Store(int64(30 * model.Day))

@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-func TestVerify_DriftedEnvironmentRolesAreSetAgainAndLogged(t *testing.T) {
+func TestVerify_ChangedEnvironmentRolesAreSetAgainAndLogged(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	id := h.managed("ci")
@@ -25,14 +25,14 @@ func TestVerify_DriftedEnvironmentRolesAreSetAgainAndLogged(t *testing.T) {
 	require.True(t, v.RolesDiffer)
 	h.minutes(1)
 	require.Equal(t, map[string]string{"main": "contributor", "staging": "no-access"}, withNoAccess(h.rolesOf(id), "staging"))
-	require.Contains(t, h.told.lines(), "environment roles differed and were set again")
+	require.Contains(t, h.recorded.lines(), "environment roles differed and were set again")
 	require.False(t, h.verify("ci").RolesDiffer)
 	h.workspace.SetServiceUserRole(user, "main", "viewer")
 	h.minutes(61)
-	require.Equal(t, "contributor", h.rolesOf(id)["main"], "without anybody asking")
+	require.Equal(t, "contributor", h.rolesOf(id)["main"], "the worker must set the roles without a request")
 }
 
-func TestVerify_ADriftThatCannotBeMendedHidesNoAnswerAndIsNotTriedEachMinute(t *testing.T) {
+func TestVerify_RolesThatCannotBeSetHideNoAnswerAndAreRetriedSlowly(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
@@ -54,7 +54,7 @@ func TestVerify_ADriftThatCannotBeMendedHidesNoAnswerAndIsNotTriedEachMinute(t *
 	require.Equal(t, map[string]string{"main": "contributor"}, h.rolesOf(cred.ID))
 }
 
-func TestVerify_EveryCutOfSettingRolesAgainIsGoneOnWith(t *testing.T) {
+func TestVerify_EveryCutOfSettingRolesAgainIsContinued(t *testing.T) {
 	t.Parallel()
 	cuts := 0
 	for at, reached := 1, true; reached; at++ {
@@ -66,9 +66,9 @@ func TestVerify_EveryCutOfSettingRolesAgainIsGoneOnWith(t *testing.T) {
 				b.ticks(time.Minute)
 				b.workspace.SetServiceUserRole(user, "main", "viewer")
 				b.pass(model.DefaultVerification)
-				b.disk.dieAt(at, after)
+				b.disk.crashAt(at, after)
 				_ = b.engine.Worker.Tick(b.t.Context())
-				if reached = b.disk.died(); reached {
+				if reached = b.disk.crashed(); reached {
 					cuts++
 				}
 				b.restart()
@@ -78,5 +78,5 @@ func TestVerify_EveryCutOfSettingRolesAgainIsGoneOnWith(t *testing.T) {
 			})
 		}
 	}
-	require.GreaterOrEqual(t, cuts, 4, "the drift and its end, before and after")
+	require.GreaterOrEqual(t, cuts, 4, "the write of the difference and the write of its end, before and after each")
 }

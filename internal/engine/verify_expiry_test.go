@@ -16,13 +16,13 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// hourly has current tokens verified once an hour.
+// hourly sets the verification interval to an hour.
 func (h *harness) hourly() {
 	h.t.Helper()
 	h.configure(model.ConfigWrite{VerificationInterval: to(time.Hour)})
 }
 
-func TestVerify_ASoonerExpiryIsStoredAndTheRoleRotatesBeforeIt(t *testing.T) {
+func TestVerify_AnEarlierExpiryIsStoredAndTheRoleRotatesBeforeIt(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.hourly()
@@ -32,8 +32,8 @@ func TestVerify_ASoonerExpiryIsStoredAndTheRoleRotatesBeforeIt(t *testing.T) {
 	h.minutes(62)
 	require.Equal(t, expires, h.current("ci").ExpiresAt)
 	require.Equal(t, id, h.current("ci").ID)
-	require.Contains(t, h.told.lines(), "modal reports another expiry")
-	require.Equal(t, expires.Add(-time.Hour), h.current("ci").NextRotation, "a tenth of the token's life before its end")
+	require.Contains(t, h.recorded.lines(), "modal reports another expiry")
+	require.Equal(t, expires.Add(-time.Hour), h.current("ci").NextRotation, "the rotation must come a tenth of the token's lifetime before its expiry")
 	for range 24 * 60 {
 		h.minutes(1)
 		require.True(t, h.works("ci"))
@@ -55,13 +55,13 @@ func TestVerify_ALaterExpiryIsStoredAndTheRoleRotatesLater(t *testing.T) {
 			require.Len(t, warnings, 1)
 			require.Contains(t, warnings[0], "Modal says that token "+h.current("ci").ID+" expires")
 			require.Equal(t, expires, h.current("ci").ExpiresAt)
-			require.True(t, h.current("ci").NextRotation.After(start.Add(80*model.Day)), "by the rotation period")
+			require.True(t, h.current("ci").NextRotation.After(start.Add(80*model.Day)), "the rotation period must decide")
 			require.Empty(t, h.verify("ci").Warnings, "once")
 		})
 	}
 }
 
-func TestVerify_AnotherExpiryMovesNoRotationThatAScheduleDecides(t *testing.T) {
+func TestVerify_AChangedExpiryDoesNotMoveAScheduledRotation(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	ask := managedRole("ci", viewer)
@@ -76,7 +76,7 @@ func TestVerify_AnotherExpiryMovesNoRotationThatAScheduleDecides(t *testing.T) {
 	require.Equal(t, next, h.current("ci").NextRotation)
 }
 
-func TestVerify_ASoonerExpiryShortensTheWaitOfARoleThatFails(t *testing.T) {
+func TestVerify_AnEarlierExpiryShortensTheWaitOfAFailingRole(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.hourly()
@@ -96,7 +96,7 @@ func TestVerify_ASoonerExpiryShortensTheWaitOfARoleThatFails(t *testing.T) {
 	}
 }
 
-func TestVerify_TheExpiryOfAStaticTokenIsStoredAndWarnedOf(t *testing.T) {
+func TestVerify_TheExpiryOfAStaticTokenIsStoredWithAWarning(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	token := h.static("ci")
@@ -108,10 +108,10 @@ func TestVerify_TheExpiryOfAStaticTokenIsStoredAndWarnedOf(t *testing.T) {
 	require.Equal(t, expires, h.current("ci").ExpiresAt)
 	r, _, err := h.engine.Mount.RotationWithPrevious(t.Context(), "ci")
 	require.NoError(t, err)
-	require.Equal(t, expires, r.Next, "an operator replaces it by then")
+	require.Equal(t, expires, r.Next, "the next rotation must be the expiry")
 }
 
-func TestVerify_AnExpiryThatOnlyOneAnswerLeavesOutIsNotForgotten(t *testing.T) {
+func TestVerify_AnExpiryMissingInOneAnswerIsKept(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	ask := managedRole("ci", viewer)
@@ -126,7 +126,7 @@ func TestVerify_AnExpiryThatOnlyOneAnswerLeavesOutIsNotForgotten(t *testing.T) {
 	require.Equal(t, expires, h.current("ci").ExpiresAt)
 }
 
-func TestVerify_AnAdminTokensNewExpiryIsStoredAndTold(t *testing.T) {
+func TestVerify_TheNewExpiryOfTheAdminTokenIsStoredAndLogged(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.hourly()
@@ -137,8 +137,8 @@ func TestVerify_AnAdminTokensNewExpiryIsStoredAndTold(t *testing.T) {
 	cfg, err = h.engine.Configs.Read(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, start.Add(6*model.Day), cfg.Admin.ExpiresAt)
-	require.Contains(t, h.told.lines(), "modal reports another expiry of the admin token")
-	require.Contains(t, h.told.events(), model.EventExpiryWarning)
+	require.Contains(t, h.recorded.lines(), "modal reports another expiry of the admin token")
+	require.Contains(t, h.recorded.events(), model.EventExpiryWarning)
 	h.modal.SetExpiry(cfg.Admin.ID, time.Time{})
 	h.minutes(62)
 	cfg, err = h.engine.Configs.Read(t.Context())
@@ -146,7 +146,7 @@ func TestVerify_AnAdminTokensNewExpiryIsStoredAndTold(t *testing.T) {
 	require.True(t, cfg.Admin.ExpiresAt.IsZero())
 }
 
-func TestVerify_ATokenStoredWithoutAskingIsVerifiedWithinTheInterval(t *testing.T) {
+func TestVerify_AnUnverifiedTokenIsVerifiedWithinTheInterval(t *testing.T) {
 	t.Parallel()
 	for name, works := range map[string]bool{"that works": true, "that does not": false} {
 		t.Run(name, func(t *testing.T) {
@@ -169,12 +169,12 @@ func TestVerify_ATokenStoredWithoutAskingIsVerifiedWithinTheInterval(t *testing.
 				return
 			}
 			require.Equal(t, model.StateRejected, h.state("ci"))
-			require.Contains(t, h.told.events(), model.EventTokenRejected)
+			require.Contains(t, h.recorded.events(), model.EventTokenRejected)
 		})
 	}
 }
 
-func TestVerify_ALeasesTokenBroughtWithoutAskingStaysUnverified(t *testing.T) {
+func TestVerify_ALeasesTokenSuppliedUnverifiedStaysUnverified(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
@@ -182,10 +182,10 @@ func TestVerify_ALeasesTokenBroughtWithoutAskingStaysUnverified(t *testing.T) {
 	ask := model.RoleWrite{Name: "ci", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: &modalapi.Token{ID: lease.Cred.ID, Secret: lease.Cred.Secret}}}
 	h.write(ask)
 	require.True(t, h.verify("ci").Accepted)
-	require.False(t, h.current("ci").Verified(), "it is no reference for the next token")
+	require.False(t, h.current("ci").Verified(), "an unverified token is no reference for the next token")
 }
 
-func TestVerify_TellsWhenOthersUsedTheTokenLast(t *testing.T) {
+func TestVerify_ReturnsWhenOthersLastUsedTheToken(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.managed("ci")
@@ -193,14 +193,14 @@ func TestVerify_TellsWhenOthersUsedTheTokenLast(t *testing.T) {
 	cred, used := h.current("ci"), h.clock()
 	require.True(t, h.modal.Use(cred.ID, cred.Secret))
 	h.minutes(60)
-	require.Equal(t, used, h.verify("ci").LastUsed, "not the verification itself")
+	require.Equal(t, used, h.verify("ci").LastUsed, "the engine's own verification must not count as a use")
 	personal, used := h.static("personal"), h.clock()
 	h.minutes(60)
-	require.Equal(t, used, h.verify("personal").LastUsed, "when the role was created")
+	require.Equal(t, used, h.verify("personal").LastUsed, "last_used_at must be the time of the role's creation")
 	require.True(t, h.modal.Use(personal.ID, personal.Secret))
 	used = h.clock()
 	h.minutes(60)
 	require.Equal(t, used, h.verify("personal").LastUsed)
 	h.configure(model.ConfigWrite{RemoveAdmin: true})
-	require.True(t, h.verify("personal").LastUsed.IsZero(), "nobody can be asked")
+	require.True(t, h.verify("personal").LastUsed.IsZero(), "without a way to ask, last_used_at must be empty")
 }

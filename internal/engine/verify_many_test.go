@@ -15,8 +15,8 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// manyManaged stores so many managed roles, each with a service user at Modal, and says when each
-// token was made.
+// manyManaged stores the given number of managed roles, each with a service user at Modal, and returns when
+// each token was created.
 func (b *bubble) manyManaged(count int) (made map[string]time.Time) {
 	b.t.Helper()
 	made = map[string]time.Time{}
@@ -39,7 +39,7 @@ func (b *bubble) manyManaged(count int) (made map[string]time.Time) {
 	return made
 }
 
-func TestVerify_TenThousandManagedRolesAreEachAskedAboutWithinTheShortestInterval(t *testing.T) {
+func TestVerify_TenThousandRolesAreVerifiedWithinTheShortestInterval(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		const interval = 10 * time.Minute
@@ -54,8 +54,8 @@ func TestVerify_TenThousandManagedRolesAreEachAskedAboutWithinTheShortestInterva
 		}
 
 		for _, call := range b.modal.Calls("TokenInfoGet") {
-			if begun, waits := made[call.TokenID]; waits {
-				require.LessOrEqual(b.t, call.At.Sub(begun), interval)
+			if created, waits := made[call.TokenID]; waits {
+				require.LessOrEqual(b.t, call.At.Sub(created), interval)
 				delete(made, call.TokenID)
 			}
 		}

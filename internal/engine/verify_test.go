@@ -30,10 +30,10 @@ func (h *harness) verify(name string) *model.Verification {
 	return v
 }
 
-// deleteUserOf deletes a role's service user by hand, as somebody may at Modal.
+// deleteUserOf deletes a role's service user as a person may do at Modal.
 func (h *harness) deleteUserOf(id string) { require.True(h.t, h.modal.DeleteToken(id)) }
 
-func TestVerify_ARefusalIsAnAnswerAndTheWorkerHealsAManagedRole(t *testing.T) {
+func TestVerify_ARejectionIsAnAnswerAndTheWorkerRotatesAManagedRole(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	old := h.managed("ci")
@@ -47,36 +47,36 @@ func TestVerify_ARefusalIsAnAnswerAndTheWorkerHealsAManagedRole(t *testing.T) {
 	require.False(t, v.Accepted)
 	require.Equal(t, "Token not found", v.Reason)
 	require.Equal(t, model.StateRejected, h.state("ci"))
-	require.Contains(t, h.told.events(), model.EventTokenRejected)
+	require.Contains(t, h.recorded.events(), model.EventTokenRejected)
 	h.minutes(1)
 	require.Equal(t, model.StateOK, h.state("ci"))
 	require.Equal(t, 2, h.current("ci").Version)
 	require.True(t, h.verify("ci").Accepted)
 }
 
-func TestVerify_ARefusedStaticTokenIsShownAndWarnedOfUntilAnotherComesOrItWorksAgain(t *testing.T) {
+func TestVerify_ARejectedStaticTokenIsShownUntilItIsReplacedOrWorks(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	token := h.static("ci")
 	h.modal.SetDisabled(token.ID, true)
 	require.False(t, h.verify("ci").Accepted)
-	handout, err := h.engine.Rotations.Credentials(t.Context(), "ci")
+	answer, err := h.engine.Rotations.Credentials(t.Context(), "ci")
 	require.NoError(t, err)
-	require.Contains(t, handout.Warnings(h.clock())[0], "Modal refuses token "+token.ID)
-	require.Equal(t, token.Secret, handout.Cred.Secret, "it is handed out all the same")
+	require.Contains(t, answer.Warnings(h.clock())[0], "Modal refuses token "+token.ID)
+	require.Equal(t, token.Secret, answer.Cred.Secret, "a read must still return a rejected token")
 	status, err := h.engine.Statuses.Read(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, 1, status.Roles[model.StateRejected])
 	h.modal.SetDisabled(token.ID, false)
 	h.minutes(61)
-	require.Equal(t, model.StateOK, h.state("ci"), "a refused token is asked about each hour")
+	require.Equal(t, model.StateOK, h.state("ci"), "the engine must ask about a rejected token each hour")
 	h.modal.DeleteToken(token.ID)
 	h.verify("ci")
 	h.rotate(model.RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken())})
 	require.Equal(t, model.StateOK, h.state("ci"))
 }
 
-func TestVerify_HappensOncePerIntervalSpreadOutAndNotAtAllWhereItIsOff(t *testing.T) {
+func TestVerify_HappensOncePerIntervalSpreadOutAndNeverIfOff(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	for _, name := range []string{"a", "b", "c", "d"} {
@@ -85,9 +85,9 @@ func TestVerify_HappensOncePerIntervalSpreadOutAndNotAtAllWhereItIsOff(t *testin
 	asked := func() int { return len(h.modal.Calls("TokenInfoGet")) }
 	before := asked()
 	h.minutes(17 * 60)
-	require.Equal(t, before, asked(), "not in the first three quarters")
+	require.Equal(t, before, asked(), "no verification may come in the first three quarters of the interval")
 	h.minutes(7*60 + 1)
-	require.Equal(t, before+5, asked(), "each role and the admin token once")
+	require.Equal(t, before+5, asked(), "each role and the admin token must be verified once")
 	h.configure(model.ConfigWrite{VerificationInterval: to(time.Duration(0))})
 	h.minutes(3 * 24 * 60)
 	require.Equal(t, before+5, asked())
@@ -96,7 +96,7 @@ func TestVerify_HappensOncePerIntervalSpreadOutAndNotAtAllWhereItIsOff(t *testin
 	require.Equal(t, before+10, asked())
 }
 
-func TestVerify_AServiceUserDeletedByHandIsReplacedWithinTheIntervalUnlessRotationIsDisabled(t *testing.T) {
+func TestVerify_ADeletedServiceUserIsReplacedUnlessRotationIsDisabled(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	old := h.managed("ci")
@@ -113,7 +113,7 @@ func TestVerify_AServiceUserDeletedByHandIsReplacedWithinTheIntervalUnlessRotati
 	require.Equal(t, model.StateRejected, h.state("kept"))
 }
 
-// withNoAccess names an environment that Modal may name or leave out.
+// withNoAccess adds no-access for an environment that Modal may name or leave out.
 func withNoAccess(roles map[string]string, environment string) map[string]string {
 	if roles[environment] == "" {
 		roles[environment] = "no-access"
@@ -121,7 +121,7 @@ func withNoAccess(roles map[string]string, environment string) map[string]string
 	return roles
 }
 
-func TestVerify_ARefusedAdminTokenShowsInConfigAndStatus(t *testing.T) {
+func TestVerify_ARejectedAdminTokenShowsInConfigAndStatus(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	cfg, err := h.engine.Configs.Read(t.Context())
@@ -131,14 +131,14 @@ func TestVerify_ARefusedAdminTokenShowsInConfigAndStatus(t *testing.T) {
 	status, err := h.engine.Statuses.Read(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, model.AdminRejected, status.Admin)
-	require.Equal(t, 1, count(h.told.events(), model.EventTokenRejected))
+	require.Equal(t, 1, count(h.recorded.events(), model.EventTokenRejected))
 	h.configure(model.ConfigWrite{Supplied: bringing(h.member.NewToken())})
 	cfg, err = h.engine.Configs.Read(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, model.AdminOK, cfg.State(h.clock()))
 }
 
-func TestVerify_AnAdminTokenThatAPersonEnabledAgainIsAcceptedWithinTheHour(t *testing.T) {
+func TestVerify_AnEnabledAdminTokenIsAcceptedWithinTheHour(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	cfg, err := h.engine.Configs.Read(t.Context())
@@ -147,7 +147,7 @@ func TestVerify_AnAdminTokenThatAPersonEnabledAgainIsAcceptedWithinTheHour(t *te
 	h.minutes(24 * 60)
 	cfg, err = h.engine.Configs.Read(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, model.AdminRejected, cfg.State(h.clock()), "it was asked about within the interval")
+	require.Equal(t, model.AdminRejected, cfg.State(h.clock()), "the engine must verify the admin token within the interval")
 	h.modal.SetDisabled(cfg.Admin.ID, false)
 	h.minutes(60)
 	cfg, err = h.engine.Configs.Read(t.Context())
@@ -164,7 +164,7 @@ func count[T comparable](all []T, one T) (n int) {
 	return n
 }
 
-func TestVerify_ThatModalDoesNotAnswerIsNoNewsOfTheToken(t *testing.T) {
+func TestVerify_WithoutAnAnswerOfModalTheTokenKeepsItsState(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.managed("ci")
@@ -174,13 +174,13 @@ func TestVerify_ThatModalDoesNotAnswerIsNoNewsOfTheToken(t *testing.T) {
 	require.ErrorContains(t, err, "could not learn whether Modal accepts")
 	h.minutes(70)
 	require.Equal(t, model.StateOK, h.state("ci"))
-	require.NotContains(t, h.told.events(), model.EventTokenRejected)
+	require.NotContains(t, h.recorded.events(), model.EventTokenRejected)
 	h.modal.SetOutage(false)
 	h.minutes(11)
 	require.False(t, h.current("ci").LastChecked.IsZero())
 }
 
-func TestVerify_OfWhatHasNoTokenOfItsOwnIsRefused(t *testing.T) {
+func TestVerify_ARoleWithoutATokenIsRefused(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
@@ -192,7 +192,7 @@ func TestVerify_OfWhatHasNoTokenOfItsOwnIsRefused(t *testing.T) {
 	}
 }
 
-func TestVerify_WhatAClockFarAheadSawIsHealedOnceTheClockIsRight(t *testing.T) {
+func TestVerify_ARejectionSeenByAClockFarAheadIsRepairedLater(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	old := h.managed("ci")
@@ -204,10 +204,10 @@ func TestVerify_WhatAClockFarAheadSawIsHealedOnceTheClockIsRight(t *testing.T) {
 	h.advance(-40 * model.Day)
 	h.minutes(2)
 	require.Equal(t, 2, h.current("ci").Version)
-	require.True(t, h.current("other").LastChecked.Before(h.clock().Add(model.Day)), "it is asked about again")
+	require.True(t, h.current("other").LastChecked.Before(h.clock().Add(model.Day)), "the engine must ask about the token again")
 }
 
-func TestVerify_ATickWhoseTimeIsOverLeavesItToTheNextOneWithoutAnError(t *testing.T) {
+func TestVerify_ATickWithoutTimeLeavesTheWorkToTheNext(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.managed("ci")
@@ -220,7 +220,7 @@ func TestVerify_ATickWhoseTimeIsOverLeavesItToTheNextOneWithoutAnError(t *testin
 	require.False(t, h.current("ci").LastChecked.IsZero())
 }
 
-func TestVerify_ThatFailedUnderAClockFarAheadIsTriedAgainInItsTime(t *testing.T) {
+func TestVerify_AFailureUnderAClockFarAheadIsRetriedInTime(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.managed("ci")
@@ -237,7 +237,7 @@ func TestVerify_ThatFailedUnderAClockFarAheadIsTriedAgainInItsTime(t *testing.T)
 	require.Equal(t, map[string]string{"main": "contributor"}, h.rolesOf(h.current("ci").ID))
 }
 
-func TestVerify_ARoleOfAnyNameDoesNotPutOffTheAdminTokensCheck(t *testing.T) {
+func TestVerify_NoRoleNameDelaysTheAdminTokensCheck(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	token := h.static(state.KeyConfig)
@@ -252,7 +252,7 @@ func TestVerify_ARoleOfAnyNameDoesNotPutOffTheAdminTokensCheck(t *testing.T) {
 	h.modal.ClearFaults()
 }
 
-func TestTheLastTokenThatWorksIsKeptWhileModalDoesNotSayWhetherTheCurrentOneDoes(t *testing.T) {
+func TestRevocation_ThePreviousTokenIsKeptWhileTheCurrentIsUncertain(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
@@ -264,8 +264,8 @@ func TestTheLastTokenThatWorksIsKeptWhileModalDoesNotSayWhetherTheCurrentOneDoes
 	h.deleteUserOf(current)
 	h.modal.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Unavailable, Times: -1, Match: func(c modaltest.Call) bool { return c.TokenID == current }})
 	h.minutes(70)
-	require.True(t, h.alive(old.ID), "it is all that consumers have")
-	require.Contains(t, h.entry(old.ID).LastError, "could not learn whether Modal accepts")
+	require.True(t, h.alive(old.ID), "the previous token may be the only token that works")
+	require.Contains(t, h.revocation(old.ID).LastError, "could not learn whether Modal accepts")
 	h.modal.ClearFaults()
 	h.rotate(model.RotateRequest{Role: "ci"})
 	h.minutes(70)

@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 // SPDX-License-Identifier: MPL-2.0
 
-// A program as a user of Modal would write it: it uses Modal's JavaScript SDK, which takes the token from
-// the environment or from the file that MODAL_CONFIG_PATH names, and prints the environments it sees.
+// This is a program as a user of Modal would write it. Modal's JavaScript SDK takes the token from the environment
+// or from the file that MODAL_CONFIG_PATH names. The program prints the environments that it sees.
 import { ModalClient } from "modal";
 
 const client = new ModalClient();

@@ -18,19 +18,19 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// granting writes the environment roles of a role.
+// granting returns a write of a role's environment roles.
 func granting(name string, roles map[string]modalapi.EnvironmentRole) model.RoleWrite {
 	return model.RoleWrite{Name: name, Access: model.AccessWrite{EnvironmentRoles: to(roles), Given: []string{"environment_roles"}}}
 }
 
-// bothEnvironments gives a new role contributor in bothEnvironments environments.
+// bothEnvironments gives a new role contributor in both environments.
 func bothEnvironments(ask *model.RoleWrite) {
 	ask.Access.EnvironmentRoles = to(map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor, "staging": modalapi.RoleContributor})
 }
 
 var mainViewer = map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}
 
-func TestNarrowing_TakesTheRightsOfLivingLeasesAtOnce(t *testing.T) {
+func TestNarrowing_RemovesTheRightsOfRunningLeasesAtOnce(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job", bothEnvironments)
@@ -41,10 +41,10 @@ func TestNarrowing_TakesTheRightsOfLivingLeasesAtOnce(t *testing.T) {
 
 	require.Equal(t, map[string]string{"main": "viewer", "staging": "no-access"}, h.rolesOf(lease.Cred.ID))
 	require.Equal(t, map[string]string{"main": "contributor", "staging": "contributor"}, h.rolesOf(others.Cred.ID))
-	require.NoError(t, h.engine.Leases.CheckRenewable(t.Context(), lease.RevocationID), "the lease has what the role allows")
+	require.NoError(t, h.engine.Leases.CheckRenewable(t.Context(), lease.RevocationID), "a lease with the role's rights must be renewable")
 }
 
-func TestNarrowing_GivesALivingLeaseNothingNew(t *testing.T) {
+func TestNarrowing_GivesARunningLeaseNothingNew(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
@@ -53,7 +53,7 @@ func TestNarrowing_GivesALivingLeaseNothingNew(t *testing.T) {
 
 	h.write(granting("job", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor, "staging": modalapi.RoleViewer}))
 
-	require.Equal(t, before, h.modal.CallCount(), "a wider role takes nothing away")
+	require.Equal(t, before, h.modal.CallCount(), "a wider role must not call Modal")
 	require.Equal(t, map[string]string{"main": "contributor"}, h.rolesOf(lease.Cred.ID))
 	require.NoError(t, h.engine.Leases.CheckRenewable(t.Context(), lease.RevocationID))
 
@@ -84,14 +84,14 @@ func TestNarrowing_CountsTheLeasesThatKeepTheirRightsAndRenewsNone(t *testing.T)
 
 	h.modal.ClearFaults()
 
-	require.NoError(t, h.engine.Leases.CheckRenewable(t.Context(), kept[0].RevocationID), "a renewal takes the rights away first")
+	require.NoError(t, h.engine.Leases.CheckRenewable(t.Context(), kept[0].RevocationID), "a renewal must first remove the rights")
 	require.Equal(t, map[string]string{"main": "viewer", "staging": "no-access"}, h.rolesOf(kept[0].Cred.ID))
 	require.Equal(t, "contributor", h.rolesOf(kept[1].Cred.ID)["main"])
-	require.Empty(t, h.warnings(granting("job", mainViewer)), "the same write again")
+	require.Empty(t, h.warnings(granting("job", mainViewer)), "the same write again must warn about nothing")
 	require.Equal(t, "viewer", h.rolesOf(kept[1].Cred.ID)["main"])
 }
 
-func TestNarrowing_OfScopedCountsTheLeasesThatModalCannotChange(t *testing.T) {
+func TestNarrowing_ScopedCountsTheLeasesThatModalCannotChange(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job", func(ask *model.RoleWrite) { ask.Access.Scoped = to(false) })
@@ -103,11 +103,11 @@ func TestNarrowing_OfScopedCountsTheLeasesThatModalCannotChange(t *testing.T) {
 	require.Contains(t, warnings[0], "living leases of role job that stay scoped=false, which Modal sets only when it creates a service user: 1;")
 	require.Contains(t, warnings[0], "vault lease revoke -prefix modal/creds/job")
 	require.ErrorContains(t, h.engine.Leases.CheckRenewable(t.Context(), lease.RevocationID), "scoped=false")
-	require.NoError(t, h.engine.Leases.End(t.Context(), lease.RevocationID), "as the command does")
+	require.NoError(t, h.engine.Leases.End(t.Context(), lease.RevocationID), "the recommended command must end the lease")
 	require.Empty(t, h.warnings(model.RoleWrite{Name: "job", Access: model.AccessWrite{Scoped: to(true), Given: []string{"scoped"}}}))
 }
 
-func TestNarrowing_EndsWithTheTimeOfOneRequest(t *testing.T) {
+func TestNarrowing_StopsAtTheTimeLimitOfOneRequest(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t
@@ -133,7 +133,7 @@ func TestNarrowing_EndsWithTheTimeOfOneRequest(t *testing.T) {
 	})
 }
 
-func TestNarrowing_MeetsALeaseThatIsGoneAtModalWithoutAWarning(t *testing.T) {
+func TestNarrowing_DoesNotWarnAboutALeaseThatIsGoneAtModal(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job", bothEnvironments)
@@ -141,7 +141,7 @@ func TestNarrowing_MeetsALeaseThatIsGoneAtModalWithoutAWarning(t *testing.T) {
 	require.Empty(t, h.warnings(granting("job", mainViewer)))
 }
 
-func TestLease_IsNotGivenWhenItsRoleIsNarrowedOrDeletedMeanwhile(t *testing.T) {
+func TestLease_IsRefusedIfItsRoleIsNarrowedOrDeletedMeanwhile(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		does func(h *harness)
@@ -165,14 +165,14 @@ func TestLease_IsNotGivenWhenItsRoleIsNarrowedOrDeletedMeanwhile(t *testing.T) {
 				test.does(h)
 				gate.open()
 				reads.isRefused(test.says)
-				require.Empty(t, h.modal.ServiceUsers(), "the read leaves nothing")
-				require.Empty(t, h.ledger())
+				require.Empty(t, h.modal.ServiceUsers(), "the refused read must leave no service user")
+				require.Empty(t, h.queueIDs())
 			})
 		}
 	}
 }
 
-func TestLease_IsGivenWhenItsRoleIsWidenedMeanwhile(t *testing.T) {
+func TestLease_IsReturnedIfItsRoleIsWidenedMeanwhile(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
@@ -181,7 +181,7 @@ func TestLease_IsGivenWhenItsRoleIsWidenedMeanwhile(t *testing.T) {
 	require.Equal(t, map[string]string{"main": "contributor"}, h.rolesOf(made().Cred.ID))
 }
 
-func TestLease_BelowLoweredLimitsIsRenewedOnceItsRoleIsNarrowed(t *testing.T) {
+func TestLease_AboveLoweredLimitsIsRenewableOnceItsRoleIsNarrowed(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
@@ -191,7 +191,7 @@ func TestLease_BelowLoweredLimitsIsRenewedOnceItsRoleIsNarrowed(t *testing.T) {
 	require.ErrorContains(t, err, "max_environment_role")
 	require.ErrorContains(t, err, "vault write modal/roles/job environment_roles=")
 	require.True(t, model.IsUserError(err))
-	require.True(t, h.alive(lease.Cred.ID), "the lease runs to its end")
+	require.True(t, h.alive(lease.Cred.ID), "the lease must live until its end")
 
 	h.write(granting("job", mainViewer))
 
@@ -209,7 +209,7 @@ func TestLease_OfADeletedRoleIsRenewedWithinTheLimits(t *testing.T) {
 	require.ErrorContains(t, h.engine.Leases.CheckRenewable(t.Context(), lease.RevocationID), "allowed_environments (staging)")
 }
 
-func TestNarrowing_IsDoneThoughModalReportsOldRights(t *testing.T) {
+func TestNarrowing_IsDoneAlthoughModalReportsOldRights(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job", bothEnvironments)

@@ -15,8 +15,8 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// Every write and every call between a read and its answer is where the process dies, or the call fails.
-func TestLease_EveryCutOfAMintLeavesNoServiceUserThatNobodyAnswersFor(t *testing.T) {
+// Between a read and its answer, the process dies at every write, and every call to Modal fails.
+func TestLease_EveryCutOfACreationLeavesNoUntrackedServiceUser(t *testing.T) {
 	t.Parallel()
 	cuts := 0
 	for at := 1; ; at++ {
@@ -25,10 +25,10 @@ func TestLease_EveryCutOfAMintLeavesNoServiceUserThatNobodyAnswersFor(t *testing
 			inBubble(t, func(b *bubble) {
 				b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
 				b.dynamic("job")
-				b.disk.dieAt(at, after)
+				b.disk.crashAt(at, after)
 				_, err := b.engine.Leases.Create(b.t.Context(), "job", vaultsMost)
-				reached = reached || b.disk.died()
-				require.Empty(b.t, b.modal.Orphans(b.answeredFor()))
+				reached = reached || b.disk.crashed()
+				require.Empty(b.t, b.modal.Orphans(b.trackedServiceUsers()))
 				b.restart()
 				if err == nil {
 					return
@@ -36,14 +36,14 @@ func TestLease_EveryCutOfAMintLeavesNoServiceUserThatNobodyAnswersFor(t *testing
 				cuts++
 				b.ticks(25 * time.Hour)
 				require.Empty(b.t, b.modal.ServiceUsers(), "cut %d, after %t", at, after)
-				require.Empty(b.t, b.ledger())
+				require.Empty(b.t, b.queueIDs())
 			})
 		}
 		if !reached {
 			break
 		}
 	}
-	require.Equal(t, 6, cuts, "three writes, before and after")
+	require.Equal(t, 6, cuts, "each of three writes, before and after its effect")
 	for _, rpc := range []string{"ServiceUserCreate", "EnvironmentList", "EnvironmentRoleSet", "TokenInfoGet", "ServiceUserInfo"} {
 		for _, after := range []bool{false, true} {
 			inBubble(t, func(b *bubble) {
@@ -58,7 +58,7 @@ func TestLease_EveryCutOfAMintLeavesNoServiceUserThatNobodyAnswersFor(t *testing
 				if _, err := b.engine.Leases.Create(t.Context(), "job", vaultsMost); err == nil {
 					return
 				}
-				require.Empty(t, b.modal.Orphans(b.answeredFor()), rpc)
+				require.Empty(t, b.modal.Orphans(b.trackedServiceUsers()), rpc)
 				b.modal.ClearFaults()
 				b.ticks(30 * time.Minute)
 				require.Empty(t, b.modal.ServiceUsers(), rpc)
@@ -67,26 +67,26 @@ func TestLease_EveryCutOfAMintLeavesNoServiceUserThatNobodyAnswersFor(t *testing
 	}
 }
 
-// A credential of its name, which a cut left, would say that the unfinished token is the role's.
-func TestADynamicRoleIsNotGivenWhatAnUnfinishedCreateOfAnotherTypeLeft(t *testing.T) {
+// A credential left under the role's name would make the unfinished token the role's token.
+func TestRole_ADynamicRoleDoesNotTakeOverAnUnfinishedManagedRole(t *testing.T) {
 	t.Parallel()
 	for at, reached := 1, true; reached; at++ {
 		for _, after := range []bool{false, true} {
 			inBubble(t, func(b *bubble) {
 				b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
-				b.disk.dieAt(at, after)
+				b.disk.crashAt(at, after)
 				_, _ = b.engine.Roles.Write(b.t.Context(), managedRole("job", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor}))
-				if reached = b.disk.died(); !reached {
+				if reached = b.disk.crashed(); !reached {
 					return
 				}
 				b.restart()
-				if written, _ := b.engine.Roles.Read(b.t.Context(), "job"); written != nil { // the cut was behind its creation
+				if written, _ := b.engine.Roles.Read(b.t.Context(), "job"); written != nil { // the process died after the creation of the role
 					return
 				}
 				b.dynamic("job")
 				b.ticks(time.Hour)
 				require.Empty(b.t, b.modal.ServiceUsers(), "cut %d, after %t", at, after)
-				require.Empty(b.t, b.ledger())
+				require.Empty(b.t, b.queueIDs())
 				left, err := b.engine.Mount.Credentials.Get(b.t.Context(), "job")
 				require.NoError(b.t, err)
 				require.Nil(b.t, left)
@@ -95,7 +95,7 @@ func TestADynamicRoleIsNotGivenWhatAnUnfinishedCreateOfAnotherTypeLeft(t *testin
 	}
 }
 
-func TestLease_EveryCutOfAnEndIsGoneOnWith(t *testing.T) {
+func TestLease_EveryCutOfARevocationIsContinued(t *testing.T) {
 	t.Parallel()
 	for at := 1; ; at++ {
 		reached := false
@@ -105,13 +105,13 @@ func TestLease_EveryCutOfAnEndIsGoneOnWith(t *testing.T) {
 				b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
 				b.dynamic("job")
 				lease := b.lease("job")
-				b.disk.dieAt(at, after)
+				b.disk.crashAt(at, after)
 				_ = b.engine.Leases.End(t.Context(), lease.RevocationID)
-				reached = reached || b.disk.died()
+				reached = reached || b.disk.crashed()
 				b.restart()
-				require.NoError(t, b.engine.Leases.End(t.Context(), lease.RevocationID), "Vault tries again: cut %d, after %t", at, after)
+				require.NoError(t, b.engine.Leases.End(t.Context(), lease.RevocationID), "Vault's next attempt: cut %d, after %t", at, after)
 				require.Empty(t, b.modal.ServiceUsers())
-				require.Empty(t, b.ledger(), fmt.Sprint(at, after))
+				require.Empty(t, b.queueIDs(), fmt.Sprint(at, after))
 			})
 		}
 		if !reached {

@@ -11,7 +11,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-func TestSchedules_AreJudgedByTheirClosestFirings(t *testing.T) {
+func TestSchedule_TheShortestGapOfACronScheduleCounts(t *testing.T) {
 	t.Parallel()
 	for text, closest := range map[string]time.Duration{
 		"* * * * *": time.Minute, "*/7 * * * *": 4 * time.Minute, "0 3 * * *": model.Day, "30 3 * * SAT": 7 * model.Day, "0 0,1 1 1 *": time.Hour,

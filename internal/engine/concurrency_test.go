@@ -14,10 +14,10 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// patience is how long a test waits for what happens at once when nothing is wrong.
+// patience is how long a test waits for something that takes almost no time if the engine works.
 const patience = 10 * time.Second
 
-// gate stops the first call of an RPC on its way into Modal.
+// gate stops the first call of an RPC before Modal handles it.
 type gate struct {
 	t       *testing.T
 	arrived chan struct{}
@@ -25,7 +25,7 @@ type gate struct {
 	once    sync.Once
 }
 
-// gateAt sets a gate before an RPC. It opens at the latest when the test ends.
+// gateAt sets a gate before an RPC. It opens when the test ends, if not before.
 func (h *harness) gateAt(rpc string) *gate {
 	g := &gate{t: h.t, arrived: make(chan struct{}), opened: make(chan struct{})}
 	var first atomic.Bool
@@ -39,26 +39,26 @@ func (h *harness) gateAt(rpc string) *gate {
 	return g
 }
 
-// await returns once a call stands before the gate.
+// await waits until a call is at the gate.
 func (g *gate) await() {
 	g.t.Helper()
 	select {
 	case <-g.arrived:
 	case <-time.After(patience):
-		g.t.Fatal("no call came to the gate")
+		g.t.Fatal("no call reached the gate")
 	}
 }
 
 func (g *gate) open() { g.once.Do(func() { close(g.opened) }) }
 
-// underway is what was begun and has not come back yet.
+// underway is a request that has started and possibly not returned yet.
 type underway struct {
 	t    *testing.T
 	err  error
 	done chan struct{}
 }
 
-// begin lets something happen beside the test.
+// begin starts a request in a goroutine.
 func (h *harness) begin(ctx context.Context, do act) *underway {
 	u := &underway{t: h.t, done: make(chan struct{})}
 	go func() {
@@ -68,13 +68,13 @@ func (h *harness) begin(ctx context.Context, do act) *underway {
 	return u
 }
 
-// answer waits for what came of it.
+// answer waits for the request's result.
 func (u *underway) answer() error {
 	u.t.Helper()
 	select {
 	case <-u.done:
 	case <-time.After(patience):
-		u.t.Fatal("a request hangs")
+		u.t.Fatal("a request did not return")
 	}
 	return u.err
 }
@@ -91,7 +91,7 @@ func (u *underway) isRefused(says string) {
 	require.True(u.t, model.IsUserError(err))
 }
 
-// act is what can be begun.
+// act is a request that begin can start.
 type act func(ctx context.Context) error
 
 func (h *harness) rotating(ask model.RotateRequest) act {
@@ -131,15 +131,15 @@ func (h *harness) forgetting(id string, force bool) act {
 
 func (h *harness) ticking(ctx context.Context) error { return h.engine.Worker.Tick(ctx) }
 
-// inLine returns once so many hold the lock of a role or wait for it.
-func (h *harness) inLine(role string, count int) {
+// awaitLockUsers waits until the given number of requests hold a role's lock or wait for it.
+func (h *harness) awaitLockUsers(role string, count int) {
 	h.t.Helper()
 	require.Eventually(h.t, func() bool { return h.engine.Mount.RoleLockUsers(role) == count },
-		patience, time.Millisecond, "not %d are in line for role %s", count, role)
+		patience, time.Millisecond, "%d requests must hold or await the lock of role %s", count, role)
 }
 
-// occupy holds a role's lock as a request would that works on it.
-func (h *harness) occupy(role string) (leave func()) {
+// lockRole takes a role's lock as a request does that works on the role.
+func (h *harness) lockRole(role string) (leave func()) {
 	h.t.Helper()
 	unlock, err := h.engine.Mount.LockRole(h.t.Context(), role)
 	require.NoError(h.t, err)
@@ -148,9 +148,10 @@ func (h *harness) occupy(role string) (leave func()) {
 	return leave
 }
 
-// leftByACut stores the due entry of a current token, which a rotation leaves that is cut before the
-// token is replaced (under its ID), or after it was made (under the service user's name).
-func (h *harness) leftByACut(role string, underName bool) (key string) {
+// leftByCrash stores the due revocation of a current token that a crash of a rotation leaves behind. A crash
+// before the token is replaced leaves it under the token's ID. A crash after the token's creation leaves it
+// under the service user's name.
+func (h *harness) leftByCrash(role string, underName bool) (key string) {
 	h.t.Helper()
 	r, cred, err := h.engine.Mount.Current(h.t.Context(), role)
 	require.NoError(h.t, err)

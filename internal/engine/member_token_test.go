@@ -13,8 +13,8 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// replaced is a harness whose static role "ci" was rotated: the old token and the new one. The old one's
-// grace period ends an hour later.
+// replaced returns a harness whose static role "ci" was rotated, its old token and its new token. The grace
+// period of the old token ends an hour later.
 func replaced(t *testing.T, opts ...modaltest.TokenOption) (h *harness, old, now modaltest.Token) {
 	t.Helper()
 	h = newHarness(t)
@@ -22,13 +22,13 @@ func replaced(t *testing.T, opts ...modaltest.TokenOption) (h *harness, old, now
 	h.write(staticRole("ci", old))
 	grace := time.Hour
 	h.rotate(model.RotateRequest{Role: "ci", Supplied: bringing(now), Grace: &grace})
-	require.Equal(t, model.MethodAutomatic, h.entry(old.ID).Means())
+	require.Equal(t, model.MethodAutomatic, h.revocation(old.ID).Means())
 	return h, old, now
 }
 
 func (h *harness) accepts(t modaltest.Token) bool { return h.modal.Accepts(t.ID, t.Secret) }
 
-// callers are the tokens that have tried to delete one.
+// callers returns the IDs of the tokens that have called TokenDelete.
 func (h *harness) callers() (ids []string) {
 	for _, call := range h.modal.Calls("TokenDelete") {
 		ids = append(ids, call.TokenID)
@@ -36,7 +36,7 @@ func (h *harness) callers() (ids []string) {
 	return ids
 }
 
-func TestMemberToken_DeletesItselfAfterItsGracePeriodWithItsOwnPairAlone(t *testing.T) {
+func TestMemberToken_DeletesItselfAfterItsGracePeriod(t *testing.T) {
 	t.Parallel()
 	h, old, now := replaced(t)
 	h.minutes(59)
@@ -44,28 +44,28 @@ func TestMemberToken_DeletesItselfAfterItsGracePeriodWithItsOwnPairAlone(t *test
 	h.minutes(2)
 	require.False(t, h.accepts(old))
 	require.True(t, h.accepts(now))
-	require.Empty(t, h.ledger())
+	require.Empty(t, h.queueIDs())
 	require.Equal(t, []string{old.ID}, h.callers())
-	require.Contains(t, h.told.lines(), "proof=deleted")
+	require.Contains(t, h.recorded.lines(), "proof=deleted")
 }
 
-// What follows from each answer to a token that is told to delete itself.
-func TestMemberToken_EachAnswerOfModalsHasItsConsequence(t *testing.T) {
+// Each answer of Modal to a token that deletes itself has its own consequence.
+func TestMemberToken_EachAnswerOfModalHasItsConsequence(t *testing.T) {
 	t.Parallel()
 	const never = -1
 	for name, test := range map[string]struct {
 		fault modaltest.Fault
 		state string
 		means string
-		next  time.Duration // the wait before the next try, at the most
+		next  time.Duration // the longest wait before the next attempt
 	}{
-		"unavailable":            {modaltest.Fault{Code: codes.Unavailable, Times: never}, model.StateRetrying, model.MethodAutomatic, 2 * time.Minute},
-		"throttled":              {modaltest.Fault{Code: codes.ResourceExhausted, Times: never}, model.StateRetrying, model.MethodAutomatic, 2 * time.Minute},
-		"forbidden":              {modaltest.Fault{Code: codes.PermissionDenied, Message: "owners only", Times: never}, model.StateWaiting, model.MethodManual, model.MaxBackOff},
-		"invalid":                {modaltest.Fault{Code: codes.InvalidArgument, Message: "owners only", Times: never}, model.StateWaiting, model.MethodManual, model.MaxBackOff},
-		"unknown method":         {modaltest.Fault{Code: codes.Unimplemented, Message: "owners only", Times: never}, model.StateWaiting, model.MethodManual, model.MaxBackOff},
-		"unknown in grpclib":     {modaltest.Fault{NoContentType: true, Times: never}, model.StateWaiting, model.MethodManual, model.MaxBackOff},
-		"not found but accepted": {modaltest.Fault{Code: codes.NotFound, Times: never}, model.StateRetrying, model.MethodAutomatic, 2 * time.Minute},
+		"unavailable":                  {modaltest.Fault{Code: codes.Unavailable, Times: never}, model.StateRetrying, model.MethodAutomatic, 2 * time.Minute},
+		"throttled":                    {modaltest.Fault{Code: codes.ResourceExhausted, Times: never}, model.StateRetrying, model.MethodAutomatic, 2 * time.Minute},
+		"forbidden":                    {modaltest.Fault{Code: codes.PermissionDenied, Message: "owners only", Times: never}, model.StateWaiting, model.MethodManual, model.MaxBackOff},
+		"invalid":                      {modaltest.Fault{Code: codes.InvalidArgument, Message: "owners only", Times: never}, model.StateWaiting, model.MethodManual, model.MaxBackOff},
+		"unknown method":               {modaltest.Fault{Code: codes.Unimplemented, Message: "owners only", Times: never}, model.StateWaiting, model.MethodManual, model.MaxBackOff},
+		"unknown without content type": {modaltest.Fault{NoContentType: true, Times: never}, model.StateWaiting, model.MethodManual, model.MaxBackOff},
+		"not found but accepted":       {modaltest.Fault{Code: codes.NotFound, Times: never}, model.StateRetrying, model.MethodAutomatic, 2 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -73,45 +73,45 @@ func TestMemberToken_EachAnswerOfModalsHasItsConsequence(t *testing.T) {
 			h.modal.Inject("TokenDelete", test.fault)
 			h.advance(time.Hour)
 			h.tick()
-			entry := h.entry(old.ID)
+			entry := h.revocation(old.ID)
 			require.Equal(t, test.state, entry.State(h.clock()))
 			require.Equal(t, test.means, entry.Means())
 			require.LessOrEqual(t, entry.NextAttempt.Sub(h.clock()), test.next)
 			require.True(t, h.accepts(old))
 			if test.means == model.MethodManual {
 				require.Contains(t, h.engine.Queue.NextStep(t.Context(), entry), "modal workspace member-tokens delete "+old.ID)
-				require.Contains(t, h.told.events(), model.EventRevokeManual)
+				require.Contains(t, h.recorded.events(), model.EventRevokeManual)
 			}
 			h.modal.ClearFaults()
 			h.advance(model.MaxBackOff)
 			h.tick()
-			require.False(t, h.accepts(old), "it is tried again")
-			require.Empty(t, h.ledger())
+			require.False(t, h.accepts(old), "the worker must try again")
+			require.Empty(t, h.queueIDs())
 		})
 	}
 }
 
-func TestMemberToken_OfALostAnswerIsSeenRefusedWithoutAWordOfDeletion(t *testing.T) {
+func TestMemberToken_AfterALostAnswerIsRejectedAndNotCalledDeleted(t *testing.T) {
 	t.Parallel()
 	h, old, _ := replaced(t)
 	h.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true})
 	h.advance(time.Hour)
 	h.tick()
 	require.False(t, h.accepts(old))
-	require.Empty(t, h.ledger())
-	require.Contains(t, h.told.lines(), "proof=rejected")
+	require.Empty(t, h.queueIDs())
+	require.Contains(t, h.recorded.lines(), "proof=rejected")
 }
 
-func TestMemberToken_ThatIsStillAcceptedAfterItsDeletionIsDeletedAgain(t *testing.T) {
+func TestMemberToken_StillAcceptedAfterItsDeletionIsDeletedAgain(t *testing.T) {
 	t.Parallel()
 	h, old, _ := replaced(t)
 	h.modal.KeepDeletedFor(30 * time.Minute)
 	h.advance(time.Hour)
 	h.tick()
-	require.Equal(t, model.StateUnconfirmed, h.entry(old.ID).State(h.clock()))
+	require.Equal(t, model.StateUnconfirmed, h.revocation(old.ID).State(h.clock()))
 	h.minutes(90)
-	require.Empty(t, h.ledger())
-	require.Contains(t, h.told.lines(), "proof=deleted")
+	require.Empty(t, h.queueIDs())
+	require.Contains(t, h.recorded.lines(), "proof=deleted")
 }
 
 func TestMemberToken_ThatExpiredIsRejectedAndNotCalledDeleted(t *testing.T) {
@@ -122,12 +122,12 @@ func TestMemberToken_ThatExpiredIsRejectedAndNotCalledDeleted(t *testing.T) {
 	h.rotate(model.RotateRequest{Role: "other", Supplied: bringing(h.member.NewToken())})
 	h.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.PermissionDenied, Times: -1})
 	h.minutes(62)
-	require.Empty(t, h.ledger())
-	require.Contains(t, h.told.lines(), "proof=rejected")
-	require.NotContains(t, h.told.lines(), "proof=deleted")
+	require.Empty(t, h.queueIDs())
+	require.Contains(t, h.recorded.lines(), "proof=rejected")
+	require.NotContains(t, h.recorded.lines(), "proof=deleted")
 }
 
-func TestMemberToken_ThatMayNotDeleteItselfIsDeletedByTheSamePersonsCurrentOne(t *testing.T) {
+func TestMemberToken_UnableToDeleteItselfIsDeletedByTheCurrentToken(t *testing.T) {
 	t.Parallel()
 	h, old, now := replaced(t)
 	h.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.PermissionDenied})
@@ -135,10 +135,10 @@ func TestMemberToken_ThatMayNotDeleteItselfIsDeletedByTheSamePersonsCurrentOne(t
 	h.tick()
 	require.Equal(t, []string{old.ID, now.ID}, h.callers())
 	require.False(t, h.accepts(old))
-	require.Empty(t, h.ledger())
+	require.Empty(t, h.queueIDs())
 }
 
-func TestMemberToken_IsEndedWithTheAdminTokenOnAnOperatorsForceAlone(t *testing.T) {
+func TestMemberToken_IsDeletedWithTheAdminTokenOnlyByForce(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	bob := h.workspace.AddMember("bob")
@@ -148,8 +148,8 @@ func TestMemberToken_IsEndedWithTheAdminTokenOnAnOperatorsForceAlone(t *testing.
 	h.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.PermissionDenied, Times: 2})
 	h.advance(24 * time.Hour)
 	h.tick()
-	require.Equal(t, []string{old.ID}, h.callers(), "the current token is another person's")
-	require.Equal(t, model.StateWaiting, h.entry(old.ID).State(h.clock()))
+	require.Equal(t, []string{old.ID}, h.callers(), "the current token belongs to another person and must not delete the old one")
+	require.Equal(t, model.StateWaiting, h.revocation(old.ID).State(h.clock()))
 	ended, err := h.engine.Revocations.End(t.Context(), old.ID, true)
 	require.NoError(t, err)
 	require.True(t, ended.Revoked)
@@ -159,39 +159,39 @@ func TestMemberToken_IsEndedWithTheAdminTokenOnAnOperatorsForceAlone(t *testing.
 	require.Equal(t, []string{old.ID, old.ID, admin.Admin.ID}, h.callers())
 }
 
-func TestMemberToken_IsLeftToPeopleWhereTheRoleOrItsProofSaysSo(t *testing.T) {
+func TestMemberToken_IsLeftToAnOperatorIfTheRoleOrItsStateSaysSo(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	kept, unproven, deleted := h.member.NewToken(), h.member.NewToken(), h.member.NewToken()
+	kept, unverified, deleted := h.member.NewToken(), h.member.NewToken(), h.member.NewToken()
 	ask := staticRole("kept", kept)
 	ask.RevokePrevious = to(false)
 	h.write(ask)
 	h.rotate(model.RotateRequest{Role: "kept", Supplied: bringing(h.member.NewToken())})
-	h.write(model.RoleWrite{Name: "unproven", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: bringing(unproven).Token}})
-	h.rotate(model.RotateRequest{Role: "unproven", Force: true, Supplied: bringing(h.member.NewToken())})
+	h.write(model.RoleWrite{Name: "unverified", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: bringing(unverified).Token}})
+	h.rotate(model.RotateRequest{Role: "unverified", Force: true, Supplied: bringing(h.member.NewToken())})
 	h.write(staticRole("deleted", deleted))
 	_, err := h.engine.Roles.Delete(t.Context(), "deleted", true)
 	require.NoError(t, err)
-	for _, token := range []modaltest.Token{kept, unproven, deleted} {
-		require.Equal(t, model.MethodManual, h.entry(token.ID).Means())
+	for _, token := range []modaltest.Token{kept, unverified, deleted} {
+		require.Equal(t, model.MethodManual, h.revocation(token.ID).Means())
 	}
 	h.minutes(26 * 60)
 	require.Empty(t, h.callers())
-	for _, token := range []modaltest.Token{kept, unproven, deleted} {
+	for _, token := range []modaltest.Token{kept, unverified, deleted} {
 		require.True(t, h.accepts(token))
 	}
 }
 
-func TestMemberToken_TheLastThatWorksIsKeptWhileTheCurrentOneIsRefused(t *testing.T) {
+func TestMemberToken_ThePreviousIsKeptWhileTheCurrentIsRejected(t *testing.T) {
 	t.Parallel()
 	h, old, now := replaced(t)
 	h.modal.DeleteToken(now.ID)
 	h.minutes(90)
 	require.True(t, h.accepts(old))
-	require.Contains(t, h.entry(old.ID).LastError, "is kept")
+	require.Contains(t, h.revocation(old.ID).LastError, "is kept")
 }
 
-func TestAdminToken_AReplacedOneDeletesItselfAndARemovedOneIsLeftToPeople(t *testing.T) {
+func TestAdminToken_AReplacedDeletesItselfARemovedIsLeftToAnOperator(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.managed("ci")
@@ -211,14 +211,14 @@ func TestAdminToken_AReplacedOneDeletesItselfAndARemovedOneIsLeftToPeople(t *tes
 	require.False(t, again.Changed)
 
 	h.configure(model.ConfigWrite{RemoveAdmin: true})
-	require.Equal(t, model.StateWaiting, h.entry(next.ID).State(h.clock()))
+	require.Equal(t, model.StateWaiting, h.revocation(next.ID).State(h.clock()))
 	h.minutes(120)
 	require.True(t, h.accepts(next))
 	h.configure(model.ConfigWrite{Supplied: bringing(next)})
-	require.Empty(t, h.ledger(), "it is the admin's again")
+	require.Empty(t, h.queueIDs(), "a token that is the admin token again must leave the queue")
 }
 
-func TestAdminToken_ARotationTakesTheSameWorkspaceAndSomebodyWhoCanManageServiceUsers(t *testing.T) {
+func TestAdminToken_ARotationNeedsTheWorkspaceAndManagementRights(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	user := h.workspace.AddMember("bob")
@@ -236,14 +236,14 @@ func TestAdminToken_ARotationTakesTheSameWorkspaceAndSomebodyWhoCanManageService
 	}
 }
 
-func TestAdminToken_OfAServiceUserOfThisMountIsEndedAfterwards(t *testing.T) {
+func TestAdminToken_OfAServiceUserOfThisMountIsDeletedAfterwards(t *testing.T) {
 	t.Parallel()
 	for _, removed := range []bool{false, true} {
 		h := newHarness(t)
 		old := h.managed("ci")
 		secret := h.current("ci").Secret
 		h.rotate(model.RotateRequest{Role: "ci"})
-		for range 2 { // a repeated request, too
+		for range 2 { // also a repeated request
 			_, err := h.engine.Configs.RotateAdmin(t.Context(), model.AdminRotation{Supplied: bringing(modaltest.Token{ID: old, Secret: secret}), Force: true})
 			require.NoError(t, err)
 		}

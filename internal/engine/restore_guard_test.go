@@ -17,7 +17,7 @@ import (
 	"vault-plugin-secrets-modal/internal/revocation"
 )
 
-func TestOrphans_WhatEndsWhileTheMountLooksIsNone(t *testing.T) {
+func TestOrphans_ALeaseThatEndsDuringTheComparisonIsNone(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
@@ -34,13 +34,13 @@ func TestOrphans_WhatEndsWhileTheMountLooksIsNone(t *testing.T) {
 
 	require.NoError(t, h.engine.Guard.Compare(t.Context()))
 
-	require.NotContains(t, h.told.events(), model.EventOutOfSync)
-	diverged, err := h.engine.Mount.IsOutOfSync(t.Context())
+	require.NotContains(t, h.recorded.events(), model.EventOutOfSync)
+	outOfSync, err := h.engine.Mount.IsOutOfSync(t.Context())
 	require.NoError(t, err)
-	require.False(t, diverged)
+	require.False(t, outOfSync)
 }
 
-func TestOrphans_WhoWaitsForTheLookOfAnotherMayGoAway(t *testing.T) {
+func TestOrphans_ACallerWaitingForAnotherComparisonMayLeave(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
@@ -49,20 +49,20 @@ func TestOrphans_WhoWaitsForTheLookOfAnotherMayGoAway(t *testing.T) {
 	ending := func(id string) act {
 		return func(ctx context.Context) error { return h.engine.Leases.End(ctx, id) }
 	}
-	looks := h.begin(t.Context(), ending(first.RevocationID))
+	compares := h.begin(t.Context(), ending(first.RevocationID))
 	gate.await()
 	ctx, leave := context.WithCancel(t.Context())
 	waits := h.begin(ctx, ending(second.RevocationID))
-	require.Eventually(t, func() bool { return !h.entry(second.RevocationID).NotBefore.After(h.clock()) }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return !h.revocation(second.RevocationID).NotBefore.After(h.clock()) }, patience, time.Millisecond)
 	leave()
 
 	require.ErrorIs(t, waits.answer(), context.Canceled)
 	gate.open()
-	looks.succeeds()
+	compares.succeeds()
 	require.NoError(t, h.engine.Leases.End(t.Context(), second.RevocationID))
 }
 
-func TestOrphans_AnEntryThatCannotBeReadStopsNoOtherAndIsNone(t *testing.T) {
+func TestOrphans_AnUnreadableRevocationIsNoneAndStopsNoOther(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.managed("ci")
@@ -88,7 +88,7 @@ func TestOrphans_AnEntryThatCannotBeReadStopsNoOtherAndIsNone(t *testing.T) {
 	h.modal.DeleteToken(broken.ID)
 }
 
-func TestOrphans_AnAdminTokenOfAMomentAgoIsLookedWithBeforeALeaseEnds(t *testing.T) {
+func TestGuard_ComparesWithANewAdminTokenBeforeALeaseEnds(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
@@ -97,7 +97,7 @@ func TestOrphans_AnAdminTokenOfAMomentAgoIsLookedWithBeforeALeaseEnds(t *testing
 	require.NoError(t, err)
 	h.advance(11 * time.Minute)
 	h.modal.Inject("ServiceUserList", modaltest.Fault{Code: codes.Unauthenticated, Times: 1})
-	require.NoError(t, h.engine.Guard.Compare(t.Context()), "it sees nothing")
+	require.NoError(t, h.engine.Guard.Compare(t.Context()), "a comparison without an answer must find no orphans")
 
 	h.configure(model.ConfigWrite{Supplied: bringing(h.member.NewToken())})
 
@@ -107,7 +107,7 @@ func TestOrphans_AnAdminTokenOfAMomentAgoIsLookedWithBeforeALeaseEnds(t *testing
 	require.NoError(t, err)
 }
 
-func TestOrphans_ARolesTokenThatCannotBeReadKeepsTheMountFromEndingAnythingAndSaysSo(t *testing.T) {
+func TestGuard_AnUnreadableCredentialBlocksRevocationsAndSaysSo(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.managed("broken")

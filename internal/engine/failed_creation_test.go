@@ -28,8 +28,8 @@ func (h *harness) reading(name string) act {
 	}
 }
 
-// troubled reads a dynamic role, expects an error that is Modal's, and returns its text.
-func (h *harness) troubled(name string) string {
+// readFailsAtModal reads a dynamic role, expects an error of Modal and returns the error's text.
+func (h *harness) readFailsAtModal(name string) string {
 	h.t.Helper()
 	err := h.reading(name)(h.t.Context())
 	require.Error(h.t, err)
@@ -38,7 +38,7 @@ func (h *harness) troubled(name string) string {
 	return err.Error()
 }
 
-func TestFailedCreation_IsSettledByTheNextReadAndTakesNoPlaceOfALease(t *testing.T) {
+func TestFailedCreation_IsSettledByTheNextReadAndIsNotCountedAsALease(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]modaltest.Fault{
 		"the service user was created":     {Code: codes.Unavailable, AfterCommit: true, Times: -1},
@@ -50,14 +50,14 @@ func TestFailedCreation_IsSettledByTheNextReadAndTakesNoPlaceOfALease(t *testing
 			h.dynamic("job", atMostLeases(1))
 			h.modal.Inject("ServiceUserCreate", fault)
 			h.modal.Inject("ServiceUserInfo", modaltest.Fault{Code: codes.Unavailable, Times: -1})
-			h.troubled("job")
-			left := h.ledger()
+			h.readFailsAtModal("job")
+			left := h.queueIDs()
 			require.Len(t, left, 1)
 			creates := len(h.modal.Calls("ServiceUserCreate"))
 			for range 2 {
-				require.Contains(t, h.troubled("job"), left[0])
+				require.Contains(t, h.readFailsAtModal("job"), left[0])
 			}
-			require.Equal(t, left, h.ledger(), "a read that fails leaves no further entry")
+			require.Equal(t, left, h.queueIDs(), "a read that fails leaves no further entry")
 			require.Len(t, h.modal.Calls("ServiceUserCreate"), creates)
 
 			h.modal.ClearFaults()
@@ -66,45 +66,45 @@ func TestFailedCreation_IsSettledByTheNextReadAndTakesNoPlaceOfALease(t *testing
 			require.Len(t, h.modal.ServiceUsers(), 1)
 			require.True(t, h.alive(lease.Cred.ID))
 			h.minutes(25)
-			require.Equal(t, []string{lease.RevocationID}, h.ledger())
+			require.Equal(t, []string{lease.RevocationID}, h.queueIDs())
 		})
 	}
 }
 
-func TestFailedCreation_OfAnOutageIsSettledOnceModalAnswers(t *testing.T) {
+func TestFailedCreation_DuringAnOutageIsSettledOnceModalAnswers(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job", atMostLeases(2))
 	h.modal.SetOutage(true)
 	for range 3 {
-		h.troubled("job")
+		h.readFailsAtModal("job")
 	}
-	require.Len(t, h.ledger(), 1)
-	require.Zero(t, h.entry(h.ledger()[0]).Attempts, "an outage does not put the worker off")
+	require.Len(t, h.queueIDs(), 1)
+	require.Zero(t, h.revocation(h.queueIDs()[0]).Attempts, "an outage must not count as an attempt of the worker")
 	h.modal.SetOutage(false)
 	h.lease("job")
 	h.lease("job")
 	require.ErrorContains(t, h.reading("job")(t.Context()), "has 2 leases, and max_leases is 2")
 }
 
-// A create that Modal does late is found by the second look.
-func TestFailedCreation_ThatModalDoesLateIsEndedByTheWorker(t *testing.T) {
+// If Modal completes a creation late, the second check finds the service user.
+func TestFailedCreation_CompletedLateByModalIsDeletedByTheWorker(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
 	h.modal.SetOutage(true)
-	h.troubled("job")
+	h.readFailsAtModal("job")
 	h.modal.SetOutage(false)
-	name := h.ledger()[0]
+	name := h.queueIDs()[0]
 	lease := h.lease("job")
 	_, err := h.workspace.CreateServiceUser(name)
 	require.NoError(t, err)
 	h.minutes(12)
 	require.Len(t, h.modal.ServiceUsers(), 1)
-	require.Equal(t, []string{lease.RevocationID}, h.ledger())
+	require.Equal(t, []string{lease.RevocationID}, h.queueIDs())
 }
 
-func TestFailedCreation_IsNotOneThatAnotherReadIsMaking(t *testing.T) {
+func TestFailedCreation_IsNotACreationOfAnotherRunningRead(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job", atMostLeases(2))
@@ -116,16 +116,16 @@ func TestFailedCreation_IsNotOneThatAnotherReadIsMaking(t *testing.T) {
 	require.True(t, h.alive(second.Cred.ID))
 }
 
-func TestFailedCreation_OfAProcessThatDiedIsSettledByTheNextRead(t *testing.T) {
+func TestFailedCreation_OfACrashedProcessIsSettledByTheNextRead(t *testing.T) {
 	t.Parallel()
-	for at := 2; at <= 3; at++ { // the pair that arrived, the lease
+	for at := 2; at <= 3; at++ { // the write of the token that arrived, and the write of the lease
 		inBubble(t, func(b *bubble) {
 			t := b.t
 			b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
 			b.dynamic("job", atMostLeases(1))
-			b.disk.dieAt(at, false)
+			b.disk.crashAt(at, false)
 			require.Error(t, b.reading("job")(t.Context()))
-			require.True(t, b.disk.died())
+			require.True(t, b.disk.crashed())
 			b.restart()
 			lease := b.lease("job")
 			require.Len(t, b.modal.ServiceUsers(), 1)
@@ -134,12 +134,12 @@ func TestFailedCreation_OfAProcessThatDiedIsSettledByTheNextRead(t *testing.T) {
 	}
 }
 
-func TestFailedCreation_IsNotSettledWhileTheMountIsPausedOrOutOfSync(t *testing.T) {
+func TestFailedCreation_IsNotSettledWhilePausedOrOutOfSync(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
 	h.modal.SetOutage(true)
-	h.troubled("job")
+	h.readFailsAtModal("job")
 	h.modal.SetOutage(false)
 	h.configure(model.ConfigWrite{Paused: to(true)})
 	err := h.reading("job")(t.Context())
@@ -150,20 +150,20 @@ func TestFailedCreation_IsNotSettledWhileTheMountIsPausedOrOutOfSync(t *testing.
 	require.NoError(t, err)
 	h.advance(11 * time.Minute)
 	require.ErrorContains(t, h.reading("job")(t.Context()), "out of sync")
-	require.Len(t, h.ledger(), 1)
+	require.Len(t, h.queueIDs(), 1)
 	_, err = h.engine.Orphans.Cleanup(t.Context(), revocation.CleanupRequest{})
 	require.NoError(t, err)
 	h.lease("job")
 }
 
-func TestFailedCreation_OfAnotherWorkspaceIsInNobodysWay(t *testing.T) {
+func TestFailedCreation_OfAnotherWorkspaceBlocksNoRead(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job", atMostLeases(2))
 	h.modal.SetOutage(true)
-	h.troubled("job")
+	h.readFailsAtModal("job")
 	h.modal.SetOutage(false)
-	left := h.ledger()[0]
+	left := h.queueIDs()[0]
 	h.configure(model.ConfigWrite{Force: true, Supplied: bringing(h.modal.AddWorkspace("globex").AddMember("eve").NewToken())})
 	h.lease("job")
 	err := h.reading("job")(t.Context())
@@ -173,7 +173,7 @@ func TestFailedCreation_OfAnotherWorkspaceIsInNobodysWay(t *testing.T) {
 	h.lease("job")
 }
 
-func TestMaxLeases_NamesACommandForEachKindThatItCounts(t *testing.T) {
+func TestMaxLeases_TheErrorNamesACommandForEachKindItCounts(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job", atMostLeases(2))
@@ -194,7 +194,7 @@ func TestMaxLeases_NamesACommandForEachKindThatItCounts(t *testing.T) {
 	h.lease("job")
 }
 
-func TestFailedCreation_CostsAReadThatFindsNoneNoListOfStorage(t *testing.T) {
+func TestFailedCreation_AReadWithoutOneListsNoStorage(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")

@@ -4,5 +4,5 @@
 
 package engine
 
-// many is how many roles a mount with very many has.
+// many is the number of roles of a very large mount.
 const many = 10_000

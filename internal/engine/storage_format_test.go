@@ -22,28 +22,28 @@ import (
 	"vault-plugin-secrets-modal/internal/store"
 )
 
-// start is when every test begins.
+// start is the time at which every test begins.
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// update writes the golden files anew, as in go test -run TestStorage_TheGoldenFiles ./internal/engine -update.
-var update = flag.Bool("update", false, "write the golden files of the storage format anew")
+// update rewrites the golden files: go test -run TestStorage_GoldenFiles ./internal/engine -update.
+var update = flag.Bool("update", false, "rewrite the golden files of the storage format")
 
 // howToUpdate says what to do after a change of a stored type.
-const howToUpdate = "the storage format changed: set new fields in goldenEntries, then write the files anew with " +
-	"go test -run TestStorage_TheGoldenFiles ./internal/engine -update, and look at the difference. " +
-	"Once a version was released, only add fields that are omitted at zero, and name removed ones in store.Options.Retired"
+const howToUpdate = "The storage format changed. Set new fields in goldenEntries, then rewrite the files with: " +
+	"go test -run TestStorage_GoldenFiles ./internal/engine -update. Review the difference. " +
+	"After a release, only add fields that are omitted at zero, and list removed fields in store.Options.Retired"
 
-// goldenEntries are entries of every stored type, which together set every field. The files under
-// testdata/storage/v2 hold them as version 2 of the storage format has them.
+// goldenEntries returns entries of every stored type. Together they set every field. The files under
+// testdata/storage/v2 contain them in version 2 of the storage format.
 func goldenEntries() map[string]any {
 	owned := model.Token{
 		ID: "ak-AAAAAAAAAAAAAAAAAAAAAA", Secret: "as-BBBBBBBBBBBBBBBBBBBBBB",
 		WorkspaceID: "ac-1", Workspace: "acme", IdentityType: modalapi.IdentityUser, IdentityID: "us-1", Identity: "alice",
 		CreatedAt: start, ExpiresAt: start.Add(model.Day), LastVerified: start, ServerURL: "https://api.modal.com:443",
 	}
-	minted, grace, interval := owned, time.Hour, 12*time.Hour
-	minted.CreatedByMount, minted.ClockOffset = true, -time.Minute
-	minted.IdentityType, minted.IdentityID, minted.Identity = modalapi.IdentityServiceUser, "sv-1", "vault-2f9f1a7c-gpu-hgfedcba"
+	created, grace, interval := owned, time.Hour, 12*time.Hour
+	created.CreatedByMount, created.ClockOffset = true, -time.Minute
+	created.IdentityType, created.IdentityID, created.Identity = modalapi.IdentityServiceUser, "sv-1", "vault-2f9f1a7c-gpu-hgfedcba"
 	return map[string]any{
 		"config": &model.Config{
 			ServerURL: "https://api.modal.com:443", CACert: "PEM", RequestTimeout: 15 * time.Second, Admin: &owned,
@@ -70,7 +70,7 @@ func goldenEntries() map[string]any {
 			},
 		},
 		"cred/gpu": &model.Credential{
-			Token: minted, Version: 2, LastRotation: start, NextRotation: start.Add(model.Day),
+			Token: created, Version: 2, LastRotation: start, NextRotation: start.Add(model.Day),
 			Attempts: 1, LastAttempt: start, NextAttempt: start.Add(time.Minute), LastError: "unavailable",
 			GenerationID: "ABCDEFGH", LastChecked: start, RejectedSince: start, RolesDiffer: true,
 		},
@@ -88,7 +88,7 @@ func goldenEntries() map[string]any {
 			},
 		},
 		"revocation/vault-2f9f1a7c-job-abcdefgh": &model.Revocation{
-			Token: minted, Role: "job", Reason: model.ReasonLease, Method: model.MethodAutomatic, Since: start, NotBefore: start.Add(model.Day), NextAttempt: start.Add(model.Day),
+			Token: created, Role: "job", Reason: model.ReasonLease, Method: model.MethodAutomatic, Since: start, NotBefore: start.Add(model.Day), NextAttempt: start.Add(model.Day),
 			Leased: true, HoldUntil: start.Add(2 * model.Day), Refresh: time.Minute, WasInUse: true, LastUsed: start, Acknowledged: true, RefusedReason: "owners only",
 			Rights: model.Access{EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}, Scoped: true},
 		},
@@ -107,7 +107,7 @@ func goldenEntries() map[string]any {
 	}
 }
 
-func TestStorage_TheGoldenFilesHoldTheFormatOfToday(t *testing.T) {
+func TestStorage_GoldenFilesHaveTheCurrentFormat(t *testing.T) {
 	t.Parallel()
 	for key, entry := range goldenEntries() {
 		switch want := entry.(type) {
@@ -156,7 +156,7 @@ func checkGolden[T any](t *testing.T, key string, want *T) {
 	require.Equal(t, want, got, howToUpdate)
 }
 
-func TestStorage_TheGoldenFilesSetEveryField(t *testing.T) {
+func TestStorage_GoldenFilesSetEveryField(t *testing.T) {
 	t.Parallel()
 	set, all := map[string]bool{}, map[string]bool{}
 	for _, entry := range goldenEntries() {
@@ -167,7 +167,7 @@ func TestStorage_TheGoldenFilesSetEveryField(t *testing.T) {
 	}
 }
 
-// noteFields notes the stored fields of a struct, and which of them are not zero.
+// noteFields collects the stored fields of a struct and those that are not zero.
 func noteFields(v reflect.Value, set, all map[string]bool) {
 	for field, value := range v.Fields() {
 		name := v.Type().Name() + "." + field.Name

@@ -12,13 +12,14 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// The README names one command for each token that may leak. The engine does the rest within two minutes.
-func TestLeak_OneCommandEndsTheTokenOfEachKind(t *testing.T) {
+// The README names one command for each kind of token that may leak. The engine does the rest within two
+// minutes.
+func TestLeakedToken_OneCommandRevokesATokenOfEachKind(t *testing.T) {
 	t.Parallel()
 	now := time.Duration(0)
 	approve := func(b *bubble, role string) {
 		b.approve(b.begin(model.ApprovalRequest{Role: role, Grace: &now}), b.member)
-		require.Equal(b.t, model.ApprovalDone, b.stands(role, 15*time.Second).State)
+		require.Equal(b.t, model.ApprovalDone, b.approvalOf(role, 15*time.Second).State)
 	}
 	kinds := map[string]struct {
 		leak    func(b *bubble) modaltest.Token
@@ -32,7 +33,7 @@ func TestLeak_OneCommandEndsTheTokenOfEachKind(t *testing.T) {
 			func(b *bubble) modaltest.Token { return b.approved("personal") },
 			func(b *bubble, _ modaltest.Token) { approve(b, "personal") },
 		},
-		"current, static: bring the next one with grace_period=0": {
+		"current, static: supply the next token with grace_period=0": {
 			func(b *bubble) modaltest.Token { return b.static("personal") },
 			func(b *bubble, _ modaltest.Token) {
 				b.rotate(model.RotateRequest{Role: "personal", Grace: &now, Supplied: bringing(b.member.NewToken())})
@@ -51,14 +52,14 @@ func TestLeak_OneCommandEndsTheTokenOfEachKind(t *testing.T) {
 			func(b *bubble) modaltest.Token {
 				old := b.approved("personal")
 				b.approve(b.begin(model.ApprovalRequest{Role: "personal"}), b.member)
-				require.Equal(b.t, model.ApprovalDone, b.stands("personal", 15*time.Second).State)
+				require.Equal(b.t, model.ApprovalDone, b.approvalOf("personal", 15*time.Second).State)
 				return old
 			},
 			func(b *bubble, leaked modaltest.Token) { b.end(leaked.ID) },
 		},
 		"lease: revocations with force": {
 			func(b *bubble) modaltest.Token { b.dynamic("job"); return tokenOf(b.lease("job").Cred) },
-			func(b *bubble, _ modaltest.Token) { b.end(b.ledger()[0]) },
+			func(b *bubble, _ modaltest.Token) { b.end(b.queueIDs()[0]) },
 		},
 		"admin token: approve with grace_period=0": {
 			func(b *bubble) modaltest.Token {
@@ -79,7 +80,7 @@ func TestLeak_OneCommandEndsTheTokenOfEachKind(t *testing.T) {
 			b.ticks(2 * time.Minute)
 
 			require.False(b.t, b.accepts(leaked), name)
-			require.NotContains(b.t, b.ledger(), leaked.ID, name)
+			require.NotContains(b.t, b.queueIDs(), leaked.ID, name)
 		})
 	}
 }

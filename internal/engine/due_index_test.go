@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-func TestTheIndexForgetsDeletedRolesAlsoAfterTheClockWentBack(t *testing.T) {
+func TestDueIndex_RemovesDeletedRolesAlsoAfterTheClockWentBack(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	for _, name := range []string{"a", "b", "c"} {
@@ -30,7 +30,7 @@ func TestTheIndexForgetsDeletedRolesAlsoAfterTheClockWentBack(t *testing.T) {
 	h.requireDue(h.engine.Mount.DueRevocations, 0, 0)
 }
 
-func TestTheIndexDoesNotGrowOnANodeThatNeverTicks(t *testing.T) {
+func TestDueIndex_DoesNotGrowOnANodeWithoutTicks(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	for i := range 1000 {
@@ -39,7 +39,7 @@ func TestTheIndexDoesNotGrowOnANodeThatNeverTicks(t *testing.T) {
 	}
 	h.requireDue(h.engine.Mount.DueRoles, 0, 0)
 	h.requireDue(h.engine.Mount.DueRevocations, 0, 0)
-	h.tick() // it was the active one for a while
+	h.tick() // it was the active node for a while
 	for i := range state.MaxChanged + 10 {
 		h.engine.Mount.DueRoles.Touch(fmt.Sprintf("role-%d", i))
 	}
@@ -54,6 +54,6 @@ func TestTheIndexDoesNotGrowOnANodeThatNeverTicks(t *testing.T) {
 func (h *harness) requireDue(index *state.DueTimes, due, changed int) {
 	h.t.Helper()
 	gotDue, gotChanged := index.Len()
-	require.Equal(h.t, due, gotDue, "names that are due at some time")
+	require.Equal(h.t, due, gotDue, "names with a due time")
 	require.Equal(h.t, changed, gotChanged, "names to look up again")
 }

@@ -14,15 +14,15 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-func TestHold_APreviousTokenLivesOnWhileItIsUsedAndNoLonger(t *testing.T) {
+func TestInUse_APreviousTokenStaysValidOnlyWhileItIsUsed(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		use   time.Duration // how long after its grace period somebody uses it
+		use   time.Duration // how long after its grace period the token is still used
 		lives time.Duration
 	}{
-		"not for a while":     {-20 * time.Minute, 0},
-		"used for a while":    {30 * time.Minute, 30 * time.Minute},
-		"used for far longer": {10 * time.Hour, 2 * time.Hour},
+		"last used before the end of the grace period": {-20 * time.Minute, 0},
+		"used for less than the limit":                 {30 * time.Minute, 30 * time.Minute},
+		"used for longer than the limit":               {10 * time.Hour, 2 * time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -36,7 +36,7 @@ func TestHold_APreviousTokenLivesOnWhileItIsUsedAndNoLonger(t *testing.T) {
 			client, err := modalapi.New(modalapi.Options{ServerURL: h.modal.URL()})
 			require.NoError(t, err)
 			t.Cleanup(func() { _ = client.Close() })
-			held := false
+			inUse := false
 			for past := time.Minute; past < 4*time.Hour; past += time.Minute {
 				h.minutes(1)
 				if past < time.Hour+test.use {
@@ -44,8 +44,8 @@ func TestHold_APreviousTokenLivesOnWhileItIsUsedAndNoLonger(t *testing.T) {
 						require.NoError(t, err, past)
 					}
 				}
-				if entry := h.entry(old.ID); entry != nil && entry.State(h.clock()) == model.StateInUse {
-					held = true
+				if entry := h.revocation(old.ID); entry != nil && entry.State(h.clock()) == model.StateInUse {
+					inUse = true
 					require.Contains(t, h.engine.Queue.NextStep(t.Context(), entry), "was used at")
 					require.Zero(t, entry.Attempts)
 				}
@@ -55,12 +55,12 @@ func TestHold_APreviousTokenLivesOnWhileItIsUsedAndNoLonger(t *testing.T) {
 				}
 			}
 			require.False(t, h.alive(old.ID))
-			require.Equal(t, test.lives > 0, held)
+			require.Equal(t, test.lives > 0, inUse)
 		})
 	}
 }
 
-func TestHold_AHeldTokenIsAskedAboutOncePerRefreshIntervalHoweverLongThatIs(t *testing.T) {
+func TestInUse_ModalIsAskedOncePerRefreshInterval(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
@@ -72,16 +72,16 @@ func TestHold_AHeldTokenIsAskedAboutOncePerRefreshIntervalHoweverLongThatIs(t *t
 	h.advance(time.Minute)
 	require.True(t, h.modal.Use(old.ID, old.Secret))
 	h.minutes(60)
-	require.Equal(t, model.StateInUse, h.entry(old.ID).State(h.clock()))
+	require.Equal(t, model.StateInUse, h.revocation(old.ID).State(h.clock()))
 	asked := len(h.modal.Calls("ServiceUserInfo"))
 
 	h.minutes(12 * 60)
 
 	require.Equal(t, asked+1, len(h.modal.Calls("ServiceUserInfo")))
-	require.Equal(t, model.StateInUse, h.entry(old.ID).State(h.clock()))
+	require.Equal(t, model.StateInUse, h.revocation(old.ID).State(h.clock()))
 }
 
-func TestHold_EndsInTimeThoughAClockFarAheadDatedIt(t *testing.T) {
+func TestInUse_EndsInTimeAlsoIfAClockFarAheadDatedIt(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
@@ -90,7 +90,7 @@ func TestHold_EndsInTimeThoughAClockFarAheadDatedIt(t *testing.T) {
 	old := h.current("ci").Token
 	h.advance(time.Minute)
 	h.rotate(model.RotateRequest{Role: "ci"})
-	wrong := *h.entry(old.ID)
+	wrong := *h.revocation(old.ID)
 	for _, at := range []*time.Time{&wrong.Since, &wrong.NotBefore, &wrong.NextAttempt, &wrong.HoldUntil} {
 		*at = at.Add(40 * model.Day)
 	}
@@ -104,7 +104,7 @@ func TestHold_EndsInTimeThoughAClockFarAheadDatedIt(t *testing.T) {
 	require.False(t, h.alive(old.ID))
 }
 
-func TestHold_TheEnginesOwnQuestionsAreNoUse(t *testing.T) {
+func TestInUse_TheEnginesOwnCallsDoNotCount(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
@@ -116,13 +116,13 @@ func TestHold_TheEnginesOwnQuestionsAreNoUse(t *testing.T) {
 	h.rotate(model.RotateRequest{Role: "ci"})
 	h.configure(model.ConfigWrite{RemoveAdmin: true})
 	h.minutes(65)
-	require.NotZero(t, h.entry(old.ID).Attempts)
+	require.NotZero(t, h.revocation(old.ID).Attempts)
 	h.configure(model.ConfigWrite{Supplied: bringing(h.member.NewToken())})
 	h.minutes(20)
 	require.False(t, h.alive(old.ID))
 }
 
-func TestHold_WhatCannotBeEndedAfterwardsIsNotSaidToBeHeld(t *testing.T) {
+func TestInUse_ATokenThatCannotBeDeletedAfterwardsIsRetrying(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
@@ -135,17 +135,17 @@ func TestHold_WhatCannotBeEndedAfterwardsIsNotSaidToBeHeld(t *testing.T) {
 		h.minutes(1)
 		h.modal.Use(old.ID, old.Secret)
 	}
-	require.Equal(t, model.StateInUse, h.entry(old.ID).State(h.clock()))
+	require.Equal(t, model.StateInUse, h.revocation(old.ID).State(h.clock()))
 	h.modal.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.Unavailable, Times: -1})
 	h.minutes(40)
-	require.Equal(t, model.StateRetrying, h.entry(old.ID).State(h.clock()))
+	require.Equal(t, model.StateRetrying, h.revocation(old.ID).State(h.clock()))
 	h.modal.ClearFaults()
 }
 
-func TestHold_AUseIsNotHiddenByTheEnginesOwnQuestion(t *testing.T) {
+func TestInUse_TheEnginesOwnCallsDoNotHideAUse(t *testing.T) {
 	t.Parallel()
 	for name, asks := range map[string]func(h *harness, id string){
-		"a forgetting": func(h *harness, id string) {
+		"a forget without force": func(h *harness, id string) {
 			_, err := h.engine.Revocations.Remove(h.t.Context(), id, false)
 			require.ErrorContains(h.t, err, "still accepts")
 		},
@@ -153,7 +153,7 @@ func TestHold_AUseIsNotHiddenByTheEnginesOwnQuestion(t *testing.T) {
 			_, err := h.engine.Rotations.Plan(h.t.Context(), model.RotateRequest{Role: "ci", ToPrevious: true})
 			require.NoError(h.t, err)
 		},
-		"an end without an admin token": func(h *harness, _ string) {
+		"an attempt without an admin token": func(h *harness, _ string) {
 			h.configure(model.ConfigWrite{RemoveAdmin: true})
 			h.minutes(12)
 			h.configure(model.ConfigWrite{Supplied: bringing(h.member.NewToken())})
@@ -175,7 +175,7 @@ func TestHold_AUseIsNotHiddenByTheEnginesOwnQuestion(t *testing.T) {
 			asks(h, old.ID)
 
 			h.minutes(40)
-			require.True(t, h.alive(old.ID), "it was used less than two refresh intervals ago")
+			require.True(t, h.alive(old.ID), "a token used less than two refresh intervals ago must stay")
 			h.minutes(3 * 60)
 			require.False(t, h.alive(old.ID))
 		})

@@ -16,21 +16,22 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// Promises to two who act at once. Gates decide who is where, and nobody's luck.
+// These tests check two requests at the same time. Gates decide the order, so no test depends on luck.
 
-func TestWhoeverWaitedWhileARoleRotatedLeavesTheTokenThatWasPromisedAGracePeriod(t *testing.T) {
+func TestRotate_RequestsThatWaitedLeaveTheOldTokenItsGracePeriod(t *testing.T) {
 	t.Parallel()
 	for name, waiting := range map[string]struct {
 		does func(h *harness, key string) act
-		// What it is told where the entry is known by the token's ID, and by the service user's name.
+		// says and saysOfName are the expected refusals where the revocation is stored under the token's ID,
+		// and under the service user's name.
 		says, saysOfName string
 	}{
 		"the worker": {func(h *harness, _ string) act { return h.ticking }, "", ""},
-		"an ending without force": {
+		"a revoke without force": {
 			func(h *harness, key string) act { return h.ending(key, false) },
 			"is in its grace period until 2026-03-02T12:00:00Z", "the revocation queue has no token",
 		},
-		"a forgetting without force": {
+		"a forget without force": {
 			func(h *harness, key string) act { return h.forgetting(key, false) },
 			"Modal still accepts token", "",
 		},
@@ -40,12 +41,12 @@ func TestWhoeverWaitedWhileARoleRotatedLeavesTheTokenThatWasPromisedAGracePeriod
 				t.Parallel()
 				h := newHarness(t)
 				old := h.managed("ci")
-				key := h.leftByACut("ci", underName)
+				key := h.leftByCrash("ci", underName)
 				gate := h.gateAt("ServiceUserCreate")
 				rotation := h.begin(t.Context(), h.rotating(model.RotateRequest{Role: "ci"}))
 				gate.await()
 				waits := h.begin(t.Context(), waiting.does(h, key))
-				h.inLine("ci", 2)
+				h.awaitLockUsers("ci", 2)
 
 				gate.open()
 
@@ -62,10 +63,10 @@ func TestWhoeverWaitedWhileARoleRotatedLeavesTheTokenThatWasPromisedAGracePeriod
 				require.NotEqual(t, old, h.current("ci").ID)
 				require.True(t, h.alive(old))
 				h.tick()
-				require.Equal(t, []string{old}, h.ledger(), "one entry answers for it")
-				require.Equal(t, model.StateGrace, h.entry(old).State(h.engine.Mount.Now()))
+				require.Equal(t, []string{old}, h.queueIDs(), "exactly one revocation must refer to the token")
+				require.Equal(t, model.StateGrace, h.revocation(old).State(h.engine.Mount.Now()))
 				h.minutes(24*60 - 1)
-				require.True(t, h.alive(old), "to the last minute")
+				require.True(t, h.alive(old), "the token must live until the last minute of its grace period")
 				h.minutes(2)
 				require.False(t, h.alive(old))
 			})
@@ -73,19 +74,19 @@ func TestWhoeverWaitedWhileARoleRotatedLeavesTheTokenThatWasPromisedAGracePeriod
 	}
 }
 
-func TestForgettingATokenEndsItUnderNoOtherKey(t *testing.T) {
+func TestRevocation_AForgottenTokenIsNotDeletedUnderAnotherKey(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	old := h.managed("ci")
-	h.leftByACut("ci", true)
+	h.leftByCrash("ci", true)
 	h.rotate(model.RotateRequest{Role: "ci"})
 	h.forget(old)
 	h.minutes(20)
-	require.True(t, h.alive(old), "forgetting ends nothing")
-	h.modal.DeleteToken(old) // as the operator does whom it is left to
+	require.True(t, h.alive(old), "a forgotten token must stay valid")
+	h.modal.DeleteToken(old) // the operator deletes the forgotten token
 }
 
-func TestAWorkerThatWaitedForARoleWhoseTokenWentElsewhereLeavesTheToken(t *testing.T) {
+func TestWorker_KeepsATokenThatMovedWhileItWaitedForTheRole(t *testing.T) {
 	t.Parallel()
 	for _, toAdmin := range []bool{false, true} {
 		t.Run(fmt.Sprintf("toAdmin=%t", toAdmin), func(t *testing.T) {
@@ -94,9 +95,9 @@ func TestAWorkerThatWaitedForARoleWhoseTokenWentElsewhereLeavesTheToken(t *testi
 			token := h.static("ci")
 			h.deleteRole("ci")
 			h.advance(25 * time.Hour) // its grace period is over
-			leave := h.occupy("ci")
+			leave := h.lockRole("ci")
 			tick := h.begin(t.Context(), h.ticking)
-			h.inLine("ci", 2)
+			h.awaitLockUsers("ci", 2)
 
 			if toAdmin {
 				h.configure(model.ConfigWrite{Supplied: bringing(token)})
@@ -107,35 +108,35 @@ func TestAWorkerThatWaitedForARoleWhoseTokenWentElsewhereLeavesTheToken(t *testi
 			leave()
 
 			tick.succeeds()
-			require.Nil(t, h.entry(token.ID), "a token in use is in no ledger")
+			require.Nil(t, h.revocation(token.ID), "a token in use must have no revocation")
 			require.True(t, h.alive(token.ID))
-			require.NotContains(t, h.told.events(), model.EventRevoke)
+			require.NotContains(t, h.recorded.events(), model.EventRevoke)
 		})
 	}
 }
 
-func TestWhoeverWorksOnAnEntryHoldsTheRoleThatItBelongsToNow(t *testing.T) {
+func TestRevocation_IsProcessedUnderTheLockOfItsCurrentRole(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	token := h.static("first")
 	h.deleteRole("first")
-	leaveFirst := h.occupy("first")
+	leaveFirst := h.lockRole("first")
 	forgetting := h.begin(t.Context(), h.forgetting(token.ID, true))
-	h.inLine("first", 2)
+	h.awaitLockUsers("first", 2)
 	h.write(staticRole("second", token))
 	h.rotate(model.RotateRequest{Role: "second", Supplied: bringing(h.member.NewToken())})
-	leaveSecond := h.occupy("second")
+	leaveSecond := h.lockRole("second")
 
 	leaveFirst()
 
-	h.inLine("second", 2)
-	require.Equal(t, []string{token.ID}, h.ledger())
+	h.awaitLockUsers("second", 2)
+	require.Equal(t, []string{token.ID}, h.queueIDs())
 	leaveSecond()
 	forgetting.succeeds()
-	require.Empty(t, h.ledger())
+	require.Empty(t, h.queueIDs())
 }
 
-func TestACreateThatWaitedDoesNotChangeTheRoleThatAnotherMadeMeanwhile(t *testing.T) {
+func TestRole_ACreateThatWaitedDoesNotChangeAColleaguesRole(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	less := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer})
@@ -145,7 +146,7 @@ func TestACreateThatWaitedDoesNotChangeTheRoleThatAnotherMadeMeanwhile(t *testin
 	first := h.begin(t.Context(), h.writing(less))
 	gate.await()
 	second := h.begin(t.Context(), h.writing(more))
-	h.inLine("ci", 2)
+	h.awaitLockUsers("ci", 2)
 
 	gate.open()
 
@@ -155,7 +156,7 @@ func TestACreateThatWaitedDoesNotChangeTheRoleThatAnotherMadeMeanwhile(t *testin
 	require.Len(t, h.modal.ServiceUsers(), 1)
 }
 
-func TestAnUndoThatWaitedLeavesATokenThatAnOperatorEndedMeanwhile(t *testing.T) {
+func TestUndo_ThatWaitedDoesNotUseATokenRevokedMeanwhile(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	old := h.managed("ci")
@@ -165,7 +166,7 @@ func TestAnUndoThatWaitedLeavesATokenThatAnOperatorEndedMeanwhile(t *testing.T) 
 	ending := h.begin(t.Context(), h.ending(old, true))
 	gate.await()
 	undo := h.begin(t.Context(), h.rotating(model.RotateRequest{Role: "ci", ToPrevious: true}))
-	h.inLine("ci", 2)
+	h.awaitLockUsers("ci", 2)
 
 	gate.open()
 
@@ -174,29 +175,31 @@ func TestAnUndoThatWaitedLeavesATokenThatAnOperatorEndedMeanwhile(t *testing.T) 
 	require.Equal(t, current, h.current("ci").ID)
 }
 
-// deposed is the storage of a node that leads no more.
-type deposed struct{ logical.Storage }
+// readOnlyStorage is the storage of a node that is no longer the leader.
+type readOnlyStorage struct{ logical.Storage }
 
-func (deposed) Put(context.Context, *logical.StorageEntry) error {
+func (readOnlyStorage) Put(context.Context, *logical.StorageEntry) error {
 	return errors.New("this node no longer leads")
 }
 
-func (deposed) Delete(context.Context, string) error { return errors.New("this node no longer leads") }
+func (readOnlyStorage) Delete(context.Context, string) error {
+	return errors.New("this node no longer leads")
+}
 
-// beside is the engine of a node that led before.
-func (h *harness) beside() *Engine {
+// formerLeader returns the engine of a node that was the leader before.
+func (h *harness) formerLeader() *Engine {
 	leads := h.engine
 	defer func() { h.engine = leads }()
-	h.restartOver(deposed{h.storage})
+	h.restartOver(readOnlyStorage{h.storage})
 	return h.engine
 }
 
-func TestANodeThatLeadsNoMoreGivesNoRightsBackThatTheOtherTook(t *testing.T) {
+func TestCluster_AFormerLeaderRestoresNoRemovedRights(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	id := h.managed("ci")
-	other := h.beside()
-	_, _, err := other.Mount.RotationWithPrevious(t.Context(), "ci") // from now on it remembers the policy
+	other := h.formerLeader()
+	_, _, err := other.Mount.RotationWithPrevious(t.Context(), "ci") // from now on the node remembers the policy
 	require.NoError(t, err)
 	narrow := map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}
 	h.write(managedRole("ci", narrow))
@@ -211,11 +214,11 @@ func TestANodeThatLeadsNoMoreGivesNoRightsBackThatTheOtherTook(t *testing.T) {
 	}
 }
 
-func TestANodeThatLeadsNoMoreEndsNothingThatTheOtherIsMakingHoweverFarAheadItsClockIs(t *testing.T) {
+func TestCluster_AFormerLeaderDeletesNothingThatTheLeaderCreates(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.managed("ci")
-	leads, other := h.engine, h.beside()
+	leads, other := h.engine, h.formerLeader()
 	gate := h.gateAt("EnvironmentRoleSet")
 	rotates := h.begin(t.Context(), func(ctx context.Context) error {
 		_, err := leads.Rotations.Rotate(ctx, model.RotateRequest{Role: "ci"})

@@ -15,15 +15,15 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-func TestWhatACallerThatLeftHadAskedForIsNotDone(t *testing.T) {
+func TestCancel_ARequestOfACallerThatLeftIsNotDone(t *testing.T) {
 	t.Parallel()
 	for name, does := range map[string]func(h *harness, old string) act{
 		"a deletion": func(h *harness, _ string) act { return h.deleting("ci") },
 		"a rotation": func(h *harness, _ string) act {
 			return h.rotating(model.RotateRequest{Role: "ci"})
 		},
-		"an ending":    func(h *harness, old string) act { return h.ending(old, false) },
-		"a forgetting": func(h *harness, old string) act { return h.forgetting(old, true) },
+		"a revoke": func(h *harness, old string) act { return h.ending(old, false) },
+		"a forget": func(h *harness, old string) act { return h.forgetting(old, true) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -31,27 +31,27 @@ func TestWhatACallerThatLeftHadAskedForIsNotDone(t *testing.T) {
 			old := h.managed("ci")
 			h.rotate(model.RotateRequest{Role: "ci"})
 			before, calls := h.snapshot(), len(h.modal.Calls(""))
-			leave := h.occupy("ci")
+			leave := h.lockRole("ci")
 			ctx, cancel := context.WithCancel(t.Context())
 			asked := h.begin(ctx, does(h, old))
-			h.inLine("ci", 2)
+			h.awaitLockUsers("ci", 2)
 
 			cancel()
 
 			err := asked.answer()
 			require.True(t, model.IsCanceled(err))
 			require.ErrorContains(t, err, "another request still works on role ci")
-			h.inLine("ci", 1)
+			h.awaitLockUsers("ci", 1)
 			leave()
 			h.unchangedSince(before)
 			require.Len(t, h.modal.Calls(""), calls)
-			require.NotContains(t, h.told.events(), model.EventRotateFail)
-			require.NotContains(t, h.told.lines(), "rotation failed")
+			require.NotContains(t, h.recorded.events(), model.EventRotateFail)
+			require.NotContains(t, h.recorded.lines(), "rotation failed")
 		})
 	}
 }
 
-// seedManaged stores managed roles as if they had been minted long ago, without asking Modal.
+// seedManaged stores managed roles as if they had been created long ago, without a call to Modal.
 func (h *harness) seedManaged(count int) (names []string) {
 	h.t.Helper()
 	for i := range count {
@@ -70,7 +70,7 @@ func (h *harness) seedManaged(count int) (names []string) {
 	return names
 }
 
-func TestARotationStuckAtASlowModalHoldsUpNoOtherRole(t *testing.T) {
+func TestRotate_ASlowModalBlocksNoOtherRole(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	others := h.seedManaged(300)
@@ -95,8 +95,8 @@ func TestARotationStuckAtASlowModalHoldsUpNoOtherRole(t *testing.T) {
 	stuck.succeeds()
 }
 
-// dueInEveryWay is a managed role that is due for its second rotation, with a token of before that is
-// due to end.
+// dueInEveryWay returns a harness whose managed role is due for its second rotation and whose previous token
+// is due for revocation.
 func dueInEveryWay(t *testing.T) (h *harness, old string) {
 	t.Helper()
 	h = newHarness(t)
@@ -109,17 +109,17 @@ func dueInEveryWay(t *testing.T) (h *harness, old string) {
 	return h, old
 }
 
-func TestWaitingForABusyRoleIsNoFailure(t *testing.T) {
+func TestCancel_WaitingForABusyRoleIsNoFailure(t *testing.T) {
 	t.Parallel()
 	for name, waiting := range map[string]struct {
-		until  func(h *harness) act
-		inLine int
-		broken bool // a tick that is broken off may say so
+		until     func(h *harness) act
+		lockUsers int
+		broken    bool // a tick that is interrupted may return an error
 	}{
-		"a rotation until the time of the tick is over": {func(h *harness) act {
+		"a rotation until the tick's time is over": {func(h *harness) act {
 			return func(ctx context.Context) error { return h.engine.Rotations.rotateOnSchedule(h.t.Context(), ctx, "ci") }
 		}, 2, false},
-		"a revocation until the time of the tick is over": {func(h *harness) act {
+		"a revocation until the tick's time is over": {func(h *harness) act {
 			return func(ctx context.Context) error { return h.engine.Worker.processQueue(h.t.Context(), ctx) }
 		}, 2, false},
 		"a tick until Vault seals or steps down": {func(h *harness) act { return h.ticking }, 3, true},
@@ -128,10 +128,10 @@ func TestWaitingForABusyRoleIsNoFailure(t *testing.T) {
 			t.Parallel()
 			h, old := dueInEveryWay(t)
 			before := h.snapshot()
-			leave := h.occupy("ci")
+			leave := h.lockRole("ci")
 			ctx, cancel := context.WithCancel(t.Context())
 			waits := h.begin(ctx, waiting.until(h))
-			h.inLine("ci", waiting.inLine)
+			h.awaitLockUsers("ci", waiting.lockUsers)
 
 			cancel()
 
@@ -140,15 +140,15 @@ func TestWaitingForABusyRoleIsNoFailure(t *testing.T) {
 			}
 			leave()
 			h.unchangedSince(before)
-			require.NotContains(t, h.told.lines(), "failed")
+			require.NotContains(t, h.recorded.lines(), "failed")
 			h.tick()
-			require.Equal(t, 3, h.current("ci").Version, "it is done at the next tick")
-			require.Nil(t, h.entry(old))
+			require.Equal(t, 3, h.current("ci").Version, "the next tick must do the rotation")
+			require.Nil(t, h.revocation(old))
 		})
 	}
 }
 
-func TestASealOrAStepDownIsNoFailureOfWhatItBreaksOff(t *testing.T) {
+func TestCancel_ASealOrStepDownIsNoFailureOfTheWork(t *testing.T) {
 	t.Parallel()
 	for _, rpc := range []string{"ServiceUserCreate", "EnvironmentRoleSet", "ServiceUserInfo", "ServiceUserDelete"} {
 		t.Run(rpc, func(t *testing.T) {
@@ -161,19 +161,19 @@ func TestASealOrAStepDownIsNoFailureOfWhatItBreaksOff(t *testing.T) {
 
 			cancel()
 
-			_ = tick.answer() // a tick that is broken off may say so
+			_ = tick.answer() // a tick that is interrupted may return an error
 			gate.open()
 			require.Zero(t, h.current("ci").Attempts)
 			require.Empty(t, h.current("ci").LastError)
-			if entry := h.entry(old); entry != nil {
+			if entry := h.revocation(old); entry != nil {
 				require.Zero(t, entry.Attempts)
 			}
-			require.NotContains(t, h.told.events(), model.EventRotateFail)
-			require.NotContains(t, h.told.events(), model.EventRevokeFail)
+			require.NotContains(t, h.recorded.events(), model.EventRotateFail)
+			require.NotContains(t, h.recorded.events(), model.EventRevokeFail)
 			h.restart()
 			h.minutes(11)
 			require.Equal(t, 3, h.current("ci").Version)
-			require.Nil(t, h.entry(old))
+			require.Nil(t, h.revocation(old))
 		})
 	}
 }

@@ -19,7 +19,7 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-func TestOrphans_ForgettingThatIsCutOffLeavesNoMountThatIsDiverged(t *testing.T) {
+func TestRevocation_AnInterruptedForgetLeavesTheMountInSync(t *testing.T) {
 	t.Parallel()
 	for at, reached := 1, true; reached; at++ {
 		for _, after := range []bool{false, true} {
@@ -28,9 +28,9 @@ func TestOrphans_ForgettingThatIsCutOffLeavesNoMountThatIsDiverged(t *testing.T)
 				b.managed("ci")
 				old := b.current("ci").Token
 				b.rotate(model.RotateRequest{Role: "ci"})
-				b.disk.dieAt(at, after)
+				b.disk.crashAt(at, after)
 				_, _ = b.engine.Revocations.Remove(b.t.Context(), old.ID, true)
-				reached = b.disk.died()
+				reached = b.disk.crashed()
 				b.restart()
 				b.pass(time.Hour)
 				require.NoError(b.t, b.engine.Guard.Compare(b.t.Context()))
@@ -40,56 +40,56 @@ func TestOrphans_ForgettingThatIsCutOffLeavesNoMountThatIsDiverged(t *testing.T)
 	}
 }
 
-// keeping is storage that cannot delete one key.
-type keeping struct {
+// undeletable is storage that cannot delete one key.
+type undeletable struct {
 	logical.Storage
 
 	key string
 }
 
-func (k *keeping) Delete(ctx context.Context, key string) error {
+func (k *undeletable) Delete(ctx context.Context, key string) error {
 	if key == k.key {
 		return errors.New("storage failed")
 	}
 	return k.Storage.Delete(ctx, key)
 }
 
-func TestForgettingThatFailsHalfwayEndsNothingUnderAnotherKey(t *testing.T) {
+func TestRevocation_AHalfFailedForgetDeletesNoToken(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.managed("ci")
-	name := h.leftByACut("ci", true)
+	name := h.leftByCrash("ci", true)
 	old := h.current("ci").Token
 	h.deleteRole("ci")
-	h.restartOver(&keeping{h.storage, state.PrefixRevocations + name})
+	h.restartOver(&undeletable{h.storage, state.PrefixRevocations + name})
 
 	_, err := h.engine.Revocations.Remove(t.Context(), old.ID, true)
 
-	require.Error(t, err, "else the token would be ended as an unfinished one")
+	require.Error(t, err, "without an error the engine would later delete the token as an unfinished one")
 	h.restart()
-	require.NotNil(t, h.entry(old.ID))
+	require.NotNil(t, h.revocation(old.ID))
 	h.forget(old.ID)
 	h.minutes(30 * 60)
 	require.True(t, h.alive(old.ID))
-	require.Empty(t, h.ledger())
+	require.Empty(t, h.queueIDs())
 	_, err = h.engine.Orphans.Cleanup(t.Context(), revocation.CleanupRequest{Names: []string{old.Identity}})
 	require.NoError(t, err)
 }
 
-func TestAnAdminTokenThatModalRefusesSaysNothingOfAnotherToken(t *testing.T) {
+func TestRevocation_ARejectedAdminTokenProvesNothingAboutOthers(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.modal.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true, Times: -1})
 	_, err := h.engine.Roles.Write(t.Context(), managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}))
 	require.Error(t, err)
 	h.modal.ClearFaults()
-	require.Len(t, h.ledger(), 1)
-	id := h.ledger()[0]
+	require.Len(t, h.queueIDs(), 1)
+	id := h.queueIDs()[0]
 	h.modal.Inject("ServiceUserInfo", modaltest.Fault{Code: codes.Unauthenticated, Times: -1})
 
 	_, err = h.engine.Revocations.Remove(t.Context(), id, false)
 
 	require.ErrorContains(t, err, "admin token")
-	require.NotNil(t, h.entry(id))
+	require.NotNil(t, h.revocation(id))
 	h.modal.ClearFaults()
 }

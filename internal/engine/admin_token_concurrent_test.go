@@ -12,21 +12,21 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// unasked is a token that an operator brings with verify=false.
-func unasked(token modaltest.Token) model.Supplied {
-	pair := bringing(token)
-	pair.Verify = false
-	return pair
+// unverified returns a token as an operator supplies it with verify=false.
+func unverified(token modaltest.Token) model.Supplied {
+	supplied := bringing(token)
+	supplied.Verify = false
+	return supplied
 }
 
-func TestATokenThatAnOperatorEndsDoesNotBecomeTheAdminsMeanwhile(t *testing.T) {
+func TestAdminToken_ATokenThatAnOperatorIsRevokingIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, as := range map[string]struct {
 		brings func(modaltest.Token) model.Supplied
-		gone   bool // whether it is gone when Modal is first asked about it
+		gone   bool // the token is gone when Modal is first asked about it
 	}{
-		"proven":   {bringing, true},
-		"unproven": {unasked, false},
+		"verified":   {bringing, true},
+		"unverified": {unverified, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -39,40 +39,40 @@ func TestATokenThatAnOperatorEndsDoesNotBecomeTheAdminsMeanwhile(t *testing.T) {
 			gate.await()
 			require.Equal(t, as.gone, !h.alive(robot.ID))
 
-			_, err := h.engine.Configs.Write(t.Context(), model.ConfigWrite{Supplied: unasked(robot)})
+			_, err := h.engine.Configs.Write(t.Context(), model.ConfigWrite{Supplied: unverified(robot)})
 
-			require.True(t, model.IsUserError(err), "its end is in storage already")
+			require.True(t, model.IsUserError(err), "storage already records that the token must end")
 			gate.open()
 			ending.succeeds()
 			require.False(t, h.alive(robot.ID))
-			require.Empty(t, h.ledger())
+			require.Empty(t, h.queueIDs())
 		})
 	}
 }
 
-func TestATokenThatBecomesTheAdminsWhileTheEngineIsAboutToEndItIsLeft(t *testing.T) {
+func TestAdminToken_ATokenThatBecomesAdminDuringItsRevocationIsKept(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	old := h.managed("ci")
-	pair := h.current("ci").APIToken()
+	apiToken := h.current("ci").APIToken()
 	grace := time.Duration(0)
 	h.rotate(model.RotateRequest{Role: "ci", Grace: &grace})
-	gate := h.gateAt("TokenInfoGet") // the engine sees first that the role's current token works
+	gate := h.gateAt("TokenInfoGet") // the engine first checks that the role's current token works
 	ending := h.begin(t.Context(), h.ending(old, false))
 	gate.await()
 
-	h.configure(model.ConfigWrite{Supplied: bringing(modaltest.Token{ID: pair.ID, Secret: pair.Secret})})
+	h.configure(model.ConfigWrite{Supplied: bringing(modaltest.Token{ID: apiToken.ID, Secret: apiToken.Secret})})
 
 	gate.open()
 	ending.succeeds()
 	require.Empty(t, h.modal.Calls("ServiceUserDelete"))
 	h.minutes(3)
-	require.Nil(t, h.entry(old), "a token in use is in no ledger")
+	require.Nil(t, h.revocation(old), "a token in use must have no revocation")
 	require.True(t, h.alive(old))
-	h.modal.DeleteToken(old) // which the configuration alone answers for
+	h.modal.DeleteToken(old) // only the configuration refers to this token
 }
 
-func TestAnAdminTokenThatThisMountMadeWorksOnForTheCallsUnderWayAlsoWhereItIsRemoved(t *testing.T) {
+func TestAdminToken_CreatedByThisMountStaysValidForAWhileAfterRemoval(t *testing.T) {
 	t.Parallel()
 	for name, remove := range map[string]func(h *harness) error{
 		"removed": func(h *harness) error {
@@ -90,12 +90,12 @@ func TestAnAdminTokenThatThisMountMadeWorksOnForTheCallsUnderWayAlsoWhereItIsRem
 			h.managed("ci")
 			made := h.current("ci")
 			h.rotate(model.RotateRequest{Role: "ci"})
-			pair := made.APIToken()
-			h.configure(model.ConfigWrite{Supplied: model.Supplied{Token: &pair, Verify: true}})
+			apiToken := made.APIToken()
+			h.configure(model.ConfigWrite{Supplied: model.Supplied{Token: &apiToken, Verify: true}})
 
 			require.NoError(t, remove(h))
 
-			require.Equal(t, model.MethodAutomatic, h.entry(made.ID).Method)
+			require.Equal(t, model.MethodAutomatic, h.revocation(made.ID).Method)
 			h.configure(model.ConfigWrite{Supplied: bringing(h.member.NewToken()), ServerURL: to(h.modal.URL())})
 			h.minutes(55)
 			require.True(t, h.alive(made.ID))
@@ -105,19 +105,19 @@ func TestAnAdminTokenThatThisMountMadeWorksOnForTheCallsUnderWayAlsoWhereItIsRem
 	}
 }
 
-func TestAdminToken_ItsVerifiedSecretIsNotLostToAnUnverifiedOne(t *testing.T) {
+func TestAdminToken_AnUnverifiedSecretDoesNotReplaceAVerifiedOne(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	cfg, err := h.engine.Configs.Read(t.Context())
 	require.NoError(t, err)
 	before := h.snapshot()
 	other := modaltest.Token{ID: cfg.Admin.ID, Secret: h.member.NewToken().Secret}
-	_, err = h.engine.Configs.Write(t.Context(), model.ConfigWrite{Supplied: unasked(other)})
+	_, err = h.engine.Configs.Write(t.Context(), model.ConfigWrite{Supplied: unverified(other)})
 	require.ErrorContains(t, err, "leave verify=false out")
 	h.unchangedSince(before)
 }
 
-func TestAdminToken_WhatModalSaidOfItIsNotForgottenWhenItIsBroughtAgainUnasked(t *testing.T) {
+func TestAdminToken_SuppliedAgainUnverifiedStaysRejected(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	cfg, err := h.engine.Configs.Read(t.Context())
@@ -125,7 +125,7 @@ func TestAdminToken_WhatModalSaidOfItIsNotForgottenWhenItIsBroughtAgainUnasked(t
 	h.modal.SetDisabled(cfg.Admin.ID, true)
 	h.minutes(24 * 60)
 	before := h.snapshot()
-	h.configure(model.ConfigWrite{Supplied: unasked(modaltest.Token{ID: cfg.Admin.ID, Secret: cfg.Admin.Secret})})
+	h.configure(model.ConfigWrite{Supplied: unverified(modaltest.Token{ID: cfg.Admin.ID, Secret: cfg.Admin.Secret})})
 	h.unchangedSince(before)
 	cfg, err = h.engine.Configs.Read(t.Context())
 	require.NoError(t, err)

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAReadOfWhatIsNotThereSaysSoToPeopleAndPrograms(t *testing.T) {
+func TestNotFound_AReadSaysSoToPeopleAndPrograms(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.newRole(t)
@@ -24,7 +24,7 @@ func TestAReadOfWhatIsNotThereSaysSoToPeopleAndPrograms(t *testing.T) {
 		"modal/creds/cii/dotenv": "no role is named cii: did you mean ci?",
 		"modal/rotate/cii":       "no role is named cii: did you mean ci?",
 		"modal/revocations/ak-x": "the revocation queue has no token ak-x",
-		"modal/roles/cii":        "No value found at modal/roles/cii", // by which Terraform makes it anew
+		"modal/roles/cii":        "No value found at modal/roles/cii", // Terraform recreates the role because of this text
 	} {
 		for _, format := range []string{"-format=table", "-format=json", "-field=token_id"} {
 			missing := w.run(t, w.CLI, "", "read", format, path)
@@ -46,7 +46,7 @@ func TestAReadOfWhatIsNotThereSaysSoToPeopleAndPrograms(t *testing.T) {
 	}
 }
 
-// get reads a path as a program without Vault's Go client does.
+// get reads a path without Vault's Go client, as other programs do.
 func get[T any](t *testing.T, w *world, path string) (status int, answer T) {
 	t.Helper()
 	status, body, err := w.request(path)

@@ -23,26 +23,26 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// bubble is a harness whose time is virtual and passes by itself where everybody waits, as what runs in
-// the background does.
+// bubble is a harness with virtual time. The time moves forward when all goroutines wait, the background ones
+// included.
 type bubble struct {
 	*harness
 
 	wire *bufconn.Listener
-	disk *mortal
+	disk *crashingStorage
 }
 
 // inBubble runs a test with an engine that has no admin token and no roles.
 func inBubble(t *testing.T, test func(b *bubble), opts ...modaltest.Option) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := &bubble{wire: bufconn.Listen(64 << 10), harness: &harness{t: t, storage: &logical.InmemStorage{}, told: &record{}}}
+		b := &bubble{wire: bufconn.Listen(64 << 10), harness: &harness{t: t, storage: &logical.InmemStorage{}, recorded: &record{}}}
 		b.modal = modaltest.New(opts...)
 		served := make(chan error, 1)
 		go func() { served <- b.modal.Serve(modaltest.At(b.wire, "127.0.0.1:9900")) }()
 		b.workspace = b.modal.AddWorkspace("acme")
 		b.member = b.workspace.AddMember("alice")
-		defer func() { // also where the test fails, as a bubble waits for all that runs in it
+		defer func() { // also if the test fails, because a bubble waits for all its goroutines
 			b.engine.Close()
 			b.modal.Close()
 			require.NoError(t, <-served)
@@ -57,20 +57,20 @@ func inBubble(t *testing.T, test func(b *bubble), opts ...modaltest.Option) {
 	})
 }
 
-// start is a new process over the same storage.
+// start starts a new process over the same storage.
 func (b *bubble) start() {
-	b.disk = &mortal{Storage: b.storage}
+	b.disk = &crashingStorage{Storage: b.storage}
 	b.engine = New(state.Deps{
-		Storage: b.disk, MountID: "2f9f1a7c", Emit: b.told.event, Now: func() time.Time { return time.Now().Add(time.Duration(b.ahead.Load())) }, Wait: waitFor,
+		Storage: b.disk, MountID: "2f9f1a7c", Emit: b.recorded.event, Now: func() time.Time { return time.Now().Add(time.Duration(b.ahead.Load())) }, Wait: waitFor,
 		Connect: func(o modalapi.Options) (state.Modal, error) {
 			o.Dial = func(ctx context.Context, _ string) (net.Conn, error) { return b.wire.DialContext(ctx) }
 			return modalapi.New(o)
 		},
-		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: b.told}),
+		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: b.recorded}),
 	})
 }
 
-// restart ends the process, in which nothing may go on, and starts another one.
+// restart ends the process and all its goroutines, and starts a new process.
 func (b *bubble) restart() {
 	b.engine.Close()
 	b.start()
@@ -85,10 +85,10 @@ func waitFor(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// pass lets so much time pass.
+// pass waits for the given time.
 func (b *bubble) pass(d time.Duration) { <-time.After(d) }
 
-// ticks lets Vault tick once a minute for so long.
+// ticks calls the worker once a minute for the given time.
 func (b *bubble) ticks(d time.Duration) {
 	b.t.Helper()
 	for end := time.Now().Add(d); time.Now().Before(end); {
@@ -100,12 +100,12 @@ func (b *bubble) ticks(d time.Duration) {
 func (b *bubble) noSecrets() {
 	b.t.Helper()
 	for _, secret := range b.modal.Secrets() {
-		require.False(b.t, strings.Contains(b.told.lines(), secret), "a secret is in the log")
+		require.False(b.t, strings.Contains(b.recorded.lines(), secret), "a secret is in the log")
 	}
 }
 
-// mortal is storage that dies at the nth write from now on, with or without effect.
-type mortal struct {
+// crashingStorage crashes at the nth write from now on. Either that write took effect or it did not.
+type crashingStorage struct {
 	logical.Storage
 
 	mu     sync.Mutex
@@ -113,39 +113,39 @@ type mortal struct {
 	after  bool
 	dead   bool
 	writes []string
-	// fails is how the writes begin that fail without effect, empty for none.
+	// fails is the prefix of the writes that fail without effect. Empty means that no write fails.
 	fails string
 }
 
-func (m *mortal) Put(ctx context.Context, entry *logical.StorageEntry) error {
+func (m *crashingStorage) Put(ctx context.Context, entry *logical.StorageEntry) error {
 	return m.write("put "+entry.Key, func() error { return m.Storage.Put(ctx, entry) })
 }
 
-func (m *mortal) Delete(ctx context.Context, key string) error {
+func (m *crashingStorage) Delete(ctx context.Context, key string) error {
 	return m.write("delete "+key, func() error { return m.Storage.Delete(ctx, key) })
 }
 
-// fail has the writes that begin so fail from now on.
-func (m *mortal) fail(write string) {
+// fail lets the writes with the given prefix fail from now on.
+func (m *crashingStorage) fail(write string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.fails = write
 }
 
-// dieAt counts the writes from now on.
-func (m *mortal) dieAt(nth int, after bool) {
+// crashAt counts the writes from now on.
+func (m *crashingStorage) crashAt(nth int, after bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.writes, m.left, m.after = nil, nth, after
 }
 
-func (m *mortal) died() bool {
+func (m *crashingStorage) crashed() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.dead
 }
 
-func (m *mortal) write(what string, do func() error) error {
+func (m *crashingStorage) write(what string, do func() error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.dead {

@@ -11,7 +11,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-func TestDurations_AreToldAsPeopleWriteThem(t *testing.T) {
+func TestDurations_AreFormattedAsPeopleWriteThem(t *testing.T) {
 	t.Parallel()
 	for text, d := range map[string]time.Duration{
 		"0s": 0, "5s": 5 * time.Second, "1m30s": 90 * time.Second, "5m": 5 * time.Minute, "1h": time.Hour, "24h": model.Day, "36h": 36 * time.Hour,

@@ -17,21 +17,21 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// departing is storage whose caller goes away while orphans are written.
-type departing struct {
+// leavingCaller is storage whose caller goes away while orphans are written.
+type leavingCaller struct {
 	logical.Storage
 
 	leave func()
 }
 
-func (d *departing) Put(ctx context.Context, entry *logical.StorageEntry) error {
+func (d *leavingCaller) Put(ctx context.Context, entry *logical.StorageEntry) error {
 	if entry.Key == state.KeyOutOfSync {
 		d.leave()
 	}
 	return d.Storage.Put(ctx, entry)
 }
 
-func TestOrphans_WhoGoesAwayWhileTheyAreAcceptedIsNotToldThatNothingWasChanged(t *testing.T) {
+func TestOrphans_AcceptSucceedsAlthoughTheCallerLeft(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.managed("ci")
@@ -39,7 +39,7 @@ func TestOrphans_WhoGoesAwayWhileTheyAreAcceptedIsNotToldThatNothingWasChanged(t
 	require.NoError(t, err)
 	h.advance(time.Hour)
 	ctx, leave := context.WithCancel(t.Context())
-	h.restartOver(&departing{h.storage, leave})
+	h.restartOver(&leavingCaller{h.storage, leave})
 
 	done, err := h.engine.Orphans.Cleanup(ctx, revocation.CleanupRequest{Accept: true})
 
@@ -48,7 +48,7 @@ func TestOrphans_WhoGoesAwayWhileTheyAreAcceptedIsNotToldThatNothingWasChanged(t
 	require.False(t, done.OutOfSync)
 }
 
-func TestOrphans_AreOfTheModalWhereTheyWereFoundWhereverConfigPointsMeanwhile(t *testing.T) {
+func TestOrphans_AreDeletedOnlyInTheWorkspaceThatListedThem(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	stranger, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
@@ -56,20 +56,20 @@ func TestOrphans_AreOfTheModalWhereTheyWereFoundWhereverConfigPointsMeanwhile(t 
 	h.advance(time.Hour)
 	elsewhere := h.modal.AddWorkspace("initech").AddMember("mallory")
 	gate := h.gateAt("ServiceUserList")
-	tidies := h.begin(t.Context(), func(ctx context.Context) error {
+	cleanup := h.begin(t.Context(), func(ctx context.Context) error {
 		_, failed := h.engine.Orphans.Cleanup(ctx, revocation.CleanupRequest{})
 		return failed
 	})
 	gate.await()
 	h.configure(model.ConfigWrite{Supplied: bringing(elsewhere.NewToken()), Force: true})
 	gate.open()
-	_ = tidies.answer()
+	_ = cleanup.answer()
 
 	require.True(t, h.accepts(stranger))
-	require.NotNil(t, h.entry("vault-2f9f1a7c-gpu-aaaaaaaa"), "it is not said to be ended")
+	require.NotNil(t, h.revocation("vault-2f9f1a7c-gpu-aaaaaaaa"), "a service user that is left must keep its revocation")
 }
 
-func TestOrphans_ManyAtASlowModalAreAnsweredForInTimeAndTheWorkerEndsTheRest(t *testing.T) {
+func TestOrphans_ManyAtASlowModalAreLeftToTheWorkerInTime(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
@@ -98,7 +98,7 @@ func TestOrphans_ManyAtASlowModalAreAnsweredForInTimeAndTheWorkerEndsTheRest(t *
 	})
 }
 
-func TestOrphans_ThatAreEndedAreSaidToBeSoThoughAnotherLookIsStillUnderWay(t *testing.T) {
+func TestOrphans_DeletedAreReportedWhileTheGuardIsBusy(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})

@@ -20,7 +20,7 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// everyExampleProgram runs a test for each language. CI has to have all of them.
+// everyExampleProgram runs a test for each language. CI must have all languages.
 func everyExampleProgram(t *testing.T, test func(t *testing.T, command []string)) {
 	t.Helper()
 	for _, language := range lab.Languages {
@@ -28,15 +28,15 @@ func everyExampleProgram(t *testing.T, test func(t *testing.T, command []string)
 			t.Parallel()
 			command, err := tools.ExampleProgram(testContext(t), language)
 			if err != nil {
-				require.NotEqual(t, "true", os.Getenv("CI"), "CI needs what the %s program needs: %v", language, err)
-				t.Skipf("what the %s program needs can't be installed here, so it is NOT TESTED: %v", language, err)
+				require.NotEqual(t, "true", os.Getenv("CI"), "CI must be able to build the %s program: %v", language, err)
+				t.Skipf("the %s program can't be built here, so it is NOT TESTED: %v", language, err)
 			}
 			test(t, command)
 		})
 	}
 }
 
-func TestTheProgramsSwapTheClientsOfTwoAccountsAtARotationWithoutARefusedCall(t *testing.T) {
+func TestExamplePrograms_ReplaceTheirClientsWithoutARejectedCall(t *testing.T) {
 	t.Parallel()
 	everyExampleProgram(t, func(t *testing.T, command []string) {
 		t.Helper()
@@ -49,7 +49,8 @@ func TestTheProgramsSwapTheClientsOfTwoAccountsAtARotationWithoutARefusedCall(t 
 		old, gpu := id("ci"), id("gpu")
 		reader := w.policyToken(t, `path "modal/creds/+" { capabilities = ["read"] }`)
 
-		// Another account's tokens are in the environment and in the file: the constructor's count.
+		// The environment and the file hold another account's tokens. The constructor's tokens take
+		// precedence.
 		inEnvironment, inFile := w.newToken(t), w.newToken(t)
 		p := &follower{command: w.program(t, reader, command[0], append(command[1:], "modal/creds/ci", "modal/creds/gpu")...)}
 		p.command.Env = append(p.command.Env, w.found(t, inEnvironment, inFile)...)
@@ -75,14 +76,14 @@ func TestTheProgramsSwapTheClientsOfTwoAccountsAtARotationWithoutARefusedCall(t 
 		require.Empty(t, used[inEnvironment.ID])
 		require.Empty(t, used[inFile.ID])
 		require.Contains(t, p.said.String(), "ci has "+current)
-		require.Equal(t, lab.Mask(p.said.String()), p.said.String(), "it prints a secret")
+		require.Equal(t, lab.Mask(p.said.String()), p.said.String(), "the program prints a secret")
 	})
 }
 
 // follower is a running example program.
 type follower struct {
 	command *exec.Cmd
-	said    bytes.Buffer // to be read when it has ended
+	said    bytes.Buffer // to be read after the program's end
 	done    chan error
 }
 
@@ -92,10 +93,10 @@ func (p *follower) start(t *testing.T) {
 	require.NoError(t, p.command.Start())
 	p.done = make(chan error, 1)
 	go func() { p.done <- p.command.Wait() }()
-	t.Cleanup(func() { _ = syscall.Kill(-p.command.Process.Pid, syscall.SIGKILL) }) // gone already at best
+	t.Cleanup(func() { _ = syscall.Kill(-p.command.Process.Pid, syscall.SIGKILL) }) // usually gone already
 }
 
-func TestTheProgramsWithoutAPathUseTheEnvironmentAndThenTheFile(t *testing.T) {
+func TestExamplePrograms_WithoutAPathUseTheEnvironmentThenTheFile(t *testing.T) {
 	t.Parallel()
 	everyExampleProgram(t, func(t *testing.T, command []string) {
 		t.Helper()
@@ -115,13 +116,14 @@ func TestTheProgramsWithoutAPathUseTheEnvironmentAndThenTheFile(t *testing.T) {
 			require.Contains(t, string(said), "no path sees main")
 			after := w.listings(t)
 			for _, token := range []string{inEnvironment.ID, inFile.ID} {
-				require.Equal(t, token == try.token, len(after[token]) > len(before[token]), "it was another one's call")
+				require.Equal(t, token == try.token, len(after[token]) > len(before[token]), "the call must use the expected token and no other")
 			}
 		}
 	})
 }
 
-// found is what a Modal client finds by itself: a token in the environment, the first two, and one in a file.
+// found returns the environment in which a Modal client finds tokens by itself: the first two variables hold
+// one token, the file holds the other.
 func (w *world) found(t *testing.T, inEnvironment, inFile lab.Token) []string {
 	t.Helper()
 	file := filepath.Join(w.lab.Dir, "found.toml")
@@ -133,7 +135,8 @@ func (w *world) found(t *testing.T, inEnvironment, inFile lab.Token) []string {
 	}
 }
 
-// listings are the codes that each token got for its listings of environments, which is what the programs do.
+// listings returns the codes that each token got for its lists of environments. The programs only list
+// environments.
 func (w *world) listings(t *testing.T) map[string][]string {
 	t.Helper()
 	state, err := w.emulator.State(w.ctx)
@@ -147,18 +150,18 @@ func (w *world) listings(t *testing.T) map[string][]string {
 	return codes
 }
 
-// untilUsed waits until the program has used a token twice more.
+// untilUsed waits until the program has used a token two more times.
 func (w *world) untilUsed(t *testing.T, p *follower, token string) {
 	t.Helper()
 	before := len(w.listings(t)[token])
 	require.NoError(t, lab.Until(w.ctx, "the program to use "+token, func() error {
 		select {
 		case err := <-p.done:
-			return backoff.Permanent(fmt.Errorf("it ended with %w: %s", err, lab.Mask(p.said.String())))
+			return backoff.Permanent(fmt.Errorf("the program ended with %w: %s", err, lab.Mask(p.said.String())))
 		default:
 		}
 		if len(w.listings(t)[token]) < before+2 {
-			return errors.New("it has not yet")
+			return errors.New("the program has not used it yet")
 		}
 		return nil
 	}))

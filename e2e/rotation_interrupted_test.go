@@ -19,22 +19,22 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// long is more than a test needs to strike in the middle of a call, and less than the engine waits for
-// an answer of Modal's.
+// long is longer than a test needs to interrupt a call, and shorter than the engine waits for an answer of
+// Modal.
 const long = 10 * time.Second
 
-func TestARotationBrokenOffInTheMiddleKeepsTheOldTokenAndLeavesNobodyBehind(t *testing.T) {
+func TestRotate_AfterACrashKeepsTheOldTokenAndLeavesNoServiceUser(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		rpc       string
 		committed bool
 		strike    func(t *testing.T, w *world)
 	}{
-		"the plugin is killed before it hears of the service user": {"ServiceUserCreate", true, func(t *testing.T, w *world) {
+		"the plugin is killed before Modal answers the creation": {"ServiceUserCreate", true, func(t *testing.T, w *world) {
 			t.Helper()
 			w.killPlugin(t)
 		}},
-		"Vault is killed while the new token is tried out": {"TokenInfoGet", false, func(t *testing.T, w *world) {
+		"Vault is killed while the engine verifies the new token": {"TokenInfoGet", false, func(t *testing.T, w *world) {
 			t.Helper()
 			w.Kill()
 			require.NoError(t, w.Restart(w.ctx))
@@ -51,14 +51,14 @@ func TestARotationBrokenOffInTheMiddleKeepsTheOldTokenAndLeavesNobodyBehind(t *t
 			w.requireWhole(t, before, <-rotation)
 			require.Condition(t, func() bool {
 				return slices.ContainsFunc(w.list(t, "modal/revocations"), func(id string) bool { return strings.HasPrefix(id, "vault-") })
-			}, "the ledger names the service user that was not finished")
-			w.requireNobodyLeft(t)
-			w.requireRefused(t, before.Token)
+			}, "the revocation queue must name the unfinished service user")
+			w.requireOnlyCurrentLeft(t)
+			w.requireRejected(t, before.Token)
 		})
 	}
 }
 
-func TestSealingInTheMiddleOfARotationLeavesAWholeOne(t *testing.T) {
+func TestRotate_SealingVaultHalfWayLeavesAConsistentRole(t *testing.T) {
 	t.Parallel()
 	w := newManagedWorld(t)
 	w.newManagedRole(t)
@@ -68,13 +68,13 @@ func TestSealingInTheMiddleOfARotationLeavesAWholeOne(t *testing.T) {
 	w.vault(t, "operator", "seal")
 	require.NoError(t, w.Unseal(w.ctx))
 	w.requireWhole(t, before, <-rotation)
-	w.requireNobodyLeft(t)
-	w.requireRefused(t, before.Token)
+	w.requireOnlyCurrentLeft(t)
+	w.requireRejected(t, before.Token)
 }
 
-// requireWhole asserts that a rotation that was disturbed happened once or not at all, and left a token
-// that Modal accepts. It may have happened although it failed, when only the answer was lost; and it
-// may have succeeded after a disturbance, as Vault repeats a request whose plugin died.
+// requireWhole asserts that an interrupted rotation happened once or not at all, and that Modal accepts the
+// role's token. A failed command may have rotated the role if only the answer was lost. A command may also
+// succeed after an interruption, because Vault repeats a request whose plugin died.
 func (w *world) requireWhole(t *testing.T, before issued, result lab.Result) issued {
 	t.Helper()
 	after := w.current(t)
@@ -87,25 +87,25 @@ func (w *world) requireWhole(t *testing.T, before issued, result lab.Result) iss
 	}
 	w.requireAccepted(t, after.Token)
 	w.requireAccepted(t, before.Token)
-	w.requireAnsweredFor(t)
+	w.requireAllTracked(t)
 	return after
 }
 
-// requireNobodyLeft rotates once more, ends all that the ledger holds, and asserts that the role's
-// current service user is the only one.
-func (w *world) requireNobodyLeft(t *testing.T) {
+// requireOnlyCurrentLeft rotates once more, ends all revocations, and asserts that only the role's current
+// service user exists.
+func (w *world) requireOnlyCurrentLeft(t *testing.T) {
 	t.Helper()
 	before := w.current(t)
 	w.vault(t, "write", "modal/rotate/gpu", "grace_period=0")
 	after := w.current(t)
 	require.Equal(t, before.version+1, after.version)
-	w.requireAnsweredFor(t)
+	w.requireAllTracked(t)
 	w.endAll(t)
 	require.Equal(t, after.ID, w.onlyUser(t).TokenID)
 	w.requireAccepted(t, after.Token)
 }
 
-// rotateSlowly begins to rotate the role gpu, and returns while Modal takes long over an RPC.
+// rotateSlowly starts to rotate the role gpu and returns while the named RPC waits.
 func (w *world) rotateSlowly(t *testing.T, rpc string, committed bool) <-chan lab.Result {
 	t.Helper()
 	require.NoError(t, w.emulator.Delay(w.ctx, rpc, long, committed))
@@ -128,12 +128,12 @@ func (w *world) rotateSlowly(t *testing.T, rpc string, committed bool) <-chan la
 				return nil
 			}
 		}
-		return fmt.Errorf("%d calls so far, and none of it is waiting", len(state.Calls))
+		return fmt.Errorf("Modal has received %d calls, and none of them is waiting", len(state.Calls))
 	}))
 	return done
 }
 
-// killPlugin kills the one plugin process, and returns when it is dead.
+// killPlugin kills the only plugin process and returns when the process is dead.
 func (w *world) killPlugin(t *testing.T) int {
 	t.Helper()
 	running, err := w.PluginPIDs()
@@ -142,7 +142,7 @@ func (w *world) killPlugin(t *testing.T) int {
 	require.NoError(t, syscall.Kill(running[0], syscall.SIGKILL))
 	require.NoError(t, lab.Until(w.ctx, "the plugin to die", func() error {
 		if syscall.Kill(running[0], 0) == nil {
-			return errors.New("it still runs as process " + strconv.Itoa(running[0]))
+			return errors.New("the plugin still runs as process " + strconv.Itoa(running[0]))
 		}
 		return nil
 	}))

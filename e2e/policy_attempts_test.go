@@ -14,7 +14,7 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// attempt is a request of a persona. What Vault's policies allow may still fail for another reason.
+// attempt is a request of a persona. allowed means that Vault's policies allow the request.
 type attempt struct {
 	args    []string
 	allowed bool
@@ -23,7 +23,7 @@ type attempt struct {
 func may(args ...string) attempt    { return attempt{args, true} }
 func mayNot(args ...string) attempt { return attempt{args, false} }
 
-// requireAttempt makes a request as a persona. Nothing that is allowed here fails otherwise.
+// requireAttempt makes a request as a persona. An allowed request must succeed.
 func (w *world) requireAttempt(t *testing.T, policy string, persona lab.CLI, try attempt) {
 	t.Helper()
 	result := w.run(t, persona, "", try.args...)

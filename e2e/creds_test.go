@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAnOperatorStoresATokenAndReadersGetItInEveryForm(t *testing.T) {
+func TestCreds_ReturnAStoredTokenInEachForm(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	before := time.Now().Add(-time.Second)
@@ -40,7 +40,7 @@ func TestAnOperatorStoresATokenAndReadersGetItInEveryForm(t *testing.T) {
 	requireSecret(t, profile+"active = true\n", w.vault(t, "read", "-field=toml", "modal/creds/ci/toml"))
 	requireSecret(t, profile, w.vault(t, "read", "-field=toml", "modal/creds/ci/profile"))
 	for _, key := range []string{"env", "dotenv", "toml"} {
-		require.NotContains(t, creds, key, "the secret stands once")
+		require.NotContains(t, creds, key, "the answer contains the secret once")
 	}
 	for form, key := range map[string]string{"dotenv": "dotenv", "toml": "toml", "profile": "toml"} {
 		answer := w.read(t, "modal/creds/ci/"+form)
@@ -57,7 +57,7 @@ func TestAnOperatorStoresATokenAndReadersGetItInEveryForm(t *testing.T) {
 	require.Equal(t, w.emulator.URL, variables["MODAL_SERVER_URL"])
 }
 
-func TestAWrappedReadIsUnwrappedOnceToTheSameToken(t *testing.T) {
+func TestCreds_AWrappedReadCanBeUnwrappedOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token := w.newRole(t)
@@ -67,7 +67,7 @@ func TestAWrappedReadIsUnwrappedOnceToTheSameToken(t *testing.T) {
 	require.NotZero(t, w.run(t, w.CLI, "", "unwrap", wrapped).Code)
 }
 
-func TestAPolicyOnTheCredsOfARoleDoesNotCoverTheirForms(t *testing.T) {
+func TestCreds_APolicyOnTheRoleDoesNotCoverItsForms(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.newRole(t)
@@ -80,7 +80,7 @@ func TestAPolicyOnTheCredsOfARoleDoesNotCoverTheirForms(t *testing.T) {
 	}
 }
 
-func TestEveryPathExplainsItself(t *testing.T) {
+func TestHelp_EachPathHasHelp(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	paths, ok := w.read(t, "sys/internal/specs/openapi")["paths"].(map[string]any)
@@ -107,13 +107,13 @@ func TestEveryPathExplainsItself(t *testing.T) {
 	require.Contains(t, w.vault(t, "path-help", "modal"), "Modal")
 }
 
-func TestVaultShowsTheRunningVersion(t *testing.T) {
+func TestVersion_VaultShowsTheRunningVersion(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	require.Equal(t, plugin.Version, w.runningVersion(t))
 }
 
-// runningVersion is the version that the plugin told Vault.
+// runningVersion returns the plugin version that Vault shows.
 func (w *world) runningVersion(t *testing.T) string {
 	t.Helper()
 	var mounts map[string]struct {
@@ -123,7 +123,7 @@ func (w *world) runningVersion(t *testing.T) string {
 	return mounts["modal/"].RunningVersion
 }
 
-// policyToken makes a Vault token that may do what the policy says.
+// policyToken makes a Vault token with the given policy.
 func (w *world) policyToken(t *testing.T, policy string) string {
 	t.Helper()
 	require.NoError(t, w.run(t, w.CLI, policy, "policy", "write", "reader", "-").Err())

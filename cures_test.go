@@ -106,7 +106,7 @@ func likelyMistakes() map[string]cured {
 			pair := m.newToken()
 			return also(pair, "token_secret", byteOrderMark+textIn(pair, "token_secret"))
 		}, "byte order mark (U+FEFF)", "save the file without it"},
-		"token: halves swapped": {update, "roles/new", static(pairOf(someSecret, someID)), "swapped", `token_id takes the half that starts with "ak-"`},
+		"token: halves swapped": {update, "roles/new", static(pairOf(someSecret, someID)), "swapped", `token_id starts with "ak-"`},
 		"token: a wrong secret": {update, "rotate/personal", token("token_secret", someSecret), "Modal refused token ak-", "check that the secret belongs to this ID"},
 		"token: of another role": {update, "rotate/personal", func(m *mount) map[string]any {
 			return pairOf(m.tokenID("ci"), textIn(m.read("creds/ci"), "token_secret"))

@@ -55,20 +55,20 @@ func TestAnswer_ThatCannotBeReadIsNotAskedForAgain(t *testing.T) {
 		call string
 		says string
 	}{
-		"no message":              {[]byte("\xff\xff"), "TokenInfoGet", "it is no message of Modal's"},
-		"no list":                 {[]byte("\xff\xff"), "ServiceUserList", "it is no message of Modal's"},
-		"a list cut short":        {field(1, make([]byte, 9))[:5], "ServiceUserList", "it is no message of Modal's"},
-		"an entry cut short":      {field(2, []byte{0x0a, 0x05}), "EnvironmentList", "it is no message of Modal's"},
-		"no environment role":     {field(1, field(10, []byte{0x0a})), "ServiceUserList", "it is no message of Modal's"},
-		"field 0":                 {[]byte{0x02, 0x00}, "ServiceUserList", "it is no message of Modal's"},
-		"too many members":        {bytes.Repeat(field(1, nil), 200_001), "WorkspaceMembersList", "it has 200001 members, which is too many to be true"},
-		"two service users":       {bytes.Repeat(field(1, nil), 2), "ServiceUserInfo", "it has 2 service users, which is too many to be true"},
-		"a large entry":           {field(2, make([]byte, 5<<20)), "EnvironmentList", "it has an entry of 5242880 bytes, which is too large to be true"},
-		"a large answer":          {field(99, make([]byte, 4<<20)), "TokenInfoGet", "the answer is larger than 4 MiB, which is too large to be true"},
-		"a large answer to Info":  {field(99, make([]byte, 4<<20)), "ServiceUserInfo", "the answer is larger than 4 MiB, which is too large to be true"},
-		"a large list":            {field(99, make([]byte, 32<<20)), "ServiceUserList", "the answer is larger than 32 MiB, which is too large to be true"},
-		"too many users to hold":  {bytes.Repeat(field(1, field(1, make([]byte, 60))), 199_999), "ServiceUserList", "its service users take more than 56 MiB of memory, which is too large to be true"},
-		"a large create's answer": {field(99, make([]byte, 4<<20)), createRPC, "the answer is larger than 4 MiB, which is too large to be true"},
+		"no message":              {[]byte("\xff\xff"), "TokenInfoGet", "it is not a message of Modal's protocol"},
+		"no list":                 {[]byte("\xff\xff"), "ServiceUserList", "it is not a message of Modal's protocol"},
+		"a list cut short":        {field(1, make([]byte, 9))[:5], "ServiceUserList", "it is not a message of Modal's protocol"},
+		"an entry cut short":      {field(2, []byte{0x0a, 0x05}), "EnvironmentList", "it is not a message of Modal's protocol"},
+		"no environment role":     {field(1, field(10, []byte{0x0a})), "ServiceUserList", "it is not a message of Modal's protocol"},
+		"field 0":                 {[]byte{0x02, 0x00}, "ServiceUserList", "it is not a message of Modal's protocol"},
+		"too many members":        {bytes.Repeat(field(1, nil), 200_001), "WorkspaceMembersList", "it has 200001 members, which is more than a workspace can have"},
+		"two service users":       {bytes.Repeat(field(1, nil), 2), "ServiceUserInfo", "it has 2 service users, which is more than a workspace can have"},
+		"a large entry":           {field(2, make([]byte, 5<<20)), "EnvironmentList", "it has an entry of 5242880 bytes, which is larger than a real entry can be"},
+		"a large answer":          {field(99, make([]byte, 4<<20)), "TokenInfoGet", "the answer is larger than 4 MiB, which is larger than a real answer can be"},
+		"a large answer to Info":  {field(99, make([]byte, 4<<20)), "ServiceUserInfo", "the answer is larger than 4 MiB, which is larger than a real answer can be"},
+		"a large list":            {field(99, make([]byte, 32<<20)), "ServiceUserList", "the answer is larger than 32 MiB, which is larger than a real answer can be"},
+		"too many users to hold":  {bytes.Repeat(field(1, field(1, make([]byte, 60))), 199_999), "ServiceUserList", "its service users take more than 56 MiB of memory, which is more than a workspace can have"},
+		"a large create's answer": {field(99, make([]byte, 4<<20)), createRPC, "the answer is larger than 4 MiB, which is larger than a real answer can be"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -111,7 +111,7 @@ func TestAnswer_InTinyFramesEndsItsConnectionAndOthersPass(t *testing.T) {
 
 		if cut {
 			require.Equal(t, modalapi.KindUnavailable, modalapi.KindOf(err))
-			require.ErrorContains(t, err, "the server cuts its answer into pieces too small to be an accident")
+			require.ErrorContains(t, err, "the server splits its answer into so many tiny frames that the connection was closed")
 		} else {
 			require.NoError(t, err, size)
 		}

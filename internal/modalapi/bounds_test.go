@@ -150,7 +150,7 @@ func TestServiceUser_MoreRolesThanCanBeTrueAreNoAnswer(t *testing.T) {
 
 	for _, err := range []error{err, errOfAll} {
 		require.Equal(t, modalapi.KindUnavailable, modalapi.KindOf(err))
-		require.ErrorContains(t, err, "20000 environment roles of one service user, which is too many to be true")
+		require.ErrorContains(t, err, "20000 environment roles of one service user, which is more than a workspace can have")
 		require.Less(t, len(err.Error()), 500)
 	}
 }

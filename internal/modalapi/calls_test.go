@@ -108,7 +108,7 @@ func TestEveryCall_MalformedTokenIsNotSent(t *testing.T) {
 
 			err := call(t.Context(), client, modalapi.Token{ID: admin.Secret, Secret: admin.ID}, "sv-1")
 
-			require.ErrorContains(t, err, "malformed token")
+			require.ErrorContains(t, err, "the token is malformed")
 			require.Equal(t, modalapi.KindNone, modalapi.KindOf(err))
 			require.NotContains(t, err.Error(), admin.Secret)
 			require.Empty(t, server.Calls(""))

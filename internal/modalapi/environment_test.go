@@ -88,7 +88,7 @@ func TestSetEnvironmentRole_FailureKeepsItsKind(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[codes.Code]string{
 		codes.NotFound:         "Modal has no such environment or service user: no",
-		codes.InvalidArgument:  "Modal takes the request to set the role in an environment for a mistake: no",
+		codes.InvalidArgument:  "Modal says that the request to set the role in an environment is invalid: no",
 		codes.PermissionDenied: "Modal says that this token may not set the role in an environment: no",
 		codes.Unauthenticated:  "Modal rejected the token: no",
 		codes.Unimplemented:    "Modal does not know how to set the role in an environment: no",
@@ -121,7 +121,7 @@ func TestSetEnvironmentRole_WhatWouldMeanSomethingElseIsNotSent(t *testing.T) {
 		"service user's ID is missing":     {"", "en-1", modalapi.RoleViewer},
 		"environment's ID is missing":      {"sv-1", "", modalapi.RoleViewer},
 		`"" is no role`:                    {"sv-1", "en-1", ""},
-		`"owner" is no role: give viewer,`: {"sv-1", "en-1", "owner"},
+		`cannot be set to "owner": give viewer,`: {"sv-1", "en-1", "owner"},
 	} {
 		err := client.SetEnvironmentRole(t.Context(), admin, c.id, c.environment, c.role)
 		require.ErrorContains(t, err, want)
@@ -176,7 +176,7 @@ func TestEnvironments_MoreThanAnyWorkspaceHasAreNoAnswer(t *testing.T) {
 	_, err := client.Environments(t.Context(), someToken)
 
 	require.Equal(t, modalapi.KindUnavailable, modalapi.KindOf(err))
-	require.ErrorContains(t, err, "it has 10001 environments, which is too many to be true")
+	require.ErrorContains(t, err, "it has 10001 environments, which is more than a workspace can have")
 }
 
 // idOf returns the ID of an environment.

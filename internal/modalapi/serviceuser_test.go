@@ -95,7 +95,7 @@ func TestServiceUser_AnswerAboutAnotherNameIsNoSuccess(t *testing.T) {
 			got, err := client.ServiceUser(t.Context(), someToken, "ci")
 
 			require.Zero(t, got)
-			require.EqualError(t, err, "Modal gave no usable answer when asked to describe the service user: the answer of 127.0.0.1 cannot be trusted: it is about another service user")
+			require.EqualError(t, err, "Modal gave no usable answer when asked to describe the service user: the answer of 127.0.0.1 cannot be trusted: it describes another service user")
 		})
 	}
 }

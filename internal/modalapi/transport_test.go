@@ -182,7 +182,7 @@ func TestBareHTTP_IsNoAnswerOfModalsWhateverItsStatus(t *testing.T) {
 
 					kind, tried := modalapi.KindUnavailable, "Modal gave no usable answer when asked to create the service user"
 					if httpStatus == http.StatusUnauthorized {
-						kind, tried = modalapi.KindRefused, "the token was rejected when Modal was asked to create the service user"
+						kind, tried = modalapi.KindRefused, "the token was rejected when the engine asked Modal to create the service user"
 					}
 					var failure *modalapi.Error
 					require.ErrorAs(t, err, &failure)

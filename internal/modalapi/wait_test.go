@@ -72,7 +72,7 @@ func TestThrottling_LongerThanTheDeadlineIsReportedAtOnce(t *testing.T) {
 			require.ErrorAs(t, err, &failure)
 			require.Equal(t, modalapi.KindThrottled, failure.Kind)
 			require.Equal(t, time.Hour, failure.RetryAfter)
-			require.EqualError(t, err, "Modal asks to wait 1h before it would say whose token this is: slow down")
+			require.EqualError(t, err, "Modal asks to wait 1h before it can say whose token this is: slow down")
 			require.Len(t, server.Calls(rpc), 1)
 		})
 	}
@@ -165,7 +165,7 @@ func TestTimeout_OfTheCallerIsToldApartFromOurs(t *testing.T) {
 	_, err := newClient(t, modalapi.Options{ServerURL: server.URL()}).WhoAmI(ctx, token)
 
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.ErrorContains(t, err, "the caller's deadline passed before 127.0.0.1 answered")
+	require.ErrorContains(t, err, "the request's deadline passed before 127.0.0.1 answered")
 }
 
 func TestCancellation_EndsACallUnderWayOrWaiting(t *testing.T) {

@@ -101,7 +101,7 @@ func TestWarnings_OfOneAnswerAreAFewAndTheRestIsCounted(t *testing.T) {
 	for _, text := range texts {
 		require.LessOrEqual(t, len(text), 300)
 	}
-	require.Equal(t, "and 2995 more warnings with one answer, left out", texts[5])
+	require.Equal(t, "Modal attached 2995 more warnings to the same answer; they are not shown", texts[5])
 }
 
 // The secret that a create reveals is no part of what was sent.

@@ -45,7 +45,7 @@ func TestTable_RefusesAnEntryOfAnotherSchemaVersion(t *testing.T) {
 	_, err := stored(t, Options{}, `{"schema":3,"entry":{"name":"a","version":1}}`)
 	require.EqualError(t, err, "lease/x was written by a newer version of this plugin (schema 3, this build knows 2): nothing was changed; run the newer version again")
 	_, err = stored(t, Options{}, `{"schema":1,"entry":{"name":"a","version":1}}`)
-	require.EqualError(t, err, "lease/x was written by a build that was never released (schema 1, this build knows 2): nothing was changed; mount the engine anew, at another path")
+	require.EqualError(t, err, "lease/x was written by a build that was never released (schema 1, this build knows 2): nothing was changed; mount the engine at a new path")
 }
 
 func TestTable_RefusesAnUnknownFieldAtEveryLevel(t *testing.T) {

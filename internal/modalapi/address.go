@@ -42,7 +42,7 @@ func ParseServerURL(raw string) (string, error) {
 			return "", fmt.Errorf("server_url %s: write %s", mistake, corrected)
 		}
 	}
-	return "", fmt.Errorf("server_url %s: write it like %s", mistake, DefaultServerURL)
+	return "", fmt.Errorf("server_url %s: give a URL such as %s", mistake, DefaultServerURL)
 }
 
 // checkURL returns the first mistake in raw and a corrected URL. The mistake is empty if raw is valid. The
@@ -95,7 +95,7 @@ func checkAuthority(scheme, authority string) (mistake, better string) {
 		}
 		return "must use https, because plain http would show the secrets to everybody on the network", "https://" + authority
 	case port == "":
-		return "must contain its port, because Modal's clients have different default ports", scheme + "://" + host + ":" + defaultPorts[scheme]
+		return "must name its port, because Modal's clients have different default ports", scheme + "://" + host + ":" + defaultPorts[scheme]
 	}
 	return "", ""
 }

@@ -118,9 +118,9 @@ func TestSetEnvironmentRole_WhatWouldMeanSomethingElseIsNotSent(t *testing.T) {
 		id, environment string
 		role            modalapi.EnvironmentRole
 	}{
-		"service user's ID is missing":     {"", "en-1", modalapi.RoleViewer},
-		"environment's ID is missing":      {"sv-1", "", modalapi.RoleViewer},
-		`"" is no role`:                    {"sv-1", "en-1", ""},
+		"service user's ID is missing":           {"", "en-1", modalapi.RoleViewer},
+		"environment's ID is missing":            {"sv-1", "", modalapi.RoleViewer},
+		`cannot be set to ""`:                    {"sv-1", "en-1", ""},
 		`cannot be set to "owner": give viewer,`: {"sv-1", "en-1", "owner"},
 	} {
 		err := client.SetEnvironmentRole(t.Context(), admin, c.id, c.environment, c.role)

@@ -48,7 +48,7 @@ const (
 )
 
 var kindNames = map[Kind]string{
-	KindNone:        "no answer from Modal",
+	KindNone:        "not from Modal",
 	KindRefused:     "rejected",
 	KindForbidden:   "forbidden",
 	KindNotFound:    "not found",

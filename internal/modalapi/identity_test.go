@@ -69,8 +69,8 @@ func TestWhoAmI_AnswerThatCannotBeTrustedIsNoSuccess(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(*pb.TokenInfoGetResponse_builder){
 		"it describes another token": func(b *pb.TokenInfoGetResponse_builder) { b.TokenId = "ak-somebodyElses0000000000" },
-		"it names no workspace":     func(b *pb.TokenInfoGetResponse_builder) { b.WorkspaceId = "" },
-		"it names no owner":         func(b *pb.TokenInfoGetResponse_builder) { b.UserIdentity = nil },
+		"it names no workspace":      func(b *pb.TokenInfoGetResponse_builder) { b.WorkspaceId = "" },
+		"it names no owner":          func(b *pb.TokenInfoGetResponse_builder) { b.UserIdentity = nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -126,8 +126,8 @@ func (r *redactor) text(v value) string {
 	return s
 }
 
-// repeatedName returns a name that a long list repeats, such as an environment's name. It cleans each
-// distinct name once.
+// repeatedName returns a name that a long list repeats, such as an environment's name. It
+// remembers the cleaned form of up to maxSeen names.
 func (r *redactor) repeatedName(v value) string {
 	if clean, known := r.seen[string(v.bytes)]; known {
 		return clean

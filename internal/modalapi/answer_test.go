@@ -22,13 +22,13 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// field is a field of a message on the wire.
+// field encodes a field of a message.
 func field(number int, value []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(nil, protowire.Number(number), protowire.BytesType), value)
 }
 
-// An answer that is no list is decoded whole, so its size has to bound its memory.
-func TestAnswer_ThatIsReadWholeHasNoRepeatedField(t *testing.T) {
+// An answer that is not a list is decoded whole, so the size limit must also bound its memory.
+func TestAnswer_DecodedWholeHasNoRepeatedField(t *testing.T) {
 	t.Parallel()
 	for _, answer := range []proto.Message{
 		&pb.TokenInfoGetResponse{}, &pb.ServiceUserCreateResponse{}, &pb.TokenFlowCreateResponse{}, &pb.TokenFlowWaitResponse{}, &emptypb.Empty{},
@@ -48,7 +48,7 @@ func requireNoneRepeated(t *testing.T, message protoreflect.MessageDescriptor) {
 	}
 }
 
-func TestAnswer_ThatCannotBeReadIsNotAskedForAgain(t *testing.T) {
+func TestAnswer_UnreadableAnswerIsNotRetried(t *testing.T) {
 	t.Parallel()
 	for what, c := range map[string]struct {
 		body []byte
@@ -85,7 +85,7 @@ func TestAnswer_ThatCannotBeReadIsNotAskedForAgain(t *testing.T) {
 	}
 }
 
-func TestAnswer_MayHaveFieldsThatAreNewerThanTheEngine(t *testing.T) {
+func TestAnswer_NewerFieldsAreIgnored(t *testing.T) {
 	t.Parallel()
 	entry, err := proto.Marshal(pb.ServiceUser_builder{Name: "ci", ServiceUserId: "sv-1"}.Build())
 	require.NoError(t, err)
@@ -101,7 +101,7 @@ func TestAnswer_MayHaveFieldsThatAreNewerThanTheEngine(t *testing.T) {
 	require.Equal(t, []modalapi.ServiceUser{{ID: "sv-1", Name: "ci", Roles: map[string]modalapi.EnvironmentRole{}}}, users)
 }
 
-func TestAnswer_InTinyFramesEndsItsConnectionAndOthersPass(t *testing.T) {
+func TestAnswer_TinyFramesEndTheConnection(t *testing.T) {
 	t.Parallel()
 	body := field(99, make([]byte, 1<<20))
 	for size, cut := range map[int]bool{1: true, 100: true, 256: false, 16384: false} {
@@ -136,14 +136,14 @@ func FuzzAnswer_ListsOfAnyBytesAreReadOrRefused(f *testing.F) {
 	})
 }
 
-// frames is an answer that is cut into frames of that size, with many headers after it.
+// frames is an answer in frames of the given size, followed by many headers.
 type frames struct {
 	body    []byte
 	size    int
 	headers int
 }
 
-// serveFrames answers every call so.
+// serveFrames starts a server that answers every call with f.
 func serveFrames(t *testing.T, answer frames) (serverURL string) {
 	t.Helper()
 	var lc net.ListenConfig
@@ -168,10 +168,10 @@ type framer struct {
 	conn   net.Conn
 	answer frames
 
-	mu      sync.Mutex // guards what follows and all that is written
+	mu      sync.Mutex // guards the fields below and all writes
 	out     bytes.Buffer
 	wake    *sync.Cond
-	windows map[uint32]int // how many bytes may be sent, by stream; 0 is the connection
+	windows map[uint32]int // by stream: the bytes that may still be sent; 0 is the connection
 	initial int
 }
 
@@ -182,7 +182,7 @@ func newFramer(conn net.Conn, answer frames) *framer {
 	return f
 }
 
-// flush sends what was written; f.mu is held.
+// flush sends the pending bytes. The caller must lock f.mu.
 func (f *framer) flush() { _, _ = f.out.WriteTo(f.conn) }
 
 func (f *framer) serve() {
@@ -245,7 +245,7 @@ func (f *framer) send(stream uint32) {
 	f.flush()
 }
 
-// writeHeaders writes few headers in one frame, and many in several.
+// writeHeaders writes a small header block in one frame and a large block in several frames.
 func (f *framer) writeHeaders(stream uint32, end bool, headers ...hpack.HeaderField) {
 	var block bytes.Buffer
 	encoder := hpack.NewEncoder(&block)

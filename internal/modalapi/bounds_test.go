@@ -21,7 +21,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// odd are texts that nothing may let in as they are.
+// odd are texts that must never pass through unchanged.
 var odd = map[string]string{
 	"giant":         strings.Repeat("x", 1<<18),
 	"giant and odd": strings.Repeat("é\x1b[31m\n", 1<<16),
@@ -44,7 +44,7 @@ func requireTame(t *testing.T, names ...string) {
 	}
 }
 
-func TestNames_OfAnIdentityAreShownWhateverModalSends(t *testing.T) {
+func TestNames_OfAnIdentityAreSafeToShow(t *testing.T) {
 	t.Parallel()
 	for what, text := range odd {
 		t.Run(what, func(t *testing.T) {
@@ -65,7 +65,7 @@ func TestNames_OfAnIdentityAreShownWhateverModalSends(t *testing.T) {
 	}
 }
 
-func TestNames_ThatPeopleGiveStayAsTheyAre(t *testing.T) {
+func TestNames_OrdinaryNamesStayUnchanged(t *testing.T) {
 	t.Parallel()
 	names := []string{"acme", "Ada's Größe & Söhne (東京)", "vault-0a1b2c3d-as-production-europe-x1y2z3w4", strings.Repeat("x", 128), "100%", "eyJournal"}
 	for _, name := range append(names, noSecrets...) {
@@ -82,8 +82,8 @@ func TestNames_ThatPeopleGiveStayAsTheyAre(t *testing.T) {
 	}
 }
 
-// An ID is sent back and compared: one that is cut or mended would be another's.
-func TestIDs_ThatCannotBeOnesAreNoneAndTheAnswerIsNotTrusted(t *testing.T) {
+// An ID is compared and sent back to Modal. A shortened or repaired ID could belong to somebody else.
+func TestIDs_InvalidIDMakesTheAnswerUntrusted(t *testing.T) {
 	t.Parallel()
 	for what, text := range odd {
 		t.Run(what, func(t *testing.T) {
@@ -103,7 +103,7 @@ func TestIDs_ThatCannotBeOnesAreNoneAndTheAnswerIsNotTrusted(t *testing.T) {
 	}
 }
 
-func TestServiceUsers_EachTextIsBoundedAndNoneIsLeftOut(t *testing.T) {
+func TestServiceUsers_EachTextIsBoundedAndNoUserIsOmitted(t *testing.T) {
 	t.Parallel()
 	var sent []*pb.ServiceUser
 	for _, text := range odd {
@@ -131,7 +131,7 @@ func TestServiceUsers_EachTextIsBoundedAndNoneIsLeftOut(t *testing.T) {
 	}
 }
 
-func TestServiceUser_MoreRolesThanCanBeTrueAreNoAnswer(t *testing.T) {
+func TestServiceUser_TooManyRolesAreRefused(t *testing.T) {
 	t.Parallel()
 	user := pb.ServiceUser_builder{Name: "ci", ServiceUserId: "sv-1"}
 	for i := range 20_000 {
@@ -155,8 +155,8 @@ func TestServiceUser_MoreRolesThanCanBeTrueAreNoAnswer(t *testing.T) {
 	}
 }
 
-// What is deleted is deleted by that ID.
-func TestServiceUser_WithoutAnIDIsNoAnswer(t *testing.T) {
+// The engine deletes a service user by this ID.
+func TestServiceUser_WithoutAnIDIsAnError(t *testing.T) {
 	t.Parallel()
 	client := answering(t, func(context.Context) (*pb.ServiceUserInfoResponse, error) {
 		return pb.ServiceUserInfoResponse_builder{ServiceUser: pb.ServiceUser_builder{Name: "ci", ServiceUserId: "sv 1"}.Build()}.Build(), nil
@@ -168,7 +168,7 @@ func TestServiceUser_WithoutAnIDIsNoAnswer(t *testing.T) {
 	require.ErrorContains(t, err, "it has no service user ID")
 }
 
-func TestErrors_AreShortWhateverModalSays(t *testing.T) {
+func TestErrors_AreShortForAnyTextOfModal(t *testing.T) {
 	t.Parallel()
 	for what, text := range odd {
 		for _, code := range []codes.Code{codes.Unauthenticated, codes.NotFound, codes.DataLoss, codes.Unimplemented} {
@@ -189,7 +189,7 @@ func TestErrors_AreShortWhateverModalSays(t *testing.T) {
 	}
 }
 
-func TestErrors_OfACallRepeatNoSpellingOfItsSecret(t *testing.T) {
+func TestErrors_RepeatNoSpellingOfTheSecret(t *testing.T) {
 	t.Parallel()
 	for _, c := range spellings {
 		t.Run(c.name, func(t *testing.T) {
@@ -209,7 +209,7 @@ func TestErrors_OfACallRepeatNoSpellingOfItsSecret(t *testing.T) {
 	}
 }
 
-func TestTimes_ThatCannotBeWrittenAreNone(t *testing.T) {
+func TestTimes_OutsideRFC3339AreZero(t *testing.T) {
 	t.Parallel()
 	client := answering(t, func(context.Context) (*pb.ServiceUserListResponse, error) {
 		var users []*pb.ServiceUser

@@ -256,8 +256,8 @@ func (c *Client) interrupted(ctx context.Context, a *attempts) *Error {
 	return failure
 }
 
-// throttle returns how long Modal asks to wait before the next attempt, if Modal asks for that. Only a
-// transient failure counts: a final one stays final, even with such a request attached.
+// throttle returns how long Modal asks to wait before the next attempt, if Modal asks for that. It ignores
+// the request if the failure is not transient.
 func throttle(err error) (wait time.Duration, asked bool) {
 	answer := status.Convert(err)
 	if answer.Code() != codes.ResourceExhausted && !retryableCodes[answer.Code()] {

@@ -13,10 +13,10 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// ask calls an RPC about the service user of that ID and the name "ci".
+// ask calls an RPC about the service user with that ID and the name "ci".
 type ask func(ctx context.Context, c *modalapi.Client, t modalapi.Token, id string) error
 
-// asks has every call.
+// asks contains every call of the client.
 var asks = map[string]ask{
 	createRPC: func(ctx context.Context, c *modalapi.Client, t modalapi.Token, _ string) error {
 		_, err := c.CreateServiceUser(ctx, t, ci)
@@ -54,7 +54,7 @@ var asks = map[string]ask{
 	},
 }
 
-func TestEveryCallButCreate_IsRetriedUnderOneIdempotencyKey(t *testing.T) {
+func TestEveryCallExceptCreate_IsRetriedUnderOneIdempotencyKey(t *testing.T) {
 	t.Parallel()
 	for rpc, call := range asks {
 		if rpc == createRPC {
@@ -80,7 +80,7 @@ func TestEveryCallButCreate_IsRetriedUnderOneIdempotencyKey(t *testing.T) {
 	}
 }
 
-func TestEveryCall_RefusedTokenIsReportedAsRefused(t *testing.T) {
+func TestEveryCall_RejectedTokenIsReportedAsRejected(t *testing.T) {
 	t.Parallel()
 	for rpc, call := range asks {
 		t.Run(rpc, func(t *testing.T) {
@@ -116,7 +116,7 @@ func TestEveryCall_MalformedTokenIsNotSent(t *testing.T) {
 	}
 }
 
-// What only owners and managers may do (Modal's guide/service-users).
+// Only owners and managers may manage service users (Modal's guide/service-users).
 func TestServiceUserCalls_OfAServiceUserOrAPlainMemberAreForbidden(t *testing.T) {
 	t.Parallel()
 	for _, rpc := range []string{createRPC, "ServiceUserDelete", "ServiceUserInfo", "ServiceUserList", roleRPC} {
@@ -135,7 +135,7 @@ func TestServiceUserCalls_OfAServiceUserOrAPlainMemberAreForbidden(t *testing.T)
 	}
 }
 
-func TestServiceUserCalls_WithoutThePlanRepeatModalsReason(t *testing.T) {
+func TestServiceUserCalls_WithoutThePlanReportModalsReason(t *testing.T) {
 	t.Parallel()
 	for _, rpc := range []string{createRPC, "ServiceUserDelete", "ServiceUserInfo", "ServiceUserList", roleRPC} {
 		t.Run(rpc, func(t *testing.T) {
@@ -161,7 +161,7 @@ func setMain(ctx context.Context, c *modalapi.Client, t modalapi.Token, id strin
 	return c.SetEnvironmentRole(ctx, t, id, environments[0].ID, modalapi.RoleViewer)
 }
 
-func TestEveryCall_MethodThatModalDoesNotHaveIsUnsupportedAndNotAskedForAgain(t *testing.T) {
+func TestEveryCall_MissingMethodIsUnsupportedAndNotRetried(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]modaltest.Fault{
 		"UNIMPLEMENTED":           {Code: codes.Unimplemented, Times: -1},

@@ -259,8 +259,8 @@ var grpcWords = strings.NewReplacer(`connection error: desc = "`, "", "transport
 // http2_client.go and client_stream.go).
 const (
 	bareAnswer = "unexpected HTTP status code received from server: "
-	// unknownMethod reports a method that a grpclib server does not have, such as Modal's own mock: HTTP 200
-	// without content type and body.
+	// unknownMethod is the report of grpc-go about a method that a grpclib server does not have: HTTP 200
+	// without content type and body. Modal's own mock is a grpclib server.
 	unknownMethod = bareAnswer + "200 (OK); malformed header: missing HTTP content-type"
 	noData        = "\ndata: \"\""
 	// tooLarge reports an answer larger than the limit of its call (rpc_util.go).

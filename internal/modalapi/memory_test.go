@@ -24,13 +24,13 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// The peak memory of an answer is measured in a process of its own, which makes one call. Linux tells the
-// peak of a process; the race detector would multiply it.
+// A child process makes one call and measures the peak memory of its answer. Linux reports the peak memory
+// of a process. The race detector would multiply it.
 const (
 	childServer = "MODALAPI_TEST_SERVER"
 	childCall   = "MODALAPI_TEST_CALL"
 
-	// mostMiB is by how much any answer may raise the peak.
+	// mostMiB is the largest allowed increase of the peak.
 	mostMiB = 64
 )
 
@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 
 // measured is the report of a child process.
 type measured struct {
-	KiB     int // by how much the call raised the peak of the process's memory
+	KiB     int // how much the call increased the peak memory of the process
 	Entries int
 	Error   string
 }
@@ -67,7 +67,7 @@ func measure(server, call string) (m measured) {
 
 var peakLine = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
 
-// peakKiB is the most memory that this process ever had.
+// peakKiB returns the peak memory of this process so far.
 func peakKiB() int {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -80,8 +80,8 @@ func peakKiB() int {
 	return kib
 }
 
-// inChild makes the call in a process of its own and requires that its peak is bounded. One child runs after
-// the other, as the test's own process holds the answers.
+// inChild makes the call in a child process and requires that its peak memory is bounded. The children run
+// one after the other, because this process keeps the answers in memory.
 func inChild(t *testing.T, what, server, call string) (m measured) {
 	t.Helper()
 	self, err := os.Executable()
@@ -96,7 +96,7 @@ func inChild(t *testing.T, what, server, call string) (m measured) {
 	return m
 }
 
-// everyAnswer has every call, with how many entries its answer had.
+// everyAnswer contains every call. Each returns the number of entries in its answer.
 var everyAnswer = func() map[string]func(context.Context, *modalapi.Client) (int, error) {
 	calls := map[string]func(context.Context, *modalapi.Client) (int, error){
 		"TokenFlowCreate": func(ctx context.Context, c *modalapi.Client) (int, error) {
@@ -121,7 +121,7 @@ var everyAnswer = func() map[string]func(context.Context, *modalapi.Client) (int
 	return calls
 }()
 
-// filled repeats what unit returns up to about that size.
+// filled repeats the result of unit up to about the given size.
 func filled(size int, unit func(i int) []byte) (body []byte) {
 	for i := 0; ; i++ {
 		next := unit(i)
@@ -134,7 +134,7 @@ func filled(size int, unit func(i int) []byte) (body []byte) {
 
 func always(unit []byte) func(int) []byte { return func(int) []byte { return unit } }
 
-// fields are fields of a message on the wire, by their numbers.
+// fields encodes the fields of a message, by field number.
 func fields(values map[int]string) (message []byte) {
 	for number, value := range values {
 		message = append(message, field(number, []byte(value))...)
@@ -142,7 +142,7 @@ func fields(values map[int]string) (message []byte) {
 	return message
 }
 
-// withRoles is a list of service users, each with its own environment roles.
+// withRoles encodes a list of service users, each with its own environment roles.
 func withRoles(size, roles int) []byte {
 	next := 0
 	return filled(size, func(i int) []byte {
@@ -155,7 +155,7 @@ func withRoles(size, roles int) []byte {
 	})
 }
 
-// hostile are bodies of about that size whose decoded form could be much larger.
+// hostile returns bodies of about the given size whose decoded form could be much larger.
 func hostile(size int) map[string]func() []byte {
 	repeated := func(unit []byte) func() []byte {
 		return func() []byte { return filled(size, always(unit)) }
@@ -217,7 +217,7 @@ func TestMemory_PeakOfTinyFramesAndManyHeadersStaysBounded(t *testing.T) {
 	inChild(t, "headers", serveFrames(t, frames{size: 1, headers: 120_000}), "TokenInfoGet")
 }
 
-// workspace is a list of service users as this engine makes them.
+// workspace encodes a list of service users such as this engine creates.
 func workspace(t *testing.T, count int) (body []byte) {
 	t.Helper()
 	for i := range count {
@@ -247,7 +247,7 @@ func TestMemory_WorkspaceOf100000ServiceUsersIsListedWithinTheBound(t *testing.T
 	require.Equal(t, 100_000, m.Entries)
 }
 
-func TestMemory_LargerWorkspaceIsNoAnswerAndSaysSo(t *testing.T) {
+func TestMemory_LargerWorkspaceIsRefusedWithAReason(t *testing.T) {
 	t.Parallel()
 	m := inChild(t, "110,000 service users", serveBytes(t, workspace(t, 110_000)), "ServiceUserList")
 

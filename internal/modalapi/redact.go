@@ -25,7 +25,7 @@ const (
 	cut      = "…"
 )
 
-// jwt matches a signed token, such as Modal's input plane accepts.
+// jwt matches a signed token. Modal's input plane accepts JWTs as credentials.
 var jwt = regexp.MustCompile(`eyJ[\w-]{6,}(?:\.[\w-]*)+`)
 
 // secretLength is the smallest number of letters and digits after the prefix of a secret. At least one of
@@ -126,7 +126,7 @@ func (r *redactor) text(v value) string {
 	return s
 }
 
-// repeatedName returns a name that a long list repeats, such as an environment's name. It
+// repeatedName returns a name that a long list contains many times, for example an environment's name. It
 // remembers the cleaned form of up to maxSeen names.
 func (r *redactor) repeatedName(v value) string {
 	if clean, known := r.seen[string(v.bytes)]; known {
@@ -270,8 +270,8 @@ func replace(s string, hidden []bool) string {
 }
 
 // skeleton contains the ASCII letters of a text, in lower case, and its digits, each with its position in the
-// text. It leaves out all other characters, such as quotes, spaces, hyphens or characters without width: they
-// do not distinguish one secret from another.
+// text. It leaves out all other characters, for example quotes, spaces, hyphens or characters without width:
+// they do not distinguish one secret from another.
 type skeleton struct {
 	letters  []byte
 	from, to []int

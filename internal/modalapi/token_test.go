@@ -15,7 +15,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-func TestToken_ShowsItsSecretNowhere(t *testing.T) {
+func TestToken_NeverShowsItsSecret(t *testing.T) {
 	t.Parallel()
 	requireHidden(t, someToken)
 	requireHidden(t, &someToken)
@@ -24,7 +24,7 @@ func TestToken_ShowsItsSecretNowhere(t *testing.T) {
 	require.Equal(t, someID, someToken.String())
 }
 
-// requireHidden requires that what prints or logs v shows the ID of someToken, never its secret.
+// requireHidden requires that printing or logging v shows the ID of someToken and never its secret.
 func requireHidden(t *testing.T, v any) {
 	t.Helper()
 	var shown bytes.Buffer
@@ -42,7 +42,7 @@ func requireHidden(t *testing.T, v any) {
 	require.NotContains(t, shown.String(), fmt.Sprintf("%X", someSecret))
 }
 
-func TestToken_IsNotEncodedAsJSONRatherThanWithoutItsSecret(t *testing.T) {
+func TestToken_CannotBeEncodedAsJSON(t *testing.T) {
 	t.Parallel()
 	text, err := json.Marshal(map[string]any{"token": someToken})
 
@@ -75,7 +75,7 @@ func TestParseToken_UnusualLengthIsAWarningNotAnError(t *testing.T) {
 	require.NotContains(t, strings.Join(warnings, ""), secret)
 }
 
-func TestParseToken_EachMistakeIsNamedWithoutTheValue(t *testing.T) {
+func TestParseToken_NamesEachMistakeWithoutTheValue(t *testing.T) {
 	t.Parallel()
 	const body = "ZYXWVUTSRQponmlkjihg98"
 	for name, c := range map[string]struct{ id, secret, want string }{
@@ -130,7 +130,7 @@ func FuzzParseToken(f *testing.F) {
 		}
 		require.Regexp(t, `^ak-[A-Za-z0-9_-]{1,253}$`, token.ID)
 		require.True(t, strings.HasPrefix(token.Secret, "as-") && len(token.Secret) <= 256)
-		// What was accepted is accepted again, unchanged.
+		// ParseToken accepts its own result again and does not change it.
 		again, sameWarnings, err := modalapi.ParseToken(token.ID, token.Secret)
 		require.NoError(t, err)
 		require.True(t, again == token)

@@ -12,7 +12,7 @@ import (
 
 const (
 	maxRemembered = 256
-	// maxWarnings limits the warnings that one answer may pass on. The rest is only counted.
+	// maxWarnings limits the forwarded warnings of an answer. The rest is only counted.
 	maxWarnings = 5
 )
 

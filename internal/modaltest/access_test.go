@@ -28,7 +28,8 @@ func (w *world) assign(t *testing.T, req pb.EnvironmentRoleSetRequest_builder) e
 	return err
 }
 
-// visible names the environments that the token sees, in both ways to look.
+// visible returns the names of the environments that the token sees. It checks both RPCs that show
+// environments.
 func (w *world) visible(t *testing.T, token modaltest.Token) []string {
 	t.Helper()
 	list, err := w.client.EnvironmentList(as(t, token), &emptypb.Empty{})
@@ -56,7 +57,7 @@ func (w *world) environmentID(t *testing.T, name string) string {
 	return env.GetEnvironmentId()
 }
 
-func TestEnvironmentRoleSet_AScopedServiceUserSeesWhatItHasARoleIn(t *testing.T) {
+func TestEnvironmentRoleSet_ScopedServiceUserSeesOnlyItsEnvironments(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.workspace.AddEnvironment("staging")
@@ -83,7 +84,7 @@ func TestEnvironmentRoleSet_AScopedServiceUserSeesWhatItHasARoleIn(t *testing.T)
 	}
 }
 
-func TestEnvironmentRoleSet_WithoutAScopeOnlyNoAccessHides(t *testing.T) {
+func TestEnvironmentRoleSet_UnscopedServiceUserSeesAllExceptNoAccess(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.workspace.AddEnvironment("staging")
@@ -102,7 +103,7 @@ func TestEnvironmentRoleSet_WithoutAScopeOnlyNoAccessHides(t *testing.T) {
 	require.Equal(t, []string{"main", "staging"}, w.visible(t, person))
 }
 
-func TestEnvironmentRoleSet_TakesEveryWayToNameThings(t *testing.T) {
+func TestEnvironmentRoleSet_AcceptsIDsAndNames(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.workspace.AddEnvironment("staging")
@@ -127,7 +128,7 @@ func TestEnvironmentRoleSet_TakesEveryWayToNameThings(t *testing.T) {
 	}
 }
 
-func TestEnvironmentRoleSet_RefusesWhatItCannotDoAndChangesNothing(t *testing.T) {
+func TestEnvironmentRoleSet_RefusesInvalidRequestsAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	_, id := w.mint(t, "ci")
@@ -154,7 +155,7 @@ func TestEnvironmentRoleSet_RefusesWhatItCannotDoAndChangesNothing(t *testing.T)
 	require.Empty(t, w.server.ServiceUsers()[0].Roles)
 }
 
-func TestEnvironmentGetOrCreate_AScopedServiceUserMakesNoEnvironment(t *testing.T) {
+func TestEnvironmentGetOrCreate_ScopedServiceUserCannotCreateOne(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token, _ := w.mint(t, "ci")
@@ -162,7 +163,7 @@ func TestEnvironmentGetOrCreate_AScopedServiceUserMakesNoEnvironment(t *testing.
 	requireCode(t, codes.NotFound, ensureEnvironment(as(t, w.token), w.client, lookUp))
 }
 
-// managing is every call that only owners and managers may make.
+// managing returns every call that only owners and managers may make.
 func managing(client pb.ModalClientClient) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"create": func(ctx context.Context) error {
@@ -190,7 +191,7 @@ func managing(client pb.ModalClientClient) map[string]func(context.Context) erro
 	}
 }
 
-func TestManaging_IsForOwnersAndManagersAlone(t *testing.T) {
+func TestManaging_NeedsAnOwnerOrManager(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	robot := w.workspace.AddServiceUser("robot")
@@ -216,7 +217,7 @@ func TestManaging_IsForOwnersAndManagersAlone(t *testing.T) {
 	require.Panics(t, func() { bob.SetRole("king") })
 }
 
-func TestSetServiceUsers_WithoutThePlanManagingFailsUntilItIsThere(t *testing.T) {
+func TestSetServiceUsers_MissingPlanMakesManagingFail(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	robot := w.workspace.AddServiceUser("robot")
@@ -231,7 +232,7 @@ func TestSetServiceUsers_WithoutThePlanManagingFailsUntilItIsThere(t *testing.T)
 	require.NoError(t, managing(w.client)["create"](as(t, w.token)))
 }
 
-func TestWorkspaceMembersList_TellsEachMembersRole(t *testing.T) {
+func TestWorkspaceMembersList_ReportsEachMembersRole(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))

@@ -18,7 +18,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestAuth_BadPairsAreRefusedAsModalRefusesThem(t *testing.T) {
+func TestAuth_InvalidTokensAreRejectedAsByModal(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	other := w.owner.NewToken()
@@ -43,7 +43,7 @@ func TestAuth_BadPairsAreRefusedAsModalRefusesThem(t *testing.T) {
 	}
 }
 
-func TestAuth_CallsWithoutAClientAreRefusedBeforeTheirPair(t *testing.T) {
+func TestAuth_MissingClientHeadersFailBeforeTheTokenCheck(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for name, headers := range map[string][]string{
@@ -62,7 +62,7 @@ func TestAuth_CallsWithoutAClientAreRefusedBeforeTheirPair(t *testing.T) {
 	}
 }
 
-func TestAuth_TheFirstOfDoubledHeadersCounts(t *testing.T) {
+func TestAuth_FirstOfDoubledHeadersCounts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ctx := metadata.AppendToOutgoingContext(as(t, w.token),
@@ -70,7 +70,7 @@ func TestAuth_TheFirstOfDoubledHeadersCounts(t *testing.T) {
 	require.NoError(t, whoAmI(ctx, w.client))
 }
 
-func TestAuth_DeletedTokenIsRefusedOnTheNextCall(t *testing.T) {
+func TestAuth_DeletedTokenIsRejectedOnTheNextCall(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	other := w.owner.NewToken()
@@ -81,7 +81,7 @@ func TestAuth_DeletedTokenIsRefusedOnTheNextCall(t *testing.T) {
 	require.False(t, w.server.DeleteToken(w.token.ID), "deleted twice")
 }
 
-func TestAuth_TokenIsRefusedFromTheInstantItExpires(t *testing.T) {
+func TestAuth_TokenIsRejectedFromTheInstantItExpires(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))
@@ -100,7 +100,7 @@ func TestAuth_TokenIsRefusedFromTheInstantItExpires(t *testing.T) {
 	require.Panics(t, func() { w.server.SetExpiry("ak-unknown", time.Time{}) })
 }
 
-func TestAuth_NewTokensAreRefusedAtFirstWhenAsked(t *testing.T) {
+func TestAuth_NewTokensCanBeRejectedAtFirst(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))
@@ -118,7 +118,7 @@ func TestAuth_NewTokensAreRefusedAtFirstWhenAsked(t *testing.T) {
 	require.NoError(t, whoAmI(as(t, w.owner.NewToken()), w.client))
 }
 
-func TestAuth_MissingRPCsAreUnimplementedForCallersAndRefusedForOthers(t *testing.T) {
+func TestAuth_MissingRPCsAreUnimplementedAfterAuthentication(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	conn := connect(t, w.server)

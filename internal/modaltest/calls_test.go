@@ -15,7 +15,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestCalls_KeepsTheOrderTheCallerAndTheAnswer(t *testing.T) {
+func TestCalls_RecordsOrderCallerAndAnswer(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))
@@ -44,7 +44,7 @@ func TestCalls_KeepsTheOrderTheCallerAndTheAnswer(t *testing.T) {
 	require.Equal(t, []string{"once"}, w.server.Calls("WorkspaceNameLookup")[0].Header.Get("x-idempotency-key"))
 }
 
-func TestCalls_NeverHoldASecretEvenWhenThePairIsSwapped(t *testing.T) {
+func TestCalls_NeverContainASecretEvenWithSwappedFields(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	require.NoError(t, whoAmI(as(t, w.token), w.client))
@@ -56,7 +56,7 @@ func TestCalls_NeverHoldASecretEvenWhenThePairIsSwapped(t *testing.T) {
 	}
 }
 
-func TestOnCall_HearsOfEachCallBeforeItIsHandled(t *testing.T) {
+func TestOnCall_RunsBeforeEachCallIsHandled(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	heard := make(chan string, 10)
@@ -79,7 +79,7 @@ func TestOnCall_HearsOfEachCallBeforeItIsHandled(t *testing.T) {
 	require.Equal(t, []string{"WorkspaceNameLookup Unknown 0", "TokenInfoGet Unknown 0", "ServiceUserCreate Unknown 0"}, got)
 }
 
-func TestCalls_TellWhatACallIsToEndOrWaitsFor(t *testing.T) {
+func TestCalls_NameTheTargetOfACall(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	_, user := w.mint(t, "ci")
@@ -93,7 +93,7 @@ func TestCalls_TellWhatACallIsToEndOrWaitsFor(t *testing.T) {
 	require.Empty(t, w.server.Calls("TokenFlowCreate")[0].Target)
 }
 
-func TestCalls_NeverHoldAMintedSecret(t *testing.T) {
+func TestCalls_NeverContainANewSecret(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token, _ := w.mint(t, "ci")

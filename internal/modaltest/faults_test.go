@@ -16,7 +16,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// ensureEnvironment is a call that leaves a trace when its work was done.
+// ensureEnvironment makes a call whose work leaves a visible result.
 func ensureEnvironment(ctx context.Context, client pb.ModalClientClient, creation pb.ObjectCreationType) error {
 	_, err := client.EnvironmentGetOrCreate(ctx, pb.EnvironmentGetOrCreateRequest_builder{
 		DeploymentName: "dev", ObjectCreationType: creation,
@@ -29,12 +29,12 @@ const (
 	create = pb.ObjectCreationType_OBJECT_CREATION_TYPE_CREATE_IF_MISSING
 )
 
-func TestInject_FailsTheNextCallOnceWithoutDoingItsWork(t *testing.T) {
+func TestInject_FailsTheNextCallOnceWithoutTheWork(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ctx := as(t, w.token)
 	w.server.Inject("EnvironmentGetOrCreate", modaltest.Fault{Code: codes.Internal, Message: "broken"})
-	require.NoError(t, whoAmI(ctx, w.client), "other RPCs go on")
+	require.NoError(t, whoAmI(ctx, w.client), "other RPCs still work")
 	err := ensureEnvironment(ctx, w.client, create)
 	requireCode(t, codes.Internal, err)
 	require.Equal(t, "broken", status.Convert(err).Message())
@@ -50,14 +50,14 @@ func TestInject_AfterCommitDoesTheWorkAndThenFails(t *testing.T) {
 	require.NoError(t, ensureEnvironment(ctx, w.client, lookUp))
 }
 
-func TestInject_AfterCommitTellsWhyTheWorkFailed(t *testing.T) {
+func TestInject_AfterCommitReportsWhyTheWorkFailed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.server.Inject("*", modaltest.Fault{Code: codes.Internal, AfterCommit: true})
 	requireRefused(t, whoAmI(as(t, modaltest.Token{}), w.client), "Token missing")
 }
 
-func TestInject_MeetsAsManyCallsAsAsked(t *testing.T) {
+func TestInject_FailsTheGivenNumberOfCalls(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ctx := as(t, w.token)
@@ -120,7 +120,7 @@ func TestInject_DelayAloneAnswersLate(t *testing.T) {
 	require.GreaterOrEqual(t, time.Since(start), delay)
 }
 
-func TestInject_RefusesFaultsThatWouldProveNothing(t *testing.T) {
+func TestInject_RefusesFaultsThatTestNothing(t *testing.T) {
 	t.Parallel()
 	s := modaltest.Start(t)
 	require.Panics(t, func() { s.Inject("TokenInfoGte", modaltest.Fault{Code: codes.Internal}) })
@@ -132,7 +132,7 @@ func TestInject_RefusesFaultsThatWouldProveNothing(t *testing.T) {
 	require.Panics(t, func() { s.Calls("TokenInfoGte") })
 }
 
-func TestInject_MangleChangesTheAnswerOnceTheWorkIsDone(t *testing.T) {
+func TestInject_MangleChangesTheAnswerAfterTheWork(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	done := make(chan int, 1)
@@ -159,7 +159,7 @@ func TestInject_MangleChangesTheAnswerOnceTheWorkIsDone(t *testing.T) {
 	}
 }
 
-func TestInject_MatchPicksTheCallsAndLeavesTheOthers(t *testing.T) {
+func TestInject_MatchSelectsTheCalls(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	other := w.owner.NewToken()
@@ -175,7 +175,7 @@ func TestInject_MatchPicksTheCallsAndLeavesTheOthers(t *testing.T) {
 	require.NoError(t, whoAmI(as(t, other), w.client))
 }
 
-func TestInject_ACreationThatWasDoneAndFailedLeavesItsServiceUser(t *testing.T) {
+func TestInject_FailedCreationCanLeaveAServiceUser(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.server.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.DeadlineExceeded, AfterCommit: true})
@@ -188,7 +188,7 @@ func TestInject_ACreationThatWasDoneAndFailedLeavesItsServiceUser(t *testing.T) 
 	require.Len(t, w.server.ServiceUsers(), 1)
 }
 
-func TestKeepDeletedFor_ADeletedServiceUsersTokenIsAcceptedForAWhile(t *testing.T) {
+func TestKeepDeletedFor_DeletedTokenStaysAcceptedForAWhile(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))

@@ -17,7 +17,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// through returns Modal's generated client, which calls the front.
+// through returns Modal's generated client, connected to the front.
 func through(t *testing.T, front *modaltest.Front) pb.ModalClientClient {
 	t.Helper()
 	conn, err := grpc.NewClient(strings.TrimPrefix(front.URL(), "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -26,7 +26,7 @@ func through(t *testing.T, front *modaltest.Front) pb.ModalClientClient {
 	return pb.NewModalClientClient(conn)
 }
 
-func TestFront_PassesCallsOnWithTheirErrors(t *testing.T) {
+func TestFront_ForwardsCallsWithTheirErrors(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	front := modaltest.StartFront(t, w.server)
@@ -41,7 +41,7 @@ func TestFront_PassesCallsOnWithTheirErrors(t *testing.T) {
 	require.Zero(t, front.Answered())
 }
 
-func TestFront_AnswersByItselfUntilItPassesOnAgain(t *testing.T) {
+func TestFront_AnswersByItselfUntilPassOn(t *testing.T) {
 	t.Parallel()
 	for _, httpStatus := range []int{401, 403, 404, 502, 520} {
 		for _, bare := range []bool{true, false} {
@@ -65,7 +65,7 @@ func TestFront_AnswersByItselfUntilItPassesOnAgain(t *testing.T) {
 	}
 }
 
-func TestFront_AnswersOneRPCAfterTheServerDidItsWork(t *testing.T) {
+func TestFront_AnswersAnRPCAfterTheServerDidTheWork(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	front := modaltest.StartFront(t, w.server)
@@ -79,7 +79,7 @@ func TestFront_AnswersOneRPCAfterTheServerDidItsWork(t *testing.T) {
 	require.NoError(t, whoAmI(as(t, w.token), client), "other RPCs pass")
 }
 
-func TestFront_RefusesWhatWouldProveNothing(t *testing.T) {
+func TestFront_RefusesAnswersThatTestNothing(t *testing.T) {
 	t.Parallel()
 	front := modaltest.StartFront(t, modaltest.Start(t))
 	require.Panics(t, func() { front.Answer(modaltest.BareAnswer{}) })

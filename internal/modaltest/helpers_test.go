@@ -23,7 +23,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// connect returns Modal's generated client, without any of the engine's code.
+// connect returns a gRPC connection without any code of the engine.
 func connect(t *testing.T, s *modaltest.Server) *grpc.ClientConn {
 	t.Helper()
 	scheme, target, _ := strings.Cut(s.URL(), "://")
@@ -47,7 +47,7 @@ func as(t *testing.T, token modaltest.Token) context.Context {
 		"x-modal-token-id", token.ID, "x-modal-token-secret", token.Secret)
 }
 
-// whoAmI is the call that tests make when any will do.
+// whoAmI makes a call for tests that need any call.
 func whoAmI(ctx context.Context, client pb.ModalClientClient) error {
 	_, err := client.TokenInfoGet(ctx, &pb.TokenInfoGetRequest{})
 	return err
@@ -64,7 +64,7 @@ func requireCode(t *testing.T, want codes.Code, err error) {
 	require.Equal(t, want.String(), status.Code(err).String(), "%v", err)
 }
 
-// world is a server with one workspace, its owner, and a token of theirs.
+// world is a server with one workspace, its owner, and a token of the owner.
 type world struct {
 	server    *modaltest.Server
 	workspace *modaltest.Workspace
@@ -85,7 +85,7 @@ func newWorld(t *testing.T, opts ...modaltest.Option) *world {
 	return w
 }
 
-// clock is set by hand.
+// clock is a clock that the test sets.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time

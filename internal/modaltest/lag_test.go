@@ -14,7 +14,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// listed returns the names that ServiceUserList answers.
+// listed returns the names in ServiceUserList's answer.
 func (w *world) listed(t *testing.T) (names []string) {
 	t.Helper()
 	answer, err := w.client.ServiceUserList(as(t, w.token), &emptypb.Empty{})
@@ -25,7 +25,7 @@ func (w *world) listed(t *testing.T) (names []string) {
 	return names
 }
 
-// rolesOf returns the roles by environment that ServiceUserInfo answers.
+// rolesOf returns the roles by environment in ServiceUserInfo's answer.
 func (w *world) rolesOf(t *testing.T, name string) map[string]string {
 	t.Helper()
 	answer, err := w.client.ServiceUserInfo(as(t, w.token), pb.ServiceUserInfoRequest_builder{ServiceUserName: name}.Build())
@@ -37,7 +37,7 @@ func (w *world) rolesOf(t *testing.T, name string) map[string]string {
 	return roles
 }
 
-func TestLagServiceUserList_ShowsThePastAndTheOtherRPCsThePresent(t *testing.T) {
+func TestLagServiceUserList_DelaysOnlyTheList(t *testing.T) {
 	t.Parallel()
 	clock := newClock()
 	w := newWorld(t, modaltest.WithClock(clock.Now))
@@ -79,7 +79,7 @@ func TestLagServiceUserList_EndsWithZeroAndWithClearFaults(t *testing.T) {
 	}
 }
 
-func TestLagServiceUserRoles_ShowsTheRolesOfThePast(t *testing.T) {
+func TestLagServiceUserRoles_ReturnsEarlierRoles(t *testing.T) {
 	t.Parallel()
 	clock := newClock()
 	w := newWorld(t, modaltest.WithClock(clock.Now))

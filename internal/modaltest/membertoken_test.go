@@ -16,7 +16,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestTokenDelete_AMembersTokenEndsItselfAtOnce(t *testing.T) {
+func TestTokenDelete_MemberTokenDeletesItselfAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token := w.workspace.AddMember("bob").NewToken()
@@ -28,7 +28,7 @@ func TestTokenDelete_AMembersTokenEndsItselfAtOnce(t *testing.T) {
 	require.Len(t, w.server.Tokens(), 1, "the owner's is left")
 }
 
-func TestTokenDelete_WhoMayEndWhose(t *testing.T) {
+func TestTokenDelete_AllowsOwnersManagersAndTheOwnToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	bob, eve := w.workspace.AddMember("bob"), w.workspace.AddMember("eve")
@@ -64,7 +64,7 @@ func TestTokenDelete_WhoMayEndWhose(t *testing.T) {
 	require.Len(t, w.server.ServiceUsers(), 1)
 }
 
-func TestTokenDelete_ADeletedTokenCanBeAcceptedForAWhile(t *testing.T) {
+func TestTokenDelete_DeletedTokenCanStayAcceptedForAWhile(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))
@@ -78,7 +78,7 @@ func TestTokenDelete_ADeletedTokenCanBeAcceptedForAWhile(t *testing.T) {
 	requireRefused(t, whoAmI(as(t, token), w.client), "Token not found")
 }
 
-func TestTokenDelete_OfTwoAtOnceOneEndsTheToken(t *testing.T) {
+func TestTokenDelete_OnlyOneOfTwoConcurrentCallsSucceeds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token := w.owner.NewToken()
@@ -99,7 +99,7 @@ func TestTokenDelete_OfTwoAtOnceOneEndsTheToken(t *testing.T) {
 	require.False(t, w.server.Accepts(token.ID, token.Secret))
 }
 
-func TestTokenDelete_AServerMayNotKnowItInEitherDisguise(t *testing.T) {
+func TestTokenDelete_MissingMethodHasTwoForms(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for want, fault := range map[codes.Code]modaltest.Fault{
@@ -107,7 +107,7 @@ func TestTokenDelete_AServerMayNotKnowItInEitherDisguise(t *testing.T) {
 		codes.Unknown:       {NoContentType: true},
 	} {
 		w.server.Inject("TokenDelete", fault)
-		// Before authentication, as a server that has no such method.
+		// The answer comes before authentication, as from a server without the method.
 		requireCode(t, want, w.end(t, modaltest.Token{ID: "ak-nobody", Secret: "as-wrong"}, w.token.ID))
 	}
 	require.NoError(t, whoAmI(as(t, w.token), w.client))
@@ -116,7 +116,7 @@ func TestTokenDelete_AServerMayNotKnowItInEitherDisguise(t *testing.T) {
 	requireRefused(t, whoAmI(as(t, w.token), w.client), "Token not found")
 }
 
-func TestTokenDisable_RefusesTokensUntilTheyAreEnabled(t *testing.T) {
+func TestTokenDisable_RejectsTokensUntilTheyAreEnabled(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	bob := w.workspace.AddMember("bob")
@@ -129,17 +129,17 @@ func TestTokenDisable_RefusesTokensUntilTheyAreEnabled(t *testing.T) {
 	require.True(t, w.server.Tokens()[1].Disabled)
 	require.NoError(t, w.setDisabled(t, w.token, "TokenEnable", own.ID))
 	require.NoError(t, whoAmI(as(t, own), w.client))
-	require.NoError(t, w.end(t, own, other.ID), "a disabled one can be deleted")
+	require.NoError(t, w.end(t, own, other.ID), "a disabled token can be deleted")
 
 	requireCode(t, codes.PermissionDenied, w.setDisabled(t, own, "TokenDisable", own.ID, w.token.ID))
 	requireCode(t, codes.NotFound, w.setDisabled(t, own, "TokenDisable", own.ID, other.ID))
 	requireCode(t, codes.InvalidArgument, w.setDisabled(t, own, "TokenDisable"))
-	require.NoError(t, whoAmI(as(t, own), w.client), "all change, or none")
+	require.NoError(t, whoAmI(as(t, own), w.client), "either all tokens change or none")
 	require.NoError(t, w.setDisabled(t, own, "TokenDisable", own.ID))
 	requireRefused(t, whoAmI(as(t, own), w.client), "Token not found")
 }
 
-func TestSetDisabled_IsWhatTheDashboardDoes(t *testing.T) {
+func TestSetDisabled_WorksLikeTheDashboard(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.server.SetDisabled(w.token.ID, true)
@@ -149,7 +149,7 @@ func TestSetDisabled_IsWhatTheDashboardDoes(t *testing.T) {
 	require.Panics(t, func() { w.server.SetDisabled("ak-nobody", true) })
 }
 
-func TestTokensList_DescribesTheTokensThatTheCallerMayEnd(t *testing.T) {
+func TestTokensList_DescribesTheTokensThatTheCallerMayDelete(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))
@@ -181,7 +181,7 @@ func TestTokensList_DescribesTheTokensThatTheCallerMayEnd(t *testing.T) {
 	requireCode(t, codes.PermissionDenied, err)
 }
 
-func TestWithExpiryDeletes_LeavesMembersTokensToBeListedAndDeleted(t *testing.T) {
+func TestWithExpiryDeletes_KeepsMembersTokensListedAndDeletable(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now), modaltest.WithExpiryDeletes())

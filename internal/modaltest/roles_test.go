@@ -10,13 +10,13 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// roleOf is a line of what EnvironmentGetRoles answers.
+// roleOf is one principal in EnvironmentGetRoles's answer.
 type roleOf struct {
 	userID, serviceUserName, role string
 	assigned                      bool
 }
 
-func TestEnvironmentGetRoles_TellsWhatEverybodyMayDo(t *testing.T) {
+func TestEnvironmentGetRoles_ReportsEveryPrincipalsRole(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	bob, eve := w.workspace.AddMember("bob"), w.workspace.AddMember("eve")

@@ -17,7 +17,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestTokenInfoGet_TellsAMemberWhoTheyAre(t *testing.T) {
+func TestTokenInfoGet_DescribesAMembersToken(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))
@@ -38,7 +38,7 @@ func TestTokenInfoGet_TellsAMemberWhoTheyAre(t *testing.T) {
 	require.Equal(t, expires, info.GetExpiresAt().AsTime())
 }
 
-func TestTokenInfoGet_TellsAServiceUserWhoItIsAndWhoMadeIt(t *testing.T) {
+func TestTokenInfoGet_DescribesAServiceUserAndItsCreator(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token := w.workspace.AddServiceUser("ci")
@@ -51,7 +51,7 @@ func TestTokenInfoGet_TellsAServiceUserWhoItIsAndWhoMadeIt(t *testing.T) {
 	require.False(t, info.HasExpiresAt())
 }
 
-func TestAuthTokenGet_AnswersAJWTThatExpiresInTheFuture(t *testing.T) {
+func TestAuthTokenGet_ReturnsAJWTThatExpiresInTheFuture(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))
@@ -66,7 +66,7 @@ func TestAuthTokenGet_AnswersAJWTThatExpiresInTheFuture(t *testing.T) {
 	require.Greater(t, claims.Exp, c.Now().Unix())
 }
 
-func TestWorkspaceNameLookup_AnswersWhereClientsLook(t *testing.T) {
+func TestWorkspaceNameLookup_AnswersInTheFieldThatClientsRead(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	resp, err := w.client.WorkspaceNameLookup(as(t, w.token), &emptypb.Empty{})
@@ -74,7 +74,7 @@ func TestWorkspaceNameLookup_AnswersWhereClientsLook(t *testing.T) {
 	require.Equal(t, "acme", resp.GetUsername())
 }
 
-func TestClientHello_AcceptsAGoodPairWithoutWarnings(t *testing.T) {
+func TestClientHello_AcceptsAValidTokenWithoutWarnings(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	resp, err := w.client.ClientHello(as(t, w.token), &emptypb.Empty{})
@@ -84,7 +84,7 @@ func TestClientHello_AcceptsAGoodPairWithoutWarnings(t *testing.T) {
 	requireRefused(t, err, "Token missing")
 }
 
-func TestEnvironmentList_NamesThemAllAndOneDefault(t *testing.T) {
+func TestEnvironmentList_ListsAllEnvironmentsAndOneDefault(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.workspace.AddEnvironment("staging")

@@ -9,7 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-func TestSecretGetOrCreate_IsForThoseWhoMayWriteInTheEnvironment(t *testing.T) {
+func TestSecretGetOrCreate_NeedsWriteAccessToTheEnvironment(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.workspace.AddEnvironment("dev")

@@ -18,7 +18,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// mint makes a scoped service user as the workspace's owner.
+// mint creates a scoped service user as the workspace's owner.
 func (w *world) mint(t *testing.T, name string) (modaltest.Token, string) {
 	t.Helper()
 	resp, err := w.client.ServiceUserCreate(as(t, w.token),
@@ -39,7 +39,7 @@ func (w *world) describe(t *testing.T, name string) (*pb.ServiceUser, error) {
 	return resp.GetServiceUser(), err
 }
 
-func TestServiceUserCreate_RevealsATokenThatWorksAndIsTheServiceUsers(t *testing.T) {
+func TestServiceUserCreate_ReturnsAWorkingTokenOfTheServiceUser(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))
@@ -77,7 +77,7 @@ func TestServiceUserCreate_RevealsATokenThatWorksAndIsTheServiceUsers(t *testing
 	}}, w.server.ServiceUsers())
 }
 
-func TestServiceUserCreate_WithoutAnExpiryItNeverEnds(t *testing.T) {
+func TestServiceUserCreate_WithoutAnExpiryNeverExpires(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	resp, err := w.client.ServiceUserCreate(as(t, w.token), pb.ServiceUserCreateRequest_builder{Name: "ci"}.Build())
@@ -91,7 +91,7 @@ func TestServiceUserCreate_WithoutAnExpiryItNeverEnds(t *testing.T) {
 	require.Zero(t, w.server.ServiceUsers()[0].Expires)
 }
 
-func TestServiceUserCreate_RefusesNamesThatAreTakenOrMalformed(t *testing.T) {
+func TestServiceUserCreate_RefusesUsedAndMalformedNames(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.workspace.AddServiceUser("seeded")
@@ -115,7 +115,7 @@ func TestServiceUserCreate_RefusesNamesThatAreTakenOrMalformed(t *testing.T) {
 	require.NoError(t, err, "names belong to a workspace")
 }
 
-func TestServiceUserCreate_OfManyAtOnceWithOneNameOneWins(t *testing.T) {
+func TestServiceUserCreate_OnlyOneConcurrentCallWithANameSucceeds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ctx := as(t, w.token)
@@ -137,7 +137,7 @@ func TestServiceUserCreate_OfManyAtOnceWithOneNameOneWins(t *testing.T) {
 	require.Len(t, w.server.ServiceUsers(), 1)
 }
 
-func TestServiceUserDelete_EndsTheTokenByIDAndByName(t *testing.T) {
+func TestServiceUserDelete_DeletesByIDAndByName(t *testing.T) {
 	t.Parallel()
 	for name, request := range map[string]func(id string) *pb.ServiceUserDeleteRequest{
 		"by ID": func(id string) *pb.ServiceUserDeleteRequest {
@@ -166,7 +166,7 @@ func TestServiceUserDelete_EndsTheTokenByIDAndByName(t *testing.T) {
 	}
 }
 
-func TestServiceUserDelete_TakesExactlyOneOfThisWorkspace(t *testing.T) {
+func TestServiceUserDelete_NeedsExactlyOneServiceUserOfTheWorkspace(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	_, id := w.mint(t, "ci")
@@ -202,7 +202,7 @@ func TestServiceUser_StaysListedAfterItsExpiryUntilDeleted(t *testing.T) {
 	require.Empty(t, w.server.ServiceUsers())
 }
 
-func TestServiceUserList_NamesThisWorkspacesInTheOrderOfTheirCreation(t *testing.T) {
+func TestServiceUserList_ListsTheWorkspaceInOrderOfCreation(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.server.AddWorkspace("globex").AddServiceUser("theirs")
@@ -220,7 +220,7 @@ func TestServiceUserList_NamesThisWorkspacesInTheOrderOfTheirCreation(t *testing
 	require.Equal(t, want, got)
 }
 
-func TestServiceUserInfo_OfAnUnknownOneIsNotFound(t *testing.T) {
+func TestServiceUserInfo_UnknownNameIsNotFound(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	_, err := w.describe(t, "nobody")
@@ -229,7 +229,7 @@ func TestServiceUserInfo_OfAnUnknownOneIsNotFound(t *testing.T) {
 	requireCode(t, codes.InvalidArgument, err)
 }
 
-func TestAccepts_AgreesWithTheNextCallAndIsNone(t *testing.T) {
+func TestAccepts_PredictsTheNextCallAndIsNoCall(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))
@@ -245,7 +245,7 @@ func TestAccepts_AgreesWithTheNextCallAndIsNone(t *testing.T) {
 	require.Len(t, w.server.Calls(""), 1, "the creation alone")
 }
 
-func TestSetServiceUserRole_ChangesWhatTheControlPlaneReports(t *testing.T) {
+func TestSetServiceUserRole_ChangesTheReportedRole(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.workspace.AddEnvironment("staging")
@@ -262,7 +262,7 @@ func TestSetServiceUserRole_ChangesWhatTheControlPlaneReports(t *testing.T) {
 	}
 }
 
-func TestWithExpiryDeletes_ExpiredServiceUserIsGoneWithItsName(t *testing.T) {
+func TestWithExpiryDeletes_DeletesExpiredServiceUsersAndFreesNames(t *testing.T) {
 	t.Parallel()
 	clock := newClock()
 	w := newWorld(t, modaltest.WithClock(clock.Now), modaltest.WithExpiryDeletes())

@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestToken_PrintsWithoutItsSecret(t *testing.T) {
+func TestToken_PrintsOnlyItsID(t *testing.T) {
 	t.Parallel()
 	token := modaltest.Token{ID: "ak-id", Secret: "as-hidden"}
 	holder := struct {
@@ -69,7 +69,7 @@ func TestTokens_DescribesEachTokenWithoutItsSecret(t *testing.T) {
 	require.Contains(t, w.server.Secrets(), service.Secret, "a deleted token's secret must not leak either")
 }
 
-func TestTokens_ARefusedCallIsNoUse(t *testing.T) {
+func TestTokens_RejectedCallIsNoUse(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	other := w.owner.NewToken()
@@ -77,7 +77,7 @@ func TestTokens_ARefusedCallIsNoUse(t *testing.T) {
 	require.Zero(t, w.server.Tokens()[0].LastUsed)
 }
 
-func TestServiceUser_LivesAndDiesWithItsToken(t *testing.T) {
+func TestServiceUser_IsDeletedWithItsToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token := w.workspace.AddServiceUser("ci")
@@ -95,7 +95,7 @@ func TestServiceUser_LivesAndDiesWithItsToken(t *testing.T) {
 	}
 }
 
-func TestState_TakenNamesAreTheTestsMistake(t *testing.T) {
+func TestState_UsedNamesPanic(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.workspace.AddServiceUser("ci")

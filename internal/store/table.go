@@ -36,7 +36,7 @@ type Table[T any] struct {
 	options Options
 	locks   []*locksutil.LockEntry
 	cached  sync.Map // name to *T
-	// uncertain contains the names whose last write failed. Such a write may still commit, so these names are
+	// uncertain contains the names whose last write failed. The write may still commit, so these names are
 	// not cached until a later write succeeds.
 	uncertain sync.Map
 }

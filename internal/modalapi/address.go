@@ -46,7 +46,7 @@ func ParseServerURL(raw string) (string, error) {
 }
 
 // checkURL returns the first mistake in raw and a corrected URL. The mistake is empty if raw is valid. The
-// corrected URL is empty if checkURL cannot tell the correction.
+// corrected URL is empty if no correction is known.
 func checkURL(raw string) (mistake, better string) {
 	if first, _, list := strings.Cut(raw, ","); list {
 		return "takes one URL, because only Modal's Python client accepts a list", strings.TrimSpace(first)
@@ -93,7 +93,7 @@ func checkAuthority(scheme, authority string) (mistake, better string) {
 		if port == defaultPorts["http"] {
 			authority = host + ":" + defaultPorts["https"]
 		}
-		return "must use https, because plain http would show the secrets to everybody on the network", "https://" + authority
+		return "must use https, because plain http would send the secrets unencrypted", "https://" + authority
 	case port == "":
 		return "must name its port, because Modal's clients have different default ports", scheme + "://" + host + ":" + defaultPorts[scheme]
 	}

@@ -92,7 +92,7 @@ func limitOf(answer any) int {
 // list is an answer with many entries. It counts all entries before it decodes the first, and decodes them
 // one after the other. Only the needed fields of each entry stay in memory.
 type list struct {
-	what  string // the entries' name in error messages
+	what  string    // the entries' name in error messages
 	field int       // the field number of an entry
 	most  int       // the highest allowed number of entries
 	limit int       // the highest allowed size in bytes

@@ -55,27 +55,27 @@ func TestAnswer_UnreadableAnswerIsNotRetried(t *testing.T) {
 		call string
 		says string
 	}{
-		"no message":              {[]byte("\xff\xff"), "TokenInfoGet", "it is not a message of Modal's protocol"},
-		"no list":                 {[]byte("\xff\xff"), "ServiceUserList", "it is not a message of Modal's protocol"},
-		"a list cut short":        {field(1, make([]byte, 9))[:5], "ServiceUserList", "it is not a message of Modal's protocol"},
-		"an entry cut short":      {field(2, []byte{0x0a, 0x05}), "EnvironmentList", "it is not a message of Modal's protocol"},
-		"no environment role":     {field(1, field(10, []byte{0x0a})), "ServiceUserList", "it is not a message of Modal's protocol"},
-		"field 0":                 {[]byte{0x02, 0x00}, "ServiceUserList", "it is not a message of Modal's protocol"},
-		"too many members":        {bytes.Repeat(field(1, nil), 200_001), "WorkspaceMembersList", "it has 200001 members, which is more than a workspace can have"},
-		"two service users":       {bytes.Repeat(field(1, nil), 2), "ServiceUserInfo", "it has 2 service users, which is more than a workspace can have"},
-		"a large entry":           {field(2, make([]byte, 5<<20)), "EnvironmentList", "it has an entry of 5242880 bytes, which is larger than a real entry can be"},
-		"a large answer":          {field(99, make([]byte, 4<<20)), "TokenInfoGet", "the answer is larger than 4 MiB, which is larger than a real answer can be"},
-		"a large answer to Info":  {field(99, make([]byte, 4<<20)), "ServiceUserInfo", "the answer is larger than 4 MiB, which is larger than a real answer can be"},
-		"a large list":            {field(99, make([]byte, 32<<20)), "ServiceUserList", "the answer is larger than 32 MiB, which is larger than a real answer can be"},
-		"too many users to hold":  {bytes.Repeat(field(1, field(1, make([]byte, 60))), 199_999), "ServiceUserList", "its service users take more than 56 MiB of memory, which is more than a workspace can have"},
-		"a large create's answer": {field(99, make([]byte, 4<<20)), createRPC, "the answer is larger than 4 MiB, which is larger than a real answer can be"},
+		"no message":               {[]byte("\xff\xff"), "TokenInfoGet", "it is not a message of Modal's protocol"},
+		"no list":                  {[]byte("\xff\xff"), "ServiceUserList", "it is not a message of Modal's protocol"},
+		"a list cut short":         {field(1, make([]byte, 9))[:5], "ServiceUserList", "it is not a message of Modal's protocol"},
+		"an entry cut short":       {field(2, []byte{0x0a, 0x05}), "EnvironmentList", "it is not a message of Modal's protocol"},
+		"no environment role":      {field(1, field(10, []byte{0x0a})), "ServiceUserList", "it is not a message of Modal's protocol"},
+		"field 0":                  {[]byte{0x02, 0x00}, "ServiceUserList", "it is not a message of Modal's protocol"},
+		"too many members":         {bytes.Repeat(field(1, nil), 200_001), "WorkspaceMembersList", "it has 200001 members, which is more than a workspace can have"},
+		"two service users":        {bytes.Repeat(field(1, nil), 2), "ServiceUserInfo", "it has 2 service users, which is more than a workspace can have"},
+		"a large entry":            {field(2, make([]byte, 5<<20)), "EnvironmentList", "it has an entry of 5242880 bytes, which is larger than a real entry can be"},
+		"a large answer":           {field(99, make([]byte, 4<<20)), "TokenInfoGet", "the answer is larger than 4 MiB, which is larger than a real answer can be"},
+		"a large answer to Info":   {field(99, make([]byte, 4<<20)), "ServiceUserInfo", "the answer is larger than 4 MiB, which is larger than a real answer can be"},
+		"a large list":             {field(99, make([]byte, 32<<20)), "ServiceUserList", "the answer is larger than 32 MiB, which is larger than a real answer can be"},
+		"too many users in memory": {bytes.Repeat(field(1, field(1, make([]byte, 60))), 199_999), "ServiceUserList", "its service users take more than 56 MiB of memory, which is more than a workspace can have"},
+		"a large create's answer":  {field(99, make([]byte, 4<<20)), createRPC, "the answer is larger than 4 MiB, which is larger than a real answer can be"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			calls := 0
 			client := newClient(t, modalapi.Options{ServerURL: serveBytesOf(t, func() []byte { calls++; return c.body })})
 
-			err := asks[c.call](t.Context(), client, someToken, "sv-1")
+			err := everyCall[c.call](t.Context(), client, someToken, "sv-1")
 
 			require.Equal(t, modalapi.KindUnavailable, modalapi.KindOf(err), "%v", err)
 			require.ErrorContains(t, err, c.says)
@@ -129,7 +129,7 @@ func FuzzAnswer_ListsOfAnyBytesAreReadOrRefused(f *testing.F) {
 	f.Fuzz(func(t *testing.T, answer []byte) {
 		body = answer
 		for _, call := range []string{"ServiceUserList", "ServiceUserInfo", "EnvironmentList", "WorkspaceMembersList", "TokensList"} {
-			if err := asks[call](t.Context(), client, someToken, "sv-1"); err != nil {
+			if err := everyCall[call](t.Context(), client, someToken, "sv-1"); err != nil {
 				require.ErrorContains(t, err, "cannot be trusted")
 			}
 		}
@@ -143,7 +143,7 @@ type frames struct {
 	headers int
 }
 
-// serveFrames starts a server that answers every call with f.
+// serveFrames starts a server that answers every call with the given frames.
 func serveFrames(t *testing.T, answer frames) (serverURL string) {
 	t.Helper()
 	var lc net.ListenConfig

@@ -21,8 +21,8 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// odd are texts that must never pass through unchanged.
-var odd = map[string]string{
+// hostileTexts are texts that must never pass through unchanged.
+var hostileTexts = map[string]string{
 	"giant":         strings.Repeat("x", 1<<18),
 	"giant and odd": strings.Repeat("é\x1b[31m\n", 1<<16),
 	"secret":        "team " + someSecret,
@@ -34,7 +34,7 @@ var odd = map[string]string{
 	"white space":   " ci",
 }
 
-func requireTame(t *testing.T, names ...string) {
+func requireSafeNames(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {
 		require.LessOrEqual(t, len(name), 128)
@@ -46,7 +46,7 @@ func requireTame(t *testing.T, names ...string) {
 
 func TestNames_OfAnIdentityAreSafeToShow(t *testing.T) {
 	t.Parallel()
-	for what, text := range odd {
+	for what, text := range hostileTexts {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			client := answering(t, func(context.Context) (*pb.TokenInfoGetResponse, error) {
@@ -59,8 +59,8 @@ func TestNames_OfAnIdentityAreSafeToShow(t *testing.T) {
 			who, err := client.WhoAmI(t.Context(), someToken)
 
 			require.NoError(t, err)
-			requireTame(t, who.WorkspaceName, who.TokenName, who.Name)
-			require.True(t, strings.HasSuffix(who.WorkspaceName, "…"), "it is nobody's name")
+			requireSafeNames(t, who.WorkspaceName, who.TokenName, who.Name)
+			require.True(t, strings.HasSuffix(who.WorkspaceName, "…"), "a changed name ends in …")
 		})
 	}
 }
@@ -85,7 +85,7 @@ func TestNames_OrdinaryNamesStayUnchanged(t *testing.T) {
 // An ID is compared and sent back to Modal. A shortened or repaired ID could belong to somebody else.
 func TestIDs_InvalidIDMakesTheAnswerUntrusted(t *testing.T) {
 	t.Parallel()
-	for what, text := range odd {
+	for what, text := range hostileTexts {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			client := answering(t, func(context.Context) (*pb.TokenInfoGetResponse, error) {
@@ -106,7 +106,7 @@ func TestIDs_InvalidIDMakesTheAnswerUntrusted(t *testing.T) {
 func TestServiceUsers_EachTextIsBoundedAndNoUserIsOmitted(t *testing.T) {
 	t.Parallel()
 	var sent []*pb.ServiceUser
-	for _, text := range odd {
+	for _, text := range hostileTexts {
 		sent = append(sent, pb.ServiceUser_builder{
 			Name: text, ServiceUserId: text, TokenId: text, Status: text,
 			EnvironmentRoles: []*pb.ServiceUser_EnvironmentRoleEntry{
@@ -123,10 +123,10 @@ func TestServiceUsers_EachTextIsBoundedAndNoUserIsOmitted(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, users, len(sent))
 	for _, user := range users {
-		requireTame(t, user.ID, user.Name, user.TokenID, user.Status)
+		requireSafeNames(t, user.ID, user.Name, user.TokenID, user.Status)
 		require.Empty(t, user.ID)
 		for environment, role := range user.Roles {
-			requireTame(t, environment, string(role))
+			requireSafeNames(t, environment, string(role))
 		}
 	}
 }
@@ -170,7 +170,7 @@ func TestServiceUser_WithoutAnIDIsAnError(t *testing.T) {
 
 func TestErrors_AreShortForAnyTextOfModal(t *testing.T) {
 	t.Parallel()
-	for what, text := range odd {
+	for what, text := range hostileTexts {
 		for _, code := range []codes.Code{codes.Unauthenticated, codes.NotFound, codes.DataLoss, codes.Unimplemented} {
 			t.Run(what+"/"+code.String(), func(t *testing.T) {
 				t.Parallel()

@@ -163,7 +163,7 @@ func secretsIn(message any) (secrets []string) {
 	return secrets
 }
 
-// attempts holds the state of one call across its attempts.
+// attempts contains the state of one call across its attempts.
 type attempts struct {
 	rpc    string
 	server string // the server's URL, for messages

@@ -175,7 +175,7 @@ func TestCreateServiceUser_ExceededDeadlineIsUnavailable(t *testing.T) {
 		limit   func(context.Context, *modaltest.Server) (context.Context, context.CancelFunc)
 		cause   error
 	}{
-		"our own time-out": {timeout: time.Second, limit: unlimited, cause: context.DeadlineExceeded},
+		"own timeout": {timeout: time.Second, limit: unlimited, cause: context.DeadlineExceeded},
 		"caller's deadline": {
 			limit: func(ctx context.Context, _ *modaltest.Server) (context.Context, context.CancelFunc) {
 				return context.WithTimeout(ctx, time.Second)

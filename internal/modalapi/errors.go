@@ -23,7 +23,7 @@ const (
 	// KindNone means that Modal gave no answer, because nothing was sent: the error came from this side.
 	KindNone Kind = iota
 	// KindRefused means that the token was rejected: UNAUTHENTICATED from Modal, or a bare HTTP 401. A proxy
-	// can answer 401 too; Error.HTTPStatus tells the two apart.
+	// can answer 401 too; Error.HTTPStatus distinguishes the two.
 	KindRefused
 	// KindForbidden means that Modal accepts the token but does not allow this call: PERMISSION_DENIED.
 	KindForbidden
@@ -42,7 +42,7 @@ const (
 	// of a grpclib server (see unknownMethod).
 	KindUnsupported
 	// KindUnavailable means that no usable answer came: everything else. ABORTED belongs here, because it is
-	// temporary and tells nothing about Modal's features. Every bare HTTP answer other than 401 belongs here
+	// temporary and says nothing about Modal's features. Every bare HTTP answer other than 401 belongs here
 	// too.
 	KindUnavailable
 )

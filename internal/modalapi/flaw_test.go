@@ -103,9 +103,9 @@ func TestFlaw_GiantIDsAndSecretsAreStillRefused(t *testing.T) {
 // JSON cannot represent such a time, so storing it would fail.
 func TestFlaw_ExpiryAfterTheYear9999MeansNever(t *testing.T) {
 	t.Parallel()
-	for _, told := range []*timestamppb.Timestamp{{Seconds: 9e11}, {Seconds: 253402300800}, {Seconds: 253402300799, Nanos: 2e9}, {Seconds: math.MaxInt64}} {
+	for _, at := range []*timestamppb.Timestamp{{Seconds: 9e11}, {Seconds: 253402300800}, {Seconds: 253402300799, Nanos: 2e9}, {Seconds: math.MaxInt64}} {
 		client := answering(t, func(context.Context) (*pb.ServiceUserCreateResponse, error) {
-			return pb.ServiceUserCreateResponse_builder{ServiceUserId: "sv-1", TokenId: someID, TokenSecret: someSecret, ExpiresAt: told}.Build(), nil
+			return pb.ServiceUserCreateResponse_builder{ServiceUserId: "sv-1", TokenId: someID, TokenSecret: someSecret, ExpiresAt: at}.Build(), nil
 		})
 
 		minted, err := client.CreateServiceUser(t.Context(), someToken, ci)

@@ -89,7 +89,7 @@ func tokenEntry(text string, date float64) []byte {
 
 func TestMemberTokens_LeaveUnprintableFieldsEmpty(t *testing.T) {
 	t.Parallel()
-	for what, text := range odd {
+	for what, text := range hostileTexts {
 		client := newClient(t, modalapi.Options{ServerURL: serveBytes(t, tokenEntry(text, math.Inf(1)))})
 
 		tokens, err := client.MemberTokens(t.Context(), someToken)

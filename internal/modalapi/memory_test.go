@@ -88,9 +88,9 @@ func inChild(t *testing.T, what, server, call string) (m measured) {
 	require.NoError(t, err)
 	child := exec.CommandContext(t.Context(), self)
 	child.Env = append(os.Environ(), childServer+"="+server, childCall+"="+call, "GOGC=100")
-	told, err := child.Output()
-	require.NoError(t, err, "%s", told)
-	require.NoError(t, json.Unmarshal(told, &m))
+	output, err := child.Output()
+	require.NoError(t, err, "%s", output)
+	require.NoError(t, json.Unmarshal(output, &m))
 	t.Logf("%s, %s: peak %d MiB, %d entries, %s", call, what, m.KiB>>10, m.Entries, m.Error)
 	require.Less(t, m.KiB, mostMiB<<10, "%s, %s", call, what)
 	return m
@@ -111,7 +111,7 @@ var everyAnswer = func() map[string]func(context.Context, *modalapi.Client) (int
 			return 0, c.DeleteToken(ctx, someToken, someID)
 		},
 	}
-	for rpc, call := range asks {
+	for rpc, call := range everyCall {
 		calls[rpc] = func(ctx context.Context, c *modalapi.Client) (int, error) { return 0, call(ctx, c, someToken, "sv-1") }
 	}
 	calls["ServiceUserList"] = func(ctx context.Context, c *modalapi.Client) (int, error) {
@@ -164,21 +164,21 @@ func hostile(size int) map[string]func() []byte {
 		return field(1, fields(map[int]string{1: name, 2: id, 3: id, 4: id, 7: id}))
 	}
 	return map[string]func() []byte{
-		"empty entries":              repeated([]byte{0x0a, 0x00}),
-		"empty entries of field 2":   repeated([]byte{0x12, 0x00}),
-		"empty messages":             repeated([]byte{0x22, 0x00, 0x2a, 0x00}),
-		"unknown fields":             repeated([]byte{0xfa, 0x7f, 0x00}),
-		"unknown groups":             repeated([]byte{0xfb, 0x7f, 0xfc, 0x7f}),
-		"the same field":             repeated(field(1, []byte("xyz"))),
-		"one giant text":             repeated(field(1, bytes.Repeat([]byte("x"), size-16))),
-		"an entry of empty roles":    func() []byte { return field(1, filled(min(size, 4<<20)-16, always(field(10, nil)))) },
-		"entries of empty roles":     repeated(field(1, filled(4000, always(field(10, nil))))),
-		"entries with a role each":   func() []byte { return withRoles(size/8, 1) },
-		"entries with 900 roles":     func() []byte { return withRoles(size, 900) },
-		"entries with short texts":   repeated(user("aa", "bb")),
-		"entries with odd texts":     repeated(user("\x1b"+strings.Repeat("é", 50), strings.Repeat("z", 60))),
-		"entries with giant texts":   repeated(user(strings.Repeat("x", 1<<16), "é")),
-		"entries that hold a secret": repeated(user(someSecret+strings.Repeat("y", 20), strings.Repeat("z", 60))),
+		"empty entries":            repeated([]byte{0x0a, 0x00}),
+		"empty entries of field 2": repeated([]byte{0x12, 0x00}),
+		"empty messages":           repeated([]byte{0x22, 0x00, 0x2a, 0x00}),
+		"unknown fields":           repeated([]byte{0xfa, 0x7f, 0x00}),
+		"unknown groups":           repeated([]byte{0xfb, 0x7f, 0xfc, 0x7f}),
+		"the same field":           repeated(field(1, []byte("xyz"))),
+		"one giant text":           repeated(field(1, bytes.Repeat([]byte("x"), size-16))),
+		"an entry of empty roles":  func() []byte { return field(1, filled(min(size, 4<<20)-16, always(field(10, nil)))) },
+		"entries of empty roles":   repeated(field(1, filled(4000, always(field(10, nil))))),
+		"entries with a role each": func() []byte { return withRoles(size/8, 1) },
+		"entries with 900 roles":   func() []byte { return withRoles(size, 900) },
+		"entries with short texts": repeated(user("aa", "bb")),
+		"entries with odd texts":   repeated(user("\x1b"+strings.Repeat("é", 50), strings.Repeat("z", 60))),
+		"entries with giant texts": repeated(user(strings.Repeat("x", 1<<16), "é")),
+		"entries with a secret":    repeated(user(someSecret+strings.Repeat("y", 20), strings.Repeat("z", 60))),
 	}
 }
 

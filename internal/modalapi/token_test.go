@@ -90,7 +90,7 @@ func TestParseToken_NamesEachMistakeWithoutTheValue(t *testing.T) {
 		"proxy secret":       {someID, "ws-" + body, "token_secret belongs to a proxy token"},
 		"no prefix":          {someID, body, `token_secret must start with "as-"`},
 		"upper-case prefix":  {someID, "AS-" + body, `token_secret must start with "as-"`},
-		"prefix alone":       {someID, "as-", `token_secret has no characters after "as-"`},
+		"only a prefix":      {someID, "as-", `token_secret has no characters after "as-"`},
 		"quoted":             {someID, `"` + someSecret + `"`, "token_secret contains a quote"},
 		"typographic quote":  {someID, "“" + someSecret + "”", "token_secret contains a quote"},
 		"line break":         {someID, "as-" + body + "\n" + body, "token_secret contains a line break"},

@@ -122,7 +122,7 @@ func (s *Server) lookUp(id, secret string) (*token, error) {
 	s.expire()
 	t, now := s.tokens[id], s.now()
 	switch {
-	case t == nil || t.disabled || now.Before(t.usableFrom) || !t.refusedFrom.IsZero() && !now.Before(t.refusedFrom):
+	case t == nil || t.disabled || now.Before(t.usableFrom) || !t.rejectedFrom.IsZero() && !now.Before(t.rejectedFrom):
 		// Assumed: a deleted, disabled or too new token has the answer of an unknown token.
 		return nil, status.Error(codes.Unauthenticated, "Token not found")
 	case t.Secret != secret:

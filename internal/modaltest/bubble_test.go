@@ -33,11 +33,11 @@ func TestServe_WorksInABubbleWithVirtualTime(t *testing.T) {
 
 		var wg sync.WaitGroup
 		for range 3 {
-			wg.Go(func() { _ = whoAmI(as(t, token), client) })
+			wg.Go(func() { _ = whoAmI(withToken(t, token), client) })
 		}
 		synctest.Wait()
-		require.Len(t, server.Calls(""), 3, "a delayed call holds up nobody")
-		_, err := client.ServiceUserList(as(t, token), nil)
+		require.Len(t, server.Calls(""), 3, "a delayed call does not delay other calls")
+		_, err := client.ServiceUserList(withToken(t, token), nil)
 		requireCode(t, codes.Unknown, err)
 		wg.Wait()
 

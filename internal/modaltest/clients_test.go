@@ -80,10 +80,10 @@ func TestWithTLS_ClientsThatTrustItsAuthorityConnect(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, modaltest.WithTLS())
 	require.Regexp(t, `^https://127\.0\.0\.1:\d+$`, w.server.URL())
-	require.NoError(t, whoAmI(as(t, w.token), w.client))
+	require.NoError(t, whoAmI(withToken(t, w.token), w.client))
 
 	_, err := environments(t, sdk(t, w.server, w.token))
-	require.ErrorContains(t, err, "certificate", "the SDK trusts the system's authorities alone")
+	require.ErrorContains(t, err, "certificate", "the SDK trusts only the system's authorities")
 }
 
 func TestURL_IsAcceptedByEveryClient(t *testing.T) {

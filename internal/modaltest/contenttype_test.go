@@ -28,11 +28,11 @@ func TestNoContentType_LooksLikeAnUnknownMethodOfGrpclib(t *testing.T) {
 
 			for range 2 {
 				// The server rejects an unknown method before it checks the token.
-				_, err := w.client.ServiceUserInfo(as(t, modaltest.Token{}), &pb.ServiceUserInfoRequest{})
+				_, err := w.client.ServiceUserInfo(withToken(t, modaltest.Token{}), &pb.ServiceUserInfoRequest{})
 
 				requireCode(t, codes.Unknown, err)
 				require.Contains(t, status.Convert(err).Message(), "malformed header: missing HTTP content-type")
-				require.NoError(t, whoAmI(as(t, w.token), w.client), "other answers on the same connection keep their content type")
+				require.NoError(t, whoAmI(withToken(t, w.token), w.client), "other answers on the same connection keep their content type")
 			}
 			require.Equal(t, codes.Unimplemented, w.server.Calls("ServiceUserInfo")[0].Code)
 		})
@@ -44,7 +44,7 @@ func TestNoContentType_CanHideDoneWork(t *testing.T) {
 	w := newWorld(t)
 	w.server.Inject("ServiceUserCreate", modaltest.Fault{NoContentType: true, AfterCommit: true})
 
-	_, err := w.client.ServiceUserCreate(as(t, w.token), pb.ServiceUserCreateRequest_builder{Name: "ci"}.Build())
+	_, err := w.client.ServiceUserCreate(withToken(t, w.token), pb.ServiceUserCreateRequest_builder{Name: "ci"}.Build())
 
 	requireCode(t, codes.Unknown, err)
 	require.Len(t, w.server.ServiceUsers(), 1)
@@ -60,9 +60,9 @@ func TestAnswers_LongHeadersAndBodiesArriveComplete(t *testing.T) {
 		w.workspace.AddEnvironment("e-" + strings.ToLower(strings.TrimPrefix(w.owner.NewToken().ID, "ak-")))
 	}
 
-	require.Equal(t, long, status.Convert(whoAmI(as(t, w.token), w.client)).Message())
+	require.Equal(t, long, status.Convert(whoAmI(withToken(t, w.token), w.client)).Message())
 	var header metadata.MD
-	listed, err := w.client.EnvironmentList(as(t, w.token), &emptypb.Empty{}, grpc.Header(&header))
+	listed, err := w.client.EnvironmentList(withToken(t, w.token), &emptypb.Empty{}, grpc.Header(&header))
 	require.NoError(t, err)
 	require.Len(t, listed.GetItems(), 2001)
 	require.Equal(t, []string{"application/grpc"}, header.Get("content-type"))

@@ -85,7 +85,7 @@ func (s *Server) KeepDeletedFor(d time.Duration) {
 func (s *Server) RefuseNewTokensFor(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.refuseNewFor = d
+	s.rejectNewFor = d
 }
 
 // SetOutage makes every RPC UNAVAILABLE, or ends the outage.
@@ -102,12 +102,12 @@ func (s *Server) ClearFaults() {
 	defer s.mu.Unlock()
 	clear(s.faults)
 	s.outage = false
-	s.refuseNewFor = 0
+	s.rejectNewFor = 0
 	s.keepDeletedFor = 0
 	s.listLag, s.infoLag, s.deleted = 0, 0, nil
 	for id, t := range s.tokens {
 		t.usableFrom = t.created
-		if !t.refusedFrom.IsZero() {
+		if !t.rejectedFrom.IsZero() {
 			delete(s.tokens, id)
 		}
 	}

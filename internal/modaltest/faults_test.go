@@ -32,7 +32,7 @@ const (
 func TestInject_FailsTheNextCallOnceWithoutTheWork(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ctx := as(t, w.token)
+	ctx := withToken(t, w.token)
 	w.server.Inject("EnvironmentGetOrCreate", modaltest.Fault{Code: codes.Internal, Message: "broken"})
 	require.NoError(t, whoAmI(ctx, w.client), "other RPCs still work")
 	err := ensureEnvironment(ctx, w.client, create)
@@ -44,7 +44,7 @@ func TestInject_FailsTheNextCallOnceWithoutTheWork(t *testing.T) {
 func TestInject_AfterCommitDoesTheWorkAndThenFails(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ctx := as(t, w.token)
+	ctx := withToken(t, w.token)
 	w.server.Inject("EnvironmentGetOrCreate", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true})
 	requireCode(t, codes.Unavailable, ensureEnvironment(ctx, w.client, create))
 	require.NoError(t, ensureEnvironment(ctx, w.client, lookUp))
@@ -54,13 +54,13 @@ func TestInject_AfterCommitReportsWhyTheWorkFailed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.server.Inject("*", modaltest.Fault{Code: codes.Internal, AfterCommit: true})
-	requireRefused(t, whoAmI(as(t, modaltest.Token{}), w.client), "Token missing")
+	requireRejected(t, whoAmI(withToken(t, modaltest.Token{}), w.client), "Token missing")
 }
 
 func TestInject_FailsTheGivenNumberOfCalls(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ctx := as(t, w.token)
+	ctx := withToken(t, w.token)
 	w.server.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Internal, Times: 2})
 	w.server.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Aborted})
 	w.server.Inject("*", modaltest.Fault{Code: codes.DataLoss, Times: -1})
@@ -75,7 +75,7 @@ func TestInject_RetryAfterArrivesAsModalsRetryPolicy(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.server.Inject("TokenInfoGet", modaltest.Fault{Code: codes.ResourceExhausted, RetryAfter: 1500 * time.Millisecond})
-	err := whoAmI(as(t, w.token), w.client)
+	err := whoAmI(withToken(t, w.token), w.client)
 	requireCode(t, codes.ResourceExhausted, err)
 	details := status.Convert(err).Details()
 	require.Len(t, details, 1)
@@ -91,7 +91,7 @@ func TestInject_DelayEndsWhenTheClientGoesAway(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			w.server.Inject("EnvironmentGetOrCreate", modaltest.Fault{Delay: time.Hour, AfterCommit: afterCommit})
-			ctx, leave := context.WithCancel(as(t, w.token))
+			ctx, leave := context.WithCancel(withToken(t, w.token))
 			left := make(chan error, 1)
 			go func() { left <- ensureEnvironment(ctx, w.client, create) }()
 			answered := func() []modaltest.Call { return w.server.Calls("EnvironmentGetOrCreate") }
@@ -105,7 +105,7 @@ func TestInject_DelayEndsWhenTheClientGoesAway(t *testing.T) {
 			if afterCommit {
 				want = codes.OK
 			}
-			requireCode(t, want, ensureEnvironment(as(t, w.token), w.client, lookUp))
+			requireCode(t, want, ensureEnvironment(withToken(t, w.token), w.client, lookUp))
 		})
 	}
 }
@@ -116,7 +116,7 @@ func TestInject_DelayAloneAnswersLate(t *testing.T) {
 	const delay = 50 * time.Millisecond
 	w.server.Inject("TokenInfoGet", modaltest.Fault{Delay: delay})
 	start := time.Now()
-	require.NoError(t, whoAmI(as(t, w.token), w.client))
+	require.NoError(t, whoAmI(withToken(t, w.token), w.client))
 	require.GreaterOrEqual(t, time.Since(start), delay)
 }
 
@@ -167,23 +167,23 @@ func TestInject_MatchSelectsTheCalls(t *testing.T) {
 		return c.TokenID != w.token.ID
 	}})
 	w.server.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Internal})
-	requireCode(t, codes.Internal, whoAmI(as(t, w.token), w.client))
-	require.NoError(t, whoAmI(as(t, w.token), w.client))
-	requireCode(t, codes.Aborted, whoAmI(as(t, other), w.client))
-	require.NoError(t, whoAmI(as(t, w.token), w.client))
-	requireCode(t, codes.Aborted, whoAmI(as(t, other), w.client))
-	require.NoError(t, whoAmI(as(t, other), w.client))
+	requireCode(t, codes.Internal, whoAmI(withToken(t, w.token), w.client))
+	require.NoError(t, whoAmI(withToken(t, w.token), w.client))
+	requireCode(t, codes.Aborted, whoAmI(withToken(t, other), w.client))
+	require.NoError(t, whoAmI(withToken(t, w.token), w.client))
+	requireCode(t, codes.Aborted, whoAmI(withToken(t, other), w.client))
+	require.NoError(t, whoAmI(withToken(t, other), w.client))
 }
 
 func TestInject_FailedCreationCanLeaveAServiceUser(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.server.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.DeadlineExceeded, AfterCommit: true})
-	_, err := w.client.ServiceUserCreate(as(t, w.token), pb.ServiceUserCreateRequest_builder{Name: "ci"}.Build())
+	_, err := w.client.ServiceUserCreate(withToken(t, w.token), pb.ServiceUserCreateRequest_builder{Name: "ci"}.Build())
 	requireCode(t, codes.DeadlineExceeded, err)
 	require.Equal(t, []string{"ci"}, w.server.Orphans(nil))
 	w.server.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.Unimplemented})
-	_, err = w.client.ServiceUserCreate(as(t, w.token), pb.ServiceUserCreateRequest_builder{Name: "ci-2"}.Build())
+	_, err = w.client.ServiceUserCreate(withToken(t, w.token), pb.ServiceUserCreateRequest_builder{Name: "ci-2"}.Build())
 	requireCode(t, codes.Unimplemented, err)
 	require.Len(t, w.server.ServiceUsers(), 1)
 }
@@ -199,13 +199,13 @@ func TestKeepDeletedFor_DeletedTokenStaysAcceptedForAWhile(t *testing.T) {
 	requireCode(t, codes.NotFound, err)
 	requireCode(t, codes.NotFound, w.remove(t, id))
 	require.Empty(t, w.server.ServiceUsers())
-	require.Len(t, w.server.Tokens(), 1, "the owner's alone")
+	require.Len(t, w.server.Tokens(), 1, "only the owner's token is left")
 	require.False(t, w.server.DeleteToken(token.ID))
 	c.Advance(time.Minute - time.Nanosecond)
-	require.NoError(t, whoAmI(as(t, token), w.client))
+	require.NoError(t, whoAmI(withToken(t, token), w.client))
 	require.True(t, w.server.Accepts(token.ID, token.Secret))
 	c.Advance(time.Nanosecond)
-	requireRefused(t, whoAmI(as(t, token), w.client), "Token not found")
+	requireRejected(t, whoAmI(withToken(t, token), w.client), "Token not found")
 	require.False(t, w.server.Accepts(token.ID, token.Secret))
 
 	token, id = w.mint(t, "ci")
@@ -221,7 +221,7 @@ func TestKeepDeletedFor_DeletedTokenStaysAcceptedForAWhile(t *testing.T) {
 func TestSetOutage_EveryRPCIsUnavailableUntilItEnds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ctx := as(t, w.token)
+	ctx := withToken(t, w.token)
 	w.server.SetOutage(true)
 	requireCode(t, codes.Unavailable, whoAmI(ctx, w.client))
 	requireCode(t, codes.Unavailable, ensureEnvironment(ctx, w.client, create))
@@ -236,7 +236,7 @@ func TestClose_EndsCallsInFlight(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.server.Inject("TokenInfoGet", modaltest.Fault{Delay: time.Hour})
-	ctx := as(t, w.token)
+	ctx := withToken(t, w.token)
 	ended := make(chan error, 1)
 	go func() { ended <- whoAmI(ctx, w.client) }()
 	require.Eventually(t, func() bool { return len(w.server.Calls("")) == 1 }, 10*time.Second, time.Millisecond)

@@ -81,7 +81,7 @@ func TestTokenFlow_ReturnsTheApprovingMembersToken(t *testing.T) {
 		requireToken(t, token, resp, waitErr)
 		require.Equal(t, "globex", resp.GetWorkspaceUsername())
 	}
-	who, err := w.client.TokenInfoGet(as(t, token), &pb.TokenInfoGetRequest{})
+	who, err := w.client.TokenInfoGet(withToken(t, token), &pb.TokenInfoGetRequest{})
 	require.NoError(t, err)
 	require.Equal(t, bob.ID(), who.GetUserIdentity().GetUserId())
 	require.Equal(t, c.Now().Add(time.Hour).UTC(), who.GetExpiresAt().AsTime())
@@ -92,7 +92,7 @@ func TestTokenFlow_TokenWithoutALifetimeNeverExpires(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token := w.approve(t, w.beginFlow(t, pb.TokenFlowCreateRequest_builder{}), w.owner)
-	who, err := w.client.TokenInfoGet(as(t, token), &pb.TokenInfoGetRequest{})
+	who, err := w.client.TokenInfoGet(withToken(t, token), &pb.TokenInfoGetRequest{})
 	require.NoError(t, err)
 	require.False(t, who.HasExpiresAt())
 }
@@ -105,7 +105,7 @@ func TestTokenFlow_NeedsTheHeadersOfAClientAndNoToken(t *testing.T) {
 	_, err = w.client.TokenFlowWait(t.Context(), &pb.TokenFlowWaitRequest{})
 	requireCode(t, codes.FailedPrecondition, err)
 	require.Error(t, whoAmI(withoutToken(t), w.client), "every other RPC needs a token")
-	_, err = w.client.TokenFlowCreate(as(t, modaltest.Token{ID: "ak-none", Secret: "as-none"}), &pb.TokenFlowCreateRequest{})
+	_, err = w.client.TokenFlowCreate(withToken(t, modaltest.Token{ID: "ak-none", Secret: "as-none"}), &pb.TokenFlowCreateRequest{})
 	require.NoError(t, err, "the server ignores a token here")
 }
 
@@ -154,7 +154,7 @@ func TestWithFlowLifetime_FlowLapsesForPersonAndClient(t *testing.T) {
 	require.ErrorContains(t, err, "lapsed")
 	require.Equal(t, modaltest.FlowLapsed, w.server.Flows()[0].State)
 	require.Equal(t, modaltest.FlowApproved, w.server.Flows()[1].State)
-	require.NoError(t, whoAmI(as(t, token), w.client), "the token does not lapse with its flow")
+	require.NoError(t, whoAmI(withToken(t, token), w.client), "the token does not lapse with its flow")
 }
 
 func TestWithFlowPage_ChangesTheApprovalURL(t *testing.T) {
@@ -168,8 +168,8 @@ func TestWithFlowPage_ChangesTheApprovalURL(t *testing.T) {
 const waiters = 20
 
 // awaitTogether lets many clients wait for one flow while meanwhile runs. It returns the IDs of the tokens
-// they got and the number of refused clients.
-func (w *world) awaitTogether(t *testing.T, f *pb.TokenFlowCreateResponse, meanwhile func()) (tokens []string, refused int) {
+// they got and the number of rejected clients.
+func (w *world) awaitTogether(t *testing.T, f *pb.TokenFlowCreateResponse, meanwhile func()) (tokens []string, rejected int) {
 	t.Helper()
 	var wg sync.WaitGroup
 	ids := make(chan string, waiters)
@@ -195,7 +195,7 @@ func TestTokenFlow_AllWaitingClientsGetTheSameToken(t *testing.T) {
 	w := newWorld(t)
 	f := w.beginFlow(t, pb.TokenFlowCreateRequest_builder{})
 	var token modaltest.Token
-	got, refused := w.awaitTogether(t, f, func() {
+	got, rejected := w.awaitTogether(t, f, func() {
 		approved := make(chan modaltest.Token, waiters)
 		var wg sync.WaitGroup
 		for range waiters {
@@ -209,7 +209,7 @@ func TestTokenFlow_AllWaitingClientsGetTheSameToken(t *testing.T) {
 		require.Len(t, approved, 1, "one person decides")
 		token = <-approved
 	})
-	require.Zero(t, refused)
+	require.Zero(t, rejected)
 	for _, id := range got {
 		require.Equal(t, token.ID, id)
 	}
@@ -220,9 +220,9 @@ func TestWithFlowAnswersOnce_OnlyOneWaitingClientGetsTheToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, modaltest.WithFlowAnswersOnce())
 	f := w.beginFlow(t, pb.TokenFlowCreateRequest_builder{})
-	got, refused := w.awaitTogether(t, f, func() { w.approve(t, f, w.owner) })
+	got, rejected := w.awaitTogether(t, f, func() { w.approve(t, f, w.owner) })
 	require.Len(t, got, 1)
-	require.Equal(t, waiters-1, refused)
+	require.Equal(t, waiters-1, rejected)
 	_, err := w.await(t, f, 0)
 	requireCode(t, codes.NotFound, err)
 }

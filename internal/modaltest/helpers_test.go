@@ -39,8 +39,8 @@ func connect(t *testing.T, s *modaltest.Server) *grpc.ClientConn {
 	return conn
 }
 
-// as returns a context with the headers that every client of Modal sends.
-func as(t *testing.T, token modaltest.Token) context.Context {
+// withToken returns a context with the headers that every client of Modal sends.
+func withToken(t *testing.T, token modaltest.Token) context.Context {
 	t.Helper()
 	return metadata.AppendToOutgoingContext(t.Context(),
 		"x-modal-client-type", "9", "x-modal-client-version", "1.0.0",
@@ -53,7 +53,7 @@ func whoAmI(ctx context.Context, client pb.ModalClientClient) error {
 	return err
 }
 
-func requireRefused(t *testing.T, err error, message string) {
+func requireRejected(t *testing.T, err error, message string) {
 	t.Helper()
 	requireCode(t, codes.Unauthenticated, err)
 	require.Equal(t, message, status.Convert(err).Message())

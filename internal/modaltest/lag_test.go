@@ -17,7 +17,7 @@ import (
 // listed returns the names in ServiceUserList's answer.
 func (w *world) listed(t *testing.T) (names []string) {
 	t.Helper()
-	answer, err := w.client.ServiceUserList(as(t, w.token), &emptypb.Empty{})
+	answer, err := w.client.ServiceUserList(withToken(t, w.token), &emptypb.Empty{})
 	require.NoError(t, err)
 	for _, user := range answer.GetServiceUsers() {
 		names = append(names, user.GetName())
@@ -28,7 +28,7 @@ func (w *world) listed(t *testing.T) (names []string) {
 // rolesOf returns the roles by environment in ServiceUserInfo's answer.
 func (w *world) rolesOf(t *testing.T, name string) map[string]string {
 	t.Helper()
-	answer, err := w.client.ServiceUserInfo(as(t, w.token), pb.ServiceUserInfoRequest_builder{ServiceUserName: name}.Build())
+	answer, err := w.client.ServiceUserInfo(withToken(t, w.token), pb.ServiceUserInfoRequest_builder{ServiceUserName: name}.Build())
 	require.NoError(t, err)
 	roles := map[string]string{}
 	for _, entry := range answer.GetServiceUser().GetEnvironmentRoles() {
@@ -49,8 +49,8 @@ func TestLagServiceUserList_DelaysOnlyTheList(t *testing.T) {
 	require.True(t, w.server.DeleteToken(old.ID))
 
 	require.Equal(t, []string{"old"}, w.listed(t))
-	requireRefused(t, whoAmI(as(t, old), w.client), "Token not found")
-	_, err := w.client.ServiceUserInfo(as(t, w.token), pb.ServiceUserInfoRequest_builder{ServiceUserName: "old"}.Build())
+	requireRejected(t, whoAmI(withToken(t, old), w.client), "Token not found")
+	_, err := w.client.ServiceUserInfo(withToken(t, w.token), pb.ServiceUserInfoRequest_builder{ServiceUserName: "old"}.Build())
 	requireCode(t, codes.NotFound, err)
 	require.Empty(t, w.rolesOf(t, "new"))
 	require.Len(t, w.server.ServiceUsers(), 1)

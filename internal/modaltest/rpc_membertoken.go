@@ -91,7 +91,7 @@ func (t *token) manageableToken(id string) (*token, error) {
 	t.workspace.server.expire()
 	target := t.workspace.server.tokens[id]
 	switch {
-	case target == nil || target.workspace != t.workspace || !target.refusedFrom.IsZero():
+	case target == nil || target.workspace != t.workspace || !target.rejectedFrom.IsZero():
 		return nil, status.Errorf(codes.NotFound, "Token '%s' not found", id)
 	case target.member == nil:
 		return nil, status.Errorf(codes.PermissionDenied, "Token '%s' is a service user's", id)

@@ -42,7 +42,7 @@ type Server struct {
 	secrets      []string
 	calls        []*Call
 	faults       map[string][]*Fault
-	refuseNewFor time.Duration
+	rejectNewFor time.Duration
 	outage       bool
 	onCall       func(method string)
 

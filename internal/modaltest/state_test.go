@@ -53,7 +53,7 @@ func TestTokens_DescribesEachTokenWithoutItsSecret(t *testing.T) {
 	c.Advance(time.Minute)
 	service := w.workspace.AddServiceUser("ci", modaltest.ExpiresAt(expires))
 	c.Advance(time.Minute)
-	require.NoError(t, whoAmI(as(t, service), w.client))
+	require.NoError(t, whoAmI(withToken(t, service), w.client))
 
 	require.Equal(t, []modaltest.TokenInfo{
 		{ID: w.token.ID, Workspace: "acme", Owner: "ada", Kind: modaltest.KindMember, Created: start},
@@ -73,7 +73,7 @@ func TestTokens_RejectedCallIsNoUse(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	other := w.owner.NewToken()
-	require.Error(t, whoAmI(as(t, modaltest.Token{ID: w.token.ID, Secret: other.Secret}), w.client))
+	require.Error(t, whoAmI(withToken(t, modaltest.Token{ID: w.token.ID, Secret: other.Secret}), w.client))
 	require.Zero(t, w.server.Tokens()[0].LastUsed)
 }
 
@@ -112,7 +112,7 @@ func TestState_UsedNamesPanic(t *testing.T) {
 func TestServer_IsSafeForConcurrentUse(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ctx := as(t, w.token)
+	ctx := withToken(t, w.token)
 	errs := make(chan error, 40)
 	var group sync.WaitGroup
 	for i := range cap(errs) {

@@ -47,17 +47,17 @@ type TokenInfo struct {
 
 type token struct {
 	Token
-	serial      int // counts all tokens of the server
-	name        string
-	workspace   *Workspace
-	member      *Member // exactly one of member and serviceUser is set
-	serviceUser *serviceUser
-	created     time.Time
-	usableFrom  time.Time
-	expires     time.Time // zero: never
-	lastUsed    time.Time
-	refusedFrom time.Time // zero: not deleted
-	disabled    bool
+	serial       int // counts all tokens of the server
+	name         string
+	workspace    *Workspace
+	member       *Member // exactly one of member and serviceUser is set
+	serviceUser  *serviceUser
+	created      time.Time
+	usableFrom   time.Time
+	expires      time.Time // zero: never
+	lastUsed     time.Time
+	rejectedFrom time.Time // zero: not deleted
+	disabled     bool
 }
 
 func (t *token) expired(now time.Time) bool {
@@ -98,7 +98,7 @@ func (s *Server) mint(t *token, opts []TokenOption) Token {
 	}
 	t.Token = Token{ID: randomID("ak-"), Secret: randomID("as-")}
 	t.created = s.now()
-	t.usableFrom = t.created.Add(s.refuseNewFor)
+	t.usableFrom = t.created.Add(s.rejectNewFor)
 	s.tokens[t.ID] = t
 	s.secrets = append(s.secrets, t.Secret)
 	return t.Token
@@ -110,7 +110,7 @@ func (s *Server) expire() {
 		return
 	}
 	for _, t := range s.tokens {
-		if t.serviceUser != nil && t.refusedFrom.IsZero() && t.expired(s.now()) {
+		if t.serviceUser != nil && t.rejectedFrom.IsZero() && t.expired(s.now()) {
 			s.deleteToken(t, 0)
 		}
 	}
@@ -121,7 +121,7 @@ func (s *Server) listed() []*token {
 	s.expire()
 	tokens := make([]*token, 0, len(s.tokens))
 	for _, t := range s.tokens {
-		if t.refusedFrom.IsZero() {
+		if t.rejectedFrom.IsZero() {
 			tokens = append(tokens, t)
 		}
 	}
@@ -163,7 +163,7 @@ func (s *Server) DeleteToken(id string) bool {
 	defer s.mu.Unlock()
 	s.expire()
 	t := s.tokens[id]
-	if t == nil || !t.refusedFrom.IsZero() {
+	if t == nil || !t.rejectedFrom.IsZero() {
 		return false
 	}
 	s.deleteToken(t, 0)
@@ -181,7 +181,7 @@ func (s *Server) deleteToken(t *token, keep time.Duration) {
 		delete(s.tokens, t.ID)
 		return
 	}
-	t.refusedFrom = s.now().Add(keep)
+	t.rejectedFrom = s.now().Add(keep)
 }
 
 // SetExpiry changes the token's expiry; the zero time means never. It panics if no token has that ID.

@@ -13,11 +13,11 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// end calls TokenDelete, which the generated stubs do not have, with the given token.
-func (w *world) end(t *testing.T, caller modaltest.Token, id string) error {
+// deleteToken calls TokenDelete, which the generated stubs do not have, with the given token.
+func (w *world) deleteToken(t *testing.T, caller modaltest.Token, id string) error {
 	t.Helper()
 	req := pb.TokenDeleteRequest_builder{TokenId: id}.Build()
-	return w.conn.Invoke(as(t, caller), "/modal.client.ModalClient/TokenDelete", req, &emptypb.Empty{})
+	return w.conn.Invoke(withToken(t, caller), "/modal.client.ModalClient/TokenDelete", req, &emptypb.Empty{})
 }
 
 // setDisabled calls TokenDisable or TokenEnable, whose messages the generated stubs do not have.
@@ -29,7 +29,7 @@ func (w *world) setDisabled(t *testing.T, caller modaltest.Token, method string,
 	}
 	req := &emptypb.Empty{}
 	req.ProtoReflect().SetUnknown(fields)
-	return w.conn.Invoke(as(t, caller), "/modal.client.ModalClient/"+method, req, &emptypb.Empty{})
+	return w.conn.Invoke(withToken(t, caller), "/modal.client.ModalClient/"+method, req, &emptypb.Empty{})
 }
 
 // listedToken contains the fields of a token in TokensList, by field number.
@@ -39,7 +39,7 @@ type listedToken map[protowire.Number]any
 func (w *world) listTokens(t *testing.T, caller modaltest.Token) ([]listedToken, error) {
 	t.Helper()
 	resp := &emptypb.Empty{}
-	if err := w.conn.Invoke(as(t, caller), "/modal.client.ModalClient/TokensList", &emptypb.Empty{}, resp); err != nil {
+	if err := w.conn.Invoke(withToken(t, caller), "/modal.client.ModalClient/TokensList", &emptypb.Empty{}, resp); err != nil {
 		return nil, err
 	}
 	var tokens []listedToken

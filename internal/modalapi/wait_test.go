@@ -72,7 +72,7 @@ func TestThrottling_LongerThanTheDeadlineIsReportedAtOnce(t *testing.T) {
 			require.ErrorAs(t, err, &failure)
 			require.Equal(t, modalapi.KindThrottled, failure.Kind)
 			require.Equal(t, time.Hour, failure.RetryAfter)
-			require.EqualError(t, err, "Modal everyCall to wait 1h before it can say whose token this is: slow down")
+			require.EqualError(t, err, "Modal asks to wait 1h before it can say whose token this is: slow down")
 			require.Len(t, server.Calls(rpc), 1)
 		})
 	}

@@ -52,8 +52,8 @@ func WithFlowLifetime(d time.Duration) Option {
 	return func(s *Server) { s.flowLifetime = d }
 }
 
-// WithFlowAnswersOnce makes a token flow return its token only once. By default it returns the token on every
-// request until the flow lapses, which is assumed.
+// WithFlowAnswersOnce makes a token flow return its token only once. Assumed by default: a flow returns its
+// token on every request until it lapses.
 func WithFlowAnswersOnce() Option {
 	return func(s *Server) { s.flowAnswersOnce = true }
 }

@@ -30,7 +30,8 @@ func (c *controlPlane) TokenFlowCreate(_ context.Context, req *pb.TokenFlowCreat
 	}.Build(), nil
 }
 
-// TokenFlowWait answers as soon as a person has decided. If the timeout ends first, it answers that.
+// TokenFlowWait answers as soon as a person has decided. If nobody decides before the timeout, the answer has
+// the field timeout.
 func (c *controlPlane) TokenFlowWait(ctx context.Context, req *pb.TokenFlowWaitRequest) (*pb.TokenFlowWaitResponse, error) {
 	decided, err := c.server.flowDecided(req)
 	if err != nil {

@@ -42,7 +42,7 @@ func ParseServerURL(raw string) (string, error) {
 			return "", fmt.Errorf("server_url %s: write %s", mistake, corrected)
 		}
 	}
-	return "", fmt.Errorf("server_url %s: give a URL such as %s", mistake, DefaultServerURL)
+	return "", fmt.Errorf("server_url %s: give a URL like %s", mistake, DefaultServerURL)
 }
 
 // checkURL returns the first mistake in raw and a corrected URL. The mistake is empty if raw is valid. The

@@ -57,7 +57,7 @@ func TestLists_RefuseInvalidPages(t *testing.T) {
 	}
 	require.Contains(t, m.refused(logical.ListOperation, "roles", map[string]any{"after": "as-AAAAAAAAAAAAAAAAAAAAAA"}), "shape of a token secret")
 	for field, value := range map[string]any{"limit": 1, "after": "ci"} {
-		require.Contains(t, m.refused(logical.UpdateOperation, "orphans", map[string]any{field: value, "dry_run": false}), field+": a list takes this, and no write")
+		require.Contains(t, m.refused(logical.UpdateOperation, "orphans", map[string]any{field: value, "dry_run": false}), field+": only a list takes this")
 	}
 }
 

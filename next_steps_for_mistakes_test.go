@@ -106,7 +106,7 @@ func likelyMistakes() map[string]likelyMistake {
 			pair := m.newToken()
 			return also(pair, "token_secret", "\ufeff"+textIn(pair, "token_secret"))
 		}, "byte order mark (U+FEFF)", "save the file without it"},
-		"token: halves swapped": {update, "roles/new", static(tokenParameters(someSecret, someID)), "swapped", `token_id takes the half that starts with "ak-"`},
+		"token: halves swapped": {update, "roles/new", static(tokenParameters(someSecret, someID)), "swapped", `token_id starts with "ak-"`},
 		"token: a wrong secret": {update, "rotate/personal", token("token_secret", someSecret), "Modal refused token ak-", "check that the secret belongs to this ID"},
 		"token: of another role": {update, "rotate/personal", func(m *mount) map[string]any {
 			return tokenParameters(m.tokenID("ci"), textIn(m.read("creds/ci"), "token_secret"))

@@ -167,7 +167,7 @@ func TestWrites_NullAndEmptyMeanTheDefaultOfUnstoredFields(t *testing.T) {
 			require.Empty(t, refused)
 			empty, refused := decoded(m, path, map[string]any{field: ""})
 			if path != "lookup" && (field == "token_id" || field == "token_secret") {
-				require.Contains(t, refused, "is missing: a token is a pair")
+				require.Contains(t, refused, "is missing: give both token_id and token_secret")
 				continue
 			}
 			require.Equal(t, absent, strings.Replace(empty, "Given:[verify]", "Given:[]", 1), "%s %s", path, field)

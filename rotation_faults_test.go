@@ -59,7 +59,7 @@ func rotationFaults() map[string]fault {
 		"create: no answer, not done":  {"ServiceUserCreate", times(unanswered(false, -1)), "no answer"},
 		"create: answer lost":          {"ServiceUserCreate", times(unanswered(true, -1)), "no answer"},
 		"create: name taken once":      {"ServiceUserCreate", times(modaltest.Fault{Code: codes.AlreadyExists}), ""},
-		"create: every name taken":     {"ServiceUserCreate", times(modaltest.Fault{Code: codes.AlreadyExists, Times: -1}), "name already"},
+		"create: every name taken":     {"ServiceUserCreate", times(modaltest.Fault{Code: codes.AlreadyExists, Times: -1}), "already has a service user of that name"},
 		"create: admin rejected":       {"ServiceUserCreate", times(reject), `refused the admin token`},
 		"create: not a manager":        {"ServiceUserCreate", times(deny), `of user "alice"`},
 		"create: plan":                 {"ServiceUserCreate", times(modaltest.Fault{Code: codes.Unimplemented, Times: -1}), "Team and Enterprise plans"},

@@ -96,7 +96,7 @@ func TestPage_StartsWithoutTokens(t *testing.T) {
 	resp := launch(t).get(t, "/")
 	require.Equal(t, http.StatusOK, resp.code)
 	require.Equal(t, "text/html; charset=utf-8", resp.header.Get("Content-Type"))
-	require.Contains(t, resp.body, "There are none.")
+	require.Contains(t, resp.body, "There are no tokens.")
 	require.NotContains(t, resp.body, "ak-")
 }
 

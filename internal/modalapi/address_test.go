@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestParseServerURL_FormThatAllClientsReadIsKept(t *testing.T) {
+func TestParseServerURL_KeepsAURLThatAllClientsAccept(t *testing.T) {
 	t.Parallel()
 	for _, good := range []string{
 		modalapi.DefaultServerURL,
@@ -29,7 +29,7 @@ func TestParseServerURL_FormThatAllClientsReadIsKept(t *testing.T) {
 	}
 }
 
-func TestParseServerURL_EachMistakeIsNamedAndCorrected(t *testing.T) {
+func TestParseServerURL_NamesAndCorrectsEachMistake(t *testing.T) {
 	t.Parallel()
 	for raw, want := range map[string]struct{ mistake, corrected string }{
 		"":                                             {"is empty", ""},
@@ -88,7 +88,7 @@ func TestParseServerURL_EachMistakeIsNamedAndCorrected(t *testing.T) {
 	}
 }
 
-func TestCheckCACert_OneOrMoreCertificatesAreFineAndSoIsNone(t *testing.T) {
+func TestCheckCACert_AcceptsCertificatesAndAnEmptyText(t *testing.T) {
 	t.Parallel()
 	pem := modaltest.Start(t, modaltest.WithTLS()).CACert()
 	for _, good := range []string{"", " \n", pem, pem + pem, "# our CA\n" + pem + "# end\n"} {
@@ -96,7 +96,7 @@ func TestCheckCACert_OneOrMoreCertificatesAreFineAndSoIsNone(t *testing.T) {
 	}
 }
 
-func TestCheckCACert_AnythingElseIsRefusedWithItsReason(t *testing.T) {
+func TestCheckCACert_RefusesAnyOtherTextWithAReason(t *testing.T) {
 	t.Parallel()
 	pem := modaltest.Start(t, modaltest.WithTLS()).CACert()
 	for name, c := range map[string]struct{ text, want string }{
@@ -113,7 +113,7 @@ func TestCheckCACert_AnythingElseIsRefusedWithItsReason(t *testing.T) {
 	}
 }
 
-func TestAddsRoots_ComparesCertificatesAndTakesNoBundleForTheSystemsRoots(t *testing.T) {
+func TestAddsRoots_ComparesCertificatesAndTreatsEmptyAsSystemRoots(t *testing.T) {
 	t.Parallel()
 	one, two := modaltest.Start(t, modaltest.WithTLS()).CACert(), modaltest.Start(t, modaltest.WithTLS()).CACert()
 	for name, c := range map[string]struct {

@@ -19,51 +19,54 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// How large an answer may be, in bytes. The figures keep the peak of a process's memory below 64 MiB,
-// whatever a server answers.
+// These limits, in bytes, bound the size of an answer. They keep the peak of a process's memory below
+// 64 MiB for any answer of a server.
 const (
-	// maxAnswer is for an answer that is no list, for an entry of a list, and for the headers of any answer.
+	// maxAnswer limits an answer that is not a list, one entry of a list, and the headers of any answer.
 	maxAnswer = 4 << 20
-	// maxList is for a list. Modal's lists have no pages, so a large workspace has long ones.
+	// maxList limits a list. Modal's lists have no pages, so a large workspace has long lists.
 	maxList = 32 << 20
-	// maxHeld is for a list together with its decoded entries.
-	maxHeld = 56 << 20
+	// maxListMemory limits a list together with its decoded entries.
+	maxListMemory = 56 << 20
 )
 
-// How many entries a list may have. No workspace has more.
+// These limits bound the number of entries in a list. No workspace has more.
 const (
 	maxServiceUsers = 200_000
 	maxEnvironments = 10_000
 	maxMembers      = 200_000
 	maxMemberTokens = 200_000
-	// maxRoles is for the environment roles of one service user.
+	// maxRoles limits the environment roles of one service user.
 	maxRoles = 5_000
 )
 
-func tooMany(what string, count, limit int) error {
+// checkCount returns an error if a list has more entries than a real workspace can have.
+func checkCount(what string, count, limit int) error {
 	if count <= limit {
 		return nil
 	}
-	return fmt.Errorf("it has %d %s, which is too many to be true", count, what)
+	return fmt.Errorf("it has %d %s, which is more than a workspace can have", count, what)
 }
 
-var errMalformed = errors.New("it is no message of Modal's")
+var errMalformed = errors.New("it is not a message of Modal's protocol")
 
-// reader is the codec of one attempt. It reads the answer within its bounds and stores the flaw of a bad
-// answer. It returns no error for one, because the call would then be retried.
+// reader is the codec of one attempt. It decodes the answer within the size limits. A bad answer sets flaw
+// instead of returning an error, because the caller would retry the call after an error.
 //
-// An answer is a list, or a message without repeated fields. Both take little more memory than their bytes.
+// An answer is either a list, or a message without repeated fields. Both need little more memory than their
+// size on the wire.
 type reader struct{ flaw error }
 
-// Name is empty: the content type stays "application/grpc", as Modal's own clients send it.
+// Name returns the empty string, so that the content type stays "application/grpc", as Modal's own clients
+// send it.
 func (*reader) Name() string { return "" }
 
-// Marshal encodes a request as gRPC's own codec does.
+// Marshal encodes a request exactly as gRPC's own codec does.
 func (*reader) Marshal(request any) (mem.BufferSlice, error) {
 	return encoding.GetCodecV2(grpcproto.Name).Marshal(request)
 }
 
-// Unmarshal decodes an answer, which is a *list or a message.
+// Unmarshal decodes an answer into a *list or a message.
 func (r *reader) Unmarshal(data mem.BufferSlice, answer any) error {
 	switch answer := answer.(type) {
 	case *list:
@@ -78,7 +81,7 @@ func (r *reader) Unmarshal(data mem.BufferSlice, answer any) error {
 	return nil
 }
 
-// limitOf returns how large an answer may be.
+// limitOf returns the largest allowed size of an answer in bytes.
 func limitOf(answer any) int {
 	if list, is := answer.(*list); is {
 		return list.limit
@@ -86,21 +89,21 @@ func limitOf(answer any) int {
 	return maxAnswer
 }
 
-// list is an answer with many entries. All entries are counted before the first is decoded. They are decoded
-// one after the other, so that only the kept fields stay in memory.
+// list is an answer with many entries. It counts all entries before it decodes the first, and decodes them
+// one after the other. Only the needed fields of each entry stay in memory.
 type list struct {
-	what  string    // what its entries are, for people
-	field int       // of its entries
-	most  int       // how many entries it may have
-	limit int       // how many bytes it may have
-	clean *redactor // counts the texts that are kept
+	what  string    // the entries' name in error messages
+	field int       // the field number of an entry
+	most  int       // the highest allowed number of entries
+	limit int       // the highest allowed size in bytes
+	clean *redactor // counts the memory of the texts that are kept
 
-	size  int             // how many bytes are kept of each entry, beside texts
-	begin func(count int) // starts anew with that many entries
-	use   func(entry []byte) error
+	size  int                      // bytes of memory for each decoded entry, without its texts
+	begin func(count int)          // starts again with room for count entries
+	use   func(entry []byte) error // decodes and stores an entry
 }
 
-// listOf asks for a list and returns its entries as decode makes them.
+// listOf calls a method that answers a list, and returns the entries that decode makes.
 func listOf[T any](ctx context.Context, c *Client, method string, request proto.Message, l list, decode func(entry []byte) (T, error)) ([]T, error) {
 	var kept []T
 	l.size = int(reflect.TypeFor[T]().Size())
@@ -116,8 +119,8 @@ func listOf[T any](ctx context.Context, c *Client, method string, request proto.
 	return kept, nil
 }
 
-// read counts the entries and then decodes them. After a failed attempt clean.kept still counts its texts,
-// which may be garbage that was not collected yet.
+// read counts the entries and then decodes them. After a failed attempt clean.kept still includes the texts
+// of that attempt, because the garbage collector may not have freed them yet.
 func (l *list) read(data mem.BufferSlice) error {
 	count, wire := 0, data.Len()+frameSize*len(data)
 	err := l.walk(data, func(r *mem.Reader, size int) error {
@@ -126,10 +129,10 @@ func (l *list) read(data mem.BufferSlice) error {
 		return err
 	})
 	if err == nil {
-		err = tooMany(l.what, count, l.most)
+		err = checkCount(l.what, count, l.most)
 	}
 	if err == nil {
-		err = l.fits(wire + count*l.size)
+		err = l.checkMemory(wire + count*l.size)
 	}
 	if err != nil {
 		return err
@@ -138,7 +141,7 @@ func (l *list) read(data mem.BufferSlice) error {
 	var entry []byte
 	return l.walk(data, func(r *mem.Reader, size int) error {
 		if size > maxAnswer {
-			return fmt.Errorf("it has an entry of %d bytes, which is too large to be true", size)
+			return fmt.Errorf("it has an entry of %d bytes, which is larger than a real entry can be", size)
 		}
 		entry = append(entry[:0], make([]byte, size)...)
 		if _, err := io.ReadFull(r, entry); err != nil {
@@ -147,18 +150,18 @@ func (l *list) read(data mem.BufferSlice) error {
 		if err := l.use(entry); err != nil {
 			return err
 		}
-		return l.fits(wire + count*l.size + l.clean.kept)
+		return l.checkMemory(wire + count*l.size + l.clean.kept)
 	})
 }
 
-func (l *list) fits(held int) error {
-	if held <= maxHeld {
+func (l *list) checkMemory(bytes int) error {
+	if bytes <= maxListMemory {
 		return nil
 	}
-	return fmt.Errorf("its %s take more than %d MiB of memory, which is too large to be true", l.what, maxHeld>>20)
+	return fmt.Errorf("its %s take more than %d MiB of memory, which is more than a workspace can have", l.what, maxListMemory>>20)
 }
 
-// walk calls use with each entry's size, and with where the entry begins.
+// walk calls use for each entry, with a reader at the entry's first byte and the entry's size.
 func (l *list) walk(data mem.BufferSlice, use func(r *mem.Reader, size int) error) error {
 	r := data.Reader()
 	defer r.Close()
@@ -184,7 +187,8 @@ func (l *list) walk(data mem.BufferSlice, use func(r *mem.Reader, size int) erro
 	return nil
 }
 
-// sizeOf returns how many bytes of a field follow, once its number is read.
+// sizeOf returns the number of bytes that remain of a field after its tag. It consumes the length prefix, or
+// the whole number of a varint.
 func sizeOf(kind protowire.Type, r *mem.Reader) (size int, err error) {
 	var number uint64
 	switch kind {
@@ -198,21 +202,21 @@ func sizeOf(kind protowire.Type, r *mem.Reader) (size int, err error) {
 		return 8, nil
 	case protowire.Fixed32Type:
 		return 4, nil
-	default: // no field of Modal's is a group
+	default: // no message of Modal uses groups
 		return 0, errMalformed
 	}
 }
 
-// value is the value of a field as it was sent: bytes, or the number behind all other types.
+// value is the undecoded value of a field: bytes, or a number for all other types.
 type value struct {
 	bytes  []byte
 	number uint64
 }
 
-// date reads a number of seconds since 1970.
+// date converts a number of seconds since 1970 to a time.
 func (v value) date() time.Time { return fromEpoch(math.Float64frombits(v.number)) }
 
-// eachField calls use with each field of an entry, and stops at its first error.
+// eachField calls use with each field of an entry. It stops at the first error.
 func eachField(entry []byte, use func(field int, v value) error) error {
 	for len(entry) > 0 {
 		number, kind, n := protowire.ConsumeTag(entry)
@@ -236,7 +240,7 @@ func eachField(entry []byte, use func(field int, v value) error) error {
 		}
 		entry = entry[n:]
 		if kind == protowire.Fixed32Type || kind == protowire.StartGroupType {
-			continue // no field that is read here is of these types
+			continue // this package reads no field of these types
 		}
 		if err := use(int(number), v); err != nil {
 			return err

@@ -22,13 +22,13 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// field is a field of a message on the wire.
+// field encodes a field of a message.
 func field(number int, value []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(nil, protowire.Number(number), protowire.BytesType), value)
 }
 
-// An answer that is no list is decoded whole, so its size has to bound its memory.
-func TestAnswer_ThatIsReadWholeHasNoRepeatedField(t *testing.T) {
+// An answer that is not a list is decoded whole, so the size limit must also bound its memory.
+func TestAnswer_DecodedWholeHasNoRepeatedField(t *testing.T) {
 	t.Parallel()
 	for _, answer := range []proto.Message{
 		&pb.TokenInfoGetResponse{}, &pb.ServiceUserCreateResponse{}, &pb.TokenFlowCreateResponse{}, &pb.TokenFlowWaitResponse{}, &emptypb.Empty{},
@@ -48,34 +48,34 @@ func requireNoneRepeated(t *testing.T, message protoreflect.MessageDescriptor) {
 	}
 }
 
-func TestAnswer_ThatCannotBeReadIsNotAskedForAgain(t *testing.T) {
+func TestAnswer_UnreadableAnswerIsNotRetried(t *testing.T) {
 	t.Parallel()
 	for what, c := range map[string]struct {
 		body []byte
 		call string
 		says string
 	}{
-		"no message":              {[]byte("\xff\xff"), "TokenInfoGet", "it is no message of Modal's"},
-		"no list":                 {[]byte("\xff\xff"), "ServiceUserList", "it is no message of Modal's"},
-		"a list cut short":        {field(1, make([]byte, 9))[:5], "ServiceUserList", "it is no message of Modal's"},
-		"an entry cut short":      {field(2, []byte{0x0a, 0x05}), "EnvironmentList", "it is no message of Modal's"},
-		"no environment role":     {field(1, field(10, []byte{0x0a})), "ServiceUserList", "it is no message of Modal's"},
-		"field 0":                 {[]byte{0x02, 0x00}, "ServiceUserList", "it is no message of Modal's"},
-		"too many members":        {bytes.Repeat(field(1, nil), 200_001), "WorkspaceMembersList", "it has 200001 members, which is too many to be true"},
-		"two service users":       {bytes.Repeat(field(1, nil), 2), "ServiceUserInfo", "it has 2 service users, which is too many to be true"},
-		"a large entry":           {field(2, make([]byte, 5<<20)), "EnvironmentList", "it has an entry of 5242880 bytes, which is too large to be true"},
-		"a large answer":          {field(99, make([]byte, 4<<20)), "TokenInfoGet", "the answer is larger than 4 MiB, which is too large to be true"},
-		"a large answer to Info":  {field(99, make([]byte, 4<<20)), "ServiceUserInfo", "the answer is larger than 4 MiB, which is too large to be true"},
-		"a large list":            {field(99, make([]byte, 32<<20)), "ServiceUserList", "the answer is larger than 32 MiB, which is too large to be true"},
-		"too many users to hold":  {bytes.Repeat(field(1, field(1, make([]byte, 60))), 199_999), "ServiceUserList", "its service users take more than 56 MiB of memory, which is too large to be true"},
-		"a large create's answer": {field(99, make([]byte, 4<<20)), createRPC, "the answer is larger than 4 MiB, which is too large to be true"},
+		"no message":               {[]byte("\xff\xff"), "TokenInfoGet", "it is not a message of Modal's protocol"},
+		"no list":                  {[]byte("\xff\xff"), "ServiceUserList", "it is not a message of Modal's protocol"},
+		"a list cut short":         {field(1, make([]byte, 9))[:5], "ServiceUserList", "it is not a message of Modal's protocol"},
+		"an entry cut short":       {field(2, []byte{0x0a, 0x05}), "EnvironmentList", "it is not a message of Modal's protocol"},
+		"no environment role":      {field(1, field(10, []byte{0x0a})), "ServiceUserList", "it is not a message of Modal's protocol"},
+		"field 0":                  {[]byte{0x02, 0x00}, "ServiceUserList", "it is not a message of Modal's protocol"},
+		"too many members":         {bytes.Repeat(field(1, nil), 200_001), "WorkspaceMembersList", "it has 200001 members, which is more than a workspace can have"},
+		"two service users":        {bytes.Repeat(field(1, nil), 2), "ServiceUserInfo", "it has 2 service users, which is more than a workspace can have"},
+		"a large entry":            {field(2, make([]byte, 5<<20)), "EnvironmentList", "it has an entry of 5242880 bytes, which is larger than a real entry can be"},
+		"a large answer":           {field(99, make([]byte, 4<<20)), "TokenInfoGet", "the answer is larger than 4 MiB, which is larger than a real answer can be"},
+		"a large answer to Info":   {field(99, make([]byte, 4<<20)), "ServiceUserInfo", "the answer is larger than 4 MiB, which is larger than a real answer can be"},
+		"a large list":             {field(99, make([]byte, 32<<20)), "ServiceUserList", "the answer is larger than 32 MiB, which is larger than a real answer can be"},
+		"too many users in memory": {bytes.Repeat(field(1, field(1, make([]byte, 60))), 199_999), "ServiceUserList", "its service users take more than 56 MiB of memory, which is more than a workspace can have"},
+		"a large create's answer":  {field(99, make([]byte, 4<<20)), createRPC, "the answer is larger than 4 MiB, which is larger than a real answer can be"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			calls := 0
 			client := newClient(t, modalapi.Options{ServerURL: serveBytesOf(t, func() []byte { calls++; return c.body })})
 
-			err := asks[c.call](t.Context(), client, someToken, "sv-1")
+			err := everyCall[c.call](t.Context(), client, someToken, "sv-1")
 
 			require.Equal(t, modalapi.KindUnavailable, modalapi.KindOf(err), "%v", err)
 			require.ErrorContains(t, err, c.says)
@@ -85,7 +85,7 @@ func TestAnswer_ThatCannotBeReadIsNotAskedForAgain(t *testing.T) {
 	}
 }
 
-func TestAnswer_MayHaveFieldsThatAreNewerThanTheEngine(t *testing.T) {
+func TestAnswer_NewerFieldsAreIgnored(t *testing.T) {
 	t.Parallel()
 	entry, err := proto.Marshal(pb.ServiceUser_builder{Name: "ci", ServiceUserId: "sv-1"}.Build())
 	require.NoError(t, err)
@@ -101,7 +101,7 @@ func TestAnswer_MayHaveFieldsThatAreNewerThanTheEngine(t *testing.T) {
 	require.Equal(t, []modalapi.ServiceUser{{ID: "sv-1", Name: "ci", Roles: map[string]modalapi.EnvironmentRole{}}}, users)
 }
 
-func TestAnswer_InTinyFramesEndsItsConnectionAndOthersPass(t *testing.T) {
+func TestAnswer_TinyFramesEndTheConnection(t *testing.T) {
 	t.Parallel()
 	body := field(99, make([]byte, 1<<20))
 	for size, cut := range map[int]bool{1: true, 100: true, 256: false, 16384: false} {
@@ -111,7 +111,7 @@ func TestAnswer_InTinyFramesEndsItsConnectionAndOthersPass(t *testing.T) {
 
 		if cut {
 			require.Equal(t, modalapi.KindUnavailable, modalapi.KindOf(err))
-			require.ErrorContains(t, err, "the server cuts its answer into pieces too small to be an accident")
+			require.ErrorContains(t, err, "the server splits its answer into so many tiny frames that the connection was closed")
 		} else {
 			require.NoError(t, err, size)
 		}
@@ -129,21 +129,21 @@ func FuzzAnswer_ListsOfAnyBytesAreReadOrRefused(f *testing.F) {
 	f.Fuzz(func(t *testing.T, answer []byte) {
 		body = answer
 		for _, call := range []string{"ServiceUserList", "ServiceUserInfo", "EnvironmentList", "WorkspaceMembersList", "TokensList"} {
-			if err := asks[call](t.Context(), client, someToken, "sv-1"); err != nil {
+			if err := everyCall[call](t.Context(), client, someToken, "sv-1"); err != nil {
 				require.ErrorContains(t, err, "cannot be trusted")
 			}
 		}
 	})
 }
 
-// frames is an answer that is cut into frames of that size, with many headers after it.
+// frames is an answer in frames of the given size, followed by many headers.
 type frames struct {
 	body    []byte
 	size    int
 	headers int
 }
 
-// serveFrames answers every call so.
+// serveFrames starts a server that answers every call with the given frames.
 func serveFrames(t *testing.T, answer frames) (serverURL string) {
 	t.Helper()
 	var lc net.ListenConfig
@@ -168,10 +168,10 @@ type framer struct {
 	conn   net.Conn
 	answer frames
 
-	mu      sync.Mutex // guards what follows and all that is written
+	mu      sync.Mutex // guards the fields below and all writes
 	out     bytes.Buffer
 	wake    *sync.Cond
-	windows map[uint32]int // how many bytes may be sent, by stream; 0 is the connection
+	windows map[uint32]int // by stream: the bytes that may still be sent; 0 is the connection
 	initial int
 }
 
@@ -182,7 +182,7 @@ func newFramer(conn net.Conn, answer frames) *framer {
 	return f
 }
 
-// flush sends what was written; f.mu is held.
+// flush sends the pending bytes. The caller must lock f.mu.
 func (f *framer) flush() { _, _ = f.out.WriteTo(f.conn) }
 
 func (f *framer) serve() {
@@ -245,7 +245,7 @@ func (f *framer) send(stream uint32) {
 	f.flush()
 }
 
-// writeHeaders writes few headers in one frame, and many in several.
+// writeHeaders writes a small header block in one frame and a large block in several frames.
 func (f *framer) writeHeaders(stream uint32, end bool, headers ...hpack.HeaderField) {
 	var block bytes.Buffer
 	encoder := hpack.NewEncoder(&block)

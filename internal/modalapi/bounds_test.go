@@ -21,8 +21,8 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// odd are texts that nothing may let in as they are.
-var odd = map[string]string{
+// hostileTexts are texts that must never pass through unchanged.
+var hostileTexts = map[string]string{
 	"giant":         strings.Repeat("x", 1<<18),
 	"giant and odd": strings.Repeat("é\x1b[31m\n", 1<<16),
 	"secret":        "team " + someSecret,
@@ -34,7 +34,7 @@ var odd = map[string]string{
 	"white space":   " ci",
 }
 
-func requireTame(t *testing.T, names ...string) {
+func requireSafeNames(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {
 		require.LessOrEqual(t, len(name), 128)
@@ -44,9 +44,9 @@ func requireTame(t *testing.T, names ...string) {
 	}
 }
 
-func TestNames_OfAnIdentityAreShownWhateverModalSends(t *testing.T) {
+func TestNames_OfAnIdentityAreSafeToShow(t *testing.T) {
 	t.Parallel()
-	for what, text := range odd {
+	for what, text := range hostileTexts {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			client := answering(t, func(context.Context) (*pb.TokenInfoGetResponse, error) {
@@ -59,13 +59,13 @@ func TestNames_OfAnIdentityAreShownWhateverModalSends(t *testing.T) {
 			who, err := client.WhoAmI(t.Context(), someToken)
 
 			require.NoError(t, err)
-			requireTame(t, who.WorkspaceName, who.TokenName, who.Name)
-			require.True(t, strings.HasSuffix(who.WorkspaceName, "…"), "it is nobody's name")
+			requireSafeNames(t, who.WorkspaceName, who.TokenName, who.Name)
+			require.True(t, strings.HasSuffix(who.WorkspaceName, "…"), "a changed name ends in …")
 		})
 	}
 }
 
-func TestNames_ThatPeopleGiveStayAsTheyAre(t *testing.T) {
+func TestNames_OrdinaryNamesStayUnchanged(t *testing.T) {
 	t.Parallel()
 	names := []string{"acme", "Ada's Größe & Söhne (東京)", "vault-0a1b2c3d-as-production-europe-x1y2z3w4", strings.Repeat("x", 128), "100%", "eyJournal"}
 	for _, name := range append(names, noSecrets...) {
@@ -82,10 +82,10 @@ func TestNames_ThatPeopleGiveStayAsTheyAre(t *testing.T) {
 	}
 }
 
-// An ID is sent back and compared: one that is cut or mended would be another's.
-func TestIDs_ThatCannotBeOnesAreNoneAndTheAnswerIsNotTrusted(t *testing.T) {
+// An ID is compared and sent back to Modal. A shortened or repaired ID could belong to somebody else.
+func TestIDs_InvalidIDMakesTheAnswerUntrusted(t *testing.T) {
 	t.Parallel()
-	for what, text := range odd {
+	for what, text := range hostileTexts {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			client := answering(t, func(context.Context) (*pb.TokenInfoGetResponse, error) {
@@ -103,10 +103,10 @@ func TestIDs_ThatCannotBeOnesAreNoneAndTheAnswerIsNotTrusted(t *testing.T) {
 	}
 }
 
-func TestServiceUsers_EachTextIsBoundedAndNoneIsLeftOut(t *testing.T) {
+func TestServiceUsers_EachTextIsBoundedAndNoUserIsOmitted(t *testing.T) {
 	t.Parallel()
 	var sent []*pb.ServiceUser
-	for _, text := range odd {
+	for _, text := range hostileTexts {
 		sent = append(sent, pb.ServiceUser_builder{
 			Name: text, ServiceUserId: text, TokenId: text, Status: text,
 			EnvironmentRoles: []*pb.ServiceUser_EnvironmentRoleEntry{
@@ -123,15 +123,15 @@ func TestServiceUsers_EachTextIsBoundedAndNoneIsLeftOut(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, users, len(sent))
 	for _, user := range users {
-		requireTame(t, user.ID, user.Name, user.TokenID, user.Status)
+		requireSafeNames(t, user.ID, user.Name, user.TokenID, user.Status)
 		require.Empty(t, user.ID)
 		for environment, role := range user.Roles {
-			requireTame(t, environment, string(role))
+			requireSafeNames(t, environment, string(role))
 		}
 	}
 }
 
-func TestServiceUser_MoreRolesThanCanBeTrueAreNoAnswer(t *testing.T) {
+func TestServiceUser_TooManyRolesAreRefused(t *testing.T) {
 	t.Parallel()
 	user := pb.ServiceUser_builder{Name: "ci", ServiceUserId: "sv-1"}
 	for i := range 20_000 {
@@ -150,13 +150,13 @@ func TestServiceUser_MoreRolesThanCanBeTrueAreNoAnswer(t *testing.T) {
 
 	for _, err := range []error{err, errOfAll} {
 		require.Equal(t, modalapi.KindUnavailable, modalapi.KindOf(err))
-		require.ErrorContains(t, err, "20000 environment roles of one service user, which is too many to be true")
+		require.ErrorContains(t, err, "20000 environment roles of one service user, which is more than a workspace can have")
 		require.Less(t, len(err.Error()), 500)
 	}
 }
 
-// What is deleted is deleted by that ID.
-func TestServiceUser_WithoutAnIDIsNoAnswer(t *testing.T) {
+// The engine deletes a service user by this ID.
+func TestServiceUser_WithoutAnIDIsAnError(t *testing.T) {
 	t.Parallel()
 	client := answering(t, func(context.Context) (*pb.ServiceUserInfoResponse, error) {
 		return pb.ServiceUserInfoResponse_builder{ServiceUser: pb.ServiceUser_builder{Name: "ci", ServiceUserId: "sv 1"}.Build()}.Build(), nil
@@ -168,9 +168,9 @@ func TestServiceUser_WithoutAnIDIsNoAnswer(t *testing.T) {
 	require.ErrorContains(t, err, "it has no service user ID")
 }
 
-func TestErrors_AreShortWhateverModalSays(t *testing.T) {
+func TestErrors_AreShortForAnyTextOfModal(t *testing.T) {
 	t.Parallel()
-	for what, text := range odd {
+	for what, text := range hostileTexts {
 		for _, code := range []codes.Code{codes.Unauthenticated, codes.NotFound, codes.DataLoss, codes.Unimplemented} {
 			t.Run(what+"/"+code.String(), func(t *testing.T) {
 				t.Parallel()
@@ -189,7 +189,7 @@ func TestErrors_AreShortWhateverModalSays(t *testing.T) {
 	}
 }
 
-func TestErrors_OfACallRepeatNoSpellingOfItsSecret(t *testing.T) {
+func TestErrors_RepeatNoSpellingOfTheSecret(t *testing.T) {
 	t.Parallel()
 	for _, c := range spellings {
 		t.Run(c.name, func(t *testing.T) {
@@ -209,7 +209,7 @@ func TestErrors_OfACallRepeatNoSpellingOfItsSecret(t *testing.T) {
 	}
 }
 
-func TestTimes_ThatCannotBeWrittenAreNone(t *testing.T) {
+func TestTimes_OutsideRFC3339AreZero(t *testing.T) {
 	t.Parallel()
 	client := answering(t, func(context.Context) (*pb.ServiceUserListResponse, error) {
 		var users []*pb.ServiceUser

@@ -18,7 +18,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// waitsOf returns how long a call with three retries took, in virtual time, with the jitter of a seed.
+// waitsOf returns how long a call with three retries takes in virtual time, with jitter from the given seed.
 func waitsOf(t *testing.T, seed uint64) (took time.Duration) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -47,7 +47,7 @@ func waitsOf(t *testing.T, seed uint64) (took time.Duration) {
 	return took
 }
 
-func TestJitter_OfOneSeedGivesTheSameWaitsAndOfAnotherOthers(t *testing.T) {
+func TestJitter_SameSeedGivesTheSameWaits(t *testing.T) {
 	t.Parallel()
 	first := waitsOf(t, 1)
 

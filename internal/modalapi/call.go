@@ -23,22 +23,24 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Those of Modal's Go SDK v0.11.1, client.go.
+// These constants come from Modal's Go SDK v0.11.1, client.go, except maxThrottle and deadlineMargin.
 const (
 	maxRetries  = 3
 	retryBase   = 100 * time.Millisecond
 	retryFactor = 2
 	retryCap    = time.Second
 	minThrottle = 100 * time.Millisecond
-	// maxThrottle is ours: it keeps a nonsensical number from overflowing a duration.
+	// maxThrottle keeps an absurd number from Modal from overflowing a duration.
 	maxThrottle = 24 * time.Hour
-	// hangUp is how much earlier than our own time the server may end a call at the deadline that
-	// both know.
-	hangUp = 50 * time.Millisecond
+	// deadlineMargin is the longest time by which the server may end a call before this client does, although
+	// both know the same deadline.
+	deadlineMargin = 50 * time.Millisecond
 )
 
+// retryableCodes are those of Modal's Go SDK, and ABORTED: gRPC defines ABORTED as a lost race, and a retry
+// may win.
 var retryableCodes = map[codes.Code]bool{
-	codes.Aborted:          true, // ours: gRPC's word for a race that was lost, which a retry may win
+	codes.Aborted:          true,
 	codes.DeadlineExceeded: true,
 	codes.Unavailable:      true,
 	codes.Canceled:         true,
@@ -46,9 +48,10 @@ var retryableCodes = map[codes.Code]bool{
 	codes.Unknown:          true,
 }
 
-// calledOnce are the calls whose failure may hide a success that no second attempt could repeat: a
-// secret is revealed once, and a second service user would be nobody's.
-var calledOnce = map[string]bool{
+// sentOnce are the calls that are never retried after an unclear failure. Modal may have done the work and
+// lost the answer. The new token's secret is shown only once, and a second attempt would create a second
+// service user that Vault does not track.
+var sentOnce = map[string]bool{
 	pb.ModalClient_ServiceUserCreate_FullMethodName: true,
 }
 
@@ -57,13 +60,15 @@ const (
 	headerSecret = "x-modal-token-secret"
 )
 
-// as returns a context whose calls are made with t, and with nothing that the caller's own context
-// may have carried for another server. A malformed token is not sent at all: Modal's refusal of it
-// would prove nothing about the token that was meant.
-func as(ctx context.Context, t Token) (context.Context, error) {
+// withToken returns a context whose calls carry t as credentials. The metadata that the caller's context
+// carries for another server is dropped.
+//
+// A malformed token is refused here and never sent: Modal would reject it, and that would prove nothing about
+// the operator's real token.
+func withToken(ctx context.Context, t Token) (context.Context, error) {
 	t, _, err := ParseToken(t.ID, t.Secret)
 	if err != nil {
-		return nil, fmt.Errorf("calling Modal with a malformed token: %w", err)
+		return nil, fmt.Errorf("Modal was not called, because the token is malformed: %w", err)
 	}
 	return metadata.NewOutgoingContext(ctx, metadata.Pairs(
 		headerID, t.ID,
@@ -71,19 +76,19 @@ func as(ctx context.Context, t Token) (context.Context, error) {
 	)), nil
 }
 
-// intercept is the one way a unary call goes: bounded in time, labelled, retried, and with every
-// failure turned into an *Error.
+// intercept runs every unary call: it sets the deadline, adds headers, retries, and converts every failure to
+// an *Error.
 func (c *Client) intercept(ctx context.Context, method string, req, reply any,
 	conn *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption,
 ) error {
 	bounded, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	// One key for all attempts, as in Modal's clients. Assumed: by it Modal tells a retry from a new call.
+	// All attempts share one key, as in Modal's clients. Assumed: Modal uses the key to recognize a retry.
 	carried, _ := metadata.FromOutgoingContext(ctx)
 	secrets := slices.Concat(carried.Get(headerSecret), secretsIn(req))
 	labelled := metadata.AppendToOutgoingContext(bounded, append([]string{"x-idempotency-key", uuid.NewString()}, c.headers...)...)
 	var trailer metadata.MD
-	attempts := attempts{rpc: path.Base(method), once: calledOnce[method], server: c.server, secrets: secrets, limit: limitOf(reply)}
+	attempts := attempts{rpc: path.Base(method), sentOnce: sentOnce[method], server: c.server, secrets: secrets, limit: limitOf(reply)}
 	withTrailer := append([]grpc.CallOption{grpc.Trailer(&trailer), grpc.MaxCallRecvMsgSize(attempts.limit)}, opts...)
 
 	_, err := backoff.Retry(bounded, func() (struct{}, error) {
@@ -96,7 +101,7 @@ func (c *Client) intercept(ctx context.Context, method string, req, reply any,
 		c.warnings.pass(trailer, attempts.secrets)
 		switch {
 		case err == nil && answer.flaw != nil:
-			return struct{}{}, backoff.Permanent(c.distrust(attempts.rpc, answer.flaw.Error()))
+			return struct{}{}, backoff.Permanent(c.badAnswer(attempts.rpc, answer.flaw.Error()))
 		case err == nil:
 			return struct{}{}, nil
 		case conn.GetState() == connectivity.Shutdown:
@@ -115,31 +120,33 @@ func (c *Client) intercept(ctx context.Context, method string, req, reply any,
 	return c.interrupted(ctx, &attempts)
 }
 
-// answerKey is the context key under which an attempt finds out whether its answer came over gRPC.
+// answerKey is the context key of the flag that records whether an attempt's answer came over gRPC.
 type answerKey struct{}
 
-// withAnswer returns a context for one attempt, and whether its answer came over gRPC.
+// withAnswer returns a context for one attempt and the flag that becomes true if the answer comes over gRPC.
 func withAnswer(ctx context.Context) (context.Context, *atomic.Bool) {
 	overGRPC := new(atomic.Bool)
 	return context.WithValue(ctx, answerKey{}, overGRPC), overGRPC
 }
 
-// answers notes which attempts were answered over gRPC: grpc-go reports trailers only then.
-type answers struct{}
+// answerWatch is a stats handler that records which attempts were answered over gRPC. grpc-go reports trailers
+// only for such answers.
+type answerWatch struct{}
 
-func (answers) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
-func (answers) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
-func (answers) HandleConn(context.Context, stats.ConnStats)                       {}
+func (answerWatch) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (answerWatch) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (answerWatch) HandleConn(context.Context, stats.ConnStats)                       {}
 
-func (answers) HandleRPC(ctx context.Context, event stats.RPCStats) {
-	overGRPC, ours := ctx.Value(answerKey{}).(*atomic.Bool)
-	if _, trailers := event.(*stats.InTrailer); trailers && ours {
+func (answerWatch) HandleRPC(ctx context.Context, event stats.RPCStats) {
+	overGRPC, ok := ctx.Value(answerKey{}).(*atomic.Bool)
+	if _, trailers := event.(*stats.InTrailer); trailers && ok {
 		overGRPC.Store(true)
 	}
 }
 
-// secretsIn returns the secrets of a request or an answer, which Modal may repeat in its texts. The ID and
-// the code of a token flow are among them: the ID is the link to the page on which a person approves.
+// secretsIn returns the secrets of a request or an answer, because Modal may repeat them in its texts. They
+// include the ID and the code of a token flow: the ID is part of the link to the page on which a person
+// approves.
 func secretsIn(message any) (secrets []string) {
 	if of, ok := message.(interface{ GetTokenSecret() string }); ok {
 		secrets = append(secrets, of.GetTokenSecret())
@@ -156,16 +163,16 @@ func secretsIn(message any) (secrets []string) {
 	return secrets
 }
 
-// attempts are what one call has tried so far.
+// attempts contains the state of one call across its attempts.
 type attempts struct {
 	rpc    string
-	server string // where the call goes, for messages
-	// once leaves no second attempt but after Modal's word that the first one was not done.
-	once               bool
+	server string // the server's URL, for messages
+	// sentOnce allows another attempt only if Modal says that it did not do the first one.
+	sentOnce           bool
 	retries, throttles int
 	secrets            []string
-	limit              int // how many bytes the answer may have
-	// last is the last failure that was more than the end of somebody's patience.
+	limit              int // the largest allowed size of the answer in bytes
+	// last is the most recent failure other than an exceeded deadline or a cancellation.
 	last *Error
 }
 
@@ -175,19 +182,19 @@ func (a *attempts) label(ctx context.Context) context.Context {
 		"x-throttle-retry-attempt", strconv.Itoa(a.throttles))
 }
 
-// failed returns err in the form that tells the backoff package what follows: a wait of Modal's
-// choice, a retry, or nothing. A wait is not counted as a retry (Modal's Go SDK v0.11.1, client.go).
+// failed converts err to the form that tells the backoff package what to do next: wait as long as Modal asks,
+// retry, or stop. A wait that Modal asks for does not count as a retry (Modal's Go SDK v0.11.1, client.go).
 func (a *attempts) failed(ctx context.Context, err error, overGRPC bool) error {
 	failure := a.newError(err, overGRPC)
-	failure.Tried = a.once && a.throttles > 0
+	failure.Tried = a.sentOnce && a.throttles > 0
 	code := status.Code(err)
 	switch {
 	case code != codes.Canceled && code != codes.DeadlineExceeded:
 		a.last = failure
-	case !fits(ctx, hangUp):
+	case !fits(ctx, deadlineMargin):
 		<-ctx.Done()
 	}
-	if wait, asked := throttle(err); asked && (!a.once || code == codes.ResourceExhausted) {
+	if wait, asked := throttle(err); asked && (!a.sentOnce || code == codes.ResourceExhausted) {
 		failure.Kind, failure.RetryAfter = KindThrottled, wait
 		if !fits(ctx, wait) {
 			return backoff.Permanent(failure)
@@ -198,29 +205,30 @@ func (a *attempts) failed(ctx context.Context, err error, overGRPC bool) error {
 	if a.mayHideSuccess(code) {
 		failure.Kind = KindUnavailable
 	}
-	passing := retryableCodes[code] && failure.Kind != KindUnsupported || failure.HTTPStatus != 0 && failure.Kind == KindUnavailable
-	if a.once || a.retries == maxRetries || !passing {
+	transient := retryableCodes[code] && failure.Kind != KindUnsupported || failure.HTTPStatus != 0 && failure.Kind == KindUnavailable
+	if a.sentOnce || a.retries == maxRetries || !transient {
 		return backoff.Permanent(failure)
 	}
 	a.retries++
 	return failure
 }
 
-// mayHideSuccess reports whether the failure of a call made once leaves open that its work was done. A
-// server's gRPC library has RESOURCE_EXHAUSTED for an answer that is too large, and only Modal's carries a
-// wait. A name that exists after a throttled attempt may be that attempt's.
+// mayHideSuccess reports whether Modal may have done the work of a failed call that is sent once.
+// RESOURCE_EXHAUSTED can come from the server's gRPC library after the work, if the answer is too large; only
+// Modal's own RESOURCE_EXHAUSTED asks for a wait. If a name exists after a throttled attempt, that attempt
+// may have created it.
 func (a *attempts) mayHideSuccess(code codes.Code) bool {
-	return a.once && (code == codes.ResourceExhausted || code == codes.AlreadyExists && a.throttles > 0)
+	return a.sentOnce && (code == codes.ResourceExhausted || code == codes.AlreadyExists && a.throttles > 0)
 }
 
 func (c *Client) newBackOff() backoff.BackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.Multiplier, b.MaxInterval = retryBase, retryFactor, retryCap
-	b.RandomizationFactor = 0 // the package's own luck takes no seed
+	b.RandomizationFactor = 0 // the package's own random source takes no seed
 	return &jittered{b, c.jitter}
 }
 
-// jittered makes each wait up to a half shorter or longer.
+// jittered changes each wait by up to half its length.
 type jittered struct {
 	*backoff.ExponentialBackOff
 	jitter func() float64
@@ -230,17 +238,17 @@ func (b *jittered) NextBackOff() time.Duration {
 	return time.Duration(float64(b.ExponentialBackOff.NextBackOff()) * (0.5 + b.jitter()))
 }
 
-// interrupted is the error of a call that ended before Modal answered; ctx is the caller's.
+// interrupted returns the error of a call that ended before Modal answered. ctx is the caller's context.
 func (c *Client) interrupted(ctx context.Context, a *attempts) *Error {
 	failure := &Error{Kind: KindUnavailable, RPC: a.rpc, cause: ctx.Err()}
 	switch {
 	case errors.Is(failure.cause, context.Canceled):
-		failure.Message = "the caller gave up before " + c.host + " answered"
+		failure.Message = "the request was cancelled before " + c.host + " answered"
 	case failure.cause != nil:
-		failure.Message = "the caller's deadline passed before " + c.host + " answered"
+		failure.Message = "the request's deadline passed before " + c.host + " answered"
 	default:
 		failure.cause = context.DeadlineExceeded
-		failure.Message = fmt.Sprintf("server_url %s did not answer within %s", c.server, spell(c.timeout))
+		failure.Message = fmt.Sprintf("server_url %s did not answer within %s", c.server, formatDuration(c.timeout))
 	}
 	if a.last != nil {
 		failure.Message = clip(failure.Message+"; the last answer was: "+a.last.Message, maxText)
@@ -248,8 +256,8 @@ func (c *Client) interrupted(ctx context.Context, a *attempts) *Error {
 	return failure
 }
 
-// throttle returns how long Modal asks to wait before the same call is tried again, if it does. Only
-// a passing failure counts: a refusal stays one whatever is attached to it.
+// throttle returns how long Modal asks to wait before the next attempt, if Modal asks for that. It ignores
+// the request if the failure is not transient.
 func throttle(err error) (wait time.Duration, asked bool) {
 	answer := status.Convert(err)
 	if answer.Code() != codes.ResourceExhausted && !retryableCodes[answer.Code()] {
@@ -263,7 +271,7 @@ func throttle(err error) (wait time.Duration, asked bool) {
 	return 0, false
 }
 
-// throttleWait makes a bounded duration of any number of seconds, negative ones and NaN included.
+// throttleWait converts any number of seconds, also a negative one or NaN, to a bounded duration.
 func throttleWait(seconds float64) time.Duration {
 	if seconds > maxThrottle.Seconds() {
 		return maxThrottle
@@ -274,8 +282,8 @@ func throttleWait(seconds float64) time.Duration {
 	return minThrottle
 }
 
-// fits reports whether a wait ends before the deadline of ctx: the context package keeps the earlier
-// of the two, so no clock of our own is asked.
+// fits reports whether a wait ends before the deadline of ctx. The context package compares the two times, so
+// this package reads no clock.
 func fits(ctx context.Context, wait time.Duration) bool {
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()

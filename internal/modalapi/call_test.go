@@ -18,11 +18,11 @@ import (
 
 const rpc = "TokenInfoGet"
 
-func TestCall_HeadersAreThoseOfModalsGoClientWithOurName(t *testing.T) {
+func TestCall_SendsTheHeadersOfModalsGoClient(t *testing.T) {
 	t.Parallel()
 	server, token := emulated(t)
 	client := newClient(t, modalapi.Options{ServerURL: server.URL(), Version: "1.2.3"})
-	// What another client left in the context is not passed on to Modal.
+	// Metadata that another client left in the context is not sent to Modal.
 	ctx := metadata.AppendToOutgoingContext(t.Context(), "x-other-server", "private")
 
 	_, err := client.WhoAmI(ctx, token)
@@ -47,7 +47,7 @@ func TestCall_HeadersAreThoseOfModalsGoClientWithOurName(t *testing.T) {
 	require.Empty(t, header.Get("x-other-server"))
 }
 
-func TestCall_PassingFailureIsRetriedUnderOneIdempotencyKey(t *testing.T) {
+func TestCall_TransientFailureIsRetriedUnderOneIdempotencyKey(t *testing.T) {
 	t.Parallel()
 	for _, code := range []codes.Code{codes.DeadlineExceeded, codes.Unavailable, codes.Canceled, codes.Internal, codes.Unknown, codes.Aborted} {
 		t.Run(code.String(), func(t *testing.T) {
@@ -83,7 +83,7 @@ func TestCall_EachCallHasItsOwnIdempotencyKey(t *testing.T) {
 	require.NotEqual(t, calls[0].Header.Get("x-idempotency-key"), calls[1].Header.Get("x-idempotency-key"))
 }
 
-func TestCall_FourthFailureIsTheCallersAndSaysUnavailable(t *testing.T) {
+func TestCall_FourthFailureIsReturnedAsUnavailable(t *testing.T) {
 	t.Parallel()
 	server, token := emulated(t)
 	server.Inject(rpc, modaltest.Fault{Code: codes.Unavailable, Message: "being deployed", Times: 4})
@@ -95,7 +95,7 @@ func TestCall_FourthFailureIsTheCallersAndSaysUnavailable(t *testing.T) {
 	require.Len(t, server.Calls(rpc), 4)
 }
 
-func TestCall_AnswerIsFinalAndKeepsItsKind(t *testing.T) {
+func TestCall_FinalFailureKeepsItsKind(t *testing.T) {
 	t.Parallel()
 	for code, kind := range map[codes.Code]modalapi.Kind{
 		codes.Unauthenticated:    modalapi.KindRefused,
@@ -125,7 +125,7 @@ func TestCall_AnswerIsFinalAndKeepsItsKind(t *testing.T) {
 	}
 }
 
-func TestWhoAmI_RefusedSecretIsReportedAsRefused(t *testing.T) {
+func TestWhoAmI_RejectedSecretIsReportedAsRejected(t *testing.T) {
 	t.Parallel()
 	server, token := emulated(t)
 	client := newClient(t, modalapi.Options{ServerURL: server.URL()})
@@ -137,7 +137,7 @@ func TestWhoAmI_RefusedSecretIsReportedAsRefused(t *testing.T) {
 	require.Len(t, server.Calls(rpc), 1)
 }
 
-func TestWhoAmI_DeletedTokenIsRefusedOnTheSameConnection(t *testing.T) {
+func TestWhoAmI_DeletedTokenIsRejectedOnTheSameConnection(t *testing.T) {
 	t.Parallel()
 	server, token := emulated(t)
 	client := newClient(t, modalapi.Options{ServerURL: server.URL()})
@@ -150,7 +150,7 @@ func TestWhoAmI_DeletedTokenIsRefusedOnTheSameConnection(t *testing.T) {
 	require.Equal(t, modalapi.KindRefused, modalapi.KindOf(err))
 }
 
-func TestCall_ConcurrentCallsKeepTheirTokensApart(t *testing.T) {
+func TestCall_ConcurrentCallsUseTheirOwnTokens(t *testing.T) {
 	t.Parallel()
 	server := modaltest.Start(t)
 	member := server.AddWorkspace("acme").AddMember("ada")
@@ -173,7 +173,7 @@ func TestCall_ConcurrentCallsKeepTheirTokensApart(t *testing.T) {
 	}
 }
 
-func TestClose_LaterCallsFailAtOnceAndSayWhy(t *testing.T) {
+func TestClose_LaterCallsFailAtOnceWithAReason(t *testing.T) {
 	t.Parallel()
 	server, token := emulated(t)
 	client := newClient(t, modalapi.Options{ServerURL: server.URL()})

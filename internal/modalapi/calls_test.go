@@ -13,11 +13,11 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// ask calls an RPC about the service user of that ID and the name "ci".
-type ask func(ctx context.Context, c *modalapi.Client, t modalapi.Token, id string) error
+// callFunc calls an RPC about the service user with that ID and the name "ci".
+type callFunc func(ctx context.Context, c *modalapi.Client, t modalapi.Token, id string) error
 
-// asks has every call.
-var asks = map[string]ask{
+// everyCall contains every call of the client.
+var everyCall = map[string]callFunc{
 	createRPC: func(ctx context.Context, c *modalapi.Client, t modalapi.Token, _ string) error {
 		_, err := c.CreateServiceUser(ctx, t, ci)
 		return err
@@ -54,9 +54,9 @@ var asks = map[string]ask{
 	},
 }
 
-func TestEveryCallButCreate_IsRetriedUnderOneIdempotencyKey(t *testing.T) {
+func TestEveryCallExceptCreate_IsRetriedUnderOneIdempotencyKey(t *testing.T) {
 	t.Parallel()
-	for rpc, call := range asks {
+	for rpc, call := range everyCall {
 		if rpc == createRPC {
 			continue
 		}
@@ -80,9 +80,9 @@ func TestEveryCallButCreate_IsRetriedUnderOneIdempotencyKey(t *testing.T) {
 	}
 }
 
-func TestEveryCall_RefusedTokenIsReportedAsRefused(t *testing.T) {
+func TestEveryCall_RejectedTokenIsReportedAsRejected(t *testing.T) {
 	t.Parallel()
-	for rpc, call := range asks {
+	for rpc, call := range everyCall {
 		t.Run(rpc, func(t *testing.T) {
 			t.Parallel()
 			server, admin := emulated(t)
@@ -100,7 +100,7 @@ func TestEveryCall_RefusedTokenIsReportedAsRefused(t *testing.T) {
 
 func TestEveryCall_MalformedTokenIsNotSent(t *testing.T) {
 	t.Parallel()
-	for rpc, call := range asks {
+	for rpc, call := range everyCall {
 		t.Run(rpc, func(t *testing.T) {
 			t.Parallel()
 			server, admin := emulated(t)
@@ -108,7 +108,7 @@ func TestEveryCall_MalformedTokenIsNotSent(t *testing.T) {
 
 			err := call(t.Context(), client, modalapi.Token{ID: admin.Secret, Secret: admin.ID}, "sv-1")
 
-			require.ErrorContains(t, err, "malformed token")
+			require.ErrorContains(t, err, "the token is malformed")
 			require.Equal(t, modalapi.KindNone, modalapi.KindOf(err))
 			require.NotContains(t, err.Error(), admin.Secret)
 			require.Empty(t, server.Calls(""))
@@ -116,7 +116,7 @@ func TestEveryCall_MalformedTokenIsNotSent(t *testing.T) {
 	}
 }
 
-// What only owners and managers may do (Modal's guide/service-users).
+// Only owners and managers may manage service users (Modal's guide/service-users).
 func TestServiceUserCalls_OfAServiceUserOrAPlainMemberAreForbidden(t *testing.T) {
 	t.Parallel()
 	for _, rpc := range []string{createRPC, "ServiceUserDelete", "ServiceUserInfo", "ServiceUserList", roleRPC} {
@@ -126,7 +126,7 @@ func TestServiceUserCalls_OfAServiceUserOrAPlainMemberAreForbidden(t *testing.T)
 			plain := server.Workspace("acme").AddMember("eve").NewToken()
 
 			for _, caller := range []modalapi.Token{minted.Token, {ID: plain.ID, Secret: plain.Secret}} {
-				err := asks[rpc](t.Context(), client, caller, minted.ID)
+				err := everyCall[rpc](t.Context(), client, caller, minted.ID)
 
 				require.Equal(t, modalapi.KindForbidden, modalapi.KindOf(err))
 			}
@@ -135,7 +135,7 @@ func TestServiceUserCalls_OfAServiceUserOrAPlainMemberAreForbidden(t *testing.T)
 	}
 }
 
-func TestServiceUserCalls_WithoutThePlanRepeatModalsReason(t *testing.T) {
+func TestServiceUserCalls_WithoutThePlanReportModalsReason(t *testing.T) {
 	t.Parallel()
 	for _, rpc := range []string{createRPC, "ServiceUserDelete", "ServiceUserInfo", "ServiceUserList", roleRPC} {
 		t.Run(rpc, func(t *testing.T) {
@@ -143,7 +143,7 @@ func TestServiceUserCalls_WithoutThePlanRepeatModalsReason(t *testing.T) {
 			server, admin := emulated(t)
 			server.Workspace("acme").SetServiceUsers(false)
 
-			err := asks[rpc](t.Context(), newClient(t, modalapi.Options{ServerURL: server.URL()}), admin, "sv-1")
+			err := everyCall[rpc](t.Context(), newClient(t, modalapi.Options{ServerURL: server.URL()}), admin, "sv-1")
 
 			require.Equal(t, modalapi.KindConflict, modalapi.KindOf(err))
 			require.ErrorContains(t, err, "service users are not available on this workspace's plan")
@@ -161,14 +161,14 @@ func setMain(ctx context.Context, c *modalapi.Client, t modalapi.Token, id strin
 	return c.SetEnvironmentRole(ctx, t, id, environments[0].ID, modalapi.RoleViewer)
 }
 
-func TestEveryCall_MethodThatModalDoesNotHaveIsUnsupportedAndNotAskedForAgain(t *testing.T) {
+func TestEveryCall_MissingMethodIsUnsupportedAndNotRetried(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]modaltest.Fault{
 		"UNIMPLEMENTED":           {Code: codes.Unimplemented, Times: -1},
 		"without a content type":  {NoContentType: true, Times: -1},
 		"the same after the work": {NoContentType: true, AfterCommit: true, Times: -1},
 	} {
-		for rpc, call := range asks {
+		for rpc, call := range everyCall {
 			t.Run(name+"/"+rpc, func(t *testing.T) {
 				t.Parallel()
 				server, admin, client, minted := withServiceUser(t)
@@ -181,7 +181,7 @@ func TestEveryCall_MethodThatModalDoesNotHaveIsUnsupportedAndNotAskedForAgain(t 
 				err := call(t.Context(), client, admin, minted.ID)
 
 				if rpc == createRPC && fault.AfterCommit {
-					require.Equal(t, modalapi.KindExists, modalapi.KindOf(err), "the emulator's own refusal comes first")
+					require.Equal(t, modalapi.KindExists, modalapi.KindOf(err), "the name exists already, so the emulator answers with its own error")
 					return
 				}
 				require.Equal(t, modalapi.KindUnsupported, modalapi.KindOf(err), "%v", err)

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package modalapi is a client of Modal's control plane, the gRPC service
-// modal.client.ModalClient. It is the only package that knows the wire: plain Go types go in and
-// come out, and every failure of a call is an [Error] of one [Kind].
+// Package modalapi is a client of Modal's control plane, the gRPC service modal.client.ModalClient. No other
+// package knows gRPC: callers pass and receive plain Go types, and every failed call returns an [Error] with
+// a [Kind].
 //
-// Modal calls this API not public and free to change; what is known about it comes from Modal's Go
-// SDK v0.11.1, whose generated stubs are used here, and is named next to the code that relies on it.
+// Modal's API is not public and may change at any time. The facts about it come from Modal's Go SDK v0.11.1,
+// whose generated stubs this package uses. Code that relies on another source names the source.
 package modalapi
 
 import (
@@ -41,28 +41,28 @@ const (
 	productName = "vault-plugin-secrets-modal"
 )
 
-// Options say where Modal is and how long to wait for it.
+// Options configures the server's address, the time limit and the hooks of a client.
 type Options struct {
-	// ServerURL is checked by [ParseServerURL]; empty means [DefaultServerURL].
+	// ServerURL must satisfy [ParseServerURL]; empty means [DefaultServerURL].
 	ServerURL string
-	// CACert holds PEM certificates which replace the system's roots; empty means the system's roots.
+	// CACert contains PEM certificates that replace the system's roots; empty means the system's roots.
 	CACert string
-	// Timeout bounds a whole call, its retries and waits included; zero means [DefaultTimeout].
+	// Timeout bounds a whole call with its retries and waits; zero means [DefaultTimeout].
 	Timeout time.Duration
-	// Version is the engine's own, reported to Modal; empty means "dev".
+	// Version is the engine's version, which is reported to Modal; empty means "dev".
 	Version string
-	// Warn receives each distinct warning that Modal attaches to its answers, redacted, and a few of
-	// one call at most. It may be called from several goroutines at once; nil drops the warnings.
+	// Warn receives each distinct warning that Modal attaches to its answers, redacted, and at most a few for
+	// each call. Several goroutines may call it at once. Nil drops the warnings.
 	Warn func(message string)
-	// Dial opens the connection to host:port, nil as usual. A host name is looked up before.
+	// Dial opens the connection to host:port; nil uses the default dialer. The host name is resolved before.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
-	// Jitter returns a number from 0 up to 1 for each wait before a retry, nil any: with a given one
-	// the waits of a call follow from it alone. It may be called from several goroutines at once.
+	// Jitter returns a number from 0 up to 1 for each wait before a retry. A seeded function makes the waits
+	// of a call repeatable; nil uses a random number. Several goroutines may call it at once.
 	Jitter func() float64
 }
 
-// Client calls Modal's control plane over one connection. It holds no token: each call brings its
-// own. It is safe for concurrent use.
+// Client calls Modal's control plane over one connection. It stores no token: each call receives its own. It
+// is safe for concurrent use.
 type Client struct {
 	conn     *grpc.ClientConn
 	stub     pb.ModalClientClient
@@ -94,7 +94,7 @@ func New(o Options) (*Client, error) {
 		return nil, err
 	}
 	if o.Timeout < 0 {
-		return nil, errors.New("the request timeout is negative: give a positive duration, or zero for the default")
+		return nil, errors.New("request_timeout is negative: give a positive duration, or zero for the default")
 	}
 	product := productName + "/" + cmp.Or(o.Version, "dev")
 	c := &Client{
@@ -105,7 +105,7 @@ func New(o Options) (*Client, error) {
 		warnings: warnings{warn: o.Warn},
 		jitter:   o.Jitter,
 	}
-	dialJitter := 0.0 // gRPC's own luck takes no seed
+	dialJitter := 0.0 // gRPC's own random source takes no seed
 	if o.Jitter == nil {
 		c.jitter, dialJitter = rand.Float64, 0.2
 	}
@@ -114,63 +114,64 @@ func New(o Options) (*Client, error) {
 		dial = append(dial, grpc.WithContextDialer(o.Dial))
 	}
 	c.conn, err = grpc.NewClient("dns:///"+address.Host, append(dial,
-		grpc.WithTransportCredentials(watched{transport}),
+		grpc.WithTransportCredentials(watchedCredentials{transport}),
 		grpc.WithUserAgent(product),
 		grpc.WithUnaryInterceptor(c.intercept),
-		grpc.WithStatsHandler(answers{}),
+		grpc.WithStatsHandler(answerWatch{}),
 		grpc.WithMaxHeaderListSize(maxAnswer),
-		// gRPC's own pool holds a frame of 5 KB in a buffer of 16 KB.
+		// gRPC's own pool keeps a frame of 5 KB in a buffer of 16 KB.
 		experimental.WithBufferPool(mem.NopBufferPool{}),
-		// The retry policy is this package's, not a DNS record's.
+		// This package decides about retries, not a DNS record.
 		grpc.WithDisableServiceConfig(),
-		// Modal's Go SDK v0.11.1, client.go.
+		// These values come from Modal's Go SDK v0.11.1, client.go.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time: 30 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true,
 		}),
-		// gRPC's own defaults would keep failing for up to two minutes after Modal is back, and a
-		// retry after a tenth of a second would not even dial.
+		// With gRPC's defaults, calls could fail for two minutes after Modal is back, and a retry
+		// after a tenth of a second would not dial at all.
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: retryBase, Multiplier: 2, Jitter: dialJitter, MaxDelay: 5 * time.Second},
 			MinConnectTimeout: c.timeout,
 		}),
 	)...)
 	if err != nil {
-		return nil, fmt.Errorf("preparing the connection to %s failed: %w", c.host, err)
+		return nil, fmt.Errorf("the connection to %s could not be prepared: %w", c.host, err)
 	}
 	c.stub = pb.NewModalClientClient(c.conn)
 	return c, nil
 }
 
-// Close ends the connection; calls under way and later ones fail.
+// Close ends the connection. Calls under way and later calls fail.
 func (c *Client) Close() error {
 	return c.conn.Close()
 }
 
-// checkProxy returns an error, meant for the operator, when the environment has a proxy URL for the server
-// that cannot be read. The packages net/http and grpc-go drop such a proxy and connect to the server directly.
+// checkProxy returns an error, written for the operator, if the environment sets a proxy for the server whose
+// URL cannot be read. The packages net/http and grpc-go ignore such a proxy and connect to the server
+// directly.
 func checkProxy(server *url.URL) error {
 	environment := httpproxy.FromEnvironment()
 	if environment.HTTPSProxy == "" {
 		return nil
 	}
-	target := &url.URL{Scheme: "https", Host: server.Host} // as grpc-go asks (internal/resolver/delegatingresolver)
+	target := &url.URL{Scheme: "https", Host: server.Host} // grpc-go looks up the same URL (internal/resolver/delegatingresolver)
 	given, _ := environment.ProxyFunc()(target)
 	environment.HTTPSProxy = "http://proxy.invalid"
-	// The server may need no proxy: it is in NO_PROXY, or on this machine.
+	// The server needs no proxy if NO_PROXY names it or if it is on this machine.
 	wanted, _ := environment.ProxyFunc()(target)
-	// The host is "http:" if the password has a "/" or "#" that is not escaped.
+	// An unescaped "/" or "#" in the password makes "http:" the host.
 	if wanted != nil && (given == nil || given.Host == "" || strings.HasSuffix(given.Host, ":")) {
 		return errBadProxy
 	}
 	return nil
 }
 
-// errBadProxy does not repeat the URL, which may hold a password.
-var errBadProxy = errors.New("the proxy URL in the environment variable HTTPS_PROXY of the Vault server cannot be read, so Modal was not called: " +
-	"write it as http://user:password@host:port, with special characters in user and password percent-escaped (%25 for %), and restart Vault")
+// errBadProxy does not repeat the URL, because the URL may contain a password.
+var errBadProxy = errors.New("the proxy URL in the environment variable HTTPS_PROXY of the Vault server cannot be read, so Modal was not called. " +
+	"Write it as http://user:password@host:port, escape special characters in user and password (%25 for %), and restart Vault")
 
 func transportCredentials(scheme, caCert string) (credentials.TransportCredentials, error) {
-	// A certificate that plain text would ignore is still checked: it may matter after the next change.
+	// Check ca_cert also for plain http, which ignores it: the next change of server_url may need it.
 	roots, err := certPool(caCert)
 	if err != nil {
 		return nil, err
@@ -181,9 +182,9 @@ func transportCredentials(scheme, caCert string) (credentials.TransportCredentia
 	return credentials.NewTLS(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}), nil
 }
 
-// commonHeaders are those of every call (Modal's Go SDK v0.11.1, client.go). Its x-modal-auth-token
-// is left out: Modal's Python client v1.5.4 sends that one only to the input plane, never to the
-// control plane, and it would cost a second call.
+// commonHeaders returns the headers of every call (Modal's Go SDK v0.11.1, client.go). The SDK also sends
+// x-modal-auth-token. This client leaves that header out, because getting it costs a second call, and Modal's
+// Python client v1.5.4 sends it only to the input plane and never to the control plane.
 func commonHeaders(product, host string) []string {
 	return []string{
 		"x-modal-client-type", strconv.Itoa(int(pb.ClientType_CLIENT_TYPE_LIBMODAL_GO)),

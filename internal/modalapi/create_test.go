@@ -20,7 +20,7 @@ const createRPC = "ServiceUserCreate"
 
 var ci = modalapi.NewServiceUser{Name: "ci", Scoped: true}
 
-func TestCreateServiceUser_ReturnsThePairThatModalThenAccepts(t *testing.T) {
+func TestCreateServiceUser_ReturnsATokenThatModalAccepts(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for name, want := range map[string]modalapi.NewServiceUser{
@@ -77,8 +77,8 @@ func TestCreateServiceUser_AmbiguousFailureIsUnavailableAfterOneAttempt(t *testi
 	}
 }
 
-// Only RESOURCE_EXHAUSTED says that nothing was done.
-func TestCreateServiceUser_WaitAttachedToAnAmbiguousFailureIsNoLeaveToRepeat(t *testing.T) {
+// Only RESOURCE_EXHAUSTED means that Modal did no work.
+func TestCreateServiceUser_AmbiguousFailureWithAWaitIsNotRepeated(t *testing.T) {
 	t.Parallel()
 	for _, code := range []codes.Code{codes.Unavailable, codes.Internal, codes.Unknown} {
 		t.Run(code.String(), func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestCreateServiceUser_WaitAttachedToAnAmbiguousFailureIsNoLeaveToRepeat(t *
 	}
 }
 
-func TestCreateServiceUser_ThrottleIsWaitedForUnderOneIdempotencyKey(t *testing.T) {
+func TestCreateServiceUser_ThrottleIsRetriedUnderOneIdempotencyKey(t *testing.T) {
 	t.Parallel()
 	server, admin := emulated(t)
 	const wait, times = 150 * time.Millisecond, 3
@@ -118,7 +118,7 @@ func TestCreateServiceUser_ThrottleIsWaitedForUnderOneIdempotencyKey(t *testing.
 	require.Len(t, server.ServiceUsers(), 1)
 }
 
-func TestCreateServiceUser_FailureAfterAThrottleIsFinalToo(t *testing.T) {
+func TestCreateServiceUser_FailureAfterAThrottleIsFinal(t *testing.T) {
 	t.Parallel()
 	server, admin := emulated(t)
 	server.Inject(createRPC, modaltest.Fault{Code: codes.ResourceExhausted, RetryAfter: time.Millisecond})
@@ -145,7 +145,7 @@ func TestCreateServiceUser_ThrottleLongerThanTheDeadlineIsReportedAtOnce(t *test
 	require.Empty(t, server.ServiceUsers())
 }
 
-func TestCreateServiceUser_RefusalThatMayHideASuccessIsUnavailable(t *testing.T) {
+func TestCreateServiceUser_FailureThatMayHideASuccessIsUnavailable(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		fault modaltest.Fault
@@ -168,14 +168,14 @@ func TestCreateServiceUser_RefusalThatMayHideASuccessIsUnavailable(t *testing.T)
 	}
 }
 
-func TestCreateServiceUser_EndOfPatienceIsUnavailableAsTheServiceUserMayExist(t *testing.T) {
+func TestCreateServiceUser_ExceededDeadlineIsUnavailable(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		timeout time.Duration
 		limit   func(context.Context, *modaltest.Server) (context.Context, context.CancelFunc)
 		cause   error
 	}{
-		"our own time-out": {timeout: time.Second, limit: unlimited, cause: context.DeadlineExceeded},
+		"own timeout": {timeout: time.Second, limit: unlimited, cause: context.DeadlineExceeded},
 		"caller's deadline": {
 			limit: func(ctx context.Context, _ *modaltest.Server) (context.Context, context.CancelFunc) {
 				return context.WithTimeout(ctx, time.Second)
@@ -223,7 +223,7 @@ func cancelledOnceCreated(ctx context.Context, server *modaltest.Server) (contex
 	return ctx, cancel
 }
 
-func TestCreateServiceUser_RefusalIsFinalAndKeepsModalsWords(t *testing.T) {
+func TestCreateServiceUser_RefusalIsFinalAndKeepsModalsText(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		prepare func(*modaltest.Server, *modaltest.Workspace)
@@ -265,7 +265,7 @@ func TestCreateServiceUser_ModalWithoutServiceUsersIsUnsupported(t *testing.T) {
 	require.EqualError(t, err, "Modal does not know how to create the service user: not on this plan")
 }
 
-func TestCreateServiceUser_RequestThatWouldNotSayWhatIsMeantIsNotSent(t *testing.T) {
+func TestCreateServiceUser_InvalidExpiryIsNotSent(t *testing.T) {
 	t.Parallel()
 	server, admin := emulated(t)
 	client := newClient(t, modalapi.Options{ServerURL: server.URL()})

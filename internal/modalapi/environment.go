@@ -13,10 +13,10 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// EnvironmentRole is what a service user may do in one environment.
+// EnvironmentRole names the rights of a service user in one environment.
 type EnvironmentRole string
 
-// The roles that can be given (Modal's Python client v1.5.4, cli/environment.py).
+// These roles can be assigned (Modal's Python client v1.5.4, cli/environment.py).
 const (
 	RoleViewer      EnvironmentRole = "viewer"
 	RoleContributor EnvironmentRole = "contributor"
@@ -29,7 +29,7 @@ var roleNumbers = map[EnvironmentRole]pb.EnvironmentRole{
 	RoleNoAccess:    pb.EnvironmentRole_ENVIRONMENT_ROLE_NO_ACCESS,
 }
 
-// roleOf returns the role that Modal sends as a number and as a text. An unknown role keeps Modal's text.
+// roleOf converts the number and the text of a role that Modal sends. An unknown role keeps Modal's text.
 func roleOf(number pb.EnvironmentRole, text string) EnvironmentRole {
 	if number == pb.EnvironmentRole_ENVIRONMENT_ROLE_UNSPECIFIED {
 		return EnvironmentRole(text)
@@ -42,25 +42,27 @@ func roleOf(number pb.EnvironmentRole, text string) EnvironmentRole {
 	return EnvironmentRole(cmp.Or(text, number.String()))
 }
 
-// SetEnvironmentRole gives the service user a role in the environment of that ID, in place of the one
-// it has there (EnvironmentRoleSet). Its errors are *Error, KindNotFound when it or the service user
-// does not exist. What would mean something else to Modal, an empty ID or a role of another text, is not
-// sent and is no *Error.
+// SetEnvironmentRole assigns a role in the environment with that ID to the service user and replaces its
+// former role there (EnvironmentRoleSet). It returns an *Error, with KindNotFound if the environment or the
+// service user does not exist.
+//
+// An empty ID or an unknown role would mean something else to Modal. SetEnvironmentRole does not send it and
+// returns an error that is not an *Error.
 func (c *Client) SetEnvironmentRole(ctx context.Context, admin Token, serviceUserID, environmentID string, role EnvironmentRole) error {
 	number, known := roleNumbers[role]
 	switch {
 	case serviceUserID == "":
-		return errors.New("setting an environment role: the service user's ID is missing")
+		return errors.New("an environment role cannot be set, because the service user's ID is missing")
 	case environmentID == "":
-		return errors.New("setting an environment role: the environment's ID is missing")
+		return errors.New("an environment role cannot be set, because the environment's ID is missing")
 	case !known:
-		return fmt.Errorf("setting an environment role: %q is no role: give viewer, contributor or no-access", role)
+		return fmt.Errorf("an environment role cannot be set to %q: give viewer, contributor or no-access", role)
 	}
-	ctx, err := as(ctx, admin)
+	ctx, err := withToken(ctx, admin)
 	if err != nil {
 		return err
 	}
-	// No client of Modal's sends an environment's name here (Modal's Python client 1.6.4).
+	// Modal's own clients send the environment's ID and never its name (Modal's Python client 1.6.4).
 	_, err = c.stub.EnvironmentRoleSet(ctx, pb.EnvironmentRoleSetRequest_builder{
 		ServiceUserId: serviceUserID, EnvironmentId: environmentID, Role: number, RoleStr: string(role),
 	}.Build())
@@ -70,10 +72,10 @@ func (c *Client) SetEnvironmentRole(ctx context.Context, admin Token, serviceUse
 // Environment is an environment of a workspace.
 type Environment struct{ ID, Name string }
 
-// Environments returns the environments that t may see, sorted by name (EnvironmentList). What has no
-// usable ID or name is left out. Its errors are *Error.
+// Environments returns the environments that t may see, sorted by name (EnvironmentList). It omits
+// environments without a usable ID or name. It returns an *Error.
 func (c *Client) Environments(ctx context.Context, t Token) ([]Environment, error) {
-	ctx, err := as(ctx, t)
+	ctx, err := withToken(ctx, t)
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ import (
 
 const roleRPC = "EnvironmentRoleSet"
 
-func TestSetEnvironmentRole_IsWhatModalThenReports(t *testing.T) {
+func TestSetEnvironmentRole_ChangesTheRoleThatModalReports(t *testing.T) {
 	t.Parallel()
 	for _, role := range []modalapi.EnvironmentRole{modalapi.RoleViewer, modalapi.RoleContributor, modalapi.RoleNoAccess} {
 		t.Run(string(role), func(t *testing.T) {
@@ -29,7 +29,7 @@ func TestSetEnvironmentRole_IsWhatModalThenReports(t *testing.T) {
 			server.Workspace("acme").AddEnvironment("staging")
 			staging := idOf(t, client, admin, "staging")
 
-			// The second call changes the role, the third one changes nothing.
+			// The second call changes the role. The third call changes nothing.
 			for _, given := range []modalapi.EnvironmentRole{modalapi.RoleViewer, role, role} {
 				require.NoError(t, client.SetEnvironmentRole(t.Context(), admin, minted.ID, staging, given))
 			}
@@ -42,7 +42,7 @@ func TestSetEnvironmentRole_IsWhatModalThenReports(t *testing.T) {
 	}
 }
 
-func TestSetEnvironmentRole_PassingFailureIsRetried(t *testing.T) {
+func TestSetEnvironmentRole_TransientFailureIsRetried(t *testing.T) {
 	t.Parallel()
 	server, admin, client, minted := withServiceUser(t)
 	main := idOf(t, client, admin, "main")
@@ -66,7 +66,7 @@ func TestSetEnvironmentRole_UnknownEnvironmentIsNotFound(t *testing.T) {
 	require.Len(t, server.Calls(roleRPC), 1)
 }
 
-// That is what Modal's published clients send; none of them sends an environment's name.
+// Modal's published clients send the same fields and never an environment's name.
 func TestSetEnvironmentRole_IsSentByIDsWithTheRoleInBothForms(t *testing.T) {
 	t.Parallel()
 	var sent *pb.EnvironmentRoleSetRequest
@@ -88,7 +88,7 @@ func TestSetEnvironmentRole_FailureKeepsItsKind(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[codes.Code]string{
 		codes.NotFound:         "Modal has no such environment or service user: no",
-		codes.InvalidArgument:  "Modal takes the request to set the role in an environment for a mistake: no",
+		codes.InvalidArgument:  "Modal says that the request to set the role in an environment is invalid: no",
 		codes.PermissionDenied: "Modal says that this token may not set the role in an environment: no",
 		codes.Unauthenticated:  "Modal rejected the token: no",
 		codes.Unimplemented:    "Modal does not know how to set the role in an environment: no",
@@ -108,8 +108,8 @@ func TestSetEnvironmentRole_FailureKeepsItsKind(t *testing.T) {
 	}
 }
 
-// An empty environment is the default one to Modal, an empty role the end of the assignment.
-func TestSetEnvironmentRole_WhatWouldMeanSomethingElseIsNotSent(t *testing.T) {
+// For Modal, an empty environment means the default environment, and an empty role removes the assignment.
+func TestSetEnvironmentRole_EmptyIDsAndUnknownRolesAreNotSent(t *testing.T) {
 	t.Parallel()
 	server, admin := emulated(t)
 	client := newClient(t, modalapi.Options{ServerURL: server.URL()})
@@ -118,10 +118,10 @@ func TestSetEnvironmentRole_WhatWouldMeanSomethingElseIsNotSent(t *testing.T) {
 		id, environment string
 		role            modalapi.EnvironmentRole
 	}{
-		"service user's ID is missing":     {"", "en-1", modalapi.RoleViewer},
-		"environment's ID is missing":      {"sv-1", "", modalapi.RoleViewer},
-		`"" is no role`:                    {"sv-1", "en-1", ""},
-		`"owner" is no role: give viewer,`: {"sv-1", "en-1", "owner"},
+		"service user's ID is missing":           {"", "en-1", modalapi.RoleViewer},
+		"environment's ID is missing":            {"sv-1", "", modalapi.RoleViewer},
+		`cannot be set to ""`:                    {"sv-1", "en-1", ""},
+		`cannot be set to "owner": give viewer,`: {"sv-1", "en-1", "owner"},
 	} {
 		err := client.SetEnvironmentRole(t.Context(), admin, c.id, c.environment, c.role)
 		require.ErrorContains(t, err, want)
@@ -130,7 +130,7 @@ func TestSetEnvironmentRole_WhatWouldMeanSomethingElseIsNotSent(t *testing.T) {
 	require.Empty(t, server.Calls(""))
 }
 
-func TestEnvironments_AreThoseThatTheTokenMaySeeSorted(t *testing.T) {
+func TestEnvironments_ListsVisibleEnvironmentsSorted(t *testing.T) {
 	t.Parallel()
 	server, admin, client, minted := withServiceUser(t)
 	for _, name := range []string{"staging", "dev"} {
@@ -147,7 +147,7 @@ func TestEnvironments_AreThoseThatTheTokenMaySeeSorted(t *testing.T) {
 	require.Equal(t, []string{"staging"}, namesOf(few))
 }
 
-func TestEnvironments_WhatHasNoUsableIDOrNameIsLeftOut(t *testing.T) {
+func TestEnvironments_OmitsEntriesWithoutAUsableIDOrName(t *testing.T) {
 	t.Parallel()
 	environment := func(id, name string) *pb.EnvironmentListItem {
 		return pb.EnvironmentListItem_builder{EnvironmentId: id, Name: name}.Build()
@@ -166,7 +166,7 @@ func TestEnvironments_WhatHasNoUsableIDOrNameIsLeftOut(t *testing.T) {
 	require.Equal(t, []modalapi.Environment{{"en-7", "as-production-europe-1"}, {"en-1", "main"}}, environments)
 }
 
-func TestEnvironments_MoreThanAnyWorkspaceHasAreNoAnswer(t *testing.T) {
+func TestEnvironments_TooManyEntriesAreRefused(t *testing.T) {
 	t.Parallel()
 	client := answering(t, func(context.Context) (*pb.EnvironmentListResponse, error) {
 		items := slices.Repeat([]*pb.EnvironmentListItem{{}}, 10_001)
@@ -176,7 +176,7 @@ func TestEnvironments_MoreThanAnyWorkspaceHasAreNoAnswer(t *testing.T) {
 	_, err := client.Environments(t.Context(), someToken)
 
 	require.Equal(t, modalapi.KindUnavailable, modalapi.KindOf(err))
-	require.ErrorContains(t, err, "it has 10001 environments, which is too many to be true")
+	require.ErrorContains(t, err, "it has 10001 environments, which is more than a workspace can have")
 }
 
 // idOf returns the ID of an environment.
@@ -200,7 +200,7 @@ func namesOf(environments []modalapi.Environment) (names []string) {
 	return names
 }
 
-func TestMemberRole_IsTheOneInTheWorkspaceOfTheToken(t *testing.T) {
+func TestMemberRole_IsTheRoleInTheTokensWorkspace(t *testing.T) {
 	t.Parallel()
 	server := modaltest.Start(t)
 	workspace := server.AddWorkspace("acme")
@@ -223,7 +223,7 @@ func TestMemberRole_IsTheOneInTheWorkspaceOfTheToken(t *testing.T) {
 	}
 }
 
-func TestMemberRole_FormerMembershipAndUnknownRoleGiveNone(t *testing.T) {
+func TestMemberRole_IsEmptyForFormerMembersAndUnknownRoles(t *testing.T) {
 	t.Parallel()
 	member := func(id string, role pb.MemberRole, deleted float64) *pb.WorkspaceMembersListItem {
 		return pb.WorkspaceMembersListItem_builder{UserId: id, MemberRole: role, DeletedAt: deleted}.Build()
@@ -244,7 +244,7 @@ func TestMemberRole_FormerMembershipAndUnknownRoleGiveNone(t *testing.T) {
 	}
 }
 
-// withServiceUser starts an emulator whose workspace has the scoped service user "ci".
+// withServiceUser starts an emulator with the scoped service user "ci".
 func withServiceUser(t *testing.T) (*modaltest.Server, modalapi.Token, *modalapi.Client, modalapi.MintedServiceUser) {
 	t.Helper()
 	server, admin := emulated(t)

@@ -15,38 +15,40 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Kind is what a failed call means to its caller.
+// Kind classifies a failed call by its meaning for the caller.
 type Kind int
 
-// The kinds of failure, with the gRPC codes they stand for.
+// These are the kinds of failure, each with its gRPC codes.
 const (
-	// KindNone is no answer of Modal's: the error came from this side, before anything was sent.
+	// KindNone means that Modal gave no answer, because nothing was sent: the error came from this side.
 	KindNone Kind = iota
-	// KindRefused means that the token is rejected: UNAUTHENTICATED from Modal, or a bare HTTP 401, which
-	// a proxy can answer too (Error.HTTPStatus tells them apart).
+	// KindRefused means that the token was rejected: UNAUTHENTICATED from Modal, or a bare HTTP 401. A proxy
+	// can answer 401 too; Error.HTTPStatus distinguishes the two.
 	KindRefused
-	// KindForbidden means that the token is good but may not do this: PERMISSION_DENIED.
+	// KindForbidden means that Modal accepts the token but does not allow this call: PERMISSION_DENIED.
 	KindForbidden
 	// KindNotFound means that the object does not exist: NOT_FOUND.
 	KindNotFound
-	// KindExists means that the name is taken: ALREADY_EXISTS.
+	// KindExists means that the name is in use: ALREADY_EXISTS.
 	KindExists
-	// KindConflict means that the state forbids it: FAILED_PRECONDITION.
+	// KindConflict means that the current state does not allow the call: FAILED_PRECONDITION.
 	KindConflict
-	// KindInvalid means that the request makes no sense to Modal: INVALID_ARGUMENT, OUT_OF_RANGE.
+	// KindInvalid means that Modal does not accept the request: INVALID_ARGUMENT, OUT_OF_RANGE.
 	KindInvalid
-	// KindThrottled means that Modal asks to wait longer than the call could: RESOURCE_EXHAUSTED.
+	// KindThrottled means that Modal asks for a longer wait than the call's deadline allows:
+	// RESOURCE_EXHAUSTED.
 	KindThrottled
-	// KindUnsupported means that Modal does not know the call: UNIMPLEMENTED over gRPC, or the way in which
-	// grpclib says it (see unknownMethod).
+	// KindUnsupported means that the server does not have the method: UNIMPLEMENTED over gRPC, or the answer
+	// of a grpclib server (see unknownMethod).
 	KindUnsupported
-	// KindUnavailable means that no usable answer came: everything else. ABORTED belongs here, because it
-	// passes and says nothing about Modal's abilities. Every bare HTTP answer but 401 belongs here too.
+	// KindUnavailable means that no usable answer came: everything else. ABORTED belongs here, because it is
+	// temporary and says nothing about Modal's features. Every bare HTTP answer other than 401 belongs here
+	// too.
 	KindUnavailable
 )
 
 var kindNames = map[Kind]string{
-	KindNone:        "not an answer of Modal's",
+	KindNone:        "not from Modal",
 	KindRefused:     "rejected",
 	KindForbidden:   "forbidden",
 	KindNotFound:    "not found",
@@ -58,13 +60,12 @@ var kindNames = map[Kind]string{
 	KindUnavailable: "unavailable",
 }
 
-// String returns the kind in words.
 func (k Kind) String() string {
 	return kindNames[k]
 }
 
-// The map of Modal's Python client v1.5.4, _grpc_client.py, but for ABORTED; a code not listed is
-// KindUnavailable.
+// kindsByCode is the map of Modal's Python client v1.5.4, _grpc_client.py, without ABORTED. A code that is
+// not listed is KindUnavailable.
 var kindsByCode = map[codes.Code]Kind{
 	codes.Unauthenticated:    KindRefused,
 	codes.PermissionDenied:   KindForbidden,
@@ -77,25 +78,26 @@ var kindsByCode = map[codes.Code]Kind{
 	codes.Unimplemented:      KindUnsupported,
 }
 
-// Error is a call that failed.
+// Error is a failed call.
 type Error struct {
 	Kind Kind
-	// RPC is the method's name, such as "TokenInfoGet".
+	// RPC is the name of the method, for example "TokenInfoGet".
 	RPC string
-	// HTTPStatus is the status of a bare HTTP answer, one without gRPC: a proxy or gateway gave it in
-	// Modal's place. It is 0 when the answer came over gRPC, or no answer came.
+	// HTTPStatus is the status of a bare HTTP answer: an answer without gRPC, which a proxy or gateway gave
+	// instead of Modal. It is 0 if the answer came over gRPC or if no answer came.
 	HTTPStatus int
-	// Message is Modal's text, redacted and of at most 300 bytes, or ours where Modal gave no answer.
+	// Message is Modal's text, redacted and at most 300 bytes long. If Modal gave no answer, it is a text of
+	// this package.
 	Message string
-	// RetryAfter is how long Modal asks to wait, when it does.
+	// RetryAfter is the wait that Modal asks for; zero if Modal asks for none.
 	RetryAfter time.Duration
-	// Tried says that an attempt before this one, which was throttled, may have been done.
+	// Tried reports that an earlier, throttled attempt may have done the work.
 	Tried bool
 
 	cause error
 }
 
-// Error says in words what was asked of Modal and what came back.
+// Error says what Modal was asked to do and what it answered.
 func (e *Error) Error() string {
 	asked, known := requests[e.RPC]
 	if !known {
@@ -106,22 +108,22 @@ func (e *Error) Error() string {
 	case KindRefused:
 		text = "Modal rejected the token"
 		if e.HTTPStatus != 0 {
-			text = "the token was rejected when Modal was asked to " + asked.verb
+			text = "the token was rejected when the engine asked Modal to " + asked.verb
 		}
 	case KindForbidden:
 		text = "Modal says that this token may not " + asked.verb
 	case KindNotFound:
 		text = "Modal has no such " + asked.object
 	case KindExists:
-		text = "Modal has a " + asked.object + " of that name already"
+		text = "Modal already has a " + asked.object + " of that name"
 	case KindConflict:
-		text = "Modal says that it cannot " + asked.verb + " as things are"
+		text = "Modal says that it cannot " + asked.verb + " at present"
 	case KindInvalid:
-		text = "Modal takes the request to " + asked.verb + " for a mistake"
+		text = "Modal says that the request to " + asked.verb + " is invalid"
 	case KindThrottled:
 		text = "Modal is too busy to " + asked.verb
 		if e.RetryAfter > 0 {
-			text = fmt.Sprintf("Modal asks to wait %s before it would %s", spell(e.RetryAfter), asked.verb)
+			text = fmt.Sprintf("Modal asks to wait %s before it can %s", formatDuration(e.RetryAfter), asked.verb)
 		}
 	case KindUnsupported:
 		text = "Modal does not know how to " + asked.verb
@@ -134,8 +136,8 @@ func (e *Error) Error() string {
 	return text + ": " + e.Message
 }
 
-// spell is a duration as people write it: 1m, not 1m0s.
-func spell(d time.Duration) string {
+// formatDuration formats a duration without zero parts: 1m instead of 1m0s.
+func formatDuration(d time.Duration) string {
 	text := d.String()
 	if before, cut := strings.CutSuffix(text, "m0s"); cut {
 		text = before + "m"
@@ -146,7 +148,7 @@ func spell(d time.Duration) string {
 	return text
 }
 
-// request is a call in words: Modal is asked to do the verb, with an object.
+// request describes a call in words: Modal is asked to do verb, and object is the thing that may be missing.
 type request struct{ verb, object string }
 
 var requests = map[string]request{
@@ -164,8 +166,8 @@ var requests = map[string]request{
 	"TokenFlowWait":        {"wait for the approval", "approval"},
 }
 
-// Said returns Modal's own words in err's chain, for a text that says itself what they are about, or
-// all of err when it is none of Modal's.
+// Said returns Modal's own text from the *Error in err's chain, for a message that names the failed action
+// itself. For any other error it returns the whole text.
 func Said(err error) string {
 	var failure *Error
 	if errors.As(err, &failure) {
@@ -174,12 +176,12 @@ func Said(err error) string {
 	return err.Error()
 }
 
-// Unwrap returns [context.Canceled] or [context.DeadlineExceeded] when one of them ended the call,
-// else nil: what gRPC said stays inside this package.
+// Unwrap returns [context.Canceled] or [context.DeadlineExceeded] if one of them ended the call, and
+// otherwise nil. gRPC's own errors do not leave this package.
 func (e *Error) Unwrap() error { return e.cause }
 
-// MayBeDone reports whether a call that failed may have been done all the same. A bare HTTP answer never
-// excludes it: a gateway gives its own answer also after Modal did the work.
+// MayBeDone reports whether Modal may have done the work of a failed call. After a bare HTTP answer the work
+// may be done, because a gateway can give its own answer after Modal did the work.
 func MayBeDone(err error) bool {
 	var failure *Error
 	if !errors.As(err, &failure) {
@@ -188,15 +190,15 @@ func MayBeDone(err error) bool {
 	return failure.Tried || failure.HTTPStatus != 0 || failure.Kind == KindUnavailable || failure.Kind == KindThrottled
 }
 
-// BareHTTP reports whether the *Error in err's chain is a bare HTTP answer: a proxy or gateway answered
-// the call, and nothing shows that Modal saw it.
+// BareHTTP reports whether the *Error in err's chain is a bare HTTP answer: a proxy or gateway answered the
+// call, and it is unknown whether Modal received it.
 func BareHTTP(err error) bool {
 	var failure *Error
 	return errors.As(err, &failure) && failure.HTTPStatus != 0
 }
 
-// AsUnavailable returns err as one of KindUnavailable if it is a bare HTTP answer, and else err itself: for callers
-// to whom a status that Modal did not give says nothing.
+// AsUnavailable changes the kind of a bare HTTP answer to KindUnavailable and returns any other error
+// unchanged. Callers use it if only Modal's own answer may count.
 func AsUnavailable(err error) error {
 	var failure *Error
 	if !errors.As(err, &failure) || failure.HTTPStatus == 0 {
@@ -207,7 +209,7 @@ func AsUnavailable(err error) error {
 	return &unavailable
 }
 
-// KindOf returns the kind of the *Error in err's chain, or KindNone when there is none.
+// KindOf returns the kind of the *Error in err's chain. Without an *Error it returns KindNone.
 func KindOf(err error) Kind {
 	var failure *Error
 	if errors.As(err, &failure) {
@@ -216,16 +218,16 @@ func KindOf(err error) Kind {
 	return KindNone
 }
 
-// newError returns the error of an attempt. A gRPC code is Modal's only if it came over gRPC. The library
-// grpc-go also invents codes: for an HTTP status (403 becomes PERMISSION_DENIED), for a stream that was
-// reset, and for its own limits.
+// newError converts the error of an attempt. A gRPC code is Modal's only if it came over gRPC. The library
+// grpc-go also invents codes: for an HTTP status (403 becomes PERMISSION_DENIED), for a reset stream, and for
+// its own limits.
 func (a *attempts) newError(err error, overGRPC bool) *Error {
 	answer := status.Convert(err)
 	failure := &Error{Kind: KindUnavailable, RPC: a.rpc}
 	httpStatus, bare := bareStatus(answer.Message())
 	switch kind, known := kindsByCode[answer.Code()]; {
 	case strings.HasPrefix(answer.Message(), tooLarge):
-		failure.Message = fmt.Sprintf("the answer is larger than %d MiB, which is too large to be true", a.limit>>20)
+		failure.Message = fmt.Sprintf("the answer is larger than %d MiB, which is larger than a real answer can be", a.limit>>20)
 		return failure
 	case overGRPC && known:
 		failure.Kind = kind
@@ -243,29 +245,29 @@ func (a *attempts) newError(err error, overGRPC bool) *Error {
 	}
 	text := answer.Message()
 	if !overGRPC {
-		text = fmt.Sprintf("no answer from server_url %s: %s", a.server, strings.TrimSuffix(ownWords.Replace(text), `"`))
+		text = fmt.Sprintf("no answer from server_url %s: %s", a.server, strings.TrimSuffix(grpcWords.Replace(text), `"`))
 	}
 	failure.Message = Redact(text, a.secrets...)
 	return failure
 }
 
-// ownWords are parts of grpc-go's errors that tell an operator nothing, or not enough.
-var ownWords = strings.NewReplacer(`connection error: desc = "`, "", "transport: ", "",
+// grpcWords removes or replaces the parts of grpc-go's errors that do not help an operator.
+var grpcWords = strings.NewReplacer(`connection error: desc = "`, "", "transport: ", "",
 	"name resolver error: produced zero addresses", "its host name has no address")
 
-// The texts with which grpc-go v1.85.0 reports an answer that is not gRPC (internal/transport,
-// http2_client.go and client_stream.go), or too large.
+// grpc-go v1.85.0 reports an answer that is not gRPC, or too large, with these texts (internal/transport,
+// http2_client.go and client_stream.go).
 const (
 	bareAnswer = "unexpected HTTP status code received from server: "
-	// unknownMethod is how grpc-go reports a method that a grpclib server, as Modal's own mock is, does not
-	// have: HTTP 200, no content type and no body.
+	// unknownMethod is the report of grpc-go about a method that a grpclib server does not have: HTTP 200
+	// without content type and body. Modal's own mock is a grpclib server.
 	unknownMethod = bareAnswer + "200 (OK); malformed header: missing HTTP content-type"
 	noData        = "\ndata: \"\""
-	// tooLarge is for an answer beyond the limit of its call (rpc_util.go).
+	// tooLarge reports an answer larger than the limit of its call (rpc_util.go).
 	tooLarge = "grpc: received message larger than max"
 )
 
-// bareStatus returns the HTTP status in grpc-go's report of an answer that is not gRPC.
+// bareStatus returns the HTTP status from grpc-go's report of an answer that is not gRPC.
 func bareStatus(report string) (httpStatus int, bare bool) {
 	rest, bare := strings.CutPrefix(report, bareAnswer)
 	number, _, _ := strings.Cut(rest, " ")
@@ -273,7 +275,7 @@ func bareStatus(report string) (httpStatus int, bare bool) {
 	return httpStatus, bare && err == nil
 }
 
-// distrust is the error of an answer that cannot be the one to the question.
-func (c *Client) distrust(rpc, flaw string) *Error {
+// badAnswer returns the error for an answer that does not fit the request.
+func (c *Client) badAnswer(rpc, flaw string) *Error {
 	return &Error{Kind: KindUnavailable, RPC: rpc, Message: "the answer of " + c.host + " cannot be trusted: " + flaw}
 }

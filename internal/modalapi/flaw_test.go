@@ -16,7 +16,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-func TestFlaw_AnswerOfModalsIsJudgedByTheCallerNotHidden(t *testing.T) {
+func TestFlaw_NamesTheProblemOfAnUnusableAnswer(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for want, spoil := range map[string]func(*pb.ServiceUserCreateResponse_builder){
@@ -74,7 +74,7 @@ func TestFlaw_TokenWithoutAnExpiryNeverExpires(t *testing.T) {
 	}
 }
 
-func TestFlaw_GiantHalvesAndIDsAreCutAndStillRefused(t *testing.T) {
+func TestFlaw_GiantIDsAndSecretsAreStillRefused(t *testing.T) {
 	t.Parallel()
 	giant := strings.Repeat("x", 1<<18)
 	for want, spoil := range map[string]func(*pb.ServiceUserCreateResponse_builder){
@@ -100,12 +100,12 @@ func TestFlaw_GiantHalvesAndIDsAreCutAndStillRefused(t *testing.T) {
 	}
 }
 
-// Nothing that stores it as JSON could write such a time.
-func TestFlaw_ExpiryAfterTheYear9999IsNone(t *testing.T) {
+// JSON cannot represent such a time, so storing it would fail.
+func TestFlaw_ExpiryAfterTheYear9999MeansNever(t *testing.T) {
 	t.Parallel()
-	for _, told := range []*timestamppb.Timestamp{{Seconds: 9e11}, {Seconds: 253402300800}, {Seconds: 253402300799, Nanos: 2e9}, {Seconds: math.MaxInt64}} {
+	for _, at := range []*timestamppb.Timestamp{{Seconds: 9e11}, {Seconds: 253402300800}, {Seconds: 253402300799, Nanos: 2e9}, {Seconds: math.MaxInt64}} {
 		client := answering(t, func(context.Context) (*pb.ServiceUserCreateResponse, error) {
-			return pb.ServiceUserCreateResponse_builder{ServiceUserId: "sv-1", TokenId: someID, TokenSecret: someSecret, ExpiresAt: told}.Build(), nil
+			return pb.ServiceUserCreateResponse_builder{ServiceUserId: "sv-1", TokenId: someID, TokenSecret: someSecret, ExpiresAt: at}.Build(), nil
 		})
 
 		minted, err := client.CreateServiceUser(t.Context(), someToken, ci)
@@ -116,7 +116,7 @@ func TestFlaw_ExpiryAfterTheYear9999IsNone(t *testing.T) {
 	}
 }
 
-func TestMintedServiceUser_ShowsItsSecretNowhere(t *testing.T) {
+func TestMintedServiceUser_NeverShowsItsSecret(t *testing.T) {
 	t.Parallel()
 	requireHidden(t, modalapi.MintedServiceUser{ID: "sv-1", Token: someToken})
 }

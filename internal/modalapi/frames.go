@@ -12,24 +12,25 @@ import (
 	"google.golang.org/grpc/credentials"
 )
 
-// grpc-go keeps every frame of an answer until the answer is complete. Each frame takes some 60 bytes beside
-// its content, so an answer in frames of one byte takes many times its size.
+// grpc-go keeps every frame of an answer until the answer is complete. Each frame needs about 60 bytes more
+// than its content, so an answer in frames of one byte needs many times its size in memory.
 const (
-	frameSize   = 64   // bytes that a frame takes beside its content, about
-	usualFrame  = 256  // bytes of content that frames have on average, at least
-	tinyFrames  = 4096 // frames of an answer that may be empty
+	frameSize   = 64   // approximate bytes of memory for a frame, without its content
+	usualFrame  = 256  // average bytes of content in a frame, at least
+	tinyFrames  = 4096 // allowed empty frames in an answer
 	frameHeader = 9
 )
 
-var errTinyFrames = errors.New("the server cuts its answer into pieces too small to be an accident")
+var errTinyFrames = errors.New("the server splits its answer into so many tiny frames that the connection was closed")
 
-// watched are transport credentials whose connections end when an answer comes in tiny frames.
-type watched struct {
+// watchedCredentials are transport credentials. They end a connection on which an answer comes in tiny
+// frames.
+type watchedCredentials struct {
 	credentials.TransportCredentials
 }
 
-// ClientHandshake returns a connection that watches the server's frames.
-func (w watched) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+// ClientHandshake returns a connection that checks the server's frames.
+func (w watchedCredentials) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := w.TransportCredentials.ClientHandshake(ctx, authority, raw)
 	if err != nil {
 		return nil, nil, err
@@ -37,17 +38,18 @@ func (w watched) ClientHandshake(ctx context.Context, authority string, raw net.
 	return &frameWatch{Conn: conn, answers: map[uint32]int{}}, info, nil
 }
 
-// Clone returns the same for another connection.
-func (w watched) Clone() credentials.TransportCredentials {
-	return watched{w.TransportCredentials.Clone()}
+// Clone returns a copy for another connection.
+func (w watchedCredentials) Clone() credentials.TransportCredentials {
+	return watchedCredentials{w.TransportCredentials.Clone()}
 }
 
-// frameWatch reads the headers of the frames that pass. Only the one goroutine that reads for grpc-go uses it.
+// frameWatch reads the headers of the frames on a connection. Only the one goroutine that reads for grpc-go
+// uses it.
 type frameWatch struct {
 	net.Conn
-	header  []byte         // the part of a frame's header that arrived
-	skip    int            // bytes of the frame's content that did not arrive yet
-	answers map[uint32]int // by stream: bytes that the frames lack to be of the usual size
+	header  []byte         // the part of a frame's header that has arrived
+	skip    int            // bytes of the frame's content that have not arrived yet
+	answers map[uint32]int // by stream: the bytes by which its frames are smaller than usual
 }
 
 func (w *frameWatch) Read(p []byte) (int, error) {
@@ -74,7 +76,7 @@ func (w *frameWatch) watch(p []byte) error {
 	return nil
 }
 
-// frame counts the frame whose header arrived.
+// frame counts the frame whose header has arrived.
 func (w *frameWatch) frame() error {
 	size := int(w.header[0])<<16 | int(w.header[1])<<8 | int(w.header[2])
 	kind, flags := http2.FrameType(w.header[3]), http2.Flags(w.header[4])

@@ -24,7 +24,7 @@ const (
 
 var someToken = modalapi.Token{ID: someID, Secret: someSecret}
 
-// newClient returns a client that is closed at the end of the test.
+// newClient returns a client that closes at the end of the test.
 func newClient(t *testing.T, o modalapi.Options) *modalapi.Client {
 	t.Helper()
 	client, err := modalapi.New(o)
@@ -33,7 +33,7 @@ func newClient(t *testing.T, o modalapi.Options) *modalapi.Client {
 	return client
 }
 
-// emulated starts an emulator that knows one member's token.
+// emulated starts an emulator with one member and returns the member's token.
 func emulated(t *testing.T, opts ...modaltest.Option) (*modaltest.Server, modalapi.Token) {
 	t.Helper()
 	server := modaltest.Start(t, opts...)
@@ -41,7 +41,8 @@ func emulated(t *testing.T, opts ...modaltest.Option) (*modaltest.Server, modala
 	return server, modalapi.Token{ID: token.ID, Secret: token.Secret}
 }
 
-// answering serves every RPC with what the emulator would never say.
+// answering starts a server that answers every RPC with answer. Tests use it for answers that the emulator
+// never gives.
 func answering[Answer proto.Message](t *testing.T, answer func(context.Context) (Answer, error)) *modalapi.Client {
 	t.Helper()
 	return newClient(t, modalapi.Options{ServerURL: serve(t, answer)})
@@ -77,7 +78,7 @@ func serveRequestsAt(t *testing.T, address string, answer func(ctx context.Conte
 	return "http://" + listener.Addr().String()
 }
 
-// rawCodec sends bytes as they are.
+// rawCodec sends and receives bytes unchanged.
 type rawCodec struct{}
 
 func (rawCodec) Name() string { return "proto" }
@@ -91,7 +92,7 @@ func (rawCodec) Unmarshal(data mem.BufferSlice, message any) error {
 	return nil
 }
 
-// serveBytes answers every RPC with body, whether it is a message or not.
+// serveBytes starts a server that answers every RPC with body, which need not be a valid message.
 func serveBytes(tb testing.TB, body []byte) (serverURL string) {
 	tb.Helper()
 	return serveBytesOf(tb, func() []byte { return body })

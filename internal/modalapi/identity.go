@@ -11,33 +11,34 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// IdentityKind is what kind of principal a token belongs to.
+// IdentityKind says whether a token belongs to a person or a service user.
 type IdentityKind string
 
-// The kinds of principal that Modal knows.
+// These are the kinds of token owner that Modal knows.
 const (
 	IdentityUser        IdentityKind = "user"
 	IdentityServiceUser IdentityKind = "service_user"
 )
 
-// Identity is who a token is, as Modal says. A name that cannot be shown as it is ends in "…".
+// Identity describes a token and its owner as Modal reports them. A name that cannot be shown unchanged ends
+// in "…".
 type Identity struct {
 	TokenID, TokenName         string
 	WorkspaceID, WorkspaceName string
-	// Kind, ID and Name are those of the user or service user that owns the token.
+	// Kind, ID and Name describe the user or service user that owns the token.
 	Kind     IdentityKind
 	ID, Name string
-	// CreatedAt is in UTC; zero when Modal does not say.
+	// CreatedAt is in UTC; zero if Modal does not report it.
 	CreatedAt time.Time
-	// ExpiresAt is in UTC; zero when the token never expires.
+	// ExpiresAt is in UTC; zero if the token never expires.
 	ExpiresAt time.Time
 }
 
-// WhoAmI asks Modal whose token t is (TokenInfoGet). Its errors are *Error, KindRefused when Modal
-// does not accept the token; an answer that does not name this token, a workspace and an owner is
-// KindUnavailable. A malformed token is not sent at all and is no *Error.
+// WhoAmI asks Modal who owns the token t (TokenInfoGet). It returns an *Error, with KindRefused if Modal
+// rejects the token. An answer without this token, a workspace and an owner is KindUnavailable. A malformed
+// token is not sent, and the error is not an *Error.
 func (c *Client) WhoAmI(ctx context.Context, t Token) (Identity, error) {
-	ctx, err := as(ctx, t)
+	ctx, err := withToken(ctx, t)
 	if err != nil {
 		return Identity{}, err
 	}
@@ -47,7 +48,7 @@ func (c *Client) WhoAmI(ctx context.Context, t Token) (Identity, error) {
 	}
 	who := newIdentity(answer, newRedactor(t.Secret))
 	if flaw := who.flaw(t); flaw != "" {
-		return Identity{}, c.distrust("TokenInfoGet", flaw)
+		return Identity{}, c.badAnswer("TokenInfoGet", flaw)
 	}
 	return who, nil
 }
@@ -70,11 +71,11 @@ func newIdentity(answer *pb.TokenInfoGetResponse, r *redactor) Identity {
 	return who
 }
 
-// flaw says why the identity cannot be that of t, or nothing.
+// flaw says why the identity cannot belong to t. It is empty if the identity is usable.
 func (who Identity) flaw(t Token) string {
 	switch {
 	case who.TokenID != strings.TrimSpace(t.ID):
-		return "it is about another token"
+		return "it describes another token"
 	case who.WorkspaceID == "":
 		return "it names no workspace"
 	case who.ID == "":
@@ -83,8 +84,8 @@ func (who Identity) flaw(t Token) string {
 	return ""
 }
 
-// utc is zero for a time that is unset or the epoch, which both mean "none" (Modal's Python client
-// v1.5.4, cli/token.py), and for one that cannot be written.
+// utc converts a time from Modal. It returns zero for an unset time and for the epoch, which both mean "none"
+// (Modal's Python client v1.5.4, cli/token.py), and for a time that RFC 3339 cannot represent.
 func utc(at *timestamppb.Timestamp) time.Time {
 	if at.GetSeconds() <= 0 {
 		return time.Time{}
@@ -92,8 +93,9 @@ func utc(at *timestamppb.Timestamp) time.Time {
 	return writable(at.AsTime())
 }
 
-// writable is zero for a time that RFC 3339, and so JSON, has no way to write: storing it would fail.
-// An expiry after the year 9999 is none to anybody who lives, and no other time can be right there.
+// writable returns zero for a time that RFC 3339, and therefore JSON, cannot represent, because storing such
+// a time would fail. An expiry after the year 9999 means "never" in practice. Any other time beyond these
+// years is certainly wrong.
 func writable(at time.Time) time.Time {
 	if year := at.Year(); year < 1 || year > 9999 {
 		return time.Time{}

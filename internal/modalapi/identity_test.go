@@ -15,7 +15,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestWhoAmI_MemberTokenIsNamedWithItsWorkspaceAndOwner(t *testing.T) {
+func TestWhoAmI_ReportsAMemberTokensWorkspaceAndOwner(t *testing.T) {
 	t.Parallel()
 	created := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	server := modaltest.Start(t, modaltest.WithClock(func() time.Time { return created }))
@@ -34,7 +34,7 @@ func TestWhoAmI_MemberTokenIsNamedWithItsWorkspaceAndOwner(t *testing.T) {
 	}, who)
 }
 
-func TestWhoAmI_ServiceUserTokenIsNamedWithItsExpiry(t *testing.T) {
+func TestWhoAmI_ReportsAServiceUserTokensExpiry(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	server := modaltest.Start(t, modaltest.WithClock(func() time.Time { return now }))
@@ -65,12 +65,12 @@ func TestWhoAmI_EpochMeansNoExpiry(t *testing.T) {
 	require.True(t, who.ExpiresAt.IsZero())
 }
 
-func TestWhoAmI_AnswerThatCannotBeTrustedIsNoSuccess(t *testing.T) {
+func TestWhoAmI_UntrustedAnswerIsAnError(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(*pb.TokenInfoGetResponse_builder){
-		"it is about another token": func(b *pb.TokenInfoGetResponse_builder) { b.TokenId = "ak-somebodyElses0000000000" },
-		"it names no workspace":     func(b *pb.TokenInfoGetResponse_builder) { b.WorkspaceId = "" },
-		"it names no owner":         func(b *pb.TokenInfoGetResponse_builder) { b.UserIdentity = nil },
+		"it describes another token": func(b *pb.TokenInfoGetResponse_builder) { b.TokenId = "ak-somebodyElses0000000000" },
+		"it names no workspace":      func(b *pb.TokenInfoGetResponse_builder) { b.WorkspaceId = "" },
+		"it names no owner":          func(b *pb.TokenInfoGetResponse_builder) { b.UserIdentity = nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -89,7 +89,7 @@ func TestWhoAmI_AnswerThatCannotBeTrustedIsNoSuccess(t *testing.T) {
 	}
 }
 
-func TestWhoAmI_IncompleteTokenIsNeverSentSoThatNothingIsProvenByItsRefusal(t *testing.T) {
+func TestWhoAmI_IncompleteTokenIsNeverSent(t *testing.T) {
 	t.Parallel()
 	server, token := emulated(t)
 	client := newClient(t, modalapi.Options{ServerURL: server.URL()})

@@ -10,10 +10,10 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// MemberRole is what a person may do in a workspace; empty when that is not known.
+// MemberRole names the rights of a person in a workspace. It is empty if the role is not known.
 type MemberRole string
 
-// The roles of members. Owners and managers may handle service users (Modal's guide/service-users).
+// These are the roles of members. Owners and managers may manage service users (Modal's guide/service-users).
 const (
 	MemberOwner   MemberRole = "owner"
 	MemberManager MemberRole = "manager"
@@ -26,11 +26,11 @@ var memberRoles = map[pb.MemberRole]MemberRole{
 	pb.MemberRole_MEMBER_ROLE_USER:    MemberUser,
 }
 
-// MemberRole returns the role of the user of that ID in the workspace of admin
-// (WorkspaceMembersList), empty when the user is not listed or Modal names no role known here. Its
-// errors are *Error.
+// MemberRole returns the role of the user with that ID in the workspace of the admin token
+// (WorkspaceMembersList). The role is empty if the user is not listed or if this package does not know the
+// role. MemberRole returns an *Error.
 func (c *Client) MemberRole(ctx context.Context, admin Token, userID string) (MemberRole, error) {
-	ctx, err := as(ctx, admin)
+	ctx, err := withToken(ctx, admin)
 	if err != nil {
 		return "", err
 	}
@@ -40,7 +40,7 @@ func (c *Client) MemberRole(ctx context.Context, admin Token, userID string) (Me
 	if err != nil {
 		return "", err
 	}
-	// Assumed: who has left stays listed with the date, and is listed again on return.
+	// Assumed: a person who left stays listed with a date, and gets a second entry after a return.
 	i := slices.IndexFunc(found, func(m member) bool { return m.userID == userID && !m.left })
 	if i < 0 {
 		return "", nil
@@ -48,7 +48,7 @@ func (c *Client) MemberRole(ctx context.Context, admin Token, userID string) (Me
 	return found[i].role, nil
 }
 
-// member is a person in a workspace, as far as the engine asks.
+// member has the fields of a person in a workspace that the engine needs.
 type member struct {
 	userID string
 	role   MemberRole

@@ -11,43 +11,44 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// These calls are newer than the generated stubs: Modal's Python client has them since 1.6.3. The stubs
-// have the message of the first.
+// The generated stubs lack these calls, which Modal's Python client has since 1.6.3. The stubs contain only
+// the request message of TokenDelete.
 const (
 	tokenDelete = "/modal.client.ModalClient/TokenDelete"
 	tokensList  = "/modal.client.ModalClient/TokensList"
 )
 
-// DeleteToken deletes the member token of that ID with caller, which may be that very token
-// (TokenDelete): Modal's Python client 1.6.4 ends a replaced token so, and takes a rejection for its end.
-// Owners and managers may delete any token of their workspace, others their own. Its errors are *Error:
-// KindRefused also when a first attempt did the work and only its answer was lost. An empty ID is not
-// sent and is no *Error.
+// DeleteToken deletes the member token with that ID (TokenDelete). The caller's token may be that same token:
+// Modal's Python client 1.6.4 deletes a replaced token that way and treats a rejection as success. Owners and
+// managers may delete any token of their workspace, other members their own.
+//
+// DeleteToken returns an *Error. The kind is KindRefused also if a first attempt deleted the caller's token
+// and its answer was lost. An empty ID is not sent, and the error is not an *Error.
 func (c *Client) DeleteToken(ctx context.Context, caller Token, id string) error {
 	if id == "" {
-		return errors.New("deleting a token: its ID is missing")
+		return errors.New("a token cannot be deleted, because its ID is missing")
 	}
-	ctx, err := as(ctx, caller)
+	ctx, err := withToken(ctx, caller)
 	if err != nil {
 		return err
 	}
 	return c.conn.Invoke(ctx, tokenDelete, pb.TokenDeleteRequest_builder{TokenId: id}.Build(), &emptypb.Empty{})
 }
 
-// MemberToken describes a member's token. An ID that cannot be shown is empty. Times are in UTC, and zero
-// where Modal has none.
+// MemberToken describes a member's token. An ID that cannot be shown is empty. Times are in UTC, and zero if
+// Modal reports none.
 type MemberToken struct {
 	ID, WorkspaceID, UserID string
-	// Disabled says that Modal rejects the token until somebody enables it again.
+	// Disabled reports that Modal rejects the token until a person enables it again.
 	Disabled                         bool
 	CreatedAt, ExpiresAt, LastUsedAt time.Time
 }
 
-// MemberTokens returns the tokens of members that caller may see, in Modal's order (TokensList): owners
-// and managers see all of their workspace, other members their own, and service users none. Its errors are
-// *Error, KindUnsupported where the server does not have the call.
+// MemberTokens returns the members' tokens that the caller may see, in Modal's order (TokensList). Owners and
+// managers see all tokens of their workspace, other members their own, and service users see no tokens.
+// MemberTokens returns an *Error, with KindUnsupported if the server does not have the call.
 func (c *Client) MemberTokens(ctx context.Context, caller Token) ([]MemberToken, error) {
-	ctx, err := as(ctx, caller)
+	ctx, err := withToken(ctx, caller)
 	if err != nil {
 		return nil, err
 	}

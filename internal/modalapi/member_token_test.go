@@ -64,7 +64,7 @@ func TestMemberTokens_ServerWithoutTheMethodIsUnsupported(t *testing.T) {
 	}
 }
 
-// grpclib serves a method that it does not have, as a server made with it does.
+// grpclib starts a server that answers as a grpclib server does for a method that it does not have.
 func grpclib(t *testing.T) (serverURL string) {
 	t.Helper()
 	server, _ := emulated(t)
@@ -72,7 +72,8 @@ func grpclib(t *testing.T) (serverURL string) {
 	return server.URL()
 }
 
-// tokenEntry is an entry of TokensList's answer with the given texts and dates in all of their fields.
+// tokenEntry encodes an entry of TokensList. All text fields have the given text, and all dates the given
+// date.
 func tokenEntry(text string, date float64) []byte {
 	var entry []byte
 	for _, field := range []protowire.Number{1, 3, 4, 6, 7, 10} {
@@ -86,9 +87,9 @@ func tokenEntry(text string, date float64) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), entry)
 }
 
-func TestMemberTokens_WhatCannotBeShownIsLeftOut(t *testing.T) {
+func TestMemberTokens_LeaveUnprintableFieldsEmpty(t *testing.T) {
 	t.Parallel()
-	for what, text := range odd {
+	for what, text := range hostileTexts {
 		client := newClient(t, modalapi.Options{ServerURL: serveBytes(t, tokenEntry(text, math.Inf(1)))})
 
 		tokens, err := client.MemberTokens(t.Context(), someToken)
@@ -98,7 +99,7 @@ func TestMemberTokens_WhatCannotBeShownIsLeftOut(t *testing.T) {
 	}
 }
 
-func TestMemberTokens_AnswerThatIsNoMessageIsNotTrusted(t *testing.T) {
+func TestMemberTokens_MalformedAnswerIsNotTrusted(t *testing.T) {
 	t.Parallel()
 	for what, body := range map[string][]byte{
 		"an entry cut short":  tokenEntry("ak-1", 1)[:20],

@@ -24,13 +24,13 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// The peak memory of an answer is measured in a process of its own, which makes one call. Linux tells the
-// peak of a process; the race detector would multiply it.
+// A child process makes one call and measures the peak memory of its answer. Linux reports the peak memory
+// of a process. The race detector would multiply it.
 const (
 	childServer = "MODALAPI_TEST_SERVER"
 	childCall   = "MODALAPI_TEST_CALL"
 
-	// mostMiB is by how much any answer may raise the peak.
+	// mostMiB is the largest allowed increase of the peak.
 	mostMiB = 64
 )
 
@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 
 // measured is the report of a child process.
 type measured struct {
-	KiB     int // by how much the call raised the peak of the process's memory
+	KiB     int // how much the call increased the peak memory of the process
 	Entries int
 	Error   string
 }
@@ -67,7 +67,7 @@ func measure(server, call string) (m measured) {
 
 var peakLine = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
 
-// peakKiB is the most memory that this process ever had.
+// peakKiB returns the peak memory of this process so far.
 func peakKiB() int {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -80,23 +80,23 @@ func peakKiB() int {
 	return kib
 }
 
-// inChild makes the call in a process of its own and requires that its peak is bounded. One child runs after
-// the other, as the test's own process holds the answers.
+// inChild makes the call in a child process and requires that its peak memory is bounded. The children run
+// one after the other, because this process keeps the answers in memory.
 func inChild(t *testing.T, what, server, call string) (m measured) {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
 	child := exec.CommandContext(t.Context(), self)
 	child.Env = append(os.Environ(), childServer+"="+server, childCall+"="+call, "GOGC=100")
-	told, err := child.Output()
-	require.NoError(t, err, "%s", told)
-	require.NoError(t, json.Unmarshal(told, &m))
+	output, err := child.Output()
+	require.NoError(t, err, "%s", output)
+	require.NoError(t, json.Unmarshal(output, &m))
 	t.Logf("%s, %s: peak %d MiB, %d entries, %s", call, what, m.KiB>>10, m.Entries, m.Error)
 	require.Less(t, m.KiB, mostMiB<<10, "%s, %s", call, what)
 	return m
 }
 
-// everyAnswer has every call, with how many entries its answer had.
+// everyAnswer contains every call. Each returns the number of entries in its answer.
 var everyAnswer = func() map[string]func(context.Context, *modalapi.Client) (int, error) {
 	calls := map[string]func(context.Context, *modalapi.Client) (int, error){
 		"TokenFlowCreate": func(ctx context.Context, c *modalapi.Client) (int, error) {
@@ -111,7 +111,7 @@ var everyAnswer = func() map[string]func(context.Context, *modalapi.Client) (int
 			return 0, c.DeleteToken(ctx, someToken, someID)
 		},
 	}
-	for rpc, call := range asks {
+	for rpc, call := range everyCall {
 		calls[rpc] = func(ctx context.Context, c *modalapi.Client) (int, error) { return 0, call(ctx, c, someToken, "sv-1") }
 	}
 	calls["ServiceUserList"] = func(ctx context.Context, c *modalapi.Client) (int, error) {
@@ -121,7 +121,7 @@ var everyAnswer = func() map[string]func(context.Context, *modalapi.Client) (int
 	return calls
 }()
 
-// filled repeats what unit returns up to about that size.
+// filled repeats the result of unit up to about the given size.
 func filled(size int, unit func(i int) []byte) (body []byte) {
 	for i := 0; ; i++ {
 		next := unit(i)
@@ -134,7 +134,7 @@ func filled(size int, unit func(i int) []byte) (body []byte) {
 
 func always(unit []byte) func(int) []byte { return func(int) []byte { return unit } }
 
-// fields are fields of a message on the wire, by their numbers.
+// fields encodes the fields of a message, by field number.
 func fields(values map[int]string) (message []byte) {
 	for number, value := range values {
 		message = append(message, field(number, []byte(value))...)
@@ -142,7 +142,7 @@ func fields(values map[int]string) (message []byte) {
 	return message
 }
 
-// withRoles is a list of service users, each with its own environment roles.
+// withRoles encodes a list of service users, each with its own environment roles.
 func withRoles(size, roles int) []byte {
 	next := 0
 	return filled(size, func(i int) []byte {
@@ -155,7 +155,7 @@ func withRoles(size, roles int) []byte {
 	})
 }
 
-// hostile are bodies of about that size whose decoded form could be much larger.
+// hostile returns bodies of about the given size whose decoded form could be much larger.
 func hostile(size int) map[string]func() []byte {
 	repeated := func(unit []byte) func() []byte {
 		return func() []byte { return filled(size, always(unit)) }
@@ -164,21 +164,21 @@ func hostile(size int) map[string]func() []byte {
 		return field(1, fields(map[int]string{1: name, 2: id, 3: id, 4: id, 7: id}))
 	}
 	return map[string]func() []byte{
-		"empty entries":              repeated([]byte{0x0a, 0x00}),
-		"empty entries of field 2":   repeated([]byte{0x12, 0x00}),
-		"empty messages":             repeated([]byte{0x22, 0x00, 0x2a, 0x00}),
-		"unknown fields":             repeated([]byte{0xfa, 0x7f, 0x00}),
-		"unknown groups":             repeated([]byte{0xfb, 0x7f, 0xfc, 0x7f}),
-		"the same field":             repeated(field(1, []byte("xyz"))),
-		"one giant text":             repeated(field(1, bytes.Repeat([]byte("x"), size-16))),
-		"an entry of empty roles":    func() []byte { return field(1, filled(min(size, 4<<20)-16, always(field(10, nil)))) },
-		"entries of empty roles":     repeated(field(1, filled(4000, always(field(10, nil))))),
-		"entries with a role each":   func() []byte { return withRoles(size/8, 1) },
-		"entries with 900 roles":     func() []byte { return withRoles(size, 900) },
-		"entries with short texts":   repeated(user("aa", "bb")),
-		"entries with odd texts":     repeated(user("\x1b"+strings.Repeat("é", 50), strings.Repeat("z", 60))),
-		"entries with giant texts":   repeated(user(strings.Repeat("x", 1<<16), "é")),
-		"entries that hold a secret": repeated(user(someSecret+strings.Repeat("y", 20), strings.Repeat("z", 60))),
+		"empty entries":            repeated([]byte{0x0a, 0x00}),
+		"empty entries of field 2": repeated([]byte{0x12, 0x00}),
+		"empty messages":           repeated([]byte{0x22, 0x00, 0x2a, 0x00}),
+		"unknown fields":           repeated([]byte{0xfa, 0x7f, 0x00}),
+		"unknown groups":           repeated([]byte{0xfb, 0x7f, 0xfc, 0x7f}),
+		"the same field":           repeated(field(1, []byte("xyz"))),
+		"one giant text":           repeated(field(1, bytes.Repeat([]byte("x"), size-16))),
+		"an entry of empty roles":  func() []byte { return field(1, filled(min(size, 4<<20)-16, always(field(10, nil)))) },
+		"entries of empty roles":   repeated(field(1, filled(4000, always(field(10, nil))))),
+		"entries with a role each": func() []byte { return withRoles(size/8, 1) },
+		"entries with 900 roles":   func() []byte { return withRoles(size, 900) },
+		"entries with short texts": repeated(user("aa", "bb")),
+		"entries with odd texts":   repeated(user("\x1b"+strings.Repeat("é", 50), strings.Repeat("z", 60))),
+		"entries with giant texts": repeated(user(strings.Repeat("x", 1<<16), "é")),
+		"entries with a secret":    repeated(user(someSecret+strings.Repeat("y", 20), strings.Repeat("z", 60))),
 	}
 }
 
@@ -217,7 +217,7 @@ func TestMemory_PeakOfTinyFramesAndManyHeadersStaysBounded(t *testing.T) {
 	inChild(t, "headers", serveFrames(t, frames{size: 1, headers: 120_000}), "TokenInfoGet")
 }
 
-// workspace is a list of service users as this engine makes them.
+// workspace encodes a list of service users such as this engine creates.
 func workspace(t *testing.T, count int) (body []byte) {
 	t.Helper()
 	for i := range count {
@@ -247,11 +247,11 @@ func TestMemory_WorkspaceOf100000ServiceUsersIsListedWithinTheBound(t *testing.T
 	require.Equal(t, 100_000, m.Entries)
 }
 
-func TestMemory_LargerWorkspaceIsNoAnswerAndSaysSo(t *testing.T) {
+func TestMemory_LargerWorkspaceIsRefusedWithAReason(t *testing.T) {
 	t.Parallel()
 	m := inChild(t, "110,000 service users", serveBytes(t, workspace(t, 110_000)), "ServiceUserList")
 
-	require.Contains(t, m.Error, "its service users take more than 56 MiB of memory, which is too large to be true")
+	require.Contains(t, m.Error, "its service users take more than 56 MiB of memory, which is more than a workspace can have")
 	m = inChild(t, "120,000 service users", serveBytes(t, workspace(t, 120_000)), "ServiceUserList")
-	require.Contains(t, m.Error, "the answer is larger than 32 MiB, which is too large to be true")
+	require.Contains(t, m.Error, "the answer is larger than 32 MiB, which is larger than a real answer can be")
 }

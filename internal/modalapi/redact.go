@@ -10,13 +10,14 @@ import (
 )
 
 const (
-	// maxText is how long a text from Modal may be, maxName a name or ID, in bytes.
+	// maxText limits a text from Modal, maxName a name or an ID, in bytes.
 	maxText = 300
 	maxName = 128
-	// maxRead is how much of a text is looked at: what follows could not be shown anyway.
+	// maxRead limits how many bytes of a text are read. The rest could not be shown anyway.
 	maxRead = 16 << 10
-	// textPart and namePart are how many characters of a secret in a row are a part of it. Of names
-	// there are tens of thousands in a list, and one that is taken for a part would be no name any more.
+	// textPart and namePart are the lengths at which consecutive characters of a secret count as a part of
+	// it. Names use a longer length: a list can have tens of thousands of names, and a name that matches by
+	// accident could not be used any more.
 	textPart = 6
 	namePart = 9
 
@@ -24,22 +25,22 @@ const (
 	cut      = "…"
 )
 
-// jwt is a signed token of the kind that Modal's input plane takes.
+// jwt matches a signed token. Modal's input plane accepts JWTs as credentials.
 var jwt = regexp.MustCompile(`eyJ[\w-]{6,}(?:\.[\w-]*)+`)
 
-// secretLength is how many letters and digits follow the prefix of a secret, at least. One of them is an
-// upper-case letter, so that "aws-infrastructuremonitoring" stays a name. Only one secret in 150,000 has no
-// upper-case letter.
+// secretLength is the smallest number of letters and digits after the prefix of a secret. At least one of
+// them must be an upper-case letter, so that "aws-infrastructuremonitoring" stays a name. Only one secret in
+// 150,000 has no upper-case letter.
 const secretLength = 22
 
-// HoldsSecret reports whether some part of text has the shape of a token secret: "as-" and at least 22
-// letters or digits, one of them an upper-case letter.
+// HoldsSecret reports whether text contains something with the shape of a token secret: "as-" and at least 22
+// letters or digits, with at least one upper-case letter.
 func HoldsSecret(text string) bool {
 	return len(secretsOf(text, secretPrefix)) > 0
 }
 
 // secretsOf returns the places in s that have the shape of a secret with one of the prefixes. Each prefix
-// ends in a hyphen.
+// must end in a hyphen.
 func secretsOf(s string, prefixes ...string) (found [][2]int) {
 	for i := range len(s) {
 		for _, prefix := range prefixes {
@@ -64,8 +65,9 @@ func notAlphanumeric(r rune) bool {
 	return !isUpper(r) && (r < 'a' || r > 'z') && (r < '0' || r > '9')
 }
 
-// shapesIn returns the places in s that have the shape of a secret of Modal's: a token's (as-) anywhere, a
-// proxy token's (ws-) or an OAuth client's (ov-) at the beginning of a word, and JWTs.
+// shapesIn returns the places in s that have the shape of one of Modal's secrets. It finds a token secret
+// (as-) anywhere, the secret of a proxy token (ws-) or an OAuth client (ov-) at the beginning of a word, and
+// any JWT.
 func shapesIn(s string) [][2]int {
 	found := secretsOf(s, secretPrefix)
 	for _, at := range secretsOf(s, "ws-", "ov-") {
@@ -81,51 +83,52 @@ func shapesIn(s string) [][2]int {
 	return found
 }
 
-// Redact makes text from Modal fit to be logged and shown: one printable line of at most 300 bytes in
-// which whatever looks like a secret is replaced, and the given secrets in any spelling and larger part
-// of theirs. Token IDs stay.
+// Redact makes text from Modal safe for logs and messages. It returns one printable line of at most 300
+// bytes. It replaces everything that looks like a secret, and the given secrets in any spelling, also when
+// only a longer part of them appears. Token IDs stay.
 func Redact(text string, secrets ...string) string {
-	known := newNeedles(textPart, secrets)
+	known := newSecretParts(textPart, secrets)
 	return clip(known.hide(oneLine(text)), maxText)
 }
 
-// maxSeen bounds the memory of a redactor: the number of names, and of sets of roles.
+// maxSeen limits the memory of a redactor: the number of names, and the number of role sets.
 const maxSeen = 4096
 
-// redactor cleans the texts of one answer, whose secrets it knows.
+// redactor cleans the texts of one answer. It knows the secrets of the call.
 type redactor struct {
-	secrets needles
+	secrets secretParts
 	seen    map[string]string
-	// kept is how many bytes the texts and maps of a list take. Garbage counts too, because it takes memory
-	// until it is collected.
+	// kept counts the bytes of memory for the texts and maps of a list. Garbage counts too, because it uses
+	// memory until it is collected.
 	kept int
 
-	raw    []byte                                // environment roles that are being read
-	shared map[string]map[string]EnvironmentRole // by their bytes
+	raw    []byte                                // the environment roles of the service user that is being decoded
+	shared map[string]map[string]EnvironmentRole // role sets by their encoded bytes
 }
 
 func newRedactor(secrets ...string) *redactor {
 	return &redactor{
-		secrets: newNeedles(namePart, secrets), seen: map[string]string{}, shared: map[string]map[string]EnvironmentRole{},
+		secrets: newSecretParts(namePart, secrets), seen: map[string]string{}, shared: map[string]map[string]EnvironmentRole{},
 	}
 }
 
 const (
-	// textSize is about how many bytes a text takes beside its content.
+	// textSize is the approximate memory of a text in bytes, without its content.
 	textSize = 8
-	// mending is how many times the size of a text its cleaning takes.
-	mending = 8
+	// cleaningFactor is the memory that cleaning a text needs, as a multiple of its size.
+	cleaningFactor = 8
 )
 
-// text returns a text of a list as far as any text is read.
+// text returns the first maxRead bytes of a text in a list.
 func (r *redactor) text(v value) string {
 	s := string(v.bytes[:min(len(v.bytes), maxRead)])
 	r.kept += len(s) + textSize
 	return s
 }
 
-// common returns a name that a long list repeats, such as an environment's.
-func (r *redactor) common(v value) string {
+// repeatedName returns a name that a long list contains many times, for example an environment's name. It
+// remembers the cleaned form of up to maxSeen names.
+func (r *redactor) repeatedName(v value) string {
 	if clean, known := r.seen[string(v.bytes)]; known {
 		return clean
 	}
@@ -137,30 +140,30 @@ func (r *redactor) common(v value) string {
 	return clean
 }
 
-// name returns a name as Modal gave it when it can be one: not long, printable and without a secret.
-// A name that had to be changed ends in "…" and so is nobody's name.
+// name returns a name unchanged if it is short, printable and without a secret. Otherwise it returns a
+// cleaned name that ends in "…", so that the result equals no real name.
 func (r *redactor) name(s string) string {
 	line := oneLine(s)
 	if safe := r.secrets.hide(line); safe != s || len(s) > maxName {
-		r.kept += mending * len(s)
+		r.kept += cleaningFactor * len(s)
 		return strings.TrimSuffix(clip(safe, maxName-len(cut)), cut) + cut
 	}
 	return s
 }
 
-// id returns an ID as Modal gave it, or nothing when it cannot be one: an ID is sent back and compared,
-// so a part of it is of no use.
+// id returns an ID unchanged, or the empty string if the text cannot be an ID. The engine compares IDs and
+// sends them back to Modal, so a shortened ID would be useless.
 func (r *redactor) id(s string) string {
 	odd := strings.IndexFunc(s, func(c rune) bool { return c <= ' ' || c > '~' }) >= 0
 	if odd || len(s) > maxName || r.secrets.hide(s) != s {
-		r.kept += mending * len(s)
+		r.kept += cleaningFactor * len(s)
 		return ""
 	}
 	return s
 }
 
-// oneLine returns the beginning of s without what cannot be printed. Unprintable characters go first,
-// as one inside a secret would hide it from the patterns.
+// oneLine returns the beginning of s without unprintable characters. It must run before the search for
+// secrets, because an unprintable character inside a secret would hide the secret from the patterns.
 func oneLine(s string) string {
 	if len(s) > maxRead {
 		s = s[:maxRead]
@@ -176,7 +179,7 @@ func oneLine(s string) string {
 	}, strings.ToValidUTF8(s, "")))
 }
 
-// clip shortens s to at most limit bytes, the mark included.
+// clip shortens s to at most limit bytes, including the mark "…".
 func clip(s string, limit int) string {
 	if len(s) <= limit {
 		return s
@@ -188,17 +191,18 @@ func clip(s string, limit int) string {
 	return s[:end] + cut
 }
 
-// needles are the parts of some secrets, spelt as a skeleton is. They are not safe for concurrent use.
-type needles struct {
-	parts   map[int]map[string]bool // by their lengths
+// secretParts contains the parts of some secrets in the form of a skeleton. It is not safe for concurrent
+// use.
+type secretParts struct {
+	parts   map[int]map[string]bool // by their length
 	scratch skeleton
 }
 
-// newNeedles takes all parts of that length; a secret that is shorter is its only part.
-func newNeedles(part int, secrets []string) needles {
-	found := needles{parts: map[int]map[string]bool{}}
+// newSecretParts collects all parts of the given length. A secret that is shorter becomes its own only part.
+func newSecretParts(part int, secrets []string) secretParts {
+	found := secretParts{parts: map[int]map[string]bool{}}
 	for _, secret := range secrets {
-		// The prefix belongs to it: a short secret alone would be found in every word.
+		// Keep the prefix: without it, a short secret would be found inside ordinary words.
 		found.scratch.read(secret, plain)
 		whole := found.scratch.letters
 		if len(whole) <= len(secretPrefix)-1 {
@@ -215,9 +219,9 @@ func newNeedles(part int, secrets []string) needles {
 	return found
 }
 
-// hide replaces the places in s that have the shape of a secret or hold a part of a known secret. It
-// allocates nothing when there are none, as in the long lists of names that Modal answers.
-func (n *needles) hide(s string) string {
+// hide replaces every place in s that has the shape of a secret or contains a part of a known secret. If s
+// contains no secret, hide allocates no memory: Modal's lists of names are long.
+func (n *secretParts) hide(s string) string {
 	var hidden []bool
 	mark := func(from, to int) {
 		if hidden == nil {
@@ -227,7 +231,7 @@ func (n *needles) hide(s string) string {
 			hidden[i] = true
 		}
 	}
-	// Both readings are needed, as "%ABc" may be an escape or the begin of a secret after a "%".
+	// Read s both ways, because "%ABc" may be an escape or the beginning of a secret after a "%".
 	n.find(s, plain, mark)
 	if strings.Contains(s, "%") {
 		n.find(s, unescaped, mark)
@@ -242,7 +246,7 @@ func (n *needles) hide(s string) string {
 }
 
 // find calls mark with each place in s that is a part of a secret.
-func (n *needles) find(s string, r reading, mark func(from, to int)) {
+func (n *secretParts) find(s string, r reading, mark func(from, to int)) {
 	n.scratch.read(s, r)
 	for size, parts := range n.parts {
 		for i := range len(n.scratch.letters) - size + 1 {
@@ -265,23 +269,23 @@ func replace(s string, hidden []bool) string {
 	return out.String()
 }
 
-// skeleton is a text's ASCII letters, in lower case, and digits, each with where it begins and ends in
-// the text. What stands between them tells no secret apart: quotes, spaces, hyphens of any kind, or
-// characters without width.
+// skeleton contains the ASCII letters of a text, in lower case, and its digits, each with its position in the
+// text. It leaves out all other characters, for example quotes, spaces, hyphens or characters without width:
+// they do not distinguish one secret from another.
 type skeleton struct {
 	letters  []byte
 	from, to []int
 }
 
-// reading is how a text is read.
+// reading selects how percent-escapes in a text are read.
 type reading bool
 
 const (
 	plain     reading = false
-	unescaped reading = true // percent-escapes are read as what they stand for
+	unescaped reading = true // a percent-escape is read as the character that it encodes
 )
 
-// read makes the skeleton one of s.
+// read replaces the skeleton by the skeleton of s.
 func (k *skeleton) read(s string, r reading) {
 	k.letters, k.from, k.to = k.letters[:0], k.from[:0], k.to[:0]
 	for i := 0; i < len(s); {
@@ -297,7 +301,8 @@ func (k *skeleton) read(s string, r reading) {
 	}
 }
 
-// unescape reads the percent-escape at the beginning of s, which may be escaped itself.
+// unescape decodes the percent-escape at the beginning of s. The percent sign may itself be escaped several
+// times.
 func unescape(s string) (c rune, size int) {
 	at := 1
 	for strings.HasPrefix(s[at:], "25") {
@@ -322,7 +327,8 @@ func hexDigit(s string, at int) rune {
 	return -1
 }
 
-// fold returns the letter in lower case or the digit that c is, wide ones included, else 0.
+// fold returns c as an ASCII digit or a letter in lower case, and 0 for any other character. It converts
+// full-width characters.
 func fold(c rune) byte {
 	if c >= '！' && c <= '～' {
 		c -= '！' - '!'

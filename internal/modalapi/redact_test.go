@@ -14,7 +14,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-func TestRedact_WhatLooksLikeASecretIsReplaced(t *testing.T) {
+func TestRedact_ReplacesTextThatLooksLikeASecret(t *testing.T) {
 	t.Parallel()
 	const jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 	for in, want := range map[string]string{
@@ -37,7 +37,7 @@ func TestRedact_WhatLooksLikeASecretIsReplaced(t *testing.T) {
 	}
 }
 
-// noSecrets are names and texts that people write, which merely contain the prefix of a secret.
+// noSecrets are ordinary names and texts that only contain the prefix of a secret.
 var noSecrets = []string{
 	"aws-infrastructuremonitoring", "aws-productionenvironment", "news-recommendationservice",
 	"windows-buildandreleasepipeline", "gov-documentclassification1", "aws-ProductionEnvironmentEurope1",
@@ -46,7 +46,7 @@ var noSecrets = []string{
 	someID, "wk-0123456789abcdefghijKL", "",
 }
 
-func TestHoldsSecret_IsTheShapeOfATokenSecretAlone(t *testing.T) {
+func TestHoldsSecret_FindsOnlyTheShapeOfATokenSecret(t *testing.T) {
 	t.Parallel()
 	for _, text := range noSecrets {
 		require.False(t, modalapi.HoldsSecret(text), text)
@@ -59,7 +59,7 @@ func TestHoldsSecret_IsTheShapeOfATokenSecretAlone(t *testing.T) {
 	}
 }
 
-func TestRedact_NamesThatMerelyContainAPrefixStay(t *testing.T) {
+func TestRedact_KeepsNamesThatOnlyContainAPrefix(t *testing.T) {
 	t.Parallel()
 	for _, text := range noSecrets {
 		require.Equal(t, text, modalapi.Redact(text))
@@ -67,7 +67,7 @@ func TestRedact_NamesThatMerelyContainAPrefixStay(t *testing.T) {
 	}
 }
 
-func TestRedact_SecretsThatShareLettersAreAllReplaced(t *testing.T) {
+func TestRedact_ReplacesSecretsThatShareLetters(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
 		"as-0123456789abcdefghijKLas-ZYXWVUTSRQponmlkjihg98",
@@ -78,7 +78,7 @@ func TestRedact_SecretsThatShareLettersAreAllReplaced(t *testing.T) {
 	}
 }
 
-func TestRedact_LongTextIsCutAfterItsSecretsAreGone(t *testing.T) {
+func TestRedact_ShortensTextAfterReplacingSecrets(t *testing.T) {
 	t.Parallel()
 	short := modalapi.Redact(strings.Repeat("é", 140) + someSecret + strings.Repeat("é", 300))
 
@@ -113,7 +113,7 @@ func FuzzRedact(f *testing.F) {
 	})
 }
 
-// spellings are ways in which a server may repeat a secret; few of them have a token's shape.
+// spellings are the ways in which a server may repeat a secret. Few of them have the shape of a token.
 var spellings = []struct {
 	name  string
 	spell func(secret string) string
@@ -147,7 +147,8 @@ func percent(s, sign string) string {
 	return b.String()
 }
 
-// letters are what remains of a text to somebody who looks for a secret.
+// letters returns the letters and digits of a text, which is all that somebody who searches for a secret
+// needs.
 func letters(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < 128 && (unicode.IsLetter(r) || unicode.IsDigit(r)) {
@@ -157,7 +158,7 @@ func letters(s string) string {
 	}, s)
 }
 
-func TestRedact_KnownSecretIsFoundInEverySpelling(t *testing.T) {
+func TestRedact_FindsAKnownSecretInEverySpelling(t *testing.T) {
 	t.Parallel()
 	for _, c := range spellings {
 		t.Run(c.name, func(t *testing.T) {
@@ -173,7 +174,7 @@ func TestRedact_KnownSecretIsFoundInEverySpelling(t *testing.T) {
 	}
 }
 
-func TestRedact_LargerPartsOfAKnownSecretGoTooAndWordsStay(t *testing.T) {
+func TestRedact_ReplacesLongPartsOfASecretAndKeepsWords(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
 		"it begins with " + someSecret[:9]:              "it begins with [redacted]",
@@ -187,7 +188,7 @@ func TestRedact_LargerPartsOfAKnownSecretGoTooAndWordsStay(t *testing.T) {
 	}
 }
 
-func TestRedact_ShortSecretIsFoundWithItsPrefixAlone(t *testing.T) {
+func TestRedact_FindsAShortSecretOnlyWithItsPrefix(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, "not [redacted] but xyz", modalapi.Redact("not as_xyz but xyz", "as-xyz"))
 	require.Equal(t, "as it is", modalapi.Redact("as it is", "as--", ""))

@@ -14,51 +14,53 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// NewServiceUser is a service user to create.
+// NewServiceUser describes a service user to create.
 type NewServiceUser struct {
-	// Name is lower-case letters, digits, - and _; Modal judges it.
+	// Name consists of lower-case letters, digits, - and _. Modal checks it.
 	Name string
-	// Scoped keeps the service user out of every environment in which it has no role.
+	// Scoped denies the service user every environment in which it has no role.
 	Scoped bool
-	// ExpiresIn is whole seconds that fit in 32 bits; zero means never.
+	// ExpiresIn must be whole seconds that fit in 32 bits; zero means never.
 	ExpiresIn time.Duration
 }
 
-// MintedServiceUser is a service user that Modal has just created. Its secret is shown this once.
+// MintedServiceUser is a service user that Modal has just created. Modal shows its token secret only this
+// once.
 type MintedServiceUser struct {
 	ID    string
 	Token Token
-	// ExpiresAt is in UTC; zero when the token never expires.
+	// ExpiresAt is in UTC; zero if the token never expires.
 	ExpiresAt time.Time
 }
 
-// ServiceUser is what Modal tells of a service user. Times are in UTC, zero when there is none. A name
-// that cannot be shown as it is ends in "…", and an ID is empty then.
+// ServiceUser describes a service user as Modal reports it. Times are in UTC; zero means none. A name that
+// cannot be shown unchanged ends in "…", and such an ID is empty.
 type ServiceUser struct {
 	ID, Name, TokenID string
-	// Status is Modal's text, whose values are not known.
+	// Status is Modal's text. Its possible values are not known.
 	Status string
 	Scoped bool
-	// Roles has the role in each environment, by the environment's name; never nil. It is for reading
-	// only: service users with the same roles may share it.
+	// Roles contains the role in each environment, by the environment's name. It is never nil. Do not change
+	// it: service users with the same roles may share it.
 	Roles                            map[string]EnvironmentRole
 	CreatedAt, ExpiresAt, LastUsedAt time.Time
 }
 
-// CreateServiceUser creates a service user (ServiceUserCreate) and returns what Modal answered,
-// unjudged: see [MintedServiceUser.Flaw]. It makes one attempt, and another one only where Modal
-// throttled the first, which says that it was not done.
+// CreateServiceUser creates a service user (ServiceUserCreate) and returns Modal's answer without checking
+// it: see [MintedServiceUser.Flaw]. It sends one attempt. It sends another only after Modal throttled the
+// first, because then Modal did not do the work.
 //
-// Its errors are *Error. KindUnavailable, the end of ctx included, means that the service user may
-// exist; every other kind that it was not created, KindExists that the name is taken. On a plan or in
-// a workspace without service users the kind is KindConflict or KindUnsupported (Assumed: no client
-// names the code). A request that cannot be sent as it is meant is no *Error and nothing is sent.
+// It returns an *Error. KindUnavailable, also after the end of ctx, means that the service user may exist.
+// Every other kind means that Modal did not create it; KindExists means that the name is in use. In a
+// workspace or on a plan without service users the kind is KindConflict or KindUnsupported (Assumed: no
+// client names the code). If the request cannot be sent as intended, nothing is sent and the error is not an
+// *Error.
 func (c *Client) CreateServiceUser(ctx context.Context, admin Token, u NewServiceUser) (MintedServiceUser, error) {
 	expiresIn, err := wholeSeconds(u.ExpiresIn)
 	if err != nil {
-		return MintedServiceUser{}, fmt.Errorf("creating service user %q: %w", u.Name, err)
+		return MintedServiceUser{}, fmt.Errorf("service user %q cannot be created: %w", u.Name, err)
 	}
-	ctx, err = as(ctx, admin)
+	ctx, err = withToken(ctx, admin)
 	if err != nil {
 		return MintedServiceUser{}, err
 	}
@@ -70,25 +72,27 @@ func (c *Client) CreateServiceUser(ctx context.Context, admin Token, u NewServic
 	}
 	return MintedServiceUser{
 		ID:        newRedactor(admin.Secret, answer.GetTokenSecret()).id(answer.GetServiceUserId()),
-		Token:     Token{ID: half(answer.GetTokenId()), Secret: half(answer.GetTokenSecret())},
+		Token:     Token{ID: boundValue(answer.GetTokenId()), Secret: boundValue(answer.GetTokenSecret())},
 		ExpiresAt: utc(answer.GetExpiresAt()),
 	}, nil
 }
 
-// half bounds half a token, and leaves one that is too long too long.
-func half(value string) string { return value[:min(len(value), maxLength+1)] }
+// boundValue shortens a token ID or secret to maxLength+1 bytes. A value that is too long stays too long, so
+// that a later check still refuses it.
+func boundValue(value string) string { return value[:min(len(value), maxLength+1)] }
 
-// wholeSeconds refuses what would be cut off: less than a second would become "never".
+// wholeSeconds converts a duration to seconds. It refuses a duration that would lose a fraction: a duration
+// of less than a second would become "never".
 func wholeSeconds(d time.Duration) (uint32, error) {
 	seconds := int64(d / time.Second)
 	if d%time.Second != 0 || seconds < 0 || seconds > math.MaxUint32 {
-		return 0, fmt.Errorf("an expiry in %s cannot be asked for: give whole seconds, at most %d, or zero for never", d, uint32(math.MaxUint32))
+		return 0, fmt.Errorf("Modal cannot set an expiry of %s: give whole seconds, at most %d, or zero for never", d, uint32(math.MaxUint32))
 	}
 	return uint32(seconds), nil
 }
 
-// Flaw says why the answer cannot be used, or nothing. It never repeats a secret. It does not judge ExpiresAt, which
-// Modal dates by Modal's own clock.
+// Flaw says why the answer cannot be used. It is empty for a usable answer and never repeats a secret. It
+// does not check ExpiresAt, which Modal computes from its own clock.
 func (m MintedServiceUser) Flaw() string {
 	token, _, err := ParseToken(m.Token.ID, m.Token.Secret)
 	switch {
@@ -104,14 +108,14 @@ func (m MintedServiceUser) Flaw() string {
 	return ""
 }
 
-// DeleteServiceUser deletes the service user of that ID and with it its token (ServiceUserDelete).
-// Its errors are *Error, KindNotFound when there is none any more: also when a first attempt did the
-// work and only its answer was lost. An empty ID is not sent and is no *Error.
+// DeleteServiceUser deletes the service user with that ID together with its token (ServiceUserDelete). It
+// returns an *Error. The kind is KindNotFound if the service user does not exist, also if a first attempt
+// deleted it and the answer was lost. An empty ID is not sent, and the error is not an *Error.
 func (c *Client) DeleteServiceUser(ctx context.Context, admin Token, id string) error {
 	if id == "" {
-		return errors.New("deleting a service user: its ID is missing")
+		return errors.New("a service user cannot be deleted, because its ID is missing")
 	}
-	ctx, err := as(ctx, admin)
+	ctx, err := withToken(ctx, admin)
 	if err != nil {
 		return err
 	}
@@ -119,36 +123,36 @@ func (c *Client) DeleteServiceUser(ctx context.Context, admin Token, id string) 
 	return err
 }
 
-// ServiceUser returns the service user of that name (ServiceUserInfo). Its errors are *Error,
-// KindNotFound when there is none; an answer about another name, or that cannot be used, is
-// KindUnavailable. An empty name is not sent and is no *Error.
+// ServiceUser returns the service user with that name (ServiceUserInfo). It returns an *Error, with
+// KindNotFound if the service user does not exist. An answer that is unusable or describes another name is
+// KindUnavailable. An empty name is not sent, and the error is not an *Error.
 func (c *Client) ServiceUser(ctx context.Context, admin Token, name string) (ServiceUser, error) {
 	if name == "" {
-		return ServiceUser{}, errors.New("asking Modal about a service user: its name is missing")
+		return ServiceUser{}, errors.New("Modal cannot be asked about a service user, because its name is missing")
 	}
-	ctx, err := as(ctx, admin)
+	ctx, err := withToken(ctx, admin)
 	if err != nil {
 		return ServiceUser{}, err
 	}
 	clean := newRedactor(admin.Secret)
-	one := list{what: "service users", field: 1, most: 1, limit: maxAnswer, clean: clean}
+	single := list{what: "service users", field: 1, most: 1, limit: maxAnswer, clean: clean}
 	request := pb.ServiceUserInfoRequest_builder{ServiceUserName: name}.Build()
-	found, err := listOf(ctx, c, pb.ModalClient_ServiceUserInfo_FullMethodName, request, one, clean.serviceUser)
+	found, err := listOf(ctx, c, pb.ModalClient_ServiceUserInfo_FullMethodName, request, single, clean.serviceUser)
 	switch {
 	case err != nil:
 		return ServiceUser{}, err
 	case len(found) == 0 || found[0].Name != name:
-		return ServiceUser{}, c.distrust("ServiceUserInfo", "it is about another service user")
+		return ServiceUser{}, c.badAnswer("ServiceUserInfo", "it describes another service user")
 	case found[0].ID == "":
-		return ServiceUser{}, c.distrust("ServiceUserInfo", "it has no service user ID")
+		return ServiceUser{}, c.badAnswer("ServiceUserInfo", "it has no service user ID")
 	}
 	return found[0], nil
 }
 
-// ServiceUsers returns all service users of the workspace, in Modal's order (ServiceUserList). Its
-// errors are *Error.
+// ServiceUsers returns all service users of the workspace, in Modal's order (ServiceUserList). It returns an
+// *Error.
 func (c *Client) ServiceUsers(ctx context.Context, admin Token) ([]ServiceUser, error) {
-	ctx, err := as(ctx, admin)
+	ctx, err := withToken(ctx, admin)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +177,7 @@ func (r *redactor) serviceUser(entry []byte) (user ServiceUser, err error) {
 		case 7: // service_user_id
 			user.ID = r.id(r.text(v))
 		case 8: // status
-			user.Status = r.common(v)
+			user.Status = r.repeatedName(v)
 		case 9: // scoped
 			user.Scoped = v.number != 0
 		case 10: // environment_roles
@@ -185,7 +189,7 @@ func (r *redactor) serviceUser(entry []byte) (user ServiceUser, err error) {
 		return nil
 	})
 	if err == nil {
-		err = tooMany("environment roles of one service user", roles, maxRoles)
+		err = checkCount("environment roles of one service user", roles, maxRoles)
 	}
 	if err == nil {
 		user.Roles, err = r.roles(roles)
@@ -193,11 +197,11 @@ func (r *redactor) serviceUser(entry []byte) (user ServiceUser, err error) {
 	return user, err
 }
 
-// roleSize is about how many bytes an environment role takes in a map.
+// roleSize is the approximate memory of an environment role in a map, in bytes.
 const roleSize = 100
 
-// roles returns the environment roles in r.raw. Most service users of a workspace have the same roles as
-// others, and those share one map.
+// roles decodes the environment roles in r.raw. Many service users of a workspace have the same roles, and
+// they share one map.
 func (r *redactor) roles(count int) (map[string]EnvironmentRole, error) {
 	if shared, known := r.shared[string(r.raw)]; known {
 		return shared, nil
@@ -214,9 +218,9 @@ func (r *redactor) roles(count int) (map[string]EnvironmentRole, error) {
 			case 2: // role
 				number = pb.EnvironmentRole(v.number) //nolint:gosec // an enum is cut to 32 bits, as protobuf does
 			case 3: // environment_name
-				environment = r.common(v)
+				environment = r.repeatedName(v)
 			case 4: // role_str
-				text = r.common(v)
+				text = r.repeatedName(v)
 			}
 			return nil
 		})
@@ -232,11 +236,12 @@ func (r *redactor) roles(count int) (map[string]EnvironmentRole, error) {
 	return roles, nil
 }
 
-// year10000 is the first second that RFC 3339 cannot write.
+// year10000 is the first second that RFC 3339 cannot represent, in seconds since 1970.
 const year10000 = 253402300800
 
-// fromEpoch is zero for what is no time: nothing, less, NaN or beyond all calendars. Microseconds are
-// as fine as a double of today's date is.
+// fromEpoch converts seconds since 1970 to a time, rounded to microseconds, which is the precision of a
+// float64 for present dates. It returns zero for a number that is no valid time: zero, a negative number,
+// NaN, or a date after the year 9999.
 func fromEpoch(seconds float64) time.Time {
 	if seconds > 0 && seconds < year10000 {
 		return writable(time.UnixMicro(int64(math.Round(seconds * 1e6))).UTC())

@@ -17,7 +17,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestServiceUser_EveryFieldIsWhatModalSays(t *testing.T) {
+func TestServiceUser_ReportsEveryField(t *testing.T) {
 	t.Parallel()
 	answer := pb.ServiceUser_builder{
 		Name: "ci", ServiceUserId: "sv-1", TokenId: someID, Status: "active", Scoped: true,
@@ -64,7 +64,7 @@ func TestServiceUser_EveryFieldIsWhatModalSays(t *testing.T) {
 	require.Equal(t, []modalapi.ServiceUser{want, {Name: "ci-2", Roles: map[string]modalapi.EnvironmentRole{}}}, all)
 }
 
-func TestServiceUser_TimeThatIsNoneIsZero(t *testing.T) {
+func TestServiceUser_MissingTimeIsZero(t *testing.T) {
 	t.Parallel()
 	for _, seconds := range []float64{0, -1, math.NaN(), math.Inf(1), math.Inf(-1), 1e300, 253402300800} {
 		client := answering(t, func(context.Context) (*pb.ServiceUserInfoResponse, error) {
@@ -80,7 +80,7 @@ func TestServiceUser_TimeThatIsNoneIsZero(t *testing.T) {
 	}
 }
 
-func TestServiceUser_AnswerAboutAnotherNameIsNoSuccess(t *testing.T) {
+func TestServiceUser_AnswerAboutAnotherNameIsAnError(t *testing.T) {
 	t.Parallel()
 	for name, user := range map[string]*pb.ServiceUser{
 		"another": pb.ServiceUser_builder{Name: "ci-2", ServiceUserId: "sv-2"}.Build(),
@@ -95,7 +95,7 @@ func TestServiceUser_AnswerAboutAnotherNameIsNoSuccess(t *testing.T) {
 			got, err := client.ServiceUser(t.Context(), someToken, "ci")
 
 			require.Zero(t, got)
-			require.EqualError(t, err, "Modal gave no usable answer when asked to describe the service user: the answer of 127.0.0.1 cannot be trusted: it is about another service user")
+			require.EqualError(t, err, "Modal gave no usable answer when asked to describe the service user: the answer of 127.0.0.1 cannot be trusted: it describes another service user")
 		})
 	}
 }
@@ -130,7 +130,7 @@ func TestServiceUser_LivesFromItsCreationToItsDeletion(t *testing.T) {
 	require.Equal(t, modalapi.KindNotFound, modalapi.KindOf(client.DeleteServiceUser(t.Context(), admin, minted.ID)))
 }
 
-func TestDeleteServiceUser_OneOfSeveralLeavesTheOthers(t *testing.T) {
+func TestDeleteServiceUser_LeavesOtherServiceUsers(t *testing.T) {
 	t.Parallel()
 	server, admin := emulated(t)
 	client := newClient(t, modalapi.Options{ServerURL: server.URL()})
@@ -145,7 +145,7 @@ func TestDeleteServiceUser_OneOfSeveralLeavesTheOthers(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestDeleteServiceUser_LostAnswerIsRepeatedUntilModalSaysThatItIsGone(t *testing.T) {
+func TestDeleteServiceUser_LostAnswerIsRetriedUntilNotFound(t *testing.T) {
 	t.Parallel()
 	server, admin := emulated(t)
 	client := newClient(t, modalapi.Options{ServerURL: server.URL()})
@@ -176,7 +176,7 @@ func TestServiceUserCalls_EmptyIDOrNameIsNotSent(t *testing.T) {
 }
 
 // Modal's lists have no pages.
-func TestServiceUsers_LargeWorkspaceIsListedWhole(t *testing.T) {
+func TestServiceUsers_LargeWorkspaceIsListedCompletely(t *testing.T) {
 	t.Parallel()
 	const count = 30_000
 	users := make([]*pb.ServiceUser, count)

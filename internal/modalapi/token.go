@@ -14,71 +14,72 @@ import (
 const (
 	idPrefix     = "ak-"
 	secretPrefix = "as-"
-	// usualLength is what follows the prefix in every token seen so far; nothing promises it.
+	// usualLength is the number of characters after the prefix in every token seen so far. Modal does not
+	// guarantee it.
 	usualLength = 22
 	maxLength   = 256
 )
 
-// Token is a Modal account token. Whatever prints it shows the ID alone.
+// Token is a Modal account token. All its text forms show only the ID.
 type Token struct{ ID, Secret string }
 
 // String returns the token's ID.
 func (t Token) String() string { return t.ID }
 
-// Format writes the token's ID for every verb and flag, %#v included.
+// Format writes the token's ID for every verb and flag, including %#v.
 func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, t.ID) }
 
-// LogValue logs the token's ID.
+// LogValue returns the token's ID for structured logs.
 func (t Token) LogValue() slog.Value { return slog.StringValue(t.ID) }
 
-// MarshalJSON always fails: with the secret it would leak, and without it a stored token would be
-// lost unnoticed.
+// MarshalJSON always fails. JSON with the secret would leak it, and JSON without the secret would silently
+// lose it from storage.
 func (t Token) MarshalJSON() ([]byte, error) {
-	return nil, errors.New("a Modal token is not encoded as a whole: name the fields to encode")
+	return nil, errors.New("a Modal token cannot be encoded as JSON: encode its fields by name")
 }
 
-// ParseToken returns the token that an operator pasted, without surrounding white space, and
-// warnings about what looks odd but may be right. Its errors are meant for the operator: they say
-// what is wrong with token_id or token_secret and never repeat a value.
+// ParseToken checks the token that an operator pasted. It returns the token without surrounding white space,
+// and warnings about parts that look unusual but may be correct. Its errors are written for the operator.
+// They name the problem with token_id or token_secret and never repeat a value.
 func ParseToken(id, secret string) (Token, []string, error) {
 	t := Token{ID: strings.TrimSpace(id), Secret: strings.TrimSpace(secret)}
 	if strings.HasPrefix(t.ID, secretPrefix) && strings.HasPrefix(t.Secret, idPrefix) {
-		return Token{}, nil, errors.New(`token_id and token_secret are swapped: token_id takes the half that starts with "ak-", token_secret the one that starts with "as-"`)
+		return Token{}, nil, errors.New(`token_id and token_secret are swapped: token_id starts with "ak-" and token_secret with "as-"`)
 	}
-	if err := checkHalf("token_id", t.ID, idPrefix); err != nil {
+	if err := checkTokenField("token_id", t.ID, idPrefix); err != nil {
 		return Token{}, nil, err
 	}
-	if err := checkHalf("token_secret", t.Secret, secretPrefix); err != nil {
+	if err := checkTokenField("token_secret", t.Secret, secretPrefix); err != nil {
 		return Token{}, nil, err
 	}
 	var warnings []string
-	for _, half := range [][2]string{{"token_id", t.ID}, {"token_secret", t.Secret}} {
-		if n := len(half[1]) - len(idPrefix); n != usualLength {
-			warnings = append(warnings, fmt.Sprintf("%s has %d characters after its prefix where Modal's tokens have %d: check that it was pasted whole", half[0], n, usualLength))
+	for _, field := range [][2]string{{"token_id", t.ID}, {"token_secret", t.Secret}} {
+		if n := len(field[1]) - len(idPrefix); n != usualLength {
+			warnings = append(warnings, fmt.Sprintf("%s has %d characters after its prefix, but Modal's tokens have %d: check that it was pasted completely", field[0], n, usualLength))
 		}
 	}
 	return t, warnings, nil
 }
 
-func checkHalf(field, value, prefix string) error {
+func checkTokenField(field, value, prefix string) error {
 	if value == "" {
-		return fmt.Errorf("%s is missing: a token is a pair, give both halves", field)
+		return fmt.Errorf("%s is missing: give both token_id and token_secret", field)
 	}
 	if len(value) > maxLength {
-		return fmt.Errorf("%s is %d bytes long, which no Modal token is: paste the value alone", field, len(value))
+		return fmt.Errorf("%s is %d bytes long, longer than any Modal token: paste only the value", field, len(value))
 	}
 	if at := strings.IndexFunc(value, notInToken); at >= 0 {
-		return fmt.Errorf("%s contains %s: paste the value alone, it has only letters, digits, - and _", field, describe(value[at:]))
+		return fmt.Errorf("%s contains %s: paste only the value, which has only letters, digits, - and _", field, describe(value[at:]))
 	}
 	if strings.HasPrefix(value, "wk-") || strings.HasPrefix(value, "ws-") {
-		return fmt.Errorf("%s belongs to a proxy token (wk-, ws-), which calls web endpoints: an account token (ak-, as-) is needed", field)
+		return fmt.Errorf("%s belongs to a proxy token (wk-, ws-), which is for web endpoints: give an account token (ak-, as-)", field)
 	}
 	rest, ok := strings.CutPrefix(value, prefix)
 	if !ok {
-		return fmt.Errorf(`%s must start with %q: token_id takes the half that starts with "ak-", token_secret the one that starts with "as-"`, field, prefix)
+		return fmt.Errorf(`%s must start with %q: token_id starts with "ak-" and token_secret with "as-"`, field, prefix)
 	}
 	if rest == "" {
-		return fmt.Errorf("%s has nothing after %q: paste it whole", field, prefix)
+		return fmt.Errorf("%s has no characters after %q: paste it completely", field, prefix)
 	}
 	return nil
 }
@@ -88,7 +89,8 @@ func notInToken(r rune) bool {
 	return !letterOrDigit && r != '-' && r != '_'
 }
 
-// describe names the kind of the first character of s, not the character: it may be part of a secret.
+// describe names the kind of the first character of s. It does not repeat the character, which may be part of
+// a secret.
 func describe(s string) string {
 	switch r := []rune(s)[0]; {
 	case r == '\n' || r == '\r':

@@ -15,7 +15,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-func TestToken_ShowsItsSecretNowhere(t *testing.T) {
+func TestToken_NeverShowsItsSecret(t *testing.T) {
 	t.Parallel()
 	requireHidden(t, someToken)
 	requireHidden(t, &someToken)
@@ -24,7 +24,7 @@ func TestToken_ShowsItsSecretNowhere(t *testing.T) {
 	require.Equal(t, someID, someToken.String())
 }
 
-// requireHidden requires that what prints or logs v shows the ID of someToken, never its secret.
+// requireHidden requires that printing or logging v shows the ID of someToken and never its secret.
 func requireHidden(t *testing.T, v any) {
 	t.Helper()
 	var shown bytes.Buffer
@@ -42,7 +42,7 @@ func requireHidden(t *testing.T, v any) {
 	require.NotContains(t, shown.String(), fmt.Sprintf("%X", someSecret))
 }
 
-func TestToken_IsNotEncodedAsJSONRatherThanWithoutItsSecret(t *testing.T) {
+func TestToken_CannotBeEncodedAsJSON(t *testing.T) {
 	t.Parallel()
 	text, err := json.Marshal(map[string]any{"token": someToken})
 
@@ -75,7 +75,7 @@ func TestParseToken_UnusualLengthIsAWarningNotAnError(t *testing.T) {
 	require.NotContains(t, strings.Join(warnings, ""), secret)
 }
 
-func TestParseToken_EachMistakeIsNamedWithoutTheValue(t *testing.T) {
+func TestParseToken_NamesEachMistakeWithoutTheValue(t *testing.T) {
 	t.Parallel()
 	const body = "ZYXWVUTSRQponmlkjihg98"
 	for name, c := range map[string]struct{ id, secret, want string }{
@@ -83,14 +83,14 @@ func TestParseToken_EachMistakeIsNamedWithoutTheValue(t *testing.T) {
 		"blank id":           {" \n", someSecret, "token_id is missing"},
 		"no secret":          {someID, "", "token_secret is missing"},
 		"neither":            {"", "", "token_id is missing"},
-		"swapped":            {someSecret, someID, "are swapped: token_id takes the half that starts with \"ak-\""},
+		"swapped":            {someSecret, someID, "are swapped: token_id starts with \"ak-\""},
 		"secret twice":       {someSecret, someSecret, `token_id must start with "ak-"`},
 		"id twice":           {someID, someID, `token_secret must start with "as-"`},
 		"proxy id":           {"wk-" + body, someSecret, "token_id belongs to a proxy token"},
 		"proxy secret":       {someID, "ws-" + body, "token_secret belongs to a proxy token"},
 		"no prefix":          {someID, body, `token_secret must start with "as-"`},
 		"upper-case prefix":  {someID, "AS-" + body, `token_secret must start with "as-"`},
-		"prefix alone":       {someID, "as-", `token_secret has nothing after "as-"`},
+		"only a prefix":      {someID, "as-", `token_secret has no characters after "as-"`},
 		"quoted":             {someID, `"` + someSecret + `"`, "token_secret contains a quote"},
 		"typographic quote":  {someID, "“" + someSecret + "”", "token_secret contains a quote"},
 		"line break":         {someID, "as-" + body + "\n" + body, "token_secret contains a line break"},
@@ -130,7 +130,7 @@ func FuzzParseToken(f *testing.F) {
 		}
 		require.Regexp(t, `^ak-[A-Za-z0-9_-]{1,253}$`, token.ID)
 		require.True(t, strings.HasPrefix(token.Secret, "as-") && len(token.Secret) <= 256)
-		// What was accepted is accepted again, unchanged.
+		// ParseToken accepts its own result again and does not change it.
 		again, sameWarnings, err := modalapi.ParseToken(token.ID, token.Secret)
 		require.NoError(t, err)
 		require.True(t, again == token)

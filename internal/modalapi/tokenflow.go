@@ -13,34 +13,35 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// maxURL is how long the address of a page may be, in bytes.
+// maxURL limits the address of an approval page, in bytes.
 const maxURL = 1024
 
-// TokenFlow is a page on which a person may have Modal make a member token for whoever knows the flow's
-// ID and wait secret. Code is what the page shows, for the person to compare; it may be empty.
+// TokenFlow is a page on which a person can let Modal create a member token. Modal gives the token to the
+// client that knows the flow's ID and wait secret. The page shows Code, so that the person can compare it;
+// Code may be empty.
 type TokenFlow struct{ ID, WaitSecret, URL, Code string }
 
-// ApprovedToken is the pair that a person approved. Workspace is the name of its workspace.
+// ApprovedToken is a token that a person approved, with the name of its workspace.
 type ApprovedToken struct {
 	Token     Token
 	Workspace string
 }
 
-// anonymous returns a context whose calls are made with no token at all.
-func anonymous(ctx context.Context) context.Context {
+// withoutToken returns a context whose calls carry no token.
+func withoutToken(ctx context.Context) context.Context {
 	return metadata.NewOutgoingContext(ctx, metadata.MD{})
 }
 
-// BeginTokenFlow asks Modal for such a page, without a token (TokenFlowCreate). life is how long the
-// token is to live, in whole seconds; zero leaves it to Modal. Its errors are *Error; an answer that
-// cannot be used is KindUnavailable. A life that cannot be sent is no *Error.
-func (c *Client) BeginTokenFlow(ctx context.Context, life time.Duration) (TokenFlow, error) {
-	seconds, err := wholeSeconds(life)
+// BeginTokenFlow starts an approval at Modal without a token (TokenFlowCreate). The new token lives for the
+// given time, in whole seconds; zero leaves its lifetime to Modal. BeginTokenFlow returns an *Error; an
+// unusable answer is KindUnavailable. If the lifetime cannot be sent, the error is not an *Error.
+func (c *Client) BeginTokenFlow(ctx context.Context, lifetime time.Duration) (TokenFlow, error) {
+	seconds, err := wholeSeconds(lifetime)
 	if err != nil {
 		return TokenFlow{}, err
 	}
-	// A port of 0 says that nothing listens beside the browser: seen to work by a third party.
-	answer, err := c.stub.TokenFlowCreate(anonymous(ctx), pb.TokenFlowCreateRequest_builder{ExpiresInSeconds: seconds}.Build())
+	// Port 0 tells Modal that no local server waits for the browser. A third party has seen this work.
+	answer, err := c.stub.TokenFlowCreate(withoutToken(ctx), pb.TokenFlowCreateRequest_builder{ExpiresInSeconds: seconds}.Build())
 	if err != nil {
 		return TokenFlow{}, err
 	}
@@ -50,7 +51,7 @@ func (c *Client) BeginTokenFlow(ctx context.Context, life time.Duration) (TokenF
 		URL: answer.GetWebUrl(), Code: clean.name(answer.GetCode()),
 	}
 	if flaw := flow.flaw(); flaw != "" {
-		return TokenFlow{}, c.distrust("TokenFlowCreate", flaw)
+		return TokenFlow{}, c.badAnswer("TokenFlowCreate", flaw)
 	}
 	return flow, nil
 }
@@ -63,12 +64,12 @@ func (f TokenFlow) flaw() string {
 	case f.WaitSecret == "" || len(f.WaitSecret) > maxLength:
 		return "it has no usable wait secret"
 	case !isPage(f.URL) || Redact(shown, f.WaitSecret) != shown:
-		return "it has no address that a person could open"
+		return "its web address cannot be opened safely"
 	}
 	return ""
 }
 
-// isPage says whether a person can be sent there: with TLS, or on this machine.
+// isPage reports whether address is safe to open in a browser: it uses TLS, or it is on this machine.
 func isPage(address string) bool {
 	for _, r := range address {
 		if r > unicode.MaxASCII || !unicode.IsPrint(r) || unicode.IsSpace(r) {
@@ -83,11 +84,11 @@ func isPage(address string) bool {
 	return page.Scheme == "https" || (page.Scheme == "http" && (page.Hostname() == "localhost" || ip.IsLoopback()))
 }
 
-// AwaitTokenFlow waits at Modal, so long at most, for a person's yes (TokenFlowWait). Nil and no error
-// mean that there was none yet. Its errors are *Error; which kind says that the person refused or that
-// the flow is over is not known. A pair that cannot be used is KindUnavailable.
+// AwaitTokenFlow asks Modal for the approved token and lets Modal wait at most that long for the person
+// (TokenFlowWait). It returns nil without an error if the person has not approved yet. It returns an *Error,
+// but the kind for a refusal or an ended flow is not known. An unusable token is KindUnavailable.
 func (c *Client) AwaitTokenFlow(ctx context.Context, flow TokenFlow, wait time.Duration) (*ApprovedToken, error) {
-	answer, err := c.stub.TokenFlowWait(anonymous(ctx), pb.TokenFlowWaitRequest_builder{
+	answer, err := c.stub.TokenFlowWait(withoutToken(ctx), pb.TokenFlowWaitRequest_builder{
 		TokenFlowId: flow.ID, WaitSecret: flow.WaitSecret, Timeout: float32(wait.Seconds()),
 	}.Build())
 	if err != nil {
@@ -96,13 +97,13 @@ func (c *Client) AwaitTokenFlow(ctx context.Context, flow TokenFlow, wait time.D
 	if answer.GetTimeout() {
 		return nil, nil //nolint:nilnil // nothing yet is no failure
 	}
-	token, _, err := ParseToken(half(answer.GetTokenId()), half(answer.GetTokenSecret()))
+	token, _, err := ParseToken(boundValue(answer.GetTokenId()), boundValue(answer.GetTokenSecret()))
 	if err != nil {
-		return nil, c.distrust("TokenFlowWait", err.Error())
+		return nil, c.badAnswer("TokenFlowWait", err.Error())
 	}
 	clean := newRedactor(token.Secret, flow.WaitSecret)
 	if clean.id(token.ID) != token.ID {
-		return nil, c.distrust("TokenFlowWait", "its token ID cannot be shown")
+		return nil, c.badAnswer("TokenFlowWait", "its token ID cannot be shown")
 	}
 	return &ApprovedToken{Token: token, Workspace: clean.name(answer.GetWorkspaceUsername())}, nil
 }

@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestTokenFlow_NoErrorTellsItsIDWhichIsTheLink(t *testing.T) {
+func TestTokenFlow_ErrorsDoNotShowItsID(t *testing.T) {
 	t.Parallel()
 	server := modaltest.Start(t)
 	client := newClient(t, modalapi.Options{ServerURL: server.URL()})

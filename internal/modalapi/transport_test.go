@@ -26,7 +26,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestTLS_ServerOfTheGivenCAIsTrusted(t *testing.T) {
+func TestTLS_TrustsAServerOfTheGivenCA(t *testing.T) {
 	t.Parallel()
 	server, token := emulated(t, modaltest.WithTLS())
 
@@ -62,7 +62,7 @@ func TestTLS_PlainTextServerGetsNoToken(t *testing.T) {
 	require.Empty(t, server.Calls(""))
 }
 
-func TestNew_PlainTextToAnotherHostIsRefusedWithoutDialling(t *testing.T) {
+func TestNew_RefusesPlainTextToARemoteHostWithoutDialling(t *testing.T) {
 	t.Parallel()
 	_, err := modalapi.New(modalapi.Options{ServerURL: "http://api.modal.com:443"})
 
@@ -70,7 +70,7 @@ func TestNew_PlainTextToAnotherHostIsRefusedWithoutDialling(t *testing.T) {
 	require.ErrorContains(t, err, "write https://api.modal.com:443")
 }
 
-func TestNew_OptionsThatCannotWorkAreRefused(t *testing.T) {
+func TestNew_RefusesInvalidOptions(t *testing.T) {
 	t.Parallel()
 	for want, options := range map[string]modalapi.Options{
 		"server_url": {ServerURL: "modal"},
@@ -82,7 +82,7 @@ func TestNew_OptionsThatCannotWorkAreRefused(t *testing.T) {
 	}
 }
 
-func TestNew_DefaultsNeedNoOptionsAndNoNetwork(t *testing.T) {
+func TestNew_NeedsNoOptionsAndNoNetwork(t *testing.T) {
 	t.Parallel()
 	client, err := modalapi.New(modalapi.Options{})
 
@@ -90,7 +90,7 @@ func TestNew_DefaultsNeedNoOptionsAndNoNetwork(t *testing.T) {
 	require.NoError(t, client.Close())
 }
 
-func TestNew_ProxyThatCannotBeReadIsRefusedAndNotPassedBy(t *testing.T) { //nolint:paralleltest // it sets the environment
+func TestNew_RefusesAnUnreadableProxyURL(t *testing.T) { //nolint:paralleltest // it sets the environment
 	const server = "https://modal.example.internal:443"
 	for proxy, bad := range map[string]bool{
 		"http://ada:pa55%word@proxy.internal:3128":   true,
@@ -121,7 +121,7 @@ func TestNew_ProxyThatCannotBeReadIsRefusedAndNotPassedBy(t *testing.T) { //noli
 	}
 }
 
-func TestTransport_ServerThatComesBackIsFoundAgain(t *testing.T) {
+func TestTransport_ReconnectsToAServerThatComesBack(t *testing.T) {
 	t.Parallel()
 	server, token := emulated(t)
 	client := newClient(t, modalapi.Options{ServerURL: server.URL()})
@@ -142,7 +142,8 @@ func TestTransport_ServerThatComesBackIsFoundAgain(t *testing.T) {
 	}, 10*time.Second, 50*time.Millisecond)
 }
 
-// bareAnswer serves every call with a bare HTTP status, as a proxy or gateway does by itself, and counts them.
+// bareAnswer starts a server that answers every call with a bare HTTP status, as a proxy or gateway does, and
+// counts the calls.
 func bareAnswer(t *testing.T, httpStatus int, contentType, body string) (serverURL string, calls *atomic.Int64) {
 	t.Helper()
 	calls = new(atomic.Int64)
@@ -162,7 +163,7 @@ func bareAnswer(t *testing.T, httpStatus int, contentType, body string) (serverU
 	return server.URL, calls
 }
 
-func TestBareHTTP_IsNoAnswerOfModalsWhateverItsStatus(t *testing.T) {
+func TestBareHTTP_NeverCountsAsModalsAnswer(t *testing.T) {
 	t.Parallel()
 	for httpStatus, text := range map[int]string{
 		200: "200 OK", 302: "302 Found", 400: "400 Bad Request", 401: "401 Unauthorized", 403: "403 Forbidden",
@@ -172,7 +173,7 @@ func TestBareHTTP_IsNoAnswerOfModalsWhateverItsStatus(t *testing.T) {
 		for _, contentType := range []string{"", "text/html"} {
 			for _, body := range []string{"", "<html>please log in</html>"} {
 				if httpStatus == http.StatusOK && contentType == "" && body == "" {
-					continue // this one is grpclib's
+					continue // this combination is the answer of grpclib
 				}
 				t.Run(fmt.Sprintf("%d %s %s", httpStatus, contentType, body), func(t *testing.T) {
 					t.Parallel()
@@ -182,7 +183,7 @@ func TestBareHTTP_IsNoAnswerOfModalsWhateverItsStatus(t *testing.T) {
 
 					kind, tried := modalapi.KindUnavailable, "Modal gave no usable answer when asked to create the service user"
 					if httpStatus == http.StatusUnauthorized {
-						kind, tried = modalapi.KindRefused, "the token was rejected when Modal was asked to create the service user"
+						kind, tried = modalapi.KindRefused, "the token was rejected when the engine asked Modal to create the service user"
 					}
 					var failure *modalapi.Error
 					require.ErrorAs(t, err, &failure)
@@ -198,7 +199,7 @@ func TestBareHTTP_IsNoAnswerOfModalsWhateverItsStatus(t *testing.T) {
 	}
 }
 
-func TestBareHTTP_IsRetriedAsAnAnswerThatDidNotComeUnlessItIsARejection(t *testing.T) {
+func TestBareHTTP_IsRetriedUnlessItIsARejection(t *testing.T) {
 	t.Parallel()
 	for httpStatus, attempts := range map[int]int64{401: 1, 403: 4, 404: 4, 502: 4, 520: 4} {
 		t.Run(strconv.Itoa(httpStatus), func(t *testing.T) {
@@ -213,7 +214,7 @@ func TestBareHTTP_IsRetriedAsAnAnswerThatDidNotComeUnlessItIsARejection(t *testi
 	}
 }
 
-func TestTransport_ServerThatCannotBeAskedIsNamedWithTheReason(t *testing.T) {
+func TestTransport_UnreachableServerIsNamedWithTheReason(t *testing.T) {
 	t.Parallel()
 	web := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(web.Close)
@@ -237,7 +238,7 @@ func TestTransport_ServerThatCannotBeAskedIsNamedWithTheReason(t *testing.T) {
 	}
 }
 
-func TestBareHTTP_IsNotWhatComesOverGRPC(t *testing.T) {
+func TestBareHTTP_DoesNotIncludeAnswersOverGRPC(t *testing.T) {
 	t.Parallel()
 	const report = "unexpected HTTP status code received from server: 401 (Unauthorized); malformed header: missing HTTP content-type"
 	for code, kind := range map[codes.Code]modalapi.Kind{
@@ -257,7 +258,7 @@ func TestBareHTTP_IsNotWhatComesOverGRPC(t *testing.T) {
 	require.False(t, modalapi.BareHTTP(io.EOF))
 }
 
-func TestTransport_StreamThatIsResetIsNoAnswer(t *testing.T) {
+func TestTransport_ResetStreamIsNoAnswer(t *testing.T) {
 	t.Parallel()
 	for _, reason := range []http2.ErrCode{http2.ErrCodeInadequateSecurity, http2.ErrCodeEnhanceYourCalm, http2.ErrCodeInternal} {
 		t.Run(reason.String(), func(t *testing.T) {
@@ -271,7 +272,7 @@ func TestTransport_StreamThatIsResetIsNoAnswer(t *testing.T) {
 	}
 }
 
-// resetting serves every call with the end of its stream.
+// resetting starts a server that resets the stream of every call.
 func resetting(t *testing.T, reason http2.ErrCode) (serverURL string) {
 	t.Helper()
 	var lc net.ListenConfig

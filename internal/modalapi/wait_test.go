@@ -20,7 +20,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestThrottling_IsWaitedForWithoutCountingAsARetry(t *testing.T) {
+func TestThrottling_WaitDoesNotCountAsARetry(t *testing.T) {
 	t.Parallel()
 	server, token := emulated(t)
 	const wait, times = 150 * time.Millisecond, 5
@@ -40,7 +40,7 @@ func TestThrottling_IsWaitedForWithoutCountingAsARetry(t *testing.T) {
 	}
 }
 
-func TestThrottling_LeavesAllRetriesToOtherFailures(t *testing.T) {
+func TestThrottling_LeavesAllRetriesForOtherFailures(t *testing.T) {
 	t.Parallel()
 	server, token := emulated(t)
 	server.Inject(rpc, modaltest.Fault{Code: codes.Unavailable, Times: 2})
@@ -54,7 +54,7 @@ func TestThrottling_LeavesAllRetriesToOtherFailures(t *testing.T) {
 	require.Len(t, calls, 6)
 	require.Equal(t, "3", calls[5].Header.Get("x-retry-attempt")[0])
 	require.Equal(t, "2", calls[5].Header.Get("x-throttle-retry-attempt")[0])
-	// A wait shorter than a tenth of a second is a tenth of a second.
+	// The client waits at least a tenth of a second.
 	require.GreaterOrEqual(t, calls[4].At.Sub(calls[3].At), 100*time.Millisecond)
 }
 
@@ -72,13 +72,13 @@ func TestThrottling_LongerThanTheDeadlineIsReportedAtOnce(t *testing.T) {
 			require.ErrorAs(t, err, &failure)
 			require.Equal(t, modalapi.KindThrottled, failure.Kind)
 			require.Equal(t, time.Hour, failure.RetryAfter)
-			require.EqualError(t, err, "Modal asks to wait 1h before it would say whose token this is: slow down")
+			require.EqualError(t, err, "Modal asks to wait 1h before it can say whose token this is: slow down")
 			require.Len(t, server.Calls(rpc), 1)
 		})
 	}
 }
 
-func TestThrottling_NonsensicalWaitIsBounded(t *testing.T) {
+func TestThrottling_AbsurdWaitIsBounded(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		seconds float32
@@ -119,7 +119,7 @@ func TestThrottling_NonsensicalWaitIsBounded(t *testing.T) {
 	}
 }
 
-func TestThrottling_DoesNotSoftenARefusal(t *testing.T) {
+func TestThrottling_DoesNotChangeARejection(t *testing.T) {
 	t.Parallel()
 	server, token := emulated(t)
 	server.Inject(rpc, modaltest.Fault{Code: codes.Unauthenticated, RetryAfter: time.Millisecond, Times: -1})
@@ -142,7 +142,7 @@ func TestTimeout_BoundsAHungCallAndNamesTimeAndHost(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
-func TestTimeout_CoversRetriesAndTellsTheLastFailure(t *testing.T) {
+func TestTimeout_CoversRetriesAndReportsTheLastFailure(t *testing.T) {
 	t.Parallel()
 	server, token := emulated(t)
 	server.Inject(rpc, modaltest.Fault{Code: codes.Unavailable, Message: "being deployed"})
@@ -155,7 +155,7 @@ func TestTimeout_CoversRetriesAndTellsTheLastFailure(t *testing.T) {
 	require.Len(t, server.Calls(rpc), 2)
 }
 
-func TestTimeout_OfTheCallerIsToldApartFromOurs(t *testing.T) {
+func TestTimeout_DistinguishesTheCallersDeadline(t *testing.T) {
 	t.Parallel()
 	server, token := emulated(t)
 	server.Inject(rpc, modaltest.Fault{Delay: time.Hour, Times: -1})
@@ -165,7 +165,7 @@ func TestTimeout_OfTheCallerIsToldApartFromOurs(t *testing.T) {
 	_, err := newClient(t, modalapi.Options{ServerURL: server.URL()}).WhoAmI(ctx, token)
 
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.ErrorContains(t, err, "the caller's deadline passed before 127.0.0.1 answered")
+	require.ErrorContains(t, err, "the request's deadline passed before 127.0.0.1 answered")
 }
 
 func TestCancellation_EndsACallUnderWayOrWaiting(t *testing.T) {

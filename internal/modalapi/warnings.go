@@ -12,12 +12,12 @@ import (
 
 const (
 	maxRemembered = 256
-	// maxWarnings is how many warnings of one answer are passed on; the rest is counted.
+	// maxWarnings limits the forwarded warnings of an answer. The rest is only counted.
 	maxWarnings = 5
 )
 
-// warnings hands on what Modal attaches to its answers, each text once, as Modal's own clients do
-// (Modal's Go SDK v0.11.1, server_warnings.go).
+// warnings passes the warnings that Modal attaches to its answers to the engine, each text once, as Modal's
+// own clients do (Modal's Go SDK v0.11.1, server_warnings.go).
 type warnings struct {
 	warn func(string)
 	mu   sync.Mutex
@@ -28,8 +28,8 @@ func (w *warnings) pass(trailer metadata.MD, secrets []string) {
 	if w.warn == nil {
 		return
 	}
-	told := trailer.Get("x-modal-warning")
-	for _, encoded := range told[:min(len(told), maxWarnings)] {
+	received := trailer.Get("x-modal-warning")
+	for _, encoded := range received[:min(len(received), maxWarnings)] {
 		if len(encoded) > maxRead {
 			encoded = encoded[:maxRead]
 		}
@@ -39,8 +39,8 @@ func (w *warnings) pass(trailer metadata.MD, secrets []string) {
 		}
 		w.passNew(Redact(text, secrets...))
 	}
-	if more := len(told) - maxWarnings; more > 0 {
-		w.passNew(fmt.Sprintf("and %d more warnings with one answer, left out", more))
+	if more := len(received) - maxWarnings; more > 0 {
+		w.passNew(fmt.Sprintf("Modal attached %d more warnings to the same answer; they are not shown", more))
 	}
 }
 
@@ -50,7 +50,8 @@ func (w *warnings) passNew(text string) {
 	}
 }
 
-// isNew forgets everything rather than grow for ever: that costs a repeated warning, never a lost one.
+// isNew reports whether the text was not seen before. If the set is full, isNew clears it to bound its
+// memory: a warning may then repeat, but none is lost.
 func (w *warnings) isNew(text string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -21,7 +21,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-func TestWarnings_ArePassedOnOnceDecodedAndRedacted(t *testing.T) {
+func TestWarnings_AreForwardedOnceDecodedAndRedacted(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var warnings []string
@@ -47,7 +47,7 @@ func TestWarnings_ArePassedOnOnceDecodedAndRedacted(t *testing.T) {
 	require.Equal(t, []string{"client is old update it", "broken %zz", "saw [redacted]"}, warnings)
 }
 
-func TestWarnings_OfAFailedCallArePassedOnToo(t *testing.T) {
+func TestWarnings_OfAFailedCallAreForwarded(t *testing.T) {
 	t.Parallel()
 	got := make(chan string, 1)
 	serverURL := serve(t, func(ctx context.Context) (*pb.TokenInfoGetResponse, error) {
@@ -62,7 +62,7 @@ func TestWarnings_OfAFailedCallArePassedOnToo(t *testing.T) {
 	require.Equal(t, "goodbye", <-got)
 }
 
-func TestWarnings_OfManyKindsAreNotRememberedForEver(t *testing.T) {
+func TestWarnings_RememberedTextsAreBounded(t *testing.T) {
 	t.Parallel()
 	var texts []string
 	call := 0
@@ -79,11 +79,11 @@ func TestWarnings_OfManyKindsAreNotRememberedForEver(t *testing.T) {
 		require.NoError(t, err)
 	}
 
-	// The 257th made it forget the others, which are then told again.
+	// The 257th warning cleared the set, so the earlier warnings are forwarded again.
 	require.Greater(t, len(texts), 257)
 }
 
-func TestWarnings_OfOneAnswerAreAFewAndTheRestIsCounted(t *testing.T) {
+func TestWarnings_OfOneAnswerAreLimitedAndTheRestCounted(t *testing.T) {
 	t.Parallel()
 	var texts []string
 	serverURL := serve(t, func(ctx context.Context) (*pb.TokenInfoGetResponse, error) {
@@ -101,11 +101,11 @@ func TestWarnings_OfOneAnswerAreAFewAndTheRestIsCounted(t *testing.T) {
 	for _, text := range texts {
 		require.LessOrEqual(t, len(text), 300)
 	}
-	require.Equal(t, "and 2995 more warnings with one answer, left out", texts[5])
+	require.Equal(t, "Modal attached 2995 more warnings to the same answer; they are not shown", texts[5])
 }
 
-// The secret that a create reveals is no part of what was sent.
-func TestWarnings_DoNotRepeatTheSecretThatTheAnswerReveals(t *testing.T) {
+// The new secret is in the answer only, so it must be collected from the answer.
+func TestWarnings_DoNotRepeatTheSecretOfTheAnswer(t *testing.T) {
 	t.Parallel()
 	const minted = "as-0f1e2d3c4b5a6978QWERTY"
 	var texts []string

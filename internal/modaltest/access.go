@@ -8,27 +8,27 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Role is what a member may do in the workspace.
+// Role names the rights of a member in the workspace.
 type Role string
 
-// The roles of members; the first member is the owner, later ones are users.
+// These are the roles of members. The first member is the owner, and every later member is a user.
 const (
 	RoleUser    Role = "user"
 	RoleManager Role = "manager"
 	RoleOwner   Role = "owner"
 )
 
-// roles are a member's or service user's assignments, by environment ID.
+// roles are the role assignments of a member or a service user, by environment ID.
 type roles map[string]pb.EnvironmentRole
 
-// Short names of the roles that can be assigned.
+// These are short names of the roles that can be assigned.
 const (
 	viewer      = pb.EnvironmentRole_ENVIRONMENT_ROLE_VIEWER
 	contributor = pb.EnvironmentRole_ENVIRONMENT_ROLE_CONTRIBUTOR
 	noAccess    = pb.EnvironmentRole_ENVIRONMENT_ROLE_NO_ACCESS
 )
 
-// roleWords is how people write roles (Python client, cli/environment.py).
+// roleWords contains the texts for roles (Python client, cli/environment.py).
 var roleWords = map[pb.EnvironmentRole]string{viewer: "viewer", contributor: "contributor", noAccess: "no-access"}
 
 func (r roles) messages(environments []environment) []*pb.ServiceUser_EnvironmentRoleEntry {
@@ -43,7 +43,7 @@ func (r roles) messages(environments []environment) []*pb.ServiceUser_Environmen
 	return entries
 }
 
-// assign gives the role in an environment, or drops the assignment when it is unspecified.
+// assign sets the role in an environment. An unspecified role removes the assignment.
 func (r roles) assign(env environment, role pb.EnvironmentRole) {
 	if role == pb.EnvironmentRole_ENVIRONMENT_ROLE_UNSPECIFIED {
 		delete(r, env.id)
@@ -52,8 +52,7 @@ func (r roles) assign(env environment, role pb.EnvironmentRole) {
 	r[env.id] = role
 }
 
-// SetRole changes what the member may do in the workspace. It panics when there
-// is no such role.
+// SetRole changes the member's rights in the workspace. It panics if the role does not exist.
 func (m *Member) SetRole(role Role) {
 	if _, known := memberRoles[role]; !known {
 		panic("modaltest: set a member's role: there is no role " + string(role))
@@ -63,13 +62,12 @@ func (m *Member) SetRole(role Role) {
 	m.role = role
 }
 
-// mayManage says whether the token may manage service users and environment
-// roles: only an owner's or manager's may, never a service user's, and only on a
-// plan that has them (Modal's guide/service-users). The caller holds the server's
-// lock.
+// mayManage returns an error unless the token may manage service users and environment roles. An owner's or
+// manager's token may, if the plan has service users; a service user's token never may (Modal's
+// guide/service-users). The caller must lock the server.
 //
-// Assumed: codes, texts, and that permission is looked at before the plan. Modal
-// names the plans (guide/service-users), for roles too.
+// Assumed: the codes, the texts, and that Modal checks the permission before the plan. Modal names the plans
+// that have service users and roles (guide/service-users).
 func (t *token) mayManage() error {
 	if t.member == nil || t.member.role == RoleUser {
 		return status.Error(codes.PermissionDenied, "Only workspace owners and managers can manage service users")
@@ -80,11 +78,10 @@ func (t *token) mayManage() error {
 	return nil
 }
 
-// sees says whether the token's owner has access to the environment. The caller
-// holds the server's lock.
+// sees reports whether the token's owner has access to the environment. The caller must lock the server.
 //
-// Assumed: without a role, members and service users made without a scope see
-// every environment, as before access was granted per environment.
+// Assumed: without a role, members and unscoped service users see every environment, as before access was
+// granted per environment.
 func (t *token) sees(env environment) bool {
 	var role pb.EnvironmentRole
 	if t.serviceUser != nil {
@@ -98,7 +95,7 @@ func (t *token) sees(env environment) bool {
 	return role != noAccess
 }
 
-// writes says whether the token's owner may change things in an environment that it sees.
+// writes reports whether the token's owner may change an environment that it sees.
 func (t *token) writes(env environment) bool {
 	if t.serviceUser != nil {
 		return t.serviceUser.roles[env.id] != viewer

@@ -24,21 +24,22 @@ const (
 
 func (w *world) assign(t *testing.T, req pb.EnvironmentRoleSetRequest_builder) error {
 	t.Helper()
-	_, err := w.client.EnvironmentRoleSet(as(t, w.token), req.Build())
+	_, err := w.client.EnvironmentRoleSet(withToken(t, w.token), req.Build())
 	return err
 }
 
-// visible names the environments that the token sees, in both ways to look.
+// visible returns the names of the environments that the token sees. It checks both RPCs that show
+// environments.
 func (w *world) visible(t *testing.T, token modaltest.Token) []string {
 	t.Helper()
-	list, err := w.client.EnvironmentList(as(t, token), &emptypb.Empty{})
+	list, err := w.client.EnvironmentList(withToken(t, token), &emptypb.Empty{})
 	require.NoError(t, err)
 	names := []string{}
 	for _, item := range list.GetItems() {
 		names = append(names, item.GetName())
 	}
 	for _, name := range []string{"main", "staging"} {
-		_, err := w.client.EnvironmentGetOrCreate(as(t, token), pb.EnvironmentGetOrCreateRequest_builder{DeploymentName: name}.Build())
+		_, err := w.client.EnvironmentGetOrCreate(withToken(t, token), pb.EnvironmentGetOrCreateRequest_builder{DeploymentName: name}.Build())
 		if err != nil {
 			requireCode(t, codes.NotFound, err)
 			require.NotContains(t, names, name)
@@ -51,12 +52,12 @@ func (w *world) visible(t *testing.T, token modaltest.Token) []string {
 
 func (w *world) environmentID(t *testing.T, name string) string {
 	t.Helper()
-	env, err := w.client.EnvironmentGetOrCreate(as(t, w.token), pb.EnvironmentGetOrCreateRequest_builder{DeploymentName: name}.Build())
+	env, err := w.client.EnvironmentGetOrCreate(withToken(t, w.token), pb.EnvironmentGetOrCreateRequest_builder{DeploymentName: name}.Build())
 	require.NoError(t, err)
 	return env.GetEnvironmentId()
 }
 
-func TestEnvironmentRoleSet_AScopedServiceUserSeesWhatItHasARoleIn(t *testing.T) {
+func TestEnvironmentRoleSet_ScopedServiceUserSeesOnlyItsEnvironments(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.workspace.AddEnvironment("staging")
@@ -83,7 +84,7 @@ func TestEnvironmentRoleSet_AScopedServiceUserSeesWhatItHasARoleIn(t *testing.T)
 	}
 }
 
-func TestEnvironmentRoleSet_WithoutAScopeOnlyNoAccessHides(t *testing.T) {
+func TestEnvironmentRoleSet_UnscopedServiceUserSeesAllExceptNoAccess(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.workspace.AddEnvironment("staging")
@@ -93,7 +94,7 @@ func TestEnvironmentRoleSet_WithoutAScopeOnlyNoAccessHides(t *testing.T) {
 	require.Equal(t, []string{"main", "staging"}, w.visible(t, robot))
 	require.NoError(t, w.assign(t, pb.EnvironmentRoleSetRequest_builder{ServiceUserName: "robot", EnvironmentName: "main", Role: noAccess}))
 	require.Equal(t, []string{"staging"}, w.visible(t, robot))
-	_, err := w.client.EnvironmentGetOrCreate(as(t, robot), &pb.EnvironmentGetOrCreateRequest{})
+	_, err := w.client.EnvironmentGetOrCreate(withToken(t, robot), &pb.EnvironmentGetOrCreateRequest{})
 	requireCode(t, codes.NotFound, err)
 
 	require.NoError(t, w.assign(t, pb.EnvironmentRoleSetRequest_builder{UserId: bob.ID(), EnvironmentName: "staging", Role: noAccess}))
@@ -102,7 +103,7 @@ func TestEnvironmentRoleSet_WithoutAScopeOnlyNoAccessHides(t *testing.T) {
 	require.Equal(t, []string{"main", "staging"}, w.visible(t, person))
 }
 
-func TestEnvironmentRoleSet_TakesEveryWayToNameThings(t *testing.T) {
+func TestEnvironmentRoleSet_AcceptsIDsAndNames(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.workspace.AddEnvironment("staging")
@@ -127,7 +128,7 @@ func TestEnvironmentRoleSet_TakesEveryWayToNameThings(t *testing.T) {
 	}
 }
 
-func TestEnvironmentRoleSet_RefusesWhatItCannotDoAndChangesNothing(t *testing.T) {
+func TestEnvironmentRoleSet_RefusesInvalidRequestsAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	_, id := w.mint(t, "ci")
@@ -154,16 +155,16 @@ func TestEnvironmentRoleSet_RefusesWhatItCannotDoAndChangesNothing(t *testing.T)
 	require.Empty(t, w.server.ServiceUsers()[0].Roles)
 }
 
-func TestEnvironmentGetOrCreate_AScopedServiceUserMakesNoEnvironment(t *testing.T) {
+func TestEnvironmentGetOrCreate_ScopedServiceUserCannotCreateOne(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token, _ := w.mint(t, "ci")
-	requireCode(t, codes.PermissionDenied, ensureEnvironment(as(t, token), w.client, create))
-	requireCode(t, codes.NotFound, ensureEnvironment(as(t, w.token), w.client, lookUp))
+	requireCode(t, codes.PermissionDenied, ensureEnvironment(withToken(t, token), w.client, create))
+	requireCode(t, codes.NotFound, ensureEnvironment(withToken(t, w.token), w.client, lookUp))
 }
 
-// managing is every call that only owners and managers may make.
-func managing(client pb.ModalClientClient) map[string]func(context.Context) error {
+// managementCalls returns every call that only owners and managers may make.
+func managementCalls(client pb.ModalClientClient) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"create": func(ctx context.Context) error {
 			_, err := client.ServiceUserCreate(ctx, pb.ServiceUserCreateRequest_builder{Name: "new"}.Build())
@@ -190,16 +191,16 @@ func managing(client pb.ModalClientClient) map[string]func(context.Context) erro
 	}
 }
 
-func TestManaging_IsForOwnersAndManagersAlone(t *testing.T) {
+func TestManaging_NeedsAnOwnerOrManager(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	robot := w.workspace.AddServiceUser("robot")
 	bob := w.workspace.AddMember("bob")
 	person := bob.NewToken()
-	calls := managing(w.client)
+	calls := managementCalls(w.client)
 	for name, call := range calls {
 		for _, token := range []modaltest.Token{robot, person} {
-			require.Equal(t, codes.PermissionDenied, status.Code(call(as(t, token))), name)
+			require.Equal(t, codes.PermissionDenied, status.Code(call(withToken(t, token))), name)
 		}
 	}
 	require.Len(t, w.server.ServiceUsers(), 1)
@@ -208,30 +209,30 @@ func TestManaging_IsForOwnersAndManagersAlone(t *testing.T) {
 	bob.SetRole(modaltest.RoleManager)
 	for _, token := range []modaltest.Token{person, w.token} {
 		for _, name := range []string{"create", "info", "list", "assign", "delete"} {
-			require.NoError(t, calls[name](as(t, token)), name)
+			require.NoError(t, calls[name](withToken(t, token)), name)
 		}
 	}
 	w.owner.SetRole(modaltest.RoleUser)
-	requireCode(t, codes.PermissionDenied, calls["list"](as(t, w.token)))
+	requireCode(t, codes.PermissionDenied, calls["list"](withToken(t, w.token)))
 	require.Panics(t, func() { bob.SetRole("king") })
 }
 
-func TestSetServiceUsers_WithoutThePlanManagingFailsUntilItIsThere(t *testing.T) {
+func TestSetServiceUsers_MissingPlanMakesManagingFail(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	robot := w.workspace.AddServiceUser("robot")
 	w.workspace.SetServiceUsers(false)
-	for name, call := range managing(w.client) {
-		err := call(as(t, w.token))
+	for name, call := range managementCalls(w.client) {
+		err := call(withToken(t, w.token))
 		require.Equal(t, codes.FailedPrecondition, status.Code(err), name)
 		require.Equal(t, "service users are not available on this workspace's plan", status.Convert(err).Message())
-		require.Equal(t, codes.PermissionDenied, status.Code(call(as(t, robot))), name)
+		require.Equal(t, codes.PermissionDenied, status.Code(call(withToken(t, robot))), name)
 	}
 	w.workspace.SetServiceUsers(true)
-	require.NoError(t, managing(w.client)["create"](as(t, w.token)))
+	require.NoError(t, managementCalls(w.client)["create"](withToken(t, w.token)))
 }
 
-func TestWorkspaceMembersList_TellsEachMembersRole(t *testing.T) {
+func TestWorkspaceMembersList_ReportsEachMembersRole(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))
@@ -240,7 +241,7 @@ func TestWorkspaceMembersList_TellsEachMembersRole(t *testing.T) {
 	w.workspace.AddServiceUser("robot")
 	w.server.AddWorkspace("globex").AddMember("mallory")
 	for _, token := range []modaltest.Token{w.token, eve.NewToken()} {
-		resp, err := w.client.WorkspaceMembersList(as(t, token), &emptypb.Empty{})
+		resp, err := w.client.WorkspaceMembersList(withToken(t, token), &emptypb.Empty{})
 		require.NoError(t, err)
 		type member struct {
 			name, id string

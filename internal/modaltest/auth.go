@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Headers of Modal's clients (Go SDK, client.go).
+// These are headers of Modal's clients (Go SDK, client.go).
 const (
 	headerClientType    = "x-modal-client-type"
 	headerClientVersion = "x-modal-client-version"
@@ -24,8 +24,8 @@ const (
 	headerTokenSecret   = "x-modal-token-secret"
 )
 
-// Assumed: the server checks the shape before it looks the pair up. That swapped
-// halves are "malformed" has been seen; the exact rule has not.
+// Assumed: the server checks the format before it looks up the token. A real server was seen to call
+// a swapped ID and secret "malformed"; its exact rule is not known.
 var (
 	tokenIDShape     = regexp.MustCompile(`^ak-[A-Za-z0-9]{22}$`)
 	tokenSecretShape = regexp.MustCompile(`^as-[A-Za-z0-9]{22}$`)
@@ -44,13 +44,13 @@ func (s *Server) interceptStream(srv any, stream grpc.ServerStream, info *grpc.S
 	return err
 }
 
-// answer is the one way a call goes: recorded, announced, met by a fault if there
-// is one, authenticated, handled.
+// answer handles every call. It records the call, runs the OnCall hook, applies a fault if there is one,
+// authenticates the caller and runs the handler.
 func (s *Server) answer(ctx context.Context, fullMethod string, req any, handle func(context.Context) (any, error)) (any, error) {
 	call, answered := s.record(ctx, path.Base(fullMethod), targetOf(req))
-	s.announce(call.Method)
+	s.runOnCall(call.Method)
 	work := func() (any, error) {
-		if slices.Contains(anonymous, call.Method) {
+		if slices.Contains(rpcsWithoutToken, call.Method) {
 			if err := checkClient(ctx); err != nil {
 				return nil, err
 			}
@@ -64,7 +64,7 @@ func (s *Server) answer(ctx context.Context, fullMethod string, req any, handle 
 	}
 	if fault := s.nextFault(call); fault != nil {
 		handled := work
-		work = func() (any, error) { return fault.around(ctx, handled) }
+		work = func() (any, error) { return fault.wrap(ctx, handled) }
 	}
 	resp, err := work()
 	answered(status.Code(err))
@@ -76,7 +76,7 @@ func (s *Server) answer(ctx context.Context, fullMethod string, req any, handle 
 
 type callerKey struct{}
 
-// callerOf returns a copy of the token that the call came with.
+// callerOf returns a copy of the caller's token.
 func callerOf(ctx context.Context) token {
 	caller, ok := ctx.Value(callerKey{}).(token)
 	if !ok {
@@ -85,8 +85,8 @@ func callerOf(ctx context.Context) token {
 	return caller
 }
 
-// authenticate checks the headers as Modal's mock servicer does (Python client,
-// test/conftest.py recv_request), and the pair as seen from the real server.
+// authenticate checks the headers as Modal's mock servicer does (Python client, test/conftest.py
+// recv_request). It checks the token in the way that was seen on the real server.
 func (s *Server) authenticate(ctx context.Context) (token, error) {
 	if err := checkClient(ctx); err != nil {
 		return token{}, err
@@ -95,7 +95,7 @@ func (s *Server) authenticate(ctx context.Context) (token, error) {
 	id, secret := first(header, headerTokenID), first(header, headerTokenSecret)
 	switch {
 	case id == "" || secret == "":
-		// Assumed: the text. The code is the mock servicer's.
+		// Assumed: the text. The code comes from the mock servicer.
 		return token{}, status.Error(codes.Unauthenticated, "Token missing")
 	case !tokenIDShape.MatchString(id):
 		return token{}, status.Error(codes.Unauthenticated, "Token ID is malformed")
@@ -105,7 +105,7 @@ func (s *Server) authenticate(ctx context.Context) (token, error) {
 	return s.use(id, secret)
 }
 
-// use looks the pair up and dates its use.
+// use looks up the token and sets the time of its last use.
 func (s *Server) use(id, secret string) (token, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,16 +117,16 @@ func (s *Server) use(id, secret string) (token, error) {
 	return *t, nil
 }
 
-// lookUp returns the token if the pair is accepted now. The caller holds s.mu.
+// lookUp returns the token if the server accepts it now. The caller must lock s.mu.
 func (s *Server) lookUp(id, secret string) (*token, error) {
 	s.expire()
 	t, now := s.tokens[id], s.now()
 	switch {
-	case t == nil || t.disabled || now.Before(t.usableFrom) || !t.refusedFrom.IsZero() && !now.Before(t.refusedFrom):
-		// Assumed: a deleted or disabled token, or one that is too new, is unknown.
+	case t == nil || t.disabled || now.Before(t.usableFrom) || !t.rejectedFrom.IsZero() && !now.Before(t.rejectedFrom):
+		// Assumed: a deleted, disabled or too new token has the answer of an unknown token.
 		return nil, status.Error(codes.Unauthenticated, "Token not found")
 	case t.Secret != secret:
-		// Assumed: the text. The code is the mock servicer's.
+		// Assumed: the text. The code comes from the mock servicer.
 		return nil, status.Error(codes.Unauthenticated, "Token secret is invalid")
 	case t.expired(now):
 		// Assumed: code and text.
@@ -152,8 +152,7 @@ func checkClient(ctx context.Context) error {
 	return nil
 }
 
-// first returns a header's first value: Modal's Go SDK sends each one twice with
-// AuthTokenGet.
+// first returns a header's first value. Modal's Go SDK sends each header twice with AuthTokenGet.
 func first(header metadata.MD, key string) string {
 	if values := header.Get(key); len(values) > 0 {
 		return values[0]

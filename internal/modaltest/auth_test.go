@@ -18,7 +18,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestAuth_BadPairsAreRefusedAsModalRefusesThem(t *testing.T) {
+func TestAuth_InvalidTokensAreRejectedAsByModal(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	other := w.owner.NewToken()
@@ -26,7 +26,7 @@ func TestAuth_BadPairsAreRefusedAsModalRefusesThem(t *testing.T) {
 		token   modaltest.Token
 		message string
 	}{
-		"no pair":          {modaltest.Token{}, "Token missing"},
+		"no token":         {modaltest.Token{}, "Token missing"},
 		"no secret":        {modaltest.Token{ID: w.token.ID}, "Token missing"},
 		"no ID":            {modaltest.Token{Secret: w.token.Secret}, "Token missing"},
 		"swapped":          {modaltest.Token{ID: w.token.Secret, Secret: w.token.ID}, "Token ID is malformed"},
@@ -38,12 +38,12 @@ func TestAuth_BadPairsAreRefusedAsModalRefusesThem(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			requireRefused(t, whoAmI(as(t, test.token), w.client), test.message)
+			requireRejected(t, whoAmI(withToken(t, test.token), w.client), test.message)
 		})
 	}
 }
 
-func TestAuth_CallsWithoutAClientAreRefusedBeforeTheirPair(t *testing.T) {
+func TestAuth_MissingClientHeadersFailBeforeTheTokenCheck(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for name, headers := range map[string][]string{
@@ -62,63 +62,63 @@ func TestAuth_CallsWithoutAClientAreRefusedBeforeTheirPair(t *testing.T) {
 	}
 }
 
-func TestAuth_TheFirstOfDoubledHeadersCounts(t *testing.T) {
+func TestAuth_FirstOfDoubledHeadersCounts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ctx := metadata.AppendToOutgoingContext(as(t, w.token),
+	ctx := metadata.AppendToOutgoingContext(withToken(t, w.token),
 		"x-modal-client-type", "0", "x-modal-token-id", "ak-no", "x-modal-token-secret", "as-no")
 	require.NoError(t, whoAmI(ctx, w.client))
 }
 
-func TestAuth_DeletedTokenIsRefusedOnTheNextCall(t *testing.T) {
+func TestAuth_DeletedTokenIsRejectedOnTheNextCall(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	other := w.owner.NewToken()
-	require.NoError(t, whoAmI(as(t, w.token), w.client))
+	require.NoError(t, whoAmI(withToken(t, w.token), w.client))
 	require.True(t, w.server.DeleteToken(w.token.ID))
-	requireRefused(t, whoAmI(as(t, w.token), w.client), "Token not found")
-	require.NoError(t, whoAmI(as(t, other), w.client), "only the one token is deleted")
+	requireRejected(t, whoAmI(withToken(t, w.token), w.client), "Token not found")
+	require.NoError(t, whoAmI(withToken(t, other), w.client), "only the one token is deleted")
 	require.False(t, w.server.DeleteToken(w.token.ID), "deleted twice")
 }
 
-func TestAuth_TokenIsRefusedFromTheInstantItExpires(t *testing.T) {
+func TestAuth_TokenIsRejectedFromTheInstantItExpires(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))
 	token := w.owner.NewToken(modaltest.ExpiresAt(c.Now().Add(time.Hour)))
 	c.Advance(time.Hour - time.Nanosecond)
-	require.NoError(t, whoAmI(as(t, token), w.client))
+	require.NoError(t, whoAmI(withToken(t, token), w.client))
 	c.Advance(time.Nanosecond)
-	requireRefused(t, whoAmI(as(t, token), w.client), "Token has expired")
+	requireRejected(t, whoAmI(withToken(t, token), w.client), "Token has expired")
 
 	w.server.SetExpiry(token.ID, c.Now().Add(time.Second))
-	require.NoError(t, whoAmI(as(t, token), w.client))
+	require.NoError(t, whoAmI(withToken(t, token), w.client))
 	w.server.SetExpiry(token.ID, c.Now())
-	requireRefused(t, whoAmI(as(t, token), w.client), "Token has expired")
+	requireRejected(t, whoAmI(withToken(t, token), w.client), "Token has expired")
 	w.server.SetExpiry(token.ID, time.Time{})
-	require.NoError(t, whoAmI(as(t, token), w.client), "no expiry")
+	require.NoError(t, whoAmI(withToken(t, token), w.client), "no expiry")
 	require.Panics(t, func() { w.server.SetExpiry("ak-unknown", time.Time{}) })
 }
 
-func TestAuth_NewTokensAreRefusedAtFirstWhenAsked(t *testing.T) {
+func TestAuth_NewTokensCanBeRejectedAtFirst(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))
 	w.server.RefuseNewTokensFor(3 * time.Second)
 	late := w.owner.NewToken()
-	require.NoError(t, whoAmI(as(t, w.token), w.client), "the token was there before")
-	requireRefused(t, whoAmI(as(t, late), w.client), "Token not found")
+	require.NoError(t, whoAmI(withToken(t, w.token), w.client), "the token was there before")
+	requireRejected(t, whoAmI(withToken(t, late), w.client), "Token not found")
 	c.Advance(3 * time.Second)
-	require.NoError(t, whoAmI(as(t, late), w.client))
+	require.NoError(t, whoAmI(withToken(t, late), w.client))
 
 	later := w.owner.NewToken()
-	requireRefused(t, whoAmI(as(t, later), w.client), "Token not found")
+	requireRejected(t, whoAmI(withToken(t, later), w.client), "Token not found")
 	w.server.ClearFaults()
-	require.NoError(t, whoAmI(as(t, later), w.client))
-	require.NoError(t, whoAmI(as(t, w.owner.NewToken()), w.client))
+	require.NoError(t, whoAmI(withToken(t, later), w.client))
+	require.NoError(t, whoAmI(withToken(t, w.owner.NewToken()), w.client))
 }
 
-func TestAuth_MissingRPCsAreUnimplementedForCallersAndRefusedForOthers(t *testing.T) {
+func TestAuth_MissingRPCsAreUnimplementedAfterAuthentication(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	conn := connect(t, w.server)
@@ -137,8 +137,8 @@ func TestAuth_MissingRPCsAreUnimplementedForCallersAndRefusedForOthers(t *testin
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			requireCode(t, codes.Unimplemented, call(as(t, w.token)))
-			requireRefused(t, call(as(t, modaltest.Token{})), "Token missing")
+			requireCode(t, codes.Unimplemented, call(withToken(t, w.token)))
+			requireRejected(t, call(withToken(t, modaltest.Token{})), "Token missing")
 		})
 	}
 }
@@ -150,12 +150,12 @@ func TestAuth_WorkspacesDoNotSeeEachOther(t *testing.T) {
 	other.AddEnvironment("theirs")
 	token := other.AddMember("ada").NewToken()
 
-	info, err := w.client.TokenInfoGet(as(t, token), &pb.TokenInfoGetRequest{})
+	info, err := w.client.TokenInfoGet(withToken(t, token), &pb.TokenInfoGetRequest{})
 	require.NoError(t, err)
 	require.Equal(t, other.ID(), info.GetWorkspaceId())
 	require.NotEqual(t, w.workspace.ID(), other.ID())
 	require.NotEqual(t, w.owner.ID(), info.GetUserIdentity().GetUserId())
-	_, err = w.client.EnvironmentGetOrCreate(as(t, w.token),
+	_, err = w.client.EnvironmentGetOrCreate(withToken(t, w.token),
 		pb.EnvironmentGetOrCreateRequest_builder{DeploymentName: "theirs"}.Build())
 	requireCode(t, codes.NotFound, err)
 }

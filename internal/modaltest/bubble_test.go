@@ -21,8 +21,8 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// A deadlock of this test's goroutines, or one that outlives Close, fails it.
-func TestServe_LivesInABubbleWhoseTimeIsVirtual(t *testing.T) {
+// The test fails if its goroutines deadlock or if one of them still runs after Close.
+func TestServe_WorksInABubbleWithVirtualTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
@@ -33,11 +33,11 @@ func TestServe_LivesInABubbleWhoseTimeIsVirtual(t *testing.T) {
 
 		var wg sync.WaitGroup
 		for range 3 {
-			wg.Go(func() { _ = whoAmI(as(t, token), client) })
+			wg.Go(func() { _ = whoAmI(withToken(t, token), client) })
 		}
 		synctest.Wait()
-		require.Len(t, server.Calls(""), 3, "a delayed call holds up nobody")
-		_, err := client.ServiceUserList(as(t, token), nil)
+		require.Len(t, server.Calls(""), 3, "a delayed call does not delay other calls")
+		_, err := client.ServiceUserList(withToken(t, token), nil)
 		requireCode(t, codes.Unknown, err)
 		wg.Wait()
 
@@ -47,16 +47,16 @@ func TestServe_LivesInABubbleWhoseTimeIsVirtual(t *testing.T) {
 	})
 }
 
-func TestTokenFlowWait_TakesNoLongerThanAskedAndNoLongerThanThePerson(t *testing.T) {
+func TestTokenFlowWait_EndsWithItsTimeoutOrThePersonsDecision(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
 		server, client, end := inBubble(t)
 		ada := server.AddWorkspace("acme").AddMember("ada")
-		f, err := client.TokenFlowCreate(nobody(t), &pb.TokenFlowCreateRequest{})
+		f, err := client.TokenFlowCreate(withoutToken(t), &pb.TokenFlowCreateRequest{})
 		require.NoError(t, err)
 		wait := func(seconds float32) (*pb.TokenFlowWaitResponse, error) {
-			return client.TokenFlowWait(nobody(t), pb.TokenFlowWaitRequest_builder{
+			return client.TokenFlowWait(withoutToken(t), pb.TokenFlowWaitRequest_builder{
 				TokenFlowId: f.GetTokenFlowId(), WaitSecret: f.GetWaitSecret(), Timeout: seconds,
 			}.Build())
 		}
@@ -80,7 +80,7 @@ func TestTokenFlowWait_TakesNoLongerThanAskedAndNoLongerThanThePerson(t *testing
 	})
 }
 
-// inBubble returns a server in memory and a client of it; end closes both.
+// inBubble returns a server with an in-memory listener and a client of it. The function end closes both.
 func inBubble(t *testing.T) (server *modaltest.Server, client pb.ModalClientClient, end func()) {
 	t.Helper()
 	wire := bufconn.Listen(64 << 10)

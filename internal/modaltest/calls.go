@@ -12,18 +12,18 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// Call is one RPC as it arrived and was answered.
+// Call describes one RPC and its answer.
 type Call struct {
-	Method  string      // such as "TokenInfoGet"
-	TokenID string      // as sent, known or not; never a secret
+	Method  string      // for example "TokenInfoGet"
+	TokenID string      // as the client sent it, also if unknown; never a secret
 	Header  metadata.MD // without the token secret
-	Target  string      // the ID of what the call ends, changes or waits for: a token, a service user, a token flow
+	Target  string      // the ID of the token, service user or token flow that the call deletes, changes or waits for
 	At      time.Time
-	Code    codes.Code // codes.Unknown while the call is being answered
+	Code    codes.Code // codes.Unknown until the call is answered
 }
 
-// Calls returns the calls of an RPC in the order they arrived, "" for all. It
-// panics when no such RPC exists.
+// Calls returns the calls of an RPC in the order of their arrival. "" returns all calls. It panics if the RPC
+// does not exist.
 func (s *Server) Calls(method string) []Call {
 	if method != "" {
 		mustExist(method)
@@ -39,7 +39,7 @@ func (s *Server) Calls(method string) []Call {
 	return found
 }
 
-// CallsFrom returns all calls but the first n, in the order they arrived.
+// CallsFrom returns all calls except the first n, in the order of their arrival.
 func (s *Server) CallsFrom(n int) []Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -50,7 +50,7 @@ func (s *Server) CallsFrom(n int) []Call {
 	return found
 }
 
-// CallCount is how many calls arrived.
+// CallCount returns the number of calls that have arrived.
 func (s *Server) CallCount() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,17 +63,17 @@ func (c *Call) clone() Call {
 	return copied
 }
 
-// OnCall has f called with the RPC's name, such as "TokenInfoGet", when a call has
-// been recorded and before anything else is done about it; nil ends that. Calls
-// that arrive together call f together.
+// OnCall sets a hook. The server calls f with the name of the RPC, for example "TokenInfoGet", after it has
+// recorded a call and before it does anything else. Concurrent calls run f concurrently. Nil removes the
+// hook.
 func (s *Server) OnCall(f func(method string)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.onCall = f
 }
 
-// announce runs without the lock, so that f may use the server.
-func (s *Server) announce(method string) {
+// runOnCall runs the hook without the lock, so that the hook may use the server.
+func (s *Server) runOnCall(method string) {
 	s.mu.Lock()
 	f := s.onCall
 	s.mu.Unlock()
@@ -82,7 +82,7 @@ func (s *Server) announce(method string) {
 	}
 }
 
-// record notes the call's arrival; the function returned notes its answer.
+// record stores the call. The returned function stores the code of its answer.
 func (s *Server) record(ctx context.Context, method, target string) (call Call, answered func(codes.Code)) {
 	header := withoutSecrets(ctx)
 	s.mu.Lock()
@@ -96,7 +96,8 @@ func (s *Server) record(ctx context.Context, method, target string) (call Call, 
 	}
 }
 
-// targetOf is what a request ends, changes or waits for, empty for all other requests.
+// targetOf returns the ID of the thing that a request deletes, changes or waits for. It is empty for all
+// other requests.
 func targetOf(req any) string {
 	switch req := req.(type) {
 	case *pb.TokenDeleteRequest:
@@ -111,8 +112,8 @@ func targetOf(req any) string {
 	return ""
 }
 
-// withoutSecrets masks whatever looks like a token secret in any header: people
-// swap the pair, and then the ID's header carries it.
+// withoutSecrets masks token secrets in every header. If a person swaps ID and secret, the ID's header
+// contains the secret.
 func withoutSecrets(ctx context.Context) metadata.MD {
 	incoming, _ := metadata.FromIncomingContext(ctx)
 	header := incoming.Copy()

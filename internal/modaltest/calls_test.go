@@ -15,14 +15,14 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestCalls_KeepsTheOrderTheCallerAndTheAnswer(t *testing.T) {
+func TestCalls_RecordsOrderCallerAndAnswer(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))
-	ctx := metadata.AppendToOutgoingContext(as(t, w.token), "x-idempotency-key", "once")
+	ctx := metadata.AppendToOutgoingContext(withToken(t, w.token), "x-idempotency-key", "once")
 	_, err := w.client.WorkspaceNameLookup(ctx, &emptypb.Empty{})
 	require.NoError(t, err)
-	require.Error(t, whoAmI(as(t, modaltest.Token{}), w.client))
+	require.Error(t, whoAmI(withToken(t, modaltest.Token{}), w.client))
 	requireCode(t, codes.NotFound, ensureEnvironment(ctx, w.client, lookUp))
 	w.server.SetOutage(true)
 	require.Error(t, whoAmI(ctx, w.client))
@@ -44,19 +44,19 @@ func TestCalls_KeepsTheOrderTheCallerAndTheAnswer(t *testing.T) {
 	require.Equal(t, []string{"once"}, w.server.Calls("WorkspaceNameLookup")[0].Header.Get("x-idempotency-key"))
 }
 
-func TestCalls_NeverHoldASecretEvenWhenThePairIsSwapped(t *testing.T) {
+func TestCalls_NeverContainASecretEvenWithSwappedFields(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	require.NoError(t, whoAmI(as(t, w.token), w.client))
+	require.NoError(t, whoAmI(withToken(t, w.token), w.client))
 	swapped := modaltest.Token{ID: w.token.Secret, Secret: w.token.ID}
-	require.Error(t, whoAmI(as(t, swapped), w.client))
+	require.Error(t, whoAmI(withToken(t, swapped), w.client))
 	for _, call := range w.server.Calls("") {
 		require.NotContains(t, fmt.Sprintf("%+v", call), w.token.Secret)
 		require.Empty(t, call.Header.Get("x-modal-token-secret"))
 	}
 }
 
-func TestOnCall_HearsOfEachCallBeforeItIsHandled(t *testing.T) {
+func TestOnCall_RunsBeforeEachCallIsHandled(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	heard := make(chan string, 10)
@@ -65,12 +65,12 @@ func TestOnCall_HearsOfEachCallBeforeItIsHandled(t *testing.T) {
 		heard <- fmt.Sprintf("%s %s %d", last.Method, last.Code, len(w.server.ServiceUsers()))
 	})
 	w.server.Inject("WorkspaceNameLookup", modaltest.Fault{Code: codes.Internal})
-	_, err := w.client.WorkspaceNameLookup(as(t, w.token), &emptypb.Empty{})
+	_, err := w.client.WorkspaceNameLookup(withToken(t, w.token), &emptypb.Empty{})
 	requireCode(t, codes.Internal, err)
-	require.Error(t, whoAmI(as(t, modaltest.Token{}), w.client))
+	require.Error(t, whoAmI(withToken(t, modaltest.Token{}), w.client))
 	w.mint(t, "ci")
 	w.server.OnCall(nil)
-	require.NoError(t, whoAmI(as(t, w.token), w.client))
+	require.NoError(t, whoAmI(withToken(t, w.token), w.client))
 	close(heard)
 	var got []string
 	for line := range heard {
@@ -79,11 +79,11 @@ func TestOnCall_HearsOfEachCallBeforeItIsHandled(t *testing.T) {
 	require.Equal(t, []string{"WorkspaceNameLookup Unknown 0", "TokenInfoGet Unknown 0", "ServiceUserCreate Unknown 0"}, got)
 }
 
-func TestCalls_TellWhatACallIsToEndOrWaitsFor(t *testing.T) {
+func TestCalls_NameTheTargetOfACall(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	_, user := w.mint(t, "ci")
-	_, err := w.client.ServiceUserDelete(as(t, w.token), pb.ServiceUserDeleteRequest_builder{ServiceUserId: user}.Build())
+	_, err := w.client.ServiceUserDelete(withToken(t, w.token), pb.ServiceUserDeleteRequest_builder{ServiceUserId: user}.Build())
 	require.NoError(t, err)
 	f := w.beginFlow(t, pb.TokenFlowCreateRequest_builder{})
 	_, err = w.await(t, f, 0)
@@ -93,11 +93,11 @@ func TestCalls_TellWhatACallIsToEndOrWaitsFor(t *testing.T) {
 	require.Empty(t, w.server.Calls("TokenFlowCreate")[0].Target)
 }
 
-func TestCalls_NeverHoldAMintedSecret(t *testing.T) {
+func TestCalls_NeverContainANewSecret(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token, _ := w.mint(t, "ci")
-	require.NoError(t, whoAmI(as(t, token), w.client))
+	require.NoError(t, whoAmI(withToken(t, token), w.client))
 	require.NotContains(t, fmt.Sprintf("%+v", w.server.Calls("")), token.Secret)
 	require.NotContains(t, fmt.Sprintf("%+v", w.server.ServiceUsers()), token.Secret)
 }

@@ -14,8 +14,8 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// sdk returns Modal's own Go SDK, configured by value: neither the host's file
-// nor its environment tells it where to go.
+// sdk returns Modal's own Go SDK with an explicit configuration. It ignores the configuration file and the
+// environment of the host.
 func sdk(t *testing.T, s *modaltest.Server, token modaltest.Token) *modal.Client {
 	t.Helper()
 	params := &modal.ClientParams{}
@@ -65,7 +65,7 @@ func TestGoSDK_WorksUntilItsTokenIsDeleted(t *testing.T) {
 	requireCode(t, codes.Unauthenticated, err)
 }
 
-func TestGoSDK_WaitsWhenToldToRetryLater(t *testing.T) {
+func TestGoSDK_WaitsWhenAskedToRetryLater(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	client := sdk(t, w.server, w.token)
@@ -80,13 +80,13 @@ func TestWithTLS_ClientsThatTrustItsAuthorityConnect(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, modaltest.WithTLS())
 	require.Regexp(t, `^https://127\.0\.0\.1:\d+$`, w.server.URL())
-	require.NoError(t, whoAmI(as(t, w.token), w.client))
+	require.NoError(t, whoAmI(withToken(t, w.token), w.client))
 
 	_, err := environments(t, sdk(t, w.server, w.token))
-	require.ErrorContains(t, err, "certificate", "the SDK trusts the system's authorities alone")
+	require.ErrorContains(t, err, "certificate", "the SDK trusts only the system's authorities")
 }
 
-func TestURL_IsWhatEveryClientTakes(t *testing.T) {
+func TestURL_IsAcceptedByEveryClient(t *testing.T) {
 	t.Parallel()
 	s := modaltest.Start(t)
 	require.Regexp(t, `^http://127\.0\.0\.1:\d+$`, s.URL())

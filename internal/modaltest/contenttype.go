@@ -14,16 +14,16 @@ import (
 	"google.golang.org/grpc/credentials"
 )
 
-// noContentType marks, on its way out, an answer that is to lose its content type. grpc-go can send
-// none without one, so the mark is acted upon where the frames leave.
+// noContentType is a header that marks an answer without a content type. grpc-go always adds a content type,
+// so the frame writer removes it from an answer with the mark.
 const noContentType = "x-modaltest-no-content-type"
 
-// unlabelled are transport credentials whose connections take the content type from marked answers.
-type unlabelled struct {
+// contentTypeRemover is transport credentials whose connections remove the content type from marked answers.
+type contentTypeRemover struct {
 	credentials.TransportCredentials
 }
 
-func (u unlabelled) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (u contentTypeRemover) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := u.TransportCredentials.ServerHandshake(raw)
 	if err != nil {
 		return nil, nil, err
@@ -31,17 +31,18 @@ func (u unlabelled) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInf
 	return newFrameWriter(conn), info, nil
 }
 
-func (u unlabelled) Clone() credentials.TransportCredentials {
-	return unlabelled{u.TransportCredentials.Clone()}
+func (u contentTypeRemover) Clone() credentials.TransportCredentials {
+	return contentTypeRemover{u.TransportCredentials.Clone()}
 }
 
-// frameWriter passes the server's HTTP/2 frames on. As header compression has a memory, all headers are
-// written anew, without one of their own. Only the one goroutine that writes for grpc-go uses it.
+// frameWriter forwards the server's HTTP/2 frames. It encodes all headers again, because header compression
+// is stateful and the frame writer cannot remove a single header. Only the one goroutine that writes for
+// grpc-go uses it.
 type frameWriter struct {
 	net.Conn
-	pending bytes.Buffer // what is no whole frame yet
-	block   bytes.Buffer // headers that go on in another frame
-	ends    bool         // whether the stream ends with them
+	pending bytes.Buffer // an incomplete frame
+	block   bytes.Buffer // headers that continue in the next frame
+	ends    bool         // whether these headers end the stream
 	decoder *hpack.Decoder
 	encoded bytes.Buffer
 	encoder *hpack.Encoder
@@ -56,7 +57,7 @@ const (
 
 func newFrameWriter(conn net.Conn) *frameWriter {
 	w := &frameWriter{Conn: conn, decoder: hpack.NewDecoder(4096, nil)}
-	w.decoder.SetAllowedMaxDynamicTableSize(math.MaxUint32) // the client's choice, which grpc-go follows
+	w.decoder.SetAllowedMaxDynamicTableSize(math.MaxUint32) // the client chooses the size, and grpc-go follows
 	w.encoder = hpack.NewEncoder(&w.encoded)
 	w.encoder.SetMaxDynamicTableSize(0)
 	w.framer = http2.NewFramer(&w.out, nil)
@@ -81,7 +82,7 @@ func (w *frameWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// pass puts a frame into out; grpc-go pads no headers and gives them no priority.
+// pass appends a frame to out. grpc-go never pads headers and never sets a priority.
 func (w *frameWriter) pass(frame []byte) error {
 	kind, flags := http2.FrameType(frame[3]), http2.Flags(frame[4])
 	if kind != http2.FrameHeaders && kind != http2.FrameContinuation {
@@ -102,7 +103,7 @@ func (w *frameWriter) pass(frame []byte) error {
 		return fmt.Errorf("read the server's headers: %w", err)
 	}
 	if err = w.encode(fields); err != nil {
-		return fmt.Errorf("write the server's headers anew: %w", err)
+		return fmt.Errorf("write the server's headers again: %w", err)
 	}
 	rest := w.encoded.Next(maxFrameLen)
 	err = w.framer.WriteHeaders(http2.HeadersFrameParam{

@@ -18,7 +18,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestNoContentType_IsWhatGRPCMakesOfAGrpclibServersUnknownMethod(t *testing.T) {
+func TestNoContentType_LooksLikeAnUnknownMethodOfGrpclib(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string][]modaltest.Option{"plain text": nil, "TLS": {modaltest.WithTLS()}} {
 		t.Run(name, func(t *testing.T) {
@@ -27,31 +27,31 @@ func TestNoContentType_IsWhatGRPCMakesOfAGrpclibServersUnknownMethod(t *testing.
 			w.server.Inject("ServiceUserInfo", modaltest.Fault{NoContentType: true, Times: -1})
 
 			for range 2 {
-				// No token is looked at before the method is known.
-				_, err := w.client.ServiceUserInfo(as(t, modaltest.Token{}), &pb.ServiceUserInfoRequest{})
+				// The server rejects an unknown method before it checks the token.
+				_, err := w.client.ServiceUserInfo(withToken(t, modaltest.Token{}), &pb.ServiceUserInfoRequest{})
 
 				requireCode(t, codes.Unknown, err)
 				require.Contains(t, status.Convert(err).Message(), "malformed header: missing HTTP content-type")
-				require.NoError(t, whoAmI(as(t, w.token), w.client), "other answers keep theirs on the same connection")
+				require.NoError(t, whoAmI(withToken(t, w.token), w.client), "other answers on the same connection keep their content type")
 			}
 			require.Equal(t, codes.Unimplemented, w.server.Calls("ServiceUserInfo")[0].Code)
 		})
 	}
 }
 
-func TestNoContentType_CanHideThatTheWorkWasDone(t *testing.T) {
+func TestNoContentType_CanHideDoneWork(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.server.Inject("ServiceUserCreate", modaltest.Fault{NoContentType: true, AfterCommit: true})
 
-	_, err := w.client.ServiceUserCreate(as(t, w.token), pb.ServiceUserCreateRequest_builder{Name: "ci"}.Build())
+	_, err := w.client.ServiceUserCreate(withToken(t, w.token), pb.ServiceUserCreateRequest_builder{Name: "ci"}.Build())
 
 	requireCode(t, codes.Unknown, err)
 	require.Len(t, w.server.ServiceUsers(), 1)
 }
 
-// The frames are written anew, so what is long has to arrive as it was.
-func TestAnswers_LongHeadersAndBodiesArriveWhole(t *testing.T) {
+// The frame writer encodes headers again, so long headers must arrive unchanged.
+func TestAnswers_LongHeadersAndBodiesArriveComplete(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	long := strings.Repeat("é", 30_000)
@@ -60,15 +60,15 @@ func TestAnswers_LongHeadersAndBodiesArriveWhole(t *testing.T) {
 		w.workspace.AddEnvironment("e-" + strings.ToLower(strings.TrimPrefix(w.owner.NewToken().ID, "ak-")))
 	}
 
-	require.Equal(t, long, status.Convert(whoAmI(as(t, w.token), w.client)).Message())
+	require.Equal(t, long, status.Convert(whoAmI(withToken(t, w.token), w.client)).Message())
 	var header metadata.MD
-	listed, err := w.client.EnvironmentList(as(t, w.token), &emptypb.Empty{}, grpc.Header(&header))
+	listed, err := w.client.EnvironmentList(withToken(t, w.token), &emptypb.Empty{}, grpc.Header(&header))
 	require.NoError(t, err)
 	require.Len(t, listed.GetItems(), 2001)
 	require.Equal(t, []string{"application/grpc"}, header.Get("content-type"))
 }
 
-func TestInject_RefusesAFaultThatWouldAnswerInTwoWays(t *testing.T) {
+func TestInject_RefusesAFaultWithTwoAnswers(t *testing.T) {
 	t.Parallel()
 	server := modaltest.New()
 	defer server.Close()

@@ -17,32 +17,32 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// everyRPC is the method name that stands for all of them.
+// everyRPC is the method name that means all RPCs.
 const everyRPC = "*"
 
-// Fault is what goes wrong with the calls it meets.
+// Fault describes a failure of the calls to which it applies.
 type Fault struct {
-	Code        codes.Code    // the error to answer with; OK with a Delay only delays
+	Code        codes.Code    // the error to answer; OK with a Delay only delays the answer
 	Message     string        // the error's text
-	AfterCommit bool          // do the work first: the server did it, the client saw the fault
+	AfterCommit bool          // do the work first: the client sees an error although the work is done
 	Delay       time.Duration // wait before answering; ends early if the client goes away
-	RetryAfter  time.Duration // attached as Modal's RPCRetryPolicy, usually to ResourceExhausted
-	Times       int           // calls to meet; 0 means 1, -1 until ClearFaults
+	RetryAfter  time.Duration // sent as Modal's RPCRetryPolicy, usually with ResourceExhausted
+	Times       int           // the number of calls to fail; 0 means 1, and -1 means all until ClearFaults
 
-	// NoContentType answers as a grpclib server does for a method that it does not have: UNIMPLEMENTED
-	// in a response without a content type, of which grpc-go makes UNKNOWN. It goes without a Code.
+	// NoContentType answers as a grpclib server does for a method that it does not have: UNIMPLEMENTED in a
+	// response without a content type. grpc-go turns that into UNKNOWN. It excludes Code.
 	NoContentType bool
 
-	// Match picks the calls to meet, nil for all; others go on to the next fault.
-	// It must not use the server, which waits for it.
+	// Match selects the calls to fail; nil selects all. Other calls continue to the next fault. Match must
+	// not use the server, because the server waits for it.
 	Match func(Call) bool
-	// Mangle changes the answer after the work is done; only without a Code.
+	// Mangle changes the answer after the work is done. It excludes Code.
 	Mangle func(proto.Message)
 }
 
-// Inject puts a fault on an RPC such as "TokenInfoGet", or "*" for any. Faults
-// of one method are used up in order, before those of "*". It panics when no
-// such RPC exists or the fault would change nothing.
+// Inject adds a fault to an RPC, for example "TokenInfoGet", or to all RPCs with "*". The faults of an RPC
+// apply in order, and before those of "*". Inject panics if the RPC does not exist or if the fault would
+// change nothing.
 func (s *Server) Inject(method string, f Fault) {
 	mustExist(method)
 	if why := f.flaw(); why != "" {
@@ -56,7 +56,7 @@ func (s *Server) Inject(method string, f Fault) {
 	s.faults[method] = append(s.faults[method], &f)
 }
 
-// flaw says why the fault would prove nothing.
+// flaw says why the fault would test nothing. It is empty for a valid fault.
 func (f *Fault) flaw() string {
 	switch fails := f.Code != codes.OK || f.NoContentType; {
 	case !fails && f.Delay <= 0 && f.Mangle == nil:
@@ -71,48 +71,49 @@ func (f *Fault) flaw() string {
 	return ""
 }
 
-// KeepDeletedFor makes the tokens that TokenDelete and ServiceUserDelete delete from now on accepted for
-// another d, as if Modal's servers heard of it late; service users themselves are gone at once.
+// KeepDeletedFor makes the server accept tokens for another d after TokenDelete or ServiceUserDelete, as if
+// Modal's servers learned of the deletion late. It applies to later deletions. Service users themselves
+// disappear at once.
 func (s *Server) KeepDeletedFor(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.keepDeletedFor = d
 }
 
-// RefuseNewTokensFor makes tokens created from now on UNAUTHENTICATED for their
-// first d, as if Modal's servers heard of them late.
+// RefuseNewTokensFor makes the server answer UNAUTHENTICATED to a new token during its first d, as if Modal's
+// servers learned of the token late. It applies to tokens created later.
 func (s *Server) RefuseNewTokensFor(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.refuseNewFor = d
+	s.rejectNewFor = d
 }
 
-// SetOutage makes every RPC UNAVAILABLE, or ends that.
+// SetOutage makes every RPC UNAVAILABLE, or ends the outage.
 func (s *Server) SetOutage(down bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.outage = down
 }
 
-// ClearFaults ends all faults, the outage, the lags, the refusal of new tokens and the
-// acceptance of deleted ones.
+// ClearFaults ends all faults, the outage and the lags. It also ends the rejection of new tokens and the
+// acceptance of deleted tokens.
 func (s *Server) ClearFaults() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.faults)
 	s.outage = false
-	s.refuseNewFor = 0
+	s.rejectNewFor = 0
 	s.keepDeletedFor = 0
 	s.listLag, s.infoLag, s.deleted = 0, 0, nil
 	for id, t := range s.tokens {
 		t.usableFrom = t.created
-		if !t.refusedFrom.IsZero() {
+		if !t.rejectedFrom.IsZero() {
 			delete(s.tokens, id)
 		}
 	}
 }
 
-// nextFault takes the fault that the call meets, or nil.
+// nextFault removes and returns the fault that applies to the call. It returns nil if there is none.
 func (s *Server) nextFault(call Call) *Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,10 +135,10 @@ func (s *Server) nextFault(call Call) *Fault {
 	return nil
 }
 
-// around does the work with the fault before or after it.
-func (f *Fault) around(ctx context.Context, work func() (any, error)) (any, error) {
+// wrap does the work and applies the fault before or after it.
+func (f *Fault) wrap(ctx context.Context, work func() (any, error)) (any, error) {
 	if !f.AfterCommit {
-		if err := f.strike(ctx); err != nil {
+		if err := f.apply(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -146,7 +147,7 @@ func (f *Fault) around(ctx context.Context, work func() (any, error)) (any, erro
 		return nil, err
 	}
 	if f.AfterCommit {
-		if err := f.strike(ctx); err != nil {
+		if err := f.apply(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -156,8 +157,8 @@ func (f *Fault) around(ctx context.Context, work func() (any, error)) (any, erro
 	return resp, nil
 }
 
-// strike waits and returns the fault's error, nil when it only delays.
-func (f *Fault) strike(ctx context.Context) error {
+// apply waits and returns the fault's error. The error is nil if the fault only delays the answer.
+func (f *Fault) apply(ctx context.Context) error {
 	if f.Delay > 0 {
 		wait, cancel := context.WithTimeout(ctx, f.Delay)
 		defer cancel()
@@ -184,7 +185,7 @@ func (f *Fault) strike(ctx context.Context) error {
 	return detailed.Err()
 }
 
-// mustExist catches the misspelt name that would make a test prove nothing.
+// mustExist panics for a misspelt RPC name, because a test with such a name would prove nothing.
 func mustExist(method string) {
 	if method != everyRPC && !slices.Contains(methods, method) {
 		panic(fmt.Sprintf("modaltest: Modal has no RPC %q", method))

@@ -16,7 +16,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// ensureEnvironment is a call that leaves a trace when its work was done.
+// ensureEnvironment makes a call whose work leaves a visible result.
 func ensureEnvironment(ctx context.Context, client pb.ModalClientClient, creation pb.ObjectCreationType) error {
 	_, err := client.EnvironmentGetOrCreate(ctx, pb.EnvironmentGetOrCreateRequest_builder{
 		DeploymentName: "dev", ObjectCreationType: creation,
@@ -29,12 +29,12 @@ const (
 	create = pb.ObjectCreationType_OBJECT_CREATION_TYPE_CREATE_IF_MISSING
 )
 
-func TestInject_FailsTheNextCallOnceWithoutDoingItsWork(t *testing.T) {
+func TestInject_FailsTheNextCallOnceWithoutTheWork(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ctx := as(t, w.token)
+	ctx := withToken(t, w.token)
 	w.server.Inject("EnvironmentGetOrCreate", modaltest.Fault{Code: codes.Internal, Message: "broken"})
-	require.NoError(t, whoAmI(ctx, w.client), "other RPCs go on")
+	require.NoError(t, whoAmI(ctx, w.client), "other RPCs still work")
 	err := ensureEnvironment(ctx, w.client, create)
 	requireCode(t, codes.Internal, err)
 	require.Equal(t, "broken", status.Convert(err).Message())
@@ -44,23 +44,23 @@ func TestInject_FailsTheNextCallOnceWithoutDoingItsWork(t *testing.T) {
 func TestInject_AfterCommitDoesTheWorkAndThenFails(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ctx := as(t, w.token)
+	ctx := withToken(t, w.token)
 	w.server.Inject("EnvironmentGetOrCreate", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true})
 	requireCode(t, codes.Unavailable, ensureEnvironment(ctx, w.client, create))
 	require.NoError(t, ensureEnvironment(ctx, w.client, lookUp))
 }
 
-func TestInject_AfterCommitTellsWhyTheWorkFailed(t *testing.T) {
+func TestInject_AfterCommitReportsWhyTheWorkFailed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.server.Inject("*", modaltest.Fault{Code: codes.Internal, AfterCommit: true})
-	requireRefused(t, whoAmI(as(t, modaltest.Token{}), w.client), "Token missing")
+	requireRejected(t, whoAmI(withToken(t, modaltest.Token{}), w.client), "Token missing")
 }
 
-func TestInject_MeetsAsManyCallsAsAsked(t *testing.T) {
+func TestInject_FailsTheGivenNumberOfCalls(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ctx := as(t, w.token)
+	ctx := withToken(t, w.token)
 	w.server.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Internal, Times: 2})
 	w.server.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Aborted})
 	w.server.Inject("*", modaltest.Fault{Code: codes.DataLoss, Times: -1})
@@ -75,7 +75,7 @@ func TestInject_RetryAfterArrivesAsModalsRetryPolicy(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.server.Inject("TokenInfoGet", modaltest.Fault{Code: codes.ResourceExhausted, RetryAfter: 1500 * time.Millisecond})
-	err := whoAmI(as(t, w.token), w.client)
+	err := whoAmI(withToken(t, w.token), w.client)
 	requireCode(t, codes.ResourceExhausted, err)
 	details := status.Convert(err).Details()
 	require.Len(t, details, 1)
@@ -91,7 +91,7 @@ func TestInject_DelayEndsWhenTheClientGoesAway(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			w.server.Inject("EnvironmentGetOrCreate", modaltest.Fault{Delay: time.Hour, AfterCommit: afterCommit})
-			ctx, leave := context.WithCancel(as(t, w.token))
+			ctx, leave := context.WithCancel(withToken(t, w.token))
 			left := make(chan error, 1)
 			go func() { left <- ensureEnvironment(ctx, w.client, create) }()
 			answered := func() []modaltest.Call { return w.server.Calls("EnvironmentGetOrCreate") }
@@ -105,7 +105,7 @@ func TestInject_DelayEndsWhenTheClientGoesAway(t *testing.T) {
 			if afterCommit {
 				want = codes.OK
 			}
-			requireCode(t, want, ensureEnvironment(as(t, w.token), w.client, lookUp))
+			requireCode(t, want, ensureEnvironment(withToken(t, w.token), w.client, lookUp))
 		})
 	}
 }
@@ -116,11 +116,11 @@ func TestInject_DelayAloneAnswersLate(t *testing.T) {
 	const delay = 50 * time.Millisecond
 	w.server.Inject("TokenInfoGet", modaltest.Fault{Delay: delay})
 	start := time.Now()
-	require.NoError(t, whoAmI(as(t, w.token), w.client))
+	require.NoError(t, whoAmI(withToken(t, w.token), w.client))
 	require.GreaterOrEqual(t, time.Since(start), delay)
 }
 
-func TestInject_RefusesFaultsThatWouldProveNothing(t *testing.T) {
+func TestInject_RefusesFaultsThatTestNothing(t *testing.T) {
 	t.Parallel()
 	s := modaltest.Start(t)
 	require.Panics(t, func() { s.Inject("TokenInfoGte", modaltest.Fault{Code: codes.Internal}) })
@@ -132,7 +132,7 @@ func TestInject_RefusesFaultsThatWouldProveNothing(t *testing.T) {
 	require.Panics(t, func() { s.Calls("TokenInfoGte") })
 }
 
-func TestInject_MangleChangesTheAnswerOnceTheWorkIsDone(t *testing.T) {
+func TestInject_MangleChangesTheAnswerAfterTheWork(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	done := make(chan int, 1)
@@ -159,7 +159,7 @@ func TestInject_MangleChangesTheAnswerOnceTheWorkIsDone(t *testing.T) {
 	}
 }
 
-func TestInject_MatchPicksTheCallsAndLeavesTheOthers(t *testing.T) {
+func TestInject_MatchSelectsTheCalls(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	other := w.owner.NewToken()
@@ -167,28 +167,28 @@ func TestInject_MatchPicksTheCallsAndLeavesTheOthers(t *testing.T) {
 		return c.TokenID != w.token.ID
 	}})
 	w.server.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Internal})
-	requireCode(t, codes.Internal, whoAmI(as(t, w.token), w.client))
-	require.NoError(t, whoAmI(as(t, w.token), w.client))
-	requireCode(t, codes.Aborted, whoAmI(as(t, other), w.client))
-	require.NoError(t, whoAmI(as(t, w.token), w.client))
-	requireCode(t, codes.Aborted, whoAmI(as(t, other), w.client))
-	require.NoError(t, whoAmI(as(t, other), w.client))
+	requireCode(t, codes.Internal, whoAmI(withToken(t, w.token), w.client))
+	require.NoError(t, whoAmI(withToken(t, w.token), w.client))
+	requireCode(t, codes.Aborted, whoAmI(withToken(t, other), w.client))
+	require.NoError(t, whoAmI(withToken(t, w.token), w.client))
+	requireCode(t, codes.Aborted, whoAmI(withToken(t, other), w.client))
+	require.NoError(t, whoAmI(withToken(t, other), w.client))
 }
 
-func TestInject_ACreationThatWasDoneAndFailedLeavesItsServiceUser(t *testing.T) {
+func TestInject_FailedCreationCanLeaveAServiceUser(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.server.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.DeadlineExceeded, AfterCommit: true})
-	_, err := w.client.ServiceUserCreate(as(t, w.token), pb.ServiceUserCreateRequest_builder{Name: "ci"}.Build())
+	_, err := w.client.ServiceUserCreate(withToken(t, w.token), pb.ServiceUserCreateRequest_builder{Name: "ci"}.Build())
 	requireCode(t, codes.DeadlineExceeded, err)
 	require.Equal(t, []string{"ci"}, w.server.Orphans(nil))
 	w.server.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.Unimplemented})
-	_, err = w.client.ServiceUserCreate(as(t, w.token), pb.ServiceUserCreateRequest_builder{Name: "ci-2"}.Build())
+	_, err = w.client.ServiceUserCreate(withToken(t, w.token), pb.ServiceUserCreateRequest_builder{Name: "ci-2"}.Build())
 	requireCode(t, codes.Unimplemented, err)
 	require.Len(t, w.server.ServiceUsers(), 1)
 }
 
-func TestKeepDeletedFor_ADeletedServiceUsersTokenIsAcceptedForAWhile(t *testing.T) {
+func TestKeepDeletedFor_DeletedTokenStaysAcceptedForAWhile(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))
@@ -199,13 +199,13 @@ func TestKeepDeletedFor_ADeletedServiceUsersTokenIsAcceptedForAWhile(t *testing.
 	requireCode(t, codes.NotFound, err)
 	requireCode(t, codes.NotFound, w.remove(t, id))
 	require.Empty(t, w.server.ServiceUsers())
-	require.Len(t, w.server.Tokens(), 1, "the owner's alone")
+	require.Len(t, w.server.Tokens(), 1, "only the owner's token is left")
 	require.False(t, w.server.DeleteToken(token.ID))
 	c.Advance(time.Minute - time.Nanosecond)
-	require.NoError(t, whoAmI(as(t, token), w.client))
+	require.NoError(t, whoAmI(withToken(t, token), w.client))
 	require.True(t, w.server.Accepts(token.ID, token.Secret))
 	c.Advance(time.Nanosecond)
-	requireRefused(t, whoAmI(as(t, token), w.client), "Token not found")
+	requireRejected(t, whoAmI(withToken(t, token), w.client), "Token not found")
 	require.False(t, w.server.Accepts(token.ID, token.Secret))
 
 	token, id = w.mint(t, "ci")
@@ -221,7 +221,7 @@ func TestKeepDeletedFor_ADeletedServiceUsersTokenIsAcceptedForAWhile(t *testing.
 func TestSetOutage_EveryRPCIsUnavailableUntilItEnds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ctx := as(t, w.token)
+	ctx := withToken(t, w.token)
 	w.server.SetOutage(true)
 	requireCode(t, codes.Unavailable, whoAmI(ctx, w.client))
 	requireCode(t, codes.Unavailable, ensureEnvironment(ctx, w.client, create))
@@ -236,7 +236,7 @@ func TestClose_EndsCallsInFlight(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.server.Inject("TokenInfoGet", modaltest.Fault{Delay: time.Hour})
-	ctx := as(t, w.token)
+	ctx := withToken(t, w.token)
 	ended := make(chan error, 1)
 	go func() { ended <- whoAmI(ctx, w.client) }()
 	require.Eventually(t, func() bool { return len(w.server.Calls("")) == 1 }, 10*time.Second, time.Millisecond)

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// FlowState says how far a token flow is.
+// FlowState is the state of a token flow.
 type FlowState string
 
-// The states of a token flow. An approved one stays so when it lapses.
+// These are the states of a token flow. An approved flow stays approved after its lifetime.
 const (
 	FlowWaiting  FlowState = "waiting"
 	FlowApproved FlowState = "approved"
@@ -20,44 +20,46 @@ const (
 	FlowLapsed   FlowState = "lapsed"
 )
 
-// FlowInfo describes a token flow, without its secret and its token's.
+// FlowInfo describes a token flow without its wait secret and without the token's secret.
 type FlowInfo struct {
 	ID            string // tf-…
-	URL           string // where a person approves it
-	Code          string // what that person compares
+	URL           string // the page on which a person approves it
+	Code          string // the code that the person compares
 	State         FlowState
 	Created       time.Time
 	Lapses        time.Time
-	TokenLife     time.Duration // of the token to come; 0: no end
+	TokenLife     time.Duration // lifetime of the new token; 0: it never expires
 	LocalhostPort int32
 	NextURL       string
-	TokenID       string // once approved
+	TokenID       string // set after the approval
 }
 
 type flow struct {
 	FlowInfo
 	waitSecret string
-	decided    chan struct{} // closed once somebody approved or denied
-	token      *token        // once approved
-	taken      bool          // by WithFlowAnswersOnce: the token was handed out
+	decided    chan struct{} // closed after a person approved or denied the flow
+	token      *token        // set after the approval
+	returned   bool          // the token was returned and, with WithFlowAnswersOnce, is not returned again
 }
 
-// Assumed: nobody outside knows how long a flow waits for its person.
+// flowLifetime is the default lifetime of a flow. Assumed: Modal does not publish how long a flow waits for a
+// person.
 const flowLifetime = time.Hour
 
-// WithFlowLifetime changes how long a token flow can be approved and asked for, an hour by default.
+// WithFlowLifetime changes how long a person can approve a token flow and a client can ask for its token. The
+// default is one hour.
 func WithFlowLifetime(d time.Duration) Option {
 	return func(s *Server) { s.flowLifetime = d }
 }
 
-// WithFlowAnswersOnce makes a token flow hand its token out once. Assumed by default: as often as it is
-// asked for, until the flow lapses.
+// WithFlowAnswersOnce makes a token flow return its token only once. Assumed by default: a flow returns its
+// token on every request until it lapses.
 func WithFlowAnswersOnce() Option {
 	return func(s *Server) { s.flowAnswersOnce = true }
 }
 
-// WithFlowPage sends people to pages below another URL than the server's own, without a trailing slash,
-// to approve a token flow: <url>/token-flow/<id>.
+// WithFlowPage changes the base URL of the pages on which people approve token flows: <url>/token-flow/<id>.
+// The default is the server's own URL. The given URL has no trailing slash.
 func WithFlowPage(url string) Option {
 	return func(s *Server) { s.flowPage = url }
 }
@@ -76,10 +78,10 @@ func (s *Server) Flows() []FlowInfo {
 	return infos
 }
 
-// ApproveFlow does what a member does on Modal's page: it makes a token of theirs for whoever waits. It
-// fails when no such flow waits.
+// ApproveFlow approves a flow as a member does on Modal's page: it creates a token of the member for the
+// waiting client. It fails if no flow with that ID waits for a person.
 //
-// Assumed: the token's life begins with the approval.
+// Assumed: the token's lifetime begins with the approval.
 func (s *Server) ApproveFlow(id string, m *Member, opts ...TokenOption) (Token, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,8 +99,8 @@ func (s *Server) ApproveFlow(id string, m *Member, opts ...TokenOption) (Token, 
 	return t, nil
 }
 
-// ApproveFlowAgain has a member approve a flow that was approved before, as on a page that is open twice: from
-// then on the flow hands out the new token. Assumed: that Modal allows it.
+// ApproveFlowAgain approves an approved flow a second time, as on a page that is open twice. From then on the
+// flow returns the new token. Assumed: Modal allows it.
 func (s *Server) ApproveFlowAgain(id string, m *Member, opts ...TokenOption) (Token, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,13 +109,13 @@ func (s *Server) ApproveFlowAgain(id string, m *Member, opts ...TokenOption) (To
 		return Token{}, fmt.Errorf("approve token flow %q again: %w", id, errNoFlow)
 	}
 	f := s.flows[i]
-	f.token, f.taken = &token{workspace: m.workspace, member: m}, false
+	f.token, f.returned = &token{workspace: m.workspace, member: m}, false
 	t := s.mint(f.token, opts)
 	f.TokenID = t.ID
 	return t, nil
 }
 
-// DenyFlow turns the flow down. It fails when no such flow waits.
+// DenyFlow denies a flow. It fails if no flow with that ID waits for a person.
 func (s *Server) DenyFlow(id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,14 +127,14 @@ func (s *Server) DenyFlow(id string) error {
 	return nil
 }
 
-// Why a person cannot decide about a flow.
+// These errors say why a person cannot approve or deny a flow.
 var (
-	errNoFlow      = errors.New("there is none")
+	errNoFlow      = errors.New("no such flow exists")
 	errFlowLapsed  = errors.New("it has lapsed")
-	errFlowDecided = errors.New("it was decided before")
+	errFlowDecided = errors.New("a person has decided before")
 )
 
-// undecided finds a flow that waits for a person. The caller holds s.mu.
+// undecided returns a flow that waits for a person. The caller must lock s.mu.
 func (s *Server) undecided(id string) (*flow, error) {
 	i := slices.IndexFunc(s.flows, func(f *flow) bool { return f.ID == id })
 	switch {
@@ -171,7 +173,7 @@ func (s *Server) beginFlow(info FlowInfo) *flow {
 	return f
 }
 
-// randomCode is what a person compares. Assumed: its shape.
+// randomCode returns the code that a person compares. Assumed: its format.
 func randomCode() string {
 	code := randomID("")[:8]
 	return code[:4] + "-" + code[4:]

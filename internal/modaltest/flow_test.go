@@ -17,22 +17,22 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// nobody returns a context as a client sends it that has no token yet.
-func nobody(t *testing.T) context.Context {
+// withoutToken returns a context with the headers of a client that has no token yet.
+func withoutToken(t *testing.T) context.Context {
 	t.Helper()
 	return metadata.AppendToOutgoingContext(t.Context(), "x-modal-client-type", "9", "x-modal-client-version", "1.0.0")
 }
 
 func (w *world) beginFlow(t *testing.T, req pb.TokenFlowCreateRequest_builder) *pb.TokenFlowCreateResponse {
 	t.Helper()
-	f, err := w.client.TokenFlowCreate(nobody(t), req.Build())
+	f, err := w.client.TokenFlowCreate(withoutToken(t), req.Build())
 	require.NoError(t, err)
 	return f
 }
 
 func (w *world) await(t *testing.T, f *pb.TokenFlowCreateResponse, seconds float32) (*pb.TokenFlowWaitResponse, error) {
 	t.Helper()
-	return w.client.TokenFlowWait(nobody(t), pb.TokenFlowWaitRequest_builder{
+	return w.client.TokenFlowWait(withoutToken(t), pb.TokenFlowWaitRequest_builder{
 		TokenFlowId: f.GetTokenFlowId(), WaitSecret: f.GetWaitSecret(), Timeout: seconds,
 	}.Build())
 }
@@ -52,7 +52,7 @@ func requireToken(t *testing.T, want modaltest.Token, resp *pb.TokenFlowWaitResp
 	require.True(t, want.Secret == resp.GetTokenSecret(), "the token's secret") //nolint:testifylint // shows no secret
 }
 
-func TestTokenFlow_HandsTheApprovingMembersTokenToWhoeverBeganIt(t *testing.T) {
+func TestTokenFlow_ReturnsTheApprovingMembersToken(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))
@@ -81,18 +81,18 @@ func TestTokenFlow_HandsTheApprovingMembersTokenToWhoeverBeganIt(t *testing.T) {
 		requireToken(t, token, resp, waitErr)
 		require.Equal(t, "globex", resp.GetWorkspaceUsername())
 	}
-	who, err := w.client.TokenInfoGet(as(t, token), &pb.TokenInfoGetRequest{})
+	who, err := w.client.TokenInfoGet(withToken(t, token), &pb.TokenInfoGetRequest{})
 	require.NoError(t, err)
 	require.Equal(t, bob.ID(), who.GetUserIdentity().GetUserId())
 	require.Equal(t, c.Now().Add(time.Hour).UTC(), who.GetExpiresAt().AsTime())
 	require.Subset(t, w.server.Secrets(), []string{token.Secret, f.GetWaitSecret()})
 }
 
-func TestTokenFlow_ATokenWithoutALifeNeverExpires(t *testing.T) {
+func TestTokenFlow_TokenWithoutALifetimeNeverExpires(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token := w.approve(t, w.beginFlow(t, pb.TokenFlowCreateRequest_builder{}), w.owner)
-	who, err := w.client.TokenInfoGet(as(t, token), &pb.TokenInfoGetRequest{})
+	who, err := w.client.TokenInfoGet(withToken(t, token), &pb.TokenInfoGetRequest{})
 	require.NoError(t, err)
 	require.False(t, who.HasExpiresAt())
 }
@@ -104,12 +104,12 @@ func TestTokenFlow_NeedsTheHeadersOfAClientAndNoToken(t *testing.T) {
 	requireCode(t, codes.FailedPrecondition, err)
 	_, err = w.client.TokenFlowWait(t.Context(), &pb.TokenFlowWaitRequest{})
 	requireCode(t, codes.FailedPrecondition, err)
-	require.Error(t, whoAmI(nobody(t), w.client), "everything else needs one")
-	_, err = w.client.TokenFlowCreate(as(t, modaltest.Token{ID: "ak-none", Secret: "as-none"}), &pb.TokenFlowCreateRequest{})
-	require.NoError(t, err, "one is not looked at")
+	require.Error(t, whoAmI(withoutToken(t), w.client), "every other RPC needs a token")
+	_, err = w.client.TokenFlowCreate(withToken(t, modaltest.Token{ID: "ak-none", Secret: "as-none"}), &pb.TokenFlowCreateRequest{})
+	require.NoError(t, err, "the server ignores a token here")
 }
 
-func TestTokenFlow_WhoDoesNotKnowItsSecretGetsNothing(t *testing.T) {
+func TestTokenFlow_NeedsItsWaitSecret(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	f, other := w.beginFlow(t, pb.TokenFlowCreateRequest_builder{}), w.beginFlow(t, pb.TokenFlowCreateRequest_builder{})
@@ -120,12 +120,12 @@ func TestTokenFlow_WhoDoesNotKnowItsSecretGetsNothing(t *testing.T) {
 		"unknown flow":   {TokenFlowId: "tf-none", WaitSecret: f.GetWaitSecret()},
 		"nothing":        {},
 	} {
-		_, err := w.client.TokenFlowWait(nobody(t), req.Build())
+		_, err := w.client.TokenFlowWait(withoutToken(t), req.Build())
 		require.Equal(t, codes.NotFound, status.Code(err), name)
 	}
 }
 
-func TestDenyFlow_TellsWhoeverWaits(t *testing.T) {
+func TestDenyFlow_EndsTheWait(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	f := w.beginFlow(t, pb.TokenFlowCreateRequest_builder{})
@@ -135,11 +135,11 @@ func TestDenyFlow_TellsWhoeverWaits(t *testing.T) {
 	require.Equal(t, modaltest.FlowDenied, w.server.Flows()[0].State)
 	_, err = w.server.ApproveFlow(f.GetTokenFlowId(), w.owner)
 	require.ErrorContains(t, err, "decided before")
-	require.ErrorContains(t, w.server.DenyFlow("tf-none"), "there is none")
+	require.ErrorContains(t, w.server.DenyFlow("tf-none"), "no such flow")
 	require.Len(t, w.server.Tokens(), 1)
 }
 
-func TestWithFlowLifetime_AFlowLapsesForBothSides(t *testing.T) {
+func TestWithFlowLifetime_FlowLapsesForPersonAndClient(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now), modaltest.WithFlowLifetime(time.Minute))
@@ -154,21 +154,22 @@ func TestWithFlowLifetime_AFlowLapsesForBothSides(t *testing.T) {
 	require.ErrorContains(t, err, "lapsed")
 	require.Equal(t, modaltest.FlowLapsed, w.server.Flows()[0].State)
 	require.Equal(t, modaltest.FlowApproved, w.server.Flows()[1].State)
-	require.NoError(t, whoAmI(as(t, token), w.client), "the token does not lapse with its flow")
+	require.NoError(t, whoAmI(withToken(t, token), w.client), "the token does not lapse with its flow")
 }
 
-func TestWithFlowPage_SendsPeopleThere(t *testing.T) {
+func TestWithFlowPage_ChangesTheApprovalURL(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, modaltest.WithFlowPage("http://127.0.0.1:9901"))
 	f := w.beginFlow(t, pb.TokenFlowCreateRequest_builder{})
 	require.Equal(t, "http://127.0.0.1:9901/token-flow/"+f.GetTokenFlowId(), f.GetWebUrl())
 }
 
-// waiters is enough of them to meet whatever can be met.
+// waiters is large enough to provoke races between the waiting clients.
 const waiters = 20
 
-// awaitTogether has many wait for one flow, and returns how many got each code once f has returned.
-func (w *world) awaitTogether(t *testing.T, f *pb.TokenFlowCreateResponse, meanwhile func()) (tokens []string, refused int) {
+// awaitTogether lets many clients wait for one flow while meanwhile runs. It returns the IDs of the tokens
+// they got and the number of rejected clients.
+func (w *world) awaitTogether(t *testing.T, f *pb.TokenFlowCreateResponse, meanwhile func()) (tokens []string, rejected int) {
 	t.Helper()
 	var wg sync.WaitGroup
 	ids := make(chan string, waiters)
@@ -189,18 +190,18 @@ func (w *world) awaitTogether(t *testing.T, f *pb.TokenFlowCreateResponse, meanw
 	return tokens, waiters - len(tokens)
 }
 
-func TestTokenFlow_AllWhoWaitGetTheOneToken(t *testing.T) {
+func TestTokenFlow_AllWaitingClientsGetTheSameToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	f := w.beginFlow(t, pb.TokenFlowCreateRequest_builder{})
 	var token modaltest.Token
-	got, refused := w.awaitTogether(t, f, func() {
+	got, rejected := w.awaitTogether(t, f, func() {
 		approved := make(chan modaltest.Token, waiters)
 		var wg sync.WaitGroup
 		for range waiters {
 			wg.Go(func() {
-				if one, err := w.server.ApproveFlow(f.GetTokenFlowId(), w.owner); err == nil {
-					approved <- one
+				if token, err := w.server.ApproveFlow(f.GetTokenFlowId(), w.owner); err == nil {
+					approved <- token
 				}
 			})
 		}
@@ -208,25 +209,25 @@ func TestTokenFlow_AllWhoWaitGetTheOneToken(t *testing.T) {
 		require.Len(t, approved, 1, "one person decides")
 		token = <-approved
 	})
-	require.Zero(t, refused)
+	require.Zero(t, rejected)
 	for _, id := range got {
 		require.Equal(t, token.ID, id)
 	}
 	require.Len(t, w.server.Tokens(), 2)
 }
 
-func TestWithFlowAnswersOnce_OneOfAllWhoWaitGetsTheToken(t *testing.T) {
+func TestWithFlowAnswersOnce_OnlyOneWaitingClientGetsTheToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, modaltest.WithFlowAnswersOnce())
 	f := w.beginFlow(t, pb.TokenFlowCreateRequest_builder{})
-	got, refused := w.awaitTogether(t, f, func() { w.approve(t, f, w.owner) })
+	got, rejected := w.awaitTogether(t, f, func() { w.approve(t, f, w.owner) })
 	require.Len(t, got, 1)
-	require.Equal(t, waiters-1, refused)
+	require.Equal(t, waiters-1, rejected)
 	_, err := w.await(t, f, 0)
 	requireCode(t, codes.NotFound, err)
 }
 
-func TestWithFlowAnswersOnce_TheOneAnswerCanBeLost(t *testing.T) {
+func TestWithFlowAnswersOnce_AnswerCanBeLost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, modaltest.WithFlowAnswersOnce())
 	f := w.beginFlow(t, pb.TokenFlowCreateRequest_builder{})
@@ -239,14 +240,14 @@ func TestWithFlowAnswersOnce_TheOneAnswerCanBeLost(t *testing.T) {
 	requireCode(t, codes.Unavailable, err)
 	_, err = w.await(t, f, 0)
 	requireCode(t, codes.NotFound, err)
-	require.True(t, w.server.Accepts(token.ID, token.Secret), "nobody has it, and it lives")
+	require.True(t, w.server.Accepts(token.ID, token.Secret), "the token was never returned and is still valid")
 }
 
-func TestTokenFlowWait_EndsWithWhoeverGoesAway(t *testing.T) {
+func TestTokenFlowWait_EndsWhenTheClientGoesAway(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, modaltest.WithFlowAnswersOnce())
 	f := w.beginFlow(t, pb.TokenFlowCreateRequest_builder{})
-	ctx, leave := context.WithCancel(nobody(t))
+	ctx, leave := context.WithCancel(withoutToken(t))
 	w.server.OnCall(func(string) { leave() })
 	_, err := w.client.TokenFlowWait(ctx, pb.TokenFlowWaitRequest_builder{
 		TokenFlowId: f.GetTokenFlowId(), WaitSecret: f.GetWaitSecret(), Timeout: 3600,

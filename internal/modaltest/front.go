@@ -16,33 +16,33 @@ import (
 	"testing"
 )
 
-// Front is a proxy in front of a server. It passes each call on, or answers it with a bare HTTP status: an
-// answer without gRPC, as proxies and gateways give it. It is safe for concurrent use.
+// Front is a proxy in front of a server. It forwards each call or answers it with a bare HTTP status, which
+// is an answer without gRPC, as proxies and gateways give. It is safe for concurrent use.
 type Front struct {
 	url   string
 	proxy *httputil.ReverseProxy
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	answer   *BareAnswer
 	answered int
 }
 
-// BareAnswer is an answer of a Front in the place of the server.
+// BareAnswer is an answer that a Front gives instead of the server.
 type BareAnswer struct {
-	Status        int      // an HTTP status: 401 for example
-	NoContentType bool     // send neither content type nor body; false sends a page in HTML
-	AfterWork     bool     // pass the call on first: the server does the work, and its answer is lost
-	Methods       []string // answer these RPCs, for example "ServiceUserCreate"; an empty list means all
+	Status        int      // an HTTP status, for example 401
+	NoContentType bool     // send neither content type nor body; false sends an HTML page
+	AfterWork     bool     // forward the call first: the server does the work, and its answer is lost
+	Methods       []string // answer only these RPCs, for example "ServiceUserCreate"; empty means all
 }
 
-// StartFront runs a proxy in front of the server until the test ends. At first it passes every call on.
-// It panics when the server speaks TLS, which would hide the calls from it.
+// StartFront runs a proxy in front of the server until the test ends. At first it forwards every call. It
+// panics if the server uses TLS, because the proxy could not read the calls.
 func StartFront(tb testing.TB, s *Server) *Front {
 	tb.Helper()
 	if s.tls != nil {
 		panic("modaltest: a front needs a server without TLS")
 	}
-	behind, err := url.Parse(s.URL())
+	target, err := url.Parse(s.URL())
 	if err != nil {
 		tb.Fatalf("read the server's URL: %v", err)
 	}
@@ -55,7 +55,7 @@ func StartFront(tb testing.TB, s *Server) *Front {
 	http2.SetUnencryptedHTTP2(true)
 	transport := &http.Transport{Protocols: http2}
 	f := &Front{url: "http://" + listener.Addr().String(), proxy: &httputil.ReverseProxy{
-		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(behind) },
+		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		Transport:     transport,
 		FlushInterval: -1,
 	}}
@@ -72,11 +72,11 @@ func StartFront(tb testing.TB, s *Server) *Front {
 	return f
 }
 
-// URL is the front's address as Modal's clients take it.
+// URL returns the front's address in the form that Modal's clients accept.
 func (f *Front) URL() string { return f.url }
 
-// Answer makes the front answer calls in the place of the server until PassOn. It panics when an RPC does
-// not exist or the status is invalid.
+// Answer makes the front answer calls instead of the server until PassOn. It panics if an RPC does not exist
+// or the status is invalid.
 func (f *Front) Answer(a BareAnswer) {
 	for _, method := range a.Methods {
 		mustExist(method)
@@ -89,21 +89,21 @@ func (f *Front) Answer(a BareAnswer) {
 	f.answer = &a
 }
 
-// PassOn makes the front pass every call on again.
+// PassOn makes the front forward every call again.
 func (f *Front) PassOn() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.answer = nil
 }
 
-// Answered is how many calls the front has answered in the place of the server.
+// Answered returns the number of calls that the front answered instead of the server.
 func (f *Front) Answered() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.answered
 }
 
-// ServeHTTP passes a call on or answers it.
+// ServeHTTP forwards a call or answers it.
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer := f.next(path.Base(r.URL.Path))
 	if answer == nil {
@@ -111,8 +111,8 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if answer.AfterWork {
-		// The client may go away while it waits, and the server is to do the work all the same.
-		f.proxy.ServeHTTP(lost{http.Header{}}, r.WithContext(context.WithoutCancel(r.Context())))
+		// The server must do the work even if the client goes away while it waits.
+		f.proxy.ServeHTTP(discardResponse{http.Header{}}, r.WithContext(context.WithoutCancel(r.Context())))
 	}
 	if answer.NoContentType {
 		w.Header()["Content-Type"] = nil
@@ -124,7 +124,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "<html>This page is the proxy's.</html>")
 }
 
-// next returns the front's own answer to a call, or nil if the call is passed on.
+// next returns the front's own answer to a call, or nil if the front forwards the call.
 func (f *Front) next(method string) *BareAnswer {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -135,9 +135,9 @@ func (f *Front) next(method string) *BareAnswer {
 	return f.answer
 }
 
-// lost takes the server's answer and gives it to nobody.
-type lost struct{ header http.Header }
+// discardResponse is a response writer that drops the server's answer.
+type discardResponse struct{ header http.Header }
 
-func (l lost) Header() http.Header         { return l.header }
-func (l lost) Write(p []byte) (int, error) { return len(p), nil }
-func (l lost) WriteHeader(int)             {}
+func (l discardResponse) Header() http.Header         { return l.header }
+func (l discardResponse) Write(p []byte) (int, error) { return len(p), nil }
+func (l discardResponse) WriteHeader(int)             {}

@@ -23,7 +23,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// connect returns Modal's generated client, without any of the engine's code.
+// connect returns a gRPC connection without any code of the engine.
 func connect(t *testing.T, s *modaltest.Server) *grpc.ClientConn {
 	t.Helper()
 	scheme, target, _ := strings.Cut(s.URL(), "://")
@@ -39,21 +39,21 @@ func connect(t *testing.T, s *modaltest.Server) *grpc.ClientConn {
 	return conn
 }
 
-// as returns a context with the headers that every client of Modal sends.
-func as(t *testing.T, token modaltest.Token) context.Context {
+// withToken returns a context with the headers that every client of Modal sends.
+func withToken(t *testing.T, token modaltest.Token) context.Context {
 	t.Helper()
 	return metadata.AppendToOutgoingContext(t.Context(),
 		"x-modal-client-type", "9", "x-modal-client-version", "1.0.0",
 		"x-modal-token-id", token.ID, "x-modal-token-secret", token.Secret)
 }
 
-// whoAmI is the call that tests make when any will do.
+// whoAmI makes a call for tests that need any call.
 func whoAmI(ctx context.Context, client pb.ModalClientClient) error {
 	_, err := client.TokenInfoGet(ctx, &pb.TokenInfoGetRequest{})
 	return err
 }
 
-func requireRefused(t *testing.T, err error, message string) {
+func requireRejected(t *testing.T, err error, message string) {
 	t.Helper()
 	requireCode(t, codes.Unauthenticated, err)
 	require.Equal(t, message, status.Convert(err).Message())
@@ -64,7 +64,7 @@ func requireCode(t *testing.T, want codes.Code, err error) {
 	require.Equal(t, want.String(), status.Code(err).String(), "%v", err)
 }
 
-// world is a server with one workspace, its owner, and a token of theirs.
+// world is a server with one workspace, its owner, and a token of the owner.
 type world struct {
 	server    *modaltest.Server
 	workspace *modaltest.Workspace
@@ -85,7 +85,7 @@ func newWorld(t *testing.T, opts ...modaltest.Option) *world {
 	return w
 }
 
-// clock is set by hand.
+// clock is a clock that the test sets.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time

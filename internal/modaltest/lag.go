@@ -10,11 +10,11 @@ import (
 	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
 )
 
-// LagServiceUserList makes ServiceUserList answer as of d ago. A new service user is missing for its first d.
-// A service user that is deleted from now on stays listed for another d. ServiceUserInfo and all other RPCs
-// know the present. Zero ends the lag.
+// LagServiceUserList makes ServiceUserList answer with the state of d ago. A new service user is missing for
+// its first d. A service user that is deleted from now on stays listed for another d. ServiceUserInfo and all
+// other RPCs answer with the present state. Zero ends the lag.
 //
-// Assumed: such a lag exists. Nobody outside Modal knows whether the list can lag.
+// Assumed: Modal's list can lag. Modal does not say whether it can.
 func (s *Server) LagServiceUserList(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -24,31 +24,32 @@ func (s *Server) LagServiceUserList(d time.Duration) {
 	}
 }
 
-// LagServiceUserRoles makes ServiceUserInfo answer the environment roles that a service user had d ago.
-// All other RPCs follow the present roles, and so does the access of the service user. Zero ends the lag.
+// LagServiceUserRoles makes ServiceUserInfo answer with the environment roles of d ago. All other RPCs use
+// the present roles, and the service user's access follows the present roles too. Zero ends the lag.
 //
-// Assumed: such a lag exists, as above.
+// Assumed: Modal's answer can lag.
 func (s *Server) LagServiceUserRoles(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.infoLag = max(d, 0)
 }
 
-// deletedServiceUser is a service user that a list which lags still shows.
+// deletedServiceUser is a deleted service user that a lagging list still shows.
 type deletedServiceUser struct {
 	*serviceUser
 	at time.Time
 }
 
-// keepForTheList remembers a service user that is being deleted, for a list that lags. The caller holds s.mu.
-func (s *Server) keepForTheList(u *serviceUser) {
+// rememberDeleted keeps a service user that is being deleted, for a lagging list. The caller must lock s.mu.
+func (s *Server) rememberDeleted(u *serviceUser) {
 	if s.listLag > 0 {
 		s.deleted = append(s.deleted, deletedServiceUser{u, s.now()})
 	}
 }
 
-// listedLate returns the service users that ServiceUserList shows, oldest first. The caller holds s.mu.
-func (s *Server) listedLate() []*serviceUser {
+// listedWithLag returns the service users that ServiceUserList shows, oldest first. The caller must lock
+// s.mu.
+func (s *Server) listedWithLag() []*serviceUser {
 	users := s.serviceUsers()
 	if s.listLag == 0 {
 		return users
@@ -63,20 +64,20 @@ func (s *Server) listedLate() []*serviceUser {
 	return users
 }
 
-// earlierRoles are the roles that a service user had until a change.
+// earlierRoles are the roles of a service user before a change.
 type earlierRoles struct {
 	roles roles
 	until time.Time
 }
 
-// assign changes a role of the service user and remembers the earlier ones. The caller holds s.mu.
+// assign changes a role of the service user and keeps the earlier roles. The caller must lock s.mu.
 func (u *serviceUser) assign(env environment, role pb.EnvironmentRole) {
 	u.earlier = append(u.earlier, earlierRoles{maps.Clone(u.roles), u.token.workspace.server.now()})
 	u.roles.assign(env, role)
 }
 
-// rolesAt returns the roles that the service user had at a time: before its creation those of its beginning,
-// which are none.
+// rolesAt returns the roles that the service user had at a time. For a time before its creation it returns
+// the first roles, which are none.
 func (u *serviceUser) rolesAt(at time.Time) roles {
 	for _, earlier := range u.earlier {
 		if at.Before(earlier.until) {

@@ -14,10 +14,10 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// listed returns the names that ServiceUserList answers.
+// listed returns the names in ServiceUserList's answer.
 func (w *world) listed(t *testing.T) (names []string) {
 	t.Helper()
-	answer, err := w.client.ServiceUserList(as(t, w.token), &emptypb.Empty{})
+	answer, err := w.client.ServiceUserList(withToken(t, w.token), &emptypb.Empty{})
 	require.NoError(t, err)
 	for _, user := range answer.GetServiceUsers() {
 		names = append(names, user.GetName())
@@ -25,10 +25,10 @@ func (w *world) listed(t *testing.T) (names []string) {
 	return names
 }
 
-// rolesOf returns the roles by environment that ServiceUserInfo answers.
+// rolesOf returns the roles by environment in ServiceUserInfo's answer.
 func (w *world) rolesOf(t *testing.T, name string) map[string]string {
 	t.Helper()
-	answer, err := w.client.ServiceUserInfo(as(t, w.token), pb.ServiceUserInfoRequest_builder{ServiceUserName: name}.Build())
+	answer, err := w.client.ServiceUserInfo(withToken(t, w.token), pb.ServiceUserInfoRequest_builder{ServiceUserName: name}.Build())
 	require.NoError(t, err)
 	roles := map[string]string{}
 	for _, entry := range answer.GetServiceUser().GetEnvironmentRoles() {
@@ -37,7 +37,7 @@ func (w *world) rolesOf(t *testing.T, name string) map[string]string {
 	return roles
 }
 
-func TestLagServiceUserList_ShowsThePastAndTheOtherRPCsThePresent(t *testing.T) {
+func TestLagServiceUserList_DelaysOnlyTheList(t *testing.T) {
 	t.Parallel()
 	clock := newClock()
 	w := newWorld(t, modaltest.WithClock(clock.Now))
@@ -49,8 +49,8 @@ func TestLagServiceUserList_ShowsThePastAndTheOtherRPCsThePresent(t *testing.T) 
 	require.True(t, w.server.DeleteToken(old.ID))
 
 	require.Equal(t, []string{"old"}, w.listed(t))
-	requireRefused(t, whoAmI(as(t, old), w.client), "Token not found")
-	_, err := w.client.ServiceUserInfo(as(t, w.token), pb.ServiceUserInfoRequest_builder{ServiceUserName: "old"}.Build())
+	requireRejected(t, whoAmI(withToken(t, old), w.client), "Token not found")
+	_, err := w.client.ServiceUserInfo(withToken(t, w.token), pb.ServiceUserInfoRequest_builder{ServiceUserName: "old"}.Build())
 	requireCode(t, codes.NotFound, err)
 	require.Empty(t, w.rolesOf(t, "new"))
 	require.Len(t, w.server.ServiceUsers(), 1)
@@ -79,7 +79,7 @@ func TestLagServiceUserList_EndsWithZeroAndWithClearFaults(t *testing.T) {
 	}
 }
 
-func TestLagServiceUserRoles_ShowsTheRolesOfThePast(t *testing.T) {
+func TestLagServiceUserRoles_ReturnsEarlierRoles(t *testing.T) {
 	t.Parallel()
 	clock := newClock()
 	w := newWorld(t, modaltest.WithClock(clock.Now))

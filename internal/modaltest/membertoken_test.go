@@ -16,19 +16,19 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestTokenDelete_AMembersTokenEndsItselfAtOnce(t *testing.T) {
+func TestTokenDelete_MemberTokenDeletesItselfAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token := w.workspace.AddMember("bob").NewToken()
-	require.NoError(t, w.end(t, token, token.ID))
-	requireRefused(t, whoAmI(as(t, token), w.client), "Token not found")
-	requireCode(t, codes.Unauthenticated, w.end(t, token, token.ID))
+	require.NoError(t, w.deleteToken(t, token, token.ID))
+	requireRejected(t, whoAmI(withToken(t, token), w.client), "Token not found")
+	requireCode(t, codes.Unauthenticated, w.deleteToken(t, token, token.ID))
 	require.Equal(t, token.ID, w.server.Calls("TokenDelete")[0].TokenID)
 	require.Equal(t, codes.OK, w.server.Calls("TokenDelete")[0].Code)
 	require.Len(t, w.server.Tokens(), 1, "the owner's is left")
 }
 
-func TestTokenDelete_WhoMayEndWhose(t *testing.T) {
+func TestTokenDelete_AllowsOwnersManagersAndTheOwnToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	bob, eve := w.workspace.AddMember("bob"), w.workspace.AddMember("eve")
@@ -56,7 +56,7 @@ func TestTokenDelete_WhoMayEndWhose(t *testing.T) {
 		"unknown, service user": {robot, "ak-0000000000000000000000", codes.PermissionDenied},
 	} {
 		before := len(w.server.Tokens())
-		err := w.end(t, test.caller, test.target)
+		err := w.deleteToken(t, test.caller, test.target)
 		require.Equal(t, test.want.String(), status.Code(err).String(), name)
 		gone := map[bool]int{true: 1}[test.want == codes.OK]
 		require.Len(t, w.server.Tokens(), before-gone, name)
@@ -64,21 +64,21 @@ func TestTokenDelete_WhoMayEndWhose(t *testing.T) {
 	require.Len(t, w.server.ServiceUsers(), 1)
 }
 
-func TestTokenDelete_ADeletedTokenCanBeAcceptedForAWhile(t *testing.T) {
+func TestTokenDelete_DeletedTokenCanStayAcceptedForAWhile(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))
 	w.server.KeepDeletedFor(time.Minute)
 	token := w.owner.NewToken()
-	require.NoError(t, w.end(t, token, token.ID))
-	require.NoError(t, whoAmI(as(t, token), w.client))
-	requireCode(t, codes.NotFound, w.end(t, token, token.ID))
+	require.NoError(t, w.deleteToken(t, token, token.ID))
+	require.NoError(t, whoAmI(withToken(t, token), w.client))
+	requireCode(t, codes.NotFound, w.deleteToken(t, token, token.ID))
 	require.Len(t, w.server.Tokens(), 1)
 	c.Advance(time.Minute)
-	requireRefused(t, whoAmI(as(t, token), w.client), "Token not found")
+	requireRejected(t, whoAmI(withToken(t, token), w.client), "Token not found")
 }
 
-func TestTokenDelete_OfTwoAtOnceOneEndsTheToken(t *testing.T) {
+func TestTokenDelete_OnlyOneOfTwoConcurrentCallsSucceeds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token := w.owner.NewToken()
@@ -86,7 +86,7 @@ func TestTokenDelete_OfTwoAtOnceOneEndsTheToken(t *testing.T) {
 	ended := make(chan error, 20)
 	for i := range cap(ended) {
 		caller := []modaltest.Token{w.token, token}[i%2]
-		wg.Go(func() { ended <- w.end(t, caller, token.ID) })
+		wg.Go(func() { ended <- w.deleteToken(t, caller, token.ID) })
 	}
 	wg.Wait()
 	close(ended)
@@ -99,7 +99,7 @@ func TestTokenDelete_OfTwoAtOnceOneEndsTheToken(t *testing.T) {
 	require.False(t, w.server.Accepts(token.ID, token.Secret))
 }
 
-func TestTokenDelete_AServerMayNotKnowItInEitherDisguise(t *testing.T) {
+func TestTokenDelete_MissingMethodHasTwoForms(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for want, fault := range map[codes.Code]modaltest.Fault{
@@ -107,49 +107,49 @@ func TestTokenDelete_AServerMayNotKnowItInEitherDisguise(t *testing.T) {
 		codes.Unknown:       {NoContentType: true},
 	} {
 		w.server.Inject("TokenDelete", fault)
-		// Before authentication, as a server that has no such method.
-		requireCode(t, want, w.end(t, modaltest.Token{ID: "ak-nobody", Secret: "as-wrong"}, w.token.ID))
+		// The answer comes before authentication, as from a server without the method.
+		requireCode(t, want, w.deleteToken(t, modaltest.Token{ID: "ak-nobody", Secret: "as-wrong"}, w.token.ID))
 	}
-	require.NoError(t, whoAmI(as(t, w.token), w.client))
+	require.NoError(t, whoAmI(withToken(t, w.token), w.client))
 	w.server.Inject("TokenDelete", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true})
-	requireCode(t, codes.Unavailable, w.end(t, w.token, w.token.ID))
-	requireRefused(t, whoAmI(as(t, w.token), w.client), "Token not found")
+	requireCode(t, codes.Unavailable, w.deleteToken(t, w.token, w.token.ID))
+	requireRejected(t, whoAmI(withToken(t, w.token), w.client), "Token not found")
 }
 
-func TestTokenDisable_RefusesTokensUntilTheyAreEnabled(t *testing.T) {
+func TestTokenDisable_RejectsTokensUntilTheyAreEnabled(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	bob := w.workspace.AddMember("bob")
 	own, other := bob.NewToken(), bob.NewToken()
 	require.NoError(t, w.setDisabled(t, w.token, "TokenDisable", own.ID, other.ID))
 	for _, token := range []modaltest.Token{own, other} {
-		requireRefused(t, whoAmI(as(t, token), w.client), "Token not found")
+		requireRejected(t, whoAmI(withToken(t, token), w.client), "Token not found")
 		require.False(t, w.server.Accepts(token.ID, token.Secret))
 	}
 	require.True(t, w.server.Tokens()[1].Disabled)
 	require.NoError(t, w.setDisabled(t, w.token, "TokenEnable", own.ID))
-	require.NoError(t, whoAmI(as(t, own), w.client))
-	require.NoError(t, w.end(t, own, other.ID), "a disabled one can be deleted")
+	require.NoError(t, whoAmI(withToken(t, own), w.client))
+	require.NoError(t, w.deleteToken(t, own, other.ID), "a disabled token can be deleted")
 
 	requireCode(t, codes.PermissionDenied, w.setDisabled(t, own, "TokenDisable", own.ID, w.token.ID))
 	requireCode(t, codes.NotFound, w.setDisabled(t, own, "TokenDisable", own.ID, other.ID))
 	requireCode(t, codes.InvalidArgument, w.setDisabled(t, own, "TokenDisable"))
-	require.NoError(t, whoAmI(as(t, own), w.client), "all change, or none")
+	require.NoError(t, whoAmI(withToken(t, own), w.client), "either all tokens change or none")
 	require.NoError(t, w.setDisabled(t, own, "TokenDisable", own.ID))
-	requireRefused(t, whoAmI(as(t, own), w.client), "Token not found")
+	requireRejected(t, whoAmI(withToken(t, own), w.client), "Token not found")
 }
 
-func TestSetDisabled_IsWhatTheDashboardDoes(t *testing.T) {
+func TestSetDisabled_WorksLikeTheDashboard(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.server.SetDisabled(w.token.ID, true)
-	requireRefused(t, whoAmI(as(t, w.token), w.client), "Token not found")
+	requireRejected(t, whoAmI(withToken(t, w.token), w.client), "Token not found")
 	w.server.SetDisabled(w.token.ID, false)
-	require.NoError(t, whoAmI(as(t, w.token), w.client))
+	require.NoError(t, whoAmI(withToken(t, w.token), w.client))
 	require.Panics(t, func() { w.server.SetDisabled("ak-nobody", true) })
 }
 
-func TestTokensList_DescribesTheTokensThatTheCallerMayEnd(t *testing.T) {
+func TestTokensList_DescribesTheTokensThatTheCallerMayDelete(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))
@@ -158,15 +158,15 @@ func TestTokensList_DescribesTheTokensThatTheCallerMayEnd(t *testing.T) {
 	robot := w.workspace.AddServiceUser("robot")
 	w.server.AddWorkspace("globex").AddMember("mallory").NewToken()
 
-	mine, err := w.listTokens(t, own)
+	listed, err := w.listTokens(t, own)
 	require.NoError(t, err)
-	require.Len(t, mine, 1)
-	memberID := mine[0][7]
+	require.Len(t, listed, 1)
+	memberID := listed[0][7]
 	now, later := math.Float64bits(float64(c.Now().Unix())), math.Float64bits(float64(c.Now().Add(time.Hour).Unix()))
 	require.Equal(t, listedToken{
 		1: []byte(own.ID), 2: now, 3: []byte(w.workspace.ID()), 4: []byte(bob.ID()), 5: now,
 		6: []byte("bob"), 7: memberID, 10: []byte("laptop"), 11: later,
-	}, mine[0])
+	}, listed[0])
 	require.Regexp(t, `^mb-`, string(memberID.([]byte)))
 
 	w.server.SetDisabled(own.ID, true)
@@ -181,18 +181,18 @@ func TestTokensList_DescribesTheTokensThatTheCallerMayEnd(t *testing.T) {
 	requireCode(t, codes.PermissionDenied, err)
 }
 
-func TestWithExpiryDeletes_LeavesMembersTokensToBeListedAndDeleted(t *testing.T) {
+func TestWithExpiryDeletes_KeepsMembersTokensListedAndDeletable(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now), modaltest.WithExpiryDeletes())
 	old := w.owner.NewToken(modaltest.ExpiresAt(c.Now().Add(time.Hour)))
 	w.workspace.AddServiceUser("robot", modaltest.ExpiresAt(c.Now().Add(time.Hour)))
 	c.Advance(time.Hour)
-	requireRefused(t, whoAmI(as(t, old), w.client), "Token has expired")
+	requireRejected(t, whoAmI(withToken(t, old), w.client), "Token has expired")
 	require.Empty(t, w.server.ServiceUsers())
 	listed, err := w.listTokens(t, w.token)
 	require.NoError(t, err)
 	require.Len(t, listed, 2)
-	require.NoError(t, w.end(t, w.token, old.ID))
-	requireRefused(t, whoAmI(as(t, old), w.client), "Token not found")
+	require.NoError(t, w.deleteToken(t, w.token, old.ID))
+	requireRejected(t, whoAmI(withToken(t, old), w.client), "Token not found")
 }

@@ -17,7 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// serviceDesc is the stubs' service with the RPCs that are newer than the stubs (Python client 1.6.4).
+// serviceDesc is the service of the generated stubs with the newer RPCs added (Python client 1.6.4).
 var serviceDesc = func() grpc.ServiceDesc {
 	desc := pb.ModalClient_ServiceDesc
 	desc.Methods = append(slices.Clone(desc.Methods),
@@ -29,7 +29,7 @@ var serviceDesc = func() grpc.ServiceDesc {
 	return desc
 }()
 
-// unary describes an RPC as generated code would.
+// unary describes an RPC as generated code does.
 func unary[In, Out proto.Message](name string, request func() In, answer func(*controlPlane, context.Context, In) (Out, error)) grpc.MethodDesc {
 	info := &grpc.UnaryServerInfo{FullMethod: "/" + pb.ModalClient_ServiceDesc.ServiceName + "/" + name}
 	return grpc.MethodDesc{MethodName: name, Handler: func(srv any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
@@ -43,7 +43,7 @@ func unary[In, Out proto.Message](name string, request func() In, answer func(*c
 	}}
 }
 
-// newerMessages are those of the messages that the stubs lack, as far as the emulator uses them.
+// newerMessages describes the messages that the generated stubs lack, with the fields that the emulator uses.
 var newerMessages = func() protoreflect.MessageDescriptors {
 	var file descriptorpb.FileDescriptorProto
 	err := prototext.Unmarshal([]byte(`
@@ -78,7 +78,7 @@ func newMessage(name protoreflect.Name) *dynamicpb.Message {
 	return dynamicpb.NewMessage(newerMessages.ByName(name))
 }
 
-// newTokenIDs is an empty TokenDisableRequest or TokenEnableRequest.
+// newTokenIDs returns an empty TokenDisableRequest or TokenEnableRequest.
 func newTokenIDs() *dynamicpb.Message { return newMessage("TokenIDs") }
 
 func field(m *dynamicpb.Message, name protoreflect.Name) protoreflect.FieldDescriptor {
@@ -94,7 +94,7 @@ func tokenIDs(req *dynamicpb.Message) []string {
 	return ids
 }
 
-// listing is the tokens of members as TokensList answers them.
+// listing returns the answer of TokensList for the given tokens.
 func listing(tokens []*token) *dynamicpb.Message {
 	resp := newMessage("TokensListResponse")
 	list := resp.Mutable(field(resp, "tokens")).List()

@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// recorder is a test that notes its failure instead of failing.
+// recorder is a testing.TB that records failures instead of failing.
 type recorder struct {
 	testing.TB
 	cleanups []func()
@@ -25,7 +25,7 @@ func (r *recorder) Errorf(format string, a ...any) {
 	r.failures = append(r.failures, fmt.Sprintf(format, a...))
 }
 
-func TestFailOnOrphans_FailsForServiceUsersThatNobodyAnswersFor(t *testing.T) {
+func TestFailOnOrphans_FailsForUntrackedServiceUsers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.workspace.AddServiceUser("seeded")
@@ -35,8 +35,8 @@ func TestFailOnOrphans_FailsForServiceUsersThatNobodyAnswersFor(t *testing.T) {
 	require.NoError(t, w.remove(t, id))
 
 	for name, test := range map[string]struct {
-		answeredFor []string
-		orphans     []string
+		tracked []string
+		orphans []string
 	}{
 		"one":  {[]string{"current"}, []string{"lost"}},
 		"all":  {nil, []string{"current", "lost"}},
@@ -44,11 +44,11 @@ func TestFailOnOrphans_FailsForServiceUsersThatNobodyAnswersFor(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			require.Equal(t, test.orphans, w.server.Orphans(test.answeredFor))
+			require.Equal(t, test.orphans, w.server.Orphans(test.tracked))
 			r := &recorder{TB: t}
-			var answeredFor []string
-			w.server.FailOnOrphans(r, func() []string { return answeredFor })
-			answeredFor = test.answeredFor // The answer at the test's end counts.
+			var tracked []string
+			w.server.FailOnOrphans(r, func() []string { return tracked })
+			tracked = test.tracked // the names at the end of the test count
 			require.Len(t, r.cleanups, 1)
 			require.Empty(t, r.failures)
 			r.cleanups[0]()
@@ -56,12 +56,12 @@ func TestFailOnOrphans_FailsForServiceUsersThatNobodyAnswersFor(t *testing.T) {
 				require.Empty(t, r.failures)
 				return
 			}
-			require.Equal(t, []string{fmt.Sprintf("nobody answers for these live service users: %q", test.orphans)}, r.failures)
+			require.Equal(t, []string{fmt.Sprintf("these service users still exist, and the test does not track them: %q", test.orphans)}, r.failures)
 		})
 	}
 }
 
-func TestOrphans_AnExpiredServiceUserStillNeedsSomebody(t *testing.T) {
+func TestOrphans_IncludeExpiredServiceUsers(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))

@@ -10,13 +10,13 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// roleOf is a line of what EnvironmentGetRoles answers.
+// roleOf is one principal in EnvironmentGetRoles's answer.
 type roleOf struct {
 	userID, serviceUserName, role string
 	assigned                      bool
 }
 
-func TestEnvironmentGetRoles_TellsWhatEverybodyMayDo(t *testing.T) {
+func TestEnvironmentGetRoles_ReportsEveryPrincipalsRole(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	bob, eve := w.workspace.AddMember("bob"), w.workspace.AddMember("eve")
@@ -33,7 +33,7 @@ func TestEnvironmentGetRoles_TellsWhatEverybodyMayDo(t *testing.T) {
 		require.NoError(t, w.assign(t, req))
 	}
 	req := pb.EnvironmentGetRolesRequest_builder{EnvironmentId: w.environmentID(t, "main")}.Build()
-	resp, err := w.client.EnvironmentGetRoles(as(t, bob.NewToken()), req)
+	resp, err := w.client.EnvironmentGetRoles(withToken(t, bob.NewToken()), req)
 	require.NoError(t, err)
 	require.Equal(t, "main", resp.GetName())
 	var got []roleOf
@@ -49,8 +49,8 @@ func TestEnvironmentGetRoles_TellsWhatEverybodyMayDo(t *testing.T) {
 		{"", "lost", "no-access", false},
 	}, got)
 
-	_, err = w.client.EnvironmentGetRoles(as(t, eve.NewToken()), req)
+	_, err = w.client.EnvironmentGetRoles(withToken(t, eve.NewToken()), req)
 	requireCode(t, codes.NotFound, err)
-	_, err = w.client.EnvironmentGetRoles(as(t, w.token), &pb.EnvironmentGetRolesRequest{})
+	_, err = w.client.EnvironmentGetRoles(withToken(t, w.token), &pb.EnvironmentGetRolesRequest{})
 	requireCode(t, codes.NotFound, err)
 }

@@ -20,7 +20,7 @@ var memberRoles = map[Role]pb.MemberRole{
 
 // WorkspaceMembersList lists the people of the workspace.
 //
-// Assumed: everyone may ask; service users are not listed.
+// Assumed: every token may ask, and service users are not listed.
 func (c *controlPlane) WorkspaceMembersList(ctx context.Context, _ *emptypb.Empty) (*pb.WorkspaceMembersListResponse, error) {
 	workspace := callerOf(ctx).workspace
 	c.server.mu.Lock()
@@ -38,9 +38,9 @@ func (c *controlPlane) WorkspaceMembersList(ctx context.Context, _ *emptypb.Empt
 	return pb.WorkspaceMembersListResponse_builder{Members: items}.Build(), nil
 }
 
-// EnvironmentRoleSet assigns a role in one environment, or drops the assignment.
+// EnvironmentRoleSet assigns a role in one environment, or removes the assignment.
 //
-// Assumed: every environment takes assignments, for members too.
+// Assumed: every environment accepts assignments, also for members.
 func (c *controlPlane) EnvironmentRoleSet(ctx context.Context, req *pb.EnvironmentRoleSetRequest) (*emptypb.Empty, error) {
 	caller := callerOf(ctx)
 	c.server.mu.Lock()
@@ -48,15 +48,15 @@ func (c *controlPlane) EnvironmentRoleSet(ctx context.Context, req *pb.Environme
 	if err := caller.mayManage(); err != nil {
 		return nil, err
 	}
-	role, err := askedRole(req)
+	role, err := requestedRole(req)
 	if err != nil {
 		return nil, err
 	}
-	env, err := caller.workspace.askedEnvironment(req)
+	env, err := caller.workspace.requestedEnvironment(req)
 	if err != nil {
 		return nil, err
 	}
-	assign, err := caller.workspace.askedPrincipal(req)
+	assign, err := caller.workspace.requestedPrincipal(req)
 	if err != nil {
 		return nil, err
 	}
@@ -64,18 +64,18 @@ func (c *controlPlane) EnvironmentRoleSet(ctx context.Context, req *pb.Environme
 	return &emptypb.Empty{}, nil
 }
 
-// askedRole reads role_str only when role is unspecified (comment in Modal's
-// proto); neither drops the assignment (Python client, _environments.py).
+// requestedRole returns the role of a request. It reads role_str only if role is unspecified (comment in
+// Modal's proto). A request with neither removes the assignment (Python client, _environments.py).
 //
-// Assumed: roles that people cannot give are INVALID_ARGUMENT.
-func askedRole(req *pb.EnvironmentRoleSetRequest) (pb.EnvironmentRole, error) {
+// Assumed: roles that people cannot assign are INVALID_ARGUMENT.
+func requestedRole(req *pb.EnvironmentRoleSetRequest) (pb.EnvironmentRole, error) {
 	role, word := req.GetRole(), req.GetRoleStr()
 	if role == pb.EnvironmentRole_ENVIRONMENT_ROLE_UNSPECIFIED {
 		if word == "" {
 			return role, nil
 		}
-		for candidate, itsWord := range roleWords {
-			if itsWord == word {
+		for candidate, text := range roleWords {
+			if text == word {
 				return candidate, nil
 			}
 		}
@@ -87,10 +87,10 @@ func askedRole(req *pb.EnvironmentRoleSetRequest) (pb.EnvironmentRole, error) {
 	return role, nil
 }
 
-// askedEnvironment finds the environment by its ID or its name.
+// requestedEnvironment finds the environment by its ID or its name.
 //
-// Assumed: giving both, or neither, is INVALID_ARGUMENT.
-func (w *Workspace) askedEnvironment(req *pb.EnvironmentRoleSetRequest) (environment, error) {
+// Assumed: a request with both, or with neither, is INVALID_ARGUMENT.
+func (w *Workspace) requestedEnvironment(req *pb.EnvironmentRoleSetRequest) (environment, error) {
 	id, name := req.GetEnvironmentId(), req.GetEnvironmentName()
 	if (id == "") == (name == "") {
 		return environment{}, status.Error(codes.InvalidArgument, "Give the environment's ID or its name")
@@ -102,10 +102,11 @@ func (w *Workspace) askedEnvironment(req *pb.EnvironmentRoleSetRequest) (environ
 	return w.environments[i], nil
 }
 
-// askedPrincipal returns what changes the assignments of the one that the request names.
+// requestedPrincipal finds the user or service user of a request. It returns the function that changes its
+// assignments.
 //
-// Assumed: an unknown one is NOT_FOUND, more than one INVALID_ARGUMENT.
-func (w *Workspace) askedPrincipal(req *pb.EnvironmentRoleSetRequest) (assign func(environment, pb.EnvironmentRole), err error) {
+// Assumed: an unknown principal is NOT_FOUND, and more than one principal is INVALID_ARGUMENT.
+func (w *Workspace) requestedPrincipal(req *pb.EnvironmentRoleSetRequest) (assign func(environment, pb.EnvironmentRole), err error) {
 	userID := req.GetUserId()
 	if userID == "" {
 		user, err := w.serviceUser(req.GetServiceUserId(), req.GetServiceUserName())

@@ -13,11 +13,11 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// environmentName is the rule for new environments (Go SDK, name_utils.go),
-// apart from the prefix en-, which is kept for IDs.
+// environmentName is the rule for names of new environments (Go SDK, name_utils.go). The prefix en- is not
+// allowed either, because it is reserved for IDs.
 var environmentName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
 
-// EnvironmentList lists the environments that the caller has access to.
+// EnvironmentList lists the environments to which the caller has access.
 func (c *controlPlane) EnvironmentList(ctx context.Context, _ *emptypb.Empty) (*pb.EnvironmentListResponse, error) {
 	caller := callerOf(ctx)
 	workspace := caller.workspace
@@ -39,11 +39,11 @@ func (c *controlPlane) EnvironmentList(ctx context.Context, _ *emptypb.Empty) (*
 	return pb.EnvironmentListResponse_builder{Items: items}.Build(), nil
 }
 
-// EnvironmentGetOrCreate looks an environment up, the default one when no name
-// is given, and creates it when asked to.
+// EnvironmentGetOrCreate looks up an environment and creates it on request. An empty name means the default
+// environment.
 //
-// Assumed: every caller may create one, except a scoped service user: it would
-// have no access to it.
+// Assumed: every caller may create an environment, except a scoped service user, which would have no access
+// to it.
 func (c *controlPlane) EnvironmentGetOrCreate(ctx context.Context, req *pb.EnvironmentGetOrCreateRequest) (*pb.EnvironmentGetOrCreateResponse, error) {
 	caller := callerOf(ctx)
 	workspace := caller.workspace
@@ -65,10 +65,9 @@ func (c *controlPlane) EnvironmentGetOrCreate(ctx context.Context, req *pb.Envir
 	}.Build(), nil
 }
 
-// getOrCreate expects the server's lock.
+// getOrCreate looks up or creates an environment. The caller must lock the server.
 //
-// Assumed: an environment without access looks as if it did not exist, whatever
-// is asked.
+// Assumed: an environment without access always looks as if it did not exist.
 func (t *token) getOrCreate(name string, creation pb.ObjectCreationType) (environment, error) {
 	env, found := t.workspace.environment(name)
 	if found && !t.sees(env) {
@@ -101,7 +100,8 @@ func (t *token) getOrCreate(name string, creation pb.ObjectCreationType) (enviro
 	return t.workspace.addEnvironment(name), nil
 }
 
-// Assumed: the default environment has no suffix, the others their name.
+// webhookSuffix returns the suffix of an environment. Assumed: the default environment has no suffix, and
+// every other environment has its name as suffix.
 func webhookSuffix(w *Workspace, env environment) string {
 	if env.id == w.environments[0].id {
 		return ""

@@ -12,13 +12,13 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// anonymous are the RPCs that need no token (Python client, test/conftest.py recv_request). Assumed: one
-// that comes with them is not looked at.
-var anonymous = []string{"TokenFlowCreate", "TokenFlowWait"}
+// rpcsWithoutToken are the RPCs that need no token (Python client, test/conftest.py recv_request). Assumed:
+// they ignore a token that is sent with them.
+var rpcsWithoutToken = []string{"TokenFlowCreate", "TokenFlowWait"}
 
-// TokenFlowCreate begins what a person ends in a browser.
+// TokenFlowCreate starts a flow that a person approves in a browser.
 //
-// Assumed: without expires_in_seconds the token has no end, as this workspace sets none.
+// Assumed: without expires_in_seconds the token never expires, because this workspace sets no limit.
 func (c *controlPlane) TokenFlowCreate(_ context.Context, req *pb.TokenFlowCreateRequest) (*pb.TokenFlowCreateResponse, error) {
 	f := c.server.beginFlow(FlowInfo{
 		TokenLife:     time.Duration(req.GetExpiresInSeconds()) * time.Second,
@@ -30,7 +30,8 @@ func (c *controlPlane) TokenFlowCreate(_ context.Context, req *pb.TokenFlowCreat
 	}.Build(), nil
 }
 
-// TokenFlowWait answers as soon as a person has decided, or after the timeout that nobody has.
+// TokenFlowWait answers as soon as a person has decided. If nobody decides before the timeout, the answer has
+// the field timeout.
 func (c *controlPlane) TokenFlowWait(ctx context.Context, req *pb.TokenFlowWaitRequest) (*pb.TokenFlowWaitResponse, error) {
 	decided, err := c.server.flowDecided(req)
 	if err != nil {
@@ -48,7 +49,8 @@ func (c *controlPlane) TokenFlowWait(ctx context.Context, req *pb.TokenFlowWaitR
 	return c.server.answerFlow(req)
 }
 
-// Assumed: Modal waits as long as it is asked to; a day is beyond all clients.
+// flowTimeout converts the requested timeout. Assumed: Modal waits as long as the client asks. No client asks
+// for more than a day.
 func flowTimeout(seconds float32) time.Duration {
 	const longest = 24 * 60 * 60
 	return time.Duration(min(float64(seconds), longest) * float64(time.Second))
@@ -57,18 +59,18 @@ func flowTimeout(seconds float32) time.Duration {
 func (s *Server) flowDecided(req *pb.TokenFlowWaitRequest) (<-chan struct{}, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f, err := s.askedFlow(req)
+	f, err := s.requestedFlow(req)
 	if err != nil {
 		return nil, err
 	}
 	return f.decided, nil
 }
 
-// Assumed: code and text of a denial.
+// answerFlow answers a TokenFlowWait after the wait. Assumed: the code and text of a denial.
 func (s *Server) answerFlow(req *pb.TokenFlowWaitRequest) (*pb.TokenFlowWaitResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f, err := s.askedFlow(req)
+	f, err := s.requestedFlow(req)
 	switch {
 	case err != nil:
 		return nil, err
@@ -77,19 +79,19 @@ func (s *Server) answerFlow(req *pb.TokenFlowWaitRequest) (*pb.TokenFlowWaitResp
 	case f.State == FlowWaiting:
 		return pb.TokenFlowWaitResponse_builder{Timeout: true}.Build(), nil
 	}
-	f.taken = s.flowAnswersOnce
+	f.returned = s.flowAnswersOnce
 	return pb.TokenFlowWaitResponse_builder{
 		TokenId: f.token.ID, TokenSecret: f.token.Secret, WorkspaceUsername: f.token.workspace.name,
 	}.Build(), nil
 }
 
-// askedFlow finds the flow of a request that knows its secret. The caller holds s.mu.
+// requestedFlow finds the flow of a request that contains its wait secret. The caller must lock s.mu.
 //
-// Assumed: one that is unknown, has lapsed, was handed out or is asked for with another secret is
-// NOT_FOUND.
-func (s *Server) askedFlow(req *pb.TokenFlowWaitRequest) (*flow, error) {
+// Assumed: a flow is NOT_FOUND if it is unknown, has lapsed or has returned its token, or if the request
+// contains another secret.
+func (s *Server) requestedFlow(req *pb.TokenFlowWaitRequest) (*flow, error) {
 	i := slices.IndexFunc(s.flows, func(f *flow) bool {
-		return f.ID == req.GetTokenFlowId() && f.waitSecret == req.GetWaitSecret() && !f.taken && !f.lapsed(s.now())
+		return f.ID == req.GetTokenFlowId() && f.waitSecret == req.GetWaitSecret() && !f.returned && !f.lapsed(s.now())
 	})
 	if i < 0 {
 		return nil, status.Errorf(codes.NotFound, "Token flow '%s' not found", req.GetTokenFlowId())

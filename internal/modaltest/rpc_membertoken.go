@@ -13,12 +13,12 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// TokenDelete ends a member's token, the caller's own not excepted (Python client 1.6.4, token_flow.py).
+// TokenDelete deletes a member's token, which may be the caller's own (Python client 1.6.4, token_flow.py).
 func (c *controlPlane) TokenDelete(ctx context.Context, req *pb.TokenDeleteRequest) (*emptypb.Empty, error) {
 	caller := callerOf(ctx)
 	c.server.mu.Lock()
 	defer c.server.mu.Unlock()
-	t, err := caller.mayEnd(req.GetTokenId())
+	t, err := caller.manageableToken(req.GetTokenId())
 	if err != nil {
 		return nil, err
 	}
@@ -26,10 +26,10 @@ func (c *controlPlane) TokenDelete(ctx context.Context, req *pb.TokenDeleteReque
 	return &emptypb.Empty{}, nil
 }
 
-// TokensList lists the members' tokens: all of them to owners and managers, to others their own (Python
-// client 1.6.4, _workspace.py).
+// TokensList lists the members' tokens. Owners and managers see all tokens of the workspace, other members
+// their own (Python client 1.6.4, _workspace.py).
 //
-// Assumed: expired and disabled ones are among them, service users' are not.
+// Assumed: the list includes expired and disabled tokens, and no tokens of service users.
 func (c *controlPlane) TokensList(ctx context.Context, _ *emptypb.Empty) (*dynamicpb.Message, error) {
 	caller := callerOf(ctx)
 	c.server.mu.Lock()
@@ -38,21 +38,22 @@ func (c *controlPlane) TokensList(ctx context.Context, _ *emptypb.Empty) (*dynam
 		return nil, err
 	}
 	return listing(slices.DeleteFunc(c.server.listed(), func(t *token) bool {
-		return t.member == nil || t.workspace != caller.workspace || !caller.governs(t.member)
+		return t.member == nil || t.workspace != caller.workspace || !caller.mayManageTokensOf(t.member)
 	})), nil
 }
 
-// TokenDisable has Modal refuse members' tokens until they are enabled again.
+// TokenDisable makes Modal reject members' tokens until TokenEnable.
 func (c *controlPlane) TokenDisable(ctx context.Context, req *dynamicpb.Message) (*emptypb.Empty, error) {
 	return c.setDisabled(ctx, req, true)
 }
 
-// TokenEnable ends what TokenDisable began.
+// TokenEnable makes Modal accept disabled tokens again.
 func (c *controlPlane) TokenEnable(ctx context.Context, req *dynamicpb.Message) (*emptypb.Empty, error) {
 	return c.setDisabled(ctx, req, false)
 }
 
-// Assumed: all of the tokens change, or none; no token is INVALID_ARGUMENT.
+// setDisabled disables or enables tokens. Assumed: either all tokens change or none, and a request without a
+// token is INVALID_ARGUMENT.
 func (c *controlPlane) setDisabled(ctx context.Context, req *dynamicpb.Message, disabled bool) (*emptypb.Empty, error) {
 	caller, ids := callerOf(ctx), tokenIDs(req)
 	c.server.mu.Lock()
@@ -63,7 +64,7 @@ func (c *controlPlane) setDisabled(ctx context.Context, req *dynamicpb.Message, 
 	tokens := make([]*token, len(ids))
 	for i, id := range ids {
 		var err error
-		if tokens[i], err = caller.mayEnd(id); err != nil {
+		if tokens[i], err = caller.manageableToken(id); err != nil {
 			return nil, err
 		}
 	}
@@ -73,24 +74,28 @@ func (c *controlPlane) setDisabled(ctx context.Context, req *dynamicpb.Message, 
 	return &emptypb.Empty{}, nil
 }
 
-// mayEnd returns the member's token of that ID if the caller may end it: an owner or manager any of the
-// workspace, another member their own (Python client 1.6.4, _workspace.py). The caller holds the
-// server's lock.
+// manageableToken returns the member token with that ID if the caller may delete or disable it. Owners and
+// managers may manage all tokens of the workspace, other members their own (Python client 1.6.4,
+// _workspace.py). The caller must lock the server.
 //
-// Assumed: the codes and texts; that a token is unknown once it is deleted, even while it is still
-// accepted, and in another workspace; that TokenDelete is not for service users and their tokens.
-func (t *token) mayEnd(id string) (*token, error) {
+// Assumed:
+//
+//   - the codes and texts
+//   - a deleted token is unknown at once, even while it is still accepted
+//   - a token of another workspace is unknown
+//   - TokenDelete refuses service users and their tokens
+func (t *token) manageableToken(id string) (*token, error) {
 	if err := t.mayAskForTokens(); err != nil {
 		return nil, err
 	}
 	t.workspace.server.expire()
 	target := t.workspace.server.tokens[id]
 	switch {
-	case target == nil || target.workspace != t.workspace || !target.refusedFrom.IsZero():
+	case target == nil || target.workspace != t.workspace || !target.rejectedFrom.IsZero():
 		return nil, status.Errorf(codes.NotFound, "Token '%s' not found", id)
 	case target.member == nil:
 		return nil, status.Errorf(codes.PermissionDenied, "Token '%s' is a service user's", id)
-	case !t.governs(target.member):
+	case !t.mayManageTokensOf(target.member):
 		return nil, status.Errorf(codes.PermissionDenied, "Token '%s' is another member's", id)
 	}
 	return target, nil
@@ -103,6 +108,6 @@ func (t *token) mayAskForTokens() error {
 	return nil
 }
 
-// governs says whether the caller, a member's token, may manage a member's tokens. The caller holds the
-// server's lock.
-func (t *token) governs(m *Member) bool { return t.member == m || t.member.role != RoleUser }
+// mayManageTokensOf reports whether the caller, who is a member, may manage the tokens of m. The caller must
+// lock the server.
+func (t *token) mayManageTokensOf(m *Member) bool { return t.member == m || t.member.role != RoleUser }

@@ -11,11 +11,11 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// EnvironmentGetRoles tells what everybody in the workspace may do in an environment, assigned or not
+// EnvironmentGetRoles returns the role of every member and service user in an environment, assigned or not
 // (Python client 1.6.4, _environments.py).
 //
-// Assumed: whoever sees the environment may ask; another is NOT_FOUND. Without an assignment, whoever
-// sees it is a contributor.
+// Assumed: every caller that sees the environment may ask, and for other callers it is NOT_FOUND. A principal
+// that sees the environment without an assignment is a contributor.
 func (c *controlPlane) EnvironmentGetRoles(ctx context.Context, req *pb.EnvironmentGetRolesRequest) (*pb.EnvironmentGetRolesResponse, error) {
 	caller := callerOf(ctx)
 	workspace := caller.workspace
@@ -44,13 +44,13 @@ func (c *controlPlane) EnvironmentGetRoles(ctx context.Context, req *pb.Environm
 	}.Build(), nil
 }
 
-// principal is somebody's role in an environment, before they are named.
+// principal returns the role of a token's owner in an environment. The caller adds the owner's name.
 func principal(t *token, assigned roles, env environment) pb.EnvironmentGetRolesResponse_Principal_builder {
 	role, isAssigned := assigned[env.id]
 	switch {
 	case !t.sees(env):
 		role = noAccess
-	case !isAssigned || role == noAccess: // which does not hold for owners and managers
+	case !isAssigned || role == noAccess: // no-access does not restrict owners and managers
 		role = contributor
 	}
 	return pb.EnvironmentGetRolesResponse_Principal_builder{

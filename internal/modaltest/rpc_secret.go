@@ -10,10 +10,10 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// SecretGetOrCreate is the one write in an environment that the emulator knows, so that it shows what a
-// role there is worth. Nothing is kept of the secret but its name.
+// SecretGetOrCreate is the only RPC of the emulator that writes in an environment. Tests use it to check the
+// effect of a role. The emulator stores only the secret's name.
 //
-// Assumed: the codes and texts, and that a viewer may look up but not create.
+// Assumed: the codes and texts, and that a viewer may look up a secret but not create it.
 func (c *controlPlane) SecretGetOrCreate(ctx context.Context, req *pb.SecretGetOrCreateRequest) (*pb.SecretGetOrCreateResponse, error) {
 	caller := callerOf(ctx)
 	c.server.mu.Lock()

@@ -14,8 +14,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// ServiceUserCreate makes a service user and reveals its one token's secret, this
-// once (Modal's guide/service-users).
+// ServiceUserCreate creates a service user and shows the secret of its only token, this once (Modal's
+// guide/service-users).
 //
 // Assumed: the codes, and that any expiry is allowed.
 func (c *controlPlane) ServiceUserCreate(ctx context.Context, req *pb.ServiceUserCreateRequest) (*pb.ServiceUserCreateResponse, error) {
@@ -47,7 +47,7 @@ func (c *controlPlane) ServiceUserCreate(ctx context.Context, req *pb.ServiceUse
 
 // ServiceUserDelete deletes a service user and its token.
 //
-// Assumed: one that is unknown or already deleted is NOT_FOUND.
+// Assumed: an unknown or deleted service user is NOT_FOUND.
 func (c *controlPlane) ServiceUserDelete(ctx context.Context, req *pb.ServiceUserDeleteRequest) (*emptypb.Empty, error) {
 	caller := callerOf(ctx)
 	c.server.mu.Lock()
@@ -65,7 +65,7 @@ func (c *controlPlane) ServiceUserDelete(ctx context.Context, req *pb.ServiceUse
 
 // ServiceUserInfo describes one service user.
 //
-// Assumed: only those who manage service users may ask.
+// Assumed: only callers that may manage service users may ask.
 func (c *controlPlane) ServiceUserInfo(ctx context.Context, req *pb.ServiceUserInfoRequest) (*pb.ServiceUserInfoResponse, error) {
 	caller := callerOf(ctx)
 	c.server.mu.Lock()
@@ -83,7 +83,7 @@ func (c *controlPlane) ServiceUserInfo(ctx context.Context, req *pb.ServiceUserI
 
 // ServiceUserList describes the workspace's service users.
 //
-// Assumed: expired ones are among them.
+// Assumed: the list includes expired service users.
 func (c *controlPlane) ServiceUserList(ctx context.Context, _ *emptypb.Empty) (*pb.ServiceUserListResponse, error) {
 	caller := callerOf(ctx)
 	c.server.mu.Lock()
@@ -92,7 +92,7 @@ func (c *controlPlane) ServiceUserList(ctx context.Context, _ *emptypb.Empty) (*
 		return nil, err
 	}
 	var items []*pb.ServiceUser
-	for _, user := range c.server.listedLate() {
+	for _, user := range c.server.listedWithLag() {
 		if user.token.workspace == caller.workspace {
 			items = append(items, user.message(c.server.now(), user.roles))
 		}
@@ -100,10 +100,9 @@ func (c *controlPlane) ServiceUserList(ctx context.Context, _ *emptypb.Empty) (*
 	return pb.ServiceUserListResponse_builder{ServiceUsers: items}.Build(), nil
 }
 
-// serviceUser finds one by its ID or its name, whichever is given. The caller
-// holds the server's lock.
+// serviceUser finds a service user by its ID or its name. The caller must lock the server.
 //
-// Assumed: giving both, or neither, is INVALID_ARGUMENT.
+// Assumed: a request with both, or with neither, is INVALID_ARGUMENT.
 func (w *Workspace) serviceUser(id, name string) (*serviceUser, error) {
 	if (id == "") == (name == "") {
 		return nil, status.Error(codes.InvalidArgument, "Give the service user's ID or its name")

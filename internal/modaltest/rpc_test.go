@@ -17,14 +17,14 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestTokenInfoGet_TellsAMemberWhoTheyAre(t *testing.T) {
+func TestTokenInfoGet_DescribesAMembersToken(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))
 	expires := c.Now().Add(time.Hour)
 	token := w.owner.NewToken(modaltest.Named("laptop"), modaltest.ExpiresAt(expires))
 
-	info, err := w.client.TokenInfoGet(as(t, token), &pb.TokenInfoGetRequest{})
+	info, err := w.client.TokenInfoGet(withToken(t, token), &pb.TokenInfoGetRequest{})
 	require.NoError(t, err)
 	require.Equal(t, token.ID, info.GetTokenId())
 	require.Equal(t, "laptop", info.GetTokenName())
@@ -38,11 +38,11 @@ func TestTokenInfoGet_TellsAMemberWhoTheyAre(t *testing.T) {
 	require.Equal(t, expires, info.GetExpiresAt().AsTime())
 }
 
-func TestTokenInfoGet_TellsAServiceUserWhoItIsAndWhoMadeIt(t *testing.T) {
+func TestTokenInfoGet_DescribesAServiceUserAndItsCreator(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token := w.workspace.AddServiceUser("ci")
-	info, err := w.client.TokenInfoGet(as(t, token), &pb.TokenInfoGetRequest{})
+	info, err := w.client.TokenInfoGet(withToken(t, token), &pb.TokenInfoGetRequest{})
 	require.NoError(t, err)
 	require.False(t, info.HasUserIdentity())
 	require.Equal(t, "ci", info.GetServiceUserIdentity().GetServiceUserName())
@@ -51,11 +51,11 @@ func TestTokenInfoGet_TellsAServiceUserWhoItIsAndWhoMadeIt(t *testing.T) {
 	require.False(t, info.HasExpiresAt())
 }
 
-func TestAuthTokenGet_AnswersAJWTThatExpiresInTheFuture(t *testing.T) {
+func TestAuthTokenGet_ReturnsAJWTThatExpiresInTheFuture(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))
-	resp, err := w.client.AuthTokenGet(as(t, w.token), &pb.AuthTokenGetRequest{})
+	resp, err := w.client.AuthTokenGet(withToken(t, w.token), &pb.AuthTokenGetRequest{})
 	require.NoError(t, err)
 	parts := strings.Split(resp.GetToken(), ".")
 	require.Len(t, parts, 3)
@@ -66,29 +66,29 @@ func TestAuthTokenGet_AnswersAJWTThatExpiresInTheFuture(t *testing.T) {
 	require.Greater(t, claims.Exp, c.Now().Unix())
 }
 
-func TestWorkspaceNameLookup_AnswersWhereClientsLook(t *testing.T) {
+func TestWorkspaceNameLookup_AnswersInTheFieldThatClientsRead(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	resp, err := w.client.WorkspaceNameLookup(as(t, w.token), &emptypb.Empty{})
+	resp, err := w.client.WorkspaceNameLookup(withToken(t, w.token), &emptypb.Empty{})
 	require.NoError(t, err)
 	require.Equal(t, "acme", resp.GetUsername())
 }
 
-func TestClientHello_AcceptsAGoodPairWithoutWarnings(t *testing.T) {
+func TestClientHello_AcceptsAValidTokenWithoutWarnings(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	resp, err := w.client.ClientHello(as(t, w.token), &emptypb.Empty{})
+	resp, err := w.client.ClientHello(withToken(t, w.token), &emptypb.Empty{})
 	require.NoError(t, err)
 	require.Empty(t, resp.GetServerWarnings())
-	_, err = w.client.ClientHello(as(t, modaltest.Token{}), &emptypb.Empty{})
-	requireRefused(t, err, "Token missing")
+	_, err = w.client.ClientHello(withToken(t, modaltest.Token{}), &emptypb.Empty{})
+	requireRejected(t, err, "Token missing")
 }
 
-func TestEnvironmentList_NamesThemAllAndOneDefault(t *testing.T) {
+func TestEnvironmentList_ListsAllEnvironmentsAndOneDefault(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.workspace.AddEnvironment("staging")
-	resp, err := w.client.EnvironmentList(as(t, w.token), &emptypb.Empty{})
+	resp, err := w.client.EnvironmentList(withToken(t, w.token), &emptypb.Empty{})
 	require.NoError(t, err)
 	items := resp.GetItems()
 	require.Len(t, items, 2)
@@ -108,7 +108,7 @@ func TestEnvironmentGetOrCreate_FindsCreatesAndRefuses(t *testing.T) {
 	)
 	w := newWorld(t)
 	get := func(name string, creation pb.ObjectCreationType) (*pb.EnvironmentGetOrCreateResponse, error) {
-		return w.client.EnvironmentGetOrCreate(as(t, w.token), pb.EnvironmentGetOrCreateRequest_builder{
+		return w.client.EnvironmentGetOrCreate(withToken(t, w.token), pb.EnvironmentGetOrCreateRequest_builder{
 			DeploymentName: name, ObjectCreationType: creation,
 		}.Build())
 	}

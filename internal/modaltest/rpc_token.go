@@ -15,14 +15,14 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// Assumed: 20 minutes is what Modal's clients fall back to when a JWT has no
-// expiry (Go SDK, auth_token_manager.go); the real lifetime is not published.
+// jwtLifetime is the lifetime of a JWT. Assumed: 20 minutes, which Modal's clients use for a JWT without an
+// expiry (Go SDK, auth_token_manager.go). Modal does not publish the real lifetime.
 const jwtLifetime = 20 * time.Minute
 
-// imageBuilderVersion is any version: clients only pass it on.
+// imageBuilderVersion is an arbitrary version, because clients only forward it.
 const imageBuilderVersion = "2025.06"
 
-// controlPlane answers the RPCs; those it does not have are UNIMPLEMENTED.
+// controlPlane answers the RPCs. An RPC that it does not have is UNIMPLEMENTED.
 type controlPlane struct {
 	pb.UnimplementedModalClientServer
 	server *Server
@@ -78,8 +78,8 @@ func (m *Member) identity() *pb.UserIdentity {
 	return pb.UserIdentity_builder{UserId: m.id, Username: m.username}.Build()
 }
 
-// WorkspaceNameLookup answers in username, which is where every client reads
-// the workspace's name (Python client, cli/profile.py).
+// WorkspaceNameLookup returns the workspace's name in the field username, where every client reads it (Python
+// client, cli/profile.py).
 func (c *controlPlane) WorkspaceNameLookup(ctx context.Context, _ *emptypb.Empty) (*pb.WorkspaceNameLookupResponse, error) {
 	return pb.WorkspaceNameLookupResponse_builder{Username: callerOf(ctx).workspace.name}.Build(), nil
 }

@@ -9,7 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-func TestSecretGetOrCreate_IsForThoseWhoMayWriteInTheEnvironment(t *testing.T) {
+func TestSecretGetOrCreate_NeedsWriteAccessToTheEnvironment(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.workspace.AddEnvironment("dev")
@@ -41,7 +41,7 @@ func TestSecretGetOrCreate_IsForThoseWhoMayWriteInTheEnvironment(t *testing.T) {
 		case "reader":
 			caller = reader
 		}
-		_, err := w.client.SecretGetOrCreate(as(t, caller), pb.SecretGetOrCreateRequest_builder{
+		_, err := w.client.SecretGetOrCreate(withToken(t, caller), pb.SecretGetOrCreateRequest_builder{
 			DeploymentName: "key", EnvironmentName: step.environment, ObjectCreationType: step.creation,
 		}.Build())
 		requireCode(t, step.want, err)

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package modaltest emulates Modal's control plane: the real protocol on a real
-// listener, real token state, and faults on demand. It takes nothing from the
-// engine's own client, so that the two cannot agree on the same mistake.
+// Package modaltest emulates Modal's control plane. It speaks the real protocol on a real listener, keeps the
+// state of tokens, and injects faults on request. It shares no code with the engine's own client, so that the
+// two cannot contain the same error.
 //
-// Facts come from Modal's Go SDK v0.11.1 and Python clients 1.5.4 and 1.6.4; what Modal
-// would do and nobody outside can see is marked "Assumed".
+// The facts come from Modal's Go SDK v0.11.1 and Python clients 1.5.4 and 1.6.4. "Assumed" marks a behaviour
+// of Modal that cannot be seen from outside.
 package modaltest
 
 import (
@@ -22,7 +22,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 )
 
-// Server is one emulated control plane. It is safe for concurrent use.
+// Server is an emulated control plane. It is safe for concurrent use.
 type Server struct {
 	now    func() time.Time
 	tls    *authority // nil: plain text
@@ -32,49 +32,51 @@ type Server struct {
 	expiryDeletes   bool
 	flowLifetime    time.Duration
 	flowAnswersOnce bool
-	flowPage        string // where URLs of token flows begin; empty: this server's own URL
+	flowPage        string // base URL of the token flows' pages; empty: this server's own URL
 
-	mu           sync.Mutex // guards everything below, workspaces included
+	mu           sync.Mutex // guards all fields below and the workspaces
 	address      string
 	workspaces   []*Workspace
-	tokens       map[string]*token // by ID, without the refused ones
+	tokens       map[string]*token // by ID, without tokens that are rejected for good
 	counts       map[string]int    // how many IDs were derived for each owner or name
 	flows        []*flow
 	secrets      []string
 	calls        []*Call
 	faults       map[string][]*Fault
-	refuseNewFor time.Duration
+	rejectNewFor time.Duration
 	outage       bool
 	onCall       func(method string)
 
 	keepDeletedFor time.Duration
 	listLag        time.Duration
 	infoLag        time.Duration
-	deleted        []deletedServiceUser // what the list may still show, oldest first
+	deleted        []deletedServiceUser // service users that a lagging list may still show, oldest first
 }
 
 // Option configures a Server.
 type Option func(*Server)
 
-// WithTLS makes the server speak TLS with a certificate of its own authority,
-// valid for 127.0.0.1, ::1 and localhost. See [Server.CACert].
+// WithTLS makes the server use TLS with a certificate of its own authority, valid for 127.0.0.1, ::1 and
+// localhost. See [Server.CACert].
 func WithTLS() Option {
 	return func(s *Server) { s.tls = newAuthority() }
 }
 
-// WithClock replaces time.Now for everything the server dates or expires.
+// WithClock replaces time.Now for all times and expiries of the server.
 func WithClock(now func() time.Time) Option {
 	return func(s *Server) { s.now = now }
 }
 
-// WithExpiryDeletes makes service users vanish when they expire, name and all, as Modal's command line
-// says they do (Python client 1.6.2, cli/workspace.py). Assumed: members' tokens do not; refused when they
-// expire, they stay to be listed and deleted, whatever the option.
+// WithExpiryDeletes deletes service users and frees their names when they expire, as Modal's command line
+// says (Python client 1.6.2, cli/workspace.py).
+//
+// Assumed: the option does not change members' tokens. An expired member token is rejected, stays listed and
+// can still be deleted.
 func WithExpiryDeletes() Option {
 	return func(s *Server) { s.expiryDeletes = true }
 }
 
-// New returns a server that answers once Serve is called.
+// New returns a server. It answers calls after Serve is called.
 func New(opts ...Option) *Server {
 	s := &Server{
 		now:    time.Now, //nolint:forbidigo // the default of the injected clock
@@ -97,18 +99,18 @@ func (s *Server) grpcOptions() []grpc.ServerOption {
 	opts := []grpc.ServerOption{
 		grpc.UnaryInterceptor(s.interceptUnary),
 		grpc.StreamInterceptor(s.interceptStream),
-		// RPCs that the emulator does not know are recorded and authenticated like the rest.
+		// Unknown RPCs are recorded and authenticated like all others.
 		grpc.UnknownServiceHandler(unknownMethod),
 		grpc.WaitForHandlers(true),
-		// Modal's clients ping each 30 s, streams or not (Go SDK, client.go); by
-		// default grpc-go hangs up on that.
+		// Modal's clients ping every 30 s, with or without streams (Go SDK, client.go). By
+		// default grpc-go closes such a connection.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 	}
 	transport := insecure.NewCredentials()
 	if s.tls != nil {
 		transport = credentials.NewTLS(s.tls.serverConfig())
 	}
-	return append(opts, grpc.Creds(unlabelled{transport}))
+	return append(opts, grpc.Creds(contentTypeRemover{transport}))
 }
 
 // Start runs a server on a free port of 127.0.0.1 until the test ends.
@@ -132,10 +134,11 @@ func Start(tb testing.TB, opts ...Option) *Server {
 	return s
 }
 
-// Serve answers on listener until Close, and then returns nil. Any listener does: a bufconn of
-// google.golang.org/grpc/test/bufconn works in a bubble of testing/synctest, where a server has to be
-// made, served and closed inside. URL is of the listener's address, so give it one that Modal's clients
-// read: see [At].
+// Serve answers calls on listener until Close and then returns nil. URL returns the listener's address, so
+// Modal's clients must accept that address: see [At].
+//
+// The listener may be of any kind. In a bubble of testing/synctest, use a bufconn of
+// google.golang.org/grpc/test/bufconn, and make, serve and close the server inside the bubble.
 func (s *Server) Serve(listener net.Listener) error {
 	s.setAddress(listener)
 	err := s.grpc.Serve(listener)
@@ -145,22 +148,22 @@ func (s *Server) Serve(listener net.Listener) error {
 	return err
 }
 
-// Close stops the server at once; calls in flight end as if the client had gone.
+// Close stops the server at once. Calls in flight end as if the client had disconnected.
 func (s *Server) Close() { s.grpc.Stop() }
 
-// At returns l with another address, such as 127.0.0.1:9900 for a listener in memory.
-func At(l net.Listener, address string) net.Listener { return located{l, address} }
+// At returns l with another address, for example 127.0.0.1:9900 for a listener in memory.
+func At(l net.Listener, address string) net.Listener { return listenerAt{l, address} }
 
-type located struct {
+type listenerAt struct {
 	net.Listener
 	address string
 }
 
-func (l located) Addr() net.Addr { return l }
+func (l listenerAt) Addr() net.Addr { return l }
 
-// Network and String make it an address too.
-func (l located) Network() string { return l.Listener.Addr().Network() }
-func (l located) String() string  { return l.address }
+// Network and String make the listener its own address.
+func (l listenerAt) Network() string { return l.Listener.Addr().Network() }
+func (l listenerAt) String() string  { return l.address }
 
 func (s *Server) setAddress(listener net.Listener) {
 	s.mu.Lock()
@@ -168,13 +171,13 @@ func (s *Server) setAddress(listener net.Listener) {
 	s.address = listener.Addr().String()
 }
 
-// URL is the server's address as Modal's clients take it, without a trailing
-// slash, such as http://127.0.0.1:9900. It panics before Serve.
+// URL returns the server's address in the form that Modal's clients accept, without a trailing slash, for
+// example http://127.0.0.1:9900. It panics before Serve.
 func (s *Server) URL() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.address == "" {
-		panic("modaltest: URL asked for before Serve")
+		panic("modaltest: URL was called before Serve")
 	}
 	if s.tls != nil {
 		return "https://" + s.address
@@ -182,16 +185,16 @@ func (s *Server) URL() string {
 	return "http://" + s.address
 }
 
-// CACert is the PEM of the authority to trust. It panics without [WithTLS].
+// CACert returns the certificate of the authority in PEM. It panics without [WithTLS].
 func (s *Server) CACert() string {
 	if s.tls == nil {
-		panic("modaltest: CACert asked for without WithTLS")
+		panic("modaltest: CACert was called on a server without WithTLS")
 	}
 	return s.tls.certPEM
 }
 
-// Secrets lists every secret of a token or token flow ever issued, deleted tokens
-// included, to search logs and errors for.
+// Secrets returns the secrets of all tokens and token flows ever created, including deleted tokens. Tests
+// search logs and errors for them.
 func (s *Server) Secrets() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

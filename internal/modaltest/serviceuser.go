@@ -12,30 +12,29 @@ import (
 	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
 )
 
-// serviceUserName is the rule of Modal's guide/service-users. Its length is
-// undocumented; Assumed: 63, the strictest of the lengths in use.
+// serviceUserName is the rule of Modal's guide/service-users. Assumed: a length of at most 63, the strictest
+// limit in use. Modal does not document the length.
 var serviceUserName = regexp.MustCompile(`^[a-z0-9_-]{1,63}$`)
 
-// What is wrong with a new service user's name.
+// These errors say why a new service user's name is not accepted.
 var (
 	errBadName   = errors.New("a name is 1 to 63 of a-z, 0-9, - and _")
 	errNameTaken = errors.New("the name is taken")
 )
 
-// serviceUser owns exactly one token. Assumed: it stays when the token expires
-// (see WithExpiryDeletes), and goes when it is deleted.
+// serviceUser owns exactly one token. Assumed: the service user still exists after the token expires (see
+// WithExpiryDeletes), and is deleted together with it.
 type serviceUser struct {
 	id, name  string
 	createdBy *Member // nil: the workspace had no member
 	scoped    bool
-	minted    bool // made by ServiceUserCreate, not seeded
+	minted    bool // created by ServiceUserCreate, not by a test
 	token     *token
 	roles     roles
 	earlier   []earlierRoles // oldest first
 }
 
-// ServiceUserInfo describes a service user that was not deleted, expired or not,
-// without its secret.
+// ServiceUserInfo describes an existing service user, expired or not, without its secret.
 type ServiceUserInfo struct {
 	ID        string // sv-…
 	Name      string
@@ -63,7 +62,7 @@ func (u *serviceUser) info() ServiceUserInfo {
 	return info
 }
 
-// directory holds a workspace's service users.
+// directory contains a workspace's service users.
 type directory struct{ byID, byName map[string]*serviceUser }
 
 func newDirectory() directory {
@@ -77,8 +76,7 @@ func (d directory) remove(u *serviceUser) {
 	delete(d.byName, u.name)
 }
 
-// AddServiceUser is CreateServiceUser for names known to be good and free: it
-// panics otherwise.
+// AddServiceUser works like CreateServiceUser and panics if the name is malformed or in use.
 func (w *Workspace) AddServiceUser(name string, opts ...TokenOption) Token {
 	t, err := w.CreateServiceUser(name, opts...)
 	if err != nil {
@@ -87,9 +85,8 @@ func (w *Workspace) AddServiceUser(name string, opts ...TokenOption) Token {
 	return t
 }
 
-// CreateServiceUser seeds a service user without a scope, as the workspace's
-// owner would make one on the dashboard, and returns its one token. It fails when
-// the name is malformed or taken.
+// CreateServiceUser creates an unscoped service user, as the workspace's owner does on the dashboard, and
+// returns its token. It fails if the name is malformed or in use.
 func (w *Workspace) CreateServiceUser(name string, opts ...TokenOption) (Token, error) {
 	w.server.mu.Lock()
 	defer w.server.mu.Unlock()
@@ -103,8 +100,8 @@ func (w *Workspace) CreateServiceUser(name string, opts ...TokenOption) (Token, 
 	return user.token.Token, nil
 }
 
-// enroll completes the service user, with its token, and stores both. The error
-// is errBadName or errNameTaken. The caller holds the server's lock.
+// enroll completes the service user, creates its token and stores both. The error is errBadName or
+// errNameTaken. The caller must lock the server.
 func (w *Workspace) enroll(u *serviceUser, opts ...TokenOption) error {
 	if !serviceUserName.MatchString(u.name) {
 		return errBadName
@@ -120,16 +117,16 @@ func (w *Workspace) enroll(u *serviceUser, opts ...TokenOption) error {
 	return nil
 }
 
-// SetServiceUserRole changes a service user's role in an environment behind everybody's back, as
-// somebody on the dashboard would: viewer, contributor or no-access, "" for no assignment. It panics
-// when there is no such service user, environment or role.
+// SetServiceUserRole changes a service user's role in an environment without an RPC, as a person on the
+// dashboard does. The role is viewer, contributor or no-access; "" removes the assignment. It panics if the
+// service user, the environment or the role does not exist.
 func (w *Workspace) SetServiceUserRole(name, environment, role string) {
 	w.server.mu.Lock()
 	defer w.server.mu.Unlock()
 	w.server.expire()
 	user := w.serviceUsers.byName[name]
 	env, found := w.environment(environment)
-	number, err := askedRole(pb.EnvironmentRoleSetRequest_builder{RoleStr: role}.Build())
+	number, err := requestedRole(pb.EnvironmentRoleSetRequest_builder{RoleStr: role}.Build())
 	switch {
 	case user == nil:
 		panic(fmt.Sprintf("modaltest: set a service user's role: there is no service user %q", name))
@@ -141,15 +138,15 @@ func (w *Workspace) SetServiceUserRole(name, environment, role string) {
 	user.assign(env, number)
 }
 
-// SetServiceUsers says whether the workspace's plan has service users; it has
-// them at first. Without them, the RPCs that manage them are FAILED_PRECONDITION.
+// SetServiceUsers sets whether the workspace's plan has service users. A new workspace has them. Without
+// them, the RPCs that manage service users are FAILED_PRECONDITION.
 func (w *Workspace) SetServiceUsers(available bool) {
 	w.server.mu.Lock()
 	defer w.server.mu.Unlock()
 	w.planLacksServiceUsers = !available
 }
 
-// ServiceUsers describes the service users that were not deleted, oldest first.
+// ServiceUsers describes all existing service users, oldest first.
 func (s *Server) ServiceUsers() []ServiceUserInfo {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -160,7 +157,7 @@ func (s *Server) ServiceUsers() []ServiceUserInfo {
 	return infos
 }
 
-// serviceUsers returns those of all workspaces, oldest first. The caller holds s.mu.
+// serviceUsers returns the service users of all workspaces, oldest first. The caller must lock s.mu.
 func (s *Server) serviceUsers() []*serviceUser {
 	var users []*serviceUser
 	for _, t := range s.listed() {
@@ -171,13 +168,13 @@ func (s *Server) serviceUsers() []*serviceUser {
 	return users
 }
 
-// Orphans names the service users that ServiceUserCreate made, that were not
-// deleted, and that are not among the names answered for. Expired ones count.
-func (s *Server) Orphans(answeredFor []string) []string {
+// Orphans returns the names of the service users that ServiceUserCreate created, that still exist, and that
+// are not among the given names. It includes expired service users.
+func (s *Server) Orphans(tracked []string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	known := make(map[string]bool, len(answeredFor))
-	for _, name := range answeredFor {
+	known := make(map[string]bool, len(tracked))
+	for _, name := range tracked {
 		known[name] = true
 	}
 	var orphans []string
@@ -189,25 +186,26 @@ func (s *Server) Orphans(answeredFor []string) []string {
 	return orphans
 }
 
-// FailOnOrphans fails the test when, at its end, [Server.Orphans] finds one among
-// the names that answeredFor then returns. Cleanups registered before this call
-// have not run by then; tb.Context has ended.
-func (s *Server) FailOnOrphans(tb testing.TB, answeredFor func() []string) {
+// FailOnOrphans fails the test if, at its end, [Server.Orphans] finds a service user that is not among the
+// names from tracked. At that time tb.Context has ended, and the cleanups that were registered before this
+// call have not run yet.
+func (s *Server) FailOnOrphans(tb testing.TB, tracked func() []string) {
 	tb.Helper()
 	tb.Cleanup(func() {
-		if orphans := s.Orphans(answeredFor()); len(orphans) > 0 {
-			tb.Errorf("nobody answers for these live service users: %q", orphans)
+		if orphans := s.Orphans(tracked()); len(orphans) > 0 {
+			tb.Errorf("these service users still exist, and the test does not track them: %q", orphans)
 		}
 	})
 }
 
-// message is the service user as ServiceUserInfo and ServiceUserList answer it, with the given roles.
+// message returns the answer of ServiceUserInfo and ServiceUserList for the service user, with the given
+// roles.
 func (u *serviceUser) message(now time.Time, assigned roles) *pb.ServiceUser {
 	t := u.token
 	m := pb.ServiceUser_builder{
 		Name: u.name, TokenId: t.ID, ServiceUserId: u.id, Scoped: u.scoped,
 		CreatedAt: epoch(t.created), LastUsedAt: epoch(t.lastUsed),
-		// Assumed: both words.
+		// Assumed: the words "active" and "expired".
 		Status:           "active",
 		EnvironmentRoles: assigned.messages(t.workspace.environments),
 	}
@@ -223,7 +221,7 @@ func (u *serviceUser) message(now time.Time, assigned roles) *pb.ServiceUser {
 	return m.Build()
 }
 
-// epoch is how the control plane writes most dates: seconds since 1970, 0 for never.
+// epoch converts a time to the format of most times in the API: seconds since 1970, and 0 for never.
 func epoch(t time.Time) float64 {
 	if t.IsZero() {
 		return 0

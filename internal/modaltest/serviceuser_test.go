@@ -18,10 +18,10 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// mint makes a scoped service user as the workspace's owner.
+// mint creates a scoped service user as the workspace's owner.
 func (w *world) mint(t *testing.T, name string) (modaltest.Token, string) {
 	t.Helper()
-	resp, err := w.client.ServiceUserCreate(as(t, w.token),
+	resp, err := w.client.ServiceUserCreate(withToken(t, w.token),
 		pb.ServiceUserCreateRequest_builder{Name: name, Scoped: true}.Build())
 	require.NoError(t, err)
 	return modaltest.Token{ID: resp.GetTokenId(), Secret: resp.GetTokenSecret()}, resp.GetServiceUserId()
@@ -29,21 +29,21 @@ func (w *world) mint(t *testing.T, name string) (modaltest.Token, string) {
 
 func (w *world) remove(t *testing.T, id string) error {
 	t.Helper()
-	_, err := w.client.ServiceUserDelete(as(t, w.token), pb.ServiceUserDeleteRequest_builder{ServiceUserId: id}.Build())
+	_, err := w.client.ServiceUserDelete(withToken(t, w.token), pb.ServiceUserDeleteRequest_builder{ServiceUserId: id}.Build())
 	return err
 }
 
 func (w *world) describe(t *testing.T, name string) (*pb.ServiceUser, error) {
 	t.Helper()
-	resp, err := w.client.ServiceUserInfo(as(t, w.token), pb.ServiceUserInfoRequest_builder{ServiceUserName: name}.Build())
+	resp, err := w.client.ServiceUserInfo(withToken(t, w.token), pb.ServiceUserInfoRequest_builder{ServiceUserName: name}.Build())
 	return resp.GetServiceUser(), err
 }
 
-func TestServiceUserCreate_RevealsATokenThatWorksAndIsTheServiceUsers(t *testing.T) {
+func TestServiceUserCreate_ReturnsAWorkingTokenOfTheServiceUser(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))
-	resp, err := w.client.ServiceUserCreate(as(t, w.token),
+	resp, err := w.client.ServiceUserCreate(withToken(t, w.token),
 		pb.ServiceUserCreateRequest_builder{Name: "ci_1-a", Scoped: true, ExpiresInSeconds: 3600}.Build())
 	require.NoError(t, err)
 	require.Regexp(t, `^sv-[A-Za-z0-9]{22}$`, resp.GetServiceUserId())
@@ -52,7 +52,7 @@ func TestServiceUserCreate_RevealsATokenThatWorksAndIsTheServiceUsers(t *testing
 	require.Contains(t, w.server.Secrets(), token.Secret)
 
 	c.Advance(time.Minute)
-	who, err := w.client.TokenInfoGet(as(t, token), &pb.TokenInfoGetRequest{})
+	who, err := w.client.TokenInfoGet(withToken(t, token), &pb.TokenInfoGetRequest{})
 	require.NoError(t, err)
 	require.Equal(t, token.ID, who.GetTokenId())
 	require.Equal(t, w.workspace.ID(), who.GetWorkspaceId())
@@ -77,10 +77,10 @@ func TestServiceUserCreate_RevealsATokenThatWorksAndIsTheServiceUsers(t *testing
 	}}, w.server.ServiceUsers())
 }
 
-func TestServiceUserCreate_WithoutAnExpiryItNeverEnds(t *testing.T) {
+func TestServiceUserCreate_WithoutAnExpiryNeverExpires(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	resp, err := w.client.ServiceUserCreate(as(t, w.token), pb.ServiceUserCreateRequest_builder{Name: "ci"}.Build())
+	resp, err := w.client.ServiceUserCreate(withToken(t, w.token), pb.ServiceUserCreateRequest_builder{Name: "ci"}.Build())
 	require.NoError(t, err)
 	require.False(t, resp.HasExpiresAt())
 	user, err := w.describe(t, "ci")
@@ -91,7 +91,7 @@ func TestServiceUserCreate_WithoutAnExpiryItNeverEnds(t *testing.T) {
 	require.Zero(t, w.server.ServiceUsers()[0].Expires)
 }
 
-func TestServiceUserCreate_RefusesNamesThatAreTakenOrMalformed(t *testing.T) {
+func TestServiceUserCreate_RefusesUsedAndMalformedNames(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.workspace.AddServiceUser("seeded")
@@ -105,20 +105,20 @@ func TestServiceUserCreate_RefusesNamesThatAreTakenOrMalformed(t *testing.T) {
 		"line\n":                codes.InvalidArgument,
 		strings.Repeat("a", 64): codes.InvalidArgument,
 	} {
-		_, err := w.client.ServiceUserCreate(as(t, w.token), pb.ServiceUserCreateRequest_builder{Name: name}.Build())
+		_, err := w.client.ServiceUserCreate(withToken(t, w.token), pb.ServiceUserCreateRequest_builder{Name: name}.Build())
 		requireCode(t, want, err)
 	}
 	require.Len(t, w.server.ServiceUsers(), 2)
 
 	other := w.server.AddWorkspace("globex").AddMember("eve").NewToken()
-	_, err := w.client.ServiceUserCreate(as(t, other), pb.ServiceUserCreateRequest_builder{Name: "seeded"}.Build())
+	_, err := w.client.ServiceUserCreate(withToken(t, other), pb.ServiceUserCreateRequest_builder{Name: "seeded"}.Build())
 	require.NoError(t, err, "names belong to a workspace")
 }
 
-func TestServiceUserCreate_OfManyAtOnceWithOneNameOneWins(t *testing.T) {
+func TestServiceUserCreate_OnlyOneConcurrentCallWithANameSucceeds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ctx := as(t, w.token)
+	ctx := withToken(t, w.token)
 	results := make(chan codes.Code, 20)
 	var group sync.WaitGroup
 	for range cap(results) {
@@ -137,7 +137,7 @@ func TestServiceUserCreate_OfManyAtOnceWithOneNameOneWins(t *testing.T) {
 	require.Len(t, w.server.ServiceUsers(), 1)
 }
 
-func TestServiceUserDelete_EndsTheTokenByIDAndByName(t *testing.T) {
+func TestServiceUserDelete_DeletesByIDAndByName(t *testing.T) {
 	t.Parallel()
 	for name, request := range map[string]func(id string) *pb.ServiceUserDeleteRequest{
 		"by ID": func(id string) *pb.ServiceUserDeleteRequest {
@@ -152,21 +152,21 @@ func TestServiceUserDelete_EndsTheTokenByIDAndByName(t *testing.T) {
 			w := newWorld(t)
 			token, id := w.mint(t, "ci")
 			require.True(t, w.server.Accepts(token.ID, token.Secret))
-			_, err := w.client.ServiceUserDelete(as(t, w.token), request(id))
+			_, err := w.client.ServiceUserDelete(withToken(t, w.token), request(id))
 			require.NoError(t, err)
-			requireRefused(t, whoAmI(as(t, token), w.client), "Token not found")
+			requireRejected(t, whoAmI(withToken(t, token), w.client), "Token not found")
 			require.False(t, w.server.Accepts(token.ID, token.Secret))
 			require.Empty(t, w.server.ServiceUsers())
 			_, err = w.describe(t, "ci")
 			requireCode(t, codes.NotFound, err)
-			_, err = w.client.ServiceUserDelete(as(t, w.token), request(id))
+			_, err = w.client.ServiceUserDelete(withToken(t, w.token), request(id))
 			requireCode(t, codes.NotFound, err)
 			w.mint(t, "ci")
 		})
 	}
 }
 
-func TestServiceUserDelete_TakesExactlyOneOfThisWorkspace(t *testing.T) {
+func TestServiceUserDelete_NeedsExactlyOneServiceUserOfTheWorkspace(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	_, id := w.mint(t, "ci")
@@ -174,11 +174,11 @@ func TestServiceUserDelete_TakesExactlyOneOfThisWorkspace(t *testing.T) {
 		"neither": {},
 		"both":    pb.ServiceUserDeleteRequest_builder{ServiceUserId: id, ServiceUserName: "ci"}.Build(),
 	} {
-		_, err := w.client.ServiceUserDelete(as(t, w.token), request)
+		_, err := w.client.ServiceUserDelete(withToken(t, w.token), request)
 		require.Equal(t, codes.InvalidArgument, status.Code(err), name)
 	}
 	other := w.server.AddWorkspace("globex").AddMember("eve").NewToken()
-	_, err := w.client.ServiceUserDelete(as(t, other), pb.ServiceUserDeleteRequest_builder{ServiceUserId: id}.Build())
+	_, err := w.client.ServiceUserDelete(withToken(t, other), pb.ServiceUserDeleteRequest_builder{ServiceUserId: id}.Build())
 	requireCode(t, codes.NotFound, err)
 	require.Len(t, w.server.ServiceUsers(), 1)
 }
@@ -187,7 +187,7 @@ func TestServiceUser_StaysListedAfterItsExpiryUntilDeleted(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))
-	resp, err := w.client.ServiceUserCreate(as(t, w.token),
+	resp, err := w.client.ServiceUserCreate(withToken(t, w.token),
 		pb.ServiceUserCreateRequest_builder{Name: "ci", ExpiresInSeconds: 60}.Build())
 	require.NoError(t, err)
 	before, err := w.describe(t, "ci")
@@ -202,7 +202,7 @@ func TestServiceUser_StaysListedAfterItsExpiryUntilDeleted(t *testing.T) {
 	require.Empty(t, w.server.ServiceUsers())
 }
 
-func TestServiceUserList_NamesThisWorkspacesInTheOrderOfTheirCreation(t *testing.T) {
+func TestServiceUserList_ListsTheWorkspaceInOrderOfCreation(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.server.AddWorkspace("globex").AddServiceUser("theirs")
@@ -211,7 +211,7 @@ func TestServiceUserList_NamesThisWorkspacesInTheOrderOfTheirCreation(t *testing
 		want = append(want, fmt.Sprintf("ci-%d", 12-i))
 		w.mint(t, want[i])
 	}
-	resp, err := w.client.ServiceUserList(as(t, w.token), &emptypb.Empty{})
+	resp, err := w.client.ServiceUserList(withToken(t, w.token), &emptypb.Empty{})
 	require.NoError(t, err)
 	var got []string
 	for _, user := range resp.GetServiceUsers() {
@@ -220,7 +220,7 @@ func TestServiceUserList_NamesThisWorkspacesInTheOrderOfTheirCreation(t *testing
 	require.Equal(t, want, got)
 }
 
-func TestServiceUserInfo_OfAnUnknownOneIsNotFound(t *testing.T) {
+func TestServiceUserInfo_UnknownNameIsNotFound(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	_, err := w.describe(t, "nobody")
@@ -229,7 +229,7 @@ func TestServiceUserInfo_OfAnUnknownOneIsNotFound(t *testing.T) {
 	requireCode(t, codes.InvalidArgument, err)
 }
 
-func TestAccepts_AgreesWithTheNextCallAndIsNone(t *testing.T) {
+func TestAccepts_PredictsTheNextCallAndIsNoCall(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	w := newWorld(t, modaltest.WithClock(c.Now))
@@ -242,10 +242,10 @@ func TestAccepts_AgreesWithTheNextCallAndIsNone(t *testing.T) {
 	c.Advance(time.Second)
 	require.True(t, w.server.Accepts(token.ID, token.Secret))
 	require.Zero(t, w.server.ServiceUsers()[0].LastUsed)
-	require.Len(t, w.server.Calls(""), 1, "the creation alone")
+	require.Len(t, w.server.Calls(""), 1, "only the creation was called")
 }
 
-func TestSetServiceUserRole_ChangesWhatTheControlPlaneReports(t *testing.T) {
+func TestSetServiceUserRole_ChangesTheReportedRole(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.workspace.AddEnvironment("staging")
@@ -262,7 +262,7 @@ func TestSetServiceUserRole_ChangesWhatTheControlPlaneReports(t *testing.T) {
 	}
 }
 
-func TestWithExpiryDeletes_ExpiredServiceUserIsGoneWithItsName(t *testing.T) {
+func TestWithExpiryDeletes_DeletesExpiredServiceUsersAndFreesNames(t *testing.T) {
 	t.Parallel()
 	clock := newClock()
 	w := newWorld(t, modaltest.WithClock(clock.Now), modaltest.WithExpiryDeletes())
@@ -273,9 +273,9 @@ func TestWithExpiryDeletes_ExpiredServiceUserIsGoneWithItsName(t *testing.T) {
 
 	clock.Advance(time.Hour)
 
-	requireRefused(t, whoAmI(as(t, user), w.client), "Token not found")
-	requireRefused(t, whoAmI(as(t, member), w.client), "Token has expired")
-	_, err := w.client.ServiceUserInfo(as(t, w.token), pb.ServiceUserInfoRequest_builder{ServiceUserName: "ci"}.Build())
+	requireRejected(t, whoAmI(withToken(t, user), w.client), "Token not found")
+	requireRejected(t, whoAmI(withToken(t, member), w.client), "Token has expired")
+	_, err := w.client.ServiceUserInfo(withToken(t, w.token), pb.ServiceUserInfoRequest_builder{ServiceUserName: "ci"}.Build())
 	requireCode(t, codes.NotFound, err)
 	require.Empty(t, w.server.ServiceUsers())
 	require.False(t, w.server.DeleteToken(user.ID))

@@ -23,7 +23,7 @@ type Workspace struct {
 type Member struct {
 	workspace    *Workspace
 	id, username string
-	memberID     string // Assumed: another ID than the user's
+	memberID     string // Assumed: differs from the user's ID
 	role         Role
 	roles        roles
 	joined       time.Time
@@ -35,8 +35,7 @@ type environment struct {
 	secrets  map[string]string // name to ID
 }
 
-// AddWorkspace creates a workspace with the default environment "main". It
-// panics when the name is taken.
+// AddWorkspace creates a workspace with the default environment "main". It panics if the name is in use.
 func (s *Server) AddWorkspace(name string) *Workspace {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -49,7 +48,7 @@ func (s *Server) AddWorkspace(name string) *Workspace {
 	return w
 }
 
-// Workspace returns the workspace of that name, or nil.
+// Workspace returns the workspace with that name, or nil.
 func (s *Server) Workspace(name string) *Workspace {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,17 +70,17 @@ func (s *Server) findWorkspace(name string) *Workspace {
 	return s.workspaces[i]
 }
 
-// ID is the workspace's ac-… ID.
+// ID returns the workspace's ID, ac-….
 func (w *Workspace) ID() string { return w.id }
 
-// Name is the workspace's name.
+// Name returns the workspace's name.
 func (w *Workspace) Name() string {
 	w.server.mu.Lock()
 	defer w.server.mu.Unlock()
 	return w.name
 }
 
-// Rename gives the workspace another name. It panics when the name is taken.
+// Rename gives the workspace another name. It panics if the name is in use.
 func (w *Workspace) Rename(name string) {
 	w.server.mu.Lock()
 	defer w.server.mu.Unlock()
@@ -91,7 +90,7 @@ func (w *Workspace) Rename(name string) {
 	w.name = name
 }
 
-// AddEnvironment creates an environment. It panics when the name is taken.
+// AddEnvironment creates an environment. It panics if the name is in use.
 func (w *Workspace) AddEnvironment(name string) {
 	w.server.mu.Lock()
 	defer w.server.mu.Unlock()
@@ -101,14 +100,15 @@ func (w *Workspace) AddEnvironment(name string) {
 	w.addEnvironment(name)
 }
 
-// addEnvironment expects the server's lock, and a name that is free.
+// addEnvironment creates an environment with an unused name. The caller must lock the server.
 func (w *Workspace) addEnvironment(name string) environment {
 	env := environment{id: randomID("en-"), name: name, created: w.server.now(), secrets: map[string]string{}}
 	w.environments = append(w.environments, env)
 	return env
 }
 
-// environment expects the server's lock. The empty name means the default.
+// environment finds an environment. The empty name means the default environment. The caller must lock the
+// server.
 func (w *Workspace) environment(name string) (environment, bool) {
 	if name == "" {
 		return w.environments[0], true
@@ -120,8 +120,8 @@ func (w *Workspace) environment(name string) (environment, bool) {
 	return w.environments[i], true
 }
 
-// AddMember adds a person; the first one owns the workspace, later ones are plain
-// users until [Member.SetRole]. It panics when the username is taken.
+// AddMember adds a person. The first member owns the workspace. Every later member is a user until
+// [Member.SetRole]. It panics if the username is in use.
 func (w *Workspace) AddMember(username string) *Member {
 	w.server.mu.Lock()
 	defer w.server.mu.Unlock()
@@ -139,7 +139,7 @@ func (w *Workspace) AddMember(username string) *Member {
 	return m
 }
 
-// Member returns the member of that username, or nil.
+// Member returns the member with that username, or nil.
 func (w *Workspace) Member(username string) *Member {
 	w.server.mu.Lock()
 	defer w.server.mu.Unlock()
@@ -161,20 +161,20 @@ func (w *Workspace) findMember(username string) *Member {
 	return w.members[i]
 }
 
-// ID is the member's us-… ID.
+// ID returns the member's ID, us-….
 func (m *Member) ID() string { return m.id }
 
-// Username is the member's name.
+// Username returns the member's name.
 func (m *Member) Username() string { return m.username }
 
-// Role is what the member may do in the workspace.
+// Role returns the member's role in the workspace.
 func (m *Member) Role() Role {
 	m.workspace.server.mu.Lock()
 	defer m.workspace.server.mu.Unlock()
 	return m.role
 }
 
-// NewToken creates a token for the member, who may have any number of them.
+// NewToken creates a token for the member. A member may have any number of tokens.
 func (m *Member) NewToken(opts ...TokenOption) Token {
 	s := m.workspace.server
 	s.mu.Lock()

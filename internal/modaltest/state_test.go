@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-func TestToken_PrintsWithoutItsSecret(t *testing.T) {
+func TestToken_PrintsOnlyItsID(t *testing.T) {
 	t.Parallel()
 	token := modaltest.Token{ID: "ak-id", Secret: "as-hidden"}
 	holder := struct {
@@ -53,7 +53,7 @@ func TestTokens_DescribesEachTokenWithoutItsSecret(t *testing.T) {
 	c.Advance(time.Minute)
 	service := w.workspace.AddServiceUser("ci", modaltest.ExpiresAt(expires))
 	c.Advance(time.Minute)
-	require.NoError(t, whoAmI(as(t, service), w.client))
+	require.NoError(t, whoAmI(withToken(t, service), w.client))
 
 	require.Equal(t, []modaltest.TokenInfo{
 		{ID: w.token.ID, Workspace: "acme", Owner: "ada", Kind: modaltest.KindMember, Created: start},
@@ -69,15 +69,15 @@ func TestTokens_DescribesEachTokenWithoutItsSecret(t *testing.T) {
 	require.Contains(t, w.server.Secrets(), service.Secret, "a deleted token's secret must not leak either")
 }
 
-func TestTokens_ARefusedCallIsNoUse(t *testing.T) {
+func TestTokens_RejectedCallIsNoUse(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	other := w.owner.NewToken()
-	require.Error(t, whoAmI(as(t, modaltest.Token{ID: w.token.ID, Secret: other.Secret}), w.client))
+	require.Error(t, whoAmI(withToken(t, modaltest.Token{ID: w.token.ID, Secret: other.Secret}), w.client))
 	require.Zero(t, w.server.Tokens()[0].LastUsed)
 }
 
-func TestServiceUser_LivesAndDiesWithItsToken(t *testing.T) {
+func TestServiceUser_IsDeletedWithItsToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token := w.workspace.AddServiceUser("ci")
@@ -95,7 +95,7 @@ func TestServiceUser_LivesAndDiesWithItsToken(t *testing.T) {
 	}
 }
 
-func TestState_TakenNamesAreTheTestsMistake(t *testing.T) {
+func TestState_UsedNamesPanic(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.workspace.AddServiceUser("ci")
@@ -112,7 +112,7 @@ func TestState_TakenNamesAreTheTestsMistake(t *testing.T) {
 func TestServer_IsSafeForConcurrentUse(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ctx := as(t, w.token)
+	ctx := withToken(t, w.token)
 	errs := make(chan error, 40)
 	var group sync.WaitGroup
 	for i := range cap(errs) {

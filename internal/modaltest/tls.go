@@ -15,8 +15,7 @@ import (
 	"time"
 )
 
-// authority is a certificate authority with one server certificate. Its key
-// lives in memory only.
+// authority is a certificate authority with one server certificate. Its key exists only in memory.
 type authority struct {
 	certPEM string
 	leaf    tls.Certificate
@@ -44,8 +43,8 @@ func (a *authority) serverConfig() *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{a.leaf}, MinVersion: tls.VersionTLS12}
 }
 
-// template's dates are fixed and far apart: clients check them against the real
-// clock, whatever the server's says.
+// template returns a certificate with fixed dates far in the past and future, because clients check them
+// against the real clock and not the server's clock.
 func template(commonName string) *x509.Certificate {
 	return &x509.Certificate{
 		SerialNumber: randomBelow(new(big.Int).Lsh(big.NewInt(1), 120)),

@@ -14,28 +14,28 @@ import (
 	"time"
 )
 
-// Token is a Modal account token as its owner gets it. It prints as its ID.
+// Token is a Modal account token with its secret. All its text forms show only the ID.
 type Token struct{ ID, Secret string }
 
-// String returns the ID alone.
+// String returns only the ID.
 func (t Token) String() string { return t.ID }
 
-// GoString returns the ID alone.
+// GoString returns only the ID.
 func (t Token) GoString() string { return t.ID }
 
-// Format writes the ID alone, whatever the verb and flags.
+// Format writes only the ID for every verb and flag.
 func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, t.ID) }
 
-// Kind says what owns a token.
+// Kind says whether a member or a service user owns a token.
 type Kind string
 
-// The two owners of a token.
+// These are the kinds of token owner.
 const (
 	KindMember      Kind = "member"
 	KindServiceUser Kind = "service-user"
 )
 
-// TokenInfo describes a live, expired or disabled token, without its secret.
+// TokenInfo describes a token that was not deleted, without its secret.
 type TokenInfo struct {
 	ID        string
 	Workspace string // the workspace's name
@@ -44,22 +44,22 @@ type TokenInfo struct {
 	Created   time.Time
 	Expires   time.Time // zero: never
 	LastUsed  time.Time // zero: never used
-	Disabled  bool      // refused until it is enabled again
+	Disabled  bool      // rejected until it is enabled again
 }
 
 type token struct {
 	Token
-	serial      int // counts all tokens of the server
-	name        string
-	workspace   *Workspace
-	member      *Member // exactly one of member and serviceUser is set
-	serviceUser *serviceUser
-	created     time.Time
-	usableFrom  time.Time
-	expires     time.Time // zero: never
-	lastUsed    time.Time
-	refusedFrom time.Time // zero: not deleted
-	disabled    bool
+	serial       int // counts all tokens of the server
+	name         string
+	workspace    *Workspace
+	member       *Member // exactly one of member and serviceUser is set
+	serviceUser  *serviceUser
+	created      time.Time
+	usableFrom   time.Time
+	expires      time.Time // zero: never
+	lastUsed     time.Time
+	rejectedFrom time.Time // zero: not deleted
+	disabled     bool
 }
 
 func (t *token) expired(now time.Time) bool {
@@ -79,20 +79,20 @@ func (t *token) info() TokenInfo {
 	return info
 }
 
-// TokenOption changes a token at its creation.
+// TokenOption changes a token when it is created.
 type TokenOption func(*token)
 
-// ExpiresAt gives the token an end; the zero time means none.
+// ExpiresAt sets the token's expiry; the zero time means never.
 func ExpiresAt(t time.Time) TokenOption {
 	return func(tok *token) { tok.expires = t }
 }
 
-// Named gives the token the name that TokenInfoGet reports.
+// Named sets the token name that TokenInfoGet reports.
 func Named(name string) TokenOption {
 	return func(tok *token) { tok.name = name }
 }
 
-// mint completes t and stores it. The caller holds s.mu.
+// mint completes t and stores it. The caller must lock s.mu.
 func (s *Server) mint(t *token, opts []TokenOption) Token {
 	t.serial = len(s.secrets)
 	for _, opt := range opts {
@@ -107,31 +107,30 @@ func (s *Server) mint(t *token, opts []TokenOption) Token {
 	n := s.count("tokens of " + owner)
 	t.Token = Token{ID: s.derivedID("ak-", owner, n), Secret: s.derivedID("as-", owner, n)}
 	t.created = s.now()
-	t.usableFrom = t.created.Add(s.refuseNewFor)
+	t.usableFrom = t.created.Add(s.rejectNewFor)
 	s.tokens[t.ID] = t
 	s.secrets = append(s.secrets, t.Secret)
 	return t.Token
 }
 
-// expire deletes what WithExpiryDeletes wants gone. The caller holds s.mu.
+// expire deletes expired service users if WithExpiryDeletes is set. The caller must lock s.mu.
 func (s *Server) expire() {
 	if !s.expiryDeletes {
 		return
 	}
 	for _, t := range s.tokens {
-		if t.serviceUser != nil && t.refusedFrom.IsZero() && t.expired(s.now()) {
+		if t.serviceUser != nil && t.rejectedFrom.IsZero() && t.expired(s.now()) {
 			s.deleteToken(t, 0)
 		}
 	}
 }
 
-// listed returns the tokens that were not deleted, oldest first. The caller holds
-// s.mu.
+// listed returns the tokens that were not deleted, oldest first. The caller must lock s.mu.
 func (s *Server) listed() []*token {
 	s.expire()
 	tokens := make([]*token, 0, len(s.tokens))
 	for _, t := range s.tokens {
-		if t.refusedFrom.IsZero() {
+		if t.rejectedFrom.IsZero() {
 			tokens = append(tokens, t)
 		}
 	}
@@ -139,7 +138,7 @@ func (s *Server) listed() []*token {
 	return tokens
 }
 
-// Tokens describes the tokens that exist, expired ones included, oldest first.
+// Tokens describes all tokens that were not deleted, oldest first. It includes expired tokens.
 func (s *Server) Tokens() []TokenInfo {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,8 +150,8 @@ func (s *Server) Tokens() []TokenInfo {
 	return infos
 }
 
-// Accepts says whether the control plane would accept the pair now: it was not
-// deleted or disabled, has not expired, and is not too new. The question is no call and no use.
+// Accepts reports whether the control plane would accept the token now: the token was not deleted or
+// disabled, has not expired, and is not too new. Accepts does not count as a call or as a use of the token.
 func (s *Server) Accepts(tokenID, secret string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -160,42 +159,41 @@ func (s *Server) Accepts(tokenID, secret string) bool {
 	return err == nil
 }
 
-// Use has the owner of a pair make some call, and says whether it was accepted.
+// Use simulates a call with a token and reports whether the token was accepted.
 func (s *Server) Use(tokenID, secret string) bool {
 	_, err := s.use(tokenID, secret)
 	return err == nil
 }
 
-// DeleteToken deletes the token as the dashboard would, its service user with
-// it, and says whether there was one.
+// DeleteToken deletes the token as a person does on the dashboard, together with its service user. It reports
+// whether the token existed.
 func (s *Server) DeleteToken(id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.expire()
 	t := s.tokens[id]
-	if t == nil || !t.refusedFrom.IsZero() {
+	if t == nil || !t.rejectedFrom.IsZero() {
 		return false
 	}
 	s.deleteToken(t, 0)
 	return true
 }
 
-// deleteToken deletes a listed token, its service user with it; the pair stays
-// accepted for a while when asked. The caller holds s.mu.
+// deleteToken deletes a listed token together with its service user. The token stays accepted for the
+// duration keep. The caller must lock s.mu.
 func (s *Server) deleteToken(t *token, keep time.Duration) {
 	if t.serviceUser != nil {
 		t.workspace.serviceUsers.remove(t.serviceUser)
-		s.keepForTheList(t.serviceUser)
+		s.rememberDeleted(t.serviceUser)
 	}
 	if keep <= 0 {
 		delete(s.tokens, t.ID)
 		return
 	}
-	t.refusedFrom = s.now().Add(keep)
+	t.rejectedFrom = s.now().Add(keep)
 }
 
-// SetExpiry moves the token's end; the zero time means none. It panics when no
-// token has that ID.
+// SetExpiry changes the token's expiry; the zero time means never. It panics if no token has that ID.
 func (s *Server) SetExpiry(id string, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -206,8 +204,8 @@ func (s *Server) SetExpiry(id string, at time.Time) {
 	t.expires = at
 }
 
-// SetDisabled disables the token as the dashboard would, or enables it again. It
-// panics when no token has that ID.
+// SetDisabled disables the token as a person does on the dashboard, or enables it again. It panics if no
+// token has that ID.
 func (s *Server) SetDisabled(id string, disabled bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -218,8 +216,8 @@ func (s *Server) SetDisabled(id string, disabled bool) {
 	t.disabled = disabled
 }
 
-// randomID returns prefix and 22 base62 characters, the shape of all of Modal's
-// IDs and secrets (Go SDK, name_utils.go).
+// randomID returns the prefix and 22 base62 characters, the format of all of Modal's IDs and secrets (Go SDK,
+// name_utils.go).
 func randomID(prefix string) string {
 	const length, base = 22, 62
 	n := randomBelow(new(big.Int).Exp(big.NewInt(base), big.NewInt(length), nil))

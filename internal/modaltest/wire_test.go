@@ -13,14 +13,14 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// end calls TokenDelete, which the stubs do not have, as somebody.
-func (w *world) end(t *testing.T, caller modaltest.Token, id string) error {
+// deleteToken calls TokenDelete, which the generated stubs do not have, with the given token.
+func (w *world) deleteToken(t *testing.T, caller modaltest.Token, id string) error {
 	t.Helper()
 	req := pb.TokenDeleteRequest_builder{TokenId: id}.Build()
-	return w.conn.Invoke(as(t, caller), "/modal.client.ModalClient/TokenDelete", req, &emptypb.Empty{})
+	return w.conn.Invoke(withToken(t, caller), "/modal.client.ModalClient/TokenDelete", req, &emptypb.Empty{})
 }
 
-// setDisabled calls TokenDisable or TokenEnable, for whose messages the stubs have nothing.
+// setDisabled calls TokenDisable or TokenEnable, whose messages the generated stubs do not have.
 func (w *world) setDisabled(t *testing.T, caller modaltest.Token, method string, ids ...string) error {
 	t.Helper()
 	var fields []byte
@@ -29,17 +29,17 @@ func (w *world) setDisabled(t *testing.T, caller modaltest.Token, method string,
 	}
 	req := &emptypb.Empty{}
 	req.ProtoReflect().SetUnknown(fields)
-	return w.conn.Invoke(as(t, caller), "/modal.client.ModalClient/"+method, req, &emptypb.Empty{})
+	return w.conn.Invoke(withToken(t, caller), "/modal.client.ModalClient/"+method, req, &emptypb.Empty{})
 }
 
-// listedToken is what TokensList says of a token, by field number.
+// listedToken contains the fields of a token in TokensList, by field number.
 type listedToken map[protowire.Number]any
 
-// listTokens reads TokensList from the wire.
+// listTokens decodes TokensList's answer.
 func (w *world) listTokens(t *testing.T, caller modaltest.Token) ([]listedToken, error) {
 	t.Helper()
 	resp := &emptypb.Empty{}
-	if err := w.conn.Invoke(as(t, caller), "/modal.client.ModalClient/TokensList", &emptypb.Empty{}, resp); err != nil {
+	if err := w.conn.Invoke(withToken(t, caller), "/modal.client.ModalClient/TokensList", &emptypb.Empty{}, resp); err != nil {
 		return nil, err
 	}
 	var tokens []listedToken

@@ -15,7 +15,7 @@ import (
 )
 
 // UnreadableError says why a stored entry cannot be used: another version of the plugin wrote it, or it is
-// damaged. A failure of the storage itself is another error.
+// damaged. A failure of the storage itself is a different error.
 type UnreadableError struct{ key, why string }
 
 func (u *UnreadableError) Error() string { return u.key + " " + u.why }
@@ -28,8 +28,8 @@ func IsUnreadable(err error) bool {
 
 const runNewer = "nothing was changed; run the newer version again"
 
-// load reads an entry. It refuses an entry that this build does not understand in full, because an ignored field
-// could be the one that keeps a token alive.
+// load reads an entry. It refuses an entry that this build does not understand completely, because an ignored
+// field could be the field that keeps a token alive.
 func (t *Table[T]) load(ctx context.Context, key string) (*T, error) {
 	raw, err := t.storage.Get(ctx, key)
 	if err != nil {
@@ -45,7 +45,7 @@ func (t *Table[T]) load(ctx context.Context, key string) (*T, error) {
 	return entry, nil
 }
 
-// decode returns an entry, or why it is unreadable.
+// decode returns the entry. If the entry is unreadable, it returns the reason instead.
 func decode[T any](raw *logical.StorageEntry, retired []string) (entry *T, why string) {
 	var stored record[json.RawMessage]
 	if err := raw.DecodeJSON(&stored); err != nil {
@@ -56,29 +56,29 @@ func decode[T any](raw *logical.StorageEntry, retired []string) (entry *T, why s
 		return nil, fmt.Sprintf("was written by a newer version of this plugin (schema %d, this build knows %d): %s", stored.Schema, schemaVersion, runNewer)
 	case stored.Schema < schemaVersion:
 		return nil, fmt.Sprintf("was written by a build that was never released (schema %d, this build knows %d): nothing was changed; "+
-			"mount the engine anew, at another path", stored.Schema, schemaVersion)
+			"mount the engine at a new path", stored.Schema, schemaVersion)
 	}
 	return decodeEntry[T](stored.Entry, retired)
 }
 
 func damaged(err error) string { return "is damaged: " + err.Error() }
 
-// decodeEntry refuses a field that T does not have, at every level, and an entry without a field that every
-// entry has. Keys of maps are data, not fields.
+// decodeEntry decodes an entry strictly. It refuses a field that T does not have, at every level, and an
+// entry that lacks a required field. Keys of maps are data and may have any name.
 func decodeEntry[T any](raw json.RawMessage, retired []string) (entry *T, why string) {
 	raw, err := prune(raw, retired)
 	if err != nil {
 		return nil, damaged(err)
 	}
 	var fields map[string]json.RawMessage
-	if err = exactly(raw, &fields); err != nil {
+	if err = decodeStrictly(raw, &fields); err != nil {
 		return nil, damaged(err)
 	}
 	if missing := missingField[T](fields); missing != "" {
 		return nil, "is damaged: it has no " + missing
 	}
 	entry = new(T)
-	if err = exactly(raw, entry); err == nil {
+	if err = decodeStrictly(raw, entry); err == nil {
 		return entry, ""
 	}
 	if unknown, isUnknown := strings.CutPrefix(err.Error(), "json: unknown field "); isUnknown {
@@ -87,13 +87,13 @@ func decodeEntry[T any](raw json.RawMessage, retired []string) (entry *T, why st
 	return nil, damaged(err)
 }
 
-// prune removes the retired fields.
+// prune removes the retired fields from an entry.
 func prune(raw json.RawMessage, retired []string) (json.RawMessage, error) {
 	if len(retired) == 0 {
 		return raw, nil
 	}
 	var entry any
-	if err := exactly(raw, &entry); err != nil {
+	if err := decodeStrictly(raw, &entry); err != nil {
 		return nil, err
 	}
 	for _, path := range retired {
@@ -102,7 +102,8 @@ func prune(raw json.RawMessage, retired []string) (json.RawMessage, error) {
 	return json.Marshal(entry)
 }
 
-// remove deletes a field below a decoded JSON value, in each element of a list on the way.
+// remove deletes the field at path from a decoded JSON value. If the path goes through a list, it deletes the
+// field in each element.
 func remove(value any, path []string) {
 	switch value := value.(type) {
 	case map[string]any:
@@ -118,15 +119,16 @@ func remove(value any, path []string) {
 	}
 }
 
-// exactly is json.Unmarshal that refuses unknown fields and keeps every digit of a number.
-func exactly(raw []byte, into any) error {
+// decodeStrictly works like json.Unmarshal, but refuses unknown fields and keeps every digit of a number.
+func decodeStrictly(raw []byte, into any) error {
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber()
 	decoder.DisallowUnknownFields()
 	return decoder.Decode(into)
 }
 
-// missingField names a field of T that is written even when it is zero, and that an entry does not have.
+// missingField names a required field that the entry does not have. A field of T is required if it is written
+// even when it is zero.
 func missingField[T any](fields map[string]json.RawMessage) string {
 	if fields == nil {
 		return "content"

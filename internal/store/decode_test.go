@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// lease is a made-up entry with what stored entries consist of: an embedded struct, a nested one, a list of
-// structs, a map and a time.
+// lease is an example entry with all kinds of fields that stored entries have: an embedded struct, a nested
+// struct, a list of structs, a map and a time.
 type lease struct {
 	owner
 
@@ -32,7 +32,7 @@ type policy struct {
 	Window time.Duration `json:"window,omitempty"`
 }
 
-// stored returns the entry that a table reads from a stored text.
+// stored returns the entry that a table decodes from the given text in storage.
 func stored(t *testing.T, options Options, text string) (*lease, error) {
 	t.Helper()
 	s := &logical.InmemStorage{}
@@ -45,7 +45,7 @@ func TestTable_RefusesAnEntryOfAnotherSchemaVersion(t *testing.T) {
 	_, err := stored(t, Options{}, `{"schema":3,"entry":{"name":"a","version":1}}`)
 	require.EqualError(t, err, "lease/x was written by a newer version of this plugin (schema 3, this build knows 2): nothing was changed; run the newer version again")
 	_, err = stored(t, Options{}, `{"schema":1,"entry":{"name":"a","version":1}}`)
-	require.EqualError(t, err, "lease/x was written by a build that was never released (schema 1, this build knows 2): nothing was changed; mount the engine anew, at another path")
+	require.EqualError(t, err, "lease/x was written by a build that was never released (schema 1, this build knows 2): nothing was changed; mount the engine at a new path")
 }
 
 func TestTable_RefusesAnUnknownFieldAtEveryLevel(t *testing.T) {
@@ -60,7 +60,7 @@ func TestTable_RefusesAnUnknownFieldAtEveryLevel(t *testing.T) {
 	}
 }
 
-func TestTable_TakesMapKeysForDataNotFields(t *testing.T) {
+func TestTable_TreatsMapKeysAsData(t *testing.T) {
 	t.Parallel()
 	got, err := stored(t, Options{}, `{"schema":2,"entry":{"name":"a","version":1,"labels":{"paused":"yes"}}}`)
 	require.NoError(t, err)
@@ -100,12 +100,12 @@ func TestTable_RefusesADamagedEntry(t *testing.T) {
 	}
 }
 
-// broken is storage that fails.
+// broken is storage whose reads fail.
 type broken struct{ logical.InmemStorage }
 
 func (*broken) Get(context.Context, string) (*logical.StorageEntry, error) { return nil, errLate }
 
-func TestTable_TellsAFailureOfStorageFromAnUnreadableEntry(t *testing.T) {
+func TestTable_DistinguishesAStorageFailureFromAnUnreadableEntry(t *testing.T) {
 	t.Parallel()
 	_, err := New[lease](&broken{}, "lease/", Options{}).Get(t.Context(), "x")
 	require.ErrorIs(t, err, errLate)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package store keeps typed entries in Vault's storage: a table for each kind, with decoded copies in
-// memory and a schema version in each entry.
+// Package store keeps typed entries in Vault's storage. Each kind of entry has a table, with decoded copies
+// in memory and a schema version in each stored entry.
 package store
 
 import (
@@ -14,55 +14,57 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// schemaVersion is the layout of stored entries that this build writes and reads. Version 1 was never
+// schemaVersion is the format of stored entries that this build reads and writes. Version 1 was never
 // released. A new field needs no new version, because a build that does not know the field refuses the entry.
 const schemaVersion = 2
 
-// record is what storage holds under every key.
+// record is the JSON that storage contains under every key.
 type record[T any] struct {
 	Schema int `json:"schema"`
 	Entry  T   `json:"entry"`
 }
 
-// Storage is where entries are kept: one mount's part of Vault's storage.
+// Storage is the part of Vault's storage that belongs to one mount.
 type Storage = logical.Storage
 
-// Table is one kind of entry in storage with its decoded copies. A cached entry is shared by all
-// readers and never changed: writers put a new one. Nothing in the cache is authoritative.
+// Table is one kind of entry in storage, with decoded copies in a cache. All readers share a cached entry, so
+// it must never be changed: writers put a new entry. Storage is the truth; the cache may be dropped at any
+// time.
 type Table[T any] struct {
 	storage Storage
 	prefix  string
 	options Options
 	locks   []*locksutil.LockEntry
 	cached  sync.Map // name to *T
-	// uncertain are the names whose last write failed. It may commit yet, so nothing is remembered of
-	// them until a later write succeeds.
+	// uncertain contains the names whose last write failed. The write may still commit, so these names are
+	// not cached until a later write succeeds.
 	uncertain sync.Map
 }
 
-// Options are what tables differ in.
+// Options configures a table.
 type Options struct {
-	// RememberAbsent has a missing entry remembered too.
+	// RememberAbsent also caches that an entry does not exist.
 	RememberAbsent bool
-	// Changed hears of each entry that may have changed, on this node or another; nil hears nothing.
+	// Changed is called for each entry that may have changed, on this node or another. It may be nil.
 	Changed func(name string)
-	// Retired are the fields that earlier builds wrote and this build no longer has, as dotted paths of JSON
-	// names ("policy.window"). A stored entry may still hold them.
+	// Retired lists the fields that earlier builds wrote and that this build no longer has, as dotted paths
+	// of JSON names ("policy.window"). A stored entry may still contain them.
 	Retired []string
 }
 
-// New makes a table of the entries whose keys begin with prefix. It does no I/O.
+// New makes a table of the entries whose keys begin with prefix. It does not access storage.
 func New[T any](storage Storage, prefix string, options Options) *Table[T] {
 	return &Table[T]{storage: storage, prefix: prefix, options: options, locks: locksutil.CreateLocks()}
 }
 
-// Get returns nil without an error for an entry that does not exist, as everywhere in Vault.
+// Get returns an entry. For an entry that does not exist it returns nil without an error, as Vault does
+// everywhere.
 func (t *Table[T]) Get(ctx context.Context, name string) (*T, error) {
 	if v, ok := t.cached.Load(name); ok {
 		entry, _ := v.(*T)
 		return entry, nil
 	}
-	// The lock keeps a slow read from caching what a write or an invalidation has since replaced.
+	// The lock stops a slow read from caching an old entry after a write or an invalidation.
 	lock := locksutil.LockForKey(t.locks, name)
 	lock.Lock()
 	defer lock.Unlock()
@@ -73,14 +75,14 @@ func (t *Table[T]) Get(ctx context.Context, name string) (*T, error) {
 	return entry, err
 }
 
-// Put writes an entry, whatever becomes of the caller: a write that is given up may commit all the same.
+// Put writes an entry. It ignores the cancellation of ctx, because a write that is given up may still commit.
 func (t *Table[T]) Put(ctx context.Context, name string, entry *T) error {
 	return t.write(name, entry, func() error {
 		return save(context.WithoutCancel(ctx), t.storage, t.prefix+name, entry)
 	})
 }
 
-// Delete removes an entry, whatever becomes of the caller.
+// Delete removes an entry. It ignores the cancellation of ctx, as Put does.
 func (t *Table[T]) Delete(ctx context.Context, name string) error {
 	return t.write(name, nil, func() error {
 		if err := t.storage.Delete(context.WithoutCancel(ctx), t.prefix+name); err != nil {
@@ -107,7 +109,7 @@ func (t *Table[T]) write(name string, entry *T, do func() error) error {
 	return nil
 }
 
-// List returns the names of all entries, as storage has them.
+// List returns the names of all entries from storage.
 func (t *Table[T]) List(ctx context.Context) ([]string, error) {
 	names, err := t.storage.List(ctx, t.prefix)
 	if err != nil {
@@ -116,10 +118,10 @@ func (t *Table[T]) List(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// Invalidate drops the cached copy behind a storage key that another node wrote.
+// Invalidate drops the cached copy of a storage key that another node wrote.
 func (t *Table[T]) Invalidate(key string) {
-	name, mine := strings.CutPrefix(key, t.prefix)
-	if !mine {
+	name, found := strings.CutPrefix(key, t.prefix)
+	if !found {
 		return
 	}
 	lock := locksutil.LockForKey(t.locks, name)

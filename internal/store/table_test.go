@@ -15,7 +15,7 @@ type entry struct {
 	Text string `json:"text"`
 }
 
-// late is storage whose next write fails, and takes effect when it is told to.
+// late is storage whose next write returns an error and commits later, when the test says so.
 type late struct {
 	logical.InmemStorage
 
@@ -39,7 +39,7 @@ func (s *late) Get(ctx context.Context, key string) (*logical.StorageEntry, erro
 	return s.InmemStorage.Get(ctx, key)
 }
 
-func TestAWriteThatCommitsLateLeavesNoOldCopyInMemory(t *testing.T) {
+func TestTable_WriteThatCommitsLateLeavesNoOldCopy(t *testing.T) {
 	t.Parallel()
 	s := &late{}
 	table := New[entry](s, "e/", Options{})
@@ -58,20 +58,20 @@ func TestAWriteThatCommitsLateLeavesNoOldCopyInMemory(t *testing.T) {
 	reads := s.reads
 	_, err = table.Get(t.Context(), "x")
 	require.NoError(t, err)
-	require.Equal(t, reads, s.reads, "a write that succeeds is remembered again")
+	require.Equal(t, reads, s.reads, "a successful write is cached again")
 }
 
-func TestAWriteOutlivesItsCaller(t *testing.T) {
+func TestTable_WriteIgnoresTheCallersCancellation(t *testing.T) {
 	t.Parallel()
 	s := &strict{}
 	table := New[entry](s, "e/", Options{})
-	gone, leave := context.WithCancel(t.Context())
-	leave()
-	require.NoError(t, table.Put(gone, "x", &entry{"kept"}))
-	require.NoError(t, table.Delete(gone, "x"))
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, table.Put(cancelled, "x", &entry{"kept"}))
+	require.NoError(t, table.Delete(cancelled, "x"))
 }
 
-// strict is storage that does nothing for a caller who has left.
+// strict is storage that refuses to work with a cancelled context.
 type strict struct{ logical.InmemStorage }
 
 func (s *strict) Put(ctx context.Context, e *logical.StorageEntry) error {
@@ -88,7 +88,7 @@ func (s *strict) Delete(ctx context.Context, key string) error {
 	return s.InmemStorage.Delete(ctx, key)
 }
 
-func TestAnInvalidatedEntryIsReadAgain(t *testing.T) {
+func TestTable_InvalidatedEntryIsReadAgain(t *testing.T) {
 	t.Parallel()
 	s := &late{}
 	var heard []string

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package suggest finds the name that somebody meant who wrote another one.
+// Package suggest finds the known name that a user probably meant when they wrote another name.
 package suggest
 
-// maxLength bounds the names that are compared.
+// maxLength limits the length of the names that are compared.
 const maxLength = 64
 
-// Nearest returns the known name that differs least from a wanted one, by at most so many edits: "" for none.
-// An edit adds, removes or replaces a byte. The first of several equally near names counts.
+// Nearest returns the known name with the fewest edits from the wanted name. It returns "" if every known
+// name needs more than most edits. An edit adds, removes or replaces a byte. Among equally near names, the
+// first one is returned.
 func Nearest(wanted string, known []string, most int) string {
 	nearest := ""
 	for _, name := range known {
@@ -18,20 +19,21 @@ func Nearest(wanted string, known []string, most int) string {
 	return nearest
 }
 
-// Edits counts the edits between two names. It returns more than most as soon as there are more, so that a
-// comparison takes a few steps for each byte: a mount can have ten thousand names.
+// Edits counts the edits between two names. As soon as there are more than most edits, it stops and returns a
+// number above most. A comparison therefore takes only a few steps for each byte: a mount can have ten
+// thousand names.
 func Edits(a, b string, most int) int {
 	if len(a) > maxLength || len(b) > maxLength || max(len(a)-len(b), len(b)-len(a)) > most {
 		return most + 1
 	}
 	a, b = withoutCommonEnds(a, b)
-	var rows [2][maxLength + 1]int // the row of i has the edits between a[:i] and each b[:j]
+	var rows [2][maxLength + 1]int // row i contains the edits between a[:i] and each b[:j]
 	for j := range len(b) + 1 {
 		rows[0][j] = j
 	}
 	for i := 1; i <= len(a); i++ {
 		above, row := &rows[(i-1)%2], &rows[i%2]
-		// Only the columns from i-most to i+most can have so few edits.
+		// Only the columns from i-most to i+most can have at most that many edits.
 		first, last := max(1, i-most), min(len(b), i+most)
 		row[first-1] = most + 1
 		if first == 1 {
@@ -57,7 +59,7 @@ func Edits(a, b string, most int) int {
 	return rows[len(a)%2][len(b)]
 }
 
-// withoutCommonEnds returns two names without their common beginning and end.
+// withoutCommonEnds removes the common beginning and the common end of two names.
 func withoutCommonEnds(a, b string) (restOfA, restOfB string) {
 	for a != "" && b != "" && a[0] == b[0] {
 		a, b = a[1:], b[1:]

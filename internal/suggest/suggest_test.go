@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// allEdits counts the edits between two names in the plain way.
+// allEdits counts the edits between two names in a simple, slow way.
 func allEdits(a, b string) int {
 	if a == "" || b == "" {
 		return len(a) + len(b)
@@ -26,7 +26,7 @@ func allEdits(a, b string) int {
 	return 1 + min(allEdits(a[1:], b), allEdits(a, b[1:]), allEdits(a[1:], b[1:]))
 }
 
-func TestEdits_CountsAsThePlainWayDoesUpToItsLimit(t *testing.T) {
+func TestEdits_MatchesASimpleCountUpToItsLimit(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		name := rapid.StringMatching(`[abc]{0,7}`)
@@ -35,7 +35,7 @@ func TestEdits_CountsAsThePlainWayDoesUpToItsLimit(t *testing.T) {
 	})
 }
 
-func TestNearest_IsTheFirstOfTheNearestNames(t *testing.T) {
+func TestNearest_ReturnsTheFirstOfTheNearestNames(t *testing.T) {
 	t.Parallel()
 	known := []string{"ci", "ci-2", "gpu", "training"}
 	for wanted, want := range map[string]string{
@@ -44,10 +44,11 @@ func TestNearest_IsTheFirstOfTheNearestNames(t *testing.T) {
 		require.Equal(t, want, Nearest(wanted, known, 1), wanted)
 	}
 	require.Equal(t, "", Nearest("ci", nil, 2))
-	require.Equal(t, "", Nearest("ci", []string{strings.Repeat("x", 65)}, 100), "a name that no role can have")
+	require.Equal(t, "", Nearest("ci", []string{strings.Repeat("x", 65)}, 100), "the name is too long for a role")
 }
 
-// BenchmarkNearest_OfTenThousandNames has long names that differ at both ends, which takes the longest.
+// BenchmarkNearest_OfTenThousandNames compares long names that differ at both ends, which takes the most
+// time.
 func BenchmarkNearest_OfTenThousandNames(b *testing.B) {
 	known := make([]string, 10_000)
 	for i := range known {

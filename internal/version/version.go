@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package version knows which version of the secrets engine this binary is.
+// Package version contains the version of this build of the secrets engine.
 package version
 
-// Version is the version of the engine, a semantic version with its leading v. Builds set it with
-// the linker's -X; it is what Vault shows as the running version and what it compares with the
-// -version that an operator registers.
+// Version is the engine's semantic version with its leading v. Builds set it with the linker's -X option.
+// Vault shows it as the running version and compares it with the -version that an operator registers.
 var Version = "v0.0.0-dev"

@@ -35,7 +35,7 @@ type Config struct {
 	CACert string `json:"ca_cert,omitempty"`
 	// RequestTimeout bounds one call to Modal.
 	RequestTimeout time.Duration `json:"request_timeout"`
-	// Admin is the admin token. It is nil if there is none: static roles work without it.
+	// Admin is the admin token. A nil Admin is allowed, because static roles need none.
 	Admin *Token `json:"admin,omitempty"`
 	// Limitation says why the admin token cannot manage service users. It is empty if it can.
 	Limitation string `json:"limitation,omitempty"`

@@ -17,8 +17,8 @@ func (c *Config) HasUsableAdmin() bool {
 	return c.Admin != nil && c.Admin.Verified() && c.Limitation == ""
 }
 
-// LosesReach reports whether a write took away the CA that the token's server needs: the server was config's own
-// before the write, with a CA of its own, and is not any more.
+// LosesReach reports whether a write took away the CA under which the engine reached the token's server. Only
+// config's own server has a CA, and the write pointed config to another server.
 func (c *Config) LosesReach(before *Config, t Token) bool {
 	return before.CACert != "" && before.Serves(t) && !c.Serves(t)
 }

@@ -84,8 +84,8 @@ func IsUpstream(err error) bool {
 	return errors.As(err, &unusable) || modalapi.KindOf(err) != modalapi.KindNone
 }
 
-// VerificationError returns the error of a failed verification: what was tried, that nothing was stored, and what to
-// do next.
+// VerificationError returns the error of a failed verification. It says that nothing was changed, and what to do
+// next.
 func VerificationError(t Token, err error) error {
 	switch modalapi.KindOf(err) {
 	case modalapi.KindNone:
@@ -98,7 +98,7 @@ func VerificationError(t Token, err error) error {
 	}
 }
 
-// UnusableError says that a new service user is not the one that the engine asked for, or is not ready yet.
+// UnusableError says that a new service user differs from what the engine asked for, or is not ready yet.
 type UnusableError struct {
 	// Text explains the problem.
 	Text string

@@ -44,7 +44,7 @@ func (r *Rotation) Expiring(now time.Time) bool {
 }
 
 // WarnAt returns when the next expiry warning of the current token is due, zero for never. If the engine rotates the
-// role, that is not before the rotation is late.
+// role, the warning waits until the rotation is late.
 func (r *Rotation) WarnAt(given ExpiryStage) time.Time {
 	if r.Cred.ExpiresAt.IsZero() || given.Reached == len(ExpiryWarnings) {
 		return time.Time{}

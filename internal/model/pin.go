@@ -54,7 +54,7 @@ func (p Pin) Accepts(t Token) bool {
 	return p.Written == "" || p.ID == t.WorkspaceID || (p.ID == "" && p.Written == t.Workspace)
 }
 
-// Check refuses a token outside the pinned workspace. Not even force accepts such a token.
+// Check refuses a token outside the pinned workspace, even with force.
 func (p Pin) Check(t Token, where string) error {
 	switch {
 	case p.Written == "":

@@ -48,7 +48,7 @@ func (c *Config) CheckNextAdmin(last KnownWorkspaces, next Token, limitation str
 	case force || c.AdminID() == next.ID:
 		return nil
 	case c.Admin != nil && !c.Admin.Verified():
-		return UserErrorf("the admin token %s was never verified, so its workspace is not known and token %s of %s may belong to another: write force=true to accept the new token; nothing was changed",
+		return UserErrorf("the admin token %s was never verified, so it is not known whether token %s of %s belongs to the same workspace: write force=true to accept the new token; nothing was changed",
 			c.Admin.ID, next.ID, next.DescribeOwner())
 	case last.ID != "" && next.WorkspaceID != last.ID:
 		return UserErrorf("token %s belongs to %s, but this mount's latest admin token belongs to %s: bring a token of that workspace, or write force=true, which leaves the service users of the old workspace to you; nothing was changed",
@@ -95,7 +95,7 @@ func (c *Config) LimitationWarnings() []string {
 	if c.Limitation == "" {
 		return nil
 	}
-	return []string{fmt.Sprintf("admin token %s of %s cannot manage service users, so managed and dynamic roles will not work; static roles will: %s",
+	return []string{fmt.Sprintf("admin token %s of %s cannot manage service users (%s): static roles work, managed and dynamic roles do not",
 		c.Admin.ID, c.Admin.DescribeOwner(), c.Limitation)}
 }
 

@@ -190,7 +190,7 @@ func TestManaged_CeilingsHoldWhenARoleIsWrittenAndWhenATokenIsMinted(t *testing.
 	for says, data := range map[string]map[string]any{
 		"more than config's max_environment_role":    {"type": "managed", "environment_roles": "main=contributor"},
 		"not among config's allowed_environments":    {"type": "managed", "environment_roles": "other=viewer"},
-		"scoped=false reaches past config's allowed": {"type": "managed", "environment_roles": "main=viewer", "scoped": false},
+		"scoped=false exceeds config's allowed": {"type": "managed", "environment_roles": "main=viewer", "scoped": false},
 	} {
 		require.Contains(t, m.refused(logical.UpdateOperation, "roles/new", data), says)
 	}

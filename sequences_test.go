@@ -238,7 +238,7 @@ func TestADryRunWithTheCurrentTokenTellsWhatTheWriteWouldDo(t *testing.T) {
 	require.NotContains(t, plan, "problems")
 	plan = m.write("rotate/ci", also(current, "token_secret", someSecret, "dry_run", true)).Data
 	require.NotContains(t, plan["plan"], "2. ")
-	require.Contains(t, plan["problems"], "1. Modal refused token")
+	require.Contains(t, plan["problems"], "1. Modal rejected token")
 	require.NotContains(t, plan["problems"], "nothing was changed", "a dry run changes nothing anyway")
 }
 

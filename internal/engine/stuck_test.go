@@ -40,7 +40,7 @@ func TestWhatACallerThatLeftHadAskedForIsNotDone(t *testing.T) {
 
 			err := asked.answer()
 			require.True(t, model.IsCanceled(err))
-			require.ErrorContains(t, err, "another request still works on role ci")
+			require.ErrorContains(t, err, "another request is still working on role ci")
 			h.inLine("ci", 1)
 			leave()
 			h.unchangedSince(before)

@@ -51,7 +51,7 @@ var cronFields = []struct{ name, takes string }{
 func scheduleMistake(text string) string {
 	fields := strings.Fields(text)
 	if len(fields) != len(cronFields) {
-		return fmt.Sprintf(`write the five fields of a cron expression, as in "30 3 * * SAT": this schedule has %d`, len(fields))
+		return fmt.Sprintf(`write five fields, as in "30 3 * * SAT": this schedule has %d`, len(fields))
 	}
 	for i, field := range cronFields {
 		alone := strings.Fields("* * * * *")

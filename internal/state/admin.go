@@ -57,7 +57,7 @@ func (a *Admin) Explain(err error) error {
 	case modalapi.KindForbidden:
 		return model.UserErrorf("the admin token %s of %s may not manage service users: %s; write an admin token of an owner or manager: %s", a.Token.ID, a.owner, modalapi.Said(err), a.command)
 	case modalapi.KindUnsupported, modalapi.KindConflict:
-		return model.UserErrorf("Modal does not offer this for the workspace: %s; service users need a shared workspace and Modal's Team or Enterprise plan; without them use static roles", modalapi.Said(err))
+		return model.UserErrorf("Modal does not offer this for the workspace: %s; Modal offers service users in shared workspaces, on its Team and Enterprise plans; elsewhere use static roles", modalapi.Said(err))
 	default:
 		return err
 	}

@@ -15,7 +15,7 @@ func (m *Mount) WhilePaused(cfg *model.Config, text string) string {
 	if !cfg.Paused {
 		return text
 	}
-	return fmt.Sprintf("%s; the engine is paused, so it does nothing by itself until you run: vault write %sconfig paused=false", text, m.CommandPrefix())
+	return fmt.Sprintf("%s; the engine is paused, so it does nothing by itself until: vault write %sconfig paused=false", text, m.CommandPrefix())
 }
 
 // AdminExpiryWarning warns of an admin token that expires within 30 days.

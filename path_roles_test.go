@@ -179,5 +179,5 @@ func TestWrites_ThatAnotherRequestOvertookAreRefused(t *testing.T) {
 	require.Contains(t, m.overtaken(logical.UpdateOperation, "roles/new", also(m.newToken(), "type", "static")), "another request has deleted role new in the meantime")
 	require.Contains(t, m.overtaken(logical.CreateOperation, "config", map[string]any{"max_environment_role": ""}), "another request has created config")
 	m.remove("config", nil)
-	require.Contains(t, m.overtaken(logical.UpdateOperation, "config", map[string]any{"max_environment_role": ""}), "config was deleted by another request")
+	require.Contains(t, m.overtaken(logical.UpdateOperation, "config", map[string]any{"max_environment_role": ""}), "another request has deleted config")
 }

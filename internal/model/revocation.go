@@ -99,9 +99,9 @@ type Revocation struct {
 	Token
 	// Role is the role that the token belongs to. It is empty for config's admin token.
 	Role string `json:"role"`
-	// GenerationID is the role's. It tells the role from a later one of the same name.
+	// GenerationID is that of the role. It tells the role from a later role of the same name.
 	GenerationID string `json:"generation_id,omitempty"`
-	// Version is the token's version. It is zero for a token that was never a role's current one.
+	// Version is the token's version. It is zero for a token that never was a role's current token.
 	Version int `json:"version"`
 	// Reason is one of the reasons above.
 	Reason string `json:"reason"`
@@ -109,11 +109,12 @@ type Revocation struct {
 	Method string `json:"method"`
 	// Since is when the revocation was stored, or when the lease began.
 	Since time.Time `json:"since"`
-	// NotBefore is when the engine may start to delete the token: the end of its grace period or lease.
+	// NotBefore is when the engine may start to delete the token: after the grace period, after the lease, or once a
+	// creation must have finished.
 	NotBefore time.Time `json:"not_before"`
 	// Attempts counts the attempts that did not prove the token revoked.
 	Attempts int `json:"attempts,omitempty"`
-	// LastAttempt is when the last of them was made.
+	// LastAttempt is when the last of these attempts was made.
 	LastAttempt time.Time `json:"last_attempt,omitzero"`
 	// NextAttempt is when the engine tries next.
 	NextAttempt time.Time `json:"next_attempt"`
@@ -128,13 +129,13 @@ type Revocation struct {
 
 	// Leased says that the token belongs to a lease, or is created for a lease.
 	Leased bool `json:"leased,omitempty"`
-	// HoldUntil is how long the token may live while it is used. It is zero for a role without hold_while_used.
+	// HoldUntil is until when the token may live while it is used. It is zero for a role without hold_while_used.
 	HoldUntil time.Time `json:"hold_until,omitzero"`
 	// Refresh is the refresh interval of the token's consumers, for a role with hold_while_used.
 	Refresh time.Duration `json:"refresh,omitempty"`
 	// WasInUse says that the token was still used at the last check.
 	WasInUse bool `json:"in_use,omitempty"`
-	// LastUsed is when Modal last saw the token used, if Modal told.
+	// LastUsed is when Modal last saw the token used. It is zero if Modal did not tell.
 	LastUsed time.Time `json:"last_used_at,omitzero"`
 	// Rights holds the rights of a lease's service user, as Modal was last seen to have them.
 	Rights Access `json:"rights,omitzero"`
@@ -144,7 +145,7 @@ type Revocation struct {
 	// RefusedReason is Modal's reason for not deleting the token. It is empty if Modal did not refuse.
 	RefusedReason string `json:"refused_reason,omitempty"`
 	// FirstRejectedAt is when Modal first rejected the token while no witness could be asked. A witness is another
-	// token that shows whether Modal rejects everything.
+	// token of the same workspace: if Modal accepts it, Modal does not reject everything.
 	FirstRejectedAt time.Time `json:"first_rejected_at,omitzero"`
 	// FirstNotFoundAt is when Modal first did not know an unfinished service user, or an approved token.
 	FirstNotFoundAt time.Time `json:"first_not_found_at,omitzero"`

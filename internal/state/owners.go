@@ -172,7 +172,8 @@ func (o *Owners) restoreOwner(ctx context.Context, tokenID string, before *Token
 	}
 }
 
-// logTakeover logs that a verified token replaced the same token that another role has unverified.
+// logTakeover logs that a role lost a token to another owner: the role has the token unverified, and the new owner
+// verified it.
 func (o *Owners) logTakeover(ctx context.Context, t model.Token, name string, before *TokenOwner) {
 	if before == nil || before.Role == name {
 		return

@@ -35,9 +35,9 @@ type Config struct {
 	CACert string `json:"ca_cert,omitempty"`
 	// RequestTimeout bounds one call to Modal.
 	RequestTimeout time.Duration `json:"request_timeout"`
-	// Admin is the admin token. A nil Admin is allowed, because static roles need none.
+	// Admin is the admin token. It may be nil, because static roles work without an admin token.
 	Admin *Token `json:"admin,omitempty"`
-	// Limitation says why the admin token cannot manage service users. It is empty if it can.
+	// Limitation says why the admin token cannot manage service users. It is empty for a token that can.
 	Limitation string `json:"limitation,omitempty"`
 	// AllowedEnvironments limits the environments that roles may name. An empty list allows every environment.
 	AllowedEnvironments []string `json:"allowed_environments,omitempty"`

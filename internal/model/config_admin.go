@@ -113,7 +113,7 @@ func (c *Config) CheckAdminStays(after *Config) error {
 		"of an admin token of the new server in the same write (remove_admin_token=true is not enough); nothing was changed", field, c.Admin.ID)
 }
 
-// AdminToken returns the admin token, or an empty token if there is none.
+// AdminToken returns the admin token, or an empty token if config has none.
 func (c *Config) AdminToken() Token {
 	if c.Admin == nil {
 		return Token{}
@@ -121,7 +121,7 @@ func (c *Config) AdminToken() Token {
 	return *c.Admin
 }
 
-// AdminID returns the ID of the admin token. It is empty if there is none.
+// AdminID returns the ID of the admin token, or "" without an admin token.
 func (c *Config) AdminID() string { return c.AdminToken().ID }
 
 // States of the admin token.

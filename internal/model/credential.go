@@ -10,13 +10,13 @@ const afterRotation = 2 * time.Second
 // Credential is a role's current token, with the state of its rotation.
 type Credential struct {
 	Token
-	// GenerationID is the role's. It tells this token from those of a deleted role of the same name.
+	// GenerationID is that of the role. It tells this token from those of a deleted role of the same name.
 	GenerationID string `json:"generation_id,omitempty"`
 	// Version counts the role's tokens, from 1.
 	Version int `json:"version"`
 	// LastRotation is when the token became current. It changes exactly when the token changes.
 	LastRotation time.Time `json:"last_rotation"`
-	// NextRotation is when the engine replaces the token. It is zero if the engine does not.
+	// NextRotation is when the engine replaces the token. It is zero if the engine does not replace it.
 	NextRotation time.Time `json:"next_rotation,omitzero"`
 
 	// Attempts counts the rotations that failed since LastRotation.

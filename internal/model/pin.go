@@ -16,7 +16,7 @@ type KnownWorkspaces struct {
 	// Pinned is the name in config's pinned_workspace.
 	Pinned string `json:"pinned,omitempty"`
 	// PinnedID is the ID that the pinned name stands for. The first verified token of a workspace with this name
-	// tells it.
+	// shows the ID.
 	PinnedID string `json:"pinned_id,omitempty"`
 }
 

@@ -218,7 +218,8 @@ func (r *Revocation) MayStillAppear(now time.Time) bool {
 	return r.neverSeen() && (r.FirstNotFoundAt.IsZero() || now.Before(r.FirstNotFoundAt.Add(UnfinishedAfter)))
 }
 
-// maxDoubtedAttempts is how many attempts may count as overdue because another clock dated them.
+// maxDoubtedAttempts is the number of attempts after which RecordNotFound no longer suspects that another clock dated
+// the revocation.
 const maxDoubtedAttempts = 3
 
 // RecordNotFound stores when Modal first did not know the service user or token, and reports whether it may still

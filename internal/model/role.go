@@ -61,8 +61,8 @@ type Role struct {
 	GracePeriod time.Duration `json:"grace_period"`
 	// RotationPeriod is when a managed role rotates, and when a static role is overdue.
 	RotationPeriod time.Duration `json:"rotation_period"`
-	// KeepPrevious says that an operator deletes the tokens that a static role's rotations replace
-	// (revoke_previous=false).
+	// KeepPrevious is the opposite of revoke_previous: an operator deletes the tokens that a static role's rotations
+	// replace.
 	KeepPrevious bool `json:"keep_previous,omitempty"`
 
 	// Managed holds the fields of a managed role. It is nil for other roles.
@@ -71,7 +71,7 @@ type Role struct {
 	Dynamic *DynamicPolicy `json:"dynamic,omitempty"`
 }
 
-// NewRole returns a static role with the default values.
+// NewRole returns a role with the default values. Merge sets its type.
 func NewRole(generationID string) *Role {
 	return &Role{
 		GenerationID:    generationID,

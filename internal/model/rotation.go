@@ -21,7 +21,7 @@ type Rotation struct {
 	Name string
 	// Role is the role's policy.
 	Role *Role
-	// Cred is the current token. It is empty, and never nil, if the role has none.
+	// Cred is the current token. For a role without a token it is empty, but not nil.
 	Cred *Credential
 	// Next is when the current token should be replaced.
 	Next time.Time

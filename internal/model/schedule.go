@@ -81,7 +81,7 @@ func (r *Role) Period(lastRotation time.Time) time.Duration {
 	}
 	schedule, err := ParseScheduleField(r.Managed.Schedule)
 	if err != nil {
-		return r.RotationPeriod // cannot happen: validate refuses such a schedule
+		return r.RotationPeriod // not reached: validate refuses a schedule with a mistake
 	}
 	next := firings(schedule, lastRotation, 2)
 	return next[1].Sub(next[0])

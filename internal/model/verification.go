@@ -16,11 +16,11 @@ const rejectedCheck = time.Hour
 // another minute.
 const checkAhead = 2 * time.Minute
 
-// Verification is what Modal says about a role's current token.
+// Verification is Modal's answer about a role's current token.
 type Verification struct {
 	// Accepted says that Modal accepts the token.
 	Accepted bool
-	// Token is the current token. If Modal accepts it, it has what Modal said about it now.
+	// Token is the current token. If Modal accepts the token, its owner and times come from this verification.
 	Token Token
 	// Version is the version of the current token.
 	Version int

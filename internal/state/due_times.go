@@ -17,9 +17,9 @@ import (
 // looked up again.
 const MaxChanged = 100_000
 
-// DueTimes is an index of when names are due. A name is a role's, or a revocation's ID. The index is rebuilt from
-// storage after a start, and updated for each name that changed. Storage stays the only truth. A tick without a due
-// name costs nothing per name.
+// DueTimes is an index of when names are due. A name is a role's name, or a revocation's ID. The index is rebuilt
+// from storage after a start, and updated for each name that changed. Storage stays the only truth. A tick without a
+// due name costs nothing per name.
 type DueTimes struct {
 	mu sync.Mutex
 	// loaded says that all names have been listed.

@@ -16,14 +16,14 @@ func (m *Mount) Publish(ctx context.Context, event model.Event) { m.deps.Emit(ct
 // MountLogger is a logger that names the mount in each line. One plugin process serves several mounts.
 type MountLogger struct {
 	hclog.Logger
-	// path is the mount's path, empty until a request has warning it.
+	// path is the mount's path. It is empty until a request names the path.
 	path string
 }
 
 // Log returns the mount's logger.
 func (m *Mount) Log() hclog.Logger { return m.logger.Load() }
 
-// SetPath sets the path of the mount. Only requests tell it.
+// SetPath sets the path of the mount. Only requests name the path.
 func (m *Mount) SetPath(mount string) {
 	if known := m.logger.Load(); known != nil && (mount == "" || known.path == mount) {
 		return

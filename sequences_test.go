@@ -42,7 +42,7 @@ func TestAnUnfinishedServiceUserIsNotForgottenOnTheWordOfAnotherWorkspace(t *tes
 	names := m.list("revocations")
 	require.Len(t, names, 1)
 	m.write("config", also(pairData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken()), "force", true))
-	require.Contains(t, m.refused(logical.DeleteOperation, "revocations/"+names[0], nil), `of "acme" to config`)
+	require.Contains(t, m.refused(logical.DeleteOperation, "revocations/"+names[0], nil), `of workspace "acme" to config`)
 	require.True(t, m.inLedger(names[0]))
 }
 

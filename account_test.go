@@ -93,7 +93,7 @@ func TestConfig_UnverifiedAdminTokenIsRefusedOnceAWorkspaceIsKnown(t *testing.T)
 
 	pinned := newMount(t)
 	pinned.write("config", map[string]any{"pinned_workspace": "acme"})
-	require.Contains(t, pinned.refused(logical.UpdateOperation, "config", unverified(pinned)), "bring it with verify=true")
+	require.Contains(t, pinned.refused(logical.UpdateOperation, "config", unverified(pinned)), "bring the token with verify=true")
 }
 
 func TestConfig_ForceDoesNotOverrideThePinnedWorkspace(t *testing.T) {
@@ -115,11 +115,11 @@ func TestConfig_ForceDoesNotOverrideThePinnedWorkspace(t *testing.T) {
 				}
 				text := m.refused(logical.UpdateOperation, path, data)
 				require.Contains(t, text, `in workspace "globex"`, path)
-				require.Contains(t, text, "which force=true does not override", path)
+				require.Contains(t, text, "force=true does not override that", path)
 				if path == "config/rotate" {
 					continue
 				}
-				require.Contains(t, m.refused(logical.UpdateOperation, path, also(data, "verify", false)), "bring it with verify=true", path)
+				require.Contains(t, m.refused(logical.UpdateOperation, path, also(data, "verify", false)), "bring the token with verify=true", path)
 			}
 			for _, path := range []string{"config/approval", "rotate/ci/approval"} {
 				m.write(path, map[string]any{"force": true})
@@ -481,7 +481,7 @@ func TestStatic_UnknownEnvironmentGetsAWarning(t *testing.T) {
 func TestStatic_ImportWarnsThatATokenIsForOneMount(t *testing.T) {
 	t.Parallel()
 	m := newMount(t)
-	const says = "is for this mount alone"
+	const says = "must be used by this mount alone"
 	warned := func(path string, data map[string]any) string { return strings.Join(m.write(path, data).Warnings, "\n") }
 	token := also(m.newToken(), "type", "static")
 	require.Contains(t, warned("roles/ci", token), says)

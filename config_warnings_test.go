@@ -93,7 +93,7 @@ func TestConfig_RemovedAdminTokenWarnsAboutUnreadableDynamicRoles(t *testing.T) 
 	told := strings.Join(m.write("config", map[string]any{"remove_admin_token": true}).Warnings, "\n")
 	require.Contains(t, told, "dynamic roles whose reads are refused")
 	require.Contains(t, told, "(there is none): job;")
-	require.Contains(t, m.refused(logical.ReadOperation, "creds/job", nil), "config has none")
+	require.Contains(t, m.refused(logical.ReadOperation, "creds/job", nil), "config has no admin token")
 }
 
 func TestConfig_WarnsAboutRolesAndRevocationsWithoutAnAdminToken(t *testing.T) {

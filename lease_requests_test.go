@@ -152,5 +152,5 @@ func TestCreds_OfADynamicRoleNameTheReasonOfARefusal(t *testing.T) {
 	m.write("config", map[string]any{"max_environment_role": "viewer"})
 	require.Contains(t, m.refused(logical.ReadOperation, "creds/job", nil), "is more than config's max_environment_role")
 	m.write("config", map[string]any{"remove_admin_token": true, "max_environment_role": ""})
-	require.Contains(t, m.refused(logical.ReadOperation, "creds/job", nil), "config has none")
+	require.Contains(t, m.refused(logical.ReadOperation, "creds/job", nil), "config has no admin token")
 }

@@ -42,7 +42,7 @@ func TestRevocations_ForgettingNeedsAnAdminTokenOfTheWorkspace(t *testing.T) {
 	names := m.list("revocations")
 	require.Len(t, names, 1)
 	m.write("config", also(tokenData(m.modal.AddWorkspace("globex").AddMember("eve").NewToken()), "force", true))
-	require.Contains(t, m.refused(logical.DeleteOperation, "revocations/"+names[0], nil), `of "acme" to config`)
+	require.Contains(t, m.refused(logical.DeleteOperation, "revocations/"+names[0], nil), `of workspace "acme" to config`)
 	require.True(t, m.inQueue(names[0]))
 }
 
@@ -235,7 +235,7 @@ func TestDryRun_WithTheCurrentTokenShowsWhatTheWriteWouldDo(t *testing.T) {
 	require.NotContains(t, plan, "problems")
 	plan = m.write("rotate/ci", also(current, "token_secret", someSecret, "dry_run", true)).Data
 	require.NotContains(t, plan["plan"], "2. ")
-	require.Contains(t, plan["problems"], "1. Modal refused token")
+	require.Contains(t, plan["problems"], "1. Modal rejected token")
 	require.NotContains(t, plan["problems"], "nothing was changed", "a dry run changes nothing anyway")
 }
 

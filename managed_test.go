@@ -189,9 +189,9 @@ func TestManaged_LimitsApplyToWritesAndRotations(t *testing.T) {
 	m.addManaged("ci", map[string]any{"environment_roles": "main=contributor"})
 	m.write("config", map[string]any{"allowed_environments": "main,staging", "max_environment_role": "viewer"})
 	for says, data := range map[string]map[string]any{
-		"more than config's max_environment_role":    {"type": "managed", "environment_roles": "main=contributor"},
-		"not among config's allowed_environments":    {"type": "managed", "environment_roles": "other=viewer"},
-		"scoped=false reaches past config's allowed": {"type": "managed", "environment_roles": "main=viewer", "scoped": false},
+		"more than config's max_environment_role": {"type": "managed", "environment_roles": "main=contributor"},
+		"not among config's allowed_environments": {"type": "managed", "environment_roles": "other=viewer"},
+		"scoped=false exceeds config's allowed":   {"type": "managed", "environment_roles": "main=viewer", "scoped": false},
 	} {
 		require.Contains(t, m.refused(logical.UpdateOperation, "roles/new", data), says)
 	}

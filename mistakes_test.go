@@ -65,7 +65,7 @@ func mistakes() map[string]mistake {
 		"role with an empty token":     {update, "roles/new", static(tokenParameters("", "")), []string{"token_id and token_secret are empty"}},
 		"missing secret":               {update, "roles/new", fixed(map[string]any{"type": "static", "token_id": someID}), []string{"token_secret is missing"}},
 		"missing ID":                   {update, "rotate/ci", fixed(map[string]any{"token_secret": someSecret}), []string{"token_id is missing"}},
-		"rotate without a token":       {update, "rotate/ci", nil, []string{"a person makes its tokens", "https://modal.com/settings/tokens"}},
+		"rotate without a token":       {update, "rotate/ci", nil, []string{"a person must create its tokens", "https://modal.com/settings/tokens"}},
 		"swapped token":                {update, "roles/new", static(tokenParameters(someSecret, someID)), []string{"swapped"}},
 		"proxy token":                  {update, "roles/new", static(tokenParameters("wk-AAAAAAAAAAAAAAAAAAAAAA", "ws-AAAAAAAAAAAAAAAAAAAAAA")), []string{"proxy token"}},
 		"newline in the ID":            {update, "roles/new", static(tokenParameters("ak-AA\nBB", someSecret)), []string{"line break"}},
@@ -74,15 +74,15 @@ func mistakes() map[string]mistake {
 		"control character":            {update, "roles/new", static(tokenParameters(someID, "as-AA\x00BB")), []string{"control character"}},
 		"wrong secret": {update, "rotate/ci", func(m *mount) map[string]any {
 			return also(m.newToken(), "token_secret", someSecret)
-		}, []string{"Modal refused token ak-", "nothing was changed", "secret belongs to this ID"}},
-		"unknown token": {update, "roles/new", static(good()), []string{"Modal refused token " + someID}},
+		}, []string{"Modal rejected token ak-", "nothing was changed", "secret belongs to this ID"}},
+		"unknown token": {update, "roles/new", static(good()), []string{"Modal rejected token " + someID}},
 		"token of another role": {update, "roles/new", func(m *mount) map[string]any {
 			return fresh("token_id", m.read("creds/ci")["token_id"], "token_secret", m.read("creds/ci")["token_secret"])(m)
-		}, []string{"the token of another role of this mount"}},
+		}, []string{"already belongs to another role of this mount"}},
 		"token of another role in rotate": {update, "rotate/ci", func(m *mount) map[string]any {
 			m.addRole("other")
 			return tokenParameters(m.read("creds/other")["token_id"].(string), m.read("creds/other")["token_secret"].(string))
-		}, []string{"the token of another role of this mount"}},
+		}, []string{"already belongs to another role of this mount"}},
 		"token of the admin": {update, "roles/new", func(m *mount) map[string]any {
 			admin := m.newToken()
 			m.write("config", admin)
@@ -90,8 +90,8 @@ func mistakes() map[string]mistake {
 		}, []string{"admin token in config"}},
 		"admin token of a role": {update, "config", func(m *mount) map[string]any {
 			return tokenParameters(m.read("creds/ci")["token_id"].(string), m.read("creds/ci")["token_secret"].(string))
-		}, []string{"the token of another role of this mount"}},
-		"admin token that Modal rejects": {update, "config", fixed(good()), []string{"Modal refused token " + someID}},
+		}, []string{"already belongs to another role of this mount"}},
+		"admin token that Modal rejects": {update, "config", fixed(good()), []string{"Modal rejected token " + someID}},
 		"half an admin token":            {update, "config", fixed(map[string]any{"token_id": someID}), []string{"token_secret is missing"}},
 		"odd profile":                    {update, "roles/new", fresh("profile", `a"b`), []string{"profile: use letters, digits"}},
 		"profile with a space":           {update, "roles/ci", fixed(map[string]any{"profile": "my profile"}), []string{"letters, digits"}},

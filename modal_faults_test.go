@@ -99,7 +99,7 @@ func TestRevocation_FaultsKeepTheTokenQueuedUntilModalRejectsIt(t *testing.T) {
 		says  string
 	}{
 		"no answer":      {unanswered(false, -1), "no answer"},
-		"admin rejected": {modaltest.Fault{Code: codes.Unauthenticated, Times: -1}, "refused the admin token"},
+		"admin rejected": {modaltest.Fault{Code: codes.Unauthenticated, Times: -1}, "rejected the admin token"},
 		"not a manager":  {modaltest.Fault{Code: codes.PermissionDenied, Times: -1}, "may not manage service users"},
 		"plan":           {modaltest.Fault{Code: codes.Unimplemented, Times: -1}, "plans"},
 		"throttled":      {modaltest.Fault{Code: codes.ResourceExhausted, RetryAfter: time.Hour, Times: -1}, "asks to wait 1h"},

@@ -45,8 +45,8 @@ func likelyMistakes() map[string]likelyMistake {
 		"admin: plain http":             {update, "config", says("server_url", "http://api.modal.com:80"), "server_url: must use https", "write https://api.modal.com:443"},
 		"admin: a page for people":      {update, "config", says("server_url", "https://modal.com/settings/tokens"), "server_url: names Modal's website", "write https://api.modal.com:443"},
 		"admin: unset variables":        {update, "config", fixed(tokenParameters("", "")), "are empty", "remove_admin_token=true"},
-		"admin: a new server alone":     {update, "config", says("server_url", "https://api.other.com:443"), "sent to no server that has not accepted it", "write token_id and token_secret"},
-		"managed: no admin token":       {update, "roles/new", managed(noAdmin), "config has none", "vault write modal/config token_id=… token_secret=-"},
+		"admin: a new server alone":     {update, "config", says("server_url", "https://api.other.com:443"), "is sent only to the server that accepted it", "write token_id and token_secret"},
+		"managed: no admin token":       {update, "roles/new", managed(noAdmin), "config has no admin token", "vault write modal/config token_id=… token_secret=-"},
 		"managed: no environment":       {update, "roles/new", says("type", "managed"), "environment_roles is empty", "environment_roles=main=contributor"},
 		"managed: unknown environment":  {update, "roles/new", managed(nil, "environment_roles", "mian=viewer"), "environment mian does not exist", "the workspace has main"},
 		"managed: roles without a role": {update, "roles/ci", says("environment_roles", "main"), "environment_roles: ", `main=viewer,staging=contributor, say, or a JSON object as {"main":"viewer"}`},
@@ -66,9 +66,9 @@ func likelyMistakes() map[string]likelyMistake {
 		"managed: admin rejected": {update, "rotate/ci", func(m *mount) map[string]any {
 			m.modal.DeleteToken(textIn(m.read("config"), "token_id"))
 			return nil
-		}, "Modal refused the admin token", "vault write modal/config token_id=… token_secret=-"},
+		}, "Modal rejected the admin token", "vault write modal/config token_id=… token_secret=-"},
 		"managed: undo without one": {update, "rotate/ci", says("to_previous", true), "no previous token within its grace period", "vault write -f modal/rotate/ci"},
-		"schedule: six fields":      {update, "roles/ci", says("rotation_schedule", "0 30 3 * * SAT"), "this has 6", `write five fields of cron, as in "30 3 * * SAT"`},
+		"schedule: six fields":      {update, "roles/ci", says("rotation_schedule", "0 30 3 * * SAT"), "this schedule has 6", `write five fields, as in "30 3 * * SAT"`},
 		"schedule: Sunday as 7":     {update, "roles/ci", says("rotation_schedule", "30 3 * * 7"), "rotation_schedule: field 5, the day of the week", "takes 0 to 6 or SUN to SAT, where 0 is Sunday"},
 		"period: none":              {update, "roles/ci", says("rotation_period", 0), "rotation_period: a period of 0 is not possible", "disable_automated_rotation=true"},
 		"type: a capital":           {update, "roles/new", managed(nil, "type", "Managed"), "type: ", "did you mean managed? The types are static, managed, dynamic"},
@@ -107,11 +107,11 @@ func likelyMistakes() map[string]likelyMistake {
 			return also(pair, "token_secret", "\ufeff"+textIn(pair, "token_secret"))
 		}, "byte order mark (U+FEFF)", "save the file without it"},
 		"token: halves swapped": {update, "roles/new", static(tokenParameters(someSecret, someID)), "swapped", `token_id starts with "ak-"`},
-		"token: a wrong secret": {update, "rotate/personal", token("token_secret", someSecret), "Modal refused token ak-", "check that the secret belongs to this ID"},
+		"token: a wrong secret": {update, "rotate/personal", token("token_secret", someSecret), "Modal rejected token ak-", "check that the secret belongs to this ID"},
 		"token: of another role": {update, "rotate/personal", func(m *mount) map[string]any {
 			return tokenParameters(m.tokenID("ci"), textIn(m.read("creds/ci"), "token_secret"))
-		}, "the token of another role of this mount", "bring another token"},
-		"static: without a token": {update, "rotate/personal", nil, "a person makes its tokens", "vault write modal/rotate/personal token_id=… token_secret=-"},
+		}, "already belongs to another role of this mount", "bring another token"},
+		"static: without a token": {update, "rotate/personal", nil, "a person must create its tokens", "vault write modal/rotate/personal token_id=… token_secret=-"},
 		"static: token on roles":  {update, "roles/personal", token(), "has another token", "vault write modal/rotate/personal token_id="},
 		"static: of another user": {update, "rotate/personal", func(m *mount) map[string]any {
 			return tokenData(m.workspace.AddMember("bob").NewToken())

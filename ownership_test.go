@@ -69,7 +69,7 @@ func TestStatic_ServiceUserThatAnyMountCreatedNeedsForce(t *testing.T) {
 	m := newMount(t)
 	m.write("config", m.newToken())
 	made := tokenData(m.workspace.AddServiceUser("vault-00000000-ci-abcdefgh"))
-	require.Contains(t, m.refused(logical.UpdateOperation, "roles/ci", also(made, "type", "static")), "which a mount of this engine made")
+	require.Contains(t, m.refused(logical.UpdateOperation, "roles/ci", also(made, "type", "static")), "a mount of this engine created it")
 	m.write("roles/ci", also(made, "type", "static", "force", true))
 	other := tokenData(m.workspace.AddServiceUser("robot"))
 	m.write("roles/other", also(other, "type", "static"))

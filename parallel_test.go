@@ -134,7 +134,7 @@ func TestRoleLock_CallerThatGivesUpGetsServiceUnavailable(t *testing.T) {
 		status, failure := logical.RespondErrorCommon(&logical.Request{Operation: op}, resp, err)
 		logical.AdjustErrorStatusCode(&status, failure)
 		require.Equal(t, http.StatusServiceUnavailable, status, path)
-		require.ErrorContains(t, failure, "another request still works on role ci")
+		require.ErrorContains(t, failure, "another request is still working on role ci")
 		m.unchangedSince(before)
 		require.Len(t, m.modal.Calls(""), calls)
 	}

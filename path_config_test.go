@@ -64,18 +64,18 @@ func TestConfig_StoredAdminTokenIsSentToNoOtherServer(t *testing.T) {
 		{"server_url": other.URL()}, {"server_url": other.URL(), "verify": false}, {"ca_cert": secure.CACert()},
 	} {
 		text := m.refused(logical.UpdateOperation, "config", change)
-		require.Contains(t, text, "admin token "+admin["token_id"].(string)+" is sent to no server")
+		require.Contains(t, text, "admin token "+admin["token_id"].(string)+" is sent only to the server that accepted it")
 		require.Contains(t, text, "write token_id and token_secret")
 	}
 	require.Empty(t, other.Calls(""))
 	text := m.refused(logical.UpdateOperation, "config", also(admin, "server_url", other.URL()))
-	require.Contains(t, text, "Modal refused token "+admin["token_id"].(string), "the token was supplied for the other server")
+	require.Contains(t, text, "Modal rejected token "+admin["token_id"].(string), "the token was supplied for the other server")
 
 	fresh := tokenData(other.AddWorkspace("w").AddMember("u").NewToken())
 	m.write("config", also(fresh, "server_url", other.URL(), "force", true))
 	require.Equal(t, fresh["token_id"], m.read("config")["token_id"])
 	removed := map[string]any{"remove_admin_token": true, "server_url": m.modal.URL()}
-	require.Contains(t, m.refused(logical.UpdateOperation, "config", removed), "is sent to no server")
+	require.Contains(t, m.refused(logical.UpdateOperation, "config", removed), "is sent only to the server that accepted it")
 	m.write("config", map[string]any{"remove_admin_token": true})
 	m.write("config", map[string]any{"server_url": m.modal.URL()})
 	require.NotContains(t, m.read("config"), "token_id")

@@ -174,10 +174,10 @@ func TestWrites_OvertakenByAnotherRequestAreRefused(t *testing.T) {
 	m.addManaged("man")
 	// Vault checked only the capability for the operation that it expected: create or update.
 	require.Contains(t, m.overtaken(logical.CreateOperation, "roles/man", map[string]any{"type": "managed", "environment_roles": "main=contributor,staging=contributor"}),
-		"role man was made by another request meanwhile: read it, then write again")
-	require.Contains(t, m.overtaken(logical.CreateOperation, "roles/ci", also(m.newToken(), "type", "static")), "made by another request")
-	require.Contains(t, m.overtaken(logical.UpdateOperation, "roles/new", also(m.newToken(), "type", "static")), "role new was deleted by another request meanwhile")
-	require.Contains(t, m.overtaken(logical.CreateOperation, "config", map[string]any{"max_environment_role": ""}), "config was made by another request")
+		"another request has created role man in the meantime: read it, then write again")
+	require.Contains(t, m.overtaken(logical.CreateOperation, "roles/ci", also(m.newToken(), "type", "static")), "another request has created")
+	require.Contains(t, m.overtaken(logical.UpdateOperation, "roles/new", also(m.newToken(), "type", "static")), "another request has deleted role new in the meantime")
+	require.Contains(t, m.overtaken(logical.CreateOperation, "config", map[string]any{"max_environment_role": ""}), "another request has created config")
 	m.remove("config", nil)
-	require.Contains(t, m.overtaken(logical.UpdateOperation, "config", map[string]any{"max_environment_role": ""}), "config was deleted by another request")
+	require.Contains(t, m.overtaken(logical.UpdateOperation, "config", map[string]any{"max_environment_role": ""}), "another request has deleted config")
 }

@@ -21,7 +21,7 @@ func TestManaged_LimitsApplyToEveryWrite(t *testing.T) {
 		m.write("config", limit)
 		m.addManaged("ci", map[string]any{"environment_roles": "main=viewer"})
 		text := m.refused(logical.UpdateOperation, "roles/ci", map[string]any{"scoped": false})
-		require.Contains(t, text, "scoped=false reaches past config's ")
+		require.Contains(t, text, "scoped=false exceeds config's ")
 		require.Contains(t, text, says)
 		m.refused(logical.UpdateOperation, "roles/new", map[string]any{"type": "managed", "scoped": false})
 	}

@@ -176,8 +176,8 @@ func TestConfig_FakeServerUnderAnotherCAGetsNoStoredSecret(t *testing.T) {
 				m.write("config", map[string]any{"remove_admin_token": true})
 				require.Contains(t, m.refused(logical.UpdateOperation, "config", write), "the secrets of 2 stored tokens of this mount")
 			case with.admin:
-				require.Contains(t, m.refused(logical.UpdateOperation, "config", also(write, "force", true)), "is sent to no server")
-				require.Contains(t, m.refused(logical.UpdateOperation, "config", also(write, "remove_admin_token", true, "force", true)), "is sent to no server")
+				require.Contains(t, m.refused(logical.UpdateOperation, "config", also(write, "force", true)), "is sent only to the server that accepted it")
+				require.Contains(t, m.refused(logical.UpdateOperation, "config", also(write, "remove_admin_token", true, "force", true)), "is sent only to the server that accepted it")
 				write = also(write, "token_id", "", "token_secret", "")
 				require.Contains(t, m.refused(logical.UpdateOperation, "config", write), "are empty")
 				brought := also(tokenData(mallory.NewToken()), "ca_cert", evil.CACert())

@@ -41,7 +41,7 @@ func TestUndo_OfAStaticRoleRestoresThePreviousToken(t *testing.T) {
 	require.Len(t, m.list("revocations"), 1)
 	m.write("rotate/ci", map[string]any{"to_previous": true})
 	m.modal.DeleteToken(old)
-	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"to_previous": true}), "Modal refused token "+old)
+	require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"to_previous": true}), "Modal rejected token "+old)
 }
 
 func TestDryRun_ShowsPlanAndProblemsAndChangesNothing(t *testing.T) {
@@ -62,7 +62,7 @@ func TestDryRun_ShowsPlanAndProblemsAndChangesNothing(t *testing.T) {
 	require.Contains(t, toJSON(t, static["plan"]), "current as version 3")
 	require.NotContains(t, static, "problems")
 	require.Contains(t, toJSON(t, undo["plan"]), "current again, as version 3")
-	require.Contains(t, toJSON(t, wrong["problems"]), "Modal refused token "+someID)
+	require.Contains(t, toJSON(t, wrong["problems"]), "Modal rejected token "+someID)
 	m.unchangedSince(before)
 	for i, user := range m.modal.ServiceUsers() {
 		require.Equal(t, users[i].Name, user.Name)

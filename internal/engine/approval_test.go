@@ -61,7 +61,7 @@ func TestApproval_CreatesAndRotatesARoleAndTheOldTokenDeletesItself(t *testing.T
 		t := b.t
 		b.empty("personal")
 		_, err := b.engine.Rotations.Credentials(t.Context(), "personal")
-		require.ErrorContains(t, err, "no token yet: an operator approves one in a browser (vault write -f modal/rotate/personal/approval)")
+		require.ErrorContains(t, err, "no token yet: an operator approves a token in a browser (vault write -f modal/rotate/personal/approval)")
 		first := b.approve(b.begin(model.ApprovalRequest{Role: "personal"}), b.member)
 		b.pass(5 * time.Second)
 
@@ -160,7 +160,7 @@ func TestApproval_AdminTokenNeedsTheWorkspaceAndManagementRights(t *testing.T) {
 		b.approve(b.begin(model.ApprovalRequest{}), b.member)
 		require.Equal(t, model.ApprovalDone, b.approvalOf("", 15*time.Second).State)
 		for who, why := range map[*modaltest.Member]string{
-			user: "cannot manage service users", b.modal.AddWorkspace("globex").AddMember("eve"): "one of the same workspace",
+			user: "cannot manage service users", b.modal.AddWorkspace("globex").AddMember("eve"): "bring a token of that workspace",
 		} {
 			wrong := b.approve(b.begin(model.ApprovalRequest{}), who)
 			a := b.approvalOf("", 15*time.Second)

@@ -40,7 +40,7 @@ func TestCancel_ARequestOfACallerThatLeftIsNotDone(t *testing.T) {
 
 			err := asked.answer()
 			require.True(t, model.IsCanceled(err))
-			require.ErrorContains(t, err, "another request still works on role ci")
+			require.ErrorContains(t, err, "another request is still working on role ci")
 			h.awaitLockUsers("ci", 1)
 			leave()
 			h.unchangedSince(before)

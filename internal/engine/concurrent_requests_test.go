@@ -151,7 +151,7 @@ func TestRole_ACreateThatWaitedDoesNotChangeAColleaguesRole(t *testing.T) {
 	gate.open()
 
 	first.succeeds()
-	second.isRefused("role ci was made by another request meanwhile")
+	second.isRefused("another request has created role ci in the meantime")
 	require.Equal(t, map[string]string{"main": "viewer"}, h.rolesOf(h.current("ci").ID))
 	require.Len(t, h.modal.ServiceUsers(), 1)
 }

@@ -277,17 +277,17 @@ func TestLease_ItsTokenCannotBecomeARolesOrTheAdminToken(t *testing.T) {
 		},
 	} {
 		err := act()
-		require.ErrorContains(t, err, "the engine ends it with its lease")
+		require.ErrorContains(t, err, "the engine deletes it when the lease ends")
 		require.True(t, model.IsUserError(err))
 	}
 
 	_, err := h.engine.Roles.Write(t.Context(), model.RoleWrite{Name: "ci", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: &apiToken}, Force: true})
 	require.NoError(t, err, "an unverified token has no known owner, so the role takes it")
-	require.ErrorContains(t, h.engine.Leases.End(t.Context(), lease.RevocationID), "which uses it")
+	require.ErrorContains(t, h.engine.Leases.End(t.Context(), lease.RevocationID), "replace it there first")
 	_, err = h.engine.Revocations.End(t.Context(), lease.RevocationID, true)
-	require.ErrorContains(t, err, "which uses it")
+	require.ErrorContains(t, err, "replace it there first")
 	_, err = h.engine.Revocations.Remove(t.Context(), lease.RevocationID, true)
-	require.ErrorContains(t, err, "which uses it")
+	require.ErrorContains(t, err, "replace it there first")
 	require.True(t, h.alive(lease.Cred.ID), "the current token of a role must stay")
 	h.rotate(model.RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken()), Force: true})
 	h.minutes(2)

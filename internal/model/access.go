@@ -6,11 +6,14 @@ import "vault-plugin-secrets-modal/internal/modalapi"
 
 // Access holds the rights of a role's service users.
 type Access struct {
+	// EnvironmentRoles maps the name of an environment to the service user's role there.
 	EnvironmentRoles map[string]modalapi.EnvironmentRole `json:"environment_roles,omitempty"`
-	Scoped           bool                                `json:"scoped"`
+	// Scoped limits the service user to EnvironmentRoles. Without it, the workspace's defaults apply in other
+	// environments.
+	Scoped bool `json:"scoped"`
 }
 
-// Access is nil for a role whose tokens the engine does not make.
+// Access returns the rights of the role's service users. It is nil for a static role, which has no service users.
 func (r *Role) Access() *Access {
 	switch {
 	case r.Managed != nil:
@@ -28,10 +31,10 @@ func (a *Access) merge(ask AccessWrite) {
 
 func (a *Access) validate(environment string) error {
 	if len(a.EnvironmentRoles) == 0 && a.Scoped {
-		return UserErrorf("environment_roles is empty: a scoped token could do nothing; write environment_roles=main=contributor, say; nothing was changed")
+		return UserErrorf("environment_roles is empty, so a scoped token could do nothing: write, for example, environment_roles=main=contributor; nothing was changed")
 	}
 	if _, can := a.EnvironmentRoles[environment]; environment != "" && a.Scoped && !can {
-		return UserErrorf("environment %s is not among environment_roles (%s), and the token can do nothing there: write another environment; nothing was changed",
+		return UserErrorf("environment %s is not among environment_roles (%s), so the token could do nothing there: write another environment; nothing was changed",
 			environment, RolesText(a.EnvironmentRoles))
 	}
 	return nil

@@ -17,7 +17,7 @@ const (
 	ApprovalCancelled = "cancelled"
 )
 
-// Bounds of what an approval may ask for.
+// Default and limits of an approval's times.
 const (
 	DefaultLapse = 15 * time.Minute
 	MinLapse     = time.Minute
@@ -25,74 +25,92 @@ const (
 	MinTokenLife = time.Hour
 )
 
-// AdminName stands for the admin token among the names of roles. No role can have this name.
+// AdminName is the admin token's key in tables whose keys are role names. A role cannot have this name.
 const AdminName = "@config"
 
-// Flow is a page at Modal on which a person may approve a token. Its address is not stored. The ID leads to
-// the page as well, so no answer and no log line has it.
+// Flow is a page at Modal on which a person may approve a token. The page's address is not stored. FlowID leads to
+// the page too, so no answer and no log line contains it.
 type Flow struct {
-	FlowID     string `json:"flow_id,omitempty"`
+	// FlowID is Modal's ID of the flow.
+	FlowID string `json:"flow_id,omitempty"`
+	// WaitSecret lets the engine ask Modal for the approved token.
 	WaitSecret string `json:"wait_secret,omitempty"`
-	ServerURL  string `json:"server_url"`
+	// ServerURL is the Modal that serves the page.
+	ServerURL string `json:"server_url"`
 }
 
-// EndedFlow is the flow of an approval that has ended. Modal may still deliver a token by it, which would live
-// and be unknown to everybody. Modal is asked for it until then. Delivered are the IDs of the tokens that it
-// has brought.
+// EndedFlow is the flow of an approval that has ended. A person may still open the page, and Modal then creates a
+// token that only this flow delivers. So the engine asks Modal for that token until the flow cannot deliver it any
+// more.
 type EndedFlow struct {
 	Flow
 
-	Until     time.Time `json:"until"`
-	Delivered []string  `json:"delivered,omitempty"`
+	// Until is when the engine stops asking, if Modal has answered since.
+	Until time.Time `json:"until"`
+	// Delivered lists the IDs of the tokens that the flow has delivered.
+	Delivered []string `json:"delivered,omitempty"`
 }
 
-// Approval is a person's yes in a browser that the engine waits for. Open says that the engine still has work:
-// to wait, or to bring the token TokenID into use, or to end that token. Account owns the token, and Said tells
-// in words how the approval ended. Late holds the flows of this approval and of earlier ones, once they have
-// ended. An entry without a state holds only such flows.
+// Approval is a browser approval: the engine waits until a person confirms at Modal, and then receives a new token.
 type Approval struct {
 	Flow
 
-	State           string         `json:"state,omitempty"`
-	Open            bool           `json:"open,omitempty"`
-	Began           time.Time      `json:"began,omitzero"`
-	Lapses          time.Time      `json:"lapses,omitzero"`
-	TokenTTL        time.Duration  `json:"token_ttl,omitempty"`
-	Grace           *time.Duration `json:"grace,omitempty"`
-	Force           bool           `json:"force,omitempty"`
-	PinnedWorkspace string         `json:"pinned_workspace,omitempty"`
+	// State is one of the states above. It is empty in a stored approval that holds nothing but EndedFlows.
+	State string `json:"state,omitempty"`
+	// Open says that the engine still has work: to wait, to bring the token into use, or to delete the token.
+	Open bool `json:"open,omitempty"`
+	// Began is when an operator began the approval.
+	Began time.Time `json:"began,omitzero"`
+	// Lapses is when the approval lapses if nobody has approved by then.
+	Lapses time.Time `json:"lapses,omitzero"`
+	// TokenTTL is the lifetime that Modal is asked for. Zero leaves the lifetime to Modal.
+	TokenTTL time.Duration `json:"token_ttl,omitempty"`
+	// Grace is the grace period of the replaced token. It is nil for the role's grace period, or config's default.
+	Grace *time.Duration `json:"grace,omitempty"`
+	// Force accepts a token of another workspace or user than the current token's.
+	Force bool `json:"force,omitempty"`
+	// PinnedWorkspace is the name or the ID of the workspace that the token must belong to. It is empty for any.
+	PinnedWorkspace string `json:"pinned_workspace,omitempty"`
 
-	TokenID         string      `json:"token_id,omitempty"`
-	Account         Account     `json:"account,omitzero"`
-	PreviousTokenID string      `json:"previous_token_id,omitempty"`
-	Version         int         `json:"version,omitempty"`
-	Reason          string      `json:"reason,omitempty"`
-	EndedFlows      []EndedFlow `json:"late,omitempty"`
+	// TokenID is the ID of the approved token. It is empty until Modal delivers the token.
+	TokenID string `json:"token_id,omitempty"`
+	// Account is the owner of the approved token, once Modal has named it.
+	Account Account `json:"account,omitzero"`
+	// PreviousTokenID is the ID of the current token that the approved token replaces.
+	PreviousTokenID string `json:"previous_token_id,omitempty"`
+	// Version is the role's version after the approval. It is zero for the admin token.
+	Version int `json:"version,omitempty"`
+	// Reason tells in words how the approval ended.
+	Reason string `json:"reason,omitempty"`
+	// EndedFlows lists the flows of this approval and of earlier ones that have ended.
+	EndedFlows []EndedFlow `json:"late,omitempty"`
 }
 
-// HasLapsed reports whether nobody approved in time.
+// HasLapsed reports whether the approval still waits although its time is over.
 func (a *Approval) HasLapsed(now time.Time) bool {
 	return a.State == ApprovalWaiting && !now.Before(a.Lapses)
 }
 
-// HasImpossibleTimes reports whether a node with a clock far ahead began it: nothing must wait until then.
+// HasImpossibleTimes reports whether a node whose clock ran far ahead began the approval. The approval must not wait
+// until that time.
 func (a *Approval) HasImpossibleTimes(now time.Time) bool { return a.Began.After(now.Add(ClockSlack)) }
 
-// RepairTimes is the approval with times that can be right: its wait, whole, from now.
+// RepairTimes returns the approval with its whole waiting time counted from now.
 func (a Approval) RepairTimes(now time.Time) *Approval {
 	a.Began, a.Lapses = now, now.Add(a.Lapses.Sub(a.Began))
 	return &a
 }
 
-// Closing is the approval once its outcome is decided, while its token has still to be ended.
-func (a Approval) Closing(state, said string) *Approval {
-	a.State, a.Reason, a.PreviousTokenID = state, said, ""
+// Closing returns the approval once its outcome is decided, while its token still has to be deleted.
+func (a Approval) Closing(state, reason string) *Approval {
+	a.State, a.Reason, a.PreviousTokenID = state, reason, ""
 	return &a
 }
 
-// Ended is the approval after its end. Modal is asked for its flow for a while.
-func (a Approval) Ended(state, said string, now time.Time) *Approval {
-	a.State, a.Reason, a.Open = cmp.Or(state, a.State), cmp.Or(said, a.Reason), false
+// Ended returns the approval after its end. An empty state or reason keeps the stored value. If the flow can still
+// deliver a token, the flow moves to EndedFlows.
+func (a Approval) Ended(state, reason string, now time.Time) *Approval {
+	a.State, a.Reason, a.Open = cmp.Or(state, a.State), cmp.Or(reason, a.Reason), false
 	if a.State != ApprovalDone {
 		a.PreviousTokenID = ""
 	}
@@ -107,7 +125,8 @@ func (a Approval) Ended(state, said string, now time.Time) *Approval {
 	return &a
 }
 
-// Hidden is an approval that operators see no more, nil where Modal need not be asked for any flow.
+// Hidden returns the part of an approval that must stay stored although operators no longer see the approval: its
+// ended flows. It returns nil if there are no ended flows.
 func (a *Approval) Hidden() *Approval {
 	if len(a.EndedFlows) == 0 {
 		return nil
@@ -115,10 +134,10 @@ func (a *Approval) Hidden() *Approval {
 	return &Approval{EndedFlows: a.EndedFlows}
 }
 
-// ApprovalKey is where the approval of a role, or of the admin token where role is empty, is stored.
+// ApprovalKey returns the storage key of a role's approval. An empty role stands for the admin token.
 func ApprovalKey(role string) string { return cmp.Or(role, AdminName) }
 
-// ApprovalRole is the role of a key, empty for the admin token's.
+// ApprovalRole returns the role of a storage key. It is empty for the admin token's key.
 func ApprovalRole(key string) string {
 	if key == AdminName {
 		return ""
@@ -126,17 +145,19 @@ func ApprovalRole(key string) string {
 	return key
 }
 
-// MayBeNew says of an approved token that Modal may refuse it for the seconds that a new one needs.
+// MayBeNew reports whether the engine received an approved token so recently that Modal may still reject it. A new
+// token needs a few seconds until Modal accepts it everywhere.
 func (r *Revocation) MayBeNew(now time.Time) bool {
 	age := now.Sub(r.Since)
 	return age >= 0 && age < MintBudget
 }
 
-// EndedFlowLife is how long after the end of an approval Modal is asked whether it brings a token all the same.
+// EndedFlowLife is how long after the end of an approval the engine asks Modal whether the flow still delivers a
+// token.
 const EndedFlowLife = time.Hour
 
-// IsOver reports whether the flow is asked for no more: its time is over and Modal has answered since, or has not
-// for a day.
+// IsOver reports whether the engine stops asking about the flow. That is so after Until, once Modal has answered. If
+// Modal does not answer, the engine gives up a day later. failed is the error of the last question.
 func (f EndedFlow) IsOver(now time.Time, failed error) bool {
 	if now.Before(f.Until) {
 		return false
@@ -144,7 +165,7 @@ func (f EndedFlow) IsOver(now time.Time, failed error) bool {
 	return !IsUnanswered(failed) || now.After(f.Until.Add(Day))
 }
 
-// HasDelivered reports whether a flow is known to have brought a token.
+// HasDelivered reports whether a flow is known to have delivered the token.
 func (a *Approval) HasDelivered(f Flow, tokenID string) bool {
 	if a.FlowID == f.FlowID && a.TokenID == tokenID {
 		return true
@@ -152,7 +173,7 @@ func (a *Approval) HasDelivered(f Flow, tokenID string) bool {
 	return slices.ContainsFunc(a.EndedFlows, func(late EndedFlow) bool { return late.FlowID == f.FlowID && slices.Contains(late.Delivered, tokenID) })
 }
 
-// HasImpossibleTimes reports whether a node with a clock far ahead dated the end of the flow.
+// HasImpossibleTimes reports whether a node whose clock ran far ahead set Until.
 func (f EndedFlow) HasImpossibleTimes(now time.Time) bool {
 	return f.Until.After(now.Add(EndedFlowLife + ClockSlack))
 }

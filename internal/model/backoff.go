@@ -4,13 +4,14 @@ package model
 
 import "time"
 
-// Waiting times between attempts begin at the first and double up to the last.
+// FirstBackOff and MaxBackOff bound the waiting time between two attempts.
 const (
 	FirstBackOff = time.Minute
 	MaxBackOff   = 6 * time.Hour
 )
 
-// backOff is how long to wait after so many attempts: doubling from a minute to six hours, jittered.
+// backOff returns how long to wait after a number of attempts. The longest wait doubles with each attempt, up to six
+// hours. Jitter takes off up to half of it.
 func backOff(attempts int, jitter Jitter) time.Duration {
 	wait := min(FirstBackOff<<min(attempts, 10), MaxBackOff)
 	return wait/2 + jitter(wait/2)

@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// Bounds of what the configuration may say.
+// Limits of the fields of config.
 const (
 	MinRequestTimeout = time.Second
 	MaxRequestTimeout = 2 * time.Minute
@@ -27,33 +27,40 @@ const (
 	MaxWorkspace = 128
 )
 
-// Config is how the engine reaches Modal, and as whom. Admin is nil without an admin token, and
-// Limitation is why that one cannot manage service users, where it cannot. The rest are ceilings for
-// what roles may ask of a service user; without AllowedEnvironments every environment is allowed. Paused
-// stops all that the worker does at Modal by itself.
+// Config says how the engine reaches Modal, which admin token it uses, and which limits apply to roles.
 type Config struct {
-	ServerURL           string                   `json:"server_url"`
-	CACert              string                   `json:"ca_cert,omitempty"`
-	RequestTimeout      time.Duration            `json:"request_timeout"`
-	Admin               *Token                   `json:"admin,omitempty"`
-	Limitation          string                   `json:"limitation,omitempty"`
-	AllowedEnvironments []string                 `json:"allowed_environments,omitempty"`
-	MaxEnvironmentRole  modalapi.EnvironmentRole `json:"max_environment_role,omitempty"`
-	Paused              bool                     `json:"paused,omitempty"`
-	// PinnedWorkspace is the name or the ID of the workspace that every supplied or approved token belongs to.
+	// ServerURL is Modal's address, in one spelling.
+	ServerURL string `json:"server_url"`
+	// CACert is the PEM bundle that ServerURL is checked against. It is empty for the system's roots.
+	CACert string `json:"ca_cert,omitempty"`
+	// RequestTimeout bounds one call to Modal.
+	RequestTimeout time.Duration `json:"request_timeout"`
+	// Admin is the admin token. It may be nil, because static roles work without an admin token.
+	Admin *Token `json:"admin,omitempty"`
+	// Limitation says why the admin token cannot manage service users. It is empty for a token that can.
+	Limitation string `json:"limitation,omitempty"`
+	// AllowedEnvironments limits the environments that roles may name. An empty list allows every environment.
+	AllowedEnvironments []string `json:"allowed_environments,omitempty"`
+	// MaxEnvironmentRole is the highest environment role that roles may give. It is empty for no limit.
+	MaxEnvironmentRole modalapi.EnvironmentRole `json:"max_environment_role,omitempty"`
+	// Paused stops everything that the worker does at Modal by itself. Operators can still act.
+	Paused bool `json:"paused,omitempty"`
+	// PinnedWorkspace is the name or the ID of the workspace that every supplied or approved token must belong to.
 	PinnedWorkspace string `json:"pinned_workspace,omitempty"`
 
-	// VerificationInterval is nil for the default. AdminChecked is when Modal was asked about the admin token
-	// last, and AdminRejected since when it refuses it.
+	// VerificationInterval is how often the engine verifies each current token. It is nil for the default, and 0 for
+	// never.
 	VerificationInterval *time.Duration `json:"verification_interval,omitempty"`
-	AdminChecked         time.Time      `json:"admin_checked,omitzero"`
-	AdminRejected        time.Time      `json:"admin_rejected,omitzero"`
+	// AdminChecked is when the engine last asked Modal about the admin token.
+	AdminChecked time.Time `json:"admin_checked,omitzero"`
+	// AdminRejected is since when Modal rejects the admin token. It is zero while Modal accepts it.
+	AdminRejected time.Time `json:"admin_rejected,omitzero"`
 }
 
-// DefaultVerification is how often Modal is asked about each current token by itself.
+// DefaultVerification is the default of verification_interval.
 const DefaultVerification = Day
 
-// VerificationEvery is how often Modal is asked about each current token, 0 for never.
+// VerificationEvery returns how often the engine verifies each current token. It is 0 for never.
 func (c *Config) VerificationEvery() time.Duration {
 	if c.VerificationInterval == nil {
 		return DefaultVerification
@@ -61,10 +68,10 @@ func (c *Config) VerificationEvery() time.Duration {
 	return *c.VerificationInterval
 }
 
-// DefaultConfig hold where nothing was configured. Like every cached entry they are never changed.
+// DefaultConfig applies to a mount without a stored config. All readers share it, so it must not be changed.
 var DefaultConfig = &Config{ServerURL: modalapi.DefaultServerURL, RequestTimeout: modalapi.DefaultTimeout}
 
-// Merge is the config with what a write says, the admin token apart.
+// Merge returns the config after a write. The write's admin token is not part of the merge.
 func (c Config) Merge(ask ConfigWrite) *Config {
 	c.ServerURL = ask.ServerURL.Apply(c.ServerURL, modalapi.DefaultServerURL)
 	c.CACert = ask.CACert.Apply(c.CACert, "")
@@ -79,28 +86,28 @@ func (c Config) Merge(ask ConfigWrite) *Config {
 	return &c
 }
 
-// CheckRole refuses a role that asks for more than the ceilings allow.
+// CheckRole refuses a role that asks for more than the limits of config allow.
 func (c *Config) CheckRole(r *Role) error { return c.CheckAccess(r.Access()) }
 
-// CheckAccess refuses access that is more than the ceilings allow.
+// CheckAccess refuses access that exceeds the limits of config.
 func (c *Config) CheckAccess(access *Access) error {
-	if ceilings := c.LimitsText(); ceilings != "" && !access.Scoped {
-		return UserErrorf("scoped=false reaches past config's %s: write scoped=true to the role", ceilings)
+	if limits := c.LimitsText(); limits != "" && !access.Scoped {
+		return UserErrorf("scoped=false exceeds config's %s: write scoped=true to the role", limits)
 	}
 	for _, environment := range slices.Sorted(maps.Keys(access.EnvironmentRoles)) {
 		if len(c.AllowedEnvironments) > 0 && !slices.Contains(c.AllowedEnvironments, environment) {
-			return UserErrorf("environment %s is not among config's allowed_environments (%s): take it out of the role's environment_roles, or add it there",
+			return UserErrorf("environment %s is not among config's allowed_environments (%s): remove the environment from the role's environment_roles, or add it to allowed_environments",
 				environment, strings.Join(c.AllowedEnvironments, ", "))
 		}
 		if c.MaxEnvironmentRole == modalapi.RoleViewer && access.EnvironmentRoles[environment] != modalapi.RoleViewer {
-			return UserErrorf("%s in environment %s is more than config's max_environment_role (viewer): write %s=viewer to the role, or raise that",
+			return UserErrorf("%s in environment %s is more than config's max_environment_role (viewer): write %s=viewer to the role, or raise max_environment_role",
 				access.EnvironmentRoles[environment], environment, environment)
 		}
 	}
 	return nil
 }
 
-// LimitsText names those that are set, "" for none.
+// LimitsText names the limits that are set. It is empty if there are none.
 func (c *Config) LimitsText() string {
 	var set []string
 	if len(c.AllowedEnvironments) > 0 {
@@ -112,26 +119,27 @@ func (c *Config) LimitsText() string {
 	return strings.Join(set, " and ")
 }
 
-// CheckReach refuses to manage a service user of another Modal, or of a workspace that is not the admin's.
+// CheckReach refuses to manage a service user of another Modal server, or of another workspace than the admin
+// token's.
 func (c *Config) CheckReach(t Token) error {
 	if !c.Serves(t) {
-		return UserErrorf("token %s belongs to %s, and the admin token in config to %s, which cannot manage it: write server_url=%s to config, with an admin token of it",
+		return UserErrorf("token %s belongs to %s, but the admin token in config belongs to %s and cannot manage it: write server_url=%s to config, with an admin token of that server",
 			cmp.Or(t.ID, t.Identity), t.ServerURL, c.ServerURL, t.ServerURL)
 	}
 	if c.Admin == nil || !c.Admin.Verified() || t.WorkspaceID == "" || c.Admin.WorkspaceID == t.WorkspaceID {
 		return nil
 	}
-	return UserErrorf("token %s is in workspace %q, and the admin token in config is of workspace %q: write an admin token of %q to config",
+	return UserErrorf("token %s is in workspace %q, but the admin token in config belongs to workspace %q: write an admin token of workspace %q to config",
 		cmp.Or(t.ID, t.Identity), t.Workspace, c.Admin.Workspace, t.Workspace)
 }
 
-// Serves says whether a token belongs to the configured Modal. One stored before tokens knew theirs does.
+// Serves reports whether a token belongs to the configured Modal server. A token without a stored server does.
 func (c *Config) Serves(t Token) bool {
 	return t.ServerURL == "" || SameServer(t.ServerURL, c.ServerURL)
 }
 
-// ClientServerURL is what clients of a token have to be told of its server: nothing when it is their
-// default.
+// ClientServerURL returns the MODAL_SERVER_URL that a client of the token needs. It is empty for the server that
+// clients use by default.
 func (c *Config) ClientServerURL(t Token) string {
 	if url := cmp.Or(t.ServerURL, c.ServerURL); url != modalapi.DefaultServerURL {
 		return url
@@ -139,7 +147,7 @@ func (c *Config) ClientServerURL(t Token) string {
 	return ""
 }
 
-// SameServer compares URLs of which an older version may have stored one with capitals.
+// SameServer reports whether two URLs name the same server. An older version may have stored a URL with capitals.
 func SameServer(a, b string) bool { return strings.EqualFold(a, b) }
 
 // ReachesSameServer reports whether two configs reach the same Modal and trust the same certificates.
@@ -147,8 +155,8 @@ func (c *Config) ReachesSameServer(other *Config) bool {
 	return SameServer(c.ServerURL, other.ServerURL) && modalapi.SameRoots(c.CACert, other.CACert)
 }
 
-// RootsFor returns the CA bundle under which the engine reaches a server: that of config for its own
-// server, and none, which stands for the system's roots, for any other.
+// RootsFor returns the CA bundle that a server is checked against. That is config's bundle for config's server. For
+// any other server it is empty, which stands for the system's roots.
 func (c *Config) RootsFor(serverURL string) string {
 	if c.Serves(Token{ServerURL: serverURL}) {
 		return c.CACert
@@ -156,7 +164,7 @@ func (c *Config) RootsFor(serverURL string) string {
 	return ""
 }
 
-// LogChanges are log pairs that tell what a write changed of where secrets go and what roles may ask for.
+// LogChanges returns log pairs about changes of where secrets are sent and of what roles may ask for.
 func (c *Config) LogChanges(before *Config) []any {
 	var pairs []any
 	for _, field := range []struct{ name, now, then string }{
@@ -187,7 +195,7 @@ func (c *Config) HasOtherLimits(before *Config) bool {
 	return c.MaxEnvironmentRole != before.MaxEnvironmentRole || !slices.Equal(c.AllowedEnvironments, before.AllowedEnvironments)
 }
 
-// Within limits environment roles to the ceilings of config.
+// Within returns environment roles, reduced to the limits of config.
 func (c *Config) Within(roles map[string]modalapi.EnvironmentRole) map[string]modalapi.EnvironmentRole {
 	left := map[string]modalapi.EnvironmentRole{}
 	for environment, role := range roles {

@@ -7,31 +7,37 @@ import "time"
 // afterRotation is how long after a scheduled rotation a consumer finds the new token.
 const afterRotation = 2 * time.Second
 
-// Credential is a role's current token. Version counts the role's tokens from 1. LastRotation is when
-// this token became current; it changes exactly when the token does. NextRotation is when the engine
-// replaces it, zero where it does not; the rest tells of attempts that failed since LastRotation. Lineage
-// tells the tokens of this role from those of a deleted one of the same name.
+// Credential is a role's current token, with the state of its rotation.
 type Credential struct {
 	Token
-	GenerationID string    `json:"generation_id,omitempty"`
-	Version      int       `json:"version"`
+	// GenerationID is that of the role. It tells this token from those of a deleted role of the same name.
+	GenerationID string `json:"generation_id,omitempty"`
+	// Version counts the role's tokens, from 1.
+	Version int `json:"version"`
+	// LastRotation is when the token became current. It changes exactly when the token changes.
 	LastRotation time.Time `json:"last_rotation"`
+	// NextRotation is when the engine replaces the token. It is zero if the engine does not replace it.
 	NextRotation time.Time `json:"next_rotation,omitzero"`
 
-	Attempts    int       `json:"attempts,omitempty"`
+	// Attempts counts the rotations that failed since LastRotation.
+	Attempts int `json:"attempts,omitempty"`
+	// LastAttempt is when the last failed rotation was tried.
 	LastAttempt time.Time `json:"last_attempt,omitzero"`
+	// NextAttempt is when the engine tries again after a failed rotation.
 	NextAttempt time.Time `json:"next_attempt,omitzero"`
-	LastError   string    `json:"last_error,omitempty"`
+	// LastError says why the last rotation failed.
+	LastError string `json:"last_error,omitempty"`
 
-	// Checked is when Modal was asked about the token last, and Refused since when Modal rejects it. A successor
-	// begins without. Drifted says that the service user of the token, or of a previous one, may do something else
-	// than the role says.
-	LastChecked   time.Time `json:"checked,omitzero"`
+	// LastChecked is when the engine last asked Modal about the token.
+	LastChecked time.Time `json:"checked,omitzero"`
+	// RejectedSince is since when Modal rejects the token. It is zero while Modal accepts the token.
 	RejectedSince time.Time `json:"rejected,omitzero"`
-	RolesDiffer   bool      `json:"roles_differ,omitempty"`
+	// RolesDiffer says that the service user of the current token, or of a previous one, may have other environment
+	// roles than the role's policy.
+	RolesDiffer bool `json:"roles_differ,omitempty"`
 }
 
-// NewCredential is a role's first one.
+// NewCredential returns the credential of a role's first token.
 func NewCredential(r *Role, first Token, now time.Time, jitter Jitter) *Credential {
 	return &Credential{
 		Token: first, GenerationID: r.GenerationID, Version: 1,
@@ -39,8 +45,8 @@ func NewCredential(r *Role, first Token, now time.Time, jitter Jitter) *Credenti
 	}
 }
 
-// Successor is the credential after a rotation. Its time is later than the last one's even when two
-// rotations fall into one second or the clock went back: consumers see a rotation by it.
+// Successor returns the credential after a rotation. Consumers detect a rotation by its time. So the time is later
+// than the last one, even if two rotations fall into one second or the clock went back.
 func (c *Credential) Successor(r *Role, next Token, now time.Time, jitter Jitter) *Credential {
 	since := Later(now, c.LastRotation.Add(time.Second))
 	return &Credential{
@@ -49,15 +55,15 @@ func (c *Credential) Successor(r *Role, next Token, now time.Time, jitter Jitter
 	}
 }
 
-// Rescheduled is the credential under a changed policy: a period counts from the last rotation, a
+// Rescheduled returns the credential under a changed policy. A rotation period counts from the last rotation, a
 // schedule from now.
 func (c Credential) Rescheduled(r *Role, now time.Time, jitter Jitter) *Credential {
 	c.NextRotation = r.NextRotation(c.LastRotation, now, c.LocalExpiry(), jitter)
 	return c.withoutStaleAttempts(now)
 }
 
-// withoutStaleAttempts is the credential without the attempts that failed, where the rotation that they were for is
-// not due any more.
+// withoutStaleAttempts returns the credential. If the next rotation is not due any more, it clears the failed
+// attempts.
 func (c Credential) withoutStaleAttempts(now time.Time) *Credential {
 	if c.NextRotation.IsZero() || c.NextRotation.After(now) {
 		c.Attempts, c.LastAttempt, c.NextAttempt, c.LastError = 0, time.Time{}, time.Time{}, ""
@@ -65,11 +71,11 @@ func (c Credential) withoutStaleAttempts(now time.Time) *Credential {
 	return &c
 }
 
-// WithVerifiedToken is the credential after Modal told more of its token. An expiry that comes sooner brings the next rotation
-// and the next attempt forward. If the expiry before decided when the next rotation is, a later one moves it.
+// WithVerifiedToken returns the credential after Modal told more about its token. An earlier expiry brings the next
+// rotation and the next attempt forward. A later expiry moves the next rotation only if the old expiry had set it.
 func (c Credential) WithVerifiedToken(r *Role, t Token, now time.Time, jitter Jitter) *Credential {
 	before, by := c.ExpiresAt, c.deadline()
-	if c.Token = t; c.ReceivedInTheFuture(now) { // a verification tells nothing of the clock then
+	if c.Token = t; c.ReceivedInTheFuture(now) { // then a verification tells nothing about the clock
 		c.ClockOffset = 0
 	}
 	if c.ExpiresAt.Equal(before) || c.NextRotation.IsZero() {
@@ -85,7 +91,7 @@ func (c Credential) WithVerifiedToken(r *Role, t Token, now time.Time, jitter Ji
 	return &c
 }
 
-// WithVerification is the credential after a verification.
+// WithVerification returns the credential after a verification.
 func (c Credential) WithVerification(now time.Time, v *Verification) *Credential {
 	c.LastChecked, c.RolesDiffer = now, c.RolesDiffer || v.RolesDiffer
 	switch {
@@ -97,8 +103,8 @@ func (c Credential) WithVerification(now time.Time, v *Verification) *Credential
 	return &c
 }
 
-// RepairTimes is the credential with times that can be right in place of those that cannot. A period counts
-// from the last rotation, or from now where that is said to lie ahead.
+// RepairTimes returns the credential with plausible times in place of impossible ones. A rotation period counts from
+// the last rotation, or from now if the last rotation lies in the future.
 func (c Credential) RepairTimes(r *Role, now time.Time, jitter Jitter) *Credential {
 	c.NextAttempt = time.Time{}
 	ahead := c.ReceivedInTheFuture(now)
@@ -111,8 +117,8 @@ func (c Credential) RepairTimes(r *Role, now time.Time, jitter Jitter) *Credenti
 	return c.withoutStaleAttempts(now)
 }
 
-// WithFailure is the credential after a scheduled rotation that did not happen. The back-off shortens before
-// the token expires, so that trouble which ends in time costs nothing.
+// WithFailure returns the credential after a scheduled rotation that failed. The waiting time becomes shorter as the
+// token's expiry comes near, so that a fault which ends before the expiry breaks no consumer.
 func (c Credential) WithFailure(now time.Time, why error, jitter Jitter) *Credential {
 	c.Attempts++
 	wait := retryBefore(c.LocalExpiry(), now, backOff(c.Attempts, jitter))
@@ -120,7 +126,8 @@ func (c Credential) WithFailure(now time.Time, why error, jitter Jitter) *Creden
 	return &c
 }
 
-// retryBefore is how long to wait before the next attempt, shorter as the expiry of the token comes near.
+// retryBefore returns the waiting time before the next attempt. As the token's expiry comes near, it shortens the
+// given waiting time to a quarter of the time left.
 func retryBefore(expiry, now time.Time, wait time.Duration) time.Duration {
 	if left := expiry.Sub(now); left > 0 {
 		return min(wait, max(FirstBackOff, left/4))
@@ -128,8 +135,8 @@ func retryBefore(expiry, now time.Time, wait time.Duration) time.Duration {
 	return wait
 }
 
-// RotateBy is when the token should have been replaced: by the engine where it does so, else by an
-// operator, at the end of the rotation period or at its expiry where that is sooner.
+// RotateBy returns when the token should be replaced. That is the engine's next rotation, if the engine rotates the
+// role. Otherwise it is the end of the rotation period, or the token's expiry if that comes first.
 func (c *Credential) RotateBy(r *Role) time.Time {
 	if !c.NextRotation.IsZero() {
 		return c.NextRotation
@@ -141,8 +148,8 @@ func (c *Credential) RotateBy(r *Role) time.Time {
 	return due
 }
 
-// TTL is how long a consumer may wait before it reads again. Only what lies ahead shortens it, so
-// that an overdue role is not polled every few seconds.
+// TTL returns how long a consumer may wait before it reads again. Times in the past do not shorten the wait.
+// Otherwise consumers would read an overdue role every few seconds.
 func (c *Credential) TTL(r *Role, now time.Time) time.Duration {
 	wait := r.RefreshInterval
 	if left := Later(c.NextRotation, c.NextAttempt).Sub(now); left > 0 && !c.NextRotation.IsZero() {

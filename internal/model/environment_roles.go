@@ -11,15 +11,15 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// WantedRoles is what a service user should be able to do, given what it can.
+// WantedRoles returns the roles that a service user should have, given the roles that it has.
 type WantedRoles func(has map[string]modalapi.EnvironmentRole) map[string]modalapi.EnvironmentRole
 
-// Exactly wants these roles and no other.
+// Exactly wants these roles and no others.
 func Exactly(wanted map[string]modalapi.EnvironmentRole) WantedRoles {
 	return func(map[string]modalapi.EnvironmentRole) map[string]modalapi.EnvironmentRole { return wanted }
 }
 
-// AtMost takes away what is not wanted, and gives nothing.
+// AtMost reduces each role to the wanted role, and never raises a role.
 func AtMost(wanted map[string]modalapi.EnvironmentRole) WantedRoles {
 	return func(has map[string]modalapi.EnvironmentRole) map[string]modalapi.EnvironmentRole {
 		less := map[string]modalapi.EnvironmentRole{}
@@ -30,7 +30,7 @@ func AtMost(wanted map[string]modalapi.EnvironmentRole) WantedRoles {
 	}
 }
 
-// Rank orders roles by their rights. A role that the engine does not know counts as the highest.
+// Rank returns a role's place in the order of rights. A role that the engine does not know ranks highest.
 func Rank(role modalapi.EnvironmentRole) int {
 	order := []modalapi.EnvironmentRole{modalapi.RoleNoAccess, modalapi.RoleViewer, modalapi.RoleContributor}
 	if at := slices.Index(order, role); at >= 0 {
@@ -39,7 +39,7 @@ func Rank(role modalapi.EnvironmentRole) int {
 	return len(order)
 }
 
-// lesser is the role with fewer rights.
+// lesser returns the role with fewer rights.
 func lesser(a, b modalapi.EnvironmentRole) modalapi.EnvironmentRole {
 	if Rank(a) < Rank(b) {
 		return a
@@ -47,21 +47,23 @@ func lesser(a, b modalapi.EnvironmentRole) modalapi.EnvironmentRole {
 	return b
 }
 
-// RoleChange is a change of the rights of a living service user.
+// RoleChange is a change of a service user's environment roles.
 type RoleChange struct {
+	// Want returns the roles that the service user should have.
 	Want WantedRoles
-	// always are environments that the change sets whatever Modal reports: Modal's answer may be out of date.
+	// Always lists environments whose role is set even if Modal reports the wanted role. Modal's answer may be out of
+	// date.
 	Always map[string]bool
-	// back are the rights to return to if the change fails half-way. Nil keeps the part that was done.
+	// Back returns the roles to restore if the change fails half-way. If Back is nil, the finished part stays.
 	Back WantedRoles
 }
 
-// AllOf are the environments of a set of roles.
+// AllOf returns the environments of a set of roles.
 func AllOf(roles map[string]modalapi.EnvironmentRole) map[string]bool {
 	return ChangedIn(nil, roles)
 }
 
-// ChangedIn are the environments in which two sets of roles differ.
+// ChangedIn returns the environments in which two sets of roles differ.
 func ChangedIn(before, after map[string]modalapi.EnvironmentRole) map[string]bool {
 	changed := map[string]bool{}
 	for _, roles := range []map[string]modalapi.EnvironmentRole{before, after} {
@@ -74,7 +76,7 @@ func ChangedIn(before, after map[string]modalapi.EnvironmentRole) map[string]boo
 	return changed
 }
 
-// LostIn are the environments in which a role lost rights.
+// LostIn returns the environments in which a role lost rights.
 func LostIn(before, after map[string]modalapi.EnvironmentRole) map[string]bool {
 	lost := ChangedIn(before, after)
 	maps.DeleteFunc(lost, func(environment string, _ bool) bool {
@@ -83,7 +85,7 @@ func LostIn(before, after map[string]modalapi.EnvironmentRole) map[string]bool {
 	return lost
 }
 
-// Pending are the roles to set, given the roles that Modal reports.
+// Pending returns the roles to set, given the roles that Modal reports.
 func (c RoleChange) Pending(has map[string]modalapi.EnvironmentRole) map[string]modalapi.EnvironmentRole {
 	wanted, pending := c.Want(has), map[string]modalapi.EnvironmentRole{}
 	for environment := range ChangedIn(has, wanted) {
@@ -95,12 +97,12 @@ func (c RoleChange) Pending(has map[string]modalapi.EnvironmentRole) map[string]
 	return pending
 }
 
-// RoleIn is the role in an environment; one that is not named has none.
+// RoleIn returns the role in an environment. An environment that is not named has no access.
 func RoleIn(roles map[string]modalapi.EnvironmentRole, environment string) modalapi.EnvironmentRole {
 	return cmp.Or(roles[environment], modalapi.RoleNoAccess)
 }
 
-// RolesText is a set of environment roles in one order, without those that give nothing.
+// RolesText returns environment roles as text, sorted by environment. It leaves out environments without access.
 func RolesText(roles map[string]modalapi.EnvironmentRole) string {
 	var parts []string
 	for _, environment := range slices.Sorted(maps.Keys(roles)) {

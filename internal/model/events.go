@@ -18,29 +18,35 @@ const (
 	EventTokenRejected = "modal/token-rejected"
 )
 
-// Event is what happened to a role, a token or the configuration. Empty fields say nothing, and no field
-// is for a secret.
+// Event tells what happened to a role, a token or the configuration. Empty fields are left out of the event. No field
+// may contain a secret.
 type Event struct {
-	Kind            string
-	Modified        bool
-	Role            string
-	Version         int
-	TokenID         string
+	// Kind is one of the event types above.
+	Kind string
+	// Modified says that storage was changed.
+	Modified bool
+	// Role is empty for the admin token and config.
+	Role string
+	// Version is the version of the role's token.
+	Version int
+	// TokenID is the ID of the token that the event is about.
+	TokenID string
+	// PreviousTokenID is the ID of the token that a rotation replaced.
 	PreviousTokenID string
-	// Proof is what a token's refusal says: see [Revocation.Proof].
+	// Proof says how the engine knows that the token is revoked: see [Revocation.Proof].
 	Proof string
-	// Entry is the ID of an entry of the ledger.
+	// Entry is the ID of a revocation.
 	Entry string
-	// Account is whose the token is.
+	// Account is the token's owner.
 	Account Account
 }
 
-// Event is what happened to the token of a revocation.
+// Event returns an event about a revocation's token.
 func (r *Revocation) Event(kind string) Event {
 	return Event{Kind: kind, Entry: r.Key(), Role: r.Role, Version: r.Version, TokenID: r.ID, Account: r.Account()}
 }
 
-// FailureEvent is the event of a rotation that did not happen.
+// FailureEvent returns the event of a failed rotation.
 func (r *Rotation) FailureEvent() Event {
 	return Event{Kind: EventRotateFail, Role: r.Name, Version: r.Cred.Version, TokenID: r.Cred.ID, Account: r.Cred.Account()}
 }

@@ -7,13 +7,16 @@ import (
 	"strings"
 )
 
-// KnownWorkspaces holds the workspaces that the mount remembers, also after the admin token or config was
-// deleted. ID and Name belong to the last verified admin token. Pinned is the name in config's
-// pinned_workspace, and PinnedID is the ID that a verified token first showed under that name.
+// KnownWorkspaces holds the workspaces that the mount remembers, also after the admin token or config was deleted.
 type KnownWorkspaces struct {
-	ID       string `json:"id,omitempty"`
-	Name     string `json:"name,omitempty"`
-	Pinned   string `json:"pinned,omitempty"`
+	// ID is the ID of the workspace of the last verified admin token.
+	ID string `json:"id,omitempty"`
+	// Name is the name of that workspace.
+	Name string `json:"name,omitempty"`
+	// Pinned is the name in config's pinned_workspace.
+	Pinned string `json:"pinned,omitempty"`
+	// PinnedID is the ID that the pinned name stands for. The first verified token of a workspace with this name
+	// shows the ID.
 	PinnedID string `json:"pinned_id,omitempty"`
 }
 
@@ -22,10 +25,10 @@ func (w KnownWorkspaces) String() string { return fmt.Sprintf("workspace %q (%s)
 // workspaceIDPrefix begins the ID of every workspace at Modal.
 const workspaceIDPrefix = "ac-"
 
-// Pin is a workspace that tokens have to belong to. A pin without text accepts every token.
+// Pin is a workspace that tokens must belong to. An empty pin accepts every token.
 type Pin struct {
-	Written string // the name, or the ID, that an operator wrote
-	ID      string // empty as long as nobody knows which workspace has the name
+	Written string // the name or the ID that an operator wrote
+	ID      string // empty while the ID of the named workspace is not known
 }
 
 func (p Pin) String() string {
@@ -35,8 +38,8 @@ func (p Pin) String() string {
 	return fmt.Sprintf("%s (%s)", p.Written, p.ID)
 }
 
-// NewPin returns the pin for a name or an ID. A text that begins like an ID is never compared with a name:
-// people choose the names of their workspaces.
+// NewPin returns the pin for a name or an ID. People choose the names of their workspaces, so a text that begins like
+// an ID is never compared with a name.
 func NewPin(written string) Pin {
 	p := Pin{Written: written}
 	if strings.HasPrefix(written, workspaceIDPrefix) {
@@ -45,22 +48,22 @@ func NewPin(written string) Pin {
 	return p
 }
 
-// Accepts reports whether a verified token belongs to the pinned workspace. Once the ID is known the name
-// counts no more, so that a renamed workspace breaks nothing.
+// Accepts reports whether a verified token belongs to the pinned workspace. Once the ID is known, the name no longer
+// counts, so that a renamed workspace breaks nothing.
 func (p Pin) Accepts(t Token) bool {
 	return p.Written == "" || p.ID == t.WorkspaceID || (p.ID == "" && p.Written == t.Workspace)
 }
 
-// Check refuses a token outside of the pinned workspace, which no force accepts.
+// Check refuses a token outside the pinned workspace, even with force.
 func (p Pin) Check(t Token, where string) error {
 	switch {
 	case p.Written == "":
 		return nil
 	case !t.Verified():
-		return UserErrorf("token %s was not verified, and only Modal knows whether it belongs to the workspace %s, which %s names: bring it with verify=true; nothing was changed",
+		return UserErrorf("token %s was not verified, and only Modal knows whether it belongs to workspace %s, which %s names: bring the token with verify=true; nothing was changed",
 			t.ID, p.Written, where)
 	case !p.Accepts(t):
-		return UserErrorf("token %s is of %s, and %s is %s, which force=true does not override: bring a token of that workspace; nothing was changed",
+		return UserErrorf("token %s belongs to %s, but %s is %s, and force=true does not override that: bring a token of the pinned workspace; nothing was changed",
 			t.ID, t.DescribeOwner(), where, p)
 	}
 	return nil

@@ -11,14 +11,16 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// Change is what a write says of one field: nothing, where the field is absent or null; back to the
-// default, where it is ""; or a value.
+// Change is a write's change of one field.
 type Change[T any] struct {
+	// Set says that the write has the field. An absent or null field keeps its value. Reset says that the field is
+	// "", which restores the default.
 	Set, Reset bool
-	Value      T
+	// Value is the new value if the field is set and not reset.
+	Value T
 }
 
-// Apply is the field's value after the change.
+// Apply returns the field's value after the change.
 func (c Change[T]) Apply(current, standard T) T {
 	switch {
 	case !c.Set:
@@ -29,15 +31,15 @@ func (c Change[T]) Apply(current, standard T) T {
 	return c.Value
 }
 
-// Supplied is the token that a request brings, and how it is to be taken.
+// Supplied is the token that a request brings.
 type Supplied struct {
-	Token    *modalapi.Token // nil where the request brings none
-	Verify   bool            // Modal is asked before the token is stored
-	Warnings []string        // what looks odd about the pair
-	Given    []string        // the fields of these that the request has
+	Token    *modalapi.Token // nil if the request brings no token
+	Verify   bool            // ask Modal before the token is stored
+	Warnings []string        // what looks odd about the token ID and secret
+	Given    []string        // the token fields that the request has
 }
 
-// RefuseForManaged refuses the fields that only an operator of a static role brings.
+// RefuseForManaged refuses token fields for a managed role, because the engine creates its tokens.
 func (s Supplied) RefuseForManaged() error {
 	if len(s.Given) == 0 {
 		return nil
@@ -46,7 +48,7 @@ func (s Supplied) RefuseForManaged() error {
 		fieldsOf(s.Given, TypeStatic), itOrThem(s.Given))
 }
 
-// fieldsOf says which roles some fields are for.
+// fieldsOf says in words which role types some fields are for.
 func fieldsOf(fields []string, types ...string) string {
 	is := "is"
 	if len(fields) > 1 {
@@ -62,15 +64,19 @@ func itOrThem(fields []string) string {
 	return "it"
 }
 
-// ConfigWrite is what a write to config asks for.
+// ConfigWrite is a write to config.
 type ConfigWrite struct {
 	Supplied
 
-	Expect            Expectation
-	RemoveAdmin       bool
-	Force             bool
-	PinnedWorkspace   Change[string]
-	Grace             *time.Duration // of the admin token that is replaced; nil for the default
+	// Expect says whether config existed when Vault checked the caller's capability.
+	Expect Expectation
+	// RemoveAdmin removes the admin token.
+	RemoveAdmin bool
+	// Force accepts an admin token of another workspace, and a new CA.
+	Force           bool
+	PinnedWorkspace Change[string]
+	// Grace is the grace period of the replaced admin token. It is nil for the default.
+	Grace             *time.Duration
 	ServerURL, CACert Change[string]
 	RequestTimeout    Change[time.Duration]
 
@@ -80,7 +86,7 @@ type ConfigWrite struct {
 	Paused               Change[bool]
 }
 
-// RoleWrite is what a write to roles/<role> asks for.
+// RoleWrite is a write to roles/<role>.
 type RoleWrite struct {
 	Supplied
 
@@ -95,13 +101,13 @@ type RoleWrite struct {
 	Expect                                       Expectation
 }
 
-// refuseForeign refuses the fields that a role of this type does not have, all of them at once.
-func (ask RoleWrite) refuseForeign(kind string) error {
+// checkFields refuses the fields that a role of this type does not have. The error names all of them.
+func (ask RoleWrite) checkFields(kind string) error {
 	static := ask.Given
 	if ask.RevokePrevious.Set {
 		static = append(slices.Clone(static), "revoke_previous")
 	}
-	var foreign, mistakes []string
+	var wrong, mistakes []string
 	for _, group := range []struct{ fields, types []string }{
 		{static, []string{TypeStatic}},
 		{ask.Access.Given, []string{TypeManaged, TypeDynamic}},
@@ -109,49 +115,49 @@ func (ask RoleWrite) refuseForeign(kind string) error {
 		{ask.Dynamic.Given, []string{TypeDynamic}},
 	} {
 		if len(group.fields) > 0 && !slices.Contains(group.types, kind) {
-			foreign = append(foreign, group.fields...)
+			wrong = append(wrong, group.fields...)
 			mistakes = append(mistakes, fieldsOf(group.fields, group.types...))
 		}
 	}
 	if len(mistakes) == 0 {
 		return nil
 	}
-	return UserErrorf("role %s is %s, and %s: leave %s out; nothing was changed", ask.Name, kind, strings.Join(mistakes, ", "), itOrThem(foreign))
+	return UserErrorf("role %s is %s, and %s: leave %s out; nothing was changed", ask.Name, kind, strings.Join(mistakes, ", "), itOrThem(wrong))
 }
 
-// AccessWrite is what a write says of what a role's service users may do.
+// AccessWrite holds the fields for the rights of a role's service users.
 type AccessWrite struct {
 	EnvironmentRoles Change[map[string]modalapi.EnvironmentRole]
 	Scoped           Change[bool]
-	Given            []string // the fields of these that the write has
+	Given            []string // the names of these fields that the write has
 }
 
-// ManagedWrite is what a write says of the fields of managed roles.
+// ManagedWrite holds the fields of managed roles.
 type ManagedWrite struct {
 	Disabled               Change[bool]
 	TokenTTL, Window, Hold Change[time.Duration]
 	Schedule               Change[string]
-	Given                  []string // the fields of these that the write has
+	Given                  []string // the names of these fields that the write has
 }
 
-// DynamicWrite is what a write says of the fields of dynamic roles.
+// DynamicWrite holds the fields of dynamic roles.
 type DynamicWrite struct {
 	TTL, MaxTTL Change[time.Duration]
 	MaxLeases   Change[int]
-	Given       []string // the fields of these that the write has
+	Given       []string // the names of these fields that the write has
 }
 
-// RotateRequest is what a write to rotate/<role> asks for, as a dry run or in earnest.
+// RotateRequest is a write to rotate/<role>, with or without dry_run.
 type RotateRequest struct {
 	Supplied
 
 	Role       string
-	Grace      *time.Duration // nil for the role's
+	Grace      *time.Duration // nil for the role's grace period
 	Force      bool
 	ToPrevious bool
 }
 
-// AdminRotation is what a write to config/rotate asks for.
+// AdminRotation is a write to config/rotate.
 type AdminRotation struct {
 	Supplied
 
@@ -159,18 +165,23 @@ type AdminRotation struct {
 	Force bool
 }
 
-// ApprovalRequest is what the beginning of an approval asks for. Role is empty for the admin token.
+// ApprovalRequest is a write that begins an approval.
 type ApprovalRequest struct {
-	Role       string
-	TokenTTL   time.Duration  // zero leaves it to Modal
-	Grace      *time.Duration // of the token that is replaced; nil for the role's, or config's default
+	// Role is empty for the admin token.
+	Role string
+	// TokenTTL is the token's lifetime. Zero leaves it to Modal.
+	TokenTTL time.Duration
+	// Grace is the grace period of the replaced token. It is nil for the role's grace period, or config's default.
+	Grace *time.Duration
+	// LapseAfter is how long the engine waits for a person to approve.
 	LapseAfter time.Duration
-	Force      bool
-	// PinnedWorkspace is the name or the ID of the workspace that the approved token has to belong to.
+	// Force accepts a token of another workspace or user than the current token's.
+	Force bool
+	// PinnedWorkspace is the name or the ID of the workspace that the approved token must belong to.
 	PinnedWorkspace string
 }
 
-// GraceOr is the grace period of the previous token, where the role says otherwise.
+// GraceOr returns the grace period of the previous token: the request's, or else the role's.
 func (ask RotateRequest) GraceOr(role time.Duration) time.Duration {
 	if ask.Grace == nil {
 		return role
@@ -178,34 +189,34 @@ func (ask RotateRequest) GraceOr(role time.Duration) time.Duration {
 	return *ask.Grace
 }
 
-// Expectation is for what a caller's rights were checked: a role, or the configuration, that was there
-// or not.
+// Expectation says whether a role, or config, existed when Vault checked the caller's capability: `create` or
+// `update`.
 type Expectation int
 
-// What a caller's rights were checked for.
+// Expectations of a write.
 const (
 	ExpectNothing Expectation = iota
 	ExpectAbsent
 	ExpectPresent
 )
 
-// Check refuses a write whose rights were checked for a state that is gone: whoever may only create does
-// not change what another request made meanwhile, nor the other way round.
+// Check refuses a write if another request has created or deleted the object since Vault checked the caller's
+// capability. A caller who may only create must not change an existing object, and the reverse.
 func (x Expectation) Check(what string, exists bool) error {
 	switch {
 	case exists && x == ExpectAbsent:
-		return UserErrorf("%s was made by another request meanwhile: read it, then write again; nothing was changed", what)
+		return UserErrorf("another request has created %s in the meantime: read it, then write again; nothing was changed", what)
 	case !exists && x == ExpectPresent:
-		return UserErrorf("%s was deleted by another request meanwhile: write again to make it anew; nothing was changed", what)
+		return UserErrorf("another request has deleted %s in the meantime: write again to create it; nothing was changed", what)
 	}
 	return nil
 }
 
-// TokenFor is the pair that an operator brings to a static role.
+// TokenFor returns the token that an operator brings to a static role.
 func (ask RotateRequest) TokenFor(now *Rotation, mount string) (modalapi.Token, error) {
 	if ask.Token == nil {
-		return modalapi.Token{}, UserErrorf("role %s is static, so a person makes its tokens: approve one in a browser with: vault write -f %srotate/%s/approval; "+
-			"or make one at %s, then: vault write %srotate/%s token_id=… token_secret=-; nothing was changed",
+		return modalapi.Token{}, UserErrorf("role %s is static, so a person must create its tokens: approve a token in a browser with: vault write -f %srotate/%s/approval; "+
+			"or create a token at %s, then: vault write %srotate/%s token_id=… token_secret=-; nothing was changed",
 			now.Name, mount, now.Name, TokensPage, mount, now.Name)
 	}
 	return *ask.Token, nil

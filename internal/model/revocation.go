@@ -9,31 +9,32 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// RefuseBorrowed says of a lease's token why it is left alone, to whoever asks for more.
+// RefuseBorrowed returns the error for a request to end a lease's token while another role, or config, uses the
+// token.
 func (r *Revocation) RefuseBorrowed() error {
-	return UserErrorf("token %s is a lease's of role %s, and was brought, unproven, to another role or as the admin token, which uses it: "+
-		"bring another token there first; the entry stays", r.ID, r.Role)
+	return UserErrorf("token %s belongs to a lease of role %s, but an operator also stored it, unverified, in another role or as the admin token: "+
+		"replace it there first; the revocation stays", r.ID, r.Role)
 }
 
-// MayBeInUse reports whether the token lives on at this time if it is used. Until then the engine calls Modal with it
-// only for an undo, because Modal takes each call for a use.
+// MayBeInUse reports whether the token stays valid now if it is still used. Modal counts each call as a use, so until
+// then the engine calls Modal with this token only for an undo.
 func (r *Revocation) MayBeInUse(now time.Time) bool {
 	return !r.Forced && !r.DeletionStarted && now.Before(r.HoldUntil)
 }
 
-// InUse is the entry of a token that is used still.
+// InUse returns the revocation of a token that is still used.
 func (r Revocation) InUse(now time.Time) *Revocation {
 	r.WasInUse, r.Attempts, r.LastError = true, 0, ""
 	r.NextAttempt = Earlier(now.Add(max(r.Refresh, time.Minute)), r.HoldUntil)
 	return &r
 }
 
-// IsInUse says whether the last look found the token used still: one that the engine has begun to end is held
-// no more.
+// IsInUse reports whether the token was still used at the last check. It is false once the engine has started to
+// delete the token.
 func (r *Revocation) IsInUse() bool { return r.WasInUse && !r.DeletionStarted && r.Attempts == 0 }
 
-// WhoseFor tells in a message whether a token was of the role that the caller writes, or of another one, which
-// it does not name.
+// WhoseFor says in a message whether the token was of the role that the caller writes, or of another role. It does
+// not name that other role.
 func (r *Revocation) WhoseFor(name string) string {
 	switch {
 	case r.Role != "" && r.Role == name:
@@ -44,15 +45,15 @@ func (r *Revocation) WhoseFor(name string) string {
 	return ""
 }
 
-// UnfinishedAfter is when the worker may end a candidate whose rotation did not end it. It is
-// longer than a rotation can take.
+// UnfinishedAfter is how long after its start the worker may clean up an unfinished creation. It is longer than a
+// rotation can take.
 const UnfinishedAfter = 10 * time.Minute
 
-// MintBudget bounds the calls to Modal of one rotation, waiting for a new token included.
+// MintBudget bounds the calls to Modal of one rotation, including the wait until Modal accepts the new token.
 const MintBudget = 45 * time.Second
 
-// WithoutToken returns the revocation without the token and ID that Modal's answer brought: only the service user's name
-// stays.
+// WithoutToken returns the revocation without the token and ID that Modal's answer brought. Only the service user's
+// name stays.
 func (r Revocation) WithoutToken() *Revocation {
 	r.Token = Token{
 		IdentityType: r.IdentityType, Identity: r.Identity, WorkspaceID: r.WorkspaceID, Workspace: r.Workspace,
@@ -61,7 +62,7 @@ func (r Revocation) WithoutToken() *Revocation {
 	return &r
 }
 
-// DeletionText is what the engine does to end the token.
+// DeletionText says how the engine deletes the token.
 func (r *Revocation) DeletionText() string {
 	if r.IdentityType == modalapi.IdentityServiceUser {
 		return "delete " + r.QuotedServiceUser()
@@ -69,7 +70,7 @@ func (r *Revocation) DeletionText() string {
 	return fmt.Sprintf("have token %s delete itself", r.ID)
 }
 
-// Why a token is in the ledger.
+// Reasons of a revocation.
 const (
 	ReasonRotated     = "rotated"
 	ReasonUndone      = "undone"
@@ -77,61 +78,80 @@ const (
 	ReasonUnfinished  = "unfinished"
 	ReasonLease       = "lease"
 	ReasonOrphan      = "orphan"
-	// A person approved the token in a browser, and it is not, or not yet, in use.
+	// ReasonApproved: a person approved the token in a browser, and the token is not in use, or not yet.
 	ReasonApproved      = "approved"
 	ReasonAdminReplaced = "admin token replaced"
 	ReasonAdminRemoved  = "admin token removed"
 )
 
-// How a token ends. Automatic: the engine deletes the service user that owns it, or has a member token
-// delete itself. Manual: a person makes Modal refuse it.
+// Methods of a revocation.
 const (
+	// MethodAutomatic: the engine deletes the service user, or lets the member token delete itself.
 	MethodAutomatic = "automatic"
-	MethodManual    = "manual"
+	// MethodManual: a person deletes the token at Modal.
+	MethodManual = "manual"
 )
 
-// Revocation is an entry of the ledger: a token that the engine still has to see refused. An unfinished
-// one is made before its token and known by the service user's name. NotBefore is when the engine
-// begins; NextAttempt when it tries again. Forced: an operator wants it ended now. Begun: it may be ended
-// at Modal already, so it never becomes current again. Acknowledged: Modal said that it deleted it, and
-// Unconfirmed: it accepts it all the same. Declined is what Modal said when it would not. Role is empty
-// for what was config's.
+// Revocation is an item of the revocation queue: a token that Modal must still be seen to reject. An unfinished
+// revocation is stored before its service user is created. It has no token yet, and is known by the service user's
+// name.
 type Revocation struct {
 	Token
-	Role            string    `json:"role"`
-	GenerationID    string    `json:"generation_id,omitempty"`
-	Version         int       `json:"version"`
-	Reason          string    `json:"reason"`
-	Method          string    `json:"method"`
-	Since           time.Time `json:"since"`
-	NotBefore       time.Time `json:"not_before"`
-	Attempts        int       `json:"attempts,omitempty"`
-	LastAttempt     time.Time `json:"last_attempt,omitzero"`
-	NextAttempt     time.Time `json:"next_attempt"`
-	LastError       string    `json:"last_error,omitempty"`
-	Forced          bool      `json:"forced,omitempty"`
-	DeletionStarted bool      `json:"deletion_started,omitempty"`
-	Unconfirmed     bool      `json:"unconfirmed,omitempty"`
+	// Role is the role that the token belongs to. It is empty for config's admin token.
+	Role string `json:"role"`
+	// GenerationID is that of the role. It tells the role from a later role of the same name.
+	GenerationID string `json:"generation_id,omitempty"`
+	// Version is the token's version. It is zero for a token that never was a role's current token.
+	Version int `json:"version"`
+	// Reason is one of the reasons above.
+	Reason string `json:"reason"`
+	// Method is one of the methods above.
+	Method string `json:"method"`
+	// Since is when the revocation was stored, or when the lease began.
+	Since time.Time `json:"since"`
+	// NotBefore is when the engine may start to delete the token: after the grace period, after the lease, or once a
+	// creation must have finished.
+	NotBefore time.Time `json:"not_before"`
+	// Attempts counts the attempts that did not prove the token revoked.
+	Attempts int `json:"attempts,omitempty"`
+	// LastAttempt is when the last of these attempts was made.
+	LastAttempt time.Time `json:"last_attempt,omitzero"`
+	// NextAttempt is when the engine tries next.
+	NextAttempt time.Time `json:"next_attempt"`
+	// LastError says why the last attempt proved nothing.
+	LastError string `json:"last_error,omitempty"`
+	// Forced says that an operator wants the token revoked now.
+	Forced bool `json:"forced,omitempty"`
+	// DeletionStarted says that Modal may already have deleted the token. So the token never becomes current again.
+	DeletionStarted bool `json:"deletion_started,omitempty"`
+	// Unconfirmed says that Modal acknowledged the deletion and still accepts the token.
+	Unconfirmed bool `json:"unconfirmed,omitempty"`
 
-	// Leased says that the token is a lease's, or is made for one. HoldUntil is how long the token lives on
-	// while it is used, and Held that it was; Refresh is how often its consumers read.
-	Leased    bool          `json:"leased,omitempty"`
-	HoldUntil time.Time     `json:"hold_until,omitzero"`
-	Refresh   time.Duration `json:"refresh,omitempty"`
-	WasInUse  bool          `json:"in_use,omitempty"`
-	LastUsed  time.Time     `json:"last_used_at,omitzero"`
-	// Rights is what the service user of a lease may do, as Modal was last seen to have it.
+	// Leased says that the token belongs to a lease, or is created for a lease.
+	Leased bool `json:"leased,omitempty"`
+	// HoldUntil is until when the token may live while it is used. It is zero for a role without hold_while_used.
+	HoldUntil time.Time `json:"hold_until,omitzero"`
+	// Refresh is the refresh interval of the token's consumers, for a role with hold_while_used.
+	Refresh time.Duration `json:"refresh,omitempty"`
+	// WasInUse says that the token was still used at the last check.
+	WasInUse bool `json:"in_use,omitempty"`
+	// LastUsed is when Modal last saw the token used. It is zero if Modal did not tell.
+	LastUsed time.Time `json:"last_used_at,omitzero"`
+	// Rights holds the rights of a lease's service user, as Modal was last seen to have them.
 	Rights Access `json:"rights,omitzero"`
 
-	Acknowledged  bool   `json:"acknowledged,omitempty"`
+	// Acknowledged says that Modal said it deleted the token.
+	Acknowledged bool `json:"acknowledged,omitempty"`
+	// RefusedReason is Modal's reason for not deleting the token. It is empty if Modal did not refuse.
 	RefusedReason string `json:"refused_reason,omitempty"`
-	// FirstRejectedAt is when Modal first rejected the token while there was no witness: see compareWithWitness.
+	// FirstRejectedAt is when Modal first rejected the token while no witness could be asked. A witness is another
+	// token of the same workspace: if Modal accepts it, Modal does not reject everything.
 	FirstRejectedAt time.Time `json:"first_rejected_at,omitzero"`
-	// Missing is when Modal was first seen not to know an unfinished service user, or an approved token.
+	// FirstNotFoundAt is when Modal first did not know an unfinished service user, or an approved token.
 	FirstNotFoundAt time.Time `json:"first_not_found_at,omitzero"`
 }
 
-// Key is the entry's ID, in storage and for operators.
+// Key returns the revocation's ID, in storage and for operators: the token's ID, or the service user's name.
 func (r *Revocation) Key() string {
 	if r.Reason == ReasonUnfinished || r.Reason == ReasonLease || r.Reason == ReasonOrphan {
 		return r.Identity
@@ -139,9 +159,9 @@ func (r *Revocation) Key() string {
 	return r.ID
 }
 
-// CanDelete says whether the engine may end the token: with the admin token a service user that this mount
-// made, with its own pair a member's, and any on an operator's word. Of a token that Modal was never asked
-// about the engine does not know what it is.
+// CanDelete reports whether the engine may delete the token. With the admin token the engine deletes service users
+// that this mount created, and a member token deletes itself. An operator's force allows both for other tokens too. A
+// token that was never verified has no known owner, so the engine deletes it only if a person approved it.
 func (r *Revocation) CanDelete() bool {
 	switch r.IdentityType {
 	case modalapi.IdentityServiceUser:
@@ -149,11 +169,10 @@ func (r *Revocation) CanDelete() bool {
 	case modalapi.IdentityUser:
 		return r.Forced || r.Method == MethodAutomatic
 	}
-	return r.Reason == ReasonApproved // people approve no other tokens than their own
+	return r.Reason == ReasonApproved // a person can only approve a token of their own
 }
 
-// Means is who makes Modal refuse the token as things are: what Modal would not let the engine do is for
-// people.
+// Means returns the method that applies now. If Modal does not let the engine delete the token, a person must.
 func (r *Revocation) Means() string {
 	if r.RefusedReason != "" {
 		return MethodManual
@@ -161,16 +180,16 @@ func (r *Revocation) Means() string {
 	return r.Method
 }
 
-// NotYetCurrent says that the token is on its way to being current, or was and did not get there.
+// NotYetCurrent reports whether the token was created or approved to become current, and has not become current.
 func (r *Revocation) NotYetCurrent() bool {
 	return r.Reason == ReasonUnfinished || r.Reason == ReasonApproved
 }
 
-// MayReturn reports whether the token may become current again. From the moment when the engine began to delete the
-// token, it may not.
+// MayReturn reports whether the token may become current again. Once the engine has started to delete the token, it
+// may not.
 func (r *Revocation) MayReturn() bool { return !r.DeletionStarted && !r.Forced }
 
-// IsOfGeneration reports whether the token was of this very role, and not of a deleted role of the same name.
+// IsOfGeneration reports whether the token belongs to this role, and not to a deleted role of the same name.
 func (r *Revocation) IsOfGeneration(role *Role) bool {
 	return role != nil && r.GenerationID == role.GenerationID
 }
@@ -181,45 +200,46 @@ func (r *Revocation) HasConfirmedID() bool {
 	return r.IdentityID != "" && (r.Verified() || r.Reason == ReasonOrphan)
 }
 
-// WasAccepted says whether the pair is one that Modal accepted or gave out itself: then that it refuses the pair
-// says something.
+// WasAccepted reports whether Modal once accepted this token ID and secret, or issued them itself. Only then does a
+// rejection prove something.
 func (r *Revocation) WasAccepted() bool {
 	return r.Verified() || (r.CreatedByMount && r.Secret != "") || r.Reason == ReasonApproved
 }
 
-// neverSeen says that Modal was never seen to know the service user, or the token that a person approved.
+// neverSeen reports whether Modal has never been seen to know the service user, or the approved token.
 func (r *Revocation) neverSeen() bool {
 	return r.Reason == ReasonUnfinished || (r.Reason == ReasonApproved && !r.Verified())
 }
 
-// MayStillAppear says that Modal may still be making the service user, or learning of the token: that it does not
-// know it, or refuses it, proves nothing until it was so for a while. That is counted from the first look,
-// not from the create: the clock may have been put right in between.
+// MayStillAppear reports whether Modal may still be creating the service user, or may not know the approved token
+// everywhere. A NOT_FOUND or a rejection proves nothing then. The ten minutes count from the first such answer, and
+// not from the creation: the clock may have been corrected in between.
 func (r *Revocation) MayStillAppear(now time.Time) bool {
 	return r.neverSeen() && (r.FirstNotFoundAt.IsZero() || now.Before(r.FirstNotFoundAt.Add(UnfinishedAfter)))
 }
 
-// doubted is how many looks at an entry may find that another clock dated it.
-const doubted = 3
+// maxDoubtedAttempts is the number of attempts after which RecordNotFound no longer suspects that another clock dated
+// the revocation.
+const maxDoubtedAttempts = 3
 
-// RecordNotFound is fresh for a look that did not find the service user, and notes the first one. A look that
-// should have been long ago counts as the first, as the engine did not run or another clock dated the
-// entry, and so does one after a look that lies ahead.
+// RecordNotFound stores when Modal first did not know the service user or token, and reports whether it may still
+// appear. The time is set again if it lies in the future. It is also set again if this attempt is long overdue: the
+// engine did not run, or another clock dated the revocation.
 func (r *Revocation) RecordNotFound(now time.Time) bool {
-	overlooked := r.Attempts < doubted && now.After(r.NextAttempt.Add(UnfinishedAfter))
+	overlooked := r.Attempts < maxDoubtedAttempts && now.After(r.NextAttempt.Add(UnfinishedAfter))
 	if r.neverSeen() && (r.FirstNotFoundAt.IsZero() || r.FirstNotFoundAt.After(now) || overlooked) {
 		r.FirstNotFoundAt = now
 	}
 	return r.MayStillAppear(now)
 }
 
-// InGrace says whether consumers were promised that the token works still.
+// InGrace reports whether consumers were promised that the token still works.
 func (r *Revocation) InGrace(now time.Time) bool {
 	return now.Before(r.NotBefore) && !r.NotYetCurrent()
 }
 
-// IsOf reports whether a credential holds the revocation's token. An unfinished one is compared by its service user's
-// name: the token in it is unverified, and may be another service user's.
+// IsOf reports whether a credential contains the revocation's token. An unfinished revocation is compared by its
+// service user's name: its token is unverified, and may belong to another service user.
 func (r *Revocation) IsOf(cred *Credential) bool {
 	switch {
 	case cred == nil:
@@ -234,12 +254,13 @@ func (r *Revocation) IsOf(cred *Credential) bool {
 // IsDue reports whether the next attempt is due.
 func (r *Revocation) IsDue(now time.Time) bool { return !now.Before(r.NextAttempt) }
 
-// HasImpossibleTimes says that a node with a clock far ahead wrote the entry: nothing must live on until then.
+// HasImpossibleTimes reports whether a node whose clock ran far ahead wrote the revocation. The token must not live
+// until that time.
 func (r *Revocation) HasImpossibleTimes(now time.Time) bool {
 	return r.Since.After(now.Add(ClockSlack)) || r.LastAttempt.After(now) || r.NextAttempt.After(Later(r.NotBefore, now).Add(max(MaxBackOff, r.Refresh)))
 }
 
-// RepairTimes is the entry with times that can be right: the grace period, whole, from now.
+// RepairTimes returns the revocation with plausible times. The whole grace period counts from now.
 func (r Revocation) RepairTimes(now time.Time) *Revocation {
 	if r.Since.After(now.Add(ClockSlack)) {
 		if !r.HoldUntil.IsZero() {
@@ -254,8 +275,8 @@ func (r Revocation) RepairTimes(now time.Time) *Revocation {
 	return &r
 }
 
-// DueNow is the entry of a token that is wanted by nobody. Where this clock is far ahead of the one before it
-// moves the whole entry, so that misdated sees it.
+// DueNow returns the revocation, due now, of a token that nobody uses. If this clock is far ahead of the clock that
+// wrote Since, Since moves too. Then HasImpossibleTimes finds the revocation after the clock is set right.
 func (r Revocation) DueNow(now time.Time) *Revocation {
 	if now.After(r.Since.Add(ClockSlack)) {
 		r.Since = now
@@ -264,19 +285,19 @@ func (r Revocation) DueNow(now time.Time) *Revocation {
 	return &r
 }
 
-// WithForce is the entry after an operator's word that it should end now.
+// WithForce returns the revocation after an operator forced it: it is due now.
 func (r Revocation) WithForce(now time.Time) *Revocation {
 	r.Forced, r.NotBefore, r.NextAttempt = true, Earlier(r.Since, r.NotBefore), now
 	return &r
 }
 
-// WithAttempt is the entry after an attempt that did not see the token refused.
+// WithAttempt returns the revocation after an attempt that did not prove the token revoked.
 func (r Revocation) WithAttempt(now time.Time, why string, jitter Jitter) *Revocation {
 	r.Attempts++
 	r.LastAttempt = now
 	r.LastError = why
 	r.NextAttempt = Later(r.NotBefore, now.Add(backOff(r.Attempts, jitter)))
-	if r.RefusedReason != "" { // Modal, or who may do what there, has to change first
+	if r.RefusedReason != "" { // first, something must change at Modal
 		r.NextAttempt = now.Add(MaxBackOff)
 	}
 	if !r.FirstRejectedAt.IsZero() {
@@ -288,7 +309,7 @@ func (r Revocation) WithAttempt(now time.Time, why string, jitter Jitter) *Revoc
 	return &r
 }
 
-// Whose names what a token was of, in a message.
+// Whose says in a message which role, or config, the token belongs to.
 func (r *Revocation) Whose() string {
 	switch {
 	case r.Role != "":
@@ -299,7 +320,7 @@ func (r *Revocation) Whose() string {
 	return "config"
 }
 
-// TooEarly returns the error for an attempt within the grace period.
+// TooEarly returns the error for an attempt while the service user or token may still appear at Modal.
 func (r *Revocation) TooEarly() error {
 	if r.Reason == ReasonApproved {
 		return UserErrorf("Modal rejects token %s, which was just approved and may not be known everywhere yet: the engine asks again until %s",
@@ -309,7 +330,7 @@ func (r *Revocation) TooEarly() error {
 		r.Identity, r.FirstNotFoundAt.Add(UnfinishedAfter).Format(time.RFC3339))
 }
 
-// About names a token of the revocation queue. Only those that were current have a version.
+// About names a token of the revocation queue. Only tokens that were current have a version.
 func (r *Revocation) About() string {
 	switch {
 	case r.Leased:

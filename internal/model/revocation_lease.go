@@ -4,7 +4,7 @@ package model
 
 import "time"
 
-// ForLease is the revocation of a lease's token, due when no lease can run any more.
+// ForLease returns the revocation of a lease's token. It is due when the lease can no longer run.
 func (r Revocation) ForLease(t Token, rights Access, now time.Time, life time.Duration) *Revocation {
 	r.Token, r.Rights, r.Reason, r.Since = t, rights, ReasonLease, now
 	r.NotBefore = now.Add(life)
@@ -12,16 +12,17 @@ func (r Revocation) ForLease(t Token, rights Access, now time.Time, life time.Du
 	return &r
 }
 
-// IsRunningLease reports whether the entry belongs to a living lease: nobody has begun to end its token.
+// IsRunningLease reports whether the lease of this token still runs: it is not over, and the engine has not started
+// to delete the token.
 func (r *Revocation) IsRunningLease(now time.Time) bool {
 	return r.Reason == ReasonLease && !r.DeletionStarted && !r.Forced && now.Before(r.NotBefore)
 }
 
-// IsSettled reports whether Modal answered about the service user of a creation that failed: Modal did not know the
-// service user, or deleted it. If Modal did not know it, the worker asks a second time, ten minutes later.
+// IsSettled reports whether Modal answered about the service user of a failed creation: Modal did not know it, or has
+// deleted it. If Modal did not know it, the worker asks a second time, ten minutes later.
 func (r *Revocation) IsSettled() bool { return !r.FirstNotFoundAt.IsZero() || r.Acknowledged }
 
-// Exceeds reports whether the service user of a living lease may do more than most allows.
+// Exceeds reports whether the service user of a running lease has more rights than most.
 func (r *Revocation) Exceeds(most *Access) bool {
 	return r.Reason == ReasonLease && !r.DeletionStarted && !r.Rights.Within(most)
 }

@@ -8,8 +8,8 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// NewTokenRevocation puts a token on its way out, manually. One that expires within the grace period is dealt with
-// at its expiry.
+// NewTokenRevocation returns a manual revocation, due at the end of the grace period or at the token's expiry if that
+// comes first.
 func NewTokenRevocation(t Token, reason string, now time.Time, grace time.Duration) *Revocation {
 	due := now.Add(grace)
 	if !t.ExpiresAt.IsZero() && t.LocalExpiry().Before(due) {
@@ -18,12 +18,12 @@ func NewTokenRevocation(t Token, reason string, now time.Time, grace time.Durati
 	return &Revocation{Token: t, Reason: reason, Method: MethodManual, Since: now, NotBefore: due, NextAttempt: due}
 }
 
-// NewRevocation puts a role's token on its way out. The engine ends what this mount made, and the member
-// token that a rotation replaces; the rest it leaves to people.
+// NewRevocation returns the revocation of a role's token. The method is automatic for a service user that this mount
+// created, and for a member token that a rotation replaces. Any other token is left to an operator.
 func NewRevocation(name string, r *Role, cred *Credential, reason string, now time.Time, grace time.Duration) *Revocation {
 	entry := NewTokenRevocation(cred.Token, reason, now, grace)
 	entry.Role, entry.GenerationID, entry.Version = name, cred.GenerationID, cred.Version
-	// Managed roles hold nothing else; credentials of before Made was stored do not say so.
+	// A managed role has no other tokens. Old credentials were stored without CreatedByMount.
 	entry.CreatedByMount = entry.CreatedByMount || r.Type == TypeManaged
 	if entry.CreatedByMount || (cred.CanDeleteItself() && !r.KeepPrevious && reason != ReasonRoleDeleted) {
 		entry.Method = MethodAutomatic
@@ -34,8 +34,9 @@ func NewRevocation(name string, r *Role, cred *Credential, reason string, now ti
 	return entry
 }
 
-// NewAdminRevocation puts an admin token on its way out: a replaced one ends itself where it can, a
-// removed one is left to people. Of a service user that this mount made the engine ends either.
+// NewAdminRevocation returns the revocation of an admin token. The method is automatic for a service user that this
+// mount created, and for a replaced member token, which deletes itself. A removed token is otherwise left to an
+// operator.
 func NewAdminRevocation(t Token, reason string, now time.Time, grace time.Duration) *Revocation {
 	entry := NewTokenRevocation(t, reason, now, grace)
 	if t.CreatedByMount || (t.CanDeleteItself() && reason == ReasonAdminReplaced) {
@@ -44,7 +45,8 @@ func NewAdminRevocation(t Token, reason string, now time.Time, grace time.Durati
 	return entry
 }
 
-// NewUnfinishedRevocation is the revocation of a service user that is about to be created, for a role of this generation.
+// NewUnfinishedRevocation returns the revocation of a service user that the engine is about to create for a role of
+// this generation.
 func NewUnfinishedRevocation(role, generation, user string, cfg *Config, now time.Time) *Revocation {
 	due := now.Add(UnfinishedAfter)
 	return &Revocation{

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Types of roles: an operator brings the tokens of a static role, the engine mints those of a managed
-// one, and of a dynamic one a token for each lease.
+// Types of roles. An operator brings the tokens of a static role. The engine creates the tokens of a managed
+// role, and a token for each lease of a dynamic role.
 const (
 	TypeStatic  = "static"
 	TypeManaged = "managed"
@@ -22,8 +22,8 @@ const defaultGracePeriod = 24 * time.Hour
 
 const defaultRotationPeriod = 90 * Day
 
-// MinTTL is the least that consumers may be told to wait: Vault Agent and the Kubernetes operators
-// loop, or fail, on less.
+// MinTTL is the shortest time that consumers are told to wait. With a shorter time, Vault Agent and the Kubernetes
+// operators loop or fail.
 const MinTTL = 5 * time.Second
 
 // MaxRefreshInterval is the longest refresh_interval.
@@ -35,34 +35,43 @@ const MaxGracePeriod = 365 * Day
 // MaxRotationPeriod is the longest rotation_period.
 const MaxRotationPeriod = 3650 * Day
 
-// MaxProfile is how many characters a profile has at most.
+// MaxProfile is the greatest length of a profile, in characters.
 const MaxProfile = 128
 
-// shortGracePeriod is what a consumer needs to read again, debounce and restart.
+// shortGracePeriod is the time that a consumer needs to read again, debounce and restart.
 const shortGracePeriod = 10 * time.Minute
 
-// ProfileName is what all three Modal clients take as a TOML table without surprises.
+// ProfileName matches the names that all three Modal clients accept as a TOML table without surprises.
 var ProfileName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
 
-// Role is the policy of one name. It holds no secret. An empty profile means the role's name.
+// Role is the policy of a role. It contains no secret.
 type Role struct {
+	// Type is one of the types above. It cannot change.
 	Type string `json:"type"`
-	// GenerationID is random and new for each role. It tells the role's tokens from those of a deleted role of the same
-	// name.
-	GenerationID    string        `json:"generation_id,omitempty"`
-	Profile         string        `json:"profile,omitempty"`
-	Environment     string        `json:"environment,omitempty"`
+	// GenerationID is random and new for each role. It tells the role's tokens from those of a deleted role of the
+	// same name.
+	GenerationID string `json:"generation_id,omitempty"`
+	// Profile is the name of the TOML table. It is empty for the role's name.
+	Profile string `json:"profile,omitempty"`
+	// Environment becomes MODAL_ENVIRONMENT. If it is empty, see EffectiveEnvironment.
+	Environment string `json:"environment,omitempty"`
+	// RefreshInterval is how often consumers should read again.
 	RefreshInterval time.Duration `json:"refresh_interval"`
-	GracePeriod     time.Duration `json:"grace_period"`
-	RotationPeriod  time.Duration `json:"rotation_period"`
-	// KeepPrevious says, of a static role, that people end the tokens that rotations replace.
+	// GracePeriod is how long the previous token stays valid after a rotation.
+	GracePeriod time.Duration `json:"grace_period"`
+	// RotationPeriod is when a managed role rotates, and when a static role is overdue.
+	RotationPeriod time.Duration `json:"rotation_period"`
+	// KeepPrevious is the opposite of revoke_previous: an operator deletes the tokens that a static role's rotations
+	// replace.
 	KeepPrevious bool `json:"keep_previous,omitempty"`
 
+	// Managed holds the fields of a managed role. It is nil for other roles.
 	Managed *ManagedPolicy `json:"managed,omitempty"`
+	// Dynamic holds the fields of a dynamic role. It is nil for other roles.
 	Dynamic *DynamicPolicy `json:"dynamic,omitempty"`
 }
 
-// NewRole returns a static role with the defaults. The ID tells this role from a later one of the same name.
+// NewRole returns a role with the default values. Merge sets its type.
 func NewRole(generationID string) *Role {
 	return &Role{
 		GenerationID:    generationID,
@@ -72,12 +81,12 @@ func NewRole(generationID string) *Role {
 	}
 }
 
-// Merge is the role with what a write says. The merged result is what is checked.
+// Merge returns the role after a write. Validation checks the merged result.
 func (r Role) Merge(ask RoleWrite) (*Role, error) {
 	if err := r.mergeType(ask.Kind); err != nil {
 		return nil, err
 	}
-	if err := ask.refuseForeign(r.Type); err != nil {
+	if err := ask.checkFields(r.Type); err != nil {
 		return nil, err
 	}
 	r.Profile = ask.Profile.Apply(r.Profile, "")
@@ -99,12 +108,12 @@ func (r *Role) mergeType(kind Change[string]) error {
 	wanted := kind.Apply(r.Type, "")
 	switch {
 	case wanted == "" && kind.Set:
-		return UserErrorf("type cannot be empty: write type=%s, type=%s or type=%s, or leave it out of a role that is there; nothing was changed", TypeStatic, TypeManaged, TypeDynamic)
+		return UserErrorf("type cannot be empty: write type=%s, type=%s or type=%s, or leave type out if the role exists; nothing was changed", TypeStatic, TypeManaged, TypeDynamic)
 	case wanted == "":
 		return UserErrorf("type is missing: write type=%s with a token_id and token_secret, or type=%s or type=%s with environment_roles; nothing was stored",
 			TypeStatic, TypeManaged, TypeDynamic)
 	case r.Type != "" && wanted != r.Type:
-		return UserErrorf("the role's type is %s and cannot become %s: make a role of another name; nothing was changed", r.Type, wanted)
+		return UserErrorf("the role's type is %s and cannot become %s: create a role with another name; nothing was changed", r.Type, wanted)
 	}
 	r.Type = wanted
 	return nil
@@ -127,7 +136,8 @@ func (r *Role) validate() error {
 	return nil
 }
 
-// EffectiveEnvironment is what the token is handed out with: a role of one environment has that one by default.
+// EffectiveEnvironment returns the environment that consumers of the token read. A scoped role with a single
+// environment role uses that environment by default.
 func (r *Role) EffectiveEnvironment() string {
 	access := r.Access()
 	if r.Environment == "" && access != nil && access.Scoped && len(access.EnvironmentRoles) == 1 {
@@ -138,7 +148,7 @@ func (r *Role) EffectiveEnvironment() string {
 	return r.Environment
 }
 
-// Warnings tell what an allowed policy would break.
+// Warnings returns warnings about a policy that is allowed but may break something.
 func (r *Role) Warnings() []string {
 	if r.Dynamic != nil {
 		return r.Dynamic.warnings()
@@ -150,17 +160,17 @@ func (r *Role) Warnings() []string {
 	return warnings
 }
 
-// GraceWarnings warns of a grace period in which consumers may still use the previous token.
+// GraceWarnings warns if the grace period is so short that consumers may still use the previous token after it.
 func GraceWarnings(grace, refresh time.Duration) []string {
 	least := max(3*refresh, shortGracePeriod)
 	if grace >= least {
 		return nil
 	}
 	return []string{fmt.Sprintf("a grace period of %s is short: consumers that read every %s, or have not restarted by then, "+
-		"use a token that Modal may already refuse; %s or more is safe", FormatDuration(grace), FormatDuration(refresh), FormatDuration(least))}
+		"use a token that Modal may already reject; %s or more is safe", FormatDuration(grace), FormatDuration(refresh), FormatDuration(least))}
 }
 
-// ProfileOr is the role's profile, by default its name.
+// ProfileOr returns the role's profile. The default is the role's name.
 func (r *Role) ProfileOr(name string) string {
 	if r.Profile == "" {
 		return name

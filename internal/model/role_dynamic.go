@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Terms are how long a lease runs and how long it can be renewed to. The warnings name each cap.
+// Terms returns how long a lease runs, and until when it can be renewed. A warning names each limit that shortened
+// them.
 func (p *DynamicPolicy) Terms(most time.Duration) (ttl, longest time.Duration, warnings []string) {
 	most = most.Truncate(time.Second) // Modal takes whole seconds
 	ttl, longest = p.TTL, p.MaxTTL
@@ -32,17 +33,18 @@ const (
 	MaxLeases   = 100_000
 )
 
-// DynamicPolicy holds a dynamic role's rules for leases: the rights of their tokens, how long they live, and how many
-// there may be at a time, 0 for any number.
+// DynamicPolicy holds the fields of a dynamic role: the rights of its service users, and the rules for leases.
 type DynamicPolicy struct {
 	Access
 
-	TTL       time.Duration `json:"ttl"`
-	MaxTTL    time.Duration `json:"max_ttl"`
-	MaxLeases int           `json:"max_leases,omitempty"`
+	// TTL is how long a lease runs before it must be renewed.
+	TTL time.Duration `json:"ttl"`
+	// MaxTTL is how long a lease can run with renewals.
+	MaxTTL time.Duration `json:"max_ttl"`
+	// MaxLeases is how many leases may exist at a time. Zero means no limit.
+	MaxLeases int `json:"max_leases,omitempty"`
 }
 
-// mergeDynamic merges the fields of dynamic roles.
 func (r *Role) mergeDynamic(ask RoleWrite) {
 	policy := DynamicPolicy{Access: Access{Scoped: true}, TTL: defaultLeaseTTL, MaxTTL: defaultMaxLeaseTTL}
 	if r.Dynamic != nil {

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// Bounds of what a managed role may say.
+// Limits of a managed role's fields.
 const (
 	MinTokenTTL = 10 * time.Minute
 	MaxTokenTTL = MaxRotationPeriod
-	// MinRotationWindow is Vault's own least window for scheduled rotations.
+	// MinRotationWindow is Vault's own minimum for scheduled rotations.
 	MinRotationWindow = time.Hour
 	MaxRotationWindow = Day
 
@@ -22,20 +22,23 @@ const (
 	MaxHold = 90 * Day
 )
 
-// ManagedPolicy is what a managed role says of its service users: what they may do, how long their
-// tokens live, and when they are replaced. Without a Schedule the role's rotation period counts. Hold is
-// how much longer than its grace period a previous token lives that Modal says is still used.
+// ManagedPolicy holds the fields of a managed role: the rights of its service users, and when the engine replaces
+// them.
 type ManagedPolicy struct {
 	Access
 
+	// TokenTTL is how long a token is valid at Modal. Zero means no expiry.
 	TokenTTL time.Duration `json:"token_ttl,omitempty"`
-	Schedule string        `json:"rotation_schedule,omitempty"`
-	Window   time.Duration `json:"rotation_window,omitempty"`
-	Disabled bool          `json:"disable_automated_rotation,omitempty"`
-	Hold     time.Duration `json:"hold_while_used,omitempty"`
+	// Schedule is a five-field cron expression in UTC. Without a schedule the role's rotation period applies.
+	Schedule string `json:"rotation_schedule,omitempty"`
+	// Window is how long after a scheduled time a rotation may begin. Zero means no limit.
+	Window time.Duration `json:"rotation_window,omitempty"`
+	// Disabled says that the engine does not rotate the role by itself.
+	Disabled bool `json:"disable_automated_rotation,omitempty"`
+	// Hold is how much longer than its grace period a previous token may live while Modal reports that it is used.
+	Hold time.Duration `json:"hold_while_used,omitempty"`
 }
 
-// mergeManaged merges the fields of managed roles.
 func (r *Role) mergeManaged(ask RoleWrite) {
 	policy := ManagedPolicy{Access: Access{Scoped: true}}
 	if r.Managed != nil {
@@ -56,9 +59,10 @@ func (p *ManagedPolicy) merge(ask ManagedWrite) {
 	p.Hold = ask.Hold.Apply(p.Hold, 0)
 }
 
-// mergeSchedule lets the schedule and the period take each other's place. A window goes with its
-// schedule, unless the write says one.
-func (p *ManagedPolicy) mergeSchedule(ask RoleWrite) (taken bool) {
+// mergeSchedule merges the schedule. A new schedule replaces the rotation period, and a new period replaces the
+// schedule. A window is removed with its schedule, unless the write sets a window. The result reports whether the
+// write sets a schedule.
+func (p *ManagedPolicy) mergeSchedule(ask RoleWrite) (setsSchedule bool) {
 	before, schedule, period := p.Schedule, ask.Managed.Schedule, ask.RotationPeriod
 	p.Schedule = schedule.Apply(p.Schedule, "")
 	if period.Set && !period.Reset && !schedule.Set {
@@ -84,15 +88,15 @@ func (p *ManagedPolicy) warnings(r *Role) []string {
 	var warnings []string
 	if p.TokenTTL != 0 && p.TokenTTL < r.RotationPeriod+r.GracePeriod && p.Schedule == "" {
 		warnings = append(warnings, fmt.Sprintf("token_ttl %s is shorter than rotation_period and grace_period together: "+
-			"the engine rotates before a token expires, so rotations come sooner than rotation_period says", FormatDuration(p.TokenTTL)))
+			"the engine rotates before a token expires, so rotations happen more often than rotation_period says", FormatDuration(p.TokenTTL)))
 	}
 	if p.Disabled && p.TokenTTL != 0 {
-		warnings = append(warnings, "automated rotation is disabled and tokens expire: rotate by hand before they do")
+		warnings = append(warnings, "automated rotation is disabled and tokens expire: rotate by hand before the current token expires")
 	}
 	return append(warnings, p.Access.warnings()...)
 }
 
-// ChangesAtNextRotation tells which changes of policy need a new service user to take effect.
+// ChangesAtNextRotation names the changes that need a new service user to take effect.
 func (p *ManagedPolicy) ChangesAtNextRotation(before *ManagedPolicy) []string {
 	var fields []string
 	if p.Scoped != before.Scoped {
@@ -104,16 +108,16 @@ func (p *ManagedPolicy) ChangesAtNextRotation(before *ManagedPolicy) []string {
 	if len(fields) == 0 {
 		return nil
 	}
-	return []string{strings.Join(fields, " and ") + " takes effect at the next rotation, as Modal sets it when a service user is made"}
+	return []string{strings.Join(fields, " and ") + " takes effect at the next rotation, because Modal sets it when a service user is created"}
 }
 
-// RotatesDifferently says whether a change of policy moves the next rotation.
+// RotatesDifferently reports whether a change of policy moves the next rotation.
 func (r *Role) RotatesDifferently(before *Role) bool {
 	return r.RotationPeriod != before.RotationPeriod || r.Managed.Schedule != before.Managed.Schedule ||
 		r.Managed.Window != before.Managed.Window || r.Managed.Disabled != before.Managed.Disabled
 }
 
-// LogChanges are log pairs that tell what a write changed of what tokens may do.
+// LogChanges returns log pairs about changes of the tokens' rights.
 func (r *Role) LogChanges(before *Role) []any {
 	access, was := r.Access(), &Access{}
 	if access == nil {
@@ -132,7 +136,7 @@ func (r *Role) LogChanges(before *Role) []any {
 	return pairs
 }
 
-// Upcoming are the next three firings of the role's schedule, nil without one.
+// Upcoming returns the next three times of the role's schedule, or nil without a schedule.
 func (r *Role) Upcoming(now time.Time) []time.Time {
 	if r.Managed == nil || r.Managed.Schedule == "" {
 		return nil

@@ -8,20 +8,26 @@ import (
 	"time"
 )
 
-// RotationTolerance is how late a scheduled rotation may be and be on time: ticks are a minute apart.
+// RotationTolerance is how late a scheduled rotation may be before it counts as late. Ticks of the worker are a
+// minute apart.
 const RotationTolerance = 2 * time.Minute
 
-// HasNoToken says that the role has no token yet: nobody has brought, or approved, its first one.
+// HasNoToken reports whether the role has no token yet: its first token was not brought or approved.
 func (r *Rotation) HasNoToken() bool { return r.Cred.ID == "" }
 
-// Rotation is how a role stands: its policy, its current token, and when that should be replaced.
+// Rotation is the state of a role's rotation.
 type Rotation struct {
+	// Name is the role's name.
 	Name string
+	// Role is the role's policy.
 	Role *Role
+	// Cred is the current token. For a role without a token it is empty, but not nil.
 	Cred *Credential
+	// Next is when the current token should be replaced.
 	Next time.Time
+	// Late is how long Next has passed. It is zero within RotationTolerance for a managed role.
 	Late time.Duration
-	// Refused says that Modal refuses the current token.
+	// Rejected says that Modal rejects the current token.
 	Rejected bool
 }
 
@@ -38,8 +44,8 @@ func NewRotation(name string, r *Role, cred *Credential, now time.Time) *Rotatio
 	return &Rotation{Name: name, Role: r, Cred: cred, Next: next, Late: late, Rejected: !cred.RejectedSince.IsZero()}
 }
 
-// SortByUrgency puts the role that needs somebody first first: refused, failing, overdue, then the rest by
-// when they are rotated.
+// SortByUrgency sorts the most urgent role first: rejected, failing, overdue, then the rest by the time of the next
+// rotation.
 func SortByUrgency(rotations []*Rotation) {
 	rank := func(r *Rotation) int {
 		if at := slices.Index(urgentStates, r.State()); at >= 0 {
@@ -52,6 +58,6 @@ func SortByUrgency(rotations []*Rotation) {
 	})
 }
 
-// NeedsRolesSet reports whether the worker sets the environment roles of the role again. While Modal rejects the
-// token, another one is to come first.
+// NeedsRolesSet reports whether the worker should set the environment roles of the role again. While Modal rejects
+// the token, the role needs a new token first.
 func (r *Rotation) NeedsRolesSet() bool { return r.Cred.RolesDiffer && !r.Rejected }

@@ -8,10 +8,11 @@ import (
 	"github.com/robfig/cron/v3"
 )
 
-// MaxPreviousTokens is how many previous tokens of a role the engine may keep alive at a time.
+// MaxPreviousTokens is how many previous tokens of a role may be valid at a time.
 const MaxPreviousTokens = 10
 
-// validateFrequency refuses a policy that replaces tokens faster than consumers read, or than old ones end.
+// validateFrequency refuses a policy that replaces tokens faster than consumers read, or faster than previous tokens
+// end.
 func (r *Role) validateFrequency() error {
 	interval, named := r.RotationPeriod, "rotation_period"
 	if r.Managed.Schedule != "" {
@@ -33,7 +34,7 @@ func (r *Role) validateFrequency() error {
 	return nil
 }
 
-// ClosestFirings is the least time between two firings of a schedule.
+// ClosestFirings returns the shortest time between two scheduled times.
 func ClosestFirings(schedule *cron.SpecSchedule) time.Duration {
 	times := timesOfDay(schedule)
 	first, last := times[0], times[len(times)-1]
@@ -44,7 +45,7 @@ func ClosestFirings(schedule *cron.SpecSchedule) time.Duration {
 	return closest
 }
 
-// timesOfDay are when a schedule fires on a day that it fires on, in order.
+// timesOfDay returns the times of day at which a schedule fires, sorted.
 func timesOfDay(schedule *cron.SpecSchedule) (times []time.Duration) {
 	for hour := range 24 {
 		for minute := range 60 {
@@ -56,10 +57,10 @@ func timesOfDay(schedule *cron.SpecSchedule) (times []time.Duration) {
 	return times
 }
 
-// closestDays is the least number of days between two days that a schedule fires on. Days and months
-// repeat well within nine years, weekdays at once.
+// closestDays returns the smallest number of days between two days on which a schedule fires. It looks at 400 such
+// days: combinations of day and month repeat well within nine years, and weekdays much sooner.
 func closestDays(schedule *cron.SpecSchedule) int {
-	const most = 400 // firings are looked at
+	const most = 400
 	daily := *schedule
 	daily.Minute, daily.Hour = 1, 1
 	at := time.Date(2024, time.January, 1, 0, 0, 0, 0, time.UTC)

@@ -11,10 +11,10 @@ import (
 	"github.com/robfig/cron/v3"
 )
 
-// jitterShare is how much of a waiting time jitter may take: a twentieth.
+// jitterShare is the divisor for jitter: jitter takes at most a twentieth of a waiting time.
 const jitterShare = 20
 
-// ParseScheduleField reads a five-field cron expression, in UTC.
+// ParseScheduleField parses a role's rotation_schedule: a five-field cron expression in UTC.
 func ParseScheduleField(text string) (*cron.SpecSchedule, error) {
 	schedule, mistake := ParseSchedule(text)
 	if mistake != "" {
@@ -23,22 +23,22 @@ func ParseScheduleField(text string) (*cron.SpecSchedule, error) {
 	return schedule, nil
 }
 
-// ParseSchedule says what is wrong with a schedule, without repeating it.
+// ParseSchedule parses a schedule. If the schedule is wrong, mistake says why, without repeating the text.
 func ParseSchedule(text string) (schedule *cron.SpecSchedule, mistake string) {
 	if strings.Contains(text, "TZ=") {
-		return nil, "leave the time zone out, schedules are in UTC"
+		return nil, "leave the time zone out: schedules are in UTC"
 	}
 	schedule, err := vaultrotation.DefaultScheduler.Parse(text)
 	if err != nil {
 		return nil, scheduleMistake(text)
 	}
 	if schedule.Next(time.Unix(0, 0).UTC()).IsZero() {
-		return nil, "this never fires: check day and month"
+		return nil, "the schedule never fires: check day and month"
 	}
 	return schedule, ""
 }
 
-// cronFields are the fields of a schedule and what they take.
+// cronFields lists the fields of a schedule and the values that they accept.
 var cronFields = []struct{ name, takes string }{
 	{"minute", "0 to 59"},
 	{"hour", "0 to 23"},
@@ -47,11 +47,11 @@ var cronFields = []struct{ name, takes string }{
 	{"day of the week", "0 to 6 or SUN to SAT, where 0 is Sunday"},
 }
 
-// scheduleMistake says which field of a schedule is wrong.
+// scheduleMistake names the wrong field of a schedule.
 func scheduleMistake(text string) string {
 	fields := strings.Fields(text)
 	if len(fields) != len(cronFields) {
-		return fmt.Sprintf(`write five fields of cron, as in "30 3 * * SAT": this has %d`, len(fields))
+		return fmt.Sprintf(`write five fields, as in "30 3 * * SAT": this schedule has %d`, len(fields))
 	}
 	for i, field := range cronFields {
 		alone := strings.Fields("* * * * *")
@@ -60,10 +60,10 @@ func scheduleMistake(text string) string {
 			return fmt.Sprintf("field %d, the %s, takes %s, with *, lists, ranges and steps", i+1, field.name, field.takes)
 		}
 	}
-	return `this is no schedule of cron: write five fields, as in "30 3 * * SAT"`
+	return `this is not a cron expression: write five fields, as in "30 3 * * SAT"`
 }
 
-// firings are the next times that a schedule fires after a moment.
+// firings returns the next times of a schedule after a moment.
 func firings(schedule *cron.SpecSchedule, after time.Time, count int) []time.Time {
 	times := make([]time.Time, 0, count)
 	for range count {
@@ -73,24 +73,26 @@ func firings(schedule *cron.SpecSchedule, after time.Time, count int) []time.Tim
 	return times
 }
 
-// Period is the nominal time between rotations, for consumers. It moves only when the token does.
+// Period returns the nominal time between rotations, for consumers. It changes only when the token or the policy
+// changes.
 func (r *Role) Period(lastRotation time.Time) time.Duration {
 	if r.Managed == nil || r.Managed.Schedule == "" {
 		return r.RotationPeriod
 	}
 	schedule, err := ParseScheduleField(r.Managed.Schedule)
 	if err != nil {
-		return r.RotationPeriod // validate lets no such schedule into storage
+		return r.RotationPeriod // not reached: validate refuses a schedule with a mistake
 	}
 	next := firings(schedule, lastRotation, 2)
 	return next[1].Sub(next[0])
 }
 
-// leastHeadStart is what a rotation needs before a token expires: two ticks and the rotation itself.
+// leastHeadStart is the time that a rotation needs before a token expires: two ticks and the rotation itself.
 const leastHeadStart = 3 * time.Minute
 
-// deadline is by when a token has to be replaced, well before it expires: a tenth of its life, at least
-// a day where the life allows. Zero for a token that does not expire.
+// deadline returns the time by which a token must be replaced, well before it expires. The head start is a tenth of
+// the token's life, and at least a day if the life is two days or more. The deadline is zero for a token that does
+// not expire.
 func deadline(since, expires time.Time) time.Time {
 	if expires.IsZero() {
 		return time.Time{}
@@ -103,12 +105,12 @@ func deadline(since, expires time.Time) time.Time {
 	return WholeSeconds(expires.Add(-headStart))
 }
 
-// deadline is the one rule of how long before its expiry a token is replaced.
+// deadline returns the deadline of the current token.
 func (c *Credential) deadline() time.Time { return deadline(c.LastRotation, c.LocalExpiry()) }
 
-// NextRotation is when the engine replaces a token that became current at since; zero for never. A period
-// counts from then, a schedule from now. It lies a little before the end of the period, or after a firing,
-// so that roles of one moment spread, and always before the deadline.
+// NextRotation returns when the engine replaces a token that became current at since, zero for never. A period counts
+// from since, a schedule from now. Jitter spreads roles that were created together: the rotation comes a little
+// before the end of the period, or a little after the scheduled time. It is never later than the deadline.
 func (r *Role) NextRotation(since, now, expires time.Time, jitter Jitter) time.Time {
 	if r.Managed == nil || r.Managed.Disabled {
 		return time.Time{}
@@ -123,8 +125,8 @@ func (r *Role) NextRotation(since, now, expires time.Time, jitter Jitter) time.T
 	return WholeSeconds(next)
 }
 
-// MayBegin says whether a scheduled rotation may begin now: inside the window after a firing where
-// there is one. A token that is past its deadline waits for no window.
+// MayBegin reports whether a scheduled rotation may begin now. If the role has a window, that is only within the
+// window after a scheduled time. A token that Modal rejects, or that is past its deadline, waits for no window.
 func (r *Role) MayBegin(cred *Credential, now time.Time) bool {
 	if !cred.RejectedSince.IsZero() {
 		return true
@@ -142,27 +144,27 @@ func (r *Role) MayBegin(cred *Credential, now time.Time) bool {
 	return !schedule.Next(now.Add(-r.Managed.Window)).After(now)
 }
 
-// NextAttempt is when the engine rotates the role by itself; zero for never.
+// NextAttempt returns when the engine next tries to rotate the role by itself, zero for never.
 func (r *Rotation) NextAttempt(now time.Time) time.Time {
 	switch {
 	case r.Role.Managed == nil || r.Role.Managed.Disabled:
 		return time.Time{}
 	case r.HasImpossibleTimes(now):
 		return now
-	case r.Rejected: // its consumers have nothing that works
+	case r.Rejected: // the role's consumers have no valid token
 		return Later(Earlier(r.Cred.RejectedSince, now), r.Cred.NextAttempt)
 	}
 	return Later(r.Next, r.Cred.NextAttempt)
 }
 
-// HasImpossibleTimes reports whether the credential has no time for the next rotation, as after a policy that was written
-// by half, or whether a node whose clock was ahead dated it: the next rotation lies further ahead than the policy
-// allows, or the token's life would be counted from a moment that is still to come.
+// HasImpossibleTimes reports whether the credential's times cannot be right. A missing next rotation comes from a
+// change of policy that was stored only in part. Times too far ahead come from a node whose clock ran ahead: a next
+// rotation later than the policy allows, or a token received in the future.
 func (r *Rotation) HasImpossibleTimes(now time.Time) bool {
 	return r.Cred.ReceivedInTheFuture(now) || r.Cred.NextRotation.IsZero() || r.Next.After(r.Role.latestRotation(now)) || r.Cred.NextAttempt.After(now.Add(MaxBackOff))
 }
 
-// latestRotation is the latest that nextRotation could say now.
+// latestRotation returns the latest time that NextRotation could return now.
 func (r *Role) latestRotation(now time.Time) time.Time {
 	if schedule, err := ParseScheduleField(r.Managed.Schedule); r.Managed.Schedule != "" && err == nil {
 		return schedule.Next(now.UTC()).Add(r.Managed.Window)

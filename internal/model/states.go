@@ -4,7 +4,7 @@ package model
 
 import "time"
 
-// States of a role: the first that holds is told.
+// States of a role. A role has the first of these that applies.
 const (
 	StateRejected = "rejected"
 	StateFailing  = "failing"
@@ -13,7 +13,7 @@ const (
 	StateOK       = "ok"
 )
 
-// urgentStates are those in which a role needs somebody, the most urgent first.
+// urgentStates lists the states that need an operator, the most urgent first.
 var urgentStates = []string{StateRejected, StateFailing, StateOverdue}
 
 // States of a revocation.
@@ -28,7 +28,7 @@ const (
 	StateWaiting     = "waiting for an operator"
 )
 
-// State is how the role stands, in a word.
+// State returns the role's state.
 func (r *Rotation) State() string {
 	switch {
 	case r.Rejected:
@@ -43,8 +43,8 @@ func (r *Rotation) State() string {
 	return StateOK
 }
 
-// State is how far the token's end is, in a word. What people end waits for them from the first day on:
-// they need not wait for the grace period.
+// State returns the revocation's state. A token that a person must delete waits for an operator from the start: the
+// person need not wait for the grace period.
 func (r *Revocation) State(now time.Time) string {
 	switch {
 	case !r.FirstRejectedAt.IsZero():

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// MaxNamedRoles is how many roles or tokens a warning names, and how many roles have a warning of their own.
+// MaxNamedRoles is how many roles or tokens one warning names, and how many roles get a warning of their own.
 const MaxNamedRoles = 10
 
-// ListNames is a list of names that is not too long to read.
+// ListNames joins names to a text that is short enough to read.
 func ListNames(names []string) string {
 	if more := len(names) - MaxNamedRoles; more > 0 {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:MaxNamedRoles], ", "), more)
@@ -20,7 +20,7 @@ func ListNames(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// FormatDuration is a duration as people write it: 90d, 24h, 5m, 90s.
+// FormatDuration formats a duration as people write it: 90d, 24h, 5m, 90s.
 func FormatDuration(d time.Duration) string {
 	switch {
 	case d >= 2*Day && d%Day == 0:

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// ClockSlack is how far two nodes' clocks may lie apart before one's dates are not believed.
+// ClockSlack is how far the clocks of two nodes may differ. A time further ahead is taken for wrong.
 const ClockSlack = Day
 
 // Later returns the later of two times.
@@ -17,11 +17,11 @@ func Later(a, b time.Time) time.Time {
 	return b
 }
 
-// Day has 24 hours.
+// Day is 24 hours.
 const Day = 24 * time.Hour
 
-// Jitter returns a random part of a duration, and zero for durations up to zero. Callers pass it in, so that the rules
-// in this package have no randomness of their own.
+// Jitter returns a random part of a duration, and zero for a duration of zero or less. Callers pass it in, so that
+// the rules in this package have no randomness of their own.
 type Jitter func(most time.Duration) time.Duration
 
 // Earlier returns the earlier of two times.
@@ -32,7 +32,7 @@ func Earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// WholeSeconds is how times are stored: UTC, whole seconds.
+// WholeSeconds returns a time as it is stored: in UTC and whole seconds.
 func WholeSeconds(t time.Time) time.Time {
 	if t.IsZero() {
 		return time.Time{}

@@ -10,8 +10,8 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// pasteable is a name that a shell takes as it is. Names come from Modal, and commands are pasted.
-var pasteable = regexp.MustCompile(`^[A-Za-z0-9][\w-]*$`)
+// shellSafeName matches names that need no quotes in a shell. Names come from Modal, and people paste commands.
+var shellSafeName = regexp.MustCompile(`^[A-Za-z0-9][\w-]*$`)
 
 // QuotedServiceUser names the service user that owns the token, with its ID if that arrived.
 func (t Token) QuotedServiceUser() string {
@@ -21,7 +21,7 @@ func (t Token) QuotedServiceUser() string {
 	return fmt.Sprintf("service user %q (%s)", t.Identity, t.IdentityID)
 }
 
-// DeletionInstructions names the page and the command that make Modal reject the token.
+// DeletionInstructions names the page and the command with which a person deletes the token.
 func (t Token) DeletionInstructions() string {
 	if t.IdentityType != modalapi.IdentityServiceUser {
 		where := TokensPage
@@ -35,7 +35,7 @@ func (t Token) DeletionInstructions() string {
 		step += fmt.Sprintf(", which owns token %s,", t.ID)
 	}
 	step += fmt.Sprintf(" in the settings of workspace %q at Modal", t.Workspace)
-	if pasteable.MatchString(t.Identity) {
+	if shellSafeName.MatchString(t.Identity) {
 		step += " or with: modal workspace service-users delete " + t.Identity
 	}
 	return step
@@ -44,56 +44,74 @@ func (t Token) DeletionInstructions() string {
 // TokensPage is where a member manages tokens at Modal.
 const TokensPage = "https://modal.com/settings/tokens"
 
-// createdByMount is how every mount names the service users that it makes.
-var createdByMount = regexp.MustCompile(`^vault-[0-9a-f]{8}-.+-[a-z0-9]{8}$`)
+// mountServiceUser matches the names that mounts of this engine give to service users.
+var mountServiceUser = regexp.MustCompile(`^vault-[0-9a-f]{8}-.+-[a-z0-9]{8}$`)
 
-// CheckNotCreatedByMount refuses the token of a service user that an engine made, this mount's or another's: that
-// engine ends it.
+// CheckNotCreatedByMount refuses the token of a service user that this mount, or another mount of this engine,
+// created. That mount will delete the service user.
 func (t Token) CheckNotCreatedByMount(force bool) error {
-	if force || t.IdentityType != modalapi.IdentityServiceUser || !createdByMount.MatchString(t.Identity) {
+	if force || t.IdentityType != modalapi.IdentityServiceUser || !mountServiceUser.MatchString(t.Identity) {
 		return nil
 	}
-	return UserErrorf("token %s belongs to service user %q, which a mount of this engine made, as its name says, and will delete: "+
-		"bring another token, or write force=true to take it all the same; nothing was changed", t.ID, t.Identity)
+	return UserErrorf("token %s belongs to service user %q. Its name shows that a mount of this engine created it, and that mount will delete it: "+
+		"bring another token, or write force=true to accept this token; nothing was changed", t.ID, t.Identity)
 }
 
-// Token is a Modal account Token with what Modal said of it. The identity is empty for a Token that
-// was stored unproven. ServerURL is the Modal that accepted it, or that was configured when it was stored
-// unproven: its secret goes to no other, and only a refusal there says that it is revoked. Made says that
-// this mount made the service user that owns it: with the admin Token it ends no other.
+// Token is a Modal account token, with what Modal said about it. The fields about its owner are empty until the token
+// is verified.
 type Token struct {
-	ID             string                `json:"token_id"`
-	Secret         string                `json:"token_secret"`
-	WorkspaceID    string                `json:"workspace_id,omitempty"`
-	Workspace      string                `json:"workspace,omitempty"`
-	IdentityType   modalapi.IdentityKind `json:"identity_type,omitempty"`
-	IdentityID     string                `json:"identity_id,omitempty"`
-	Identity       string                `json:"identity,omitempty"`
-	CreatedAt      time.Time             `json:"created_at,omitzero"`
-	ExpiresAt      time.Time             `json:"expires_at,omitzero"`
-	LastVerified   time.Time             `json:"last_verified,omitzero"`
-	ServerURL      string                `json:"server_url,omitempty"`
-	CreatedByMount bool                  `json:"created_by_mount,omitempty"`
+	// ID is the token ID (ak-…).
+	ID string `json:"token_id"`
+	// Secret is the token secret (as-…).
+	Secret string `json:"token_secret"`
+	// WorkspaceID is the ID of the owner's workspace.
+	WorkspaceID string `json:"workspace_id,omitempty"`
+	// Workspace is the name of the owner's workspace.
+	Workspace string `json:"workspace,omitempty"`
+	// IdentityType says whether a person or a service user owns the token.
+	IdentityType modalapi.IdentityKind `json:"identity_type,omitempty"`
+	// IdentityID is Modal's ID of the owner.
+	IdentityID string `json:"identity_id,omitempty"`
+	// Identity is the owner's name.
+	Identity string `json:"identity,omitempty"`
+	// CreatedAt is when Modal created the token, by Modal's clock. It is zero if Modal did not tell.
+	CreatedAt time.Time `json:"created_at,omitzero"`
+	// ExpiresAt is when the token expires, by Modal's clock. It is zero for never.
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
+	// LastVerified is when Modal last accepted the token. It is zero for a token that was never verified.
+	LastVerified time.Time `json:"last_verified,omitzero"`
+	// ServerURL is the server that accepted the token. For an unverified token it is the server in config at that
+	// time. The secret is sent to no other server, and only a rejection by this server proves that the token is
+	// revoked.
+	ServerURL string `json:"server_url,omitempty"`
+	// CreatedByMount says that this mount created the service user that owns the token. With the admin token the
+	// engine deletes no other service user by itself.
+	CreatedByMount bool `json:"created_by_mount,omitempty"`
 	// ClockOffset is how far the node's clock was ahead of Modal's when the engine received a token that Modal had
-	// just created. It is zero for clocks that agree, and for an imported token.
+	// just created. It is zero if the clocks agree, and for an imported token.
 	ClockOffset time.Duration `json:"clock_offset,omitempty"`
 }
 
-// Account is whose a token is, as Modal said. It is empty for a token that was never verified.
+// Account is the owner of a token, as Modal named it. It is empty for a token that was never verified.
 type Account struct {
-	WorkspaceID  string                `json:"workspace_id,omitempty"`
-	Workspace    string                `json:"workspace,omitempty"`
+	// WorkspaceID is the ID of the owner's workspace.
+	WorkspaceID string `json:"workspace_id,omitempty"`
+	// Workspace is the name of the owner's workspace.
+	Workspace string `json:"workspace,omitempty"`
+	// IdentityType says whether the owner is a person or a service user.
 	IdentityType modalapi.IdentityKind `json:"identity_type,omitempty"`
-	IdentityID   string                `json:"identity_id,omitempty"`
-	Identity     string                `json:"identity,omitempty"`
+	// IdentityID is Modal's ID of the owner.
+	IdentityID string `json:"identity_id,omitempty"`
+	// Identity is the owner's name.
+	Identity string `json:"identity,omitempty"`
 }
 
-// Account returns whose the token is.
+// Account returns the owner of the token.
 func (t Token) Account() Account {
 	return Account{t.WorkspaceID, t.Workspace, t.IdentityType, t.IdentityID, t.Identity}
 }
 
-// LogPairs returns the account as log pairs, whose names end in suffix.
+// LogPairs returns the account as log pairs. Their names end in suffix.
 func (a Account) LogPairs(suffix string) []any {
 	var pairs []any
 	for _, field := range []struct{ name, value string }{
@@ -106,16 +124,16 @@ func (a Account) LogPairs(suffix string) []any {
 	return pairs
 }
 
-// String keeps the secret out of anything that prints a token.
+// String returns the token ID, so that a printed token does not show its secret.
 func (t Token) String() string { return t.ID }
 
 // GoString is String for the %#v verb.
 func (t Token) GoString() string { return t.ID }
 
-// APIToken returns the pair that Modal's API takes.
+// APIToken returns the token as the package modalapi takes it.
 func (t Token) APIToken() modalapi.Token { return modalapi.Token{ID: t.ID, Secret: t.Secret} }
 
-// ServiceUserName returns the name of the service user that owns the token, "" for a member's token.
+// ServiceUserName returns the name of the service user that owns the token. It is empty for a member token.
 func (t Token) ServiceUserName() string {
 	if t.IdentityType != modalapi.IdentityServiceUser {
 		return ""
@@ -123,18 +141,19 @@ func (t Token) ServiceUserName() string {
 	return t.Identity
 }
 
-// Verified says whether Modal has accepted the token.
+// Verified reports whether Modal has accepted the token.
 func (t Token) Verified() bool { return !t.LastVerified.IsZero() }
 
-// UnverifiedToken is the token that an operator's pair stands for, as long as Modal was not asked.
-func UnverifiedToken(pair modalapi.Token, serverURL string) Token {
-	return Token{ID: pair.ID, Secret: pair.Secret, ServerURL: serverURL}
+// UnverifiedToken returns a supplied token before Modal was asked about it.
+func UnverifiedToken(supplied modalapi.Token, serverURL string) Token {
+	return Token{ID: supplied.ID, Secret: supplied.Secret, ServerURL: serverURL}
 }
 
-// clockTolerance is how far two clocks may lie apart before somebody is told.
+// clockTolerance is how far two clocks may differ before a warning.
 const clockTolerance = 5 * time.Minute
 
-// LocalExpiry is when the token expires by the node's own clock, zero for never. Modal dates ExpiresAt by Modal's clock.
+// LocalExpiry returns when the token expires by the node's own clock, zero for never. ExpiresAt is in the time of
+// Modal's clock.
 func (t Token) LocalExpiry() time.Time {
 	if t.ExpiresAt.IsZero() {
 		return time.Time{}
@@ -142,12 +161,13 @@ func (t Token) LocalExpiry() time.Time {
 	return t.ExpiresAt.Add(t.ClockOffset)
 }
 
-// Expired reports whether the token has expired by its own date.
+// Expired reports whether the token's expiry has passed.
 func (t Token) Expired(now time.Time) bool {
 	return !t.ExpiresAt.IsZero() && !now.Before(t.LocalExpiry())
 }
 
-// Lifetime is how long the token lives: from its creation where Modal tells that, else from now.
+// Lifetime returns how long the token lives. It counts from the token's creation if Modal told that, and otherwise
+// from now.
 func (t Token) Lifetime(now time.Time) time.Duration {
 	if t.CreatedAt.IsZero() {
 		return t.LocalExpiry().Sub(now)
@@ -155,8 +175,9 @@ func (t Token) Lifetime(now time.Time) time.Duration {
 	return t.ExpiresAt.Sub(t.CreatedAt)
 }
 
-// WithClockOffset is a token that Modal created after the engine asked for it and before the engine received it. If
-// Modal says another time, the clocks differ, and the token's life counts from the moment that it was received.
+// WithClockOffset returns the token with its clock offset. Modal created the token between asked and received. If
+// Modal names another time, the clocks differ, and the token's life counts from the moment when the engine received
+// the token.
 func (t Token) WithClockOffset(asked, received time.Time) Token {
 	t.ClockOffset = 0
 	if !t.CreatedAt.IsZero() && (t.CreatedAt.Before(WholeSeconds(asked)) || t.CreatedAt.After(received)) {
@@ -165,7 +186,7 @@ func (t Token) WithClockOffset(asked, received time.Time) Token {
 	return t
 }
 
-// ClockWarning tells, "" for clocks that agree, that the node's clock differs from Modal's.
+// ClockWarning warns that the node's clock differs from Modal's. It is empty if the clocks agree.
 func (t Token) ClockWarning() string {
 	direction := "ahead of"
 	if t.ClockOffset < 0 {
@@ -174,31 +195,31 @@ func (t Token) ClockWarning() string {
 	if t.ClockOffset.Abs() <= clockTolerance {
 		return ""
 	}
-	return fmt.Sprintf("this node's clock is %s %s Modal's, by the creation of token %s: set the clock right (NTP); "+
-		"until then the engine counts the token's life from the moment that it received the token", FormatDuration(t.ClockOffset.Abs()), direction, t.ID)
+	return fmt.Sprintf("this node's clock is %s %s Modal's, as the creation of token %s shows: set the clock right (NTP); "+
+		"until then the engine counts the token's life from the moment when it received the token", FormatDuration(t.ClockOffset.Abs()), direction, t.ID)
 }
 
-// ReceivedInTheFuture reports whether the token was received under a clock that ran ahead of now. The clock was set back
-// since, so the offset says nothing any more.
+// ReceivedInTheFuture reports whether the node's clock ran ahead of now when the token was received. The clock was
+// set back since, so ClockOffset is no longer right.
 func (t Token) ReceivedInTheFuture(now time.Time) bool {
 	return t.ClockOffset != 0 && t.CreatedAt.Add(t.ClockOffset).After(now.Add(clockTolerance))
 }
 
-// MayOnlyHaveExpired says whether a refusal can be for the token's end alone, whatever this node's clock is worth, so
-// that its service user may still be there. A member's token leaves nothing behind.
+// MayOnlyHaveExpired reports whether Modal may reject the token only because the token expired, even if this node's
+// clock is wrong. Its service user may then still exist. A member token leaves nothing behind.
 func (t Token) MayOnlyHaveExpired(now time.Time) bool {
 	return t.IdentityType != modalapi.IdentityUser && !t.ExpiresAt.IsZero() && Earlier(t.ExpiresAt, t.LocalExpiry()).Before(now.Add(ClockSlack))
 }
 
-// CanDeleteItself says whether the token is a person's, as Modal said: such a one may delete itself.
+// CanDeleteItself reports whether the token is a verified member token. Modal lets a member token delete itself.
 func (t Token) CanDeleteItself() bool {
 	return t.Verified() && t.IdentityType == modalapi.IdentityUser
 }
 
-// DescribeOwner names the identity for a reader, as in `service user "ci" (sv-1) in workspace "acme"`.
+// DescribeOwner describes the owner for a reader, as in `service user "ci" (sv-1) in workspace "acme"`.
 func (t Token) DescribeOwner() string {
 	if !t.Verified() {
-		return "an identity that Modal was not asked about"
+		return "an owner that Modal was not asked about"
 	}
 	kind := "user"
 	if t.IdentityType == modalapi.IdentityServiceUser {
@@ -207,7 +228,8 @@ func (t Token) DescribeOwner() string {
 	return fmt.Sprintf("%s %q (%s) in workspace %q (%s)", kind, t.Identity, t.IdentityID, t.Workspace, t.WorkspaceID)
 }
 
-// HasSameOwner compares only what both tokens are known by: an unproven token pins nothing.
+// HasSameOwner reports whether two tokens may have the same owner. It compares only what Modal said about both, so an
+// unverified token has the same owner as any other.
 func (t Token) HasSameOwner(other Token) bool {
 	if !t.Verified() || !other.Verified() {
 		return true
@@ -217,20 +239,20 @@ func (t Token) HasSameOwner(other Token) bool {
 		t.IdentityType == other.IdentityType && t.IdentityID == other.IdentityID
 }
 
-// Warnings tell what is not known of a token.
+// Warnings warns of a token that was stored without verification.
 func (t Token) Warnings() []string {
 	if t.Verified() {
 		return nil
 	}
-	return []string{fmt.Sprintf("token %s was stored without asking Modal (verify=false): whether it works, and whose it is, is not known", t.ID)}
+	return []string{fmt.Sprintf("token %s was stored without asking Modal (verify=false), so it may not work, and its owner is not known", t.ID)}
 }
 
-// OtherMountWarnings warns of a person's token that this mount ends once a rotation replaces it: a mount cannot see
-// which tokens another one stores.
+// OtherMountWarnings warns of a member token that this mount deletes once a rotation replaces it. Another mount may
+// store the same token, and this mount cannot see that.
 func (t Token) OtherMountWarnings(r *Role) []string {
 	if !t.CanDeleteItself() || r.KeepPrevious {
 		return nil
 	}
-	return []string{fmt.Sprintf("token %s of %s is for this mount alone: a rotation has it delete itself after the grace period, also where another mount, of any Vault, stores it; "+
-		"make a token for each mount, or write revoke_previous=false to the role", t.ID, t.DescribeOwner())}
+	return []string{fmt.Sprintf("token %s of %s must be used by this mount alone: after a rotation and its grace period the token deletes itself, even if another mount of any Vault stores it; "+
+		"create a token for each mount, or write revoke_previous=false to the role", t.ID, t.DescribeOwner())}
 }

@@ -9,38 +9,41 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// rejectedCheck is how often Modal is asked about a token that it refused.
+// rejectedCheck is how often the engine asks Modal about a token that Modal rejects.
 const rejectedCheck = time.Hour
 
-// checkAhead is how much of an interval is left for the tick that asks: it may be a minute off, and takes most of
-// another one.
+// checkAhead is how much of an interval is left for the worker: its tick may be a minute late, and takes most of
+// another minute.
 const checkAhead = 2 * time.Minute
 
-// Verification is what Modal says of a role's current token.
+// Verification is Modal's answer about a role's current token.
 type Verification struct {
+	// Accepted says that Modal accepts the token.
 	Accepted bool
-	// Token is the current one, with what Modal said of it now where it accepts it.
-	Token   Token
+	// Token is the current token. If Modal accepts the token, its owner and times come from this verification.
+	Token Token
+	// Version is the version of the current token.
 	Version int
-	// Roles are the environment roles of a managed role's service user, nil where they are not known.
+	// Roles holds the environment roles of a managed role's service user. It is nil if they are not known.
 	Roles map[string]modalapi.EnvironmentRole
-	// Drifted says that they are not those of the role.
+	// RolesDiffer says that Roles are not the environment roles of the role.
 	RolesDiffer bool
-	// LastUsed is when Modal saw the token used last, before it was verified; zero where Modal does not tell.
+	// LastUsed is when Modal last saw the token used before this verification. It is zero if Modal does not tell.
 	LastUsed time.Time
-	// Said is why Modal refuses it, and Next what comes next.
+	// Reason says why Modal rejects the token, and NextStep says what to do.
 	Reason, NextStep string
-	Warnings         []string
+	// Warnings lists what an operator should know although Modal accepts the token.
+	Warnings []string
 }
 
-// CheckAt is when the engine asks about a role's token by itself, zero for never. It lies in the last
-// quarter of the interval, so that roles of one moment spread, and soon enough for the tick that asks.
+// CheckAt returns when the engine next verifies a role's token by itself, zero for never. The time lies in the last
+// quarter of the interval, so that the verifications of roles that were created together spread out.
 func (c *Config) CheckAt(r *Rotation, now time.Time) time.Time {
 	interval := c.VerificationEvery()
 	if interval == 0 || r.HasNoToken() {
 		return time.Time{}
 	}
-	if r.Rejected { // a person may have enabled it again
+	if r.Rejected { // a person may have enabled the token again
 		interval = min(interval, rejectedCheck)
 	}
 	last := lastKnown(now, r.Cred.LastChecked, r.Cred.LastVerified, r.Cred.LastRotation)
@@ -50,8 +53,9 @@ func (c *Config) CheckAt(r *Rotation, now time.Time) time.Time {
 	return last.Add(spread(interval-checkAhead, r.Name))
 }
 
-// lastKnown is when a token was last known to work: when it was checked, or before that. It is zero if that has to be
-// asked now. A time further ahead than clocks may differ was written by a clock that ran far ahead, and is ignored.
+// lastKnown returns when a token was last known to work. It is zero if the engine must ask now. A time too far ahead
+// was written by a wrong clock: if that is the time of the last check, the engine asks now; any other such time is
+// ignored.
 func lastKnown(now, checked time.Time, before ...time.Time) (last time.Time) {
 	possible := func(at time.Time) bool { return !at.After(now.Add(ClockSlack)) }
 	if !possible(checked) {
@@ -65,20 +69,20 @@ func lastKnown(now, checked time.Time, before ...time.Time) (last time.Time) {
 	return last
 }
 
-// spread is between three quarters of an interval and all of it, always the same for a name.
+// spread returns a duration between three quarters of an interval and the whole interval, always the same for a name.
 func spread(interval time.Duration, name string) time.Duration {
 	hash := fnv.New32a()
 	_, _ = hash.Write([]byte(name)) // never fails
 	return interval - time.Duration(int64(interval/4)/1024*int64(hash.Sum32()%1024))
 }
 
-// AdminCheckDue says whether the admin token was not asked about for an interval.
+// AdminCheckDue reports whether the last verification of the admin token is an interval ago.
 func (c *Config) AdminCheckDue(now time.Time) bool {
 	interval := c.VerificationEvery()
 	if c.Admin == nil || !c.Admin.Verified() || interval == 0 {
 		return false
 	}
-	if !c.AdminRejected.IsZero() || c.Limitation != "" { // a person may have enabled or promoted it again
+	if !c.AdminRejected.IsZero() || c.Limitation != "" { // a person may have enabled the token or promoted its user again
 		interval = min(interval, rejectedCheck)
 	}
 	return now.Sub(lastKnown(now, c.AdminChecked, c.Admin.LastVerified)) >= interval-checkAhead

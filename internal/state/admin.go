@@ -10,29 +10,30 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// Admin is the token with which the engine manages service users, and a connection to Modal to use it
-// on. Release it exactly once.
+// Admin is the admin token, with a connection to Modal on which to use it. The caller must call Release exactly once.
 type Admin struct {
 	Modal
 
-	// Token is the admin token's pair.
+	// Token is the admin token's ID and secret.
 	Token modalapi.Token
 	// Release closes the connection.
 	Release func()
 
-	owner   string
-	command string // the command that writes another token
+	// owner describes the token's owner in messages.
+	owner string
+	// command is the Vault command that replaces the token.
+	command string
 }
 
-// Admin returns the admin token ready for use, or what an operator has to do to have one.
+// Admin returns the admin token, ready for use. Otherwise the error tells an operator what to do.
 func (m *Mount) Admin(cfg *model.Config) (*Admin, error) {
 	switch {
 	case cfg.Admin == nil:
-		return nil, model.UserErrorf("managed roles need an admin token, of an owner or manager of the workspace, and config has none: %s", m.WriteAdmin())
+		return nil, model.UserErrorf("config has no admin token, and managed and dynamic roles need the token of an owner or manager of the workspace: %s", m.WriteAdmin())
 	case !cfg.Admin.Verified():
-		return nil, model.UserErrorf("the admin token %s was stored unproven, so its workspace is not known: write it again, without verify=false: %s", cfg.Admin.ID, m.WriteAdmin())
+		return nil, model.UserErrorf("the admin token %s was stored unverified, so its workspace is not known: write it again without verify=false: %s", cfg.Admin.ID, m.WriteAdmin())
 	case cfg.Limitation != "":
-		return nil, model.UserErrorf("the admin token %s of %s cannot manage service users (%s): write another one: %s",
+		return nil, model.UserErrorf("the admin token %s of %s cannot manage service users (%s): write another admin token: %s",
 			cfg.Admin.ID, cfg.Admin.DescribeOwner(), cfg.Limitation, m.WriteAdmin())
 	}
 	client, release, err := m.Connect(cfg)
@@ -42,30 +43,30 @@ func (m *Mount) Admin(cfg *model.Config) (*Admin, error) {
 	return &Admin{Modal: client, Token: cfg.Admin.APIToken(), owner: cfg.Admin.DescribeOwner(), command: m.WriteAdmin(), Release: release}, nil
 }
 
-// WriteAdmin is the command that brings another admin token.
+// WriteAdmin returns the command that replaces the admin token.
 func (m *Mount) WriteAdmin() string {
 	return fmt.Sprintf("vault write %sconfig token_id=… token_secret=-", m.CommandPrefix())
 }
 
-// Explain names the admin token in an error that is about it, and the plan where that is the reason.
+// Explain returns an error that names the admin token, or Modal's plan, if that caused the error.
 func (a *Admin) Explain(err error) error {
 	err = modalapi.AsUnavailable(err)
 	switch modalapi.KindOf(err) {
 	case modalapi.KindRefused:
-		return model.UserErrorf("Modal refused the admin token %s of %s: %s; write a new one: %s", a.Token.ID, a.owner, modalapi.Said(err), a.command)
+		return model.UserErrorf("Modal rejected the admin token %s of %s: %s; write a new admin token: %s", a.Token.ID, a.owner, modalapi.Said(err), a.command)
 	case modalapi.KindForbidden:
-		return model.UserErrorf("the admin token %s of %s may not manage service users: %s; write one of an owner or manager: %s", a.Token.ID, a.owner, modalapi.Said(err), a.command)
+		return model.UserErrorf("the admin token %s of %s may not manage service users: %s; write an admin token of an owner or manager: %s", a.Token.ID, a.owner, modalapi.Said(err), a.command)
 	case modalapi.KindUnsupported, modalapi.KindConflict:
-		return model.UserErrorf("Modal does not do this for the workspace: %s; service users come with its Team and Enterprise plans, in shared workspaces; use static roles otherwise", modalapi.Said(err))
+		return model.UserErrorf("Modal does not offer this for the workspace: %s; Modal offers service users in shared workspaces, on its Team and Enterprise plans; elsewhere use static roles", modalapi.Said(err))
 	default:
 		return err
 	}
 }
 
-// AdminLimitation is why an admin token cannot manage service users, "" when it can. It is an error only
-// when Modal did not say.
-func (m *Mount) AdminLimitation(ctx context.Context, cfg *model.Config, proven model.Token) (string, error) {
-	if proven.IdentityType == modalapi.IdentityServiceUser {
+// AdminLimitation returns why an admin token cannot manage service users. It is empty if the token can. It returns an
+// error if Modal did not answer the question.
+func (m *Mount) AdminLimitation(ctx context.Context, cfg *model.Config, verified model.Token) (string, error) {
+	if verified.IdentityType == modalapi.IdentityServiceUser {
 		return "it belongs to a service user, and only an owner or manager may manage service users", nil
 	}
 	client, release, err := m.Connect(cfg)
@@ -73,7 +74,7 @@ func (m *Mount) AdminLimitation(ctx context.Context, cfg *model.Config, proven m
 		return "", err
 	}
 	defer release()
-	_, err = client.ServiceUsers(ctx, proven.APIToken())
+	_, err = client.ServiceUsers(ctx, verified.APIToken())
 	switch modalapi.KindOf(err) {
 	case modalapi.KindNone:
 	case modalapi.KindUnavailable, modalapi.KindThrottled, modalapi.KindRefused:
@@ -81,10 +82,10 @@ func (m *Mount) AdminLimitation(ctx context.Context, cfg *model.Config, proven m
 	default:
 		return err.Error(), nil
 	}
-	// The list was answered, which is what is needed; the role only tells more.
-	role, err := client.MemberRole(ctx, proven.APIToken(), proven.IdentityID)
+	// Modal answered the list, so the token can manage service users. An unknown role is no reason to fail.
+	role, err := client.MemberRole(ctx, verified.APIToken(), verified.IdentityID)
 	if err != nil {
-		m.Log().Debug("the admin's role in the workspace is not known", "error", err)
+		m.Log().Debug("cannot tell the role of the admin token's user in the workspace", "error", err)
 		return "", nil
 	}
 	if role == modalapi.MemberUser {
@@ -93,7 +94,7 @@ func (m *Mount) AdminLimitation(ctx context.Context, cfg *model.Config, proven m
 	return "", nil
 }
 
-// CheckReach is Config.reaches with the command that mends it.
+// CheckReach is model.Config.CheckReach, and adds to the error the command that corrects the config.
 func (m *Mount) CheckReach(cfg *model.Config, t model.Token) error {
 	if err := cfg.CheckReach(t); err != nil {
 		return model.UserErrorf("%s: %s", err, m.WriteAdmin())
@@ -101,8 +102,8 @@ func (m *Mount) CheckReach(cfg *model.Config, t model.Token) error {
 	return nil
 }
 
-// FindServiceUser looks a service user up by its name: in the list of all where Modal does not tell of
-// one.
+// FindServiceUser finds a service user by name. If Modal cannot look up a single service user, it searches the list
+// of all.
 func (a *Admin) FindServiceUser(ctx context.Context, name string) (modalapi.ServiceUser, error) {
 	user, err := a.ServiceUser(ctx, a.Token, name)
 	if modalapi.KindOf(err) != modalapi.KindUnsupported {

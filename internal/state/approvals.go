@@ -4,7 +4,7 @@ package state
 
 import "context"
 
-// ApprovalServers returns the server of each flow that Modal is still asked for.
+// ApprovalServers returns the servers of all flows that the engine still asks Modal about.
 func (m *Mount) ApprovalServers(ctx context.Context) (servers []string, err error) {
 	keys, err := m.Approvals.List(ctx)
 	if err != nil {

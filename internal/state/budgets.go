@@ -4,8 +4,8 @@ package state
 
 import "time"
 
-// BriefBudget bounds what is done at Modal on the way out, or whatever becomes of the caller.
+// BriefBudget bounds the work at Modal that must still be done after the caller has left or has run out of time.
 const BriefBudget = 10 * time.Second
 
-// ForceBudget bounds the calls to Modal of a delete with force before it answers.
+// ForceBudget bounds the calls to Modal that a delete with force makes before it answers.
 const ForceBudget = 30 * time.Second

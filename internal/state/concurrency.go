@@ -9,19 +9,20 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// MaxConcurrentRotations bounds what a tick does at once, and so many entries of the ledger beside.
+// MaxConcurrentRotations bounds how many roles a tick rotates at once. The same number of revocations is processed at
+// the same time.
 const MaxConcurrentRotations = 4
 
-// MaxConcurrentChecks bounds how many tokens Modal is asked about at once. So many are enough for ten thousand
-// managed roles in the shortest interval, with two calls of 50 ms each.
+// MaxConcurrentChecks bounds how many tokens are verified at once. This is enough for ten thousand managed roles at
+// the shortest interval, with two calls of 50 ms each.
 const MaxConcurrentChecks = 16
 
-// MaxConcurrentReads bounds how many entries are read at once where all are: after a restart each read
-// is a call to Vault.
+// MaxConcurrentReads bounds how many storage entries are read at once when all are read. After a restart each read is
+// a call to Vault.
 const MaxConcurrentReads = 8
 
-// UntilOver does something at Modal for each name, so many at a time, and begins no more when begin is
-// over. One failure stops no other.
+// UntilOver calls do for each name, at most atOnce at a time. It starts no further call once the context begin is
+// over. A failure stops no other call.
 func (m *Mount) UntilOver(begin context.Context, names []string, atOnce int, do func(name string) error) error {
 	failures := make([]error, len(names))
 	EachOf(names, atOnce, func(i int, name string) {
@@ -33,7 +34,7 @@ func (m *Mount) UntilOver(begin context.Context, names []string, atOnce int, do 
 	return errors.Join(failures...)
 }
 
-// EachOf does something for each name, so many at a time.
+// EachOf calls do for each name, at most atOnce at a time.
 func EachOf(names []string, atOnce int, do func(i int, name string)) {
 	var group errgroup.Group
 	group.SetLimit(atOnce)
@@ -43,5 +44,5 @@ func EachOf(names []string, atOnce int, do func(i int, name string)) {
 			return nil
 		})
 	}
-	_ = group.Wait() // none of them fails
+	_ = group.Wait() // the functions return no error
 }

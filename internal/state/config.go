@@ -8,7 +8,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// LoadConfig returns the defaults where nothing was configured: static roles need no more.
+// LoadConfig returns the stored config, or the defaults if nothing is stored.
 func (m *Mount) LoadConfig(ctx context.Context) (*model.Config, error) {
 	cfg, err := m.Config.Get(ctx, "")
 	if err != nil {

@@ -12,37 +12,40 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// ConnectionOptions is what a connection depends on: a change of any of it makes a new one.
+// ConnectionOptions holds the settings of a connection. A change of any of them needs a new connection.
 type ConnectionOptions struct {
 	serverURL, caCert string
 	timeout           time.Duration
 }
 
-// Connections holds the connections to Modal that calls share: the one of the configuration, which stays
-// open, and for as long as somebody uses them those to servers that accepted a token before.
+// Connections holds the connections to Modal that calls share. The connection to config's server stays open. A
+// connection to another server, which accepted a token before, stays open only while a call uses it.
 type Connections struct {
 	dial func(modalapi.Options) (Modal, error)
 	warn func(text string)
-	// closing hears of a connection that could not be closed.
+	// closing is called if a connection cannot be closed.
 	closing func(err error)
 	mu      sync.Mutex
-	// closed: no connection stays open any more after its last call.
-	closed  bool
+	// closed says that every connection is closed after its last call.
+	closed bool
+	// current are the options of config's connection.
 	current ConnectionOptions
-	open    map[ConnectionOptions]*SharedConnection
+	// open holds the open connections.
+	open map[ConnectionOptions]*SharedConnection
 }
 
-// SharedConnection is closed by whoever lets go of it last, so that a change of config never breaks a
-// call in flight.
+// SharedConnection is a connection that several calls use. The last of them closes it, so that a change of config
+// never breaks a call in flight.
 type SharedConnection struct {
 	Modal
 
 	options ConnectionOptions
-	users   int
+	// users counts the calls that use the connection.
+	users int
 }
 
-// Acquire returns the connection for these options. The caller releases it exactly once. One for the
-// configuration (current) replaces its forerunner.
+// Acquire returns the connection for these options. The caller must call release exactly once. If current is set, the
+// connection is config's, and replaces the previous one.
 func (c *Connections) Acquire(options ConnectionOptions, current bool) (client Modal, release func(), err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -72,7 +75,7 @@ func (c *Connections) release(shared *SharedConnection) {
 	c.closeIfIdle(shared)
 }
 
-// Close lets the connections go once the calls in flight are done.
+// Close closes all connections, once the calls in flight are done.
 func (c *Connections) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -91,12 +94,13 @@ func (c *Connections) closeIfIdle(shared *SharedConnection) {
 	}
 }
 
-// Connect is a connection to the configured Modal.
+// Connect returns a connection to config's Modal server.
 func (m *Mount) Connect(cfg *model.Config) (client Modal, release func(), err error) {
 	return m.connections.Acquire(optionsOf(cfg), true)
 }
 
-// ConnectTo is a connection to the Modal that a token belongs to. A token's secret is sent to no other.
+// ConnectTo returns a connection to the server that a token belongs to. The token's secret must not be sent to any
+// other server.
 func (m *Mount) ConnectTo(cfg *model.Config, t model.Token) (client Modal, release func(), err error) {
 	if cfg.Serves(t) {
 		return m.Connect(cfg)
@@ -104,7 +108,7 @@ func (m *Mount) ConnectTo(cfg *model.Config, t model.Token) (client Modal, relea
 	return m.connections.Acquire(ConnectionOptions{serverURL: t.ServerURL, timeout: cfg.RequestTimeout}, false)
 }
 
-// WhoIs asks the Modal that a token belongs to whose it is.
+// WhoIs asks the server that a token belongs to for the token's owner.
 func (m *Mount) WhoIs(ctx context.Context, cfg *model.Config, t model.Token) (modalapi.Identity, error) {
 	client, release, err := m.ConnectTo(cfg, t)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// connection counts how many of its kind are open.
+// connection counts the open connections.
 type connection struct {
 	Modal
 
@@ -22,7 +22,7 @@ func (c *connection) Close() error {
 	return nil
 }
 
-func TestAConnectionOfACallThatOutlivesTheEngineIsClosed(t *testing.T) {
+func TestConnections_CloseWithTheLastCallInFlight(t *testing.T) {
 	t.Parallel()
 	open := 0
 	c := &Connections{open: map[ConnectionOptions]*SharedConnection{}, dial: func(modalapi.Options) (Modal, error) {
@@ -35,10 +35,10 @@ func TestAConnectionOfACallThatOutlivesTheEngineIsClosed(t *testing.T) {
 
 	c.Close()
 
-	require.Equal(t, 1, open, "a call in flight keeps it")
+	require.Equal(t, 1, open, "a call in flight keeps the connection open")
 	release()
 	require.Zero(t, open)
-	_, release, err = c.Acquire(options, true) // its next call
+	_, release, err = c.Acquire(options, true) // the caller's next call after Close
 	require.NoError(t, err)
 	release()
 	require.Zero(t, open)

@@ -13,37 +13,44 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// MaxChanged is how many names are remembered one by one, on a node that does not ask, before all are
+// MaxChanged bounds the memory for changed names on a node that never asks for due names. Beyond it, all names are
 // looked up again.
 const MaxChanged = 100_000
 
-// DueTimes is an index of when names (roles, or entries of the ledger) are due, rebuilt from storage
-// after a start and for each name that changed. Nothing in it is authoritative. An idle look costs
-// nothing per name.
+// DueTimes is an index of when names are due. A name is a role's name, or a revocation's ID. The index is rebuilt
+// from storage after a start, and updated for each name that changed. Storage stays the only truth. A tick without a
+// due name costs nothing per name.
 type DueTimes struct {
-	mu      sync.Mutex
-	loaded  bool
-	looked  time.Time
+	mu sync.Mutex
+	// loaded says that all names have been listed.
+	loaded bool
+	// looked is when Due was last called.
+	looked time.Time
+	// changed holds the names to look up again.
 	changed map[string]bool
-	next    map[string]time.Time
-	// earliest spares an idle tick the look at each name.
+	// next holds when each name is due.
+	next map[string]time.Time
+	// earliest is not later than any time in next, so that an idle tick need not look at each name.
 	earliest time.Time
 }
 
-// DueSource is where an index learns of its names: list names all, next says when one is due (zero for
-// never), and failed hears why that could not be told.
+// DueSource tells an index about its names.
 type DueSource struct {
-	List   func(ctx context.Context) ([]string, error)
-	Next   func(ctx context.Context, name string) (time.Time, error)
+	// List returns all names.
+	List func(ctx context.Context) ([]string, error)
+	// Next returns when a name is due, zero for never.
+	Next func(ctx context.Context, name string) (time.Time, error)
+	// Failed is called if Next fails.
 	Failed func(name string, err error)
 }
 
-// NewDueTimes returns an index that looks all names up at first.
+// NewDueTimes returns an empty index. The first call of Due looks up all names.
 func NewDueTimes() *DueTimes {
 	return &DueTimes{changed: map[string]bool{}, next: map[string]time.Time{}}
 }
 
-// Touch has a name looked up again. Until the first look, which asks for all, there is nothing to note.
+// Touch marks a name to be looked up again. Before the first call of Due it does nothing, because that call looks up
+// all names.
 func (t *DueTimes) Touch(name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -55,14 +62,14 @@ func (t *DueTimes) Touch(name string) {
 	}
 }
 
-// Reset has all names looked up again.
+// Reset marks all names to be looked up again.
 func (t *DueTimes) Reset() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.forget()
 }
 
-// Len returns how many names are due at some time, and how many have to be looked up again.
+// Len returns how many names have a due time, and how many must be looked up again.
 func (t *DueTimes) Len() (due, changed int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -75,13 +82,13 @@ func (t *DueTimes) forget() {
 	clear(t.next)
 }
 
-// Due brings the index up to date and returns the names whose time has come, the longest waiting first.
-// What cannot be looked up before ctx ends, or at all, is looked up again the next time.
+// Due updates the index and returns the names that are due, the longest waiting first. If a lookup fails, or ctx ends
+// before it, the next call looks the name up again.
 func (t *DueTimes) Due(ctx context.Context, now time.Time, from DueSource) ([]string, error) {
 	if err := t.load(ctx, now, from); err != nil {
 		return nil, err
 	}
-	EachOf(t.take(), MaxConcurrentReads, func(_ int, name string) {
+	EachOf(t.takeChanged(), MaxConcurrentReads, func(_ int, name string) {
 		if ctx.Err() != nil {
 			t.Touch(name)
 			return
@@ -97,7 +104,7 @@ func (t *DueTimes) Due(ctx context.Context, now time.Time, from DueSource) ([]st
 	return t.ready(now), nil
 }
 
-// load asks for all names the first time, and after the clock was set back.
+// load lists all names at the first call, and after the clock was set back.
 func (t *DueTimes) load(ctx context.Context, now time.Time, from DueSource) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -106,7 +113,7 @@ func (t *DueTimes) load(ctx context.Context, now time.Time, from DueSource) erro
 		return nil
 	}
 	t.forget()
-	// Before the list, so that a name that is added meanwhile is noted.
+	// Set loaded before the list, so that Touch keeps a name that is added meanwhile.
 	t.loaded, t.looked, t.earliest = true, now, now
 	t.mu.Unlock()
 	names, err := from.List(ctx)
@@ -121,7 +128,7 @@ func (t *DueTimes) load(ctx context.Context, now time.Time, from DueSource) erro
 	return nil
 }
 
-func (t *DueTimes) take() []string {
+func (t *DueTimes) takeChanged() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	names := slices.Sorted(maps.Keys(t.changed))

@@ -2,7 +2,7 @@
 
 package state
 
-// Storage keys. The prefixes of entries that hold a token secret are seal-wrapped.
+// Storage keys. SecretKeys lists those that are seal-wrapped.
 const (
 	KeyConfig         = "config"
 	PrefixRoles       = "role/"
@@ -14,7 +14,7 @@ const (
 	KeyWorkspace      = "workspace"
 )
 
-// SecretKeys are the keys, and prefixes of keys, of entries that hold a token secret.
+// SecretKeys returns the keys, and prefixes of keys, of entries that contain a token secret.
 func SecretKeys() []string {
 	return []string{KeyConfig, PrefixCredentials, PrefixRevocations, PrefixApprovals}
 }

@@ -9,43 +9,47 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// LockLease serialises all changes of one lease's entry. Leases of one role do not wait for each other. A caller that
-// holds a role's lock may take a lease's lock, and not the other way round.
+// LockLease locks a lease's revocation against other changes. Leases of one role do not wait for each other. A caller
+// that has a role's lock may take a lease's lock, but not the reverse.
 func (m *Mount) LockLease(ctx context.Context, id string) (unlock func(), err error) {
 	return m.locks.Lock(ctx, "lease "+id)
 }
 
-// NameLocks has a lock for each name that somebody holds or waits for. A caller that goes away leaves
-// the queue, and no name waits for another.
+// NameLocks has a lock for each name that a caller has locked or waits for. Names do not wait for each other. A
+// caller whose context ends leaves the queue.
 type NameLocks struct {
-	// waited is called by a caller that got a lock from another one, before it goes on.
+	// waited is called by a caller that had to wait for a lock, once it has the lock.
 	waited func()
 
+	// mu protects names.
 	mu    sync.Mutex
 	names map[string]*nameLock
 }
 
+// nameLock is the lock of one name.
 type nameLock struct {
-	held  chan struct{}
+	// taken contains a value while the lock is taken.
+	taken chan struct{}
+	// users counts the callers that have the lock or wait for it.
 	users int
 }
 
-// NewNameLocks returns locks that call waited when a caller had to wait for one.
+// NewNameLocks returns locks that call waited after a caller had to wait.
 func NewNameLocks(waited func()) *NameLocks {
 	return &NameLocks{waited: waited, names: map[string]*nameLock{}}
 }
 
-// Lock waits for the lock of a name. The caller releases it exactly once.
+// Lock waits for the lock of a name. The caller must call release exactly once.
 func (l *NameLocks) Lock(ctx context.Context, name string) (release func(), err error) {
 	lock := l.join(name)
 	if !lock.take(ctx, l.waited) {
 		l.leave(name, lock)
 		return nil, &model.CanceledError{Name: name, Cause: ctx.Err()}
 	}
-	return func() { <-lock.held; l.leave(name, lock) }, nil
+	return func() { <-lock.taken; l.leave(name, lock) }, nil
 }
 
-// Users returns how many callers hold a name's lock or wait for it.
+// Users returns how many callers have a name's lock or wait for it.
 func (l *NameLocks) Users(name string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -55,12 +59,12 @@ func (l *NameLocks) Users(name string) int {
 	return 0
 }
 
-func (l *nameLock) take(ctx context.Context, waited func()) (taken bool) {
+func (l *nameLock) take(ctx context.Context, waited func()) (ok bool) {
 	select {
-	case l.held <- struct{}{}:
+	case l.taken <- struct{}{}:
 	default:
 		select {
-		case l.held <- struct{}{}:
+		case l.taken <- struct{}{}:
 			waited()
 		case <-ctx.Done():
 			return false
@@ -69,7 +73,7 @@ func (l *nameLock) take(ctx context.Context, waited func()) (taken bool) {
 	if ctx.Err() == nil {
 		return true
 	}
-	<-l.held
+	<-l.taken
 	return false
 }
 
@@ -78,7 +82,7 @@ func (l *NameLocks) join(name string) *nameLock {
 	defer l.mu.Unlock()
 	lock := l.names[name]
 	if lock == nil {
-		lock = &nameLock{held: make(chan struct{}, 1)}
+		lock = &nameLock{taken: make(chan struct{}, 1)}
 		l.names[name] = lock
 	}
 	lock.users++
@@ -93,15 +97,15 @@ func (l *NameLocks) leave(name string, lock *nameLock) {
 	}
 }
 
-// LockRole serialises all that changes a role.
+// LockRole locks a role against other changes.
 func (m *Mount) LockRole(ctx context.Context, name string) (unlock func(), err error) {
 	return m.locks.Lock(ctx, "role "+name)
 }
 
-// RoleLockUsers returns how many callers hold a role's lock or wait for it.
+// RoleLockUsers returns how many callers have a role's lock or wait for it.
 func (m *Mount) RoleLockUsers(name string) int { return m.locks.Users("role " + name) }
 
-// LockOwner is the lock of the role that a token was of, or of config where name is empty.
+// LockOwner locks the role that a token belongs to, or config if name is empty.
 func (m *Mount) LockOwner(ctx context.Context, name string) (unlock func(), err error) {
 	if name == "" {
 		return m.LockConfig(ctx)
@@ -109,17 +113,17 @@ func (m *Mount) LockOwner(ctx context.Context, name string) (unlock func(), err 
 	return m.LockRole(ctx, name)
 }
 
-// LockComparison serialises comparisons of storage with Modal.
+// LockComparison locks the comparison of storage with Modal.
 func (m *Mount) LockComparison(ctx context.Context) (unlock func(), err error) {
 	return m.locks.Lock(ctx, "orphans")
 }
 
-// LockUnfinished serialises the lookups of creations that may have failed.
+// LockUnfinished locks the lookup of creations that may have failed.
 func (m *Mount) LockUnfinished(ctx context.Context) (unlock func(), err error) {
 	return m.locks.Lock(ctx, "unfinished creations")
 }
 
-// LockConfig serialises writes of config.
+// LockConfig locks config against other changes.
 func (m *Mount) LockConfig(ctx context.Context) (unlock func(), err error) {
 	return m.locks.Lock(ctx, "config")
 }

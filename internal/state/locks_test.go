@@ -10,14 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestALockIsForOneNameAndForOneHolder(t *testing.T) {
+func TestNameLocks_LockOneNameForOneCaller(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		locks := NewNameLocks(func() {})
 		release, err := locks.Lock(t.Context(), "ci")
 		require.NoError(t, err)
 		other, err := locks.Lock(t.Context(), "cd")
-		require.NoError(t, err, "another name is free")
+		require.NoError(t, err, "another name is not locked")
 		other()
 		got := false
 		go func() {
@@ -32,11 +32,11 @@ func TestALockIsForOneNameAndForOneHolder(t *testing.T) {
 		release()
 		synctest.Wait()
 		require.True(t, got)
-		require.Empty(t, locks.names, "nothing is kept of a name that nobody wants")
+		require.Empty(t, locks.names, "an unused name uses no memory")
 	})
 }
 
-func TestACallerThatGoesAwayLeavesTheQueue(t *testing.T) {
+func TestNameLocks_CanceledCallerLeavesTheQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		locks := NewNameLocks(func() {})

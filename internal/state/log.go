@@ -13,16 +13,17 @@ import (
 // Publish sends an event.
 func (m *Mount) Publish(ctx context.Context, event model.Event) { m.deps.Emit(ctx, event) }
 
-// MountLogger says in each line which mount speaks: one process serves them all.
+// MountLogger is a logger that names the mount in each line. One plugin process serves several mounts.
 type MountLogger struct {
 	hclog.Logger
+	// path is the mount's path. It is empty until a request names the path.
 	path string
 }
 
-// Log is the logger of this mount.
+// Log returns the mount's logger.
 func (m *Mount) Log() hclog.Logger { return m.logger.Load() }
 
-// SetPath notes where the engine is mounted, which only requests tell.
+// SetPath sets the path of the mount. Only requests name the path.
 func (m *Mount) SetPath(mount string) {
 	if known := m.logger.Load(); known != nil && (mount == "" || known.path == mount) {
 		return
@@ -34,12 +35,12 @@ func (m *Mount) SetPath(mount string) {
 	m.logger.Store(&MountLogger{Logger: logger, path: mount})
 }
 
-// ClockWarning logs and returns, "" for clocks that agree, that the node's clock differs from Modal's, by a token that
-// Modal has just created.
+// ClockWarning logs and returns a warning if the node's clock differs from Modal's, as a token shows that Modal has
+// just created. It returns "" if the clocks agree.
 func (m *Mount) ClockWarning(role string, t model.Token) string {
-	told := t.ClockWarning()
-	if told != "" {
-		m.Log().Warn("this node's clock differs from modal's", "role", role, "token_id", t.ID, "warning", told)
+	warning := t.ClockWarning()
+	if warning != "" {
+		m.Log().Warn("this node's clock differs from modal's", "role", role, "token_id", t.ID, "warning", warning)
 	}
-	return told
+	return warning
 }

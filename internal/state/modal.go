@@ -9,8 +9,8 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// Modal is what the engine asks of Modal's control plane, with the promises of *modalapi.Client, which
-// keeps them. It is safe for concurrent use.
+// Modal lists the calls that the engine makes to Modal. modalapi.Client implements it and documents the calls. It is
+// safe for concurrent use.
 type Modal interface {
 	WhoAmI(ctx context.Context, t modalapi.Token) (modalapi.Identity, error)
 	CreateServiceUser(ctx context.Context, admin modalapi.Token, u modalapi.NewServiceUser) (modalapi.MintedServiceUser, error)

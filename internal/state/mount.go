@@ -18,47 +18,67 @@ import (
 	"vault-plugin-secrets-modal/internal/store"
 )
 
-// Deps is what an engine needs of the world, which a test gives in place of the real thing.
+// Deps holds the engine's dependencies. Tests replace them.
 type Deps struct {
-	// Storage is the mount's own.
+	// Storage is the mount's storage.
 	Storage store.Storage
-	// MountID tells this mount's service users from another's.
+	// MountID is part of the names of this mount's service users, so that two mounts never confuse theirs.
 	MountID string
-	Logger  hclog.Logger
-	// Emit hears of each event.
+	// Logger receives the log lines of the mount.
+	Logger hclog.Logger
+	// Emit sends an event to Vault's event bus.
 	Emit func(ctx context.Context, event model.Event)
-	// Now is the clock, and Wait waits until the time is over or ctx is.
-	Now  func() time.Time
+	// Now is the clock.
+	Now func() time.Time
+	// Wait waits until the time is over or ctx is done.
 	Wait func(ctx context.Context, d time.Duration) error
-	// Stagger is called by the nth of several jobs before it begins, and by whoever waited for a lock, so
-	// that in a simulation no two go on at one instant: a seed would not tell their order. Nil does nothing.
+	// Stagger is called with n by the nth of several jobs before it begins, and by a caller that waited for a lock. A
+	// simulation uses it so that no two jobs continue at the same instant: their sequence would not depend on the
+	// seed alone. A nil Stagger does nothing.
 	Stagger func(n int)
-	// Connect makes a connection to a Modal. It does no I/O.
+	// Connect returns a connection to a Modal server. It does no I/O.
 	Connect func(modalapi.Options) (Modal, error)
 }
 
-// Mount is the state of one mount: its tables in storage, its locks, its connections to Modal, and when its parts are
-// due. Its methods keep no rules: those are in the package model.
+// Mount is the state of one mount: its tables in storage, its locks, its connections to Modal, and its due times. It
+// holds no rules: those are in the package model.
 type Mount struct {
 	deps        Deps
 	connections *Connections
 
-	Config      *store.Table[model.Config]
-	Roles       *store.Table[model.Role]
+	// Config has one entry, with an empty name.
+	Config *store.Table[model.Config]
+	// Roles holds the roles' policies, by role name.
+	Roles *store.Table[model.Role]
+	// Credentials holds the roles' current tokens, by role name.
 	Credentials *store.Table[model.Credential]
-	// Queue is the revocation queue.
-	Queue       *store.Table[model.Revocation]
+	// Queue is the revocation queue, by the revocation's ID.
+	Queue *store.Table[model.Revocation]
+	// TokenOwners holds the role of each current token, by token ID.
 	TokenOwners *store.Table[TokenOwner]
-	Approvals   *store.Table[model.Approval]
-	OutOfSync   *store.Table[OutOfSync]
-	Workspaces  *store.Table[model.KnownWorkspaces]
+	// Approvals holds browser approvals, by model.ApprovalKey.
+	Approvals *store.Table[model.Approval]
+	// OutOfSync has one entry: the result of the comparison with Modal.
+	OutOfSync *store.Table[OutOfSync]
+	// Workspaces has one entry: the workspaces that the mount remembers.
+	Workspaces *store.Table[model.KnownWorkspaces]
 
 	locks *NameLocks
 
-	// When a role is rotated next, a revocation tried, an approval asked about, a creation that may have failed
-	// settled, a current token verified, and a token's expiry warned of.
-	DueRoles, DueRevocations, DueApprovals, DueCreations, DueVerifications, DueWarnings *DueTimes
+	// DueRoles says when each role rotates next.
+	DueRoles *DueTimes
+	// DueRevocations says when each revocation is tried next.
+	DueRevocations *DueTimes
+	// DueApprovals says when Modal is asked about each approval.
+	DueApprovals *DueTimes
+	// DueCreations says when each creation that may have failed is looked up.
+	DueCreations *DueTimes
+	// DueVerifications says when each current token is verified next.
+	DueVerifications *DueTimes
+	// DueWarnings says when the next expiry warning of each current token is due.
+	DueWarnings *DueTimes
 
+	// configChanges counts the changes of config: see ConfigChanges.
 	configChanges atomic.Int64
 	// logger names the mount.
 	logger atomic.Pointer[MountLogger]
@@ -78,7 +98,7 @@ func NewMount(deps Deps) *Mount {
 		closing: func(err error) { m.Log().Debug("closing a connection to modal", "error", err) },
 	}
 	m.Config = store.New[model.Config](deps.Storage, KeyConfig, store.Options{
-		RememberAbsent: true, // most mounts have none, and every read asks
+		RememberAbsent: true, // most mounts have no config, and every read asks for it
 		Changed:        func(string) { m.configChanges.Add(1) },
 	})
 	m.Roles = store.New[model.Role](deps.Storage, PrefixRoles, store.Options{Changed: func(name string) {
@@ -102,21 +122,21 @@ func NewMount(deps Deps) *Mount {
 	return m
 }
 
-// ConfigChanges counts the changes of config that this node has seen. Whoever remembers an answer of Modal's keeps the
-// count with it: another admin token may see what this one did not.
+// ConfigChanges returns how many changes of config this node has seen. Code that remembers an answer of Modal's
+// remembers the count too: another admin token may get another answer.
 func (m *Mount) ConfigChanges() int64 { return m.configChanges.Load() }
 
-// Wait waits until d is over or ctx is.
+// Wait waits until d is over or ctx is done.
 func (m *Mount) Wait(ctx context.Context, d time.Duration) error { return m.deps.Wait(ctx, d) }
 
-// Stagger is called by the nth of several jobs before it begins: see Deps.
+// Stagger calls Deps.Stagger if it is set.
 func (m *Mount) Stagger(n int) {
 	if m.deps.Stagger != nil {
 		m.deps.Stagger(n)
 	}
 }
 
-// Jitter returns a random part of a duration. The randomness is the one that names are made of, which a test can seed.
+// Jitter returns a random part of a duration. It uses the same source of randomness as names, which a test can seed.
 func (m *Mount) Jitter(most time.Duration) time.Duration {
 	if most <= 0 {
 		return 0
@@ -128,28 +148,28 @@ func (m *Mount) Jitter(most time.Duration) time.Duration {
 	return time.Duration(n.Int64())
 }
 
-// NewGenerationID returns what tells a role from a later one of the same name.
+// NewGenerationID returns a random ID that tells a role from a later one of the same name.
 func (m *Mount) NewGenerationID() string { return rand.Text()[:8] }
 
 // Close closes the connections to Modal.
 func (m *Mount) Close() { m.connections.Close() }
 
-// Commands returns the commands for this mount.
+// Commands returns the spelling of commands for this mount.
 func (m *Mount) Commands() model.Commands { return model.Commands{MountPath: m.Path()} }
 
-// Path is the path of the mount, for texts that are no commands.
+// Path returns the path of the mount, for texts that are not commands.
 func (m *Mount) Path() string { return cmp.Or(m.logger.Load().path, "modal/") }
 
-// CommandPrefix is what stands before a path in a recommended command.
+// CommandPrefix returns the text before a path in a command.
 func (m *Mount) CommandPrefix() string { return m.Commands().Prefix() }
 
-// ServiceUserPrefix begins the name of every service user that this mount makes.
+// ServiceUserPrefix returns the prefix of the names of this mount's service users.
 func (m *Mount) ServiceUserPrefix() string { return m.NamePrefix() }
 
-// Now is the clock in the precision of storage.
+// Now returns the time in the precision of storage.
 func (m *Mount) Now() time.Time { return model.WholeSeconds(m.deps.Now()) }
 
-// Invalidate drops what is remembered of a storage key that another node wrote.
+// Invalidate drops the cached copy of a storage key that another node wrote.
 func (m *Mount) Invalidate(key string) {
 	m.Config.Invalidate(key)
 	m.Roles.Invalidate(key)
@@ -161,10 +181,11 @@ func (m *Mount) Invalidate(key string) {
 	m.Workspaces.Invalidate(key)
 }
 
+// maxServiceUserName is a safe length for a service user's name. Modal does not document its maximum.
 const maxServiceUserName = 63
 
-// ServiceUserName is fresh and random, and tells mount and role: two mounts in one workspace never
-// take each other's for their own. Modal's names are lower case with - and _.
+// ServiceUserName returns a new random name that contains the mount's ID and the role's name. So two mounts in one
+// workspace never confuse their service users. Modal accepts lower-case letters, digits, - and _.
 func (m *Mount) ServiceUserName(role string) string {
 	prefix := m.NamePrefix()
 	suffix := "-" + strings.ToLower(rand.Text()[:8])
@@ -172,5 +193,5 @@ func (m *Mount) ServiceUserName(role string) string {
 	return prefix + role[:min(len(role), maxServiceUserName-len(prefix)-len(suffix))] + suffix
 }
 
-// NamePrefix begins the name of every service user that this mount makes.
+// NamePrefix returns the prefix of the names of this mount's service users.
 func (m *Mount) NamePrefix() string { return "vault-" + m.deps.MountID + "-" }

@@ -7,14 +7,16 @@ import (
 	"time"
 )
 
-// OutOfSync is what is stored of the comparison with Modal: since when the mount is out of sync, zero while it is
-// in sync, and which orphans an operator has accepted.
+// OutOfSync is the stored result of the comparison with Modal.
 type OutOfSync struct {
-	Since    time.Time `json:"since,omitzero"`
-	Accepted []string  `json:"accepted,omitempty"`
+	// Since is since when the mount is out of sync. It is zero while the mount is in sync.
+	Since time.Time `json:"since,omitzero"`
+	// Accepted lists the orphans that an operator has accepted.
+	Accepted []string `json:"accepted,omitempty"`
 }
 
-// IsOutOfSync reports whether the mount deletes nothing by itself, as the last comparison found.
+// IsOutOfSync reports whether the last comparison found the mount out of sync. The engine then deletes nothing by
+// itself.
 func (m *Mount) IsOutOfSync(ctx context.Context) (bool, error) {
 	stored, err := m.OutOfSync.Get(ctx, "")
 	return stored != nil && !stored.Since.IsZero(), err

@@ -13,29 +13,31 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// TokenOwner says under a token's ID which role it was given to, so that finding a token's holder takes
-// no scan. It counts only while that role's credential says the same.
+// TokenOwner is stored under a token's ID and says which role the token belongs to. So the engine finds a token's
+// owner without a scan. It counts only while that role's credential contains the same token.
 type TokenOwner struct {
+	// Role is the name of the role.
 	Role string `json:"role"`
 }
 
-// Owners says which role, or config, a token belongs to. A token has one owner at most.
+// Owners tells which role, or config, a token belongs to. A token has at most one owner.
 type Owners struct {
 	mount      *Mount
 	workspaces *Workspaces
-	// AssignMu is held while a token changes its owner, so that no token gets two. Never across a call to Modal.
+	// AssignMu is locked while a token changes its owner, so that no token gets two owners. It must not be locked
+	// during a call to Modal.
 	AssignMu sync.Mutex
-	// swept says that the notes of removed tokens are gone: see Sweep.
+	// swept says that Sweep has finished.
 	swept bool
 }
 
 // NewOwners returns the owners of a mount's tokens.
 func NewOwners(m *Mount, w *Workspaces) *Owners { return &Owners{mount: m, workspaces: w} }
 
-// CheckFree refuses a token that cannot become name's, or the admin's when name is empty. verified says
-// that Modal accepts the token, or will be asked before it is stored. A verified token takes its ID from a role
-// that holds the ID unverified. The answer is final only while e.handover is held. The refusal names no other
-// role: a caller who may bring a token to one role need not learn which other role has it.
+// CheckFree refuses a token that cannot become the role's current token, or the admin token if name is empty.
+// verified says that Modal accepts the token, or is asked before the token is stored. A verified token may replace
+// the same token that another role stored unverified. The answer is final only while AssignMu is locked. The error
+// names no other role: a caller who may write one role need not learn which other role has the token.
 func (o *Owners) CheckFree(ctx context.Context, t model.Token, name string, verified bool) error {
 	cfg, err := o.mount.LoadConfig(ctx)
 	if err != nil {
@@ -47,26 +49,26 @@ func (o *Owners) CheckFree(ctx context.Context, t model.Token, name string, veri
 	if err = o.checkNotQueued(ctx, t, name, verified); err != nil {
 		return err
 	}
-	holder, err := o.OwnerOf(ctx, t.ID)
-	if err != nil || holder == "" || holder == name {
+	owner, err := o.OwnerOf(ctx, t.ID)
+	if err != nil || owner == "" || owner == name {
 		return err
 	}
-	if _, cred, failed := o.mount.Current(ctx, holder); failed != nil || (verified && cred != nil && !cred.Verified()) {
+	if _, cred, failed := o.mount.Current(ctx, owner); failed != nil || (verified && cred != nil && !cred.Verified()) {
 		return failed
 	}
-	return model.UserErrorf("token %s is the token of another role of this mount: one token has one role, so that rotating it breaks nobody else; "+
+	return model.UserErrorf("token %s already belongs to another role of this mount. A token belongs to one role, so that its rotation breaks no other consumer; "+
 		"bring another token; nothing was changed", t.ID)
 }
 
-// checkNotQueued refuses a token that the engine has begun to end, and one whose secret nobody has verified in
-// place of the secret that Modal has accepted.
+// checkNotQueued refuses a token that the engine has started to delete. It also refuses an unverified secret for a
+// token in the queue whose other secret Modal has accepted.
 func (o *Owners) checkNotQueued(ctx context.Context, t model.Token, name string, verified bool) error {
 	entry, err := o.mount.Queue.Get(ctx, t.ID)
 	switch {
 	case err != nil || entry == nil:
 		return err
 	case !entry.MayReturn():
-		return model.UserErrorf("token %s is in the revocation queue, and the engine ends it (%s%s): bring another token; nothing was changed",
+		return model.UserErrorf("token %s is in the revocation queue, and the engine deletes it (%s%s): bring another token; nothing was changed",
 			t.ID, entry.Reason, entry.WhoseFor(name))
 	case !verified && entry.WasAccepted() && entry.Secret != t.Secret:
 		return model.UserErrorf("token %s is in the revocation queue with another secret, which Modal has accepted: bring it back with verify=true; nothing was changed", t.ID)
@@ -74,13 +76,14 @@ func (o *Owners) checkNotQueued(ctx context.Context, t model.Token, name string,
 	return nil
 }
 
-// IsQueued reports whether a token may be in the revocation queue.
+// IsQueued reports whether a token is in the revocation queue. If storage fails, it says yes.
 func (o *Owners) IsQueued(ctx context.Context, tokenID string) bool {
 	entry, err := o.mount.Queue.Get(ctx, tokenID)
 	return err != nil || entry != nil
 }
 
-// CheckNotLeased refuses the token of a lease, which ends with it: the ledger knows that by its service user.
+// CheckNotLeased refuses the token of a lease, because the token ends with the lease. The revocation queue has such
+// tokens under the service user's name.
 func (o *Owners) CheckNotLeased(ctx context.Context, t model.Token) error {
 	if t.IdentityType != modalapi.IdentityServiceUser {
 		return nil
@@ -89,23 +92,23 @@ func (o *Owners) CheckNotLeased(ctx context.Context, t model.Token) error {
 	if err != nil || entry == nil || !entry.Leased {
 		return err
 	}
-	return model.UserErrorf("token %s is in the revocation queue, and the engine ends it with its lease: bring another token; nothing was changed", t.ID)
+	return model.UserErrorf("token %s belongs to a lease, and the engine deletes it when the lease ends: bring another token; nothing was changed", t.ID)
 }
 
-// OwnerOf is the role whose current token this is, "" for none.
+// OwnerOf returns the role whose current token this is. It returns "" if no role has the token.
 func (o *Owners) OwnerOf(ctx context.Context, tokenID string) (string, error) {
-	held, err := o.mount.TokenOwners.Get(ctx, tokenID)
-	if err != nil || held == nil {
+	stored, err := o.mount.TokenOwners.Get(ctx, tokenID)
+	if err != nil || stored == nil {
 		return "", err
 	}
-	_, cred, err := o.mount.Current(ctx, held.Role)
+	_, cred, err := o.mount.Current(ctx, stored.Role)
 	if err != nil || cred == nil || cred.ID != tokenID {
 		return "", err
 	}
-	return held.Role, nil
+	return stored.Role, nil
 }
 
-// UserOf tells who uses the token of an entry of the ledger: "role ci", "config", or nobody.
+// UserOf says who uses a revocation's token: "role ci", "config", or "" for nobody.
 func (o *Owners) UserOf(ctx context.Context, entry *model.Revocation) (string, error) {
 	_, cred, err := o.mount.Current(ctx, entry.Role)
 	if err != nil {
@@ -124,15 +127,15 @@ func (o *Owners) UserOf(ctx context.Context, entry *model.Revocation) (string, e
 	if cfg.AdminID() == entry.ID {
 		return KeyConfig, nil
 	}
-	holder, err := o.OwnerOf(ctx, entry.ID)
-	if err != nil || holder == "" {
+	owner, err := o.OwnerOf(ctx, entry.ID)
+	if err != nil || owner == "" {
 		return "", err
 	}
-	return "role " + holder, nil
+	return "role " + owner, nil
 }
 
-// Assign makes a token name's: under e.handover it runs the checks again, notes the holder, and lets the
-// caller write the rest. A token that was in the ledger leaves it.
+// Assign makes a token the role's. With AssignMu locked, it repeats the checks, stores the owner, and calls write,
+// which stores the rest. If the token was in the revocation queue, Assign removes it from there.
 func (o *Owners) Assign(ctx context.Context, t model.Token, name string, write func() error) error {
 	o.AssignMu.Lock()
 	defer o.AssignMu.Unlock()
@@ -147,9 +150,9 @@ func (o *Owners) Assign(ctx context.Context, t model.Token, name string, write f
 		return err
 	}
 	if err = write(); err != nil {
-		// The write may have taken effect: then the note is needed.
-		if holder, unknown := o.OwnerOf(ctx, t.ID); unknown == nil && holder == "" {
-			o.restoreNote(ctx, t.ID, before)
+		// The write may have taken effect, and then the new owner must stay stored.
+		if owner, unknown := o.OwnerOf(ctx, t.ID); unknown == nil && owner == "" {
+			o.restoreOwner(ctx, t.ID, before)
 		}
 		return err
 	}
@@ -159,8 +162,9 @@ func (o *Owners) Assign(ctx context.Context, t model.Token, name string, write f
 	return nil
 }
 
-// restoreNote puts back the note of a token's holder after a write that failed. What stays is swept up.
-func (o *Owners) restoreNote(ctx context.Context, tokenID string, before *TokenOwner) {
+// restoreOwner restores a token's stored owner after a write that failed. If that fails too, Sweep deletes the wrong
+// owner after the next start.
+func (o *Owners) restoreOwner(ctx context.Context, tokenID string, before *TokenOwner) {
 	if before == nil {
 		_ = o.mount.TokenOwners.Delete(ctx, tokenID)
 	} else {
@@ -168,19 +172,20 @@ func (o *Owners) restoreNote(ctx context.Context, tokenID string, before *TokenO
 	}
 }
 
-// logTakeover tells the log that a verified token took its ID from a role that holds the ID unverified.
+// logTakeover logs that a role lost a token to another owner: the role has the token unverified, and the new owner
+// verified it.
 func (o *Owners) logTakeover(ctx context.Context, t model.Token, name string, before *TokenOwner) {
 	if before == nil || before.Role == name {
 		return
 	}
 	if _, cred, err := o.mount.Current(ctx, before.Role); err == nil && cred != nil && cred.ID == t.ID {
 		pairs := []any{"role", before.Role, "token_id", t.ID, "verified_in", cmp.Or(name, KeyConfig)}
-		o.mount.Log().Warn("a role holds, unverified, a token that is verified elsewhere", append(pairs, t.Account().LogPairs("")...)...)
+		o.mount.Log().Warn("a role has an unverified token that was verified elsewhere", append(pairs, t.Account().LogPairs("")...)...)
 	}
 }
 
-// Retire puts a token that left its place into the revocation queue, and reports whether it did. An unverified
-// token gives way to a verified one of the same ID, which another role or config has, or the queue already.
+// Retire puts a token that is no longer current into the revocation queue, and reports whether it did. It does not
+// queue an unverified token if another role, config or the queue has the same token verified.
 func (o *Owners) Retire(ctx context.Context, old *model.Revocation) (queued bool, err error) {
 	if !old.Verified() {
 		cfg, err := o.mount.LoadConfig(ctx)
@@ -198,18 +203,18 @@ func (o *Owners) Retire(ctx context.Context, old *model.Revocation) (queued bool
 	return true, o.mount.Queue.Put(ctx, old.Key(), old)
 }
 
-// IsVerifiedElsewhere reports whether a token that a role holds unverified is the verified token of another role or
-// of config.
+// IsVerifiedElsewhere reports whether a token that a role has unverified is also the token of another role or of
+// config.
 func (o *Owners) IsVerifiedElsewhere(ctx context.Context, cfg *model.Config, name, tokenID string) (bool, error) {
 	if cfg.AdminID() == tokenID {
 		return true, nil
 	}
-	holder, err := o.OwnerOf(ctx, tokenID)
-	return holder != "" && holder != name, err
+	owner, err := o.OwnerOf(ctx, tokenID)
+	return owner != "" && owner != name, err
 }
 
-// Recall completes a supplied token with what the revocation queue knows of it. The mount stays responsible for a service
-// user that it created, whoever uses the token.
+// Recall completes a supplied token from its revocation, if the token is in the revocation queue. This mount stays
+// responsible for a service user that it created, whoever uses the token.
 func (o *Owners) Recall(ctx context.Context, t *model.Token) error {
 	entry, err := o.mount.Queue.Get(ctx, t.ID)
 	switch {
@@ -222,14 +227,14 @@ func (o *Owners) Recall(ctx context.Context, t *model.Token) error {
 	return err
 }
 
-// LeaveQueue takes a token that became current out of the ledger. If that fails the worker does it.
+// LeaveQueue removes a token that became current from the revocation queue. If that fails, the worker removes it.
 func (o *Owners) LeaveQueue(ctx context.Context, id string) {
 	if err := o.RemoveRevocation(ctx, id); err != nil {
-		o.mount.Log().Warn("the entry of a token that is current is left to the worker", "id", id, "error", err)
+		o.mount.Log().Warn("could not remove the revocation of a current token, so the worker will", "id", id, "error", err)
 	}
 }
 
-// RemoveRevocation removes an entry from the revocation queue, and the note of its owner.
+// RemoveRevocation removes a revocation from the queue, if it exists.
 func (o *Owners) RemoveRevocation(ctx context.Context, id string) error {
 	entry, err := o.mount.Queue.Get(ctx, id)
 	if err != nil || entry == nil {
@@ -238,23 +243,23 @@ func (o *Owners) RemoveRevocation(ctx context.Context, id string) error {
 	return o.mount.Queue.Delete(ctx, id)
 }
 
-// ForgetOwner drops the note of a token that has left a role, unless it is another's by now. The caller
-// holds e.handover.
+// ForgetOwner deletes the stored owner of a token that has left a role, unless the token belongs to another role by
+// now. The caller must have AssignMu locked.
 func (o *Owners) ForgetOwner(ctx context.Context, tokenID, name string) error {
-	held, err := o.mount.TokenOwners.Get(ctx, tokenID)
-	if err != nil || held == nil || held.Role != name {
+	stored, err := o.mount.TokenOwners.Get(ctx, tokenID)
+	if err != nil || stored == nil || stored.Role != name {
 		return err
 	}
 	return o.mount.TokenOwners.Delete(ctx, tokenID)
 }
 
-// Sweep drops, once after a start, the notes that a crash left: of tokens that are neither current
-// nor in the ledger.
+// Sweep deletes, once after a start, the stored owners that a crash left behind: of tokens that are neither current
+// nor in the revocation queue.
 func (o *Owners) Sweep(ctx context.Context) error {
 	if o.swept {
 		return nil
 	}
-	ids, err := o.unusedNotes(ctx)
+	ids, err := o.unusedOwners(ctx)
 	if ctx.Err() != nil {
 		return nil //nolint:nilerr // the next tick has time again
 	}
@@ -262,17 +267,18 @@ func (o *Owners) Sweep(ctx context.Context) error {
 		return err
 	}
 	failures := make([]error, len(ids))
-	EachOf(ids, MaxConcurrentReads, func(i int, id string) { failures[i] = o.sweepNote(ctx, id) })
+	EachOf(ids, MaxConcurrentReads, func(i int, id string) { failures[i] = o.sweepOwner(ctx, id) })
 	if err = errors.Join(failures...); err != nil {
-		o.mount.Log().Warn("notes of tokens that no role has are left for the next tick", "error", err)
+		o.mount.Log().Warn("could not delete the stored owners of unused tokens, so the next tick tries again", "error", err)
 		return nil
 	}
 	o.swept = true
 	return nil
 }
 
-// unusedNotes are the notes of tokens that no role has, at a glance: sweepNote looks closer.
-func (o *Owners) unusedNotes(ctx context.Context) ([]string, error) {
+// unusedOwners returns the IDs of tokens with a stored owner that seem to be no role's current token. sweepOwner
+// checks each of them again.
+func (o *Owners) unusedOwners(ctx context.Context) ([]string, error) {
 	ids, err := o.mount.TokenOwners.List(ctx)
 	if err != nil || len(ids) == 0 {
 		return nil, err
@@ -294,7 +300,8 @@ func (o *Owners) unusedNotes(ctx context.Context) ([]string, error) {
 	return slices.DeleteFunc(ids, func(id string) bool { return used[id] }), nil
 }
 
-func (o *Owners) sweepNote(ctx context.Context, id string) error {
+// sweepOwner deletes the stored owner of one token, if the token is unused.
+func (o *Owners) sweepOwner(ctx context.Context, id string) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -304,8 +311,8 @@ func (o *Owners) sweepNote(ctx context.Context, id string) error {
 	if err != nil || entry != nil {
 		return err
 	}
-	holder, err := o.OwnerOf(ctx, id)
-	if err != nil || holder != "" {
+	owner, err := o.OwnerOf(ctx, id)
+	if err != nil || owner != "" {
 		return err
 	}
 	return o.mount.TokenOwners.Delete(ctx, id)

@@ -8,8 +8,8 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// Accept takes a supplied token as Modal knows it, or as it is when the operator said verify=false. A
-// token that returns from the revocation queue with the secret that Modal accepted stays verified.
+// Accept verifies a supplied token, unless the operator wrote verify=false. A token that returns from the revocation
+// queue, with the secret that Modal accepted, stays verified.
 func (o *Owners) Accept(ctx context.Context, cfg *model.Config, t model.Token, verify bool) (model.Token, error) {
 	if err := o.Recall(ctx, &t); err != nil {
 		return model.Token{}, err
@@ -17,14 +17,14 @@ func (o *Owners) Accept(ctx context.Context, cfg *model.Config, t model.Token, v
 	if !verify {
 		return t, nil
 	}
-	proven, err := o.mount.Verify(ctx, cfg, t)
+	verified, err := o.mount.Verify(ctx, cfg, t)
 	if err != nil {
 		return model.Token{}, model.VerificationError(t, err)
 	}
-	return proven, nil
+	return verified, nil
 }
 
-// AcceptWithin is accept for a token that has to belong to the workspace that config pins.
+// AcceptWithin is Accept for a token that must belong to the workspace that config pins.
 func (o *Owners) AcceptWithin(ctx context.Context, cfg *model.Config, t model.Token, verify bool) (model.Token, error) {
 	accepted, err := o.Accept(ctx, cfg, t, verify)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// AssignAdmin stores config with another admin token, or without one. It first queues the revocation of the replaced
-// token, which it returns.
+// AssignAdmin stores config with another admin token, or without an admin token. First it queues the revocation of
+// the replaced token, which it returns.
 func (o *Owners) AssignAdmin(ctx context.Context, before, after *model.Config, grace *time.Duration) (old *model.Revocation, err error) {
 	o.AssignMu.Lock()
 	defer o.AssignMu.Unlock()
@@ -24,7 +24,7 @@ func (o *Owners) AssignAdmin(ctx context.Context, before, after *model.Config, g
 			return nil, err
 		}
 	}
-	// The workspace of the admin token that leaves is remembered before it goes, whatever failed when it came.
+	// Remember the old admin token's workspace first: storing it may have failed when that token was written.
 	if err = o.workspaces.Learn(ctx, before, before.AdminToken(), true); err != nil {
 		return nil, err
 	}
@@ -46,11 +46,11 @@ func (o *Owners) AssignAdmin(ctx context.Context, before, after *model.Config, g
 		return old, err
 	}
 	o.LeaveQueue(ctx, after.Admin.ID)
-	if note, failed := o.mount.TokenOwners.Get(ctx, after.Admin.ID); failed == nil {
-		o.logTakeover(ctx, *after.Admin, "", note)
+	if owner, failed := o.mount.TokenOwners.Get(ctx, after.Admin.ID); failed == nil {
+		o.logTakeover(ctx, *after.Admin, "", owner)
 	}
 	if err := o.mount.TokenOwners.Delete(ctx, after.Admin.ID); err != nil {
-		o.mount.Log().Warn("the note of the role that the admin token was of is left", "token_id", after.Admin.ID, "error", err)
+		o.mount.Log().Warn("could not delete the stored owner of the new admin token", "token_id", after.Admin.ID, "error", err)
 	}
 	return old, nil
 }

@@ -9,7 +9,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// FindRevocation returns the revocation of a token's ID, or of a service user's name: nil for none.
+// FindRevocation finds a revocation by its token's ID or its service user's name. It returns nil if neither matches.
 func (m *Mount) FindRevocation(ctx context.Context, id string) (*model.Revocation, error) {
 	entry, err := m.Queue.Get(ctx, id)
 	if err != nil || entry != nil {
@@ -27,7 +27,7 @@ func (m *Mount) FindRevocation(ctx context.Context, id string) (*model.Revocatio
 	return nil, nil //nolint:nilnil // no revocation is no failure
 }
 
-// Revocations returns all entries that can be read, the one due first first, and the IDs of the others.
+// Revocations returns all readable revocations, the earliest due first, and the IDs of the unreadable ones.
 func (m *Mount) Revocations(ctx context.Context) (entries []*model.Revocation, unreadable []string, err error) {
 	ids, err := m.Queue.List(ctx)
 	if err != nil {
@@ -37,7 +37,7 @@ func (m *Mount) Revocations(ctx context.Context) (entries []*model.Revocation, u
 	EachOf(ids, MaxConcurrentReads, func(i int, id string) { all[i], failures[i] = m.Queue.Get(ctx, id) })
 	for i, failed := range failures {
 		if failed != nil {
-			m.Log().Error("an entry of the ledger cannot be read", "id", ids[i], "error", failed)
+			m.Log().Error("a revocation cannot be read", "id", ids[i], "error", failed)
 			unreadable = append(unreadable, ids[i])
 		}
 	}
@@ -46,8 +46,8 @@ func (m *Mount) Revocations(ctx context.Context) (entries []*model.Revocation, u
 	return entries, unreadable, nil
 }
 
-// RevocationsOf returns the revocations of one role that can be read, the leases of a dynamic role included. A role that
-// does not exist has those of all deleted roles of its name; a role that exists has none of theirs.
+// RevocationsOf returns the readable revocations of a role, including the leases of a dynamic role. It leaves out
+// those of deleted roles with the same name, unless the role itself does not exist.
 func (m *Mount) RevocationsOf(ctx context.Context, name string) ([]*model.Revocation, error) {
 	r, err := m.Roles.Get(ctx, name)
 	if err != nil {
@@ -59,14 +59,14 @@ func (m *Mount) RevocationsOf(ctx context.Context, name string) ([]*model.Revoca
 	}), err
 }
 
-// LeasesOf returns the revocations of a role's leases, also of those that reads are creating.
+// LeasesOf returns the revocations of a role's leases, including leases that a read is still creating.
 func (m *Mount) LeasesOf(ctx context.Context, name string) ([]*model.Revocation, error) {
 	entries, err := m.RevocationsOf(ctx, name)
 	return slices.DeleteFunc(entries, func(entry *model.Revocation) bool { return !entry.Leased }), err
 }
 
-// PreviousTokens returns the revocations of tokens that were, or may have become, a role's current token. Leases are
-// not among them.
+// PreviousTokens returns the revocations of tokens that were, or may have become, a role's current token. It leaves
+// out leases.
 func (m *Mount) PreviousTokens(ctx context.Context, name string) ([]*model.Revocation, error) {
 	entries, err := m.RevocationsOf(ctx, name)
 	return slices.DeleteFunc(entries, func(entry *model.Revocation) bool { return entry.Leased }), err

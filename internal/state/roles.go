@@ -11,10 +11,10 @@ import (
 	"vault-plugin-secrets-modal/internal/suggest"
 )
 
-// Current is a role and its token, or nil and nil for a role that does not exist or has none yet: what a
-// half-finished delete left behind is nobody's current token.
+// Current returns a role and its current token, or nil and nil if the role does not exist or has no token. It ignores
+// a credential that an unfinished delete of the role left behind.
 func (m *Mount) Current(ctx context.Context, name string) (*model.Role, *model.Credential, error) {
-	if name == "" { // config's
+	if name == "" { // config
 		return nil, nil, nil
 	}
 	r, err := m.Roles.Get(ctx, name)
@@ -28,7 +28,8 @@ func (m *Mount) Current(ctx context.Context, name string) (*model.Role, *model.C
 	return r, cred, nil
 }
 
-// Credential is what is stored of a role's token, current or not; nil for config's.
+// Credential returns the stored credential of a role, even if the role does not exist any more. It returns nil for
+// config.
 func (m *Mount) Credential(ctx context.Context, name string) (*model.Credential, error) {
 	if name == "" {
 		return nil, nil //nolint:nilnil // no credential is no failure
@@ -36,17 +37,18 @@ func (m *Mount) Credential(ctx context.Context, name string) (*model.Credential,
 	return m.Credentials.Get(ctx, name)
 }
 
-// CheckNotDynamic refuses an operation on a current token, which a dynamic role does not have.
+// CheckNotDynamic refuses a dynamic role, which has no current token to work on.
 func (m *Mount) CheckNotDynamic(r *model.Role, name string) error {
 	if r.Dynamic == nil {
 		return nil
 	}
-	return model.UserErrorf("role %s is dynamic, so each read of %screds/%s has a token of its own, which ends with its lease: end leases with: %s; nothing was changed",
+	return model.UserErrorf("role %s is dynamic, so each read of %screds/%s creates a token of its own, which ends with its lease: revoke the leases with: %s; nothing was changed",
 		name, m.Path(), name, m.Commands().RevokeLeases(name))
 }
 
-// NoSuchRole says that no role has a name. It names the role that was probably meant, or else the list and the
-// text in otherwise. A reader who may not list learns one name, and could learn as much by reading that name.
+// NoSuchRole says that no role has this name. It suggests the most similar name, or else the list of roles and the
+// text in otherwise. A caller who may not list roles can so learn a role's name. The caller could learn the same by
+// reading that role.
 func (m *Mount) NoSuchRole(ctx context.Context, name, otherwise string) string {
 	names, err := m.Roles.List(ctx)
 	if err != nil {
@@ -58,7 +60,7 @@ func (m *Mount) NoSuchRole(ctx context.Context, name, otherwise string) string {
 	return fmt.Sprintf("no role is named %s: %s names every role%s", name, m.Commands().List("roles"), otherwise)
 }
 
-// RotationOf is how a role stands, also without a token.
+// RotationOf returns the rotation state of a role, also of a role without a token.
 func (m *Mount) RotationOf(ctx context.Context, name string, r *model.Role) (*model.Rotation, error) {
 	cred, err := m.Credentials.Get(ctx, name)
 	if err != nil {
@@ -67,7 +69,8 @@ func (m *Mount) RotationOf(ctx context.Context, name string, r *model.Role) (*mo
 	return model.NewRotation(name, r, cred, m.Now()), nil
 }
 
-// RotationWithPrevious is how a role stands and its previous tokens; nil for a role that does not exist.
+// RotationWithPrevious returns the rotation state of a role, and its previous tokens. The state is nil if the role
+// does not exist.
 func (m *Mount) RotationWithPrevious(ctx context.Context, name string) (*model.Rotation, []*model.Revocation, error) {
 	r, err := m.Rotation(ctx, name)
 	if err != nil || r == nil {
@@ -77,7 +80,7 @@ func (m *Mount) RotationWithPrevious(ctx context.Context, name string) (*model.R
 	return r, previous, err
 }
 
-// Rotation is nil for a role that does not exist.
+// Rotation returns the rotation state of a role, or nil if the role does not exist.
 func (m *Mount) Rotation(ctx context.Context, name string) (*model.Rotation, error) {
 	r, err := m.Roles.Get(ctx, name)
 	if err != nil || r == nil {
@@ -86,7 +89,7 @@ func (m *Mount) Rotation(ctx context.Context, name string) (*model.Rotation, err
 	return m.RotationOf(ctx, name, r)
 }
 
-// Rotations are all roles that can be read, by name, and the names of the others.
+// Rotations returns the rotation states of all readable roles, sorted by name, and the names of the unreadable ones.
 func (m *Mount) Rotations(ctx context.Context) (all []*model.Rotation, unreadable []string, err error) {
 	names, err := m.Roles.List(ctx)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// Verify asks the Modal that a token belongs to whose it is.
+// Verify asks the server that a token belongs to for the token's owner, and returns the token with the answer.
 func (m *Mount) Verify(ctx context.Context, cfg *model.Config, t model.Token) (model.Token, error) {
 	who, err := m.WhoIs(ctx, cfg, t)
 	if modalapi.BareHTTP(err) && !m.acceptsAdmin(ctx, cfg, t) {
@@ -32,7 +32,7 @@ func (m *Mount) acceptsAdmin(ctx context.Context, cfg *model.Config, t model.Tok
 	return err == nil
 }
 
-// Verified returns a token with what Modal said of it.
+// Verified returns the token with Modal's answer about its owner.
 func (m *Mount) Verified(cfg *model.Config, t model.Token, who modalapi.Identity) model.Token {
 	return model.Token{
 		ID: t.ID, Secret: t.Secret,

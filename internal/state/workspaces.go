@@ -8,7 +8,8 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// Workspaces are the workspaces that the mount's tokens belong to: the pinned one, and the one that it knew last.
+// Workspaces knows the workspaces that the mount's tokens must belong to: the pinned workspace, and that of the last
+// admin token.
 type Workspaces struct{ mount *Mount }
 
 // NewWorkspaces returns the workspaces of a mount.
@@ -17,7 +18,7 @@ func NewWorkspaces(m *Mount) *Workspaces { return &Workspaces{mount: m} }
 // ConfigPin names the setting in messages.
 const ConfigPin = "config's pinned_workspace"
 
-// pinOf is the workspace that config pins.
+// pinOf returns the workspace that config pins.
 func (w *Workspaces) pinOf(ctx context.Context, cfg *model.Config) (model.Pin, error) {
 	p := model.NewPin(cfg.PinnedWorkspace)
 	if p.Written == "" || p.ID != "" {
@@ -30,13 +31,13 @@ func (w *Workspaces) pinOf(ctx context.Context, cfg *model.Config) (model.Pin, e
 	return p, err
 }
 
-// PinnedID is the ID of the workspace that config pins, empty as long as only its name is known.
+// PinnedID returns the ID of the workspace that config pins. It is empty while only the workspace's name is known.
 func (w *Workspaces) PinnedID(ctx context.Context, cfg *model.Config) (string, error) {
 	p, err := w.pinOf(ctx, cfg)
 	return p.ID, err
 }
 
-// CheckPinned refuses a supplied or approved token that is not of the workspace that config pins.
+// CheckPinned refuses a supplied or approved token that does not belong to the workspace that config pins.
 func (w *Workspaces) CheckPinned(ctx context.Context, cfg *model.Config, t model.Token) error {
 	p, err := w.pinOf(ctx, cfg)
 	if err != nil {
@@ -54,8 +55,8 @@ func (w *Workspaces) remembered(ctx context.Context) (model.KnownWorkspaces, err
 	return *known, nil
 }
 
-// Last is the workspace of the last verified admin token, whose ID is empty for a mount that
-// never had one.
+// Last returns the workspace of the last verified admin token. Its ID is empty if the mount never had a verified
+// admin token.
 func (w *Workspaces) Last(ctx context.Context, cfg *model.Config) (model.KnownWorkspaces, error) {
 	if cfg.Admin != nil && cfg.Admin.Verified() {
 		return model.KnownWorkspaces{ID: cfg.Admin.WorkspaceID, Name: cfg.Admin.Workspace}, nil
@@ -63,8 +64,9 @@ func (w *Workspaces) Last(ctx context.Context, cfg *model.Config) (model.KnownWo
 	return w.remembered(ctx)
 }
 
-// Learn stores the workspaces that a token shows: its own, where it is the admin token, and the ID that the
-// pinned name stands for. It forgets the ID of a name that config no longer pins. The caller holds e.handover.
+// Learn stores the workspaces that a verified token shows: the admin token's own workspace, and the ID of the
+// workspace that config pins by name. If config pins another name now, it forgets the old ID. The caller must have
+// Owners.AssignMu locked.
 func (w *Workspaces) Learn(ctx context.Context, cfg *model.Config, t model.Token, admin bool) error {
 	known, err := w.remembered(ctx)
 	if err != nil {
@@ -88,13 +90,14 @@ func (w *Workspaces) Learn(ctx context.Context, cfg *model.Config, t model.Token
 	return w.mount.Workspaces.Put(ctx, "", &after)
 }
 
-// LearnFromRole is learn for a role's token. A failure does not fail the write: the next token shows the same.
+// LearnFromRole is Learn for a role's token. Its failure does not fail the write, because the next token shows the
+// same ID.
 func (w *Workspaces) LearnFromRole(ctx context.Context, t model.Token) {
 	cfg, err := w.mount.LoadConfig(ctx)
 	if err == nil {
 		err = w.Learn(ctx, cfg, t, false)
 	}
 	if err != nil {
-		w.mount.Log().Warn("which workspace config pins is not stored", "error", err)
+		w.mount.Log().Warn("could not store the id of the pinned workspace", "error", err)
 	}
 }

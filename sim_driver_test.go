@@ -27,7 +27,7 @@ type driver struct {
 	storage logical.Storage
 }
 
-func startDriver(ctx context.Context, w sim.World) (sim.Engine, error) {
+func startDriver(ctx context.Context, w sim.Deps) (sim.Engine, error) {
 	system := &logical.StaticSystemView{PluginEnvironment: &logical.PluginEnvironment{VaultVersion: "1.21.0"}, DefaultLeaseTTLVal: longestLease, MaxLeaseTTLVal: longestLease}
 	if w.Standby {
 		system.ReplicationStateVal = consts.ReplicationPerformanceStandby
@@ -76,9 +76,9 @@ func (d *driver) request(ctx context.Context, op logical.Operation, path string,
 	resp, err := d.HandleRequest(ctx, req)
 	switch {
 	case resp.IsError() && (err == nil || errors.Is(err, logical.ErrInvalidRequest)):
-		return nil, &sim.MistakeError{Text: resp.Error().Error()}
+		return nil, &sim.UserError{Text: resp.Error().Error()}
 	case isNotFound(err):
-		return nil, &sim.MistakeError{Text: err.Error()}
+		return nil, &sim.UserError{Text: err.Error()}
 	case err != nil:
 		return nil, err
 	}
@@ -103,16 +103,16 @@ func say[T any](s said, field string, value *T) {
 	s[field] = *value
 }
 
-func (s said) pair(p *sim.Pair, unproven bool) {
-	if p == nil {
+func (s said) token(t *sim.Token, unverified bool) {
+	if t == nil {
 		return
 	}
-	maps.Copy(s, map[string]any{"token_id": p.ID, "token_secret": p.Secret, "verify": !unproven})
+	maps.Copy(s, map[string]any{"token_id": t.ID, "token_secret": t.Secret, "verify": !unverified})
 }
 
 func (d *driver) WriteConfig(ctx context.Context, c sim.Config) error {
 	s := said{}
-	s.pair(c.Admin, false)
+	s.token(c.Admin, false)
 	say(s, "server_url", c.ServerURL)
 	say(s, "max_environment_role", c.MaxEnvironmentRole)
 	say(s, "allowed_environments", c.AllowedEnvironments)
@@ -130,14 +130,14 @@ func (d *driver) WriteConfig(ctx context.Context, c sim.Config) error {
 	return err
 }
 
-func (d *driver) RotateAdmin(ctx context.Context, r sim.AdminRotation) (sim.Turnover, error) {
-	s := said{"token_id": r.Pair.ID, "token_secret": r.Pair.Secret, "force": r.Force}
+func (d *driver) RotateAdmin(ctx context.Context, r sim.AdminRotation) (sim.RotationResult, error) {
+	s := said{"token_id": r.Token.ID, "token_secret": r.Token.Secret, "force": r.Force}
 	say(s, "grace_period", r.Grace)
 	data, err := d.write(ctx, "config/rotate", s)
 	if err != nil {
-		return sim.Turnover{}, err
+		return sim.RotationResult{}, err
 	}
-	return turnover(data)
+	return rotationResult(data)
 }
 
 func approvalPath(role string) string {
@@ -171,9 +171,9 @@ func (d *driver) CancelApproval(ctx context.Context, role string) error {
 	return err
 }
 
-func (d *driver) WriteRole(ctx context.Context, role string, p sim.Policy) error {
+func (d *driver) WriteRole(ctx context.Context, role string, p sim.RoleSettings) error {
 	s := said{}
-	s.pair(p.Pair, p.Unproven)
+	s.token(p.Token, p.Unverified)
 	say(s, "type", p.Type)
 	say(s, "environment_roles", p.EnvironmentRoles)
 	say(s, "refresh_interval", p.Refresh)
@@ -184,7 +184,7 @@ func (d *driver) WriteRole(ctx context.Context, role string, p sim.Policy) error
 	say(s, "scoped", p.Scoped)
 	say(s, "disable_automated_rotation", p.Disabled)
 	say(s, "revoke_previous", p.RevokePrevious)
-	say(s, "hold_while_used", p.Hold)
+	say(s, "hold_while_used", p.HoldWhileUsed)
 	say(s, "ttl", p.LeaseTTL)
 	say(s, "max_ttl", p.MaxTTL)
 	say(s, "max_leases", p.MaxLeases)
@@ -204,9 +204,9 @@ func (d *driver) DeleteRole(ctx context.Context, role string, force bool) error 
 	return err
 }
 
-func (d *driver) Rotate(ctx context.Context, role string, r sim.Rotation) (sim.Turnover, error) {
+func (d *driver) Rotate(ctx context.Context, role string, r sim.Rotation) (sim.RotationResult, error) {
 	s := said{}
-	s.pair(r.Pair, r.Unproven)
+	s.token(r.Token, r.Unverified)
 	say(s, "grace_period", r.Grace)
 	for field, value := range map[string]bool{"force": r.Force, "to_previous": r.ToPrevious, "dry_run": r.DryRun} {
 		if value {
@@ -215,12 +215,12 @@ func (d *driver) Rotate(ctx context.Context, role string, r sim.Rotation) (sim.T
 	}
 	data, err := d.write(ctx, "rotate/"+role, s)
 	if err != nil {
-		return sim.Turnover{}, err
+		return sim.RotationResult{}, err
 	}
-	return turnover(data)
+	return rotationResult(data)
 }
 
-func turnover(data map[string]any) (done sim.Turnover, err error) {
+func rotationResult(data map[string]any) (done sim.RotationResult, err error) {
 	done.Version, _ = data["version"].(int64)
 	done.TokenID, _ = data["token_id"].(string)
 	done.PreviousID, _ = data["previous_token_id"].(string)
@@ -249,20 +249,20 @@ func (d *driver) Forget(ctx context.Context, id string, force bool) error {
 	return err
 }
 
-func (d *driver) Read(ctx context.Context, role string) (*sim.Handout, error) {
+func (d *driver) Read(ctx context.Context, role string) (*sim.Credentials, error) {
 	resp, err := d.request(ctx, logical.ReadOperation, "creds/"+role, nil, nil)
 	if err != nil || resp == nil || resp.Secret != nil || resp.Data[logical.HTTPStatusCode] != nil {
 		return nil, err
 	}
-	return handout(resp.Data), nil
+	return credentials(resp.Data), nil
 }
 
-func handout(data map[string]any) *sim.Handout {
-	h := &sim.Handout{}
-	h.ID, _ = data["token_id"].(string)
-	h.Secret, _ = data["token_secret"].(string)
-	h.Version, _ = data["version"].(int64)
-	return h
+func credentials(data map[string]any) *sim.Credentials {
+	c := &sim.Credentials{}
+	c.ID, _ = data["token_id"].(string)
+	c.Secret, _ = data["token_secret"].(string)
+	c.Version, _ = data["version"].(int64)
+	return c
 }
 
 func (d *driver) NewLease(ctx context.Context, role string) (*sim.Lease, error) {
@@ -270,16 +270,16 @@ func (d *driver) NewLease(ctx context.Context, role string) (*sim.Lease, error) 
 	if err != nil || resp == nil || resp.Secret == nil {
 		return nil, err
 	}
-	lease := &sim.Lease{Handout: *handout(resp.Data), Role: role, TTL: resp.Secret.TTL, Max: resp.Secret.MaxTTL}
+	lease := &sim.Lease{Credentials: *credentials(resp.Data), Role: role, TTL: resp.Secret.TTL, Max: resp.Secret.MaxTTL}
 	kept, err := json.Marshal(resp.Secret.InternalData) // as Vault keeps it
 	if err == nil {
-		err = json.Unmarshal(kept, &lease.Remembers)
+		err = json.Unmarshal(kept, &lease.InternalData)
 	}
 	return lease, err
 }
 
 func (d *driver) ofLease(ctx context.Context, op logical.Operation, l *sim.Lease, issued time.Time, increment time.Duration) (*logical.Response, error) {
-	secret := &logical.Secret{InternalData: l.Remembers}
+	secret := &logical.Secret{InternalData: l.InternalData}
 	secret.TTL, secret.MaxTTL, secret.Renewable, secret.IssueTime, secret.Increment = l.TTL, l.Max, true, issued, increment
 	return d.request(ctx, op, "creds/"+l.Role, nil, secret)
 }
@@ -300,7 +300,7 @@ func (d *driver) EndLease(ctx context.Context, l *sim.Lease) error {
 func (d *driver) Verify(ctx context.Context, role string) (v sim.Verification, err error) {
 	data, err := d.write(ctx, "verify/"+role, nil)
 	v.Accepted, _ = data["accepted"].(bool)
-	v.Drifted, _ = data["roles_differ"].(bool)
+	v.RolesDiffer, _ = data["roles_differ"].(bool)
 	return v, err
 }
 
@@ -310,7 +310,7 @@ func (d *driver) Orphans(ctx context.Context) ([]string, error) {
 	return names, err
 }
 
-func (d *driver) Tidy(ctx context.Context, t sim.Tidying) (done sim.Tidied, err error) {
+func (d *driver) CleanUpOrphans(ctx context.Context, t sim.CleanupRequest) (done sim.CleanupResult, err error) {
 	s := said{"dry_run": t.DryRun, "accept": t.Accept}
 	if t.Names != nil {
 		s["names"] = t.Names
@@ -324,8 +324,8 @@ func (d *driver) Tidy(ctx context.Context, t sim.Tidying) (done sim.Tidied, err 
 
 func (d *driver) OutOfSync(ctx context.Context) (bool, error) {
 	data, err := d.ask(ctx, logical.ReadOperation, "status", nil)
-	diverged, _ := data["out_of_sync"].(bool)
-	return diverged, err
+	outOfSync, _ := data["out_of_sync"].(bool)
+	return outOfSync, err
 }
 
 func (d *driver) State(ctx context.Context, role string) (string, error) {
@@ -334,7 +334,7 @@ func (d *driver) State(ctx context.Context, role string) (string, error) {
 	return state, err
 }
 
-func (d *driver) Ledger(ctx context.Context) ([]string, error) {
+func (d *driver) Revocations(ctx context.Context) ([]string, error) {
 	data, err := d.ask(ctx, logical.ListOperation, "revocations", nil)
 	keys, _ := data["keys"].([]string)
 	return keys, err

@@ -20,7 +20,7 @@ import (
 
 // spec is what the engine is held to today, and without are the troubles whose fault is known.
 var (
-	spec    = sim.Spec{DeleteKeepsGrace: true, ThrottleMayHideWork: true, Heals: true, Fences: true}
+	spec    = sim.Spec{DeleteKeepsGrace: true, ThrottleMayHideWork: true, Heals: true}
 	without = sim.Without{}
 )
 
@@ -37,7 +37,7 @@ func live(t *testing.T, rt *rapid.T, report *sim.Report) {
 	names := rapid.Uint64().Draw(rt, "names")
 	rapid.SyncTest(rt, func(rt *rapid.T) {
 		cryptotest.SetGlobalRandom(t, names)
-		sim.Live(rt, startDriver, spec, without, report, log)
+		sim.Simulate(rt, startDriver, spec, without, report, log)
 	})
 }
 
@@ -59,7 +59,7 @@ func lives(t *testing.T, seed uint64, count int, report *sim.Report) {
 	rapid.Check(t, func(rt *rapid.T) { live(t, rt, report) })
 	took := time.Since(began)
 	t.Logf("seed %d: %d lives, %d steps, %.0f days, %.0f simulated days a second",
-		seed, report.Lives, report.Steps, report.Days, report.Days/took.Seconds())
+		seed, report.Runs, report.Steps, report.Days, report.Days/took.Seconds())
 }
 
 // watch ends the test binary when a life hangs, with its last steps: a bubble whose goroutines wait for
@@ -67,14 +67,14 @@ func lives(t *testing.T, seed uint64, count int, report *sim.Report) {
 func watch(report *sim.Report) (stop func()) {
 	done := make(chan struct{})
 	go func() {
-		last, _ := report.Pulse()
+		last, _ := report.Progress()
 		for {
 			select {
 			case <-done:
 				return
 			case <-time.After(time.Minute):
 			}
-			steps, tail := report.Pulse()
+			steps, tail := report.Progress()
 			if steps == last {
 				panic("a life hangs:\n" + tail)
 			}
@@ -127,7 +127,7 @@ func TestSimulate(t *testing.T) { //nolint:paralleltest // names come from a glo
 		lives(t, seed, batch, report)
 		took := time.Since(began).Seconds()
 		fmt.Printf("%5.0f s  seed %d  %d lives  %d steps  %.0f simulated days  %.0f days a second\n",
-			took, seed, report.Lives, report.Steps, report.Days, report.Days/took)
+			took, seed, report.Runs, report.Steps, report.Days, report.Days/took)
 	}
 	table, empty := report.Table()
 	fmt.Print(table)

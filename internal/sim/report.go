@@ -18,29 +18,29 @@ type Report struct {
 	mu    sync.Mutex
 	cells map[string]int
 
-	Lives, Steps int
+	Runs, Steps int
 	// Days are of the lives' own time: a duration would run over after three centuries.
 	Days float64
 	// Histories are what the lives wrote down, where they are kept.
 	Keep      bool
 	Histories []string
 	// last is the life that is being lived, for a watchdog.
-	last *Life
+	last *Run
 }
 
 // NewReport is an empty one.
 func NewReport() *Report { return &Report{cells: map[string]int{}} }
 
-func (r *Report) seen(cell string) {
+func (r *Report) count(cell string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cells[cell]++
 }
 
-func (r *Report) began(l *Life) {
+func (r *Report) started(run *Run) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.last = l
+	r.last = run
 }
 
 func (r *Report) stepped() {
@@ -49,24 +49,24 @@ func (r *Report) stepped() {
 	r.Steps++
 }
 
-func (r *Report) ended(l *Life, lasted time.Duration) {
+func (r *Report) finished(run *Run, lasted time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.Lives++
+	r.Runs++
 	r.Days += lasted.Hours() / 24
 	if r.Keep {
-		r.Histories = append(r.Histories, strings.Join(l.history, "\n"))
+		r.Histories = append(r.Histories, strings.Join(run.history, "\n"))
 	}
 }
 
 // Pulse moves whenever a life goes on.
-func (r *Report) Pulse() (steps int, last string) {
+func (r *Report) Progress() (steps int, last string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.last == nil {
 		return r.Steps, "no life has begun"
 	}
-	return r.Steps + r.Lives, r.last.tail(40)
+	return r.Steps + r.Runs, r.last.tail(40)
 }
 
 // Expected are the cells that a long run must reach: a zero is a blind spot.

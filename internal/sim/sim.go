@@ -23,7 +23,7 @@ import (
 )
 
 // World is what a node's engine is given of the world.
-type World struct {
+type Deps struct {
 	Storage logical.Storage
 	// Now is the node's clock, which may be off by hours.
 	Now     func() time.Time
@@ -40,10 +40,10 @@ type World struct {
 // Engine is a mount on one node, as people and Vault use it.
 type Engine interface {
 	WriteConfig(ctx context.Context, c Config) error
-	RotateAdmin(ctx context.Context, r AdminRotation) (Turnover, error)
-	WriteRole(ctx context.Context, role string, p Policy) error
+	RotateAdmin(ctx context.Context, r AdminRotation) (RotationResult, error)
+	WriteRole(ctx context.Context, role string, settings RoleSettings) error
 	DeleteRole(ctx context.Context, role string, force bool) error
-	Rotate(ctx context.Context, role string, r Rotation) (Turnover, error)
+	Rotate(ctx context.Context, role string, r Rotation) (RotationResult, error)
 	// BeginApproval begins a browser approval of a role's next token, of the admin's where role is empty.
 	BeginApproval(ctx context.Context, role string, a Approval) error
 	// ReadApproval is the state of an approval, empty for none.
@@ -53,10 +53,10 @@ type Engine interface {
 	Retry(ctx context.Context, id string, force bool) (revoked bool, err error)
 	Forget(ctx context.Context, id string, force bool) error
 	// Read is what a consumer gets, nil for a role that does not exist.
-	Read(ctx context.Context, role string) (*Handout, error)
+	Read(ctx context.Context, role string) (*Credentials, error)
 	// State is how a role stands, as its list tells it.
 	State(ctx context.Context, role string) (string, error)
-	Ledger(ctx context.Context) ([]string, error)
+	Revocations(ctx context.Context) ([]string, error)
 	// NewLease is a read of a dynamic role, nil for a role that does not exist, or is no dynamic one.
 	NewLease(ctx context.Context, role string) (*Lease, error)
 	// Renew lets a lease run on, and says for how long from now.
@@ -67,7 +67,7 @@ type Engine interface {
 	// Orphans are the service users of this mount that storage knows nothing of.
 	Orphans(ctx context.Context) ([]string, error)
 	// Tidy ends orphans, or accepts them.
-	Tidy(ctx context.Context, t Tidying) (Tidied, error)
+	CleanUpOrphans(ctx context.Context, t CleanupRequest) (CleanupResult, error)
 	// OutOfSync says that the mount ends nothing by itself.
 	OutOfSync(ctx context.Context) (bool, error)
 	Tick(ctx context.Context) error
@@ -76,27 +76,27 @@ type Engine interface {
 }
 
 // Start makes an engine as a node's process does.
-type Start func(ctx context.Context, w World) (Engine, error)
+type Start func(ctx context.Context, deps Deps) (Engine, error)
 
 // MistakeError is an answer that puts the fault on who asked: nothing failed.
-type MistakeError struct{ Text string }
+type UserError struct{ Text string }
 
-func (m *MistakeError) Error() string { return m.Text }
+func (m *UserError) Error() string { return m.Text }
 
-func isMistake(err error) bool {
-	var m *MistakeError
+func isUserError(err error) bool {
+	var m *UserError
 	return errors.As(err, &m)
 }
 
 // Pair is a token as its owner has it. It prints as its ID.
-type Pair struct{ ID, Secret string }
+type Token struct{ ID, Secret string }
 
-func (p Pair) String() string { return p.ID }
+func (p Token) String() string { return p.ID }
 
 // Config is a write of config; what is nil is not said.
 type Config struct {
 	ServerURL          *string
-	Admin              *Pair
+	Admin              *Token
 	RemoveAdmin        bool
 	MaxEnvironmentRole *string
 	// AllowedEnvironments is a comma-separated list, empty for all.
@@ -114,7 +114,7 @@ type Config struct {
 
 // AdminRotation is what config/rotate was asked for.
 type AdminRotation struct {
-	Pair  Pair
+	Token  Token
 	Force bool
 	Grace *time.Duration
 }
@@ -128,10 +128,10 @@ type Approval struct {
 }
 
 // Policy is a write of a role; what is nil is not said.
-type Policy struct {
+type RoleSettings struct {
 	Type             *string
-	Pair             *Pair
-	Unproven         bool
+	Token             *Token
+	Unverified         bool
 	Force            bool
 	EnvironmentRoles *string
 	Refresh          *time.Duration
@@ -143,22 +143,22 @@ type Policy struct {
 	Disabled         *bool
 	RevokePrevious   *bool
 	// Hold is how much longer a previous token lives while it is used.
-	Hold *time.Duration
+	HoldWhileUsed *time.Duration
 	// LeaseTTL, MaxTTL and MaxLeases are of dynamic roles.
 	LeaseTTL, MaxTTL *time.Duration
 	MaxLeases        *int
 }
 
 // String is what the write says, without a secret.
-func (p Policy) String() string { return whatIsSaid(p) }
+func (settings RoleSettings) String() string { return describeWrite(settings) }
 
 // String is what the write says.
-func (a Approval) String() string { return whatIsSaid(a) }
+func (a Approval) String() string { return describeWrite(a) }
 
 // String is what the write says, without a secret.
-func (c Config) String() string { return whatIsSaid(c) }
+func (c Config) String() string { return describeWrite(c) }
 
-func whatIsSaid(write any) string {
+func describeWrite(write any) string {
 	var said []string
 	v := reflect.ValueOf(write)
 	for i := range v.NumField() {
@@ -174,8 +174,8 @@ func whatIsSaid(write any) string {
 
 // Rotation is what rotate was asked for.
 type Rotation struct {
-	Pair       *Pair
-	Unproven   bool
+	Token       *Token
+	Unverified   bool
 	Force      bool
 	ToPrevious bool
 	DryRun     bool
@@ -183,7 +183,7 @@ type Rotation struct {
 }
 
 // Turnover is what rotate answered.
-type Turnover struct {
+type RotationResult struct {
 	Version    int64
 	TokenID    string
 	PreviousID string
@@ -192,32 +192,32 @@ type Turnover struct {
 }
 
 // Handout is what a consumer keeps of a read.
-type Handout struct {
+type Credentials struct {
 	ID, Secret string
 	Version    int64
 }
 
 // Lease is what one read of a dynamic role gave, and what Vault keeps of it.
 type Lease struct {
-	Handout
+	Credentials
 
 	Role     string
 	TTL, Max time.Duration
 	// Remembers is what the engine wants to be told again.
-	Remembers map[string]any
+	InternalData map[string]any
 }
 
 // Verification is what verify answered.
-type Verification struct{ Accepted, Drifted bool }
+type Verification struct{ Accepted, RolesDiffer bool }
 
 // Tidying is what a write to orphans asked for.
-type Tidying struct {
+type CleanupRequest struct {
 	Names          []string
 	DryRun, Accept bool
 }
 
 // Tidied is what it answered.
-type Tidied struct {
+type CleanupResult struct {
 	Names     []string
 	Left      int64
 	OutOfSync bool
@@ -230,8 +230,6 @@ type Spec struct {
 	DeleteKeepsGrace bool
 	// Heals: a managed role whose token Modal refuses is rotated without being asked.
 	Heals bool
-	// Fences: after a snapshot was restored nothing is ended but on an operator's word.
-	Fences bool
 	// ThrottleMayHideWork: Modal may have done what it then throttles.
 	ThrottleMayHideWork bool
 }

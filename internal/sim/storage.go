@@ -25,17 +25,17 @@ type disk struct {
 	mu     sync.Mutex
 	data   map[string][]byte
 	leader int    // the term whose handle may write
-	read   *truth // what truth read, until the next write
+	cached   *truth // what truth read, until the next write
 	// wrote hears of each write that took effect, in the moment it did, and whether somebody asked for it.
-	wrote func(key string, before, after []byte, asked bool)
+	onWritten func(key string, before, after []byte, asked bool)
 }
 
 func newDisk() *disk {
-	return &disk{data: map[string][]byte{}, wrote: func(string, []byte, []byte, bool) {}}
+	return &disk{data: map[string][]byte{}, onWritten: func(string, []byte, []byte, bool) {}}
 }
 
 // promote makes the next handle the only one that writes.
-func (d *disk) promote(what string, seen func(cell string)) *handle {
+func (d *disk) newLeader(what string, seen func(cell string)) *handle {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.leader++
@@ -43,7 +43,7 @@ func (d *disk) promote(what string, seen func(cell string)) *handle {
 }
 
 // observe is a handle that only reads.
-func (d *disk) observe(what string, seen func(cell string)) *handle {
+func (d *disk) newStandby(what string, seen func(cell string)) *handle {
 	return &handle{disk: d, term: -1, node: what, seen: seen}
 }
 
@@ -56,7 +56,7 @@ func (d *disk) snapshot() map[string][]byte {
 func (d *disk) restore(data map[string][]byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.data, d.read = maps.Clone(data), nil
+	d.data, d.cached = maps.Clone(data), nil
 }
 
 // handle is one process's way to storage.
@@ -74,7 +74,7 @@ type handle struct {
 	died func()
 }
 
-func (h *handle) plan(c cut) {
+func (h *handle) addCut(c cut) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.cuts = append(h.cuts, c)
@@ -82,13 +82,13 @@ func (h *handle) plan(c cut) {
 
 // refuseReads makes all reads fail, or ends that: a count would depend on the order of reads that go
 // beside each other.
-func (h *handle) refuseReads(refuse bool) {
+func (h *handle) setReadFailure(refuse bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.failReads = refuse
 }
 
-func (h *handle) heal() {
+func (h *handle) clearFaults() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.cuts, h.failReads = nil, false
@@ -179,32 +179,32 @@ func (h *handle) onWrite(ctx context.Context, how, key string, value []byte) err
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%s %s: %w", how, key, err)
 	}
-	c, err := h.next(ctx, how, key)
+	c, err := h.nextCut(ctx, how, key)
 	if err != nil {
 		return err
 	}
-	if c != nil && c.leaves {
-		leave(ctx)
+	if c != nil && c.callerLeaves {
+		cancelCaller(ctx)
 		if ctx.Err() == nil { // the engine finishes it all the same
 			return h.commit(ctx, key, value)
 		}
 	}
 	if c != nil && !c.committed {
-		h.fell(c)
-		return h.failure(c)
+		h.finishCut(c)
+		return h.cutError(c)
 	}
 	if err := h.commit(ctx, key, value); err != nil {
 		return err
 	}
 	if c != nil {
-		h.fell(c)
-		return h.failure(c)
+		h.finishCut(c)
+		return h.cutError(c)
 	}
 	return nil
 }
 
 // next counts a write and returns the cut that meets it.
-func (h *handle) next(ctx context.Context, how, key string) (*cut, error) {
+func (h *handle) nextCut(ctx context.Context, how, key string) (*cut, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.dead {
@@ -212,7 +212,7 @@ func (h *handle) next(ctx context.Context, how, key string) (*cut, error) {
 	}
 	var met *cut
 	h.cuts = slices.DeleteFunc(h.cuts, func(c cut) bool {
-		if c.in == 1 && met == nil && (!c.leaves || isAsked(ctx)) {
+		if c.in == 1 && met == nil && (!c.callerLeaves || isRequested(ctx)) {
 			met = &c
 			return true
 		}
@@ -224,7 +224,7 @@ func (h *handle) next(ctx context.Context, how, key string) (*cut, error) {
 	if met != nil {
 		kind, _, _ := strings.Cut(key, "/")
 		h.seen("cut: " + met.String() + " " + how + " " + kind)
-		h.dead = h.dead || met.deadly
+		h.dead = h.dead || met.kills
 	}
 	return met, nil
 }
@@ -237,13 +237,13 @@ func (h *handle) commit(ctx context.Context, key string, value []byte) error {
 		return errDeposed
 	}
 	before := h.disk.data[key]
-	h.disk.read = nil
+	h.disk.cached = nil
 	if value == nil {
 		delete(h.disk.data, key)
 	} else {
 		h.disk.data[key] = value
 	}
 	h.disk.mu.Unlock()
-	h.disk.wrote(key, before, value, isAsked(ctx))
+	h.disk.onWritten(key, before, value, isRequested(ctx))
 	return nil
 }

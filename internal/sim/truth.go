@@ -15,17 +15,17 @@ import (
 type truth struct {
 	roles   map[string]storedRole
 	current map[string]storedToken // of roles that exist
-	left    map[string]storedToken // of roles that do not, or not yet
-	ledger  []storedEntry          // by key
+	withoutRole    map[string]storedToken // of roles that do not, or not yet
+	revocations  []storedRevocation          // by key
 	admin   storedToken
 	limited bool // the admin token cannot manage service users
 	server  string
 	// approvals are by role, the admin's under a name that no role has.
 	approvals map[string]storedApproval
-	accepted  []string // orphans
-	diverged  bool
+	acceptedOrphans  []string // orphans
+	outOfSync  bool
 	// The ceilings of config.
-	mostRole string
+	maxRole string
 	allowed  []string
 	paused   bool
 	// pinned is the workspace that config pins, by name or ID, and remembered the name of the last verified
@@ -76,7 +76,7 @@ type storedToken struct {
 	LastError    string    `json:"last_error"`
 }
 
-type storedEntry struct {
+type storedRevocation struct {
 	storedToken
 
 	key        string
@@ -86,11 +86,11 @@ type storedEntry struct {
 	Method     string    `json:"method"`
 	NotBefore  time.Time `json:"not_before"`
 	Forced     bool      `json:"forced"`
-	Begun      bool      `json:"deletion_started"`
+	DeletionStarted      bool      `json:"deletion_started"`
 	Leased     bool      `json:"leased"`
 	HoldUntil  time.Time `json:"hold_until"`
 	// NotFound is when Modal was first seen not to know the service user of a creation that failed.
-	NotFound     time.Time `json:"first_not_found_at"`
+	FirstNotFoundAt     time.Time `json:"first_not_found_at"`
 	Acknowledged bool      `json:"acknowledged"`
 	Rights       struct {
 		Scoped bool              `json:"scoped"`
@@ -99,10 +99,10 @@ type storedEntry struct {
 }
 
 // mayLive says that Modal may have the service user of a lease, also of one that a read failed to create.
-func (e storedEntry) mayLive() bool { return e.Reason != "unfinished" || e.NotFound.IsZero() }
+func (rev storedRevocation) mayExist() bool { return rev.Reason != "unfinished" || rev.FirstNotFoundAt.IsZero() }
 
 // isRunning says that an entry is a lease's whose end nobody has begun.
-func (e storedEntry) isRunning() bool { return e.Reason == "lease" && !e.Begun }
+func (rev storedRevocation) isActiveLease() bool { return rev.Reason == "lease" && !rev.DeletionStarted }
 
 type storedApproval struct {
 	Flow    string    `json:"flow_id"`
@@ -110,9 +110,9 @@ type storedApproval struct {
 	Open    bool      `json:"open"`
 	Lapses  time.Time `json:"lapses"`
 	TokenID string    `json:"token_id"`
-	Said    string    `json:"reason"`
+	Reason    string    `json:"reason"`
 	// Waits is what the engine asks with for this flow, and Late are the flows of approvals that have ended.
-	Waits string `json:"wait_secret"`
+	WaitSecret string `json:"wait_secret"`
 	Late  []struct {
 		Flow  string    `json:"flow_id"`
 		Until time.Time `json:"until"`
@@ -120,10 +120,10 @@ type storedApproval struct {
 }
 
 // asksFor are the flows that the engine asks for, and until when it does at least.
-func (a storedApproval) asksFor() map[string]time.Time {
+func (a storedApproval) polledFlows() map[string]time.Time {
 	flows := map[string]time.Time{}
-	if a.Waits != "" {
-		flows[a.Flow] = a.Lapses.Add(lastAsked)
+	if a.WaitSecret != "" {
+		flows[a.Flow] = a.Lapses.Add(pollAfterEnd)
 	}
 	for _, late := range a.Late {
 		flows[late.Flow] = late.Until
@@ -138,23 +138,23 @@ const adminApproval = "@config"
 func (d *disk) truth() *truth {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.read == nil {
-		d.read = read(d.data)
+	if d.cached == nil {
+		d.cached = readTruth(d.data)
 	}
-	return d.read
+	return d.cached
 }
 
-func read(data map[string][]byte) *truth {
-	t := &truth{roles: map[string]storedRole{}, current: map[string]storedToken{}, left: map[string]storedToken{}, approvals: map[string]storedApproval{}}
+func readTruth(data map[string][]byte) *truth {
+	t := &truth{roles: map[string]storedRole{}, current: map[string]storedToken{}, withoutRole: map[string]storedToken{}, approvals: map[string]storedApproval{}}
 	for _, key := range slices.Sorted(maps.Keys(data)) {
 		kind, name, _ := strings.Cut(key, "/")
 		switch kind {
 		case "role":
 			t.roles[name] = decode[storedRole](data[key])
 		case "revocation":
-			entry := decode[storedEntry](data[key])
-			entry.key = name
-			t.ledger = append(t.ledger, entry)
+			revocation := decode[storedRevocation](data[key])
+			revocation.key = name
+			t.revocations = append(t.revocations, revocation)
 		case "approval":
 			t.approvals[name] = decode[storedApproval](data[key])
 		case "orphans":
@@ -162,7 +162,7 @@ func read(data map[string][]byte) *truth {
 				Since    time.Time `json:"since"`
 				Accepted []string  `json:"accepted"`
 			}](data[key])
-			t.diverged, t.accepted = !orphans.Since.IsZero(), orphans.Accepted
+			t.outOfSync, t.acceptedOrphans = !orphans.Since.IsZero(), orphans.Accepted
 		case "workspace":
 			t.remembered = decode[struct {
 				Name string `json:"name"`
@@ -180,7 +180,7 @@ func read(data map[string][]byte) *truth {
 				Verification *time.Duration `json:"verification_interval"`
 			}](data[key])
 			t.admin, t.server, t.limited = config.Admin, config.Server, config.Limit != ""
-			t.mostRole, t.allowed, t.paused, t.pinned = config.Most, config.Allowed, config.Paused, config.Pinned
+			t.maxRole, t.allowed, t.paused, t.pinned = config.Most, config.Allowed, config.Paused, config.Pinned
 			t.verification = day
 			if config.Verification != nil {
 				t.verification = *config.Verification
@@ -193,7 +193,7 @@ func read(data map[string][]byte) *truth {
 		if _, exists := t.roles[name]; token && exists {
 			t.current[name] = decode[storedToken](raw)
 		} else if token {
-			t.left[name] = decode[storedToken](raw)
+			t.withoutRole[name] = decode[storedToken](raw)
 		}
 	}
 	return t
@@ -206,38 +206,38 @@ func (t *truth) sameRoles(other *truth) bool {
 
 func (t *truth) names() []string { return slices.Sorted(maps.Keys(t.roles)) }
 
-func (t *truth) inLedger(id string) bool {
-	return slices.ContainsFunc(t.ledger, func(e storedEntry) bool { return e.ID == id || e.key == id })
+func (t *truth) inQueue(id string) bool {
+	return slices.ContainsFunc(t.revocations, func(rev storedRevocation) bool { return rev.ID == id || rev.key == id })
 }
 
 // entry is the one of a service user, and whether there is one.
-func (t *truth) entry(user string) (storedEntry, bool) {
-	at := slices.IndexFunc(t.ledger, func(e storedEntry) bool { return e.IdentityType == "service_user" && e.Identity == user })
+func (t *truth) revocationOfUser(user string) (storedRevocation, bool) {
+	at := slices.IndexFunc(t.revocations, func(rev storedRevocation) bool { return rev.IdentityType == "service_user" && rev.Identity == user })
 	if at < 0 {
-		return storedEntry{}, false
+		return storedRevocation{}, false
 	}
-	return t.ledger[at], true
+	return t.revocations[at], true
 }
 
 // waiting is the entry of a token, and whether there is one.
-func (t *truth) waiting(id string) (storedEntry, bool) {
-	at := slices.IndexFunc(t.ledger, func(e storedEntry) bool { return e.ID == id })
+func (t *truth) revocationOfToken(id string) (storedRevocation, bool) {
+	at := slices.IndexFunc(t.revocations, func(rev storedRevocation) bool { return rev.ID == id })
 	if at < 0 {
-		return storedEntry{}, false
+		return storedRevocation{}, false
 	}
-	return t.ledger[at], true
+	return t.revocations[at], true
 }
 
 // isOf reports whether an entry is of this very role, and not of a deleted role of the same name.
-func (t *truth) isOf(e storedEntry, role string) bool {
-	return e.Role == role && e.Generation == t.roles[role].Generation
+func (t *truth) belongsTo(rev storedRevocation, role string) bool {
+	return rev.Role == role && rev.Generation == t.roles[role].Generation
 }
 
 // leases counts a role's leases that Modal may have, those on their way too.
-func (t *truth) leases(role string) int {
+func (t *truth) countLeases(role string) int {
 	count := 0
-	for _, e := range t.ledger {
-		if t.isOf(e, role) && e.Leased && e.mayLive() {
+	for _, rev := range t.revocations {
+		if t.belongsTo(rev, role) && rev.Leased && rev.mayExist() {
 			count++
 		}
 	}
@@ -245,22 +245,22 @@ func (t *truth) leases(role string) int {
 }
 
 // hasRunning says that a token is a lease's whose end has not come.
-func (t *truth) hasRunning(id string) bool {
-	entry, waits := t.waiting(id)
-	return waits && entry.isRunning() && !entry.Forced && time.Now().Before(entry.NotBefore)
+func (t *truth) hasActiveLease(id string) bool {
+	revocation, waits := t.revocationOfToken(id)
+	return waits && revocation.isActiveLease() && !revocation.Forced && time.Now().Before(revocation.NotBefore)
 }
 
 // isFull says that a role has as many leases as it may have.
 func (t *truth) isFull(role string) bool {
 	policy := t.roles[role].Dynamic
-	return policy != nil && policy.MaxLeases > 0 && t.leases(role) >= policy.MaxLeases
+	return policy != nil && policy.MaxLeases > 0 && t.countLeases(role) >= policy.MaxLeases
 }
 
 // inGrace counts a role's tokens that the engine will end, and that consumers may still use.
-func (t *truth) inGrace(role string, now time.Time) int {
+func (t *truth) countInGrace(role string, now time.Time) int {
 	count := 0
-	for _, e := range t.ledger {
-		if t.isOf(e, role) && !e.Leased && e.Method == "automatic" && e.Reason != "unfinished" && e.Reason != "approved" && now.Before(e.NotBefore) {
+	for _, rev := range t.revocations {
+		if t.belongsTo(rev, role) && !rev.Leased && rev.Method == "automatic" && rev.Reason != "unfinished" && rev.Reason != "approved" && now.Before(rev.NotBefore) {
 			count++
 		}
 	}
@@ -268,7 +268,7 @@ func (t *truth) inGrace(role string, now time.Time) int {
 }
 
 // inUse says whether a token is a role's current one, or the admin's.
-func (t *truth) inUse(id string) bool {
+func (t *truth) isCurrent(id string) bool {
 	for _, cred := range t.current {
 		if cred.ID == id {
 			return true
@@ -278,15 +278,15 @@ func (t *truth) inUse(id string) bool {
 }
 
 // exceeds says what of a service user's rights config does not allow, empty for nothing.
-func (t *truth) exceeds(scoped bool, roles map[string]string) string {
-	if (t.mostRole != "" || len(t.allowed) > 0) && !scoped {
+func (t *truth) exceedsLimits(scoped bool, roles map[string]string) string {
+	if (t.maxRole != "" || len(t.allowed) > 0) && !scoped {
 		return "it is not scoped"
 	}
 	for _, environment := range slices.Sorted(maps.Keys(roles)) {
 		if len(t.allowed) > 0 && !slices.Contains(t.allowed, environment) {
 			return "environment " + environment
 		}
-		if t.mostRole == "viewer" && roles[environment] != "viewer" {
+		if t.maxRole == "viewer" && roles[environment] != "viewer" {
 			return roles[environment] + " of environment " + environment
 		}
 	}
@@ -294,7 +294,7 @@ func (t *truth) exceeds(scoped bool, roles map[string]string) string {
 }
 
 // answersFor says whether a role, config or the ledger knows a service user.
-func (t *truth) answersFor(name, tokenID string) bool {
+func (t *truth) tracks(name, tokenID string) bool {
 	for _, cred := range t.current {
 		if cred.ID == tokenID || (cred.IdentityType == "service_user" && cred.Identity == name) {
 			return true
@@ -303,8 +303,8 @@ func (t *truth) answersFor(name, tokenID string) bool {
 	if tokenID != "" && tokenID == t.admin.ID { // an operator brought it by force
 		return true
 	}
-	return slices.ContainsFunc(t.ledger, func(e storedEntry) bool {
-		return e.ID == tokenID || (e.IdentityType == "service_user" && e.Identity == name)
+	return slices.ContainsFunc(t.revocations, func(rev storedRevocation) bool {
+		return rev.ID == tokenID || (rev.IdentityType == "service_user" && rev.Identity == name)
 	})
 }
 

@@ -12,7 +12,7 @@ import (
 
 // climate is drawn once for a life: which troubles it knows at all, and how often they come. A life with
 // all troubles at once would never leave one of them on for long.
-type climate struct {
+type conditions struct {
 	ModalFails   bool // calls fail before Modal did the work
 	AnswersLost  bool // and after
 	Throttled    bool
@@ -39,8 +39,8 @@ type climate struct {
 // Without turns troubles off, as those whose fault is known and not mended.
 type Without []string
 
-func drawClimate(rt *rapid.T, without Without) climate {
-	var c climate
+func drawConditions(rt *rapid.T, without Without) conditions {
+	var c conditions
 	v := reflect.ValueOf(&c).Elem()
 	for i := range v.NumField() {
 		field := v.Type().Field(i)
@@ -59,17 +59,17 @@ func drawClimate(rt *rapid.T, without Without) climate {
 }
 
 // calm says that nothing in it makes an operation fail.
-func (c climate) calm() bool {
+func (c conditions) faultFree() bool {
 	quiet := c
 	quiet.Standby, quiet.Overlap, quiet.Servers, quiet.Clocks = false, false, false, false
 	if c.Often == 0 { // no weather
 		quiet.DoneLate, quiet.ModalFails, quiet.AnswersLost, quiet.Throttled, quiet.Slow, quiet.LateToLearn, quiet.NotYetKnown, quiet.StorageFails = false, false, false, false, false, false, false, false
 	}
 	quiet.Often = 0
-	return quiet == climate{}
+	return quiet == conditions{}
 }
 
-func (c climate) String() string {
+func (c conditions) String() string {
 	var on []string
 	v := reflect.ValueOf(c)
 	for i := range v.NumField() {

@@ -17,7 +17,7 @@ import (
 )
 
 // lateness is how long Modal goes on with some calls after it got them, whatever their callers do.
-type lateness struct {
+type lateWork struct {
 	method string
 	by     time.Duration
 	times  int
@@ -25,39 +25,39 @@ type lateness struct {
 
 // think is what Modal does before it works on a call: operations meet only where they take time, and the
 // work on a call that nobody waits for any more may still be done.
-func (l *Life) think(method string) {
-	l.mu.Lock()
+func (run *Run) delayCall(method string) {
+	run.mu.Lock()
 	wait := time.Duration(0)
-	if l.late.times > 0 && l.late.method == method {
-		l.late.times--
-		wait = l.late.by
+	if run.lateWork.times > 0 && run.lateWork.method == method {
+		run.lateWork.times--
+		wait = run.lateWork.by
 	}
-	l.mu.Unlock()
-	if l.climate.Overlap {
+	run.mu.Unlock()
+	if run.conditions.Overlap {
 		wait += latency
 	}
 	time.Sleep(wait)
 }
 
-func (l *Life) setLate(late lateness) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.late = late
+func (run *Run) setLateWork(late lateWork) {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	run.lateWork = late
 }
 
 // serve runs an emulated Modal that is reached in memory: a bubble's clock stands still while anybody
 // waits for a real network.
-func (l *Life) serve(address string) *modaltest.Server {
+func (run *Run) serve(address string) *modaltest.Server {
 	line := bufconn.Listen(64 << 10)
-	l.lines[address] = line
+	run.listeners[address] = line
 	server := modaltest.New(modaltest.WithClock(time.Now), modaltest.WithFlowLifetime(flowLifetime))
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		_ = server.Serve(&at{line, address})
+		_ = server.Serve(&listener{line, address})
 	}()
 	synctest.Wait() // until it knows its address
-	l.rt.Cleanup(func() {
+	run.rt.Cleanup(func() {
 		server.Close()
 		<-served
 	})
@@ -65,33 +65,33 @@ func (l *Life) serve(address string) *modaltest.Server {
 }
 
 // at is a listener that says where it is.
-type at struct {
+type listener struct {
 	net.Listener
 
 	address string
 }
 
-func (a *at) Addr() net.Addr { return named(a.address) }
+func (a *listener) Addr() net.Addr { return address(a.address) }
 
-type named string
+type address string
 
-func (named) Network() string  { return "tcp" }
-func (n named) String() string { return string(n) }
+func (address) Network() string  { return "tcp" }
+func (n address) String() string { return string(n) }
 
 // wire is a process's network. It ends with the process.
-type wire struct {
-	lines map[string]*bufconn.Listener
+type network struct {
+	listeners map[string]*bufconn.Listener
 
 	mu    sync.Mutex
 	cut   bool
 	conns []net.Conn
 }
 
-func (w *wire) dial(ctx context.Context, address string) (net.Conn, error) {
+func (w *network) dial(ctx context.Context, address string) (net.Conn, error) {
 	w.mu.Lock()
 	cut := w.cut
 	w.mu.Unlock()
-	line := w.lines[address]
+	line := w.listeners[address]
 	if cut || line == nil {
 		return nil, errors.New("no route to " + address)
 	}
@@ -105,7 +105,7 @@ func (w *wire) dial(ctx context.Context, address string) (net.Conn, error) {
 	return conn, nil
 }
 
-func (w *wire) sever() {
+func (w *network) disconnect() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cut = true

@@ -10,7 +10,7 @@ func (run *Run) skew(name string) time.Duration {
 	return run.skews[name]
 }
 
-// setSkew sets a node's clock.
+// setSkew sets how far a node's clock is wrong.
 func (run *Run) setSkew(name string, skew time.Duration) {
 	run.mu.Lock()
 	defer run.mu.Unlock()
@@ -18,7 +18,7 @@ func (run *Run) setSkew(name string, skew time.Duration) {
 	run.minSkew, run.maxSkew = min(run.minSkew, skew), max(run.maxSkew, skew)
 }
 
-// doubt is how far the clocks of this life were ever apart.
+// clockSpread returns the largest difference between two clocks of this run so far.
 func (run *Run) clockSpread() time.Duration {
 	run.mu.Lock()
 	defer run.mu.Unlock()

@@ -4,18 +4,19 @@ package sim
 
 import "context"
 
-// cut is what becomes of the nth write from now.
+// cut says how one of the next writes ends.
 type cut struct {
-	in int // 1 is the next write
-	// committed: the write takes effect and only its answer is lost.
+	in int // 1 means the next write
+	// committed: the write takes effect, and only its answer is lost.
 	committed bool
-	// deadly: the process dies there.
+	// kills: the process dies at this write.
 	kills bool
-	// leaves: whoever asked goes away there. A write that heeds its caller then fails, done or not.
+	// callerLeaves: the caller cancels the request at this write. A write that uses the caller's context then
+	// fails, done or not.
 	callerLeaves bool
 }
 
-// leaveKey is where a context keeps how its caller goes away.
+// cancelKey is the context key of the function that cancels the caller's request.
 type cancelKey struct{}
 
 func cancelCaller(ctx context.Context) {
@@ -24,8 +25,8 @@ func cancelCaller(ctx context.Context) {
 	}
 }
 
-// isAsked says that somebody asked for what is done, who may go away: what a node does in the background
-// nobody waits for.
+// isRequested reports whether a caller waits for this write and may cancel it. No caller waits for a node's
+// background work.
 func isRequested(ctx context.Context) bool { return ctx.Value(cancelKey{}) != nil }
 
 func (c *cut) String() string {

@@ -10,7 +10,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// faultKind is something that goes wrong at Modal.
+// faultKind is a kind of fault at Modal.
 type faultKind struct {
 	name   string
 	when   func(c conditions) bool
@@ -34,21 +34,22 @@ var faultKinds = []faultKind{
 	}},
 	{"done late", func(c conditions) bool { return c.DoneLate }, func(run *Run) {
 		late := lateWork{method: []string{"ServiceUserCreate", "EnvironmentRoleSet", "ServiceUserInfo", "ServiceUserDelete", "TokenDelete"}[roll(run.rt, "method", 5)], by: run.drawDuration("by", 20*time.Second, 90*time.Second, 4*time.Minute), times: 1 + roll(run.rt, "times", 2)}
-		run.logf("  weather: %d × %s is done %s late", late.times, late.method, late.by)
+		run.logf("  fault:  %d × %s is done %s late", late.times, late.method, late.by)
 		run.setLateWork(late)
 	}},
 	{"outage", func(c conditions) bool { return c.Outages }, nil},
 	{"late to learn", func(c conditions) bool { return c.LateToLearn }, func(run *Run) {
 		late := []time.Duration{2 * time.Second, 20 * time.Second, 5 * time.Minute}[roll(run.rt, "late", 3)]
-		run.logf("  weather: Modal learns %s late", late)
+		run.logf("  fault:  Modal learns %s late", late)
 		run.modal.RefuseNewTokensFor(late)
 		run.modal.KeepDeletedFor(late)
 	}},
 	{"not yet known by its name", func(c conditions) bool { return c.NotYetKnown }, func(run *Run) {
 		times := 1 + roll(run.rt, "times", 3)
 		born := time.Now()
-		run.logf("  weather: %d × new service users are not found", times)
-		// Only what is new may not be found: a call of the next minutes is about one.
+		run.logf("  fault:  %d × new service users are not found by name", times)
+		// Only a new service user may be missing. During a creation, a call within the next minute is about a new
+		// one.
 		run.modal.Inject("ServiceUserInfo", modaltest.Fault{
 			Code: codes.NotFound, Message: "not yet", Times: times,
 			Match: func(c modaltest.Call) bool {
@@ -57,17 +58,18 @@ var faultKinds = []faultKind{
 		})
 	}},
 	{"forbidden", func(c conditions) bool { return c.AdminTrouble }, func(run *Run) {
-		run.logf("  weather: a call of the admin's is forbidden")
+		run.logf("  fault:  Modal forbids a call of the admin token")
 		method := serviceUserMethods[roll(run.rt, "method", len(serviceUserMethods))]
 		run.modal.Inject(method, modaltest.Fault{Code: codes.PermissionDenied, Message: "no", Times: 1 + roll(run.rt, "times", 3)})
 	}},
 	{"a token may not end itself", func(c conditions) bool { return c.AdminTrouble }, (*Run).failTokenDelete},
 }
 
-// decline has Modal not let members' tokens end themselves, or none of them end any.
+// failTokenDelete makes Modal refuse to let a member token delete itself, or refuse all token deletions.
 func (run *Run) failTokenDelete() { run.injectTokenDeleteFault(false) }
 
-// declineIt is decline. With othersMay another token may end it where its own may not.
+// injectTokenDeleteFault adds the fault of failTokenDelete. If othersMay is true, another token may still delete a
+// token that may not delete itself.
 func (run *Run) injectTokenDeleteFault(othersMay bool) {
 	fault := modaltest.Fault{Message: "no", Times: 1 + roll(run.rt, "times", 4)}
 	switch what := roll(run.rt, "code", 5); {
@@ -81,14 +83,14 @@ func (run *Run) injectTokenDeleteFault(othersMay bool) {
 	if roll(run.rt, "another one may", 2) == 1 || othersMay {
 		fault.Match = func(c modaltest.Call) bool { return c.TokenID == c.Target }
 	}
-	run.logf("  weather: %d × TokenDelete: %s, without a content type: %t", fault.Times, fault.Code, fault.NoContentType)
+	run.logf("  fault:  %d × TokenDelete: %s, without a content type: %t", fault.Times, fault.Code, fault.NoContentType)
 	if fault.NoContentType {
 		run.report.count("modal: TokenDelete without a content type")
 	}
 	run.modal.Inject("TokenDelete", fault)
 }
 
-// declinesHere is decline for an operation that is about to end a token.
+// maybeFailTokenDelete sometimes calls injectTokenDeleteFault before an operation that revokes a token.
 func (run *Run) maybeFailTokenDelete(othersMay bool) {
 	if run.conditions.Often > 0 && run.conditions.AdminTrouble && roll(run.rt, "declines here", 3) == 2 {
 		run.injectTokenDeleteFault(othersMay)
@@ -97,16 +99,16 @@ func (run *Run) maybeFailTokenDelete(othersMay bool) {
 
 var serviceUserMethods = []string{"ServiceUserCreate", "EnvironmentRoleSet", "ServiceUserInfo", "ServiceUserDelete", "ServiceUserList"}
 
-// inject puts a fault on some call.
+// inject adds a fault to the calls of a random method.
 func (run *Run) inject(f modaltest.Fault) {
 	methods := append([]string{"*", "TokenInfoGet", "TokenDelete", "TokenFlowCreate", "TokenFlowWait"}, serviceUserMethods...)
 	method := methods[roll(run.rt, "method", len(methods))]
 	f.Times = []int{1, 2, 4, 40}[roll(run.rt, "times", 4)]
-	run.logf("  weather: %d × %s: %s after %s, work done: %t", f.Times, method, f.Code, f.Delay, f.AfterCommit)
+	run.logf("  fault:  %d × %s: %s after %s, work done: %t", f.Times, method, f.Code, f.Delay, f.AfterCommit)
 	run.modal.Inject(method, f)
 }
 
-// A passing failure did nothing; an unclear one may have done the work.
+// After a transient code, Modal did not do the work. After an ambiguous code, Modal may have done the work.
 var (
 	ambiguousCodes = []codes.Code{codes.Unavailable, codes.Internal, codes.DeadlineExceeded, codes.Unknown}
 	transientCodes = append([]codes.Code{codes.Aborted}, ambiguousCodes...)
@@ -114,7 +116,7 @@ var (
 
 func (run *Run) drawCode(of []codes.Code) codes.Code { return of[roll(run.rt, "code", len(of))] }
 
-// weather is what goes wrong at Modal and in storage from this step on.
+// injectFaults draws the faults at Modal and in storage that start with this step.
 func (run *Run) injectFaults() {
 	if run.conditions.Often == 0 {
 		return
@@ -149,14 +151,14 @@ func (run *Run) injectModalFault() {
 
 func (run *Run) injectStorageFault() {
 	if run.conditions.StorageFails && roll(run.rt, "reads", 8) == 7 {
-		run.logf("  weather: no read of storage succeeds")
+		run.logf("  fault:  every storage read fails")
 		run.leader.handle.setReadFailure(true)
 		return
 	}
 	run.planCut(6)
 }
 
-// cutWrite has one of the next writes of storage fail.
+// planCut makes one of the next storage writes fail.
 func (run *Run) planCut(within int) {
 	c := cut{in: 1 + roll(run.rt, "nth write", within), committed: roll(run.rt, "committed", 2) == 1}
 	var ends []func()
@@ -170,11 +172,11 @@ func (run *Run) planCut(within int) {
 		ends = append(ends, func() { c.callerLeaves = true })
 	}
 	ends[roll(run.rt, "end", len(ends))]()
-	run.logf("  weather: write %d from now: %s", c.in, c.String())
+	run.logf("  fault:  write %d from now: %s", c.in, c.String())
 	run.leader.handle.addCut(c)
 }
 
-// cutsHere cuts one of the few writes of an operation that is seldom cut by chance.
+// maybePlanCut sometimes fails one of the few writes of an operation. Chance alone would seldom hit them.
 func (run *Run) maybePlanCut(within int) {
 	if run.conditions.Often > 0 && run.writesCanFail() && roll(run.rt, "cut here", 4) == 3 {
 		run.planCut(within)

@@ -16,15 +16,15 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// lateness is how long Modal goes on with some calls after it got them, whatever their callers do.
+// lateWork delays Modal's work on some calls, even if the callers stop waiting.
 type lateWork struct {
 	method string
 	by     time.Duration
 	times  int
 }
 
-// think is what Modal does before it works on a call: operations meet only where they take time, and the
-// work on a call that nobody waits for any more may still be done.
+// delayCall runs before Modal works on a call. Operations overlap only if calls take time. Modal may also do the
+// work of a call after its caller stopped waiting.
 func (run *Run) delayCall(method string) {
 	run.mu.Lock()
 	wait := time.Duration(0)
@@ -45,8 +45,8 @@ func (run *Run) setLateWork(late lateWork) {
 	run.lateWork = late
 }
 
-// serve runs an emulated Modal that is reached in memory: a bubble's clock stands still while anybody
-// waits for a real network.
+// serve runs an emulated Modal over an in-memory connection. A bubble's clock stands still while a goroutine waits
+// for a real network.
 func (run *Run) serve(address string) *modaltest.Server {
 	line := bufconn.Listen(64 << 10)
 	run.listeners[address] = line
@@ -56,7 +56,7 @@ func (run *Run) serve(address string) *modaltest.Server {
 		defer close(served)
 		_ = server.Serve(&listener{line, address})
 	}()
-	synctest.Wait() // until it knows its address
+	synctest.Wait() // until the server knows its address
 	run.rt.Cleanup(func() {
 		server.Close()
 		<-served
@@ -64,7 +64,7 @@ func (run *Run) serve(address string) *modaltest.Server {
 	return server
 }
 
-// at is a listener that says where it is.
+// listener is a net.Listener with a fixed address.
 type listener struct {
 	net.Listener
 
@@ -78,7 +78,7 @@ type address string
 func (address) Network() string  { return "tcp" }
 func (n address) String() string { return string(n) }
 
-// wire is a process's network. It ends with the process.
+// network is one process's network. It is cut when the process dies.
 type network struct {
 	listeners map[string]*bufconn.Listener
 

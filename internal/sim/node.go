@@ -11,18 +11,18 @@ import (
 
 // node is one process of the mount.
 type node struct {
-	name   string
-	engine Engine
-	handle *handle
-	network   *network
-	ctx    context.Context //nolint:containedctx // the life of the process
-	cancel context.CancelFunc
+	name    string
+	engine  Engine
+	handle  *handle
+	network *network
+	ctx     context.Context //nolint:containedctx // it lives as long as the process
+	cancel  context.CancelFunc
 }
 
-// boot starts a process of a node.
+// startNode starts a new process on a node.
 func (run *Run) startNode(name string, h *handle, standby bool) *node {
 	run.boots++
-	random := &random{rand: rand.New(rand.NewPCG(run.seed, run.boots))} //nolint:gosec // the luck of a simulation
+	random := &random{rand: rand.New(rand.NewPCG(run.seed, run.boots))} //nolint:gosec // a simulation needs no secure randomness
 	n := &node{name: name, handle: h, network: &network{listeners: run.listeners}}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	h.died = func() {
@@ -32,7 +32,7 @@ func (run *Run) startNode(name string, h *handle, standby bool) *node {
 	}
 	engine, err := run.startEngine(n.ctx, Deps{
 		Storage: h, Standby: standby, Mount: mountUUID, Log: run.log, Dial: n.network.dial,
-		// A node's clock jumps and goes back, which a bubble's does not.
+		// A node's clock can jump and go back. A bubble's clock cannot.
 		Now: func() time.Time { return time.Now().Round(0).Add(run.skew(name)) },
 		Sleep: func(ctx context.Context, d time.Duration) error {
 			select {
@@ -42,18 +42,18 @@ func (run *Run) startNode(name string, h *handle, standby bool) *node {
 				return ctx.Err()
 			}
 		},
-		// No two jobs of a tick begin at one instant.
+		// No two jobs of a tick start at the same instant.
 		Stagger: func(i int) { time.Sleep(time.Duration(i)) },
 		Random:  random.draw,
 	})
 	if err != nil {
-		run.fail("an engine does not start: %v", err)
+		run.fail("the engine does not start: %v", err)
 	}
 	n.engine = engine
 	return n
 }
 
-// luck is a process's own: how often one that ends still draws is not the next one's business.
+// random is one process's source of random numbers. Draws of a dying process must not change the next process.
 type random struct {
 	mu   sync.Mutex
 	rand *rand.Rand
@@ -70,7 +70,8 @@ func (n *node) stop() {
 	n.engine.Stop()
 }
 
-// lead makes a node the leader, with a new process. The one before works on, but can write no more.
+// makeLeader starts a new process on a node and makes it the leader. The process before keeps working but cannot
+// write any more.
 func (run *Run) makeLeader(name string) {
 	if run.former != nil {
 		run.former.stop()
@@ -86,7 +87,7 @@ func (run *Run) makeLeader(name string) {
 	}
 }
 
-// reads sets the standby and returns the one before.
+// setStandby sets the standby and returns the standby before it.
 func (run *Run) setStandby(n *node) (before *node) {
 	run.mu.Lock()
 	defer run.mu.Unlock()
@@ -101,11 +102,11 @@ func otherNode(name string) string {
 	return "A"
 }
 
-// wrote is called for each write that took effect.
-func (run *Run) onWritten(key string, before, after []byte, asked bool) {
+// onWritten is called for each write that took effect.
+func (run *Run) onWritten(key string, before, after []byte, requested bool) {
 	run.oracle.stored(key, before, after)
 	run.mu.Lock()
-	if !asked {
+	if !requested {
 		for _, beside := range run.operations {
 			beside.before = nil
 		}
@@ -117,18 +118,18 @@ func (run *Run) onWritten(key string, before, after []byte, asked bool) {
 	}
 }
 
-// amidApproval counts what happens to a process while somebody may approve a token, or has just done so.
+// countDuringApproval counts an event at a process while a person may approve a token, or has just done so.
 func (run *Run) countDuringApproval(what string) {
 	for _, a := range run.disk.truth().approvals {
 		if a.Open && a.TokenID == "" {
 			run.report.count(what + " while an approval waits")
 		} else if a.Open {
-			run.report.count(what + " while an approved token is brought into use")
+			run.report.count(what + " while an approved token becomes current")
 		}
 	}
 }
 
-// bury follows a process that died by another one, as Vault's service manager does.
+// restartDeadNode replaces a process that died by a new one, as Vault's service manager does.
 func (run *Run) restartDeadNode() {
 	if !run.leader.handle.isDead() {
 		return

@@ -19,8 +19,8 @@ type operation struct {
 	force  bool
 	// stays: whoever asked waits for the answer.
 	callerWaits bool
-	done  chan struct{}
-	err   error
+	done        chan struct{}
+	err         error
 	// alone is what storage held when it began, nil where something else went on.
 	before *truth
 	// overruled: an operator ended something by force meanwhile, which may be what it was making.

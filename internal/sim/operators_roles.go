@@ -56,7 +56,7 @@ func (run *Run) createManaged() {
 
 // offer is a token that an operator brings.
 type offer struct {
-	token     *Token
+	token      *Token
 	unverified bool
 	// madeByMount: its service user's name says that a mount of this engine made it.
 	madeByMount bool

@@ -30,9 +30,9 @@ type oracle struct {
 	deleted map[string]int
 	// whose says whose each token is at Modal, brought are those that an operator sent to another one, and
 	// looked how many calls of a server were looked at.
-	owners   map[string]ownership
+	owners         map[string]ownership
 	sentByOperator map[string]bool
-	callsChecked  map[*modaltest.Server]int
+	callsChecked   map[*modaltest.Server]int
 	// theirs are the tokens of service users that this mount did not make.
 	foreign map[string]bool
 	// drifted are the service users whose roles somebody changed, until a write mends them.
@@ -40,8 +40,8 @@ type oracle struct {
 	// moved are the tokens whose expiry somebody changed.
 	expiryChanged map[string]bool
 	// asked is what a flow was begun for, by its ID, and approved are the tokens of flows.
-	requests    map[string]approvalRequest
-	flows map[string]string
+	requests map[string]approvalRequest
+	flows    map[string]string
 	// bare are the static roles that have had no token yet.
 	withoutToken map[string]bool
 	// voided is when a role was last deleted by force, and limited when a dynamic one was last written.
@@ -57,8 +57,8 @@ type oracle struct {
 	limitsChangedAt time.Time
 	// adminOf is the workspace of the last verified admin token, and squatted are the tokens that a role held
 	// unverified when another one, or config, brought them verified.
-	adminWorkspace  string
-	displaced map[string]bool
+	adminWorkspace string
+	displaced      map[string]bool
 	// secrets are the right secrets of the tokens that operators bring without having Modal asked.
 	trueSecrets map[string]string
 }

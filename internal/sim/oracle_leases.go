@@ -32,7 +32,9 @@ func (o *oracle) leaseIssued(k *vaultLease, before *truth, began time.Time) {
 	o.checkLeaseExpiry(k)
 }
 
-func (o *oracle) isExcusedLease(k *vaultLease) bool { return o.record(k.ID).mayEnd || o.record(k.ID).excuse != "" }
+func (o *oracle) isExcusedLease(k *vaultLease) bool {
+	return o.record(k.ID).mayEnd || o.record(k.ID).excuse != ""
+}
 
 // fitsLease expects a lease's token to be able to do what the role said when it was read, and no more.
 func (o *oracle) checkLeaseRights(k *vaultLease, before *truth) {

@@ -30,11 +30,11 @@ type tokenRecord struct {
 	// anybodys: an operator brought it where it may be of anybody.
 	anyOwner bool
 	// lease: it is one of a dynamic role, that had been deleted so many times.
-	isLease   bool
+	isLease       bool
 	roleDeletions int
 	// hold is how long it may live on while it is used, and used when it was, after it was replaced.
 	extendedUntil, lastUsed time.Time
-	useWindow    time.Duration
+	useWindow               time.Duration
 }
 
 // promised says that nothing may end the token yet.

@@ -4,20 +4,20 @@ package sim
 
 import "time"
 
-// reader is a consumer of one role. It keeps what it read.
+// reader is a consumer of one role. It keeps the last credentials that it read.
 type reader struct {
 	last *Credentials
 	next time.Time
-	// deleted is how often the role had been deleted when it read.
+	// roleDeletions is how often the role had been deleted at the time of the last read.
 	roleDeletions int
 }
 
-// readAll has each consumer read whose time has come, at the standby in turn where there is one.
+// readAll lets each consumer read that is due. If there is a standby, consumers alternate between the nodes.
 func (run *Run) readAll() {
 	t := run.disk.truth()
 	for i, role := range roleNames {
 		if t.roles[role].Dynamic != nil {
-			continue // its readers keep leases
+			continue // consumers of dynamic roles keep leases
 		}
 		r := run.readers[role]
 		if r == nil {
@@ -34,7 +34,7 @@ func (run *Run) readAll() {
 		}
 		got, err := n.engine.Read(n.ctx, role)
 		if err != nil {
-			continue // it keeps what it has, and tries again
+			continue // the consumer keeps its token and tries again
 		}
 		r.next = time.Now().Add(t.roles[role].Refresh)
 		run.oracle.checkRead(n.name, role, r, got)

@@ -14,76 +14,78 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// FirstDay is when every life begins. A bubble begins in the year 2000.
+// FirstDay is the start time of every run. A synctest bubble starts in the year 2000.
 var FirstDay = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 const (
 	mountUUID = "2f9f1a7c-0000-4000-8000-000000000001"
 	prefix    = "vault-2f9f1a7c-"
-	home      = "acme" // the workspace
+	home      = "acme" // the mount's workspace
 
-	modalAddress      = "127.0.0.1:9900"
+	modalAddress = "127.0.0.1:9900"
 	otherAddress = "127.0.0.1:9901"
 
-	// An operation that takes longer than this in virtual time hangs.
+	// An operation that takes longer than hangLimit in virtual time hangs.
 	hangLimit = 10 * time.Minute
-	// latency is how long Modal thinks about a call in lives whose operations overlap.
+	// latency is the time that Modal takes for each call in runs whose operations overlap.
 	latency = 70 * time.Millisecond
 )
 
-// Life is one mount from its first day on.
+// Run simulates one mount from its first day to its end.
 type Run struct {
-	rt      *rapid.T
-	spec    Spec
-	startEngine   Start
-	report  *Report
-	conditions conditions
+	rt          *rapid.T
+	spec        Spec
+	startEngine Start
+	report      *Report
+	conditions  conditions
 
-	disk             *disk
-	modal, otherModal *modaltest.Server
-	modals           modals
-	otherModalOwner, otherWorkspaceOwner  *modaltest.Member // an owner elsewhere, and one of another workspace
-	listeners            map[string]*bufconn.Listener
-	workspace        *modaltest.Workspace
-	owner, colleague *modaltest.Member
-	log              io.Writer
+	disk                                 *disk
+	modal, otherModal                    *modaltest.Server
+	modals                               modals
+	otherModalOwner, otherWorkspaceOwner *modaltest.Member // owners at the other server, and in another workspace
+	listeners                            map[string]*bufconn.Listener
+	workspace                            *modaltest.Workspace
+	owner, colleague                     *modaltest.Member
+	log                                  io.Writer
 
 	leader, former, standby *node
 	skews                   map[string]time.Duration
-	minSkew, maxSkew             time.Duration // of all skews so far
-	lateWork                    lateWork
+	minSkew, maxSkew        time.Duration // of all clock skews so far
+	lateWork                lateWork
 	saved                   *savedState
 	vault                   vault
-	// goesOn are those who never read again: the secrets of their tokens by ID.
+	// stillUsed holds the tokens that consumers keep using without reading again. It maps the token ID to the
+	// secret.
 	stillUsed map[string]string
 
-	operations  []*operation
-	operationCount       int
-	copies      int // by copies of the mount
-	seed, boots uint64
-	creating     atomic.Int64 // operators' creates and rotations under way
-	revoking      atomic.Int64 // what may end tokens under way
-	readers     map[string]*reader
-	oracle      *oracle
+	operations     []*operation
+	operationCount int
+	copies         int // service users that copies of the mount created
+	seed, boots    uint64
+	creating       atomic.Int64 // running creates and rotations
+	revoking       atomic.Int64 // running operations that may revoke tokens
+	readers        map[string]*reader
+	oracle         *oracle
 
-	// mu guards what engines reach from their own goroutines: operations, skews and standby too.
+	// mu guards the fields that engines reach from their own goroutines: the ones below, operations, skews and
+	// standby.
 	mu      sync.Mutex
 	history []string
 	wrong   string
 }
 
-// Live lives one life inside a bubble, and fails rt when a promise is broken.
+// Simulate executes one run inside a synctest bubble. It fails rt if the engine breaks a promise.
 func Simulate(rt *rapid.T, start Start, spec Spec, without Without, report *Report, log io.Writer) {
 	time.Sleep(time.Until(FirstDay))
 	run := &Run{
 		rt: rt, spec: spec, startEngine: start, report: report, log: log,
 		disk: newDisk(), listeners: map[string]*bufconn.Listener{}, skews: map[string]time.Duration{},
 		readers: map[string]*reader{}, stillUsed: map[string]string{},
-		seed: uint64(roll(rt, "luck", 1<<rollBits)), //nolint:gosec // a roll is not negative
+		seed: uint64(roll(rt, "seed", 1<<rollBits)), //nolint:gosec // a roll is not negative
 	}
 	report.started(run)
 	run.conditions = drawConditions(rt, without)
-	run.logf("climate: %s", run.conditions)
+	run.logf("conditions: %s", run.conditions)
 	run.oracle = newOracle(run)
 	run.disk.onWritten = run.onWritten
 	run.modal, run.otherModal = run.serve(modalAddress), run.serve(otherAddress)

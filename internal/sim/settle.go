@@ -11,19 +11,19 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// longestGrace is the most that operators of a life write.
+// longestGrace is the longest grace period that operators of a run write.
 const longestGrace = 3 * day
 
-// longestHold is the longest that operators of a life have a token that is used live on.
+// longestExtension is the longest time by which use can extend a token's life in a run.
 const longestExtension = day + time.Minute
 
-// settle ends all troubles, gives the mount days of ticks, and expects it to have put everything in order.
+// settle stops all faults, gives the mount days of ticks, and then expects everything to be in order.
 func (run *Run) settle() {
 	if !run.conditions.faultFree() {
-		[]func(){func() {}, run.changeRolesByHand, run.deleteCurrentByHand}[roll(run.rt, "a person's last deed", 3)]()
+		[]func(){func() {}, run.changeRolesByHand, run.deleteCurrentByHand}[roll(run.rt, "a person's last action", 3)]()
 		run.waitForEffects()
 	}
-	run.logf("all troubles end")
+	run.logf("all faults stop")
 	run.modal.ClearFaults()
 	run.setLateWork(lateWork{})
 	run.leader.handle.clearFaults()
@@ -39,19 +39,19 @@ func (run *Run) settle() {
 	run.conditions.Overlap, run.conditions.CallersLeave = false, false
 	run.resetConfig()
 	run.cleanUpOrphans()
-	run.liftRestrictions() // by what a person approved just before
+	run.liftRestrictions() // a person may have approved a token just before
 	before := run.disk.truth()
 	began := time.Now()
 	for _, what := range run.oracle.unhealthyRoles() {
-		run.report.count("healed: " + what[strings.IndexByte(what, ' ')+1:])
+		run.report.count("repaired: " + what[strings.IndexByte(what, ' ')+1:])
 	}
 	run.ticks(90, time.Minute)
-	run.liftRestrictions() // by an approval that was begun before, and is over by now
+	run.liftRestrictions() // an approval that started earlier has ended by now
 	run.ticks(14, 30*time.Minute)
 	run.checkRotatedOnce(before, began)
 	run.ticks(30, 2*time.Hour)
 	if unhealthy := run.oracle.unhealthyRoles(); len(unhealthy) > 0 {
-		run.broken("two days and more after all troubles ended roles are not healed: %v", unhealthy)
+		run.broken("more than two days after all faults stopped, the engine has not repaired these roles: %v", unhealthy)
 	}
 	run.ticks(40, 2*time.Hour)
 	run.checkSettled()
@@ -63,14 +63,14 @@ func (run *Run) liftRestrictions() {
 	}
 }
 
-// tidy is an operator's word on what a restored snapshot knows nothing of. Until then the mount ends
-// nothing by itself.
+// cleanUpOrphans deletes all orphans, as an operator does after a snapshot was restored. Until then the mount
+// deletes nothing by itself.
 func (run *Run) cleanUpOrphans() {
-	time.Sleep(orphanMinAge) // what is younger is nobody's yet
-	run.liftRestrictions()      // by what was approved meanwhile
+	time.Sleep(orphanMinAge) // a younger service user is not an orphan yet
+	run.liftRestrictions()   // a token may have been approved meanwhile
 	run.oracle.operatorDecided(CleanupRequest{})
 	if _, err := run.leader.engine.CleanUpOrphans(run.leader.ctx, CleanupRequest{}); err != nil {
-		run.broken("orphans cannot be tidied: %v", err)
+		run.broken("the orphans cannot be deleted: %v", err)
 	}
 }
 
@@ -80,7 +80,7 @@ func (run *Run) ticks(times int, every time.Duration) {
 	}
 }
 
-// checkRotatedOnce expects each role that was overdue to have rotated once, and none twice.
+// checkRotatedOnce expects each overdue role to have rotated once, and no role twice.
 func (run *Run) checkRotatedOnce(before *truth, began time.Time) {
 	after := run.disk.truth()
 	for _, role := range before.names() {
@@ -91,14 +91,14 @@ func (run *Run) checkRotatedOnce(before *truth, began time.Time) {
 		rotations := after.current[role].Version - cred.Version
 		overdue := !cred.Next.IsZero() && !cred.Next.After(began)
 		if overdue && rotations == 0 {
-			run.broken("role %s is overdue since %s and was not rotated: %s", role, cred.Next.Format(time.DateTime), after.current[role].LastError)
+			run.broken("role %s is overdue since %s, and the engine did not rotate it: %s", role, cred.Next.Format(time.DateTime), after.current[role].LastError)
 		}
 		most := int64(1)
 		if policy.Managed.Schedule != "" {
-			most = 2 // it may fire in these hours too
+			most = 2 // the schedule may also fire in these hours
 		}
 		if !run.modals.Accepts(cred.ID, cred.Secret) {
-			most++ // it may be healed too
+			most++ // the engine may also replace a rejected token
 		}
 		if rotations > most {
 			run.broken("role %s rotated %d times in hours", role, rotations)
@@ -107,17 +107,17 @@ func (run *Run) checkRotatedOnce(before *truth, began time.Time) {
 	run.check()
 }
 
-// checkSettled expects nothing to be left that only waits for the engine.
+// checkSettled expects that no work of the engine is left.
 func (run *Run) checkSettled() {
 	t := run.disk.truth()
 	now := time.Now()
 	for _, rev := range t.revocations {
-		// A member's token needs no admin token to end itself, wherever it is.
+		// A member token deletes itself at any server and workspace, without an admin token.
 		if run.keepsPrevious(t, rev.Role) || (run.isElsewhere(rev.storedToken) && rev.IdentityType != "user") {
 			continue
 		}
 		if rev.NotBefore.After(now.Add(longestGrace + day)) {
-			run.broken("the entry %s of role %s waits until %s, as a wrong clock dated it", rev.key, rev.Role, rev.NotBefore.Format(time.DateTime))
+			run.broken("the revocation %s of role %s waits until %s: a wrong clock set this time", rev.key, rev.Role, rev.NotBefore.Format(time.DateTime))
 		}
 		due := rev.NotBefore
 		if rev.HoldUntil.After(due) && rev.HoldUntil.Before(due.Add(longestExtension)) {
@@ -126,11 +126,11 @@ func (run *Run) checkSettled() {
 		if rev.Method == "manual" || now.Before(due.Add(6*time.Hour)) || run.isDisabled(rev.ID) {
 			continue
 		}
-		run.broken("after days without a fault the ledger still holds %s %s (%s): %s", rev.key, ofRole(rev.Role), rev.Reason, rev.LastError)
+		run.broken("after days without a fault the revocation queue still has %s %s (%s): %s", rev.key, ofRole(rev.Role), rev.Reason, rev.LastError)
 	}
 	for _, key := range slices.Sorted(maps.Keys(t.approvals)) {
 		if a := t.approvals[key]; a.Open {
-			run.broken("after days without a fault the approval %s is still %s, and open", key, a.State)
+			run.broken("after days without a fault the approval %s is still %s and open", key, a.State)
 		}
 	}
 	for _, role := range t.names() {
@@ -141,7 +141,8 @@ func (run *Run) checkSettled() {
 		if err != nil {
 			run.broken("the state of role %s cannot be read: %v", role, err)
 		}
-		// A role that only a person rotates may be overdue. Where nothing is wrong and nothing due, none fails.
+		// A role that only a person rotates may be overdue. If no fault is active and no rotation is due, no role
+		// fails.
 		managed := t.roles[role].Managed
 		late := state == "overdue" && managed != nil && !managed.Disabled
 		if (late || state == "failing") && !run.isElsewhere(t.current[role]) {
@@ -155,35 +156,36 @@ func (run *Run) checkSettled() {
 		run.oracle.checkServed(role, got, run.spec)
 	}
 	run.oracle.checkExpiries()
-	if diverged, err := run.leader.engine.OutOfSync(run.leader.ctx); err != nil || diverged {
-		run.broken("orphans were tidied, and the mount is out of sync: %t, %v", diverged, err)
+	if outOfSync, err := run.leader.engine.OutOfSync(run.leader.ctx); err != nil || outOfSync {
+		run.broken("an operator deleted the orphans, and out of sync is still %t (%v)", outOfSync, err)
 	}
 	run.check()
 }
 
-// isDisabled reports whether somebody disabled a token: only a person, or a token of the same person, ends it then.
+// isDisabled reports whether somebody disabled a token. Then only a person or a token of the same person can delete
+// it.
 func (run *Run) isDisabled(id string) bool {
 	return slices.ContainsFunc(run.modals.Tokens(), func(t modaltest.TokenInfo) bool { return t.ID == id && t.Disabled })
 }
 
-// isAway says that a token belongs to another server or workspace than the one that the last admin token
-// is of: the engine cannot manage it.
+// isElsewhere reports whether the engine cannot manage a token, because the token belongs to another server or
+// workspace than the last admin token.
 func (run *Run) isElsewhere(t storedToken) bool {
 	return (t.Server != "" && t.Server != run.modal.URL()) || (t.Workspace != "" && t.Workspace != home)
 }
 
-// keepsEarlier says that a role has no working token, through no fault of the engine, and so keeps its
-// earlier ones.
+// keepsPrevious reports whether a role has no working token through no fault of the engine. The engine then keeps
+// the role's previous tokens.
 func (run *Run) keepsPrevious(t *truth, role string) bool {
 	current, exists := t.current[role]
-	if !exists || run.modals.AcceptsAt(current.Server, current.ID, current.Secret) { // one stored unverified may be of another server
+	if !exists || run.modals.AcceptsAt(current.Server, current.ID, current.Secret) { // an unverified token may belong to another server
 		return false
 	}
 	policy := t.roles[role]
 	return policy.Managed == nil || policy.Managed.Disabled || run.isElsewhere(current)
 }
 
-// served expects a reader's token to work at the end, unless it was taken from the engine's hands.
+// checkServed expects a reader's token to work at the end, unless the engine could not replace it.
 func (o *oracle) checkServed(role string, got *Credentials, spec Spec) {
 	t := o.run.disk.truth()
 	o.mu.Lock()
@@ -194,6 +196,6 @@ func (o *oracle) checkServed(role string, got *Credentials, spec Spec) {
 	case policy.Managed == nil || policy.Managed.Disabled || o.run.isElsewhere(t.current[role]):
 	case record.excuse != "" && !spec.Heals:
 	default:
-		o.run.broken("after days without a fault the reader of role %s is not served: Modal refuses %s", role, got.ID)
+		o.run.broken("after days without a fault Modal rejects token %[2]s, which a reader of role %[1]s got", role, got.ID)
 	}
 }

@@ -9,20 +9,20 @@ import (
 	"time"
 )
 
-// revokeAttempts is how often Vault tries to revoke a lease whose end has come, and firstRetry how long it
-// waits after the first failure, twice as long after each other one.
+// revokeAttempts is how often Vault tries to revoke an ended lease. firstRetry is the wait after the first failure.
+// It doubles after each further failure.
 const (
 	revokeAttempts = 6
 	firstRetry     = 10 * time.Second
 )
 
-// vault is the part of Vault that keeps leases. It knows those alone whose answer arrived.
+// vault is the part of Vault that keeps leases. It knows only the leases whose answers arrived.
 type vault struct {
-	mu   sync.Mutex
+	mu     sync.Mutex
 	leases []*vaultLease
 }
 
-// kept is one lease.
+// vaultLease is one lease in Vault.
 type vaultLease struct {
 	*Lease
 
@@ -43,14 +43,14 @@ func (v *vault) remove(k *vaultLease) {
 	v.leases = slices.DeleteFunc(v.leases, func(other *vaultLease) bool { return other == k })
 }
 
-// running are the leases whose end has not come.
+// active returns the leases that have not ended.
 func (v *vault) active(now time.Time) []*vaultLease {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(v.leases), func(k *vaultLease) bool { return k.busy || !now.Before(k.ends) })
 }
 
-// renew moves a lease's end, unless that has come.
+// renew moves the end of a lease that has not ended yet.
 func (v *vault) renew(k *vaultLease, now, ends time.Time) (renewed bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -61,14 +61,14 @@ func (v *vault) renew(k *vaultLease, now, ends time.Time) (renewed bool) {
 	return true
 }
 
-// endNow brings a lease to its end.
+// endNow ends a lease now.
 func (v *vault) endNow(k *vaultLease, now time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	k.ends, k.busy = now, true
 }
 
-// due takes the leases whose end, or next attempt at it, has come.
+// takeDue returns the leases whose end, or whose next attempt, is due. It marks them busy.
 func (v *vault) takeDue(now time.Time) []*vaultLease {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -82,7 +82,7 @@ func (v *vault) takeDue(now time.Time) []*vaultLease {
 	return due
 }
 
-// failed notes an attempt that failed, and says whether Vault gives up.
+// recordFailure counts a failed attempt and reports whether Vault gives up.
 func (v *vault) recordFailure(k *vaultLease, now time.Time) (givesUp bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -92,7 +92,7 @@ func (v *vault) recordFailure(k *vaultLease, now time.Time) (givesUp bool) {
 	return k.attempts >= revokeAttempts
 }
 
-// restarts counts attempts anew, as the next leader does.
+// resetAttempts sets all attempts back to zero, as the next leader does.
 func (v *vault) resetAttempts() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -120,14 +120,14 @@ func (v *vault) restore(saved []vaultLease) {
 	}
 }
 
-// endLeases has Vault revoke what has come to its end.
+// endDueLeases lets Vault revoke the leases that have ended.
 func (run *Run) endDueLeases() {
 	for _, k := range run.vault.takeDue(time.Now()) {
 		run.endLease(k)
 	}
 }
 
-// endLease has Vault revoke a lease, at its end or as somebody says.
+// endLease lets Vault revoke a lease, at its end or at somebody's request.
 func (run *Run) endLease(k *vaultLease) {
 	run.logf("vault ends the lease of token %s of role %s", k.ID, k.Role)
 	op := &operation{what: "end lease", role: k.Role, target: k.ID, callerWaits: true}
@@ -150,7 +150,7 @@ func (run *Run) endLease(k *vaultLease) {
 	}))
 }
 
-// leads says whether what a node answers still reaches anybody.
+// leads reports whether the node's answers still reach a caller.
 func (run *Run) leads(n *node) bool {
 	n.handle.disk.mu.Lock()
 	defer n.handle.disk.mu.Unlock()

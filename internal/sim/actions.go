@@ -13,15 +13,16 @@ import (
 type action struct {
 	name   string
 	weight int
-	// when says which climates know it, nil for all.
+	// when reports whether the action is possible under the run's conditions. Nil means always.
 	when func(c conditions) bool
 	do   func(run *Run)
 }
 
-// actions are all of them, the plainest first. A list and no map: its order is part of what a seed means.
+// actions are all actions, the simplest first. They are a list and not a map, because their order is part of a
+// seed's meaning.
 var actions []action
 
-func init() { //nolint:gochecknoinits // the actions use the list themselves
+func init() { //nolint:gochecknoinits // the actions refer to this list
 	actions = []action{
 		{"time passes", 30, nil, (*Run).timePasses},
 		{"create a managed role", 11, nil, (*Run).createManaged},
@@ -32,18 +33,18 @@ func init() { //nolint:gochecknoinits // the actions use the list themselves
 		{"narrow a dynamic role", 5, nil, (*Run).narrowRole},
 		{"verify", 4, nil, (*Run).verify},
 		{"orphans", 4, nil, (*Run).orphans},
-		{"pause or go on", 3, nil, (*Run).togglePause},
-		{"somebody goes on with an earlier token", 3, nil, (*Run).usePrevious},
+		{"pause or resume", 3, nil, (*Run).togglePause},
+		{"a consumer keeps using a previous token", 3, nil, (*Run).usePrevious},
 		{"create a static role", 5, nil, (*Run).createStatic},
 		{"create a role without a token", 3, nil, (*Run).createWithoutToken},
 		{"begin an approval", 9, nil, (*Run).beginApproval},
-		{"somebody decides", 5, nil, (*Run).decide},
+		{"a person decides on an approval", 5, nil, (*Run).decide},
 		{"cancel an approval", 3, nil, (*Run).cancelApproval},
 		{"read an approval", 2, nil, (*Run).readApproval},
 		{"rotate the admin token", 4, nil, (*Run).rotateAdmin},
 		{"rotate", 14, nil, (*Run).rotate},
 		{"undo", 6, nil, (*Run).undo},
-		{"a crowd", 1, nil, (*Run).rotateTooOften},
+		{"rotate too often", 1, nil, (*Run).rotateTooOften},
 		{"write a role", 7, nil, (*Run).writeRole},
 		{"delete a role", 7, nil, (*Run).deleteRole},
 		{"retry", 6, nil, (*Run).retry},
@@ -53,20 +54,20 @@ func init() { //nolint:gochecknoinits // the actions use the list themselves
 		{"somebody disables or enables a token", 4, func(c conditions) bool { return c.Persons }, (*Run).toggleToken},
 		{"somebody changes roles at Modal", 9, func(c conditions) bool { return c.Persons }, (*Run).changeRolesByHand},
 		{"somebody changes when a token expires", 4, func(c conditions) bool { return c.Persons }, (*Run).changeExpiry},
-		{"the admin's rights change", 4, func(c conditions) bool { return c.AdminTrouble }, (*Run).adminTrouble},
+		{"the admin token's rights change", 4, func(c conditions) bool { return c.AdminTrouble }, (*Run).adminTrouble},
 		{"Modal goes down or comes back", 4, func(c conditions) bool { return c.Outages }, (*Run).outage},
-		{"another node leads", 6, func(c conditions) bool { return c.Leaders }, (*Run).changeLeader},
-		{"a deposed node works on", 5, func(c conditions) bool { return c.Leaders }, (*Run).deposedWorks},
+		{"another node becomes leader", 6, func(c conditions) bool { return c.Leaders }, (*Run).changeLeader},
+		{"a former leader keeps working", 5, func(c conditions) bool { return c.Leaders }, (*Run).formerLeaderTicks},
 		{"the process is killed", 3, func(c conditions) bool { return c.Crashes }, (*Run).crash},
 		{"a clock jumps", 10, func(c conditions) bool { return c.Clocks }, (*Run).clockJumps},
-		{"a clock is set right after a minting", 6, func(c conditions) bool { return c.Clocks && c.DoneLate && c.Often > 0 }, (*Run).correctClock},
+		{"a clock is corrected after a creation", 6, func(c conditions) bool { return c.Clocks && c.DoneLate && c.Often > 0 }, (*Run).correctClock},
 		{"snapshot", 3, func(c conditions) bool { return c.Snapshots }, (*Run).snapshot},
 		{"restore", 3, func(c conditions) bool { return c.Snapshots }, (*Run).restore},
-		{"a copy of the mount mints", 4, func(c conditions) bool { return c.Snapshots }, (*Run).copyCreates},
+		{"a copy of the mount creates a token", 4, func(c conditions) bool { return c.Snapshots }, (*Run).copyCreates},
 	}
 }
 
-// step is one action, met by the weather of the day.
+// step draws faults and then one action.
 func (run *Run) step() {
 	total := 0
 	for _, a := range actions {
@@ -89,7 +90,7 @@ func (run *Run) step() {
 	}
 }
 
-// timePasses lets Vault tick for a while, minute by minute or after pauses, as when it was sealed.
+// timePasses lets Vault tick for a while: each minute, or after pauses, as after Vault was sealed.
 func (run *Run) timePasses() {
 	every := []time.Duration{time.Minute, 10 * time.Minute, time.Hour, 6 * time.Hour, day, 20 * day}[roll(run.rt, "every", 6)]
 	times := 1 + roll(run.rt, "times", 12)
@@ -103,7 +104,7 @@ func (run *Run) timePasses() {
 	}
 }
 
-// pass is a while that passes, and what then happens by itself.
+// passTime lets time pass, then does what happens by itself after it.
 func (run *Run) passTime(every time.Duration) {
 	time.Sleep(every)
 	run.endDueLeases()
@@ -123,15 +124,15 @@ func (run *Run) tick(n *node) {
 	}))
 }
 
-// callsFromNow are those that reach Modal from now on.
+// recordCalls returns a function that lists the calls that reach Modal from now on.
 func (run *Run) recordCalls() func() []modaltest.Call {
 	before := run.modal.CallCount()
 	return func() []modaltest.Call { return run.modal.CallsFrom(before) }
 }
 
-// judge holds what a node did by itself to what it may, where nothing else went on.
+// checkBackgroundCalls checks the calls that a node made by itself, if nothing else happened.
 func (run *Run) checkBackgroundCalls(op *operation, calls func() []modaltest.Call) {
-	if before := run.before(op); before != nil && run.leads(op.node) {
+	if before := run.storageBefore(op); before != nil && run.leads(op.node) {
 		run.oracle.checkBackgroundCalls(op.what, before, calls())
 	}
 }
@@ -145,14 +146,13 @@ func (run *Run) outage() {
 	}
 }
 
-// changeLeader may come in the middle of an operation: what was begun goes on at the node that no longer
-// leads.
+// changeLeader may happen during an operation. The operation then continues at the former leader.
 func (run *Run) changeLeader() {
 	run.report.count("leader change")
 	run.countDuringApproval("leader change")
 	for _, op := range run.running() {
 		if op.node == run.leader && op.what != "tick" {
-			run.report.count("leader change in the middle of an operation")
+			run.report.count("leader change during an operation")
 			break
 		}
 	}
@@ -165,13 +165,13 @@ func (run *Run) changeLeader() {
 	run.makeLeader(name)
 }
 
-// deposedWorks has the worker of a node that no longer leads run once more.
-func (run *Run) deposedWorks() {
+// formerLeaderTicks runs the worker of a former leader once more.
+func (run *Run) formerLeaderTicks() {
 	if run.former == nil || run.former.handle.isDead() || run.former.ctx.Err() != nil {
 		return
 	}
-	run.logf("%s works on, deposed", run.former.name)
-	run.report.count("a deposed node works on")
+	run.logf("%s keeps working after it lost the lead", run.former.name)
+	run.report.count("a former leader keeps working")
 	run.tick(run.former)
 }
 
@@ -189,10 +189,11 @@ func (run *Run) clockJumps() {
 	run.setSkew(name, skew)
 }
 
-// setRight lets a node whose clock is behind mint what Modal makes minutes later, and sets its clock right.
+// correctClock lets a node with a slow clock create a service user that Modal makes minutes later, and corrects the
+// clock meanwhile.
 func (run *Run) correctClock() {
 	name := run.leader.name
-	run.logf("the clock of %s is off by %s, and set right after a minting", name, -7*time.Hour)
+	run.logf("the clock of %s is off by %s until after a creation", name, -7*time.Hour)
 	run.setSkew(name, -7*time.Hour)
 	run.setLateWork(lateWork{method: "ServiceUserCreate", by: 4 * time.Minute, times: 1})
 	run.rotateRole("rotate managed", run.anyRole(), Rotation{})
@@ -210,16 +211,16 @@ func (run *Run) snapshot() {
 	run.saved = &savedState{run.disk.snapshot(), run.vault.snapshot()}
 }
 
-// saved is a snapshot: the mount's storage, and Vault's own.
+// savedState is a snapshot of the mount's storage and of Vault's leases.
 type savedState struct {
 	data   map[string][]byte
 	leases []vaultLease
 }
 
-// downtime is how long a restore takes: Modal is done by then with what was asked before.
+// downtime is how long a restore takes. By then Modal has done all work that was asked before.
 const downtime = 10 * time.Minute
 
-// restore puts an old storage under a new process, as Vault does after a snapshot was restored.
+// restore starts a new process with old storage, as Vault does after a snapshot was restored.
 func (run *Run) restore() {
 	if role := run.anyRole(); run.disk.truth().roles[role].Managed != nil && roll(run.rt, "right after a rotation", 2) == 1 {
 		run.rotateRole("rotate managed", role, Rotation{Grace: ptr(time.Hour)})

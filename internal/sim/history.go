@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// note writes the history down, line by line as it happens.
+// logf adds a line to the history, with the virtual time.
 func (run *Run) logf(format string, args ...any) {
 	at := time.Since(FirstDay)
 	line := fmt.Sprintf("%4dd %02d:%02d:%012.9f ", at/day, at%day/time.Hour, at%time.Hour/time.Minute, (at%time.Minute).Seconds()) + fmt.Sprintf(format, args...)
@@ -18,7 +18,7 @@ func (run *Run) logf(format string, args ...any) {
 	run.rt.Logf("%s", line)
 }
 
-// ofRole tells whose an entry of the ledger is, or a token.
+// ofRole says which role a revocation or a token belongs to.
 func ofRole(role string) string {
 	if role == "" {
 		return "of no role"
@@ -32,7 +32,7 @@ func (run *Run) tail(lines int) string {
 	return strings.Join(run.history[max(0, len(run.history)-lines):], "\n")
 }
 
-// broken notes a promise that was broken, from wherever it was seen. The first one counts.
+// broken records a broken promise. The first one counts.
 func (run *Run) broken(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	run.logf("BROKEN: %s", text)
@@ -43,13 +43,13 @@ func (run *Run) broken(format string, args ...any) {
 	}
 }
 
-// fail ends the life.
+// fail records a broken promise and ends the run.
 func (run *Run) fail(format string, args ...any) {
 	run.broken(format, args...)
 	run.rt.Fatalf("%s", run.wrong)
 }
 
-// check holds the mount to its promises, here and now.
+// check checks all promises now.
 func (run *Run) check() {
 	run.oracle.check()
 	run.mu.Lock()

@@ -8,26 +8,27 @@ import (
 	"time"
 )
 
-// operation is something that somebody began at a node.
+// operation is one request or tick at a node.
 type operation struct {
 	what, role string
 	node       *node
-	// grace is what a rotation was told, nil where the role's counts.
+	// grace is the grace period of the request, or nil if the role's grace period applies.
 	grace *time.Duration
-	// target is the entry of the ledger that it is about.
+	// target is the revocation that the request is about.
 	target string
 	force  bool
-	// stays: whoever asked waits for the answer.
+	// callerWaits: the caller always waits for the answer.
 	callerWaits bool
 	done        chan struct{}
 	err         error
-	// alone is what storage held when it began, nil where something else went on.
+	// before is the content of storage when the operation started. It is nil if anything else happened since.
 	before *truth
-	// overruled: an operator ended something by force meanwhile, which may be what it was making.
+	// forcedMeanwhile: an operator forced a deletion meanwhile, which may have hit the token that the operation
+	// creates.
 	forcedMeanwhile bool
 }
 
-// begin has a node do something, beside everything else that goes on.
+// launch starts an operation at a node, at the same time as everything else that runs.
 func (run *Run) launch(op *operation, do func(ctx context.Context, e Engine) error) *operation {
 	run.operationCount++
 	number := run.operationCount
@@ -43,7 +44,7 @@ func (run *Run) launch(op *operation, do func(ctx context.Context, e Engine) err
 	ctx = context.WithValue(ctx, cancelKey{}, cancel)
 	for _, running := range run.running() {
 		if running.what != "tick" || op.what != "tick" {
-			run.report.count("operations beside each other")
+			run.report.count("operations at the same time")
 			break
 		}
 	}
@@ -61,7 +62,7 @@ func (run *Run) launch(op *operation, do func(ctx context.Context, e Engine) err
 	go func() {
 		defer close(op.done)
 		defer cancel()
-		time.Sleep(time.Duration(number)) // no two begin at one instant
+		time.Sleep(time.Duration(number)) // no two operations start at the same instant
 		counter := &run.revoking
 		if strings.HasPrefix(op.what, "create") || strings.HasPrefix(op.what, "rotate") || op.what == "read lease" {
 			counter = &run.creating
@@ -70,7 +71,7 @@ func (run *Run) launch(op *operation, do func(ctx context.Context, e Engine) err
 		defer counter.Add(-1)
 		op.err = do(ctx, op.node.engine)
 		left := ctx.Err() != nil && op.node.ctx.Err() == nil
-		// Whoever waited for a lock of this one goes on first, or it would be luck who does.
+		// Operations that waited for this one's lock continue first. Otherwise the order would be random.
 		time.Sleep(time.Duration(number))
 		run.answered(op, number, left)
 	}()
@@ -86,19 +87,19 @@ func (run *Run) answered(op *operation, number int, left bool) {
 		run.report.count("caller left")
 		outcome = "left"
 	case isUserError(op.err):
-		outcome = "mistake"
+		outcome = "refused"
 	case op.err != nil:
 		outcome = "failed"
 	}
 	run.report.count(op.what + ": " + outcome)
 	if outcome == "failed" && !run.mayFail(op) && run.conditions.faultFree() {
-		run.broken("%s %s failed although nothing is wrong: %v", op.what, op.role, op.err)
+		run.broken("%s %s failed without a fault: %v", op.what, op.role, op.err)
 	}
 	run.mu.Lock()
 	before := op.before
 	run.mu.Unlock()
-	if outcome == "mistake" && before != nil && !before.sameRoles(run.disk.truth()) {
-		run.broken("%s %s was refused, and changed a role all the same", op.what, op.role)
+	if outcome == "refused" && before != nil && !before.sameRoles(run.disk.truth()) {
+		run.broken("%s %s was refused but changed a role", op.what, op.role)
 	}
 	if op.what == "tick" && op.err == nil {
 		return
@@ -110,7 +111,7 @@ func (run *Run) answered(op *operation, number int, left bool) {
 	run.logf("  #%d %s %s at %s: %s%s", number, op.what, op.role, op.node.name, outcome, text)
 }
 
-// mayFail says that an operation needs what an operator has taken away.
+// mayFail reports whether an operation needs something that an operator has taken away.
 func (run *Run) mayFail(op *operation) bool {
 	switch op.what {
 	case "end lease":
@@ -122,7 +123,7 @@ func (run *Run) mayFail(op *operation) bool {
 	return false
 }
 
-// running are the operations that have not been answered.
+// running returns the operations without an answer.
 func (run *Run) running() []*operation {
 	run.mu.Lock()
 	defer run.mu.Unlock()
@@ -138,7 +139,7 @@ func (run *Run) running() []*operation {
 	return running
 }
 
-// await waits for an operation, or for a while where the climate lets operations overlap.
+// await waits for an operation. If operations overlap in this run, it may wait only for a while.
 func (run *Run) await(op *operation) {
 	limit := hangLimit
 	if run.conditions.Overlap && roll(run.rt, "overlap", 2) == 1 {
@@ -154,7 +155,7 @@ func (run *Run) await(op *operation) {
 	run.restartDeadNode()
 }
 
-// quiet waits until nothing runs any more.
+// waitForAll waits until no operation runs.
 func (run *Run) waitForAll() {
 	for _, op := range run.running() {
 		select {
@@ -165,11 +166,11 @@ func (run *Run) waitForAll() {
 	}
 }
 
-// isAlone says whether nothing else went on since an operation began.
-func (run *Run) ranAlone(op *operation) bool { return run.before(op) != nil }
+// ranAlone reports whether nothing else happened since the operation started.
+func (run *Run) ranAlone(op *operation) bool { return run.storageBefore(op) != nil }
 
-// before is what storage held when an operation began, nil where something else went on since.
-func (run *Run) before(op *operation) *truth {
+// storageBefore returns the content of storage when the operation started, or nil if anything else happened since.
+func (run *Run) storageBefore(op *operation) *truth {
 	run.mu.Lock()
 	defer run.mu.Unlock()
 	return op.before

@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// names are the roles of a life: few, so that they meet.
+// roleNames are the roles of a run. They are few, so that operations meet.
 var roleNames = []string{"ci", "gpu.team", "x"}
 
 func ptr[T any](v T) *T { return &v }
 
-// anyRole is a role's name, nearly always of one that exists.
+// anyRole draws the name of a role. Nearly always the role exists.
 func (run *Run) anyRole() string {
 	if exist := run.disk.truth().names(); len(exist) > 0 && roll(run.rt, "any name", 16) < 15 {
 		return exist[roll(run.rt, "role", len(exist))]
@@ -21,9 +21,9 @@ func (run *Run) anyRole() string {
 	return roleNames[roll(run.rt, "role", len(roleNames))]
 }
 
-// newRole is a role's name, nearly always of one that does not exist where there is one left.
+// newRole draws the name of a role. Nearly always the role does not exist, if a name is free.
 func (run *Run) newRole() string {
-	if roll(run.rt, "that of dynamic ones", 16) == 15 {
+	if roll(run.rt, "the dynamic role's name", 16) == 15 {
 		return dynamicRole
 	}
 	free := slices.DeleteFunc(slices.Clone(roleNames), func(name string) bool { _, exists := run.disk.truth().roles[name]; return exists })
@@ -66,7 +66,7 @@ func (run *Run) undo() {
 	run.rotateRole("undo", role, r)
 }
 
-// crowd rotates a role until too many of its tokens are in their grace period.
+// rotateTooOften rotates a role until it has too many previous tokens.
 func (run *Run) rotateTooOften() {
 	role := run.anyRole()
 	if run.disk.truth().roles[role].Managed == nil {
@@ -78,10 +78,10 @@ func (run *Run) rotateTooOften() {
 	}
 }
 
-// most is how many tokens of a role may be in their grace period by an operator's rotations.
+// previousTokenLimit is how many previous tokens a role may have before the engine refuses manual rotations.
 const previousTokenLimit = 10
 
-// turn has a role rotate, and holds the engine to what it then names.
+// rotateRole rotates a role, and records what the answer promises.
 func (run *Run) rotateRole(what, role string, r Rotation) {
 	grace := "the role's"
 	if r.Grace != nil {
@@ -100,7 +100,7 @@ func (run *Run) rotateRole(what, role string, r Rotation) {
 	}))
 }
 
-// crowded judges whether a rotation had to be refused for the tokens that it would leave alive.
+// checkPreviousTokenLimit expects a rotation to be refused if the role already has too many previous tokens.
 func (run *Run) checkPreviousTokenLimit(op *operation, r Rotation, err error) {
 	if !run.ranAlone(op) || r.DryRun || r.ToPrevious {
 		return
@@ -113,9 +113,9 @@ func (run *Run) checkPreviousTokenLimit(op *operation, r Rotation, err error) {
 		return
 	}
 	if err == nil {
-		run.broken("role %s was rotated although %d of its tokens are in their grace period", op.role, previousTokenLimit)
+		run.broken("role %s was rotated although %d of its previous tokens are in their grace period", op.role, previousTokenLimit)
 	}
 	if isUserError(err) {
-		run.report.count("a crowd is refused")
+		run.report.count("too many previous tokens are refused")
 	}
 }

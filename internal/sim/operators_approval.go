@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// approvalFor is what an approval may be asked for: a static role nearly always, or the admin's.
+// approvalTarget draws the target of an approval: nearly always a static role, or the admin token.
 func (run *Run) approvalTarget() string {
-	if roll(run.rt, "admin's", 4) == 3 {
+	if roll(run.rt, "admin token", 4) == 3 {
 		return ""
 	}
 	t := run.disk.truth()
@@ -22,7 +22,7 @@ func (run *Run) approvalTarget() string {
 	return run.anyRole()
 }
 
-// beginApproval asks for a page on which a person approves. Often somebody goes there at once.
+// beginApproval starts an approval. Often a person opens its page at once.
 func (run *Run) beginApproval() {
 	role := run.approvalTarget()
 	a := Approval{Force: roll(run.rt, "force", 4) == 3}
@@ -51,7 +51,7 @@ func (run *Run) beginApproval() {
 	run.decide()
 }
 
-// anApproval is what an approval is for, nearly always of one that there is.
+// anyApproval draws the target of an approval. Nearly always the approval exists.
 func (run *Run) anyApproval() string {
 	approvals := run.disk.truth().approvals
 	keys := slices.DeleteFunc(slices.Sorted(maps.Keys(approvals)), func(key string) bool { return approvals[key].State == "" })
@@ -81,7 +81,7 @@ func (run *Run) readApproval() {
 		before := run.disk.truth().approvals[approvalKey(role)]
 		state, err := e.ReadApproval(ctx, role, wait)
 		if err == nil && run.ranAlone(op) && wait == 0 && state != before.State {
-			run.broken("the approval for %q is said to be %q, and is %q", role, state, before.State)
+			run.broken("the engine says that the approval for %q is %q, but storage says %q", role, state, before.State)
 		}
 		return err
 	}))

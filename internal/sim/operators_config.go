@@ -10,7 +10,7 @@ import (
 )
 
 func (run *Run) writeConfig() {
-	if run.isRestricted() && roll(run.rt, "put right", 2) == 1 {
+	if run.isRestricted() && roll(run.rt, "repair", 2) == 1 {
 		run.repairConfig()
 		return
 	}
@@ -58,7 +58,7 @@ func (run *Run) writeConfig() {
 	}))
 }
 
-// rotateAdmin brings another admin token, which need not be one that config may take.
+// rotateAdmin supplies another admin token. The engine must refuse some of these tokens.
 func (run *Run) rotateAdmin() {
 	who := []*modaltest.Member{run.owner, run.owner, run.owner, run.owner, run.colleague, run.colleague, run.otherWorkspaceOwner, run.otherModalOwner}[roll(run.rt, "who", 8)]
 	t := who.NewToken()
@@ -88,15 +88,15 @@ func (run *Run) rotateAdmin() {
 	}))
 }
 
-// hampered says that config keeps managed roles from what they do: without an end to that, little else
-// would be seen in a life.
+// isRestricted reports whether config keeps managed roles from working. Without a repair, a run would see little
+// else.
 func (run *Run) isRestricted() bool {
 	t := run.disk.truth()
-	expires := !t.admin.Expires.IsZero() && time.Until(t.admin.Expires) < 10*day // it lasts for less than a settling
+	expires := !t.admin.Expires.IsZero() && time.Until(t.admin.Expires) < 10*day // settle takes longer than this token lives
 	return expires || t.admin.ID == "" || t.admin.Identity != run.owner.Username() || t.server != run.modal.URL() || t.maxRole != "" || len(t.allowed) > 0 || t.paused || t.pinned != ""
 }
 
-// putRight points the mount at Modal with a new admin token and without ceilings.
+// repairConfig points config at Modal with a new admin token and without limits.
 func (run *Run) repairConfig() {
 	t := run.owner.NewToken()
 	run.oracle.allowAnyOwner(t.ID)
@@ -105,7 +105,7 @@ func (run *Run) repairConfig() {
 	run.await(run.launch(&operation{what: "write config"}, func(ctx context.Context, e Engine) error { return e.WriteConfig(ctx, c) }))
 }
 
-// move points config at the server that it does not point at.
+// switchServer points config at the other server.
 func (run *Run) switchServer() {
 	server, owner := run.modal, run.owner
 	if run.disk.truth().server == run.modal.URL() {
@@ -118,8 +118,8 @@ func (run *Run) switchServer() {
 	run.await(run.launch(&operation{what: "write config"}, func(ctx context.Context, e Engine) error { return e.WriteConfig(ctx, c) }))
 }
 
-// moveTo points the mount at a server, with an admin token of that server or without one, which must
-// not let the stored one go there.
+// drawServer points config at a server, with or without an admin token of that server. Without a new admin token,
+// the engine must not send the stored one there.
 func (run *Run) drawServer(c *Config) {
 	c.ServerURL = ptr(run.modal.URL())
 	owner := run.owner
@@ -133,7 +133,7 @@ func (run *Run) drawServer(c *Config) {
 	}
 }
 
-// configure points the mount at Modal with a new admin token, which works unless something is wrong.
+// resetConfig points config at Modal with a new admin token. It must succeed unless a fault is active.
 func (run *Run) resetConfig() {
 	t := run.owner.NewToken()
 	run.oracle.allowAnyOwner(t.ID)
@@ -145,6 +145,6 @@ func (run *Run) resetConfig() {
 	})
 	<-op.done
 	if op.err != nil {
-		run.fail("config cannot be written although nothing is wrong: %v", op.err)
+		run.fail("config cannot be written without a fault: %v", op.err)
 	}
 }

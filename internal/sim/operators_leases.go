@@ -10,10 +10,10 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// jobs is the name that dynamic roles have nearly always, so that there are leases in most lives.
+// dynamicRole is the usual name of the dynamic role, so that most runs have leases.
 const dynamicRole = "jobs"
 
-// dynamicPolicy is what an operator may write of a dynamic role.
+// drawDynamicSettings draws the settings that an operator writes for a dynamic role.
 func (run *Run) drawDynamicSettings() RoleSettings {
 	settings := RoleSettings{}
 	if roll(run.rt, "environments", 3) == 2 {
@@ -49,7 +49,7 @@ func (run *Run) createDynamic() {
 	run.writeSettings("create dynamic", role, settings)
 }
 
-// aDynamicRole is one that there is, which may be made for the purpose; empty where there is none.
+// anyDynamicRole draws a dynamic role, and creates one if none exists. It returns "" if the creation failed.
 func (run *Run) anyDynamicRole() string {
 	t := run.disk.truth()
 	if !slices.ContainsFunc(t.names(), func(name string) bool { return t.roles[name].Dynamic != nil }) {
@@ -64,7 +64,7 @@ func (run *Run) anyDynamicRole() string {
 	return dynamic[roll(run.rt, "dynamic role", len(dynamic))]
 }
 
-// readLeases has jobs read a dynamic role, one or a few.
+// readLeases lets one job or a few jobs read a dynamic role.
 func (run *Run) readLeases() {
 	role := run.anyDynamicRole()
 	if role == "" {
@@ -78,7 +78,7 @@ func (run *Run) readLeases() {
 	}
 }
 
-// readLease reads a dynamic role. The answer may be lost after the token was made: then nobody ever ends
+// readLease reads a dynamic role. The answer may be lost after the engine created the token. Then Vault never ends
 // the lease.
 func (run *Run) readLease(role string) {
 	dies := run.conditions.Crashes && run.conditions.Often > 0 && roll(run.rt, "dies before Vault keeps it", 8) == 7
@@ -88,7 +88,7 @@ func (run *Run) readLease(role string) {
 	run.await(run.launch(op, func(ctx context.Context, e Engine) error {
 		lease, err := e.NewLease(ctx, role)
 		run.checkBackgroundCalls(op, calls)
-		if before := run.before(op); isUserError(err) && before != nil && before.isFull(role) {
+		if before := run.storageBefore(op); isUserError(err) && before != nil && before.isFull(role) {
 			run.report.count("max_leases refuses a lease")
 		}
 		if err != nil || lease == nil {
@@ -99,17 +99,17 @@ func (run *Run) readLease(role string) {
 			op.node.handle.died()
 		}
 		if ctx.Err() != nil || !run.leads(op.node) {
-			run.report.count("a lease's answer is lost")
-			return nil //nolint:nilerr // whoever asked does not hear of it
+			run.report.count("the answer with a lease is lost")
+			return nil //nolint:nilerr // the caller does not see the answer
 		}
 		k := &vaultLease{Lease: lease, issued: time.Now(), ends: time.Now().Add(lease.TTL)}
-		run.oracle.leaseIssued(k, run.before(op), began)
+		run.oracle.leaseIssued(k, run.storageBefore(op), began)
 		run.vault.add(k)
 		return nil
 	}))
 }
 
-// aLease is one that Vault keeps and is not ending.
+// anyLease draws an active lease of Vault.
 func (run *Run) anyLease() *vaultLease {
 	leases := run.vault.active(time.Now())
 	if len(leases) == 0 {
@@ -118,7 +118,7 @@ func (run *Run) anyLease() *vaultLease {
 	return leases[roll(run.rt, "lease", len(leases))]
 }
 
-// narrowRole has an operator take rights from a dynamic role whose leases run, and then the jobs renew their leases.
+// narrowRole takes rights from a dynamic role with active leases, and then renews these leases.
 func (run *Run) narrowRole() {
 	role := run.anyDynamicRole()
 	if role == "" {
@@ -139,7 +139,7 @@ func (run *Run) narrowRole() {
 	run.maybePlanCut(4)
 	if run.conditions.ModalFails && run.conditions.Often > 0 && roll(run.rt, "narrowing fails", 2) == 1 {
 		fault := modaltest.Fault{Code: run.drawCode(transientCodes), Message: "a fault", Times: 1 + roll(run.rt, "times", 6)}
-		run.logf("  weather: %d × EnvironmentRoleSet: %s", fault.Times, fault.Code)
+		run.logf("  fault: %d × EnvironmentRoleSet: %s", fault.Times, fault.Code)
 		run.modal.Inject("EnvironmentRoleSet", fault)
 	}
 	run.logf("narrow role %s: %s", role, settings)
@@ -166,10 +166,10 @@ func (run *Run) renew(k *vaultLease) {
 	run.await(run.launch(op, func(ctx context.Context, e Engine) error {
 		ttl, err := e.Renew(ctx, k.Lease, k.issued, increment)
 		if now := time.Now(); err == nil && run.leads(op.node) && run.vault.renew(k, now, now.Add(ttl)) {
-			run.oracle.leaseRenewed(k, run.before(op))
+			run.oracle.leaseRenewed(k, run.storageBefore(op))
 		}
-		if before := run.before(op); isUserError(err) && before != nil && before.hasActiveLease(k.ID) {
-			run.report.count("a lease that may do too much is not renewed")
+		if before := run.storageBefore(op); isUserError(err) && before != nil && before.hasActiveLease(k.ID) {
+			run.report.count("a lease with too many rights is not renewed")
 		}
 		return err
 	}))

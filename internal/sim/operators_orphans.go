@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// orphans has an operator look at what a restored storage knows nothing of, and say what becomes of it.
+// orphans lets an operator list orphans, delete them or accept them.
 func (run *Run) orphans() {
 	orphans := run.oracle.orphans()
 	if len(orphans) == 0 && roll(run.rt, "all the same", 3) > 0 {
 		return
 	}
 	t := CleanupRequest{}
-	switch roll(run.rt, "word", 5) {
+	switch roll(run.rt, "decision", 5) {
 	case 0:
 		run.listOrphans()
 		return
@@ -31,7 +31,7 @@ func (run *Run) orphans() {
 	if !t.DryRun {
 		run.oracle.operatorDecided(t)
 	}
-	run.logf("tidy orphans %q, dry run: %t, accept: %t", t.Names, t.DryRun, t.Accept)
+	run.logf("clean up orphans %q, dry run: %t, accept: %t", t.Names, t.DryRun, t.Accept)
 	what := map[bool]string{true: "accept orphans", false: "end orphans"}[t.Accept]
 	if t.DryRun {
 		what = "dry run of orphans"
@@ -50,17 +50,17 @@ func (run *Run) orphans() {
 	}))
 }
 
-// copyMints has a copy of the mount make a service user, soon after a token here was replaced: from then on
-// nobody can tell whose tokens storage knows of.
+// copyCreates lets a copy of the mount create a service user, soon after a rotation of this mount. From then on
+// storage may be out of date.
 func (run *Run) copyCreates() {
 	if role := run.anyRole(); run.disk.truth().roles[role].Managed != nil {
 		run.rotateRole("rotate managed", role, Rotation{Grace: ptr(time.Hour)})
 	}
 	run.copies++
 	name := fmt.Sprintf("%scopy-%d", prefix, run.copies)
-	run.logf("a copy of the mount makes %s", name)
+	run.logf("a copy of the mount creates %s", name)
 	if _, err := run.workspace.CreateServiceUser(name); err != nil {
-		run.fail("a copy cannot make %s: %v", name, err)
+		run.fail("a copy of the mount cannot create %s: %v", name, err)
 	}
 	run.oracle.copyCreated(name)
 	for range 3 {
@@ -83,7 +83,7 @@ func (run *Run) listOrphans() {
 	}))
 }
 
-// pauseMount stops what the mount does by itself, or lets it go on.
+// togglePause pauses the mount's own work, or resumes it.
 func (run *Run) togglePause() {
 	paused := !run.disk.truth().paused
 	c := Config{Paused: &paused}
@@ -91,7 +91,7 @@ func (run *Run) togglePause() {
 	run.await(run.launch(&operation{what: "pause"}, func(ctx context.Context, e Engine) error { return e.WriteConfig(ctx, c) }))
 }
 
-// verify has an operator ask about a role's current token.
+// verify lets an operator verify a role's current token.
 func (run *Run) verify() { run.verifyRole(run.anyRole()) }
 
 func (run *Run) verifyRole(role string) {
@@ -106,7 +106,7 @@ func (run *Run) verifyRole(role string) {
 	}))
 }
 
-// useEarlier has somebody who never read again go on with an earlier token, for a while.
+// usePrevious lets a consumer use a previous token for a while and never read again.
 func (run *Run) usePrevious() {
 	role := run.anyRole()
 	if policy := run.disk.truth().roles[role].Managed; policy != nil && !run.disk.truth().paused {
@@ -125,8 +125,8 @@ func (run *Run) usePrevious() {
 	if len(revocations) == 0 {
 		return
 	}
-	revocation := revocations[roll(run.rt, "entry", len(revocations))]
-	run.logf("somebody goes on with token %s of role %s", revocation.ID, revocation.Role)
+	revocation := revocations[roll(run.rt, "revocation", len(revocations))]
+	run.logf("a consumer keeps using token %s of role %s", revocation.ID, revocation.Role)
 	run.stillUsed[revocation.ID] = revocation.Secret
 	for range 4 {
 		run.passTime(time.Hour)

@@ -4,10 +4,10 @@ package sim
 
 import "context"
 
-// anyEntry is an entry of the ledger, or one that is not there.
+// anyRevocation draws an ID from the revocation queue, or an unknown ID.
 func (run *Run) anyRevocation() string {
 	revocations := run.disk.truth().revocations
-	at := roll(run.rt, "entry", len(revocations)+1)
+	at := roll(run.rt, "revocation", len(revocations)+1)
 	if at == len(revocations) {
 		return "ak-0000000000000000000000"
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// policy is what an operator may write of a managed role, sensible or not.
+// drawManagedSettings draws the settings that an operator writes for a managed role, sensible or not.
 func (run *Run) drawManagedSettings() RoleSettings {
 	settings := RoleSettings{}
 	if roll(run.rt, "environments", 2) == 1 {
@@ -54,29 +54,29 @@ func (run *Run) createManaged() {
 	run.writeSettings("create managed", role, settings)
 }
 
-// offer is a token that an operator brings.
+// offer is a token that an operator supplies.
 type offer struct {
 	token      *Token
 	unverified bool
-	// madeByMount: its service user's name says that a mount of this engine made it.
+	// madeByMount: the service user's name says that a mount of this engine created it.
 	madeByMount bool
-	// meant: force is said.
+	// force: the request says force=true.
 	force bool
 }
 
-// fresh is a person's or a robot's token, or one that the role must not take.
+// drawOffer draws a token of a person or a service user, or a token that the role must not accept.
 func (run *Run) drawOffer() offer {
 	owner := run.owner
 	if run.disk.truth().server == run.otherModal.URL() && roll(run.rt, "whose server", 2) == 1 {
 		owner = run.otherModalOwner
 	}
-	if token := run.unverifiedToken(); token != nil && roll(run.rt, "held unverified", 4) == 3 {
+	if token := run.unverifiedToken(); token != nil && roll(run.rt, "a role's unverified token", 4) == 3 {
 		return offer{token: token}
 	}
 	switch roll(run.rt, "whose token", 12) {
 	case 5:
 		owner = run.colleague
-	case 6: // one that some role has or had
+	case 6: // a role's current or earlier token
 		if token, made := run.oracle.anyKnownToken(roll(run.rt, "which", 8)); token != nil {
 			return offer{token: token, madeByMount: made}
 		}
@@ -86,14 +86,14 @@ func (run *Run) drawOffer() offer {
 		run.oracle.trueSecrets[t.ID] = secret
 		if roll(run.rt, "mistyped", 2) == 1 {
 			secret = "as-0000000000000000000000"
-			run.oracle.excuseToken(t.ID, "its secret was mistyped")
+			run.oracle.excuseToken(t.ID, "the operator mistyped its secret")
 		}
 		return offer{token: &Token{t.ID, secret}, unverified: true}
 	case 8:
 		return offer{token: run.foreignToken("robot-%08d")}
-	case 9: // of another mount of this engine
+	case 9: // of another mount of this engine's
 		return offer{token: run.foreignToken("vault-00000000-ci-%08d"), madeByMount: true}
-	case 10, 11: // of a lease, by somebody who means it
+	case 10, 11: // a lease's token, with force
 		if k := run.anyLease(); k != nil {
 			return offer{token: &Token{k.ID, k.Secret}, madeByMount: true, force: true}
 		}
@@ -102,7 +102,7 @@ func (run *Run) drawOffer() offer {
 	return offer{token: &Token{t.ID, t.Secret}}
 }
 
-// unverified is a token that some role holds unverified, with its right secret; nil for none.
+// unverifiedToken returns a token that some role stores unverified, with its right secret, or nil.
 func (run *Run) unverifiedToken() *Token {
 	t := run.disk.truth()
 	for _, role := range t.names() {
@@ -114,7 +114,7 @@ func (run *Run) unverifiedToken() *Token {
 	return nil
 }
 
-// robot is the token of a service user that this mount did not make.
+// foreignToken returns the token of a service user that this mount did not create.
 func (run *Run) foreignToken(name string) *Token {
 	t := run.workspace.AddServiceUser(fmt.Sprintf(name, len(run.oracle.foreign)))
 	run.oracle.addForeign(t.ID)
@@ -137,14 +137,14 @@ func (run *Run) createStatic() {
 	run.await(run.launch(op, func(ctx context.Context, e Engine) error {
 		before := run.disk.truth().current[role].ID
 		err := e.WriteRole(ctx, role, settings)
-		if now := run.disk.truth().current[role]; before != settings.Token.ID && now.Version <= 1 { // else the role had it already
+		if now := run.disk.truth().current[role]; before != settings.Token.ID && now.Version <= 1 { // otherwise the role had the token already
 			run.checkOffer(err, token, settings.Force)
 		}
 		return err
 	}))
 }
 
-// createEmpty makes a static role whose first token is still to come.
+// createWithoutToken creates a static role that gets its first token later.
 func (run *Run) createWithoutToken() {
 	role, settings := run.newRole(), RoleSettings{Type: ptr("static")}
 	if roll(run.rt, "grace", 2) == 1 {
@@ -155,16 +155,16 @@ func (run *Run) createWithoutToken() {
 	run.writeSettings("create empty", role, settings)
 }
 
-// imported judges that a role took a token.
+// checkOffer judges a role's acceptance of a token.
 func (run *Run) checkOffer(err error, token offer, force bool) {
 	switch {
 	case err != nil || token.unverified:
 	case run.oracle.isForeign(token.token.ID) && !token.madeByMount:
-		run.report.count("a robot's token is brought")
+		run.report.count("an operator supplies a service user's token")
 	case token.madeByMount && !force:
-		run.broken("token %s of a service user that a mount made was taken without force", token.token.ID)
+		run.broken("a role accepted token %s without force, although a mount created its service user", token.token.ID)
 	case token.madeByMount:
-		run.report.count("a token that a mount made is brought by force")
+		run.report.count("force accepts a token that a mount created")
 	}
 }
 
@@ -188,7 +188,7 @@ func (run *Run) writeRole() {
 	run.writeSettings("write role", role, settings)
 }
 
-// write has an operator write a role, and holds Modal to the answer.
+// writeSettings writes a role, and checks that Modal matches the answer.
 func (run *Run) writeSettings(what, role string, settings RoleSettings) {
 	op := &operation{what: what, role: role}
 	calls := run.recordCalls()

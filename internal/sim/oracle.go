@@ -12,54 +12,55 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// clockGrain is how much sooner a promise may end: the engine keeps whole seconds, and dates a promise a
-// moment before it is stored.
+// clockGrain is the tolerance for the end of a promise. The engine keeps whole seconds, and computes a promise a
+// moment before it stores it.
 const clockGrain = 2 * time.Second
 
-// oracle judges a life by what Modal and storage hold.
+// oracle judges a run by the data in Modal and in storage.
 type oracle struct {
 	run *Run
 
 	mu     sync.Mutex
-	tokens map[string]*tokenRecord // by ID
-	// strangers are service users that nobody has to answer for, as those of a history that was undone.
+	tokens map[string]*tokenRecord // by token ID
+	// untracked are service users that the engine need not know, for example because a restore removed their
+	// history.
 	untracked map[string]bool
-	// forgettable are entries of the ledger that an operator said to forget without proof.
+	// forgettable are revocations that an operator removed without proof.
 	forgettable map[string]bool
-	// deleted counts how often a role was deleted: its next one begins at version 1.
+	// deleted counts the deletions of each role. A role created again starts at version 1.
 	deleted map[string]int
-	// whose says whose each token is at Modal, brought are those that an operator sent to another one, and
-	// looked how many calls of a server were looked at.
+	// owners maps each token to its owner at Modal. sentByOperator are tokens that an operator sent to another
+	// server. callsChecked counts the checked calls of each server.
 	owners         map[string]ownership
 	sentByOperator map[string]bool
 	callsChecked   map[*modaltest.Server]int
-	// theirs are the tokens of service users that this mount did not make.
+	// foreign are the tokens of service users that this mount did not create.
 	foreign map[string]bool
-	// drifted are the service users whose roles somebody changed, until a write mends them.
+	// rolesChanged are the service users whose environment roles somebody changed, until a write repairs them.
 	rolesChanged map[string]bool
-	// moved are the tokens whose expiry somebody changed.
+	// expiryChanged are the tokens whose expiry somebody changed.
 	expiryChanged map[string]bool
-	// asked is what a flow was begun for, by its ID, and approved are the tokens of flows.
+	// requests maps a flow to the request that started it. flows maps an approved token to its flow.
 	requests map[string]approvalRequest
 	flows    map[string]string
-	// bare are the static roles that have had no token yet.
+	// withoutToken are the static roles that never had a token.
 	withoutToken map[string]bool
-	// voided is when a role was last deleted by force, and limited when a dynamic one was last written.
+	// forceDeleted is when a role was last deleted with force. lastRoleWrite is when a role was last written.
 	forceDeleted, lastRoleWrite map[string]time.Time
-	// fenced: an old storage came back, and nobody has said what becomes of orphans.
+	// awaitsDecision: a snapshot was restored, and no operator has decided about orphans yet.
 	awaitsDecision bool
-	// accepts are the orphans that the mount takes for accepted, spared those that must live for it, and
-	// excusedUsers the service users that somebody deleted by hand.
+	// acceptedOrphans are the orphans that the mount accepted. mustLive are the orphans that must live because an
+	// operator accepted them. excusedUsers are the service users that somebody deleted by hand.
 	acceptedOrphans, mustLive, excusedUsers map[string]bool
-	// users are the names of service users by their ID.
+	// userNames maps service user IDs to names.
 	userNames map[string]string
-	// lowered is when the ceilings of config last changed.
+	// limitsChangedAt is when the limits in config last changed.
 	limitsChangedAt time.Time
-	// adminOf is the workspace of the last verified admin token, and squatted are the tokens that a role held
-	// unverified when another one, or config, brought them verified.
+	// adminWorkspace is the workspace of the last verified admin token. displaced are tokens that a role stored
+	// unverified, and that another role or config then brought with verification.
 	adminWorkspace string
 	displaced      map[string]bool
-	// secrets are the right secrets of the tokens that operators bring without having Modal asked.
+	// trueSecrets are the right secrets of tokens that operators bring with verify=false.
 	trueSecrets map[string]string
 }
 
@@ -70,7 +71,8 @@ func newOracle(run *Run) *oracle {
 	}
 }
 
-// accepted says whether Modal accepts the token, or has the service user of an entry that knows no ID.
+// stillAtModal reports whether Modal accepts the token. If the revocation has no token ID, it reports whether the
+// service user exists.
 func (o *oracle) stillAtModal(t storedToken) bool {
 	if t.ID != "" {
 		return o.isLive(t.ID) || o.run.modals.Accepts(t.ID, t.Secret)
@@ -78,8 +80,7 @@ func (o *oracle) stillAtModal(t storedToken) bool {
 	return slices.ContainsFunc(o.run.modals.ServiceUsers(), func(u modaltest.ServiceUserInfo) bool { return u.Name == t.Identity })
 }
 
-// atModal are the tokens that Modal would accept with their secret, and those that it refuses for their
-// age alone.
+// tokensAtModal returns the tokens that Modal accepts, and those that it rejects only because they expired.
 func (o *oracle) tokensAtModal() (live, expired map[string]bool) {
 	live, expired = map[string]bool{}, map[string]bool{}
 	for _, t := range o.run.modals.Tokens() {
@@ -107,11 +108,11 @@ func (o *oracle) reportedRevoked(id string) {
 		return
 	}
 	if o.isLive(id) || (record != nil && record.secret != "" && o.run.modals.Accepts(id, record.secret)) {
-		o.run.broken("token %s was said to be revoked, and Modal accepts it", id)
+		o.run.broken("the engine says that token %s is revoked, but Modal accepts it", id)
 	}
 }
 
-// read judges what a consumer was handed.
+// checkRead judges the credentials that a consumer got.
 func (o *oracle) checkRead(node, role string, r *reader, got *Credentials) {
 	t := o.run.disk.truth()
 	o.mu.Lock()
@@ -123,23 +124,23 @@ func (o *oracle) checkRead(node, role string, r *reader, got *Credentials) {
 		o.run.broken("%s says that role %s does not exist", node, role)
 	case got == nil:
 	case !exists || got.ID != current.ID || got.Version != current.Version:
-		o.run.broken("%s hands out token %s, version %d of role %s, which is not the current one (%s, version %d)",
+		o.run.broken("%s returns token %s, version %d of role %s, but the current token is %s, version %d",
 			node, got.ID, got.Version, role, current.ID, current.Version)
 	case got.Secret != current.Secret:
-		o.run.broken("%s hands out token %s of role %s with a secret that is not its own", node, got.ID, role)
+		o.run.broken("%s returns token %s of role %s with the secret of another token", node, got.ID, role)
 	case r.last != nil && r.roleDeletions == o.deleted[role] && got.Version < r.last.Version:
 		o.run.broken("the version of role %s fell from %d to %d", role, r.last.Version, got.Version)
 	}
 	r.roleDeletions = o.deleted[role]
 }
 
-// check holds Modal and storage to the invariants.
+// check compares Modal and storage with the invariants.
 func (o *oracle) check() {
 	t := o.run.disk.truth()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	live, expired := o.tokensAtModal()
-	holders := map[string]string{}
+	owners := map[string]string{}
 	for _, role := range t.names() {
 		cred, there := t.current[role]
 		if !there {
@@ -151,56 +152,56 @@ func (o *oracle) check() {
 		if o.isDisplaced(cred) {
 			continue
 		}
-		if two := holders[cred.ID]; two != "" {
+		if two := owners[cred.ID]; two != "" {
 			o.run.broken("roles %s and %s share token %s", two, role, cred.ID)
 		}
-		holders[cred.ID] = role
+		owners[cred.ID] = role
 		if o.record(cred.ID).excuse == "" && !expired[cred.ID] && !o.run.modals.Accepts(cred.ID, cred.Secret) {
-			o.run.broken("the token %s of role %s worked, and Modal refuses it now", cred.ID, role)
+			o.run.broken("token %s of role %s worked before, and Modal rejects it now", cred.ID, role)
 		}
 	}
 	if admin := t.admin; admin.ID != "" {
-		if role := holders[admin.ID]; role != "" {
-			o.run.broken("the admin token %s is the token of role %s too", admin.ID, role)
+		if role := owners[admin.ID]; role != "" {
+			o.run.broken("the admin token %s is also the token of role %s", admin.ID, role)
 		}
-		holders[admin.ID] = "config"
+		owners[admin.ID] = "config"
 		if o.record(admin.ID).excuse == "" && !expired[admin.ID] && !o.run.modals.Accepts(admin.ID, admin.Secret) {
-			o.run.broken("the admin token %s worked, and Modal refuses it now", admin.ID)
+			o.run.broken("the admin token %s worked before, and Modal rejects it now", admin.ID)
 		}
 	}
 	for _, u := range o.run.modals.ServiceUsers() {
 		if o.expiryChanged[u.TokenID] && expired[u.TokenID] {
-			continue // no admin token could look whether it is still there, and storage does not know that its token expired
+			continue // storage does not know the expiry, and no admin token can check whether the service user still exists
 		}
 		if strings.HasPrefix(u.Name, prefix) && !o.untracked[u.Name] && !t.tracks(u.Name, u.TokenID) {
-			o.run.broken("nobody answers for service user %s", u.Name)
+			o.run.broken("Vault does not track service user %s", u.Name)
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(o.tokens)) {
 		record := o.tokens[id]
-		if !record.tracked || holders[id] != "" {
+		if !record.tracked || owners[id] != "" {
 			continue
 		}
 		if live[id] && !record.forgotten && !t.inQueue(id) {
-			o.run.broken("token %s %s lives, is no longer current, and is not in the ledger", id, ofRole(record.role))
+			o.run.broken("token %s %s still works, is no longer current, and has no revocation", id, ofRole(record.role))
 		}
 		if !live[id] && o.mustBeExtended(record) {
-			o.run.broken("token %s of role %s was used at %s, and is ended before its hold's end %s", id, record.role, record.lastUsed, record.extendedUntil)
+			o.run.broken("token %s of role %s was used at %s and should work until %s, but it was revoked", id, record.role, record.lastUsed, record.extendedUntil)
 		}
 		if record.isLease && expired[id] && o.run.clockSpread() == 0 && record.isPromised(time.Now()) {
-			o.run.broken("token %s of a lease of role %s expired before the lease's end %s", id, record.role, record.promisedUntil)
+			o.run.broken("token %s of a lease of role %s expired before the lease ends at %s", id, record.role, record.promisedUntil)
 		}
 		if !live[id] && !expired[id] && record.isPromised(time.Now().Add(o.run.clockSpread())) {
-			o.run.broken("token %s %s was promised until %s", id, ofRole(record.role), record.promisedUntil.Format(time.DateTime))
+			o.run.broken("token %s %s should work until %s, but it was revoked", id, ofRole(record.role), record.promisedUntil.Format(time.DateTime))
 		}
 	}
 	for _, role := range slices.Sorted(maps.Keys(o.run.readers)) {
 		held := o.run.readers[role].last
-		if held == nil || o.run.modals.Accepts(held.ID, held.Secret) || expired[held.ID] || holders[held.ID] != "" {
+		if held == nil || o.run.modals.Accepts(held.ID, held.Secret) || expired[held.ID] || owners[held.ID] != "" {
 			continue
 		}
 		if record := o.record(held.ID); record.excuse == "" && !record.mayEnd && !time.Now().Add(o.run.clockSpread()).After(record.promisedUntil) {
-			o.run.broken("the reader of role %s holds token %s, and Modal refuses it", role, held.ID)
+			o.run.broken("a reader of role %s uses token %s, and Modal rejects it", role, held.ID)
 		}
 	}
 	o.checkAcceptedOrphans()
@@ -209,7 +210,8 @@ func (o *oracle) check() {
 	o.checkForeign(live, expired)
 }
 
-// restored begins anew from an old storage: what was promised in between was undone with it.
+// snapshotRestored resets the expectations to the restored storage. Promises made after the snapshot no longer
+// count.
 func (o *oracle) snapshotRestored() {
 	t := o.run.disk.truth()
 	o.mu.Lock()
@@ -219,7 +221,7 @@ func (o *oracle) snapshotRestored() {
 		record.promisedUntil, record.mayEnd, record.role, record.tracked, record.manual = time.Time{}, true, "", false, false
 		record.lastUsed, record.isLease = time.Time{}, false
 		if !live[id] && record.excuse == "" {
-			record.excuse = "it was gone when an old storage came back"
+			record.excuse = "it was gone when the snapshot was restored"
 		}
 	}
 	for role, cred := range t.current {
@@ -235,14 +237,14 @@ func (o *oracle) snapshotRestored() {
 		}
 	}
 	clear(o.displaced)
-	holders := map[string]bool{t.admin.ID: true}
+	owners := map[string]bool{t.admin.ID: true}
 	for _, cred := range t.current {
 		if !cred.Verified.IsZero() {
-			holders[cred.ID] = true
+			owners[cred.ID] = true
 		}
 	}
 	for _, cred := range t.current {
-		o.displaced[cred.ID] = o.displaced[cred.ID] || cred.Verified.IsZero() && holders[cred.ID]
+		o.displaced[cred.ID] = o.displaced[cred.ID] || cred.Verified.IsZero() && owners[cred.ID]
 	}
 	clear(o.withoutToken)
 	for role, policy := range t.roles {
@@ -274,7 +276,8 @@ func (o *oracle) snapshotRestored() {
 	}
 }
 
-// mayBeFenced says that nobody has said yet what becomes of orphans.
+// mayBlockDeletions reports whether the restore guard may block deletions, because no operator has decided about
+// orphans yet.
 func (o *oracle) mayBlockDeletions() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -9,40 +9,41 @@ import (
 	"time"
 )
 
-// told is what was promised of a token.
+// tokenRecord is what the oracle expects of a token.
 type tokenRecord struct {
 	secret string
-	// role handed it out.
+	// role is the role that returned the token.
 	role string
-	// until is when it may end, after it was replaced.
+	// promisedUntil is the time until which a replaced token must work.
 	promisedUntil time.Time
-	// free: an operator said that it may end, or nobody promised anything.
+	// mayEnd: an operator allowed the token's end, or nobody promised anything.
 	mayEnd bool
-	// excuse is why it may be refused at any time.
+	// excuse is a reason why Modal may reject the token at any time.
 	excuse    string
 	forgotten bool
-	// kept: the engine has it, and answers for it until Modal refuses it.
+	// tracked: the engine knows the token and must track it until Modal rejects it.
 	tracked bool
-	// forPeople: the engine leaves its end to people, unless one of them said force.
+	// manual: an operator must revoke the token. forced: an operator said force.
 	manual, forced bool
-	// toggled: somebody disabled it, so that a refusal need not last.
+	// wasToggled: somebody disabled the token, so a rejection need not be permanent.
 	wasToggled bool
-	// anybodys: an operator brought it where it may be of anybody.
+	// anyOwner: an operator supplied the token with force, so it may have any owner.
 	anyOwner bool
-	// lease: it is one of a dynamic role, that had been deleted so many times.
+	// isLease: the token belongs to a lease. roleDeletions is how often the role had been deleted before.
 	isLease       bool
 	roleDeletions int
-	// hold is how long it may live on while it is used, and used when it was, after it was replaced.
+	// extendedUntil is the time until which use extends a replaced token's life. lastUsed is its last use after the
+	// replacement. A use counts for useWindow.
 	extendedUntil, lastUsed time.Time
 	useWindow               time.Duration
 }
 
-// promised says that nothing may end the token yet.
+// isPromised reports whether the token must still work.
 func (t *tokenRecord) isPromised(now time.Time) bool {
 	return t.excuse == "" && !t.mayEnd && now.Before(t.promisedUntil)
 }
 
-// of expects o.mu.
+// record returns the record of a token. The caller holds o.mu.
 func (o *oracle) record(id string) *tokenRecord {
 	if o.tokens[id] == nil {
 		o.tokens[id] = &tokenRecord{}
@@ -56,19 +57,19 @@ func (o *oracle) excuseToken(id, why string) {
 	o.record(id).excuse = why
 }
 
-// void takes a promise back, as an operator may.
+// withdrawPromise withdraws the promise of a token, as an operator's force does.
 func (o *oracle) withdrawPromise(id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.record(id).mayEnd, o.record(id).forced = true, true
 	for _, revocation := range o.run.disk.truth().revocations {
-		if revocation.key == id && revocation.ID != "" { // a lease's
+		if revocation.key == id && revocation.ID != "" { // the revocation of a lease has the service user's name as its key
 			o.record(revocation.ID).mayEnd, o.record(revocation.ID).forced = true, true
 		}
 	}
 }
 
-// excuseUser notes that somebody deleted the service user of a token.
+// excuseServiceUser records that somebody deleted the service user of a token.
 func (o *oracle) excuseServiceUser(tokenID string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -77,7 +78,7 @@ func (o *oracle) excuseServiceUser(tokenID string) {
 	}
 }
 
-// voidAll takes back what was promised of a role's tokens, earlier versions too.
+// withdrawPromises withdraws the promises of all tokens of a role, including earlier versions.
 func (o *oracle) withdrawPromises(role string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -86,7 +87,7 @@ func (o *oracle) withdrawPromises(role string) {
 		record.mayEnd = record.mayEnd || record.role == role
 	}
 	for id, flow := range o.flows {
-		if record := o.record(id); o.requests[flow].role == role && record.role == "" { // it never came into use
+		if record := o.record(id); o.requests[flow].role == role && record.role == "" { // the token never became current
 			record.mayEnd, record.forced = true, true
 		}
 	}
@@ -98,7 +99,7 @@ func (o *oracle) allowForget(id string) {
 	o.forgettable[id] = true
 }
 
-// named is a promise that an answer made.
+// promiseStated records a promise that an answer made.
 func (o *oracle) promiseStated(id string, until time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -107,7 +108,8 @@ func (o *oracle) promiseStated(id string, until time.Time) {
 	}
 }
 
-// known is a token that some role handed out, nil without one, and whether a mount made it.
+// anyKnownToken returns a token that some role returned, or nil. made reports whether a mount created its service
+// user.
 func (o *oracle) anyKnownToken(which int) (token *Token, made bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

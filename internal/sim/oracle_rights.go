@@ -10,11 +10,11 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// slowest is how long a minting may take in a life whose operations overlap: config may have changed
+// longestCreation is how long a creation may take in a run with overlapping operations. config may have changed
 // meanwhile.
 const longestCreation = 15 * time.Minute
 
-// serviceUser is the one that owns a token.
+// serviceUserOf returns the service user that owns a token.
 func (o *oracle) serviceUserOf(tokenID string) (user modaltest.ServiceUserInfo, found bool) {
 	for _, user := range o.run.modals.ServiceUsers() {
 		if user.TokenID == tokenID {
@@ -24,15 +24,15 @@ func (o *oracle) serviceUserOf(tokenID string) (user modaltest.ServiceUserInfo, 
 	return modaltest.ServiceUserInfo{}, false
 }
 
-// rights are a service user's roles, without those that give nothing.
+// effectiveRoles returns a service user's roles without "no-access".
 func effectiveRoles(user modaltest.ServiceUserInfo) map[string]string {
 	roles := maps.Clone(user.Roles)
 	maps.DeleteFunc(roles, func(_, role string) bool { return role == "no-access" })
 	return roles
 }
 
-// fits expects a service user that was made for a role to be able to do what the role says, and no more
-// than config allows. It expects o.mu.
+// checkRoleRights expects a role's new service user to have exactly the role's rights, and no more than config
+// allows. The caller holds o.mu.
 func (o *oracle) checkRoleRights(t *truth, role string, token storedToken) {
 	policy := t.roles[role].Managed
 	user, found := o.serviceUserOf(token.ID)
@@ -41,17 +41,17 @@ func (o *oracle) checkRoleRights(t *truth, role string, token storedToken) {
 	}
 	for _, op := range o.run.running() {
 		if op.role == role && op.what == "undo" {
-			return // it is not new
+			return // the service user is not new
 		}
 	}
 	if got := effectiveRoles(user); !maps.Equal(got, policy.Roles) || user.Scoped != policy.Scoped {
-		o.run.broken("role %s took token %s, whose service user has %v, scoped: %t, and not %v, scoped: %t", role, token.ID, got, user.Scoped, policy.Roles, policy.Scoped)
+		o.run.broken("role %s accepted token %s, but its service user has %v, scoped: %t, instead of %v, scoped: %t", role, token.ID, got, user.Scoped, policy.Roles, policy.Scoped)
 	}
 	if o.run.conditions.Overlap && time.Since(o.limitsChangedAt) < longestCreation {
 		return
 	}
 	if what := t.exceedsLimits(user.Scoped, user.Roles); what != "" {
-		o.run.broken("role %s took token %s, whose service user can do more than config allows: %s", role, token.ID, what)
+		o.run.broken("role %s accepted token %s, but its service user has rights that config does not allow: %s", role, token.ID, what)
 	}
 }
 
@@ -65,7 +65,7 @@ func (o *oracle) configWritten(before, after []byte) {
 	}
 }
 
-// written judges a write of a role that was answered, and that nothing went on beside.
+// settingsWritten judges a successful write of a role, if nothing else happened.
 func (o *oracle) settingsWritten(role string, settings RoleSettings, calls []modaltest.Call) {
 	t := o.run.disk.truth()
 	o.mu.Lock()
@@ -78,22 +78,22 @@ func (o *oracle) settingsWritten(role string, settings RoleSettings, calls []mod
 		return
 	}
 	if what := t.exceedsLimits(policy.Scoped, policy.Roles); what != "" {
-		o.run.broken("role %s was written, and asks for more than config allows: %s", role, what)
+		o.run.broken("role %s was written with rights that config does not allow: %s", role, what)
 	}
 	user, found := o.serviceUserOf(t.current[role].ID)
 	if settings.EnvironmentRoles == nil || !found || o.run.conditions.DoneLate {
-		return // or Modal does later what it was asked earlier
+		return // if DoneLate is set, Modal may still change the roles later
 	}
 	if got := effectiveRoles(user); !maps.Equal(got, policy.Roles) {
-		o.run.broken("role %s was written with its environment roles, and service user %s has %v", role, user.Name, got)
+		o.run.broken("role %s was written with its environment roles, but service user %s has %v", role, user.Name, got)
 	}
 	if o.rolesChanged[user.Name] {
 		delete(o.rolesChanged, user.Name)
-		o.run.report.count("drift is mended by a write")
+		o.run.report.count("a write repairs changed environment roles")
 	}
 }
 
-// others notes the token of a service user that this mount did not make.
+// addForeign records the token of a service user that this mount did not create.
 func (o *oracle) addForeign(id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -106,11 +106,11 @@ func (o *oracle) isForeign(id string) bool {
 	return o.foreign[id]
 }
 
-// checkTheirs expects the engine to have ended no service user that this mount did not make.
+// checkForeign expects the engine to have deleted no service user that this mount did not create.
 func (o *oracle) checkForeign(live, expired map[string]bool) {
 	for _, id := range slices.Sorted(maps.Keys(o.foreign)) {
 		if record := o.record(id); !live[id] && !expired[id] && record.excuse == "" && !record.mayEnd {
-			o.run.broken("the service user of token %s is gone, which this mount did not make", id)
+			o.run.broken("the service user of token %s is gone, although this mount did not create it", id)
 		}
 	}
 }

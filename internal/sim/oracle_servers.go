@@ -4,14 +4,14 @@ package sim
 
 import "vault-plugin-secrets-modal/internal/modaltest"
 
-// checkCalls holds each call that reached a server to where its secret may go, and whom it may end.
+// checkCalls checks each call that reached a server: where its secret may go, and which token it may delete.
 func (o *oracle) checkCalls() {
 	o.refreshOwners()
 	for _, s := range o.run.modals {
 		calls := s.CallsFrom(o.callsChecked[s])
 		for _, call := range calls {
 			if home := o.owners[call.TokenID].server; home != nil && home != s && !o.sentByOperator[call.TokenID] {
-				o.run.broken("token %s was sent to %s, which did not make it: %s", call.TokenID, s.URL(), call.Method)
+				o.run.broken("the engine sent token %s to %s, which did not create it: %s", call.TokenID, s.URL(), call.Method)
 			}
 			switch call.Method {
 			case "TokenFlowWait":
@@ -24,14 +24,14 @@ func (o *oracle) checkCalls() {
 	}
 }
 
-// whose is who a token is of at Modal.
+// ownership says who owns a token at Modal.
 type ownership struct {
 	server           *modaltest.Server
 	workspace, owner string
 	kind             modaltest.Kind
 }
 
-// learn notes whose the tokens are, and which a person approved.
+// refreshOwners records the owner of each token, and which tokens a person approved.
 func (o *oracle) refreshOwners() {
 	for _, s := range o.run.modals {
 		for _, t := range s.Tokens() {
@@ -48,7 +48,7 @@ func (o *oracle) refreshOwners() {
 	}
 }
 
-// bring notes a token that an operator sends to a server.
+// operatorSends records that an operator sends a token to a server.
 func (o *oracle) operatorSends(id string, to string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -58,8 +58,8 @@ func (o *oracle) operatorSends(id string, to string) {
 	}
 }
 
-// goesTo is the server that a token which is brought now is shown to, "" where config may name another
-// before the request is looked at: what an operator brings goes to the one that is configured then.
+// configuredServer returns the server that the engine shows a supplied token to. It returns "" if config may name
+// another server before the engine handles the request.
 func (run *Run) configuredServer() string {
 	if run.conditions.Servers && run.conditions.Overlap {
 		return ""

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// verified judges what verify answered of a role's current token.
+// checkVerify judges the answer of a verification.
 func (o *oracle) checkVerify(op *operation, v Verification) {
 	t := o.run.disk.truth()
 	if !o.run.ranAlone(op) || o.run.conditions.LateToLearn {
@@ -19,17 +19,17 @@ func (o *oracle) checkVerify(op *operation, v Verification) {
 	defer o.mu.Unlock()
 	current := t.current[op.role]
 	_, expired := o.tokensAtModal()
-	o.run.report.count("verify answers " + map[bool]string{true: "accepted", false: "refused"}[v.Accepted])
+	o.run.report.count("verify answers " + map[bool]string{true: "accepted", false: "rejected"}[v.Accepted])
 	if v.RolesDiffer {
-		o.run.report.count("verify answers drifted")
+		o.run.report.count("verify answers roles_differ")
 	}
-	// An unproven token may be another server's than the one that it was brought to.
+	// An unverified token may belong to another server than the operator sent it to.
 	if accepts := o.run.modals.AcceptsAt(cmp.Or(current.Server, t.server), current.ID, current.Secret); accepts != v.Accepted && !expired[current.ID] {
-		o.run.broken("Modal is said to accept token %s of role %s: %t, and does: %t", current.ID, op.role, v.Accepted, accepts)
+		o.run.broken("the engine says that Modal accepts token %s of role %s: %t, but Modal says %t", current.ID, op.role, v.Accepted, accepts)
 	}
 }
 
-// use has those who go on with earlier tokens use them, and notes which must live on for that.
+// useStillUsed lets consumers use their previous tokens, and records which tokens must live on for that.
 func (run *Run) useStillUsed() {
 	if len(run.stillUsed) == 0 {
 		return
@@ -52,19 +52,19 @@ func (o *oracle) tokenUsed(id string) {
 	defer o.mu.Unlock()
 	record := o.record(id)
 	if time.Now().After(record.promisedUntil.Add(time.Minute)) && time.Now().Before(record.extendedUntil) && record.excuse == "" && !record.mayEnd {
-		o.run.report.count("a previous token is held while it is used")
+		o.run.report.count("a used previous token lives longer")
 	}
 	record.lastUsed = time.Now()
 }
 
-// mustBeHeld says that a token was used just now, and its role holds such.
+// mustBeExtended reports whether a token was used a short time ago, so that its role extends its life.
 func (o *oracle) mustBeExtended(record *tokenRecord) bool {
 	return o.run.clockSpread() == 0 && record.excuse == "" && !record.mayEnd && !record.lastUsed.IsZero() &&
 		time.Since(record.lastUsed) < record.useWindow && time.Now().Before(record.extendedUntil.Add(-clockGrain))
 }
 
-// ailing are the managed roles whose token Modal refuses, or whose service user may do something else than
-// the role says.
+// unhealthyRoles returns the managed roles that the engine must repair: Modal rejects the token, or the service
+// user has other rights than the role says.
 func (o *oracle) unhealthyRoles() []string {
 	t := o.run.disk.truth()
 	o.mu.Lock()
@@ -79,10 +79,10 @@ func (o *oracle) unhealthyRoles() []string {
 		switch {
 		case !o.run.modals.Accepts(cred.ID, cred.Secret):
 			if !policy.Disabled {
-				unhealthy = append(unhealthy, role+" (refused)")
+				unhealthy = append(unhealthy, role+" (rejected)")
 			}
 		case found && !maps.Equal(effectiveRoles(user), policy.Roles):
-			unhealthy = append(unhealthy, role+" (drifted)")
+			unhealthy = append(unhealthy, role+" (roles differ)")
 		}
 	}
 	return unhealthy
@@ -94,7 +94,8 @@ func (o *oracle) expiryChangedByHand(id string) {
 	o.expiryChanged[id] = true
 }
 
-// checkExpiries expects storage to have the expiry that Modal tells, of each token that was verified for days.
+// checkExpiries expects storage to have the expiry that Modal reports for each current token. The engine has
+// verified these tokens for days.
 func (o *oracle) checkExpiries() {
 	t := o.run.disk.truth()
 	o.mu.Lock()
@@ -114,10 +115,10 @@ func (o *oracle) checkExpiries() {
 			continue
 		}
 		if o.expiryChanged[token.ID] {
-			o.run.report.count("an expiry that somebody changed is learned")
+			o.run.report.count("the engine learns a changed expiry")
 		}
 		if !expires.Truncate(time.Second).Equal(token.Expires) {
-			o.run.broken("token %s of %s expires at %s, and storage says %s", token.ID, of, expires.Format(time.DateTime), token.Expires.Format(time.DateTime))
+			o.run.broken("token %s of %s expires at %s, but storage says %s", token.ID, of, expires.Format(time.DateTime), token.Expires.Format(time.DateTime))
 		}
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// wrote sees every write of storage in the moment it takes effect.
+// stored checks each write of storage at the moment when it takes effect.
 func (o *oracle) stored(key string, before, after []byte) {
 	kind, name, _ := strings.Cut(key, "/")
 	t := o.run.disk.truth()
@@ -44,7 +44,7 @@ func (o *oracle) stored(key string, before, after []byte) {
 	}
 }
 
-// wroteToken sees a role get a token, keep it or lose it.
+// credWritten checks a change of a role's token.
 func (o *oracle) credWritten(t *truth, role string, before, after storedToken, there bool) {
 	if !there {
 		o.run.logf("    delete cred/%s", role)
@@ -54,19 +54,19 @@ func (o *oracle) credWritten(t *truth, role string, before, after storedToken, t
 		return
 	}
 	if revocation, waits := t.revocationOfToken(after.ID); waits && revocation.Leased && !after.Verified.IsZero() {
-		o.run.broken("role %s took token %s, which is a lease's", role, after.ID)
+		o.run.broken("role %s accepted token %s, which belongs to a lease", role, after.ID)
 	}
 	delete(o.withoutToken, role)
 	o.run.logf("    put cred/%s: %s, version %d", role, after.ID, after.Version)
 	record := o.record(after.ID)
 	switch {
 	case record.excuse != "":
-	case after.Verified.IsZero() && after.IdentityType == "": // an operator brought it and said verify=false
+	case after.Verified.IsZero() && after.IdentityType == "": // an operator supplied the token with verify=false
 		if !o.run.modals.Accepts(after.ID, after.Secret) {
-			record.excuse = "it was stored unproven"
+			record.excuse = "it was stored unverified"
 		}
 	case !o.run.modals.Accepts(after.ID, after.Secret):
-		o.run.broken("role %s took token %s, which Modal does not accept", role, after.ID)
+		o.run.broken("role %s accepted token %s, which Modal rejects", role, after.ID)
 	}
 	if policy, exists := t.roles[role]; exists {
 		o.checkRoleRights(t, role, after)
@@ -82,7 +82,7 @@ func (o *oracle) credWritten(t *truth, role string, before, after storedToken, t
 	}
 }
 
-// wroteRole sees a role appear with its token, change or go.
+// roleWritten checks that a role appears with its token, changes or disappears.
 func (o *oracle) roleWritten(t *truth, role string, before storedRole, was, is bool) {
 	o.lastRoleWrite[role] = time.Now()
 	switch {
@@ -104,20 +104,20 @@ func (o *oracle) roleWritten(t *truth, role string, before storedRole, was, is b
 	}
 }
 
-// taken notes that a verified token took its ID from roles that hold it unverified.
+// markDisplaced records that a verified token displaces the same token that other roles store unverified.
 func (o *oracle) markDisplaced(t *truth, by string, token storedToken) {
 	for _, role := range t.names() {
 		if current := t.current[role]; role != by && current.ID == token.ID && current.Verified.IsZero() && !token.Verified.IsZero() {
 			o.displaced[token.ID] = true
-			o.run.report.count("a verified token takes its ID from a role")
+			o.run.report.count("a verified token displaces an unverified one")
 		}
 	}
 }
 
-// gaveWay says that a role held a token unverified which another one, or config, has verified.
+// isDisplaced reports whether a role stored a token unverified that another role or config has verified.
 func (o *oracle) isDisplaced(t storedToken) bool { return o.displaced[t.ID] && t.Verified.IsZero() }
 
-// handsOut notes the token that a role's readers get from now on.
+// markCurrent records the token that a role's readers get from now on.
 func (o *oracle) markCurrent(role string, t storedToken) {
 	record := o.record(t.ID)
 	record.role, record.secret, record.promisedUntil, record.mayEnd, record.forgotten = role, t.Secret, time.Time{}, false, false
@@ -125,7 +125,7 @@ func (o *oracle) markCurrent(role string, t storedToken) {
 	record.extendedUntil, record.lastUsed, record.isLease = time.Time{}, time.Time{}, false
 }
 
-// released dates the promise of a token that was replaced just now.
+// markReplaced sets how long a token that was just replaced must work.
 func (o *oracle) markReplaced(role string, token storedToken, policy storedRole, grace time.Duration) {
 	record := o.record(token.ID)
 	for _, op := range o.run.running() {
@@ -136,7 +136,7 @@ func (o *oracle) markReplaced(role string, token storedToken, policy storedRole,
 	}
 	record.promisedUntil = time.Now().Add(grace - clockGrain)
 	if !token.Expires.IsZero() && token.Expires.Before(record.promisedUntil) {
-		record.promisedUntil = token.Expires // Modal ends it then
+		record.promisedUntil = token.Expires // the token expires at Modal then
 	}
 	if policy.Managed != nil && policy.Managed.Hold > 0 {
 		record.extendedUntil, record.lastUsed, record.useWindow = record.promisedUntil.Add(policy.Managed.Hold), time.Time{}, 2*policy.Refresh
@@ -146,8 +146,8 @@ func (o *oracle) markReplaced(role string, token storedToken, policy storedRole,
 	}
 }
 
-// left sees an entry leave the ledger. Only a refusal lets it, or that the token is current after all, or
-// an operator's word.
+// checkRemoved checks that a revocation was removed for a valid reason: Modal rejects the token, the token is
+// current after all, or an operator removed it.
 func (o *oracle) checkRemoved(t *truth, revocation storedRevocation) {
 	for _, id := range []string{revocation.ID, revocation.Identity, revocation.key} {
 		if id != "" && o.forgettable[id] {
@@ -163,10 +163,10 @@ func (o *oracle) checkRemoved(t *truth, revocation storedRevocation) {
 		return
 	}
 	if revocation.ID != "" && o.record(revocation.ID).wasToggled {
-		o.record(revocation.ID).forgotten = true // it was refused for a while
+		o.record(revocation.ID).forgotten = true // Modal rejected the token only while it was disabled
 		return
 	}
 	if o.stillAtModal(revocation.storedToken) {
-		o.run.broken("the entry %s %s left the ledger, and Modal still accepts the token", revocation.key, ofRole(revocation.Role))
+		o.run.broken("the revocation %s %s was removed, but Modal still accepts the token", revocation.key, ofRole(revocation.Role))
 	}
 }

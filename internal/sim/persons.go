@@ -11,7 +11,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// person deletes something at Modal by hand.
+// deleteAnyByHand deletes a token at Modal by hand.
 func (run *Run) deleteAnyByHand() {
 	tokens := run.modals.Tokens()
 	if len(tokens) == 0 {
@@ -33,18 +33,18 @@ func (run *Run) deleteByHand(id, owner string) {
 	run.modals.DeleteToken(id)
 }
 
-// bereave deletes the token of a managed role by hand.
+// deleteCurrentByHand deletes a managed role's current token by hand.
 func (run *Run) deleteCurrentByHand() {
 	if name, role := run.anyServiceUser(); role != "" {
 		run.deleteByHand(run.disk.truth().current[role].ID, name)
 	}
 }
 
-// changeExpiry changes by hand when a role's current token, or the admin token, expires.
+// changeExpiry changes by hand when a role's current token or the admin token expires.
 func (run *Run) changeExpiry() {
 	t := run.disk.truth()
 	id := t.current[run.anyRole()].ID
-	if id == "" || roll(run.rt, "the admin's", 4) == 3 {
+	if id == "" || roll(run.rt, "the admin token", 4) == 3 {
 		id = t.admin.ID
 	}
 	at := slices.IndexFunc(run.modal.Tokens(), func(info modaltest.TokenInfo) bool { return info.ID == id })
@@ -55,12 +55,12 @@ func (run *Run) changeExpiry() {
 	if in := run.drawDuration("in", 20*day, 5*day, 60*day, 0); in > 0 {
 		expires = time.Now().Add(in).Truncate(time.Second)
 	}
-	run.logf("somebody has token %s expire at %s", id, expires.Format(time.DateTime))
+	run.logf("somebody sets the expiry of token %s to %s", id, expires.Format(time.DateTime))
 	run.modal.SetExpiry(id, expires)
 	run.oracle.expiryChangedByHand(id)
 }
 
-// assignments are environment roles as people write them.
+// assignments formats environment roles as people write them.
 func assignments(roles map[string]string) string {
 	var pairs []string
 	for _, environment := range slices.Sorted(maps.Keys(roles)) {
@@ -69,8 +69,8 @@ func assignments(roles map[string]string) string {
 	return strings.Join(pairs, ",")
 }
 
-// drift changes what a service user of this mount may do, by hand. Often an operator sees it, and writes
-// what should be.
+// changeRolesByHand changes the environment roles of a service user of this mount by hand. Often an operator
+// notices and writes the role again.
 func (run *Run) changeRolesByHand() {
 	name, role := run.anyServiceUser()
 	if name == "" {
@@ -78,7 +78,7 @@ func (run *Run) changeRolesByHand() {
 	}
 	environment := []string{"main", "staging"}[roll(run.rt, "environment", 2)]
 	right := []string{"contributor", "viewer", "no-access", ""}[roll(run.rt, "right", 4)]
-	run.logf("somebody makes %s %q of %s", name, right, environment)
+	run.logf("somebody sets the role of %s to %q in %s", name, right, environment)
 	run.oracle.rolesChangedByHand(name)
 	run.workspace.SetServiceUserRole(name, environment, right)
 	if role != "" && roll(run.rt, "asked", 4) == 3 {
@@ -92,7 +92,8 @@ func (run *Run) changeRolesByHand() {
 	}
 }
 
-// mayDrift is a service user that may drift: nearly always the current one of a managed role, and then of which.
+// anyServiceUser draws a service user of this mount. Nearly always it is the current one of a managed role, and
+// then role names it.
 func (run *Run) anyServiceUser() (name, role string) {
 	t := run.disk.truth()
 	var users, roles []string

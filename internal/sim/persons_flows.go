@@ -10,17 +10,16 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// waiting are the flows whose page somebody was told of and may still decide on, those first that the
-// engine waits for.
+// openFlows returns the flows that a person may still decide on. awaited are the flows that the engine waits for.
 func (run *Run) openFlows() (awaited, late []string) {
 	open := map[string]bool{}
 	for _, a := range run.disk.truth().approvals {
 		open[a.Flow] = a.State == "waiting"
 	}
 	for _, f := range run.modals.Flows() {
-		_, told := run.oracle.requestOf(f.ID)
+		_, known := run.oracle.requestOf(f.ID)
 		switch {
-		case !told || f.State != modaltest.FlowWaiting:
+		case !known || f.State != modaltest.FlowWaiting:
 		case open[f.ID]:
 			awaited = append(awaited, f.ID)
 		default:
@@ -30,7 +29,7 @@ func (run *Run) openFlows() (awaited, late []string) {
 	return awaited, late
 }
 
-// decide has a person decide on a flow: whoever should, somebody else, or too late.
+// decide lets a person decide on a flow. The person may be the wrong one, or too late.
 func (run *Run) decide() {
 	flows, late := run.openFlows()
 	if len(flows) == 0 || roll(run.rt, "late", 8) == 7 {
@@ -51,7 +50,7 @@ func (run *Run) decide() {
 	}
 	run.maybePlanCut(8)
 	if who == nil {
-		run.logf("somebody denies what was to be approved for %q", request.role)
+		run.logf("a person denies the approval for %q", request.role)
 		run.report.count("a person denies")
 		run.modals.Deny(flow)
 		run.waitForEffects()
@@ -59,7 +58,7 @@ func (run *Run) decide() {
 	}
 	fits := run.mustBeUsed(flow, request, who)
 	token, _ := run.modals.Approve(flow, who)
-	run.logf("%s approves token %s for %q, and it must be used: %t", who.Username(), token.ID, request.role, fits)
+	run.logf("%s approves token %s for %q, must become current: %t", who.Username(), token.ID, request.role, fits)
 	run.report.count("a person approves: " + run.approverKind(who, request))
 	run.waitForEffects()
 	if !fits {
@@ -67,7 +66,7 @@ func (run *Run) decide() {
 	}
 	run.sleepAndWait(5 * time.Second)
 	if t := run.disk.truth(); !t.isCurrent(token.ID) {
-		run.broken("token %s was approved for %q as it should be, and is not used: %s", token.ID, request.role, t.approvals[approvalKey(request.role)].Reason)
+		run.broken("the right person approved token %s for %q, but it is not current: %s", token.ID, request.role, t.approvals[approvalKey(request.role)].Reason)
 	}
 }
 
@@ -76,16 +75,16 @@ func (run *Run) approverKind(who *modaltest.Member, request approvalRequest) str
 	case who == run.otherWorkspaceOwner:
 		return "in another workspace"
 	case who == run.colleague && request.role == "":
-		return "no manager"
+		return "not a manager"
 	case who == run.colleague:
 		return "another user"
 	case who == run.otherModalOwner:
-		return "elsewhere"
+		return "at the other server"
 	}
-	return "as they should"
+	return "the right person"
 }
 
-// calmDown lets everything happen that a person's deed sets off, or it would be luck what comes first.
+// waitForEffects waits until all effects of a person's action have happened. Otherwise their order would be random.
 func (run *Run) waitForEffects() {
 	synctest.Wait()
 	run.restartDeadNode()
@@ -97,7 +96,7 @@ func (run *Run) sleepAndWait(d time.Duration) {
 	run.waitForEffects()
 }
 
-// mustBeUsed says that nothing keeps the token that somebody is about to approve from use.
+// mustBeUsed reports whether nothing prevents the token of the coming approval from becoming current.
 func (run *Run) mustBeUsed(flow string, request approvalRequest, who *modaltest.Member) bool {
 	t := run.disk.truth()
 	approval := t.approvals[approvalKey(request.role)]
@@ -115,15 +114,15 @@ func (run *Run) mustBeUsed(flow string, request approvalRequest, who *modaltest.
 	return request.force || before.ID == "" || run.oracle.belongsTo(before, who, request.role == "")
 }
 
-// flow is what a flow was begun for, where the engine told of it.
-func (o *oracle) requestOf(id string) (request approvalRequest, told bool) {
+// requestOf returns the approval request of a flow, if the engine announced the flow.
+func (o *oracle) requestOf(id string) (request approvalRequest, known bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	request, told = o.requests[id]
-	return request, told
+	request, known = o.requests[id]
+	return request, known
 }
 
-// isOf says that a proven token is of a person, or of their workspace.
+// belongsTo reports whether a verified token belongs to a person, or to that person's workspace.
 func (o *oracle) belongsTo(t storedToken, who *modaltest.Member, workspace bool) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -132,7 +131,7 @@ func (o *oracle) belongsTo(t storedToken, who *modaltest.Member, workspace bool)
 	return !t.Verified.IsZero() && owner.workspace == of && (workspace || owner.owner == who.Username())
 }
 
-// toggle disables a member's token, or enables one that is disabled.
+// toggleToken disables a member token, or enables a disabled one.
 func (run *Run) toggleToken() {
 	tokens := slices.DeleteFunc(run.modals.Tokens(), func(t modaltest.TokenInfo) bool { return t.Kind != modaltest.KindMember })
 	if disabled := slices.DeleteFunc(slices.Clone(tokens), func(t modaltest.TokenInfo) bool { return !t.Disabled }); len(disabled) > 0 && roll(run.rt, "enable", 2) == 1 {

@@ -80,7 +80,7 @@ simulate:
 
 ## mutations: plant faults into the engine and see that the simulation catches each (MUTATION=… for one)
 mutations:
-	MUTATION=$(MUTATION) go test -tags mutations -count=1 -v -timeout 0 -run '^TestEveryPlantedFaultIsCaught$$' .
+	MUTATION=$(MUTATION) go test -tags mutations -count=1 -v -timeout 0 -run '^TestPlantedFaults_AreAllCaught$$' .
 
 ## test: everything, unit then e2e
 test: unit e2e

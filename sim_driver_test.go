@@ -20,7 +20,7 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// driver lets a simulation use the engine through requests, as Vault does.
+// driver lets the simulation use the engine through requests, as Vault does.
 type driver struct {
 	*backend
 
@@ -46,18 +46,18 @@ func startDriver(ctx context.Context, w sim.Deps) (sim.Engine, error) {
 	return &driver{backend: b, storage: w.Storage}, err
 }
 
-// longestLease is what Vault allows where nobody says otherwise.
+// longestLease is Vault's default limit for leases.
 const longestLease = 32 * model.Day
 
-// noEvents takes every event.
+// noEvents drops every event.
 type noEvents struct{}
 
 func (noEvents) SendEvent(context.Context, logical.EventType, *logical.EventData) error { return nil }
 
-// ask sends a request and tells a mistake from a failure.
+// ask sends a request and tells a user error from a failure.
 func (d *driver) ask(ctx context.Context, op logical.Operation, path string, data map[string]any) (map[string]any, error) {
 	resp, err := d.request(ctx, op, path, data, nil)
-	if err != nil || resp == nil || resp.Data[logical.HTTPStatusCode] != nil { // the latter says that there is nothing
+	if err != nil || resp == nil || resp.Data[logical.HTTPStatusCode] != nil { // a status code means that the object does not exist
 		return nil, err
 	}
 	return resp.Data, nil
@@ -89,10 +89,10 @@ func (d *driver) write(ctx context.Context, path string, data map[string]any) (m
 	return d.ask(ctx, logical.UpdateOperation, path, data)
 }
 
-// said collects the fields that a write has something to say of.
-type said map[string]any
+// fields collects the fields that a write sets.
+type fields map[string]any
 
-func say[T any](s said, field string, value *T) {
+func set[T any](s fields, field string, value *T) {
 	if value == nil {
 		return
 	}
@@ -103,7 +103,7 @@ func say[T any](s said, field string, value *T) {
 	s[field] = *value
 }
 
-func (s said) token(t *sim.Token, unverified bool) {
+func (s fields) token(t *sim.Token, unverified bool) {
 	if t == nil {
 		return
 	}
@@ -111,16 +111,16 @@ func (s said) token(t *sim.Token, unverified bool) {
 }
 
 func (d *driver) WriteConfig(ctx context.Context, c sim.Config) error {
-	s := said{}
+	s := fields{}
 	s.token(c.Admin, false)
-	say(s, "server_url", c.ServerURL)
-	say(s, "max_environment_role", c.MaxEnvironmentRole)
-	say(s, "allowed_environments", c.AllowedEnvironments)
-	say(s, "request_timeout", c.RequestTimeout)
-	say(s, "grace_period", c.Grace)
-	say(s, "verification_interval", c.Verification)
-	say(s, "paused", c.Paused)
-	say(s, "pinned_workspace", c.Pinned)
+	set(s, "server_url", c.ServerURL)
+	set(s, "max_environment_role", c.MaxEnvironmentRole)
+	set(s, "allowed_environments", c.AllowedEnvironments)
+	set(s, "request_timeout", c.RequestTimeout)
+	set(s, "grace_period", c.Grace)
+	set(s, "verification_interval", c.Verification)
+	set(s, "paused", c.Paused)
+	set(s, "pinned_workspace", c.Pinned)
 	for field, value := range map[string]bool{"remove_admin_token": c.RemoveAdmin, "force": c.Force} {
 		if value {
 			s[field] = value
@@ -131,8 +131,8 @@ func (d *driver) WriteConfig(ctx context.Context, c sim.Config) error {
 }
 
 func (d *driver) RotateAdmin(ctx context.Context, r sim.AdminRotation) (sim.RotationResult, error) {
-	s := said{"token_id": r.Token.ID, "token_secret": r.Token.Secret, "force": r.Force}
-	say(s, "grace_period", r.Grace)
+	s := fields{"token_id": r.Token.ID, "token_secret": r.Token.Secret, "force": r.Force}
+	set(s, "grace_period", r.Grace)
 	data, err := d.write(ctx, "config/rotate", s)
 	if err != nil {
 		return sim.RotationResult{}, err
@@ -148,18 +148,18 @@ func approvalPath(role string) string {
 }
 
 func (d *driver) BeginApproval(ctx context.Context, role string, a sim.Approval) error {
-	s := said{"force": a.Force}
-	say(s, "token_ttl", a.TTL)
-	say(s, "grace_period", a.Grace)
-	say(s, "lapse_after", a.LapseAfter)
+	s := fields{"force": a.Force}
+	set(s, "token_ttl", a.TTL)
+	set(s, "grace_period", a.Grace)
+	set(s, "lapse_after", a.LapseAfter)
 	_, err := d.write(ctx, approvalPath(role), s)
 	return err
 }
 
 func (d *driver) ReadApproval(ctx context.Context, role string, wait time.Duration) (string, error) {
-	s := said{}
+	s := fields{}
 	if wait > 0 {
-		say(s, "wait", &wait)
+		set(s, "wait", &wait)
 	}
 	data, err := d.ask(ctx, logical.ReadOperation, approvalPath(role), s)
 	state, _ := data["state"].(string)
@@ -172,22 +172,22 @@ func (d *driver) CancelApproval(ctx context.Context, role string) error {
 }
 
 func (d *driver) WriteRole(ctx context.Context, role string, p sim.RoleSettings) error {
-	s := said{}
+	s := fields{}
 	s.token(p.Token, p.Unverified)
-	say(s, "type", p.Type)
-	say(s, "environment_roles", p.EnvironmentRoles)
-	say(s, "refresh_interval", p.Refresh)
-	say(s, "grace_period", p.Grace)
-	say(s, "rotation_period", p.Period)
-	say(s, "rotation_schedule", p.Schedule)
-	say(s, "token_ttl", p.TTL)
-	say(s, "scoped", p.Scoped)
-	say(s, "disable_automated_rotation", p.Disabled)
-	say(s, "revoke_previous", p.RevokePrevious)
-	say(s, "hold_while_used", p.HoldWhileUsed)
-	say(s, "ttl", p.LeaseTTL)
-	say(s, "max_ttl", p.MaxTTL)
-	say(s, "max_leases", p.MaxLeases)
+	set(s, "type", p.Type)
+	set(s, "environment_roles", p.EnvironmentRoles)
+	set(s, "refresh_interval", p.Refresh)
+	set(s, "grace_period", p.Grace)
+	set(s, "rotation_period", p.Period)
+	set(s, "rotation_schedule", p.Schedule)
+	set(s, "token_ttl", p.TTL)
+	set(s, "scoped", p.Scoped)
+	set(s, "disable_automated_rotation", p.Disabled)
+	set(s, "revoke_previous", p.RevokePrevious)
+	set(s, "hold_while_used", p.HoldWhileUsed)
+	set(s, "ttl", p.LeaseTTL)
+	set(s, "max_ttl", p.MaxTTL)
+	set(s, "max_leases", p.MaxLeases)
 	if p.Force {
 		s["force"] = true
 	}
@@ -196,7 +196,7 @@ func (d *driver) WriteRole(ctx context.Context, role string, p sim.RoleSettings)
 }
 
 func (d *driver) DeleteRole(ctx context.Context, role string, force bool) error {
-	s := said{}
+	s := fields{}
 	if force {
 		s["force"] = true
 	}
@@ -205,9 +205,9 @@ func (d *driver) DeleteRole(ctx context.Context, role string, force bool) error 
 }
 
 func (d *driver) Rotate(ctx context.Context, role string, r sim.Rotation) (sim.RotationResult, error) {
-	s := said{}
+	s := fields{}
 	s.token(r.Token, r.Unverified)
-	say(s, "grace_period", r.Grace)
+	set(s, "grace_period", r.Grace)
 	for field, value := range map[string]bool{"force": r.Force, "to_previous": r.ToPrevious, "dry_run": r.DryRun} {
 		if value {
 			s[field] = value
@@ -231,7 +231,7 @@ func rotationResult(data map[string]any) (done sim.RotationResult, err error) {
 }
 
 func (d *driver) Retry(ctx context.Context, id string, force bool) (bool, error) {
-	s := said{}
+	s := fields{}
 	if force {
 		s["force"] = true
 	}
@@ -241,7 +241,7 @@ func (d *driver) Retry(ctx context.Context, id string, force bool) (bool, error)
 }
 
 func (d *driver) Forget(ctx context.Context, id string, force bool) error {
-	s := said{}
+	s := fields{}
 	if force {
 		s["force"] = true
 	}
@@ -271,7 +271,7 @@ func (d *driver) NewLease(ctx context.Context, role string) (*sim.Lease, error) 
 		return nil, err
 	}
 	lease := &sim.Lease{Credentials: *credentials(resp.Data), Role: role, TTL: resp.Secret.TTL, Max: resp.Secret.MaxTTL}
-	kept, err := json.Marshal(resp.Secret.InternalData) // as Vault keeps it
+	kept, err := json.Marshal(resp.Secret.InternalData) // Vault keeps lease data as JSON
 	if err == nil {
 		err = json.Unmarshal(kept, &lease.InternalData)
 	}
@@ -311,7 +311,7 @@ func (d *driver) Orphans(ctx context.Context) ([]string, error) {
 }
 
 func (d *driver) CleanUpOrphans(ctx context.Context, t sim.CleanupRequest) (done sim.CleanupResult, err error) {
-	s := said{"dry_run": t.DryRun, "accept": t.Accept}
+	s := fields{"dry_run": t.DryRun, "accept": t.Accept}
 	if t.Names != nil {
 		s["names"] = t.Names
 	}

@@ -125,7 +125,7 @@ func (run *Run) injectFaults() {
 		run.modal.ClearFaults()
 		run.setLateWork(lateWork{})
 	}
-	if roll(run.rt, "weather", 100) >= 100-run.conditions.Often {
+	if roll(run.rt, "fault", 100) >= 100-run.conditions.Often {
 		run.injectModalFault()
 	}
 	run.leader.handle.setReadFailure(false)

@@ -52,7 +52,7 @@ func (run *Run) writeConfig() {
 		before := run.disk.truth().server
 		err := e.WriteConfig(ctx, c)
 		if err == nil && c.ServerURL != nil && *c.ServerURL != before && c.Admin != nil {
-			run.report.count("another server with its admin")
+			run.report.count("another server with its admin token")
 		}
 		return err
 	}))

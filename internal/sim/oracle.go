@@ -196,12 +196,12 @@ func (o *oracle) check() {
 		}
 	}
 	for _, role := range slices.Sorted(maps.Keys(o.run.readers)) {
-		held := o.run.readers[role].last
-		if held == nil || o.run.modals.Accepts(held.ID, held.Secret) || expired[held.ID] || owners[held.ID] != "" {
+		last := o.run.readers[role].last
+		if last == nil || o.run.modals.Accepts(last.ID, last.Secret) || expired[last.ID] || owners[last.ID] != "" {
 			continue
 		}
-		if record := o.record(held.ID); record.excuse == "" && !record.mayEnd && !time.Now().Add(o.run.clockSpread()).After(record.promisedUntil) {
-			o.run.broken("a reader of role %s uses token %s, and Modal rejects it", role, held.ID)
+		if record := o.record(last.ID); record.excuse == "" && !record.mayEnd && !time.Now().Add(o.run.clockSpread()).After(record.promisedUntil) {
+			o.run.broken("a reader of role %s uses token %s, and Modal rejects it", role, last.ID)
 		}
 	}
 	o.checkAcceptedOrphans()

@@ -28,9 +28,9 @@ func approvalRole(key string) string {
 
 // approvalWritten checks each write of an approval.
 func (o *oracle) approvalWritten(t *truth, key string, before, after storedApproval, there bool) {
-	asked := after.polledFlows()
+	polled := after.polledFlows()
 	for flow, until := range before.polledFlows() {
-		if _, still := asked[flow]; !still {
+		if _, still := polled[flow]; !still {
 			o.checkNoLateToken(key, flow, until)
 		}
 	}

@@ -62,11 +62,11 @@ func (run *Run) changeExpiry() {
 
 // assignments formats environment roles as people write them.
 func assignments(roles map[string]string) string {
-	var pairs []string
+	var parts []string
 	for _, environment := range slices.Sorted(maps.Keys(roles)) {
-		pairs = append(pairs, environment+"="+roles[environment])
+		parts = append(parts, environment+"="+roles[environment])
 	}
-	return strings.Join(pairs, ",")
+	return strings.Join(parts, ",")
 }
 
 // changeRolesByHand changes the environment roles of a service user of this mount by hand. Often an operator

@@ -15,9 +15,9 @@ import (
 )
 
 var (
-	errStorage = errors.New("storage failed")
-	errDead    = errors.New("the process is dead")
-	errDeposed = errors.New("this node is no longer the leader")
+	errStorage   = errors.New("storage failed")
+	errDead      = errors.New("the process is dead")
+	errNotLeader = errors.New("this node is no longer the leader")
 )
 
 // disk is the storage that all nodes share. Only the current leader writes.
@@ -83,10 +83,10 @@ func (h *handle) addCut(c cut) {
 
 // setReadFailure makes all reads fail, or lets them succeed again. Counting failed reads would depend on the order
 // of concurrent reads.
-func (h *handle) setReadFailure(refuse bool) {
+func (h *handle) setReadFailure(fail bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.failReads = refuse
+	h.failReads = fail
 }
 
 func (h *handle) clearFaults() {
@@ -231,8 +231,8 @@ func (h *handle) commit(ctx context.Context, key string, value []byte) error {
 	h.disk.mu.Lock()
 	if h.term != h.disk.leader {
 		h.disk.mu.Unlock()
-		h.seen("storage: a deposed node's write is refused")
-		return errDeposed
+		h.seen("storage: a former leader's write fails")
+		return errNotLeader
 	}
 	before := h.disk.data[key]
 	h.disk.cached = nil

@@ -93,7 +93,7 @@ func TestDelay_BadOnesAreRefusedWithAReason(t *testing.T) {
 		form   map[string]string
 		reason string
 	}{
-		"no RPC":      {map[string]string{"delay": "1s"}, "name it as rpc"},
+		"no RPC":      {map[string]string{"delay": "1s"}, "name the RPC as rpc"},
 		"unknown RPC": {map[string]string{"rpc": "ServiceUserCrate", "delay": "1s"}, `no RPC "ServiceUserCrate"`},
 		"no duration": {map[string]string{"rpc": "ServiceUserCreate", "delay": "soon"}, `delay is "soon"`},
 		"no delay":    {map[string]string{"rpc": "ServiceUserCreate", "delay": "0s"}, `delay is "0s"`},

@@ -7,9 +7,6 @@
 //
 // Without an argument the program uses the token that Modal's client finds by itself: environment variables, then
 // the file.
-//	VAULT_ADDR=… VAULT_TOKEN=… go run . modal/creds/ci modal/creds/gpu
-//
-// Without a path it uses what Modal's client finds by itself: environment variables, then the file.
 package main
 
 import (

@@ -24,7 +24,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
-// built lays out what goreleaser leaves.
+// built creates the files that goreleaser leaves.
 func built(t *testing.T) options {
 	t.Helper()
 	o := options{root: t.TempDir(), version: "1.2.0", created: 1_790_000_000}
@@ -58,7 +58,7 @@ func TestImage_HasTheBinaryOfItsPlatformTheLicencesAndNothingElse(t *testing.T) 
 		}
 	}
 	for _, arch := range imageArchitectures {
-		// As OpenBao takes the binary out.
+		// OpenBao extracts the binary in this way.
 		tag, err := name.ParseReference(o.image + ":v1.2.0")
 		if err != nil {
 			t.Fatal(err)
@@ -114,7 +114,7 @@ func TestImage_OneCommitHasOneHashInEveryFolder(t *testing.T) {
 		sums[sha256.Sum256(content)] = true
 	}
 	if len(sums) != 1 {
-		t.Error("two folders make two images")
+		t.Error("the same files in two folders give two images")
 	}
 }
 
@@ -187,7 +187,7 @@ func TestRun_SaysWhatItTakes(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{}, {"publish"}, {"changelog", "-root", "nowhere"}, {"changelog", "-version=1.2.0", "more"}} {
 		if err := run(context.Background(), args, io.Discard); err == nil {
-			t.Errorf("%q is taken", args)
+			t.Errorf("%q is accepted", args)
 		}
 	}
 }

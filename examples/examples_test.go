@@ -71,7 +71,7 @@ func documents(t *testing.T, path, text string) int {
 	}
 }
 
-func TestExamples_HoldNoTokenAndNameOneMountAndThreeRoles(t *testing.T) {
+func TestExamples_ContainNoTokenAndUseOneMountAndThreeRoles(t *testing.T) {
 	t.Parallel()
 	paths := regexp.MustCompile(`(?:modal/|path: )(?:creds|roles|rotate)/([a-z]+)`)
 	for path, text := range files(t) {
@@ -109,7 +109,7 @@ func TestExamples_AreAllListedAndExplained(t *testing.T) {
 	}
 }
 
-func TestExamples_OfSystemdAreUnitsThatSystemdAccepts(t *testing.T) {
+func TestExamples_SystemdAcceptsTheUnits(t *testing.T) {
 	t.Parallel()
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {

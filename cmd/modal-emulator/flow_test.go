@@ -42,7 +42,7 @@ func (b began) wait() (*pb.TokenFlowWaitResponse, error) {
 	}.Build())
 }
 
-func TestTokenFlow_APersonApprovesOnThePageAndTheClientGetsTheToken(t *testing.T) {
+func TestTokenFlow_ApprovalOnThePageGivesTheClientItsToken(t *testing.T) {
 	t.Parallel()
 	e := launch(t)
 	b := e.begin(t)
@@ -93,7 +93,7 @@ func TestTokenFlow_AScriptApprovesAndReadsJSON(t *testing.T) {
 	require.NotContains(t, resp.body, got.GetTokenSecret())
 }
 
-func TestTokenFlow_ADeniedOneIsOverForTheClientToo(t *testing.T) {
+func TestTokenFlow_DenialEndsTheClientsFlowToo(t *testing.T) {
 	t.Parallel()
 	e := launch(t)
 	b := e.begin(t)
@@ -128,7 +128,7 @@ func TestTokenFlow_BadDecisionsAreRefusedWithAReason(t *testing.T) {
 	require.Equal(t, "waiting", state.Flows[0].State)
 }
 
-func TestRun_ExpiryDeletesServiceUsersWhenToldSo(t *testing.T) {
+func TestRun_ExpiryDeletesServiceUsersIfSet(t *testing.T) {
 	t.Parallel()
 	for name, vanish := range map[string]bool{"-expiry-deletes": true, "-expiry-deletes=false": false} {
 		t.Run(name, func(t *testing.T) {

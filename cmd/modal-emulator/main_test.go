@@ -117,13 +117,13 @@ func TestRun_RefusesAddressesThatOthersCanReach(t *testing.T) {
 	}
 }
 
-func TestRun_RefusesWhatItDoesNotKnow(t *testing.T) {
+func TestRun_RefusesUnknownArguments(t *testing.T) {
 	t.Parallel()
 	require.ErrorContains(t, run(t.Context(), []string{"serve"}, io.Discard, io.Discard), `unexpected argument "serve"`)
 	require.ErrorContains(t, run(t.Context(), []string{"-port", "1"}, io.Discard, io.Discard), "-port")
 }
 
-func TestRun_SaysWhichAddressIsTaken(t *testing.T) {
+func TestRun_NamesTheOccupiedAddress(t *testing.T) {
 	t.Parallel()
 	e := launch(t)
 	taken := strings.TrimPrefix(e.grpcURL, "http://")

@@ -211,7 +211,7 @@ func TestPage_OtherSitesCannotCreateOrDelete(t *testing.T) {
 	require.Equal(t, 1, strings.Count(e.get(t, "/").body, "/delete"), "nothing was created or deleted")
 }
 
-func TestPage_AReasonIsNeverReadAsHTML(t *testing.T) {
+func TestPage_ReasonsAreEscaped(t *testing.T) {
 	t.Parallel()
 	resp := launch(t).post(t, "/tokens", map[string]string{"kind": "service-user", "owner": "<script>"})
 	require.Equal(t, http.StatusBadRequest, resp.code)

@@ -13,7 +13,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/api"
-	_ "golang.org/x/crypto/x509roots/fallback" // root certificates for systems without any, such as the release image
+	_ "golang.org/x/crypto/x509roots/fallback" // root certificates for systems that have no certificates, like the release image
 
 	modalsecrets "vault-plugin-secrets-modal"
 	"vault-plugin-secrets-modal/internal/version"

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestRoots_ASystemWithoutAuthoritiesHasThoseOfTheBinary(t *testing.T) {
+func TestRoots_BinaryBringsRootCertificates(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux reads its root certificates from SSL_CERT_FILE")

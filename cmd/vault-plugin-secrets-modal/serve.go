@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc"
 )
 
-// minWorkers are enough for all reads that one node serves at the same time.
+// minWorkers is enough for all reads that a node serves at the same time.
 const minWorkers = 8
 
 // serve does the same as the SDK's plugin.ServeMultiplex, with one more gRPC option that ServeMultiplex does not

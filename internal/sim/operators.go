@@ -81,7 +81,7 @@ func (run *Run) rotateTooOften() {
 // previousTokenLimit is how many previous tokens a role may have before the engine refuses manual rotations.
 const previousTokenLimit = 10
 
-// rotateRole rotates a role, and records what the answer promises.
+// rotateRole rotates a role and records the promise in the answer.
 func (run *Run) rotateRole(what, role string, r Rotation) {
 	grace := "the role's"
 	if r.Grace != nil {

@@ -105,7 +105,7 @@ func (o *oracle) checkAcceptedOrphans() {
 	}
 }
 
-// checkBackgroundCalls checks what the mount did at Modal by itself. It must do nothing while it is paused, and
+// checkBackgroundCalls checks the calls that the mount made by itself. It must do nothing while it is paused, and
 // delete nothing while it is out of sync. before is the content of storage before these calls.
 func (o *oracle) checkBackgroundCalls(what string, before *truth, calls []modaltest.Call) {
 	o.mu.Lock()

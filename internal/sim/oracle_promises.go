@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// tokenRecord is what the oracle expects of a token.
+// tokenRecord holds the expectations for one token.
 type tokenRecord struct {
 	secret string
 	// role is the role that returned the token.

@@ -39,7 +39,7 @@ func outcomes(report string) map[string]string {
 	return all
 }
 
-func TestAcceptance_AnOwnerLearnsEveryRowOfTheEmulatorAndLeavesNothing(t *testing.T) {
+func TestAcceptance_OwnerFillsEveryRowAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	e := startEmulator(t, "-expiry-deletes")
 	environ := e.environ(t, "operator")
@@ -67,7 +67,7 @@ func TestAcceptance_AnOwnerLearnsEveryRowOfTheEmulatorAndLeavesNothing(t *testin
 	require.NotContains(t, owner.read.String(), "as-")
 }
 
-func TestAcceptance_AMemberWhoMayNotManageIsToldSoAndMakesNothing(t *testing.T) {
+func TestAcceptance_MemberWithoutRightsCreatesNothing(t *testing.T) {
 	t.Parallel()
 	e := startEmulator(t)
 	report := &bytes.Buffer{}
@@ -92,7 +92,7 @@ func owned(t *testing.T, server *modaltest.Server) map[string]string {
 	}
 }
 
-func TestAcceptance_AModalThatIsOtherwiseFailsItsRowsAndIsCleanedUpAfter(t *testing.T) {
+func TestAcceptance_WrongAnswersFailTheirRowsAndAreCleanedUp(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]struct {
 		put  func(*modaltest.Server)
@@ -167,7 +167,7 @@ func TestAcceptance_NamesWhatItCouldNotDelete(t *testing.T) {
 	}
 }
 
-func TestAcceptance_MakesNothingWithoutAYes(t *testing.T) {
+func TestAcceptance_CreatesNothingWithoutAYes(t *testing.T) {
 	t.Parallel()
 	for _, said := range []string{"", "no\n", "y\n", "yes please\n"} {
 		server := modaltest.Start(t)
@@ -189,7 +189,7 @@ func TestAcceptance_NeverAsksModalFromCI(t *testing.T) {
 	require.ErrorContains(t, err, "do not run this in CI")
 }
 
-func TestRows_AreThoseOfThePage(t *testing.T) {
+func TestRows_MatchThePage(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../docs/modal.md")
 	require.NoError(t, err)
@@ -203,7 +203,7 @@ func TestRows_AreThoseOfThePage(t *testing.T) {
 	require.Equal(t, written, known)
 }
 
-func TestReport_LeavesOutNamesOfEverySpelling(t *testing.T) {
+func TestReport_LeavesOutNamesInEverySpelling(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"Zoë", "Łukasz", "J. Doe Jr.", "team-a", "main", "+1"} {
 		seen := &trial{names: []string{name}}

@@ -27,14 +27,14 @@ func (t *trial) serviceUsers(ctx context.Context) {
 	case err == nil:
 		t.skip("this workspace has service users", "no-plan")
 	case kind == modalapi.KindForbidden:
-		t.find("not-for-you", true, "a member who is not a manager got %s", answer(err))
+		t.find("not-for-you", true, "a member without the right to manage service users got %s", answer(err))
 	case kind == modalapi.KindConflict || kind == modalapi.KindUnsupported:
 		t.find("no-plan", true, "the answer was %s", answer(err))
 	default:
 		t.find("no-plan", false, "the answer was %s", answer(err))
 	}
 	if err != nil {
-		t.skip("this token may not manage service users, or the plan has none", ofServiceUsers...)
+		t.skip("this token may not manage service users, or the plan has no service users", ofServiceUsers...)
 		t.skip("this token may not manage service users", "no-plan")
 		return
 	}

@@ -31,7 +31,7 @@ func TestAcceptance_CleansUpWhenItIsStoppedOnTheWay(t *testing.T) {
 	require.Empty(t, server.Orphans(nil))
 }
 
-func TestAcceptance_DeletesWhatWasBeingMadeWhenItWasStopped(t *testing.T) {
+func TestAcceptance_StopDuringACreationDeletesTheServiceUser(t *testing.T) {
 	t.Parallel()
 	server := modaltest.Start(t)
 	environ := owned(t, server)
@@ -44,7 +44,7 @@ func TestAcceptance_DeletesWhatWasBeingMadeWhenItWasStopped(t *testing.T) {
 	require.Empty(t, server.Orphans(nil))
 }
 
-func TestAcceptance_CleansUpWhenItsTerminalOrItsReaderIsGone(t *testing.T) {
+func TestAcceptance_CleansUpWithoutTerminalOrReader(t *testing.T) {
 	t.Parallel()
 	program := filepath.Join(t.TempDir(), "acceptance")
 	said, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput()
@@ -78,7 +78,7 @@ func TestAcceptance_CleansUpWhenItsTerminalOrItsReaderIsGone(t *testing.T) {
 	}
 }
 
-func TestAcceptance_MakesNothingWhenItIsStoppedAtTheQuestion(t *testing.T) {
+func TestAcceptance_StopAtTheQuestionCreatesNothing(t *testing.T) {
 	t.Parallel()
 	server := modaltest.Start(t)
 	environ := owned(t, server)

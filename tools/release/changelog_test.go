@@ -19,7 +19,7 @@ const sample = `# Changelog
 - No date.
 `
 
-func TestChangelog_AVersionIsReleasedWithItsEntryAndDateAlone(t *testing.T) {
+func TestChangelog_ReleaseNeedsAnEntryWithADate(t *testing.T) {
 	t.Parallel()
 	text, err := section(sample, "1.2.0")
 	if err != nil || text != "### Added\n\n- A thing." {
@@ -37,7 +37,7 @@ func TestChangelog_AVersionIsReleasedWithItsEntryAndDateAlone(t *testing.T) {
 	}
 }
 
-func TestChangelog_ASnapshotOfWhatIsAboutToBeReleasedTellsThat(t *testing.T) {
+func TestChangelog_SnapshotUsesTheUnreleasedOrNewestText(t *testing.T) {
 	t.Parallel()
 	for changelog, want := range map[string]string{
 		sample: "### Added\n\n- A thing.",

@@ -23,8 +23,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 )
 
-// TestImage_OpenBaoRunsThePluginByTheLinesOfTheNotes uses the OpenBao in BAO_BIN, which make e2e-openbao sets.
-func TestImage_OpenBaoRunsThePluginByTheLinesOfTheNotes(t *testing.T) {
+// TestImage_OpenBaoRunsThePluginAsTheNotesSay uses the OpenBao in BAO_BIN, which make e2e-openbao sets.
+func TestImage_OpenBaoRunsThePluginAsTheNotesSay(t *testing.T) {
 	t.Parallel()
 	bao := os.Getenv("BAO_BIN")
 	if bao == "" || runtime.GOOS != "linux" {

@@ -12,7 +12,7 @@ import (
 
 // The action that installs Go prevents Go from fetching another version (GOTOOLCHAIN=local). So the installed
 // version must also build the tools.
-func TestWorkflows_InstallTheNewestGoOfTheLineThatEveryModuleIsOf(t *testing.T) {
+func TestWorkflows_InstallTheNewestGoOfTheModulesVersion(t *testing.T) {
 	t.Parallel()
 	workflows, err := filepath.Glob("../../.github/workflows/*.yml")
 	if err != nil || len(workflows) == 0 {

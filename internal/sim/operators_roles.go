@@ -91,7 +91,7 @@ func (run *Run) drawOffer() offer {
 		return offer{token: &Token{t.ID, secret}, unverified: true}
 	case 8:
 		return offer{token: run.foreignToken("robot-%08d")}
-	case 9: // of another mount of this engine's
+	case 9: // the token of another mount of this engine
 		return offer{token: run.foreignToken("vault-00000000-ci-%08d"), madeByMount: true}
 	case 10, 11: // a lease's token, with force
 		if k := run.anyLease(); k != nil {

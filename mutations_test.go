@@ -17,14 +17,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// How the simulation says that a life failed.
+// caughtAfter matches rapid's report of a failed run.
 var caughtAfter = regexp.MustCompile(`\[rapid\] (?:failed|panic) after (\d+) tests: (.*)`)
 
-// TestEveryPlantedFaultIsCaught plants each fault of testdata/mutations into a copy of the module, one at
-// a time, and lives the lives that CI lives.
-func TestEveryPlantedFaultIsCaught(t *testing.T) {
+// TestPlantedFaults_AreAllCaught plants each fault of testdata/mutations into a copy of the module, one after the
+// other, and runs the simulation as CI does.
+func TestPlantedFaults_AreAllCaught(t *testing.T) {
 	t.Parallel()
-	table := []string{fmt.Sprintf("%-40s %6s %6s  %s", "planted fault", "lives", "s", "what the simulation said")}
+	table := []string{fmt.Sprintf("%-40s %6s %6s  %s", "planted fault", "runs", "s", "message of the simulation")}
 	for _, fault := range plantedFaults(t) {
 		name := strings.TrimSuffix(filepath.Base(fault), ".fault")
 		if only := os.Getenv("MUTATION"); only != "" && only != name {
@@ -37,18 +37,18 @@ func TestEveryPlantedFaultIsCaught(t *testing.T) {
 		switch {
 		case found != nil:
 			table = append(table, fmt.Sprintf("%-40s %6s %6.0f  %.150s", name, found[1], took, found[2]))
-		case strings.Contains(output, "a life hangs"):
-			table = append(table, fmt.Sprintf("%-40s %6s %6.0f  a life hangs", name, "?", took))
+		case strings.Contains(output, "a run hangs"):
+			table = append(table, fmt.Sprintf("%-40s %6s %6.0f  a run hangs", name, "?", took))
 		default:
 			table = append(table, fmt.Sprintf("%-40s %6s %6.0f  NOT CAUGHT", name, "-", took))
-			t.Errorf("nothing caught %s:\n%.2000s", name, output)
+			t.Errorf("the simulation did not catch %s:\n%.2000s", name, output)
 		}
 		fmt.Println(table[len(table)-1])
 	}
 	fmt.Println(strings.Join(table, "\n"))
 }
 
-// planted runs the simulation of a copy of the module with one fault in it.
+// planted plants one fault into a copy of the module and returns the output of its simulation.
 func planted(t *testing.T, fault string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -56,19 +56,18 @@ func planted(t *testing.T, fault string) string {
 		copyGo(t, part, dir)
 	}
 	changed, err := plantFault(fault, ".")
-	require.NoError(t, err, "write the planted fault again")
+	require.NoError(t, err, "the planted fault does not fit the code any more: write it again")
 	for path, lines := range changed {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, path), []byte(strings.Join(lines, "\n")), 0o644))
 	}
-	run := exec.CommandContext(t.Context(), "go", "test", "-trimpath", "-count=1", "-run", "^TestLives$", "-rapid.shrinktime=0s", ".") // what is the same is compiled once
+	run := exec.CommandContext(t.Context(), "go", "test", "-trimpath", "-count=1", "-run", "^TestLives$", "-rapid.shrinktime=0s", ".") // -trimpath lets all copies share compiled packages
 	run.Dir = dir
-	output, _ := run.CombinedOutput() // a failure is what is hoped for
+	output, _ := run.CombinedOutput() // the test should fail
 	require.NotContains(t, string(output), "[build failed]", "the planted fault does not compile:\n%s", output)
 	return string(output)
 }
 
-// copyGo copies what the root package and internal need: Go files, and for the root go.mod, go.sum and
-// testdata.
+// copyGo copies the Go files, go.mod and go.sum that the root package and internal need.
 func copyGo(t *testing.T, from, to string) {
 	t.Helper()
 	require.NoError(t, filepath.WalkDir(from, func(path string, entry os.DirEntry, err error) error {

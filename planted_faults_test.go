@@ -95,7 +95,7 @@ func plantHunk(hunk []string, sources, changed map[string][]string) error {
 		}
 	}
 	if found != 1 {
-		return fmt.Errorf("the code has this %d times, and a planted fault needs it once:\n%s", found, strings.Join(before, "\n"))
+		return fmt.Errorf("the code contains these lines %d times, but must contain them exactly once:\n%s", found, strings.Join(before, "\n"))
 	}
 	sources[file] = slices.Concat(sources[file][:at], after, sources[file][at+len(before):])
 	changed[file] = sources[file]
@@ -109,7 +109,7 @@ func TestPlantedFaults_FitTheCode(t *testing.T) {
 	t.Parallel()
 	for _, fault := range plantedFaults(t) {
 		if _, err := plantFault(fault, "."); err != nil {
-			t.Errorf("write the planted fault again: %v", err)
+			t.Errorf("the planted fault does not fit the code any more, write it again: %v", err)
 		}
 	}
 }

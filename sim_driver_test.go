@@ -20,14 +20,14 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// driver lets a simulation use the engine through requests, as Vault does.
+// driver lets the simulation use the engine through requests, as Vault does.
 type driver struct {
 	*Backend
 
 	storage logical.Storage
 }
 
-func startDriver(ctx context.Context, w sim.World) (sim.Engine, error) {
+func startDriver(ctx context.Context, w sim.Deps) (sim.Engine, error) {
 	system := &logical.StaticSystemView{PluginEnvironment: &logical.PluginEnvironment{VaultVersion: "1.21.0"}, DefaultLeaseTTLVal: longestLease, MaxLeaseTTLVal: longestLease}
 	if w.Standby {
 		system.ReplicationStateVal = consts.ReplicationPerformanceStandby
@@ -46,18 +46,18 @@ func startDriver(ctx context.Context, w sim.World) (sim.Engine, error) {
 	return &driver{Backend: b, storage: w.Storage}, err
 }
 
-// longestLease is what Vault allows where nobody says otherwise.
+// longestLease is Vault's default limit for leases.
 const longestLease = 32 * model.Day
 
-// noEvents takes every event.
+// noEvents drops every event.
 type noEvents struct{}
 
 func (noEvents) SendEvent(context.Context, logical.EventType, *logical.EventData) error { return nil }
 
-// ask sends a request and tells a mistake from a failure.
+// ask sends a request and tells a user error from a failure.
 func (d *driver) ask(ctx context.Context, op logical.Operation, path string, data map[string]any) (map[string]any, error) {
 	resp, err := d.request(ctx, op, path, data, nil)
-	if err != nil || resp == nil || resp.Data[logical.HTTPStatusCode] != nil { // the latter says that there is nothing
+	if err != nil || resp == nil || resp.Data[logical.HTTPStatusCode] != nil { // a status code means that the object does not exist
 		return nil, err
 	}
 	return resp.Data, nil
@@ -76,9 +76,9 @@ func (d *driver) request(ctx context.Context, op logical.Operation, path string,
 	resp, err := d.HandleRequest(ctx, req)
 	switch {
 	case resp.IsError() && (err == nil || errors.Is(err, logical.ErrInvalidRequest)):
-		return nil, &sim.MistakeError{Text: resp.Error().Error()}
+		return nil, &sim.UserError{Text: resp.Error().Error()}
 	case isNotFound(err):
-		return nil, &sim.MistakeError{Text: err.Error()}
+		return nil, &sim.UserError{Text: err.Error()}
 	case err != nil:
 		return nil, err
 	}
@@ -89,10 +89,10 @@ func (d *driver) write(ctx context.Context, path string, data map[string]any) (m
 	return d.ask(ctx, logical.UpdateOperation, path, data)
 }
 
-// said collects the fields that a write has something to say of.
-type said map[string]any
+// fields collects the fields that a write sets.
+type fields map[string]any
 
-func say[T any](s said, field string, value *T) {
+func set[T any](s fields, field string, value *T) {
 	if value == nil {
 		return
 	}
@@ -103,24 +103,24 @@ func say[T any](s said, field string, value *T) {
 	s[field] = *value
 }
 
-func (s said) pair(p *sim.Pair, unproven bool) {
-	if p == nil {
+func (s fields) token(t *sim.Token, unverified bool) {
+	if t == nil {
 		return
 	}
-	maps.Copy(s, map[string]any{"token_id": p.ID, "token_secret": p.Secret, "verify": !unproven})
+	maps.Copy(s, map[string]any{"token_id": t.ID, "token_secret": t.Secret, "verify": !unverified})
 }
 
 func (d *driver) WriteConfig(ctx context.Context, c sim.Config) error {
-	s := said{}
-	s.pair(c.Admin, false)
-	say(s, "server_url", c.ServerURL)
-	say(s, "max_environment_role", c.MaxEnvironmentRole)
-	say(s, "allowed_environments", c.AllowedEnvironments)
-	say(s, "request_timeout", c.RequestTimeout)
-	say(s, "grace_period", c.Grace)
-	say(s, "verification_interval", c.Verification)
-	say(s, "paused", c.Paused)
-	say(s, "pinned_workspace", c.Pinned)
+	s := fields{}
+	s.token(c.Admin, false)
+	set(s, "server_url", c.ServerURL)
+	set(s, "max_environment_role", c.MaxEnvironmentRole)
+	set(s, "allowed_environments", c.AllowedEnvironments)
+	set(s, "request_timeout", c.RequestTimeout)
+	set(s, "grace_period", c.Grace)
+	set(s, "verification_interval", c.Verification)
+	set(s, "paused", c.Paused)
+	set(s, "pinned_workspace", c.Pinned)
 	for field, value := range map[string]bool{"remove_admin_token": c.RemoveAdmin, "force": c.Force} {
 		if value {
 			s[field] = value
@@ -130,14 +130,14 @@ func (d *driver) WriteConfig(ctx context.Context, c sim.Config) error {
 	return err
 }
 
-func (d *driver) RotateAdmin(ctx context.Context, r sim.AdminRotation) (sim.Turnover, error) {
-	s := said{"token_id": r.Pair.ID, "token_secret": r.Pair.Secret, "force": r.Force}
-	say(s, "grace_period", r.Grace)
+func (d *driver) RotateAdmin(ctx context.Context, r sim.AdminRotation) (sim.RotationResult, error) {
+	s := fields{"token_id": r.Token.ID, "token_secret": r.Token.Secret, "force": r.Force}
+	set(s, "grace_period", r.Grace)
 	data, err := d.write(ctx, "config/rotate", s)
 	if err != nil {
-		return sim.Turnover{}, err
+		return sim.RotationResult{}, err
 	}
-	return turnover(data)
+	return rotationResult(data)
 }
 
 func approvalPath(role string) string {
@@ -148,18 +148,18 @@ func approvalPath(role string) string {
 }
 
 func (d *driver) BeginApproval(ctx context.Context, role string, a sim.Approval) error {
-	s := said{"force": a.Force}
-	say(s, "token_ttl", a.TTL)
-	say(s, "grace_period", a.Grace)
-	say(s, "lapse_after", a.LapseAfter)
+	s := fields{"force": a.Force}
+	set(s, "token_ttl", a.TTL)
+	set(s, "grace_period", a.Grace)
+	set(s, "lapse_after", a.LapseAfter)
 	_, err := d.write(ctx, approvalPath(role), s)
 	return err
 }
 
 func (d *driver) ReadApproval(ctx context.Context, role string, wait time.Duration) (string, error) {
-	s := said{}
+	s := fields{}
 	if wait > 0 {
-		say(s, "wait", &wait)
+		set(s, "wait", &wait)
 	}
 	data, err := d.ask(ctx, logical.ReadOperation, approvalPath(role), s)
 	state, _ := data["state"].(string)
@@ -171,23 +171,23 @@ func (d *driver) CancelApproval(ctx context.Context, role string) error {
 	return err
 }
 
-func (d *driver) WriteRole(ctx context.Context, role string, p sim.Policy) error {
-	s := said{}
-	s.pair(p.Pair, p.Unproven)
-	say(s, "type", p.Type)
-	say(s, "environment_roles", p.EnvironmentRoles)
-	say(s, "refresh_interval", p.Refresh)
-	say(s, "grace_period", p.Grace)
-	say(s, "rotation_period", p.Period)
-	say(s, "rotation_schedule", p.Schedule)
-	say(s, "token_ttl", p.TTL)
-	say(s, "scoped", p.Scoped)
-	say(s, "disable_automated_rotation", p.Disabled)
-	say(s, "revoke_previous", p.RevokePrevious)
-	say(s, "hold_while_used", p.Hold)
-	say(s, "ttl", p.LeaseTTL)
-	say(s, "max_ttl", p.MaxTTL)
-	say(s, "max_leases", p.MaxLeases)
+func (d *driver) WriteRole(ctx context.Context, role string, p sim.RoleSettings) error {
+	s := fields{}
+	s.token(p.Token, p.Unverified)
+	set(s, "type", p.Type)
+	set(s, "environment_roles", p.EnvironmentRoles)
+	set(s, "refresh_interval", p.Refresh)
+	set(s, "grace_period", p.Grace)
+	set(s, "rotation_period", p.Period)
+	set(s, "rotation_schedule", p.Schedule)
+	set(s, "token_ttl", p.TTL)
+	set(s, "scoped", p.Scoped)
+	set(s, "disable_automated_rotation", p.Disabled)
+	set(s, "revoke_previous", p.RevokePrevious)
+	set(s, "hold_while_used", p.HoldWhileUsed)
+	set(s, "ttl", p.LeaseTTL)
+	set(s, "max_ttl", p.MaxTTL)
+	set(s, "max_leases", p.MaxLeases)
 	if p.Force {
 		s["force"] = true
 	}
@@ -196,7 +196,7 @@ func (d *driver) WriteRole(ctx context.Context, role string, p sim.Policy) error
 }
 
 func (d *driver) DeleteRole(ctx context.Context, role string, force bool) error {
-	s := said{}
+	s := fields{}
 	if force {
 		s["force"] = true
 	}
@@ -204,10 +204,10 @@ func (d *driver) DeleteRole(ctx context.Context, role string, force bool) error 
 	return err
 }
 
-func (d *driver) Rotate(ctx context.Context, role string, r sim.Rotation) (sim.Turnover, error) {
-	s := said{}
-	s.pair(r.Pair, r.Unproven)
-	say(s, "grace_period", r.Grace)
+func (d *driver) Rotate(ctx context.Context, role string, r sim.Rotation) (sim.RotationResult, error) {
+	s := fields{}
+	s.token(r.Token, r.Unverified)
+	set(s, "grace_period", r.Grace)
 	for field, value := range map[string]bool{"force": r.Force, "to_previous": r.ToPrevious, "dry_run": r.DryRun} {
 		if value {
 			s[field] = value
@@ -215,12 +215,12 @@ func (d *driver) Rotate(ctx context.Context, role string, r sim.Rotation) (sim.T
 	}
 	data, err := d.write(ctx, "rotate/"+role, s)
 	if err != nil {
-		return sim.Turnover{}, err
+		return sim.RotationResult{}, err
 	}
-	return turnover(data)
+	return rotationResult(data)
 }
 
-func turnover(data map[string]any) (done sim.Turnover, err error) {
+func rotationResult(data map[string]any) (done sim.RotationResult, err error) {
 	done.Version, _ = data["version"].(int64)
 	done.TokenID, _ = data["token_id"].(string)
 	done.PreviousID, _ = data["previous_token_id"].(string)
@@ -231,7 +231,7 @@ func turnover(data map[string]any) (done sim.Turnover, err error) {
 }
 
 func (d *driver) Retry(ctx context.Context, id string, force bool) (bool, error) {
-	s := said{}
+	s := fields{}
 	if force {
 		s["force"] = true
 	}
@@ -241,7 +241,7 @@ func (d *driver) Retry(ctx context.Context, id string, force bool) (bool, error)
 }
 
 func (d *driver) Forget(ctx context.Context, id string, force bool) error {
-	s := said{}
+	s := fields{}
 	if force {
 		s["force"] = true
 	}
@@ -249,20 +249,20 @@ func (d *driver) Forget(ctx context.Context, id string, force bool) error {
 	return err
 }
 
-func (d *driver) Read(ctx context.Context, role string) (*sim.Handout, error) {
+func (d *driver) Read(ctx context.Context, role string) (*sim.Credentials, error) {
 	resp, err := d.request(ctx, logical.ReadOperation, "creds/"+role, nil, nil)
 	if err != nil || resp == nil || resp.Secret != nil || resp.Data[logical.HTTPStatusCode] != nil {
 		return nil, err
 	}
-	return handout(resp.Data), nil
+	return credentials(resp.Data), nil
 }
 
-func handout(data map[string]any) *sim.Handout {
-	h := &sim.Handout{}
-	h.ID, _ = data["token_id"].(string)
-	h.Secret, _ = data["token_secret"].(string)
-	h.Version, _ = data["version"].(int64)
-	return h
+func credentials(data map[string]any) *sim.Credentials {
+	c := &sim.Credentials{}
+	c.ID, _ = data["token_id"].(string)
+	c.Secret, _ = data["token_secret"].(string)
+	c.Version, _ = data["version"].(int64)
+	return c
 }
 
 func (d *driver) NewLease(ctx context.Context, role string) (*sim.Lease, error) {
@@ -270,16 +270,16 @@ func (d *driver) NewLease(ctx context.Context, role string) (*sim.Lease, error) 
 	if err != nil || resp == nil || resp.Secret == nil {
 		return nil, err
 	}
-	lease := &sim.Lease{Handout: *handout(resp.Data), Role: role, TTL: resp.Secret.TTL, Max: resp.Secret.MaxTTL}
-	kept, err := json.Marshal(resp.Secret.InternalData) // as Vault keeps it
+	lease := &sim.Lease{Credentials: *credentials(resp.Data), Role: role, TTL: resp.Secret.TTL, Max: resp.Secret.MaxTTL}
+	kept, err := json.Marshal(resp.Secret.InternalData) // Vault keeps lease data as JSON
 	if err == nil {
-		err = json.Unmarshal(kept, &lease.Remembers)
+		err = json.Unmarshal(kept, &lease.InternalData)
 	}
 	return lease, err
 }
 
 func (d *driver) ofLease(ctx context.Context, op logical.Operation, l *sim.Lease, issued time.Time, increment time.Duration) (*logical.Response, error) {
-	secret := &logical.Secret{InternalData: l.Remembers}
+	secret := &logical.Secret{InternalData: l.InternalData}
 	secret.TTL, secret.MaxTTL, secret.Renewable, secret.IssueTime, secret.Increment = l.TTL, l.Max, true, issued, increment
 	return d.request(ctx, op, "creds/"+l.Role, nil, secret)
 }
@@ -300,7 +300,7 @@ func (d *driver) EndLease(ctx context.Context, l *sim.Lease) error {
 func (d *driver) Verify(ctx context.Context, role string) (v sim.Verification, err error) {
 	data, err := d.write(ctx, "verify/"+role, nil)
 	v.Accepted, _ = data["accepted"].(bool)
-	v.Drifted, _ = data["roles_differ"].(bool)
+	v.RolesDiffer, _ = data["roles_differ"].(bool)
 	return v, err
 }
 
@@ -310,8 +310,8 @@ func (d *driver) Orphans(ctx context.Context) ([]string, error) {
 	return names, err
 }
 
-func (d *driver) Tidy(ctx context.Context, t sim.Tidying) (done sim.Tidied, err error) {
-	s := said{"dry_run": t.DryRun, "accept": t.Accept}
+func (d *driver) CleanUpOrphans(ctx context.Context, t sim.CleanupRequest) (done sim.CleanupResult, err error) {
+	s := fields{"dry_run": t.DryRun, "accept": t.Accept}
 	if t.Names != nil {
 		s["names"] = t.Names
 	}
@@ -324,8 +324,8 @@ func (d *driver) Tidy(ctx context.Context, t sim.Tidying) (done sim.Tidied, err 
 
 func (d *driver) OutOfSync(ctx context.Context) (bool, error) {
 	data, err := d.ask(ctx, logical.ReadOperation, "status", nil)
-	diverged, _ := data["out_of_sync"].(bool)
-	return diverged, err
+	outOfSync, _ := data["out_of_sync"].(bool)
+	return outOfSync, err
 }
 
 func (d *driver) State(ctx context.Context, role string) (string, error) {
@@ -334,7 +334,7 @@ func (d *driver) State(ctx context.Context, role string) (string, error) {
 	return state, err
 }
 
-func (d *driver) Ledger(ctx context.Context) ([]string, error) {
+func (d *driver) Revocations(ctx context.Context) ([]string, error) {
 	data, err := d.ask(ctx, logical.ListOperation, "revocations", nil)
 	keys, _ := data["keys"].([]string)
 	return keys, err

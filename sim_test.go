@@ -18,14 +18,15 @@ import (
 	"vault-plugin-secrets-modal/internal/sim"
 )
 
-// spec is what the engine is held to today, and without are the troubles whose fault is known.
+// spec lists the promises that the engine keeps today. without lists the conditions that are off because of a known
+// fault.
 var (
-	spec    = sim.Spec{DeleteKeepsGrace: true, ThrottleMayHideWork: true, Heals: true, Fences: true}
+	spec    = sim.Spec{DeleteKeepsGrace: true, ThrottleMayHideWork: true, Heals: true}
 	without = sim.Without{}
 )
 
-// live lives one life of a seed.
-func live(t *testing.T, rt *rapid.T, report *sim.Report) {
+// simulate executes one run of a seed.
+func simulate(t *testing.T, rt *rapid.T, report *sim.Report) {
 	t.Helper()
 	var log io.Writer
 	if path := os.Getenv("SIM_LOG"); path != "" {
@@ -37,12 +38,12 @@ func live(t *testing.T, rt *rapid.T, report *sim.Report) {
 	names := rapid.Uint64().Draw(rt, "names")
 	rapid.SyncTest(rt, func(rt *rapid.T) {
 		cryptotest.SetGlobalRandom(t, names)
-		sim.Live(rt, startDriver, spec, without, report, log)
+		sim.Simulate(rt, startDriver, spec, without, report, log)
 	})
 }
 
-// lives lives so many lives from a seed on; 0 is a random one.
-func lives(t *testing.T, seed uint64, count int, report *sim.Report) {
+// simulateRuns executes count runs from a seed on. Seed 0 is a random seed.
+func simulateRuns(t *testing.T, seed uint64, count int, report *sim.Report) {
 	t.Helper()
 	set := func(name, value string) (back func()) {
 		was := cmdline.Lookup(name).Value.String()
@@ -50,33 +51,33 @@ func lives(t *testing.T, seed uint64, count int, report *sim.Report) {
 		return func() { _ = cmdline.Set(name, was) }
 	}
 	defer set("rapid.nofailfile", "true")()
-	if cmdline.Lookup("rapid.seed").Value.String() == "0" { // else somebody wants that life again
+	if cmdline.Lookup("rapid.seed").Value.String() == "0" { // otherwise the command line repeats one run
 		defer set("rapid.seed", strconv.FormatUint(seed, 10))()
 		defer set("rapid.checks", strconv.Itoa(count))()
 	}
 	defer watch(report)()
 	began := time.Now()
-	rapid.Check(t, func(rt *rapid.T) { live(t, rt, report) })
+	rapid.Check(t, func(rt *rapid.T) { simulate(t, rt, report) })
 	took := time.Since(began)
-	t.Logf("seed %d: %d lives, %d steps, %.0f days, %.0f simulated days a second",
-		seed, report.Lives, report.Steps, report.Days, report.Days/took.Seconds())
+	t.Logf("seed %d: %d runs, %d steps, %.0f days, %.0f simulated days a second",
+		seed, report.Runs, report.Steps, report.Days, report.Days/took.Seconds())
 }
 
-// watch ends the test binary when a life hangs, with its last steps: a bubble whose goroutines wait for
-// each other outside of its clock stands still for ever.
+// watch ends the test binary if a run hangs, and prints the run's last steps. If goroutines in a bubble wait for
+// each other outside of its clock, the bubble stands still for ever.
 func watch(report *sim.Report) (stop func()) {
 	done := make(chan struct{})
 	go func() {
-		last, _ := report.Pulse()
+		last, _ := report.Progress()
 		for {
 			select {
 			case <-done:
 				return
 			case <-time.After(time.Minute):
 			}
-			steps, tail := report.Pulse()
+			steps, tail := report.Progress()
 			if steps == last {
-				panic("a life hangs:\n" + tail)
+				panic("a run hangs:\n" + tail)
 			}
 			last = steps
 		}
@@ -84,38 +85,38 @@ func watch(report *sim.Report) (stop func()) {
 	return func() { close(done) }
 }
 
-// many is so many lives, or a few where each takes long.
-func many(lives int) int {
+// many returns the number of runs, or a few of them if each run is slow.
+func many(runs int) int {
 	if thorough {
-		return lives
+		return runs
 	}
-	return max(1, lives/30)
+	return max(1, runs/30)
 }
 
-func TestLives(t *testing.T) { //nolint:paralleltest // names come from a global source that the seed fills
+func TestLives(t *testing.T) { //nolint:paralleltest // the seed sets the global source of random names
 	report := sim.NewReport()
-	lives(t, 1, many(150), report) // enough for each planted fault
+	simulateRuns(t, 1, many(150), report) // enough to catch each planted fault
 	table, _ := report.Table()
-	t.Log("what these lives reached:\n" + table)
+	t.Log("what these runs reached:\n" + table)
 }
 
-func TestNewLivesAreTheSameAgainFromTheSameSeed(t *testing.T) { //nolint:paralleltest // names come from a global source that the seed fills
+func TestLives_SameSeedGivesTheSameRun(t *testing.T) { //nolint:paralleltest // the seed sets the global source of random names
 	seed := uint64(time.Now().UnixNano())
 	first, again := sim.NewReport(), sim.NewReport()
 	first.Keep, again.Keep = true, true
-	lives(t, seed, many(50), first)
-	lives(t, seed, many(20), again)
+	simulateRuns(t, seed, many(50), first)
+	simulateRuns(t, seed, many(20), again)
 	require.NotEmpty(t, again.Histories)
 	for i := range again.Histories {
-		require.Equal(t, first.Histories[i], again.Histories[i], "life %d of seed %d", i, seed)
+		require.Equal(t, first.Histories[i], again.Histories[i], "run %d of seed %d", i, seed)
 	}
 }
 
-// TestSimulate lives lives for SIM_SECONDS, and tells how it goes. It is what make simulate runs.
-func TestSimulate(t *testing.T) { //nolint:paralleltest // names come from a global source that the seed fills
+// TestSimulate simulates runs for SIM_SECONDS and prints its progress. `make simulate` runs it.
+func TestSimulate(t *testing.T) { //nolint:paralleltest // the seed sets the global source of random names
 	seconds, _ := strconv.Atoi(os.Getenv("SIM_SECONDS"))
 	if seconds == 0 {
-		t.Skip("SIM_SECONDS says for how long")
+		t.Skip("set SIM_SECONDS to the number of seconds to simulate")
 	}
 	seed, _ := strconv.ParseUint(os.Getenv("SIM_SEED"), 10, 64)
 	if seed == 0 {
@@ -124,14 +125,14 @@ func TestSimulate(t *testing.T) { //nolint:paralleltest // names come from a glo
 	const batch = 50
 	report := sim.NewReport()
 	for began := time.Now(); time.Since(began) < time.Duration(seconds)*time.Second; seed += batch * batch {
-		lives(t, seed, batch, report)
+		simulateRuns(t, seed, batch, report)
 		took := time.Since(began).Seconds()
-		fmt.Printf("%5.0f s  seed %d  %d lives  %d steps  %.0f simulated days  %.0f days a second\n",
-			took, seed, report.Lives, report.Steps, report.Days, report.Days/took)
+		fmt.Printf("%5.0f s  seed %d  %d runs  %d steps  %.0f simulated days  %.0f days a second\n",
+			took, seed, report.Runs, report.Steps, report.Days, report.Days/took)
 	}
 	table, empty := report.Table()
 	fmt.Print(table)
 	if len(empty) > 0 {
-		t.Errorf("%d things were never reached: %q", len(empty), empty)
+		t.Errorf("%d expected situations were never reached: %q", len(empty), empty)
 	}
 }

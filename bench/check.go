@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// checks are the least that creds/<role> may be of another read's throughput at 8 clients: a ratio, so
-// that only a regression fails and a slow machine does not.
+// checks are the lowest allowed ratios of creds/<role> to the throughput of another read at 8 clients. A ratio
+// fails only for a regression and not for a slow machine.
 var checks = []struct {
 	other target
 	least float64
 }{{noop, 1.10}, {externalKV, 1.8}}
 
-// attempts are how often a ratio may be missed before it counts: others use the machine too.
+// attempts is how often a ratio may be too low before the check fails. Other programs also use the machine.
 const attempts = 3
 
 func checkReads(ctx context.Context, s *server, _ options) error {
@@ -45,7 +45,7 @@ func (s *server) check(ctx context.Context) error {
 		got := all.ratio(creds, c.other, clients)
 		fmt.Printf("%s / %s = %.2f (at least %.2f)\n", creds.name, c.other.name, got, c.least)
 		if got < c.least {
-			return fmt.Errorf("%s is %.2f times the throughput of %s, not %.2f", creds.name, got, c.other.name, c.least)
+			return fmt.Errorf("%s has %.2f times the throughput of %s, but at least %.2f is required", creds.name, got, c.other.name, c.least)
 		}
 	}
 	return nil

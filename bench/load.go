@@ -16,19 +16,18 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// sample is what a number of clients saw of one path, each reading again as soon as it is answered.
+// sample is the result of several clients that read one path, each again after each answer.
 type sample struct {
 	reads int
-	// rate is in reads per second.
+	// rate is the number of reads per second.
 	rate     float64
 	p50, p99 time.Duration
-	// bytes is the size of one answer.
-	bytes int64
-	// processor is what Vault and its plugins together used of the processors for one read.
+	bytes    int64
+	// processor is the processor time of Vault and its plugins per read.
 	processor time.Duration
 }
 
-// reader reads paths of one Vault server over connections that it keeps.
+// reader reads paths of one Vault server over persistent connections.
 type reader struct {
 	addr, token string
 	http        *http.Client
@@ -41,7 +40,7 @@ func newReader(addr, token string) *reader {
 	}}
 }
 
-// read reads a path once and returns the size of the answer; any status but 200 is an error.
+// read reads a path once and returns the size of the answer. Any status except 200 is an error.
 func (r *reader) read(ctx context.Context, path string) (int64, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.addr+"/v1/"+path, http.NoBody)
 	if err != nil {
@@ -52,7 +51,7 @@ func (r *reader) read(ctx context.Context, path string) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read %s: %w", path, err)
 	}
-	defer func() { _ = resp.Body.Close() }() // read to its end, so the connection is kept
+	defer func() { _ = resp.Body.Close() }() // the body was read to its end, so the connection stays open
 	size, err := io.Copy(io.Discard, resp.Body)
 	if err != nil {
 		return 0, fmt.Errorf("read %s: %w", path, err)
@@ -63,7 +62,7 @@ func (r *reader) read(ctx context.Context, path string) (int64, error) {
 	return size, nil
 }
 
-// load has clients read a path for a while and measures them.
+// load lets clients read a path for a while and measures the reads.
 func (r *reader) load(ctx context.Context, path string, clients int, during time.Duration) (sample, error) {
 	took := make([][]time.Duration, clients)
 	sizes := make([]int64, clients)
@@ -92,20 +91,20 @@ func (r *reader) load(ctx context.Context, path string, clients int, during time
 	}, nil
 }
 
-// percentile is the smallest value that at least so many per cent of all do not exceed.
+// percentile returns the smallest value that at least the given percentage of values do not exceed.
 func percentile[T cmp.Ordered](all []T, percent int) T {
 	sorted := slices.Sorted(slices.Values(all))
 	return sorted[max(0, (len(sorted)*percent+99)/100-1)]
 }
 
-// median is the lower one of two.
+// median returns the middle value, the lower of two.
 func median[T cmp.Ordered](all []T) T { return percentile(all, 50) }
 
 func rate(s sample) float64 { return s.rate }
 func p50(s sample) float64  { return float64(s.p50) }
 func p99(s sample) float64  { return float64(s.p99) }
 
-// typicalOf is the median of one figure.
+// typicalOf returns the median of one figure.
 func typicalOf(all []sample, figure func(sample) float64) float64 {
 	var figures []float64
 	for _, s := range all {

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestPercentile_IsTheSmallestValueThatSoManyDoNotExceed(t *testing.T) {
+func TestPercentile_IsTheSmallestSufficientValue(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, 7, percentile([]int{7}, 99))
 	require.Equal(t, 2, percentile([]int{4, 1, 3, 2}, 50))
@@ -26,13 +26,13 @@ func TestPercentile_IsTheSmallestValueThatSoManyDoNotExceed(t *testing.T) {
 	require.Equal(t, 2, median([]int{9, 1, 2}))
 }
 
-func TestRatio_IsOfRoundsAndNotOfMedians(t *testing.T) {
+func TestRatio_ComparesRoundsAndNotMedians(t *testing.T) {
 	t.Parallel()
 	r := rounds{creds: {8: {{rate: 30}, {rate: 20}, {rate: 10}}}, noop: {8: {{rate: 20}, {rate: 10}, {rate: 20}}}}
 	require.InDelta(t, 1.5, r.ratio(creds, noop, 8), 1e-9)
 }
 
-func TestLoad_CountsEachReadAndTellsWhatAServerAnswers(t *testing.T) {
+func TestLoad_CountsReadsAndReportsErrorAnswers(t *testing.T) {
 	t.Parallel()
 	var served atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

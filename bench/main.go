@@ -2,8 +2,9 @@
 
 //go:build linux
 
-// Command bench measures the engine through a real Vault server, beside what a user would pick instead.
-// Every figure comes with a ratio to another of the same run: the machine's own speed cancels out.
+// Command bench measures the engine through a real Vault server, beside the alternatives that a user could choose.
+// Every figure has a ratio to another figure of the same run, because the ratio does not depend on the machine's
+// speed.
 package main
 
 import (
@@ -19,7 +20,7 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// options are how much is measured.
+// options set how much to measure.
 type options struct {
 	check  bool
 	only   string
@@ -29,10 +30,10 @@ type options struct {
 
 func main() {
 	var o options
-	flag.BoolVar(&o.check, "check", false, "fail when reads are slower than they should be, beside other plugins; measure nothing else")
-	flag.StringVar(&o.only, "only", "", "measure `one` of reads, plugins, roles, rotation, verify")
-	flag.IntVar(&o.rounds, "rounds", 5, "rounds that the figures are medians of")
-	flag.DurationVar(&o.each, "each", 2*time.Second, "time of one sample")
+	flag.BoolVar(&o.check, "check", false, "only check reads: fail if they are too slow in comparison with other plugins")
+	flag.StringVar(&o.only, "only", "", "measure only this `part`: reads, plugins, roles, rotation or verify")
+	flag.IntVar(&o.rounds, "rounds", 5, "number of rounds; the figures are medians of them")
+	flag.DurationVar(&o.each, "each", 2*time.Second, "duration of one sample")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, o)

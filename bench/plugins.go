@@ -15,8 +15,8 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// benchPlugins measures what the plugins' own processes use of the processors for a read, without Vault's
-// part: that of the engine beside the no-op plugin's, in the same rounds.
+// benchPlugins measures the processor time that the plugins' own processes need per read, without Vault's part. It
+// compares the engine with the no-op plugin in the same rounds.
 func benchPlugins(ctx context.Context, s *server, o options) error {
 	if err := s.build(ctx, ".", "./bench/noop", "noop"); err != nil {
 		return err
@@ -70,12 +70,12 @@ func benchPlugins(ctx context.Context, s *server, o options) error {
 	for _, t := range all {
 		rows = append(rows, []string{t.name, fmt.Sprintf("%d µs", median(used[t]).Microseconds()), fmt.Sprintf("%.2f", median(ratios[t]))})
 	}
-	table(fmt.Sprintf("Processor time of the plugin's own process for a read, %d clients, medians of %d rounds", clients, o.rounds),
-		[]string{"read", "plugin", "beside the no-op plugin"}, rows)
+	table(fmt.Sprintf("Processor time of the plugin's own process per read, %d clients, medians of %d rounds", clients, o.rounds),
+		[]string{"read", "plugin", "× no-op plugin"}, rows)
 	return nil
 }
 
-// processes are the PIDs of the plugins behind some targets, by the names of their files.
+// processes returns the PIDs of the plugins of some targets, by file name.
 func (s *server) processes(targets ...target) (map[target]int, error) {
 	running, err := s.PluginPIDs()
 	if err != nil {

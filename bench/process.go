@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// tick is Linux' unit of processor time in /proc.
+// tick is Linux's unit of processor time in /proc.
 const tick = 10 * time.Millisecond
 
-// residentMemory is a process's resident memory in bytes, now and at its highest.
+// residentMemory returns a process's current and highest resident memory in bytes.
 func residentMemory(pid int) (now, highest int64, err error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -41,7 +41,7 @@ func kibibytes(text string) (int64, error) {
 	return n << 10, err
 }
 
-// parent is the PID of a process's parent.
+// parent returns the PID of a process's parent.
 func parent(pid int) (int, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -51,10 +51,10 @@ func parent(pid int) (int, error) {
 	return strconv.Atoi(fields[1])
 }
 
-// afterName cuts the name from /proc/…/stat, which is in brackets and may hold anything.
+// afterName removes the name from /proc/…/stat. The name is in brackets and may contain any character.
 func afterName(stat []byte) string { return string(stat[bytes.LastIndexByte(stat, ')')+1:]) }
 
-// processorTime is what Vault and its running plugins have used of the processors.
+// processorTime returns the processor time of Vault and its running plugins.
 func (s *server) processorTime() (time.Duration, error) {
 	pids, err := s.PluginPIDs()
 	if err != nil || len(pids) == 0 {
@@ -84,7 +84,7 @@ func processorTime(pid int) (time.Duration, error) {
 	if len(fields) < 13 {
 		return 0, fmt.Errorf("/proc/%d/stat has %d fields after the name: at least 13 are needed", pid, len(fields))
 	}
-	// User and system time, by proc(5).
+	// The sum of user and system time, see proc(5).
 	user, err := strconv.Atoi(fields[11])
 	if err != nil {
 		return 0, err

@@ -14,14 +14,14 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// clientCounts are how many clients read at once.
+// clientCounts are the numbers of parallel clients.
 var clientCounts = []int{1, 8, 32}
 
-// target is something to read, under the name that the tables give it.
+// target is a path to read, under its name in the tables.
 type target struct{ name, path string }
 
-// Two of them tell the effect of one thing: creds with an operator's GOGC=100, Go's own default, that of
-// the tuning; a no-op path of Callbacks that of not asking Vault for its replication state.
+// Two targets show the effect of one setting. creds with GOGC=100, Go's default, shows the effect of the tuned
+// garbage collector. A no-op path with Callbacks shows the effect of not asking Vault for its replication state.
 var (
 	creds      = target{"creds/<role>", "modal/creds/ci"}
 	noop       = target{"no-op plugin", "noop/creds/ci"}
@@ -42,7 +42,7 @@ var (
 	}
 )
 
-// mountTargets makes the targets readable; KV's hold the answer of creds.
+// mountTargets creates the targets. The KV entries contain the answer of creds.
 func (s *server) mountTargets(ctx context.Context) error {
 	if err := s.registerOthers(ctx); err != nil {
 		return err
@@ -72,12 +72,12 @@ func (s *server) mountTargets(ctx context.Context) error {
 			return err
 		}
 	}
-	// Vault takes a key ttl in KV for the lease's time.
+	// Vault uses a key ttl in KV as the lease duration.
 	delete(answer.Data, "ttl")
 	for path, data := range map[string]map[string]any{
 		"kv1/ci": answer.Data, "kv-external/ci": answer.Data, "kv2/data/ci": {"data": answer.Data},
 	} {
-		// KV version 2 refuses writes for a moment after it was enabled.
+		// KV version 2 refuses writes for a moment after it is enabled.
 		if err := lab.Until(ctx, path+" to take a write", func() error { return s.write(ctx, path, data) }); err != nil {
 			return err
 		}
@@ -85,7 +85,7 @@ func (s *server) mountTargets(ctx context.Context) error {
 	return nil
 }
 
-// registerOthers puts into the catalogue what the engine is measured against.
+// registerOthers registers the plugins that the engine is compared with.
 func (s *server) registerOthers(ctx context.Context) error {
 	if err := s.build(ctx, ".", "./bench/noop", "noop"); err != nil {
 		return err
@@ -102,11 +102,11 @@ func (s *server) registerOthers(ctx context.Context) error {
 	return s.register(ctx, "modal-untuned", s.engine.Version, s.engine.Command, "GOGC=100")
 }
 
-// rounds are the samples of each target, by the number of clients, one a round.
+// rounds are the samples of each target, by the number of clients, one sample per round.
 type rounds map[target]map[int][]sample
 
-// measure reads the targets in turns, in another order each time, so that neither what drifts nor what
-// the one before leaves behind favours any. A warm-up before each sample is discarded.
+// measure reads the targets in turns, in another order each time. So neither drift nor the effects of the previous
+// target favour a target. It discards a warm-up before each sample.
 func (s *server) measure(ctx context.Context, targets []target, clientCounts []int, count int, each time.Duration) (rounds, error) {
 	r := newReader(s.Addr, s.Token)
 	all := rounds{}
@@ -131,7 +131,7 @@ func (s *server) measure(ctx context.Context, targets []target, clientCounts []i
 	return all, nil
 }
 
-// sample is a load with the processor time that it took the server.
+// sample measures a load and the server's processor time for it.
 func (s *server) sample(ctx context.Context, r *reader, t target, clients int, each time.Duration) (sample, error) {
 	before, err := s.processorTime()
 	if err != nil {
@@ -146,7 +146,7 @@ func (s *server) sample(ctx context.Context, r *reader, t target, clients int, e
 	return got, err
 }
 
-// ratio is the throughput of one target over another's, as the median of the rounds' ratios.
+// ratio returns the throughput of one target relative to another, as the median of the rounds' ratios.
 func (r rounds) ratio(a, b target, clients int) float64 {
 	var ratios []float64
 	for i, got := range r[a][clients] {
@@ -155,7 +155,7 @@ func (r rounds) ratio(a, b target, clients int) float64 {
 	return median(ratios)
 }
 
-// typical is the median of each figure.
+// typical returns the median of each figure.
 func (r rounds) typical(t target, clients int) sample {
 	pick := func(figure func(sample) float64) float64 { return typicalOf(r[t][clients], figure) }
 	return sample{

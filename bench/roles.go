@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// benchRoles mints managed roles and measures what grows with their number.
+// benchRoles creates managed roles and measures everything that grows with their number.
 func benchRoles(ctx context.Context, s *server, o options) error {
 	var rows [][]string
 	for _, count := range []int{100, 1000, 10000} {
@@ -23,12 +23,12 @@ func benchRoles(ctx context.Context, s *server, o options) error {
 		}
 		rows = append(rows, row)
 	}
-	table("Managed roles: memory after a restart, a read of each, reads of one at 8 clients and a list",
-		[]string{"roles", "mint each", "list", "list after a restart", "comparison after a restart", "RSS", "highest RSS"}, rows)
+	table("Managed roles: memory after a restart, a read of each role, reads of one role by 8 clients, and a list",
+		[]string{"roles", "create each", "list", "list after a restart", "comparison after a restart", "RSS", "highest RSS"}, rows)
 	return nil
 }
 
-// measureRoles has a process of its own, so that its memory is of these roles alone.
+// measureRoles uses a separate plugin process, so that the process's memory belongs to these roles alone.
 func (s *server) measureRoles(ctx context.Context, mount string, count int, o options) ([]string, error) {
 	if err := s.register(ctx, mount, s.engine.Version, s.engine.Command); err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func (s *server) measureRoles(ctx context.Context, mount string, count int, o op
 	if err != nil {
 		return nil, err
 	}
-	// This reads each role from storage, as the engine's first tick does.
+	// The plan reads each role from storage, as the engine's first tick does.
 	cold, err := s.list(ctx, mount, count)
 	if err != nil {
 		return nil, err
@@ -83,7 +83,8 @@ func (s *server) measureRoles(ctx context.Context, mount string, count int, o op
 	}, err
 }
 
-// compare has a mount compare its storage with Modal's service users, as the engine's first tick does after a start.
+// compare makes a mount compare its storage with Modal's service users, as the engine's first tick does after a
+// start.
 func (s *server) compare(ctx context.Context, mount string) (time.Duration, error) {
 	begun := time.Now()
 	if err := s.write(ctx, mount+"/orphans", map[string]any{"dry_run": true}); err != nil {
@@ -92,7 +93,7 @@ func (s *server) compare(ctx context.Context, mount string) (time.Duration, erro
 	return time.Since(begun), nil
 }
 
-// list lists a mount's roles and says how long that took.
+// list lists a mount's roles and returns the time it took.
 func (s *server) list(ctx context.Context, mount string, count int) (time.Duration, error) {
 	begun := time.Now()
 	listed, err := s.api.Logical().ListWithContext(ctx, mount+"/roles")
@@ -101,17 +102,16 @@ func (s *server) list(ctx context.Context, mount string, count int) (time.Durati
 	}
 	took := time.Since(begun)
 	if keys, _ := listed.Data["keys"].([]any); len(keys) != count {
-		return 0, fmt.Errorf("%d roles are listed, and %d were minted", len(keys), count)
+		return 0, fmt.Errorf("the list has %d roles, but %d were created", len(keys), count)
 	}
 	return took, nil
 }
 
-// restartPlugin starts the mount's process anew and returns its PID.
+// restartPlugin restarts the mount's process and returns its PID.
 func (s *server) restartPlugin(ctx context.Context, mount string) (pid int, err error) {
 	if err = s.write(ctx, "sys/plugins/reload/backend", map[string]any{"mounts": []string{mount}}); err != nil {
 		return 0, err
 	}
-	// Vault starts a process at the first request.
 	if _, err = s.api.Logical().ReadWithContext(ctx, mount+"/config"); err != nil {
 		return 0, err
 	}
@@ -122,7 +122,7 @@ func (s *server) restartPlugin(ctx context.Context, mount string) (pid int, err 
 	return pids[len(pids)-1], nil
 }
 
-// each does something so many times, 8 at once, and says how long that took.
+// each runs a function a number of times, 8 at once, and returns the time it took.
 func each(ctx context.Context, count int, do func(context.Context, int) error) (time.Duration, error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(8)

@@ -17,11 +17,11 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// refresh is the role's refresh interval: what the time to an Agent's disk is measured against.
+// refresh is the role's refresh interval. The results compare the time to an Agent's disk with it.
 const refresh = 5 * time.Second
 
-// benchRotation measures how long a manual rotation takes to reach the file of a Vault Agent, which
-// nobody tells.
+// benchRotation measures how long a manual rotation takes to reach the file of a Vault Agent, which gets no notice
+// of the rotation.
 func benchRotation(ctx context.Context, s *server, o options) error {
 	if err := s.mountEngine(ctx, "modal", lab.PluginName); err != nil {
 		return err
@@ -35,7 +35,7 @@ func benchRotation(ctx context.Context, s *server, o options) error {
 	}
 	var rotated, rendered []time.Duration
 	for i := range o.rounds {
-		// The file is new now: rotations right after that would all wait a whole interval.
+		// The file is new at this moment, and a rotation right after that would always wait a whole interval.
 		if err := wait(ctx, refresh*time.Duration(i)/time.Duration(o.rounds)); err != nil {
 			return err
 		}
@@ -57,7 +57,8 @@ func benchRotation(ctx context.Context, s *server, o options) error {
 	return nil
 }
 
-// rotateToDisk rotates once and returns when Vault had answered and when the Agent's file had the token.
+// rotateToDisk rotates once. It returns the time of Vault's answer, and the time when the Agent's file had the
+// token.
 func (s *server) rotateToDisk(ctx context.Context, agent *lab.Agent) (answered, rendered time.Duration, err error) {
 	token, err := s.emulator.NewToken(ctx)
 	if err != nil {

@@ -19,18 +19,17 @@ import (
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-// server is a Vault of a lab's, as it runs in production: audited, but not logging each request.
+// server is a lab's Vault with production settings: with an audit log, but without a log line per request.
 type server struct {
 	*lab.Vault
 	lab      *lab.Lab
 	emulator *lab.Emulator
 	engine   lab.Plugin
 	api      *api.Client
-	// plugins is the plugin directory.
-	plugins string
+	plugins  string
 }
 
-// startServer starts a Vault and the emulator, with the engine in the catalogue.
+// startServer starts a Vault and the emulator, and registers the engine in the catalogue.
 func startServer(ctx context.Context, l *lab.Lab, engine lab.Plugin) (*server, error) {
 	s := &server{lab: l, engine: engine}
 	var err error
@@ -46,7 +45,7 @@ func startServer(ctx context.Context, l *lab.Lab, engine lab.Plugin) (*server, e
 		return nil, fmt.Errorf("make a client of Vault: %w", err)
 	}
 	s.api.SetToken(s.Token)
-	// At trace level the SDK logs every call to a plugin; the PIDs of plugins are in lines of debug level.
+	// At trace level the SDK logs every call to a plugin. Lines of debug level contain the plugins' PIDs.
 	if err = s.write(ctx, "sys/loggers", map[string]any{"level": "debug"}); err != nil {
 		return nil, err
 	}
@@ -63,7 +62,7 @@ func (s *server) write(ctx context.Context, path string, data map[string]any) er
 	return err
 }
 
-// build compiles a program into the plugin directory, as the release does.
+// build compiles a program into the plugin directory, with the flags of a release.
 func (s *server) build(ctx context.Context, dir, pkg, name string) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-C", dir, "-trimpath", "-buildvcs=false", "-ldflags", "-s -w",
 		"-o", filepath.Join(s.plugins, name), pkg)
@@ -74,7 +73,7 @@ func (s *server) build(ctx context.Context, dir, pkg, name string) error {
 	return nil
 }
 
-// register puts a file of the plugin directory into the catalogue, with an environment of its own.
+// register adds a file of the plugin directory to the catalogue, with its own environment.
 func (s *server) register(ctx context.Context, name, version, command string, env ...string) error {
 	binary, err := os.ReadFile(filepath.Join(s.plugins, command))
 	if err != nil {
@@ -86,12 +85,11 @@ func (s *server) register(ctx context.Context, name, version, command string, en
 	})
 }
 
-// mount enables a plugin.
 func (s *server) mount(ctx context.Context, path, plugin string, options map[string]string) error {
 	return s.api.Sys().MountWithContext(ctx, path, &api.MountInput{Type: plugin, Options: options})
 }
 
-// mountEngine enables the engine, pointed at the emulator, with an admin token of its own.
+// mountEngine enables the engine and points it at the emulator, with a new admin token.
 func (s *server) mountEngine(ctx context.Context, path, plugin string) error {
 	if err := s.mount(ctx, path, plugin, nil); err != nil {
 		return err
@@ -105,7 +103,7 @@ func (s *server) mountEngine(ctx context.Context, path, plugin string) error {
 	})
 }
 
-// newRole stores a token of the emulator's as a static role.
+// newRole stores a token of the emulator as a static role.
 func (s *server) newRole(ctx context.Context, path string) error {
 	token, err := s.emulator.NewToken(ctx)
 	if err != nil {
@@ -116,7 +114,7 @@ func (s *server) newRole(ctx context.Context, path string) error {
 	})
 }
 
-// withServer runs what needs a Vault of its own.
+// withServer runs a function that needs a separate Vault.
 func withServer(ctx context.Context, tools *lab.Tools, engine lab.Plugin, do func(*server) error) (err error) {
 	l, err := lab.New(tools)
 	if err != nil {

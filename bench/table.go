@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// table prints rows of Markdown, so that a run can be pasted into docs/benchmarks.md.
+// table prints Markdown rows that can be pasted into docs/benchmarks.md.
 func table(title string, head []string, rows [][]string) {
 	fmt.Fprintf(os.Stdout, "\n%s\n\n| %s |\n|%s\n", title, strings.Join(head, " | "), strings.Repeat(" --- |", len(head)))
 	for _, row := range rows {
@@ -19,8 +19,8 @@ func table(title string, head []string, rows [][]string) {
 	}
 }
 
-// milliseconds is a duration as tables show it.
+// milliseconds formats a duration for tables.
 func milliseconds(d time.Duration) string { return fmt.Sprintf("%.2f ms", d.Seconds()*1e3) }
 
-// mebibytes is a number of bytes as tables show it.
+// mebibytes formats a number of bytes for tables.
 func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }

@@ -20,13 +20,12 @@ import (
 
 const (
 	verifiedRoles = 10_000
-	// verifyEvery is the shortest verification_interval.
-	verifyEvery = 10 * time.Minute
-	// modalTakes is what each call to Modal takes once the roles are minted.
+	verifyEvery   = 10 * time.Minute
+	// modalTakes is the duration of each call to Modal after the roles exist.
 	modalTakes = 50 * time.Millisecond
 )
 
-// modal is an emulator in this process, which counts how often it is asked whose a token is.
+// modal is an emulator in this process. It counts the calls that ask about a token.
 type modal struct {
 	*modaltest.Server
 
@@ -35,7 +34,7 @@ type modal struct {
 	checks atomic.Int64
 }
 
-// withModal runs what needs an emulator of its own.
+// withModal runs a function that needs a separate emulator.
 func withModal(ctx context.Context, do func(*modal) error) (err error) {
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
@@ -58,8 +57,8 @@ func withModal(ctx context.Context, do func(*modal) error) (err error) {
 	return do(m)
 }
 
-// benchVerify has the engine verify many managed roles by itself, reads one meanwhile, and measures what both
-// take.
+// benchVerify lets the engine verify many managed roles by itself, reads one role meanwhile, and measures the cost
+// of both.
 func benchVerify(ctx context.Context, s *server, o options) error {
 	return withModal(ctx, func(m *modal) error {
 		if err := s.mintToVerify(ctx, m); err != nil {
@@ -77,7 +76,7 @@ func benchVerify(ctx context.Context, s *server, o options) error {
 	})
 }
 
-// mintToVerify makes the roles, of which none is verified by itself yet.
+// mintToVerify creates the roles. The engine has not verified any of them yet.
 func (s *server) mintToVerify(ctx context.Context, m *modal) error {
 	if err := s.mount(ctx, "modal", lab.PluginName, nil); err != nil {
 		return err
@@ -94,8 +93,8 @@ func (s *server) mintToVerify(ctx context.Context, m *modal) error {
 	return err
 }
 
-// verification is what was seen of it: samples of reads beside it and without, the plugin's processor time
-// with the checks that it was used for, where nobody read, and the checks of each tick.
+// verification holds the results: samples of reads during verification and without it, the plugin's processor time
+// with the number of checks in it (without reads), and the checks of each tick.
 type verification struct {
 	beside, idle []sample
 	processor    time.Duration
@@ -103,8 +102,8 @@ type verification struct {
 	ticks        []int64
 }
 
-// watchVerification looks on for an interval. While the engine verifies, reads and a pause take turns, and after
-// each tick as many reads without.
+// watchVerification measures for an interval. While the engine verifies, reads and pauses alternate. After each
+// tick it takes as many samples of reads without verification.
 func (s *server) watchVerification(ctx context.Context, m *modal, o options) (*verification, error) {
 	pids, err := s.PluginPIDs()
 	if err != nil {
@@ -139,7 +138,7 @@ func (s *server) watchVerification(ctx context.Context, m *modal, o options) (*v
 
 const readWhileVerifying = "modal/creds/role-00000"
 
-// besideReads is a sample of reads, kept if the engine verified all the while.
+// besideReads takes a sample of reads. It counts only if the engine verified all the time.
 func (v *verification) besideReads(ctx context.Context, m *modal, r *reader, o options) (goesOn bool, err error) {
 	got, err := r.load(ctx, readWhileVerifying, 8, o.each/2)
 	if err != nil {
@@ -151,7 +150,7 @@ func (v *verification) besideReads(ctx context.Context, m *modal, r *reader, o o
 	return goesOn, err
 }
 
-// idleReads are so many samples of reads, or fewer if the engine begins to verify again.
+// idleReads takes a number of samples of reads, or fewer if the engine begins to verify again.
 func (v *verification) idleReads(ctx context.Context, m *modal, r *reader, o options, count int) error {
 	before := m.checks.Load()
 	for range count {
@@ -164,7 +163,7 @@ func (v *verification) idleReads(ctx context.Context, m *modal, r *reader, o opt
 	return nil
 }
 
-// alone is a sample of the plugin's processor time, kept if the engine verified all the while.
+// alone takes a sample of the plugin's processor time. It counts only if the engine verified all the time.
 func (v *verification) alone(ctx context.Context, m *modal, pid int, o options) (goesOn bool, err error) {
 	checks := m.checks.Load()
 	before, err := processorTime(pid)
@@ -185,7 +184,7 @@ func (v *verification) alone(ctx context.Context, m *modal, pid int, o options) 
 	return goesOn, err
 }
 
-// verifies says whether Modal is asked about tokens at the moment.
+// verifies reports whether the engine asks Modal about tokens now.
 func (m *modal) verifies(ctx context.Context) (bool, error) {
 	before := m.checks.Load()
 	err := wait(ctx, 3*modalTakes)

@@ -52,7 +52,7 @@ func TestExamples_ApprovalScriptAsksThroughAWebhookAndReportsTheResult(t *testin
 		says   []string
 	}{
 		{"operator", false, []string{"role ci has token ak-", "version 1"}},
-		{"colleague", true, []string{"the approval is refused", "colleague", "The role keeps the token that it had"}},
+		{"colleague", true, []string{"the approval is refused", "colleague", "The role keeps its current token"}},
 		{"operator", false, []string{"version 2"}},
 	} {
 		script, told := w.newApprover(t)

@@ -1,5 +1,5 @@
-# Vault Agent keeps several accounts in one .modal.toml: the role ci is the active profile, the role gpu is
-# there for MODAL_PROFILE=gpu.
+# Vault Agent keeps several accounts in one .modal.toml. The role ci is the active profile. MODAL_PROFILE=gpu
+# selects the role gpu.
 #
 #   VAULT_ADDR=https://vault.example.com:8200 vault agent -config=agent-accounts.hcl
 
@@ -18,8 +18,8 @@ template_config {
 }
 
 template {
-  # One /toml, which is active, and a /profile of each other role. Two active profiles are refused by some
-  # clients and chosen from at random by others.
+  # One role's /toml, which is active, and the /profile of each other role. With two active profiles, some clients
+  # fail and others choose one at random.
   contents             = "{{ with secret \"modal/creds/ci/toml\" }}{{ .Data.toml }}{{ end }}{{ with secret \"modal/creds/gpu/profile\" }}{{ .Data.toml }}{{ end }}"
   destination          = "/run/modal/.modal.toml"
   perms                = "0600"

@@ -1,4 +1,4 @@
-# Vault Agent runs the program with the token of the role ci in its environment, and restarts it when the
+# Vault Agent runs the program with the token of the role ci in its environment, and restarts the program if the
 # token changes.
 #
 #   VAULT_ADDR=https://vault.example.com:8200 vault agent -config=agent-supervisor.hcl
@@ -14,12 +14,13 @@ auto_auth {
 }
 
 template_config {
-  # Without it, an Agent that gets no answer for 5 minutes prints the secrets to its own output (Vault 1.21).
+  # Without this setting, an Agent that gets no answer for 5 minutes prints the secrets to its own output (Vault
+  # 1.21).
   exit_on_retry_failure = true
 }
 
-# All read one path, so Agent reads it once: two paths could give halves of two tokens. On one line, as a
-# heredoc would end the value with a newline.
+# All templates read one path, so Agent reads it only once. Two paths could mix two tokens. Each template is on one
+# line, because a heredoc would end the value with a newline.
 env_template "MODAL_TOKEN_ID" {
   contents             = "{{ with secret \"modal/creds/ci\" }}{{ .Data.token_id }}{{ end }}"
   error_on_missing_key = true
@@ -30,7 +31,7 @@ env_template "MODAL_TOKEN_SECRET" {
   error_on_missing_key = true
 }
 
-# Not for a role without an environment, of which this would fail.
+# Leave this out for a role without an environment: the template would fail.
 env_template "MODAL_ENVIRONMENT" {
   contents             = "{{ with secret \"modal/creds/ci\" }}{{ .Data.environment }}{{ end }}"
   error_on_missing_key = true

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package examples holds configurations of programs that read Modal tokens from Vault. Its tests parse
-// them; those of package e2e run them.
+// Package examples contains configurations of programs that read Modal tokens from Vault. The tests of this package
+// parse them. The tests of package e2e run them.
 package examples
 
 import (
@@ -22,7 +22,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// files are the examples, by path.
+// files returns the examples by path.
 func files(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -71,7 +71,7 @@ func documents(t *testing.T, path, text string) int {
 	}
 }
 
-func TestExamples_HoldNoTokenAndNameOneMountAndThreeRoles(t *testing.T) {
+func TestExamples_ContainNoTokenAndUseOneMountAndThreeRoles(t *testing.T) {
 	t.Parallel()
 	paths := regexp.MustCompile(`(?:modal/|path: )(?:creds|roles|rotate)/([a-z]+)`)
 	for path, text := range files(t) {
@@ -82,7 +82,7 @@ func TestExamples_HoldNoTokenAndNameOneMountAndThreeRoles(t *testing.T) {
 	}
 }
 
-// dependencies are the files beside a program that say what it is built with.
+// dependencies are the files that declare a program's dependencies.
 var dependencies = map[string]bool{
 	"go.mod": true, "go.sum": true, "requirements.txt": true, "package.json": true, "tsconfig.json": true,
 }
@@ -109,7 +109,7 @@ func TestExamples_AreAllListedAndExplained(t *testing.T) {
 	}
 }
 
-func TestExamples_OfSystemdAreUnitsThatSystemdAccepts(t *testing.T) {
+func TestExamples_SystemdAcceptsTheUnits(t *testing.T) {
 	t.Parallel()
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {

@@ -1,5 +1,5 @@
-# A Nomad job whose task has the token of the role ci in its environment, and restarts when it changes: within the
-# role's refresh_interval of a rotation.
+# A Nomad job whose task has the token of the role ci in its environment. Nomad restarts the task within the role's
+# refresh_interval after a rotation.
 job "app" {
   datacenters = ["dc1"]
 
@@ -22,7 +22,8 @@ job "app" {
         destination = "secrets/modal.env"
         change_mode = "restart"
 
-        # The whole text, as it is: Nomad kills a task whose file it can't parse.
+        # The template writes the whole text unchanged, because Nomad kills a task if it cannot parse the task's
+        # file.
         data = <<EOT
 {{ with secret "modal/creds/ci/dotenv" }}{{ .Data.dotenv }}{{ end }}
 EOT

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Command noop is the least that a Vault plugin can be: the SDK's stock server around a path that answers
-// a fixed map, in keys and size like creds/<role>. What a read takes is what Vault and the SDK take. The
-// path is declared in both of the SDK's ways: for the Operations of today it asks Vault for its
-// replication state at each request, for the Callbacks of old, which document nothing, it does not.
+// Command noop is a minimal Vault plugin: the SDK's stock server around a path that answers a fixed map, with the
+// keys and the size of creds/<role>. A read of it costs only the work of Vault and the SDK. The plugin declares the
+// path in both of the SDK's ways. With today's Operations the SDK asks Vault for its replication state at each
+// request. With the older Callbacks, which have no documentation, it does not.
 package main
 
 import (

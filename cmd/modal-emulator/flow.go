@@ -11,7 +11,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// flowView is a token flow as JSON. The secret to wait with is not in it, nor the token's.
+// flowView is a token flow as JSON. It contains neither the wait secret nor the token's secret.
 type flowView struct {
 	ID      string `json:"token_flow_id"`
 	URL     string `json:"url"`
@@ -24,14 +24,14 @@ func newFlowView(flow modaltest.FlowInfo) flowView {
 	return flowView{flow.ID, flow.URL, flow.Code, string(flow.State), flow.TokenID}
 }
 
-// flowPageView is what a person sees who is to approve.
+// flowPageView is the page for the person who approves.
 type flowPageView struct {
 	Flow   modaltest.FlowInfo
 	People []personView
 }
 
 type personView struct {
-	Workspace, Owner string // as the forms call them
+	Workspace, Owner string // the values of the form's fields
 	Role             modaltest.Role
 }
 
@@ -57,7 +57,7 @@ func (p *page) lookAtFlow(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// approve makes a token of the member that the form names (workspace and owner) for whoever waits.
+// approve creates a token of the member that the form names, for the client that waits.
 func (p *page) approve(w http.ResponseWriter, r *http.Request) {
 	member, err := p.member(r)
 	if err != nil {
@@ -91,7 +91,7 @@ func (p *page) decide(w http.ResponseWriter, r *http.Request, how func(id string
 	http.Redirect(w, r, "/token-flow/"+flow.ID, http.StatusSeeOther)
 }
 
-var errNoFlow = errors.New("look at the token flow: none has that ID")
+var errNoFlow = errors.New("find the token flow: no token flow with that ID exists")
 
 func (p *page) flow(r *http.Request) (modaltest.FlowInfo, bool) {
 	flows := p.server.Flows()

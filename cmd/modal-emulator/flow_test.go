@@ -17,7 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// began is a token flow as its client sees it, and the path of its page.
+// began is a token flow as its client sees it, with the path of its page.
 type began struct {
 	*pb.TokenFlowCreateResponse
 	client pb.ModalClientClient
@@ -42,7 +42,7 @@ func (b began) wait() (*pb.TokenFlowWaitResponse, error) {
 	}.Build())
 }
 
-func TestTokenFlow_APersonApprovesOnThePageAndTheClientGetsTheToken(t *testing.T) {
+func TestTokenFlow_ApprovalOnThePageGivesTheClientItsToken(t *testing.T) {
 	t.Parallel()
 	e := launch(t)
 	b := e.begin(t)
@@ -93,7 +93,7 @@ func TestTokenFlow_AScriptApprovesAndReadsJSON(t *testing.T) {
 	require.NotContains(t, resp.body, got.GetTokenSecret())
 }
 
-func TestTokenFlow_ADeniedOneIsOverForTheClientToo(t *testing.T) {
+func TestTokenFlow_DenialEndsTheClientsFlowToo(t *testing.T) {
 	t.Parallel()
 	e := launch(t)
 	b := e.begin(t)
@@ -114,9 +114,9 @@ func TestTokenFlow_BadDecisionsAreRefusedWithAReason(t *testing.T) {
 		path, owner, reason string
 		code                int
 	}{
-		"person":    {b.path + "/approve", "nobody", "no member is called", http.StatusBadRequest},
-		"approving": {"/token-flow/tf-none/approve", "operator", "none has that ID", http.StatusNotFound},
-		"denying":   {"/token-flow/tf-none/deny", "operator", "none has that ID", http.StatusNotFound},
+		"person":    {b.path + "/approve", "nobody", "there is no member", http.StatusBadRequest},
+		"approving": {"/token-flow/tf-none/approve", "operator", "no token flow with that ID exists", http.StatusNotFound},
+		"denying":   {"/token-flow/tf-none/deny", "operator", "no token flow with that ID exists", http.StatusNotFound},
 	} {
 		resp := e.post(t, test.path, map[string]string{"owner": test.owner})
 		require.Equal(t, test.code, resp.code, name)
@@ -128,7 +128,7 @@ func TestTokenFlow_BadDecisionsAreRefusedWithAReason(t *testing.T) {
 	require.Equal(t, "waiting", state.Flows[0].State)
 }
 
-func TestRun_ExpiryDeletesServiceUsersWhenToldSo(t *testing.T) {
+func TestRun_ExpiryDeletesServiceUsersIfSet(t *testing.T) {
 	t.Parallel()
 	for name, vanish := range map[string]bool{"-expiry-deletes": true, "-expiry-deletes=false": false} {
 		t.Run(name, func(t *testing.T) {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Modal-emulator runs the emulated control plane of internal/modaltest for
-// people, with a page that stands in for Modal's dashboard: it creates and
-// deletes tokens, and approves token flows. All state is in memory.
+// Modal-emulator runs the emulated control plane of internal/modaltest for people. A page stands in for Modal's
+// dashboard: it creates and deletes tokens, and approves token flows. All state is in memory.
 package main
 
 import (
@@ -36,15 +35,15 @@ func main() {
 	}
 }
 
-// run serves until ctx ends. It prints a line to stdout for each address once
-// that address accepts connections: scripts wait for them.
+// run serves until ctx ends. It prints a line to stdout for each address as soon as the address accepts
+// connections, because scripts wait for these lines.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("modal-emulator", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	grpcAddress := flags.String("listen", "127.0.0.1:9900", "loopback `address` of the gRPC API")
 	pageAddress := flags.String("page", "127.0.0.1:9901", "loopback `address` of the page")
-	expiryDeletes := flags.Bool("expiry-deletes", false, "service users vanish when they expire")
-	behind := flags.Duration("clock-behind", 0, "how far behind the clock is, so that all looks so much older")
+	expiryDeletes := flags.Bool("expiry-deletes", false, "delete service users when they expire")
+	behind := flags.Duration("clock-behind", 0, "`duration` by which the emulator's clock is slow, so that everything it creates looks older")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -75,8 +74,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return serve(ctx, server, newPage(server, grpcURL, clock), grpcListener, pageListener)
 }
 
-// demo is the state the program starts with: a workspace with its owner and a plain user, and another
-// one, so that a person can approve as the wrong one.
+// demo creates the state that the program starts with: a workspace with its owner and a plain user, and a second
+// workspace, so that a person can approve as the wrong user.
 func demo(options []modaltest.Option) *modaltest.Server {
 	server := modaltest.New(options...)
 	workspace := server.AddWorkspace("demo")
@@ -108,15 +107,15 @@ func serve(ctx context.Context, server *modaltest.Server, handler http.Handler, 
 	return group.Wait()
 }
 
-// listenLoopback refuses addresses that other machines can reach: the page
-// shows secrets and asks for no password.
+// listenLoopback refuses addresses that other machines can reach, because the page shows secrets and asks for no
+// password.
 func listenLoopback(ctx context.Context, name, address string) (net.Listener, error) {
 	resolved, err := net.ResolveTCPAddr("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	if !resolved.IP.IsLoopback() {
-		return nil, fmt.Errorf("refuse %s %s: only loopback addresses are served, such as 127.0.0.1:0", name, address)
+		return nil, fmt.Errorf("refuse %s %s: use a loopback address, for example 127.0.0.1:0", name, address)
 	}
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", resolved.String())

@@ -16,15 +16,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// emulator is the program, run in this process, seen from outside only.
+// emulator runs the program in this process. Tests use it only from outside.
 type emulator struct {
 	grpcURL, pageURL string
 	stop             context.CancelFunc
 	ended            chan error
 }
 
-// launch runs the program on free ports and waits for its two lines, as a
-// script would.
+// launch runs the program on free ports and waits for its two lines, as a script would.
 func launch(t *testing.T, args ...string) *emulator {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
@@ -50,7 +49,7 @@ func launch(t *testing.T, args ...string) *emulator {
 	return e
 }
 
-// environments asks the emulator through Modal's own Go SDK.
+// environments lists the emulator's environments through Modal's own Go SDK.
 func (e *emulator) environments(t *testing.T, id, secret string) ([]string, error) {
 	t.Helper()
 	params := &modal.ClientParams{}
@@ -102,7 +101,7 @@ func TestRun_StopsCleanlyWhenAsked(t *testing.T) {
 func TestRun_RefusesAddressesThatOthersCanReach(t *testing.T) {
 	t.Parallel()
 	ended, stop := context.WithCancel(t.Context())
-	stop() // An address that is not refused must not be served either.
+	stop() // so that run serves no address, even if it does not refuse the address
 	for address, refusal := range map[string]string{
 		"0.0.0.0:0": "refuse ", ":0": "refuse ", "[::]:0": "refuse ", "192.0.2.1:0": "refuse ",
 		"127.0.0.1": "read ", "nonsense": "read ",
@@ -118,13 +117,13 @@ func TestRun_RefusesAddressesThatOthersCanReach(t *testing.T) {
 	}
 }
 
-func TestRun_RefusesWhatItDoesNotKnow(t *testing.T) {
+func TestRun_RefusesUnknownArguments(t *testing.T) {
 	t.Parallel()
 	require.ErrorContains(t, run(t.Context(), []string{"serve"}, io.Discard, io.Discard), `unexpected argument "serve"`)
 	require.ErrorContains(t, run(t.Context(), []string{"-port", "1"}, io.Discard, io.Discard), "-port")
 }
 
-func TestRun_SaysWhichAddressIsTaken(t *testing.T) {
+func TestRun_NamesTheOccupiedAddress(t *testing.T) {
 	t.Parallel()
 	e := launch(t)
 	taken := strings.TrimPrefix(e.grpcURL, "http://")

@@ -36,15 +36,15 @@ func parse(html string) *template.Template {
 	}).Parse(html))
 }
 
-// page is the stand-in for Modal's dashboard.
+// page stands in for Modal's dashboard.
 type page struct {
 	server  *modaltest.Server
 	grpcURL string
 	now     func() time.Time
 }
 
-// pageView is what the template shows; Created is set right after a creation,
-// the only time its secret is seen.
+// pageView is the template's data. Created is set only right after a creation, the one time when the secret is
+// shown.
 type pageView struct {
 	GRPCURL string
 	Tokens  []tokenView
@@ -52,10 +52,10 @@ type pageView struct {
 	Created *modaltest.Token
 }
 
-// tokenView is a token with what its owner, when a service user, may do.
+// tokenView is a token with the access of its service user.
 type tokenView struct {
 	modaltest.TokenInfo
-	Access string // such as "scoped: main=viewer"; empty for members
+	Access string // for example "scoped: main=viewer"; empty for members
 }
 
 func tokenViews(server *modaltest.Server) []tokenView {
@@ -160,16 +160,16 @@ func (p *page) newToken(r *http.Request) (modaltest.Token, error) {
 	}
 }
 
-// workspace is the one that a form names.
+// workspace returns the workspace that the form names.
 func (p *page) workspace(r *http.Request) (*modaltest.Workspace, error) {
 	workspace := p.server.Workspace(r.FormValue("workspace"))
 	if workspace == nil {
-		return nil, fmt.Errorf("no workspace is called %q", r.FormValue("workspace"))
+		return nil, fmt.Errorf("there is no workspace %q", r.FormValue("workspace"))
 	}
 	return workspace, nil
 }
 
-// member is the one that a form names.
+// member returns the member that the form names.
 func (p *page) member(r *http.Request) (*modaltest.Member, error) {
 	workspace, err := p.workspace(r)
 	if err != nil {
@@ -177,7 +177,7 @@ func (p *page) member(r *http.Request) (*modaltest.Member, error) {
 	}
 	member := workspace.Member(r.FormValue("owner"))
 	if member == nil {
-		return nil, fmt.Errorf("no member is called %q", r.FormValue("owner"))
+		return nil, fmt.Errorf("there is no member %q", r.FormValue("owner"))
 	}
 	return member, nil
 }
@@ -188,7 +188,7 @@ func (p *page) expiry(in string) ([]modaltest.TokenOption, error) {
 	}
 	d, err := time.ParseDuration(in)
 	if err != nil || d <= 0 {
-		return nil, fmt.Errorf("create a token: expires_in is %q, want a duration such as 12h", in)
+		return nil, fmt.Errorf("create a token: expires_in is %q, want a duration, for example 12h", in)
 	}
 	return []modaltest.TokenOption{modaltest.ExpiresAt(p.now().Add(d))}, nil
 }
@@ -196,7 +196,7 @@ func (p *page) expiry(in string) ([]modaltest.TokenOption, error) {
 func (p *page) remove(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
 	if !p.server.DeleteToken(id) {
-		fail(w, r, http.StatusNotFound, errors.New("delete the token: no token has that ID"))
+		fail(w, r, http.StatusNotFound, errors.New("delete the token: no token with that ID exists"))
 		return
 	}
 	if wantsJSON(r) {

@@ -55,7 +55,7 @@ func (e *emulator) get(t *testing.T, path string) response {
 	return e.do(t, r, nil)
 }
 
-// post sends a form; the workspace is "demo" unless the form says otherwise.
+// post sends a form. Its workspace is "demo" if the form names none.
 func (e *emulator) post(t *testing.T, path string, form map[string]string, opts ...requestOption) response {
 	t.Helper()
 	values := url.Values{"workspace": {"demo"}}
@@ -177,7 +177,7 @@ func TestPage_BadFormsAreRefusedWithAReason(t *testing.T) {
 		reason string
 	}{
 		"workspace": {map[string]string{"workspace": "acme", "kind": "member", "owner": "operator"}, "no workspace"},
-		"member":    {map[string]string{"kind": "member", "owner": "nobody"}, "no member"},
+		"member":    {map[string]string{"kind": "member", "owner": "nobody"}, "there is no member"},
 		"kind":      {map[string]string{"kind": "robot", "owner": "operator"}, "kind is"},
 		"name":      {map[string]string{"kind": "service-user", "owner": "No Good"}, "a name is"},
 		"taken":     {map[string]string{"kind": "service-user", "owner": "taken"}, "is taken"},
@@ -211,7 +211,7 @@ func TestPage_OtherSitesCannotCreateOrDelete(t *testing.T) {
 	require.Equal(t, 1, strings.Count(e.get(t, "/").body, "/delete"), "nothing was created or deleted")
 }
 
-func TestPage_AReasonIsNeverReadAsHTML(t *testing.T) {
+func TestPage_ReasonsAreEscaped(t *testing.T) {
 	t.Parallel()
 	resp := launch(t).post(t, "/tokens", map[string]string{"kind": "service-user", "owner": "<script>"})
 	require.Equal(t, http.StatusBadRequest, resp.code)

@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// stateView is the page as JSON: what a test wants to know of the control plane. No secret is in it.
+// stateView is the page as JSON, for tests that check the control plane's state. It contains no secret.
 type stateView struct {
 	ServiceUsers []serviceUserView `json:"service_users"`
 	Calls        []callView        `json:"calls"`
@@ -26,7 +26,7 @@ type serviceUserView struct {
 	Roles   map[string]string `json:"roles"` // environment to viewer, contributor or no-access
 }
 
-// callView is an RPC in the order of arrival. Its code is "Unknown" while it is being answered.
+// callView is an RPC. RPCs are listed in order of arrival. The code is "Unknown" until the RPC is answered.
 type callView struct {
 	Method  string    `json:"method"`
 	TokenID string    `json:"token_id"`
@@ -48,7 +48,7 @@ func newStateView(server *modaltest.Server) stateView {
 	return view
 }
 
-// outage has every call fail as if Modal were down, until down=false.
+// outage makes every call fail as if Modal were down, until down=false.
 func (p *page) outage(w http.ResponseWriter, r *http.Request) {
 	down, err := strconv.ParseBool(r.FormValue("down"))
 	if err != nil {
@@ -59,9 +59,9 @@ func (p *page) outage(w http.ResponseWriter, r *http.Request) {
 	answerJSON(w, http.StatusOK, map[string]bool{"down": down})
 }
 
-// delay makes the next call of an RPC wait, or with always=true all of them, and with "*" those of any:
-// before the work, or with after_commit=true before its answer, so that a client can be stopped while
-// Modal knows more than the client.
+// delay makes the next call of an RPC wait. With always=true all its calls wait, and with "*" the calls of any RPC.
+// A call waits before its work, or with after_commit=true before its answer. So a test can stop a client at a time
+// when Modal knows more than the client.
 func (p *page) delay(w http.ResponseWriter, r *http.Request) {
 	if err := p.injectDelay(r); err != nil {
 		fail(w, r, http.StatusBadRequest, err)
@@ -73,13 +73,13 @@ func (p *page) delay(w http.ResponseWriter, r *http.Request) {
 func (p *page) injectDelay(r *http.Request) (err error) {
 	wait, err := time.ParseDuration(r.FormValue("delay"))
 	if err != nil || wait <= 0 {
-		return fmt.Errorf("delay an RPC: delay is %q, want a duration such as 5s", r.FormValue("delay"))
+		return fmt.Errorf("delay an RPC: delay is %q, want a duration, for example 5s", r.FormValue("delay"))
 	}
 	rpc := r.FormValue("rpc")
 	if rpc == "" {
-		return errors.New("delay an RPC: name it as rpc, such as ServiceUserCreate")
+		return errors.New("delay an RPC: name the RPC as rpc, for example ServiceUserCreate")
 	}
-	// Inject panics at a name that Modal does not have, as tests want it.
+	// Inject panics if Modal has no RPC of that name, because tests want that.
 	defer func() {
 		if why := recover(); why != nil {
 			err = fmt.Errorf("delay an RPC: %v", why)

@@ -24,7 +24,7 @@ func (e *emulator) state(t *testing.T) (state stateView, text string) {
 	return state, resp.body
 }
 
-func TestState_TellsServiceUsersAndCallsWithoutASecret(t *testing.T) {
+func TestState_ListsServiceUsersAndCallsWithoutASecret(t *testing.T) {
 	t.Parallel()
 	e := launch(t)
 	state, text := e.state(t)
@@ -50,7 +50,7 @@ func TestState_TellsServiceUsersAndCallsWithoutASecret(t *testing.T) {
 	require.NotContains(t, text, made.GetTokenSecret())
 }
 
-func TestDelay_HoldsTheNextCallAloneBeforeOrAfterItsWork(t *testing.T) {
+func TestDelay_DelaysOnlyTheNextCallBeforeOrAfterItsWork(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		afterCommit string
@@ -86,14 +86,14 @@ func TestDelay_HoldsTheNextCallAloneBeforeOrAfterItsWork(t *testing.T) {
 	}
 }
 
-func TestDelay_BadOnesAreRefusedWithAReason(t *testing.T) {
+func TestDelay_BadRequestsAreRefusedWithAReason(t *testing.T) {
 	t.Parallel()
 	e := launch(t)
 	for name, test := range map[string]struct {
 		form   map[string]string
 		reason string
 	}{
-		"no RPC":      {map[string]string{"delay": "1s"}, "name it as rpc"},
+		"no RPC":      {map[string]string{"delay": "1s"}, "name the RPC as rpc"},
 		"unknown RPC": {map[string]string{"rpc": "ServiceUserCrate", "delay": "1s"}, `no RPC "ServiceUserCrate"`},
 		"no duration": {map[string]string{"rpc": "ServiceUserCreate", "delay": "soon"}, `delay is "soon"`},
 		"no delay":    {map[string]string{"rpc": "ServiceUserCreate", "delay": "0s"}, `delay is "0s"`},
@@ -124,7 +124,7 @@ func TestOutage_FailsEveryCallUntilItIsOver(t *testing.T) {
 	require.Contains(t, e.post(t, "/outage", map[string]string{"down": "perhaps"}).body, "want true or false")
 }
 
-func TestDelay_HoldsEveryCallWhenToldSo(t *testing.T) {
+func TestDelay_AlwaysDelaysEveryCall(t *testing.T) {
 	t.Parallel()
 	e := launch(t)
 	client, ctx := e.modal(t, e.createToken(t, map[string]string{"kind": "member", "owner": "operator"}))
@@ -137,7 +137,7 @@ func TestDelay_HoldsEveryCallWhenToldSo(t *testing.T) {
 	}
 }
 
-func TestRun_AClockThatIsBehindMakesAllLookOlder(t *testing.T) {
+func TestRun_SlowClockMakesTokensLookOlder(t *testing.T) {
 	t.Parallel()
 	e := launch(t, "-clock-behind=1h")
 	client, ctx := e.modal(t, e.createToken(t, map[string]string{"kind": "member", "owner": "operator"}))

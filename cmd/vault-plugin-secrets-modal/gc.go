@@ -2,14 +2,14 @@
 
 package main
 
-// garbageRoom is how many bytes of garbage may gather before a collection, besides as many as are in use.
+// garbageRoom is how many bytes of garbage may gather before a collection, in addition to the bytes in use.
 const garbageRoom = 16 << 20
 
-// roomForGarbage makes the collector run less often for as long as the result is kept, unless an operator
-// has set it up with GOGC or GOMEMLIMIT. A plugin uses 3 MiB, so Go would collect every few hundred
-// reads. It counts these bytes as in use; nobody touches them, so they take no memory. A larger
-// percentage would multiply the memory of many roles, and a limit would have the collector run without
-// end once they reach it.
+// roomForGarbage makes the garbage collector run less often, as long as the caller keeps the result. GOGC or
+// GOMEMLIMIT of an operator turns it off. A plugin uses 3 MiB, so Go would collect every few hundred reads. Go
+// counts the bytes of the result as in use. No code touches them, so they take no memory. A larger GOGC would
+// multiply the memory of many roles. A memory limit would make the collector run without end once the plugin
+// reaches it.
 func roomForGarbage(getenv func(string) string) []byte {
 	if getenv("GOGC") != "" || getenv("GOMEMLIMIT") != "" {
 		return nil

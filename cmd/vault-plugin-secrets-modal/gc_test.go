@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestGarbageMayGather(t *testing.T) {
+func TestGarbage_MayGather(t *testing.T) {
 	t.Parallel()
 	room := roomForGarbage(func(string) string { return "" })
 	require.Len(t, room, garbageRoom)
@@ -21,7 +21,7 @@ func TestGarbageMayGather(t *testing.T) {
 	require.Greater(t, goal[0].Value.Uint64(), uint64(2*garbageRoom))
 }
 
-func TestAnOperatorsOwnSettingOfTheCollectorWins(t *testing.T) {
+func TestGarbage_OperatorsSettingWins(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"GOGC", "GOMEMLIMIT"} {
 		require.Empty(t, roomForGarbage(func(asked string) string {

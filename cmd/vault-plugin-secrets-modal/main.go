@@ -13,7 +13,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/api"
-	_ "golang.org/x/crypto/x509roots/fallback" // for a system without authorities, as the image is
+	_ "golang.org/x/crypto/x509roots/fallback" // root certificates for systems that have no certificates, like the release image
 
 	modalsecrets "vault-plugin-secrets-modal"
 	"vault-plugin-secrets-modal/internal/version"
@@ -28,7 +28,7 @@ func main() {
 	os.Exit(1)
 }
 
-// run serves the engine until Vault ends the process, unless the arguments ask for the version.
+// run serves the engine until Vault ends the process, or prints the version if the arguments ask for it.
 func run(args []string, stdout io.Writer) error {
 	var meta api.PluginAPIClientMeta
 	flags := meta.FlagSet()

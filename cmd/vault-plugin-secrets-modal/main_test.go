@@ -18,7 +18,7 @@ func TestVersionFlag_PrintsOneLineAndServesNothing(t *testing.T) {
 	require.Equal(t, "vault-plugin-secrets-modal "+version.Version+"\n", out.String())
 }
 
-func TestUnknownFlag_IsRefusedByName(t *testing.T) {
+func TestRun_RefusesUnknownFlagsByName(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	require.ErrorContains(t, run([]string{"--no-such-flag"}, &out), "no-such-flag")

@@ -16,12 +16,12 @@ import (
 	"google.golang.org/grpc"
 )
 
-// leastWorkers are enough for the reads that one node serves at a time.
-const leastWorkers = 8
+// minWorkers is enough for all reads that a node serves at the same time.
+const minWorkers = 8
 
-// serve is the SDK's plugin.ServeMultiplex with one gRPC option more, which that has no place for: workers
-// that stay, and with them stacks that have grown. Without it a tenth of a read's processor time goes into
-// growing a new one each time. The logger is the SDK's default, whose JSON lines Vault logs again.
+// serve does the same as the SDK's plugin.ServeMultiplex, with one more gRPC option that ServeMultiplex does not
+// offer: persistent workers, which keep their grown stacks. Without them a tenth of a read's processor time goes
+// into growing a new stack. The logger is the SDK's default, and Vault logs its JSON lines again.
 func serve(factory logical.Factory, provider func() (*tls.Config, error)) error {
 	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: os.Stderr, JSONFormat: true})
 	versions := map[int]goplugin.PluginSet{}
@@ -38,7 +38,7 @@ func serve(factory logical.Factory, provider func() (*tls.Config, error)) error 
 		GRPCServer: func(options []grpc.ServerOption) *grpc.Server {
 			return goplugin.DefaultGRPCServer(append(options,
 				grpc.MaxRecvMsgSize(math.MaxInt32), grpc.MaxSendMsgSize(math.MaxInt32),
-				grpc.NumStreamWorkers(uint32(max(leastWorkers, runtime.GOMAXPROCS(0)))), //nolint:gosec // a small number
+				grpc.NumStreamWorkers(uint32(max(minWorkers, runtime.GOMAXPROCS(0)))), //nolint:gosec // a small number
 			))
 		},
 	})

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// A program that takes its Modal tokens from Vault and runs through rotations: each account is one path.
+// A program that reads its Modal tokens from Vault and keeps working through rotations. Each argument is the path
+// of one account.
 //
 //	VAULT_ADDR=… VAULT_TOKEN=… go run . modal/creds/ci modal/creds/gpu
 //
-// Without a path it uses what Modal's client finds by itself: environment variables, then the file.
+// Without an argument the program uses the token that Modal's client finds by itself: environment variables, then
+// the file.
 package main
 
 import (
@@ -70,7 +72,7 @@ func run(ctx context.Context, paths []string) error {
 	}
 }
 
-// work stands for what the program does at Modal.
+// work is a placeholder for the program's work at Modal.
 func work(ctx context.Context, account string, client *modal.Client) error {
 	environments, err := client.Environments.Objects.List(ctx)
 	if err != nil {
@@ -85,7 +87,7 @@ func work(ctx context.Context, account string, client *modal.Client) error {
 	return nil
 }
 
-// account is a Modal client that follows the token of one path of Vault.
+// account is a Modal client that always has the current token of one Vault path.
 type account struct {
 	vault *vault.Client
 	path  string
@@ -94,14 +96,15 @@ type account struct {
 	current *handle
 }
 
-// handle is the client of one token, and the calls that still use it.
+// handle is the client of one token, with a count of the calls that still use it.
 type handle struct {
 	client  *modal.Client
 	tokenID string
 	calls   sync.WaitGroup
 }
 
-// use calls with the current client. It stays open until the call is over, whatever is rotated meanwhile.
+// use runs a call with the current client. The client stays open until the call is over, even if a rotation happens
+// meanwhile.
 func (a *account) use(call func(*modal.Client) error) error {
 	a.mu.Lock()
 	h := a.current
@@ -111,7 +114,7 @@ func (a *account) use(call func(*modal.Client) error) error {
 	return call(h.client)
 }
 
-// keep reads again whenever the answer before said so. While Vault does not answer, the client stays.
+// keep reads the token again at the time that the last answer named. If Vault does not answer, the client stays.
 func (a *account) keep(ctx context.Context, next time.Duration) {
 	for {
 		select {
@@ -128,7 +131,7 @@ func (a *account) keep(ctx context.Context, next time.Duration) {
 	}
 }
 
-// read reads the token, swaps the client if it is another one, and returns when to read again.
+// read reads the token, replaces the client if the token changed, and returns the time until the next read.
 func (a *account) read(ctx context.Context) (time.Duration, error) {
 	secret, err := a.vault.Logical().ReadWithContext(ctx, a.path)
 	if err != nil {
@@ -148,7 +151,8 @@ func (a *account) read(ctx context.Context) (time.Duration, error) {
 	if a.current != nil && a.current.tokenID == text("token_id") { // Only this method writes current.
 		return next, nil
 	}
-	// What the constructor is given counts before environment variables, and those before the file.
+	// Arguments of the constructor have priority over environment variables, and environment variables over the
+	// file.
 	client, err := modal.NewClientWithOptions(&modal.ClientParams{
 		TokenID: text("token_id"), TokenSecret: text("token_secret"), Environment: text("environment"),
 	})

@@ -1,4 +1,5 @@
-# Writes config, beside the policy of an operator. Who may do that may read every token: give it to nobody else.
+# Writes config, in addition to the operator policy. Anyone with this policy can read every token, so give it only
+# to administrators.
 path "modal/config" {
   capabilities = ["create", "read", "update", "delete"]
 }

@@ -1,11 +1,11 @@
-# Begins an approval for the role ci. Not with force, which accepts a token of another person or workspace. Not with
-# grace_period, which can end the old token at once, nor with token_ttl, which can make a token that expires in an hour.
-# The answer to the begin has the URL and the code, and nothing else has them: hand them to the person who approves. The
-# person's yes makes the token, and nobody sees its secret. Give the role its first token yourself: the first token may
-# be of any account that opens the URL, within pinned_workspace.
+# Starts an approval for the role ci. It does not allow force, which accepts a token of another person or
+# workspace. It does not allow grace_period, which can end the old token at once, or token_ttl, which can create a
+# token that expires in an hour. Only the answer to the start contains the URL and the code: pass them to the
+# person who approves. That approval creates the token, and nobody sees the secret. Give the role its first token
+# yourself. The first token may come from any account that opens the URL, within pinned_workspace.
 path "modal/rotate/ci/approval" {
   capabilities = ["update"]
-  # wait is for a token that has approval-waiter.hcl too: Vault joins the two policies, and checks parameters of reads as
-  # well.
+  # wait is for a Vault token that also has approval-waiter.hcl. Vault joins the two policies, and also checks the
+  # parameters of reads.
   allowed_parameters = { "lapse_after" = [], "pinned_workspace" = [], "wait" = [] }
 }

@@ -1,4 +1,4 @@
-# Tells whose a token is, from its ID, and how to revoke it: for whoever answers alarms. It returns no secret.
+# Finds the owner of a token from its ID, and how to revoke it. For people who answer alarms. It returns no secret.
 path "modal/lookup" {
   capabilities = ["update"]
 }

@@ -1,4 +1,4 @@
-# Counts, for a monitoring system: no names and no secrets.
+# Reads counts for a monitoring system, without names and secrets.
 path "modal/status" {
   capabilities = ["read"]
 }

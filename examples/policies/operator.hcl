@@ -1,19 +1,20 @@
-# Manages roles, rotations and revocations, without reading a token. It does not write config, which chooses the server
-# that the engine shows tokens to. Its delete includes force=true, as Vault checks no parameters of deletes.
+# Manages roles, rotations and revocations, without reading a token. It does not write config, because config
+# chooses the server that receives the tokens. Deleting includes force=true, because Vault does not check the
+# parameters of deletes.
 path "modal/config" {
   capabilities = ["read"]
 }
 path "modal/roles" {
   capabilities = ["list"]
 }
-# Delete and create together give a role another account.
+# Deleting and creating a role again can give the role another account.
 path "modal/roles/*" {
   capabilities = ["create", "read", "update", "delete"]
 }
 path "modal/rotate" {
   capabilities = ["list"]
 }
-# With rotate/<role>/approval.
+# This includes rotate/<role>/approval.
 path "modal/rotate/*" {
   capabilities = ["read", "update", "delete"]
 }
@@ -23,7 +24,7 @@ path "modal/verify/*" {
 path "modal/revocations" {
   capabilities = ["list"]
 }
-# Update with force=true also ends the token of a lease that is running.
+# An update with force=true also ends the token of a running lease.
 path "modal/revocations/*" {
   capabilities = ["read", "update", "delete"]
 }

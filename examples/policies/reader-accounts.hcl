@@ -1,4 +1,4 @@
-# Reads what a .modal.toml with two accounts is made of: the role ci, which is the active one, and the role gpu.
+# Reads the parts of a .modal.toml with two accounts: the role ci, which is active, and the role gpu.
 path "modal/creds/ci/toml" {
   capabilities = ["read"]
 }

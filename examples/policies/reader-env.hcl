@@ -1,4 +1,4 @@
-# Reads one form of the role ci, here the environment: for consumers that take every key.
+# Reads one form of the role ci, the environment. For programs that use every key.
 path "modal/creds/ci/env" {
   capabilities = ["read"]
 }

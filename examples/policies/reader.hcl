@@ -1,5 +1,5 @@
-# Reads one form of the role ci, here ID and secret: for programs that Vault Agent runs, Jenkins and Vault Secrets
-# Operator's VaultDynamicSecret. Each form is a path of its own that this does not cover.
+# Reads one form of the role ci, the token ID and secret. For programs that Vault Agent runs, for Jenkins, and for
+# Vault Secrets Operator's VaultDynamicSecret. Each other form is a separate path that this policy does not cover.
 path "modal/creds/ci" {
   capabilities = ["read"]
 }

@@ -56,7 +56,7 @@ class Account:
         with self.lock:
             unused = handle is not self.current and handle.calls == 0
         if unused:
-            handle.client.close()  # A second time does no harm.
+            handle.client.close()  # Closing twice does no harm.
 
     def keep(self, ttl):
         """Reads again whenever the answer before said so. While Vault does not answer, the client stays."""
@@ -75,8 +75,9 @@ class Account:
         token = answer["data"]
         if self.current and self.current.token_id == token["token_id"]:
             return token["ttl"]
-        # What the constructor is given counts before environment variables, and those before the file. The
-        # environment is an argument of what is called: modal.App.lookup(…, environment_name=token["environment"]).
+        # Arguments of the constructor have priority over environment variables, and environment variables over the
+        # file. The environment is an argument of the call: modal.App.lookup(…,
+        # environment_name=token["environment"]).
         client = modal.Client.from_credentials(token["token_id"], token["token_secret"])
         print(self.name, "has", token["token_id"], flush=True)
         with self.lock:

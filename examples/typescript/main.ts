@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// A program that takes its Modal tokens from Vault and runs through rotations: each account is one path.
+// A program that reads its Modal tokens from Vault and keeps working through rotations. Each argument is the path
+// of one account.
 //
 //   npm install && npm run build
 //   VAULT_ADDR=… VAULT_TOKEN=… npm start modal/creds/ci modal/creds/gpu
 //
-// Without a path it uses what Modal's client finds by itself: environment variables, then the file.
+// Without an argument the program uses the token that Modal's client finds by itself: environment variables, then
+// the file.
 import { setTimeout as sleep } from "node:timers/promises";
 import { ModalClient } from "modal";
 
-/** What of modal/creds/<role> the program needs. */
+/** The fields of modal/creds/<role> that the program needs. */
 interface Token {
   token_id: string;
   token_secret: string;
@@ -17,7 +19,7 @@ interface Token {
   ttl: number;
 }
 
-/** The client of one token, and how many calls still use it. */
+/** The client of one token, and the number of calls that still use it. */
 interface Handle {
   client: ModalClient;
   tokenId: string;
@@ -26,7 +28,7 @@ interface Handle {
 
 const stop = new AbortController();
 
-/** Stands for what the program does at Modal. */
+/** A placeholder for the program's work at Modal. */
 async function work(account: string, client: ModalClient): Promise<void> {
   for await (const environment of client.environments.objects.list()) {
     console.log(account, "sees", environment.name);
@@ -45,7 +47,7 @@ async function readVault(path: string): Promise<Token> {
   return ((await answer.json()) as { data: Token }).data;
 }
 
-/** A Modal client that follows the token of one path of Vault. */
+/** A Modal client that always has the current token of one Vault path. */
 class Account {
   readonly name: string;
   #current?: Handle;
@@ -60,7 +62,7 @@ class Account {
     return account;
   }
 
-  /** Calls with the current client. It stays open until the call is over, whatever is rotated meanwhile. */
+  /** Runs a call with the current client, which stays open until the call is over, even if a rotation happens. */
   async use(call: (client: ModalClient) => Promise<void>): Promise<void> {
     const handle = this.#current!;
     handle.calls++;
@@ -78,7 +80,7 @@ class Account {
     }
   }
 
-  /** Reads again whenever the answer before said so. While Vault does not answer, the client stays. */
+  /** Reads the token again at the time that the last answer named. If Vault does not answer, the client stays. */
   async #keep(ttl: number): Promise<void> {
     while (!stop.signal.aborted) {
       await sleep(ttl * 1000, undefined, { signal: stop.signal }).catch(() => {});
@@ -92,14 +94,15 @@ class Account {
     }
   }
 
-  /** Reads the token, swaps the client if it is another one, and returns when to read again. */
+  /** Reads the token, replaces the client if the token changed, and returns the time until the next read. */
   async #read(): Promise<number> {
     const token = await readVault(this.path);
     const old = this.#current;
     if (old?.tokenId === token.token_id) {
       return token.ttl;
     }
-    // What the constructor is given counts before environment variables, and those before the file.
+    // Arguments of the constructor have priority over environment variables, and environment variables over the
+    // file.
     const client = new ModalClient({
       tokenId: token.token_id,
       tokenSecret: token.token_secret,

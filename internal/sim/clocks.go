@@ -4,23 +4,23 @@ package sim
 
 import "time"
 
-func (l *Life) skew(name string) time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.skews[name]
+func (run *Run) skew(name string) time.Duration {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	return run.skews[name]
 }
 
-// setSkew sets a node's clock.
-func (l *Life) setSkew(name string, skew time.Duration) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.skews[name] = skew
-	l.least, l.most = min(l.least, skew), max(l.most, skew)
+// setSkew sets how far a node's clock is wrong.
+func (run *Run) setSkew(name string, skew time.Duration) {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	run.skews[name] = skew
+	run.minSkew, run.maxSkew = min(run.minSkew, skew), max(run.maxSkew, skew)
 }
 
-// doubt is how far the clocks of this life were ever apart.
-func (l *Life) doubt() time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.most - l.least
+// clockSpread returns the largest difference between two clocks of this run so far.
+func (run *Run) clockSpread() time.Duration {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	return run.maxSkew - run.minSkew
 }

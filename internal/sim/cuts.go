@@ -4,39 +4,40 @@ package sim
 
 import "context"
 
-// cut is what becomes of the nth write from now.
+// cut says how one of the next writes ends.
 type cut struct {
-	in int // 1 is the next write
-	// committed: the write takes effect and only its answer is lost.
+	in int // 1 means the next write
+	// committed: the write takes effect, and only its answer is lost.
 	committed bool
-	// deadly: the process dies there.
-	deadly bool
-	// leaves: whoever asked goes away there. A write that heeds its caller then fails, done or not.
-	leaves bool
+	// kills: the process dies at this write.
+	kills bool
+	// callerLeaves: the caller cancels the request at this write. A write that uses the caller's context then
+	// fails, done or not.
+	callerLeaves bool
 }
 
-// leaveKey is where a context keeps how its caller goes away.
-type leaveKey struct{}
+// cancelKey is the context key of the function that cancels the caller's request.
+type cancelKey struct{}
 
-func leave(ctx context.Context) {
-	if cancel, ok := ctx.Value(leaveKey{}).(context.CancelFunc); ok {
+func cancelCaller(ctx context.Context) {
+	if cancel, ok := ctx.Value(cancelKey{}).(context.CancelFunc); ok {
 		cancel()
 	}
 }
 
-// isAsked says that somebody asked for what is done, who may go away: what a node does in the background
-// nobody waits for.
-func isAsked(ctx context.Context) bool { return ctx.Value(leaveKey{}) != nil }
+// isRequested reports whether a caller waits for this write and may cancel it. No caller waits for a node's
+// background work.
+func isRequested(ctx context.Context) bool { return ctx.Value(cancelKey{}) != nil }
 
 func (c *cut) String() string {
 	switch {
-	case c.leaves && c.committed:
+	case c.callerLeaves && c.committed:
 		return "caller left after"
-	case c.leaves:
+	case c.callerLeaves:
 		return "caller left before"
-	case c.deadly && c.committed:
+	case c.kills && c.committed:
 		return "killed after"
-	case c.deadly:
+	case c.kills:
 		return "killed before"
 	case c.committed:
 		return "answer lost of"
@@ -44,18 +45,18 @@ func (c *cut) String() string {
 	return "failed"
 }
 
-func (h *handle) failure(c *cut) error {
+func (h *handle) cutError(c *cut) error {
 	switch {
-	case c.deadly:
+	case c.kills:
 		return errDead
-	case c.leaves:
+	case c.callerLeaves:
 		return context.Canceled
 	}
 	return errStorage
 }
 
-func (h *handle) fell(c *cut) {
-	if c.deadly && h.died != nil {
+func (h *handle) finishCut(c *cut) {
+	if c.kills && h.died != nil {
 		h.died()
 	}
 }

@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// note writes the history down, line by line as it happens.
-func (l *Life) note(format string, args ...any) {
+// logf adds a line to the history, with the virtual time.
+func (run *Run) logf(format string, args ...any) {
 	at := time.Since(FirstDay)
 	line := fmt.Sprintf("%4dd %02d:%02d:%012.9f ", at/day, at%day/time.Hour, at%time.Hour/time.Minute, (at%time.Minute).Seconds()) + fmt.Sprintf(format, args...)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.history = append(l.history, line)
-	l.rt.Logf("%s", line)
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	run.history = append(run.history, line)
+	run.rt.Logf("%s", line)
 }
 
-// ofRole tells whose an entry of the ledger is, or a token.
+// ofRole says which role a revocation or a token belongs to.
 func ofRole(role string) string {
 	if role == "" {
 		return "of no role"
@@ -26,36 +26,36 @@ func ofRole(role string) string {
 	return "of role " + role
 }
 
-func (l *Life) tail(lines int) string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Join(l.history[max(0, len(l.history)-lines):], "\n")
+func (run *Run) tail(lines int) string {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	return strings.Join(run.history[max(0, len(run.history)-lines):], "\n")
 }
 
-// broken notes a promise that was broken, from wherever it was seen. The first one counts.
-func (l *Life) broken(format string, args ...any) {
+// broken records a broken promise. The first one counts.
+func (run *Run) broken(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	l.note("BROKEN: %s", text)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.wrong == "" {
-		l.wrong = text
+	run.logf("BROKEN: %s", text)
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	if run.wrong == "" {
+		run.wrong = text
 	}
 }
 
-// fail ends the life.
-func (l *Life) fail(format string, args ...any) {
-	l.broken(format, args...)
-	l.rt.Fatalf("%s", l.wrong)
+// fail records a broken promise and ends the run.
+func (run *Run) fail(format string, args ...any) {
+	run.broken(format, args...)
+	run.rt.Fatalf("%s", run.wrong)
 }
 
-// check holds the mount to its promises, here and now.
-func (l *Life) check() {
-	l.oracle.check()
-	l.mu.Lock()
-	wrong := l.wrong
-	l.mu.Unlock()
+// check checks all promises now.
+func (run *Run) check() {
+	run.oracle.check()
+	run.mu.Lock()
+	wrong := run.wrong
+	run.mu.Unlock()
 	if wrong != "" {
-		l.rt.Fatalf("%s", wrong)
+		run.rt.Fatalf("%s", wrong)
 	}
 }

@@ -8,25 +8,25 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// modals are all servers of a life. Their IDs are random, so that a token is known by its ID alone.
+// modals are all emulated Modal servers of a run. Token IDs are random, so an ID alone identifies a token.
 type modals []*modaltest.Server
 
-// Accepts says whether a server accepts the pair now.
+// Accepts reports whether a server accepts the token now.
 func (m modals) Accepts(id, secret string) bool {
 	return slices.ContainsFunc(m, func(s *modaltest.Server) bool { return s.Accepts(id, secret) })
 }
 
-// AcceptsAt says whether one server accepts the pair now.
+// AcceptsAt reports whether the server at url accepts the token now.
 func (m modals) AcceptsAt(url, id, secret string) bool {
 	return slices.ContainsFunc(m, func(s *modaltest.Server) bool { return s.URL() == url && s.Accepts(id, secret) })
 }
 
-// Use has whoever has a token make some call with it, and says whether it was accepted.
+// Use makes a call with a token and reports whether a server accepted it.
 func (m modals) Use(id, secret string) bool {
 	return slices.ContainsFunc(m, func(s *modaltest.Server) bool { return s.Use(id, secret) })
 }
 
-// Tokens are those that were not deleted.
+// Tokens returns all tokens that exist.
 func (m modals) Tokens() []modaltest.TokenInfo {
 	var tokens []modaltest.TokenInfo
 	for _, s := range m {
@@ -35,7 +35,7 @@ func (m modals) Tokens() []modaltest.TokenInfo {
 	return tokens
 }
 
-// ServiceUsers are those that were not deleted.
+// ServiceUsers returns all service users that exist.
 func (m modals) ServiceUsers() []modaltest.ServiceUserInfo {
 	var users []modaltest.ServiceUserInfo
 	for _, s := range m {
@@ -44,7 +44,7 @@ func (m modals) ServiceUsers() []modaltest.ServiceUserInfo {
 	return users
 }
 
-// Flows are all that were begun, decided ones too.
+// Flows returns all flows, including finished flows.
 func (m modals) Flows() []modaltest.FlowInfo {
 	var flows []modaltest.FlowInfo
 	for _, s := range m {
@@ -53,7 +53,7 @@ func (m modals) Flows() []modaltest.FlowInfo {
 	return flows
 }
 
-// Of is the server of a flow.
+// Of returns the server of a flow.
 func (m modals) Of(flow string) *modaltest.Server {
 	i := slices.IndexFunc(m, func(s *modaltest.Server) bool {
 		return slices.ContainsFunc(s.Flows(), func(f modaltest.FlowInfo) bool { return f.ID == flow })
@@ -61,7 +61,7 @@ func (m modals) Of(flow string) *modaltest.Server {
 	return m[i]
 }
 
-// Approve has a person approve a flow, and says whether it waited for one.
+// Approve approves a flow as a person and reports whether the flow was waiting.
 func (m modals) Approve(flow string, who *modaltest.Member) (modaltest.Token, bool) {
 	for _, s := range m {
 		if t, err := s.ApproveFlow(flow, who); err == nil {
@@ -71,12 +71,12 @@ func (m modals) Approve(flow string, who *modaltest.Member) (modaltest.Token, bo
 	return modaltest.Token{}, false
 }
 
-// Deny has a person turn a flow down, and says whether it waited for one.
+// Deny rejects a flow and reports whether the flow was waiting.
 func (m modals) Deny(flow string) bool {
 	return slices.ContainsFunc(m, func(s *modaltest.Server) bool { return s.DenyFlow(flow) == nil })
 }
 
-// SetDisabled disables a member's token where it is, or enables it.
+// SetDisabled disables or enables a member token at its server.
 func (m modals) SetDisabled(id string, disabled bool) {
 	for _, s := range m {
 		if slices.ContainsFunc(s.Tokens(), func(t modaltest.TokenInfo) bool { return t.ID == id }) {
@@ -85,7 +85,7 @@ func (m modals) SetDisabled(id string, disabled bool) {
 	}
 }
 
-// DeleteToken deletes a token where it is.
+// DeleteToken deletes a token at its server.
 func (m modals) DeleteToken(id string) {
 	for _, s := range m {
 		s.DeleteToken(id)

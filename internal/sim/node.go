@@ -11,29 +11,29 @@ import (
 
 // node is one process of the mount.
 type node struct {
-	name   string
-	engine Engine
-	handle *handle
-	wire   *wire
-	ctx    context.Context //nolint:containedctx // the life of the process
-	cancel context.CancelFunc
+	name    string
+	engine  Engine
+	handle  *handle
+	network *network
+	ctx     context.Context //nolint:containedctx // it lives as long as the process
+	cancel  context.CancelFunc
 }
 
-// boot starts a process of a node.
-func (l *Life) boot(name string, h *handle, standby bool) *node {
-	l.boots++
-	luck := &luck{rand: rand.New(rand.NewPCG(l.luck, l.boots))} //nolint:gosec // the luck of a simulation
-	n := &node{name: name, handle: h, wire: &wire{lines: l.lines}}
+// startNode starts a new process on a node.
+func (run *Run) startNode(name string, h *handle, standby bool) *node {
+	run.boots++
+	random := &random{rand: rand.New(rand.NewPCG(run.seed, run.boots))} //nolint:gosec // a simulation needs no secure randomness
+	n := &node{name: name, handle: h, network: &network{listeners: run.listeners}}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	h.died = func() {
-		l.note("  the process of %s dies", name)
+		run.logf("  the process of %s dies", name)
 		n.cancel()
-		n.wire.sever()
+		n.network.disconnect()
 	}
-	engine, err := l.start(n.ctx, World{
-		Storage: h, Standby: standby, Mount: mountUUID, Log: l.log, Dial: n.wire.dial,
-		// A node's clock jumps and goes back, which a bubble's does not.
-		Now: func() time.Time { return time.Now().Round(0).Add(l.skew(name)) },
+	engine, err := run.startEngine(n.ctx, Deps{
+		Storage: h, Standby: standby, Mount: mountUUID, Log: run.log, Dial: n.network.dial,
+		// A node's clock can jump and go back. A bubble's clock cannot.
+		Now: func() time.Time { return time.Now().Round(0).Add(run.skew(name)) },
 		Sleep: func(ctx context.Context, d time.Duration) error {
 			select {
 			case <-time.After(d):
@@ -42,24 +42,24 @@ func (l *Life) boot(name string, h *handle, standby bool) *node {
 				return ctx.Err()
 			}
 		},
-		// No two jobs of a tick begin at one instant.
+		// No two jobs of a tick start at the same instant.
 		Stagger: func(i int) { time.Sleep(time.Duration(i)) },
-		Random:  luck.draw,
+		Random:  random.draw,
 	})
 	if err != nil {
-		l.fail("an engine does not start: %v", err)
+		run.fail("the engine does not start: %v", err)
 	}
 	n.engine = engine
 	return n
 }
 
-// luck is a process's own: how often one that ends still draws is not the next one's business.
-type luck struct {
+// random is one process's source of random numbers. Draws of a dying process must not change the next process.
+type random struct {
 	mu   sync.Mutex
 	rand *rand.Rand
 }
 
-func (u *luck) draw() float64 {
+func (u *random) draw() float64 {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.rand.Float64()
@@ -70,76 +70,77 @@ func (n *node) stop() {
 	n.engine.Stop()
 }
 
-// lead makes a node the leader, with a new process. The one before works on, but can write no more.
-func (l *Life) lead(name string) {
-	if l.former != nil {
-		l.former.stop()
+// makeLeader starts a new process on a node and makes it the leader. The process before keeps working but cannot
+// write any more.
+func (run *Run) makeLeader(name string) {
+	if run.former != nil {
+		run.former.stop()
 	}
-	l.former = l.leader
-	if old := l.reads(nil); old != nil {
+	run.former = run.leader
+	if old := run.setStandby(nil); old != nil {
 		old.stop()
 	}
-	l.leader = l.boot(name, l.disk.promote(name, l.report.seen), false)
-	l.vault.restarts()
-	if l.climate.Standby {
-		l.reads(l.boot(other(name), l.disk.observe(other(name), l.report.seen), true))
+	run.leader = run.startNode(name, run.disk.newLeader(name, run.report.count), false)
+	run.vault.resetAttempts()
+	if run.conditions.Standby {
+		run.setStandby(run.startNode(otherNode(name), run.disk.newStandby(otherNode(name), run.report.count), true))
 	}
 }
 
-// reads sets the standby and returns the one before.
-func (l *Life) reads(n *node) (before *node) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	before, l.standby = l.standby, n
+// setStandby sets the standby and returns the standby before it.
+func (run *Run) setStandby(n *node) (before *node) {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	before, run.standby = run.standby, n
 	return before
 }
 
-func other(name string) string {
+func otherNode(name string) string {
 	if name == "A" {
 		return "B"
 	}
 	return "A"
 }
 
-// wrote is called for each write that took effect.
-func (l *Life) wrote(key string, before, after []byte, asked bool) {
-	l.oracle.wrote(key, before, after)
-	l.mu.Lock()
-	if !asked {
-		for _, beside := range l.operations {
-			beside.alone = nil
+// onWritten is called for each write that took effect.
+func (run *Run) onWritten(key string, before, after []byte, requested bool) {
+	run.oracle.stored(key, before, after)
+	run.mu.Lock()
+	if !requested {
+		for _, beside := range run.operations {
+			beside.before = nil
 		}
 	}
-	standby := l.standby
-	l.mu.Unlock()
+	standby := run.standby
+	run.mu.Unlock()
 	if standby != nil {
 		standby.engine.Invalidate(standby.ctx, key)
 	}
 }
 
-// amidApproval counts what happens to a process while somebody may approve a token, or has just done so.
-func (l *Life) amidApproval(what string) {
-	for _, a := range l.disk.truth().approvals {
+// countDuringApproval counts an event at a process while a person may approve a token, or has just done so.
+func (run *Run) countDuringApproval(what string) {
+	for _, a := range run.disk.truth().approvals {
 		if a.Open && a.TokenID == "" {
-			l.report.seen(what + " while an approval waits")
+			run.report.count(what + " while an approval waits")
 		} else if a.Open {
-			l.report.seen(what + " while an approved token is brought into use")
+			run.report.count(what + " while an approved token becomes current")
 		}
 	}
 }
 
-// bury follows a process that died by another one, as Vault's service manager does.
-func (l *Life) bury() {
-	if !l.leader.handle.isDead() {
+// restartDeadNode replaces a process that died by a new one, as Vault's service manager does.
+func (run *Run) restartDeadNode() {
+	if !run.leader.handle.isDead() {
 		return
 	}
-	l.amidApproval("killed")
-	l.leader.engine.Stop()
-	l.leader = nil
+	run.countDuringApproval("killed")
+	run.leader.engine.Stop()
+	run.leader = nil
 	name := "A"
-	if l.climate.Leaders && roll(l.rt, "who follows", 2) == 1 {
+	if run.conditions.Leaders && roll(run.rt, "who follows", 2) == 1 {
 		name = "B"
 	}
-	l.note("  %s starts", name)
-	l.lead(name)
+	run.logf("  %s starts", name)
+	run.makeLeader(name)
 }

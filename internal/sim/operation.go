@@ -8,97 +8,98 @@ import (
 	"time"
 )
 
-// operation is something that somebody began at a node.
+// operation is one request or tick at a node.
 type operation struct {
 	what, role string
 	node       *node
-	// grace is what a rotation was told, nil where the role's counts.
+	// grace is the grace period of the request, or nil if the role's grace period applies.
 	grace *time.Duration
-	// target is the entry of the ledger that it is about.
+	// target is the revocation that the request is about.
 	target string
 	force  bool
-	// stays: whoever asked waits for the answer.
-	stays bool
-	done  chan struct{}
-	err   error
-	// alone is what storage held when it began, nil where something else went on.
-	alone *truth
-	// overruled: an operator ended something by force meanwhile, which may be what it was making.
-	overruled bool
+	// callerWaits: the caller always waits for the answer.
+	callerWaits bool
+	done        chan struct{}
+	err         error
+	// before is the content of storage when the operation started. It is nil if anything else happened since.
+	before *truth
+	// forcedMeanwhile: an operator forced a deletion meanwhile, which may have hit the token that the operation
+	// creates.
+	forcedMeanwhile bool
 }
 
-// begin has a node do something, beside everything else that goes on.
-func (l *Life) begin(op *operation, do func(ctx context.Context, e Engine) error) *operation {
-	l.begun++
-	number := l.begun
+// launch starts an operation at a node, at the same time as everything else that runs.
+func (run *Run) launch(op *operation, do func(ctx context.Context, e Engine) error) *operation {
+	run.operationCount++
+	number := run.operationCount
 	op.done = make(chan struct{})
 	if op.node == nil {
-		op.node = l.leader
+		op.node = run.leader
 	}
 	ctx, cancel := context.WithCancel(op.node.ctx)
-	if op.what != "tick" && !op.stays && l.climate.CallersLeave && roll(l.rt, "caller leaves", 8) == 7 {
-		after := []time.Duration{50 * time.Millisecond, time.Second, 10 * time.Second}[roll(l.rt, "after", 3)]
+	if op.what != "tick" && !op.callerWaits && run.conditions.CallersLeave && roll(run.rt, "caller leaves", 8) == 7 {
+		after := []time.Duration{50 * time.Millisecond, time.Second, 10 * time.Second}[roll(run.rt, "after", 3)]
 		ctx, cancel = context.WithTimeout(op.node.ctx, after+time.Duration(number))
 	}
-	ctx = context.WithValue(ctx, leaveKey{}, cancel)
-	for _, running := range l.running() {
+	ctx = context.WithValue(ctx, cancelKey{}, cancel)
+	for _, running := range run.running() {
 		if running.what != "tick" || op.what != "tick" {
-			l.report.seen("operations beside each other")
+			run.report.count("operations at the same time")
 			break
 		}
 	}
-	if len(l.running()) == 0 {
-		op.alone = l.disk.truth()
+	if len(run.running()) == 0 {
+		op.before = run.disk.truth()
 	}
-	l.mu.Lock()
-	for _, beside := range l.operations {
-		beside.alone = nil
-		beside.overruled = beside.overruled || op.force
-		op.overruled = op.overruled || beside.force
+	run.mu.Lock()
+	for _, beside := range run.operations {
+		beside.before = nil
+		beside.forcedMeanwhile = beside.forcedMeanwhile || op.force
+		op.forcedMeanwhile = op.forcedMeanwhile || beside.force
 	}
-	l.operations = append(l.operations, op)
-	l.mu.Unlock()
+	run.operations = append(run.operations, op)
+	run.mu.Unlock()
 	go func() {
 		defer close(op.done)
 		defer cancel()
-		time.Sleep(time.Duration(number)) // no two begin at one instant
-		counter := &l.ending
+		time.Sleep(time.Duration(number)) // no two operations start at the same instant
+		counter := &run.revoking
 		if strings.HasPrefix(op.what, "create") || strings.HasPrefix(op.what, "rotate") || op.what == "read lease" {
-			counter = &l.minting
+			counter = &run.creating
 		}
 		counter.Add(1)
 		defer counter.Add(-1)
 		op.err = do(ctx, op.node.engine)
 		left := ctx.Err() != nil && op.node.ctx.Err() == nil
-		// Whoever waited for a lock of this one goes on first, or it would be luck who does.
+		// Operations that waited for this one's lock continue first. Otherwise the order would be random.
 		time.Sleep(time.Duration(number))
-		l.answered(op, number, left)
+		run.answered(op, number, left)
 	}()
 	return op
 }
 
-func (l *Life) answered(op *operation, number int, left bool) {
+func (run *Run) answered(op *operation, number int, left bool) {
 	outcome := "done"
 	switch {
 	case op.node.handle.isDead():
 		outcome = "killed"
 	case left:
-		l.report.seen("caller left")
+		run.report.count("caller left")
 		outcome = "left"
-	case isMistake(op.err):
-		outcome = "mistake"
+	case isUserError(op.err):
+		outcome = "refused"
 	case op.err != nil:
 		outcome = "failed"
 	}
-	l.report.seen(op.what + ": " + outcome)
-	if outcome == "failed" && !l.mayFail(op) && l.climate.calm() {
-		l.broken("%s %s failed although nothing is wrong: %v", op.what, op.role, op.err)
+	run.report.count(op.what + ": " + outcome)
+	if outcome == "failed" && !run.mayFail(op) && run.conditions.faultFree() {
+		run.broken("%s %s failed without a fault: %v", op.what, op.role, op.err)
 	}
-	l.mu.Lock()
-	before := op.alone
-	l.mu.Unlock()
-	if outcome == "mistake" && before != nil && !before.sameRoles(l.disk.truth()) {
-		l.broken("%s %s was refused, and changed a role all the same", op.what, op.role)
+	run.mu.Lock()
+	before := op.before
+	run.mu.Unlock()
+	if outcome == "refused" && before != nil && !before.sameRoles(run.disk.truth()) {
+		run.broken("%s %s was refused but changed a role", op.what, op.role)
 	}
 	if op.what == "tick" && op.err == nil {
 		return
@@ -107,70 +108,70 @@ func (l *Life) answered(op *operation, number int, left bool) {
 	if op.err != nil {
 		text = ": " + op.err.Error()
 	}
-	l.note("  #%d %s %s at %s: %s%s", number, op.what, op.role, op.node.name, outcome, text)
+	run.logf("  #%d %s %s at %s: %s%s", number, op.what, op.role, op.node.name, outcome, text)
 }
 
-// mayFail says that an operation needs what an operator has taken away.
-func (l *Life) mayFail(op *operation) bool {
+// mayFail reports whether an operation needs something that an operator has taken away.
+func (run *Run) mayFail(op *operation) bool {
 	switch op.what {
 	case "end lease":
-		entry, waits := l.disk.truth().waiting(op.target)
-		return l.hampered() || l.oracle.mayBeFenced() || waits && l.isAway(entry.storedToken)
+		revocation, waits := run.disk.truth().revocationOfToken(op.target)
+		return run.isRestricted() || run.oracle.mayBlockDeletions() || waits && run.isElsewhere(revocation.storedToken)
 	case "read lease":
-		return op.overruled
+		return op.forcedMeanwhile
 	}
 	return false
 }
 
-// running are the operations that have not been answered.
-func (l *Life) running() []*operation {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// running returns the operations without an answer.
+func (run *Run) running() []*operation {
+	run.mu.Lock()
+	defer run.mu.Unlock()
 	var running []*operation
-	for _, op := range l.operations {
+	for _, op := range run.operations {
 		select {
 		case <-op.done:
 		default:
 			running = append(running, op)
 		}
 	}
-	l.operations = running
+	run.operations = running
 	return running
 }
 
-// await waits for an operation, or for a while where the climate lets operations overlap.
-func (l *Life) await(op *operation) {
-	limit := patience
-	if l.climate.Overlap && roll(l.rt, "overlap", 2) == 1 {
-		limit = []time.Duration{0, 300 * time.Millisecond, 2 * time.Second, 20 * time.Second}[roll(l.rt, "for", 4)]
+// await waits for an operation. If operations overlap in this run, it may wait only for a while.
+func (run *Run) await(op *operation) {
+	limit := hangLimit
+	if run.conditions.Overlap && roll(run.rt, "overlap", 2) == 1 {
+		limit = []time.Duration{0, 300 * time.Millisecond, 2 * time.Second, 20 * time.Second}[roll(run.rt, "for", 4)]
 	}
 	select {
 	case <-op.done:
 	case <-time.After(limit):
-		if limit == patience {
-			l.fail("%s %s does not end", op.what, op.role)
+		if limit == hangLimit {
+			run.fail("%s %s does not end", op.what, op.role)
 		}
 	}
-	l.bury()
+	run.restartDeadNode()
 }
 
-// quiet waits until nothing runs any more.
-func (l *Life) quiet() {
-	for _, op := range l.running() {
+// waitForAll waits until no operation runs.
+func (run *Run) waitForAll() {
+	for _, op := range run.running() {
 		select {
 		case <-op.done:
-		case <-time.After(patience):
-			l.fail("%s %s does not end", op.what, op.role)
+		case <-time.After(hangLimit):
+			run.fail("%s %s does not end", op.what, op.role)
 		}
 	}
 }
 
-// isAlone says whether nothing else went on since an operation began.
-func (l *Life) isAlone(op *operation) bool { return l.before(op) != nil }
+// ranAlone reports whether nothing else happened since the operation started.
+func (run *Run) ranAlone(op *operation) bool { return run.storageBefore(op) != nil }
 
-// before is what storage held when an operation began, nil where something else went on since.
-func (l *Life) before(op *operation) *truth {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return op.alone
+// storageBefore returns the content of storage when the operation started, or nil if anything else happened since.
+func (run *Run) storageBefore(op *operation) *truth {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	return op.before
 }

@@ -8,114 +8,114 @@ import (
 	"time"
 )
 
-// names are the roles of a life: few, so that they meet.
-var names = []string{"ci", "gpu.team", "x"}
+// roleNames are the roles of a run. They are few, so that operations meet.
+var roleNames = []string{"ci", "gpu.team", "x"}
 
 func ptr[T any](v T) *T { return &v }
 
-// anyRole is a role's name, nearly always of one that exists.
-func (l *Life) anyRole() string {
-	if exist := l.disk.truth().names(); len(exist) > 0 && roll(l.rt, "any name", 16) < 15 {
-		return exist[roll(l.rt, "role", len(exist))]
+// anyRole draws the name of a role. Nearly always the role exists.
+func (run *Run) anyRole() string {
+	if exist := run.disk.truth().names(); len(exist) > 0 && roll(run.rt, "any name", 16) < 15 {
+		return exist[roll(run.rt, "role", len(exist))]
 	}
-	return names[roll(l.rt, "role", len(names))]
+	return roleNames[roll(run.rt, "role", len(roleNames))]
 }
 
-// newRole is a role's name, nearly always of one that does not exist where there is one left.
-func (l *Life) newRole() string {
-	if roll(l.rt, "that of dynamic ones", 16) == 15 {
-		return jobs
+// newRole draws the name of a role. Nearly always the role does not exist, if a name is free.
+func (run *Run) newRole() string {
+	if roll(run.rt, "the dynamic role's name", 16) == 15 {
+		return dynamicRole
 	}
-	free := slices.DeleteFunc(slices.Clone(names), func(name string) bool { _, exists := l.disk.truth().roles[name]; return exists })
-	if len(free) > 0 && roll(l.rt, "any name", 8) < 7 {
-		return free[roll(l.rt, "role", len(free))]
+	free := slices.DeleteFunc(slices.Clone(roleNames), func(name string) bool { _, exists := run.disk.truth().roles[name]; return exists })
+	if len(free) > 0 && roll(run.rt, "any name", 8) < 7 {
+		return free[roll(run.rt, "role", len(free))]
 	}
-	return names[roll(l.rt, "role", len(names))]
+	return roleNames[roll(run.rt, "role", len(roleNames))]
 }
 
-func (l *Life) duration(what string, of ...time.Duration) time.Duration {
-	return of[roll(l.rt, what, len(of))]
+func (run *Run) drawDuration(what string, of ...time.Duration) time.Duration {
+	return of[roll(run.rt, what, len(of))]
 }
 
-func (l *Life) rotate() {
-	role := l.anyRole()
-	r := Rotation{DryRun: roll(l.rt, "dry run", 16) == 15}
-	if roll(l.rt, "own grace", 3) == 2 {
-		r.Grace = ptr(l.duration("grace_period", time.Hour, 0, 2*day))
+func (run *Run) rotate() {
+	role := run.anyRole()
+	r := Rotation{DryRun: roll(run.rt, "dry run", 16) == 15}
+	if roll(run.rt, "own grace", 3) == 2 {
+		r.Grace = ptr(run.drawDuration("grace_period", time.Hour, 0, 2*day))
 	}
 	what := "rotate managed"
-	if l.disk.truth().roles[role].Type == "static" {
+	if run.disk.truth().roles[role].Type == "static" {
 		what = "rotate static"
-		l.declinesHere(false)
-		token := l.fresh()
-		r.Pair, r.Unproven = token.pair, token.unproven
-		l.oracle.bring(r.Pair.ID, l.goesTo())
-		if r.Force = token.meant || roll(l.rt, "force", 4) >= 2; r.Force {
-			l.oracle.may(r.Pair.ID)
+		run.maybeFailTokenDelete(false)
+		token := run.drawOffer()
+		r.Token, r.Unverified = token.token, token.unverified
+		run.oracle.operatorSends(r.Token.ID, run.configuredServer())
+		if r.Force = token.force || roll(run.rt, "force", 4) >= 2; r.Force {
+			run.oracle.allowAnyOwner(r.Token.ID)
 		}
 	}
-	l.turn(what, role, r)
+	run.rotateRole(what, role, r)
 }
 
-func (l *Life) undo() {
-	role := l.anyRole()
+func (run *Run) undo() {
+	role := run.anyRole()
 	r := Rotation{ToPrevious: true}
-	if roll(l.rt, "own grace", 3) == 2 {
-		r.Grace = ptr(l.duration("grace_period", time.Hour, 0, 2*day))
+	if roll(run.rt, "own grace", 3) == 2 {
+		r.Grace = ptr(run.drawDuration("grace_period", time.Hour, 0, 2*day))
 	}
-	l.turn("undo", role, r)
+	run.rotateRole("undo", role, r)
 }
 
-// crowd rotates a role until too many of its tokens are in their grace period.
-func (l *Life) crowd() {
-	role := l.anyRole()
-	if l.disk.truth().roles[role].Managed == nil {
+// rotateTooOften rotates a role until it has too many previous tokens.
+func (run *Run) rotateTooOften() {
+	role := run.anyRole()
+	if run.disk.truth().roles[role].Managed == nil {
 		return
 	}
-	for range most + 2 {
-		l.turn("rotate managed", role, Rotation{Grace: ptr(3 * day)})
-		l.check()
+	for range previousTokenLimit + 2 {
+		run.rotateRole("rotate managed", role, Rotation{Grace: ptr(3 * day)})
+		run.check()
 	}
 }
 
-// most is how many tokens of a role may be in their grace period by an operator's rotations.
-const most = 10
+// previousTokenLimit is how many previous tokens a role may have before the engine refuses manual rotations.
+const previousTokenLimit = 10
 
-// turn has a role rotate, and holds the engine to what it then names.
-func (l *Life) turn(what, role string, r Rotation) {
+// rotateRole rotates a role and records the promise in the answer.
+func (run *Run) rotateRole(what, role string, r Rotation) {
 	grace := "the role's"
 	if r.Grace != nil {
 		grace = r.Grace.String()
 	}
-	l.cutsHere(5)
-	l.note("%s %s, grace %s", what, role, grace)
+	run.maybePlanCut(5)
+	run.logf("%s %s, grace %s", what, role, grace)
 	op := &operation{what: what, role: role, grace: r.Grace}
-	l.await(l.begin(op, func(ctx context.Context, e Engine) error {
+	run.await(run.launch(op, func(ctx context.Context, e Engine) error {
 		answer, err := e.Rotate(ctx, role, r)
-		l.crowded(op, r, err)
+		run.checkPreviousTokenLimit(op, r, err)
 		if err == nil && answer.PreviousID != "" {
-			l.oracle.named(answer.PreviousID, answer.NotBefore.Add(-l.skew(op.node.name)))
+			run.oracle.promiseStated(answer.PreviousID, answer.NotBefore.Add(-run.skew(op.node.name)))
 		}
 		return err
 	}))
 }
 
-// crowded judges whether a rotation had to be refused for the tokens that it would leave alive.
-func (l *Life) crowded(op *operation, r Rotation, err error) {
-	if !l.isAlone(op) || r.DryRun || r.ToPrevious {
+// checkPreviousTokenLimit expects a rotation to be refused if the role already has too many previous tokens.
+func (run *Run) checkPreviousTokenLimit(op *operation, r Rotation, err error) {
+	if !run.ranAlone(op) || r.DryRun || r.ToPrevious {
 		return
 	}
-	grace := op.alone.roles[op.role].Grace
+	grace := op.before.roles[op.role].Grace
 	if r.Grace != nil {
 		grace = *r.Grace
 	}
-	if grace == 0 || op.alone.inGrace(op.role, time.Now().Add(l.skew(op.node.name))) < most {
+	if grace == 0 || op.before.countInGrace(op.role, time.Now().Add(run.skew(op.node.name))) < previousTokenLimit {
 		return
 	}
 	if err == nil {
-		l.broken("role %s was rotated although %d of its tokens are in their grace period", op.role, most)
+		run.broken("role %s was rotated although %d of its previous tokens are in their grace period", op.role, previousTokenLimit)
 	}
-	if isMistake(err) {
-		l.report.seen("a crowd is refused")
+	if isUserError(err) {
+		run.report.count("too many previous tokens are refused")
 	}
 }

@@ -9,79 +9,79 @@ import (
 	"time"
 )
 
-// approvalFor is what an approval may be asked for: a static role nearly always, or the admin's.
-func (l *Life) approvalFor() string {
-	if roll(l.rt, "admin's", 4) == 3 {
+// approvalTarget draws the target of an approval: nearly always a static role, or the admin token.
+func (run *Run) approvalTarget() string {
+	if roll(run.rt, "admin token", 4) == 3 {
 		return ""
 	}
-	t := l.disk.truth()
+	t := run.disk.truth()
 	static := slices.DeleteFunc(t.names(), func(name string) bool { return t.roles[name].Type != "static" })
-	if len(static) > 0 && roll(l.rt, "any role", 8) < 7 {
-		return static[roll(l.rt, "static role", len(static))]
+	if len(static) > 0 && roll(run.rt, "any role", 8) < 7 {
+		return static[roll(run.rt, "static role", len(static))]
 	}
-	return l.anyRole()
+	return run.anyRole()
 }
 
-// beginApproval asks for a page on which a person approves. Often somebody goes there at once.
-func (l *Life) beginApproval() {
-	role := l.approvalFor()
-	a := Approval{Force: roll(l.rt, "force", 4) == 3}
-	if roll(l.rt, "ttl", 4) == 3 {
-		a.TTL = ptr(l.duration("token_ttl", 40*day, 2*day))
+// beginApproval starts an approval. Often a person opens its page at once.
+func (run *Run) beginApproval() {
+	role := run.approvalTarget()
+	a := Approval{Force: roll(run.rt, "force", 4) == 3}
+	if roll(run.rt, "ttl", 4) == 3 {
+		a.TTL = ptr(run.drawDuration("token_ttl", 40*day, 2*day))
 	}
-	if roll(l.rt, "own grace", 3) == 2 {
-		a.Grace = ptr(l.duration("grace_period", time.Hour, 0, 2*day))
+	if roll(run.rt, "own grace", 3) == 2 {
+		a.Grace = ptr(run.drawDuration("grace_period", time.Hour, 0, 2*day))
 	}
-	if roll(l.rt, "lapse", 3) == 2 {
-		a.LapseAfter = ptr(l.duration("lapse_after", time.Minute, 30*time.Minute, 5*time.Hour))
+	if roll(run.rt, "lapse", 3) == 2 {
+		a.LapseAfter = ptr(run.drawDuration("lapse_after", time.Minute, 30*time.Minute, 5*time.Hour))
 	}
-	l.cutsHere(2)
-	l.note("begin an approval for %q: %s", role, a)
+	run.maybePlanCut(2)
+	run.logf("begin an approval for %q: %s", role, a)
 	op := &operation{what: "begin approval", role: role, grace: a.Grace, force: a.Force}
-	l.await(l.begin(op, func(ctx context.Context, e Engine) error { return e.BeginApproval(ctx, role, a) }))
-	if roll(l.rt, "somebody goes there", 2) == 0 {
+	run.await(run.launch(op, func(ctx context.Context, e Engine) error { return e.BeginApproval(ctx, role, a) }))
+	if roll(run.rt, "somebody goes there", 2) == 0 {
 		return
 	}
-	if l.climate.Servers && roll(l.rt, "config moves", 3) == 2 {
-		l.move()
+	if run.conditions.Servers && roll(run.rt, "config moves", 3) == 2 {
+		run.switchServer()
 	}
-	time.Sleep(l.duration("after", 0, 3*time.Second, 14*time.Minute, 20*time.Minute))
-	l.tick(l.leader)
-	l.check()
-	l.decide()
+	time.Sleep(run.drawDuration("after", 0, 3*time.Second, 14*time.Minute, 20*time.Minute))
+	run.tick(run.leader)
+	run.check()
+	run.decide()
 }
 
-// anApproval is what an approval is for, nearly always of one that there is.
-func (l *Life) anApproval() string {
-	approvals := l.disk.truth().approvals
+// anyApproval draws the target of an approval. Nearly always the approval exists.
+func (run *Run) anyApproval() string {
+	approvals := run.disk.truth().approvals
 	keys := slices.DeleteFunc(slices.Sorted(maps.Keys(approvals)), func(key string) bool { return approvals[key].State == "" })
-	if len(keys) > 0 && roll(l.rt, "any approval", 8) < 7 {
-		return approvalRole(keys[roll(l.rt, "approval", len(keys))])
+	if len(keys) > 0 && roll(run.rt, "any approval", 8) < 7 {
+		return approvalRole(keys[roll(run.rt, "approval", len(keys))])
 	}
-	return l.approvalFor()
+	return run.approvalTarget()
 }
 
-func (l *Life) cancelApproval() {
-	role := l.anApproval()
-	l.cutsHere(2)
-	l.note("cancel the approval for %q", role)
-	l.await(l.begin(&operation{what: "cancel approval", role: role}, func(ctx context.Context, e Engine) error {
+func (run *Run) cancelApproval() {
+	role := run.anyApproval()
+	run.maybePlanCut(2)
+	run.logf("cancel the approval for %q", role)
+	run.await(run.launch(&operation{what: "cancel approval", role: role}, func(ctx context.Context, e Engine) error {
 		return e.CancelApproval(ctx, role)
 	}))
-	if roll(l.rt, "somebody approves all the same", 3) == 2 {
-		l.decide()
+	if roll(run.rt, "somebody approves all the same", 3) == 2 {
+		run.decide()
 	}
 }
 
-func (l *Life) readApproval() {
-	role, wait := l.anApproval(), l.duration("wait", 0, 5*time.Second, 20*time.Second)
-	l.note("read the approval for %q, wait: %s", role, wait)
+func (run *Run) readApproval() {
+	role, wait := run.anyApproval(), run.drawDuration("wait", 0, 5*time.Second, 20*time.Second)
+	run.logf("read the approval for %q, wait: %s", role, wait)
 	op := &operation{what: "read approval", role: role}
-	l.await(l.begin(op, func(ctx context.Context, e Engine) error {
-		before := l.disk.truth().approvals[approvalKey(role)]
+	run.await(run.launch(op, func(ctx context.Context, e Engine) error {
+		before := run.disk.truth().approvals[approvalKey(role)]
 		state, err := e.ReadApproval(ctx, role, wait)
-		if err == nil && l.isAlone(op) && wait == 0 && state != before.State {
-			l.broken("the approval for %q is said to be %q, and is %q", role, state, before.State)
+		if err == nil && run.ranAlone(op) && wait == 0 && state != before.State {
+			run.broken("the engine says that the approval for %q is %q, but storage says %q", role, state, before.State)
 		}
 		return err
 	}))

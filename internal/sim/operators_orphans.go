@@ -9,126 +9,126 @@ import (
 	"time"
 )
 
-// orphans has an operator look at what a restored storage knows nothing of, and say what becomes of it.
-func (l *Life) orphans() {
-	strangers := l.oracle.unanswered()
-	if len(strangers) == 0 && roll(l.rt, "all the same", 3) > 0 {
+// orphans lets an operator list orphans, delete them or accept them.
+func (run *Run) orphans() {
+	orphans := run.oracle.orphans()
+	if len(orphans) == 0 && roll(run.rt, "all the same", 3) > 0 {
 		return
 	}
-	t := Tidying{}
-	switch roll(l.rt, "word", 5) {
+	t := CleanupRequest{}
+	switch roll(run.rt, "decision", 5) {
 	case 0:
-		l.listOrphans()
+		run.listOrphans()
 		return
 	case 1:
 		t.DryRun = true
 	case 2:
 		t.Accept = true
 	}
-	if len(strangers) > 0 && roll(l.rt, "some", 2) == 1 {
-		t.Names = strangers[:1]
+	if len(orphans) > 0 && roll(run.rt, "some", 2) == 1 {
+		t.Names = orphans[:1]
 	}
 	if !t.DryRun {
-		l.oracle.says(t)
+		run.oracle.operatorDecided(t)
 	}
-	l.note("tidy orphans %q, dry run: %t, accept: %t", t.Names, t.DryRun, t.Accept)
+	run.logf("clean up orphans %q, dry run: %t, accept: %t", t.Names, t.DryRun, t.Accept)
 	what := map[bool]string{true: "accept orphans", false: "end orphans"}[t.Accept]
 	if t.DryRun {
 		what = "dry run of orphans"
 	}
 	op := &operation{what: what}
-	l.await(l.begin(op, func(ctx context.Context, e Engine) error {
-		done, err := e.Tidy(ctx, t)
+	run.await(run.launch(op, func(ctx context.Context, e Engine) error {
+		done, err := e.CleanUpOrphans(ctx, t)
 		if err != nil {
 			return err
 		}
-		l.oracle.tidied(t, done, op)
+		run.oracle.checkCleanup(t, done, op)
 		if len(done.Names) > 0 {
-			l.report.seen(what + ": there are some")
+			run.report.count(what + ": there are some")
 		}
 		return nil
 	}))
 }
 
-// copyMints has a copy of the mount make a service user, soon after a token here was replaced: from then on
-// nobody can tell whose tokens storage knows of.
-func (l *Life) copyMints() {
-	if role := l.anyRole(); l.disk.truth().roles[role].Managed != nil {
-		l.turn("rotate managed", role, Rotation{Grace: ptr(time.Hour)})
+// copyCreates lets a copy of the mount create a service user, soon after a rotation of this mount. From then on
+// storage may be out of date.
+func (run *Run) copyCreates() {
+	if role := run.anyRole(); run.disk.truth().roles[role].Managed != nil {
+		run.rotateRole("rotate managed", role, Rotation{Grace: ptr(time.Hour)})
 	}
-	l.minted++
-	name := fmt.Sprintf("%scopy-%d", prefix, l.minted)
-	l.note("a copy of the mount makes %s", name)
-	if _, err := l.workspace.CreateServiceUser(name); err != nil {
-		l.fail("a copy cannot make %s: %v", name, err)
+	run.copies++
+	name := fmt.Sprintf("%scopy-%d", prefix, run.copies)
+	run.logf("a copy of the mount creates %s", name)
+	if _, err := run.workspace.CreateServiceUser(name); err != nil {
+		run.fail("a copy of the mount cannot create %s: %v", name, err)
 	}
-	l.oracle.copied(name)
+	run.oracle.copyCreated(name)
 	for range 3 {
-		l.pass(time.Hour)
+		run.passTime(time.Hour)
 	}
-	if roll(l.rt, "an operator looks", 2) == 1 {
-		l.orphans()
+	if roll(run.rt, "an operator looks", 2) == 1 {
+		run.orphans()
 	}
 }
 
-func (l *Life) listOrphans() {
-	l.note("list orphans")
+func (run *Run) listOrphans() {
+	run.logf("list orphans")
 	op := &operation{what: "list orphans"}
-	l.await(l.begin(op, func(ctx context.Context, e Engine) error {
+	run.await(run.launch(op, func(ctx context.Context, e Engine) error {
 		found, err := e.Orphans(ctx)
 		if err == nil {
-			l.oracle.listed(found, op)
+			run.oracle.checkOrphanList(found, op)
 		}
 		return err
 	}))
 }
 
-// pauseMount stops what the mount does by itself, or lets it go on.
-func (l *Life) pauseMount() {
-	paused := !l.disk.truth().paused
+// togglePause pauses the mount's own work, or resumes it.
+func (run *Run) togglePause() {
+	paused := !run.disk.truth().paused
 	c := Config{Paused: &paused}
-	l.note("write config: %s", c)
-	l.await(l.begin(&operation{what: "pause"}, func(ctx context.Context, e Engine) error { return e.WriteConfig(ctx, c) }))
+	run.logf("write config: %s", c)
+	run.await(run.launch(&operation{what: "pause"}, func(ctx context.Context, e Engine) error { return e.WriteConfig(ctx, c) }))
 }
 
-// verify has an operator ask about a role's current token.
-func (l *Life) verify() { l.verifyRole(l.anyRole()) }
+// verify lets an operator verify a role's current token.
+func (run *Run) verify() { run.verifyRole(run.anyRole()) }
 
-func (l *Life) verifyRole(role string) {
-	l.note("verify %s", role)
+func (run *Run) verifyRole(role string) {
+	run.logf("verify %s", role)
 	op := &operation{what: "verify", role: role}
-	l.await(l.begin(op, func(ctx context.Context, e Engine) error {
+	run.await(run.launch(op, func(ctx context.Context, e Engine) error {
 		v, err := e.Verify(ctx, role)
 		if err == nil {
-			l.oracle.verified(op, v)
+			run.oracle.checkVerify(op, v)
 		}
 		return err
 	}))
 }
 
-// useEarlier has somebody who never read again go on with an earlier token, for a while.
-func (l *Life) useEarlier() {
-	role := l.anyRole()
-	if policy := l.disk.truth().roles[role].Managed; policy != nil && !l.disk.truth().paused {
+// usePrevious lets a consumer use a previous token for a while and never read again.
+func (run *Run) usePrevious() {
+	role := run.anyRole()
+	if policy := run.disk.truth().roles[role].Managed; policy != nil && !run.disk.truth().paused {
 		if policy.Hold == 0 {
-			p := Policy{Hold: ptr(6 * time.Hour)}
-			l.note("write role %s: %s", role, p)
-			l.write("write role", role, p)
-			l.check()
+			settings := RoleSettings{HoldWhileUsed: ptr(6 * time.Hour)}
+			run.logf("write role %s: %s", role, settings)
+			run.writeSettings("write role", role, settings)
+			run.check()
 		}
-		l.turn("rotate managed", role, Rotation{Grace: ptr(time.Hour)})
-		l.check()
+		run.rotateRole("rotate managed", role, Rotation{Grace: ptr(time.Hour)})
+		run.check()
 	}
-	entries := slices.DeleteFunc(slices.Clone(l.disk.truth().ledger), func(e storedEntry) bool {
-		return e.HoldUntil.IsZero() || e.Secret == "" || e.Forced
+	revocations := slices.DeleteFunc(slices.Clone(run.disk.truth().revocations), func(rev storedRevocation) bool {
+		return rev.HoldUntil.IsZero() || rev.Secret == "" || rev.Forced
 	})
-	if len(entries) == 0 {
+	if len(revocations) == 0 {
 		return
 	}
-	entry := entries[roll(l.rt, "entry", len(entries))]
-	l.note("somebody goes on with token %s of role %s", entry.ID, entry.Role)
-	l.goesOn[entry.ID] = entry.Secret
+	revocation := revocations[roll(run.rt, "revocation", len(revocations))]
+	run.logf("a consumer keeps using token %s of role %s", revocation.ID, revocation.Role)
+	run.stillUsed[revocation.ID] = revocation.Secret
 	for range 4 {
-		l.pass(time.Hour)
+		run.passTime(time.Hour)
 	}
 }

@@ -8,207 +8,207 @@ import (
 	"time"
 )
 
-// policy is what an operator may write of a managed role, sensible or not.
-func (l *Life) policy() Policy {
-	p := Policy{}
-	if roll(l.rt, "environments", 2) == 1 {
-		p.EnvironmentRoles = ptr([]string{"main=viewer", "main=contributor,staging=viewer", "staging=contributor", "nowhere=viewer"}[roll(l.rt, "environment_roles", 4)])
+// drawManagedSettings draws the settings that an operator writes for a managed role, sensible or not.
+func (run *Run) drawManagedSettings() RoleSettings {
+	settings := RoleSettings{}
+	if roll(run.rt, "environments", 2) == 1 {
+		settings.EnvironmentRoles = ptr([]string{"main=viewer", "main=contributor,staging=viewer", "staging=contributor", "nowhere=viewer"}[roll(run.rt, "environment_roles", 4)])
 	}
-	if roll(l.rt, "grace", 2) == 1 {
-		p.Grace = ptr(l.duration("grace_period", day, time.Hour, 0, 3*day))
+	if roll(run.rt, "grace", 2) == 1 {
+		settings.Grace = ptr(run.drawDuration("grace_period", day, time.Hour, 0, 3*day))
 	}
-	if roll(l.rt, "ttl", 4) == 3 {
-		p.TTL = ptr(l.duration("token_ttl", 0, 40*day, 2*day))
+	if roll(run.rt, "ttl", 4) == 3 {
+		settings.TTL = ptr(run.drawDuration("token_ttl", 0, 40*day, 2*day))
 	}
-	switch roll(l.rt, "period", 4) {
+	switch roll(run.rt, "period", 4) {
 	case 1, 2:
-		p.Period = ptr(l.duration("rotation_period", 30*day, 7*day, 2*day))
+		settings.Period = ptr(run.drawDuration("rotation_period", 30*day, 7*day, 2*day))
 	case 3:
-		p.Schedule = ptr([]string{"0 3 * * 1", "30 4 1,15 * *", ""}[roll(l.rt, "rotation_schedule", 3)])
+		settings.Schedule = ptr([]string{"0 3 * * 1", "30 4 1,15 * *", ""}[roll(run.rt, "rotation_schedule", 3)])
 	}
-	if roll(l.rt, "refresh", 4) == 3 {
-		p.Refresh = ptr(l.duration("refresh_interval", 5*time.Minute, time.Hour))
+	if roll(run.rt, "refresh", 4) == 3 {
+		settings.Refresh = ptr(run.drawDuration("refresh_interval", 5*time.Minute, time.Hour))
 	}
-	switch roll(l.rt, "disabled", 8) {
+	switch roll(run.rt, "disabled", 8) {
 	case 6:
-		p.Disabled = ptr(true)
+		settings.Disabled = ptr(true)
 	case 7:
-		p.Disabled = ptr(false)
+		settings.Disabled = ptr(false)
 	}
-	if roll(l.rt, "hold", 3) == 2 {
-		p.Hold = ptr(l.duration("hold_while_used", 6*time.Hour, day, 0))
+	if roll(run.rt, "hold", 3) == 2 {
+		settings.HoldWhileUsed = ptr(run.drawDuration("hold_while_used", 6*time.Hour, day, 0))
 	}
-	if roll(l.rt, "scoped", 8) == 7 {
-		p.Scoped = ptr(roll(l.rt, "scope", 2) == 0)
+	if roll(run.rt, "scoped", 8) == 7 {
+		settings.Scoped = ptr(roll(run.rt, "scope", 2) == 0)
 	}
-	return p
+	return settings
 }
 
-func (l *Life) createManaged() {
-	role, p := l.newRole(), l.policy()
-	p.Type = ptr("managed")
-	if p.EnvironmentRoles == nil {
-		p.EnvironmentRoles = ptr("main=contributor")
+func (run *Run) createManaged() {
+	role, settings := run.newRole(), run.drawManagedSettings()
+	settings.Type = ptr("managed")
+	if settings.EnvironmentRoles == nil {
+		settings.EnvironmentRoles = ptr("main=contributor")
 	}
-	l.note("create managed role %s: %s", role, p)
-	l.write("create managed", role, p)
+	run.logf("create managed role %s: %s", role, settings)
+	run.writeSettings("create managed", role, settings)
 }
 
-// offer is a token that an operator brings.
+// offer is a token that an operator supplies.
 type offer struct {
-	pair     *Pair
-	unproven bool
-	// madeByMount: its service user's name says that a mount of this engine made it.
+	token      *Token
+	unverified bool
+	// madeByMount: the service user's name says that a mount of this engine created it.
 	madeByMount bool
-	// meant: force is said.
-	meant bool
+	// force: the request says force=true.
+	force bool
 }
 
-// fresh is a person's or a robot's token, or one that the role must not take.
-func (l *Life) fresh() offer {
-	owner := l.owner
-	if l.disk.truth().server == l.elsewhere.URL() && roll(l.rt, "whose server", 2) == 1 {
-		owner = l.stranger
+// drawOffer draws a token of a person or a service user, or a token that the role must not accept.
+func (run *Run) drawOffer() offer {
+	owner := run.owner
+	if run.disk.truth().server == run.otherModal.URL() && roll(run.rt, "whose server", 2) == 1 {
+		owner = run.otherModalOwner
 	}
-	if pair := l.unverified(); pair != nil && roll(l.rt, "held unverified", 4) == 3 {
-		return offer{pair: pair}
+	if token := run.unverifiedToken(); token != nil && roll(run.rt, "a role's unverified token", 4) == 3 {
+		return offer{token: token}
 	}
-	switch roll(l.rt, "whose token", 12) {
+	switch roll(run.rt, "whose token", 12) {
 	case 5:
-		owner = l.colleague
-	case 6: // one that some role has or had
-		if pair, made := l.oracle.known(roll(l.rt, "which", 8)); pair != nil {
-			return offer{pair: pair, madeByMount: made}
+		owner = run.colleague
+	case 6: // a role's current or earlier token
+		if token, made := run.oracle.anyKnownToken(roll(run.rt, "which", 8)); token != nil {
+			return offer{token: token, madeByMount: made}
 		}
 	case 7:
 		t := owner.NewToken()
 		secret := t.Secret
-		l.oracle.secrets[t.ID] = secret
-		if roll(l.rt, "mistyped", 2) == 1 {
+		run.oracle.trueSecrets[t.ID] = secret
+		if roll(run.rt, "mistyped", 2) == 1 {
 			secret = "as-0000000000000000000000"
-			l.oracle.excuse(t.ID, "its secret was mistyped")
+			run.oracle.excuseToken(t.ID, "the operator mistyped its secret")
 		}
-		return offer{pair: &Pair{t.ID, secret}, unproven: true}
+		return offer{token: &Token{t.ID, secret}, unverified: true}
 	case 8:
-		return offer{pair: l.robot("robot-%08d")}
-	case 9: // of another mount of this engine
-		return offer{pair: l.robot("vault-00000000-ci-%08d"), madeByMount: true}
-	case 10, 11: // of a lease, by somebody who means it
-		if k := l.aLease(); k != nil {
-			return offer{pair: &Pair{k.ID, k.Secret}, madeByMount: true, meant: true}
+		return offer{token: run.foreignToken("robot-%08d")}
+	case 9: // the token of another mount of this engine
+		return offer{token: run.foreignToken("vault-00000000-ci-%08d"), madeByMount: true}
+	case 10, 11: // a lease's token, with force
+		if k := run.anyLease(); k != nil {
+			return offer{token: &Token{k.ID, k.Secret}, madeByMount: true, force: true}
 		}
 	}
 	t := owner.NewToken()
-	return offer{pair: &Pair{t.ID, t.Secret}}
+	return offer{token: &Token{t.ID, t.Secret}}
 }
 
-// unverified is a token that some role holds unverified, with its right secret; nil for none.
-func (l *Life) unverified() *Pair {
-	t := l.disk.truth()
+// unverifiedToken returns a token that some role stores unverified, with its right secret, or nil.
+func (run *Run) unverifiedToken() *Token {
+	t := run.disk.truth()
 	for _, role := range t.names() {
-		held := t.current[role]
-		if secret := l.oracle.secrets[held.ID]; held.Verified.IsZero() && secret != "" {
-			return &Pair{held.ID, secret}
+		current := t.current[role]
+		if secret := run.oracle.trueSecrets[current.ID]; current.Verified.IsZero() && secret != "" {
+			return &Token{current.ID, secret}
 		}
 	}
 	return nil
 }
 
-// robot is the token of a service user that this mount did not make.
-func (l *Life) robot(name string) *Pair {
-	t := l.workspace.AddServiceUser(fmt.Sprintf(name, len(l.oracle.theirs)))
-	l.oracle.others(t.ID)
-	return &Pair{t.ID, t.Secret}
+// foreignToken returns the token of a service user that this mount did not create.
+func (run *Run) foreignToken(name string) *Token {
+	t := run.workspace.AddServiceUser(fmt.Sprintf(name, len(run.oracle.foreign)))
+	run.oracle.addForeign(t.ID)
+	return &Token{t.ID, t.Secret}
 }
 
-func (l *Life) createStatic() {
-	role, token := l.newRole(), l.fresh()
-	p := Policy{Type: ptr("static"), Pair: token.pair, Unproven: token.unproven, Force: token.meant || roll(l.rt, "force", 3) == 2}
-	l.oracle.bring(p.Pair.ID, l.goesTo())
-	if roll(l.rt, "grace", 2) == 1 {
-		p.Grace = ptr(l.duration("grace_period", day, time.Hour, 0, 3*day))
+func (run *Run) createStatic() {
+	role, token := run.newRole(), run.drawOffer()
+	settings := RoleSettings{Type: ptr("static"), Token: token.token, Unverified: token.unverified, Force: token.force || roll(run.rt, "force", 3) == 2}
+	run.oracle.operatorSends(settings.Token.ID, run.configuredServer())
+	if roll(run.rt, "grace", 2) == 1 {
+		settings.Grace = ptr(run.drawDuration("grace_period", day, time.Hour, 0, 3*day))
 	}
-	if roll(l.rt, "keeps", 6) == 5 {
-		p.RevokePrevious = ptr(false)
+	if roll(run.rt, "keeps", 6) == 5 {
+		settings.RevokePrevious = ptr(false)
 	}
-	l.cutsHere(3)
-	l.note("create static role %s: %s", role, p)
+	run.maybePlanCut(3)
+	run.logf("create static role %s: %s", role, settings)
 	op := &operation{what: "create static", role: role}
-	l.await(l.begin(op, func(ctx context.Context, e Engine) error {
-		before := l.disk.truth().current[role].ID
-		err := e.WriteRole(ctx, role, p)
-		if now := l.disk.truth().current[role]; before != p.Pair.ID && now.Version <= 1 { // else the role had it already
-			l.imported(err, token, p.Force)
+	run.await(run.launch(op, func(ctx context.Context, e Engine) error {
+		before := run.disk.truth().current[role].ID
+		err := e.WriteRole(ctx, role, settings)
+		if now := run.disk.truth().current[role]; before != settings.Token.ID && now.Version <= 1 { // otherwise the role had the token already
+			run.checkOffer(err, token, settings.Force)
 		}
 		return err
 	}))
 }
 
-// createEmpty makes a static role whose first token is still to come.
-func (l *Life) createEmpty() {
-	role, p := l.newRole(), Policy{Type: ptr("static")}
-	if roll(l.rt, "grace", 2) == 1 {
-		p.Grace = ptr(l.duration("grace_period", day, time.Hour, 0, 3*day))
+// createWithoutToken creates a static role that gets its first token later.
+func (run *Run) createWithoutToken() {
+	role, settings := run.newRole(), RoleSettings{Type: ptr("static")}
+	if roll(run.rt, "grace", 2) == 1 {
+		settings.Grace = ptr(run.drawDuration("grace_period", day, time.Hour, 0, 3*day))
 	}
-	l.cutsHere(2)
-	l.note("create static role %s without a token: %s", role, p)
-	l.write("create empty", role, p)
+	run.maybePlanCut(2)
+	run.logf("create static role %s without a token: %s", role, settings)
+	run.writeSettings("create empty", role, settings)
 }
 
-// imported judges that a role took a token.
-func (l *Life) imported(err error, token offer, force bool) {
+// checkOffer judges a role's acceptance of a token.
+func (run *Run) checkOffer(err error, token offer, force bool) {
 	switch {
-	case err != nil || token.unproven:
-	case l.oracle.isTheirs(token.pair.ID) && !token.madeByMount:
-		l.report.seen("a robot's token is brought")
+	case err != nil || token.unverified:
+	case run.oracle.isForeign(token.token.ID) && !token.madeByMount:
+		run.report.count("an operator supplies a service user's token")
 	case token.madeByMount && !force:
-		l.broken("token %s of a service user that a mount made was taken without force", token.pair.ID)
+		run.broken("a role accepted token %s without force, although a mount created its service user", token.token.ID)
 	case token.madeByMount:
-		l.report.seen("a token that a mount made is brought by force")
+		run.report.count("force accepts a token that a mount created")
 	}
 }
 
-func (l *Life) writeRole() {
-	role, p := l.anyRole(), l.policy()
-	if t := l.disk.truth(); t.roles[role].Type == "static" {
-		p = Policy{Grace: p.Grace, Refresh: p.Refresh, Period: p.Period}
-		if roll(l.rt, "keeps", 4) == 3 {
-			p.RevokePrevious = ptr(roll(l.rt, "revoke_previous", 2) == 0)
+func (run *Run) writeRole() {
+	role, settings := run.anyRole(), run.drawManagedSettings()
+	if t := run.disk.truth(); t.roles[role].Type == "static" {
+		settings = RoleSettings{Grace: settings.Grace, Refresh: settings.Refresh, Period: settings.Period}
+		if roll(run.rt, "keeps", 4) == 3 {
+			settings.RevokePrevious = ptr(roll(run.rt, "revoke_previous", 2) == 0)
 		}
-		if t.current[role].ID == "" && roll(l.rt, "first token", 2) == 1 {
-			token := l.fresh()
-			p.Pair, p.Unproven = token.pair, token.unproven
-			l.oracle.bring(p.Pair.ID, l.goesTo())
+		if t.current[role].ID == "" && roll(run.rt, "first token", 2) == 1 {
+			token := run.drawOffer()
+			settings.Token, settings.Unverified = token.token, token.unverified
+			run.oracle.operatorSends(settings.Token.ID, run.configuredServer())
 		}
 	}
-	if l.disk.truth().roles[role].Dynamic != nil {
-		p = l.dynamicPolicy()
+	if run.disk.truth().roles[role].Dynamic != nil {
+		settings = run.drawDynamicSettings()
 	}
-	l.note("write role %s: %s", role, p)
-	l.write("write role", role, p)
+	run.logf("write role %s: %s", role, settings)
+	run.writeSettings("write role", role, settings)
 }
 
-// write has an operator write a role, and holds Modal to the answer.
-func (l *Life) write(what, role string, p Policy) {
+// writeSettings writes a role, and checks that Modal matches the answer.
+func (run *Run) writeSettings(what, role string, settings RoleSettings) {
 	op := &operation{what: what, role: role}
-	calls := l.callsFromNow()
-	l.await(l.begin(op, func(ctx context.Context, e Engine) error {
-		err := e.WriteRole(ctx, role, p)
-		if err == nil && l.isAlone(op) {
-			l.oracle.written(role, p, calls())
+	calls := run.recordCalls()
+	run.await(run.launch(op, func(ctx context.Context, e Engine) error {
+		err := e.WriteRole(ctx, role, settings)
+		if err == nil && run.ranAlone(op) {
+			run.oracle.settingsWritten(role, settings, calls())
 		}
 		return err
 	}))
 }
 
-func (l *Life) deleteRole() {
-	role, force := l.anyRole(), roll(l.rt, "force", 4) == 3
-	l.cutsHere(4)
-	l.note("delete role %s, force: %t", role, force)
+func (run *Run) deleteRole() {
+	role, force := run.anyRole(), roll(run.rt, "force", 4) == 3
+	run.maybePlanCut(4)
+	run.logf("delete role %s, force: %t", role, force)
 	if force {
-		l.oracle.voidAll(role)
+		run.oracle.withdrawPromises(role)
 	}
-	l.await(l.begin(&operation{what: "delete role", role: role, force: force}, func(ctx context.Context, e Engine) error {
+	run.await(run.launch(&operation{what: "delete role", role: role, force: force}, func(ctx context.Context, e Engine) error {
 		return e.DeleteRole(ctx, role, force)
 	}))
 }

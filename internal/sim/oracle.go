@@ -12,77 +12,78 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// clockGrain is how much sooner a promise may end: the engine keeps whole seconds, and dates a promise a
-// moment before it is stored.
+// clockGrain is the tolerance for the end of a promise. The engine keeps whole seconds, and computes a promise a
+// moment before it stores it.
 const clockGrain = 2 * time.Second
 
-// oracle judges a life by what Modal and storage hold.
+// oracle judges a run by the data in Modal and in storage.
 type oracle struct {
-	l *Life
+	run *Run
 
 	mu     sync.Mutex
-	tokens map[string]*told // by ID
-	// strangers are service users that nobody has to answer for, as those of a history that was undone.
-	strangers map[string]bool
-	// forgettable are entries of the ledger that an operator said to forget without proof.
+	tokens map[string]*tokenRecord // by token ID
+	// untracked are service users that the engine need not know, for example because a restore removed their
+	// history.
+	untracked map[string]bool
+	// forgettable are revocations that an operator removed without proof.
 	forgettable map[string]bool
-	// deleted counts how often a role was deleted: its next one begins at version 1.
+	// deleted counts the deletions of each role. A role created again starts at version 1.
 	deleted map[string]int
-	// whose says whose each token is at Modal, brought are those that an operator sent to another one, and
-	// looked how many calls of a server were looked at.
-	whose   map[string]whose
-	brought map[string]bool
-	looked  map[*modaltest.Server]int
-	// theirs are the tokens of service users that this mount did not make.
-	theirs map[string]bool
-	// drifted are the service users whose roles somebody changed, until a write mends them.
-	drifted map[string]bool
-	// moved are the tokens whose expiry somebody changed.
-	moved map[string]bool
-	// asked is what a flow was begun for, by its ID, and approved are the tokens of flows.
-	asked    map[string]asked
-	approved map[string]string
-	// bare are the static roles that have had no token yet.
-	bare map[string]bool
-	// voided is when a role was last deleted by force, and limited when a dynamic one was last written.
-	voided, limited map[string]time.Time
-	// fenced: an old storage came back, and nobody has said what becomes of orphans.
-	fenced bool
-	// accepts are the orphans that the mount takes for accepted, spared those that must live for it, and
-	// excusedUsers the service users that somebody deleted by hand.
-	accepts, spared, excusedUsers map[string]bool
-	// users are the names of service users by their ID.
-	users map[string]string
-	// lowered is when the ceilings of config last changed.
-	lowered time.Time
-	// adminOf is the workspace of the last verified admin token, and squatted are the tokens that a role held
-	// unverified when another one, or config, brought them verified.
-	adminOf  string
-	squatted map[string]bool
-	// secrets are the right secrets of the tokens that operators bring without having Modal asked.
-	secrets map[string]string
+	// owners maps each token to its owner at Modal. sentByOperator are tokens that an operator sent to another
+	// server. callsChecked counts the checked calls of each server.
+	owners         map[string]ownership
+	sentByOperator map[string]bool
+	callsChecked   map[*modaltest.Server]int
+	// foreign are the tokens of service users that this mount did not create.
+	foreign map[string]bool
+	// rolesChanged are the service users whose environment roles somebody changed, until a write repairs them.
+	rolesChanged map[string]bool
+	// expiryChanged are the tokens whose expiry somebody changed.
+	expiryChanged map[string]bool
+	// requests maps a flow to the request that started it. flows maps an approved token to its flow.
+	requests map[string]approvalRequest
+	flows    map[string]string
+	// withoutToken are the static roles that never had a token.
+	withoutToken map[string]bool
+	// forceDeleted is when a role was last deleted with force. lastRoleWrite is when a role was last written.
+	forceDeleted, lastRoleWrite map[string]time.Time
+	// awaitsDecision: a snapshot was restored, and no operator has decided about orphans yet.
+	awaitsDecision bool
+	// acceptedOrphans are the orphans that the mount accepted. mustLive are the orphans that must live because an
+	// operator accepted them. excusedUsers are the service users that somebody deleted by hand.
+	acceptedOrphans, mustLive, excusedUsers map[string]bool
+	// userNames maps service user IDs to names.
+	userNames map[string]string
+	// limitsChangedAt is when the limits in config last changed.
+	limitsChangedAt time.Time
+	// adminWorkspace is the workspace of the last verified admin token. displaced are tokens that a role stored
+	// unverified, and that another role or config then brought with verification.
+	adminWorkspace string
+	displaced      map[string]bool
+	// trueSecrets are the right secrets of tokens that operators bring with verify=false.
+	trueSecrets map[string]string
 }
 
-func newOracle(l *Life) *oracle {
+func newOracle(run *Run) *oracle {
 	return &oracle{
-		l: l, tokens: map[string]*told{}, strangers: map[string]bool{}, forgettable: map[string]bool{}, deleted: map[string]int{}, whose: map[string]whose{}, brought: map[string]bool{}, looked: map[*modaltest.Server]int{}, theirs: map[string]bool{}, drifted: map[string]bool{}, moved: map[string]bool{}, asked: map[string]asked{}, approved: map[string]string{}, bare: map[string]bool{},
-		voided: map[string]time.Time{}, limited: map[string]time.Time{}, accepts: map[string]bool{}, spared: map[string]bool{}, excusedUsers: map[string]bool{}, users: map[string]string{}, squatted: map[string]bool{}, secrets: map[string]string{},
+		run: run, tokens: map[string]*tokenRecord{}, untracked: map[string]bool{}, forgettable: map[string]bool{}, deleted: map[string]int{}, owners: map[string]ownership{}, sentByOperator: map[string]bool{}, callsChecked: map[*modaltest.Server]int{}, foreign: map[string]bool{}, rolesChanged: map[string]bool{}, expiryChanged: map[string]bool{}, requests: map[string]approvalRequest{}, flows: map[string]string{}, withoutToken: map[string]bool{},
+		forceDeleted: map[string]time.Time{}, lastRoleWrite: map[string]time.Time{}, acceptedOrphans: map[string]bool{}, mustLive: map[string]bool{}, excusedUsers: map[string]bool{}, userNames: map[string]string{}, displaced: map[string]bool{}, trueSecrets: map[string]string{},
 	}
 }
 
-// accepted says whether Modal accepts the token, or has the service user of an entry that knows no ID.
-func (o *oracle) accepted(t storedToken) bool {
+// stillAtModal reports whether Modal accepts the token. If the revocation has no token ID, it reports whether the
+// service user exists.
+func (o *oracle) stillAtModal(t storedToken) bool {
 	if t.ID != "" {
-		return o.lives(t.ID) || o.l.modals.Accepts(t.ID, t.Secret)
+		return o.isLive(t.ID) || o.run.modals.Accepts(t.ID, t.Secret)
 	}
-	return slices.ContainsFunc(o.l.modals.ServiceUsers(), func(u modaltest.ServiceUserInfo) bool { return u.Name == t.Identity })
+	return slices.ContainsFunc(o.run.modals.ServiceUsers(), func(u modaltest.ServiceUserInfo) bool { return u.Name == t.Identity })
 }
 
-// atModal are the tokens that Modal would accept with their secret, and those that it refuses for their
-// age alone.
-func (o *oracle) atModal() (live, expired map[string]bool) {
+// tokensAtModal returns the tokens that Modal accepts, and those that it rejects only because they expired.
+func (o *oracle) tokensAtModal() (live, expired map[string]bool) {
 	live, expired = map[string]bool{}, map[string]bool{}
-	for _, t := range o.l.modals.Tokens() {
+	for _, t := range o.run.modals.Tokens() {
 		switch {
 		case t.Disabled:
 		case t.Expires.IsZero() || time.Now().Before(t.Expires):
@@ -94,189 +95,191 @@ func (o *oracle) atModal() (live, expired map[string]bool) {
 	return live, expired
 }
 
-func (o *oracle) lives(id string) bool {
-	live, _ := o.atModal()
+func (o *oracle) isLive(id string) bool {
+	live, _ := o.tokensAtModal()
 	return live[id]
 }
 
-func (o *oracle) saidRevoked(id string) {
+func (o *oracle) reportedRevoked(id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	told := o.tokens[id]
-	if told != nil && told.toggled {
+	record := o.tokens[id]
+	if record != nil && record.wasToggled {
 		return
 	}
-	if o.lives(id) || (told != nil && told.secret != "" && o.l.modals.Accepts(id, told.secret)) {
-		o.l.broken("token %s was said to be revoked, and Modal accepts it", id)
+	if o.isLive(id) || (record != nil && record.secret != "" && o.run.modals.Accepts(id, record.secret)) {
+		o.run.broken("the engine says that token %s is revoked, but Modal accepts it", id)
 	}
 }
 
-// read judges what a consumer was handed.
-func (o *oracle) read(node, role string, r *reader, got *Handout) {
-	t := o.l.disk.truth()
+// checkRead judges the credentials that a consumer got.
+func (o *oracle) checkRead(node, role string, r *reader, got *Credentials) {
+	t := o.run.disk.truth()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	current, exists := t.current[role]
 	switch {
-	case got == nil && o.bare[role]:
+	case got == nil && o.withoutToken[role]:
 	case got == nil && exists:
-		o.l.broken("%s says that role %s does not exist", node, role)
+		o.run.broken("%s says that role %s does not exist", node, role)
 	case got == nil:
 	case !exists || got.ID != current.ID || got.Version != current.Version:
-		o.l.broken("%s hands out token %s, version %d of role %s, which is not the current one (%s, version %d)",
+		o.run.broken("%s returns token %s, version %d of role %s, but the current token is %s, version %d",
 			node, got.ID, got.Version, role, current.ID, current.Version)
 	case got.Secret != current.Secret:
-		o.l.broken("%s hands out token %s of role %s with a secret that is not its own", node, got.ID, role)
-	case r.held != nil && r.deleted == o.deleted[role] && got.Version < r.held.Version:
-		o.l.broken("the version of role %s fell from %d to %d", role, r.held.Version, got.Version)
+		o.run.broken("%s returns token %s of role %s with the secret of another token", node, got.ID, role)
+	case r.last != nil && r.roleDeletions == o.deleted[role] && got.Version < r.last.Version:
+		o.run.broken("the version of role %s fell from %d to %d", role, r.last.Version, got.Version)
 	}
-	r.deleted = o.deleted[role]
+	r.roleDeletions = o.deleted[role]
 }
 
-// check holds Modal and storage to the invariants.
+// check compares Modal and storage with the invariants.
 func (o *oracle) check() {
-	t := o.l.disk.truth()
+	t := o.run.disk.truth()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	live, expired := o.atModal()
-	holders := map[string]string{}
+	live, expired := o.tokensAtModal()
+	owners := map[string]string{}
 	for _, role := range t.names() {
 		cred, there := t.current[role]
 		if !there {
-			if !o.bare[role] {
-				o.l.broken("role %s has no token", role)
+			if !o.withoutToken[role] {
+				o.run.broken("role %s has no token", role)
 			}
 			continue
 		}
-		if o.gaveWay(cred) {
+		if o.isDisplaced(cred) {
 			continue
 		}
-		if two := holders[cred.ID]; two != "" {
-			o.l.broken("roles %s and %s share token %s", two, role, cred.ID)
+		if two := owners[cred.ID]; two != "" {
+			o.run.broken("roles %s and %s share token %s", two, role, cred.ID)
 		}
-		holders[cred.ID] = role
-		if o.of(cred.ID).excuse == "" && !expired[cred.ID] && !o.l.modals.Accepts(cred.ID, cred.Secret) {
-			o.l.broken("the token %s of role %s worked, and Modal refuses it now", cred.ID, role)
+		owners[cred.ID] = role
+		if o.record(cred.ID).excuse == "" && !expired[cred.ID] && !o.run.modals.Accepts(cred.ID, cred.Secret) {
+			o.run.broken("token %s of role %s worked before, and Modal rejects it now", cred.ID, role)
 		}
 	}
 	if admin := t.admin; admin.ID != "" {
-		if role := holders[admin.ID]; role != "" {
-			o.l.broken("the admin token %s is the token of role %s too", admin.ID, role)
+		if role := owners[admin.ID]; role != "" {
+			o.run.broken("the admin token %s is also the token of role %s", admin.ID, role)
 		}
-		holders[admin.ID] = "config"
-		if o.of(admin.ID).excuse == "" && !expired[admin.ID] && !o.l.modals.Accepts(admin.ID, admin.Secret) {
-			o.l.broken("the admin token %s worked, and Modal refuses it now", admin.ID)
+		owners[admin.ID] = "config"
+		if o.record(admin.ID).excuse == "" && !expired[admin.ID] && !o.run.modals.Accepts(admin.ID, admin.Secret) {
+			o.run.broken("the admin token %s worked before, and Modal rejects it now", admin.ID)
 		}
 	}
-	for _, u := range o.l.modals.ServiceUsers() {
-		if o.moved[u.TokenID] && expired[u.TokenID] {
-			continue // no admin token could look whether it is still there, and storage does not know that its token expired
+	for _, u := range o.run.modals.ServiceUsers() {
+		if o.expiryChanged[u.TokenID] && expired[u.TokenID] {
+			continue // storage does not know the expiry, and no admin token can check whether the service user still exists
 		}
-		if strings.HasPrefix(u.Name, prefix) && !o.strangers[u.Name] && !t.answersFor(u.Name, u.TokenID) {
-			o.l.broken("nobody answers for service user %s", u.Name)
+		if strings.HasPrefix(u.Name, prefix) && !o.untracked[u.Name] && !t.tracks(u.Name, u.TokenID) {
+			o.run.broken("Vault does not track service user %s", u.Name)
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(o.tokens)) {
-		told := o.tokens[id]
-		if !told.kept || holders[id] != "" {
+		record := o.tokens[id]
+		if !record.tracked || owners[id] != "" {
 			continue
 		}
-		if live[id] && !told.forgotten && !t.inLedger(id) {
-			o.l.broken("token %s %s lives, is no longer current, and is not in the ledger", id, ofRole(told.role))
+		if live[id] && !record.forgotten && !t.inQueue(id) {
+			o.run.broken("token %s %s still works, is no longer current, and has no revocation", id, ofRole(record.role))
 		}
-		if !live[id] && o.mustBeHeld(told) {
-			o.l.broken("token %s of role %s was used at %s, and is ended before its hold's end %s", id, told.role, told.used, told.hold)
+		if !live[id] && o.mustBeExtended(record) {
+			o.run.broken("token %s of role %s was used at %s and should work until %s, but it was revoked", id, record.role, record.lastUsed, record.extendedUntil)
 		}
-		if told.lease && expired[id] && o.l.doubt() == 0 && told.promised(time.Now()) {
-			o.l.broken("token %s of a lease of role %s expired before the lease's end %s", id, told.role, told.until)
+		if record.isLease && expired[id] && o.run.clockSpread() == 0 && record.isPromised(time.Now()) {
+			o.run.broken("token %s of a lease of role %s expired before the lease ends at %s", id, record.role, record.promisedUntil)
 		}
-		if !live[id] && !expired[id] && told.promised(time.Now().Add(o.l.doubt())) {
-			o.l.broken("token %s %s was promised until %s", id, ofRole(told.role), told.until.Format(time.DateTime))
+		if !live[id] && !expired[id] && record.isPromised(time.Now().Add(o.run.clockSpread())) {
+			o.run.broken("token %s %s should work until %s, but it was revoked", id, ofRole(record.role), record.promisedUntil.Format(time.DateTime))
 		}
 	}
-	for _, role := range slices.Sorted(maps.Keys(o.l.readers)) {
-		held := o.l.readers[role].held
-		if held == nil || o.l.modals.Accepts(held.ID, held.Secret) || expired[held.ID] || holders[held.ID] != "" {
+	for _, role := range slices.Sorted(maps.Keys(o.run.readers)) {
+		last := o.run.readers[role].last
+		if last == nil || o.run.modals.Accepts(last.ID, last.Secret) || expired[last.ID] || owners[last.ID] != "" {
 			continue
 		}
-		if told := o.of(held.ID); told.excuse == "" && !told.free && !time.Now().Add(o.l.doubt()).After(told.until) {
-			o.l.broken("the reader of role %s holds token %s, and Modal refuses it", role, held.ID)
+		if record := o.record(last.ID); record.excuse == "" && !record.mayEnd && !time.Now().Add(o.run.clockSpread()).After(record.promisedUntil) {
+			o.run.broken("a reader of role %s uses token %s, and Modal rejects it", role, last.ID)
 		}
 	}
-	o.checkSpared()
-	o.checkRights(t)
+	o.checkAcceptedOrphans()
+	o.checkStoredRights(t)
 	o.checkCalls()
-	o.checkTheirs(live, expired)
+	o.checkForeign(live, expired)
 }
 
-// restored begins anew from an old storage: what was promised in between was undone with it.
-func (o *oracle) restored() {
-	t := o.l.disk.truth()
+// snapshotRestored resets the expectations to the restored storage. Promises made after the snapshot no longer
+// count.
+func (o *oracle) snapshotRestored() {
+	t := o.run.disk.truth()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	live, _ := o.atModal()
-	for id, told := range o.tokens {
-		told.until, told.free, told.role, told.kept, told.forPeople = time.Time{}, true, "", false, false
-		told.used, told.lease = time.Time{}, false
-		if !live[id] && told.excuse == "" {
-			told.excuse = "it was gone when an old storage came back"
+	live, _ := o.tokensAtModal()
+	for id, record := range o.tokens {
+		record.promisedUntil, record.mayEnd, record.role, record.tracked, record.manual = time.Time{}, true, "", false, false
+		record.lastUsed, record.isLease = time.Time{}, false
+		if !live[id] && record.excuse == "" {
+			record.excuse = "it was gone when the snapshot was restored"
 		}
 	}
 	for role, cred := range t.current {
-		told := o.of(cred.ID)
-		told.role, told.secret, told.free, told.kept = role, cred.Secret, false, true
+		record := o.record(cred.ID)
+		record.role, record.secret, record.mayEnd, record.tracked = role, cred.Secret, false, true
 	}
-	o.adminOf = t.remembered
+	o.adminWorkspace = t.remembered
 	if t.admin.ID != "" {
-		told := o.of(t.admin.ID)
-		told.free, told.kept = false, true
+		record := o.record(t.admin.ID)
+		record.mayEnd, record.tracked = false, true
 		if !t.admin.Verified.IsZero() {
-			o.adminOf = t.admin.Workspace
+			o.adminWorkspace = t.admin.Workspace
 		}
 	}
-	clear(o.squatted)
-	holders := map[string]bool{t.admin.ID: true}
+	clear(o.displaced)
+	owners := map[string]bool{t.admin.ID: true}
 	for _, cred := range t.current {
 		if !cred.Verified.IsZero() {
-			holders[cred.ID] = true
+			owners[cred.ID] = true
 		}
 	}
 	for _, cred := range t.current {
-		o.squatted[cred.ID] = o.squatted[cred.ID] || cred.Verified.IsZero() && holders[cred.ID]
+		o.displaced[cred.ID] = o.displaced[cred.ID] || cred.Verified.IsZero() && owners[cred.ID]
 	}
-	clear(o.bare)
+	clear(o.withoutToken)
 	for role, policy := range t.roles {
-		o.bare[role] = policy.Managed == nil && t.current[role].ID == ""
+		o.withoutToken[role] = policy.Managed == nil && t.current[role].ID == ""
 	}
-	for _, entry := range t.ledger {
-		if entry.ID != "" {
-			told := o.of(entry.ID)
-			told.kept, told.forPeople, told.forced = true, entry.Method == "manual", told.forced || entry.Forced
+	for _, revocation := range t.revocations {
+		if revocation.ID != "" {
+			record := o.record(revocation.ID)
+			record.tracked, record.manual, record.forced = true, revocation.Method == "manual", record.forced || revocation.Forced
 		}
 	}
-	for _, u := range o.l.modals.ServiceUsers() {
-		if !t.answersFor(u.Name, u.TokenID) {
-			o.strangers[u.Name] = true
+	for _, u := range o.run.modals.ServiceUsers() {
+		if !t.tracks(u.Name, u.TokenID) {
+			o.untracked[u.Name] = true
 		}
 	}
-	clear(o.l.readers)
-	clear(o.accepts)
-	for _, name := range t.accepted {
-		o.accepts[name] = true
+	clear(o.run.readers)
+	clear(o.acceptedOrphans)
+	for _, name := range t.acceptedOrphans {
+		o.acceptedOrphans[name] = true
 	}
-	clear(o.spared)
-	o.fenced = true
-	for _, k := range o.l.vault.running(time.Now()) {
-		if live[k.ID] && t.inLedger(k.ID) {
-			told := o.of(k.ID)
-			told.role, told.secret, told.free, told.lease, told.until = k.Role, k.Secret, told.forced, true, k.ends.Add(-clockGrain)
+	clear(o.mustLive)
+	o.awaitsDecision = true
+	for _, k := range o.run.vault.active(time.Now()) {
+		if live[k.ID] && t.inQueue(k.ID) {
+			record := o.record(k.ID)
+			record.role, record.secret, record.mayEnd, record.isLease, record.promisedUntil = k.Role, k.Secret, record.forced, true, k.ends.Add(-clockGrain)
 		}
 	}
 }
 
-// mayBeFenced says that nobody has said yet what becomes of orphans.
-func (o *oracle) mayBeFenced() bool {
+// mayBlockDeletions reports whether the restore guard may block deletions, because no operator has decided about
+// orphans yet.
+func (o *oracle) mayBlockDeletions() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.fenced || len(o.orphansOf(o.l.disk.truth())) > 0
+	return o.awaitsDecision || len(o.orphansOf(o.run.disk.truth())) > 0
 }

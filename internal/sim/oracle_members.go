@@ -8,51 +8,51 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// checkDelete holds a deletion of a member's token to who may ask for it, and when: the token itself, or
-// the same person's that the same role has, and on an operator's word any.
-func (o *oracle) checkDelete(call modaltest.Call) {
-	o.l.report.seen("TokenDelete answers " + call.Code.String())
-	target, caller := o.of(call.Target), o.of(call.TokenID)
+// checkTokenDelete checks a deletion of a member token. The caller must be the token itself, or a token of the same
+// person and role. If an operator forced the deletion, the caller may be any token.
+func (o *oracle) checkTokenDelete(call modaltest.Call) {
+	o.run.report.count("TokenDelete answers " + call.Code.String())
+	target, caller := o.record(call.Target), o.record(call.TokenID)
 	switch {
 	case target.forced:
-	case target.forPeople:
-		o.l.broken("the engine asked for the end of token %s %s, which it leaves to people", call.Target, ofRole(target.role))
-	case target.promised(call.At.Add(o.l.doubt())):
-		o.l.broken("the engine asked for the end of token %s %s, which was promised until %s", call.Target, ofRole(target.role), target.until)
-	case call.TokenID == call.Target, target.free:
-	case caller.role == "" && target.role == "" && caller.kept && o.whose[call.TokenID] == o.whose[call.Target]:
-		o.l.report.seen("a newer admin token of the same person ended an earlier one")
-	case caller.role == "" || caller.role != cmp.Or(target.role, o.asked[o.approved[call.Target]].role):
-		o.l.broken("the engine asked for the end of token %s %s with token %s, which that role never had", call.Target, ofRole(target.role), call.TokenID)
-	case o.whose[call.TokenID] != o.whose[call.Target]:
-		o.l.broken("the engine asked for the end of token %s with token %s of somebody else", call.Target, call.TokenID)
+	case target.manual:
+		o.run.broken("the engine asked Modal to delete token %s %s, but an operator must revoke it", call.Target, ofRole(target.role))
+	case target.isPromised(call.At.Add(o.run.clockSpread())):
+		o.run.broken("the engine asked Modal to delete token %s %s, which should work until %s", call.Target, ofRole(target.role), target.promisedUntil)
+	case call.TokenID == call.Target, target.mayEnd:
+	case caller.role == "" && target.role == "" && caller.tracked && o.owners[call.TokenID] == o.owners[call.Target]:
+		o.run.report.count("a newer admin token deleted an earlier token of the same person")
+	case caller.role == "" || caller.role != cmp.Or(target.role, o.requests[o.flows[call.Target]].role):
+		o.run.broken("the engine asked Modal to delete token %s %s with token %s, which never belonged to that role", call.Target, ofRole(target.role), call.TokenID)
+	case o.owners[call.TokenID] != o.owners[call.Target]:
+		o.run.broken("the engine asked Modal to delete token %s with token %s of another person", call.Target, call.TokenID)
 	}
 	if call.Code == 0 {
-		o.l.report.seen(o.howEnded(call, target))
+		o.run.report.count(o.deletionKind(call, target))
 	}
 }
 
-func (o *oracle) howEnded(call modaltest.Call, target *told) string {
+func (o *oracle) deletionKind(call modaltest.Call, target *tokenRecord) string {
 	switch {
-	case call.TokenID != call.Target && o.of(call.TokenID).role != "":
-		return "the current token ended an earlier one"
+	case call.TokenID != call.Target && o.record(call.TokenID).role != "":
+		return "the current token deleted an earlier token"
 	case call.TokenID != call.Target:
-		return "the admin token ended a member's by force"
+		return "the admin token deleted a member token by force"
 	case target.secret == "":
-		return "an approved token that nobody uses ended itself"
+		return "an unused approved token deleted itself"
 	case target.role == "":
-		return "an admin token ended itself"
+		return "an admin token deleted itself"
 	}
-	return "a role's member token ended itself"
+	return "a role's member token deleted itself"
 }
 
-// toggle notes that somebody disabled a token, or enabled one: what left the ledger meanwhile, as Modal
-// refused it, is nobody's any more.
-func (o *oracle) toggle(id string) {
-	t := o.l.disk.truth()
+// tokenToggled records that somebody disabled or enabled a token. If its revocation was removed because Modal
+// rejected the disabled token, the engine need not know the token any more.
+func (o *oracle) tokenToggled(id string) {
+	t := o.run.disk.truth()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	told := o.of(id)
-	told.excuse, told.toggled = "somebody disabled it", true
-	told.forgotten = told.forgotten || !t.inLedger(id) && !t.inUse(id)
+	record := o.record(id)
+	record.excuse, record.wasToggled = "somebody disabled it", true
+	record.forgotten = record.forgotten || !t.inQueue(id) && !t.isCurrent(id)
 }

@@ -9,118 +9,120 @@ import (
 	"time"
 )
 
-// told is what was promised of a token.
-type told struct {
+// tokenRecord holds the expectations for one token.
+type tokenRecord struct {
 	secret string
-	// role handed it out.
+	// role is the role that returned the token.
 	role string
-	// until is when it may end, after it was replaced.
-	until time.Time
-	// free: an operator said that it may end, or nobody promised anything.
-	free bool
-	// excuse is why it may be refused at any time.
+	// promisedUntil is the time until which a replaced token must work.
+	promisedUntil time.Time
+	// mayEnd: an operator allowed the token's end, or nobody promised anything.
+	mayEnd bool
+	// excuse is a reason why Modal may reject the token at any time.
 	excuse    string
 	forgotten bool
-	// kept: the engine has it, and answers for it until Modal refuses it.
-	kept bool
-	// forPeople: the engine leaves its end to people, unless one of them said force.
-	forPeople, forced bool
-	// toggled: somebody disabled it, so that a refusal need not last.
-	toggled bool
-	// anybodys: an operator brought it where it may be of anybody.
-	anybodys bool
-	// lease: it is one of a dynamic role, that had been deleted so many times.
-	lease   bool
-	deleted int
-	// hold is how long it may live on while it is used, and used when it was, after it was replaced.
-	hold, used time.Time
-	refresh    time.Duration
+	// tracked: the engine knows the token and must track it until Modal rejects it.
+	tracked bool
+	// manual: an operator must revoke the token. forced: an operator said force.
+	manual, forced bool
+	// wasToggled: somebody disabled the token, so a rejection need not be permanent.
+	wasToggled bool
+	// anyOwner: an operator supplied the token with force, so it may have any owner.
+	anyOwner bool
+	// isLease: the token belongs to a lease. roleDeletions is how often the role had been deleted before.
+	isLease       bool
+	roleDeletions int
+	// extendedUntil is the time until which use extends a replaced token's life. lastUsed is its last use after the
+	// replacement. A use counts for useWindow.
+	extendedUntil, lastUsed time.Time
+	useWindow               time.Duration
 }
 
-// promised says that nothing may end the token yet.
-func (t *told) promised(now time.Time) bool {
-	return t.excuse == "" && !t.free && now.Before(t.until)
+// isPromised reports whether the token must still work.
+func (t *tokenRecord) isPromised(now time.Time) bool {
+	return t.excuse == "" && !t.mayEnd && now.Before(t.promisedUntil)
 }
 
-// of expects o.mu.
-func (o *oracle) of(id string) *told {
+// record returns the record of a token. The caller holds o.mu.
+func (o *oracle) record(id string) *tokenRecord {
 	if o.tokens[id] == nil {
-		o.tokens[id] = &told{}
+		o.tokens[id] = &tokenRecord{}
 	}
 	return o.tokens[id]
 }
 
-func (o *oracle) excuse(id, why string) {
+func (o *oracle) excuseToken(id, why string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.of(id).excuse = why
+	o.record(id).excuse = why
 }
 
-// void takes a promise back, as an operator may.
-func (o *oracle) void(id string) {
+// withdrawPromise withdraws the promise of a token, as an operator's force does.
+func (o *oracle) withdrawPromise(id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.of(id).free, o.of(id).forced = true, true
-	for _, entry := range o.l.disk.truth().ledger {
-		if entry.key == id && entry.ID != "" { // a lease's
-			o.of(entry.ID).free, o.of(entry.ID).forced = true, true
+	o.record(id).mayEnd, o.record(id).forced = true, true
+	for _, revocation := range o.run.disk.truth().revocations {
+		if revocation.key == id && revocation.ID != "" { // the revocation of a lease has the service user's name as its key
+			o.record(revocation.ID).mayEnd, o.record(revocation.ID).forced = true, true
 		}
 	}
 }
 
-// excuseUser notes that somebody deleted the service user of a token.
-func (o *oracle) excuseUser(tokenID string) {
+// excuseServiceUser records that somebody deleted the service user of a token.
+func (o *oracle) excuseServiceUser(tokenID string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if user, found := o.serviceUser(tokenID); found {
+	if user, found := o.serviceUserOf(tokenID); found {
 		o.excusedUsers[user.Name] = true
 	}
 }
 
-// voidAll takes back what was promised of a role's tokens, earlier versions too.
-func (o *oracle) voidAll(role string) {
+// withdrawPromises withdraws the promises of all tokens of a role, including earlier versions.
+func (o *oracle) withdrawPromises(role string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.voided[role] = time.Now()
-	for _, told := range o.tokens {
-		told.free = told.free || told.role == role
+	o.forceDeleted[role] = time.Now()
+	for _, record := range o.tokens {
+		record.mayEnd = record.mayEnd || record.role == role
 	}
-	for id, flow := range o.approved {
-		if told := o.of(id); o.asked[flow].role == role && told.role == "" { // it never came into use
-			told.free, told.forced = true, true
+	for id, flow := range o.flows {
+		if record := o.record(id); o.requests[flow].role == role && record.role == "" { // the token never became current
+			record.mayEnd, record.forced = true, true
 		}
 	}
 }
 
-func (o *oracle) mayForget(id string) {
+func (o *oracle) allowForget(id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.forgettable[id] = true
 }
 
-// named is a promise that an answer made.
-func (o *oracle) named(id string, until time.Time) {
+// promiseStated records a promise that an answer made.
+func (o *oracle) promiseStated(id string, until time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if told := o.of(id); until.After(told.until) {
-		told.until = until
+	if record := o.record(id); until.After(record.promisedUntil) {
+		record.promisedUntil = until
 	}
 }
 
-// known is a token that some role handed out, nil without one, and whether a mount made it.
-func (o *oracle) known(which int) (pair *Pair, made bool) {
+// anyKnownToken returns a token that some role returned, or nil. made reports whether a mount created its service
+// user.
+func (o *oracle) anyKnownToken(which int) (token *Token, made bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	var pairs []*Pair
+	var tokens []*Token
 	for _, id := range slices.Sorted(maps.Keys(o.tokens)) {
 		if o.tokens[id].secret != "" {
-			pairs = append(pairs, &Pair{id, o.tokens[id].secret})
+			tokens = append(tokens, &Token{id, o.tokens[id].secret})
 		}
 	}
-	if len(pairs) == 0 {
+	if len(tokens) == 0 {
 		return nil, false
 	}
-	pair = pairs[which%len(pairs)]
-	user, found := o.serviceUser(pair.ID)
-	return pair, found && strings.HasPrefix(user.Name, "vault-")
+	token = tokens[which%len(tokens)]
+	user, found := o.serviceUserOf(token.ID)
+	return token, found && strings.HasPrefix(user.Name, "vault-")
 }

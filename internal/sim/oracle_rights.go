@@ -10,13 +10,13 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// slowest is how long a minting may take in a life whose operations overlap: config may have changed
+// longestCreation is how long a creation may take in a run with overlapping operations. config may have changed
 // meanwhile.
-const slowest = 15 * time.Minute
+const longestCreation = 15 * time.Minute
 
-// serviceUser is the one that owns a token.
-func (o *oracle) serviceUser(tokenID string) (user modaltest.ServiceUserInfo, found bool) {
-	for _, user := range o.l.modals.ServiceUsers() {
+// serviceUserOf returns the service user that owns a token.
+func (o *oracle) serviceUserOf(tokenID string) (user modaltest.ServiceUserInfo, found bool) {
+	for _, user := range o.run.modals.ServiceUsers() {
 		if user.TokenID == tokenID {
 			return user, true
 		}
@@ -24,99 +24,99 @@ func (o *oracle) serviceUser(tokenID string) (user modaltest.ServiceUserInfo, fo
 	return modaltest.ServiceUserInfo{}, false
 }
 
-// rights are a service user's roles, without those that give nothing.
-func rights(user modaltest.ServiceUserInfo) map[string]string {
+// effectiveRoles returns a service user's roles without "no-access".
+func effectiveRoles(user modaltest.ServiceUserInfo) map[string]string {
 	roles := maps.Clone(user.Roles)
 	maps.DeleteFunc(roles, func(_, role string) bool { return role == "no-access" })
 	return roles
 }
 
-// fits expects a service user that was made for a role to be able to do what the role says, and no more
-// than config allows. It expects o.mu.
-func (o *oracle) fits(t *truth, role string, token storedToken) {
+// checkRoleRights expects a role's new service user to have exactly the role's rights, and no more than config
+// allows. The caller holds o.mu.
+func (o *oracle) checkRoleRights(t *truth, role string, token storedToken) {
 	policy := t.roles[role].Managed
-	user, found := o.serviceUser(token.ID)
-	if policy == nil || !found || o.drifted[user.Name] || o.of(token.ID).role != "" {
+	user, found := o.serviceUserOf(token.ID)
+	if policy == nil || !found || o.rolesChanged[user.Name] || o.record(token.ID).role != "" {
 		return
 	}
-	for _, op := range o.l.running() {
+	for _, op := range o.run.running() {
 		if op.role == role && op.what == "undo" {
-			return // it is not new
+			return // the service user is not new
 		}
 	}
-	if got := rights(user); !maps.Equal(got, policy.Roles) || user.Scoped != policy.Scoped {
-		o.l.broken("role %s took token %s, whose service user has %v, scoped: %t, and not %v, scoped: %t", role, token.ID, got, user.Scoped, policy.Roles, policy.Scoped)
+	if got := effectiveRoles(user); !maps.Equal(got, policy.Roles) || user.Scoped != policy.Scoped {
+		o.run.broken("role %s accepted token %s, but its service user has %v, scoped: %t, instead of %v, scoped: %t", role, token.ID, got, user.Scoped, policy.Roles, policy.Scoped)
 	}
-	if o.l.climate.Overlap && time.Since(o.lowered) < slowest {
+	if o.run.conditions.Overlap && time.Since(o.limitsChangedAt) < longestCreation {
 		return
 	}
-	if what := t.exceeds(user.Scoped, user.Roles); what != "" {
-		o.l.broken("role %s took token %s, whose service user can do more than config allows: %s", role, token.ID, what)
+	if what := t.exceedsLimits(user.Scoped, user.Roles); what != "" {
+		o.run.broken("role %s accepted token %s, but its service user has rights that config does not allow: %s", role, token.ID, what)
 	}
 }
 
-func (o *oracle) wroteConfig(before, after []byte) {
-	was, is := read(map[string][]byte{"config": before}), read(map[string][]byte{"config": after})
+func (o *oracle) configWritten(before, after []byte) {
+	was, is := readTruth(map[string][]byte{"config": before}), readTruth(map[string][]byte{"config": after})
 	if was.admin.ID != is.admin.ID {
-		o.wroteAdmin(was, is)
+		o.adminTokenWritten(was, is)
 	}
-	if was.mostRole != is.mostRole || !slices.Equal(was.allowed, is.allowed) {
-		o.lowered = time.Now()
+	if was.maxRole != is.maxRole || !slices.Equal(was.allowed, is.allowed) {
+		o.limitsChangedAt = time.Now()
 	}
 }
 
-// written judges a write of a role that was answered, and that nothing went on beside.
-func (o *oracle) written(role string, p Policy, calls []modaltest.Call) {
-	t := o.l.disk.truth()
+// settingsWritten judges a successful write of a role, if nothing else happened.
+func (o *oracle) settingsWritten(role string, settings RoleSettings, calls []modaltest.Call) {
+	t := o.run.disk.truth()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if t.roles[role].Dynamic != nil {
-		o.narrowed(t, role, p, calls)
+		o.checkNarrowed(t, role, settings, calls)
 	}
 	policy := t.roles[role].Managed
 	if policy == nil {
 		return
 	}
-	if what := t.exceeds(policy.Scoped, policy.Roles); what != "" {
-		o.l.broken("role %s was written, and asks for more than config allows: %s", role, what)
+	if what := t.exceedsLimits(policy.Scoped, policy.Roles); what != "" {
+		o.run.broken("role %s was written with rights that config does not allow: %s", role, what)
 	}
-	user, found := o.serviceUser(t.current[role].ID)
-	if p.EnvironmentRoles == nil || !found || o.l.climate.DoneLate {
-		return // or Modal does later what it was asked earlier
+	user, found := o.serviceUserOf(t.current[role].ID)
+	if settings.EnvironmentRoles == nil || !found || o.run.conditions.DoneLate {
+		return // if DoneLate is set, Modal may still change the roles later
 	}
-	if got := rights(user); !maps.Equal(got, policy.Roles) {
-		o.l.broken("role %s was written with its environment roles, and service user %s has %v", role, user.Name, got)
+	if got := effectiveRoles(user); !maps.Equal(got, policy.Roles) {
+		o.run.broken("role %s was written with its environment roles, but service user %s has %v", role, user.Name, got)
 	}
-	if o.drifted[user.Name] {
-		delete(o.drifted, user.Name)
-		o.l.report.seen("drift is mended by a write")
+	if o.rolesChanged[user.Name] {
+		delete(o.rolesChanged, user.Name)
+		o.run.report.count("a write repairs changed environment roles")
 	}
 }
 
-// others notes the token of a service user that this mount did not make.
-func (o *oracle) others(id string) {
+// addForeign records the token of a service user that this mount did not create.
+func (o *oracle) addForeign(id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.theirs[id] = true
+	o.foreign[id] = true
 }
 
-func (o *oracle) isTheirs(id string) bool {
+func (o *oracle) isForeign(id string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.theirs[id]
+	return o.foreign[id]
 }
 
-// checkTheirs expects the engine to have ended no service user that this mount did not make.
-func (o *oracle) checkTheirs(live, expired map[string]bool) {
-	for _, id := range slices.Sorted(maps.Keys(o.theirs)) {
-		if told := o.of(id); !live[id] && !expired[id] && told.excuse == "" && !told.free {
-			o.l.broken("the service user of token %s is gone, which this mount did not make", id)
+// checkForeign expects the engine to have deleted no service user that this mount did not create.
+func (o *oracle) checkForeign(live, expired map[string]bool) {
+	for _, id := range slices.Sorted(maps.Keys(o.foreign)) {
+		if record := o.record(id); !live[id] && !expired[id] && record.excuse == "" && !record.mayEnd {
+			o.run.broken("the service user of token %s is gone, although this mount did not create it", id)
 		}
 	}
 }
 
-func (o *oracle) drift(name string) {
+func (o *oracle) rolesChangedByHand(name string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.drifted[name] = true
+	o.rolesChanged[name] = true
 }

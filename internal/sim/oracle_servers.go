@@ -4,65 +4,65 @@ package sim
 
 import "vault-plugin-secrets-modal/internal/modaltest"
 
-// checkCalls holds each call that reached a server to where its secret may go, and whom it may end.
+// checkCalls checks each call that reached a server: where its secret may go, and which token it may delete.
 func (o *oracle) checkCalls() {
-	o.learn()
-	for _, s := range o.l.modals {
-		calls := s.CallsFrom(o.looked[s])
+	o.refreshOwners()
+	for _, s := range o.run.modals {
+		calls := s.CallsFrom(o.callsChecked[s])
 		for _, call := range calls {
-			if home := o.whose[call.TokenID].server; home != nil && home != s && !o.brought[call.TokenID] {
-				o.l.broken("token %s was sent to %s, which did not make it: %s", call.TokenID, s.URL(), call.Method)
+			if home := o.owners[call.TokenID].server; home != nil && home != s && !o.sentByOperator[call.TokenID] {
+				o.run.broken("the engine sent token %s to %s, which did not create it: %s", call.TokenID, s.URL(), call.Method)
 			}
 			switch call.Method {
 			case "TokenFlowWait":
-				o.checkWait(s, call)
+				o.checkWaitSecret(s, call)
 			case "TokenDelete":
-				o.checkDelete(call)
+				o.checkTokenDelete(call)
 			}
 		}
-		o.looked[s] += len(calls)
+		o.callsChecked[s] += len(calls)
 	}
 }
 
-// whose is who a token is of at Modal.
-type whose struct {
+// ownership says who owns a token at Modal.
+type ownership struct {
 	server           *modaltest.Server
 	workspace, owner string
 	kind             modaltest.Kind
 }
 
-// learn notes whose the tokens are, and which a person approved.
-func (o *oracle) learn() {
-	for _, s := range o.l.modals {
+// refreshOwners records the owner of each token, and which tokens a person approved.
+func (o *oracle) refreshOwners() {
+	for _, s := range o.run.modals {
 		for _, t := range s.Tokens() {
-			o.whose[t.ID] = whose{s, t.Workspace, t.Owner, t.Kind}
+			o.owners[t.ID] = ownership{s, t.Workspace, t.Owner, t.Kind}
 		}
 		for _, u := range s.ServiceUsers() {
-			o.users[u.ID] = u.Name
+			o.userNames[u.ID] = u.Name
 		}
 		for _, f := range s.Flows() {
 			if f.TokenID != "" {
-				o.approved[f.TokenID] = f.ID
+				o.flows[f.TokenID] = f.ID
 			}
 		}
 	}
 }
 
-// bring notes a token that an operator sends to a server.
-func (o *oracle) bring(id string, to string) {
+// operatorSends records that an operator sends a token to a server.
+func (o *oracle) operatorSends(id string, to string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.learn()
-	if home := o.whose[id].server; home == nil || home.URL() != to {
-		o.brought[id] = true
+	o.refreshOwners()
+	if home := o.owners[id].server; home == nil || home.URL() != to {
+		o.sentByOperator[id] = true
 	}
 }
 
-// goesTo is the server that a token which is brought now is shown to, "" where config may name another
-// before the request is looked at: what an operator brings goes to the one that is configured then.
-func (l *Life) goesTo() string {
-	if l.climate.Servers && l.climate.Overlap {
+// configuredServer returns the server that the engine shows a supplied token to. It returns "" if config may name
+// another server before the engine handles the request.
+func (run *Run) configuredServer() string {
+	if run.conditions.Servers && run.conditions.Overlap {
 		return ""
 	}
-	return l.disk.truth().server
+	return run.disk.truth().server
 }

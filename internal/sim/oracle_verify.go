@@ -9,98 +9,99 @@ import (
 	"time"
 )
 
-// verified judges what verify answered of a role's current token.
-func (o *oracle) verified(op *operation, v Verification) {
-	t := o.l.disk.truth()
-	if !o.l.isAlone(op) || o.l.climate.LateToLearn {
+// checkVerify judges the answer of a verification.
+func (o *oracle) checkVerify(op *operation, v Verification) {
+	t := o.run.disk.truth()
+	if !o.run.ranAlone(op) || o.run.conditions.LateToLearn {
 		return
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	current := t.current[op.role]
-	_, expired := o.atModal()
-	o.l.report.seen("verify answers " + map[bool]string{true: "accepted", false: "refused"}[v.Accepted])
-	if v.Drifted {
-		o.l.report.seen("verify answers drifted")
+	_, expired := o.tokensAtModal()
+	o.run.report.count("verify answers " + map[bool]string{true: "accepted", false: "rejected"}[v.Accepted])
+	if v.RolesDiffer {
+		o.run.report.count("verify answers roles_differ")
 	}
-	// An unproven token may be another server's than the one that it was brought to.
-	if accepts := o.l.modals.AcceptsAt(cmp.Or(current.Server, t.server), current.ID, current.Secret); accepts != v.Accepted && !expired[current.ID] {
-		o.l.broken("Modal is said to accept token %s of role %s: %t, and does: %t", current.ID, op.role, v.Accepted, accepts)
+	// An unverified token may belong to another server than the operator sent it to.
+	if accepts := o.run.modals.AcceptsAt(cmp.Or(current.Server, t.server), current.ID, current.Secret); accepts != v.Accepted && !expired[current.ID] {
+		o.run.broken("the engine says that Modal accepts token %s of role %s: %t, but Modal says %t", current.ID, op.role, v.Accepted, accepts)
 	}
 }
 
-// use has those who go on with earlier tokens use them, and notes which must live on for that.
-func (l *Life) use() {
-	if len(l.goesOn) == 0 {
+// useStillUsed lets consumers use their previous tokens, and records which tokens must live on for that.
+func (run *Run) useStillUsed() {
+	if len(run.stillUsed) == 0 {
 		return
 	}
-	t := l.disk.truth()
-	for _, id := range slices.Sorted(maps.Keys(l.goesOn)) {
-		if !l.modals.Use(id, l.goesOn[id]) {
-			delete(l.goesOn, id)
+	t := run.disk.truth()
+	for _, id := range slices.Sorted(maps.Keys(run.stillUsed)) {
+		if !run.modals.Use(id, run.stillUsed[id]) {
+			delete(run.stillUsed, id)
 			continue
 		}
-		i := slices.IndexFunc(t.ledger, func(e storedEntry) bool { return e.ID == id })
-		if i >= 0 && !t.ledger[i].Begun && !t.ledger[i].Forced && len(l.running()) == 0 {
-			l.oracle.used(id)
+		i := slices.IndexFunc(t.revocations, func(rev storedRevocation) bool { return rev.ID == id })
+		if i >= 0 && !t.revocations[i].DeletionStarted && !t.revocations[i].Forced && len(run.running()) == 0 {
+			run.oracle.tokenUsed(id)
 		}
 	}
 }
 
-func (o *oracle) used(id string) {
+func (o *oracle) tokenUsed(id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	told := o.of(id)
-	if time.Now().After(told.until.Add(time.Minute)) && time.Now().Before(told.hold) && told.excuse == "" && !told.free {
-		o.l.report.seen("a previous token is held while it is used")
+	record := o.record(id)
+	if time.Now().After(record.promisedUntil.Add(time.Minute)) && time.Now().Before(record.extendedUntil) && record.excuse == "" && !record.mayEnd {
+		o.run.report.count("a used previous token lives longer")
 	}
-	told.used = time.Now()
+	record.lastUsed = time.Now()
 }
 
-// mustBeHeld says that a token was used just now, and its role holds such.
-func (o *oracle) mustBeHeld(told *told) bool {
-	return o.l.doubt() == 0 && told.excuse == "" && !told.free && !told.used.IsZero() &&
-		time.Since(told.used) < told.refresh && time.Now().Before(told.hold.Add(-clockGrain))
+// mustBeExtended reports whether a token was used a short time ago, so that its role extends its life.
+func (o *oracle) mustBeExtended(record *tokenRecord) bool {
+	return o.run.clockSpread() == 0 && record.excuse == "" && !record.mayEnd && !record.lastUsed.IsZero() &&
+		time.Since(record.lastUsed) < record.useWindow && time.Now().Before(record.extendedUntil.Add(-clockGrain))
 }
 
-// ailing are the managed roles whose token Modal refuses, or whose service user may do something else than
-// the role says.
-func (o *oracle) ailing() []string {
-	t := o.l.disk.truth()
+// unhealthyRoles returns the managed roles that the engine must repair: Modal rejects the token, or the service
+// user has other rights than the role says.
+func (o *oracle) unhealthyRoles() []string {
+	t := o.run.disk.truth()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	var ill []string
+	var unhealthy []string
 	for _, role := range t.names() {
 		policy, cred := t.roles[role].Managed, t.current[role]
-		if policy == nil || cred.ID == "" || o.l.isAway(cred) {
+		if policy == nil || cred.ID == "" || o.run.isElsewhere(cred) {
 			continue
 		}
-		user, found := o.serviceUser(cred.ID)
+		user, found := o.serviceUserOf(cred.ID)
 		switch {
-		case !o.l.modals.Accepts(cred.ID, cred.Secret):
+		case !o.run.modals.Accepts(cred.ID, cred.Secret):
 			if !policy.Disabled {
-				ill = append(ill, role+" (refused)")
+				unhealthy = append(unhealthy, role+" (rejected)")
 			}
-		case found && !maps.Equal(rights(user), policy.Roles):
-			ill = append(ill, role+" (drifted)")
+		case found && !maps.Equal(effectiveRoles(user), policy.Roles):
+			unhealthy = append(unhealthy, role+" (roles differ)")
 		}
 	}
-	return ill
+	return unhealthy
 }
 
-func (o *oracle) movedExpiry(id string) {
+func (o *oracle) expiryChangedByHand(id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.moved[id] = true
+	o.expiryChanged[id] = true
 }
 
-// checkExpiries expects storage to have the expiry that Modal tells, of each token that was verified for days.
+// checkExpiries expects storage to have the expiry that Modal reports for each current token. The engine has
+// verified these tokens for days.
 func (o *oracle) checkExpiries() {
-	t := o.l.disk.truth()
+	t := o.run.disk.truth()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	at := map[string]time.Time{}
-	for _, token := range o.l.modal.Tokens() {
+	for _, token := range o.run.modal.Tokens() {
 		at[token.ID] = token.Expires
 	}
 	stored := map[string]storedToken{"config": t.admin}
@@ -110,14 +111,14 @@ func (o *oracle) checkExpiries() {
 	for _, of := range slices.Sorted(maps.Keys(stored)) {
 		token := stored[of]
 		expires, found := at[token.ID]
-		if !found || !o.l.modals.AcceptsAt(token.Server, token.ID, token.Secret) {
+		if !found || !o.run.modals.AcceptsAt(token.Server, token.ID, token.Secret) {
 			continue
 		}
-		if o.moved[token.ID] {
-			o.l.report.seen("an expiry that somebody changed is learned")
+		if o.expiryChanged[token.ID] {
+			o.run.report.count("the engine learns a changed expiry")
 		}
 		if !expires.Truncate(time.Second).Equal(token.Expires) {
-			o.l.broken("token %s of %s expires at %s, and storage says %s", token.ID, of, expires.Format(time.DateTime), token.Expires.Format(time.DateTime))
+			o.run.broken("token %s of %s expires at %s, but storage says %s", token.ID, of, expires.Format(time.DateTime), token.Expires.Format(time.DateTime))
 		}
 	}
 }

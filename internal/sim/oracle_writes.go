@@ -7,166 +7,166 @@ import (
 	"time"
 )
 
-// wrote sees every write of storage in the moment it takes effect.
-func (o *oracle) wrote(key string, before, after []byte) {
+// stored checks each write of storage at the moment when it takes effect.
+func (o *oracle) stored(key string, before, after []byte) {
 	kind, name, _ := strings.Cut(key, "/")
-	t := o.l.disk.truth()
+	t := o.run.disk.truth()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch kind {
 	case "cred":
-		o.wroteToken(t, name, decode[storedToken](before), decode[storedToken](after), after != nil)
+		o.credWritten(t, name, decode[storedToken](before), decode[storedToken](after), after != nil)
 	case "role":
-		o.wroteRole(t, name, decode[storedRole](before), before != nil, after != nil)
+		o.roleWritten(t, name, decode[storedRole](before), before != nil, after != nil)
 	case "approval":
-		o.wroteApproval(t, name, decode[storedApproval](before), decode[storedApproval](after), after != nil)
+		o.approvalWritten(t, name, decode[storedApproval](before), decode[storedApproval](after), after != nil)
 	case "config":
-		o.wroteConfig(before, after)
+		o.configWritten(before, after)
 	case "revocation":
-		entry := decode[storedEntry](before)
+		revocation := decode[storedRevocation](before)
 		if after == nil {
-			entry.key = name
-			o.l.note("    delete revocation/%s", name)
-			o.left(t, entry)
+			revocation.key = name
+			o.run.logf("    delete revocation/%s", name)
+			o.checkRemoved(t, revocation)
 			return
 		}
-		entry = decode[storedEntry](after)
+		revocation = decode[storedRevocation](after)
 		if before == nil {
-			o.counts(t, entry)
-			o.begins(t, entry)
-		} else if was := decode[storedEntry](before); was.isRunning() && beyond(was.Rights.Roles, entry.Rights.Roles) != "" {
-			o.l.report.seen("a lease is narrowed")
+			o.checkMaxLeases(t, revocation)
+			o.checkSettledFirst(t, revocation)
+		} else if was := decode[storedRevocation](before); was.isActiveLease() && excessRight(was.Rights.Roles, revocation.Rights.Roles) != "" {
+			o.run.report.count("a lease is narrowed")
 		}
-		if entry.Reason == "approved" && before == nil {
-			o.tookIn(t, entry.ID)
+		if revocation.Reason == "approved" && before == nil {
+			o.approvedTokenQueued(t, revocation.ID)
 		}
-		o.l.note("    put revocation/%s: %s %s, %s, not before %s", name, entry.Reason, ofRole(entry.Role), entry.Method, entry.NotBefore.Format(time.DateTime))
+		o.run.logf("    put revocation/%s: %s %s, %s, not before %s", name, revocation.Reason, ofRole(revocation.Role), revocation.Method, revocation.NotBefore.Format(time.DateTime))
 	}
 }
 
-// wroteToken sees a role get a token, keep it or lose it.
-func (o *oracle) wroteToken(t *truth, role string, before, after storedToken, there bool) {
+// credWritten checks a change of a role's token.
+func (o *oracle) credWritten(t *truth, role string, before, after storedToken, there bool) {
 	if !there {
-		o.l.note("    delete cred/%s", role)
+		o.run.logf("    delete cred/%s", role)
 		return
 	}
 	if before.ID == after.ID {
 		return
 	}
-	if entry, waits := t.waiting(after.ID); waits && entry.Leased && !after.Verified.IsZero() {
-		o.l.broken("role %s took token %s, which is a lease's", role, after.ID)
+	if revocation, waits := t.revocationOfToken(after.ID); waits && revocation.Leased && !after.Verified.IsZero() {
+		o.run.broken("role %s accepted token %s, which belongs to a lease", role, after.ID)
 	}
-	delete(o.bare, role)
-	o.l.note("    put cred/%s: %s, version %d", role, after.ID, after.Version)
-	current := o.of(after.ID)
+	delete(o.withoutToken, role)
+	o.run.logf("    put cred/%s: %s, version %d", role, after.ID, after.Version)
+	record := o.record(after.ID)
 	switch {
-	case current.excuse != "":
-	case after.Verified.IsZero() && after.IdentityType == "": // an operator brought it and said verify=false
-		if !o.l.modals.Accepts(after.ID, after.Secret) {
-			current.excuse = "it was stored unproven"
+	case record.excuse != "":
+	case after.Verified.IsZero() && after.IdentityType == "": // an operator supplied the token with verify=false
+		if !o.run.modals.Accepts(after.ID, after.Secret) {
+			record.excuse = "it was stored unverified"
 		}
-	case !o.l.modals.Accepts(after.ID, after.Secret):
-		o.l.broken("role %s took token %s, which Modal does not accept", role, after.ID)
+	case !o.run.modals.Accepts(after.ID, after.Secret):
+		o.run.broken("role %s accepted token %s, which Modal rejects", role, after.ID)
 	}
 	if policy, exists := t.roles[role]; exists {
-		o.fits(t, role, after)
+		o.checkRoleRights(t, role, after)
 		if policy.Managed == nil {
-			o.pinned(role, before, after)
+			o.checkOwner(role, before, after)
 		}
-		o.taken(t, role, after)
-		o.handsOut(role, after)
-		if before.ID != "" && !o.gaveWay(before) {
-			o.released(role, before, policy, o.graceOf(after.ID, policy.Grace))
-			o.of(before.ID).forPeople = policy.Managed == nil && (policy.Keeps || before.Verified.IsZero())
+		o.markDisplaced(t, role, after)
+		o.markCurrent(role, after)
+		if before.ID != "" && !o.isDisplaced(before) {
+			o.markReplaced(role, before, policy, o.graceAfter(after.ID, policy.Grace))
+			o.record(before.ID).manual = policy.Managed == nil && (policy.Keeps || before.Verified.IsZero())
 		}
 	}
 }
 
-// wroteRole sees a role appear with its token, change or go.
-func (o *oracle) wroteRole(t *truth, role string, before storedRole, was, is bool) {
-	o.limited[role] = time.Now()
+// roleWritten checks that a role appears with its token, changes or disappears.
+func (o *oracle) roleWritten(t *truth, role string, before storedRole, was, is bool) {
+	o.lastRoleWrite[role] = time.Now()
 	switch {
 	case is && !was:
-		o.l.note("    put role/%s", role)
-		if o.bare[role] = t.current[role].ID == ""; !o.bare[role] {
-			o.fits(t, role, t.current[role])
-			o.taken(t, role, t.current[role])
-			o.handsOut(role, t.current[role])
+		o.run.logf("    put role/%s", role)
+		if o.withoutToken[role] = t.current[role].ID == ""; !o.withoutToken[role] {
+			o.checkRoleRights(t, role, t.current[role])
+			o.markDisplaced(t, role, t.current[role])
+			o.markCurrent(role, t.current[role])
 		}
 	case was && !is:
-		o.l.note("    delete role/%s", role)
+		o.run.logf("    delete role/%s", role)
 		o.deleted[role]++
-		if token := t.left[role]; token.ID != "" && !o.gaveWay(token) {
-			o.released(role, token, before, before.Grace)
-			o.of(token.ID).free = o.of(token.ID).free || !o.l.spec.DeleteKeepsGrace
-			o.of(token.ID).forPeople = before.Managed == nil
+		if token := t.withoutRole[role]; token.ID != "" && !o.isDisplaced(token) {
+			o.markReplaced(role, token, before, before.Grace)
+			o.record(token.ID).mayEnd = o.record(token.ID).mayEnd || !o.run.spec.DeleteKeepsGrace
+			o.record(token.ID).manual = before.Managed == nil
 		}
 	}
 }
 
-// taken notes that a verified token took its ID from roles that hold it unverified.
-func (o *oracle) taken(t *truth, by string, token storedToken) {
+// markDisplaced records that a verified token displaces the same token that other roles store unverified.
+func (o *oracle) markDisplaced(t *truth, by string, token storedToken) {
 	for _, role := range t.names() {
-		if held := t.current[role]; role != by && held.ID == token.ID && held.Verified.IsZero() && !token.Verified.IsZero() {
-			o.squatted[token.ID] = true
-			o.l.report.seen("a verified token takes its ID from a role")
+		if current := t.current[role]; role != by && current.ID == token.ID && current.Verified.IsZero() && !token.Verified.IsZero() {
+			o.displaced[token.ID] = true
+			o.run.report.count("a verified token displaces an unverified one")
 		}
 	}
 }
 
-// gaveWay says that a role held a token unverified which another one, or config, has verified.
-func (o *oracle) gaveWay(t storedToken) bool { return o.squatted[t.ID] && t.Verified.IsZero() }
+// isDisplaced reports whether a role stored a token unverified that another role or config has verified.
+func (o *oracle) isDisplaced(t storedToken) bool { return o.displaced[t.ID] && t.Verified.IsZero() }
 
-// handsOut notes the token that a role's readers get from now on.
-func (o *oracle) handsOut(role string, t storedToken) {
-	current := o.of(t.ID)
-	current.role, current.secret, current.until, current.free, current.forgotten = role, t.Secret, time.Time{}, false, false
-	current.kept, current.forPeople, current.forced = true, false, false
-	current.hold, current.used, current.lease = time.Time{}, time.Time{}, false
+// markCurrent records the token that a role's readers get from now on.
+func (o *oracle) markCurrent(role string, t storedToken) {
+	record := o.record(t.ID)
+	record.role, record.secret, record.promisedUntil, record.mayEnd, record.forgotten = role, t.Secret, time.Time{}, false, false
+	record.tracked, record.manual, record.forced = true, false, false
+	record.extendedUntil, record.lastUsed, record.isLease = time.Time{}, time.Time{}, false
 }
 
-// released dates the promise of a token that was replaced just now.
-func (o *oracle) released(role string, token storedToken, policy storedRole, grace time.Duration) {
-	old := o.of(token.ID)
-	for _, op := range o.l.running() {
+// markReplaced sets how long a token that was just replaced must work.
+func (o *oracle) markReplaced(role string, token storedToken, policy storedRole, grace time.Duration) {
+	record := o.record(token.ID)
+	for _, op := range o.run.running() {
 		if op.role == role && op.grace != nil {
 			grace = min(grace, *op.grace)
 		}
-		old.free = old.free || (op.role == role && op.what == "delete role" && op.force) || (op.target == token.ID && op.force)
+		record.mayEnd = record.mayEnd || (op.role == role && op.what == "delete role" && op.force) || (op.target == token.ID && op.force)
 	}
-	old.until = time.Now().Add(grace - clockGrain)
-	if !token.Expires.IsZero() && token.Expires.Before(old.until) {
-		old.until = token.Expires // Modal ends it then
+	record.promisedUntil = time.Now().Add(grace - clockGrain)
+	if !token.Expires.IsZero() && token.Expires.Before(record.promisedUntil) {
+		record.promisedUntil = token.Expires // the token expires at Modal then
 	}
 	if policy.Managed != nil && policy.Managed.Hold > 0 {
-		old.hold, old.used, old.refresh = old.until.Add(policy.Managed.Hold), time.Time{}, 2*policy.Refresh
-		if !token.Expires.IsZero() && token.Expires.Before(old.hold) {
-			old.hold = token.Expires
+		record.extendedUntil, record.lastUsed, record.useWindow = record.promisedUntil.Add(policy.Managed.Hold), time.Time{}, 2*policy.Refresh
+		if !token.Expires.IsZero() && token.Expires.Before(record.extendedUntil) {
+			record.extendedUntil = token.Expires
 		}
 	}
 }
 
-// left sees an entry leave the ledger. Only a refusal lets it, or that the token is current after all, or
-// an operator's word.
-func (o *oracle) left(t *truth, entry storedEntry) {
-	for _, id := range []string{entry.ID, entry.Identity, entry.key} {
+// checkRemoved checks that a revocation was removed for a valid reason: Modal rejects the token, the token is
+// current after all, or an operator removed it.
+func (o *oracle) checkRemoved(t *truth, revocation storedRevocation) {
+	for _, id := range []string{revocation.ID, revocation.Identity, revocation.key} {
 		if id != "" && o.forgettable[id] {
-			if entry.ID != "" {
-				o.of(entry.ID).forgotten = true
+			if revocation.ID != "" {
+				o.record(revocation.ID).forgotten = true
 			}
-			o.strangers[entry.Identity] = true
-			o.accepts[entry.Identity] = true
+			o.untracked[revocation.Identity] = true
+			o.acceptedOrphans[revocation.Identity] = true
 			return
 		}
 	}
-	if t.answersFor(entry.Identity, entry.ID) || t.inLedger(entry.ID) || t.inUse(entry.ID) {
+	if t.tracks(revocation.Identity, revocation.ID) || t.inQueue(revocation.ID) || t.isCurrent(revocation.ID) {
 		return
 	}
-	if entry.ID != "" && o.of(entry.ID).toggled {
-		o.of(entry.ID).forgotten = true // it was refused for a while
+	if revocation.ID != "" && o.record(revocation.ID).wasToggled {
+		o.record(revocation.ID).forgotten = true // Modal rejected the token only while it was disabled
 		return
 	}
-	if o.accepted(entry.storedToken) {
-		o.l.broken("the entry %s %s left the ledger, and Modal still accepts the token", entry.key, ofRole(entry.Role))
+	if o.stillAtModal(revocation.storedToken) {
+		o.run.broken("the revocation %s %s was removed, but Modal still accepts the token", revocation.key, ofRole(revocation.Role))
 	}
 }

@@ -10,17 +10,16 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// waiting are the flows whose page somebody was told of and may still decide on, those first that the
-// engine waits for.
-func (l *Life) waiting() (awaited, late []string) {
+// openFlows returns the flows that a person may still decide on. awaited are the flows that the engine waits for.
+func (run *Run) openFlows() (awaited, late []string) {
 	open := map[string]bool{}
-	for _, a := range l.disk.truth().approvals {
+	for _, a := range run.disk.truth().approvals {
 		open[a.Flow] = a.State == "waiting"
 	}
-	for _, f := range l.modals.Flows() {
-		_, told := l.oracle.flow(f.ID)
+	for _, f := range run.modals.Flows() {
+		_, known := run.oracle.requestOf(f.ID)
 		switch {
-		case !told || f.State != modaltest.FlowWaiting:
+		case !known || f.State != modaltest.FlowWaiting:
 		case open[f.ID]:
 			awaited = append(awaited, f.ID)
 		default:
@@ -30,120 +29,120 @@ func (l *Life) waiting() (awaited, late []string) {
 	return awaited, late
 }
 
-// decide has a person decide on a flow: whoever should, somebody else, or too late.
-func (l *Life) decide() {
-	flows, late := l.waiting()
-	if len(flows) == 0 || roll(l.rt, "late", 8) == 7 {
+// decide lets a person decide on a flow. The person may be the wrong one, or too late.
+func (run *Run) decide() {
+	flows, late := run.openFlows()
+	if len(flows) == 0 || roll(run.rt, "late", 8) == 7 {
 		flows = late
 	}
 	if len(flows) == 0 {
 		return
 	}
-	flow := flows[roll(l.rt, "flow", len(flows))]
-	who := []*modaltest.Member{l.owner, l.owner, l.owner, l.owner, l.owner, l.colleague, l.rival, nil}[roll(l.rt, "who", 8)]
-	a, _ := l.oracle.flow(flow)
-	if l.elsewhere.URL() == l.modals.Of(flow).URL() && who != nil {
-		who = l.stranger
+	flow := flows[roll(run.rt, "flow", len(flows))]
+	who := []*modaltest.Member{run.owner, run.owner, run.owner, run.owner, run.owner, run.colleague, run.otherWorkspaceOwner, nil}[roll(run.rt, "who", 8)]
+	request, _ := run.oracle.requestOf(flow)
+	if run.otherModal.URL() == run.modals.Of(flow).URL() && who != nil {
+		who = run.otherModalOwner
 	}
-	if l.climate.LateToLearn && l.climate.Often > 0 && roll(l.rt, "late to learn", 2) == 1 {
-		l.modal.RefuseNewTokensFor(l.duration("late", 20*time.Second, 5*time.Minute))
-		defer l.pause(2 * time.Minute)
+	if run.conditions.LateToLearn && run.conditions.Often > 0 && roll(run.rt, "late to learn", 2) == 1 {
+		run.modal.RefuseNewTokensFor(run.drawDuration("late", 20*time.Second, 5*time.Minute))
+		defer run.sleepAndWait(2 * time.Minute)
 	}
-	l.cutsHere(8)
+	run.maybePlanCut(8)
 	if who == nil {
-		l.note("somebody denies what was to be approved for %q", a.role)
-		l.report.seen("a person denies")
-		l.modals.Deny(flow)
-		l.calmDown()
+		run.logf("a person denies the approval for %q", request.role)
+		run.report.count("a person denies")
+		run.modals.Deny(flow)
+		run.waitForEffects()
 		return
 	}
-	fits := l.mustBeUsed(flow, a, who)
-	token, _ := l.modals.Approve(flow, who)
-	l.note("%s approves token %s for %q, and it must be used: %t", who.Username(), token.ID, a.role, fits)
-	l.report.seen("a person approves: " + l.whoIs(who, a))
-	l.calmDown()
+	fits := run.mustBeUsed(flow, request, who)
+	token, _ := run.modals.Approve(flow, who)
+	run.logf("%s approves token %s for %q, must become current: %t", who.Username(), token.ID, request.role, fits)
+	run.report.count("a person approves: " + run.approverKind(who, request))
+	run.waitForEffects()
 	if !fits {
 		return
 	}
-	l.pause(5 * time.Second)
-	if t := l.disk.truth(); !t.inUse(token.ID) {
-		l.broken("token %s was approved for %q as it should be, and is not used: %s", token.ID, a.role, t.approvals[approvalKey(a.role)].Said)
+	run.sleepAndWait(5 * time.Second)
+	if t := run.disk.truth(); !t.isCurrent(token.ID) {
+		run.broken("the right person approved token %s for %q, but it is not current: %s", token.ID, request.role, t.approvals[approvalKey(request.role)].Reason)
 	}
 }
 
-func (l *Life) whoIs(who *modaltest.Member, a asked) string {
+func (run *Run) approverKind(who *modaltest.Member, request approvalRequest) string {
 	switch {
-	case who == l.rival:
+	case who == run.otherWorkspaceOwner:
 		return "in another workspace"
-	case who == l.colleague && a.role == "":
-		return "no manager"
-	case who == l.colleague:
+	case who == run.colleague && request.role == "":
+		return "not a manager"
+	case who == run.colleague:
 		return "another user"
-	case who == l.stranger:
-		return "elsewhere"
+	case who == run.otherModalOwner:
+		return "at the other server"
 	}
-	return "as they should"
+	return "the right person"
 }
 
-// calmDown lets everything happen that a person's deed sets off, or it would be luck what comes first.
-func (l *Life) calmDown() {
+// waitForEffects waits until all effects of a person's action have happened. Otherwise their order would be random.
+func (run *Run) waitForEffects() {
 	synctest.Wait()
-	l.bury()
-	l.check()
+	run.restartDeadNode()
+	run.check()
 }
 
-func (l *Life) pause(d time.Duration) {
+func (run *Run) sleepAndWait(d time.Duration) {
 	time.Sleep(d)
-	l.calmDown()
+	run.waitForEffects()
 }
 
-// mustBeUsed says that nothing keeps the token that somebody is about to approve from use.
-func (l *Life) mustBeUsed(flow string, a asked, who *modaltest.Member) bool {
-	t := l.disk.truth()
-	approval := t.approvals[approvalKey(a.role)]
-	if !l.climate.calm() || l.climate.Overlap || l.doubt() > 0 || len(l.running()) > 0 ||
+// mustBeUsed reports whether nothing prevents the token of the coming approval from becoming current.
+func (run *Run) mustBeUsed(flow string, request approvalRequest, who *modaltest.Member) bool {
+	t := run.disk.truth()
+	approval := t.approvals[approvalKey(request.role)]
+	if !run.conditions.faultFree() || run.conditions.Overlap || run.clockSpread() > 0 || len(run.running()) > 0 ||
 		approval.Flow != flow || approval.State != "waiting" || time.Until(approval.Lapses) < 10*time.Second {
 		return false
 	}
-	before := t.current[a.role]
-	if a.role == "" {
+	before := t.current[request.role]
+	if request.role == "" {
 		before = t.admin
-		if t.server != l.modals.Of(flow).URL() || (who == l.colleague && !t.limited && !a.force && before.ID != "") {
+		if t.server != run.modals.Of(flow).URL() || (who == run.colleague && !t.limited && !request.force && before.ID != "") {
 			return false
 		}
 	}
-	return a.force || before.ID == "" || l.oracle.isOf(before, who, a.role == "")
+	return request.force || before.ID == "" || run.oracle.belongsTo(before, who, request.role == "")
 }
 
-// flow is what a flow was begun for, where the engine told of it.
-func (o *oracle) flow(id string) (a asked, told bool) {
+// requestOf returns the approval request of a flow, if the engine announced the flow.
+func (o *oracle) requestOf(id string) (request approvalRequest, known bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	a, told = o.asked[id]
-	return a, told
+	request, known = o.requests[id]
+	return request, known
 }
 
-// isOf says that a proven token is of a person, or of their workspace.
-func (o *oracle) isOf(t storedToken, who *modaltest.Member, workspace bool) bool {
+// belongsTo reports whether a verified token belongs to a person, or to that person's workspace.
+func (o *oracle) belongsTo(t storedToken, who *modaltest.Member, workspace bool) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	its := o.whose[t.ID]
-	of := map[*modaltest.Member]string{o.l.owner: home, o.l.colleague: home, o.l.rival: "initech", o.l.stranger: "globex"}[who]
-	return !t.Verified.IsZero() && its.workspace == of && (workspace || its.owner == who.Username())
+	owner := o.owners[t.ID]
+	of := map[*modaltest.Member]string{o.run.owner: home, o.run.colleague: home, o.run.otherWorkspaceOwner: "initech", o.run.otherModalOwner: "globex"}[who]
+	return !t.Verified.IsZero() && owner.workspace == of && (workspace || owner.owner == who.Username())
 }
 
-// toggle disables a member's token, or enables one that is disabled.
-func (l *Life) toggle() {
-	tokens := slices.DeleteFunc(l.modals.Tokens(), func(t modaltest.TokenInfo) bool { return t.Kind != modaltest.KindMember })
-	if disabled := slices.DeleteFunc(slices.Clone(tokens), func(t modaltest.TokenInfo) bool { return !t.Disabled }); len(disabled) > 0 && roll(l.rt, "enable", 2) == 1 {
+// toggleToken disables a member token, or enables a disabled one.
+func (run *Run) toggleToken() {
+	tokens := slices.DeleteFunc(run.modals.Tokens(), func(t modaltest.TokenInfo) bool { return t.Kind != modaltest.KindMember })
+	if disabled := slices.DeleteFunc(slices.Clone(tokens), func(t modaltest.TokenInfo) bool { return !t.Disabled }); len(disabled) > 0 && roll(run.rt, "enable", 2) == 1 {
 		tokens = disabled
 	}
 	if len(tokens) == 0 {
 		return
 	}
-	victim := tokens[roll(l.rt, "victim", len(tokens))]
-	l.note("somebody changes token %s of %s: disabled is %t", victim.ID, victim.Owner, !victim.Disabled)
-	l.oracle.toggle(victim.ID)
-	l.modals.SetDisabled(victim.ID, !victim.Disabled)
-	l.report.seen(map[bool]string{true: "a member's token is enabled", false: "a member's token is disabled"}[victim.Disabled])
+	victim := tokens[roll(run.rt, "victim", len(tokens))]
+	run.logf("somebody changes token %s of %s: disabled is %t", victim.ID, victim.Owner, !victim.Disabled)
+	run.oracle.tokenToggled(victim.ID)
+	run.modals.SetDisabled(victim.ID, !victim.Disabled)
+	run.report.count(map[bool]string{true: "a member's token is enabled", false: "a member's token is disabled"}[victim.Disabled])
 }

@@ -4,40 +4,40 @@ package sim
 
 import "time"
 
-// reader is a consumer of one role. It keeps what it read.
+// reader is a consumer of one role. It keeps the last credentials that it read.
 type reader struct {
-	held *Handout
+	last *Credentials
 	next time.Time
-	// deleted is how often the role had been deleted when it read.
-	deleted int
+	// roleDeletions is how often the role had been deleted at the time of the last read.
+	roleDeletions int
 }
 
-// readAll has each consumer read whose time has come, at the standby in turn where there is one.
-func (l *Life) readAll() {
-	t := l.disk.truth()
-	for i, role := range names {
+// readAll lets each consumer read that is due. If there is a standby, consumers alternate between the nodes.
+func (run *Run) readAll() {
+	t := run.disk.truth()
+	for i, role := range roleNames {
 		if t.roles[role].Dynamic != nil {
-			continue // its readers keep leases
+			continue // consumers of dynamic roles keep leases
 		}
-		r := l.readers[role]
+		r := run.readers[role]
 		if r == nil {
 			r = &reader{}
-			l.readers[role] = r
+			run.readers[role] = r
 		}
 		if time.Now().Before(r.next) {
 			continue
 		}
-		n := l.leader
-		if l.standby != nil && (l.begun+i)%2 == 0 {
-			n = l.standby
-			l.report.seen("read by a standby")
+		n := run.leader
+		if run.standby != nil && (run.operationCount+i)%2 == 0 {
+			n = run.standby
+			run.report.count("read by a standby")
 		}
 		got, err := n.engine.Read(n.ctx, role)
 		if err != nil {
-			continue // it keeps what it has, and tries again
+			continue // the consumer keeps its token and tries again
 		}
 		r.next = time.Now().Add(t.roles[role].Refresh)
-		l.oracle.read(n.name, role, r, got)
-		r.held = got
+		run.oracle.checkRead(n.name, role, r, got)
+		r.last = got
 	}
 }

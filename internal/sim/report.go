@@ -13,34 +13,34 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// Report counts what lives reached.
+// Report counts the situations that runs reached. Each kind of situation is a cell.
 type Report struct {
 	mu    sync.Mutex
 	cells map[string]int
 
-	Lives, Steps int
-	// Days are of the lives' own time: a duration would run over after three centuries.
+	Runs, Steps int
+	// Days is simulated time. A time.Duration would overflow after three centuries.
 	Days float64
-	// Histories are what the lives wrote down, where they are kept.
+	// Histories are the logs of all runs, if Keep is set.
 	Keep      bool
 	Histories []string
-	// last is the life that is being lived, for a watchdog.
-	last *Life
+	// last is the current run, for a watchdog.
+	last *Run
 }
 
-// NewReport is an empty one.
+// NewReport returns an empty report.
 func NewReport() *Report { return &Report{cells: map[string]int{}} }
 
-func (r *Report) seen(cell string) {
+func (r *Report) count(cell string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cells[cell]++
 }
 
-func (r *Report) began(l *Life) {
+func (r *Report) started(run *Run) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.last = l
+	r.last = run
 }
 
 func (r *Report) stepped() {
@@ -49,27 +49,27 @@ func (r *Report) stepped() {
 	r.Steps++
 }
 
-func (r *Report) ended(l *Life, lasted time.Duration) {
+func (r *Report) finished(run *Run, lasted time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.Lives++
+	r.Runs++
 	r.Days += lasted.Hours() / 24
 	if r.Keep {
-		r.Histories = append(r.Histories, strings.Join(l.history, "\n"))
+		r.Histories = append(r.Histories, strings.Join(run.history, "\n"))
 	}
 }
 
-// Pulse moves whenever a life goes on.
-func (r *Report) Pulse() (steps int, last string) {
+// Progress returns a count that grows while a run makes progress, and the end of the run's history.
+func (r *Report) Progress() (steps int, last string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.last == nil {
-		return r.Steps, "no life has begun"
+		return r.Steps, "no run has started"
 	}
-	return r.Steps + r.Lives, r.last.tail(40)
+	return r.Steps + r.Runs, r.last.tail(40)
 }
 
-// Expected are the cells that a long run must reach: a zero is a blind spot.
+// Expected lists the cells that a long run must reach. A cell with zero hits is a blind spot.
 func Expected() []string {
 	var cells []string
 	for _, a := range actions {
@@ -77,20 +77,20 @@ func Expected() []string {
 	}
 	for _, what := range []string{"create managed", "create static", "write role", "rotate managed", "rotate static", "undo", "delete role", "retry", "forget", "write config", "create empty", "begin approval", "cancel approval", "rotate admin", "create dynamic", "read lease", "renew lease", "verify", "end orphans", "accept orphans"} {
 		cells = append(cells, what+": done")
-		if what != "renew lease" { // storage alone is asked
+		if what != "renew lease" { // a renewal only reads storage
 			cells = append(cells, what+": failed")
 		}
-		if what != "delete role" && what != "cancel approval" { // there is nothing to get wrong
-			cells = append(cells, what+": mistake")
+		if what != "delete role" && what != "cancel approval" { // no request of these can be wrong
+			cells = append(cells, what+": refused")
 		}
 	}
 	cells = append(cells, "read approval: done", "end lease: done", "end lease: failed", "pause: done", "list orphans: done", "dry run of orphans: done",
 		"end orphans: there are some", "accept orphans: there are some", "dry run of orphans: there are some",
 		"the mount is out of sync: tick", "the mount is out of sync: end lease", "the mount is out of sync: read lease",
 		"the mount is paused: tick", "the mount is paused: end lease", "the mount is paused: read lease",
-		"verify answers accepted", "verify answers refused", "verify answers drifted", "a previous token is held while it is used",
-		"a lease's answer is lost", "a lease is narrowed", "a lease keeps what its role lost", "a lease that may do too much is not renewed", "vault gives up on a lease", "somebody revokes a lease", "max_leases refuses a lease",
-		"healed: (refused)", "healed: (drifted)", "an expiry that somebody changed is learned")
+		"verify answers accepted", "verify answers rejected", "verify answers roles_differ", "a used previous token lives longer",
+		"the answer with a lease is lost", "a lease is narrowed", "a lease keeps rights that its role lost", "a lease with too many rights is not renewed", "vault gives up on a lease", "somebody revokes a lease", "max_leases refuses a lease",
+		"repaired: (rejected)", "repaired: (roles differ)", "the engine learns a changed expiry")
 	cells = append(cells, "tick: done", "tick: failed")
 	for _, kind := range faultKinds {
 		cells = append(cells, "modal: "+kind.name)
@@ -106,7 +106,7 @@ func Expected() []string {
 	for _, state := range []string{"done", "refused", "lapsed", "cancelled"} {
 		cells = append(cells, "an approval is "+state, "an admin's approval is "+state)
 	}
-	for _, how := range []string{"as they should", "another user", "in another workspace", "no manager", "elsewhere"} {
+	for _, how := range []string{"the right person", "another user", "in another workspace", "not a manager", "at the other server"} {
 		cells = append(cells, "a person approves: "+how)
 	}
 	for _, code := range []codes.Code{codes.OK, codes.NotFound, codes.PermissionDenied, codes.Unimplemented, codes.Unauthenticated, codes.Unavailable} {
@@ -114,19 +114,19 @@ func Expected() []string {
 	}
 	return append(cells,
 		"leader change while an approval waits", "killed while an approval waits",
-		"killed while an approved token is brought into use",
+		"killed while an approved token becomes current",
 		"a person denies", "a member's token is disabled", "a member's token is enabled", "modal: TokenDelete without a content type",
-		"config/rotate replaces", "an admin token ended itself", "a role's member token ended itself",
-		"an approved token that nobody uses ended itself", "the current token ended an earlier one", "the admin token ended a member's by force",
-		"a crowd is refused", "drift is mended by a write", "another server with its admin",
-		"a token arrives after its approval has ended", "a verified token takes its ID from a role", "a token of the pinned workspace",
-		"a robot's token is brought", "a token that a mount made is brought by force",
-		"storage: read fails", "storage: a deposed node's write is refused",
-		"leader change", "leader change in the middle of an operation", "a deposed node works on",
-		"caller left", "operations beside each other", "restored", "read by a standby")
+		"config/rotate replaces", "an admin token deleted itself", "a role's member token deleted itself",
+		"an unused approved token deleted itself", "the current token deleted an earlier token", "the admin token deleted a member token by force",
+		"too many previous tokens are refused", "a write repairs changed environment roles", "another server with its admin token",
+		"a token arrives after its approval has ended", "a verified token displaces an unverified one", "a token of the pinned workspace",
+		"an operator supplies a service user's token", "force accepts a token that a mount created",
+		"storage: read fails", "storage: a former leader's write fails",
+		"leader change", "leader change during an operation", "a former leader keeps working",
+		"caller left", "operations at the same time", "restored", "read by a standby")
 }
 
-// Table is the coverage, and the expected cells that stayed empty.
+// Table returns the coverage, and the expected cells that stayed empty.
 func (r *Report) Table() (text string, empty []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

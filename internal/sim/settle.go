@@ -11,189 +11,191 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// longestGrace is the most that operators of a life write.
+// longestGrace is the longest grace period that operators of a run write.
 const longestGrace = 3 * day
 
-// longestHold is the longest that operators of a life have a token that is used live on.
-const longestHold = day + time.Minute
+// longestExtension is the longest time by which use can extend a token's life in a run.
+const longestExtension = day + time.Minute
 
-// settle ends all troubles, gives the mount days of ticks, and expects it to have put everything in order.
-func (l *Life) settle() {
-	if !l.climate.calm() {
-		[]func(){func() {}, l.drift, l.bereave}[roll(l.rt, "a person's last deed", 3)]()
-		l.calmDown()
+// settle stops all faults, gives the mount days of ticks, and then expects everything to be in order.
+func (run *Run) settle() {
+	if !run.conditions.faultFree() {
+		[]func(){func() {}, run.changeRolesByHand, run.deleteCurrentByHand}[roll(run.rt, "a person's last action", 3)]()
+		run.waitForEffects()
 	}
-	l.note("all troubles end")
-	l.modal.ClearFaults()
-	l.setLate(lateness{})
-	l.leader.handle.heal()
-	l.quiet()
-	l.bury()
-	l.owner.SetRole("owner")
-	l.setSkew("A", 0)
-	l.setSkew("B", 0)
-	if l.former != nil {
-		l.former.stop()
-		l.former = nil
+	run.logf("all faults stop")
+	run.modal.ClearFaults()
+	run.setLateWork(lateWork{})
+	run.leader.handle.clearFaults()
+	run.waitForAll()
+	run.restartDeadNode()
+	run.owner.SetRole("owner")
+	run.setSkew("A", 0)
+	run.setSkew("B", 0)
+	if run.former != nil {
+		run.former.stop()
+		run.former = nil
 	}
-	l.climate.Overlap, l.climate.CallersLeave = false, false
-	l.configure()
-	l.tidy()
-	l.unhamper() // by what a person approved just before
-	before := l.disk.truth()
+	run.conditions.Overlap, run.conditions.CallersLeave = false, false
+	run.resetConfig()
+	run.cleanUpOrphans()
+	run.liftRestrictions() // a person may have approved a token just before
+	before := run.disk.truth()
 	began := time.Now()
-	for _, what := range l.oracle.ailing() {
-		l.report.seen("healed: " + what[strings.IndexByte(what, ' ')+1:])
+	for _, what := range run.oracle.unhealthyRoles() {
+		run.report.count("repaired: " + what[strings.IndexByte(what, ' ')+1:])
 	}
-	l.ticks(90, time.Minute)
-	l.unhamper() // by an approval that was begun before, and is over by now
-	l.ticks(14, 30*time.Minute)
-	l.checkRotatedOnce(before, began)
-	l.ticks(30, 2*time.Hour)
-	if ill := l.oracle.ailing(); len(ill) > 0 {
-		l.broken("two days and more after all troubles ended roles are not healed: %v", ill)
+	run.ticks(90, time.Minute)
+	run.liftRestrictions() // an approval that started earlier has ended by now
+	run.ticks(14, 30*time.Minute)
+	run.checkRotatedOnce(before, began)
+	run.ticks(30, 2*time.Hour)
+	if unhealthy := run.oracle.unhealthyRoles(); len(unhealthy) > 0 {
+		run.broken("more than two days after all faults stopped, the engine has not repaired these roles: %v", unhealthy)
 	}
-	l.ticks(40, 2*time.Hour)
-	l.checkSettled()
+	run.ticks(40, 2*time.Hour)
+	run.checkSettled()
 }
 
-func (l *Life) unhamper() {
-	if l.hampered() {
-		l.configure()
-	}
-}
-
-// tidy is an operator's word on what a restored snapshot knows nothing of. Until then the mount ends
-// nothing by itself.
-func (l *Life) tidy() {
-	time.Sleep(young) // what is younger is nobody's yet
-	l.unhamper()      // by what was approved meanwhile
-	l.oracle.says(Tidying{})
-	if _, err := l.leader.engine.Tidy(l.leader.ctx, Tidying{}); err != nil {
-		l.broken("orphans cannot be tidied: %v", err)
+func (run *Run) liftRestrictions() {
+	if run.isRestricted() {
+		run.resetConfig()
 	}
 }
 
-func (l *Life) ticks(times int, every time.Duration) {
+// cleanUpOrphans deletes all orphans, as an operator does after a snapshot was restored. Until then the mount
+// deletes nothing by itself.
+func (run *Run) cleanUpOrphans() {
+	time.Sleep(orphanMinAge) // a younger service user is not an orphan yet
+	run.liftRestrictions()   // a token may have been approved meanwhile
+	run.oracle.operatorDecided(CleanupRequest{})
+	if _, err := run.leader.engine.CleanUpOrphans(run.leader.ctx, CleanupRequest{}); err != nil {
+		run.broken("the orphans cannot be deleted: %v", err)
+	}
+}
+
+func (run *Run) ticks(times int, every time.Duration) {
 	for range times {
-		l.pass(every)
+		run.passTime(every)
 	}
 }
 
-// checkRotatedOnce expects each role that was overdue to have rotated once, and none twice.
-func (l *Life) checkRotatedOnce(before *truth, began time.Time) {
-	after := l.disk.truth()
+// checkRotatedOnce expects each overdue role to have rotated once, and no role twice.
+func (run *Run) checkRotatedOnce(before *truth, began time.Time) {
+	after := run.disk.truth()
 	for _, role := range before.names() {
 		policy, cred := before.roles[role], before.current[role]
-		if policy.Managed == nil || policy.Managed.Disabled || l.isAway(cred) || after.roles[role].Managed == nil {
+		if policy.Managed == nil || policy.Managed.Disabled || run.isElsewhere(cred) || after.roles[role].Managed == nil {
 			continue
 		}
 		rotations := after.current[role].Version - cred.Version
 		overdue := !cred.Next.IsZero() && !cred.Next.After(began)
 		if overdue && rotations == 0 {
-			l.broken("role %s is overdue since %s and was not rotated: %s", role, cred.Next.Format(time.DateTime), after.current[role].LastError)
+			run.broken("role %s is overdue since %s, and the engine did not rotate it: %s", role, cred.Next.Format(time.DateTime), after.current[role].LastError)
 		}
 		most := int64(1)
 		if policy.Managed.Schedule != "" {
-			most = 2 // it may fire in these hours too
+			most = 2 // the schedule may also fire in these hours
 		}
-		if !l.modals.Accepts(cred.ID, cred.Secret) {
-			most++ // it may be healed too
+		if !run.modals.Accepts(cred.ID, cred.Secret) {
+			most++ // the engine may also replace a rejected token
 		}
 		if rotations > most {
-			l.broken("role %s rotated %d times in hours", role, rotations)
+			run.broken("role %s rotated %d times in hours", role, rotations)
 		}
 	}
-	l.check()
+	run.check()
 }
 
-// checkSettled expects nothing to be left that only waits for the engine.
-func (l *Life) checkSettled() {
-	t := l.disk.truth()
+// checkSettled expects that no work of the engine is left.
+func (run *Run) checkSettled() {
+	t := run.disk.truth()
 	now := time.Now()
-	for _, e := range t.ledger {
-		// A member's token needs no admin token to end itself, wherever it is.
-		if l.keepsEarlier(t, e.Role) || (l.isAway(e.storedToken) && e.IdentityType != "user") {
+	for _, rev := range t.revocations {
+		// A member token deletes itself at any server and workspace, without an admin token.
+		if run.keepsPrevious(t, rev.Role) || (run.isElsewhere(rev.storedToken) && rev.IdentityType != "user") {
 			continue
 		}
-		if e.NotBefore.After(now.Add(longestGrace + day)) {
-			l.broken("the entry %s of role %s waits until %s, as a wrong clock dated it", e.key, e.Role, e.NotBefore.Format(time.DateTime))
+		if rev.NotBefore.After(now.Add(longestGrace + day)) {
+			run.broken("the revocation %s of role %s waits until %s: a wrong clock set this time", rev.key, rev.Role, rev.NotBefore.Format(time.DateTime))
 		}
-		due := e.NotBefore
-		if e.HoldUntil.After(due) && e.HoldUntil.Before(due.Add(longestHold)) {
-			due = e.HoldUntil
+		due := rev.NotBefore
+		if rev.HoldUntil.After(due) && rev.HoldUntil.Before(due.Add(longestExtension)) {
+			due = rev.HoldUntil
 		}
-		if e.Method == "manual" || now.Before(due.Add(6*time.Hour)) || l.isDisabled(e.ID) {
+		if rev.Method == "manual" || now.Before(due.Add(6*time.Hour)) || run.isDisabled(rev.ID) {
 			continue
 		}
-		l.broken("after days without a fault the ledger still holds %s %s (%s): %s", e.key, ofRole(e.Role), e.Reason, e.LastError)
+		run.broken("after days without a fault the revocation queue still has %s %s (%s): %s", rev.key, ofRole(rev.Role), rev.Reason, rev.LastError)
 	}
 	for _, key := range slices.Sorted(maps.Keys(t.approvals)) {
 		if a := t.approvals[key]; a.Open {
-			l.broken("after days without a fault the approval %s is still %s, and open", key, a.State)
+			run.broken("after days without a fault the approval %s is still %s and open", key, a.State)
 		}
 	}
 	for _, role := range t.names() {
 		if t.roles[role].Managed == nil && t.current[role].ID == "" {
 			continue
 		}
-		state, err := l.leader.engine.State(l.leader.ctx, role)
+		state, err := run.leader.engine.State(run.leader.ctx, role)
 		if err != nil {
-			l.broken("the state of role %s cannot be read: %v", role, err)
+			run.broken("the state of role %s cannot be read: %v", role, err)
 		}
-		// A role that only a person rotates may be overdue. Where nothing is wrong and nothing due, none fails.
+		// A role that only a person rotates may be overdue. If no fault is active and no rotation is due, no role
+		// fails.
 		managed := t.roles[role].Managed
 		late := state == "overdue" && managed != nil && !managed.Disabled
-		if (late || state == "failing") && !l.isAway(t.current[role]) {
-			l.broken("after days without a fault role %s is %s: %s", role, state, t.current[role].LastError)
+		if (late || state == "failing") && !run.isElsewhere(t.current[role]) {
+			run.broken("after days without a fault role %s is %s: %s", role, state, t.current[role].LastError)
 		}
-		got, err := l.leader.engine.Read(l.leader.ctx, role)
+		got, err := run.leader.engine.Read(run.leader.ctx, role)
 		if err != nil || got == nil {
-			l.broken("after days without a fault role %s cannot be read: %v", role, err)
+			run.broken("after days without a fault role %s cannot be read: %v", role, err)
 			continue
 		}
-		l.oracle.served(role, got, l.spec)
+		run.oracle.checkServed(role, got, run.spec)
 	}
-	l.oracle.checkExpiries()
-	if diverged, err := l.leader.engine.OutOfSync(l.leader.ctx); err != nil || diverged {
-		l.broken("orphans were tidied, and the mount is out of sync: %t, %v", diverged, err)
+	run.oracle.checkExpiries()
+	if outOfSync, err := run.leader.engine.OutOfSync(run.leader.ctx); err != nil || outOfSync {
+		run.broken("an operator deleted the orphans, and out of sync is still %t (%v)", outOfSync, err)
 	}
-	l.check()
+	run.check()
 }
 
-// isDisabled reports whether somebody disabled a token: only a person, or a token of the same person, ends it then.
-func (l *Life) isDisabled(id string) bool {
-	return slices.ContainsFunc(l.modals.Tokens(), func(t modaltest.TokenInfo) bool { return t.ID == id && t.Disabled })
+// isDisabled reports whether somebody disabled a token. Then only a person or a token of the same person can delete
+// it.
+func (run *Run) isDisabled(id string) bool {
+	return slices.ContainsFunc(run.modals.Tokens(), func(t modaltest.TokenInfo) bool { return t.ID == id && t.Disabled })
 }
 
-// isAway says that a token belongs to another server or workspace than the one that the last admin token
-// is of: the engine cannot manage it.
-func (l *Life) isAway(t storedToken) bool {
-	return (t.Server != "" && t.Server != l.modal.URL()) || (t.Workspace != "" && t.Workspace != home)
+// isElsewhere reports whether the engine cannot manage a token, because the token belongs to another server or
+// workspace than the last admin token.
+func (run *Run) isElsewhere(t storedToken) bool {
+	return (t.Server != "" && t.Server != run.modal.URL()) || (t.Workspace != "" && t.Workspace != home)
 }
 
-// keepsEarlier says that a role has no working token, through no fault of the engine, and so keeps its
-// earlier ones.
-func (l *Life) keepsEarlier(t *truth, role string) bool {
+// keepsPrevious reports whether a role has no working token through no fault of the engine. The engine then keeps
+// the role's previous tokens.
+func (run *Run) keepsPrevious(t *truth, role string) bool {
 	current, exists := t.current[role]
-	if !exists || l.modals.AcceptsAt(current.Server, current.ID, current.Secret) { // one stored unverified may be of another server
+	if !exists || run.modals.AcceptsAt(current.Server, current.ID, current.Secret) { // an unverified token may belong to another server
 		return false
 	}
 	policy := t.roles[role]
-	return policy.Managed == nil || policy.Managed.Disabled || l.isAway(current)
+	return policy.Managed == nil || policy.Managed.Disabled || run.isElsewhere(current)
 }
 
-// served expects a reader's token to work at the end, unless it was taken from the engine's hands.
-func (o *oracle) served(role string, got *Handout, spec Spec) {
-	t := o.l.disk.truth()
+// checkServed expects a reader's token to work at the end, unless the engine could not replace it.
+func (o *oracle) checkServed(role string, got *Credentials, spec Spec) {
+	t := o.run.disk.truth()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	policy := t.roles[role]
-	switch told := o.of(got.ID); {
-	case o.l.modals.Accepts(got.ID, got.Secret):
-	case policy.Managed == nil || policy.Managed.Disabled || o.l.isAway(t.current[role]):
-	case told.excuse != "" && !spec.Heals:
+	switch record := o.record(got.ID); {
+	case o.run.modals.Accepts(got.ID, got.Secret):
+	case policy.Managed == nil || policy.Managed.Disabled || o.run.isElsewhere(t.current[role]):
+	case record.excuse != "" && !spec.Heals:
 	default:
-		o.l.broken("after days without a fault the reader of role %s is not served: Modal refuses %s", role, got.ID)
+		o.run.broken("after days without a fault Modal rejects token %[2]s, which a reader of role %[1]s got", role, got.ID)
 	}
 }

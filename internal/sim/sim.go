@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package sim lives whole lives of a mount: operators, readers and Vault's ticker against the engine,
-// an emulated Modal that fails, storage that fails, nodes that die and follow each other, clocks that are
-// wrong, and time that passes by months. All of it comes from the draws of one seed, and the same seed
-// gives the same life.
+// Package sim simulates the whole life of a mount. Operators, readers and Vault's ticker use the engine. The
+// emulated Modal fails, storage fails, nodes die and take over from each other, clocks are wrong, and months pass
+// in virtual time. One seed determines every draw, so the same seed gives the same run.
 //
-// It knows the engine by the interface Engine alone, and judges it by what Modal and storage hold, never
-// by the engine's own code.
+// The package knows the engine only through the interface Engine. The oracle judges the engine by the data in Modal
+// and in storage, never with the engine's own code.
 package sim
 
 import (
@@ -22,104 +21,104 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// World is what a node's engine is given of the world.
-type World struct {
+// Deps are the dependencies of a node's engine.
+type Deps struct {
 	Storage logical.Storage
-	// Now is the node's clock, which may be off by hours.
+	// Now reads the node's clock, which may be wrong by hours.
 	Now     func() time.Time
 	Sleep   func(ctx context.Context, d time.Duration) error
 	Stagger func(n int)
 	Random  func() float64
 	Dial    func(ctx context.Context, address string) (net.Conn, error)
-	// Standby is a node that only reads.
+	// Standby says that the node only reads.
 	Standby bool
 	Mount   string
 	Log     io.Writer
 }
 
-// Engine is a mount on one node, as people and Vault use it.
+// Engine is the mount on one node, as people and Vault use it.
 type Engine interface {
 	WriteConfig(ctx context.Context, c Config) error
-	RotateAdmin(ctx context.Context, r AdminRotation) (Turnover, error)
-	WriteRole(ctx context.Context, role string, p Policy) error
+	RotateAdmin(ctx context.Context, r AdminRotation) (RotationResult, error)
+	WriteRole(ctx context.Context, role string, settings RoleSettings) error
 	DeleteRole(ctx context.Context, role string, force bool) error
-	Rotate(ctx context.Context, role string, r Rotation) (Turnover, error)
-	// BeginApproval begins a browser approval of a role's next token, of the admin's where role is empty.
+	Rotate(ctx context.Context, role string, r Rotation) (RotationResult, error)
+	// BeginApproval begins a browser approval for a role's next token. An empty role means the admin token.
 	BeginApproval(ctx context.Context, role string, a Approval) error
-	// ReadApproval is the state of an approval, empty for none.
+	// ReadApproval returns the state of an approval, or "" if there is no approval.
 	ReadApproval(ctx context.Context, role string, wait time.Duration) (state string, err error)
 	CancelApproval(ctx context.Context, role string) error
-	// Retry ends an entry of the ledger now; revoked says that Modal refuses its token.
+	// Retry processes a revocation now. revoked reports that Modal rejects the token.
 	Retry(ctx context.Context, id string, force bool) (revoked bool, err error)
 	Forget(ctx context.Context, id string, force bool) error
-	// Read is what a consumer gets, nil for a role that does not exist.
-	Read(ctx context.Context, role string) (*Handout, error)
-	// State is how a role stands, as its list tells it.
+	// Read returns the credentials that a consumer gets. The result is nil if the role does not exist.
+	Read(ctx context.Context, role string) (*Credentials, error)
+	// State returns a role's state, as the role list shows it.
 	State(ctx context.Context, role string) (string, error)
-	Ledger(ctx context.Context) ([]string, error)
-	// NewLease is a read of a dynamic role, nil for a role that does not exist, or is no dynamic one.
+	Revocations(ctx context.Context) ([]string, error)
+	// NewLease reads a dynamic role. The result is nil if the role does not exist or is not dynamic.
 	NewLease(ctx context.Context, role string) (*Lease, error)
-	// Renew lets a lease run on, and says for how long from now.
+	// Renew extends a lease and returns the time it has left from now.
 	Renew(ctx context.Context, l *Lease, issued time.Time, increment time.Duration) (time.Duration, error)
 	EndLease(ctx context.Context, l *Lease) error
 	// Verify asks Modal about a role's current token.
 	Verify(ctx context.Context, role string) (Verification, error)
-	// Orphans are the service users of this mount that storage knows nothing of.
+	// Orphans lists the service users of this mount that storage does not know.
 	Orphans(ctx context.Context) ([]string, error)
-	// Tidy ends orphans, or accepts them.
-	Tidy(ctx context.Context, t Tidying) (Tidied, error)
-	// OutOfSync says that the mount ends nothing by itself.
+	// CleanUpOrphans deletes orphans or accepts them.
+	CleanUpOrphans(ctx context.Context, t CleanupRequest) (CleanupResult, error)
+	// OutOfSync reports whether the mount is out of sync and therefore deletes nothing by itself.
 	OutOfSync(ctx context.Context) (bool, error)
 	Tick(ctx context.Context) error
 	Invalidate(ctx context.Context, key string)
 	Stop()
 }
 
-// Start makes an engine as a node's process does.
-type Start func(ctx context.Context, w World) (Engine, error)
+// Start starts an engine, as a node's process does.
+type Start func(ctx context.Context, deps Deps) (Engine, error)
 
-// MistakeError is an answer that puts the fault on who asked: nothing failed.
-type MistakeError struct{ Text string }
+// UserError reports that the caller's request was wrong. Nothing failed.
+type UserError struct{ Text string }
 
-func (m *MistakeError) Error() string { return m.Text }
+func (m *UserError) Error() string { return m.Text }
 
-func isMistake(err error) bool {
-	var m *MistakeError
+func isUserError(err error) bool {
+	var m *UserError
 	return errors.As(err, &m)
 }
 
-// Pair is a token as its owner has it. It prints as its ID.
-type Pair struct{ ID, Secret string }
+// Token is a token as its owner knows it. It prints as its ID.
+type Token struct{ ID, Secret string }
 
-func (p Pair) String() string { return p.ID }
+func (p Token) String() string { return p.ID }
 
-// Config is a write of config; what is nil is not said.
+// Config is a write of config. A nil field is absent from the request.
 type Config struct {
 	ServerURL          *string
-	Admin              *Pair
+	Admin              *Token
 	RemoveAdmin        bool
 	MaxEnvironmentRole *string
-	// AllowedEnvironments is a comma-separated list, empty for all.
+	// AllowedEnvironments is a comma-separated list. An empty list allows all environments.
 	AllowedEnvironments *string
 	RequestTimeout      *time.Duration
-	// Grace is how long a replaced admin token works on.
+	// Grace is how long a replaced admin token stays valid.
 	Grace *time.Duration
-	// Pinned is the workspace that every token has to belong to, empty for any.
+	// Pinned is the workspace that every token must belong to. Empty allows any workspace.
 	Pinned *string
 	Force  bool
-	// Verification is how often current tokens are verified, 0 for never.
+	// Verification is the interval between verifications of current tokens. 0 means never.
 	Verification *time.Duration
 	Paused       *bool
 }
 
-// AdminRotation is what config/rotate was asked for.
+// AdminRotation is a request to config/rotate.
 type AdminRotation struct {
-	Pair  Pair
+	Token Token
 	Force bool
 	Grace *time.Duration
 }
 
-// Approval is what a browser approval was asked for.
+// Approval is a request for a browser approval.
 type Approval struct {
 	TTL        *time.Duration
 	Grace      *time.Duration
@@ -127,11 +126,11 @@ type Approval struct {
 	Force      bool
 }
 
-// Policy is a write of a role; what is nil is not said.
-type Policy struct {
+// RoleSettings is a write of a role. A nil field is absent from the request.
+type RoleSettings struct {
 	Type             *string
-	Pair             *Pair
-	Unproven         bool
+	Token            *Token
+	Unverified       bool
 	Force            bool
 	EnvironmentRoles *string
 	Refresh          *time.Duration
@@ -142,23 +141,23 @@ type Policy struct {
 	Scoped           *bool
 	Disabled         *bool
 	RevokePrevious   *bool
-	// Hold is how much longer a previous token lives while it is used.
-	Hold *time.Duration
-	// LeaseTTL, MaxTTL and MaxLeases are of dynamic roles.
+	// HoldWhileUsed is how much longer a previous token stays valid while consumers still use it.
+	HoldWhileUsed *time.Duration
+	// LeaseTTL, MaxTTL and MaxLeases apply to dynamic roles.
 	LeaseTTL, MaxTTL *time.Duration
 	MaxLeases        *int
 }
 
-// String is what the write says, without a secret.
-func (p Policy) String() string { return whatIsSaid(p) }
+// String lists the fields of the write, without secrets.
+func (s RoleSettings) String() string { return describeWrite(s) }
 
-// String is what the write says.
-func (a Approval) String() string { return whatIsSaid(a) }
+// String lists the fields of the write, without secrets.
+func (a Approval) String() string { return describeWrite(a) }
 
-// String is what the write says, without a secret.
-func (c Config) String() string { return whatIsSaid(c) }
+// String lists the fields of the write, without secrets.
+func (c Config) String() string { return describeWrite(c) }
 
-func whatIsSaid(write any) string {
+func describeWrite(write any) string {
 	var said []string
 	v := reflect.ValueOf(write)
 	for i := range v.NumField() {
@@ -172,66 +171,64 @@ func whatIsSaid(write any) string {
 	return strings.Join(said, " ")
 }
 
-// Rotation is what rotate was asked for.
+// Rotation is a request to rotate.
 type Rotation struct {
-	Pair       *Pair
-	Unproven   bool
+	Token      *Token
+	Unverified bool
 	Force      bool
 	ToPrevious bool
 	DryRun     bool
 	Grace      *time.Duration
 }
 
-// Turnover is what rotate answered.
-type Turnover struct {
+// RotationResult is the answer to a rotation.
+type RotationResult struct {
 	Version    int64
 	TokenID    string
 	PreviousID string
-	// NotBefore is until when the previous token was promised.
+	// NotBefore is the time until which the answer promises that the previous token works.
 	NotBefore time.Time
 }
 
-// Handout is what a consumer keeps of a read.
-type Handout struct {
+// Credentials is the part of a read that a consumer keeps.
+type Credentials struct {
 	ID, Secret string
 	Version    int64
 }
 
-// Lease is what one read of a dynamic role gave, and what Vault keeps of it.
+// Lease is the answer to one read of a dynamic role, with the data that Vault keeps for it.
 type Lease struct {
-	Handout
+	Credentials
 
 	Role     string
 	TTL, Max time.Duration
-	// Remembers is what the engine wants to be told again.
-	Remembers map[string]any
+	// InternalData is the lease data that Vault passes back to the engine.
+	InternalData map[string]any
 }
 
-// Verification is what verify answered.
-type Verification struct{ Accepted, Drifted bool }
+// Verification is the answer to a verification.
+type Verification struct{ Accepted, RolesDiffer bool }
 
-// Tidying is what a write to orphans asked for.
-type Tidying struct {
+// CleanupRequest is a write to orphans.
+type CleanupRequest struct {
 	Names          []string
 	DryRun, Accept bool
 }
 
-// Tidied is what it answered.
-type Tidied struct {
+// CleanupResult is the answer to a CleanupRequest.
+type CleanupResult struct {
 	Names     []string
 	Left      int64
 	OutOfSync bool
 }
 
-// Spec is what the engine is held to beyond the invariants that always hold. A field that is false is a
-// promise of the design that the engine does not make yet, or a fault that is known.
+// Spec lists the promises that the oracle checks beyond the invariants that always hold. A false field is a promise
+// that the engine does not keep yet, or a known fault.
 type Spec struct {
-	// DeleteKeepsGrace: the token of a deleted role lives for the role's grace period.
+	// DeleteKeepsGrace: the token of a deleted role works for the role's grace period.
 	DeleteKeepsGrace bool
-	// Heals: a managed role whose token Modal refuses is rotated without being asked.
+	// Heals: if Modal rejects a managed role's token, the engine rotates the role without a request.
 	Heals bool
-	// Fences: after a snapshot was restored nothing is ended but on an operator's word.
-	Fences bool
-	// ThrottleMayHideWork: Modal may have done what it then throttles.
+	// ThrottleMayHideWork: Modal may have done the work of a call that it answers with "slow down".
 	ThrottleMayHideWork bool
 }

@@ -15,35 +15,36 @@ import (
 )
 
 var (
-	errStorage = errors.New("storage failed")
-	errDead    = errors.New("the process is dead")
-	errDeposed = errors.New("this node no longer leads")
+	errStorage   = errors.New("storage failed")
+	errDead      = errors.New("the process is dead")
+	errNotLeader = errors.New("this node is no longer the leader")
 )
 
-// disk is the storage that all nodes share. Only the leader of the day writes.
+// disk is the storage that all nodes share. Only the current leader writes.
 type disk struct {
 	mu     sync.Mutex
 	data   map[string][]byte
-	leader int    // the term whose handle may write
-	read   *truth // what truth read, until the next write
-	// wrote hears of each write that took effect, in the moment it did, and whether somebody asked for it.
-	wrote func(key string, before, after []byte, asked bool)
+	leader int    // the term of the handle that may write
+	cached *truth // the last result of truth, until the next write
+	// onWritten is called for each write, at the moment when it takes effect. requested says whether a caller waits
+	// for the write.
+	onWritten func(key string, before, after []byte, requested bool)
 }
 
 func newDisk() *disk {
-	return &disk{data: map[string][]byte{}, wrote: func(string, []byte, []byte, bool) {}}
+	return &disk{data: map[string][]byte{}, onWritten: func(string, []byte, []byte, bool) {}}
 }
 
-// promote makes the next handle the only one that writes.
-func (d *disk) promote(what string, seen func(cell string)) *handle {
+// newLeader returns a handle. From now on only this handle can write.
+func (d *disk) newLeader(what string, seen func(cell string)) *handle {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.leader++
 	return &handle{disk: d, term: d.leader, node: what, seen: seen}
 }
 
-// observe is a handle that only reads.
-func (d *disk) observe(what string, seen func(cell string)) *handle {
+// newStandby returns a handle that only reads.
+func (d *disk) newStandby(what string, seen func(cell string)) *handle {
 	return &handle{disk: d, term: -1, node: what, seen: seen}
 }
 
@@ -56,10 +57,10 @@ func (d *disk) snapshot() map[string][]byte {
 func (d *disk) restore(data map[string][]byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.data, d.read = maps.Clone(data), nil
+	d.data, d.cached = maps.Clone(data), nil
 }
 
-// handle is one process's way to storage.
+// handle is one process's access to storage.
 type handle struct {
 	disk *disk
 	term int
@@ -70,25 +71,25 @@ type handle struct {
 	dead      bool
 	cuts      []cut
 	failReads bool
-	// died is called once when a cut kills the process.
+	// died is called once, when a cut kills the process.
 	died func()
 }
 
-func (h *handle) plan(c cut) {
+func (h *handle) addCut(c cut) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.cuts = append(h.cuts, c)
 }
 
-// refuseReads makes all reads fail, or ends that: a count would depend on the order of reads that go
-// beside each other.
-func (h *handle) refuseReads(refuse bool) {
+// setReadFailure makes all reads fail, or lets them succeed again. Counting failed reads would depend on the order
+// of concurrent reads.
+func (h *handle) setReadFailure(fail bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.failReads = refuse
+	h.failReads = fail
 }
 
-func (h *handle) heal() {
+func (h *handle) clearFaults() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.cuts, h.failReads = nil, false
@@ -106,7 +107,6 @@ func (h *handle) isDead() bool {
 	return h.dead
 }
 
-// Get reads one entry.
 func (h *handle) Get(_ context.Context, key string) (*logical.StorageEntry, error) {
 	if err := h.onRead(); err != nil {
 		return nil, err
@@ -120,7 +120,7 @@ func (h *handle) Get(_ context.Context, key string) (*logical.StorageEntry, erro
 	return &logical.StorageEntry{Key: key, Value: slices.Clone(value)}, nil
 }
 
-// List names what is directly below a prefix.
+// List returns the names directly below a prefix.
 func (h *handle) List(_ context.Context, prefix string) ([]string, error) {
 	if err := h.onRead(); err != nil {
 		return nil, err
@@ -141,7 +141,7 @@ func (h *handle) List(_ context.Context, prefix string) ([]string, error) {
 	return slices.Compact(names), nil
 }
 
-// ListPage is a part of List.
+// ListPage returns a part of List.
 func (h *handle) ListPage(ctx context.Context, prefix, after string, limit int) ([]string, error) {
 	names, err := h.List(ctx, prefix)
 	names = slices.DeleteFunc(names, func(name string) bool { return name <= after })
@@ -151,12 +151,10 @@ func (h *handle) ListPage(ctx context.Context, prefix, after string, limit int) 
 	return names, err
 }
 
-// Put writes one entry.
 func (h *handle) Put(ctx context.Context, entry *logical.StorageEntry) error {
 	return h.onWrite(ctx, "put", entry.Key, slices.Clone(entry.Value))
 }
 
-// Delete removes one entry.
 func (h *handle) Delete(ctx context.Context, key string) error {
 	return h.onWrite(ctx, "delete", key, nil)
 }
@@ -175,36 +173,36 @@ func (h *handle) onRead() error {
 }
 
 func (h *handle) onWrite(ctx context.Context, how, key string, value []byte) error {
-	// Vault's storage looks at the context too.
+	// Vault's storage checks the context too.
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%s %s: %w", how, key, err)
 	}
-	c, err := h.next(ctx, how, key)
+	c, err := h.nextCut(ctx, how, key)
 	if err != nil {
 		return err
 	}
-	if c != nil && c.leaves {
-		leave(ctx)
-		if ctx.Err() == nil { // the engine finishes it all the same
+	if c != nil && c.callerLeaves {
+		cancelCaller(ctx)
+		if ctx.Err() == nil { // the engine finishes this write without its caller
 			return h.commit(ctx, key, value)
 		}
 	}
 	if c != nil && !c.committed {
-		h.fell(c)
-		return h.failure(c)
+		h.finishCut(c)
+		return h.cutError(c)
 	}
 	if err := h.commit(ctx, key, value); err != nil {
 		return err
 	}
 	if c != nil {
-		h.fell(c)
-		return h.failure(c)
+		h.finishCut(c)
+		return h.cutError(c)
 	}
 	return nil
 }
 
-// next counts a write and returns the cut that meets it.
-func (h *handle) next(ctx context.Context, how, key string) (*cut, error) {
+// nextCut counts a write and returns the cut for it, if any.
+func (h *handle) nextCut(ctx context.Context, how, key string) (*cut, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.dead {
@@ -212,7 +210,7 @@ func (h *handle) next(ctx context.Context, how, key string) (*cut, error) {
 	}
 	var met *cut
 	h.cuts = slices.DeleteFunc(h.cuts, func(c cut) bool {
-		if c.in == 1 && met == nil && (!c.leaves || isAsked(ctx)) {
+		if c.in == 1 && met == nil && (!c.callerLeaves || isRequested(ctx)) {
 			met = &c
 			return true
 		}
@@ -224,7 +222,7 @@ func (h *handle) next(ctx context.Context, how, key string) (*cut, error) {
 	if met != nil {
 		kind, _, _ := strings.Cut(key, "/")
 		h.seen("cut: " + met.String() + " " + how + " " + kind)
-		h.dead = h.dead || met.deadly
+		h.dead = h.dead || met.kills
 	}
 	return met, nil
 }
@@ -233,17 +231,17 @@ func (h *handle) commit(ctx context.Context, key string, value []byte) error {
 	h.disk.mu.Lock()
 	if h.term != h.disk.leader {
 		h.disk.mu.Unlock()
-		h.seen("storage: a deposed node's write is refused")
-		return errDeposed
+		h.seen("storage: a former leader's write fails")
+		return errNotLeader
 	}
 	before := h.disk.data[key]
-	h.disk.read = nil
+	h.disk.cached = nil
 	if value == nil {
 		delete(h.disk.data, key)
 	} else {
 		h.disk.data[key] = value
 	}
 	h.disk.mu.Unlock()
-	h.disk.wrote(key, before, value, isAsked(ctx))
+	h.disk.onWritten(key, before, value, isRequested(ctx))
 	return nil
 }

@@ -11,27 +11,27 @@ import (
 	"time"
 )
 
-// truth is what storage holds, read without the engine's code. The layout is what the golden files pin.
+// truth is the content of storage, read without the engine's code. Golden files pin the layout.
 type truth struct {
-	roles   map[string]storedRole
-	current map[string]storedToken // of roles that exist
-	left    map[string]storedToken // of roles that do not, or not yet
-	ledger  []storedEntry          // by key
-	admin   storedToken
-	limited bool // the admin token cannot manage service users
-	server  string
-	// approvals are by role, the admin's under a name that no role has.
-	approvals map[string]storedApproval
-	accepted  []string // orphans
-	diverged  bool
-	// The ceilings of config.
-	mostRole string
-	allowed  []string
-	paused   bool
-	// pinned is the workspace that config pins, by name or ID, and remembered the name of the last verified
-	// admin token's.
+	roles       map[string]storedRole
+	current     map[string]storedToken // by role, for roles that exist
+	withoutRole map[string]storedToken // by role, for roles that do not exist, or not yet
+	revocations []storedRevocation     // sorted by key
+	admin       storedToken
+	limited     bool // the admin token cannot manage service users
+	server      string
+	// approvals are keyed by role. adminApproval is the key of the admin token's approval.
+	approvals       map[string]storedApproval
+	acceptedOrphans []string // accepted orphans, by service user name
+	outOfSync       bool
+	// The limits in config.
+	maxRole string
+	allowed []string
+	paused  bool
+	// pinned is the workspace that config pins, by name or ID. remembered is the name of the last verified admin
+	// token's workspace.
 	pinned, remembered string
-	// verification is how often current tokens are verified, 0 for never.
+	// verification is the interval between verifications of current tokens. 0 means never.
 	verification time.Duration
 }
 
@@ -41,7 +41,7 @@ type storedRole struct {
 	Grace      time.Duration `json:"grace_period"`
 	Refresh    time.Duration `json:"refresh_interval"`
 	Period     time.Duration `json:"rotation_period"`
-	// Keeps: the engine leaves it to people to end the tokens that are replaced.
+	// Keeps: the operators, not the engine, revoke the tokens that a rotation replaces.
 	Keeps   bool `json:"keep_previous"`
 	Managed *struct {
 		TTL      time.Duration     `json:"token_ttl"`
@@ -76,33 +76,38 @@ type storedToken struct {
 	LastError    string    `json:"last_error"`
 }
 
-type storedEntry struct {
+type storedRevocation struct {
 	storedToken
 
-	key        string
-	Role       string    `json:"role"`
-	Generation string    `json:"generation_id"`
-	Reason     string    `json:"reason"`
-	Method     string    `json:"method"`
-	NotBefore  time.Time `json:"not_before"`
-	Forced     bool      `json:"forced"`
-	Begun      bool      `json:"deletion_started"`
-	Leased     bool      `json:"leased"`
-	HoldUntil  time.Time `json:"hold_until"`
-	// NotFound is when Modal was first seen not to know the service user of a creation that failed.
-	NotFound     time.Time `json:"first_not_found_at"`
-	Acknowledged bool      `json:"acknowledged"`
-	Rights       struct {
+	key             string
+	Role            string    `json:"role"`
+	Generation      string    `json:"generation_id"`
+	Reason          string    `json:"reason"`
+	Method          string    `json:"method"`
+	NotBefore       time.Time `json:"not_before"`
+	Forced          bool      `json:"forced"`
+	DeletionStarted bool      `json:"deletion_started"`
+	Leased          bool      `json:"leased"`
+	HoldUntil       time.Time `json:"hold_until"`
+	// FirstNotFoundAt is when Modal first did not find the service user of a failed creation.
+	FirstNotFoundAt time.Time `json:"first_not_found_at"`
+	Acknowledged    bool      `json:"acknowledged"`
+	Rights          struct {
 		Scoped bool              `json:"scoped"`
 		Roles  map[string]string `json:"environment_roles"`
 	} `json:"rights"`
 }
 
-// mayLive says that Modal may have the service user of a lease, also of one that a read failed to create.
-func (e storedEntry) mayLive() bool { return e.Reason != "unfinished" || e.NotFound.IsZero() }
+// mayExist reports whether Modal may have the lease's service user. A failed creation may also have left a service
+// user.
+func (rev storedRevocation) mayExist() bool {
+	return rev.Reason != "unfinished" || rev.FirstNotFoundAt.IsZero()
+}
 
-// isRunning says that an entry is a lease's whose end nobody has begun.
-func (e storedEntry) isRunning() bool { return e.Reason == "lease" && !e.Begun }
+// isActiveLease reports whether the revocation belongs to a lease whose deletion has not started.
+func (rev storedRevocation) isActiveLease() bool {
+	return rev.Reason == "lease" && !rev.DeletionStarted
+}
 
 type storedApproval struct {
 	Flow    string    `json:"flow_id"`
@@ -110,20 +115,20 @@ type storedApproval struct {
 	Open    bool      `json:"open"`
 	Lapses  time.Time `json:"lapses"`
 	TokenID string    `json:"token_id"`
-	Said    string    `json:"reason"`
-	// Waits is what the engine asks with for this flow, and Late are the flows of approvals that have ended.
-	Waits string `json:"wait_secret"`
-	Late  []struct {
+	Reason  string    `json:"reason"`
+	// WaitSecret authorizes the engine's poll of this flow. Late lists the flows of approvals that have ended.
+	WaitSecret string `json:"wait_secret"`
+	Late       []struct {
 		Flow  string    `json:"flow_id"`
 		Until time.Time `json:"until"`
 	} `json:"late"`
 }
 
-// asksFor are the flows that the engine asks for, and until when it does at least.
-func (a storedApproval) asksFor() map[string]time.Time {
+// polledFlows returns the flows that the engine polls, and the earliest time at which each poll may stop.
+func (a storedApproval) polledFlows() map[string]time.Time {
 	flows := map[string]time.Time{}
-	if a.Waits != "" {
-		flows[a.Flow] = a.Lapses.Add(lastAsked)
+	if a.WaitSecret != "" {
+		flows[a.Flow] = a.Lapses.Add(pollAfterEnd)
 	}
 	for _, late := range a.Late {
 		flows[late.Flow] = late.Until
@@ -131,30 +136,30 @@ func (a storedApproval) asksFor() map[string]time.Time {
 	return flows
 }
 
-// adminApproval is the key of the admin's approval.
+// adminApproval is the key of the admin token's approval. No role can have this name.
 const adminApproval = "@config"
 
-// truth is shared: nobody changes it.
+// truth returns the current content of storage. Callers share the result and must not change it.
 func (d *disk) truth() *truth {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.read == nil {
-		d.read = read(d.data)
+	if d.cached == nil {
+		d.cached = readTruth(d.data)
 	}
-	return d.read
+	return d.cached
 }
 
-func read(data map[string][]byte) *truth {
-	t := &truth{roles: map[string]storedRole{}, current: map[string]storedToken{}, left: map[string]storedToken{}, approvals: map[string]storedApproval{}}
+func readTruth(data map[string][]byte) *truth {
+	t := &truth{roles: map[string]storedRole{}, current: map[string]storedToken{}, withoutRole: map[string]storedToken{}, approvals: map[string]storedApproval{}}
 	for _, key := range slices.Sorted(maps.Keys(data)) {
 		kind, name, _ := strings.Cut(key, "/")
 		switch kind {
 		case "role":
 			t.roles[name] = decode[storedRole](data[key])
 		case "revocation":
-			entry := decode[storedEntry](data[key])
-			entry.key = name
-			t.ledger = append(t.ledger, entry)
+			revocation := decode[storedRevocation](data[key])
+			revocation.key = name
+			t.revocations = append(t.revocations, revocation)
 		case "approval":
 			t.approvals[name] = decode[storedApproval](data[key])
 		case "orphans":
@@ -162,7 +167,7 @@ func read(data map[string][]byte) *truth {
 				Since    time.Time `json:"since"`
 				Accepted []string  `json:"accepted"`
 			}](data[key])
-			t.diverged, t.accepted = !orphans.Since.IsZero(), orphans.Accepted
+			t.outOfSync, t.acceptedOrphans = !orphans.Since.IsZero(), orphans.Accepted
 		case "workspace":
 			t.remembered = decode[struct {
 				Name string `json:"name"`
@@ -180,95 +185,95 @@ func read(data map[string][]byte) *truth {
 				Verification *time.Duration `json:"verification_interval"`
 			}](data[key])
 			t.admin, t.server, t.limited = config.Admin, config.Server, config.Limit != ""
-			t.mostRole, t.allowed, t.paused, t.pinned = config.Most, config.Allowed, config.Paused, config.Pinned
+			t.maxRole, t.allowed, t.paused, t.pinned = config.Most, config.Allowed, config.Paused, config.Pinned
 			t.verification = day
 			if config.Verification != nil {
 				t.verification = *config.Verification
 			}
 		}
 	}
-	// A credential without its role is what a half-done create or delete left, and nobody's token.
+	// A credential without its role is left over from an unfinished create or delete. It is not a current token.
 	for key, raw := range data {
 		name, token := strings.CutPrefix(key, "cred/")
 		if _, exists := t.roles[name]; token && exists {
 			t.current[name] = decode[storedToken](raw)
 		} else if token {
-			t.left[name] = decode[storedToken](raw)
+			t.withoutRole[name] = decode[storedToken](raw)
 		}
 	}
 	return t
 }
 
-// sameRoles says whether two readings have the same roles with the same policies and tokens.
+// sameRoles reports whether both truths have the same roles, settings and tokens.
 func (t *truth) sameRoles(other *truth) bool {
 	return reflect.DeepEqual(t.roles, other.roles) && reflect.DeepEqual(t.current, other.current) && t.admin.ID == other.admin.ID && t.server == other.server
 }
 
 func (t *truth) names() []string { return slices.Sorted(maps.Keys(t.roles)) }
 
-func (t *truth) inLedger(id string) bool {
-	return slices.ContainsFunc(t.ledger, func(e storedEntry) bool { return e.ID == id || e.key == id })
+func (t *truth) inQueue(id string) bool {
+	return slices.ContainsFunc(t.revocations, func(rev storedRevocation) bool { return rev.ID == id || rev.key == id })
 }
 
-// entry is the one of a service user, and whether there is one.
-func (t *truth) entry(user string) (storedEntry, bool) {
-	at := slices.IndexFunc(t.ledger, func(e storedEntry) bool { return e.IdentityType == "service_user" && e.Identity == user })
+// revocationOfUser returns the revocation of a service user, if there is one.
+func (t *truth) revocationOfUser(user string) (storedRevocation, bool) {
+	at := slices.IndexFunc(t.revocations, func(rev storedRevocation) bool { return rev.IdentityType == "service_user" && rev.Identity == user })
 	if at < 0 {
-		return storedEntry{}, false
+		return storedRevocation{}, false
 	}
-	return t.ledger[at], true
+	return t.revocations[at], true
 }
 
-// waiting is the entry of a token, and whether there is one.
-func (t *truth) waiting(id string) (storedEntry, bool) {
-	at := slices.IndexFunc(t.ledger, func(e storedEntry) bool { return e.ID == id })
+// revocationOfToken returns the revocation of a token, if there is one.
+func (t *truth) revocationOfToken(id string) (storedRevocation, bool) {
+	at := slices.IndexFunc(t.revocations, func(rev storedRevocation) bool { return rev.ID == id })
 	if at < 0 {
-		return storedEntry{}, false
+		return storedRevocation{}, false
 	}
-	return t.ledger[at], true
+	return t.revocations[at], true
 }
 
-// isOf reports whether an entry is of this very role, and not of a deleted role of the same name.
-func (t *truth) isOf(e storedEntry, role string) bool {
-	return e.Role == role && e.Generation == t.roles[role].Generation
+// belongsTo reports whether a revocation belongs to the existing role, and not to a deleted role of the same name.
+func (t *truth) belongsTo(rev storedRevocation, role string) bool {
+	return rev.Role == role && rev.Generation == t.roles[role].Generation
 }
 
-// leases counts a role's leases that Modal may have, those on their way too.
-func (t *truth) leases(role string) int {
+// countLeases counts the role's leases that may exist at Modal, including leases that are being created.
+func (t *truth) countLeases(role string) int {
 	count := 0
-	for _, e := range t.ledger {
-		if t.isOf(e, role) && e.Leased && e.mayLive() {
+	for _, rev := range t.revocations {
+		if t.belongsTo(rev, role) && rev.Leased && rev.mayExist() {
 			count++
 		}
 	}
 	return count
 }
 
-// hasRunning says that a token is a lease's whose end has not come.
-func (t *truth) hasRunning(id string) bool {
-	entry, waits := t.waiting(id)
-	return waits && entry.isRunning() && !entry.Forced && time.Now().Before(entry.NotBefore)
+// hasActiveLease reports whether the token belongs to a lease that has not ended.
+func (t *truth) hasActiveLease(id string) bool {
+	revocation, waits := t.revocationOfToken(id)
+	return waits && revocation.isActiveLease() && !revocation.Forced && time.Now().Before(revocation.NotBefore)
 }
 
-// isFull says that a role has as many leases as it may have.
+// isFull reports whether a role has reached max_leases.
 func (t *truth) isFull(role string) bool {
 	policy := t.roles[role].Dynamic
-	return policy != nil && policy.MaxLeases > 0 && t.leases(role) >= policy.MaxLeases
+	return policy != nil && policy.MaxLeases > 0 && t.countLeases(role) >= policy.MaxLeases
 }
 
-// inGrace counts a role's tokens that the engine will end, and that consumers may still use.
-func (t *truth) inGrace(role string, now time.Time) int {
+// countInGrace counts the role's tokens that consumers may still use and that the engine will revoke.
+func (t *truth) countInGrace(role string, now time.Time) int {
 	count := 0
-	for _, e := range t.ledger {
-		if t.isOf(e, role) && !e.Leased && e.Method == "automatic" && e.Reason != "unfinished" && e.Reason != "approved" && now.Before(e.NotBefore) {
+	for _, rev := range t.revocations {
+		if t.belongsTo(rev, role) && !rev.Leased && rev.Method == "automatic" && rev.Reason != "unfinished" && rev.Reason != "approved" && now.Before(rev.NotBefore) {
 			count++
 		}
 	}
 	return count
 }
 
-// inUse says whether a token is a role's current one, or the admin's.
-func (t *truth) inUse(id string) bool {
+// isCurrent reports whether a token is a role's current token or the admin token.
+func (t *truth) isCurrent(id string) bool {
 	for _, cred := range t.current {
 		if cred.ID == id {
 			return true
@@ -277,38 +282,38 @@ func (t *truth) inUse(id string) bool {
 	return id != "" && id == t.admin.ID
 }
 
-// exceeds says what of a service user's rights config does not allow, empty for nothing.
-func (t *truth) exceeds(scoped bool, roles map[string]string) string {
-	if (t.mostRole != "" || len(t.allowed) > 0) && !scoped {
+// exceedsLimits names a right that config does not allow, or returns "" if config allows all of them.
+func (t *truth) exceedsLimits(scoped bool, roles map[string]string) string {
+	if (t.maxRole != "" || len(t.allowed) > 0) && !scoped {
 		return "it is not scoped"
 	}
 	for _, environment := range slices.Sorted(maps.Keys(roles)) {
 		if len(t.allowed) > 0 && !slices.Contains(t.allowed, environment) {
 			return "environment " + environment
 		}
-		if t.mostRole == "viewer" && roles[environment] != "viewer" {
+		if t.maxRole == "viewer" && roles[environment] != "viewer" {
 			return roles[environment] + " of environment " + environment
 		}
 	}
 	return ""
 }
 
-// answersFor says whether a role, config or the ledger knows a service user.
-func (t *truth) answersFor(name, tokenID string) bool {
+// tracks reports whether a role, config or the revocation queue knows a service user.
+func (t *truth) tracks(name, tokenID string) bool {
 	for _, cred := range t.current {
 		if cred.ID == tokenID || (cred.IdentityType == "service_user" && cred.Identity == name) {
 			return true
 		}
 	}
-	if tokenID != "" && tokenID == t.admin.ID { // an operator brought it by force
+	if tokenID != "" && tokenID == t.admin.ID { // an operator supplied it with force
 		return true
 	}
-	return slices.ContainsFunc(t.ledger, func(e storedEntry) bool {
-		return e.ID == tokenID || (e.IdentityType == "service_user" && e.Identity == name)
+	return slices.ContainsFunc(t.revocations, func(rev storedRevocation) bool {
+		return rev.ID == tokenID || (rev.IdentityType == "service_user" && rev.Identity == name)
 	})
 }
 
-// decode reads an entry; one that cannot be read is the zero value, which the invariants then miss.
+// decode reads an entry. An unreadable entry becomes the zero value, and the invariants then fail.
 func decode[T any](raw []byte) T {
 	var record struct {
 		Entry T `json:"entry"`

@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// revokeAttempts is how often Vault tries to revoke a lease whose end has come, and firstRetry how long it
-// waits after the first failure, twice as long after each other one.
+// revokeAttempts is how often Vault tries to revoke an ended lease. firstRetry is the wait after the first failure.
+// It doubles after each further failure.
 const (
 	revokeAttempts = 6
 	firstRetry     = 10 * time.Second
 )
 
-// vault is the part of Vault that keeps leases. It knows those alone whose answer arrived.
+// vault is the part of Vault that keeps leases. It knows only the leases whose answers arrived.
 type vault struct {
-	mu   sync.Mutex
-	kept []*kept
+	mu     sync.Mutex
+	leases []*vaultLease
 }
 
-// kept is one lease.
-type kept struct {
+// vaultLease is one lease in Vault.
+type vaultLease struct {
 	*Lease
 
 	issued, ends, next time.Time
@@ -31,27 +31,27 @@ type kept struct {
 	busy               bool
 }
 
-func (v *vault) keep(k *kept) {
+func (v *vault) add(k *vaultLease) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.kept = append(v.kept, k)
+	v.leases = append(v.leases, k)
 }
 
-func (v *vault) forget(k *kept) {
+func (v *vault) remove(k *vaultLease) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.kept = slices.DeleteFunc(v.kept, func(other *kept) bool { return other == k })
+	v.leases = slices.DeleteFunc(v.leases, func(other *vaultLease) bool { return other == k })
 }
 
-// running are the leases whose end has not come.
-func (v *vault) running(now time.Time) []*kept {
+// active returns the leases that have not ended.
+func (v *vault) active(now time.Time) []*vaultLease {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(v.kept), func(k *kept) bool { return k.busy || !now.Before(k.ends) })
+	return slices.DeleteFunc(slices.Clone(v.leases), func(k *vaultLease) bool { return k.busy || !now.Before(k.ends) })
 }
 
-// renew moves a lease's end, unless that has come.
-func (v *vault) renew(k *kept, now, ends time.Time) (renewed bool) {
+// renew moves the end of a lease that has not ended yet.
+func (v *vault) renew(k *vaultLease, now, ends time.Time) (renewed bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if k.busy || !now.Before(k.ends) {
@@ -61,19 +61,19 @@ func (v *vault) renew(k *kept, now, ends time.Time) (renewed bool) {
 	return true
 }
 
-// endNow brings a lease to its end.
-func (v *vault) endNow(k *kept, now time.Time) {
+// endNow ends a lease now.
+func (v *vault) endNow(k *vaultLease, now time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	k.ends, k.busy = now, true
 }
 
-// due takes the leases whose end, or next attempt at it, has come.
-func (v *vault) due(now time.Time) []*kept {
+// takeDue returns the leases whose end, or whose next attempt, is due. It marks them busy.
+func (v *vault) takeDue(now time.Time) []*vaultLease {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	var due []*kept
-	for _, k := range v.kept {
+	var due []*vaultLease
+	for _, k := range v.leases {
 		if !k.busy && !now.Before(k.ends) && !now.Before(k.next) {
 			k.busy = true
 			due = append(due, k)
@@ -82,8 +82,8 @@ func (v *vault) due(now time.Time) []*kept {
 	return due
 }
 
-// failed notes an attempt that failed, and says whether Vault gives up.
-func (v *vault) failed(k *kept, now time.Time) (givesUp bool) {
+// recordFailure counts a failed attempt and reports whether Vault gives up.
+func (v *vault) recordFailure(k *vaultLease, now time.Time) (givesUp bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	k.busy = false
@@ -92,66 +92,66 @@ func (v *vault) failed(k *kept, now time.Time) (givesUp bool) {
 	return k.attempts >= revokeAttempts
 }
 
-// restarts counts attempts anew, as the next leader does.
-func (v *vault) restarts() {
+// resetAttempts sets all attempts back to zero, as the next leader does.
+func (v *vault) resetAttempts() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for _, k := range v.kept {
+	for _, k := range v.leases {
 		k.attempts, k.next, k.busy = 0, time.Time{}, false
 	}
 }
 
-func (v *vault) snapshot() []kept {
+func (v *vault) snapshot() []vaultLease {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	var saved []kept
-	for _, k := range v.kept {
+	var saved []vaultLease
+	for _, k := range v.leases {
 		saved = append(saved, *k)
 	}
 	return saved
 }
 
-func (v *vault) restore(saved []kept) {
+func (v *vault) restore(saved []vaultLease) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.kept = nil
+	v.leases = nil
 	for _, k := range saved {
-		v.kept = append(v.kept, &k)
+		v.leases = append(v.leases, &k)
 	}
 }
 
-// endLeases has Vault revoke what has come to its end.
-func (l *Life) endLeases() {
-	for _, k := range l.vault.due(time.Now()) {
-		l.endLease(k)
+// endDueLeases lets Vault revoke the leases that have ended.
+func (run *Run) endDueLeases() {
+	for _, k := range run.vault.takeDue(time.Now()) {
+		run.endLease(k)
 	}
 }
 
-// endLease has Vault revoke a lease, at its end or as somebody says.
-func (l *Life) endLease(k *kept) {
-	l.note("vault ends the lease of token %s of role %s", k.ID, k.Role)
-	op := &operation{what: "end lease", role: k.Role, target: k.ID, stays: true}
-	l.oracle.leaseEnds(k.ID)
-	calls := l.callsFromNow()
-	l.await(l.begin(op, func(ctx context.Context, e Engine) error {
+// endLease lets Vault revoke a lease, at its end or at somebody's request.
+func (run *Run) endLease(k *vaultLease) {
+	run.logf("vault ends the lease of token %s of role %s", k.ID, k.Role)
+	op := &operation{what: "end lease", role: k.Role, target: k.ID, callerWaits: true}
+	run.oracle.leaseEnding(k.ID)
+	calls := run.recordCalls()
+	run.await(run.launch(op, func(ctx context.Context, e Engine) error {
 		err := e.EndLease(ctx, k.Lease)
-		l.judge(op, calls)
+		run.checkBackgroundCalls(op, calls)
 		switch {
-		case !l.leads(op.node):
+		case !run.leads(op.node):
 		case err == nil:
-			l.vault.forget(k)
-			l.oracle.leaseEnded(k.ID)
-		case l.vault.failed(k, time.Now()):
-			l.report.seen("vault gives up on a lease")
-			l.note("  vault gives up on the lease of token %s", k.ID)
-			l.vault.forget(k)
+			run.vault.remove(k)
+			run.oracle.leaseEnded(k.ID)
+		case run.vault.recordFailure(k, time.Now()):
+			run.report.count("vault gives up on a lease")
+			run.logf("  vault gives up on the lease of token %s", k.ID)
+			run.vault.remove(k)
 		}
 		return err
 	}))
 }
 
-// leads says whether what a node answers still reaches anybody.
-func (l *Life) leads(n *node) bool {
+// leads reports whether the node's answers still reach a caller.
+func (run *Run) leads(n *node) bool {
 	n.handle.disk.mu.Lock()
 	defer n.handle.disk.mu.Unlock()
 	return n.handle.term == n.handle.disk.leader && !n.handle.isDead() && n.ctx.Err() == nil

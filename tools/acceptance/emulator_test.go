@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// emulator is the program of cmd/modal-emulator, in a process of its own.
+// emulator is the program of cmd/modal-emulator, in a separate process.
 type emulator struct{ grpcURL, pageURL string }
 
 func startEmulator(t *testing.T, args ...string) emulator {
@@ -43,7 +43,7 @@ func startEmulator(t *testing.T, args ...string) emulator {
 	return e
 }
 
-// ask posts a form to the emulator's page, or reads it, and decodes the answer.
+// ask posts a form to the emulator's page, or reads the page, and decodes the answer.
 func (e emulator) ask(t *testing.T, method, address string, form url.Values, answer any) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(form.Encode()))
@@ -57,7 +57,7 @@ func (e emulator) ask(t *testing.T, method, address string, form url.Values, ans
 	require.NoError(t, json.NewDecoder(resp.Body).Decode(answer))
 }
 
-// environ is that of a run with a new token of a member.
+// environ returns the environment of a run with a new token of a member.
 func (e emulator) environ(t *testing.T, member string) map[string]string {
 	t.Helper()
 	var token struct {
@@ -70,7 +70,7 @@ func (e emulator) environ(t *testing.T, member string) map[string]string {
 	}
 }
 
-// person reads what the program says, and approves the token that it asks for.
+// person reads the program's output and approves the token in it.
 type person struct {
 	t      *testing.T
 	e      emulator
@@ -92,7 +92,7 @@ func (p *person) Write(text []byte) (int, error) {
 	return p.read.Write(text)
 }
 
-// serviceUsers are the names of those that the emulator has.
+// serviceUsers returns the names of the emulator's service users.
 func (e emulator) serviceUsers(t *testing.T) (names []string) {
 	t.Helper()
 	var state struct {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Command acceptance asks the real Modal what docs/modal.md only assumes, with service users and a token
-// that it makes for that and deletes again, and prints a report without names, IDs or secrets.
+// Command acceptance checks the assumptions of docs/modal.md against the real Modal. It creates service users and a
+// token for that and deletes them again. It prints a report without names, IDs or secrets.
 package main
 
 import (
@@ -21,7 +21,7 @@ import (
 )
 
 func main() {
-	// A terminal that is closed, or a pipe whose reader is gone, is no reason to leave something at Modal either.
+	// Clean up at Modal also if the terminal closes or the reader of a pipe goes away.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	err := run(ctx, os.Getenv, time.Minute, os.Stdin, os.Stdout, os.Stderr)
@@ -32,8 +32,8 @@ func main() {
 	}
 }
 
-// run makes the report. life is how long the token lives that is to expire. The error says that a row
-// did not hold, or that something is left at Modal.
+// run makes the report. life is the lifetime of the token that run lets expire. The error says that a row is wrong,
+// or that objects of this run still exist at Modal.
 func run(ctx context.Context, getenv func(string) string, life time.Duration, stdin io.Reader, report, progress io.Writer) error {
 	own, _, err := modalapi.ParseToken(getenv("MODAL_TOKEN_ID"), getenv("MODAL_TOKEN_SECRET"))
 	if err != nil {
@@ -41,7 +41,7 @@ func run(ctx context.Context, getenv func(string) string, life time.Duration, st
 	}
 	serverURL := getenv("MODAL_SERVER_URL")
 	if getenv("CI") != "" && !strings.HasPrefix(serverURL, "http://127.0.0.1:") {
-		return errors.New("this is no test for CI: run it at a desk, or against the emulator")
+		return errors.New("do not run this in CI: run it by hand, or against the emulator")
 	}
 	client, err := modalapi.New(modalapi.Options{ServerURL: serverURL, Timeout: 45 * time.Second, Version: "acceptance"})
 	if err != nil {
@@ -62,7 +62,7 @@ func run(ctx context.Context, getenv func(string) string, life time.Duration, st
 	}
 	left := t.all(ctx)
 	if ctx.Err() != nil {
-		return errors.Join(errors.New("stopped before the report was whole"), left)
+		return errors.Join(errors.New("stopped before the report was complete"), left)
 	}
 	if err = t.report(report); err != nil {
 		return err
@@ -70,7 +70,7 @@ func run(ctx context.Context, getenv func(string) string, life time.Duration, st
 	return errors.Join(left, t.judgement())
 }
 
-// consent says what follows, and asks for yes unless it was given before.
+// consent explains the run and asks for yes, unless the environment says yes.
 func (t *trial) consent(ctx context.Context, given string, stdin io.Reader) error {
 	t.say(`In the workspace %s, with the token of %s, this
   makes    up to 6 service users called %s…, one with a role of viewer in one environment,
@@ -82,10 +82,10 @@ func (t *trial) consent(ctx context.Context, given string, stdin io.Reader) erro
 	if given == "yes" {
 		return nil
 	}
-	t.say("Go on? Write yes (or set ACCEPTANCE=yes):")
+	t.say("Continue? Type yes (or set ACCEPTANCE=yes):")
 	answered := make(chan string, 1)
 	go func() {
-		answer, _ := bufio.NewReader(stdin).ReadString('\n') // what cannot be read is no yes
+		answer, _ := bufio.NewReader(stdin).ReadString('\n') // an unreadable answer is not yes
 		answered <- answer
 	}()
 	var answer string
@@ -94,7 +94,7 @@ func (t *trial) consent(ctx context.Context, given string, stdin io.Reader) erro
 	case <-ctx.Done():
 	}
 	if strings.TrimSpace(answer) != "yes" {
-		return errors.New("nothing was made: the answer was not yes")
+		return errors.New("the run created nothing, because the answer was not yes")
 	}
 	return nil
 }

@@ -23,15 +23,15 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// short is how long the token lives that is to expire.
+// short is the lifetime of the token that the program lets expire.
 const short = 2 * time.Second
 
 func of(environ map[string]string) func(string) string {
 	return func(name string) string { return environ[name] }
 }
 
-// verdicts reads a report back.
-func verdicts(report string) map[string]string {
+// outcomes reads a report back.
+func outcomes(report string) map[string]string {
 	all := map[string]string{}
 	for _, line := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\| [^|]+ \\| ([^|]+) \\| [^|]+ \\|$").FindAllStringSubmatch(report, -1) {
 		all[line[1]] = line[2]
@@ -39,7 +39,7 @@ func verdicts(report string) map[string]string {
 	return all
 }
 
-func TestAcceptance_AnOwnerLearnsEveryRowOfTheEmulatorAndLeavesNothing(t *testing.T) {
+func TestAcceptance_OwnerFillsEveryRowAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	e := startEmulator(t, "-expiry-deletes")
 	environ := e.environ(t, "operator")
@@ -50,11 +50,11 @@ func TestAcceptance_AnOwnerLearnsEveryRowOfTheEmulatorAndLeavesNothing(t *testin
 	t.Log(report)
 
 	require.Equal(t, []string{"vault-acceptance-other"}, e.serviceUsers(t))
-	found := verdicts(report.String())
+	found := outcomes(report.String())
 	for _, row := range slices.Concat(assumed, notKnown) {
 		want := held
 		switch {
-		case beyond[row.id] != "" || row.id == "no-plan":
+		case untried[row.id] != "" || row.id == "no-plan":
 			want = notTried
 		case slices.Contains(notKnown, row):
 			want = learnt
@@ -67,20 +67,20 @@ func TestAcceptance_AnOwnerLearnsEveryRowOfTheEmulatorAndLeavesNothing(t *testin
 	require.NotContains(t, owner.read.String(), "as-")
 }
 
-func TestAcceptance_AMemberWhoMayNotManageIsToldSoAndMakesNothing(t *testing.T) {
+func TestAcceptance_MemberWithoutRightsCreatesNothing(t *testing.T) {
 	t.Parallel()
 	e := startEmulator(t)
 	report := &bytes.Buffer{}
 	colleague := &person{t: t, e: e, member: "colleague"}
 	require.NoError(t, run(t.Context(), of(e.environ(t, "colleague")), short, strings.NewReader(""), report, colleague))
-	found := verdicts(report.String())
+	found := outcomes(report.String())
 	require.Equal(t, held, found["not-for-you"])
 	require.Equal(t, held, found["ends-itself"])
 	require.Equal(t, notTried, found["scoped"])
 	require.Empty(t, e.serviceUsers(t))
 }
 
-// owned is the environment of a run against an emulator in this process, which takes faults.
+// owned returns the environment of a run against an emulator in this process, which accepts faults.
 func owned(t *testing.T, server *modaltest.Server) map[string]string {
 	t.Helper()
 	workspace := server.AddWorkspace("demo")
@@ -92,7 +92,7 @@ func owned(t *testing.T, server *modaltest.Server) map[string]string {
 	}
 }
 
-func TestAcceptance_AModalThatIsOtherwiseFailsItsRowsAndIsCleanedUpAfter(t *testing.T) {
+func TestAcceptance_WrongAnswersFailTheirRowsAndAreCleanedUp(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]struct {
 		put  func(*modaltest.Server)
@@ -116,8 +116,8 @@ func TestAcceptance_AModalThatIsOtherwiseFailsItsRowsAndIsCleanedUpAfter(t *test
 			fault.put(server)
 			report := &bytes.Buffer{}
 			err := run(t.Context(), of(environ), short, strings.NewReader(""), report, io.Discard)
-			require.EqualError(t, err, "not as docs/modal.md says: "+strings.Join(inOrder(fault.rows), ", "))
-			for row, verdict := range verdicts(report.String()) {
+			require.EqualError(t, err, "these rows of docs/modal.md are wrong: "+strings.Join(inOrder(fault.rows), ", "))
+			for row, verdict := range outcomes(report.String()) {
 				require.Equal(t, slices.Contains(fault.rows, row), verdict == failed, row)
 			}
 			require.NotRegexp(t, `ak-|demo`, report.String())
@@ -146,7 +146,7 @@ func TestAcceptance_DoesNotWaitForATokenThatLivesForLong(t *testing.T) {
 			}})
 			report := &bytes.Buffer{}
 			require.NoError(t, run(t.Context(), of(environ), short, strings.NewReader(""), report, io.Discard))
-			found := verdicts(report.String())
+			found := outcomes(report.String())
 			for _, row := range []string{"refused-expired", "expiry-told", "expiry-deletes"} {
 				require.Equal(t, notTried, found[row], row)
 			}
@@ -161,13 +161,13 @@ func TestAcceptance_NamesWhatItCouldNotDelete(t *testing.T) {
 	environ := owned(t, server)
 	server.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.FailedPrecondition, Message: "not now", Times: -1})
 	err := run(t.Context(), of(environ), short, strings.NewReader(""), io.Discard, io.Discard)
-	require.ErrorContains(t, err, "is left; delete it at Modal")
+	require.ErrorContains(t, err, "still exists, delete it at Modal")
 	for _, name := range server.Orphans(nil) {
 		require.ErrorContains(t, err, name)
 	}
 }
 
-func TestAcceptance_MakesNothingWithoutAYes(t *testing.T) {
+func TestAcceptance_CreatesNothingWithoutAYes(t *testing.T) {
 	t.Parallel()
 	for _, said := range []string{"", "no\n", "y\n", "yes please\n"} {
 		server := modaltest.Start(t)
@@ -175,7 +175,7 @@ func TestAcceptance_MakesNothingWithoutAYes(t *testing.T) {
 		delete(environ, "ACCEPTANCE")
 		asked := &bytes.Buffer{}
 		err := run(t.Context(), of(environ), short, strings.NewReader(said), io.Discard, asked)
-		require.EqualError(t, err, "nothing was made: the answer was not yes")
+		require.EqualError(t, err, "the run created nothing, because the answer was not yes")
 		require.Regexp(t, `makes .* service users called vault-acceptance-(?s:.*)deletes .*them again`, asked.String())
 		require.Empty(t, server.Calls("ServiceUserCreate"))
 	}
@@ -186,10 +186,10 @@ func TestAcceptance_NeverAsksModalFromCI(t *testing.T) {
 	err := run(t.Context(), of(map[string]string{
 		"CI": "true", "MODAL_TOKEN_ID": "ak-0123456789abcdefghijkl", "MODAL_TOKEN_SECRET": "as-0123456789abcdefghijkl",
 	}), short, strings.NewReader("yes\n"), io.Discard, io.Discard)
-	require.ErrorContains(t, err, "this is no test for CI")
+	require.ErrorContains(t, err, "do not run this in CI")
 }
 
-func TestRows_AreThoseOfThePage(t *testing.T) {
+func TestRows_MatchThePage(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../docs/modal.md")
 	require.NoError(t, err)
@@ -203,7 +203,7 @@ func TestRows_AreThoseOfThePage(t *testing.T) {
 	require.Equal(t, written, known)
 }
 
-func TestReport_LeavesOutNamesOfEverySpelling(t *testing.T) {
+func TestReport_LeavesOutNamesInEverySpelling(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"Zoë", "Łukasz", "J. Doe Jr.", "team-a", "main", "+1"} {
 		seen := &trial{names: []string{name}}

@@ -11,18 +11,18 @@ import (
 )
 
 const (
-	// flowWait is how long one call waits for a person, who is given five minutes.
+	// flowWait is the wait of one call. The person has five minutes.
 	flowWait  = 20 * time.Second
 	flowLimit = 5 * time.Minute
 	tokenLife = time.Hour
 )
 
-// members has a person approve a token, which then deletes itself.
+// members lets a person approve a token, which then deletes itself.
 func (t *trial) members(ctx context.Context) {
 	flow, err := t.client.BeginTokenFlow(ctx, tokenLife)
 	if err != nil {
 		t.find("flow-anonymous", false, "TokenFlowCreate answered %s", answer(err))
-		t.skip("the token flow could not be begun", "ends-itself", "gone-not-found", "flow-denied")
+		t.skip("the token flow could not be started", "ends-itself", "gone-not-found", "flow-denied")
 		return
 	}
 	t.say("Approve a token in this workspace, within %s: %s (code %s)", flowLimit, flow.URL, flow.Code)
@@ -43,12 +43,12 @@ func (t *trial) members(ctx context.Context) {
 	}
 	token := approved.Token
 	t.approved = append(t.approved, token)
-	t.find("flow-anonymous", true, "a token was handed out")
+	t.find("flow-anonymous", true, "the flow returned a token")
 	t.over(ctx, flow)
 	until(ctx, patience, func() bool { return t.accepted(ctx, token) })
 	err = t.client.DeleteToken(ctx, token, token.ID)
 	took, met := until(ctx, patience, func() bool { return t.refused(ctx, token) })
-	t.find("ends-itself", err == nil && met, "TokenDelete answered %s, refused: %t after %s", answer(err), met, took.Round(time.Millisecond))
+	t.find("ends-itself", err == nil && met, "TokenDelete answered %s, rejected: %t after %s", answer(err), met, took.Round(time.Millisecond))
 	if met {
 		t.approved = slices.DeleteFunc(t.approved, func(other modalapi.Token) bool { return other == token })
 	}
@@ -56,7 +56,7 @@ func (t *trial) members(ctx context.Context) {
 	t.find("gone-not-found", modalapi.KindOf(err) == modalapi.KindNotFound, "the answer was %s", answer(err))
 }
 
-// over asks a flow again that has handed its token out. A denial is not tried: it would take a second page.
+// over polls a flow again that has returned its token. It does not try a denial, which would need a second page.
 func (t *trial) over(ctx context.Context, flow modalapi.TokenFlow) {
 	again, err := t.client.AwaitTokenFlow(ctx, flow, time.Second)
 	saw := answer(err)
@@ -65,7 +65,7 @@ func (t *trial) over(ctx context.Context, flow modalapi.TokenFlow) {
 		t.approved = append(t.approved, again.Token)
 		saw = "a token again"
 	case err == nil:
-		saw = "to wait on"
+		saw = "to keep waiting"
 	}
-	t.learn("flow-denied", "once the flow was over the answer was %s; a denial was not tried", saw)
+	t.learn("flow-denied", "after the flow's end the answer was %s; a denial was not tried", saw)
 }

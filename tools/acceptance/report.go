@@ -12,25 +12,25 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// anID is what Modal's IDs look like, secrets included.
+// anID matches Modal's IDs and secrets.
 var anID = regexp.MustCompile(`\b[a-z]{2}-[A-Za-z0-9_-]{8,}`)
 
-// anAddress is one of e-mail.
+// anAddress matches e-mail addresses.
 var anAddress = regexp.MustCompile(`[^\s<>"'()]+@[^\s<>"'()]+`)
 
-// report writes every row with what was seen, fit to be shown to everybody.
+// report writes every row with its observation, without private data.
 func (t *trial) report(out io.Writer) error {
 	var text strings.Builder
-	fmt.Fprintf(&text, "# What Modal did\n\nThe rows of docs/modal.md, asked with the token of a %s.\n",
+	fmt.Fprintf(&text, "# Modal's answers\n\nThe rows of docs/modal.md, checked with the token of a %s.\n",
 		strings.ReplaceAll(string(t.who.Kind), "_", " "))
 	for _, table := range []struct {
 		title string
 		rows  []row
 	}{{"Assumed", assumed}, {"Not known", notKnown}} {
-		fmt.Fprintf(&text, "\n## %s\n\n| Row | What | Verdict | Seen |\n| --- | --- | --- | --- |\n", table.title)
+		fmt.Fprintf(&text, "\n## %s\n\n| Row | Claim | Outcome | Observation |\n| --- | --- | --- | --- |\n", table.title)
 		for _, row := range table.rows {
 			found := t.finding(row.id)
-			fmt.Fprintf(&text, "| `%s` | %s | %s | %s |\n", row.id, row.claim, found.verdict, t.clean(found.saw))
+			fmt.Fprintf(&text, "| `%s` | %s | %s | %s |\n", row.id, row.claim, found.outcome, t.clean(found.saw))
 		}
 	}
 	_, err := io.WriteString(out, text.String())
@@ -41,13 +41,13 @@ func (t *trial) finding(id string) finding {
 	if found, settled := t.findings[id]; settled {
 		return found
 	}
-	if why := beyond[id]; why != "" {
+	if why := untried[id]; why != "" {
 		return finding{notTried, why}
 	}
-	return finding{notTried, "this run did not come to it"}
+	return finding{notTried, "this run did not reach this row"}
 }
 
-// clean leaves out what would tell whose account this was, and what would break the table.
+// clean removes everything that identifies the account or breaks the table.
 func (t *trial) clean(text string) string {
 	text = anID.ReplaceAllString(modalapi.Redact(text, t.own.Secret), "…")
 	text = anAddress.ReplaceAllString(text, "…")
@@ -66,7 +66,7 @@ var (
 	wordEnds   = regexp.MustCompile(`\w$`)
 )
 
-// asWords matches a name where it is no part of a longer word. Regexp's \b knows words of ASCII alone, so a name that
+// asWords matches a name that is not part of a longer word. Regexp's \b knows only ASCII words, so a name that
 // begins or ends with another letter is matched everywhere.
 func asWords(name string) *regexp.Regexp {
 	pattern := regexp.QuoteMeta(name)
@@ -79,16 +79,16 @@ func asWords(name string) *regexp.Regexp {
 	return regexp.MustCompile(pattern)
 }
 
-// judgement is an error when a row failed.
+// judgement returns an error if a row failed.
 func (t *trial) judgement() error {
 	var bad []string
 	for _, row := range slices.Concat(assumed, notKnown) {
-		if t.findings[row.id].verdict == failed {
+		if t.findings[row.id].outcome == failed {
 			bad = append(bad, row.id)
 		}
 	}
 	if len(bad) == 0 {
 		return nil
 	}
-	return fmt.Errorf("not as docs/modal.md says: %s", strings.Join(bad, ", "))
+	return fmt.Errorf("these rows of docs/modal.md are wrong: %s", strings.Join(bad, ", "))
 }

@@ -2,53 +2,53 @@
 
 package main
 
-// row is a row of a table in docs/modal.md that nobody outside of Modal can settle without asking it.
+// row is a row of a table in docs/modal.md. Only Modal itself can answer it.
 type row struct{ id, claim string }
 
-// assumed and notKnown are in the order of the page.
+// assumed and notKnown have the order of the page.
 var (
 	assumed = []row{
 		{"refused-deleted", "UNAUTHENTICATED is the answer for a deleted token"},
 		{"refused-expired", "UNAUTHENTICATED is the answer for an expired token"},
-		{"refused-lasting", "UNAUTHENTICATED is the answer for nothing that passes"},
-		{"deleted-at-once", "a deleted token is refused at its next call"},
-		{"deleted-with-user", "a deleted service user's token dies with it"},
+		{"refused-lasting", "UNAUTHENTICATED is never a passing failure"},
+		{"deleted-at-once", "a deleted token is rejected at its next call"},
+		{"deleted-with-user", "deleting a service user ends its token"},
 		{"no-auth-token", "TokenInfoGet needs no x-modal-auth-token"},
-		{"idempotency-key", "x-idempotency-key tells a retry from a new call"},
-		{"refused-made-nothing", "a refused ServiceUserCreate made nothing"},
-		{"name-taken", "a name that is taken is ALREADY_EXISTS"},
+		{"idempotency-key", "x-idempotency-key distinguishes a retry from a new call"},
+		{"refused-made-nothing", "a refused ServiceUserCreate creates nothing"},
+		{"name-taken", "an existing name gives ALREADY_EXISTS"},
 		{"name-length", "a name may have 63 characters"},
-		{"scoped", "a scoped service user sees environments with a role alone"},
-		{"not-for-you", "who may not manage service users gets PERMISSION_DENIED"},
-		{"no-plan", "without service users the answer is FAILED_PRECONDITION or UNIMPLEMENTED"},
-		{"unknown-environment", "an unknown environment is NOT_FOUND or INVALID_ARGUMENT"},
+		{"scoped", "a scoped service user sees only environments with a role"},
+		{"not-for-you", "a caller without the right to manage service users gets PERMISSION_DENIED"},
+		{"no-plan", "a plan without service users gives FAILED_PRECONDITION or UNIMPLEMENTED"},
+		{"unknown-environment", "an unknown environment gives NOT_FOUND or INVALID_ARGUMENT"},
 		{"new-token", "a new token is accepted within 45 seconds"},
-		{"expiry-told", "the expiry that ServiceUserCreate tells is the one that counts"},
+		{"expiry-told", "ServiceUserCreate reports the effective expiry"},
 		{"expiry-deletes", "an expired service user is gone"},
 		{"flow-anonymous", "a token flow needs no token"},
-		{"ends-itself", "a member's token may delete itself"},
-		{"gone-not-found", "TokenDelete of a deleted token is NOT_FOUND to the member's other token"},
+		{"ends-itself", "a member token may delete itself"},
+		{"gone-not-found", "the member's other token gets NOT_FOUND for TokenDelete of a deleted token"},
 	}
 	notKnown = []row{
-		{"deleted-data-plane", "how long a deleted token goes on outside of the control plane"},
-		{"deleted-work", "whether what a deleted token has started goes on"},
-		{"owner-leaves", "whether a service user outlives the person whose token made it"},
+		{"deleted-data-plane", "how long a deleted token still works outside of the control plane"},
+		{"deleted-work", "whether the work of a deleted token continues"},
+		{"owner-leaves", "whether a service user outlives the person who created it"},
 		{"how-many", "how many service users a workspace may have"},
 		{"longest-life", "how long a service user's token may live"},
-		{"delete-service-users-token", "what TokenDelete of a service user's token does"},
-		{"other-workspace", "what TokenDelete answers about another workspace's token"},
-		{"flow-denied", "what TokenFlowWait answers after a denial, or once the flow is over"},
+		{"delete-service-users-token", "how TokenDelete treats a service user's token"},
+		{"other-workspace", "how TokenDelete treats a token of another workspace"},
+		{"flow-denied", "how TokenFlowWait answers after a denial, or after the flow's end"},
 		{"flow-twice", "whether a flow can be approved after it was denied, or twice"},
 	}
 )
 
-// beyond are the rows that this program does not try, and why.
-var beyond = map[string]string{
-	"idempotency-key":    "it would take a lost answer",
-	"deleted-data-plane": "it would take a program that runs at Modal",
-	"deleted-work":       "it would take a program that runs at Modal",
-	"owner-leaves":       "it would take a person who leaves",
+// untried are the rows that this program does not try, with the reason.
+var untried = map[string]string{
+	"idempotency-key":    "it needs a lost answer",
+	"deleted-data-plane": "it needs a program that runs at Modal",
+	"deleted-work":       "it needs a program that runs at Modal",
+	"owner-leaves":       "it needs a person who leaves",
 	"how-many":           "it would fill the workspace",
-	"other-workspace":    "it would take a token of another workspace",
-	"flow-twice":         "it would take a second page in the browser",
+	"other-workspace":    "it needs a token of another workspace",
+	"flow-twice":         "it needs a second page in the browser",
 }

@@ -11,14 +11,14 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// ofServiceUsers are the rows that take a token which may manage them.
+// ofServiceUsers are the rows that need a token which may manage service users.
 var ofServiceUsers = []string{
 	"refused-deleted", "refused-expired", "refused-lasting", "deleted-at-once", "deleted-with-user",
 	"refused-made-nothing", "name-taken", "name-length", "scoped", "not-for-you", "unknown-environment", "new-token",
 	"expiry-told", "expiry-deletes", "longest-life", "delete-service-users-token",
 }
 
-// tenYears is longer than anybody should want.
+// tenYears is longer than any sensible lifetime.
 const tenYears = 10 * 365 * 24 * time.Hour
 
 func (t *trial) serviceUsers(ctx context.Context) {
@@ -27,20 +27,20 @@ func (t *trial) serviceUsers(ctx context.Context) {
 	case err == nil:
 		t.skip("this workspace has service users", "no-plan")
 	case kind == modalapi.KindForbidden:
-		t.find("not-for-you", true, "a member who is no manager got %s", answer(err))
+		t.find("not-for-you", true, "a member without the right to manage service users got %s", answer(err))
 	case kind == modalapi.KindConflict || kind == modalapi.KindUnsupported:
 		t.find("no-plan", true, "the answer was %s", answer(err))
 	default:
 		t.find("no-plan", false, "the answer was %s", answer(err))
 	}
 	if err != nil {
-		t.skip("this token may not manage service users, or there are none here", ofServiceUsers...)
+		t.skip("this token may not manage service users, or the plan has no service users", ofServiceUsers...)
 		t.skip("this token may not manage service users", "no-plan")
 		return
 	}
 	user, made := t.create(ctx, "new-token", modalapi.NewServiceUser{Name: t.prefix + "first", Scoped: true})
 	if !made {
-		t.skip("the first service user could not be made", ofServiceUsers...)
+		t.skip("the first service user could not be created", ofServiceUsers...)
 		return
 	}
 	took, met := until(ctx, patience, func() bool { return t.accepted(ctx, user.Token) })
@@ -48,14 +48,14 @@ func (t *trial) serviceUsers(ctx context.Context) {
 	t.taken(ctx, user)
 	t.scope(ctx, user)
 	_, err = t.client.ServiceUsers(ctx, user.Token)
-	t.find("not-for-you", modalapi.KindOf(err) == modalapi.KindForbidden, "a service user that asks for the list got %s", answer(err))
+	t.find("not-for-you", modalapi.KindOf(err) == modalapi.KindForbidden, "a service user that requested the list got %s", answer(err))
 	t.longName(ctx)
 	t.longLife(ctx)
 	t.expiry(ctx)
 	t.deletion(ctx, user)
 }
 
-// mint is not broken off on its way: Modal might make the service user after the clean-up has looked.
+// mint is not cancelled. Otherwise Modal could create the service user after the clean-up.
 func (t *trial) mint(ctx context.Context, user modalapi.NewServiceUser) (modalapi.MintedServiceUser, error) {
 	if err := ctx.Err(); err != nil {
 		return modalapi.MintedServiceUser{}, err
@@ -63,7 +63,7 @@ func (t *trial) mint(ctx context.Context, user modalapi.NewServiceUser) (modalap
 	return t.client.CreateServiceUser(context.WithoutCancel(ctx), t.own, user)
 }
 
-// create makes a service user; that it could not is the row's failure.
+// create creates a service user. A failure fails the row.
 func (t *trial) create(ctx context.Context, id string, user modalapi.NewServiceUser) (modalapi.MintedServiceUser, bool) {
 	made, err := t.mint(ctx, user)
 	if err != nil {
@@ -71,13 +71,13 @@ func (t *trial) create(ctx context.Context, id string, user modalapi.NewServiceU
 		return made, false
 	}
 	if flaw := made.Flaw(); flaw != "" {
-		t.find(id, false, "the answer of ServiceUserCreate cannot be used: %s", flaw)
+		t.find(id, false, "the answer of ServiceUserCreate is not usable: %s", flaw)
 		return made, false
 	}
 	return made, true
 }
 
-// taken asks for a name twice, and for one that no service user may have.
+// taken asks for an existing name, and for a malformed name.
 func (t *trial) taken(ctx context.Context, user modalapi.MintedServiceUser) {
 	name := t.prefix + "first"
 	_, err := t.mint(ctx, modalapi.NewServiceUser{Name: name, Scoped: true})
@@ -95,10 +95,10 @@ func (t *trial) taken(ctx context.Context, user modalapi.MintedServiceUser) {
 		}
 	}
 	t.find("refused-made-nothing", malformed != nil && slices.Equal(ours, []string{user.ID}),
-		"after a taken and a malformed name (%s) there was %d service user", answer(malformed), len(ours))
+		"after an existing and a malformed name (%s) the number of service users was %d", answer(malformed), len(ours))
 }
 
-// scope gives the service user, which has no role, one in one environment.
+// scope gives the service user a role in one environment.
 func (t *trial) scope(ctx context.Context, user modalapi.MintedServiceUser) {
 	environments, err := t.client.Environments(ctx, t.own)
 	if err != nil || len(environments) == 0 {
@@ -129,20 +129,20 @@ func (t *trial) scope(ctx context.Context, user modalapi.MintedServiceUser) {
 	t.find("unknown-environment", kind == modalapi.KindNotFound || kind == modalapi.KindInvalid, "the answer was %s", answer(err))
 }
 
-// longName ends the service user by its token, if Modal lets us.
+// longName creates a service user with a long name and tries to end it with TokenDelete.
 func (t *trial) longName(ctx context.Context) {
 	user, made := t.create(ctx, "name-length", modalapi.NewServiceUser{
 		Name: t.prefix + strings.Repeat("x", 63-len(t.prefix)), Scoped: true,
 	})
 	if !made {
-		t.skip("the service user could not be made", "delete-service-users-token")
+		t.skip("the service user could not be created", "delete-service-users-token")
 		return
 	}
-	t.find("name-length", true, "63 characters were taken")
+	t.find("name-length", true, "63 characters were accepted")
 	until(ctx, patience, func() bool { return t.accepted(ctx, user.Token) })
 	err := t.client.DeleteToken(ctx, t.own, user.Token.ID)
 	_, after := t.client.WhoAmI(ctx, user.Token)
-	t.learn("delete-service-users-token", "the answer was %s, and the token's after that %s", answer(err), answer(after))
+	t.learn("delete-service-users-token", "the answer was %s, and after that the token got %s", answer(err), answer(after))
 }
 
 func (t *trial) longLife(ctx context.Context) {
@@ -150,22 +150,22 @@ func (t *trial) longLife(ctx context.Context) {
 		Name: t.prefix + "long", Scoped: true, ExpiresIn: tenYears,
 	})
 	if err != nil {
-		t.learn("longest-life", "asked for ten years it answered %s", answer(err))
+		t.learn("longest-life", "a request for ten years got %s", answer(err))
 		return
 	}
-	t.learn("longest-life", "asked for ten years it gave %d days", int(time.Until(made.ExpiresAt).Hours()/24+0.5))
+	t.learn("longest-life", "a request for ten years got %d days", int(time.Until(made.ExpiresAt).Hours()/24+0.5))
 }
 
-// expiry waits for a token's end.
+// expiry waits until a token expires.
 func (t *trial) expiry(ctx context.Context) {
 	const name = "short"
 	user, made := t.create(ctx, "refused-expired", modalapi.NewServiceUser{Name: t.prefix + name, Scoped: true, ExpiresIn: t.life})
 	if !made {
-		t.skip("the service user could not be made", "expiry-told", "expiry-deletes")
+		t.skip("the service user could not be created", "expiry-told", "expiry-deletes")
 		return
 	}
 	if user.ExpiresAt.IsZero() || time.Until(user.ExpiresAt) > t.life+patience {
-		t.skip("asked for "+t.life.String()+" Modal gave a life that is too long to wait for", "refused-expired", "expiry-told", "expiry-deletes")
+		t.skip("a request for "+t.life.String()+" got a lifetime that is too long to wait for", "refused-expired", "expiry-told", "expiry-deletes")
 		return
 	}
 	until(ctx, patience, func() bool { return t.accepted(ctx, user.Token) })
@@ -178,14 +178,14 @@ func (t *trial) expiry(ctx context.Context) {
 	late := time.Since(user.ExpiresAt)
 	_, err = t.client.WhoAmI(ctx, user.Token)
 	t.find("refused-expired", met, "%s after its end the answer was %s", late.Round(time.Second), answer(err))
-	t.find("expiry-told", met && agreed, "TokenInfoGet told the same: %t; accepted at its end: %t; refused %s after it",
+	t.find("expiry-told", met && agreed, "TokenInfoGet reported the same: %t; accepted at its end: %t; rejected %s after it",
 		agreed, early.TokenID != "", late.Round(time.Second))
 	_, err = t.client.ServiceUser(ctx, t.own, t.prefix+name)
 	t.find("expiry-deletes", modalapi.KindOf(err) == modalapi.KindNotFound, "%s after its end ServiceUserInfo answered %s",
 		late.Round(time.Second), answer(err))
 }
 
-// deletion ends the service user whose token has worked all the time.
+// deletion deletes the service user whose token has worked until now.
 func (t *trial) deletion(ctx context.Context, user modalapi.MintedServiceUser) {
 	const often = 20
 	good := 0
@@ -203,8 +203,8 @@ func (t *trial) deletion(ctx context.Context, user modalapi.MintedServiceUser) {
 	took, met := until(ctx, patience, func() bool { return t.refused(ctx, user.Token) })
 	_, last := t.client.WhoAmI(ctx, user.Token)
 	t.find("refused-deleted", met, "the answer was %s", answer(last))
-	t.find("deleted-with-user", met, "refused after %s", took.Round(time.Millisecond))
-	t.find("deleted-at-once", modalapi.KindOf(at) == modalapi.KindRefused, "the next call was answered %s", answer(at))
+	t.find("deleted-with-user", met, "rejected after %s", took.Round(time.Millisecond))
+	t.find("deleted-at-once", modalapi.KindOf(at) == modalapi.KindRefused, "the next call got %s", answer(at))
 	bad := 0
 	for range often {
 		if t.refused(ctx, user.Token) {
@@ -212,5 +212,5 @@ func (t *trial) deletion(ctx context.Context, user modalapi.MintedServiceUser) {
 		}
 	}
 	t.find("refused-lasting", good == often && bad == often,
-		"of %d calls each, %d were accepted before the deletion and %d refused after it", often, good, bad)
+		"%[2]d of %[1]d calls were accepted before the deletion, and %[3]d of %[1]d rejected after it", often, good, bad)
 }

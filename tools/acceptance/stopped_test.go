@@ -26,25 +26,25 @@ func TestAcceptance_CleansUpWhenItIsStoppedOnTheWay(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	server.Inject("EnvironmentRoleSet", modaltest.Fault{Delay: time.Nanosecond, Match: func(modaltest.Call) bool { stop(); return true }})
 	err := run(ctx, of(environ), short, strings.NewReader(""), io.Discard, io.Discard)
-	require.ErrorContains(t, err, "stopped before the report was whole")
+	require.ErrorContains(t, err, "stopped before the report was complete")
 	require.NotEmpty(t, server.Calls("ServiceUserCreate"))
 	require.Empty(t, server.Orphans(nil))
 }
 
-func TestAcceptance_DeletesWhatWasBeingMadeWhenItWasStopped(t *testing.T) {
+func TestAcceptance_StopDuringACreationDeletesTheServiceUser(t *testing.T) {
 	t.Parallel()
 	server := modaltest.Start(t)
 	environ := owned(t, server)
 	ctx, stop := context.WithCancel(t.Context())
 	server.Inject("ServiceUserCreate", modaltest.Fault{Delay: 300 * time.Millisecond, Match: func(modaltest.Call) bool { stop(); return true }})
 	err := run(ctx, of(environ), short, strings.NewReader(""), io.Discard, io.Discard)
-	require.ErrorContains(t, err, "stopped before the report was whole")
+	require.ErrorContains(t, err, "stopped before the report was complete")
 	require.Len(t, server.Calls("ServiceUserCreate"), 1)
 	require.Len(t, server.Calls("ServiceUserDelete"), 1)
 	require.Empty(t, server.Orphans(nil))
 }
 
-func TestAcceptance_CleansUpWhenItsTerminalOrItsReaderIsGone(t *testing.T) {
+func TestAcceptance_CleansUpWithoutTerminalOrReader(t *testing.T) {
 	t.Parallel()
 	program := filepath.Join(t.TempDir(), "acceptance")
 	said, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput()
@@ -78,7 +78,7 @@ func TestAcceptance_CleansUpWhenItsTerminalOrItsReaderIsGone(t *testing.T) {
 	}
 }
 
-func TestAcceptance_MakesNothingWhenItIsStoppedAtTheQuestion(t *testing.T) {
+func TestAcceptance_StopAtTheQuestionCreatesNothing(t *testing.T) {
 	t.Parallel()
 	server := modaltest.Start(t)
 	environ := owned(t, server)
@@ -90,13 +90,13 @@ func TestAcceptance_MakesNothingWhenItIsStoppedAtTheQuestion(t *testing.T) {
 	go func() {
 		lines := bufio.NewScanner(progress)
 		for lines.Scan() {
-			if strings.HasPrefix(lines.Text(), "Go on?") {
+			if strings.HasPrefix(lines.Text(), "Continue?") {
 				stop()
 			}
 		}
 	}()
 	err := run(ctx, of(environ), short, nobody, io.Discard, said)
 	require.NoError(t, said.Close())
-	require.EqualError(t, err, "nothing was made: the answer was not yes")
+	require.EqualError(t, err, "the run created nothing, because the answer was not yes")
 	require.Empty(t, server.Calls("ServiceUserCreate"))
 }

@@ -12,24 +12,24 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// The verdicts on a row.
+// The outcomes of a row.
 const (
 	held     = "held"
 	failed   = "FAILED"
-	learnt   = "learnt" // of what is not known
+	learnt   = "learnt" // for the rows that are not known
 	notTried = "not tried"
 )
 
 const (
-	// patience is for what Modal may need time for: the engine gives a new token as long.
+	// patience is how long to wait for an effect at Modal. The engine waits as long for a new token.
 	patience = 45 * time.Second
 	pause    = 500 * time.Millisecond
 	cleaning = 2 * time.Minute
 )
 
-type finding struct{ verdict, saw string }
+type finding struct{ outcome, saw string }
 
-// trial is one run: what it made, and what it saw.
+// trial is one run, with the objects it created and its observations.
 type trial struct {
 	client   *modalapi.Client
 	own      modalapi.Token
@@ -40,11 +40,11 @@ type trial struct {
 	progress io.Writer
 
 	findings map[string]finding
-	names    []string         // of the workspace, for the report to leave out
-	approved []modalapi.Token // not seen deleted
+	names    []string         // names in the workspace, which the report leaves out
+	approved []modalapi.Token // approved tokens that may still exist
 }
 
-// all tries every row and cleans up, whatever came of it. The error is what is left at Modal.
+// all tries every row and cleans up in any case. The error names the objects that still exist at Modal.
 func (t *trial) all(ctx context.Context) (left error) {
 	defer func() {
 		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleaning)
@@ -59,26 +59,26 @@ func (t *trial) all(ctx context.Context) (left error) {
 	return nil
 }
 
-// find settles a row; the first word on it stays, but that a failure outweighs all.
+// find records a row's outcome. The first outcome stays, unless a later one is a failure.
 func (t *trial) find(id string, holds bool, saw string, args ...any) {
-	verdict := failed
+	outcome := failed
 	if holds {
-		verdict = held
+		outcome = held
 	}
-	t.settle(id, verdict, fmt.Sprintf(saw, args...))
+	t.settle(id, outcome, fmt.Sprintf(saw, args...))
 }
 
 func (t *trial) learn(id, saw string, args ...any) { t.settle(id, learnt, fmt.Sprintf(saw, args...)) }
 
-func (t *trial) settle(id, verdict, saw string) {
-	if _, settled := t.findings[id]; settled && verdict != failed {
+func (t *trial) settle(id, outcome, saw string) {
+	if _, settled := t.findings[id]; settled && outcome != failed {
 		return
 	}
-	t.findings[id] = finding{verdict, saw}
-	t.say("  %-26s %s", id, verdict)
+	t.findings[id] = finding{outcome, saw}
+	t.say("  %-26s %s", id, outcome)
 }
 
-// skip leaves rows open, and says why.
+// skip leaves rows open and says why.
 func (t *trial) skip(why string, ids ...string) {
 	for _, id := range ids {
 		t.settle(id, notTried, why)
@@ -106,7 +106,7 @@ func until(ctx context.Context, limit time.Duration, wanted func() bool) (took t
 	}
 }
 
-// answer is how Modal answered, in the words of gRPC.
+// answer names Modal's answer with gRPC's words.
 func answer(err error) string {
 	var failure *modalapi.Error
 	switch {

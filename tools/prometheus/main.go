@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Command prometheus reads files of rules, and of metrics (.prom), as Prometheus does, and fails where Prometheus would.
-// It stands for promtool, whose command line brings the clients of every cloud with it.
+// Command prometheus reads rule files and metric files (.prom) with Prometheus' own parsers, and fails where
+// Prometheus would fail. It replaces promtool, which depends on the client libraries of every cloud.
 package main
 
 import (
@@ -46,7 +46,7 @@ func metrics(file string) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = text.Close() }() // it was only read
+	defer func() { _ = text.Close() }() // the file was opened only for reading
 	reader := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := reader.TextToMetricFamilies(text)
 	if err != nil {

@@ -26,7 +26,7 @@ func printChangelog(_ context.Context, o options, stdout io.Writer) error {
 	return err
 }
 
-// changes is what CHANGELOG.md says of the version.
+// changes returns the section of CHANGELOG.md for the version.
 func (o options) changes() (string, error) {
 	text, err := os.ReadFile(filepath.Join(o.root, "CHANGELOG.md"))
 	if err != nil {
@@ -38,7 +38,8 @@ func (o options) changes() (string, error) {
 	return section(string(text), o.version)
 }
 
-// newest is what is unreleased, or what the newest version has, where all was moved below its heading to release it.
+// newest returns the text below "Unreleased". If that is empty, because a release moved it below its heading,
+// newest returns the text of the newest version.
 func newest(changelog string) (string, error) {
 	text, err := section(changelog, "Unreleased")
 	if err == nil {
@@ -52,7 +53,7 @@ func newest(changelog string) (string, error) {
 	return "", err
 }
 
-// section is the text below the heading of a version, which a release has to have, with its date.
+// section returns the text below the heading of a version. For a release the heading must exist and have a date.
 func section(changelog, version string) (string, error) {
 	headings := versionHeading.FindAllStringSubmatchIndex(changelog, -1)
 	for i, at := range headings {
@@ -66,9 +67,9 @@ func section(changelog, version string) (string, error) {
 		text := strings.TrimSpace(changelog[at[1]:end])
 		switch {
 		case text == "":
-			return "", fmt.Errorf("CHANGELOG.md says nothing of %s: write what changed below its heading", version)
+			return "", fmt.Errorf("CHANGELOG.md has no text for %s: write below its heading what changed", version)
 		case version != "Unreleased" && !releaseDate.MatchString(changelog[at[4]:at[5]]):
-			return "", fmt.Errorf("CHANGELOG.md has no date for %s: its heading has to be ## [%s] - YYYY-MM-DD", version, version)
+			return "", fmt.Errorf("CHANGELOG.md has no date for %s: change its heading to ## [%s] - YYYY-MM-DD", version, version)
 		}
 		return text, nil
 	}

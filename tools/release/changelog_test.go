@@ -19,7 +19,7 @@ const sample = `# Changelog
 - No date.
 `
 
-func TestChangelog_AVersionIsReleasedWithItsEntryAndDateAlone(t *testing.T) {
+func TestChangelog_ReleaseNeedsAnEntryWithADate(t *testing.T) {
 	t.Parallel()
 	text, err := section(sample, "1.2.0")
 	if err != nil || text != "### Added\n\n- A thing." {
@@ -28,8 +28,8 @@ func TestChangelog_AVersionIsReleasedWithItsEntryAndDateAlone(t *testing.T) {
 	for version, want := range map[string]string{
 		"1.3.0":      "CHANGELOG.md has no entry for 1.3.0: add ## [1.3.0] - YYYY-MM-DD, commit, and move the tag",
 		"1.2":        "CHANGELOG.md has no entry for 1.2: add ## [1.2] - YYYY-MM-DD, commit, and move the tag",
-		"1.1.0":      "CHANGELOG.md has no date for 1.1.0: its heading has to be ## [1.1.0] - YYYY-MM-DD",
-		"Unreleased": "CHANGELOG.md says nothing of Unreleased: write what changed below its heading",
+		"1.1.0":      "CHANGELOG.md has no date for 1.1.0: change its heading to ## [1.1.0] - YYYY-MM-DD",
+		"Unreleased": "CHANGELOG.md has no text for Unreleased: write below its heading what changed",
 	} {
 		if _, err = section(sample, version); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, want %s", version, err, want)
@@ -37,7 +37,7 @@ func TestChangelog_AVersionIsReleasedWithItsEntryAndDateAlone(t *testing.T) {
 	}
 }
 
-func TestChangelog_ASnapshotOfWhatIsAboutToBeReleasedTellsThat(t *testing.T) {
+func TestChangelog_SnapshotUsesTheUnreleasedOrNewestText(t *testing.T) {
 	t.Parallel()
 	for changelog, want := range map[string]string{
 		sample: "### Added\n\n- A thing.",

@@ -23,10 +23,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// notices are the licences of the libraries in the binary, which make licenses collects.
+// notices are the licences of the libraries in the binary, which `make licenses` collects.
 const notices = "THIRD_PARTY_NOTICES"
 
-// imageArchitectures are those of the Linux systems that run containers.
+// imageArchitectures are the architectures of Linux systems that run containers.
 var imageArchitectures = []string{"amd64", "arm64"}
 
 func (o options) dist() string { return filepath.Join(o.root, "dist") }
@@ -35,7 +35,7 @@ func (o options) imageFile() string {
 	return filepath.Join(o.dist(), product+"_"+o.version+"_image.tar")
 }
 
-// writeImage writes an OCI layout as one file: no daemon is asked, and one commit has one digest.
+// writeImage writes an OCI layout as one file, without a container daemon. One commit gives one digest.
 func writeImage(_ context.Context, o options, stdout io.Writer) error {
 	index, err := o.index()
 	if err != nil {
@@ -67,7 +67,7 @@ func writeImage(_ context.Context, o options, stdout io.Writer) error {
 
 func (o options) when() time.Time { return time.Unix(o.created, 0).UTC() }
 
-// index is the image for all architectures.
+// index builds the image for all architectures.
 func (o options) index() (v1.ImageIndex, error) {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, arch := range imageArchitectures {
@@ -87,7 +87,7 @@ func (o options) index() (v1.ImageIndex, error) {
 	return index, nil
 }
 
-// platformImage has the binary, which Vault runs and OpenBao takes out, the licences, and nothing else.
+// platformImage contains only the licences and the binary, which Vault runs and OpenBao extracts.
 func (o options) platformImage(arch, binary string) (v1.Image, error) {
 	files, err := o.layer(binary)
 	if err != nil {
@@ -127,7 +127,7 @@ func (o options) layer(binary string) (v1.Layer, error) {
 	}, tarball.WithMediaType(types.OCILayer))
 }
 
-// pack writes the files of a folder, in the order of their names and all of one time.
+// pack writes the files of a folder, sorted by name and all with one time.
 func pack(folder, file string, when time.Time) error {
 	out, err := os.Create(file)
 	if err != nil {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Command release makes what goreleaser does not: the image, the notes, and the certainty that the
-// changelog speaks of the version.
+// Command release makes the parts of a release that goreleaser does not make: the image and the notes. It also
+// checks that the changelog describes the version.
 package main
 
 import (
@@ -24,13 +24,13 @@ func main() {
 	}
 }
 
-// run does the verb that the arguments begin with.
+// run executes the verb in the first argument.
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	verbs := map[string]func(context.Context, options, io.Writer) error{
 		"changelog": printChangelog, "image": writeImage, "notes": writeNotes, "push": push,
 	}
 	if len(args) == 0 || verbs[args[0]] == nil {
-		return errors.New("say what to do: changelog, image, notes or push")
+		return errors.New("name a command: changelog, image, notes or push")
 	}
 	var o options
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
@@ -38,12 +38,12 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags.StringVar(&o.version, "version", "", "version without its v, as in 1.2.3; by default the one in dist")
 	flags.Int64Var(&o.created, "created", 0, "time of the commit in `seconds` since 1970")
 	flags.StringVar(&o.image, "image", "", "`name` of the image in a registry, without a tag")
-	flags.BoolVar(&o.snapshot, "snapshot", false, "take what the changelog says of the next version")
+	flags.BoolVar(&o.snapshot, "snapshot", false, "use the changelog's text for the next version")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q: give flags alone", flags.Arg(0))
+		return fmt.Errorf("unexpected argument %q: give only flags", flags.Arg(0))
 	}
 	if o.version == "" {
 		var err error
@@ -54,20 +54,20 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	return verbs[args[0]](ctx, o, stdout)
 }
 
-// builtVersion is what goreleaser last built.
+// builtVersion returns the version that goreleaser built last.
 func (o options) builtVersion() (string, error) {
 	var built struct{ Version string }
 	text, err := os.ReadFile(filepath.Join(o.dist(), "metadata.json"))
 	if err != nil {
-		return "", fmt.Errorf("read which version was built: %w", err)
+		return "", fmt.Errorf("read the built version: %w", err)
 	}
 	if err = json.Unmarshal(text, &built); err != nil || built.Version == "" {
-		return "", fmt.Errorf("read which version was built: dist/metadata.json does not say it: %w", err)
+		return "", fmt.Errorf("read the built version: dist/metadata.json does not contain it: %w", err)
 	}
 	return built.Version, nil
 }
 
-// options are the same for all verbs.
+// options are the flags of all verbs.
 type options struct {
 	root, version, image string
 	created              int64

@@ -25,17 +25,17 @@ var notesText string
 
 var notesTemplate = template.Must(template.New("notes").Parse(notesText))
 
-// notes are what the template tells.
+// notes are the template's data.
 type notes struct {
-	Product, Version, Changes, Image string // no Image: it is in no registry
+	Product, Version, Changes, Image string // Image is empty if the image is in no registry
 	Binaries                         []binary
 	Images                           []platformID
 }
 
-// binary is one that was built, with the hash that Vault and OpenBao ask for.
+// binary is a built binary with the hash that Vault and OpenBao ask for.
 type binary struct{ System, SHA256 string }
 
-// platformID is how Docker's classic store names the image of a platform, which Vault asks for.
+// platformID is the image ID in Docker's classic store, which Vault asks for.
 type platformID struct{ System, ID, BinarySHA256 string }
 
 func writeNotes(_ context.Context, o options, stdout io.Writer) error {
@@ -56,22 +56,22 @@ func writeNotes(_ context.Context, o options, stdout io.Writer) error {
 		return err
 	}
 	file := filepath.Join(o.dist(), "release-notes.md")
-	if err = os.WriteFile(file, []byte(text.String()), 0o644); err != nil { //nolint:gosec // for everybody to read
+	if err = os.WriteFile(file, []byte(text.String()), 0o644); err != nil { //nolint:gosec // everybody may read the notes
 		return err
 	}
 	_, err = fmt.Fprintln(stdout, file)
 	return err
 }
 
-// binaries are those that goreleaser says it built, by system.
+// binaries returns the binaries that goreleaser's metadata lists, by system.
 func (o options) binaries() ([]binary, error) {
 	text, err := os.ReadFile(filepath.Join(o.dist(), "artifacts.json"))
 	if err != nil {
-		return nil, fmt.Errorf("read what was built: %w", err)
+		return nil, fmt.Errorf("read the list of built files: %w", err)
 	}
 	var artifacts []struct{ Path, Goos, Goarch, Goarm, Type string }
 	if err = json.Unmarshal(text, &artifacts); err != nil {
-		return nil, fmt.Errorf("read what was built: %w", err)
+		return nil, fmt.Errorf("read the list of built files: %w", err)
 	}
 	var all []binary
 	for _, built := range artifacts {
@@ -86,13 +86,13 @@ func (o options) binaries() ([]binary, error) {
 		all = append(all, binary{built.Goos + "/" + built.Goarch, hex.EncodeToString(sum[:])})
 	}
 	if len(all) == 0 {
-		return nil, errors.New("read what was built: there is no binary among it")
+		return nil, errors.New("read the list of built files: it contains no binary")
 	}
 	slices.SortFunc(all, func(a, b binary) int { return strings.Compare(a.System, b.System) })
 	return all, nil
 }
 
-// platformIDs asks the image.
+// platformIDs reads the IDs from the image.
 func (o options) platformIDs(binaries []binary) ([]platformID, error) {
 	var ids []platformID
 	failure := o.withIndex(func(index v1.ImageIndex) error {

@@ -23,12 +23,12 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 )
 
-// TestImage_OpenBaoRunsThePluginByTheLinesOfTheNotes takes the OpenBao of BAO_BIN, which make e2e-openbao sets.
-func TestImage_OpenBaoRunsThePluginByTheLinesOfTheNotes(t *testing.T) {
+// TestImage_OpenBaoRunsThePluginAsTheNotesSay uses the OpenBao in BAO_BIN, which make e2e-openbao sets.
+func TestImage_OpenBaoRunsThePluginAsTheNotesSay(t *testing.T) {
 	t.Parallel()
 	bao := os.Getenv("BAO_BIN")
 	if bao == "" || runtime.GOOS != "linux" {
-		t.Skip("there is no OpenBao in BAO_BIN, or this is not Linux")
+		t.Skip("BAO_BIN is not set, or this is not Linux")
 	}
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(server.Close)
@@ -49,7 +49,7 @@ func TestImage_OpenBaoRunsThePluginByTheLinesOfTheNotes(t *testing.T) {
 	b.await("secrets", "enable", "-path=modal", product)
 	b.serves("v1.2.0")
 
-	// As docs/operations.md tells of an upgrade.
+	// docs/operations.md describes this upgrade.
 	b.configure(first + strings.ReplaceAll(second, "plugin_auto_download = true\n", ""))
 	b.await("secrets", "tune", "-plugin-version=v1.2.1", "modal/")
 	b.await("plugin", "reload", "-plugin="+product, "-scope=global")
@@ -61,7 +61,7 @@ func TestImage_OpenBaoRunsThePluginByTheLinesOfTheNotes(t *testing.T) {
 	b.serves("v1.2.1")
 }
 
-// released is a version whose image is in the registry, with notes.
+// released returns a version with notes and with its image in the registry.
 func released(t *testing.T, version, image string) options {
 	t.Helper()
 	o := built(t)
@@ -79,14 +79,14 @@ func released(t *testing.T, version, image string) options {
 	return o
 }
 
-// buildPlugin puts a real binary in the place of those that built lays out.
+// buildPlugin replaces the placeholder binary of built by a real binary.
 func buildPlugin(t *testing.T, o options) {
 	t.Helper()
 	places, err := filepath.Glob(filepath.Join(o.dist(), product+"_linux_"+runtime.GOARCH+"_*", product))
 	if err != nil || len(places) != 1 {
 		t.Fatalf("no image is made for %s: %v", runtime.GOARCH, err)
 	}
-	if err = os.Remove(places[0]); err != nil { // go replaces nothing that it did not build
+	if err = os.Remove(places[0]); err != nil { // go build does not overwrite files that it did not build
 		t.Fatal(err)
 	}
 	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", places[0],
@@ -97,7 +97,7 @@ func buildPlugin(t *testing.T, o options) {
 	}
 }
 
-// stanza is what the notes tell to write into the configuration of OpenBao.
+// stanza returns the configuration of OpenBao that the notes contain.
 func (o options) stanza(t *testing.T) string {
 	t.Helper()
 	notes, err := os.ReadFile(filepath.Join(o.dist(), "release-notes.md"))
@@ -111,12 +111,12 @@ func (o options) stanza(t *testing.T) string {
 	return string(found[1])
 }
 
-// bao is a server of OpenBao that runs, and what its command said last.
+// bao is a running OpenBao server, with the last output of its command.
 type bao struct {
 	t    *testing.T
 	path string
 	file string // its configuration
-	base string // what that has besides the plugin
+	base string // the configuration without the plugin
 	logs string
 	env  []string
 	said []byte
@@ -172,12 +172,12 @@ func (b *bao) stop() {
 	if b.process == nil {
 		return
 	}
-	_ = b.process.Process.Signal(os.Interrupt) // it stops the plugin too
+	_ = b.process.Process.Signal(os.Interrupt) // the server also stops the plugin
 	_ = b.process.Wait()
 	b.process = nil
 }
 
-// configure writes the configuration, and has a server that runs read it.
+// configure writes the configuration. A running server reloads it.
 func (b *bao) configure(plugins string) {
 	b.t.Helper()
 	err := os.WriteFile(b.file, []byte(b.base+plugins), 0o600)
@@ -189,7 +189,7 @@ func (b *bao) configure(plugins string) {
 	}
 }
 
-// serves sees that the mount answers, with that version.
+// serves checks that the mount answers with the given version.
 func (b *bao) serves(version string) {
 	b.t.Helper()
 	for _, asked := range [][]string{
@@ -228,7 +228,7 @@ func (b *bao) await(args ...string) {
 	}
 }
 
-// freeAddress is one that nothing listens at.
+// freeAddress returns an address without a listener.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")

@@ -18,11 +18,11 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
-// push uploads the image with the log-in that Docker's tools left: as 1.2.3, which Vault makes of a
-// version, and as v1.2.3, which OpenBao does.
+// push uploads the image with the credentials of docker login. The tags are 1.2.3, which Vault derives from a
+// version, and v1.2.3, which OpenBao uses.
 func push(ctx context.Context, o options, stdout io.Writer) error {
 	if o.image == "" {
-		return errors.New("push the image: say where to with -image=REGISTRY/" + product)
+		return errors.New("push the image: name the destination with -image=REGISTRY/" + product)
 	}
 	return o.withIndex(func(index v1.ImageIndex) error {
 		for _, version := range []string{o.version, "v" + o.version} {
@@ -44,7 +44,7 @@ func push(ctx context.Context, o options, stdout io.Writer) error {
 	})
 }
 
-// withIndex lends the image that was written, and signed since.
+// withIndex calls a function with the image that was written, and possibly signed since.
 func (o options) withIndex(use func(v1.ImageIndex) error) error {
 	folder, err := os.MkdirTemp("", product+"-image-")
 	if err != nil {
@@ -72,7 +72,7 @@ func (o options) withIndex(use func(v1.ImageIndex) error) error {
 	return use(index)
 }
 
-// unpack is the reverse of pack. It writes nothing outside of the folder.
+// unpack is the reverse of pack. It writes only inside the folder.
 func unpack(file, folder string) error {
 	in, err := os.Open(file)
 	if err != nil {

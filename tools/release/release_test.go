@@ -24,7 +24,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
-// built lays out what goreleaser leaves.
+// built creates the files that goreleaser leaves.
 func built(t *testing.T) options {
 	t.Helper()
 	o := options{root: t.TempDir(), version: "1.2.0", created: 1_790_000_000}
@@ -46,7 +46,7 @@ func built(t *testing.T) options {
 	return o
 }
 
-func TestImage_HasTheBinaryOfItsPlatformTheLicencesAndNothingElse(t *testing.T) {
+func TestImage_ContainsOnlyItsPlatformsBinaryAndTheLicences(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(registry.New())
 	t.Cleanup(server.Close)
@@ -58,7 +58,7 @@ func TestImage_HasTheBinaryOfItsPlatformTheLicencesAndNothingElse(t *testing.T) 
 		}
 	}
 	for _, arch := range imageArchitectures {
-		// As OpenBao takes the binary out.
+		// OpenBao extracts the binary in this way.
 		tag, err := name.ParseReference(o.image + ":v1.2.0")
 		if err != nil {
 			t.Fatal(err)
@@ -114,11 +114,11 @@ func TestImage_OneCommitHasOneHashInEveryFolder(t *testing.T) {
 		sums[sha256.Sum256(content)] = true
 	}
 	if len(sums) != 1 {
-		t.Error("two folders make two images")
+		t.Error("the same files in two folders give two images")
 	}
 }
 
-func TestNotes_TellTheChangesAndHowToRegisterEachBinary(t *testing.T) {
+func TestNotes_ListTheChangesAndHowToRegisterEachBinary(t *testing.T) {
 	t.Parallel()
 	o := built(t)
 	if err := errors.Join(writeImage(t.Context(), o, io.Discard), writeNotes(t.Context(), o, io.Discard)); err != nil {
@@ -139,7 +139,7 @@ func TestNotes_TellTheChangesAndHowToRegisterEachBinary(t *testing.T) {
 	}
 }
 
-func TestNotes_TellOfTheImageWhereItIsInARegistryAndHowToBringItThereElse(t *testing.T) {
+func TestNotes_NameTheRegistryImageOrExplainHowToPushIt(t *testing.T) {
 	t.Parallel()
 	const push = "go -C tools/release run . push -version=1.2.0 -image="
 	for image, want := range map[string][]string{
@@ -166,7 +166,7 @@ func TestNotes_TellOfTheImageWhereItIsInARegistryAndHowToBringItThereElse(t *tes
 	}
 }
 
-func TestPush_AsksWhereTo(t *testing.T) {
+func TestPush_NeedsADestination(t *testing.T) {
 	t.Parallel()
 	o := built(t)
 	if err := push(t.Context(), o, io.Discard); err == nil || !strings.Contains(err.Error(), "-image=") {
@@ -174,7 +174,7 @@ func TestPush_AsksWhereTo(t *testing.T) {
 	}
 }
 
-func TestNotes_NoneWithoutAnEntryInTheChangelog(t *testing.T) {
+func TestNotes_NeedAnEntryInTheChangelog(t *testing.T) {
 	t.Parallel()
 	o := built(t)
 	o.version = "1.3.0"
@@ -183,11 +183,11 @@ func TestNotes_NoneWithoutAnEntryInTheChangelog(t *testing.T) {
 	}
 }
 
-func TestRun_SaysWhatItTakes(t *testing.T) {
+func TestRun_RefusesBadVerbsAndFlags(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{}, {"publish"}, {"changelog", "-root", "nowhere"}, {"changelog", "-version=1.2.0", "more"}} {
 		if err := run(context.Background(), args, io.Discard); err == nil {
-			t.Errorf("%q is taken", args)
+			t.Errorf("%q is accepted", args)
 		}
 	}
 }

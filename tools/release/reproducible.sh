@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MPL-2.0
 #
-# Builds this commit for this machine in two folders, in one with `make build`, in the other as a release
-# is made, and fails unless the two have one hash. A path that got into the binary would be seen: it makes
-# the compiler's cache miss. COLD=1 gives the second build a cache of its own all the same.
+# Builds this commit for this machine in two folders, once with `make build` and once like a release, and fails if
+# the hashes differ. The test also detects a path in the binary, because a path makes the compiler's cache miss.
+# COLD=1 gives the second build a separate cache.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 plugin=vault-plugin-secrets-modal
 for folder in "$work/one" "$work/another/one"; do
 	git clone -q --no-tags . "$folder"
-	# Both are told the same version; nobody's tags are looked at.
+	# Both builds get the same version, whatever tags exist.
 	git -C "$folder" -c user.name=- -c user.email=- tag v0.0.1
 done
 

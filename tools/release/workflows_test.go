@@ -10,8 +10,9 @@ import (
 	"testing"
 )
 
-// The action that installs Go has it fetch no other (GOTOOLCHAIN=local), so what it installs must do for the tools too.
-func TestWorkflows_InstallTheNewestGoOfTheLineThatEveryModuleIsOf(t *testing.T) {
+// The action that installs Go prevents Go from fetching another version (GOTOOLCHAIN=local). So the installed
+// version must also build the tools.
+func TestWorkflows_InstallTheNewestGoOfTheModulesVersion(t *testing.T) {
 	t.Parallel()
 	workflows, err := filepath.Glob("../../.github/workflows/*.yml")
 	if err != nil || len(workflows) == 0 {
@@ -43,7 +44,7 @@ func TestWorkflows_InstallTheNewestGoOfTheLineThatEveryModuleIsOf(t *testing.T) 
 	}
 	for _, module := range modules {
 		if !regexp.MustCompile(`(?m)^go ` + regexp.QuoteMeta(line) + `(\.\d+)?$`).MatchString(read(t, module)) {
-			t.Errorf("%s asks for another Go than the workflows' %s", module, line)
+			t.Errorf("%s needs another Go version than the workflows' %s", module, line)
 		}
 	}
 }

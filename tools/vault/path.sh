@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MPL-2.0
 #
-# Prints the path of the Vault to test against: $VAULT_BIN (or an OpenBao), else `vault` on the PATH, else
-# bin/vault, built from the module pinned beside this file. With an argument, as 1.19, it is that version in any case,
-# built from the module in the folder of that name. Everything else goes to stderr.
+# Prints the path of the Vault to test with: $VAULT_BIN (may be an OpenBao), else `vault` on the PATH, else
+# bin/vault, built from the module pinned beside this file. An argument such as 1.19 selects that version, built
+# from the module in the folder of that name. All other output goes to stderr.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -12,7 +12,7 @@ built=$(cd "$here/../.." && pwd)/bin/vault${1:+-$1}
 
 say() { printf 'vault: %s\n' "$*" >&2; }
 
-# Turns the package names of `go build -v` into a count and lets everything else through.
+# progress turns the package names of `go build -v` into a count and prints all other lines.
 progress() {
 	local packages=0 modules=0 step=100 end='\n' line
 	if [ -t 2 ]; then step=1 end='\r'; fi
@@ -34,11 +34,11 @@ build() {
 		say "using $built, which is up to date"
 		return
 	fi
-	say "building Vault from the module pinned in ${module#"${here%/*/*}/"}; 2 to 5 minutes when nothing is cached"
-	# One Vault whether or not there is a C compiler; -tags minimal leaves out the builtin
-	# plugins that nothing here mounts.
+	say "building Vault from the module pinned in ${module#"${here%/*/*}/"}; 2 to 5 minutes without a build cache"
+	# The build is the same with and without a C compiler. -tags minimal leaves out builtin plugins that the tests
+	# do not use.
 	(cd "$module" && CGO_ENABLED=0 go build -v -tags minimal -o "$built" github.com/hashicorp/vault) 2>&1 | progress
-	# go leaves an executable that is already right untouched.
+	# go does not touch an executable that is up to date.
 	touch "$built"
 	say "built $built in ${SECONDS}s"
 }
@@ -52,7 +52,7 @@ if [ $# -gt 0 ]; then
 	vault=$built
 elif [ -n "${VAULT_BIN:-}" ]; then
 	vault=$(command -v "$VAULT_BIN") && is_vault "$vault" ||
-		{ say "VAULT_BIN=$VAULT_BIN is not a Vault that runs; set it to one or unset it" && exit 1; }
+		{ say "VAULT_BIN=$VAULT_BIN is not a working Vault binary: change it or unset it" && exit 1; }
 elif vault=$(command -v vault) && is_vault "$vault"; then
 	:
 else

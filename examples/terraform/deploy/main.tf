@@ -1,5 +1,5 @@
-# Terraform 1.10 with the Vault provider from 5.8 on: an ephemeral read is in no plan and no state, as that of a
-# data source is.
+# Terraform 1.10 with the Vault provider 5.8 or later. An ephemeral read leaves no secret in the plan or the state.
+# A data source would write the secret into both.
 terraform {
   required_version = ">= 1.10"
   required_providers {
@@ -10,7 +10,7 @@ terraform {
   }
 }
 
-# Not vault_generic_endpoint, whose ephemeral form writes.
+# Do not use vault_generic_endpoint here: its ephemeral form writes.
 ephemeral "vault_generic_secret" "modal" {
   path = "modal/creds/ci/env"
 }
@@ -20,6 +20,6 @@ resource "terraform_data" "app" {
 
   provisioner "local-exec" {
     command     = "modal deploy app.py"
-    environment = ephemeral.vault_generic_secret.modal.data # Exactly the variables that Modal's clients read.
+    environment = ephemeral.vault_generic_secret.modal.data # exactly the variables that Modal's clients read
   }
 }

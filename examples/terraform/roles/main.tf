@@ -1,5 +1,5 @@
-# Roles through Terraform, no token in its state. The second plan is empty because every field is written as the
-# engine answers it: durations in seconds, maps as maps.
+# Roles managed by Terraform, without a token in its state. The second plan is empty because every field is written
+# in the form of the engine's answer: durations in seconds, maps as maps.
 terraform {
   required_providers {
     vault = {
@@ -9,12 +9,12 @@ terraform {
   }
 }
 
-# The engine makes the tokens of a managed role, so all of it is here.
+# The engine creates the tokens of a managed role, so this resource needs no secret.
 resource "vault_generic_endpoint" "ci" {
   path                 = "modal/roles/ci"
-  ignore_absent_fields = true # The answer also has the defaults of what is not written here.
+  ignore_absent_fields = true # the answer also contains the defaults of other fields
 
-  # A write merges: a field that is removed here keeps its value. To return to a default, write it.
+  # A write merges: if you remove a field here, the role keeps its value. To restore a default, write the default.
   data_json = jsonencode({
     type              = "managed"
     environment_roles = { main = "contributor" }
@@ -23,12 +23,12 @@ resource "vault_generic_endpoint" "ci" {
   })
 }
 
-# An operator brings the token of a static role, with vault write, before and beside Terraform: token_secret here
-# would be in the state. What remains is policy.
+# An operator supplies the token of a static role with vault write, before or besides Terraform. A token_secret in
+# this file would enter the state. Terraform manages only the settings.
 resource "vault_generic_endpoint" "personal" {
   path                 = "modal/roles/personal"
   ignore_absent_fields = true
-  disable_delete       = true # terraform destroy leaves the operator's role alone.
+  disable_delete       = true # terraform destroy does not delete the operator's role
 
   data_json = jsonencode({
     type             = "static"

@@ -10,44 +10,44 @@ import (
 	"pgregory.net/rapid"
 )
 
-// climate is drawn once for a life: which troubles it knows at all, and how often they come. A life with
-// all troubles at once would never leave one of them on for long.
-type climate struct {
-	ModalFails   bool // calls fail before Modal did the work
-	AnswersLost  bool // and after
+// conditions decide which faults and disturbances can happen in a run, and how often. They are drawn once per run.
+// A run with all of them at once would never keep one fault for long.
+type conditions struct {
+	ModalFails   bool // calls fail before Modal does the work
+	AnswersLost  bool // calls fail after Modal did the work
 	Throttled    bool
-	Slow         bool // answers take seconds, or longer than the engine waits
-	DoneLate     bool // Modal does what was asked minutes after the engine stopped waiting
+	Slow         bool // answers take seconds, or longer than the engine waits for them
+	DoneLate     bool // Modal does the work minutes after the engine stopped waiting
 	Outages      bool // Modal is down for hours
-	LateToLearn  bool // new tokens are refused, deleted ones accepted, for a while
-	NotYetKnown  bool // a new service user cannot be found by its name
+	LateToLearn  bool // for a while Modal rejects new tokens and accepts deleted ones
+	NotYetKnown  bool // Modal does not find a new service user by its name
 	StorageFails bool
 	Crashes      bool
 	Leaders      bool // the other node takes over
 	Standby      bool // a second node reads
-	Clocks       bool // nodes' clocks are off by hours
+	Clocks       bool // the nodes' clocks are wrong by hours
 	Snapshots    bool
-	Servers      bool // the mount is pointed at another Modal, and back
+	Servers      bool // config switches to another Modal server and back
 	AdminTrouble bool // the admin token loses its rights
-	Persons      bool // somebody deletes things at Modal by hand
-	Overlap      bool // operations run beside each other
+	Persons      bool // people delete and change things at Modal by hand
+	Overlap      bool // operations run at the same time
 	CallersLeave bool
-	// Often is how many of a hundred steps meet a fault.
+	// Often is the number of steps per hundred that get a fault.
 	Often int
 }
 
-// Without turns troubles off, as those whose fault is known and not mended.
+// Without turns conditions off by name, for example while a known fault is not fixed.
 type Without []string
 
-func drawClimate(rt *rapid.T, without Without) climate {
-	var c climate
+func drawConditions(rt *rapid.T, without Without) conditions {
+	var c conditions
 	v := reflect.ValueOf(&c).Elem()
 	for i := range v.NumField() {
 		field := v.Type().Field(i)
 		if field.Type.Kind() != reflect.Bool {
 			continue
 		}
-		// Drawn before it is looked at, so that the rest of a life does not move with what is turned off.
+		// The draw comes before the check, so that switching a condition off does not change the rest of the run.
 		on := roll(rt, field.Name, 8) >= 5
 		for _, name := range without {
 			on = on && name != field.Name
@@ -58,18 +58,18 @@ func drawClimate(rt *rapid.T, without Without) climate {
 	return c
 }
 
-// calm says that nothing in it makes an operation fail.
-func (c climate) calm() bool {
+// faultFree reports whether no condition can make an operation fail.
+func (c conditions) faultFree() bool {
 	quiet := c
 	quiet.Standby, quiet.Overlap, quiet.Servers, quiet.Clocks = false, false, false, false
-	if c.Often == 0 { // no weather
+	if c.Often == 0 { // no step gets a fault
 		quiet.DoneLate, quiet.ModalFails, quiet.AnswersLost, quiet.Throttled, quiet.Slow, quiet.LateToLearn, quiet.NotYetKnown, quiet.StorageFails = false, false, false, false, false, false, false, false
 	}
 	quiet.Often = 0
-	return quiet == climate{}
+	return quiet == conditions{}
 }
 
-func (c climate) String() string {
+func (c conditions) String() string {
 	var on []string
 	v := reflect.ValueOf(c)
 	for i := range v.NumField() {
@@ -82,8 +82,7 @@ func (c climate) String() string {
 
 const rollBits = 10
 
-// dice are even throws. Rapid's own numbers prefer the small ones, which would make the end of every
-// list rare.
+// dice are evenly distributed. Rapid's own integers prefer small values, so the ends of lists would be rare.
 var dice = rapid.Custom(func(t *rapid.T) int {
 	v := 0
 	for range rollBits {
@@ -95,5 +94,5 @@ var dice = rapid.Custom(func(t *rapid.T) int {
 	return v
 })
 
-// roll is a number below n, the smallest where a life is shrunk.
+// roll draws a number below n. Rapid shrinks it towards 0.
 func roll(rt *rapid.T, what string, n int) int { return dice.Draw(rt, what) * n >> rollBits }

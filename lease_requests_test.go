@@ -97,7 +97,7 @@ func TestLease_NextStepOfItsRevocationIsTheCommandThatEndsIt(t *testing.T) {
 	m := leased(t)
 	id := textIn(m.must(logical.ReadOperation, "creds/job", nil).Data, "token_id")
 	entry := m.list("revocations")[0]
-	require.Equal(t, "nothing to do: the token ends with its lease, or on 2026-03-02T12:15:00Z at the latest; to end the token at once: vault write modal/revocations/"+entry+" force=true",
+	require.Equal(t, "nothing to do: the token ends with its lease, or on 2026-03-02T12:15:00Z at the latest; to revoke the token now: vault write modal/revocations/"+entry+" force=true",
 		m.read("revocations/" + entry)["next_step"])
 	require.Equal(t, true, m.write("revocations/"+entry, map[string]any{"force": true}).Data["revoked"])
 	require.False(t, m.knows(id))

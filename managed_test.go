@@ -238,7 +238,7 @@ func TestManaged_ARetryEndsATokenWithinItsGracePeriodOnlyByForceAndADeleteNever(
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
 	m.write("rotate/ci", nil)
-	require.Contains(t, m.refused(logical.UpdateOperation, "revocations/"+old, nil), "end it now with: vault write modal/revocations/"+old+" force=true")
+	require.Contains(t, m.refused(logical.UpdateOperation, "revocations/"+old, nil), "revoke it now with: vault write modal/revocations/"+old+" force=true")
 	resp, err := m.handle(logical.DeleteOperation, "revocations/"+old, nil)
 	require.ErrorIs(t, err, logical.ErrInvalidRequest)
 	require.Contains(t, errorText(resp), "forget it without proof: vault delete modal/revocations/"+old+" force=true")

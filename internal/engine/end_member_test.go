@@ -188,7 +188,7 @@ func TestMemberToken_TheLastThatWorksIsKeptWhileTheCurrentOneIsRefused(t *testin
 	h.modal.DeleteToken(now.ID)
 	h.minutes(90)
 	require.True(t, h.accepts(old))
-	require.Contains(t, h.entry(old.ID).LastError, "is kept")
+	require.Contains(t, h.entry(old.ID).LastError, "keeps this previous token")
 }
 
 func TestAdminToken_AReplacedOneDeletesItselfAndARemovedOneIsLeftToPeople(t *testing.T) {

@@ -46,7 +46,7 @@ func TestHold_APreviousTokenLivesOnWhileItIsUsedAndNoLonger(t *testing.T) {
 				}
 				if entry := h.entry(old.ID); entry != nil && entry.State(h.clock()) == model.StateInUse {
 					held = true
-					require.Contains(t, h.engine.Queue.NextStep(t.Context(), entry), "was used at")
+					require.Contains(t, h.engine.Queue.NextStep(t.Context(), entry), "was last used at")
 					require.Zero(t, entry.Attempts)
 				}
 				if !h.alive(old.ID) {

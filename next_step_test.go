@@ -30,7 +30,7 @@ func TestNextStep_OfAnEntryHasTheWholeCommandToPaste(t *testing.T) {
 	require.Contains(t, step(member), "; to revoke the token now: vault write modal/revocations/"+member+" force=true")
 	static := m.addRole("personal", map[string]any{"revoke_previous": false})
 	m.write("rotate/personal", m.newToken())
-	require.Contains(t, step(static), "modal workspace member-tokens delete "+static+"; but not before the grace period ends at ")
+	require.Contains(t, step(static), "modal workspace member-tokens delete "+static+", but not before the grace period ends at ")
 	require.Contains(t, step(static), "; then let the engine check: vault write -f modal/revocations/"+static)
 	robot := m.workspace.AddServiceUser("robot")
 	m.write("roles/robot", also(pairData(robot), "type", "static"))

@@ -10,7 +10,7 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// Rotations replaces the current tokens of roles, and goes back to previous ones.
+// Rotations replaces the current tokens of roles, and restores previous ones.
 type Rotations struct {
 	mount  *state.Mount
 	owners *state.Owners
@@ -33,7 +33,7 @@ func (rt *Rotations) Rotate(ctx context.Context, ask model.RotateRequest) (*Rota
 	return done, err
 }
 
-// lockForRotation is a role that can be rotated as it is asked for, with its lock held.
+// lockForRotation locks a role, and refuses a request that does not fit the type of the role.
 func (rt *Rotations) lockForRotation(ctx context.Context, ask model.RotateRequest) (now *model.Rotation, unlock func(), err error) {
 	if unlock, err = rt.mount.LockRole(ctx, ask.Role); err != nil {
 		return nil, nil, err
@@ -56,7 +56,7 @@ func (rt *Rotations) lockForRotation(ctx context.Context, ask model.RotateReques
 	return now, unlock, nil
 }
 
-// rotateLocked picks the kind of rotation that was asked for. The caller holds the role's lock.
+// rotateLocked does the requested kind of rotation. The caller holds the role's lock.
 func (rt *Rotations) rotateLocked(ctx context.Context, now *model.Rotation, ask model.RotateRequest) (*RotationResult, error) {
 	grace := ask.GraceOr(now.Role.GracePeriod)
 	if err := rt.checkPreviousTokenLimit(ctx, now, ask); err != nil {
@@ -81,8 +81,8 @@ func (rt *Rotations) rotateLocked(ctx context.Context, now *model.Rotation, ask 
 	return done, nil
 }
 
-// checkPreviousTokenLimit refuses an operator's rotation that would leave too many service users alive. An undo puts
-// one in the ledger and takes one out, and a repeated request none. The schedule is never held up by it.
+// checkPreviousTokenLimit refuses an operator's rotation that would keep too many service users alive. An undo does
+// not change their number, and a repeated request adds none. The limit never blocks the schedule.
 func (rt *Rotations) checkPreviousTokenLimit(ctx context.Context, now *model.Rotation, ask model.RotateRequest) error {
 	again := ask.Token != nil && ask.Token.ID == now.Cred.ID
 	if again || ask.ToPrevious || ask.GraceOr(now.Role.GracePeriod) == 0 {
@@ -101,6 +101,6 @@ func (rt *Rotations) checkPreviousTokenLimit(ctx context.Context, now *model.Rot
 	if alive < model.MaxPreviousTokens {
 		return nil
 	}
-	return model.UserErrorf("role %s has %d previous tokens in their grace period, and %d is the most: end some (vault write %srevocations/<id> force=true), wait, "+
+	return model.UserErrorf("role %s has %d previous tokens in their grace period, and the limit is %d: revoke some of them with: vault write %srevocations/<id> force=true, wait, "+
 		"or rotate with grace_period=0; nothing was changed", now.Name, alive, model.MaxPreviousTokens, rt.mount.CommandPrefix())
 }

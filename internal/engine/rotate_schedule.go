@@ -11,7 +11,7 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// rotateDue rotates the managed roles whose time has come.
+// rotateDue rotates the managed roles that are due.
 func (rt *Rotations) rotateDue(tick, begin context.Context) error {
 	due, err := rt.mount.DueRoles.Due(begin, rt.mount.Now(), state.DueSource{
 		List: func(ctx context.Context) ([]string, error) { return rt.mount.Roles.List(ctx) },
@@ -23,15 +23,15 @@ func (rt *Rotations) rotateDue(tick, begin context.Context) error {
 			return r.NextAttempt(rt.mount.Now()), nil
 		},
 		Failed: func(name string, err error) {
-			rt.mount.Log().Error("cannot tell when a role is due", "role", name, "error", err)
+			rt.mount.Log().Error("the next rotation of a role cannot be read", "role", name, "error", err)
 		},
 	})
 	return errors.Join(err, rt.mount.UntilOver(begin, due, state.MaxConcurrentRotations, func(name string) error { return rt.rotateOnSchedule(tick, begin, name) }))
 }
 
-// rotateOnSchedule rotates a role if it is still due once its lock is held. A failure is stored with
-// the credential and tried again with back-off. A role that is busy until no time is left, and a tick
-// that is broken off, are no failures.
+// rotateOnSchedule rotates a role if it is still due after its lock was taken. A failure is stored with the
+// credential, and the worker tries again with back-off. If the role stays busy until the time is over, or the tick is
+// canceled, that is no failure.
 func (rt *Rotations) rotateOnSchedule(ctx, begin context.Context, name string) error {
 	unlock, err := rt.mount.LockRole(begin, name)
 	if err != nil {
@@ -53,7 +53,7 @@ func (rt *Rotations) rotateOnSchedule(ctx, begin context.Context, name string) e
 	return rt.recordFailure(ctx, now, err)
 }
 
-// dueRotation is the role, if it is due, with times that can be right.
+// dueRotation returns the role if it is due, and nil if not. It first repairs impossible times.
 func (rt *Rotations) dueRotation(ctx context.Context, name string) (*model.Rotation, error) {
 	now, err := rt.mount.Rotation(ctx, name)
 	if err != nil || now == nil {
@@ -67,17 +67,18 @@ func (rt *Rotations) dueRotation(ctx context.Context, name string) (*model.Rotat
 		now = model.NewRotation(name, now.Role, cred, rt.mount.Now())
 	}
 	if next := now.NextAttempt(rt.mount.Now()); next.IsZero() || next.After(rt.mount.Now()) || !now.Role.MayBegin(now.Cred, rt.mount.Now()) {
-		return nil, nil //nolint:nilnil // not due is nothing, and no error
+		return nil, nil //nolint:nilnil // a role that is not due is no error
 	}
 	return now, nil
 }
 
+// recordFailure logs a failed scheduled rotation, and stores it with the next attempt.
 func (rt *Rotations) recordFailure(ctx context.Context, now *model.Rotation, why error) error {
 	after := now.Cred.WithFailure(rt.mount.Now(), why, rt.mount.Jitter)
 	rt.mount.Log().Warn("scheduled rotation failed", "role", now.Name, "version", now.Cred.Version, "attempts", after.Attempts,
 		"next_attempt", after.NextAttempt, "error", why)
 	rt.mount.Publish(ctx, now.FailureEvent())
-	// The rotation may have happened and only its answer be lost: then there is nothing to note.
+	// If the rotation happened and only the answer was lost, store no failure.
 	ctx = context.WithoutCancel(ctx)
 	if cred, unknown := rt.mount.Credentials.Get(ctx, now.Name); unknown != nil || cred == nil || cred.ID != now.Cred.ID {
 		return unknown

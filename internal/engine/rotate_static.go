@@ -10,17 +10,17 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// rotateStatic replaces the token by one that an operator brings and Modal accepts as the same
-// identity's. The caller holds the role's lock.
+// rotateStatic replaces the token by a token that an operator brings and Modal accepts for the same owner. The caller
+// holds the role's lock.
 func (rt *Rotations) rotateStatic(ctx context.Context, now *model.Rotation, ask model.RotateRequest) (*RotationResult, error) {
-	pair, err := ask.TokenFor(now, rt.mount.CommandPrefix())
+	brought, err := ask.TokenFor(now, rt.mount.CommandPrefix())
 	if err != nil {
 		return nil, err
 	}
-	if pair.ID == now.Cred.ID {
-		return rt.rotateToSame(ctx, now, pair, ask.Verify)
+	if brought.ID == now.Cred.ID {
+		return rt.rotateToSame(ctx, now, brought, ask.Verify)
 	}
-	next, err := rt.acceptSuccessor(ctx, now, pair, ask)
+	next, err := rt.acceptSuccessor(ctx, now, brought, ask)
 	if err != nil {
 		return nil, err
 	}
@@ -32,40 +32,40 @@ func (rt *Rotations) rotateStatic(ctx context.Context, now *model.Rotation, ask 
 	return done, nil
 }
 
-// acceptSuccessor is the token that a supplied pair stands for, when a role may rotate to it.
-func (rt *Rotations) acceptSuccessor(ctx context.Context, now *model.Rotation, pair modalapi.Token, ask model.RotateRequest) (model.Token, error) {
+// acceptSuccessor checks a supplied token ID and secret, and returns the token if the role may rotate to it.
+func (rt *Rotations) acceptSuccessor(ctx context.Context, now *model.Rotation, brought modalapi.Token, ask model.RotateRequest) (model.Token, error) {
 	cfg, err := rt.mount.LoadConfig(ctx)
 	if err != nil {
 		return model.Token{}, err
 	}
-	supplied := model.UnverifiedToken(pair, cfg.ServerURL)
+	supplied := model.UnverifiedToken(brought, cfg.ServerURL)
 	if err = rt.owners.CheckFree(ctx, supplied, now.Name, ask.Verify); err != nil {
 		return model.Token{}, err
 	}
 	if !now.HasNoToken() && !now.Cred.Verified() && !ask.Force {
-		return model.Token{}, model.UserErrorf("the role's token %s was stored unproven, so nothing says whose the next one has to be: "+
-			"prove it first (vault write %sroles/%s token_id=%s token_secret=-), or write force=true to take token %s as it is; nothing was changed",
-			now.Cred.ID, rt.mount.CommandPrefix(), now.Name, now.Cred.ID, pair.ID)
+		return model.Token{}, model.UserErrorf("the role's token %s was stored with verify=false, so the engine does not know who must own the next token: "+
+			"verify it first with: vault write %sroles/%s token_id=%s token_secret=-, or write force=true to accept any owner of token %s; nothing was changed",
+			now.Cred.ID, rt.mount.CommandPrefix(), now.Name, now.Cred.ID, brought.ID)
 	}
 	next, err := rt.owners.AcceptWithin(ctx, cfg, supplied, ask.Verify)
 	if err != nil {
 		return model.Token{}, err
 	}
 	if !next.HasSameOwner(now.Cred.Token) && !ask.Force {
-		return model.Token{}, model.UserErrorf("token %s is of %s, but the role's token is of %s: bring a token of the same, or write force=true to change it "+
-			"(a service user has one token for life, so its next token is always another one's); nothing was changed",
+		return model.Token{}, model.UserErrorf("token %s belongs to %s, but the role's token belongs to %s: bring a token of the same owner, or write force=true to change the owner "+
+			"(a service user never gets a second token, so its next token always needs force=true); nothing was changed",
 			next.ID, next.DescribeOwner(), now.Cred.DescribeOwner())
 	}
 	return next, next.CheckNotCreatedByMount(ask.Force)
 }
 
-// rotateToSame answers a repeated request as the first one, and takes the right secret for a token
-// that was stored unproven with a wrong one.
-func (rt *Rotations) rotateToSame(ctx context.Context, now *model.Rotation, pair modalapi.Token, verify bool) (*RotationResult, error) {
-	if now.Cred.APIToken() == pair {
+// rotateToSame answers a repeated request like the first one. It also accepts the right secret for a token that was
+// stored with verify=false and a wrong secret.
+func (rt *Rotations) rotateToSame(ctx context.Context, now *model.Rotation, brought modalapi.Token, verify bool) (*RotationResult, error) {
+	if now.Cred.APIToken() == brought {
 		return &RotationResult{Cred: now.Cred}, nil
 	}
-	proven, err := rt.verifySame(ctx, now, pair, verify)
+	proven, err := rt.verifySame(ctx, now, brought, verify)
 	if err != nil {
 		return nil, err
 	}
@@ -77,15 +77,15 @@ func (rt *Rotations) rotateToSame(ctx context.Context, now *model.Rotation, pair
 }
 
 // verifySame asks Modal about the current token with another secret.
-func (rt *Rotations) verifySame(ctx context.Context, now *model.Rotation, pair modalapi.Token, verify bool) (model.Token, error) {
+func (rt *Rotations) verifySame(ctx context.Context, now *model.Rotation, brought modalapi.Token, verify bool) (model.Token, error) {
 	if !verify {
-		return model.Token{}, model.UserErrorf("token %s is the role's current token, with another secret: a token has one secret, so let Modal decide with verify=true; nothing was changed", pair.ID)
+		return model.Token{}, model.UserErrorf("token %s is the role's current token, but with another secret: a token has only one secret, so let Modal decide with verify=true; nothing was changed", brought.ID)
 	}
 	cfg, err := rt.mount.LoadConfig(ctx)
 	if err != nil {
 		return model.Token{}, err
 	}
-	supplied := model.UnverifiedToken(pair, now.Cred.ServerURL)
+	supplied := model.UnverifiedToken(brought, now.Cred.ServerURL)
 	if err = rt.owners.CheckFree(ctx, supplied, now.Name, verify); err != nil {
 		return model.Token{}, err
 	}

@@ -13,12 +13,12 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// RotationPlan is what a rotation would do, in order, and what would fail.
+// RotationPlan lists what a rotation would do, in order, and what would fail.
 type RotationPlan struct {
 	Steps, Problems []string
 }
 
-// Plan runs the checks of a rotation and tells all that would fail, without a write here or at Modal.
+// Plan runs the checks of a rotation and reports every problem. It writes nothing to storage or to Modal.
 func (rt *Rotations) Plan(ctx context.Context, ask model.RotateRequest) (*RotationPlan, error) {
 	now, unlock, err := rt.lockForRotation(ctx, ask)
 	if err != nil {
@@ -42,7 +42,7 @@ func (rt *Rotations) Plan(ctx context.Context, ask model.RotateRequest) (*Rotati
 	if plan == nil {
 		plan = []string{"nothing, until the problems are solved"}
 	} else if !now.HasNoToken() && (ask.Token == nil || ask.Token.ID != now.Cred.ID) {
-		plan = append(plan, fmt.Sprintf("put token %s (version %d) into the ledger, to be revoked from %s on (%s)",
+		plan = append(plan, fmt.Sprintf("put token %s (version %d) into the revocation queue, to be revoked after %s (%s)",
 			now.Cred.ID, now.Cred.Version, rt.mount.Now().Add(ask.GraceOr(now.Role.GracePeriod)).Format(time.RFC3339), model.NewRevocation(now.Name, now.Role, now.Cred, model.ReasonRotated, rt.mount.Now(), 0).Method))
 	}
 	if err = rt.checkPreviousTokenLimit(ctx, now, ask); err != nil {
@@ -56,22 +56,22 @@ func (rt *Rotations) Plan(ctx context.Context, ask model.RotateRequest) (*Rotati
 }
 
 func (rt *Rotations) planStatic(ctx context.Context, now *model.Rotation, ask model.RotateRequest) (plan []string, problems []error) {
-	pair, err := ask.TokenFor(now, rt.mount.CommandPrefix())
+	brought, err := ask.TokenFor(now, rt.mount.CommandPrefix())
 	if err != nil {
 		return nil, []error{err}
 	}
 	switch {
-	case pair == now.Cred.APIToken():
-		return []string{fmt.Sprintf("nothing: token %s is the role's current one already", pair.ID)}, nil
-	case pair.ID == now.Cred.ID:
-		_, err = rt.verifySame(ctx, now, pair, ask.Verify)
+	case brought == now.Cred.APIToken():
+		return []string{fmt.Sprintf("nothing: token %s is already the role's current token", brought.ID)}, nil
+	case brought.ID == now.Cred.ID:
+		_, err = rt.verifySame(ctx, now, brought, ask.Verify)
 	default:
-		_, err = rt.acceptSuccessor(ctx, now, pair, ask)
+		_, err = rt.acceptSuccessor(ctx, now, brought, ask)
 	}
 	if err != nil {
 		problems = append(problems, err)
 	}
-	return []string{fmt.Sprintf("make token %s current as version %d", pair.ID, now.Cred.Version+1)}, problems
+	return []string{fmt.Sprintf("make token %s current as version %d", brought.ID, now.Cred.Version+1)}, problems
 }
 
 func (rt *Rotations) planUndo(ctx context.Context, cfg *model.Config, now *model.Rotation) (plan []string, problems []error) {
@@ -88,9 +88,9 @@ func (rt *Rotations) planUndo(ctx context.Context, cfg *model.Config, now *model
 func (rt *Rotations) planManaged(ctx context.Context, cfg *model.Config, now *model.Rotation) (plan []string, problems []error) {
 	policy := now.Role.Managed
 	plan = []string{
-		fmt.Sprintf("make a service user named like %s (scoped=%t)", rt.mount.ServiceUserName(now.Name), policy.Scoped),
-		"give it " + model.RolesText(policy.EnvironmentRoles),
-		fmt.Sprintf("see Modal accept its token, and make it current as version %d", now.Cred.Version+1),
+		fmt.Sprintf("create a service user named like %s (scoped=%t)", rt.mount.ServiceUserName(now.Name), policy.Scoped),
+		"give it the environment roles " + model.RolesText(policy.EnvironmentRoles),
+		fmt.Sprintf("check that Modal accepts its token, and make the token current as version %d", now.Cred.Version+1),
 	}
 	if err := cfg.CheckRole(now.Role); err != nil {
 		problems = append(problems, err)

@@ -10,8 +10,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// previousToken is the newest token of a role that is still in its grace period and that nobody has begun to
-// end.
+// previousToken returns the newest token of a role that is in its grace period and whose deletion has not started.
 func (rt *Rotations) previousToken(ctx context.Context, now *model.Rotation) (*model.Revocation, error) {
 	entries, err := rt.mount.PreviousTokens(ctx, now.Name)
 	if err != nil {
@@ -25,13 +24,13 @@ func (rt *Rotations) previousToken(ctx context.Context, now *model.Rotation) (*m
 		}
 	}
 	if newest == nil {
-		return nil, model.UserErrorf("role %s has no previous token within its grace period to go back to: rotate it to a new one with: %s; nothing was changed", now.Name, rt.mount.RotateCommand(now.Role, now.Name))
+		return nil, model.UserErrorf("role %s has no previous token in its grace period: rotate it to a new token with: %s; nothing was changed", now.Name, rt.mount.RotateCommand(now.Role, now.Name))
 	}
 	return newest, nil
 }
 
-// undo makes the previous token current again and puts the newer one into the ledger. The caller
-// holds the role's lock.
+// undo makes the previous token current again, and puts the newer token into the revocation queue. The caller holds
+// the role's lock.
 func (rt *Rotations) undo(ctx context.Context, now *model.Rotation, grace time.Duration) (*RotationResult, error) {
 	entry, err := rt.previousToken(ctx, now)
 	if err != nil {
@@ -77,18 +76,18 @@ func (rt *Rotations) grantCurrentRights(ctx context.Context, cfg *model.Config, 
 	return warnings, nil
 }
 
-// verifyUndo asks Modal whether the previous token is still what it was, and what the role's policy now
-// wants of its token.
+// verifyUndo asks Modal whether the previous token still has the same owner, and whether it fits the role's present
+// settings.
 func (rt *Rotations) verifyUndo(ctx context.Context, cfg *model.Config, now *model.Rotation, entry *model.Revocation) (model.Token, error) {
 	proven, err := rt.owners.Accept(ctx, cfg, entry.Token, true)
 	if err != nil {
 		return model.Token{}, err
 	}
 	if !proven.HasSameOwner(entry.Token) {
-		return model.Token{}, model.UserErrorf("token %s is now of %s, and was of %s; nothing was changed", entry.ID, proven.DescribeOwner(), entry.DescribeOwner())
+		return model.Token{}, model.UserErrorf("token %s now belongs to %s, but it belonged to %s before; nothing was changed", entry.ID, proven.DescribeOwner(), entry.DescribeOwner())
 	}
 	if !entry.Verified() && !proven.HasSameOwner(now.Cred.Token) {
-		return model.Token{}, model.UserErrorf("token %s was stored unproven and is of %s, but the role's token is of %s: rotate to it with its token_id, token_secret and force=true; nothing was changed",
+		return model.Token{}, model.UserErrorf("token %s was stored with verify=false and belongs to %s, but the role's token belongs to %s: rotate to it with its token_id, token_secret and force=true; nothing was changed",
 			entry.ID, proven.DescribeOwner(), now.Cred.DescribeOwner())
 	}
 	if now.Role.Managed == nil {
@@ -100,7 +99,7 @@ func (rt *Rotations) verifyUndo(ctx context.Context, cfg *model.Config, now *mod
 	return proven, nil
 }
 
-// checkFitsPolicy refuses a service user that a managed role could not have made now.
+// checkFitsPolicy refuses a service user that does not fit the managed role's present settings.
 func (rt *Rotations) checkFitsPolicy(ctx context.Context, cfg *model.Config, name string, r *model.Role, t model.Token) error {
 	if err := cfg.CheckRole(r); err != nil {
 		return err
@@ -111,7 +110,7 @@ func (rt *Rotations) checkFitsPolicy(ctx context.Context, cfg *model.Config, nam
 	}
 	a.Release()
 	if user.Scoped != r.Managed.Scoped {
-		return model.UserErrorf("token %s was made with scoped=%t, and the role now says scoped=%t: rotate to a new token instead with: vault write -f %srotate/%s",
+		return model.UserErrorf("token %s was created with scoped=%t, but the role now has scoped=%t: rotate to a new token instead with: vault write -f %srotate/%s",
 			t.ID, user.Scoped, r.Managed.Scoped, rt.mount.CommandPrefix(), name)
 	}
 	return nil

@@ -11,14 +11,15 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// verifyDue asks about the tokens that were not asked about for an interval, and heals what drifted.
+// verifyDue verifies the tokens whose last verification is an interval old, and sets environment roles again that
+// differ.
 func (vf *Verifier) verifyDue(tick, begin context.Context) error {
 	cfg, err := vf.mount.LoadConfig(begin)
 	if err != nil {
 		return err
 	}
 	vf.forgetRetries()
-	if vf.interval != cfg.VerificationEvery() { // all times are others now
+	if vf.interval != cfg.VerificationEvery() { // compute all times again
 		vf.mount.DueVerifications.Reset()
 		vf.interval = cfg.VerificationEvery()
 	}
@@ -35,17 +36,17 @@ func (vf *Verifier) verifyDue(tick, begin context.Context) error {
 			return model.Later(cfg.CheckAt(now, vf.mount.Now()), vf.retryCheck(name)), nil
 		},
 		Failed: func(name string, err error) {
-			vf.mount.Log().Error("cannot tell when a role is verified", "role", name, "error", err)
+			vf.mount.Log().Error("the next verification of a role cannot be read", "role", name, "error", err)
 		},
 	})
 	if begin.Err() != nil {
-		return nil //nolint:nilerr // rotations took the time of this tick, and the next one has time again
+		return nil //nolint:nilerr // rotations took the time of this tick; the next tick verifies
 	}
 	return errors.Join(err, vf.mount.UntilOver(begin, due, state.MaxConcurrentChecks, func(name string) error { return vf.verifyOne(tick, begin, cfg, name) }))
 }
 
-// verifyOne asks about one role, if it is still due once its lock is held. That Modal does not answer is no
-// news of the token: it is asked again a little later.
+// verifyOne verifies the token of one role if it is still due after its lock was taken. If Modal does not answer, the
+// stored state does not change, and the engine asks again later.
 func (vf *Verifier) verifyOne(ctx, begin context.Context, cfg *model.Config, name string) error {
 	unlock, err := vf.mount.LockRole(begin, name)
 	if err != nil {
@@ -63,8 +64,8 @@ func (vf *Verifier) verifyOne(ctx, begin context.Context, cfg *model.Config, nam
 	if err != nil {
 		return vf.recordFailure(now, "a role's token could not be verified", err)
 	}
-	// That Modal accepts the token is news in any case. A node that leads no more cannot write that, and sets no
-	// roles of a policy that is not the role's any more.
+	// Store the answer before setting roles. A node that is no longer active cannot write, and so cannot set the roles of
+	// outdated settings.
 	if err = vf.record(ctx, now, v); err != nil || !v.Accepted || (!v.RolesDiffer && !now.Cred.RolesDiffer) {
 		return err
 	}
@@ -74,7 +75,7 @@ func (vf *Verifier) verifyOne(ctx, begin context.Context, cfg *model.Config, nam
 	return vf.recordRolesSet(ctx, name)
 }
 
-// recordFailure has Modal asked again a little later.
+// recordFailure logs a failure and delays the next question to Modal.
 func (vf *Verifier) recordFailure(now *model.Rotation, what string, why error) error {
 	if model.IsStorageError(why) {
 		return why
@@ -84,8 +85,9 @@ func (vf *Verifier) recordFailure(now *model.Rotation, what string, why error) e
 	return nil
 }
 
-// setRolesAgain gives the role's tokens the rights of the role, as far as config allows them. Somebody else took or added
-// rights, or Modal did not show a write. Previous tokens only lose rights. An error says why the roles still differ.
+// setRolesAgain gives the role's tokens the rights of the role, within the limits of config. The rights differ
+// because somebody changed them at Modal, or because Modal did not show an earlier write. Previous tokens only lose
+// rights. An error says why the roles still differ.
 func (vf *Verifier) setRolesAgain(ctx context.Context, cfg *model.Config, now *model.Rotation, v *model.Verification) error {
 	roles := now.Role.Managed.EnvironmentRoles
 	wanted := cfg.Within(roles)
@@ -94,7 +96,7 @@ func (vf *Verifier) setRolesAgain(ctx context.Context, cfg *model.Config, now *m
 		return err
 	}
 	current := model.RoleChange{Want: model.Exactly(wanted)}
-	if !v.RolesDiffer { // a write, which Modal did not show, has set them
+	if !v.RolesDiffer { // an earlier write set them, and Modal did not show it
 		current.Always = model.AllOf(wanted)
 	}
 	changed, err := vf.rights.change(ctx, cfg, now.Cred.Token, current)
@@ -115,7 +117,7 @@ func (vf *Verifier) setRolesAgain(ctx context.Context, cfg *model.Config, now *m
 	return errors.Join(append(kept, cfg.CheckRole(now.Role))...)
 }
 
-// recordRolesSet stores that the tokens of a role have the rights of the role. The caller holds the role's lock.
+// recordRolesSet stores that the role's tokens have the rights of the role. The caller holds the role's lock.
 func (vf *Verifier) recordRolesSet(ctx context.Context, name string) error {
 	cred, err := vf.mount.Credentials.Get(ctx, name)
 	if err != nil || cred == nil {

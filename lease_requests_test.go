@@ -89,7 +89,7 @@ func TestLease_IsRenewedUnderThePolicyItWasMadeWithAndNeverPastItsTokensEnd(t *t
 	m.remove("roles/job", map[string]any{"force": true})
 	resp, err = m.ofLease(logical.RenewOperation, lease)
 	require.ErrorIs(t, err, logical.ErrInvalidRequest)
-	require.Contains(t, errorText(resp), "is ended")
+	require.Contains(t, errorText(resp), "has ended or is ending")
 }
 
 func TestLease_NextStepOfItsRevocationIsTheCommandThatEndsIt(t *testing.T) {

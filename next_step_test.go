@@ -35,7 +35,7 @@ func TestNextStep_OfAnEntryHasTheWholeCommandToPaste(t *testing.T) {
 	robot := m.workspace.AddServiceUser("robot")
 	m.write("roles/robot", also(pairData(robot), "type", "static"))
 	m.remove("roles/robot", nil)
-	require.Contains(t, step(robot.ID), "modal workspace service-users delete robot; ")
+	require.Contains(t, step(robot.ID), "modal workspace service-users delete robot, but not before")
 }
 
 func TestConfig_AnAdminTokenThatComesToItsEndNamesTheCommandThatBringsAnother(t *testing.T) {

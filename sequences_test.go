@@ -118,7 +118,7 @@ func TestAChangeOfEnvironmentRolesWhoseAnswerWasLostIsPutBack(t *testing.T) {
 	id := m.addManaged("ci", map[string]any{"environment_roles": "main=viewer"})
 	m.modal.Inject("EnvironmentRoleSet", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true, Times: 4})
 	_, text := m.failedAndStored("roles/ci", map[string]any{"environment_roles": "main=contributor"})
-	require.Contains(t, text, "keeps its environment roles")
+	require.Contains(t, text, "keeps its old environment roles")
 	m.modal.ClearFaults()
 	require.Equal(t, "viewer", m.serviceUser(id).Roles["main"])
 }
@@ -234,7 +234,7 @@ func TestADryRunWithTheCurrentTokenTellsWhatTheWriteWouldDo(t *testing.T) {
 	current := m.newToken()
 	m.write("roles/ci", also(current, "type", "static"))
 	plan := m.write("rotate/ci", also(current, "dry_run", true)).Data
-	require.Equal(t, "1. nothing: token "+current["token_id"].(string)+" is the role's current one already", plan["plan"])
+	require.Equal(t, "1. nothing: token "+current["token_id"].(string)+" is already the role's current token", plan["plan"])
 	require.NotContains(t, plan, "problems")
 	plan = m.write("rotate/ci", also(current, "token_secret", someSecret, "dry_run", true)).Data
 	require.NotContains(t, plan["plan"], "2. ")
@@ -248,7 +248,7 @@ func TestAChangeOfEnvironmentRolesThatModalRefusesChangesNone(t *testing.T) {
 	m.addManaged("ci", map[string]any{"environment_roles": "main=viewer"})
 	m.modal.Inject("EnvironmentRoleSet", modaltest.Fault{Code: codes.PermissionDenied, Message: "no", Times: -1})
 	_, said := m.failed(logical.UpdateOperation, "roles/ci", map[string]any{"environment_roles": "main=contributor"})
-	require.Contains(t, said, "keeps its environment roles")
+	require.Contains(t, said, "keeps its old environment roles")
 }
 
 func TestAnAdminTokenThatIsNotWrittenAgainIsNotAskedAbout(t *testing.T) {

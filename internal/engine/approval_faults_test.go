@@ -24,7 +24,7 @@ func TestApproval_ATokenApprovedInTheMomentOfTheEndDeletesItself(t *testing.T) {
 		late := b.approve(a, b.member)
 		told, err := b.engine.Approvals.Cancel(t.Context(), "personal")
 		require.NoError(t, err)
-		require.Contains(t, told[0], "goes on asking")
+		require.Contains(t, told[0], "keeps asking")
 		b.modal.ClearFaults()
 		b.ticks(time.Minute)
 		require.False(t, b.accepts(late))
@@ -133,7 +133,7 @@ func TestApproval_LandsAlthoughModalWasDownAtAnyTime(t *testing.T) {
 		b.empty("personal")
 		b.modal.SetOutage(true)
 		_, err := b.engine.Approvals.Begin(t.Context(), model.ApprovalRequest{Role: "personal"})
-		require.ErrorContains(t, err, "could not begin an approval")
+		require.ErrorContains(t, err, "the approval was not begun")
 		b.modal.SetOutage(false)
 		a := b.begin(model.ApprovalRequest{Role: "personal"})
 		b.modal.SetOutage(true)
@@ -175,7 +175,7 @@ func TestApproval_ThatDidNotEndLeavesATokenAloneThatWasReplacedSince(t *testing.
 			require.True(t, b.accepts(token), "it has its grace period")
 			done := b.stands("personal", 0)
 			require.Equal(t, model.ApprovalDone, done.State)
-			require.Contains(t, done.Reason, "another one has replaced it since")
+			require.Contains(t, done.Reason, "another token has replaced it since")
 		})
 	}
 }
@@ -227,7 +227,7 @@ func TestApproval_OfARoleThatCannotUseOneIsRefusedBeforeAPersonIsAsked(t *testin
 		b.write(model.RoleWrite{Name: "unproven", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: bringing(b.member.NewToken()).Token}})
 		b.write(staticRole("robot", b.workspace.AddServiceUser("robot")))
 		for role, why := range map[string]string{
-			"ci": "nobody approves them", "none": "no role is named none", "unproven": "stored without asking Modal", "robot": "a person approves only their own",
+			"ci": "no person approves them", "none": "no role is named none", "unproven": "stored with verify=false", "robot": "a person can approve only a token of their own",
 		} {
 			_, err := b.engine.Approvals.Begin(t.Context(), model.ApprovalRequest{Role: role})
 			require.ErrorContains(t, err, why)

@@ -165,7 +165,7 @@ func TestApproval_ManyThatEndedWithinAnHourAreBounded(t *testing.T) {
 			require.NoError(t, err)
 		}
 		_, err := b.engine.Approvals.Begin(t.Context(), model.ApprovalRequest{Role: "personal"})
-		require.ErrorContains(t, err, "32 approvals of the last hour have ended")
+		require.ErrorContains(t, err, "32 approvals ended in the last hour")
 		b.ticks(time.Hour + 2*time.Minute)
 		b.begin(model.ApprovalRequest{Role: "personal"})
 	})

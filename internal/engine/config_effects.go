@@ -73,7 +73,7 @@ func (cs *Configs) leasesBeyondLimits(ctx context.Context, cfg *model.Config, na
 	if running == 0 {
 		return warning
 	}
-	return fmt.Sprintf("%s; %d running leases keep their rights and are not renewed until then; end them now with: %s", warning, running, cs.mount.Commands().RevokeLeases(name))
+	return fmt.Sprintf("%s; running leases that keep their rights and are not renewed until then: %d; end them now with: %s", warning, running, cs.mount.Commands().RevokeLeases(name))
 }
 
 // leftWithoutAdmin names the roles and tokens that the admin token of the new config cannot manage.

@@ -41,7 +41,7 @@ func (cs *Configs) oldAdminWarnings(cfg *model.Config, old *model.Revocation) []
 	}
 	about := fmt.Sprintf("the engine no longer uses admin token %s of %s, which is now in the revocation queue", old.ID, old.DescribeOwner())
 	if old.Method == model.MethodManual {
-		return []string{fmt.Sprintf("%s, and you must delete it: %s", about, old.DeletionInstructions())}
+		return []string{fmt.Sprintf("%s; the engine does not revoke it, so %s", about, old.DeletionInstructions())}
 	}
 	return []string{cs.mount.WhilePaused(cfg, fmt.Sprintf("%s: it works until %s, and then the engine revokes it; to revoke it now: vault write %srevocations/%s force=true",
 		about, old.NotBefore.Format(time.RFC3339), cs.mount.CommandPrefix(), old.Key()))}

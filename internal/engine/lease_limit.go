@@ -65,7 +65,7 @@ func (mt *minter) checkLimit(ctx context.Context, ask mintRequest) error {
 	for _, place := range slices.Sorted(maps.Keys(places)) {
 		counts = append(counts, fmt.Sprintf("%d %s", places[place], place))
 	}
-	return model.UserErrorf("no lease was created, because role %s has %d leases and max_leases is %d: %s; end some of them or raise max_leases; see the IDs with: vault list -detailed %srevocations",
+	return model.UserErrorf("role %s has %d leases, and max_leases is %d: %s; end some of them or raise max_leases; see the IDs with: vault list -detailed %srevocations",
 		ask.name, taken, ask.role.Dynamic.MaxLeases, strings.Join(counts, ", "), mt.mount.CommandPrefix())
 }
 

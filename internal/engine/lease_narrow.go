@@ -59,11 +59,11 @@ func (ls *Leases) keptRights(name string, failures []error) (warnings []string) 
 		}
 	}
 	if unscoped > 0 {
-		warnings = append(warnings, fmt.Sprintf("%d running leases of role %s stay scoped=false, because Modal sets scoped only when it creates a service user; "+
-			"they are not renewed; end all leases of the role with: %s", unscoped, name, ls.mount.Commands().RevokeLeases(name)))
+		warnings = append(warnings, fmt.Sprintf("running leases of role %s that stay scoped=false, because Modal sets scoped only when it creates a service user: %d; "+
+			"they are not renewed; end all leases of the role with: %s", name, unscoped, ls.mount.Commands().RevokeLeases(name)))
 	}
 	if kept > 0 {
-		warnings = append(warnings, fmt.Sprintf("%d running leases of role %s keep more rights than the role now allows (%s): %s", kept, name, why, ls.narrowAgain(name)))
+		warnings = append(warnings, fmt.Sprintf("running leases of role %s that keep more rights than the role now allows: %d (%s); %s", name, kept, why, ls.narrowAgain(name)))
 	}
 	return warnings
 }

@@ -66,11 +66,11 @@ func (rv *Revocations) notFound(ctx context.Context, id string) error {
 		}
 	}
 	id = modalapi.Redact(id[:min(len(id), maxNamedID)])
-	step := "to list service users that Vault does not track: vault list -detailed " + rv.mount.CommandPrefix() + "orphans"
+	step := "list the service users that Vault does not track with: vault list -detailed " + rv.mount.CommandPrefix() + "orphans"
 	if strings.HasPrefix(id, "ak-") {
-		step = fmt.Sprintf("to ask Modal about it: vault write %slookup token_id=%s", rv.mount.CommandPrefix(), id)
+		step = fmt.Sprintf("ask Modal with: vault write %slookup token_id=%s", rv.mount.CommandPrefix(), id)
 	}
-	return model.NotFoundf("the revocation queue has no token %s; Modal was not asked about it; %s", id, step)
+	return model.NotFoundf("the revocation queue has no token %s, and Modal was not asked about it: %s", id, step)
 }
 
 // End revokes the token of a revocation now, or asks Modal about a token that a person deletes. Within the grace

@@ -73,7 +73,7 @@ func setRoles(ctx context.Context, a *state.Admin, serviceUserID string, roles m
 			done = append(done, environment)
 		}
 		if err != nil {
-			return done, fmt.Errorf("make it %s of environment %s: %w", roles[environment], environment, a.Explain(err))
+			return done, fmt.Errorf("set role %s in environment %s: %w", roles[environment], environment, a.Explain(err))
 		}
 		done = append(done, environment)
 	}

@@ -74,7 +74,7 @@ func (rs *Roles) describeRemaining(entry *model.Revocation) string {
 	now := rs.mount.Commands().Write(path, "force=true")
 	switch {
 	case entry.Method == model.MethodManual:
-		line := fmt.Sprintf("%s: you must delete it: %s", about, entry.DeletionInstructions())
+		line := fmt.Sprintf("%s: the engine does not revoke it, so %s", about, entry.DeletionInstructions())
 		if entry.WithForce(rs.mount.Now()).CanDelete() {
 			line += "; or let the engine revoke it: " + now
 		}

@@ -104,7 +104,7 @@ func TestVerify_TheExpiryOfAStaticTokenIsStoredAndWarnedOf(t *testing.T) {
 	h.modal.SetExpiry(token.ID, expires)
 	v := h.verify("ci")
 	require.Equal(t, expires, v.Token.ExpiresAt)
-	require.Contains(t, v.Warnings[0], "expires on 2026-04-10T12:00:00Z, and the engine knew that it expires never: replace it before that with: vault write modal/rotate/ci")
+	require.Contains(t, v.Warnings[0], "expires on 2026-04-10T12:00:00Z, but the engine had stored that it expires never: replace it before that with: vault write modal/rotate/ci")
 	require.Equal(t, expires, h.current("ci").ExpiresAt)
 	r, _, err := h.engine.Mount.RotationWithPrevious(t.Context(), "ci")
 	require.NoError(t, err)

@@ -62,7 +62,7 @@ func TestVerify_ARefusedStaticTokenIsShownAndWarnedOfUntilAnotherComesOrItWorksA
 	require.False(t, h.verify("ci").Accepted)
 	handout, err := h.engine.Rotations.Credentials(t.Context(), "ci")
 	require.NoError(t, err)
-	require.Contains(t, handout.Warnings(h.clock())[0], "Modal refuses token "+token.ID)
+	require.Contains(t, handout.Warnings(h.clock())[0], "Modal has rejected token "+token.ID)
 	require.Equal(t, token.Secret, handout.Cred.Secret, "it is handed out all the same")
 	status, err := h.engine.Statuses.Read(t.Context())
 	require.NoError(t, err)

@@ -18,8 +18,8 @@ func TestBrief_IsTheGistOfAnErrorInAFewWords(t *testing.T) {
 		"a storage error":               "a storage error",
 		strings.Repeat("x", 41):         "see the read",
 		"create service user vault-2f9f1a7c-ci-abcdefgh: Modal gave no usable answer when asked to create it": "Modal gave no usable answer when…",
-		"the admin token ak-AAAAAAAAAAAAAAAAAAAAAA of user \"alice\" expired":                               "the admin token…",
-		"Modal says: größer als erlaubt und noch länger":                                                    "Modal says: größer als erlaubt und…",
+		"the admin token ak-AAAAAAAAAAAAAAAAAAAAAA of user \"alice\" expired":                                 "the admin token…",
+		"Modal says: größer als erlaubt und noch länger":                                                      "Modal says: größer als erlaubt und…",
 	} {
 		got := brief(text)
 		require.Equal(t, want, got)

@@ -33,11 +33,11 @@ func (ap *Approvals) advance(ctx context.Context, key string, wait time.Duration
 			return flowRetry, err
 		}
 	}
-	now, err := ap.mount.Approvals.Get(ctx, key)
-	if err != nil || now == nil || !now.Open || now.FlowID != a.FlowID || now.State != a.State || (approved == nil && now.TokenID != a.TokenID) {
+	latest, err := ap.mount.Approvals.Get(ctx, key)
+	if err != nil || latest == nil || !latest.Open || latest.FlowID != a.FlowID || latest.State != a.State || (approved == nil && latest.TokenID != a.TokenID) {
 		return pollInterval, err // another request has advanced the approval
 	}
-	ended, err := ap.decide(ctx, key, now, failed)
+	ended, err := ap.decide(ctx, key, latest, failed)
 	if err != nil {
 		return flowRetry, err
 	}

@@ -129,28 +129,28 @@ func (ap *Approvals) checkUsableForAdmin(ctx context.Context, cfg *model.Config,
 
 // checkUsableForRole also reports whether the account may belong to any person.
 func (ap *Approvals) checkUsableForRole(ctx context.Context, cfg *model.Config, ask model.ApprovalRequest) (open bool, err error) {
-	now, err := ap.mount.Rotation(ctx, ask.Role)
+	rotation, err := ap.mount.Rotation(ctx, ask.Role)
 	switch {
 	case err != nil:
 		return false, err
-	case now == nil:
+	case rotation == nil:
 		return false, model.UserErrorf("%s", ap.mount.NoSuchRole(ctx, ask.Role, fmt.Sprintf("; create it, without a token, with: %s; nothing was changed", ap.mount.Commands().Write("roles/"+ask.Role, "type="+model.TypeStatic))))
-	case now.Role.Type != model.TypeStatic:
+	case rotation.Role.Type != model.TypeStatic:
 		return false, model.UserErrorf("role %s is %s, so the engine creates its tokens and no person approves them: rotate it with: %s; nothing was changed",
-			ask.Role, now.Role.Type, ap.mount.RotateCommand(now.Role, ask.Role))
-	case now.HasNoToken():
+			ask.Role, rotation.Role.Type, ap.mount.RotateCommand(rotation.Role, ask.Role))
+	case rotation.HasNoToken():
 		return true, nil
 	}
-	if err = ap.rotations.checkPreviousTokenLimit(ctx, now, model.RotateRequest{Grace: ask.Grace}); err != nil || ask.Force {
+	if err = ap.rotations.checkPreviousTokenLimit(ctx, rotation, model.RotateRequest{Grace: ask.Grace}); err != nil || ask.Force {
 		return ask.Force, err
 	}
 	switch {
-	case !now.Cred.Verified():
-		return false, model.UserErrorf("the role's token %s was stored with verify=false, so the engine does not know the owner of the next token: begin with force=true to accept any owner; nothing was changed", now.Cred.ID)
-	case now.Cred.IdentityType != modalapi.IdentityUser:
-		return false, model.UserErrorf("the role's token %s belongs to %s, and a person can approve only a token of their own: begin with force=true to change the owner; nothing was changed", now.Cred.ID, now.Cred.DescribeOwner())
-	case !cfg.Serves(now.Cred.Token):
-		return false, model.UserErrorf("the role's token %s belongs to server %s, but config points to %s: begin with force=true to change the server; nothing was changed", now.Cred.ID, now.Cred.ServerURL, cfg.ServerURL)
+	case !rotation.Cred.Verified():
+		return false, model.UserErrorf("the role's token %s was stored with verify=false, so the engine does not know the owner of the next token: begin with force=true to accept any owner; nothing was changed", rotation.Cred.ID)
+	case rotation.Cred.IdentityType != modalapi.IdentityUser:
+		return false, model.UserErrorf("the role's token %s belongs to %s, and a person can approve only a token of their own: begin with force=true to change the owner; nothing was changed", rotation.Cred.ID, rotation.Cred.DescribeOwner())
+	case !cfg.Serves(rotation.Cred.Token):
+		return false, model.UserErrorf("the role's token %s belongs to server %s, but config points to %s: begin with force=true to change the server; nothing was changed", rotation.Cred.ID, rotation.Cred.ServerURL, cfg.ServerURL)
 	}
 	return false, nil
 }

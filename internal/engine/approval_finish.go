@@ -51,14 +51,14 @@ func (ap *Approvals) finish(ctx context.Context, key string, a *model.Approval) 
 // doneIfCurrent returns the approval as done if its token is the role's current token or the admin token, and nil if
 // not. It removes the token's revocation first, which would say that the token deletes itself.
 func (ap *Approvals) doneIfCurrent(ctx context.Context, role string, a *model.Approval) (*model.Approval, error) {
-	version, said := 0, a.Reason
+	version, reason := 0, a.Reason
 	if role == "" {
 		cfg, err := ap.mount.LoadConfig(ctx)
 		if err != nil || cfg.AdminID() != a.TokenID {
 			return nil, err
 		}
 		if limits := cfg.LimitationWarnings(); len(limits) > 0 {
-			said = limits[0]
+			reason = limits[0]
 		}
 	} else {
 		_, cred, err := ap.mount.Current(ctx, role)
@@ -70,7 +70,7 @@ func (ap *Approvals) doneIfCurrent(ctx context.Context, role string, a *model.Ap
 	if err := ap.owners.RemoveRevocation(ctx, a.TokenID); err != nil {
 		return nil, err
 	}
-	done := a.Ended(model.ApprovalDone, said, ap.mount.Now())
+	done := a.Ended(model.ApprovalDone, reason, ap.mount.Now())
 	done.Version = version
 	return done, nil
 }
@@ -104,20 +104,20 @@ func (ap *Approvals) use(ctx context.Context, key string, a *model.Approval, ent
 
 func (ap *Approvals) useForRole(ctx context.Context, key string, a *model.Approval, proven model.Token) error {
 	role := model.ApprovalRole(key)
-	now, err := ap.mount.Rotation(ctx, role)
+	rotation, err := ap.mount.Rotation(ctx, role)
 	switch {
 	case err != nil:
 		return err
-	case now == nil || now.Role.Type != model.TypeStatic:
+	case rotation == nil || rotation.Role.Type != model.TypeStatic:
 		return model.UserErrorf("static role %s no longer exists", role)
-	case !now.HasNoToken() && !a.Force && (!now.Cred.Verified() || !proven.HasSameOwner(now.Cred.Token)):
-		return model.UserErrorf("token %s belongs to %s, but the role's token belongs to %s: approve with that account, or begin again with force=true to change the owner", proven.ID, proven.DescribeOwner(), now.Cred.DescribeOwner())
+	case !rotation.HasNoToken() && !a.Force && (!rotation.Cred.Verified() || !proven.HasSameOwner(rotation.Cred.Token)):
+		return model.UserErrorf("token %s belongs to %s, but the role's token belongs to %s: approve with that account, or begin again with force=true to change the owner", proven.ID, proven.DescribeOwner(), rotation.Cred.DescribeOwner())
 	}
-	a.PreviousTokenID = now.Cred.ID
+	a.PreviousTokenID = rotation.Cred.ID
 	if err = ap.mount.Approvals.Put(ctx, key, a); err != nil {
 		return err
 	}
-	done, err := ap.rotations.replace(ctx, now, proven, model.ReasonRotated, model.RotateRequest{Grace: a.Grace}.GraceOr(now.Role.GracePeriod))
+	done, err := ap.rotations.replace(ctx, rotation, proven, model.ReasonRotated, model.RotateRequest{Grace: a.Grace}.GraceOr(rotation.Role.GracePeriod))
 	if err != nil {
 		return err
 	}
@@ -151,29 +151,29 @@ func (ap *Approvals) useForAdmin(ctx context.Context, key string, cfg *model.Con
 
 // discard ends a token that was approved and cannot be used, and ends its approval.
 func (ap *Approvals) discard(ctx context.Context, a *model.Approval, entry *model.Revocation) (*model.Approval, error) {
-	fate, err := ap.endToken(ctx, entry)
+	result, err := ap.endToken(ctx, entry)
 	if err != nil {
 		return nil, err
 	}
-	said := fmt.Sprintf("%s; token %s: %s", a.Reason, a.TokenID, fate)
+	reason := fmt.Sprintf("%s; token %s: %s", a.Reason, a.TokenID, result)
 	if a.State != model.ApprovalRefused {
-		said = fmt.Sprintf("%s, but token %s was approved anyway: %s", a.Reason, a.TokenID, fate)
+		reason = fmt.Sprintf("%s, but token %s was approved anyway: %s", a.Reason, a.TokenID, result)
 	}
-	return a.Ended("", said, ap.mount.Now()), nil
+	return a.Ended("", reason, ap.mount.Now()), nil
 }
 
 // endToken ends an approved token at once, and returns a text about the result. If Modal does not let the token end
 // now, the worker tries again.
-func (ap *Approvals) endToken(ctx context.Context, entry *model.Revocation) (fate string, err error) {
+func (ap *Approvals) endToken(ctx context.Context, entry *model.Revocation) (result string, err error) {
 	due := entry.DueNow(ap.mount.Now())
 	if err = ap.mount.Queue.Put(ctx, due.Key(), due); err != nil {
 		return "", err
 	}
-	got, _, err := ap.queue.ProcessLocked(ctx, due, revocation.OnRequest)
+	outcome, _, err := ap.queue.ProcessLocked(ctx, due, revocation.OnRequest)
 	if model.IsStorageError(err) {
 		return "", err
 	}
-	if got == revocation.Revoked {
+	if outcome == revocation.Revoked {
 		return "it deleted itself", nil
 	}
 	cfg, err := ap.mount.LoadConfig(ctx)

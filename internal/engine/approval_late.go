@@ -89,12 +89,12 @@ func (ap *Approvals) receiveLate(ctx context.Context, key string, a *model.Appro
 		}
 	}
 	ap.mount.Log().Warn("a token was approved after its approval had ended", "role", entry.Role, "token_id", entry.ID, "workspace", workspace)
-	fate, err := ap.endToken(ctx, entry)
+	result, err := ap.endToken(ctx, entry)
 	if err != nil {
 		return err
 	}
 	if a.State != "" && a.FlowID == f.FlowID {
-		after.Reason = fmt.Sprintf("%s; token %s of workspace %q was approved afterwards: %s", a.Reason, entry.ID, workspace, fate)
+		after.Reason = fmt.Sprintf("%s; token %s of workspace %q was approved afterwards: %s", a.Reason, entry.ID, workspace, result)
 		if after.TokenID == "" {
 			after.TokenID = entry.ID
 		}

@@ -58,47 +58,47 @@ func (ls *Leases) Create(ctx context.Context, name string, most time.Duration) (
 	ttl, longest, warnings := r.Dynamic.Terms(most)
 	creating := ls.minter.creations.start()
 	defer creating.end()
-	made, err := ls.mint(ctx, cfg, mintRequest{name: name, role: r, life: longest + leaseMargin, lease: true, creating: creating})
+	created, err := ls.mint(ctx, cfg, mintRequest{name: name, role: r, life: longest + leaseMargin, lease: true, creating: creating})
 	if err != nil {
 		return nil, fmt.Errorf("%w; no lease was created", err)
 	}
-	if left := made.LocalExpiry().Sub(ls.mount.Now()); !made.ExpiresAt.IsZero() && left < longest {
+	if left := created.LocalExpiry().Sub(ls.mount.Now()); !created.ExpiresAt.IsZero() && left < longest {
 		longest = left
-		warnings = append(warnings, fmt.Sprintf("Modal lets the token expire on %s, so the lease ends before max_ttl is over", made.ExpiresAt.Format(time.RFC3339)))
+		warnings = append(warnings, fmt.Sprintf("Modal lets the token expire on %s, so the lease ends before max_ttl is over", created.ExpiresAt.Format(time.RFC3339)))
 	}
 	return &Lease{
-		Credentials:  Credentials{Name: name, Role: r, Cred: &model.Credential{Token: made.Token, Version: 1}, ServerURL: cfg.ClientServerURL(made.Token), commandPrefix: ls.mount.CommandPrefix()},
-		RevocationID: made.entry.Key(), TTL: min(ttl, longest), Max: longest, Expires: made.LocalExpiry(), Warnings: warnings,
+		Credentials:  Credentials{Name: name, Role: r, Cred: &model.Credential{Token: created.Token, Version: 1}, ServerURL: cfg.ClientServerURL(created.Token), commandPrefix: ls.mount.CommandPrefix()},
+		RevocationID: created.entry.Key(), TTL: min(ttl, longest), Max: longest, Expires: created.LocalExpiry(), Warnings: warnings,
 	}, nil
 }
 
 // mint creates the token, and moves the due date of its revocation to the end of the longest lease.
 func (ls *Leases) mint(ctx context.Context, cfg *model.Config, ask mintRequest) (*candidate, error) {
-	made, err := ls.minter.mint(ctx, cfg, ask)
+	created, err := ls.minter.mint(ctx, cfg, ask)
 	if err != nil {
 		return nil, err
 	}
-	leased := made.entry.ForLease(made.Token, *ask.role.Access(), ls.mount.Now(), ask.life)
+	leased := created.entry.ForLease(created.Token, *ask.role.Access(), ls.mount.Now(), ask.life)
 	if err = ls.minter.storeMinted(context.WithoutCancel(ctx), ask, leased); err == nil {
 		err = ls.checkStillAllowed(ctx, ask)
 	}
 	if err != nil {
-		ls.minter.rollback(ctx, made.entry)
+		ls.minter.rollback(ctx, created.entry)
 		return nil, err
 	}
-	made.entry = leased
-	return made, nil
+	created.entry = leased
+	return created, nil
 }
 
 // checkStillAllowed refuses a lease if the role was narrowed or deleted while the read created the lease, or if
 // config no longer allows the role. The lease is stored already, and a write stores the role before it lists the
 // leases. So either the read sees the write, or the write sees the lease.
 func (ls *Leases) checkStillAllowed(ctx context.Context, ask mintRequest) error {
-	now, err := ls.mount.Roles.Get(ctx, ask.name)
+	current, err := ls.mount.Roles.Get(ctx, ask.name)
 	if err != nil {
 		return err
 	}
-	if now == nil || now.Dynamic == nil || !ask.role.Access().Within(now.Access()) {
+	if current == nil || current.Dynamic == nil || !ask.role.Access().Within(current.Access()) {
 		return changedMeanwhile(ask.name)
 	}
 	cfg, err := ls.mount.LoadConfig(ctx)

@@ -28,11 +28,11 @@ func (mt *minter) storeUnfinished(ctx context.Context, ask mintRequest, entry *m
 		return err
 	}
 	defer unlock()
-	now, err := mt.mount.Roles.Get(ctx, ask.name)
+	current, err := mt.mount.Roles.Get(ctx, ask.name)
 	if err != nil {
 		return err
 	}
-	if !reflect.DeepEqual(now, ask.role) {
+	if !reflect.DeepEqual(current, ask.role) {
 		return changedMeanwhile(ask.name)
 	}
 	if err = mt.checkLimit(ctx, ask); err != nil {

@@ -69,22 +69,22 @@ func (mt *minter) mint(ctx context.Context, cfg *model.Config, ask mintRequest) 
 	defer a.Release()
 	calls, cancel := context.WithTimeout(ctx, model.MintBudget)
 	defer cancel()
-	made, err := mt.create(ctx, calls, a, cfg, ask)
+	created, err := mt.create(ctx, calls, a, cfg, ask)
 	if err != nil {
 		return nil, err
 	}
-	if err = mt.grantAndVerify(calls, a, cfg, made, ask.role.Access()); err != nil {
-		mt.rollback(ctx, made.entry)
-		return nil, fmt.Errorf("the engine gave up the new service user %s: %w", made.Identity, err)
+	if err = mt.grantAndVerify(calls, a, cfg, created, ask.role.Access()); err != nil {
+		mt.rollback(ctx, created.entry)
+		return nil, fmt.Errorf("the engine gave up the new service user %s: %w", created.Identity, err)
 	}
-	if told := expiryWarning(ask.life, made.Token, mt.mount.Now()); told != "" {
-		made.warnings = append(made.warnings, told)
-		mt.mount.Log().Warn("modal set another expiry than the engine asked for", "role", ask.name, "token_id", made.ID, "warning", told)
+	if warning := expiryWarning(ask.life, created.Token, mt.mount.Now()); warning != "" {
+		created.warnings = append(created.warnings, warning)
+		mt.mount.Log().Warn("modal set another expiry than the engine asked for", "role", ask.name, "token_id", created.ID, "warning", warning)
 	}
-	if told := mt.mount.ClockWarning(ask.name, made.Token); told != "" {
-		made.warnings = append(made.warnings, told)
+	if warning := mt.mount.ClockWarning(ask.name, created.Token); warning != "" {
+		created.warnings = append(created.warnings, warning)
 	}
-	return made, nil
+	return created, nil
 }
 
 // create creates the service user under a new name. The revocation queue has the name before Modal, and the token as
@@ -97,7 +97,7 @@ func (mt *minter) create(ctx, calls context.Context, a *state.Admin, cfg *model.
 			return nil, err
 		}
 		user, asked := entry.Identity, mt.mount.Now()
-		made, err := a.CreateServiceUser(calls, a.Token, modalapi.NewServiceUser{Name: user, Scoped: ask.role.Access().Scoped, ExpiresIn: ask.life})
+		created, err := a.CreateServiceUser(calls, a.Token, modalapi.NewServiceUser{Name: user, Scoped: ask.role.Access().Scoped, ExpiresIn: ask.life})
 		if err != nil {
 			err = mt.settleFailedCreate(ctx, a, entry, err)
 			if modalapi.KindOf(err) == modalapi.KindExists && try < mintTries {
@@ -107,12 +107,12 @@ func (mt *minter) create(ctx, calls context.Context, a *state.Admin, cfg *model.
 		}
 		received := mt.mount.Now()
 		arrived := *entry
-		if flaw := made.Flaw(); flaw != "" {
+		if flaw := created.Flaw(); flaw != "" {
 			mt.rollback(ctx, &arrived)
 			return nil, fmt.Errorf("create service user %s: %w", user, &model.UnusableError{Text: "Modal's answer cannot be used: " + flaw + "; try again"})
 		}
-		arrived.ID, arrived.Secret, arrived.ExpiresAt = made.Token.ID, made.Token.Secret, model.WholeSeconds(made.ExpiresAt)
-		arrived.IdentityID = made.ID
+		arrived.ID, arrived.Secret, arrived.ExpiresAt = created.Token.ID, created.Token.Secret, model.WholeSeconds(created.ExpiresAt)
+		arrived.IdentityID = created.ID
 		if err = mt.storeMinted(ctx, ask, &arrived); err != nil {
 			mt.rollback(ctx, &arrived)
 			return nil, err
@@ -140,20 +140,20 @@ func (mt *minter) settleFailedCreate(ctx context.Context, a *state.Admin, entry 
 // grantAndVerify waits until Modal accepts the new token as the expected service user, gives the service user its
 // environment roles, and waits until Modal reports them. The identity comes first. If Modal's answer to the creation
 // named another service user, that service user's rights must not change.
-func (mt *minter) grantAndVerify(ctx context.Context, a *state.Admin, cfg *model.Config, made *candidate, access *model.Access) error {
+func (mt *minter) grantAndVerify(ctx context.Context, a *state.Admin, cfg *model.Config, created *candidate, access *model.Access) error {
 	identified, granted := false, false
 	for waited, wait := time.Duration(0), firstVerifyWait; ; wait = min(2*wait, maxVerifyWait) {
 		var err error
 		if !identified {
-			err = mt.identify(ctx, a, cfg, made)
+			err = mt.identify(ctx, a, cfg, created)
 			identified = err == nil
 		}
 		if err == nil && !granted {
-			_, err = setRoles(ctx, a, made.IdentityID, access.EnvironmentRoles)
+			_, err = setRoles(ctx, a, created.IdentityID, access.EnvironmentRoles)
 			granted = err == nil
 		}
 		if err == nil {
-			err = verifyRoles(ctx, a, made, access)
+			err = verifyRoles(ctx, a, created, access)
 		}
 		if err == nil || !isWorthWaiting(err) || waited+wait > model.MintBudget || mt.mount.Wait(ctx, wait) != nil {
 			return err
@@ -195,8 +195,8 @@ func mismatch(field, want, got string, passing bool) error {
 
 // identify asks Modal with the new token who owns it. If the token belongs to another service user, identify removes
 // the token from the revocation. The engine then deletes, by name, only the service user that it asked for.
-func (mt *minter) identify(ctx context.Context, a *state.Admin, cfg *model.Config, made *candidate) error {
-	who, err := a.WhoAmI(ctx, made.APIToken())
+func (mt *minter) identify(ctx context.Context, a *state.Admin, cfg *model.Config, created *candidate) error {
+	who, err := a.WhoAmI(ctx, created.APIToken())
 	if modalapi.KindOf(err) == modalapi.KindRefused {
 		return &model.UnusableError{Text: "Modal does not accept the new token: " + modalapi.Said(err), Passing: true}
 	}
@@ -206,26 +206,26 @@ func (mt *minter) identify(ctx context.Context, a *state.Admin, cfg *model.Confi
 	for _, check := range []struct{ field, want, got string }{
 		{"workspace", cfg.Admin.WorkspaceID, who.WorkspaceID},
 		{"identity type", string(modalapi.IdentityServiceUser), string(who.Kind)},
-		{"service user name", made.Identity, who.Name},
-		{"service user", made.IdentityID, who.ID},
+		{"service user name", created.Identity, who.Name},
+		{"service user", created.IdentityID, who.ID},
 	} {
 		if check.want != check.got {
-			made.entry = made.entry.WithoutToken()
+			created.entry = created.entry.WithoutToken()
 			return mismatch(check.field, check.want, check.got, false)
 		}
 	}
-	made.CreatedAt, made.LastVerified = model.WholeSeconds(who.CreatedAt), mt.mount.Now()
-	made.WorkspaceID, made.Workspace = who.WorkspaceID, who.WorkspaceName
-	if told := model.WholeSeconds(who.ExpiresAt); !told.IsZero() && (made.ExpiresAt.IsZero() || told.Before(made.ExpiresAt)) {
-		made.ExpiresAt = told
+	created.CreatedAt, created.LastVerified = model.WholeSeconds(who.CreatedAt), mt.mount.Now()
+	created.WorkspaceID, created.Workspace = who.WorkspaceID, who.WorkspaceName
+	if reported := model.WholeSeconds(who.ExpiresAt); !reported.IsZero() && (created.ExpiresAt.IsZero() || reported.Before(created.ExpiresAt)) {
+		created.ExpiresAt = reported
 	}
-	made.Token = made.WithClockOffset(made.asked, made.received)
-	if !made.ExpiresAt.IsZero() && made.Lifetime(mt.mount.Now()) <= 0 {
-		return &model.UnusableError{Text: fmt.Sprintf("Modal says that the new token expired at %s, before Modal created it", made.ExpiresAt.Format(time.RFC3339))}
+	created.Token = created.WithClockOffset(created.asked, created.received)
+	if !created.ExpiresAt.IsZero() && created.Lifetime(mt.mount.Now()) <= 0 {
+		return &model.UnusableError{Text: fmt.Sprintf("Modal says that the new token expired at %s, before Modal created it", created.ExpiresAt.Format(time.RFC3339))}
 	}
-	confirmed := *made.entry
-	confirmed.Token = made.Token
-	made.entry = &confirmed
+	confirmed := *created.entry
+	confirmed.Token = created.Token
+	created.entry = &confirmed
 	return nil
 }
 

@@ -26,14 +26,14 @@ type rights struct {
 }
 
 // verifyRoles compares the rights that Modal reports for a new service user with the rights that the role gives it.
-func verifyRoles(ctx context.Context, a *state.Admin, made *candidate, access *model.Access) error {
-	user, err := a.ServiceUser(ctx, a.Token, made.Identity)
+func verifyRoles(ctx context.Context, a *state.Admin, created *candidate, access *model.Access) error {
+	user, err := a.ServiceUser(ctx, a.Token, created.Identity)
 	if modalapi.KindOf(err) == modalapi.KindUnsupported {
-		made.warnings = []string{fmt.Sprintf("Modal does not report the rights of service user %s, so the engine set its environment roles but could not check them", made.Identity)}
+		created.warnings = []string{fmt.Sprintf("Modal does not report the rights of service user %s, so the engine set its environment roles but could not check them", created.Identity)}
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("read service user %s: %w", made.Identity, a.Explain(err))
+		return fmt.Errorf("read service user %s: %w", created.Identity, a.Explain(err))
 	}
 	if user.Scoped != access.Scoped {
 		return mismatch("scoped", strconv.FormatBool(access.Scoped), strconv.FormatBool(user.Scoped), true)
@@ -144,14 +144,14 @@ func (rg *rights) readBack(ctx context.Context, cfg *model.Config, users []chang
 
 // isSet reports whether Modal shows the roles that were set. It is true for a service user that no longer exists.
 func (rg *rights) isSet(ctx context.Context, cfg *model.Config, user *changedUser) bool {
-	a, told, err := rg.serviceUserOf(ctx, cfg, user.token)
+	a, serviceUser, err := rg.serviceUserOf(ctx, cfg, user.token)
 	if err != nil {
 		gone := (*goneError)(nil)
 		return errors.As(err, &gone)
 	}
 	a.Release()
-	user.reported = told.Roles
-	return model.RolesText(told.Roles) == model.RolesText(user.want(told.Roles))
+	user.reported = serviceUser.Roles
+	return model.RolesText(serviceUser.Roles) == model.RolesText(user.want(serviceUser.Roles))
 }
 
 // notShown returns the warning that Modal acknowledged a change but does not report it.

@@ -71,18 +71,18 @@ func (rs *Roles) remainingOf(ctx context.Context, d *deletedRole) (left []*model
 // describeRemaining tells in one line what happens to a token in the revocation queue.
 func (rs *Roles) describeRemaining(entry *model.Revocation) string {
 	about, path := entry.About(), "revocations/"+entry.Key()
-	now := rs.mount.Commands().Write(path, "force=true")
+	revokeNow := rs.mount.Commands().Write(path, "force=true")
 	switch {
 	case entry.Method == model.MethodManual:
 		line := fmt.Sprintf("%s: the engine does not revoke it, so %s", about, entry.DeletionInstructions())
 		if entry.WithForce(rs.mount.Now()).CanDelete() {
-			line += "; or let the engine revoke it: " + now
+			line += "; or let the engine revoke it: " + revokeNow
 		}
 		return line
 	case entry.Forced:
 		return fmt.Sprintf("%s: not revoked yet, the engine keeps trying; see last_error with: %s", about, rs.mount.Commands().Read(path))
 	case rs.mount.Now().Before(entry.NotBefore):
-		return fmt.Sprintf("%s: works until %s, then the engine revokes it; to revoke it now: %s", about, entry.NotBefore.Format(time.RFC3339), now)
+		return fmt.Sprintf("%s: works until %s, then the engine revokes it; to revoke it now: %s", about, entry.NotBefore.Format(time.RFC3339), revokeNow)
 	}
 	return about + ": the engine revokes it within a minute or so"
 }

@@ -18,16 +18,16 @@ func (rs *Roles) createManaged(ctx context.Context, r *model.Role, ask model.Rol
 	if err != nil {
 		return nil, err
 	}
-	made, err := rs.minter.mint(ctx, cfg, mintRequestFor(r, ask.Name))
+	created, err := rs.minter.mint(ctx, cfg, mintRequestFor(r, ask.Name))
 	if err != nil {
 		return nil, fmt.Errorf("%w; the role was not stored: solve this problem, then write the role again", err)
 	}
 	ctx = context.WithoutCancel(ctx)
-	if err = rs.establish(ctx, ask.Name, r, made.Token); err != nil {
+	if err = rs.establish(ctx, ask.Name, r, created.Token); err != nil {
 		return nil, err
 	}
-	rs.owners.LeaveQueue(ctx, made.entry.Key())
-	return made.warnings, nil
+	rs.owners.LeaveQueue(ctx, created.entry.Key())
+	return created.warnings, nil
 }
 
 // updateManaged changes the rights of the existing service user and the rotation schedule. It creates no token.
@@ -48,11 +48,11 @@ func (rs *Roles) updateManaged(ctx context.Context, before, after *model.Role, a
 	}
 	unsettled := false
 	if cred != nil && ask.Access.EnvironmentRoles.Set {
-		told, failed := rs.changeEnvironmentRoles(ctx, cfg, name, cred, before.Managed.EnvironmentRoles, after.Managed.EnvironmentRoles)
+		changeWarnings, failed := rs.changeEnvironmentRoles(ctx, cfg, name, cred, before.Managed.EnvironmentRoles, after.Managed.EnvironmentRoles)
 		if failed != nil {
 			return nil, rs.rights.explainGone(fmt.Errorf("%w; the role was not changed", failed), name)
 		}
-		warnings, unsettled = append(warnings, told...), len(told) > 0
+		warnings, unsettled = append(warnings, changeWarnings...), len(changeWarnings) > 0
 	}
 	if unsettled || (cred != nil && after.RotatesDifferently(before)) {
 		next := *cred

@@ -78,18 +78,18 @@ func (rs *Roles) Write(ctx context.Context, ask model.RoleWrite) (*WrittenRole, 
 // publishWrite logs a changed role and its new token, and sends the event. It adds warnings about the new token's
 // service user.
 func (rs *Roles) publishWrite(ctx context.Context, before *model.Role, had *model.Credential, done *WrittenRole) {
-	now := done.Rotation
-	brought := !now.HasNoToken() && (had == nil || had.ID != now.Cred.ID || had.Verified() != now.Cred.Verified())
+	rotation := done.Rotation
+	brought := !rotation.HasNoToken() && (had == nil || had.ID != rotation.Cred.ID || had.Verified() != rotation.Cred.Verified())
 	if before != nil && !brought && reflect.DeepEqual(before, done.Role) {
 		return
 	}
 	if brought {
-		done.Warnings = append(done.Warnings, now.Cred.OtherMountWarnings(now.Role)...)
+		done.Warnings = append(done.Warnings, rotation.Cred.OtherMountWarnings(rotation.Role)...)
 	}
-	event := model.Event{Kind: model.EventRoleWrite, Modified: true, Role: now.Name}
-	pairs := append([]any{"role", now.Name, "created", before == nil}, done.Role.LogChanges(before)...)
+	event := model.Event{Kind: model.EventRoleWrite, Modified: true, Role: rotation.Name}
+	pairs := append([]any{"role", rotation.Name, "created", before == nil}, done.Role.LogChanges(before)...)
 	if brought {
-		event.Version, event.TokenID, event.Account = now.Cred.Version, now.Cred.ID, now.Cred.Account()
+		event.Version, event.TokenID, event.Account = rotation.Cred.Version, rotation.Cred.ID, rotation.Cred.Account()
 		pairs = append(append(pairs, "version", event.Version, "token_id", event.TokenID), event.Account.LogPairs("")...)
 	}
 	rs.mount.Log().Info("role written", pairs...)

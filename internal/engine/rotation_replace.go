@@ -23,23 +23,23 @@ func (rt *Rotations) shortLifeWarnings(name string, r *model.Role, t model.Token
 
 // replace makes next the current token of a role. The old token enters the revocation queue first. Then the write of
 // the credential is the rotation. The caller holds the role's lock.
-func (rt *Rotations) replace(ctx context.Context, now *model.Rotation, next model.Token, reason string, grace time.Duration) (*RotationResult, error) {
-	if now.HasNoToken() {
-		return rt.storeFirst(ctx, now, next)
+func (rt *Rotations) replace(ctx context.Context, rotation *model.Rotation, next model.Token, reason string, grace time.Duration) (*RotationResult, error) {
+	if rotation.HasNoToken() {
+		return rt.storeFirst(ctx, rotation, next)
 	}
-	cred := now.Cred.Successor(now.Role, next, rt.mount.Now(), rt.mount.Jitter)
-	old := model.NewRevocation(now.Name, now.Role, now.Cred, reason, rt.mount.Now(), grace)
+	cred := rotation.Cred.Successor(rotation.Role, next, rt.mount.Now(), rt.mount.Jitter)
+	old := model.NewRevocation(rotation.Name, rotation.Role, rotation.Cred, reason, rt.mount.Now(), grace)
 	queued := false
-	err := rt.owners.Assign(ctx, next, now.Name, func() (failed error) {
+	err := rt.owners.Assign(ctx, next, rotation.Name, func() (failed error) {
 		if queued, failed = rt.owners.Retire(ctx, old); failed != nil {
 			return failed
 		}
-		return rt.mount.Credentials.Put(ctx, now.Name, cred)
+		return rt.mount.Credentials.Put(ctx, rotation.Name, cred)
 	})
 	if err != nil {
 		return nil, err
 	}
-	warnings := slices.Concat(rt.shortLifeWarnings(now.Name, now.Role, next), model.GraceWarnings(grace, now.Role.RefreshInterval))
+	warnings := slices.Concat(rt.shortLifeWarnings(rotation.Name, rotation.Role, next), model.GraceWarnings(grace, rotation.Role.RefreshInterval))
 	if !queued {
 		warning := fmt.Sprintf("token %s was stored in this role with verify=false and is not revoked, because another role of this mount, config or the revocation queue has it as a verified token", old.ID)
 		return &RotationResult{Changed: true, Cred: cred, Warnings: append(warnings, warning)}, nil
@@ -48,10 +48,10 @@ func (rt *Rotations) replace(ctx context.Context, now *model.Rotation, next mode
 }
 
 // storeFirst gives its first token to a role that has no token.
-func (rt *Rotations) storeFirst(ctx context.Context, now *model.Rotation, first model.Token) (*RotationResult, error) {
-	cred := model.NewCredential(now.Role, first, rt.mount.Now(), rt.mount.Jitter)
-	if err := rt.owners.Assign(ctx, first, now.Name, func() error { return rt.mount.Credentials.Put(ctx, now.Name, cred) }); err != nil {
+func (rt *Rotations) storeFirst(ctx context.Context, rotation *model.Rotation, first model.Token) (*RotationResult, error) {
+	cred := model.NewCredential(rotation.Role, first, rt.mount.Now(), rt.mount.Jitter)
+	if err := rt.owners.Assign(ctx, first, rotation.Name, func() error { return rt.mount.Credentials.Put(ctx, rotation.Name, cred) }); err != nil {
 		return nil, err
 	}
-	return &RotationResult{Changed: true, Cred: cred, Warnings: rt.shortLifeWarnings(now.Name, now.Role, first)}, nil
+	return &RotationResult{Changed: true, Cred: cred, Warnings: rt.shortLifeWarnings(rotation.Name, rotation.Role, first)}, nil
 }

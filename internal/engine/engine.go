@@ -13,10 +13,10 @@
 //   - Every service user that this mount created is a role's current token, a lease, or in the revocation queue. The queue
 //     has its name before Modal is called (mint.go: create).
 //   - A token is called revoked only after Modal rejected it (revocation/proof.go: prove).
-//   - With the admin token the engine deletes only service users that this mount created, by ID, unless an operator wrote
-//     force=true (model/revocation.go: CanDelete; revocation/service_user.go: deleteServiceUser). With a member token the
-//     engine deletes only that token, or an older token of the same person (revocation/member_token.go:
-//     tokensThatMayDelete).
+//   - With the admin token the engine deletes only service users that this mount created, unless an operator wrote
+//     force=true (model/revocation.go: CanDelete). It deletes by ID, and by name only if Modal has not confirmed the ID
+//     (revocation/service_user.go: deleteServiceUser). With a member token the engine deletes only that token, or an older
+//     token of the same person (revocation/member_token.go: tokensThatMayDelete).
 //   - A token that a person approved is in the revocation queue before Modal is asked about it (approval_advance.go:
 //     receive).
 //   - A stored secret is sent only to the server that accepted it (state/connections.go: ConnectTo). A read returns it

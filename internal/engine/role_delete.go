@@ -41,7 +41,7 @@ func (d *deletedRole) owns(entry *model.Revocation) bool {
 
 // Delete puts the current token into the revocation queue before it removes the role. It returns nil if the role did
 // not exist. The token keeps the role's grace period, as after a rotation, because readers may not have noticed the
-// deletion. With force the engine revokes at once every token that it may revoke, including previous ones. That
+// deletion. With force the engine revokes at once every token that it may revoke, including previous ones. The
 // intent is stored before Modal is called, so that the worker finishes what this request does not. Only force deletes
 // a role that cannot be read completely.
 func (rs *Roles) Delete(ctx context.Context, name string, force bool) (*DeletionReport, error) {

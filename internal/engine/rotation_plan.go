@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// RotationPlan lists what a rotation would do, in order, and what would fail.
+// RotationPlan lists the steps of a rotation in order, and the problems that would make it fail.
 type RotationPlan struct {
 	Steps, Problems []string
 }

@@ -27,10 +27,10 @@ type Worker struct {
 	ticking sync.Mutex
 }
 
-// beginBudget is the time after which a tick starts nothing new.
+// beginBudget limits the time in which a tick starts new work.
 const beginBudget = 35 * time.Second
 
-// tickBudget is the time after which a tick ends what it started, before the next tick is due.
+// tickBudget limits the duration of a tick, so that it ends before the next tick is due.
 const tickBudget = 55 * time.Second
 
 // Tick runs once a minute. It processes due rotations and revocations, a few of each at a time, and leaves the rest

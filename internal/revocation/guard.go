@@ -40,7 +40,7 @@ type Guard struct {
 	settled bool
 	// current reports that the last comparison succeeded, or that Modal gives no list to this mount.
 	current bool
-	// lastAttempt is the time of the last comparison, also of one that failed.
+	// lastAttempt is the time of the last comparison, even if it failed.
 	lastAttempt time.Time
 	// configChanges is the number of changes of config before the last comparison. After another change of config, that
 	// comparison no longer counts.

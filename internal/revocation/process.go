@@ -61,8 +61,8 @@ func (o Outcome) orUnknown(err error) Outcome {
 }
 
 // Process makes one attempt to end the token of a revocation, and removes the revocation or stores the result. It
-// returns the revocation that remains or that is done, and nil if there is none. Process stops waiting for the role's
-// lock when the context wait ends.
+// returns the revocation that remains or is done, or nil. Process stops waiting for the role's lock when the context
+// wait ends.
 func (q *Queue) Process(ctx, wait context.Context, id string, trigger Trigger) (Outcome, *model.Revocation, error) {
 	entry, unlock, err := q.Lock(ctx, wait, id)
 	if err != nil || entry == nil {
@@ -329,8 +329,8 @@ func (q *Queue) end(ctx context.Context, entry *model.Revocation) (Outcome, erro
 	return q.endServiceUser(ctx, cfg, entry)
 }
 
-// checkReplacementWorks returns an error while Modal rejects the replacement of a token, because the previous token
-// may be the last one that works. The replacement may be a token that was stored with verify=false.
+// checkReplacementWorks returns an error while Modal rejects the replacement of a token, because no token but the
+// previous one may work. The replacement may be a token that was stored with verify=false.
 func (q *Queue) checkReplacementWorks(ctx context.Context, cfg *model.Config, entry *model.Revocation) error {
 	if entry.Forced || entry.Leased || entry.NotYetCurrent() {
 		return nil

@@ -91,7 +91,7 @@ func TestConfig_ARemovedAdminTokenNamesTheDynamicRolesThatCannotBeRead(t *testin
 	t.Parallel()
 	m := leased(t)
 	told := strings.Join(m.write("config", map[string]any{"remove_admin_token": true}).Warnings, "\n")
-	require.Contains(t, told, "dynamic roles whose reads are refused")
+	require.Contains(t, told, "reads of these dynamic roles are refused")
 	require.Contains(t, told, "(there is none): job;")
 	require.Contains(t, m.refused(logical.ReadOperation, "creds/job", nil), "config has none")
 }
@@ -122,7 +122,7 @@ func TestConfig_AWriteNamesWhatNobodyCanManageAnyMore(t *testing.T) {
 			require.Contains(t, told, "because the admin token in config cannot manage them (")
 			require.Contains(t, told, test.why)
 			require.Contains(t, told, "): ci; bring an admin token of their workspace and server: vault write modal/config token_id=")
-			require.Contains(t, told, "tokens in the revocation queue that the engine can no longer revoke: "+old+"; bring an admin token")
+			require.Contains(t, told, "the engine can no longer revoke these tokens in the revocation queue: "+old+"; bring an admin token")
 			require.NotContains(t, told, "stays valid", "Modal was not asked")
 		})
 	}

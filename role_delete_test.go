@@ -137,7 +137,7 @@ func TestDelete_LeavesAStaticRolesTokenToTheOperatorForcedOrNot(t *testing.T) {
 		require.Len(t, tokensOf(resp), 1)
 		require.Contains(t, tokensOf(resp)[0], "token "+robot.ID+" (version 1): the engine does not revoke it, so delete service user \"robot\"")
 		require.Contains(t, tokensOf(resp)[0], "; or let the engine revoke it: vault write modal/revocations/"+robot.ID+" force=true")
-		require.Equal(t, "delete the tokens that the engine does not delete, as their lines say", resp.Data["next_step"])
+		require.Equal(t, "delete the tokens that the engine does not revoke, as their lines say", resp.Data["next_step"])
 		require.Equal(t, "manual", m.read("revocations/" + robot.ID)["method"])
 		m.minutes(26 * 60)
 		require.Len(t, m.modal.ServiceUsers(), 1, "the engine did not make it")

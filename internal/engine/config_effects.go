@@ -44,7 +44,7 @@ func (cs *Configs) rolesBeyondLimits(ctx context.Context, cfg *model.Config, rot
 		}
 	}
 	if len(managed) > 0 {
-		warnings = append(warnings, fmt.Sprintf("roles that ask for more than config allows (%s), so they keep their current tokens but can no longer rotate: %s; "+
+		warnings = append(warnings, fmt.Sprintf("these managed roles ask for more than config allows (%s), so they keep their current tokens but can no longer rotate: %s; "+
 			"narrow each with: vault write %sroles/<role> environment_roles=…", cfg.LimitsText(), model.ListNames(managed), cs.mount.CommandPrefix()))
 	}
 	for _, name := range dynamic[:min(len(dynamic), model.MaxNamedRoles)] {
@@ -98,15 +98,15 @@ func (cs *Configs) leftWithoutAdmin(ctx context.Context, before, after *model.Co
 	}
 	bring := "bring an admin token of their workspace and server: " + cs.mount.WriteAdmin()
 	if len(away) > 0 {
-		warnings = append(warnings, fmt.Sprintf("roles that keep their current tokens but can no longer rotate, because the admin token in config cannot manage them (%s): %s; %s",
+		warnings = append(warnings, fmt.Sprintf("these roles keep their current tokens but can no longer rotate, because the admin token in config cannot manage them (%s): %s; %s",
 			after.AdminFlaw(), model.ListNames(away), bring))
 	}
 	if len(unreadable) > 0 {
-		warnings = append(warnings, fmt.Sprintf("dynamic roles whose reads are refused, because the admin token in config cannot create service users (%s): %s; %s",
+		warnings = append(warnings, fmt.Sprintf("reads of these dynamic roles are refused, because the admin token in config cannot create service users (%s): %s; %s",
 			after.AdminFlaw(), model.ListNames(unreadable), bring))
 	}
 	if len(stuck) > 0 {
-		warnings = append(warnings, fmt.Sprintf("tokens in the revocation queue that the engine can no longer revoke: %s; %s", model.ListNames(stuck), bring))
+		warnings = append(warnings, fmt.Sprintf("the engine can no longer revoke these tokens in the revocation queue: %s; %s", model.ListNames(stuck), bring))
 	}
 	return warnings
 }

@@ -39,7 +39,7 @@ type Lease struct {
 }
 
 // Create creates a token for one lease of a dynamic role. Vault allows a lease to live for most. The service user is
-// in the revocation queue before Modal knows it, and remaining there until Modal rejects its token.
+// in the revocation queue before Modal knows it, and stays there until Modal rejects its token.
 func (ls *Leases) Create(ctx context.Context, name string, most time.Duration) (*Lease, error) {
 	if err := ls.settleFailed(ctx, name); err != nil {
 		return nil, err

@@ -56,8 +56,8 @@ func mintRequestFor(r *model.Role, name string) mintRequest {
 
 // mint creates a service user for a role, gives it its environment roles, and waits until Modal accepts its token as
 // that service user. A failed attempt leaves nothing at Modal, or leaves a revocation. If the caller gives up, mint
-// ends at once, because a Vault that seals or steps down waits for it. The caller holds the lock of the role or of
-// the lease.
+// ends at once, because a Vault that seals or steps down waits for it. For a managed role the caller holds the role's
+// lock.
 func (mt *minter) mint(ctx context.Context, cfg *model.Config, ask mintRequest) (*candidate, error) {
 	if err := cfg.CheckRole(ask.role); err != nil {
 		return nil, err

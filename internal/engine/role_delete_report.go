@@ -104,7 +104,7 @@ func (rs *Roles) afterDelete(d *deletedRole, left []*model.Revocation) string {
 	case d.tokenUnknown():
 		return "check whether the role's service user is left at Modal, and delete it: " + rs.mount.Commands().ListDetailed("orphans")
 	case manual > 0:
-		return "delete the tokens that the engine does not delete, as their lines say"
+		return "delete the tokens that the engine does not revoke, as their lines say"
 	case waiting > 0:
 		return fmt.Sprintf("nothing to do: the engine revokes the remaining tokens, the last one after %s; to revoke all now: %s",
 			last.Format(time.RFC3339), rs.mount.Commands().Delete("roles/"+d.name, "force=true"))

@@ -27,7 +27,7 @@ const (
 )
 
 // Guard is the restore guard: it remembers the result of the last comparison of storage with Modal. The storage of a
-// restored snapshot, or of a copied mount, can be older than Modal's state. It then lists tokens as replaced that
+// restored snapshot, or of a copied mount, can be older than Modal's state. That storage lists tokens as replaced that
 // consumers still get from another mount. Service users of this mount that Vault does not track reveal this state.
 type Guard struct {
 	mount *state.Mount

@@ -329,8 +329,8 @@ func (q *Queue) end(ctx context.Context, entry *model.Revocation) (Outcome, erro
 	return q.endServiceUser(ctx, cfg, entry)
 }
 
-// checkReplacementWorks returns an error while Modal rejects the replacement of a token, because no token but the
-// previous one may work. The replacement may be a token that was stored with verify=false.
+// checkReplacementWorks returns an error while Modal rejects the replacement of a token, because the previous token may
+// be the only token that works. The replacement may be a token that was stored with verify=false.
 func (q *Queue) checkReplacementWorks(ctx context.Context, cfg *model.Config, entry *model.Revocation) error {
 	if entry.Forced || entry.Leased || entry.NotYetCurrent() {
 		return nil

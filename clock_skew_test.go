@@ -115,8 +115,8 @@ func TestManaged_WarnsWhenModalSetsAnotherExpiry(t *testing.T) {
 	sooner := func(a *pb.ServiceUserCreateResponse) { a.SetExpiresAt(timestamppb.New(m.clock.now().Add(30 * day))) }
 	m.modal.Inject("ServiceUserCreate", forever(mangle(sooner))(m))
 	resp := m.write("roles/ci", map[string]any{"type": "managed", "environment_roles": "main=contributor", "token_ttl": "60d"})
-	require.Contains(t, strings.Join(resp.Warnings, "\n"), "token_ttl 60d was asked for, and Modal lets the token expire on 2026-03-31")
-	require.Contains(t, strings.Join(m.write("rotate/ci", nil).Warnings, "\n"), "token_ttl 60d was asked for")
+	require.Contains(t, strings.Join(resp.Warnings, "\n"), "the engine asked for token_ttl 60d, but Modal lets the token expire on 2026-03-31")
+	require.Contains(t, strings.Join(m.write("rotate/ci", nil).Warnings, "\n"), "the engine asked for token_ttl 60d")
 	require.NotContains(t, m.logs.String(), "scheduled")
 
 	m.clock.advance(28 * day)

@@ -67,10 +67,10 @@ func TestConfig_LoweredLimitWarnsAboutDynamicRolesAndTheirLeases(t *testing.T) {
 	warnings := m.write("config", map[string]any{"max_environment_role": "viewer"}).Warnings
 
 	require.Len(t, warnings, 2)
-	require.Contains(t, warnings[0], "role idle asks for more than config allows (max_environment_role (viewer)): its next read is refused until the role is narrowed: vault write modal/roles/idle environment_roles=…")
+	require.Contains(t, warnings[0], "role idle asks for more than config allows (max_environment_role (viewer)): its reads are refused until you narrow the role with: vault write modal/roles/idle environment_roles=…")
 	require.NotContains(t, warnings[0], "leases")
 	require.Contains(t, warnings[1], "role job asks for more")
-	require.Contains(t, warnings[1], "living leases that keep their rights: 2")
+	require.Contains(t, warnings[1], "running leases that keep their rights and are not renewed until then: 2")
 	require.Contains(t, warnings[1], "vault lease revoke -prefix modal/creds/job")
 	require.Contains(t, m.refused(logical.ReadOperation, "creds/job", nil), "is more than config's max_environment_role")
 	resp, err := m.leaseRequest(logical.RenewOperation, first)
@@ -91,7 +91,7 @@ func TestConfig_RemovedAdminTokenWarnsAboutUnreadableDynamicRoles(t *testing.T) 
 	t.Parallel()
 	m := newDynamicMount(t)
 	told := strings.Join(m.write("config", map[string]any{"remove_admin_token": true}).Warnings, "\n")
-	require.Contains(t, told, "dynamic roles whose reads are refused")
+	require.Contains(t, told, "reads of these dynamic roles are refused")
 	require.Contains(t, told, "(there is none): job;")
 	require.Contains(t, m.refused(logical.ReadOperation, "creds/job", nil), "config has no admin token")
 }
@@ -119,10 +119,10 @@ func TestConfig_WarnsAboutRolesAndRevocationsWithoutAnAdminToken(t *testing.T) {
 
 			told := strings.Join(test.change(m), "\n")
 
-			require.Contains(t, told, "as the admin token in config cannot manage them (")
+			require.Contains(t, told, "because the admin token in config cannot manage them (")
 			require.Contains(t, told, test.why)
 			require.Contains(t, told, "): ci; bring an admin token of their workspace and server: vault write modal/config token_id=")
-			require.Contains(t, told, "tokens in the revocation queue that the engine can no longer revoke: "+old+"; bring an admin token")
+			require.Contains(t, told, "the engine can no longer revoke these tokens in the revocation queue: "+old+"; bring an admin token")
 			require.NotContains(t, told, "stays valid", "Modal was not asked")
 		})
 	}
@@ -142,7 +142,7 @@ func TestConfig_WarningsNameTenAndCountTheRest(t *testing.T) {
 	}
 	warnings = m.write("config", map[string]any{"max_environment_role": "viewer"}).Warnings
 	require.Len(t, warnings, 12)
-	require.Equal(t, "so do 2 more dynamic roles: job-10, job-11", warnings[11])
+	require.Equal(t, "2 more dynamic roles also ask for more than config allows: job-10, job-11", warnings[11])
 }
 
 func TestConfig_PausedStopsTheWorkerButNotOperators(t *testing.T) {
@@ -193,11 +193,11 @@ func TestRoles_WriteAnswersTheTokenIdentityAndTheNextStep(t *testing.T) {
 	require.Equal(t, token["token_id"], static["token_id"])
 	require.Equal(t, "alice", static["identity"])
 	require.Equal(t, int64(1), static["version"])
-	require.Equal(t, "read the token with: vault read modal/creds/personal; bring the next one by 2026-05-30T12:00:00Z with: "+
+	require.Equal(t, "read the token with: vault read modal/creds/personal; bring the next token by 2026-05-30T12:00:00Z with: "+
 		"vault write modal/rotate/personal token_id=… token_secret=-", static["next_step"])
 	managed := m.write("roles/ci", also(managedRole, "rotation_period", "30d")).Data
 	require.Equal(t, "service_user", managed["identity_type"])
-	require.Equal(t, "read the token with: vault read modal/creds/ci; the engine rotates it at next_rotation", managed["next_step"])
+	require.Equal(t, "read the token with: vault read modal/creds/ci; the engine rotates the role at next_rotation", managed["next_step"])
 	require.NotContains(t, managed, "token_secret")
 	byHand := m.write("roles/ci", map[string]any{"disable_automated_rotation": true}).Data
 	require.Contains(t, byHand["next_step"], "vault write -f modal/rotate/ci")

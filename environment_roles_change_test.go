@@ -54,7 +54,7 @@ func TestUndo_WhenCanceledTakesBackTheRightsThatItGave(t *testing.T) {
 	})
 
 	require.Error(t, err)
-	require.Contains(t, errorText(resp), "keeps its environment roles")
+	require.Contains(t, errorText(resp), "keeps its old environment roles")
 	require.Equal(t, map[string]string{"main": "viewer", "staging": "viewer"}, m.serviceUser(old).Roles)
 	require.NotEqual(t, old, m.tokenID("ci"))
 }
@@ -79,7 +79,7 @@ func TestUndo_WhenCanceledStillRemovesExcessRights(t *testing.T) {
 	})
 
 	require.Error(t, err)
-	require.Contains(t, errorText(resp), "and no more than the role says")
+	require.Contains(t, errorText(resp), "up to those of the role")
 	require.Equal(t, map[string]string{"main": "viewer", "staging": "viewer"}, m.serviceUser(old).Roles)
 	require.NotEqual(t, old, m.tokenID("ci"))
 }
@@ -105,7 +105,7 @@ func TestEnvironmentRoles_WarnsWhenAPreviousTokenKeepsRights(t *testing.T) {
 		Code: codes.PermissionDenied, Times: -1, Match: func(modaltest.Call) bool { return sets.Add(1) > 1 },
 	})
 	told := m.warningsOf("roles/ci", map[string]any{"environment_roles": "main=viewer"})
-	require.Contains(t, told, "the previous token "+old+" keeps the environment roles that it had until it ends")
+	require.Contains(t, told, "the previous token "+old+" keeps its old environment roles until it is revoked")
 	require.Contains(t, told, "revocations/"+old+" force=true")
 	require.Equal(t, "contributor", m.serviceUser(old).Roles["main"])
 }

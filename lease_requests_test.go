@@ -90,7 +90,7 @@ func TestLease_RenewalKeepsItsTermsAndEndsWithTheToken(t *testing.T) {
 	m.remove("roles/job", map[string]any{"force": true})
 	resp, err = m.leaseRequest(logical.RenewOperation, lease)
 	require.ErrorIs(t, err, logical.ErrInvalidRequest)
-	require.Contains(t, errorText(resp), "is ended")
+	require.Contains(t, errorText(resp), "has ended or is ending")
 }
 
 func TestLease_NextStepNamesTheCommandThatRevokesItNow(t *testing.T) {
@@ -98,7 +98,7 @@ func TestLease_NextStepNamesTheCommandThatRevokesItNow(t *testing.T) {
 	m := newDynamicMount(t)
 	id := textIn(m.must(logical.ReadOperation, "creds/job", nil).Data, "token_id")
 	entry := m.list("revocations")[0]
-	require.Equal(t, "nothing to do: the token ends with its lease, or on 2026-03-02T12:15:00Z at the latest; to end the token at once: vault write modal/revocations/"+entry+" force=true",
+	require.Equal(t, "nothing to do: the token ends with its lease, or on 2026-03-02T12:15:00Z at the latest; to revoke the token now: vault write modal/revocations/"+entry+" force=true",
 		m.read("revocations/" + entry)["next_step"])
 	require.Equal(t, true, m.write("revocations/"+entry, map[string]any{"force": true}).Data["revoked"])
 	require.False(t, m.knows(id))

@@ -79,7 +79,7 @@ func TestRevocations_ExpiredTokenIsKeptWhileItsServiceUserExists(t *testing.T) {
 	m.clock.advance(50 * time.Minute)
 	m.write("rotate/ci", nil)
 	m.clock.advance(11 * time.Minute)
-	require.Contains(t, m.refused(logical.DeleteOperation, "revocations/"+old, nil), "is still there")
+	require.Contains(t, m.refused(logical.DeleteOperation, "revocations/"+old, nil), "still exists")
 	m.tick()
 	require.False(t, m.inQueue(old))
 	require.Len(t, m.modal.ServiceUsers(), 1)
@@ -118,7 +118,7 @@ func TestEnvironmentRoles_ChangeWithALostAnswerIsRolledBack(t *testing.T) {
 	id := m.addManaged("ci", map[string]any{"environment_roles": "main=viewer"})
 	m.modal.Inject("EnvironmentRoleSet", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true, Times: 4})
 	_, text := m.failedAndStored("roles/ci", map[string]any{"environment_roles": "main=contributor"})
-	require.Contains(t, text, "keeps its environment roles")
+	require.Contains(t, text, "keeps its old environment roles")
 	m.modal.ClearFaults()
 	require.Equal(t, "viewer", m.serviceUser(id).Roles["main"])
 }
@@ -231,7 +231,7 @@ func TestDryRun_WithTheCurrentTokenShowsWhatTheWriteWouldDo(t *testing.T) {
 	current := m.newToken()
 	m.write("roles/ci", also(current, "type", "static"))
 	plan := m.write("rotate/ci", also(current, "dry_run", true)).Data
-	require.Equal(t, "1. nothing: token "+current["token_id"].(string)+" is the role's current one already", plan["plan"])
+	require.Equal(t, "1. nothing: token "+current["token_id"].(string)+" is already the role's current token", plan["plan"])
 	require.NotContains(t, plan, "problems")
 	plan = m.write("rotate/ci", also(current, "token_secret", someSecret, "dry_run", true)).Data
 	require.NotContains(t, plan["plan"], "2. ")
@@ -245,7 +245,7 @@ func TestEnvironmentRoles_ChangeThatModalRefusesChangesNothing(t *testing.T) {
 	m.addManaged("ci", map[string]any{"environment_roles": "main=viewer"})
 	m.modal.Inject("EnvironmentRoleSet", modaltest.Fault{Code: codes.PermissionDenied, Message: "no", Times: -1})
 	_, said := m.failed(logical.UpdateOperation, "roles/ci", map[string]any{"environment_roles": "main=contributor"})
-	require.Contains(t, said, "keeps its environment roles")
+	require.Contains(t, said, "keeps its old environment roles")
 }
 
 func TestConfig_WriteWithoutATokenDoesNotVerifyTheAdminToken(t *testing.T) {

@@ -167,7 +167,7 @@ func TestManaged_FailedEnvironmentRolesUpdateIsRolledBack(t *testing.T) {
 	text := m.refused(logical.UpdateOperation, "roles/ci", map[string]any{"environment_roles": "main=viewer,zoo=viewer"})
 
 	require.Contains(t, text, "environment zoo does not exist: the workspace has main, staging")
-	require.Contains(t, text, "keeps its environment roles")
+	require.Contains(t, text, "keeps its old environment roles")
 	require.Equal(t, "contributor", m.serviceUser(id).Roles["main"])
 }
 
@@ -239,10 +239,10 @@ func TestRevocations_WithinTheGracePeriodNeedForce(t *testing.T) {
 	m := newManagedMount(t)
 	old := m.addManaged("ci")
 	m.write("rotate/ci", nil)
-	require.Contains(t, m.refused(logical.UpdateOperation, "revocations/"+old, nil), "end it now with: vault write modal/revocations/"+old+" force=true")
+	require.Contains(t, m.refused(logical.UpdateOperation, "revocations/"+old, nil), "revoke it now with: vault write modal/revocations/"+old+" force=true")
 	resp, err := m.handle(logical.DeleteOperation, "revocations/"+old, nil)
 	require.ErrorIs(t, err, logical.ErrInvalidRequest)
-	require.Contains(t, errorText(resp), "forget it without proof: vault delete modal/revocations/"+old+" force=true")
+	require.Contains(t, errorText(resp), "forget it without proof with: vault delete modal/revocations/"+old+" force=true")
 	require.True(t, m.knows(old), "a refused delete changes nothing at Modal")
 	require.Equal(t, true, m.write("revocations/"+old, map[string]any{"force": true}).Data["revoked"])
 	require.False(t, m.knows(old))

@@ -30,7 +30,7 @@ func TestMissing_ReadSuggestsTheNearestRoleName(t *testing.T) {
 			require.Equal(t, says, m.absent(path), path)
 		}
 	}
-	require.Equal(t, "the revocation queue has no token ak-x; whether Modal accepts that token was not asked: vault write modal/lookup token_id=ak-x asks Modal about it", m.absent("revocations/ak-x"))
+	require.Equal(t, "the revocation queue has no token ak-x, and Modal was not asked about it: ask Modal with: vault write modal/lookup token_id=ak-x", m.absent("revocations/ak-x"))
 }
 
 func TestMissing_InvalidNameIsAMistakeAndIsShortened(t *testing.T) {

@@ -228,7 +228,7 @@ func TestManaged_FailureAtModalIsA502(t *testing.T) {
 	status, shown := logical.RespondErrorCommon(&logical.Request{}, resp, pb.ProtoErrToErr(pb.ErrToProtoErr(err)))
 	logical.AdjustErrorStatusCode(&status, shown)
 	require.Equal(t, http.StatusBadGateway, status)
-	require.True(t, strings.HasPrefix(shown.Error(), "make service user vault-"), "%v", shown)
+	require.True(t, strings.HasPrefix(shown.Error(), "create service user vault-"), "%v", shown)
 	m.modal.SetOutage(false)
 	m.minutes(21)
 	require.Empty(t, m.list("revocations"))

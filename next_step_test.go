@@ -18,7 +18,7 @@ func TestNextStep_OfARevocationHasTheWholeCommand(t *testing.T) {
 	step := func(id string) string { return textIn(m.read("revocations/"+id), "next_step") }
 	managed := m.addManaged("ci")
 	m.write("rotate/ci", nil)
-	require.Contains(t, step(managed), "; to end the token at once: vault write modal/revocations/"+managed+" force=true")
+	require.Contains(t, step(managed), "; to revoke the token now: vault write modal/revocations/"+managed+" force=true")
 	m.modal.Inject("ServiceUserDelete", deleteFails)
 	m.clock.advance(25 * time.Hour)
 	m.tick()
@@ -27,15 +27,15 @@ func TestNextStep_OfARevocationHasTheWholeCommand(t *testing.T) {
 	member := m.addRole("work")
 	m.write("rotate/work", m.newToken())
 	require.Contains(t, step(member), "nothing to do: the engine will have token "+member+" delete itself after ")
-	require.Contains(t, step(member), "; to end the token at once: vault write modal/revocations/"+member+" force=true")
+	require.Contains(t, step(member), "; to revoke the token now: vault write modal/revocations/"+member+" force=true")
 	static := m.addRole("personal", map[string]any{"revoke_previous": false})
 	m.write("rotate/personal", m.newToken())
-	require.Contains(t, step(static), "modal workspace member-tokens delete "+static+"; wait with that until ")
-	require.Contains(t, step(static), "; then have the engine look: vault write -f modal/revocations/"+static)
+	require.Contains(t, step(static), "modal workspace member-tokens delete "+static+", but not before the grace period ends at ")
+	require.Contains(t, step(static), "; then let the engine check: vault write -f modal/revocations/"+static)
 	robot := m.workspace.AddServiceUser("robot")
 	m.write("roles/robot", also(tokenData(robot), "type", "static"))
 	m.remove("roles/robot", nil)
-	require.Contains(t, step(robot.ID), "modal workspace service-users delete robot; ")
+	require.Contains(t, step(robot.ID), "modal workspace service-users delete robot, but not before")
 }
 
 func TestConfig_ExpiringAdminTokenNamesTheCommandToReplaceIt(t *testing.T) {

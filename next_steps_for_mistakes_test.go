@@ -62,12 +62,12 @@ func likelyMistakes() map[string]likelyMistake {
 		"managed: gone at Modal": {update, "roles/ci", func(m *mount) map[string]any {
 			m.modal.DeleteToken(m.tokenID("ci"))
 			return map[string]any{"environment_roles": "main=viewer"}
-		}, "is gone at Modal, and its token with it", "vault write -f modal/rotate/ci"},
+		}, "no longer exists at Modal, so its token does not work either", "vault write -f modal/rotate/ci"},
 		"managed: admin rejected": {update, "rotate/ci", func(m *mount) map[string]any {
 			m.modal.DeleteToken(textIn(m.read("config"), "token_id"))
 			return nil
 		}, "Modal rejected the admin token", "vault write modal/config token_id=… token_secret=-"},
-		"managed: undo without one": {update, "rotate/ci", says("to_previous", true), "no previous token within its grace period", "vault write -f modal/rotate/ci"},
+		"managed: undo without one": {update, "rotate/ci", says("to_previous", true), "no previous token in its grace period", "vault write -f modal/rotate/ci"},
 		"schedule: six fields":      {update, "roles/ci", says("rotation_schedule", "0 30 3 * * SAT"), "this schedule has 6", `write five fields, as in "30 3 * * SAT"`},
 		"schedule: Sunday as 7":     {update, "roles/ci", says("rotation_schedule", "30 3 * * 7"), "rotation_schedule: field 5, the day of the week", "takes 0 to 6 or SUN to SAT, where 0 is Sunday"},
 		"period: none":              {update, "roles/ci", says("rotation_period", 0), "rotation_period: a period of 0 is not possible", "disable_automated_rotation=true"},
@@ -115,7 +115,7 @@ func likelyMistakes() map[string]likelyMistake {
 		"static: token on roles":  {update, "roles/personal", token(), "has another token", "vault write modal/rotate/personal token_id="},
 		"static: of another user": {update, "rotate/personal", func(m *mount) map[string]any {
 			return tokenData(m.workspace.AddMember("bob").NewToken())
-		}, `is of user "bob"`, "write force=true"},
+		}, `belongs to user "bob"`, "write force=true"},
 		"role: a capital":             {update, "roles/CI", token("type", "static"), "upper-case letters", `write "ci"`},
 		"role: an unknown name":       {update, "rotate/cii", nil, "no role is named cii", "did you mean ci?"},
 		"role: without a type":        {update, "roles/new", token(), "type is missing", "type=static"},
@@ -172,14 +172,14 @@ func TestErrors_FromModalNameAttemptCauseStateAndNextCommand(t *testing.T) {
 	m.modal.SetOutage(true)
 	status, text := m.failedAndStored("rotate/ci", nil)
 	require.Equal(t, http.StatusBadGateway, status)
-	tried, came := strings.Index(text, "make service user vault-"), strings.Index(text, "the control plane is down")
+	tried, came := strings.Index(text, "create service user vault-"), strings.Index(text, "the control plane is down")
 	state, next := strings.Index(text, "the current token (version 1) stays"), strings.Index(text, "vault write -f modal/rotate/ci")
 	require.NotEqual(t, -1, tried, text)
 	require.IsIncreasing(t, []int{tried, came, state, next}, text)
 
 	status, text = m.failedAndStored("roles/new", managedRole)
 	require.Equal(t, http.StatusBadGateway, status)
-	require.Contains(t, text, "the role was not stored: write it again")
+	require.Contains(t, text, "the role was not stored: solve this problem, then write the role again")
 }
 
 // failedAndStored sends a request that must fail and that may leave a revocation. It returns the status and the text.

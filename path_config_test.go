@@ -39,7 +39,7 @@ func TestConfig_WriteMergesAndRemovesTheAdminTokenOnRequest(t *testing.T) {
 
 	resp := m.write("config", map[string]any{"remove_admin_token": true, "request_timeout": ""})
 
-	require.Contains(t, resp.Warnings[0], "which is in the revocation queue now and left to you: delete token "+admin["token_id"].(string))
+	require.Contains(t, resp.Warnings[0], "which is now in the revocation queue; the engine does not revoke it, so delete token "+admin["token_id"].(string))
 	require.NotContains(t, m.read("config"), "token_id")
 	require.Equal(t, int64(15), m.read("config")["request_timeout"])
 }

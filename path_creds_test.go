@@ -177,7 +177,7 @@ func TestCreds_WarnOnlyAboutOverdueAndExpiredTokens(t *testing.T) {
 
 	for role, warning := range map[string]string{
 		"old":  "should have been rotated by 2026-03-11T12:00:00Z: replace it with: vault write modal/rotate/old",
-		"dead": "expired on 2026-03-21T12:00:00Z, so Modal refuses it: replace it with: vault write modal/rotate/dead",
+		"dead": "expired on 2026-03-21T12:00:00Z, so Modal rejects it: replace it with: vault write modal/rotate/dead",
 	} {
 		resp := m.must(logical.ReadOperation, "creds/"+role, nil)
 		require.Len(t, resp.Warnings, 1, role)

@@ -127,10 +127,10 @@ func TestLookup_AnswersFromStorageDuringAnOutage(t *testing.T) {
 	m.modal.Inject("*", modaltest.Fault{Code: 14, Times: -1})
 	resp := m.write("lookup", map[string]any{"token_id": id})
 	require.Equal(t, "current", resp.Data["kind"])
-	require.Contains(t, resp.Warnings[0], "used last is not known")
+	require.Contains(t, resp.Warnings[0], "did not say when the token was last used")
 	resp = m.write("lookup", map[string]any{"token_id": someID})
 	require.Equal(t, "unknown", resp.Data["kind"])
-	require.Contains(t, resp.Warnings[0], "was not found out")
+	require.Contains(t, resp.Warnings[0], "did not say whether a service user owns the token")
 	m.write("config", map[string]any{"paused": true})
 }
 
@@ -163,7 +163,7 @@ func TestRevocations_SayWhyAValidTokenIsNotInTheQueue(t *testing.T) {
 	current, admin := m.addManaged("ci"), textIn(m.read("config"), "token_id")
 	for id, says := range map[string]string{
 		current: "is the current token of role ci", m.serviceUser(current).Name: "is the current token of role ci", admin: "is the admin token",
-		someID: "whether Modal accepts that token was not asked: vault write modal/lookup token_id=" + someID,
+		someID: "and Modal was not asked about it: ask Modal with: vault write modal/lookup token_id=" + someID,
 	} {
 		require.Contains(t, m.absent("revocations/"+id), says)
 		require.Contains(t, m.refused(logical.UpdateOperation, "revocations/"+id, map[string]any{"force": true}), says)

@@ -39,7 +39,7 @@ func TestRevocations_ReadNamesTheTokenThePageAndTheCommand(t *testing.T) {
 	require.Equal(t, "ci", entry["role"])
 	require.Equal(t, int64(1), entry["version"])
 	require.Contains(t, entry["next_step"], "delete token "+old+" on https://modal.com/settings/tokens")
-	require.Contains(t, entry["next_step"], "wait with that until 2026-03-02T12:00:00Z")
+	require.Contains(t, entry["next_step"], "but not before the grace period ends at 2026-03-02T12:00:00Z")
 	require.Contains(t, entry["next_step"], "modal workspace member-tokens delete "+old)
 }
 

@@ -119,7 +119,7 @@ func TestRoles_DeleteQueuesTheTokensAndListsThem(t *testing.T) {
 
 	lines := strings.Join(tokensOf(resp), "\n")
 	require.Contains(t, lines, "modal workspace member-tokens delete "+first)
-	require.Contains(t, lines, "token "+second["token_id"].(string)+" (version 2): left to you")
+	require.Contains(t, lines, "token "+second["token_id"].(string)+" (version 2): the engine does not revoke it, so delete")
 	m.absent("creds/ci")
 	require.ElementsMatch(t, []any{first, second["token_id"]}, anySlice(m.list("revocations")))
 	require.Contains(t, m.eventTypes(), "modal/role-delete")

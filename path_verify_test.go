@@ -27,7 +27,7 @@ func TestVerify_ShowsLastUseChangedRolesAndChangedExpiry(t *testing.T) {
 	require.Equal(t, "2026-03-01T13:00:00Z", resp.Data["last_used_at"])
 	require.Equal(t, true, resp.Data["roles_differ"])
 	require.Equal(t, "2026-03-21T12:00:00Z", resp.Data["expires_at"])
-	require.Contains(t, resp.Warnings[0], "expires on 2026-03-21T12:00:00Z, and the engine knew that it expires never: the engine rotates the role at 2026-03-19T12:00:00Z")
+	require.Contains(t, resp.Warnings[0], "expires on 2026-03-21T12:00:00Z, but the engine had stored that it expires never: the engine rotates the role at 2026-03-19T12:00:00Z")
 	require.Equal(t, "2026-03-21T12:00:00Z", m.read("creds/ci")["expires_at"])
 	require.Equal(t, start.Add(18*day), m.nextRotation("ci"))
 	require.Empty(t, m.write("verify/ci", nil).Warnings)

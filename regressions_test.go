@@ -31,7 +31,7 @@ func TestClock_BehindDoesNotCallAnExpiredTokenRevoked(t *testing.T) {
 	t.Parallel()
 	for name, ask := range map[string]func(m *mount, old string){
 		"when it is forgotten": func(m *mount, old string) {
-			require.Contains(m.t, m.refused(logical.DeleteOperation, "revocations/"+old, nil), "is still there")
+			require.Contains(m.t, m.refused(logical.DeleteOperation, "revocations/"+old, nil), "still exists")
 		},
 		"when the admin may not delete": func(m *mount, old string) {
 			m.modal.Inject("ServiceUserDelete", deleteFails)

@@ -172,7 +172,7 @@ func TestRevocation_KeepsTheLastWorkingTokenBesideAnUnverifiedToken(t *testing.T
 	m.clock.advance(day)
 	m.minutes(5)
 	require.True(t, m.knows(textIn(first, "token_id")))
-	require.Contains(t, m.revocation(textIn(first, "token_id"), "last_error"), "is kept")
+	require.Contains(t, m.revocation(textIn(first, "token_id"), "last_error"), "keeps this previous token")
 }
 
 func TestRevocation_KeepsTheOldAdminTokenWhileModalRejectsTheNew(t *testing.T) {
@@ -183,7 +183,7 @@ func TestRevocation_KeepsTheOldAdminTokenWhileModalRejectsTheNew(t *testing.T) {
 	m.modal.DeleteToken(textIn(next, "token_id"))
 	m.minutes(120)
 	require.True(t, m.knows(first))
-	require.Contains(t, m.revocation(first, "last_error"), "is kept")
+	require.Contains(t, m.revocation(first, "last_error"), "keeps this previous token")
 	m.write("config", m.newToken())
 	m.minutes(6 * 60)
 	require.False(t, m.knows(first))

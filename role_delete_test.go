@@ -31,11 +31,11 @@ func TestDelete_KeepsTheTokenForItsGracePeriod(t *testing.T) {
 	resp := m.remove("roles/ci", nil)
 
 	require.Equal(t, []string{"token " + token + " (version 1): works until 2026-03-01T14:00:00Z, then the engine revokes it; " +
-		"at once with: vault write modal/revocations/" + token + " force=true"}, tokensOf(resp), "a line for each token")
+		"to revoke it now: vault write modal/revocations/" + token + " force=true"}, tokensOf(resp), "a line for each token")
 	require.Equal(t, int64(0), resp.Data["revoked"])
 	require.Equal(t, int64(1), resp.Data["left"])
-	require.Equal(t, "nothing to do: the engine revokes the tokens that are left, the last from 2026-03-01T14:00:00Z on; "+
-		"at once with: vault delete modal/roles/ci force=true", resp.Data["next_step"])
+	require.Equal(t, "nothing to do: the engine revokes the remaining tokens, the last one after 2026-03-01T14:00:00Z; "+
+		"to revoke all now: vault delete modal/roles/ci force=true", resp.Data["next_step"])
 	require.Equal(t, "grace period", m.read("revocations/" + token)["state"])
 	m.minutes(119)
 	require.Len(t, m.modal.ServiceUsers(), 1, "consumers keep the token for its grace period")
@@ -73,9 +73,9 @@ func TestDelete_ForceIsStoredBeforeModalIsCalled(t *testing.T) {
 	resp := m.remove("roles/ci", withForce)
 
 	require.Len(t, tokensOf(resp), 2)
-	require.Contains(t, strings.Join(tokensOf(resp), "\n"), "token "+first+" (version 1): not revoked yet, the engine goes on trying; see its last_error: vault read modal/revocations/"+first)
+	require.Contains(t, strings.Join(tokensOf(resp), "\n"), "token "+first+" (version 1): not revoked yet, the engine keeps trying; see last_error with: vault read modal/revocations/"+first)
 	require.Equal(t, int64(2), resp.Data["left"])
-	require.Contains(t, resp.Data["next_step"], "nothing to do: the engine goes on with the tokens that are left: vault list -detailed modal/revocations")
+	require.Contains(t, resp.Data["next_step"], "nothing to do: the engine revokes the remaining tokens; to list them: vault list -detailed modal/revocations")
 	require.Equal(t, "retrying", m.read("revocations/" + first)["state"])
 	m.restart()
 	m.modal.SetOutage(false)
@@ -135,9 +135,9 @@ func TestDelete_LeavesAStaticTokenToTheOperatorEvenWithForce(t *testing.T) {
 		resp := m.remove("roles/ci", data)
 
 		require.Len(t, tokensOf(resp), 1)
-		require.Contains(t, tokensOf(resp)[0], "token "+robot.ID+" (version 1): left to you, delete service user \"robot\"")
-		require.Contains(t, tokensOf(resp)[0], "; or have the engine revoke it: vault write modal/revocations/"+robot.ID+" force=true")
-		require.Equal(t, "delete each token that is left to you, as its line says", resp.Data["next_step"])
+		require.Contains(t, tokensOf(resp)[0], "token "+robot.ID+" (version 1): the engine does not revoke it, so delete service user \"robot\"")
+		require.Contains(t, tokensOf(resp)[0], "; or let the engine revoke it: vault write modal/revocations/"+robot.ID+" force=true")
+		require.Equal(t, "delete the tokens that the engine does not revoke, as their lines say", resp.Data["next_step"])
 		require.Equal(t, "manual", m.read("revocations/" + robot.ID)["method"])
 		m.minutes(26 * 60)
 		require.Len(t, m.modal.ServiceUsers(), 1, "the engine did not create the service user")

@@ -75,7 +75,7 @@ func rotationFaults() map[string]fault {
 		"role set: not a manager":      {"EnvironmentRoleSet", times(deny), "may not manage"},
 		"role set: throttled":          {"EnvironmentRoleSet", times(throttle), ""},
 		"role set: unsupported":        {"EnvironmentRoleSet", times(modaltest.Fault{Code: codes.Unimplemented, Times: -1}), "plans"},
-		"role set: no environment":     {"EnvironmentRoleSet", times(modaltest.Fault{Code: codes.NotFound, Times: -1}), "no role could be given in environment main"},
+		"role set: no environment":     {"EnvironmentRoleSet", times(modaltest.Fault{Code: codes.NotFound, Times: -1}), "the role in environment main was not set"},
 		"verify: no answer once":       {"TokenInfoGet", times(unanswered(false, 1)), ""},
 		"verify: answer lost once":     {"TokenInfoGet", times(unanswered(true, 1)), ""},
 		"verify: throttled":            {"TokenInfoGet", times(throttle), ""},

@@ -57,7 +57,7 @@ func TestDryRun_ShowsPlanAndProblemsAndChangesNothing(t *testing.T) {
 	undo := m.write("rotate/static", map[string]any{"to_previous": true, "dry_run": true}).Data
 	wrong := m.write("rotate/static", also(tokenParameters(someID, someSecret), "dry_run", true)).Data
 
-	require.Contains(t, toJSON(t, managed["plan"]), "give it main=contributor")
+	require.Contains(t, toJSON(t, managed["plan"]), "give it the environment roles main=contributor")
 	require.NotContains(t, managed, "problems")
 	require.Contains(t, toJSON(t, static["plan"]), "current as version 3")
 	require.NotContains(t, static, "problems")

@@ -106,12 +106,12 @@ func TestUnreadable_CredentialStopsRevocationsUntilItsRoleIsDeleted(t *testing.T
 	require.Empty(t, status.Warnings)
 	require.NotContains(t, toJSON(t, status.Data), "broken", "status contains numbers and no names")
 
-	require.Equal(t, "role broken: cred/broken"+fromNewer+"; or delete the role without it: vault delete modal/roles/broken force=true, "+
-		"and look whether its service user is left at Modal: vault list -detailed modal/orphans", m.refused(logical.DeleteOperation, "roles/broken", nil))
+	require.Equal(t, "role broken was not deleted: cred/broken"+fromNewer+"; or delete it without the unreadable part with: vault delete modal/roles/broken force=true, "+
+		"then check whether its service user is left at Modal with: vault list -detailed modal/orphans", m.refused(logical.DeleteOperation, "roles/broken", nil))
 	done := m.remove("roles/broken", withForce)
 
-	require.Equal(t, []string{"the current token: unknown, and not revoked, because cred/broken" + fromNewer}, tokensOf(done))
-	require.Equal(t, "look whether the role's service user is left at Modal, and delete it: vault list -detailed modal/orphans", done.Data["next_step"])
+	require.Equal(t, []string{"the current token is unknown and not revoked, because cred/broken" + fromNewer}, tokensOf(done))
+	require.Equal(t, "check whether the role's service user is left at Modal, and delete it: vault list -detailed modal/orphans", done.Data["next_step"])
 	m.tick()
 	require.Equal(t, true, m.read("status")["out_of_sync"], "the role's service user is an orphan now")
 	require.Equal(t, int64(0), m.read("status")["roles_unreadable"])
@@ -128,7 +128,7 @@ func TestUnreadable_RoleIsDeletedByForceAndItsTokenRevoked(t *testing.T) {
 	current := m.addManaged("broken")
 	m.writeAsNewer("role/broken")
 	require.Equal(t, int64(1), m.read("status")["roles_unreadable"])
-	require.Contains(t, m.refused(logical.DeleteOperation, "roles/broken", nil), "role/broken"+fromNewer+"; or delete the role without it")
+	require.Contains(t, m.refused(logical.DeleteOperation, "roles/broken", nil), "role/broken"+fromNewer+"; or delete it without the unreadable part")
 
 	done := m.remove("roles/broken", withForce)
 
@@ -142,7 +142,7 @@ func TestUnreadable_StaticTokenIsLeftToTheOperator(t *testing.T) {
 	m := newManagedMount(t)
 	id := m.addRole("broken")
 	m.writeAsNewer("role/broken")
-	require.Contains(t, tokensOf(m.remove("roles/broken", withForce))[0], "token "+id+" (version 1): left to you, delete token "+id)
+	require.Contains(t, tokensOf(m.remove("roles/broken", withForce))[0], "token "+id+" (version 1): the engine does not revoke it, so delete token "+id)
 	require.True(t, m.knows(id))
 }
 
@@ -168,7 +168,7 @@ func TestUnreadable_RevocationIsCounted(t *testing.T) {
 	require.Equal(t, int64(1), status.Data["revocations_unreadable"])
 	require.Equal(t, int64(1), status.Data["revocations"])
 	require.Empty(t, status.Warnings)
-	require.Contains(t, tokensOf(m.remove("roles/ci", nil))[1], "1 revocations cannot be read, and may be of this role: vault read modal/revocations/"+old)
+	require.Contains(t, tokensOf(m.remove("roles/ci", nil))[1], "1 revocations cannot be read and may belong to this role; to see why: vault read modal/revocations/"+old)
 }
 
 func TestUnreadable_StorageFailureIsNoReasonToDeleteByForce(t *testing.T) {

@@ -17,9 +17,9 @@ func TestBrief_ShortensAnErrorToAFewWords(t *testing.T) {
 		"Modal still accepts the token": "Modal still accepts the token",
 		"a storage error":               "a storage error",
 		strings.Repeat("x", 41):         "see the read",
-		"make service user vault-2f9f1a7c-ci-abcdefgh: Modal gave no usable answer when asked to create it": "Modal gave no usable answer when…",
-		"the admin token ak-AAAAAAAAAAAAAAAAAAAAAA of user \"alice\" expired":                               "the admin token…",
-		"Modal says: größer als erlaubt und noch länger":                                                    "Modal says: größer als erlaubt und…",
+		"create service user vault-2f9f1a7c-ci-abcdefgh: Modal gave no usable answer when asked to create it": "Modal gave no usable answer when…",
+		"the admin token ak-AAAAAAAAAAAAAAAAAAAAAA of user \"alice\" expired":                                 "the admin token…",
+		"Modal says: größer als erlaubt und noch länger":                                                      "Modal says: größer als erlaubt und…",
 	} {
 		got := brief(text)
 		require.Equal(t, want, got)

@@ -113,7 +113,7 @@ func TestAdminToken_AnUnverifiedSecretDoesNotReplaceAVerifiedOne(t *testing.T) {
 	before := h.snapshot()
 	other := modaltest.Token{ID: cfg.Admin.ID, Secret: h.member.NewToken().Secret}
 	_, err = h.engine.Configs.Write(t.Context(), model.ConfigWrite{Supplied: unverified(other)})
-	require.ErrorContains(t, err, "leave verify=false out")
+	require.ErrorContains(t, err, "write again without verify=false")
 	h.unchangedSince(before)
 }
 

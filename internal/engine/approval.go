@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// Approvals have people approve the tokens of static roles, and of config, in a browser.
+// Approvals runs the browser approvals that bring tokens for static roles and for config.
 type Approvals struct {
 	mount      *state.Mount
 	owners     *state.Owners
@@ -20,11 +20,11 @@ type Approvals struct {
 	queue      *revocation.Queue
 	rotations  *Rotations
 	configs    *Configs
-	// pollers are the approvals that this node waits for.
+	// pollers are the goroutines of this node that wait for approvals.
 	pollers *pollers
 }
 
-// put stores an approval, or removes it where it is nil.
+// put stores an approval, or removes it if a is nil.
 func (ap *Approvals) put(ctx context.Context, key string, a *model.Approval) error {
 	if a == nil {
 		return ap.mount.Approvals.Delete(ctx, key)
@@ -32,7 +32,7 @@ func (ap *Approvals) put(ctx context.Context, key string, a *model.Approval) err
 	return ap.mount.Approvals.Put(ctx, key, a)
 }
 
-// path is where operators find it.
+// path returns the API path of the approval of a role, or of config if role is empty.
 func (ap *Approvals) path(role string) string {
 	if role == "" {
 		return ap.mount.CommandPrefix() + "config/approval"
@@ -40,8 +40,8 @@ func (ap *Approvals) path(role string) string {
 	return fmt.Sprintf("%srotate/%s/approval", ap.mount.CommandPrefix(), role)
 }
 
-// Read is the approval of a role, or of the admin token where role is empty: nil where none was
-// begun. It waits, so long at most, for a running one to end.
+// Read returns the approval of a role, or of config if role is empty. Without an approval it returns nil. If the
+// approval is running, Read waits for its end, at most as long as wait says.
 func (ap *Approvals) Read(ctx context.Context, role string, wait time.Duration) (*model.Approval, error) {
 	a, err := ap.read(ctx, role)
 	if err != nil || a == nil || !a.Open || wait <= 0 {
@@ -65,15 +65,15 @@ func (ap *Approvals) read(ctx context.Context, role string) (*model.Approval, er
 	return a, nil
 }
 
-// NextStep returns the next step of an approval.
+// NextStep tells an operator what to do next about an approval.
 func (ap *Approvals) NextStep(role string, a *model.Approval) string {
 	path := ap.path(role)
 	switch {
 	case a.State == model.ApprovalWaiting && a.TokenID != "":
-		return fmt.Sprintf("nothing to do: token %s was approved, and the engine asks Modal about its owner before it uses the token: vault read %s tells the outcome", a.TokenID, path)
+		return fmt.Sprintf("nothing to do: token %s was approved, and the engine asks Modal about its owner before it uses the token: see the outcome with: vault read %s", a.TokenID, path)
 	case a.State == model.ApprovalWaiting:
-		return fmt.Sprintf("the person who has the url approves by %s, and the engine does the rest: vault read %s tells how it stands; "+
-			"if the url is lost, cancel (vault delete %s) and begin again (vault write -f %s)", a.Lapses.Format(time.RFC3339), path, path, path)
+		return fmt.Sprintf("the person who has the url must approve by %s, and then the engine does the rest: see the state with: vault read %s; "+
+			"if the url is lost, cancel with: vault delete %s, then begin again with: vault write -f %s", a.Lapses.Format(time.RFC3339), path, path, path)
 	case a.State == model.ApprovalDone && role == "":
 		return "nothing to do: the engine uses the new admin token"
 	case a.State == model.ApprovalDone:
@@ -82,12 +82,12 @@ func (ap *Approvals) NextStep(role string, a *model.Approval) string {
 	return "begin again with: vault write -f " + path
 }
 
-// FirstStep returns the next step of an approval that was just begun.
+// FirstStep tells an operator what to do after the write that began an approval.
 func (ap *Approvals) FirstStep(role string, a *BegunApproval) string {
 	step := "open url in a browser and approve"
 	if a.Code != "" {
 		step = "open url in a browser, compare the code and approve"
 	}
-	return fmt.Sprintf("%s by %s; the engine does the rest: vault read %s tells how it stands; no other answer tells the url, and whoever opens it decides whose account it is",
+	return fmt.Sprintf("%s by %s, and then the engine does the rest: see the state with: vault read %s; no other answer contains the url, and the person who opens it decides whose account it is",
 		step, a.Lapses.Format(time.RFC3339), ap.path(role))
 }

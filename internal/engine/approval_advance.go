@@ -10,9 +10,9 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// advance takes an approval one step further: it waits at Modal, without a lock, and brings the token
-// that came into use, under the lock of what it is for. It tells after what time to go on, 0 for an
-// approval that has ended. An error is the storage's, or Modal's, which may pass.
+// advance takes an approval one step further. It waits at Modal without a lock. It then uses a token that arrived,
+// under the lock of the role or of config. It returns the time after which to call it again, or 0 if the approval has
+// ended. An error comes from storage, or from Modal and may pass.
 func (ap *Approvals) advance(ctx context.Context, key string, wait time.Duration) (again time.Duration, err error) {
 	a, err := ap.openApproval(ctx, key)
 	if err != nil || a == nil {
@@ -33,11 +33,11 @@ func (ap *Approvals) advance(ctx context.Context, key string, wait time.Duration
 			return flowRetry, err
 		}
 	}
-	now, err := ap.mount.Approvals.Get(ctx, key)
-	if err != nil || now == nil || !now.Open || now.FlowID != a.FlowID || now.State != a.State || (approved == nil && now.TokenID != a.TokenID) {
-		return pollInterval, err // another request has taken it further
+	latest, err := ap.mount.Approvals.Get(ctx, key)
+	if err != nil || latest == nil || !latest.Open || latest.FlowID != a.FlowID || latest.State != a.State || (approved == nil && latest.TokenID != a.TokenID) {
+		return pollInterval, err // another request has advanced the approval
 	}
-	ended, err := ap.decide(ctx, key, now, failed)
+	ended, err := ap.decide(ctx, key, latest, failed)
 	if err != nil {
 		return flowRetry, err
 	}
@@ -47,8 +47,8 @@ func (ap *Approvals) advance(ctx context.Context, key string, wait time.Duration
 	return 0, ap.putEnded(ctx, key, ended)
 }
 
-// openApproval is a running approval, marked as lapsed when its time is over, and nil for one that has
-// ended.
+// openApproval returns a running approval, or nil if it has ended. It marks an approval as lapsed when its time is
+// over.
 func (ap *Approvals) openApproval(ctx context.Context, key string) (*model.Approval, error) {
 	a, err := ap.mount.Approvals.Get(ctx, key)
 	if err != nil || a == nil || !a.Open {
@@ -65,7 +65,7 @@ func (ap *Approvals) openApproval(ctx context.Context, key string) (*model.Appro
 	if a, err = ap.mount.Approvals.Get(ctx, key); err != nil || a == nil || !a.Open {
 		return nil, err
 	}
-	const lapsed = "nobody approved it in time"
+	const lapsed = "the approval was not given in time"
 	switch now := ap.mount.Now(); {
 	case a.HasImpossibleTimes(now):
 		a = a.RepairTimes(now)
@@ -79,7 +79,7 @@ func (ap *Approvals) openApproval(ctx context.Context, key string) (*model.Appro
 	return a, ap.mount.Approvals.Put(ctx, key, a)
 }
 
-// await asks Modal for the token of a flow, and has it wait so long with its answer.
+// await asks Modal for the token of a flow, and lets Modal delay its answer by wait.
 func (ap *Approvals) await(ctx context.Context, f model.Flow, wait time.Duration) (*modalapi.ApprovedToken, error) {
 	cfg, err := ap.mount.LoadConfig(ctx)
 	if err != nil {
@@ -93,9 +93,9 @@ func (ap *Approvals) await(ctx context.Context, f model.Flow, wait time.Duration
 	return client.AwaitTokenFlow(ctx, modalapi.TokenFlow{ID: f.FlowID, WaitSecret: f.WaitSecret}, min(wait, cfg.RequestTimeout/2))
 }
 
-// receive takes in the token that a person approved: the token lives, and only the engine knows it. It enters the
-// revocation queue before Modal is asked about it, and ends there unless it comes into use. A token that arrives
-// after its approval has ended is named, and ended at once. The caller holds the lock of the role, or of config.
+// receive puts a token that a person approved into the revocation queue, before Modal is asked about it. The token is
+// valid, and only the engine knows it. The engine ends it unless it comes into use. If the token arrives after its
+// approval has ended, receive logs it and ends it at once. The caller holds the lock of the role or of config.
 func (ap *Approvals) receive(ctx context.Context, key string, f model.Flow, approved *modalapi.ApprovedToken) error {
 	a, err := ap.mount.Approvals.Get(ctx, key)
 	if err != nil {
@@ -129,8 +129,8 @@ func (ap *Approvals) receive(ctx context.Context, key string, f model.Flow, appr
 	return ap.mount.Approvals.Put(ctx, key, &after)
 }
 
-// decide is what becomes of an approval after Modal was asked: nil where it goes on. The caller holds the
-// lock of what it is for.
+// decide returns the ended approval, or nil if the approval goes on. failed is the error of Modal's answer. The
+// caller holds the lock of the role or of config.
 func (ap *Approvals) decide(ctx context.Context, key string, a *model.Approval, failed error) (ended *model.Approval, err error) {
 	switch {
 	case a.TokenID != "":
@@ -140,10 +140,11 @@ func (ap *Approvals) decide(ctx context.Context, key string, a *model.Approval, 
 	case failed != nil:
 		return a.Ended(model.ApprovalRefused, "no token was approved: "+modalapi.Said(failed), ap.mount.Now()), nil
 	}
-	return nil, nil //nolint:nilnil // nobody has approved yet
+	return nil, nil //nolint:nilnil // no person has approved yet
 }
 
-// putEnded stores how an approval ended, where what it was for is still there.
+// putEnded stores how an approval ended. If its role no longer exists, putEnded hides the approval and keeps only its
+// flows.
 func (ap *Approvals) putEnded(ctx context.Context, key string, ended *model.Approval) error {
 	role := model.ApprovalRole(key)
 	ap.mount.Log().Info("approval ended", append([]any{"role", role, "state", ended.State, "token_id", ended.TokenID, "reason", ended.Reason},

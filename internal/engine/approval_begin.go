@@ -12,13 +12,14 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// approvalBudget bounds what a request about an approval does at Modal before it answers.
+// approvalBudget limits the time that a request about an approval spends at Modal before it answers.
 const approvalBudget = 20 * time.Second
 
-// maxEndedFlows is how many flows of ended approvals are asked for at a time, for one role or the admin token.
+// maxEndedFlows limits how many flows of ended approvals the engine asks for at a time, for one role or for config.
 const maxEndedFlows = 32
 
-// BegunApproval is an approval with what only the answer to the write that began it tells.
+// BegunApproval is an approval together with the URL and code. Only the answer to the write that began the approval
+// contains them.
 type BegunApproval struct {
 	*model.Approval
 
@@ -26,12 +27,12 @@ type BegunApproval struct {
 	Warnings  []string
 }
 
-// Begin asks Modal for a page on which a person approves the next token of a static role. An empty
-// ask.Role stands for the admin token. The engine then waits in the background. It needs no token for that.
+// Begin asks Modal for a page on which a person approves the next token of a static role, or of config if ask.Role is
+// empty. The call to Modal needs no token. The engine then waits for the approval in the background.
 func (ap *Approvals) Begin(ctx context.Context, ask model.ApprovalRequest) (*BegunApproval, error) {
 	ctx, cancel := context.WithTimeout(ctx, approvalBudget)
 	defer cancel()
-	if err := ap.endAbandoned(ctx, ask.Role); err != nil {
+	if err := ap.endLapsed(ctx, ask.Role); err != nil {
 		return nil, err
 	}
 	unlock, err := ap.mount.LockOwner(ctx, ask.Role)
@@ -68,8 +69,8 @@ func (ap *Approvals) Begin(ctx context.Context, ask model.ApprovalRequest) (*Beg
 	return begun, nil
 }
 
-// endAbandoned ends an approval that has lapsed, or whose token has still to be ended.
-func (ap *Approvals) endAbandoned(ctx context.Context, role string) error {
+// endLapsed advances an approval that has lapsed, or whose token must still be ended.
+func (ap *Approvals) endLapsed(ctx context.Context, role string) error {
 	a, err := ap.mount.Approvals.Get(ctx, model.ApprovalKey(role))
 	if err != nil || a == nil || !a.Open || (a.State == model.ApprovalWaiting && ap.mount.Now().Before(a.Lapses)) {
 		return err
@@ -78,8 +79,8 @@ func (ap *Approvals) endAbandoned(ctx context.Context, role string) error {
 	return err
 }
 
-// checkNoneRuns refuses to begin an approval beside a running one, and never tells the page of that one. It
-// returns the entry of the approvals before. The caller holds the lock of the role, or of config.
+// checkNoneRuns refuses a second approval while one is running, and does not repeat the URL of the running approval.
+// It returns the stored approval. The caller holds the lock of the role or of config.
 func (ap *Approvals) checkNoneRuns(ctx context.Context, role string) (before *model.Approval, err error) {
 	before, err = ap.mount.Approvals.Get(ctx, model.ApprovalKey(role))
 	if err != nil || before == nil {
@@ -88,18 +89,18 @@ func (ap *Approvals) checkNoneRuns(ctx context.Context, role string) (before *mo
 	path := ap.path(role)
 	switch {
 	case before.Open:
-		return nil, model.UserErrorf("an approval is under way since %s, and waits until %s; its url was told once, in the answer to the write that began it: "+
+		return nil, model.UserErrorf("an approval is running since %s and waits until %s; only the answer to the write that began it contained its url: "+
 			"cancel it with: vault delete %s, then begin again with: vault write -f %s; nothing was changed",
 			before.Began.Format(time.RFC3339), before.Lapses.Format(time.RFC3339), path, path)
 	case len(before.EndedFlows) >= maxEndedFlows:
-		return nil, model.UserErrorf("%d approvals of the last hour have ended, and the engine still asks Modal whether one of them brings a token: begin again after %s; nothing was changed",
+		return nil, model.UserErrorf("%d approvals ended in the last hour, and the engine still asks Modal whether they bring a token: begin again after %s; nothing was changed",
 			len(before.EndedFlows), before.EndedFlows[0].Until.Format(time.RFC3339))
 	}
 	return before, nil
 }
 
-// checkUsable refuses an approval that could not be used, before a person is sent to a browser. It warns if any
-// account would do.
+// checkUsable refuses an approval whose token the engine could not use, before a person opens a browser. It warns if
+// a token of any account would be accepted.
 func (ap *Approvals) checkUsable(ctx context.Context, cfg *model.Config, ask model.ApprovalRequest) (warnings []string, err error) {
 	var open bool
 	if ask.Role == "" {
@@ -110,46 +111,46 @@ func (ap *Approvals) checkUsable(ctx context.Context, cfg *model.Config, ask mod
 	if err != nil || !open || ask.PinnedWorkspace != "" || cfg.PinnedWorkspace != "" {
 		return nil, err
 	}
-	return []string{fmt.Sprintf("nothing says whose account this has to be, so whoever opens the url decides, in any workspace: "+
-		"compare workspace and identity once it is done, or cancel and begin again with pinned_workspace=… (vault write %sconfig pinned_workspace=… holds for every token)", ap.mount.CommandPrefix())}, nil
+	return []string{fmt.Sprintf("no setting says whose account this must be, so the person who opens the url can use any account in any workspace: "+
+		"compare workspace and identity when the approval is done, or cancel and begin again with pinned_workspace=… (to pin the workspace for every token: vault write %sconfig pinned_workspace=…)", ap.mount.CommandPrefix())}, nil
 }
 
-// checkUsableForAdmin also says whether the account may be of any workspace.
+// checkUsableForAdmin also reports whether the account may be of any workspace.
 func (ap *Approvals) checkUsableForAdmin(ctx context.Context, cfg *model.Config, ask model.ApprovalRequest) (open bool, err error) {
 	if ask.Force {
 		return true, nil
 	}
 	if cfg.Admin != nil && !cfg.Admin.Verified() {
-		return false, model.UserErrorf("the admin token %s was stored without asking Modal, so nobody knows which workspace the next one has to be of: write force=true; nothing was changed", cfg.Admin.ID)
+		return false, model.UserErrorf("the admin token %s was stored with verify=false, so the engine does not know the workspace of the next admin token: begin with force=true to accept any workspace; nothing was changed", cfg.Admin.ID)
 	}
 	last, err := ap.workspaces.Last(ctx, cfg)
 	return last.ID == "", err
 }
 
-// checkUsableForRole also says whether the account may be anybody's.
+// checkUsableForRole also reports whether the account may belong to any person.
 func (ap *Approvals) checkUsableForRole(ctx context.Context, cfg *model.Config, ask model.ApprovalRequest) (open bool, err error) {
-	now, err := ap.mount.Rotation(ctx, ask.Role)
+	rotation, err := ap.mount.Rotation(ctx, ask.Role)
 	switch {
 	case err != nil:
 		return false, err
-	case now == nil:
+	case rotation == nil:
 		return false, model.UserErrorf("%s", ap.mount.NoSuchRole(ctx, ask.Role, fmt.Sprintf("; create it, without a token, with: %s; nothing was changed", ap.mount.Commands().Write("roles/"+ask.Role, "type="+model.TypeStatic))))
-	case now.Role.Type != model.TypeStatic:
-		return false, model.UserErrorf("role %s is %s, so the engine makes its tokens and nobody approves them: rotate it with: %s; nothing was changed",
-			ask.Role, now.Role.Type, ap.mount.RotateCommand(now.Role, ask.Role))
-	case now.HasNoToken():
+	case rotation.Role.Type != model.TypeStatic:
+		return false, model.UserErrorf("role %s is %s, so the engine creates its tokens and no person approves them: rotate it with: %s; nothing was changed",
+			ask.Role, rotation.Role.Type, ap.mount.RotateCommand(rotation.Role, ask.Role))
+	case rotation.HasNoToken():
 		return true, nil
 	}
-	if err = ap.rotations.checkPreviousTokenLimit(ctx, now, model.RotateRequest{Grace: ask.Grace}); err != nil || ask.Force {
+	if err = ap.rotations.checkPreviousTokenLimit(ctx, rotation, model.RotateRequest{Grace: ask.Grace}); err != nil || ask.Force {
 		return ask.Force, err
 	}
 	switch {
-	case !now.Cred.Verified():
-		return false, model.UserErrorf("the role's token %s was stored without asking Modal, so nobody knows whose the next one has to be: write force=true; nothing was changed", now.Cred.ID)
-	case now.Cred.IdentityType != modalapi.IdentityUser:
-		return false, model.UserErrorf("the role's token %s is of %s, and a person approves only their own: write force=true to change it; nothing was changed", now.Cred.ID, now.Cred.DescribeOwner())
-	case !cfg.Serves(now.Cred.Token):
-		return false, model.UserErrorf("the role's token %s belongs to %s, and config points to %s: write force=true to change it; nothing was changed", now.Cred.ID, now.Cred.ServerURL, cfg.ServerURL)
+	case !rotation.Cred.Verified():
+		return false, model.UserErrorf("the role's token %s was stored with verify=false, so the engine does not know the owner of the next token: begin with force=true to accept any owner; nothing was changed", rotation.Cred.ID)
+	case rotation.Cred.IdentityType != modalapi.IdentityUser:
+		return false, model.UserErrorf("the role's token %s belongs to %s, and a person can approve only a token of their own: begin with force=true to change the owner; nothing was changed", rotation.Cred.ID, rotation.Cred.DescribeOwner())
+	case !cfg.Serves(rotation.Cred.Token):
+		return false, model.UserErrorf("the role's token %s belongs to server %s, but config points to %s: begin with force=true to change the server; nothing was changed", rotation.Cred.ID, rotation.Cred.ServerURL, cfg.ServerURL)
 	}
 	return false, nil
 }
@@ -162,7 +163,7 @@ func (ap *Approvals) beginFlow(ctx context.Context, cfg *model.Config, ask model
 	defer release()
 	page, err := client.BeginTokenFlow(ctx, ask.TokenTTL)
 	if err != nil {
-		return nil, fmt.Errorf("could not begin an approval: %w; nothing was changed", err)
+		return nil, fmt.Errorf("the approval was not begun: %w; nothing was changed", err)
 	}
 	now := ap.mount.Now()
 	return &BegunApproval{URL: page.URL, Code: page.Code, Approval: &model.Approval{

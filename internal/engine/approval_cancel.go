@@ -9,8 +9,8 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// Cancel ends a running approval, and forgets one that has ended. Modal is asked for its flow for
-// another hour, and once before this answers: a token that is approved all the same deletes itself.
+// Cancel ends a running approval, or removes an approval that has ended. The engine asks Modal about the flow once
+// before Cancel answers, and then for an hour. A token that is approved in that time deletes itself.
 func (ap *Approvals) Cancel(ctx context.Context, role string) (warnings []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, approvalBudget)
 	defer cancel()
@@ -20,11 +20,11 @@ func (ap *Approvals) Cancel(ctx context.Context, role string) (warnings []string
 		return nil, err
 	}
 	defer ap.poll(key)
-	if _, err = ap.advance(ctx, key, 0); err == nil { // a token that was in its hands already
+	if _, err = ap.advance(ctx, key, 0); err == nil { // end a token that had already arrived
 		err = ap.askEndedFlows(ctx, key)
 	}
 	if err != nil {
-		warnings = []string{fmt.Sprintf("the approval is cancelled, and the engine goes on asking Modal for an hour whether a token was approved all the same: %s", err)}
+		warnings = []string{fmt.Sprintf("the approval is cancelled, but Modal could not be asked whether a token was approved anyway (%s); the engine keeps asking for an hour", err)}
 	}
 	after, err := ap.mount.Approvals.Get(ctx, key)
 	if err == nil && after != nil && after.TokenID != "" {
@@ -42,8 +42,8 @@ func (ap *Approvals) cancelLocked(ctx context.Context, role string) (running boo
 	return ap.markCancelled(ctx, role)
 }
 
-// endWithOwner cancels and forgets the approval of a role that is being deleted, or of config. A token that was
-// approved already is ended in the background, where the caller's lock is waited for.
+// endWithOwner cancels and removes the approval of a role that is being deleted, or of config. The caller holds the
+// lock. A token that was already approved ends in the background, after the caller has released the lock.
 func (ap *Approvals) endWithOwner(ctx context.Context, role string) error {
 	running, err := ap.markCancelled(ctx, role)
 	if err != nil || !running {
@@ -60,12 +60,12 @@ func (ap *Approvals) endWithOwner(ctx context.Context, role string) error {
 	return ap.put(ctx, model.ApprovalKey(role), a.Hidden())
 }
 
-// markCancelled marks a running approval as cancelled, and forgets one that has ended. The caller holds the
-// lock of what it is for.
+// markCancelled marks a running approval as cancelled, or removes an approval that has ended. It reports whether the
+// approval was running. The caller holds the lock of the role or of config.
 func (ap *Approvals) markCancelled(ctx context.Context, role string) (running bool, err error) {
 	key := model.ApprovalKey(role)
 	a, err := ap.mount.Approvals.Get(ctx, key)
-	const cancelled = "an operator cancelled it"
+	const cancelled = "an operator cancelled the approval"
 	switch {
 	case err != nil || a == nil || a.State == "":
 		return false, err

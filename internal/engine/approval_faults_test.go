@@ -24,7 +24,7 @@ func TestApproval_ATokenApprovedAsTheApprovalEndsDeletesItself(t *testing.T) {
 		late := b.approve(a, b.member)
 		warnings, err := b.engine.Approvals.Cancel(t.Context(), "personal")
 		require.NoError(t, err)
-		require.Contains(t, warnings[0], "goes on asking")
+		require.Contains(t, warnings[0], "keeps asking")
 		b.modal.ClearFaults()
 		b.ticks(time.Minute)
 		require.False(t, b.accepts(late))
@@ -133,7 +133,7 @@ func TestApproval_SucceedsAfterAnOutageAtAnyTime(t *testing.T) {
 		b.empty("personal")
 		b.modal.SetOutage(true)
 		_, err := b.engine.Approvals.Begin(t.Context(), model.ApprovalRequest{Role: "personal"})
-		require.ErrorContains(t, err, "could not begin an approval")
+		require.ErrorContains(t, err, "the approval was not begun")
 		b.modal.SetOutage(false)
 		a := b.begin(model.ApprovalRequest{Role: "personal"})
 		b.modal.SetOutage(true)
@@ -175,7 +175,7 @@ func TestApproval_AfterACrashDoesNotBringBackAReplacedToken(t *testing.T) {
 			require.True(t, b.accepts(token), "the replaced token must keep its grace period")
 			done := b.approvalOf("personal", 0)
 			require.Equal(t, model.ApprovalDone, done.State)
-			require.Contains(t, done.Reason, "another one has replaced it since")
+			require.Contains(t, done.Reason, "another token has replaced it since")
 		})
 	}
 }
@@ -227,7 +227,7 @@ func TestApproval_IsRefusedAtOnceForARoleThatCannotUseIt(t *testing.T) {
 		b.write(model.RoleWrite{Name: "unverified", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: bringing(b.member.NewToken()).Token}})
 		b.write(staticRole("robot", b.workspace.AddServiceUser("robot")))
 		for role, why := range map[string]string{
-			"ci": "nobody approves them", "none": "no role is named none", "unverified": "stored without asking Modal", "robot": "a person approves only their own",
+			"ci": "no person approves them", "none": "no role is named none", "unverified": "stored with verify=false", "robot": "a person can approve only a token of their own",
 		} {
 			_, err := b.engine.Approvals.Begin(t.Context(), model.ApprovalRequest{Role: role})
 			require.ErrorContains(t, err, why)

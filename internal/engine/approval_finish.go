@@ -11,8 +11,8 @@ import (
 	"vault-plugin-secrets-modal/internal/revocation"
 )
 
-// finish brings the token that a person approved into use, where it is whose it has to be. Else it deletes
-// itself at once. It is done again, from its entry in the revocation queue, when it was broken off.
+// finish uses the token that a person approved, if the token belongs to the expected account. Otherwise the token
+// deletes itself at once. After an interruption, finish starts again from the token's revocation.
 func (ap *Approvals) finish(ctx context.Context, key string, a *model.Approval) (ended *model.Approval, err error) {
 	role := model.ApprovalRole(key)
 	if done, failed := ap.doneIfCurrent(ctx, role, a); failed != nil || done != nil {
@@ -23,11 +23,11 @@ func (ap *Approvals) finish(ctx context.Context, key string, a *model.Approval) 
 	case err != nil:
 		return nil, err
 	case entry == nil && a.State == model.ApprovalWaiting:
-		return a.Ended(model.ApprovalRefused, fmt.Sprintf("token %s is not in use, and was ended", a.TokenID), ap.mount.Now()), nil
+		return a.Ended(model.ApprovalRefused, fmt.Sprintf("token %s is not in use and has left the revocation queue", a.TokenID), ap.mount.Now()), nil
 	case entry == nil:
 		return a.Ended("", "", ap.mount.Now()), nil
-	case entry.Reason != model.ReasonApproved: // this was broken off after the token came into use
-		return a.Ended(model.ApprovalDone, fmt.Sprintf("token %s came into use, and another one has replaced it since", a.TokenID), ap.mount.Now()), nil
+	case entry.Reason != model.ReasonApproved: // an earlier attempt was interrupted after the token came into use
+		return a.Ended(model.ApprovalDone, fmt.Sprintf("token %s came into use, and another token has replaced it since", a.TokenID), ap.mount.Now()), nil
 	case a.State != model.ApprovalWaiting:
 		return ap.discard(ctx, a, entry)
 	}
@@ -39,26 +39,26 @@ func (ap *Approvals) finish(ctx context.Context, key string, a *model.Approval) 
 		return nil, err
 	}
 	if modalapi.KindOf(err) == modalapi.KindRefused {
-		err = model.UserErrorf("Modal rejected token %s, which was just approved, when asked whose it is: %s", entry.ID, modalapi.Said(err))
+		err = model.UserErrorf("Modal rejected token %s, which was just approved, when the engine asked for its owner: %s", entry.ID, modalapi.Said(err))
 	}
 	a = a.Closing(model.ApprovalRefused, err.Error())
-	if err = ap.mount.Approvals.Put(ctx, key, a); err != nil { // before the token ends, so that no answer promises its use
+	if err = ap.mount.Approvals.Put(ctx, key, a); err != nil { // before the token ends, so that no answer says it will be used
 		return nil, err
 	}
 	return ap.discard(ctx, a, entry)
 }
 
-// doneIfCurrent is the approval as done where its token is the current one, or the admin's, and nil where not. The
-// token has left the revocation queue by then, which would say that it deletes itself.
+// doneIfCurrent returns the approval as done if its token is the role's current token or the admin token, and nil if
+// not. It removes the token's revocation first, which would say that the token deletes itself.
 func (ap *Approvals) doneIfCurrent(ctx context.Context, role string, a *model.Approval) (*model.Approval, error) {
-	version, said := 0, a.Reason
+	version, reason := 0, a.Reason
 	if role == "" {
 		cfg, err := ap.mount.LoadConfig(ctx)
 		if err != nil || cfg.AdminID() != a.TokenID {
 			return nil, err
 		}
 		if limits := cfg.LimitationWarnings(); len(limits) > 0 {
-			said = limits[0]
+			reason = limits[0]
 		}
 	} else {
 		_, cred, err := ap.mount.Current(ctx, role)
@@ -70,13 +70,13 @@ func (ap *Approvals) doneIfCurrent(ctx context.Context, role string, a *model.Ap
 	if err := ap.owners.RemoveRevocation(ctx, a.TokenID); err != nil {
 		return nil, err
 	}
-	done := a.Ended(model.ApprovalDone, said, ap.mount.Now())
+	done := a.Ended(model.ApprovalDone, reason, ap.mount.Now())
 	done.Version = version
 	return done, nil
 }
 
-// use asks Modal whose the token is, notes that with the approval, and makes the token the role's, or
-// the admin's.
+// use asks Modal for the token's owner, stores the owner with the approval, and makes the token the role's current
+// token or the admin token.
 func (ap *Approvals) use(ctx context.Context, key string, a *model.Approval, entry *model.Revocation) (*model.Approval, error) {
 	cfg, err := ap.mount.LoadConfig(ctx)
 	if err != nil {
@@ -104,20 +104,20 @@ func (ap *Approvals) use(ctx context.Context, key string, a *model.Approval, ent
 
 func (ap *Approvals) useForRole(ctx context.Context, key string, a *model.Approval, proven model.Token) error {
 	role := model.ApprovalRole(key)
-	now, err := ap.mount.Rotation(ctx, role)
+	rotation, err := ap.mount.Rotation(ctx, role)
 	switch {
 	case err != nil:
 		return err
-	case now == nil || now.Role.Type != model.TypeStatic:
-		return model.UserErrorf("there is no static role %s any more", role)
-	case !now.HasNoToken() && !a.Force && (!now.Cred.Verified() || !proven.HasSameOwner(now.Cred.Token)):
-		return model.UserErrorf("token %s is of %s, but the role's token is of %s: approve as that one, or begin again with force=true to change it", proven.ID, proven.DescribeOwner(), now.Cred.DescribeOwner())
+	case rotation == nil || rotation.Role.Type != model.TypeStatic:
+		return model.UserErrorf("static role %s no longer exists", role)
+	case !rotation.HasNoToken() && !a.Force && (!rotation.Cred.Verified() || !proven.HasSameOwner(rotation.Cred.Token)):
+		return model.UserErrorf("token %s belongs to %s, but the role's token belongs to %s: approve with that account, or begin again with force=true to change the owner", proven.ID, proven.DescribeOwner(), rotation.Cred.DescribeOwner())
 	}
-	a.PreviousTokenID = now.Cred.ID
+	a.PreviousTokenID = rotation.Cred.ID
 	if err = ap.mount.Approvals.Put(ctx, key, a); err != nil {
 		return err
 	}
-	done, err := ap.rotations.replace(ctx, now, proven, model.ReasonRotated, model.RotateRequest{Grace: a.Grace}.GraceOr(now.Role.GracePeriod))
+	done, err := ap.rotations.replace(ctx, rotation, proven, model.ReasonRotated, model.RotateRequest{Grace: a.Grace}.GraceOr(rotation.Role.GracePeriod))
 	if err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func (ap *Approvals) useForRole(ctx context.Context, key string, a *model.Approv
 
 func (ap *Approvals) useForAdmin(ctx context.Context, key string, cfg *model.Config, a *model.Approval, proven model.Token) error {
 	if !cfg.Serves(proven) {
-		return model.UserErrorf("token %s belongs to %s, and config points to %s by now: begin again", proven.ID, proven.ServerURL, cfg.ServerURL)
+		return model.UserErrorf("token %s belongs to server %s, but config now points to %s: begin again", proven.ID, proven.ServerURL, cfg.ServerURL)
 	}
 	limitation, err := ap.mount.AdminLimitation(ctx, cfg, proven)
 	if err != nil {
@@ -138,7 +138,7 @@ func (ap *Approvals) useForAdmin(ctx context.Context, key string, cfg *model.Con
 		return err
 	}
 	if last.ID == "" && cfg.PinnedWorkspace == "" && a.PinnedWorkspace == "" {
-		a.Reason = fmt.Sprintf("the mount knew no workspace, so the account could be anybody's: it is %s; if that is right, pin it with: vault write %sconfig pinned_workspace=%s",
+		a.Reason = fmt.Sprintf("the mount knew no workspace, so any account was accepted, and it is %s; if that is right, pin its workspace with: vault write %sconfig pinned_workspace=%s",
 			proven.DescribeOwner(), ap.mount.CommandPrefix(), proven.WorkspaceID)
 	}
 	a.PreviousTokenID = cfg.AdminID()
@@ -149,31 +149,31 @@ func (ap *Approvals) useForAdmin(ctx context.Context, key string, cfg *model.Con
 	return err
 }
 
-// discard ends a token that was approved and cannot be used, and the approval with it.
+// discard ends a token that was approved and cannot be used, and ends its approval.
 func (ap *Approvals) discard(ctx context.Context, a *model.Approval, entry *model.Revocation) (*model.Approval, error) {
-	fate, err := ap.endToken(ctx, entry)
+	result, err := ap.endToken(ctx, entry)
 	if err != nil {
 		return nil, err
 	}
-	said := fmt.Sprintf("%s; token %s: %s", a.Reason, a.TokenID, fate)
+	reason := fmt.Sprintf("%s; token %s: %s", a.Reason, a.TokenID, result)
 	if a.State != model.ApprovalRefused {
-		said = fmt.Sprintf("%s, and token %s was approved all the same: %s", a.Reason, a.TokenID, fate)
+		reason = fmt.Sprintf("%s, but token %s was approved anyway: %s", a.Reason, a.TokenID, result)
 	}
-	return a.Ended("", said, ap.mount.Now()), nil
+	return a.Ended("", reason, ap.mount.Now()), nil
 }
 
-// endToken ends an approved token at once, and tells how that went. If Modal does not let the token end now,
-// the worker goes on.
-func (ap *Approvals) endToken(ctx context.Context, entry *model.Revocation) (fate string, err error) {
+// endToken ends an approved token at once, and returns a text about the result. If Modal does not let the token end
+// now, the worker tries again.
+func (ap *Approvals) endToken(ctx context.Context, entry *model.Revocation) (result string, err error) {
 	due := entry.DueNow(ap.mount.Now())
 	if err = ap.mount.Queue.Put(ctx, due.Key(), due); err != nil {
 		return "", err
 	}
-	got, _, err := ap.queue.ProcessLocked(ctx, due, revocation.OnRequest)
+	outcome, _, err := ap.queue.ProcessLocked(ctx, due, revocation.OnRequest)
 	if model.IsStorageError(err) {
 		return "", err
 	}
-	if got == revocation.Revoked {
+	if outcome == revocation.Revoked {
 		return "it deleted itself", nil
 	}
 	cfg, err := ap.mount.LoadConfig(ctx)

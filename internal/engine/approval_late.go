@@ -11,8 +11,8 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// askEndedFlows asks Modal, without a lock and the newest first, whether flows of approvals that have ended bring a
-// token all the same. Every tick asks, for an hour after the end.
+// askEndedFlows asks Modal, without a lock and the newest first, whether the flow of an ended approval brings a token
+// anyway. Every tick asks, for an hour after the end of the approval.
 func (ap *Approvals) askEndedFlows(ctx context.Context, key string) error {
 	a, err := ap.mount.Approvals.Get(ctx, key)
 	if err != nil || a == nil {
@@ -43,7 +43,8 @@ func (ap *Approvals) askEndedFlows(ctx context.Context, key string) error {
 	return silent
 }
 
-// dropEndedFlows forgets flows that are asked for no more, and dates those again that a clock far ahead dated.
+// dropEndedFlows removes flows that need no more questions, and sets a new end for flows whose stored times are
+// impossible because a clock was far ahead.
 func (ap *Approvals) dropEndedFlows(ctx context.Context, key string, over []string) error {
 	unlock, err := ap.mount.LockOwner(ctx, model.ApprovalRole(key))
 	if err != nil {
@@ -67,7 +68,7 @@ func (ap *Approvals) dropEndedFlows(ctx context.Context, key string, over []stri
 	return ap.mount.Approvals.Put(ctx, key, &after)
 }
 
-// receiveLocked is receive for a token of a flow whose approval has ended.
+// receiveLocked takes the lock and calls receive, for a token whose approval has ended.
 func (ap *Approvals) receiveLocked(ctx context.Context, key string, f model.Flow, approved *modalapi.ApprovedToken) error {
 	unlock, err := ap.mount.LockOwner(ctx, model.ApprovalRole(key))
 	if err != nil {
@@ -77,8 +78,8 @@ func (ap *Approvals) receiveLocked(ctx context.Context, key string, f model.Flow
 	return ap.receive(ctx, key, f, approved)
 }
 
-// receiveLate notes that a flow brought a token after its approval had ended, and ends the token, which is in
-// the revocation queue. The approval that operators see names it where it is the same one.
+// receiveLate records that a flow brought a token after its approval had ended, and ends that token, which is in the
+// revocation queue. If operators still see the same approval, its reason names the token.
 func (ap *Approvals) receiveLate(ctx context.Context, key string, a *model.Approval, f model.Flow, entry *model.Revocation, workspace string) error {
 	after := *a
 	after.EndedFlows = slices.Clone(a.EndedFlows)
@@ -88,12 +89,12 @@ func (ap *Approvals) receiveLate(ctx context.Context, key string, a *model.Appro
 		}
 	}
 	ap.mount.Log().Warn("a token was approved after its approval had ended", "role", entry.Role, "token_id", entry.ID, "workspace", workspace)
-	fate, err := ap.endToken(ctx, entry)
+	result, err := ap.endToken(ctx, entry)
 	if err != nil {
 		return err
 	}
 	if a.State != "" && a.FlowID == f.FlowID {
-		after.Reason = fmt.Sprintf("%s; token %s of workspace %q was approved afterwards: %s", a.Reason, entry.ID, workspace, fate)
+		after.Reason = fmt.Sprintf("%s; token %s of workspace %q was approved afterwards: %s", a.Reason, entry.ID, workspace, result)
 		if after.TokenID == "" {
 			after.TokenID = entry.ID
 		}

@@ -166,7 +166,7 @@ func TestApproval_TheNumberThatEndedWithinAnHourIsLimited(t *testing.T) {
 			require.NoError(t, err)
 		}
 		_, err := b.engine.Approvals.Begin(t.Context(), model.ApprovalRequest{Role: "personal"})
-		require.ErrorContains(t, err, "32 approvals of the last hour have ended")
+		require.ErrorContains(t, err, "32 approvals ended in the last hour")
 		b.ticks(time.Hour + 2*time.Minute)
 		b.begin(model.ApprovalRequest{Role: "personal"})
 	})
@@ -221,7 +221,7 @@ func TestApproval_ACurrentTokenIsNotReportedAsDeletingItself(t *testing.T) {
 		token := b.approve(a, b.member)
 		b.pass(15 * time.Second)
 		require.Equal(t, token.ID, b.current("personal").ID)
-		require.Contains(t, b.engine.Queue.NextStep(t.Context(), b.revocation(token.ID)), "unless the token is in use by ")
+		require.Contains(t, b.engine.Queue.NextStep(t.Context(), b.revocation(token.ID)), "if the token is not in use by ")
 		b.disk.fail("")
 		b.ticks(time.Minute)
 		require.Empty(t, b.queueIDs(), "the token must delete itself although the engine is paused")

@@ -11,16 +11,16 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// flowWait is how long Modal is asked to wait with its answer, pollInterval how often the same is
-// asked at the least.
+// flowWait is how long Modal may delay its answer about a flow.
 const flowWait = 10 * time.Second
 
+// pollInterval is the shortest time between two questions about the same approval.
 const pollInterval = time.Second
 
-// flowRetry is how long after a failure Modal is asked again.
+// flowRetry is the time between a failure and the next question to Modal.
 const flowRetry = 5 * time.Second
 
-// pollers are the approvals that this node waits for, one goroutine each. None outlives close.
+// pollers are the approvals that this node waits for, with one goroutine each. All goroutines end in close.
 type pollers struct {
 	mu      sync.Mutex
 	running map[string]bool
@@ -34,34 +34,34 @@ func newPollers() *pollers {
 	return &pollers{running: map[string]bool{}, ctx: ctx, stop: stop}
 }
 
-// start runs work for a key, unless that is under way or the mount is over.
-func (f *pollers) start(key string, work func(ctx context.Context)) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.running[key] || f.ctx.Err() != nil {
+// start runs work for a key, unless work for that key is running or the mount has ended.
+func (p *pollers) start(key string, work func(ctx context.Context)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.running[key] || p.ctx.Err() != nil {
 		return
 	}
-	f.running[key] = true
-	f.group.Go(func() {
-		work(f.ctx)
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		delete(f.running, key)
+	p.running[key] = true
+	p.group.Go(func() {
+		work(p.ctx)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.running, key)
 	})
 }
 
-func (f *pollers) close() {
-	f.mu.Lock()
-	f.stop()
-	f.mu.Unlock()
-	f.group.Wait()
+func (p *pollers) close() {
+	p.mu.Lock()
+	p.stop()
+	p.mu.Unlock()
+	p.group.Wait()
 }
 
-// poll waits in the background for an approval, until it has ended or can no longer be written here:
-// the next tick, on the node that may write, takes it up again.
+// poll waits in the background for an approval, until the approval has ended or this node can no longer write. The
+// next tick on the active node then starts to wait again.
 func (ap *Approvals) poll(key string) { ap.pollAs(0, key) }
 
-// pollAs is follow for the nth of several approvals.
+// pollAs does the work of poll for the nth of several approvals.
 func (ap *Approvals) pollAs(n int, key string) {
 	ap.pollers.start(key, func(ctx context.Context) {
 		ap.mount.Stagger(state.PollTurn + n)
@@ -71,7 +71,7 @@ func (ap *Approvals) pollAs(n int, key string) {
 				return
 			}
 			if err != nil {
-				ap.mount.Log().Debug("an approval does not come on", "approval", key, "error", err)
+				ap.mount.Log().Debug("an approval could not be advanced", "approval", key, "error", err)
 			}
 			if ap.mount.Wait(ctx, again) != nil {
 				return
@@ -80,8 +80,8 @@ func (ap *Approvals) pollAs(n int, key string) {
 	})
 }
 
-// pollAll takes up the approvals that nobody here waits for, after a start or a change of leader, and asks
-// once for the flows of those that have ended.
+// pollAll starts to wait for the approvals that this node does not wait for yet, as after a start or a change of
+// leader. It also asks once about the flows of approvals that have ended.
 func (ap *Approvals) pollAll(ctx context.Context) error {
 	keys, err := ap.mount.DueApprovals.Due(ctx, ap.mount.Now(), state.DueSource{
 		List: func(ctx context.Context) ([]string, error) { return ap.mount.Approvals.List(ctx) },
@@ -101,7 +101,7 @@ func (ap *Approvals) pollAll(ctx context.Context) error {
 		ap.pollers.start("ended "+key, func(ctx context.Context) {
 			ap.mount.Stagger(state.PollTurn + len(keys) + i)
 			if failed := ap.askEndedFlows(ctx, key); failed != nil && ctx.Err() == nil {
-				ap.mount.Log().Debug("the flow of an approval that has ended cannot be asked for", "approval", key, "error", failed)
+				ap.mount.Log().Debug("modal could not be asked about the flow of an approval that has ended", "approval", key, "error", failed)
 			}
 		})
 	}

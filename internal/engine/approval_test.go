@@ -117,7 +117,7 @@ func TestApproval_OfAnotherAccountIsRefusedAndItsTokenDeletesItself(t *testing.T
 			wrong := b.approve(b.begin(model.ApprovalRequest{Role: "personal"}), other)
 			a := b.approvalOf("personal", 15*time.Second)
 			require.Equal(t, model.ApprovalRefused, a.State)
-			require.Contains(t, a.Reason, `the role's token is of user "alice"`)
+			require.Contains(t, a.Reason, `the role's token belongs to user "alice"`)
 			require.Contains(t, a.Reason, "it deleted itself")
 			require.False(t, b.accepts(wrong))
 			require.Empty(t, b.queueIDs())
@@ -183,7 +183,7 @@ func TestApproval_EndsIfDeniedLapsedOrCancelled(t *testing.T) {
 
 		b.begin(model.ApprovalRequest{Role: "personal", LapseAfter: time.Minute})
 		_, err := b.engine.Approvals.Begin(t.Context(), model.ApprovalRequest{Role: "personal"})
-		require.ErrorContains(t, err, "an approval is under way since")
+		require.ErrorContains(t, err, "an approval is running since")
 		b.pass(75 * time.Second)
 		require.Equal(t, model.ApprovalLapsed, b.approvalOf("personal", 0).State)
 		require.False(t, b.approvalOf("personal", 0).Open)

@@ -13,9 +13,9 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// checkAccount refuses a config whose admin token is not of the pinned workspace. Without force it also
-// refuses an admin token of another workspace than the last one's, and certificates that would let another
-// server receive stored tokens. The refusal names everything that force would accept.
+// checkAccount refuses a config whose admin token is not of the pinned workspace. Without force it also refuses an
+// admin token of another workspace than the last admin token's, and certificates that would let another server
+// receive stored tokens. The refusal names everything that force would accept.
 func (cs *Configs) checkAccount(ctx context.Context, before, after *model.Config, force bool) error {
 	changed := after.AdminID() != before.AdminID() || after.PinnedWorkspace != before.PinnedWorkspace
 	if changed && after.Admin != nil {
@@ -33,7 +33,7 @@ func (cs *Configs) checkAccount(ctx context.Context, before, after *model.Config
 			return err
 		}
 		if last.ID != "" && last.ID != after.Admin.WorkspaceID {
-			accepted = append(accepted, fmt.Sprintf("another workspace: admin token %s is of %s, and the one before is of %s, whose service users are then left to you",
+			accepted = append(accepted, fmt.Sprintf("another workspace: admin token %s belongs to %s, but the previous admin token belongs to %s, and the engine can no longer manage the service users there",
 				after.Admin.ID, after.Admin.DescribeOwner(), last))
 		}
 	}
@@ -42,17 +42,17 @@ func (cs *Configs) checkAccount(ctx context.Context, before, after *model.Config
 		return err
 	}
 	if exposed > 0 {
-		accepted = append(accepted, fmt.Sprintf("other certificates: a server that could not prove its name before may then receive the secrets of %s of this mount "+
+		accepted = append(accepted, fmt.Sprintf("other certificates: a server that the old certificates do not accept may then receive the secrets of %s of this mount "+
 			"(current tokens of roles, revocations, approvals)", counted(exposed, "stored token")))
 	}
 	if len(accepted) == 0 {
 		return nil
 	}
-	return model.UserErrorf("this takes force=true, which accepts %s; nothing was changed", strings.Join(accepted, "; and "))
+	return model.UserErrorf("this write needs force=true, which accepts %s; nothing was changed", strings.Join(accepted, "; and "))
 }
 
-// countExposed counts the stored tokens and approvals whose secrets could go to a server that could not prove
-// its name before. It leaves out the token that the write brings, and counts each entry that cannot be read.
+// countExposed counts the stored tokens and approvals whose secrets could go to a server that the old certificates do
+// not accept. It leaves out the token that the write brings, and counts each entry that cannot be read.
 func (cs *Configs) countExposed(ctx context.Context, before, after *model.Config) (count int, err error) {
 	if before.ReachesSameServer(after) {
 		return 0, nil
@@ -90,25 +90,25 @@ func (cs *Configs) countExposed(ctx context.Context, before, after *model.Config
 	return len(servers) + len(lostRoles) + len(lostEntries), nil
 }
 
-// checkUnverified refuses an unverified admin token if its workspace or its server matters: only Modal knows
+// checkUnverified refuses an unverified admin token if its workspace or its server matters, because only Modal knows
 // the workspace.
-func (cs *Configs) checkUnverified(ctx context.Context, before, after *model.Config, pair modalapi.Token) error {
+func (cs *Configs) checkUnverified(ctx context.Context, before, after *model.Config, supplied modalapi.Token) error {
 	last, err := cs.workspaces.Last(ctx, before)
 	switch {
 	case err != nil:
 		return err
 	case after.PinnedWorkspace != "":
-		return model.NewPin(after.PinnedWorkspace).Check(model.UnverifiedToken(pair, after.ServerURL), state.ConfigPin)
+		return model.NewPin(after.PinnedWorkspace).Check(model.UnverifiedToken(supplied, after.ServerURL), state.ConfigPin)
 	case before.Admin != nil && !before.ReachesSameServer(after):
-		return model.UserErrorf("admin token %s: another server_url or ca_cert takes an admin token that the server accepts: leave verify=false out; nothing was changed", pair.ID)
+		return model.UserErrorf("admin token %s is not verified, but a write that changes server_url or ca_cert needs an admin token that the server accepts: write again without verify=false; nothing was changed", supplied.ID)
 	case last.ID != "":
-		return model.UserErrorf("admin token %s: this mount's admin token is, or was, of %s, and only Modal knows whether this one is, too: leave verify=false out; nothing was changed",
-			pair.ID, last)
+		return model.UserErrorf("admin token %s is not verified, but it must belong to %s like this mount's last admin token: write again without verify=false; nothing was changed",
+			supplied.ID, last)
 	}
 	return nil
 }
 
-// counted is a number of things, as in "1 stored token" or "2 stored tokens".
+// counted returns a number of things as text, like "1 stored token" or "2 stored tokens".
 func counted(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing

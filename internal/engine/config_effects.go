@@ -9,8 +9,9 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// effects names the roles and tokens that cannot go on after a write. If the write changed a limit, broken names all
-// roles beyond the limits. If the write changed the admin token, broken names all that the admin token cannot manage.
+// effects warns of the roles and tokens that no longer work after a write of config. If the write changed a limit,
+// effects names all roles beyond the limits. If the write changed the admin token, it names everything that the admin
+// token cannot manage.
 func (cs *Configs) effects(ctx context.Context, before, after *model.Config) (warnings []string) {
 	limits, admin := after.HasOtherLimits(before), after.HasOtherAdmin(before)
 	if !limits && !admin {
@@ -18,7 +19,7 @@ func (cs *Configs) effects(ctx context.Context, before, after *model.Config) (wa
 	}
 	rotations, _, err := cs.mount.Rotations(ctx)
 	if err != nil {
-		return []string{fmt.Sprintf("the roles cannot be read, to say which of them this breaks: %s", err)}
+		return []string{fmt.Sprintf("the write was stored, but the roles cannot be read, so the engine cannot say which of them no longer work: %s", err)}
 	}
 	if limits {
 		warnings = cs.rolesBeyondLimits(ctx, after, rotations)
@@ -29,8 +30,8 @@ func (cs *Configs) effects(ctx context.Context, before, after *model.Config) (wa
 	return warnings
 }
 
-// rolesBeyondLimits names the roles that ask for more than config allows. A dynamic role has a warning of its own, with
-// the number of its living leases.
+// rolesBeyondLimits names the roles that ask for more than config allows. A dynamic role gets its own warning, with
+// the number of its running leases.
 func (cs *Configs) rolesBeyondLimits(ctx context.Context, cfg *model.Config, rotations []*model.Rotation) (warnings []string) {
 	var managed, dynamic []string
 	for _, r := range rotations {
@@ -43,39 +44,39 @@ func (cs *Configs) rolesBeyondLimits(ctx context.Context, cfg *model.Config, rot
 		}
 	}
 	if len(managed) > 0 {
-		warnings = append(warnings, fmt.Sprintf("roles that ask for more than config allows (%s), so that they keep their tokens and can no longer rotate: %s; "+
+		warnings = append(warnings, fmt.Sprintf("these managed roles ask for more than config allows (%s), so they keep their current tokens but can no longer rotate: %s; "+
 			"narrow each with: vault write %sroles/<role> environment_roles=…", cfg.LimitsText(), model.ListNames(managed), cs.mount.CommandPrefix()))
 	}
 	for _, name := range dynamic[:min(len(dynamic), model.MaxNamedRoles)] {
 		warnings = append(warnings, cs.leasesBeyondLimits(ctx, cfg, name))
 	}
 	if len(dynamic) > model.MaxNamedRoles {
-		warnings = append(warnings, fmt.Sprintf("so do %d more dynamic roles: %s", len(dynamic)-model.MaxNamedRoles, model.ListNames(dynamic[model.MaxNamedRoles:])))
+		warnings = append(warnings, fmt.Sprintf("%d more dynamic roles also ask for more than config allows: %s", len(dynamic)-model.MaxNamedRoles, model.ListNames(dynamic[model.MaxNamedRoles:])))
 	}
 	return warnings
 }
 
-// leasesBeyondLimits tells how the limits of config stop a dynamic role that asks for more.
+// leasesBeyondLimits tells what happens to a dynamic role that asks for more than config allows.
 func (cs *Configs) leasesBeyondLimits(ctx context.Context, cfg *model.Config, name string) string {
-	told := fmt.Sprintf("role %s asks for more than config allows (%s): its next read is refused until the role is narrowed: vault write %sroles/%s environment_roles=…",
+	warning := fmt.Sprintf("role %s asks for more than config allows (%s): its reads are refused until you narrow the role with: vault write %sroles/%s environment_roles=…",
 		name, cfg.LimitsText(), cs.mount.CommandPrefix(), name)
 	leases, err := cs.mount.LeasesOf(ctx, name)
 	if err != nil {
-		return fmt.Sprintf("%s; its leases cannot be counted: %s", told, err)
+		return fmt.Sprintf("%s; its leases cannot be counted: %s", warning, err)
 	}
-	living := 0
+	running := 0
 	for _, lease := range leases {
 		if lease.IsRunningLease(cs.mount.Now()) && cfg.CheckAccess(&lease.Rights) != nil {
-			living++
+			running++
 		}
 	}
-	if living == 0 {
-		return told
+	if running == 0 {
+		return warning
 	}
-	return fmt.Sprintf("%s; living leases that keep their rights: %d, which are not renewed until then; end them now with: %s", told, living, cs.mount.Commands().RevokeLeases(name))
+	return fmt.Sprintf("%s; running leases that keep their rights and are not renewed until then: %d; end them now with: %s", warning, running, cs.mount.Commands().RevokeLeases(name))
 }
 
-// leftWithoutAdmin names the roles and tokens that the admin token of a config cannot manage.
+// leftWithoutAdmin names the roles and tokens that the admin token of the new config cannot manage.
 func (cs *Configs) leftWithoutAdmin(ctx context.Context, before, after *model.Config, rotations []*model.Rotation) (warnings []string) {
 	var away, unreadable, stuck []string
 	for _, r := range rotations {
@@ -88,7 +89,7 @@ func (cs *Configs) leftWithoutAdmin(ctx context.Context, before, after *model.Co
 	}
 	entries, _, err := cs.mount.Revocations(ctx)
 	if err != nil {
-		warnings = []string{fmt.Sprintf("the revocation queue cannot be read, to say which of its tokens this breaks: %s", err)}
+		warnings = []string{fmt.Sprintf("the write was stored, but the revocation queue cannot be read, so the engine cannot say which of its tokens it can no longer revoke: %s", err)}
 	}
 	for _, entry := range entries {
 		if (entry.ServiceUserName() != "" && entry.CanDelete() && !after.Manages(entry.Token)) || after.LosesReach(before, entry.Token) {
@@ -97,15 +98,15 @@ func (cs *Configs) leftWithoutAdmin(ctx context.Context, before, after *model.Co
 	}
 	bring := "bring an admin token of their workspace and server: " + cs.mount.WriteAdmin()
 	if len(away) > 0 {
-		warnings = append(warnings, fmt.Sprintf("roles that keep their tokens and can no longer rotate, as the admin token in config cannot manage them (%s): %s; %s",
+		warnings = append(warnings, fmt.Sprintf("these roles keep their current tokens but can no longer rotate, because the admin token in config cannot manage them (%s): %s; %s",
 			after.AdminFlaw(), model.ListNames(away), bring))
 	}
 	if len(unreadable) > 0 {
-		warnings = append(warnings, fmt.Sprintf("dynamic roles whose reads are refused, as the admin token in config cannot create service users (%s): %s; %s",
+		warnings = append(warnings, fmt.Sprintf("reads of these dynamic roles are refused, because the admin token in config cannot create service users (%s): %s; %s",
 			after.AdminFlaw(), model.ListNames(unreadable), bring))
 	}
 	if len(stuck) > 0 {
-		warnings = append(warnings, fmt.Sprintf("tokens in the revocation queue that the engine can no longer revoke: %s; %s", model.ListNames(stuck), bring))
+		warnings = append(warnings, fmt.Sprintf("the engine can no longer revoke these tokens in the revocation queue: %s; %s", model.ListNames(stuck), bring))
 	}
 	return warnings
 }

@@ -10,8 +10,8 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// AdminRotationResult is a replaced admin token: the config that holds now, and the token that left it for the
-// ledger, nil where none did. Changed says that the admin token is another one than before.
+// AdminRotationResult is the result of a replacement of the admin token. Config is the config after it. Previous is
+// the revocation of the replaced admin token, or nil if there was none. Changed says that the admin token changed.
 type AdminRotationResult struct {
 	Changed  bool
 	Config   *model.Config
@@ -19,12 +19,12 @@ type AdminRotationResult struct {
 	Warnings []string
 }
 
-// RotateAdmin replaces the admin token by one that an operator brings and Modal accepts, and changes
-// nothing else.
+// RotateAdmin replaces the admin token by a token that an operator brings and Modal accepts, and changes nothing
+// else.
 func (cs *Configs) RotateAdmin(ctx context.Context, ask model.AdminRotation) (*AdminRotationResult, error) {
 	if ask.Token == nil {
-		return nil, model.UserErrorf("token_id and token_secret of the next admin token are missing: make one at %s, then: vault write %sconfig/rotate token_id=… token_secret=-; "+
-			"or approve one in a browser: vault write -f %sconfig/approval; nothing was changed", model.TokensPage, cs.mount.CommandPrefix(), cs.mount.CommandPrefix())
+		return nil, model.UserErrorf("token_id and token_secret of the next admin token are missing: create a token at %s, then: vault write %sconfig/rotate token_id=… token_secret=-; "+
+			"or approve a token in a browser: vault write -f %sconfig/approval; nothing was changed", model.TokensPage, cs.mount.CommandPrefix(), cs.mount.CommandPrefix())
 	}
 	unlock, err := cs.mount.LockConfig(ctx)
 	if err != nil {
@@ -50,7 +50,8 @@ func (cs *Configs) RotateAdmin(ctx context.Context, ask model.AdminRotation) (*A
 	return done, nil
 }
 
-// replaceAdmin makes a proven token the admin's, where it may be. The caller holds config's lock.
+// replaceAdmin makes a verified token the admin token, if config and the mount allow it. The caller holds config's
+// lock.
 func (cs *Configs) replaceAdmin(ctx context.Context, before *model.Config, proven model.Token, limitation string, grace *time.Duration, force bool) (*AdminRotationResult, error) {
 	if err := cs.workspaces.CheckPinned(ctx, before, proven); err != nil {
 		return nil, err

@@ -11,8 +11,9 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// store writes what changed, unless a role or the ledger has the new admin token. The old one goes
-// to the ledger first: its entry is returned, nil where none left. The caller holds config's lock.
+// store writes a changed config. It refuses an admin token that belongs to a role or that the engine is ending. If
+// the old admin token is replaced, it enters the revocation queue first, and store returns its revocation. The caller
+// holds config's lock.
 func (cs *Configs) store(ctx context.Context, before, after *model.Config, grace *time.Duration) (old *model.Revocation, err error) {
 	if old, err = cs.owners.AssignAdmin(ctx, before, after, grace); err != nil {
 		return nil, err
@@ -33,15 +34,15 @@ func (cs *Configs) store(ctx context.Context, before, after *model.Config, grace
 	return old, nil
 }
 
-// oldAdminWarnings tells what becomes of an admin token that the engine no longer uses.
+// oldAdminWarnings tells what happens to an admin token that the engine no longer uses.
 func (cs *Configs) oldAdminWarnings(cfg *model.Config, old *model.Revocation) []string {
 	if old == nil {
 		return nil
 	}
-	about := fmt.Sprintf("the engine no longer uses admin token %s of %s, which is in the revocation queue now", old.ID, old.DescribeOwner())
+	about := fmt.Sprintf("the engine no longer uses admin token %s of %s, which is now in the revocation queue", old.ID, old.DescribeOwner())
 	if old.Method == model.MethodManual {
-		return []string{fmt.Sprintf("%s and left to you: %s", about, old.DeletionInstructions())}
+		return []string{fmt.Sprintf("%s; the engine does not revoke it, so %s", about, old.DeletionInstructions())}
 	}
-	return []string{cs.mount.WhilePaused(cfg, fmt.Sprintf("%s: it works until %s, and the engine ends it then; at once with: vault write %srevocations/%s force=true",
+	return []string{cs.mount.WhilePaused(cfg, fmt.Sprintf("%s: it works until %s, and then the engine revokes it; to revoke it now: vault write %srevocations/%s force=true",
 		about, old.NotBefore.Format(time.RFC3339), cs.mount.CommandPrefix(), old.Key()))}
 }

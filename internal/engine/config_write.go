@@ -22,18 +22,19 @@ type Configs struct {
 	approvals  *Approvals
 }
 
-// Read is what was configured, nil for nothing.
+// Read returns the stored config. Without a stored config it returns nil.
 func (cs *Configs) Read(ctx context.Context) (*model.Config, error) {
 	return cs.mount.Config.Get(ctx, "")
 }
 
-// WrittenConfig is the config after a write, and what an operator should know of it.
+// WrittenConfig is the config after a write, with warnings for the operator.
 type WrittenConfig struct {
 	Config   *model.Config
 	Warnings []string
 }
 
-// Write changes how Modal is reached and as whom. It tells what an operator should know of it.
+// Write changes the connection to Modal, the admin token or the limits. Its warnings name the roles and tokens that
+// no longer work.
 func (cs *Configs) Write(ctx context.Context, ask model.ConfigWrite) (*WrittenConfig, error) {
 	unlock, err := cs.mount.LockConfig(ctx)
 	if err != nil {
@@ -67,7 +68,7 @@ func (cs *Configs) Write(ctx context.Context, ask model.ConfigWrite) (*WrittenCo
 	return &WrittenConfig{after, append(warnings, cs.effects(ctx, before, after)...)}, nil
 }
 
-// chooseAdmin decides which admin token the new config has, and asks Modal when that one is new.
+// chooseAdmin decides which admin token the new config has, and asks Modal about a new admin token.
 func (cs *Configs) chooseAdmin(ctx context.Context, before, after *model.Config, ask model.ConfigWrite) (warnings []string, err error) {
 	if ask.Token == nil {
 		if err = before.CheckAdminStays(after); err == nil && ask.RemoveAdmin {
@@ -75,17 +76,17 @@ func (cs *Configs) chooseAdmin(ctx context.Context, before, after *model.Config,
 		}
 		return nil, err
 	}
-	pair := *ask.Token
+	supplied := *ask.Token
 	warnings = ask.Warnings
-	same := before.Admin != nil && before.Admin.APIToken() == pair && after.ReachesSameServer(before)
+	same := before.Admin != nil && before.Admin.APIToken() == supplied && after.ReachesSameServer(before)
 	if same && (before.State(cs.mount.Now()) == model.AdminOK || (!ask.Verify && before.Admin.Verified())) {
 		return warnings, nil
 	}
-	proven, limitation := model.UnverifiedToken(pair, after.ServerURL), ""
+	proven, limitation := model.UnverifiedToken(supplied, after.ServerURL), ""
 	if ask.Verify {
-		proven, limitation, err = cs.verifyAdminToken(ctx, after, pair)
+		proven, limitation, err = cs.verifyAdminToken(ctx, after, supplied)
 	} else {
-		err = cs.checkUnverified(ctx, before, after, pair)
+		err = cs.checkUnverified(ctx, before, after, supplied)
 	}
 	if err != nil {
 		return nil, err
@@ -95,9 +96,9 @@ func (cs *Configs) chooseAdmin(ctx context.Context, before, after *model.Config,
 	return append(warnings, after.LimitationWarnings()...), nil
 }
 
-// verifyAdminToken asks Modal whose an admin token is and whether it can manage service users.
-func (cs *Configs) verifyAdminToken(ctx context.Context, cfg *model.Config, pair modalapi.Token) (proven model.Token, limitation string, err error) {
-	t := model.UnverifiedToken(pair, cfg.ServerURL)
+// verifyAdminToken asks Modal who owns an admin token and whether the token can manage service users.
+func (cs *Configs) verifyAdminToken(ctx context.Context, cfg *model.Config, supplied modalapi.Token) (proven model.Token, limitation string, err error) {
+	t := model.UnverifiedToken(supplied, cfg.ServerURL)
 	if proven, err = cs.mount.Verify(ctx, cfg, t); err == nil {
 		limitation, err = cs.mount.AdminLimitation(ctx, cfg, proven)
 	}
@@ -109,7 +110,7 @@ func (cs *Configs) verifyAdminToken(ctx context.Context, cfg *model.Config, pair
 	}
 }
 
-// Delete returns to the defaults, without an admin token.
+// Delete restores the defaults of config and removes the admin token.
 func (cs *Configs) Delete(ctx context.Context, force bool) (warnings []string, err error) {
 	unlock, err := cs.mount.LockConfig(ctx)
 	if err != nil {
@@ -133,20 +134,20 @@ func (cs *Configs) Delete(ctx context.Context, force bool) (warnings []string, e
 	return append(cs.oldAdminWarnings(model.DefaultConfig, old), cs.effects(ctx, stored, model.DefaultConfig)...), nil
 }
 
-// NextStep is what comes after a write of config.
+// NextStep tells an operator what to do after a write of config.
 func (cs *Configs) NextStep(cfg *model.Config) string {
 	return cs.mount.WhilePaused(cfg, cs.nextStep(cfg))
 }
 
 func (cs *Configs) nextStep(cfg *model.Config) string {
-	const elsewise = "static roles work as it is"
+	const staticNote = "static roles work without an admin token"
 	switch cfg.State(cs.mount.Now()) {
 	case model.AdminOK:
-		return fmt.Sprintf("make a role: vault write %sroles/ci type=managed environment_roles=main=contributor", cs.mount.CommandPrefix())
+		return fmt.Sprintf("create a role: vault write %sroles/ci type=managed environment_roles=main=contributor", cs.mount.CommandPrefix())
 	case model.AdminUnverified:
-		return fmt.Sprintf("verify the admin token, which managed roles need: vault write %sconfig token_id=%s token_secret=-; %s", cs.mount.CommandPrefix(), cfg.Admin.ID, elsewise)
+		return fmt.Sprintf("verify the admin token, which managed roles need: vault write %sconfig token_id=%s token_secret=-; %s", cs.mount.CommandPrefix(), cfg.Admin.ID, staticNote)
 	case model.AdminNone:
-		return fmt.Sprintf("%s: vault write %sroles/personal type=static token_id=… token_secret=-; managed roles need an admin token here", elsewise, cs.mount.CommandPrefix())
+		return fmt.Sprintf("%s: vault write %sroles/personal type=static token_id=… token_secret=-; managed roles need an admin token in config", staticNote, cs.mount.CommandPrefix())
 	}
-	return fmt.Sprintf("managed roles need another admin token, of an owner or manager: vault write %sconfig token_id=… token_secret=-; %s", cs.mount.CommandPrefix(), elsewise)
+	return fmt.Sprintf("managed roles need another admin token, of an owner or manager of the workspace: vault write %sconfig token_id=… token_secret=-; %s", cs.mount.CommandPrefix(), staticNote)
 }

@@ -10,42 +10,43 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// Credentials is what creds gives out of one role: its policy, its current token, and the server to tell
-// clients of ("" when it is their default).
+// Credentials is the answer of the creds paths for a role: its settings, its current token and the token's server.
+// ServerURL is empty if it is the default of Modal's clients.
 type Credentials struct {
 	Name      string
 	Role      *model.Role
 	Cred      *model.Credential
 	ServerURL string
-	// Elsewhere says that the token, which this role holds unverified, is verified in another role or in config.
+	// VerifiedElsewhere says that this role has the token unverified, and that another role or config has it
+	// verified.
 	VerifiedElsewhere bool
 	commandPrefix     string
 }
 
-// Credentials is nil for a role that does not exist. That of a dynamic role has no token: each read gets one of
-// its own from NewLease.
+// Credentials returns nil for a role that does not exist. For a dynamic role it returns no token, because each read
+// gets its own token from [Leases.Create].
 func (rt *Rotations) Credentials(ctx context.Context, name string) (*Credentials, error) {
 	r, cred, err := rt.mount.Current(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	if r == nil {
-		return rt.credentialsOfNone(ctx, name)
+		return rt.credentialsWithoutToken(ctx, name)
 	}
 	cfg, err := rt.mount.LoadConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
-	h := &Credentials{Name: name, Role: r, Cred: cred, ServerURL: cfg.ClientServerURL(cred.Token), commandPrefix: rt.mount.CommandPrefix()}
+	c := &Credentials{Name: name, Role: r, Cred: cred, ServerURL: cfg.ClientServerURL(cred.Token), commandPrefix: rt.mount.CommandPrefix()}
 	if !cred.Verified() {
-		h.VerifiedElsewhere, err = rt.owners.IsVerifiedElsewhere(ctx, cfg, name, cred.ID)
+		c.VerifiedElsewhere, err = rt.owners.IsVerifiedElsewhere(ctx, cfg, name, cred.ID)
 	}
-	return h, err
+	return c, err
 }
 
-// credentialsOfNone is that of a role without a token: a dynamic one, whose token a lease brings, a static one
-// that waits for its first, or none.
-func (rt *Rotations) credentialsOfNone(ctx context.Context, name string) (*Credentials, error) {
+// credentialsWithoutToken returns the credentials of a role without a current token: a dynamic role, whose tokens
+// come from leases, or a static role that waits for its first token.
+func (rt *Rotations) credentialsWithoutToken(ctx context.Context, name string) (*Credentials, error) {
 	r, err := rt.mount.Roles.Get(ctx, name)
 	if err != nil || r == nil {
 		return nil, err
@@ -56,34 +57,34 @@ func (rt *Rotations) credentialsOfNone(ctx context.Context, name string) (*Crede
 	return nil, model.UserErrorf("role %s has no token yet: an operator %s", name, rt.mount.FirstToken(name))
 }
 
-// Warnings are empty in the steady state: consumers log each on every read.
-func (h *Credentials) Warnings(now time.Time) []string {
-	due := h.Cred.RotateBy(h.Role)
+// Warnings returns nothing for a healthy role, because consumers log each warning on every read.
+func (c *Credentials) Warnings(now time.Time) []string {
+	due := c.Cred.RotateBy(c.Role)
 	late := now.After(due)
-	if h.Role.Managed != nil {
+	if c.Role.Managed != nil {
 		late = now.After(due.Add(model.RotationTolerance))
 	}
 	switch {
-	case h.Cred.Expired(now):
-		return []string{fmt.Sprintf("token %s expired on %s, so Modal refuses it: replace it with: %s",
-			h.Cred.ID, h.Cred.ExpiresAt.Format(time.RFC3339), h.remedy())}
-	case !h.Cred.RejectedSince.IsZero():
-		return []string{fmt.Sprintf("Modal refuses token %s since %s: replace it with: %s",
-			h.Cred.ID, h.Cred.RejectedSince.Format(time.RFC3339), h.remedy())}
-	case h.VerifiedElsewhere:
-		return []string{fmt.Sprintf("token %s was stored without asking Modal, and is a verified token of another role of this mount or of config: replace it with: %s",
-			h.Cred.ID, h.remedy())}
+	case c.Cred.Expired(now):
+		return []string{fmt.Sprintf("token %s expired on %s, so Modal rejects it: replace it with: %s",
+			c.Cred.ID, c.Cred.ExpiresAt.Format(time.RFC3339), c.remedy())}
+	case !c.Cred.RejectedSince.IsZero():
+		return []string{fmt.Sprintf("Modal has rejected token %s since %s: replace it with: %s",
+			c.Cred.ID, c.Cred.RejectedSince.Format(time.RFC3339), c.remedy())}
+	case c.VerifiedElsewhere:
+		return []string{fmt.Sprintf("token %s was stored with verify=false, and another role of this mount or config has it as a verified token: replace it with: %s",
+			c.Cred.ID, c.remedy())}
 	case late:
 		return []string{fmt.Sprintf("token %s should have been rotated by %s: replace it with: %s",
-			h.Cred.ID, due.Format(time.RFC3339), h.remedy())}
+			c.Cred.ID, due.Format(time.RFC3339), c.remedy())}
 	}
 	return nil
 }
 
-// remedy is the command that replaces the token.
-func (h *Credentials) remedy() string {
-	if h.Role.Managed != nil {
-		return fmt.Sprintf("vault write -f %srotate/%s (vault read %srotate/%s says what is in the engine's way)", h.commandPrefix, h.Name, h.commandPrefix, h.Name)
+// remedy returns the command that replaces the token.
+func (c *Credentials) remedy() string {
+	if c.Role.Managed != nil {
+		return fmt.Sprintf("vault write -f %srotate/%s (to see why the engine has not done so: vault read %srotate/%s)", c.commandPrefix, c.Name, c.commandPrefix, c.Name)
 	}
-	return fmt.Sprintf("vault write %srotate/%s token_id=… token_secret=-", h.commandPrefix, h.Name)
+	return fmt.Sprintf("vault write %srotate/%s token_id=… token_secret=-", c.commandPrefix, c.Name)
 }

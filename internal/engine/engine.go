@@ -1,26 +1,30 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package engine keeps Modal account tokens for roles: it creates, rotates, undoes and deletes them, and
-// follows every token that a role no longer hands out until Modal refuses it. It speaks of tokens, with
-// typed values and errors: it knows neither Vault's requests nor Modal's wire.
+// Package engine runs the operations of a mount. It creates, rotates, restores and deletes the Modal tokens of roles, runs
+// leases and browser approvals, and writes config. Package revocation ends each token that a role no longer returns.
+// Requests and answers are typed values. This package knows neither Vault's requests nor Modal's wire format.
 //
-// What holds after a crash at any write, and the code that keeps it:
-//   - A token becomes current only after Modal accepted it as the identity it should be, or after an
-//     operator said verify=false (mint.go, rotation_static.go, role_static.go, undo.go).
-//   - A role that had a working token has one: the Put of the credential is the rotation (rotation.go).
-//   - Every service user that this mount made is a role's current one or in the ledger, which knows it
-//     before Modal does (mint.go).
-//   - A token is called revoked only after Modal refused it (revoke.go).
-//   - With the admin token the engine deletes only what this mount made, by ID, unless an operator says
-//     force (revocation.go: ours); with a member's pair only that very token, or an older one of the same
-//     person's (end_member.go).
-//   - A token that a person approved is in the ledger before anything is asked about it
-//     (approval_advance.go: receive).
-//   - A stored secret is sent only to the server that accepted it, and handed out only with it (client.go:
-//     connectTo; config.go: clientServerURL).
-//   - What cannot be taken back is in storage before Modal is asked (attend.go: admit; revoke.go: begin).
-//   - Rotate, worker, update and delete of one role never overlap, and decide under its lock
-//     (role_lock.go, attend.go).
+// These invariants hold after a crash at any write. Each names the code that keeps it:
+//   - A token becomes current only after Modal accepted it as the expected identity, or after an operator wrote
+//     verify=false (mint.go: grantAndVerify; rotate_static.go: acceptSuccessor; role_static.go: acceptFirst; undo.go:
+//     verifyUndo; approval_finish.go: use).
+//   - A role that had a working token still has a working token. The write of the credential is the rotation
+//     (rotation_replace.go: replace).
+//   - Every service user that this mount created is a role's current token, a lease, or in the revocation queue. The queue
+//     has its name before Modal is called (mint.go: create).
+//   - A token is called revoked only after Modal rejected it (revocation/proof.go: prove).
+//   - With the admin token the engine deletes only service users that this mount created, unless an operator wrote
+//     force=true (model/revocation.go: CanDelete). It deletes by ID, and by name only if Modal has not confirmed the ID
+//     (revocation/service_user.go: deleteServiceUser). With a member token the engine deletes only that token, or an older
+//     token of the same person (revocation/member_token.go: tokensThatMayDelete).
+//   - A token that a person approved is in the revocation queue before Modal is asked about it (approval_advance.go:
+//     receive).
+//   - A stored secret is sent only to the server that accepted it (state/connections.go: ConnectTo). A read returns it
+//     together with that server (model/config.go: ClientServerURL).
+//   - The intent to delete a token, or to force its end, is in storage before Modal is called (revocation/process.go:
+//     precheck, markDeletionStarted).
+//   - Rotate, worker, update and delete of one role never overlap, and they decide under the role's lock
+//     (state/locks.go: LockRole; revocation/process.go: Lock).
 package engine
 
 import (
@@ -31,7 +35,8 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// Engine is one mount's roles, tokens and revocation queue. Its parts share one Mount, and each does one kind of work.
+// Engine is the roles, tokens and revocation queue of one mount. Its parts share one Mount, and each does one kind of
+// work.
 type Engine struct {
 	Mount       *state.Mount
 	Owners      *state.Owners
@@ -55,7 +60,7 @@ type Engine struct {
 	expiry *expiryWarner
 }
 
-// New returns an engine. It does no I/O and starts nothing.
+// New returns an engine. It does no I/O and starts no goroutine.
 func New(deps state.Deps) *Engine {
 	m := state.NewMount(deps)
 	w := state.NewWorkspaces(m)
@@ -71,7 +76,7 @@ func New(deps state.Deps) *Engine {
 	e.Leases = &Leases{mount: m, queue: q, guard: g, minter: e.minter, rights: e.rights}
 	e.Configs = &Configs{mount: m, owners: o, workspaces: w}
 	e.Approvals = &Approvals{mount: m, owners: o, workspaces: w, queue: q, rotations: e.Rotations, configs: e.Configs, pollers: newPollers()}
-	e.Configs.approvals = e.Approvals // an approval brings an admin token, and a write of config ends approvals
+	e.Configs.approvals = e.Approvals // an approval writes config, and a deletion of config ends approvals
 	e.Roles = &Roles{
 		mount: m, owners: o, queue: q, minter: e.minter, rights: e.rights,
 		rotations: e.Rotations, leases: e.Leases, approvals: e.Approvals,
@@ -87,7 +92,7 @@ func New(deps state.Deps) *Engine {
 	return e
 }
 
-// Close ends what runs in the background and closes the connections to Modal.
+// Close ends the goroutines and closes the connections to Modal.
 func (e *Engine) Close() {
 	e.Approvals.pollers.close()
 	e.Mount.Close()

@@ -197,7 +197,7 @@ func TestVerify_NarrowsAPreviousTokenThatAWriteCouldNotNarrow(t *testing.T) {
 	h.rotate(model.RotateRequest{Role: "ci"})
 	sets := 0
 	h.modal.Inject("EnvironmentRoleSet", modaltest.Fault{Code: codes.PermissionDenied, Match: func(modaltest.Call) bool { sets++; return sets == 2 }})
-	require.Contains(t, h.granting("ci", viewer)[0], "the previous token "+old.ID+" keeps the environment roles")
+	require.Contains(t, h.granting("ci", viewer)[0], "the previous token "+old.ID+" keeps its old environment roles")
 	require.Equal(t, "contributor", h.rolesOf(old.ID)["main"])
 	h.minutes(2)
 	require.Equal(t, "viewer", h.rolesOf(old.ID)["main"])

@@ -17,12 +17,12 @@ type expiryWarner struct {
 	mount *state.Mount
 
 	mu sync.Mutex
-	// given are the warnings that were given last, by role.
+	// given is the last warning for each role.
 	given map[string]model.ExpiryStage
 }
 
-// isNew notes that a warning is given, once each, and reports whether it was not given before. It is remembered by
-// this process alone: another one warns once more.
+// isNew records a warning, and reports whether it is new. Only this process remembers the warning, so it comes once
+// more after a restart.
 func (ew *expiryWarner) isNew(name string, due model.ExpiryStage) bool {
 	ew.mu.Lock()
 	defer ew.mu.Unlock()
@@ -35,7 +35,7 @@ func (ew *expiryWarner) isNew(name string, due model.ExpiryStage) bool {
 	return due.Reached > 0
 }
 
-// lastGiven is the warning that was given last for a token. One for another token, or another expiry, is forgotten.
+// lastGiven returns the last warning for a token. It removes a warning for another token or another expiry.
 func (ew *expiryWarner) lastGiven(name string, t model.Token) model.ExpiryStage {
 	ew.mu.Lock()
 	defer ew.mu.Unlock()
@@ -47,9 +47,9 @@ func (ew *expiryWarner) lastGiven(name string, t model.Token) model.ExpiryStage 
 	return last
 }
 
-// warn logs and sends an event when a token comes within 30, 7 and 1 days of its end and the engine does not
-// replace it. Each warning comes once, and once more after a restart. Roles that cannot be looked up until begin is over are left to
-// the next tick.
+// warn logs and sends an event when a token comes within 30, 7 and 1 days of its expiry and the engine does not
+// replace it. Each warning comes once, and once more after a restart. Roles that cannot be checked before begin ends
+// wait for the next tick.
 func (ew *expiryWarner) warn(ctx, begin context.Context) error {
 	return errors.Join(ew.warnOfAdmin(ctx), ew.warnOfRoles(ctx, begin))
 }
@@ -70,7 +70,7 @@ func (ew *expiryWarner) warnOfAdmin(ctx context.Context) error {
 	return nil
 }
 
-// warnOfRoles warns of the current tokens of roles.
+// warnOfRoles warns before the current tokens of roles expire.
 func (ew *expiryWarner) warnOfRoles(ctx, begin context.Context) error {
 	due, err := ew.mount.DueWarnings.Due(begin, ew.mount.Now(), state.DueSource{
 		List: func(ctx context.Context) ([]string, error) { return ew.mount.Roles.List(ctx) },
@@ -83,7 +83,7 @@ func (ew *expiryWarner) warnOfRoles(ctx, begin context.Context) error {
 			return r.WarnAt(ew.lastGiven(name, r.Cred.Token)), nil
 		},
 		Failed: func(name string, err error) {
-			ew.mount.Log().Error("cannot tell when the token of a role expires", "role", name, "error", err)
+			ew.mount.Log().Error("the expiry of a role's token cannot be read", "role", name, "error", err)
 		},
 	})
 	if begin.Err() != nil {

@@ -139,7 +139,7 @@ func TestExpiryWarning_AnIdleTickMakesNoStorageCall(t *testing.T) {
 func TestExpiryWarning_ComesForATokenThatExpiresWithinItsPeriod(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	const says = "within the role's rotation_period of 90d: replace it before that with: vault write modal/rotate/ci"
+	const says = "before the role's rotation_period of 90d is over: replace it before that with: vault write modal/rotate/ci"
 	done, err := h.engine.Roles.Write(t.Context(), staticRole("ci", h.member.NewToken(modaltest.ExpiresAt(start.Add(20*model.Day)))))
 	require.NoError(t, err)
 	require.Contains(t, done.Warnings[0], says)
@@ -154,7 +154,7 @@ func TestExpiryWarning_ComesForATokenThatExpiresWithinItsPeriod(t *testing.T) {
 	ask := staticRole("empty", h.member.NewToken(modaltest.ExpiresAt(start.Add(20*model.Day))))
 	done, err = h.engine.Roles.Write(t.Context(), ask)
 	require.NoError(t, err)
-	require.Contains(t, done.Warnings[0], "within the role's rotation_period")
+	require.Contains(t, done.Warnings[0], "before the role's rotation_period")
 	ask.Name, ask.RotationPeriod, ask.Supplied = "short", to(time.Hour), bringing(h.member.NewToken(modaltest.ExpiresAt(start.Add(20*model.Day))))
 	h.write(ask)
 }

@@ -13,14 +13,14 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// creations are the names of the service users that this process is creating for leases. An unfinished entry of
+// creations are the names of the service users that this process is creating for leases. An unfinished revocation of
 // another name was left by a read that failed, or by a process that died.
 type creations struct {
 	mu    sync.Mutex
 	names map[string]bool
 }
 
-// creating is one read's part of creations.
+// creating is the part of creations that belongs to one read.
 type creating struct {
 	all   *creations
 	names []string
@@ -52,15 +52,15 @@ func (r *creating) end() {
 	}
 }
 
-// isFailedCreation reports whether a read failed while it created the service user, and Modal has not answered about the
-// service user since.
+// isFailedCreation reports whether a read failed while it created the service user, and Modal has not answered about
+// that service user since.
 func (ls *Leases) isFailedCreation(entry *model.Revocation) bool {
 	return entry.Leased && entry.Reason == model.ReasonUnfinished && !entry.IsSettled() && !ls.minter.creations.has(entry.Key())
 }
 
-// settleFailed settles the creations of a role that earlier reads failed at, before a read begins another one. An
-// outage therefore leaves only the creations that it interrupted. The admin token cannot settle a service user of
-// another workspace or server.
+// settleFailed ends the service users of a role whose creation failed in earlier reads, before a read creates a new
+// one. So an outage leaves only the creations that it interrupted. settleFailed skips service users of another
+// workspace or server, because the admin token cannot delete them.
 func (ls *Leases) settleFailed(ctx context.Context, name string) error {
 	cfg, err := ls.mount.LoadConfig(ctx)
 	if err != nil {
@@ -88,8 +88,8 @@ func (ls *Leases) settleFailed(ctx context.Context, name string) error {
 		return nil
 	}
 	if cfg.Paused {
-		return model.UserErrorf("an earlier read of role %s failed while it created service user %s, which the engine does not delete while the mount is paused: "+
-			"vault write %sconfig paused=false; no other service user was created", name, failed[0], ls.mount.CommandPrefix())
+		return model.UserErrorf("an earlier read of role %s failed while it created service user %s, and the engine does not delete service users while the mount is paused; "+
+			"no other service user was created: end the pause with: vault write %sconfig paused=false, then read again", name, failed[0], ls.mount.CommandPrefix())
 	}
 	failures := make([]error, len(failed))
 	state.EachOf(failed, state.MaxConcurrentRotations, func(i int, id string) {
@@ -105,10 +105,10 @@ func (ls *Leases) settleFailed(ctx context.Context, name string) error {
 	return nil
 }
 
-// unfinishedCreations are the IDs of the leases that a read is creating or failed to create. A read that finds none
-// makes no call to storage.
+// unfinishedCreations returns the IDs of the leases that a read is creating or failed to create. If there are none,
+// it makes no call to storage.
 func (ls *Leases) unfinishedCreations(ctx context.Context) ([]string, error) {
-	unlock, err := ls.mount.LockUnfinished(ctx) // a second read waits for what the first one looks up
+	unlock, err := ls.mount.LockUnfinished(ctx) // a second read waits for the result of the first one
 	if err != nil {
 		return nil, err
 	}
@@ -122,31 +122,31 @@ func (ls *Leases) unfinishedCreations(ctx context.Context) ([]string, error) {
 			}
 			return time.Unix(0, 0), nil
 		},
-		Failed: func(string, error) {}, // the worker tells which entry cannot be read
+		Failed: func(string, error) {}, // the worker logs which revocation cannot be read
 	})
 }
 
-// settle deletes the service user of a creation that failed, where Modal has it.
+// settle deletes the service user of a failed creation, if Modal has it.
 func (ls *Leases) settle(ctx context.Context, id string) error {
 	entry, unlock, err := ls.queue.Lock(ctx, ctx, id)
 	if err != nil || entry == nil {
 		return err
 	}
 	defer unlock()
-	if !ls.isFailedCreation(entry) { // another read was faster
+	if !ls.isFailedCreation(entry) { // another read has settled it
 		return nil
 	}
 	if err = ls.guard.CheckDeletion(ctx); err != nil {
 		return err
 	}
-	got, stays, err := ls.queue.ProcessLocked(ctx, entry.DueNow(ls.mount.Now()), revocation.WhenDue)
+	outcome, remaining, err := ls.queue.ProcessLocked(ctx, entry.DueNow(ls.mount.Now()), revocation.WhenDue)
 	switch {
-	case err != nil || got == revocation.Gone || got == revocation.Current || got == revocation.Revoked:
+	case err != nil || outcome == revocation.Gone || outcome == revocation.Current || outcome == revocation.Revoked:
 		return err
-	case got == revocation.NotDue: // the mount has just been found out of sync
+	case outcome == revocation.NotDue: // a comparison has just found the mount out of sync
 		return ls.guard.CheckDeletion(ctx)
-	case stays.IsSettled():
+	case remaining.IsSettled():
 		return nil
 	}
-	return &model.UnusableError{Text: stays.LastError}
+	return &model.UnusableError{Text: remaining.LastError}
 }

@@ -13,41 +13,41 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// storeUnfinished puts the entry of a service user that is about to be created. For a dynamic role with max_leases it first
-// counts the leases under the role's lock, so that many reads at once stay within the limit. The role may have been
-// deleted or narrowed while the read waited for the lock.
-func (mt *minter) storeUnfinished(ctx context.Context, o mintRequest, entry *model.Revocation) error {
-	if o.lease {
-		o.creating.add(entry.Key()) // before the entry is seen
+// storeUnfinished stores the revocation of a service user that is about to be created. For a dynamic role with
+// max_leases it first counts the leases under the role's lock, so that concurrent reads stay within the limit. It
+// refuses if the role was changed while the read waited for the lock.
+func (mt *minter) storeUnfinished(ctx context.Context, ask mintRequest, entry *model.Revocation) error {
+	if ask.lease {
+		ask.creating.add(entry.Key()) // before other reads can see the revocation
 	}
-	if !o.lease || o.role.Dynamic.MaxLeases == 0 {
+	if !ask.lease || ask.role.Dynamic.MaxLeases == 0 {
 		return mt.mount.Queue.Put(ctx, entry.Key(), entry)
 	}
-	unlock, err := mt.mount.LockRole(ctx, o.name)
+	unlock, err := mt.mount.LockRole(ctx, ask.name)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	now, err := mt.mount.Roles.Get(ctx, o.name)
+	current, err := mt.mount.Roles.Get(ctx, ask.name)
 	if err != nil {
 		return err
 	}
-	if !reflect.DeepEqual(now, o.role) {
-		return changedMeanwhile(o.name)
+	if !reflect.DeepEqual(current, ask.role) {
+		return changedMeanwhile(ask.name)
 	}
-	if err = mt.checkLimit(ctx, o); err != nil {
+	if err = mt.checkLimit(ctx, ask); err != nil {
 		return err
 	}
 	return mt.mount.Queue.Put(ctx, entry.Key(), entry)
 }
 
-// checkLimit refuses one more lease of a role that has max_leases, and tells what frees a place.
-func (mt *minter) checkLimit(ctx context.Context, o mintRequest) error {
+// checkLimit refuses a lease if the role already has max_leases leases, and tells how to end some.
+func (mt *minter) checkLimit(ctx context.Context, ask mintRequest) error {
 	cfg, err := mt.mount.LoadConfig(ctx)
 	if err != nil {
 		return err
 	}
-	leases, err := mt.mount.LeasesOf(ctx, o.name)
+	leases, err := mt.mount.LeasesOf(ctx, ask.name)
 	if err != nil {
 		return err
 	}
@@ -58,49 +58,50 @@ func (mt *minter) checkLimit(ctx context.Context, o mintRequest) error {
 			taken++
 		}
 	}
-	if taken < o.role.Dynamic.MaxLeases {
+	if taken < ask.role.Dynamic.MaxLeases {
 		return nil
 	}
-	var told []string
+	var counts []string
 	for _, place := range slices.Sorted(maps.Keys(places)) {
-		told = append(told, fmt.Sprintf("%d %s", places[place], place))
+		counts = append(counts, fmt.Sprintf("%d %s", places[place], place))
 	}
-	return model.UserErrorf("role %s has %d leases, and max_leases is %d: %s; or raise max_leases; IDs are in: vault list -detailed %srevocations",
-		o.name, taken, o.role.Dynamic.MaxLeases, strings.Join(told, ", "), mt.mount.CommandPrefix())
+	return model.UserErrorf("role %s has %d leases, and max_leases is %d: %s; end some of them or raise max_leases; see the IDs with: vault list -detailed %srevocations",
+		ask.name, taken, ask.role.Dynamic.MaxLeases, strings.Join(counts, ", "), mt.mount.CommandPrefix())
 }
 
-// placeOf tells how a lease takes one of the places that max_leases gives, and what frees the place. A service user
-// that Modal did not know when it was asked takes none.
+// placeOf returns in what state a lease counts towards max_leases, and how to end that lease. It returns "" for a
+// lease that does not count, because Modal did not know its service user.
 func (mt *minter) placeOf(cfg *model.Config, lease *model.Revocation) string {
 	switch {
 	case lease.Reason == model.ReasonUnfinished && !lease.FirstNotFoundAt.IsZero():
 		return ""
 	case mt.creations.has(lease.Key()):
-		return "being created by other reads (read again in a moment)"
+		return "being created by other reads (wait a moment)"
 	case cfg.CheckReach(lease.Token) != nil:
-		return fmt.Sprintf("of another workspace or server than config's (forget one with: vault delete %srevocations/<id> force=true)", mt.mount.CommandPrefix())
+		return fmt.Sprintf("of another workspace or server than config's (to forget a lease: vault delete %srevocations/<id> force=true)", mt.mount.CommandPrefix())
 	case lease.IsRunningLease(mt.mount.Now()):
-		return fmt.Sprintf("running (end all with: %s, or one with: vault write %srevocations/<id> force=true)", mt.mount.Commands().RevokeLeases(lease.Role), mt.mount.CommandPrefix())
+		return fmt.Sprintf("running (to end all: %s; to end a single lease: vault write %srevocations/<id> force=true)", mt.mount.Commands().RevokeLeases(lease.Role), mt.mount.CommandPrefix())
 	}
-	return fmt.Sprintf("ended and perhaps still at Modal (try one again with: vault write -f %srevocations/<id>)", mt.mount.CommandPrefix())
+	return fmt.Sprintf("ended, but their service users may still exist at Modal (to try again: vault write -f %srevocations/<id>)", mt.mount.CommandPrefix())
 }
 
-// storeMinted stores the token that Modal created. An operator may have revoked the entry of a lease meanwhile.
-func (mt *minter) storeMinted(ctx context.Context, o mintRequest, arrived *model.Revocation) error {
-	if !o.lease {
-		return mt.mount.Queue.Put(ctx, arrived.Key(), arrived)
+// storeMinted stores the token that Modal created. It refuses if an operator has forced the end of the lease
+// meanwhile.
+func (mt *minter) storeMinted(ctx context.Context, ask mintRequest, minted *model.Revocation) error {
+	if !ask.lease {
+		return mt.mount.Queue.Put(ctx, minted.Key(), minted)
 	}
-	unlock, err := mt.mount.LockLease(ctx, arrived.Key())
+	unlock, err := mt.mount.LockLease(ctx, minted.Key())
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	pending, err := mt.mount.Queue.Get(ctx, arrived.Key())
+	pending, err := mt.mount.Queue.Get(ctx, minted.Key())
 	if err != nil {
 		return err
 	}
 	if pending == nil || pending.Forced || pending.DeletionStarted {
-		return model.UserErrorf("service user %s was ended by an operator before its lease began: read again", arrived.Identity)
+		return model.UserErrorf("an operator ended service user %s before its lease began: read again", minted.Identity)
 	}
-	return mt.mount.Queue.Put(ctx, arrived.Key(), arrived)
+	return mt.mount.Queue.Put(ctx, minted.Key(), minted)
 }

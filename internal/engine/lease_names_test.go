@@ -62,6 +62,6 @@ func TestLease_IsNotCreatedIfTheRoleWasDeletedWhileTheReadWaited(t *testing.T) {
 	h.awaitLockUsers("job", 3)
 	leave()
 	deletes.succeeds()
-	reads.isRefused("was changed or deleted while this read waited")
+	reads.isRefused("was changed or deleted during this read")
 	require.Empty(t, h.modal.ServiceUsers())
 }

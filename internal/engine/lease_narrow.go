@@ -14,18 +14,18 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// narrowBudget bounds the time that a write of a dynamic role spends at Modal.
+// narrowBudget limits the time that a write of a dynamic role spends at Modal.
 const narrowBudget = 30 * time.Second
 
-// errUnscoped says why a living lease stays unscoped.
+// errUnscoped says why the service user of a running lease cannot become scoped.
 var errUnscoped = model.UserErrorf("its service user has scoped=false, which Modal sets only when it creates a service user")
 
-// Narrow narrows the living leases of a role to most, as far as the time of one request goes. The warnings count
-// the leases that keep more.
+// Narrow reduces the rights of a role's running leases to most, within a time limit. The warnings count the leases
+// that keep more rights.
 func (ls *Leases) Narrow(ctx context.Context, cfg *model.Config, name string, most *model.Access) (warnings []string) {
 	leases, err := ls.mount.LeasesOf(ctx, name)
 	if err != nil {
-		return []string{fmt.Sprintf("the leases of role %s cannot be listed (%s), so they keep the rights that they have: %s", name, err, ls.narrowAgain(name))}
+		return []string{fmt.Sprintf("the leases of role %s cannot be listed (%s), so they keep their present rights: %s", name, err, ls.narrowAgain(name))}
 	}
 	var beyond []string
 	for _, entry := range leases {
@@ -45,7 +45,7 @@ func (ls *Leases) Narrow(ctx context.Context, cfg *model.Config, name string, mo
 	return ls.keptRights(name, failures)
 }
 
-// keptRights counts the leases that could not be narrowed.
+// keptRights returns warnings that count the leases that could not be narrowed.
 func (ls *Leases) keptRights(name string, failures []error) (warnings []string) {
 	var unscoped, kept int
 	var why error
@@ -59,22 +59,22 @@ func (ls *Leases) keptRights(name string, failures []error) (warnings []string) 
 		}
 	}
 	if unscoped > 0 {
-		warnings = append(warnings, fmt.Sprintf("living leases of role %s that stay scoped=false, which Modal sets only when it creates a service user: %d; "+
+		warnings = append(warnings, fmt.Sprintf("running leases of role %s that stay scoped=false, because Modal sets scoped only when it creates a service user: %d; "+
 			"they are not renewed; end all leases of the role with: %s", name, unscoped, ls.mount.Commands().RevokeLeases(name)))
 	}
 	if kept > 0 {
-		warnings = append(warnings, fmt.Sprintf("living leases of role %s that keep more rights than the role allows now: %d (%s); %s", name, kept, why, ls.narrowAgain(name)))
+		warnings = append(warnings, fmt.Sprintf("running leases of role %s that keep more rights than the role now allows: %d (%s); %s", name, kept, why, ls.narrowAgain(name)))
 	}
 	return warnings
 }
 
-// narrowAgain names the two ways to go on after a lease could not be narrowed.
+// narrowAgain tells an operator what to do after a lease could not be narrowed.
 func (ls *Leases) narrowAgain(name string) string {
 	return "write environment_roles again, or end all leases of the role with: " + ls.mount.Commands().RevokeLeases(name)
 }
 
-// narrowOne takes from the service user of one lease all rights beyond most. The entry keeps the old rights until
-// Modal has changed the service user. A lease that has ended, or is ending, has nothing to lose.
+// narrowOne removes from the service user of one lease all rights beyond most. The revocation keeps the old rights
+// until Modal has changed the service user. narrowOne skips a lease that has ended or is ending.
 func (ls *Leases) narrowOne(ctx context.Context, cfg *model.Config, id string, most *model.Access) error {
 	unlock, err := ls.mount.LockLease(ctx, id)
 	if err != nil {
@@ -88,7 +88,7 @@ func (ls *Leases) narrowOne(ctx context.Context, cfg *model.Config, id string, m
 	after, less := *entry, model.AtMost(most.EnvironmentRoles)
 	after.Rights.EnvironmentRoles = less(entry.Rights.EnvironmentRoles)
 	if lost := model.LostIn(entry.Rights.EnvironmentRoles, after.Rights.EnvironmentRoles); len(lost) > 0 {
-		// Modal's report may be out of date, so the environments that lose rights are set whatever it says.
+		// Modal's report may be out of date, so always set the environments that lose rights.
 		_, err = ls.rights.change(ctx, cfg, entry.Token, model.RoleChange{Always: lost, Want: func(has map[string]modalapi.EnvironmentRole) map[string]modalapi.EnvironmentRole {
 			wanted := less(has)
 			for environment := range lost {
@@ -113,7 +113,8 @@ func (ls *Leases) narrowOne(ctx context.Context, cfg *model.Config, id string, m
 	return nil
 }
 
-// narrowToRole narrows one lease to the present rights of its role. A role that was deleted takes nothing away.
+// narrowToRole narrows one lease to the present rights of its role. If the role was deleted, the lease keeps its
+// rights.
 func (ls *Leases) narrowToRole(ctx context.Context, cfg *model.Config, id string) error {
 	entry, err := ls.mount.Queue.Get(ctx, id)
 	if err != nil || entry == nil {

@@ -229,7 +229,7 @@ func TestLease_TheLimitCountsConcurrentReads(t *testing.T) {
 	require.Len(t, leases, 3)
 	require.Len(t, h.modal.ServiceUsers(), 3)
 	_, err := h.engine.Leases.Create(t.Context(), "job", vaultsMost)
-	require.ErrorContains(t, err, "has 3 leases, and max_leases is 3: 3 running (end all with: vault lease revoke -prefix modal/creds/job, or one with:")
+	require.ErrorContains(t, err, "has 3 leases, and max_leases is 3: 3 running (to end all: vault lease revoke -prefix modal/creds/job; to end a single lease:")
 	require.NoError(t, h.engine.Leases.End(t.Context(), leases[0].RevocationID))
 	h.lease("job")
 }

@@ -20,23 +20,23 @@ type Lookups struct {
 	owners *state.Owners
 }
 
-// Kinds of what a token is to this mount.
+// The kinds of a lookup say how this mount uses a token.
 const (
 	LookupCurrent  = "current"  // a role returns it
-	LookupPrevious = "previous" // it is in the revocation queue, and no lease's
+	LookupPrevious = "previous" // it is in the revocation queue, but not a lease's
 	LookupLease    = "lease"
 	LookupAdmin    = "admin"
-	LookupOrphan   = "orphan"  // its service user is this mount's, and Vault does not track it
+	LookupOrphan   = "orphan"  // its service user has this mount's name prefix, but Vault does not track it
 	LookupUnknown  = "unknown" // this mount does not know it
 )
 
-// lookupBudget bounds the one call to Modal that a lookup makes.
+// lookupBudget limits the one call to Modal that a lookup makes.
 const lookupBudget = 3 * time.Second
 
-// LookupRequest asks whose a token is, by the token's ID or by the name of its service user.
+// LookupRequest names a token by its ID or by the name of its service user.
 type LookupRequest struct{ TokenID, ServiceUser string }
 
-// Lookup is what this mount knows of a token. Empty fields are not known.
+// Lookup is what this mount knows about a token. Unknown fields are empty.
 type Lookup struct {
 	Kind                           string
 	TokenID, ServiceUser           string
@@ -49,8 +49,9 @@ type Lookup struct {
 	Warnings                       []string
 }
 
-// Find tells whose a token is and what ends it. It writes nothing and makes one call to Modal: when the token was used
-// last, or whether an unknown token's service user is an orphan. Modal's silence is a warning, and no error.
+// Find tells which role, lease or revocation a token belongs to, and which command ends the token. It writes nothing
+// and makes one call to Modal. The call asks when the token was last used, or whether the service user of an unknown
+// token is an orphan. If Modal does not answer, Find returns a warning and no error.
 func (lk *Lookups) Find(ctx context.Context, ask LookupRequest) (*Lookup, error) {
 	cfg, err := lk.mount.LoadConfig(ctx)
 	if err != nil {
@@ -103,7 +104,7 @@ func (lk *Lookups) findStored(ctx context.Context, cfg *model.Config, ask Lookup
 	return found, entry.Token, nil
 }
 
-// roleOf returns the role whose current token is asked for, "" for none.
+// roleOf returns the role whose current token is asked for, or "".
 func (lk *Lookups) roleOf(ctx context.Context, ask LookupRequest) (string, error) {
 	if ask.TokenID != "" {
 		return lk.owners.OwnerOf(ctx, ask.TokenID)
@@ -125,7 +126,7 @@ func (lk *Lookups) roleOf(ctx context.Context, ask LookupRequest) (string, error
 	return "", nil
 }
 
-// addLastUse asks Modal when a token was used last.
+// addLastUse asks Modal when a token was last used.
 func (lk *Lookups) addLastUse(ctx context.Context, cfg *model.Config, t model.Token, found *Lookup) {
 	a, err := lk.mount.Admin(cfg)
 	if err == nil {
@@ -133,7 +134,7 @@ func (lk *Lookups) addLastUse(ctx context.Context, cfg *model.Config, t model.To
 		err = cfg.CheckReach(t)
 	}
 	if err != nil || !t.Verified() {
-		return // Modal tells this to an admin token of the same workspace alone
+		return // only an admin token of the same workspace can ask Modal
 	}
 	if t.ServiceUserName() != "" {
 		var user modalapi.ServiceUser
@@ -150,11 +151,11 @@ func (lk *Lookups) addLastUse(ctx context.Context, cfg *model.Config, t model.To
 		}
 	}
 	if err != nil {
-		found.Warnings = append(found.Warnings, fmt.Sprintf("when the token was used last is not known: %s", a.Explain(err)))
+		found.Warnings = append(found.Warnings, fmt.Sprintf("Modal did not say when the token was last used: %s", a.Explain(err)))
 	}
 }
 
-// findAtModal looks for the service user of a token that storage does not know.
+// findAtModal asks Modal for the service user of a token that storage does not know.
 func (lk *Lookups) findAtModal(ctx context.Context, cfg *model.Config, ask LookupRequest) *Lookup {
 	found := &Lookup{Kind: LookupUnknown, TokenID: ask.TokenID, ServiceUser: ask.ServiceUser}
 	unknown := model.Token{ID: ask.TokenID}
@@ -181,28 +182,28 @@ func (lk *Lookups) findAtModal(ctx context.Context, cfg *model.Config, ask Looku
 		}
 	}
 	if err != nil {
-		found.Warnings = append(found.Warnings, fmt.Sprintf("whether a service user at Modal owns the token was not found out: %s", err))
+		found.Warnings = append(found.Warnings, fmt.Sprintf("Modal did not say whether a service user owns the token: %s", err))
 	}
 	switch {
 	case unknown.ID != "":
 		found.NextStep = "this mount does not know the token: " + unknown.DeletionInstructions()
 	default:
-		found.NextStep = "this mount does not know the service user, and neither does Modal as far as it told: look in the other mounts and workspaces"
+		found.NextStep = "this mount does not know the service user, and Modal did not list it either: look in other mounts and workspaces"
 	}
 	return found
 }
 
-// rotateAtOnce is the command that replaces a role's current token and ends it without a grace period.
+// rotateAtOnce returns the command that replaces a role's current token and revokes it without a grace period.
 func (lk *Lookups) rotateAtOnce(r *model.Rotation) string {
 	if r.Role.Managed != nil {
 		return fmt.Sprintf("vault write %srotate/%s grace_period=0", lk.mount.CommandPrefix(), r.Name)
 	}
-	return fmt.Sprintf("vault write %srotate/%s token_id=… token_secret=- grace_period=0, or have the next token approved in a browser: vault write %srotate/%s/approval grace_period=0",
+	return fmt.Sprintf("vault write %srotate/%s token_id=… token_secret=- grace_period=0, or approve the next token in a browser: vault write %srotate/%s/approval grace_period=0",
 		lk.mount.CommandPrefix(), r.Name, lk.mount.CommandPrefix(), r.Name)
 }
 
-// replaceAdminAtOnce is the command that replaces the admin token and ends it without a grace period.
+// replaceAdminAtOnce returns the command that replaces the admin token and revokes it without a grace period.
 func (lk *Lookups) replaceAdminAtOnce() string {
-	return fmt.Sprintf("vault write %sconfig/rotate token_id=… token_secret=- grace_period=0, or have the next token approved in a browser: vault write %sconfig/approval grace_period=0",
+	return fmt.Sprintf("vault write %sconfig/rotate token_id=… token_secret=- grace_period=0, or approve the next token in a browser: vault write %sconfig/approval grace_period=0",
 		lk.mount.CommandPrefix(), lk.mount.CommandPrefix())
 }

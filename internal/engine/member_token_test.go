@@ -188,7 +188,7 @@ func TestMemberToken_ThePreviousIsKeptWhileTheCurrentIsRejected(t *testing.T) {
 	h.modal.DeleteToken(now.ID)
 	h.minutes(90)
 	require.True(t, h.accepts(old))
-	require.Contains(t, h.revocation(old.ID).LastError, "is kept")
+	require.Contains(t, h.revocation(old.ID).LastError, "keeps this previous token")
 }
 
 func TestAdminToken_AReplacedDeletesItselfARemovedIsLeftToAnOperator(t *testing.T) {

@@ -74,7 +74,7 @@ func TestNarrowing_CountsTheLeasesThatKeepTheirRightsAndRenewsNone(t *testing.T)
 	warnings := h.warnings(granting("job", mainViewer))
 
 	require.Len(t, warnings, 1)
-	require.Contains(t, warnings[0], "living leases of role job that keep more rights than the role allows now: 2 (")
+	require.Contains(t, warnings[0], "running leases of role job that keep more rights than the role now allows: 2 (")
 	require.Contains(t, warnings[0], "not today")
 	require.Contains(t, warnings[0], "vault lease revoke -prefix modal/creds/job")
 	require.Equal(t, "viewer", h.rolesOf(kept[2].Cred.ID)["main"])
@@ -100,7 +100,7 @@ func TestNarrowing_ScopedCountsTheLeasesThatModalCannotChange(t *testing.T) {
 	warnings := h.warnings(model.RoleWrite{Name: "job", Access: model.AccessWrite{Scoped: to(true), Given: []string{"scoped"}}})
 
 	require.Len(t, warnings, 1)
-	require.Contains(t, warnings[0], "living leases of role job that stay scoped=false, which Modal sets only when it creates a service user: 1;")
+	require.Contains(t, warnings[0], "running leases of role job that stay scoped=false, because Modal sets scoped only when it creates a service user: 1;")
 	require.Contains(t, warnings[0], "vault lease revoke -prefix modal/creds/job")
 	require.ErrorContains(t, h.engine.Leases.CheckRenewable(t.Context(), lease.RevocationID), "scoped=false")
 	require.NoError(t, h.engine.Leases.End(t.Context(), lease.RevocationID), "the recommended command must end the lease")
@@ -124,7 +124,7 @@ func TestNarrowing_StopsAtTheTimeLimitOfOneRequest(t *testing.T) {
 
 		require.LessOrEqual(t, time.Since(began), narrowBudget+state.BriefBudget)
 		require.Len(t, warnings, 1)
-		require.Contains(t, warnings[0], "living leases of role job that keep more rights")
+		require.Contains(t, warnings[0], "running leases of role job that keep more rights")
 		b.modal.ClearFaults()
 		require.Empty(t, b.warnings(granting("job", mainViewer)))
 		for _, user := range b.modal.ServiceUsers() {
@@ -147,8 +147,8 @@ func TestLease_IsRefusedIfItsRoleIsNarrowedOrDeletedMeanwhile(t *testing.T) {
 		does func(h *harness)
 		says string
 	}{
-		"narrowed": {func(h *harness) { h.write(granting("job", mainViewer)) }, "role job was changed or deleted while this read waited: read it again"},
-		"deleted":  {func(h *harness) { h.deleteRole("job") }, "role job was changed or deleted while this read waited: read it again"},
+		"narrowed": {func(h *harness) { h.write(granting("job", mainViewer)) }, "role job was changed or deleted during this read: read it again"},
+		"deleted":  {func(h *harness) { h.deleteRole("job") }, "role job was changed or deleted during this read: read it again"},
 		"ceilings": {func(h *harness) { h.configure(model.ConfigWrite{MaxEnvironmentRole: to(modalapi.RoleViewer)}) }, "max_environment_role"},
 	} {
 		for _, rpc := range []string{"ServiceUserCreate", "EnvironmentRoleSet", "TokenInfoGet", "ServiceUserInfo"} {

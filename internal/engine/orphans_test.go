@@ -47,7 +47,7 @@ func TestOrphans_StopAllDeletionsUntilAnOperatorDecides(t *testing.T) {
 		require.Equal(t, []string{"vault-2f9f1a7c-gpu-aaaaaaaa"}, dry.Chosen)
 		h.unchangedSince(before)
 		_, err = h.engine.Orphans.Cleanup(t.Context(), revocation.CleanupRequest{Names: []string{"vault-99999999-gpu-aaaaaaaa"}})
-		require.ErrorContains(t, err, "is no orphan of this mount")
+		require.ErrorContains(t, err, "is not an orphan of this mount")
 
 		done, err := h.engine.Orphans.Cleanup(t.Context(), revocation.CleanupRequest{Accept: accept})
 		require.NoError(t, err)

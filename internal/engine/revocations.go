@@ -14,28 +14,28 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// Revocations lists the entries of the revocation queue, and ends or drops one for an operator.
+// Revocations lists the revocation queue, and revokes or forgets a token for an operator.
 type Revocations struct {
 	mount   *state.Mount
 	queue   *revocation.Queue
 	lookups *Lookups
 }
 
-// EndResult is what an operator's word to end a token came to.
+// EndResult is the result of an operator's request to revoke a token.
 type EndResult struct {
 	// Revoked reports that the token is revoked.
 	Revoked bool
-	// Proof is how the engine knows that: see [Revocation.Proof].
+	// Proof says how the engine knows that: see [model.Revocation.Proof].
 	Proof string
-	// TokenID is the ID of the revoked token, "" where it never arrived.
+	// TokenID is the ID of the revoked token, or "" if the ID never arrived.
 	TokenID string
-	// Stays is the entry of a token that Modal does not refuse yet, nil where none is left.
+	// Remaining is the revocation of a token that Modal does not reject yet, or nil.
 	Remaining *model.Revocation
 	Warnings  []string
 }
 
-// Read returns the revocation of a token's ID, or of a service user's name. Without one the error, for which
-// IsNotFound holds, says what the token is instead.
+// Read returns the revocation of a token's ID or of a service user's name. Without a revocation, the error tells the
+// operator where the token is, and IsNotFound reports true for that error.
 func (rv *Revocations) Read(ctx context.Context, id string) (*model.Revocation, error) {
 	entry, err := rv.mount.FindRevocation(ctx, id)
 	if err != nil || entry != nil {
@@ -44,10 +44,10 @@ func (rv *Revocations) Read(ctx context.Context, id string) (*model.Revocation, 
 	return nil, rv.notFound(ctx, id)
 }
 
-// maxNamedID is how much of an ID that somebody sent a message repeats.
+// maxNamedID limits how much of a supplied ID a message repeats.
 const maxNamedID = 64
 
-// notFound says what a token is that has no revocation. Only what is stored counts: Modal is not asked.
+// notFound returns the error for a token without a revocation. It reads storage and does not ask Modal.
 func (rv *Revocations) notFound(ctx context.Context, id string) error {
 	cfg, err := rv.mount.LoadConfig(ctx)
 	if err != nil {
@@ -60,21 +60,21 @@ func (rv *Revocations) notFound(ctx context.Context, id string) error {
 			return err
 		case found == nil:
 		case found.Kind == LookupAdmin:
-			return model.NotFoundf("%s is the admin token, and not in the revocation queue: replace it first, with: %s", token.ID, found.NextStep)
+			return model.NotFoundf("%s is the admin token and not in the revocation queue: to revoke it, first replace it with: %s", token.ID, found.NextStep)
 		case found.Kind == LookupCurrent:
-			return model.NotFoundf("%s is the current token of role %s, and not in the revocation queue: rotate it first, with: %s", token.ID, found.Role, found.NextStep)
+			return model.NotFoundf("%s is the current token of role %s and not in the revocation queue: to revoke it, first rotate the role with: %s", token.ID, found.Role, found.NextStep)
 		}
 	}
 	id = modalapi.Redact(id[:min(len(id), maxNamedID)])
-	step := "vault list -detailed " + rv.mount.CommandPrefix() + "orphans shows service users that Vault does not track"
+	step := "list the service users that Vault does not track with: vault list -detailed " + rv.mount.CommandPrefix() + "orphans"
 	if strings.HasPrefix(id, "ak-") {
-		step = fmt.Sprintf("vault write %slookup token_id=%s asks Modal about it", rv.mount.CommandPrefix(), id)
+		step = fmt.Sprintf("ask Modal with: vault write %slookup token_id=%s", rv.mount.CommandPrefix(), id)
 	}
-	return model.NotFoundf("the revocation queue has no token %s; whether Modal accepts that token was not asked: %s", id, step)
+	return model.NotFoundf("the revocation queue has no token %s, and Modal was not asked about it: %s", id, step)
 }
 
-// End ends the token of a revocation now, or asks Modal about a token that a person deletes. Within its grace period, and
-// where the engine would not delete it, that takes force.
+// End revokes the token of a revocation now, or asks Modal about a token that a person deletes. Within the grace
+// period, and for a token that the engine would not delete by itself, End needs force.
 func (rv *Revocations) End(ctx context.Context, id string, force bool) (*EndResult, error) {
 	stored, err := rv.Read(ctx, id)
 	if model.IsNotFound(err) {
@@ -83,19 +83,19 @@ func (rv *Revocations) End(ctx context.Context, id string, force bool) (*EndResu
 	if err != nil {
 		return nil, err
 	}
-	wish := revocation.OnRequest
+	trigger := revocation.OnRequest
 	if force {
-		wish = revocation.ByForce
+		trigger = revocation.ByForce
 	}
-	got, entry, err := rv.queue.Process(ctx, ctx, stored.Key(), wish)
+	outcome, entry, err := rv.queue.Process(ctx, ctx, stored.Key(), trigger)
 	if err != nil {
 		return nil, err
 	}
-	switch got {
+	switch outcome {
 	case revocation.Gone:
 		return nil, model.UserErrorf("%s", rv.notFound(ctx, id))
 	case revocation.Current:
-		return &EndResult{Warnings: []string{fmt.Sprintf("token %s is in use (it is a role's current token, or the admin token), so it left the revocation queue", cmp.Or(stored.ID, id))}}, nil
+		return &EndResult{Warnings: []string{fmt.Sprintf("token %s was not revoked, because it is a role's current token or the admin token; it has left the revocation queue", cmp.Or(stored.ID, id))}}, nil
 	case revocation.Revoked:
 		return &EndResult{Revoked: true, Proof: entry.Proof(), TokenID: entry.ID}, nil
 	case revocation.Accepted, revocation.Unknown, revocation.NotDue, revocation.InUse:
@@ -103,7 +103,8 @@ func (rv *Revocations) End(ctx context.Context, id string, force bool) (*EndResu
 	return &EndResult{Remaining: entry}, nil
 }
 
-// Remove removes a revocation whose token is revoked, and any other only with force. It deletes nothing at Modal.
+// Remove removes a revocation whose token is proven revoked. With force it removes any revocation. It deletes nothing
+// at Modal.
 func (rv *Revocations) Remove(ctx context.Context, id string, force bool) (warnings []string, err error) {
 	found, err := rv.Read(ctx, id)
 	if err != nil {
@@ -134,25 +135,25 @@ func (rv *Revocations) Remove(ctx context.Context, id string, force bool) (warni
 	return nil, rv.queue.Complete(ctx, &entry)
 }
 
-// checkProven refuses to forget a revocation whose token is not proven revoked, or whose service user may still be
-// there.
+// checkProven refuses to forget a revocation if its token is not proven revoked, or if its service user may still
+// exist.
 func (rv *Revocations) checkProven(ctx context.Context, entry *model.Revocation) error {
-	got, err := rv.queue.Ask(ctx, entry)
-	forget := fmt.Sprintf("or forget it without proof: vault delete %srevocations/%s force=true; the revocation stays", rv.mount.CommandPrefix(), entry.Key())
+	outcome, err := rv.queue.Ask(ctx, entry)
+	forget := fmt.Sprintf("or forget it without proof with: vault delete %srevocations/%s force=true; the revocation stays", rv.mount.CommandPrefix(), entry.Key())
 	switch {
-	case got == revocation.Accepted:
+	case outcome == revocation.Accepted:
 		return model.UserErrorf("Modal still accepts token %s of %s: %s; %s",
 			cmp.Or(entry.ID, entry.Key()), entry.Whose(), rv.queue.NextStep(ctx, entry), forget)
 	case model.IsStorageError(err):
 		return err
 	case modalapi.KindOf(err) != modalapi.KindNone:
-		return fmt.Errorf("could not prove that token %s of %s is revoked: %w; try again, %s",
+		return fmt.Errorf("the engine could not prove that token %s of %s is revoked: %w; try again, %s",
 			cmp.Or(entry.ID, entry.Key()), entry.Whose(), err, forget)
 	case err != nil:
-		return model.UserErrorf("could not prove that token %s of %s is revoked (%s): try again, %s",
+		return model.UserErrorf("the engine could not prove that token %s of %s is revoked (%s): try again, %s",
 			cmp.Or(entry.ID, entry.Key()), entry.Whose(), err, forget)
 	case entry.CanDelete() && (entry.MayOnlyHaveExpired(rv.mount.Now()) || !entry.Verified() && entry.Secret != ""):
-		return model.UserErrorf("Modal rejects token %s of %s, and its service user may still be there: %s; %s",
+		return model.UserErrorf("Modal rejects token %s of %s, but its service user may still exist: %s; %s",
 			cmp.Or(entry.ID, entry.Key()), entry.Whose(), rv.queue.NextStep(ctx, entry), forget)
 	}
 	return nil
@@ -165,6 +166,6 @@ func (rv *Revocations) removeUnproven(ctx context.Context, entry *model.Revocati
 	if err := rv.queue.Remove(ctx, entry); err != nil {
 		return nil, err
 	}
-	rv.mount.Log().Warn("token forgotten by an operator", "role", entry.Role, "version", entry.Version, "token_id", entry.ID, "revocation", entry.Key())
+	rv.mount.Log().Warn("an operator removed a revocation without proof", "role", entry.Role, "version", entry.Version, "token_id", entry.ID, "revocation", entry.Key())
 	return []string{fmt.Sprintf("token %s was forgotten without proof that it is revoked: %s", cmp.Or(entry.ID, entry.Key()), entry.DeletionInstructions())}, nil
 }

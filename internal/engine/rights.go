@@ -25,14 +25,15 @@ type rights struct {
 	queue *revocation.Queue
 }
 
-func verifyRoles(ctx context.Context, a *state.Admin, made *candidate, access *model.Access) error {
-	user, err := a.ServiceUser(ctx, a.Token, made.Identity)
+// verifyRoles compares the rights that Modal reports for a new service user with the rights that the role gives it.
+func verifyRoles(ctx context.Context, a *state.Admin, created *candidate, access *model.Access) error {
+	user, err := a.ServiceUser(ctx, a.Token, created.Identity)
 	if modalapi.KindOf(err) == modalapi.KindUnsupported {
-		made.warnings = []string{fmt.Sprintf("Modal does not tell what service user %s may do, so its environment roles were set and not read back", made.Identity)}
+		created.warnings = []string{fmt.Sprintf("Modal does not report the rights of service user %s, so the engine set its environment roles but could not check them", created.Identity)}
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("read service user %s: %w", made.Identity, a.Explain(err))
+		return fmt.Errorf("read service user %s: %w", created.Identity, a.Explain(err))
 	}
 	if user.Scoped != access.Scoped {
 		return mismatch("scoped", strconv.FormatBool(access.Scoped), strconv.FormatBool(user.Scoped), true)
@@ -43,8 +44,8 @@ func verifyRoles(ctx context.Context, a *state.Admin, made *candidate, access *m
 	return nil
 }
 
-// setRoles gives a service user roles, one environment after the other and the lesser roles first, and returns where
-// it did or may have done. Modal wants the environments' IDs.
+// setRoles sets roles of a service user, one environment after the other, lesser roles first. It returns the
+// environments that it changed or may have changed. Modal needs the environments' IDs.
 func setRoles(ctx context.Context, a *state.Admin, serviceUserID string, roles map[string]modalapi.EnvironmentRole) (done []string, err error) {
 	if len(roles) == 0 {
 		return nil, nil
@@ -55,7 +56,7 @@ func setRoles(ctx context.Context, a *state.Admin, serviceUserID string, roles m
 	}
 	ids := environmentIDs(known)
 	wanted := slices.DeleteFunc(slices.Sorted(maps.Keys(roles)), func(environment string) bool {
-		return ids[environment] == "" && roles[environment] == modalapi.RoleNoAccess // nothing there to take away
+		return ids[environment] == "" && roles[environment] == modalapi.RoleNoAccess // an unknown environment has no role to remove
 	})
 	for _, environment := range wanted {
 		if ids[environment] == "" {
@@ -66,13 +67,13 @@ func setRoles(ctx context.Context, a *state.Admin, serviceUserID string, roles m
 	for _, environment := range wanted {
 		err = a.SetEnvironmentRole(ctx, a.Token, serviceUserID, ids[environment], roles[environment])
 		if modalapi.KindOf(err) == modalapi.KindNotFound {
-			return done, fmt.Errorf("no role could be given in environment %s: %w", environment, err)
+			return done, fmt.Errorf("the role in environment %s was not set: %w", environment, err)
 		}
 		if modalapi.KindOf(err) == modalapi.KindUnavailable {
 			done = append(done, environment)
 		}
 		if err != nil {
-			return done, fmt.Errorf("make it %s of environment %s: %w", roles[environment], environment, a.Explain(err))
+			return done, fmt.Errorf("set role %s in environment %s: %w", roles[environment], environment, a.Explain(err))
 		}
 		done = append(done, environment)
 	}
@@ -87,7 +88,7 @@ func environmentIDs(known []modalapi.Environment) map[string]string {
 	return ids
 }
 
-// change changes the rights of a living service user, and reports whether anything had to be set.
+// change changes the rights of an existing service user, and reports whether it had to set anything.
 func (rg *rights) change(ctx context.Context, cfg *model.Config, t model.Token, c model.RoleChange) (set bool, err error) {
 	a, user, err := rg.serviceUserOf(ctx, cfg, t)
 	if err != nil {
@@ -105,16 +106,16 @@ func (rg *rights) change(ctx context.Context, cfg *model.Config, t model.Token, 
 			back[environment] = before
 		}
 	}
-	// The caller's time may be over. The change is undone all the same.
+	// Undo the change even if the caller's time is over.
 	brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), state.BriefBudget)
 	defer cancel()
 	if _, failed := setRoles(brief, a, t.IdentityID, back); failed != nil {
 		return true, fmt.Errorf("service user %s has only a part of its new environment roles, write them again: %w", t.Identity, err)
 	}
-	return true, fmt.Errorf("service user %s keeps its environment roles, and no more than the role says: %w", t.Identity, err)
+	return true, fmt.Errorf("service user %s keeps its old environment roles, up to those of the role: %w", t.Identity, err)
 }
 
-// lastReadBack is the longest wait between two looks at a change.
+// lastReadBack is the longest wait between two questions about a change.
 const lastReadBack = 2 * time.Second
 
 // changedUser is a service user after its roles were set.
@@ -125,7 +126,7 @@ type changedUser struct {
 	reported map[string]modalapi.EnvironmentRole
 }
 
-// readBack asks Modal for a few seconds whether it shows the roles that were set. It returns the service users of
+// readBack asks Modal for a few seconds whether it reports the roles that were set. It returns the service users for
 // which Modal still reports other roles.
 func (rg *rights) readBack(ctx context.Context, cfg *model.Config, users []changedUser) []changedUser {
 	for wait := firstVerifyWait; ; wait *= 2 {
@@ -141,29 +142,29 @@ func (rg *rights) readBack(ctx context.Context, cfg *model.Config, users []chang
 	}
 }
 
-// isSet reports whether Modal shows the roles that were set. A service user that is gone has no roles to show.
+// isSet reports whether Modal shows the roles that were set. It is true for a service user that no longer exists.
 func (rg *rights) isSet(ctx context.Context, cfg *model.Config, user *changedUser) bool {
-	a, told, err := rg.serviceUserOf(ctx, cfg, user.token)
+	a, serviceUser, err := rg.serviceUserOf(ctx, cfg, user.token)
 	if err != nil {
 		gone := (*goneError)(nil)
 		return errors.As(err, &gone)
 	}
 	a.Release()
-	user.reported = told.Roles
-	return model.RolesText(told.Roles) == model.RolesText(user.want(told.Roles))
+	user.reported = serviceUser.Roles
+	return model.RolesText(serviceUser.Roles) == model.RolesText(user.want(serviceUser.Roles))
 }
 
-// notShown says that Modal acknowledged a change and does not show it.
+// notShown returns the warning that Modal acknowledged a change but does not report it.
 func (u changedUser) notShown() string {
 	if u.reported == nil {
-		return fmt.Sprintf("the environment roles of service user %s were set, and Modal does not tell which it has now: the engine sets them again within a minute or so", u.token.Identity)
+		return fmt.Sprintf("the environment roles of service user %s were set, but Modal does not report them: the engine sets them again within a minute or so", u.token.Identity)
 	}
-	return fmt.Sprintf("the environment roles of service user %s were set to %s, and Modal still reports %s: the engine sets them again within a minute or so",
+	return fmt.Sprintf("the environment roles of service user %s were set to %s, but Modal still reports %s: the engine sets them again within a minute or so",
 		u.token.Identity, model.RolesText(u.want(u.reported)), model.RolesText(u.reported))
 }
 
-// narrowPrevious takes away the rights of previous tokens that the role does not have, and adds none. It returns the
-// service users that it changed, and the reasons for which others keep more.
+// narrowPrevious removes from previous tokens the rights that the role does not have, and adds none. It returns the
+// service users that it changed, and an error for each previous token that keeps more rights.
 func (rg *rights) narrowPrevious(ctx context.Context, cfg *model.Config, cred *model.Credential, previous []*model.Revocation, c model.RoleChange) (set []changedUser, kept []error) {
 	for _, entry := range previous {
 		if !entry.CanDelete() || entry.DeletionStarted || entry.IsOf(cred) || entry.Reason == model.ReasonUnfinished {
@@ -171,10 +172,10 @@ func (rg *rights) narrowPrevious(ctx context.Context, cfg *model.Config, cred *m
 		}
 		changed, err := rg.change(ctx, cfg, entry.Token, c)
 		if gone := (*goneError)(nil); errors.As(err, &gone) {
-			continue // it has no role any more
+			continue // a deleted service user has no rights
 		}
 		if err != nil {
-			kept = append(kept, fmt.Errorf("the previous token %s keeps the environment roles that it had until it ends (%s): %w", entry.ID, rg.queue.NextStep(ctx, entry), err))
+			kept = append(kept, fmt.Errorf("the previous token %s keeps its old environment roles until it is revoked (%s): %w", entry.ID, rg.queue.NextStep(ctx, entry), err))
 		}
 		if changed && err == nil {
 			set = append(set, changedUser{token: entry.Token, want: c.Want})
@@ -183,8 +184,8 @@ func (rg *rights) narrowPrevious(ctx context.Context, cfg *model.Config, cred *m
 	return set, kept
 }
 
-// serviceUserOf readies the admin token and reads with it the service user that owns a token. Without an error
-// the admin is to be released.
+// serviceUserOf reads, with the admin token, the service user that owns a token. If it returns no error, the caller
+// must release the returned admin.
 func (rg *rights) serviceUserOf(ctx context.Context, cfg *model.Config, t model.Token) (*state.Admin, modalapi.ServiceUser, error) {
 	if err := rg.mount.CheckReach(cfg, t); err != nil {
 		return nil, modalapi.ServiceUser{}, err
@@ -204,24 +205,25 @@ func (rg *rights) serviceUserOf(ctx context.Context, cfg *model.Config, t model.
 	return nil, modalapi.ServiceUser{}, fmt.Errorf("read service user %s: %w", t.Identity, a.Explain(err))
 }
 
-// goneError is a service user that somebody deleted at Modal.
+// goneError says that a service user no longer exists at Modal.
 type goneError struct{ user string }
 
 func (g *goneError) Error() string {
-	return fmt.Sprintf("service user %s is gone at Modal, and its token with it", g.user)
+	return fmt.Sprintf("service user %s no longer exists at Modal, so its token does not work either", g.user)
 }
 
-// explainGone ends the error about a role's token that is gone with the command that makes a new one.
+// explainGone adds to the error about a deleted service user the command that creates a new token.
 func (rg *rights) explainGone(err error, role string) error {
 	if gone := (*goneError)(nil); errors.As(err, &gone) {
-		return model.UserErrorf("%s; make a new one with: vault write -f %srotate/%s", err, rg.mount.CommandPrefix(), role)
+		return model.UserErrorf("%s; create a new token with: vault write -f %srotate/%s", err, rg.mount.CommandPrefix(), role)
 	}
 	return err
 }
 
-// maxNamedEnvironments is how many environments an error names.
+// maxNamedEnvironments limits how many environments an error names.
 const maxNamedEnvironments = 10
 
+// unknownEnvironment returns the error for an environment that does not exist. It names the existing environments.
 func unknownEnvironment(environment string, known []modalapi.Environment) error {
 	names := make([]string, 0, maxNamedEnvironments+1)
 	for _, one := range known[:min(len(known), maxNamedEnvironments)] {

@@ -18,6 +18,3 @@ type Roles struct {
 	leases    *Leases
 	approvals *Approvals
 }
-
-// Defaults, and bounds of what a role may say.
-const ()

@@ -14,8 +14,8 @@ import (
 	"vault-plugin-secrets-modal/internal/store"
 )
 
-// deletedRole is a role that is being deleted. A part is nil if it is not stored or cannot be read. unreadable says
-// why something cannot be read.
+// deletedRole is a role that is being deleted. role and cred are nil if they are not stored or cannot be read.
+// unreadable says why something cannot be read.
 type deletedRole struct {
 	name       string
 	role       *model.Role
@@ -25,8 +25,8 @@ type deletedRole struct {
 
 func (d *deletedRole) exists() bool { return d.role != nil || d.cred != nil || d.unreadable != nil }
 
-// owns reports whether a revocation is of this role. A role that is gone owns those of all deleted roles of its
-// name. If it is unknown which generation of the name a role was, it owns none.
+// owns reports whether a revocation belongs to this role. If the role no longer exists, it owns the revocations of
+// all deleted roles of its name. If the role's generation is unknown, the role owns no revocation.
 func (d *deletedRole) owns(entry *model.Revocation) bool {
 	switch {
 	case entry.Role != d.name:
@@ -39,11 +39,11 @@ func (d *deletedRole) owns(entry *model.Revocation) bool {
 	return d.cred != nil && entry.GenerationID == d.cred.GenerationID
 }
 
-// Delete puts the current token into the revocation queue before it removes the role. It returns nil if there
-// was no such role. The token keeps the role's grace period, as after a rotation,
-// because a reader may not have noticed. With force the engine revokes every token that it may revoke, earlier
-// ones too, at once. Storage knows that before Modal is asked, so that the worker goes on with what this
-// request does not finish. Only force deletes a role of which something cannot be read.
+// Delete puts the current token into the revocation queue before it removes the role. It returns nil if the role did
+// not exist. The token keeps the role's grace period, as after a rotation, because readers may not have noticed the
+// deletion. With force the engine revokes at once every token that it may revoke, including previous ones. The
+// intent is stored before Modal is called, so that the worker finishes what this request does not. Only force deletes
+// a role that cannot be read completely.
 func (rs *Roles) Delete(ctx context.Context, name string, force bool) (*DeletionReport, error) {
 	unlock, err := rs.mount.LockRole(ctx, name)
 	if err != nil {
@@ -55,7 +55,7 @@ func (rs *Roles) Delete(ctx context.Context, name string, force bool) (*Deletion
 		return nil, err
 	}
 	if d.unreadable != nil && !force {
-		return nil, model.UserErrorf("role %s: %s; or delete the role without it: %s, and look whether its service user is left at Modal: %s",
+		return nil, model.UserErrorf("role %s was not deleted: %s; or delete it without the unreadable part with: %s, then check whether its service user is left at Modal with: %s",
 			name, d.unreadable, rs.mount.Commands().Delete("roles/"+name, "force=true"), rs.mount.Commands().ListDetailed("orphans"))
 	}
 	if force {
@@ -96,9 +96,9 @@ func (rs *Roles) toDelete(ctx context.Context, name string) (*deletedRole, error
 	return &deletedRole{name: name, role: r, cred: cred, unreadable: cmp.Or(lostCred, lostRole)}, nil
 }
 
-// revocation is the current token's, nil without one. A credential without its role is no current token: an
-// interrupted create or delete left it. If the role cannot be read, the engine revokes only a token whose
-// service user this mount created.
+// revocation returns the revocation of the current token, or nil without a current token. A credential without its
+// role is no current token, because an interrupted create or delete left it. If the role cannot be read, the engine
+// revokes only a token whose service user this mount created.
 func (d *deletedRole) revocation(now time.Time, force bool) *model.Revocation {
 	r := d.role
 	if r == nil && d.unreadable != nil {
@@ -131,7 +131,7 @@ func (rs *Roles) remove(ctx context.Context, d *deletedRole, force bool) error {
 	return rs.mount.Credentials.Delete(ctx, d.name)
 }
 
-// forceEarlier notes of a role's earlier tokens that an operator wants them ended now.
+// forceEarlier stores for a role's previous tokens that an operator wants them revoked now.
 func (rs *Roles) forceEarlier(ctx context.Context, d *deletedRole) error {
 	entries, _, err := rs.remainingOf(ctx, d)
 	if err != nil {
@@ -148,8 +148,8 @@ func (rs *Roles) forceEarlier(ctx context.Context, d *deletedRole) error {
 	return nil
 }
 
-// force notes that an entry's token is to end now. The caller holds the role's lock, and a lease has one
-// of its own.
+// force stores that the token of a revocation is to end now. The caller holds the role's lock. For a lease, force
+// takes the lease's own lock.
 func (rs *Roles) force(ctx context.Context, entry *model.Revocation) error {
 	if entry.Leased {
 		unlock, err := rs.mount.LockLease(ctx, entry.Key())
@@ -164,21 +164,21 @@ func (rs *Roles) force(ctx context.Context, entry *model.Revocation) error {
 	return rs.mount.Queue.Put(ctx, entry.Key(), entry.WithForce(rs.mount.Now()))
 }
 
-func (rs *Roles) endOne(ctx context.Context, entry *model.Revocation) (got revocation.Outcome, err error) {
+func (rs *Roles) endOne(ctx context.Context, entry *model.Revocation) (outcome revocation.Outcome, err error) {
 	if entry.Leased {
-		got, _, err = rs.queue.Process(ctx, ctx, entry.Key(), revocation.ByForce)
-		return got, err
+		outcome, _, err = rs.queue.Process(ctx, ctx, entry.Key(), revocation.ByForce)
+		return outcome, err
 	}
-	got, _, err = rs.queue.ProcessLocked(ctx, entry, revocation.ByForce)
-	return got, err
+	outcome, _, err = rs.queue.ProcessLocked(ctx, entry, revocation.ByForce)
+	return outcome, err
 }
 
-// endForced ends a deleted role's tokens that are to end now, the newest first, as far as the time of one
-// request goes, and returns those that Modal refuses. The rest is the worker's.
+// endForced revokes the forced tokens of a deleted role, newest first, within the time of one request. It returns the
+// tokens that Modal rejects. The worker revokes the rest.
 func (rs *Roles) endForced(ctx context.Context, d *deletedRole) (ended []string) {
 	entries, _, err := rs.remainingOf(ctx, d)
 	if err != nil {
-		return nil // what is left says so
+		return nil // the report contains the error
 	}
 	slices.SortStableFunc(entries, func(x, y *model.Revocation) int { return y.Version - x.Version })
 	brief, cancel := context.WithTimeout(ctx, state.ForceBudget)
@@ -187,11 +187,11 @@ func (rs *Roles) endForced(ctx context.Context, d *deletedRole) (ended []string)
 		if !entry.Forced || brief.Err() != nil {
 			continue
 		}
-		got, failed := rs.endOne(brief, entry)
+		outcome, failed := rs.endOne(brief, entry)
 		if failed != nil {
 			rs.mount.Log().Warn("a token of a deleted role is left to the worker", "role", d.name, "token_id", entry.Key(), "error", failed)
 		}
-		if got == revocation.Revoked {
+		if outcome == revocation.Revoked {
 			ended = append(ended, entry.Key())
 		}
 	}

@@ -10,8 +10,9 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// writeDynamic stores the policy, and then narrows the living leases to it. A read that creates a lease meanwhile
-// stores the lease and then reads the policy: the write or the read sees the other one (lease.go: stillAllowed).
+// writeDynamic stores the role, and then narrows its running leases. A read that creates a lease meanwhile stores the
+// lease and then reads the role. So either the write sees the lease, or the read sees the write (lease.go:
+// checkStillAllowed).
 func (rs *Roles) writeDynamic(ctx context.Context, before, after *model.Role, ask model.RoleWrite) (warnings []string, err error) {
 	cfg, err := rs.checkPermitted(ctx, after)
 	if err != nil {
@@ -31,7 +32,7 @@ func (rs *Roles) writeDynamic(ctx context.Context, before, after *model.Role, as
 	return rs.leases.Narrow(ctx, cfg, ask.Name, after.Access()), nil
 }
 
-// afterDynamic is the next step after a write of a dynamic role.
+// afterDynamic tells an operator what to do after a write of a dynamic role.
 func (rs *Roles) afterDynamic(name string) string {
-	return fmt.Sprintf("get a token with a lease of its own: vault read %screds/%s", rs.mount.CommandPrefix(), name)
+	return fmt.Sprintf("get a token with its own lease: vault read %screds/%s", rs.mount.CommandPrefix(), name)
 }

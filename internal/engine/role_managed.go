@@ -12,25 +12,25 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// createManaged mints the first token. Where that fails nothing is left at Modal, or the ledger has it.
+// createManaged creates the first token. A failed creation leaves nothing at Modal, or leaves a revocation.
 func (rs *Roles) createManaged(ctx context.Context, r *model.Role, ask model.RoleWrite) (warnings []string, err error) {
 	cfg, err := rs.checkPermitted(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	made, err := rs.minter.mint(ctx, cfg, mintRequestFor(r, ask.Name))
+	created, err := rs.minter.mint(ctx, cfg, mintRequestFor(r, ask.Name))
 	if err != nil {
-		return nil, fmt.Errorf("%w; the role was not stored: write it again once that is mended", err)
+		return nil, fmt.Errorf("%w; the role was not stored: solve this problem, then write the role again", err)
 	}
 	ctx = context.WithoutCancel(ctx)
-	if err = rs.establish(ctx, ask.Name, r, made.Token); err != nil {
+	if err = rs.establish(ctx, ask.Name, r, created.Token); err != nil {
 		return nil, err
 	}
-	rs.owners.LeaveQueue(ctx, made.entry.Key())
-	return made.warnings, nil
+	rs.owners.LeaveQueue(ctx, created.entry.Key())
+	return created.warnings, nil
 }
 
-// updateManaged changes what the living service user may do and when it is replaced, and mints nothing.
+// updateManaged changes the rights of the existing service user and the rotation schedule. It creates no token.
 func (rs *Roles) updateManaged(ctx context.Context, before, after *model.Role, ask model.RoleWrite) (warnings []string, err error) {
 	name := ask.Name
 	cfg, err := rs.checkPermitted(ctx, after)
@@ -48,11 +48,11 @@ func (rs *Roles) updateManaged(ctx context.Context, before, after *model.Role, a
 	}
 	unsettled := false
 	if cred != nil && ask.Access.EnvironmentRoles.Set {
-		told, failed := rs.changeEnvironmentRoles(ctx, cfg, name, cred, before.Managed.EnvironmentRoles, after.Managed.EnvironmentRoles)
+		changeWarnings, failed := rs.changeEnvironmentRoles(ctx, cfg, name, cred, before.Managed.EnvironmentRoles, after.Managed.EnvironmentRoles)
 		if failed != nil {
 			return nil, rs.rights.explainGone(fmt.Errorf("%w; the role was not changed", failed), name)
 		}
-		warnings, unsettled = append(warnings, told...), len(told) > 0
+		warnings, unsettled = append(warnings, changeWarnings...), len(changeWarnings) > 0
 	}
 	if unsettled || (cred != nil && after.RotatesDifferently(before)) {
 		next := *cred
@@ -70,9 +70,10 @@ func (rs *Roles) updateManaged(ctx context.Context, before, after *model.Role, a
 	return warnings, rs.mount.Roles.Put(ctx, name, after)
 }
 
-// changeEnvironmentRoles gives the role's current token the wanted rights, and takes from the previous tokens the rights that the
-// role loses, or a warning says that a token keeps them. Previous tokens get no new rights: they are on their way out.
-// Modal's answers may be out of date, so the write sets each environment that it changes, and reads the roles back.
+// changeEnvironmentRoles gives the role's current token the wanted rights, and removes from previous tokens the
+// rights that the role loses. A warning names each token that keeps them. Previous tokens get no new rights, because
+// they end soon. Modal's answers may be out of date. So the write sets each environment that it changes, and reads
+// the roles back.
 func (rs *Roles) changeEnvironmentRoles(ctx context.Context, cfg *model.Config, name string, cred *model.Credential,
 	before, wanted map[string]modalapi.EnvironmentRole,
 ) (warnings []string, err error) {
@@ -100,7 +101,7 @@ func (rs *Roles) changeEnvironmentRoles(ctx context.Context, cfg *model.Config, 
 	return warnings, nil
 }
 
-// checkPermitted refuses a write that leaves a role with more than the limits in config allow.
+// checkPermitted refuses a write whose result exceeds the limits in config.
 func (rs *Roles) checkPermitted(ctx context.Context, r *model.Role) (*model.Config, error) {
 	cfg, err := rs.mount.LoadConfig(ctx)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
+// createStatic stores a static role, with its first token if the request brings one.
 func (rs *Roles) createStatic(ctx context.Context, r *model.Role, ask model.RoleWrite) (warnings []string, err error) {
 	if ask.Token == nil {
 		return nil, rs.establishEmpty(ctx, ask.Name, r)
@@ -30,6 +31,7 @@ func (rs *Roles) createStatic(ctx context.Context, r *model.Role, ask model.Role
 	return slices.Concat(ask.Warnings, first.Warnings(), rs.rotations.shortLifeWarnings(ask.Name, r, first), rs.environmentWarnings(ctx, cfg, r.Environment, first)), nil
 }
 
+// updateStatic stores changed settings of a static role, and checks the token if the request brings one.
 func (rs *Roles) updateStatic(ctx context.Context, before, after *model.Role, ask model.RoleWrite) (warnings []string, err error) {
 	if ask.Token != nil {
 		if warnings, err = rs.confirmToken(ctx, after, ask); err != nil {
@@ -56,8 +58,8 @@ func (rs *Roles) updateStatic(ctx context.Context, before, after *model.Role, as
 	return warnings, rs.mount.Roles.Put(ctx, ask.Name, after)
 }
 
-// establishEmpty stores a role whose first token is still to come, or which never has one. What a
-// half-finished create or delete left under its name is not its token.
+// establishEmpty stores a role without a token: the first token comes later, or the role is dynamic. It removes a
+// credential that an interrupted create or delete left under the role's name.
 func (rs *Roles) establishEmpty(ctx context.Context, name string, r *model.Role) error {
 	rs.owners.AssignMu.Lock()
 	defer rs.owners.AssignMu.Unlock()
@@ -73,10 +75,10 @@ func (rs *Roles) establishEmpty(ctx context.Context, name string, r *model.Role)
 	return rs.mount.Roles.Put(ctx, name, r)
 }
 
-// confirmToken takes the current token again, and proves it when it was stored unproven, or takes the
-// first one of a role that has none. Any other token is for rotate.
+// confirmToken accepts the current token again, and verifies it if it was stored with verify=false. If the role has
+// no token, confirmToken stores the first one. It refuses any other token and points to rotate.
 func (rs *Roles) confirmToken(ctx context.Context, r *model.Role, ask model.RoleWrite) (warnings []string, err error) {
-	name, pair := ask.Name, *ask.Token
+	name, supplied := ask.Name, *ask.Token
 	cred, err := rs.mount.Credentials.Get(ctx, name)
 	if err != nil {
 		return nil, err
@@ -96,8 +98,8 @@ func (rs *Roles) confirmToken(ctx context.Context, r *model.Role, ask model.Role
 			return nil, failed
 		}
 		return slices.Concat(first.Warnings(), done.Warnings, rs.environmentWarnings(ctx, cfg, r.Environment, first)), nil
-	case cred.APIToken() != pair:
-		return nil, model.UserErrorf("role %s has another token: replace it with: vault write %srotate/%s token_id=… token_secret=-; nothing was changed",
+	case cred.APIToken() != supplied:
+		return nil, model.UserErrorf("role %s already has another token: replace it with: vault write %srotate/%s token_id=… token_secret=-; nothing was changed",
 			name, rs.mount.CommandPrefix(), name)
 	case cred.Verified() || !ask.Verify:
 		return nil, nil
@@ -114,7 +116,7 @@ func (rs *Roles) confirmToken(ctx context.Context, r *model.Role, ask model.Role
 	return nil, rs.owners.Assign(ctx, proven, name, func() error { return rs.mount.Credentials.Put(ctx, name, &after) })
 }
 
-// acceptFirst is the token that a supplied pair stands for, when it may be a role's first one.
+// acceptFirst checks a supplied token ID and secret, and returns the token if it may become the role's first token.
 func (rs *Roles) acceptFirst(ctx context.Context, cfg *model.Config, ask model.RoleWrite) (model.Token, error) {
 	supplied := model.UnverifiedToken(*ask.Token, cfg.ServerURL)
 	if err := rs.owners.CheckFree(ctx, supplied, ask.Name, ask.Verify); err != nil {
@@ -127,8 +129,8 @@ func (rs *Roles) acceptFirst(ctx context.Context, cfg *model.Config, ask model.R
 	return first, first.CheckNotCreatedByMount(ask.Force)
 }
 
-// environmentWarnings warn of an environment that the token's workspace does not have. Only an admin token of
-// that workspace is used to ask, and where Modal does not answer there is no warning.
+// environmentWarnings warns of an environment that does not exist in the token's workspace. It asks only with an
+// admin token of that workspace. If Modal does not answer, there is no warning.
 func (rs *Roles) environmentWarnings(ctx context.Context, cfg *model.Config, environment string, t model.Token) []string {
 	if environment == "" || cfg.Admin == nil || !cfg.Admin.Verified() || !t.Verified() || cfg.CheckReach(t) != nil {
 		return nil
@@ -144,5 +146,5 @@ func (rs *Roles) environmentWarnings(ctx context.Context, cfg *model.Config, env
 	if err != nil || environmentIDs(known)[environment] != "" {
 		return nil
 	}
-	return []string{fmt.Sprintf("%s; readers of the role get it as MODAL_ENVIRONMENT all the same", unknownEnvironment(environment, known))}
+	return []string{fmt.Sprintf("%s; readers of the role get it as MODAL_ENVIRONMENT anyway", unknownEnvironment(environment, known))}
 }

@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// NextStep is what comes after a write of a role.
+// NextStep tells an operator what to do after a write of a role.
 func (rs *Roles) NextStep(ctx context.Context, r *model.Rotation) string {
 	read := fmt.Sprintf("read the token with: vault read %screds/%s", rs.mount.CommandPrefix(), r.Name)
 	switch {
@@ -21,26 +21,26 @@ func (rs *Roles) NextStep(ctx context.Context, r *model.Rotation) string {
 	case r.HasNoToken():
 		return "the role has no token yet: an operator " + rs.mount.FirstToken(r.Name)
 	case r.Role.Managed == nil:
-		return fmt.Sprintf("%s; bring the next one by %s with: %s", read, r.Next.Format(time.RFC3339), rs.mount.RotateCommand(r.Role, r.Name))
+		return fmt.Sprintf("%s; bring the next token by %s with: %s", read, r.Next.Format(time.RFC3339), rs.mount.RotateCommand(r.Role, r.Name))
 	case r.Role.Managed.Disabled:
-		return fmt.Sprintf("%s; rotate it by %s with: %s", read, r.Next.Format(time.RFC3339), rs.mount.RotateCommand(r.Role, r.Name))
+		return fmt.Sprintf("%s; rotate the role by %s with: %s", read, r.Next.Format(time.RFC3339), rs.mount.RotateCommand(r.Role, r.Name))
 	}
-	return rs.mount.UnlessPaused(ctx, read+"; the engine rotates it at next_rotation")
+	return rs.mount.UnlessPaused(ctx, read+"; the engine rotates the role at next_rotation")
 }
 
-// WrittenRole is a role after a write, and what an operator should know of it.
+// WrittenRole is a role after a write, with warnings for the operator.
 type WrittenRole struct {
 	Role     *model.Role
 	Rotation *model.Rotation
 	Warnings []string
 }
 
-// Read is a role's policy, nil for none.
+// Read returns a role's settings. It returns nil if the role does not exist.
 func (rs *Roles) Read(ctx context.Context, name string) (*model.Role, error) {
 	return rs.mount.Roles.Get(ctx, name)
 }
 
-// Write creates a role with its first token, or changes its policy.
+// Write creates a role with its first token, or changes its settings.
 func (rs *Roles) Write(ctx context.Context, ask model.RoleWrite) (*WrittenRole, error) {
 	name := ask.Name
 	unlock, err := rs.mount.LockRole(ctx, name)
@@ -75,28 +75,28 @@ func (rs *Roles) Write(ctx context.Context, ask model.RoleWrite) (*WrittenRole, 
 	return done, nil
 }
 
-// publishWrite tells the log and whoever listens of a role that changed, and whose token it got. It warns of what
-// such a token is not for.
+// publishWrite logs a changed role and its new token, and sends the event. It adds warnings about the new token's
+// service user.
 func (rs *Roles) publishWrite(ctx context.Context, before *model.Role, had *model.Credential, done *WrittenRole) {
-	now := done.Rotation
-	brought := !now.HasNoToken() && (had == nil || had.ID != now.Cred.ID || had.Verified() != now.Cred.Verified())
+	rotation := done.Rotation
+	brought := !rotation.HasNoToken() && (had == nil || had.ID != rotation.Cred.ID || had.Verified() != rotation.Cred.Verified())
 	if before != nil && !brought && reflect.DeepEqual(before, done.Role) {
 		return
 	}
 	if brought {
-		done.Warnings = append(done.Warnings, now.Cred.OtherMountWarnings(now.Role)...)
+		done.Warnings = append(done.Warnings, rotation.Cred.OtherMountWarnings(rotation.Role)...)
 	}
-	event := model.Event{Kind: model.EventRoleWrite, Modified: true, Role: now.Name}
-	pairs := append([]any{"role", now.Name, "created", before == nil}, done.Role.LogChanges(before)...)
+	event := model.Event{Kind: model.EventRoleWrite, Modified: true, Role: rotation.Name}
+	pairs := append([]any{"role", rotation.Name, "created", before == nil}, done.Role.LogChanges(before)...)
 	if brought {
-		event.Version, event.TokenID, event.Account = now.Cred.Version, now.Cred.ID, now.Cred.Account()
+		event.Version, event.TokenID, event.Account = rotation.Cred.Version, rotation.Cred.ID, rotation.Cred.Account()
 		pairs = append(append(pairs, "version", event.Version, "token_id", event.TokenID), event.Account.LogPairs("")...)
 	}
 	rs.mount.Log().Info("role written", pairs...)
 	rs.mount.Publish(ctx, event)
 }
 
-// create stores the first token and then the role: a role exists once its own entry does.
+// create stores the first token and then the role. A role exists once its entry under role/ exists.
 func (rs *Roles) create(ctx context.Context, ask model.RoleWrite) (*WrittenRole, error) {
 	r, err := model.NewRole(rs.mount.NewGenerationID()).Merge(ask)
 	if err != nil {

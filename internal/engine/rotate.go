@@ -10,7 +10,7 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// Rotations replaces the current tokens of roles, and goes back to previous ones.
+// Rotations replaces the current tokens of roles, and restores previous ones.
 type Rotations struct {
 	mount  *state.Mount
 	owners *state.Owners
@@ -20,75 +20,75 @@ type Rotations struct {
 
 // Rotate replaces a role's current token.
 func (rt *Rotations) Rotate(ctx context.Context, ask model.RotateRequest) (*RotationResult, error) {
-	now, unlock, err := rt.lockForRotation(ctx, ask)
+	rotation, unlock, err := rt.lockForRotation(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	done, err := rt.rotateLocked(ctx, now, ask)
+	done, err := rt.rotateLocked(ctx, rotation, ask)
 	if err != nil && !model.IsUserError(err) {
-		rt.mount.Log().Warn("rotation failed", "role", now.Name, "version", now.Cred.Version, "error", err)
-		rt.mount.Publish(ctx, now.FailureEvent())
+		rt.mount.Log().Warn("rotation failed", "role", rotation.Name, "version", rotation.Cred.Version, "error", err)
+		rt.mount.Publish(ctx, rotation.FailureEvent())
 	}
 	return done, err
 }
 
-// lockForRotation is a role that can be rotated as it is asked for, with its lock held.
-func (rt *Rotations) lockForRotation(ctx context.Context, ask model.RotateRequest) (now *model.Rotation, unlock func(), err error) {
+// lockForRotation locks a role, and refuses a request that does not fit the type of the role.
+func (rt *Rotations) lockForRotation(ctx context.Context, ask model.RotateRequest) (rotation *model.Rotation, unlock func(), err error) {
 	if unlock, err = rt.mount.LockRole(ctx, ask.Role); err != nil {
 		return nil, nil, err
 	}
-	now, err = rt.mount.Rotation(ctx, ask.Role)
+	rotation, err = rt.mount.Rotation(ctx, ask.Role)
 	switch {
 	case err != nil:
-	case now == nil:
+	case rotation == nil:
 		err = model.UserErrorf("%s", rt.mount.NoSuchRole(ctx, ask.Role, fmt.Sprintf("; create it with: %s, or type=%s token_id=… token_secret=-",
 			rt.mount.Commands().Write("roles/"+ask.Role, "type="+model.TypeManaged, "environment_roles=main=contributor"), model.TypeStatic)))
-	case now.Role.Dynamic != nil:
-		err = rt.mount.CheckNotDynamic(now.Role, ask.Role)
-	case now.Role.Type == model.TypeManaged:
+	case rotation.Role.Dynamic != nil:
+		err = rt.mount.CheckNotDynamic(rotation.Role, ask.Role)
+	case rotation.Role.Type == model.TypeManaged:
 		err = ask.RefuseForManaged()
 	}
 	if err != nil {
 		unlock()
 		return nil, nil, err
 	}
-	return now, unlock, nil
+	return rotation, unlock, nil
 }
 
-// rotateLocked picks the kind of rotation that was asked for. The caller holds the role's lock.
-func (rt *Rotations) rotateLocked(ctx context.Context, now *model.Rotation, ask model.RotateRequest) (*RotationResult, error) {
-	grace := ask.GraceOr(now.Role.GracePeriod)
-	if err := rt.checkPreviousTokenLimit(ctx, now, ask); err != nil {
+// rotateLocked does the requested kind of rotation. The caller holds the role's lock.
+func (rt *Rotations) rotateLocked(ctx context.Context, rotation *model.Rotation, ask model.RotateRequest) (*RotationResult, error) {
+	grace := ask.GraceOr(rotation.Role.GracePeriod)
+	if err := rt.checkPreviousTokenLimit(ctx, rotation, ask); err != nil {
 		return nil, err
 	}
 	var done *RotationResult
 	var err error
 	switch {
 	case ask.ToPrevious:
-		done, err = rt.undo(ctx, now, grace)
-	case now.Role.Type == model.TypeManaged:
-		done, err = rt.rotateManaged(ctx, now, grace)
+		done, err = rt.undo(ctx, rotation, grace)
+	case rotation.Role.Type == model.TypeManaged:
+		done, err = rt.rotateManaged(ctx, rotation, grace)
 	default:
-		done, err = rt.rotateStatic(ctx, now, ask)
+		done, err = rt.rotateStatic(ctx, rotation, ask)
 	}
 	if err != nil {
 		return nil, err
 	}
 	if done.Changed {
-		rt.publish(ctx, now.Name, done)
+		rt.publish(ctx, rotation.Name, done)
 	}
 	return done, nil
 }
 
-// checkPreviousTokenLimit refuses an operator's rotation that would leave too many service users alive. An undo puts
-// one in the ledger and takes one out, and a repeated request none. The schedule is never held up by it.
-func (rt *Rotations) checkPreviousTokenLimit(ctx context.Context, now *model.Rotation, ask model.RotateRequest) error {
-	again := ask.Token != nil && ask.Token.ID == now.Cred.ID
-	if again || ask.ToPrevious || ask.GraceOr(now.Role.GracePeriod) == 0 {
+// checkPreviousTokenLimit refuses an operator's rotation that would keep too many service users alive. An undo does
+// not change their number, and a repeated request adds none. The limit never blocks the schedule.
+func (rt *Rotations) checkPreviousTokenLimit(ctx context.Context, rotation *model.Rotation, ask model.RotateRequest) error {
+	again := ask.Token != nil && ask.Token.ID == rotation.Cred.ID
+	if again || ask.ToPrevious || ask.GraceOr(rotation.Role.GracePeriod) == 0 {
 		return nil
 	}
-	entries, err := rt.mount.PreviousTokens(ctx, now.Name)
+	entries, err := rt.mount.PreviousTokens(ctx, rotation.Name)
 	if err != nil {
 		return err
 	}
@@ -101,6 +101,6 @@ func (rt *Rotations) checkPreviousTokenLimit(ctx context.Context, now *model.Rot
 	if alive < model.MaxPreviousTokens {
 		return nil
 	}
-	return model.UserErrorf("role %s has %d previous tokens in their grace period, and %d is the most: end some (vault write %srevocations/<id> force=true), wait, "+
-		"or rotate with grace_period=0; nothing was changed", now.Name, alive, model.MaxPreviousTokens, rt.mount.CommandPrefix())
+	return model.UserErrorf("role %s has %d previous tokens in their grace period, and the limit is %d: revoke some of them with: vault write %srevocations/<id> force=true, wait, "+
+		"or rotate with grace_period=0; nothing was changed", rotation.Name, alive, model.MaxPreviousTokens, rt.mount.CommandPrefix())
 }

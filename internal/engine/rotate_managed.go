@@ -11,28 +11,28 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// rotateManaged replaces the role's service user by a new one. When the caller gives up before the new
-// token is proven, it is undone through the ledger; after that it is finished. The caller holds the
-// role's lock.
-func (rt *Rotations) rotateManaged(ctx context.Context, now *model.Rotation, grace time.Duration) (*RotationResult, error) {
+// rotateManaged replaces the role's service user by a new one. If the caller gives up before Modal has accepted the
+// new token, the revocation queue ends the new token. After that point the rotation is completed. The caller holds
+// the role's lock.
+func (rt *Rotations) rotateManaged(ctx context.Context, rotation *model.Rotation, grace time.Duration) (*RotationResult, error) {
 	cfg, err := rt.mount.LoadConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
-	stays := fmt.Sprintf("the current token (version %d) stays; once that is mended: vault write -f %srotate/%s", now.Cred.Version, rt.mount.CommandPrefix(), now.Name)
-	if err = rt.mount.CheckReach(cfg, now.Cred.Token); err != nil {
-		return nil, fmt.Errorf("%w; %s", err, stays)
+	hint := fmt.Sprintf("the current token (version %d) stays: solve this problem, then: vault write -f %srotate/%s", rotation.Cred.Version, rt.mount.CommandPrefix(), rotation.Name)
+	if err = rt.mount.CheckReach(cfg, rotation.Cred.Token); err != nil {
+		return nil, fmt.Errorf("%w; %s", err, hint)
 	}
-	made, err := rt.minter.mint(ctx, cfg, mintRequestFor(now.Role, now.Name))
+	created, err := rt.minter.mint(ctx, cfg, mintRequestFor(rotation.Role, rotation.Name))
 	if err != nil {
-		return nil, fmt.Errorf("%w; %s", err, stays)
+		return nil, fmt.Errorf("%w; %s", err, hint)
 	}
 	ctx = context.WithoutCancel(ctx)
-	done, err := rt.replace(ctx, now, made.Token, model.ReasonRotated, grace)
+	done, err := rt.replace(ctx, rotation, created.Token, model.ReasonRotated, grace)
 	if err != nil {
 		return nil, err
 	}
-	rt.owners.LeaveQueue(ctx, made.entry.Key())
-	done.Warnings = slices.Concat(made.warnings, done.Warnings)
+	rt.owners.LeaveQueue(ctx, created.entry.Key())
+	done.Warnings = slices.Concat(created.warnings, done.Warnings)
 	return done, nil
 }

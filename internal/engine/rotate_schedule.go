@@ -11,7 +11,7 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// rotateDue rotates the managed roles whose time has come.
+// rotateDue rotates the managed roles that are due.
 func (rt *Rotations) rotateDue(tick, begin context.Context) error {
 	due, err := rt.mount.DueRoles.Due(begin, rt.mount.Now(), state.DueSource{
 		List: func(ctx context.Context) ([]string, error) { return rt.mount.Roles.List(ctx) },
@@ -23,26 +23,26 @@ func (rt *Rotations) rotateDue(tick, begin context.Context) error {
 			return r.NextAttempt(rt.mount.Now()), nil
 		},
 		Failed: func(name string, err error) {
-			rt.mount.Log().Error("cannot tell when a role is due", "role", name, "error", err)
+			rt.mount.Log().Error("the next rotation of a role cannot be read", "role", name, "error", err)
 		},
 	})
 	return errors.Join(err, rt.mount.UntilOver(begin, due, state.MaxConcurrentRotations, func(name string) error { return rt.rotateOnSchedule(tick, begin, name) }))
 }
 
-// rotateOnSchedule rotates a role if it is still due once its lock is held. A failure is stored with
-// the credential and tried again with back-off. A role that is busy until no time is left, and a tick
-// that is broken off, are no failures.
+// rotateOnSchedule rotates a role if it is still due after its lock was taken. A failure is stored with the
+// credential, and the worker tries again with back-off. If the role stays busy until the time is over, or the tick is
+// canceled, that is no failure.
 func (rt *Rotations) rotateOnSchedule(ctx, begin context.Context, name string) error {
 	unlock, err := rt.mount.LockRole(begin, name)
 	if err != nil {
 		return nil // the role is busy, and due at the next tick too
 	}
 	defer unlock()
-	now, err := rt.dueRotation(ctx, name)
-	if err != nil || now == nil {
+	rotation, err := rt.dueRotation(ctx, name)
+	if err != nil || rotation == nil {
 		return err
 	}
-	done, err := rt.rotateManaged(ctx, now, now.Role.GracePeriod)
+	done, err := rt.rotateManaged(ctx, rotation, rotation.Role.GracePeriod)
 	if err == nil {
 		rt.publish(ctx, name, done)
 		return nil
@@ -50,37 +50,38 @@ func (rt *Rotations) rotateOnSchedule(ctx, begin context.Context, name string) e
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return nil
 	}
-	return rt.recordFailure(ctx, now, err)
+	return rt.recordFailure(ctx, rotation, err)
 }
 
-// dueRotation is the role, if it is due, with times that can be right.
+// dueRotation returns the role if it is due, and nil if not. It first repairs impossible times.
 func (rt *Rotations) dueRotation(ctx context.Context, name string) (*model.Rotation, error) {
-	now, err := rt.mount.Rotation(ctx, name)
-	if err != nil || now == nil {
+	rotation, err := rt.mount.Rotation(ctx, name)
+	if err != nil || rotation == nil {
 		return nil, err
 	}
-	if next := now.NextAttempt(rt.mount.Now()); !next.IsZero() && now.HasImpossibleTimes(rt.mount.Now()) {
-		cred := now.Cred.RepairTimes(now.Role, rt.mount.Now(), rt.mount.Jitter)
+	if next := rotation.NextAttempt(rt.mount.Now()); !next.IsZero() && rotation.HasImpossibleTimes(rt.mount.Now()) {
+		cred := rotation.Cred.RepairTimes(rotation.Role, rt.mount.Now(), rt.mount.Jitter)
 		if err = rt.mount.Credentials.Put(ctx, name, cred); err != nil {
 			return nil, err
 		}
-		now = model.NewRotation(name, now.Role, cred, rt.mount.Now())
+		rotation = model.NewRotation(name, rotation.Role, cred, rt.mount.Now())
 	}
-	if next := now.NextAttempt(rt.mount.Now()); next.IsZero() || next.After(rt.mount.Now()) || !now.Role.MayBegin(now.Cred, rt.mount.Now()) {
-		return nil, nil //nolint:nilnil // not due is nothing, and no error
+	if next := rotation.NextAttempt(rt.mount.Now()); next.IsZero() || next.After(rt.mount.Now()) || !rotation.Role.MayBegin(rotation.Cred, rt.mount.Now()) {
+		return nil, nil //nolint:nilnil // a role that is not due is no error
 	}
-	return now, nil
+	return rotation, nil
 }
 
-func (rt *Rotations) recordFailure(ctx context.Context, now *model.Rotation, why error) error {
-	after := now.Cred.WithFailure(rt.mount.Now(), why, rt.mount.Jitter)
-	rt.mount.Log().Warn("scheduled rotation failed", "role", now.Name, "version", now.Cred.Version, "attempts", after.Attempts,
+// recordFailure logs a failed scheduled rotation, and stores it with the next attempt.
+func (rt *Rotations) recordFailure(ctx context.Context, rotation *model.Rotation, why error) error {
+	after := rotation.Cred.WithFailure(rt.mount.Now(), why, rt.mount.Jitter)
+	rt.mount.Log().Warn("scheduled rotation failed", "role", rotation.Name, "version", rotation.Cred.Version, "attempts", after.Attempts,
 		"next_attempt", after.NextAttempt, "error", why)
-	rt.mount.Publish(ctx, now.FailureEvent())
-	// The rotation may have happened and only its answer be lost: then there is nothing to note.
+	rt.mount.Publish(ctx, rotation.FailureEvent())
+	// If the rotation happened and only the answer was lost, store no failure.
 	ctx = context.WithoutCancel(ctx)
-	if cred, unknown := rt.mount.Credentials.Get(ctx, now.Name); unknown != nil || cred == nil || cred.ID != now.Cred.ID {
+	if cred, unknown := rt.mount.Credentials.Get(ctx, rotation.Name); unknown != nil || cred == nil || cred.ID != rotation.Cred.ID {
 		return unknown
 	}
-	return rt.mount.Credentials.Put(ctx, now.Name, after)
+	return rt.mount.Credentials.Put(ctx, rotation.Name, after)
 }

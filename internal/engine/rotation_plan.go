@@ -13,14 +13,14 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// RotationPlan is what a rotation would do, in order, and what would fail.
+// RotationPlan lists the steps of a rotation in order, and the problems that would make it fail.
 type RotationPlan struct {
 	Steps, Problems []string
 }
 
-// Plan runs the checks of a rotation and tells all that would fail, without a write here or at Modal.
+// Plan runs the checks of a rotation and reports every problem. It writes nothing to storage or to Modal.
 func (rt *Rotations) Plan(ctx context.Context, ask model.RotateRequest) (*RotationPlan, error) {
-	now, unlock, err := rt.lockForRotation(ctx, ask)
+	rotation, unlock, err := rt.lockForRotation(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
@@ -33,19 +33,19 @@ func (rt *Rotations) Plan(ctx context.Context, ask model.RotateRequest) (*Rotati
 	var problems []error
 	switch {
 	case ask.ToPrevious:
-		plan, problems = rt.planUndo(ctx, cfg, now)
-	case now.Role.Type == model.TypeManaged:
-		plan, problems = rt.planManaged(ctx, cfg, now)
+		plan, problems = rt.planUndo(ctx, cfg, rotation)
+	case rotation.Role.Type == model.TypeManaged:
+		plan, problems = rt.planManaged(ctx, cfg, rotation)
 	default:
-		plan, problems = rt.planStatic(ctx, now, ask)
+		plan, problems = rt.planStatic(ctx, rotation, ask)
 	}
 	if plan == nil {
 		plan = []string{"nothing, until the problems are solved"}
-	} else if !now.HasNoToken() && (ask.Token == nil || ask.Token.ID != now.Cred.ID) {
-		plan = append(plan, fmt.Sprintf("put token %s (version %d) into the ledger, to be revoked from %s on (%s)",
-			now.Cred.ID, now.Cred.Version, rt.mount.Now().Add(ask.GraceOr(now.Role.GracePeriod)).Format(time.RFC3339), model.NewRevocation(now.Name, now.Role, now.Cred, model.ReasonRotated, rt.mount.Now(), 0).Method))
+	} else if !rotation.HasNoToken() && (ask.Token == nil || ask.Token.ID != rotation.Cred.ID) {
+		plan = append(plan, fmt.Sprintf("put token %s (version %d) into the revocation queue, to be revoked after %s (%s)",
+			rotation.Cred.ID, rotation.Cred.Version, rt.mount.Now().Add(ask.GraceOr(rotation.Role.GracePeriod)).Format(time.RFC3339), model.NewRevocation(rotation.Name, rotation.Role, rotation.Cred, model.ReasonRotated, rt.mount.Now(), 0).Method))
 	}
-	if err = rt.checkPreviousTokenLimit(ctx, now, ask); err != nil {
+	if err = rt.checkPreviousTokenLimit(ctx, rotation, ask); err != nil {
 		problems = append(problems, err)
 	}
 	var texts []string
@@ -55,47 +55,47 @@ func (rt *Rotations) Plan(ctx context.Context, ask model.RotateRequest) (*Rotati
 	return &RotationPlan{Steps: plan, Problems: texts}, nil
 }
 
-func (rt *Rotations) planStatic(ctx context.Context, now *model.Rotation, ask model.RotateRequest) (plan []string, problems []error) {
-	pair, err := ask.TokenFor(now, rt.mount.CommandPrefix())
+func (rt *Rotations) planStatic(ctx context.Context, rotation *model.Rotation, ask model.RotateRequest) (plan []string, problems []error) {
+	brought, err := ask.TokenFor(rotation, rt.mount.CommandPrefix())
 	if err != nil {
 		return nil, []error{err}
 	}
 	switch {
-	case pair == now.Cred.APIToken():
-		return []string{fmt.Sprintf("nothing: token %s is the role's current one already", pair.ID)}, nil
-	case pair.ID == now.Cred.ID:
-		_, err = rt.verifySame(ctx, now, pair, ask.Verify)
+	case brought == rotation.Cred.APIToken():
+		return []string{fmt.Sprintf("nothing: token %s is already the role's current token", brought.ID)}, nil
+	case brought.ID == rotation.Cred.ID:
+		_, err = rt.verifySame(ctx, rotation, brought, ask.Verify)
 	default:
-		_, err = rt.acceptSuccessor(ctx, now, pair, ask)
+		_, err = rt.acceptSuccessor(ctx, rotation, brought, ask)
 	}
 	if err != nil {
 		problems = append(problems, err)
 	}
-	return []string{fmt.Sprintf("make token %s current as version %d", pair.ID, now.Cred.Version+1)}, problems
+	return []string{fmt.Sprintf("make token %s current as version %d", brought.ID, rotation.Cred.Version+1)}, problems
 }
 
-func (rt *Rotations) planUndo(ctx context.Context, cfg *model.Config, now *model.Rotation) (plan []string, problems []error) {
-	entry, err := rt.previousToken(ctx, now)
+func (rt *Rotations) planUndo(ctx context.Context, cfg *model.Config, rotation *model.Rotation) (plan []string, problems []error) {
+	entry, err := rt.previousToken(ctx, rotation)
 	if err != nil {
 		return nil, []error{err}
 	}
-	if _, err = rt.verifyUndo(ctx, cfg, now, entry); err != nil {
+	if _, err = rt.verifyUndo(ctx, cfg, rotation, entry); err != nil {
 		problems = append(problems, err)
 	}
-	return []string{fmt.Sprintf("make token %s current again, as version %d", entry.ID, now.Cred.Version+1)}, problems
+	return []string{fmt.Sprintf("make token %s current again, as version %d", entry.ID, rotation.Cred.Version+1)}, problems
 }
 
-func (rt *Rotations) planManaged(ctx context.Context, cfg *model.Config, now *model.Rotation) (plan []string, problems []error) {
-	policy := now.Role.Managed
+func (rt *Rotations) planManaged(ctx context.Context, cfg *model.Config, rotation *model.Rotation) (plan []string, problems []error) {
+	policy := rotation.Role.Managed
 	plan = []string{
-		fmt.Sprintf("make a service user named like %s (scoped=%t)", rt.mount.ServiceUserName(now.Name), policy.Scoped),
-		"give it " + model.RolesText(policy.EnvironmentRoles),
-		fmt.Sprintf("see Modal accept its token, and make it current as version %d", now.Cred.Version+1),
+		fmt.Sprintf("create a service user named like %s (scoped=%t)", rt.mount.ServiceUserName(rotation.Name), policy.Scoped),
+		"give it the environment roles " + model.RolesText(policy.EnvironmentRoles),
+		fmt.Sprintf("check that Modal accepts its token, and make the token current as version %d", rotation.Cred.Version+1),
 	}
-	if err := cfg.CheckRole(now.Role); err != nil {
+	if err := cfg.CheckRole(rotation.Role); err != nil {
 		problems = append(problems, err)
 	}
-	if err := rt.mount.CheckReach(cfg, now.Cred.Token); err != nil {
+	if err := rt.mount.CheckReach(cfg, rotation.Cred.Token); err != nil {
 		problems = append(problems, err)
 	}
 	a, err := rt.mount.Admin(cfg)

@@ -11,47 +11,47 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// shortLifeWarnings warns of a token of a static role that expires before the role's rotation period is over.
+// shortLifeWarnings warns if the token of a static role expires before the role's rotation period is over.
 func (rt *Rotations) shortLifeWarnings(name string, r *model.Role, t model.Token) []string {
 	if r.Type != model.TypeStatic || t.ExpiresAt.IsZero() || !t.LocalExpiry().Before(rt.mount.Now().Add(r.RotationPeriod)) {
 		return nil
 	}
 	rt.mount.Log().Warn("the token expires within the rotation period", "role", name, "token_id", t.ID, "expires_at", t.ExpiresAt)
-	return []string{fmt.Sprintf("token %s expires on %s, within the role's rotation_period of %s: replace it before that with: %s",
+	return []string{fmt.Sprintf("token %s expires on %s, before the role's rotation_period of %s is over: replace it before that with: %s",
 		t.ID, t.ExpiresAt.Format(time.RFC3339), model.FormatDuration(r.RotationPeriod), rt.mount.RotateCommand(r, name))}
 }
 
-// replace makes next the current token of a role: the old one enters the ledger, then the Put of the
-// credential is the rotation. It is finished whatever becomes of the caller, who holds the role's lock.
-func (rt *Rotations) replace(ctx context.Context, now *model.Rotation, next model.Token, reason string, grace time.Duration) (*RotationResult, error) {
-	if now.HasNoToken() {
-		return rt.storeFirst(ctx, now, next)
+// replace makes next the current token of a role. The old token enters the revocation queue first. Then the write of
+// the credential is the rotation. The caller holds the role's lock.
+func (rt *Rotations) replace(ctx context.Context, rotation *model.Rotation, next model.Token, reason string, grace time.Duration) (*RotationResult, error) {
+	if rotation.HasNoToken() {
+		return rt.storeFirst(ctx, rotation, next)
 	}
-	cred := now.Cred.Successor(now.Role, next, rt.mount.Now(), rt.mount.Jitter)
-	old := model.NewRevocation(now.Name, now.Role, now.Cred, reason, rt.mount.Now(), grace)
+	cred := rotation.Cred.Successor(rotation.Role, next, rt.mount.Now(), rt.mount.Jitter)
+	old := model.NewRevocation(rotation.Name, rotation.Role, rotation.Cred, reason, rt.mount.Now(), grace)
 	queued := false
-	err := rt.owners.Assign(ctx, next, now.Name, func() (failed error) {
+	err := rt.owners.Assign(ctx, next, rotation.Name, func() (failed error) {
 		if queued, failed = rt.owners.Retire(ctx, old); failed != nil {
 			return failed
 		}
-		return rt.mount.Credentials.Put(ctx, now.Name, cred)
+		return rt.mount.Credentials.Put(ctx, rotation.Name, cred)
 	})
 	if err != nil {
 		return nil, err
 	}
-	warnings := slices.Concat(rt.shortLifeWarnings(now.Name, now.Role, next), model.GraceWarnings(grace, now.Role.RefreshInterval))
+	warnings := slices.Concat(rt.shortLifeWarnings(rotation.Name, rotation.Role, next), model.GraceWarnings(grace, rotation.Role.RefreshInterval))
 	if !queued {
-		told := fmt.Sprintf("token %s, which this role held unverified, is not revoked: it is a verified token of another role of this mount, of config, or of the revocation queue", old.ID)
-		return &RotationResult{Changed: true, Cred: cred, Warnings: append(warnings, told)}, nil
+		warning := fmt.Sprintf("token %s was stored in this role with verify=false and is not revoked, because another role of this mount, config or the revocation queue has it as a verified token", old.ID)
+		return &RotationResult{Changed: true, Cred: cred, Warnings: append(warnings, warning)}, nil
 	}
 	return &RotationResult{Changed: true, Cred: cred, Previous: old, Grace: grace, Warnings: warnings}, nil
 }
 
-// storeFirst gives a role that has none its first token.
-func (rt *Rotations) storeFirst(ctx context.Context, now *model.Rotation, first model.Token) (*RotationResult, error) {
-	cred := model.NewCredential(now.Role, first, rt.mount.Now(), rt.mount.Jitter)
-	if err := rt.owners.Assign(ctx, first, now.Name, func() error { return rt.mount.Credentials.Put(ctx, now.Name, cred) }); err != nil {
+// storeFirst gives its first token to a role that has no token.
+func (rt *Rotations) storeFirst(ctx context.Context, rotation *model.Rotation, first model.Token) (*RotationResult, error) {
+	cred := model.NewCredential(rotation.Role, first, rt.mount.Now(), rt.mount.Jitter)
+	if err := rt.owners.Assign(ctx, first, rotation.Name, func() error { return rt.mount.Credentials.Put(ctx, rotation.Name, cred) }); err != nil {
 		return nil, err
 	}
-	return &RotationResult{Changed: true, Cred: cred, Warnings: rt.shortLifeWarnings(now.Name, now.Role, first)}, nil
+	return &RotationResult{Changed: true, Cred: cred, Warnings: rt.shortLifeWarnings(rotation.Name, rotation.Role, first)}, nil
 }

@@ -9,8 +9,8 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// RotationResult is a rotation that happened: the credential that is current now, and the token that left the
-// role for the ledger, nil where none did. Changed says that the role has another token than before.
+// RotationResult is the result of a rotation. Cred is the current credential. Previous is the revocation of the
+// replaced token, or nil without a replaced token. Changed says that the role has another token than before.
 type RotationResult struct {
 	Changed  bool
 	Cred     *model.Credential
@@ -19,7 +19,7 @@ type RotationResult struct {
 	Warnings []string
 }
 
-// publish tells the log and whoever listens of a rotation.
+// publish logs a rotation and sends its events.
 func (rt *Rotations) publish(ctx context.Context, name string, done *RotationResult) {
 	event := model.Event{Kind: model.EventRotate, Modified: true, Role: name, Version: done.Cred.Version, TokenID: done.Cred.ID, Account: done.Cred.Account()}
 	if done.Previous != nil {

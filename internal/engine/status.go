@@ -11,15 +11,15 @@ import (
 	"vault-plugin-secrets-modal/internal/store"
 )
 
-// Statuses counts what the mount holds.
+// Statuses counts the roles and revocations of a mount.
 type Statuses struct {
 	mount *state.Mount
 	guard *revocation.Guard
 }
 
-// Status is all that an alarm needs: how many roles and revocations are in each state. An unreadable one
-// counts among all, and in no state. Expiring are the roles whose current token expires soon, before the
-// engine rotates it by itself.
+// Status is everything that an alarm needs: how many roles and revocations are in each state. An unreadable role or
+// revocation counts among all, but in no state. Expiring is the number of roles whose current token expires soon and
+// is not rotated by the engine before that.
 type Status struct {
 	Roles, Revocations                     map[string]int
 	AllRoles, AllRevocations               int
@@ -28,7 +28,7 @@ type Status struct {
 	Paused, OutOfSync                      bool
 	Admin                                  string
 	AdminExpires                           time.Time
-	// Compared is when storage was last compared with Modal, zero for never since the start.
+	// Compared is the time of the last comparison of storage with Modal since the start, or zero.
 	Compared time.Time
 }
 
@@ -73,8 +73,9 @@ func (st *Statuses) Read(ctx context.Context) (*Status, error) {
 	return s, nil
 }
 
-// unreadableLeftovers counts the unreadable credentials without a role, as an interrupted delete may leave
-// them. They stop the end of other tokens as those of roles do, and a delete with force removes them.
+// unreadableLeftovers counts the unreadable credentials without a role, which an interrupted delete may leave. Like
+// the unreadable credential of a role, they stop the engine from deleting tokens. A role delete with force removes
+// them.
 func (st *Statuses) unreadableLeftovers(ctx context.Context) (count int, err error) {
 	names, err := st.mount.Credentials.List(ctx)
 	if err != nil {

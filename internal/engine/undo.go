@@ -10,30 +10,29 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// previousToken is the newest token of a role that is still in its grace period and that nobody has begun to
-// end.
-func (rt *Rotations) previousToken(ctx context.Context, now *model.Rotation) (*model.Revocation, error) {
-	entries, err := rt.mount.PreviousTokens(ctx, now.Name)
+// previousToken returns the newest token of a role that is in its grace period and whose deletion has not started.
+func (rt *Rotations) previousToken(ctx context.Context, rotation *model.Rotation) (*model.Revocation, error) {
+	entries, err := rt.mount.PreviousTokens(ctx, rotation.Name)
 	if err != nil {
 		return nil, err
 	}
 	var newest *model.Revocation
 	for _, entry := range entries {
-		usable := entry.InGrace(rt.mount.Now()) && entry.GenerationID == now.Cred.GenerationID && !entry.IsOf(now.Cred) && entry.MayReturn()
+		usable := entry.InGrace(rt.mount.Now()) && entry.GenerationID == rotation.Cred.GenerationID && !entry.IsOf(rotation.Cred) && entry.MayReturn()
 		if usable && (newest == nil || entry.Version > newest.Version) {
 			newest = entry
 		}
 	}
 	if newest == nil {
-		return nil, model.UserErrorf("role %s has no previous token within its grace period to go back to: rotate it to a new one with: %s; nothing was changed", now.Name, rt.mount.RotateCommand(now.Role, now.Name))
+		return nil, model.UserErrorf("role %s has no previous token in its grace period: rotate it to a new token with: %s; nothing was changed", rotation.Name, rt.mount.RotateCommand(rotation.Role, rotation.Name))
 	}
 	return newest, nil
 }
 
-// undo makes the previous token current again and puts the newer one into the ledger. The caller
-// holds the role's lock.
-func (rt *Rotations) undo(ctx context.Context, now *model.Rotation, grace time.Duration) (*RotationResult, error) {
-	entry, err := rt.previousToken(ctx, now)
+// undo makes the previous token current again, and puts the newer token into the revocation queue. The caller holds
+// the role's lock.
+func (rt *Rotations) undo(ctx context.Context, rotation *model.Rotation, grace time.Duration) (*RotationResult, error) {
+	entry, err := rt.previousToken(ctx, rotation)
 	if err != nil {
 		return nil, err
 	}
@@ -41,22 +40,22 @@ func (rt *Rotations) undo(ctx context.Context, now *model.Rotation, grace time.D
 	if err != nil {
 		return nil, err
 	}
-	proven, err := rt.verifyUndo(ctx, cfg, now, entry)
+	proven, err := rt.verifyUndo(ctx, cfg, rotation, entry)
 	if err != nil {
 		return nil, err
 	}
 	var warnings []string
-	if now.Role.Managed != nil {
-		if warnings, err = rt.grantCurrentRights(ctx, cfg, now, proven); err != nil {
-			return nil, rt.rights.explainGone(fmt.Errorf("%w; the current token (version %d) stays", err, now.Cred.Version), now.Name)
+	if rotation.Role.Managed != nil {
+		if warnings, err = rt.grantCurrentRights(ctx, cfg, rotation, proven); err != nil {
+			return nil, rt.rights.explainGone(fmt.Errorf("%w; the current token (version %d) stays", err, rotation.Cred.Version), rotation.Name)
 		}
 	}
 	if len(warnings) > 0 { // then the worker sets the roles again
-		cred := *now.Cred
+		cred := *rotation.Cred
 		cred.RolesDiffer = true
-		now = model.NewRotation(now.Name, now.Role, &cred, rt.mount.Now())
+		rotation = model.NewRotation(rotation.Name, rotation.Role, &cred, rt.mount.Now())
 	}
-	done, err := rt.replace(context.WithoutCancel(ctx), now, proven, model.ReasonUndone, grace)
+	done, err := rt.replace(context.WithoutCancel(ctx), rotation, proven, model.ReasonUndone, grace)
 	if err != nil {
 		return nil, err
 	}
@@ -65,8 +64,8 @@ func (rt *Rotations) undo(ctx context.Context, now *model.Rotation, grace time.D
 }
 
 // grantCurrentRights gives a previous token the present rights of the role, whatever rights Modal reports.
-func (rt *Rotations) grantCurrentRights(ctx context.Context, cfg *model.Config, now *model.Rotation, t model.Token) (warnings []string, err error) {
-	roles := now.Role.Managed.EnvironmentRoles
+func (rt *Rotations) grantCurrentRights(ctx context.Context, cfg *model.Config, rotation *model.Rotation, t model.Token) (warnings []string, err error) {
+	roles := rotation.Role.Managed.EnvironmentRoles
 	change := model.RoleChange{Want: model.Exactly(roles), Always: model.AllOf(roles), Back: model.AtMost(roles)}
 	if _, err = rt.rights.change(ctx, cfg, t, change); err != nil {
 		return nil, err
@@ -77,30 +76,30 @@ func (rt *Rotations) grantCurrentRights(ctx context.Context, cfg *model.Config, 
 	return warnings, nil
 }
 
-// verifyUndo asks Modal whether the previous token is still what it was, and what the role's policy now
-// wants of its token.
-func (rt *Rotations) verifyUndo(ctx context.Context, cfg *model.Config, now *model.Rotation, entry *model.Revocation) (model.Token, error) {
+// verifyUndo asks Modal whether the previous token still has the same owner, and whether it fits the role's present
+// settings.
+func (rt *Rotations) verifyUndo(ctx context.Context, cfg *model.Config, rotation *model.Rotation, entry *model.Revocation) (model.Token, error) {
 	proven, err := rt.owners.Accept(ctx, cfg, entry.Token, true)
 	if err != nil {
 		return model.Token{}, err
 	}
 	if !proven.HasSameOwner(entry.Token) {
-		return model.Token{}, model.UserErrorf("token %s is now of %s, and was of %s; nothing was changed", entry.ID, proven.DescribeOwner(), entry.DescribeOwner())
+		return model.Token{}, model.UserErrorf("token %s now belongs to %s, but it belonged to %s before; nothing was changed", entry.ID, proven.DescribeOwner(), entry.DescribeOwner())
 	}
-	if !entry.Verified() && !proven.HasSameOwner(now.Cred.Token) {
-		return model.Token{}, model.UserErrorf("token %s was stored unproven and is of %s, but the role's token is of %s: rotate to it with its token_id, token_secret and force=true; nothing was changed",
-			entry.ID, proven.DescribeOwner(), now.Cred.DescribeOwner())
+	if !entry.Verified() && !proven.HasSameOwner(rotation.Cred.Token) {
+		return model.Token{}, model.UserErrorf("token %s was stored with verify=false and belongs to %s, but the role's token belongs to %s: rotate to it with its token_id, token_secret and force=true; nothing was changed",
+			entry.ID, proven.DescribeOwner(), rotation.Cred.DescribeOwner())
 	}
-	if now.Role.Managed == nil {
+	if rotation.Role.Managed == nil {
 		return proven, nil
 	}
-	if err = rt.checkFitsPolicy(ctx, cfg, now.Name, now.Role, proven); err != nil {
+	if err = rt.checkFitsPolicy(ctx, cfg, rotation.Name, rotation.Role, proven); err != nil {
 		return model.Token{}, fmt.Errorf("%w; nothing was changed", err)
 	}
 	return proven, nil
 }
 
-// checkFitsPolicy refuses a service user that a managed role could not have made now.
+// checkFitsPolicy refuses a service user that does not fit the managed role's present settings.
 func (rt *Rotations) checkFitsPolicy(ctx context.Context, cfg *model.Config, name string, r *model.Role, t model.Token) error {
 	if err := cfg.CheckRole(r); err != nil {
 		return err
@@ -111,7 +110,7 @@ func (rt *Rotations) checkFitsPolicy(ctx context.Context, cfg *model.Config, nam
 	}
 	a.Release()
 	if user.Scoped != r.Managed.Scoped {
-		return model.UserErrorf("token %s was made with scoped=%t, and the role now says scoped=%t: rotate to a new token instead with: vault write -f %srotate/%s",
+		return model.UserErrorf("token %s was created with scoped=%t, but the role now has scoped=%t: rotate to a new token instead with: vault write -f %srotate/%s",
 			t.ID, user.Scoped, r.Managed.Scoped, rt.mount.CommandPrefix(), name)
 	}
 	return nil

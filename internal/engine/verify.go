@@ -23,103 +23,103 @@ type Verifier struct {
 	rights     *rights
 
 	mu sync.Mutex
-	// interval is the verify_interval for which the times in DueVerifications were told.
+	// interval is the verification_interval that the times in DueVerifications were computed with.
 	interval time.Duration
-	// retries are when to ask again about tokens that Modal gave no answer about, by role.
+	// retries are the times before which Modal is not asked again about tokens that it did not answer about, by role.
 	retries map[string]time.Time
 }
 
-// Verify asks Modal about a role's current token now. A refusal is an answer: the worker heals at its next
-// tick.
+// Verify asks Modal about a role's current token now. A rejection is an answer and no error. The worker then repairs
+// the role at its next tick.
 func (vf *Verifier) Verify(ctx context.Context, name string) (*model.Verification, error) {
 	unlock, err := vf.mount.LockRole(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	now, err := vf.mount.Rotation(ctx, name)
+	rotation, err := vf.mount.Rotation(ctx, name)
 	switch {
 	case err != nil:
 		return nil, err
-	case now == nil:
+	case rotation == nil:
 		return nil, model.UserErrorf("%s", vf.mount.NoSuchRole(ctx, name, ""))
-	case now.Role.Dynamic != nil:
-		return nil, vf.mount.CheckNotDynamic(now.Role, name)
-	case now.HasNoToken():
+	case rotation.Role.Dynamic != nil:
+		return nil, vf.mount.CheckNotDynamic(rotation.Role, name)
+	case rotation.HasNoToken():
 		return nil, model.UserErrorf("role %s has no token yet: an operator %s", name, vf.mount.FirstToken(name))
 	}
 	cfg, err := vf.mount.LoadConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
-	used := vf.lastUsed(ctx, cfg, now) // before the engine itself uses the token
-	v, err := vf.ask(ctx, cfg, now)
+	used := vf.lastUsed(ctx, cfg, rotation) // before the engine itself uses the token
+	v, err := vf.ask(ctx, cfg, rotation)
 	if err != nil {
-		return nil, fmt.Errorf("could not learn whether Modal accepts token %s of role %s: %w; nothing was changed, try again", now.Cred.ID, name, err)
+		return nil, fmt.Errorf("the engine could not find out whether Modal accepts token %s of role %s: %w; nothing was changed: try again", rotation.Cred.ID, name, err)
 	}
 	v.LastUsed = used
-	return v, vf.record(ctx, now, v)
+	return v, vf.record(ctx, rotation, v)
 }
 
-// ask asks Modal whose the current token is, and of a managed role what it may do. The caller holds
-// the role's lock.
-func (vf *Verifier) ask(ctx context.Context, cfg *model.Config, now *model.Rotation) (*model.Verification, error) {
-	v := &model.Verification{Token: now.Cred.Token, Version: now.Cred.Version}
-	proven, err := vf.mount.Verify(ctx, cfg, now.Cred.Token)
+// ask asks Modal who owns the current token, and for a managed role also which rights it has. The caller holds the
+// role's lock.
+func (vf *Verifier) ask(ctx context.Context, cfg *model.Config, rotation *model.Rotation) (*model.Verification, error) {
+	v := &model.Verification{Token: rotation.Cred.Token, Version: rotation.Cred.Version}
+	proven, err := vf.mount.Verify(ctx, cfg, rotation.Cred.Token)
 	if modalapi.KindOf(err) == modalapi.KindRefused {
-		v.Reason, v.NextStep = modalapi.Said(err), vf.afterRejection(cfg, now)
+		v.Reason, v.NextStep = modalapi.Said(err), vf.afterRejection(cfg, rotation)
 		return v, nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	v.Accepted, v.Token, v.NextStep = true, proven, "nothing to do: Modal accepts the token"
-	if now.Role.Managed != nil {
-		vf.askRoles(ctx, cfg, now, v)
+	if rotation.Role.Managed != nil {
+		vf.askRoles(ctx, cfg, rotation, v)
 	}
 	return v, nil
 }
 
-// askRoles compares the service user's environment roles with the role's. If they cannot be read, that is a
-// warning: the token is accepted.
-func (vf *Verifier) askRoles(ctx context.Context, cfg *model.Config, now *model.Rotation, v *model.Verification) {
-	a, user, err := vf.rights.serviceUserOf(ctx, cfg, now.Cred.Token)
+// askRoles compares the service user's environment roles with the role's. If it cannot read them, it adds a warning,
+// because Modal accepts the token anyway.
+func (vf *Verifier) askRoles(ctx context.Context, cfg *model.Config, rotation *model.Rotation, v *model.Verification) {
+	a, user, err := vf.rights.serviceUserOf(ctx, cfg, rotation.Cred.Token)
 	if err != nil {
-		v.Token.ExpiresAt = cmp.Or(v.Token.ExpiresAt, now.Cred.ExpiresAt) // one answer without an expiry is not enough to forget one
-		v.Warnings = append(v.Warnings, fmt.Sprintf("what service user %s may do is not known: %s", now.Cred.Identity, err))
+		v.Token.ExpiresAt = cmp.Or(v.Token.ExpiresAt, rotation.Cred.ExpiresAt) // an answer without an expiry does not remove a known expiry
+		v.Warnings = append(v.Warnings, fmt.Sprintf("the environment roles of service user %s could not be read: %s", rotation.Cred.Identity, err))
 		return
 	}
 	a.Release()
 	v.Roles = user.Roles
-	if told := model.WholeSeconds(user.ExpiresAt); !told.IsZero() && (v.Token.ExpiresAt.IsZero() || told.Before(v.Token.ExpiresAt)) {
-		v.Token.ExpiresAt = told
+	if reported := model.WholeSeconds(user.ExpiresAt); !reported.IsZero() && (v.Token.ExpiresAt.IsZero() || reported.Before(v.Token.ExpiresAt)) {
+		v.Token.ExpiresAt = reported
 	}
-	if v.RolesDiffer = model.RolesText(user.Roles) != model.RolesText(now.Role.Managed.EnvironmentRoles); v.RolesDiffer {
+	if v.RolesDiffer = model.RolesText(user.Roles) != model.RolesText(rotation.Role.Managed.EnvironmentRoles); v.RolesDiffer {
 		v.NextStep = vf.mount.WhilePaused(cfg, fmt.Sprintf("nothing to do: the engine sets the role's environment_roles (%s), as far as config allows them, within a minute or so",
-			model.RolesText(now.Role.Managed.EnvironmentRoles)))
+			model.RolesText(rotation.Role.Managed.EnvironmentRoles)))
 	}
 }
 
-// lastUsed is when Modal saw a role's current token used last, zero where Modal does not tell.
-func (vf *Verifier) lastUsed(ctx context.Context, cfg *model.Config, now *model.Rotation) time.Time {
+// lastUsed returns when a role's current token was last used, or zero if Modal does not tell.
+func (vf *Verifier) lastUsed(ctx context.Context, cfg *model.Config, rotation *model.Rotation) time.Time {
 	brief, cancel := context.WithTimeout(ctx, revocation.LastUsedBudget)
 	defer cancel()
-	switch now.Cred.IdentityType {
+	switch rotation.Cred.IdentityType {
 	case modalapi.IdentityServiceUser:
-		a, user, err := vf.rights.serviceUserOf(brief, cfg, now.Cred.Token)
+		a, user, err := vf.rights.serviceUserOf(brief, cfg, rotation.Cred.Token)
 		if err != nil {
 			return time.Time{}
 		}
 		a.Release()
 		return model.WholeSeconds(user.LastUsedAt)
 	case modalapi.IdentityUser:
-		return vf.memberLastUsed(brief, cfg, now.Cred.Token)
+		return vf.memberLastUsed(brief, cfg, rotation.Cred.Token)
 	}
 	return time.Time{}
 }
 
-// memberLastUsed asks with the admin token when a member's token was used last. The token itself is not asked: that
-// would be a use.
+// memberLastUsed asks with the admin token when a member token was last used. It does not call Modal with the member
+// token, because that would count as a use.
 func (vf *Verifier) memberLastUsed(ctx context.Context, cfg *model.Config, t model.Token) time.Time {
 	if cfg.Admin == nil || !cfg.Admin.Verified() || cfg.CheckReach(t) != nil {
 		return time.Time{}
@@ -141,64 +141,64 @@ func (vf *Verifier) memberLastUsed(ctx context.Context, cfg *model.Config, t mod
 	return time.Time{}
 }
 
-// afterRejection is the next step for a role whose token Modal rejects.
-func (vf *Verifier) afterRejection(cfg *model.Config, now *model.Rotation) string {
-	if now.Role.Managed != nil && !now.Role.Managed.Disabled {
-		return vf.mount.WhilePaused(cfg, "nothing to do: the engine rotates the role within a minute or so") + "; to rotate it now: " + vf.mount.RotateCommand(now.Role, now.Name)
+// afterRejection tells an operator what to do about a role whose token Modal rejects.
+func (vf *Verifier) afterRejection(cfg *model.Config, rotation *model.Rotation) string {
+	if rotation.Role.Managed != nil && !rotation.Role.Managed.Disabled {
+		return vf.mount.WhilePaused(cfg, "nothing to do: the engine rotates the role within a minute or so") + "; to rotate it now: " + vf.mount.RotateCommand(rotation.Role, rotation.Name)
 	}
-	return "replace the token with: " + vf.mount.RotateCommand(now.Role, now.Name)
+	return "replace the token with: " + vf.mount.RotateCommand(rotation.Role, rotation.Name)
 }
 
-// record stores what Modal said. A managed role whose token is rejected is due. An expiry that Modal tells
+// record stores Modal's answer. A managed role whose token is rejected becomes due. An expiry that Modal reports
 // replaces the stored one.
-func (vf *Verifier) record(ctx context.Context, now *model.Rotation, v *model.Verification) error {
+func (vf *Verifier) record(ctx context.Context, rotation *model.Rotation, v *model.Verification) error {
 	vf.owners.AssignMu.Lock() // no other role, and not config, takes the token meanwhile
 	defer vf.owners.AssignMu.Unlock()
-	after := now.Cred
+	after := rotation.Cred
 	if v.Accepted {
-		after = now.Cred.WithVerifiedToken(now.Role, vf.worthKeeping(ctx, now, v.Token), vf.mount.Now(), vf.mount.Jitter)
+		after = rotation.Cred.WithVerifiedToken(rotation.Role, vf.tokenToStore(ctx, rotation, v.Token), vf.mount.Now(), vf.mount.Jitter)
 		vf.workspaces.LearnFromRole(ctx, v.Token)
 	}
 	after = after.WithVerification(vf.mount.Now(), v)
 	switch {
-	case v.Accepted && !after.ExpiresAt.Equal(now.Cred.ExpiresAt):
-		v.Warnings = append(v.Warnings, vf.expiryWarning(now, after))
-	case !v.Accepted && now.Cred.RejectedSince.IsZero():
-		vf.mount.Log().Error("modal refuses a role's current token", "role", now.Name, "type", now.Role.Type, "version", now.Cred.Version, "token_id", now.Cred.ID, "modal_said", v.Reason)
-		vf.mount.Publish(ctx, model.Event{Kind: model.EventTokenRejected, Role: now.Name, Version: now.Cred.Version, TokenID: now.Cred.ID, Account: now.Cred.Account()})
+	case v.Accepted && !after.ExpiresAt.Equal(rotation.Cred.ExpiresAt):
+		v.Warnings = append(v.Warnings, vf.expiryWarning(rotation, after))
+	case !v.Accepted && rotation.Cred.RejectedSince.IsZero():
+		vf.mount.Log().Error("modal rejects a role's current token", "role", rotation.Name, "type", rotation.Role.Type, "version", rotation.Cred.Version, "token_id", rotation.Cred.ID, "modal_said", v.Reason)
+		vf.mount.Publish(ctx, model.Event{Kind: model.EventTokenRejected, Role: rotation.Name, Version: rotation.Cred.Version, TokenID: rotation.Cred.ID, Account: rotation.Cred.Account()})
 	}
-	return vf.mount.Credentials.Put(ctx, now.Name, after)
+	return vf.mount.Credentials.Put(ctx, rotation.Name, after)
 }
 
-// worthKeeping is the current token with the news of a verification. The owner of a lease's token that was brought with
-// verify=false is not noted: the token ends with its lease, and is no reference for the next one. A token that another
-// role or config has brought verified stays unverified here, also while it waits in the revocation queue for its end.
-// The caller holds e.handover.
-func (vf *Verifier) worthKeeping(ctx context.Context, now *model.Rotation, proven model.Token) model.Token {
-	after := now.Cred.Token
-	if !after.Verified() && vf.owners.CheckNotLeased(ctx, proven) == nil && vf.owners.CheckFree(ctx, proven, now.Name, true) == nil && !vf.owners.IsQueued(ctx, proven.ID) {
-		vf.mount.Log().Info("a token that was stored with verify=false is verified", "role", now.Name, "token_id", proven.ID, "workspace", proven.Workspace, "identity", proven.Identity)
+// tokenToStore returns the current token with the facts that a verification found. Two kinds of tokens stay
+// unverified. A lease's token that an operator brought with verify=false ends with its lease and is no reference for
+// the next token. A token may also be verified in another role, in config or in the revocation queue. The caller
+// holds Owners.AssignMu.
+func (vf *Verifier) tokenToStore(ctx context.Context, rotation *model.Rotation, proven model.Token) model.Token {
+	after := rotation.Cred.Token
+	if !after.Verified() && vf.owners.CheckNotLeased(ctx, proven) == nil && vf.owners.CheckFree(ctx, proven, rotation.Name, true) == nil && !vf.owners.IsQueued(ctx, proven.ID) {
+		vf.mount.Log().Info("a token that was stored with verify=false is verified", "role", rotation.Name, "token_id", proven.ID, "workspace", proven.Workspace, "identity", proven.Identity)
 		after = proven
 	}
 	after.CreatedAt, after.ExpiresAt = cmp.Or(after.CreatedAt, proven.CreatedAt), proven.ExpiresAt
 	return after
 }
 
-// expiryWarning logs and returns that Modal tells another expiry than the stored one.
-func (vf *Verifier) expiryWarning(now *model.Rotation, after *model.Credential) string {
-	known, told := now.Cred.ExpiresAt, after.ExpiresAt
-	vf.mount.Log().Warn("modal reports another expiry", "role", now.Name, "token_id", after.ID, "expires_at", told, "expires_at_before", known, "next_rotation", after.NextRotation)
-	text := fmt.Sprintf("Modal says that token %s expires %s, and the engine knew that it expires %s", after.ID, expiresText(told), expiresText(known))
+// expiryWarning logs that Modal reports another expiry than the stored one, and returns the warning.
+func (vf *Verifier) expiryWarning(rotation *model.Rotation, after *model.Credential) string {
+	known, reported := rotation.Cred.ExpiresAt, after.ExpiresAt
+	vf.mount.Log().Warn("modal reports another expiry", "role", rotation.Name, "token_id", after.ID, "expires_at", reported, "expires_at_before", known, "next_rotation", after.NextRotation)
+	text := fmt.Sprintf("Modal says that token %s expires %s, but the engine had stored that it expires %s", after.ID, expiresText(reported), expiresText(known))
 	switch {
 	case !after.NextRotation.IsZero():
 		return fmt.Sprintf("%s: the engine rotates the role at %s", text, after.NextRotation.Format(time.RFC3339))
-	case told.IsZero():
+	case reported.IsZero():
 		return text
 	}
-	return fmt.Sprintf("%s: replace it before that with: %s", text, vf.mount.RotateCommand(now.Role, now.Name))
+	return fmt.Sprintf("%s: replace it before that with: %s", text, vf.mount.RotateCommand(rotation.Role, rotation.Name))
 }
 
-// expiresText is an expiry in a sentence.
+// expiresText returns an expiry as words in a sentence.
 func expiresText(at time.Time) string {
 	if at.IsZero() {
 		return "never"

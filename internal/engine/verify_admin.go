@@ -11,11 +11,11 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// checkRetry is how long after a failure Modal is asked about a current token again.
+// checkRetry is the time between a failure and the next question to Modal about a current token.
 const checkRetry = 10 * time.Minute
 
-// verifyAdmin asks about the admin token, once an interval: whether Modal accepts it, and whether it still manages
-// service users. A rejected or limited one shows in config and status.
+// verifyAdmin asks Modal once an interval whether it accepts the admin token, and whether the admin token still
+// manages service users. A rejected or limited admin token shows in config and status.
 func (vf *Verifier) verifyAdmin(ctx context.Context) error {
 	cfg, err := vf.mount.LoadConfig(ctx)
 	if err != nil || !cfg.AdminCheckDue(vf.mount.Now()) || vf.mount.Now().Before(vf.retryCheck(model.AdminName)) {
@@ -23,7 +23,7 @@ func (vf *Verifier) verifyAdmin(ctx context.Context) error {
 	}
 	unlock, err := vf.mount.LockConfig(ctx)
 	if err != nil {
-		return nil // config is being written, and is looked at by the next tick
+		return nil // a write of config is running, and the next tick verifies
 	}
 	defer unlock()
 	if cfg, err = vf.mount.LoadConfig(ctx); err != nil || !cfg.AdminCheckDue(vf.mount.Now()) {
@@ -42,7 +42,7 @@ func (vf *Verifier) verifyAdmin(ctx context.Context) error {
 	case kind == modalapi.KindRefused:
 		if after.AdminRejected = cfg.AdminRejected; after.AdminRejected.IsZero() {
 			after.AdminRejected = vf.mount.Now()
-			vf.mount.Log().Error("modal refuses the admin token", "token_id", cfg.Admin.ID, "modal_said", modalapi.Said(err))
+			vf.mount.Log().Error("modal rejects the admin token", "token_id", cfg.Admin.ID, "modal_said", modalapi.Said(err))
 			vf.mount.Publish(ctx, model.Event{Kind: model.EventTokenRejected, TokenID: cfg.Admin.ID, Account: cfg.Admin.Account()})
 		}
 	default:
@@ -52,7 +52,7 @@ func (vf *Verifier) verifyAdmin(ctx context.Context) error {
 	return vf.mount.Config.Put(ctx, "", &after)
 }
 
-// recordAdmin notes what Modal says of the admin token, and tells what changed.
+// recordAdmin puts Modal's answer about the admin token into c, and logs what changed.
 func (vf *Verifier) recordAdmin(c *model.Config, proven model.Token, limitation string) {
 	switch {
 	case limitation != "" && c.Limitation == "":
@@ -71,18 +71,19 @@ func (vf *Verifier) recordAdmin(c *model.Config, proven model.Token, limitation 
 	c.Admin, c.Limitation = &admin, limitation
 }
 
-// retryCheck is not before when Modal is asked again about a role's token, or the admin's, after it gave
-// no answer. It is remembered by this process alone: another one may ask at once.
+// retryCheck returns the time before which Modal is not asked again about the token of a role or of config, after it
+// did not answer. Only this process remembers the time.
 func (vf *Verifier) retryCheck(name string) time.Time {
 	vf.mu.Lock()
 	defer vf.mu.Unlock()
 	at := vf.retries[name]
-	if at.After(vf.mount.Now().Add(checkRetry)) { // by a clock far ahead
+	if at.After(vf.mount.Now().Add(checkRetry)) { // a clock was far ahead
 		return time.Time{}
 	}
 	return at
 }
 
+// postponeCheck delays the next question about a token.
 func (vf *Verifier) postponeCheck(name string) {
 	vf.mu.Lock()
 	defer vf.mu.Unlock()
@@ -90,7 +91,8 @@ func (vf *Verifier) postponeCheck(name string) {
 	vf.mount.DueVerifications.Touch(name)
 }
 
-// forgetRetries drops those whose time has come, once a tick: while Modal is down there is one of each role.
+// forgetRetries removes the times that are over, once a tick. While Modal does not answer, there is a time for each
+// role.
 func (vf *Verifier) forgetRetries() {
 	vf.mu.Lock()
 	defer vf.mu.Unlock()

@@ -11,111 +11,113 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// verifyDue asks about the tokens that were not asked about for an interval, and heals what drifted.
+// verifyDue verifies the tokens whose last verification is an interval old, and sets environment roles again that
+// differ.
 func (vf *Verifier) verifyDue(tick, begin context.Context) error {
 	cfg, err := vf.mount.LoadConfig(begin)
 	if err != nil {
 		return err
 	}
 	vf.forgetRetries()
-	if vf.interval != cfg.VerificationEvery() { // all times are others now
+	if vf.interval != cfg.VerificationEvery() { // compute all times again
 		vf.mount.DueVerifications.Reset()
 		vf.interval = cfg.VerificationEvery()
 	}
 	due, err := vf.mount.DueVerifications.Due(begin, vf.mount.Now(), state.DueSource{
 		List: func(ctx context.Context) ([]string, error) { return vf.mount.Roles.List(ctx) },
 		Next: func(ctx context.Context, name string) (time.Time, error) {
-			now, failed := vf.mount.Rotation(ctx, name)
-			if failed != nil || now == nil || now.Role.Dynamic != nil {
+			rotation, failed := vf.mount.Rotation(ctx, name)
+			if failed != nil || rotation == nil || rotation.Role.Dynamic != nil {
 				return time.Time{}, failed
 			}
-			if now.NeedsRolesSet() {
+			if rotation.NeedsRolesSet() {
 				return model.Later(vf.mount.Now(), vf.retryCheck(name)), nil
 			}
-			return model.Later(cfg.CheckAt(now, vf.mount.Now()), vf.retryCheck(name)), nil
+			return model.Later(cfg.CheckAt(rotation, vf.mount.Now()), vf.retryCheck(name)), nil
 		},
 		Failed: func(name string, err error) {
-			vf.mount.Log().Error("cannot tell when a role is verified", "role", name, "error", err)
+			vf.mount.Log().Error("the next verification of a role cannot be read", "role", name, "error", err)
 		},
 	})
 	if begin.Err() != nil {
-		return nil //nolint:nilerr // rotations took the time of this tick, and the next one has time again
+		return nil //nolint:nilerr // rotations took the time of this tick; the next tick verifies
 	}
 	return errors.Join(err, vf.mount.UntilOver(begin, due, state.MaxConcurrentChecks, func(name string) error { return vf.verifyOne(tick, begin, cfg, name) }))
 }
 
-// verifyOne asks about one role, if it is still due once its lock is held. That Modal does not answer is no
-// news of the token: it is asked again a little later.
+// verifyOne verifies the token of one role if it is still due after its lock was taken. If Modal does not answer, the
+// stored state does not change, and the engine asks again later.
 func (vf *Verifier) verifyOne(ctx, begin context.Context, cfg *model.Config, name string) error {
 	unlock, err := vf.mount.LockRole(begin, name)
 	if err != nil {
 		return nil // the role is busy, and due at the next tick too
 	}
 	defer unlock()
-	now, err := vf.mount.Rotation(ctx, name)
-	if err != nil || now == nil || now.HasNoToken() || now.Role.Dynamic != nil {
+	rotation, err := vf.mount.Rotation(ctx, name)
+	if err != nil || rotation == nil || rotation.HasNoToken() || rotation.Role.Dynamic != nil {
 		return err
 	}
-	if at := cfg.CheckAt(now, vf.mount.Now()); !now.NeedsRolesSet() && (at.IsZero() || at.After(vf.mount.Now())) {
+	if at := cfg.CheckAt(rotation, vf.mount.Now()); !rotation.NeedsRolesSet() && (at.IsZero() || at.After(vf.mount.Now())) {
 		return nil
 	}
-	v, err := vf.ask(ctx, cfg, now)
+	v, err := vf.ask(ctx, cfg, rotation)
 	if err != nil {
-		return vf.recordFailure(now, "a role's token could not be verified", err)
+		return vf.recordFailure(rotation, "a role's token could not be verified", err)
 	}
-	// That Modal accepts the token is news in any case. A node that leads no more cannot write that, and sets no
-	// roles of a policy that is not the role's any more.
-	if err = vf.record(ctx, now, v); err != nil || !v.Accepted || (!v.RolesDiffer && !now.Cred.RolesDiffer) {
+	// Store the answer before setting roles. A node that is no longer active cannot write, and so cannot set the roles of
+	// outdated settings.
+	if err = vf.record(ctx, rotation, v); err != nil || !v.Accepted || (!v.RolesDiffer && !rotation.Cred.RolesDiffer) {
 		return err
 	}
-	if err = vf.setRolesAgain(ctx, cfg, now, v); err != nil {
-		return vf.recordFailure(now, "environment roles differ and could not be set again", err)
+	if err = vf.setRolesAgain(ctx, cfg, rotation, v); err != nil {
+		return vf.recordFailure(rotation, "environment roles differ and could not be set again", err)
 	}
 	return vf.recordRolesSet(ctx, name)
 }
 
-// recordFailure has Modal asked again a little later.
-func (vf *Verifier) recordFailure(now *model.Rotation, what string, why error) error {
+// recordFailure logs a failure and delays the next question to Modal.
+func (vf *Verifier) recordFailure(rotation *model.Rotation, what string, why error) error {
 	if model.IsStorageError(why) {
 		return why
 	}
-	vf.mount.Log().Warn(what, "role", now.Name, "token_id", now.Cred.ID, "error", why)
-	vf.postponeCheck(now.Name)
+	vf.mount.Log().Warn(what, "role", rotation.Name, "token_id", rotation.Cred.ID, "error", why)
+	vf.postponeCheck(rotation.Name)
 	return nil
 }
 
-// setRolesAgain gives the role's tokens the rights of the role, as far as config allows them. Somebody else took or added
-// rights, or Modal did not show a write. Previous tokens only lose rights. An error says why the roles still differ.
-func (vf *Verifier) setRolesAgain(ctx context.Context, cfg *model.Config, now *model.Rotation, v *model.Verification) error {
-	roles := now.Role.Managed.EnvironmentRoles
+// setRolesAgain gives the role's tokens the rights of the role, within the limits of config. The rights differ
+// because somebody changed them at Modal, or because Modal did not show an earlier write. Previous tokens only lose
+// rights. An error says why the roles still differ.
+func (vf *Verifier) setRolesAgain(ctx context.Context, cfg *model.Config, rotation *model.Rotation, v *model.Verification) error {
+	roles := rotation.Role.Managed.EnvironmentRoles
 	wanted := cfg.Within(roles)
-	previous, err := vf.mount.PreviousTokens(ctx, now.Name)
+	previous, err := vf.mount.PreviousTokens(ctx, rotation.Name)
 	if err != nil {
 		return err
 	}
 	current := model.RoleChange{Want: model.Exactly(wanted)}
-	if !v.RolesDiffer { // a write, which Modal did not show, has set them
+	if !v.RolesDiffer { // an earlier write set them, and Modal did not show it
 		current.Always = model.AllOf(wanted)
 	}
-	changed, err := vf.rights.change(ctx, cfg, now.Cred.Token, current)
+	changed, err := vf.rights.change(ctx, cfg, rotation.Cred.Token, current)
 	if err != nil {
-		return vf.rights.explainGone(err, now.Name)
+		return vf.rights.explainGone(err, rotation.Name)
 	}
-	set, kept := vf.rights.narrowPrevious(ctx, cfg, now.Cred, previous, model.RoleChange{Want: model.AtMost(wanted)})
+	set, kept := vf.rights.narrowPrevious(ctx, cfg, rotation.Cred, previous, model.RoleChange{Want: model.AtMost(wanted)})
 	if changed {
-		set = append(set, changedUser{token: now.Cred.Token, want: current.Want})
+		set = append(set, changedUser{token: rotation.Cred.Token, want: current.Want})
 	}
 	if changed && v.RolesDiffer {
-		vf.mount.Log().Warn("environment roles differed and were set again", "role", now.Name, "service_user", now.Cred.Identity,
+		vf.mount.Log().Warn("environment roles differed and were set again", "role", rotation.Name, "service_user", rotation.Cred.Identity,
 			"environment_roles", model.RolesText(wanted), "environment_roles_before", model.RolesText(v.Roles))
 	}
 	for _, user := range vf.rights.readBack(ctx, cfg, set) {
 		kept = append(kept, model.UserErrorf("%s", user.notShown()))
 	}
-	return errors.Join(append(kept, cfg.CheckRole(now.Role))...)
+	return errors.Join(append(kept, cfg.CheckRole(rotation.Role))...)
 }
 
-// recordRolesSet stores that the tokens of a role have the rights of the role. The caller holds the role's lock.
+// recordRolesSet stores that the role's tokens have the rights of the role. The caller holds the role's lock.
 func (vf *Verifier) recordRolesSet(ctx context.Context, name string) error {
 	cred, err := vf.mount.Credentials.Get(ctx, name)
 	if err != nil || cred == nil {

@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// Worker does what is due: rotations, revocations, approvals, verifications and warnings.
+// Worker does everything that is due: rotations, revocations, approvals, verifications and warnings.
 type Worker struct {
 	mount     *state.Mount
 	owners    *state.Owners
@@ -23,18 +23,18 @@ type Worker struct {
 	approvals *Approvals
 	verifier  *Verifier
 	expiry    *expiryWarner
-	// ticking is held for a tick.
+	// ticking is locked during a tick.
 	ticking sync.Mutex
 }
 
-// A tick begins nothing new after beginBudget, and what it began ends with tickBudget, before the
-// next tick is due.
+// beginBudget limits the time in which a tick starts new work.
 const beginBudget = 35 * time.Second
 
+// tickBudget limits the duration of a tick, so that it ends before the next tick is due.
 const tickBudget = 55 * time.Second
 
-// Tick is what is to be done once a minute: due rotations and due entries of the ledger, a few of each at a time. What does not
-// fit is left to the next tick. Ticks do not overlap.
+// Tick runs once a minute. It processes due rotations and revocations, a few of each at a time, and leaves the rest
+// to the next tick. Ticks do not overlap.
 func (w *Worker) Tick(ctx context.Context) error {
 	if !w.ticking.TryLock() {
 		return nil
@@ -45,32 +45,33 @@ func (w *Worker) Tick(ctx context.Context) error {
 		return err
 	}
 	waiting := w.approvals.pollAll(ctx)
-	if cfg.Paused { // operators still can; nothing is lost, as what is due stays due
+	if cfg.Paused { // operators can still act; due work stays due
 		return errors.Join(waiting, w.expiry.warn(ctx, ctx))
 	}
 	tick, cancel := context.WithTimeout(ctx, tickBudget)
 	defer cancel()
 	begin, stop := context.WithTimeout(tick, beginBudget)
 	defer stop()
-	var ledger error
+	var revocations error
 	var group sync.WaitGroup
 	group.Go(func() {
 		w.mount.Stagger(state.QueueTurn)
-		ledger = w.processQueue(tick, begin)
+		revocations = w.processQueue(tick, begin)
 	})
 	rotations := w.rotations.rotateDue(tick, begin)
-	verified := errors.Join(w.verifier.verifyAdmin(tick), w.verifier.verifyDue(tick, begin)) // with the time that is left
+	verified := errors.Join(w.verifier.verifyAdmin(tick), w.verifier.verifyDue(tick, begin)) // in the remaining time
 	group.Wait()
-	return errors.Join(waiting, verified, rotations, ledger, w.owners.Sweep(begin), w.expiry.warn(ctx, begin))
+	return errors.Join(waiting, verified, rotations, revocations, w.owners.Sweep(begin), w.expiry.warn(ctx, begin))
 }
 
-// processQueue processes the revocations that are due. Before that, and once after a start, it compares storage with Modal.
+// processQueue processes the revocations that are due. Before that, and once after a start, it compares storage with
+// Modal.
 func (w *Worker) processQueue(tick, begin context.Context) error {
 	due, err := w.mount.DueRevocations.Due(begin, w.mount.Now(), state.DueSource{
 		List: func(ctx context.Context) ([]string, error) { return w.mount.Queue.List(ctx) },
 		Next: func(ctx context.Context, id string) (time.Time, error) { return w.dueAt(ctx, id) },
 		Failed: func(id string, err error) {
-			w.mount.Log().Error("cannot tell when an entry of the ledger is due", "id", id, "error", err)
+			w.mount.Log().Error("the due time of a revocation cannot be read", "id", id, "error", err)
 		},
 	})
 	if len(due) > 0 || w.guard.NeedsComparison() {
@@ -83,19 +84,19 @@ func (w *Worker) processQueue(tick, begin context.Context) error {
 		}
 	}
 	return errors.Join(err, w.mount.UntilOver(begin, due, state.MaxConcurrentRotations, func(id string) error {
-		got, _, failed := w.queue.Process(tick, begin, id, revocation.WhenDue)
-		if got == revocation.NotDue {
+		outcome, _, failed := w.queue.Process(tick, begin, id, revocation.WhenDue)
+		if outcome == revocation.NotDue {
 			w.mount.DueRevocations.Touch(id)
 		}
-		if away := (*model.CanceledError)(nil); errors.As(failed, &away) {
-			return nil // the role is busy: the entry is due at the next tick too
+		if canceled := (*model.CanceledError)(nil); errors.As(failed, &canceled) {
+			return nil // the role is busy, and the revocation stays due
 		}
 		return failed
 	}))
 }
 
-// dueAt is when the worker looks at an entry: when it is due, and now where its token is current
-// after a cut.
+// dueAt returns the time when the worker processes a revocation: its next attempt, or now if its token is current or
+// its times are impossible. A crash can leave the revocation of a current token.
 func (w *Worker) dueAt(ctx context.Context, id string) (time.Time, error) {
 	entry, err := w.mount.Queue.Get(ctx, id)
 	if err != nil || entry == nil {

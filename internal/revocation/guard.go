@@ -18,45 +18,49 @@ import (
 )
 
 const (
-	// comparisonLife is how long a comparison of storage with Modal counts for the end of leases.
+	// comparisonLife is how long a comparison of storage with Modal counts when a lease ends.
 	comparisonLife = time.Minute
 	// listLag is how long Modal's list may still show a service user that this mount deleted.
 	listLag = model.UnfinishedAfter
-	// mintUse is how long after its creation the engine itself may use a new token.
+	// mintUse is how long after the creation of a token the engine itself may use that token.
 	mintUse = 2 * time.Minute
 )
 
-// Guard remembers what the last comparison of storage with Modal found. A copy of the mount, or a restored
-// snapshot, may take tokens for old that another mount returns to consumers. Service users of this mount that
-// storage does not know show it.
+// Guard is the restore guard: it remembers the result of the last comparison of storage with Modal. The storage of a
+// restored snapshot, or of a copied mount, can be older than Modal's state. That storage lists tokens as replaced that
+// consumers still get from another mount. Service users of this mount that Vault does not track reveal this state.
 type Guard struct {
 	mount *state.Mount
 
-	mu sync.Mutex // never held during a call to Modal
-	// compared is when a comparison last succeeded, zero for never since the start.
+	mu sync.Mutex // no call to Modal while it is locked
+	// compared is the time of the last successful comparison since the start, or zero.
 	compared time.Time
-	// settled reports that no comparison is needed until something is to be deleted: one was done since the start, or
-	// no list can be had, and no unknown service user was too new to judge.
+	// settled reports that no comparison is needed until the engine wants to delete something. A comparison has been
+	// made since the start, or Modal gives no list to this mount, and no unknown service user was too new to judge.
 	settled bool
-	// current reports that the last look succeeded, or that no list can be had.
+	// current reports that the last comparison succeeded, or that Modal gives no list to this mount.
 	current bool
-	looked  time.Time
-	// configChanges is the count of config's changes before the last look, which counts only while it is the same.
+	// lastAttempt is the time of the last comparison, even if it failed.
+	lastAttempt time.Time
+	// configChanges is the number of changes of config before the last comparison. After another change of config, that
+	// comparison no longer counts.
 	configChanges int64
 	blocked       blocked
-	// silentSince is since when Modal has not answered, zero while it answers.
+	// silentSince is the time since which Modal has not answered, or zero while Modal answers.
 	silentSince time.Time
-	// deleted is when this process deleted service users, by name, for as long as Modal's list may still show them.
+	// deleted maps the name of each service user that this process deleted to the time of the deletion. A name stays as
+	// long as Modal's list may still show the service user.
 	deleted map[string]time.Time
 }
 
-// NewGuard returns the guard of a mount. It asks nobody.
+// NewGuard returns the restore guard of a mount. It calls neither storage nor Modal.
 func NewGuard(m *state.Mount) *Guard { return &Guard{mount: m} }
 
-// blocked is why the engine deletes nothing by itself (all), and why it deletes no service user; nil for no reason.
+// blocked tells why the engine may not delete anything by itself (blockedAll), and why it may not delete service
+// users (blockedServiceUsers). A nil error means that the deletion is allowed.
 type blocked struct{ blockedAll, blockedServiceUsers error }
 
-// comparison is what one look at Modal found.
+// comparison is the result of one comparison of storage with Modal.
 type comparison struct {
 	at                time.Time
 	configChanges     int64
@@ -64,56 +68,56 @@ type comparison struct {
 	blocked           blocked
 }
 
-func (g *Guard) store(l comparison) {
+func (g *Guard) store(found comparison) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.looked, g.blocked, g.configChanges = l.at, l.blocked, l.configChanges
-	g.settled, g.current = l.settled, l.blocked.blockedServiceUsers == nil
-	if l.compared {
-		g.compared = l.at
+	g.lastAttempt, g.blocked, g.configChanges = found.at, found.blocked, found.configChanges
+	g.settled, g.current = found.settled, found.blocked.blockedServiceUsers == nil
+	if found.compared {
+		g.compared = found.at
 	}
 	switch {
-	case l.blocked.blockedServiceUsers == nil:
+	case found.blocked.blockedServiceUsers == nil:
 		g.silentSince = time.Time{}
 	case g.silentSince.IsZero():
-		g.silentSince = l.at
+		g.silentSince = found.at
 	}
 }
 
-// last returns what the last look blocks. fresh reports whether that look still counts.
+// last returns the deletions that the last comparison blocks. fresh reports whether that comparison still counts.
 func (g *Guard) last(now time.Time) (b blocked, fresh bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	age := now.Sub(g.looked)
+	age := now.Sub(g.lastAttempt)
 	return g.blocked, g.current && g.configChanges == g.mount.ConfigChanges() && age >= 0 && age < comparisonLife
 }
 
-// silence returns since when Modal has not answered, zero while it answers.
+// silence returns the time since which Modal has not answered, or zero while Modal answers.
 func (g *Guard) silence() time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.silentSince
 }
 
-// LastCompared returns when a comparison last succeeded, zero for never since the start.
+// LastCompared returns the time of the last successful comparison since the start, or zero.
 func (g *Guard) LastCompared() time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.compared
 }
 
-// NeedsComparison reports whether the next tick has to compare.
+// NeedsComparison reports whether the next tick has to compare storage with Modal.
 func (g *Guard) NeedsComparison() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return !g.settled || g.configChanges != g.mount.ConfigChanges()
 }
 
-// Forget has the next tick, and the next lease that ends, compare again.
+// Forget makes the next tick, and the next lease that ends, compare again.
 func (g *Guard) Forget() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.looked, g.settled, g.current = time.Time{}, false, false
+	g.lastAttempt, g.settled, g.current = time.Time{}, false, false
 }
 
 // noteDeleted remembers that this process deleted a service user.
@@ -129,16 +133,17 @@ func (g *Guard) noteDeleted(name string, now time.Time) {
 	}
 }
 
-// mayLinger reports whether Modal's list may still show a service user that this process deleted.
-func (g *Guard) mayLinger(name string, now time.Time) bool {
+// mayStillBeListed reports whether Modal's list may still show a service user that this process deleted.
+func (g *Guard) mayStillBeListed(name string, now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	at, deleted := g.deleted[name]
 	return deleted && now.Sub(at).Abs() < listLag
 }
 
-// Compare compares storage with Modal's list of service users, and stores whether the mount is out of sync.
-// Only a list that arrived, or an operator, ends that state: an engine that cannot see has not seen that all is well.
+// Compare compares storage with Modal's list of service users, and stores whether the mount is out of sync. Only a
+// list that arrived, or an operator, ends that state: without a list the engine cannot know that the orphans are
+// gone.
 func (g *Guard) Compare(ctx context.Context) error {
 	unlock, err := g.Lock(ctx)
 	if err != nil {
@@ -148,14 +153,15 @@ func (g *Guard) Compare(ctx context.Context) error {
 	return g.compareLocked(ctx)
 }
 
-// Lock serialises comparisons, and what is stored of them. A caller that waits may go away.
+// Lock ensures that only one request compares and stores the result at a time. A waiting caller can be canceled.
 func (g *Guard) Lock(ctx context.Context) (unlock func(), err error) {
 	if unlock, err = g.mount.LockComparison(ctx); err != nil {
-		return nil, fmt.Errorf("compare storage with Modal: another request still does: %w", ctx.Err())
+		return nil, fmt.Errorf("storage was not compared with Modal, because this request was canceled while another one compared: %w", ctx.Err())
 	}
 	return unlock, nil
 }
 
+// compareLocked does the work of Compare. The caller holds the lock that Lock returns.
 func (g *Guard) compareLocked(ctx context.Context) error {
 	changes := g.mount.ConfigChanges()
 	cfg, err := g.mount.LoadConfig(ctx)
@@ -186,7 +192,7 @@ func (g *Guard) compareLocked(ctx context.Context) error {
 	return nil
 }
 
-// recordNoList stores that Modal gave no list. A mount that is out of sync stays so.
+// recordNoList stores that Modal gave no list. A mount that is out of sync stays out of sync.
 func (g *Guard) recordNoList(ctx context.Context, found comparison, cause error) error {
 	if model.IsStorageError(cause) && !errors.Is(cause, errNoList) {
 		return cause
@@ -206,15 +212,15 @@ func (g *Guard) recordNoList(ctx context.Context, found comparison, cause error)
 	return nil
 }
 
-// outOfSyncError is what a mount says that deletes nothing by itself.
+// outOfSyncError returns the error of a mount that is out of sync. orphans says how many orphans there are.
 func (g *Guard) outOfSyncError(orphans string) error {
-	return model.UserErrorf("the mount is out of sync: Modal has %s of this mount that Vault does not track, as after a restored snapshot or in a copy, so the engine deletes nothing by itself; "+
-		"look at them with: vault list -detailed %sorphans, then delete them (vault write %sorphans dry_run=false) or keep them (vault write %sorphans accept=true)",
+	return model.UserErrorf("the mount is out of sync: Modal has %s of this mount that Vault does not track, as after a restored snapshot or in a copy of the mount; "+
+		"the engine deletes nothing by itself until you decide: list them with: vault list -detailed %sorphans, then delete them with: vault write %sorphans dry_run=false, or keep them with: vault write %sorphans accept=true",
 		orphans, g.mount.CommandPrefix(), g.mount.CommandPrefix(), g.mount.CommandPrefix())
 }
 
-// storeComparison stores, when it changes, whether there are orphans that nobody has accepted. It keeps the names of
-// accepted orphans that this list does not show: the list may be another workspace's.
+// storeComparison stores, if that changed, whether there are orphans that no operator has accepted. It keeps the
+// names of accepted orphans that this list does not show, because the list may be of another workspace.
 func (g *Guard) storeComparison(ctx context.Context, orphans []Orphan) (open int, err error) {
 	before, err := g.mount.OutOfSync.Get(ctx, "")
 	if err != nil {
@@ -243,8 +249,8 @@ func (g *Guard) storeComparison(ctx context.Context, orphans []Orphan) (open int
 	return open, g.mount.OutOfSync.Put(ctx, "", &after)
 }
 
-// CheckDeletion returns why the engine may delete nothing now. It asks Modal where the last look does not count any more. A
-// look that failed does not count.
+// CheckDeletion returns an error if the engine may not delete anything now. If the last comparison failed or no
+// longer counts, CheckDeletion compares again first.
 func (g *Guard) CheckDeletion(ctx context.Context) error {
 	unlock, err := g.Lock(ctx)
 	if err != nil {
@@ -261,11 +267,11 @@ func (g *Guard) CheckDeletion(ctx context.Context) error {
 	return errors.Join(found.blockedAll, found.blockedServiceUsers)
 }
 
-// errNoList says that no list of service users can be had, so there is nothing to compare with.
+// errNoList says that Modal gives no list of service users to this mount, so there is nothing to compare with.
 var errNoList = errors.New("no admin token lists the service users")
 
-// findOrphans returns the orphans that two looks find: a service user that was deleted between Modal's list and the
-// read of storage is no longer at Modal at the second look.
+// findOrphans returns the service users that are orphans in two comparisons in a row. A service user may be deleted
+// after Modal's list and before the read of storage. The second list no longer shows that service user.
 func (g *Guard) findOrphans(ctx context.Context, cfg *model.Config) ([]Orphan, error) {
 	orphans, err := g.unknownUsers(ctx, cfg)
 	if err != nil || len(orphans) == 0 {
@@ -279,9 +285,9 @@ func (g *Guard) findOrphans(ctx context.Context, cfg *model.Config) ([]Orphan, e
 	return slices.DeleteFunc(orphans, func(orphan Orphan) bool { return !still[orphan.Name] }), err
 }
 
-// unknownUsers returns the service users of this mount, by their names, that storage does not refer to, and the
-// candidates of unfinished creations that somebody uses. Modal is asked first, so that storage knows what is created
-// meanwhile.
+// unknownUsers returns the service users with this mount's name prefix that storage does not refer to, and the
+// candidates of unfinished creations that somebody uses elsewhere. It asks Modal before it reads storage, so that
+// storage already knows each service user that is created meanwhile.
 func (g *Guard) unknownUsers(ctx context.Context, cfg *model.Config) ([]Orphan, error) {
 	a, err := g.mount.Admin(cfg)
 	if err != nil {
@@ -298,7 +304,7 @@ func (g *Guard) unknownUsers(ctx context.Context, cfg *model.Config) ([]Orphan, 
 		return nil, a.Explain(err)
 	}
 	users = slices.DeleteFunc(users, func(user modalapi.ServiceUser) bool {
-		return !strings.HasPrefix(user.Name, g.mount.NamePrefix()) || g.mayLinger(user.Name, g.mount.Now())
+		return !strings.HasPrefix(user.Name, g.mount.NamePrefix()) || g.mayStillBeListed(user.Name, g.mount.Now())
 	})
 	if len(users) == 0 {
 		return nil, nil
@@ -317,11 +323,12 @@ func (g *Guard) unknownUsers(ctx context.Context, cfg *model.Config) ([]Orphan, 
 	return orphans, nil
 }
 
-// tracked is what storage refers to.
+// tracked is the set of service users and tokens that storage refers to.
 type tracked struct {
-	// names are names of service users, IDs of tokens, and keys of revocations that cannot be read, which are either.
+	// names are names of service users, IDs of tokens, and keys of revocations that cannot be read. An unreadable key
+	// is a name or an ID.
 	names map[string]bool
-	// candidates are the service users of unfinished creations that the engine has not begun to delete.
+	// candidates are the service users of unfinished creations that the engine has not started to delete.
 	candidates map[string]bool
 }
 
@@ -329,14 +336,14 @@ func (t *tracked) has(user modalapi.ServiceUser) bool {
 	return t.names[user.Name] || t.names[user.TokenID]
 }
 
-// isUsedElsewhere reports whether a candidate was used later than its creation can explain. Then this storage is older
-// than Modal's truth: the candidate became current, or a lease, a moment after the snapshot was taken.
+// isUsedElsewhere reports whether a candidate was used later than its creation can explain. In that case this storage
+// is older than Modal's state: the candidate became a current token or a lease just after the snapshot was taken.
 func (t *tracked) isUsedElsewhere(user modalapi.ServiceUser) bool {
 	return t.candidates[user.Name] && user.LastUsedAt.Sub(user.CreatedAt) > mintUse
 }
 
-// trackedUsers reads all of storage that refers to service users. The token ID counts too: an unverified token's
-// service user is not known.
+// trackedUsers reads everything in storage that refers to a service user. It includes token IDs, because the service
+// user of an unverified token is not known.
 func (g *Guard) trackedUsers(ctx context.Context) (*tracked, error) {
 	roles, err := g.mount.Credentials.List(ctx)
 	if err != nil {
@@ -345,7 +352,7 @@ func (g *Guard) trackedUsers(ctx context.Context) (*tracked, error) {
 	current, failures := make([]*model.Credential, len(roles)), make([]error, len(roles))
 	state.EachOf(roles, state.MaxConcurrentReads, func(i int, role string) { current[i], failures[i] = g.mount.Credentials.Get(ctx, role) })
 	if err = errors.Join(failures...); err != nil {
-		return nil, fmt.Errorf("a role's token cannot be read, so which service users are orphans is not known, and the engine deletes nothing: %w", err)
+		return nil, fmt.Errorf("the engine deletes nothing, because a role's token cannot be read and so it cannot tell which service users are orphans: %w", err)
 	}
 	entries, unreadable, err := g.mount.Revocations(ctx)
 	if err != nil {
@@ -367,7 +374,7 @@ func (g *Guard) trackedUsers(ctx context.Context) (*tracked, error) {
 			t.candidates[entry.Identity] = true
 		}
 	}
-	for _, cred := range current { // after a cut the current token's own candidate may still be in the queue
+	for _, cred := range current { // after a crash the revocation of the current token's creation may still be in the queue
 		if cred != nil {
 			delete(t.candidates, cred.ServiceUserName())
 		}
@@ -375,12 +382,12 @@ func (g *Guard) trackedUsers(ctx context.Context) (*tracked, error) {
 	for _, key := range unreadable {
 		t.names[key] = true
 	}
-	delete(t.names, "") // what is not known, here or at Modal
+	delete(t.names, "") // an empty name or ID matches nothing
 	return t, nil
 }
 
-// Accept keeps orphans at Modal, and the mount goes on. An orphan may be the candidate of an unfinished creation:
-// then its revocation goes first, so that the worker does not delete the candidate.
+// Accept keeps orphans at Modal, so that they no longer block deletions. An orphan may be the candidate of an
+// unfinished creation. Accept removes that revocation first, so that the worker does not delete the candidate.
 func (g *Guard) Accept(ctx context.Context, names ...string) error {
 	unlock, err := g.Lock(ctx)
 	if err != nil {
@@ -405,7 +412,7 @@ func (g *Guard) Accept(ctx context.Context, names ...string) error {
 	return g.mount.OutOfSync.Put(ctx, "", &after)
 }
 
-// removeCandidate removes the revocation of an unfinished creation that the engine has not begun to delete.
+// removeCandidate removes the revocation of an unfinished creation that the engine has not started to delete.
 func (g *Guard) removeCandidate(ctx context.Context, name string) error {
 	entry, err := g.mount.Queue.Get(ctx, name)
 	if err != nil || entry == nil || entry.Reason != model.ReasonUnfinished || entry.DeletionStarted || entry.Forced {

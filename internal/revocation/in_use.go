@@ -11,11 +11,11 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// LastUsedBudget bounds the question when a token was used last, which a read asks beside its own work.
+// LastUsedBudget limits the call to Modal that asks for a token's last use.
 const LastUsedBudget = 3 * time.Second
 
-// isStillUsed reports whether a previous token lives on because Modal says that it was used after the rotation and
-// within the last two refresh intervals. The engine itself does not call Modal with such a token.
+// isStillUsed reports whether Modal saw a use of a previous token after the rotation and within the last two refresh
+// intervals. The token then lives on. The engine itself never calls Modal with a token that may be in use.
 func (q *Queue) isStillUsed(ctx context.Context, a *state.Admin, entry *model.Revocation) (bool, error) {
 	if !entry.MayBeInUse(q.mount.Now()) {
 		return false, nil
@@ -32,7 +32,7 @@ func (q *Queue) isStillUsed(ctx context.Context, a *state.Admin, entry *model.Re
 	return used.After(model.Later(entry.Since, q.mount.Now().Add(-2*entry.Refresh))), nil
 }
 
-// LastUsed is when the service user of an entry was used last, where Modal tells: zero for unknown.
+// LastUsed returns when the token of a revocation was last used, or zero if Modal does not tell.
 func (q *Queue) LastUsed(ctx context.Context, entry *model.Revocation) time.Time {
 	cfg, err := q.mount.LoadConfig(ctx)
 	if err != nil || entry.ServiceUserName() == "" || cfg.CheckReach(entry.Token) != nil {

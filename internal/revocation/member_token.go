@@ -10,8 +10,8 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// endMemberToken has a member token delete itself, on its own server. The caller and the target are the same token, so
-// nothing else can be deleted, and no admin token is needed.
+// endMemberToken makes a member token delete itself, on its own server. The token is both caller and target, so the
+// call can delete no other token and needs no admin token.
 func (q *Queue) endMemberToken(ctx context.Context, cfg *model.Config, entry *model.Revocation) (Outcome, error) {
 	entry.RefusedReason = ""
 	if err := q.checkReplacementWorks(ctx, cfg, entry); err != nil {
@@ -31,7 +31,7 @@ func (q *Queue) endMemberToken(ctx context.Context, cfg *model.Config, entry *mo
 	return q.prove(ctx, cfg, entry)
 }
 
-// isFinal says that Modal's answer will be the same until somebody changes something there.
+// isFinal reports whether Modal will give the same answer until somebody changes something at Modal.
 func isFinal(err error) bool {
 	switch modalapi.KindOf(err) {
 	case modalapi.KindForbidden, modalapi.KindInvalid, modalapi.KindConflict, modalapi.KindExists, modalapi.KindUnsupported:
@@ -41,9 +41,9 @@ func isFinal(err error) bool {
 	return false
 }
 
-// deleteMemberToken deletes a member token with the first token that may, the token itself first. If Modal rejects the token
-// itself, the token may be gone or disabled, so the others try too. It reports whether Modal acknowledged the
-// deletion.
+// deleteMemberToken deletes a member token with the token itself, or with the first other token that may delete it.
+// If Modal rejects the token itself, the token may be gone or disabled, so the other tokens try too.
+// deleteMemberToken reports whether Modal acknowledged the deletion.
 func (q *Queue) deleteMemberToken(ctx context.Context, cfg *model.Config, entry *model.Revocation) (acknowledged bool, err error) {
 	others, err := q.tokensThatMayDelete(ctx, cfg, entry)
 	if err != nil {
@@ -68,19 +68,19 @@ func (q *Queue) deleteMemberToken(ctx context.Context, cfg *model.Config, entry 
 		}
 	}
 	if modalapi.KindOf(own) == modalapi.KindRefused {
-		return false, nil // the proof tells
+		return false, nil // prove finds out whether the token is revoked
 	}
 	return false, own
 }
 
-// tokensThatMayDelete returns the tokens beside its own that may delete a member's token: the role's current token if it is the
-// same person's, and on an operator's word the admin token.
+// tokensThatMayDelete returns the other tokens that may delete a member token: the role's current token if it belongs
+// to the same person, and the admin token if an operator forced the revocation.
 func (q *Queue) tokensThatMayDelete(ctx context.Context, cfg *model.Config, entry *model.Revocation) (tokens []model.Token, err error) {
 	current, _, err := q.replacement(ctx, cfg, entry)
 	if err != nil {
 		return nil, err
 	}
-	// An unverified token's owner is not known.
+	// The owner of an unverified token is not known.
 	if current != nil && current.Verified() && entry.Verified() && current.HasSameOwner(entry.Token) {
 		tokens = append(tokens, *current)
 	}

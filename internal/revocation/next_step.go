@@ -10,29 +10,29 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// NextStep tells an operator what to do about a revocation: it begins with what to do, or with "nothing to do".
+// NextStep tells an operator what to do about a revocation. The text begins with the action, or with "nothing to do".
 func (q *Queue) NextStep(ctx context.Context, r *model.Revocation) string {
 	run, path := q.mount.Commands(), "revocations/"+r.Key()
-	atOnce := "; to end the token at once: " + run.Write(path, "force=true")
+	atOnce := "; to revoke the token now: " + run.Write(path, "force=true")
 	early := q.mount.Now().Before(r.NotBefore)
 	switch {
 	case r.IsRunningLease(q.mount.Now()):
 		return fmt.Sprintf("nothing to do: the token ends with its lease, or on %s at the latest", r.NotBefore.Format(time.RFC3339)) + atOnce
 	case r.RefusedReason != "":
-		return fmt.Sprintf("%s; the engine could not do that (Modal said: %s); then have the engine look: %s", r.DeletionInstructions(), r.RefusedReason, run.Write(path))
+		return fmt.Sprintf("%s, because the engine could not do that (Modal said: %s); then let the engine check: %s", r.DeletionInstructions(), r.RefusedReason, run.Write(path))
 	case !r.CanDelete() && early:
-		return fmt.Sprintf("%s; wait with that until %s, when the grace period ends; then have the engine look: %s", r.DeletionInstructions(), r.NotBefore.Format(time.RFC3339), run.Write(path))
+		return fmt.Sprintf("%s, but not before the grace period ends at %s; then let the engine check: %s", r.DeletionInstructions(), r.NotBefore.Format(time.RFC3339), run.Write(path))
 	case !r.CanDelete():
-		return fmt.Sprintf("%s; then have the engine look: %s", r.DeletionInstructions(), run.Write(path))
+		return fmt.Sprintf("%s; then let the engine check: %s", r.DeletionInstructions(), run.Write(path))
 	case r.IsInUse():
-		return fmt.Sprintf("nothing to do: the token was used at %s, so it lives on while somebody uses it, until %s at the latest",
+		return fmt.Sprintf("nothing to do: the token was last used at %s; the engine keeps it while somebody uses it, until %s at the latest",
 			r.LastUsed.Format(time.RFC3339), r.HoldUntil.Format(time.RFC3339)) + atOnce
 	case early && r.NotYetCurrent():
-		return q.mount.Promise(ctx, fmt.Sprintf("nothing to do: unless the token is in use by %s, the engine will %s then", r.NotBefore.Format(time.RFC3339), r.DeletionText())) + atOnce
+		return q.mount.Promise(ctx, fmt.Sprintf("nothing to do: if the token is not in use by %s, the engine will then %s", r.NotBefore.Format(time.RFC3339), r.DeletionText())) + atOnce
 	case early:
 		return q.mount.Promise(ctx, fmt.Sprintf("nothing to do: the engine will %s after %s", r.DeletionText(), r.NotBefore.Format(time.RFC3339))) + atOnce
 	case r.LastError != "":
-		return q.mount.Promise(ctx, fmt.Sprintf("nothing to do: the engine goes on trying to %s, and last_error says why it failed", r.DeletionText())) + "; to try now: " + run.Write(path)
+		return q.mount.Promise(ctx, fmt.Sprintf("nothing to do: the engine keeps trying to %s; last_error says why the last attempt failed", r.DeletionText())) + "; to try now: " + run.Write(path)
 	}
 	return q.mount.Promise(ctx, "nothing to do: the engine will "+r.DeletionText())
 }

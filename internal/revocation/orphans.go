@@ -15,11 +15,12 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// maxEnded is how many orphans one request ends before it answers: the worker goes on with the rest.
+// maxEnded is how many orphans one request deletes before it answers. The worker deletes the rest.
 const maxEnded = 100
 
-// Orphan is a service user of this mount at Modal that Vault does not track. Age is how long ago Modal created it, by
-// this node's clock; it is negative where that clock is behind Modal's. Accepted reports that an operator keeps it.
+// Orphan is a service user of this mount at Modal that Vault does not track. Age is the time since Modal created the
+// service user, by this node's clock. Age is negative if that clock is behind Modal's. Accepted reports that an
+// operator decided to keep the orphan.
 type Orphan struct {
 	modalapi.ServiceUser
 
@@ -27,24 +28,24 @@ type Orphan struct {
 	Accepted bool
 }
 
-// isTooNewToJudge reports whether the service user may be one that another node is just creating.
+// isTooNewToJudge reports whether another node may be creating the service user at this moment.
 func (o Orphan) isTooNewToJudge(now time.Time) bool {
 	return now.Sub(o.CreatedAt).Abs() < model.UnfinishedAfter
 }
 
-// Orphans lists and cleans up the service users of this mount that storage does not know.
+// Orphans lists and deletes the service users of this mount that Vault does not track.
 type Orphans struct {
 	mount *state.Mount
 	guard *Guard
 	queue *Queue
 }
 
-// NewOrphans returns the orphans of a mount.
+// NewOrphans returns the Orphans of a mount.
 func NewOrphans(m *state.Mount, g *Guard, q *Queue) *Orphans {
 	return &Orphans{mount: m, guard: g, queue: q}
 }
 
-// List returns all orphans by name, new ones too.
+// List returns all orphans sorted by name, including new ones.
 func (o *Orphans) List(ctx context.Context) ([]Orphan, error) {
 	cfg, err := o.mount.LoadConfig(ctx)
 	if err != nil {
@@ -53,11 +54,11 @@ func (o *Orphans) List(ctx context.Context) ([]Orphan, error) {
 	return o.listAt(ctx, cfg)
 }
 
-// listAt returns the orphans at the server, and in the workspace, that cfg points to.
+// listAt returns the orphans at the server and in the workspace that cfg points to.
 func (o *Orphans) listAt(ctx context.Context, cfg *model.Config) ([]Orphan, error) {
 	orphans, err := o.guard.findOrphans(ctx, cfg)
 	if errors.Is(err, errNoList) {
-		return nil, model.UserErrorf("only an admin token that manages service users can list orphans, and config has none (%s): %s", err, o.mount.WriteAdmin())
+		return nil, model.UserErrorf("the orphans were not listed, because config has no admin token that can list service users (%s): %s", err, o.mount.WriteAdmin())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list the service users: %w", err)
@@ -73,22 +74,22 @@ func (o *Orphans) listAt(ctx context.Context, cfg *model.Config) ([]Orphan, erro
 	return orphans, nil
 }
 
-// CleanupRequest is what a write to orphans asks for: to delete orphans, to keep them, or, as a dry run, to tell which they
-// are. Names selects some; empty means all that nobody has accepted.
+// CleanupRequest is a write to orphans: delete orphans, keep them (Accept), or only name them (DryRun). Names selects
+// some orphans. Empty Names selects all orphans that no operator has accepted.
 type CleanupRequest struct {
 	Names          []string
 	DryRun, Accept bool
 }
 
-// CleanupResult is what a write to orphans came to. NotCompared is why there was no list of orphans, "" where there was one.
+// CleanupResult is the result of a write to orphans. NotCompared says why there was no list of orphans, or is empty.
 type CleanupResult struct {
 	Chosen, Ended, Left []string
 	OutOfSync           bool
 	NotCompared         string
 }
 
-// Cleanup deletes orphans, or keeps them, on an operator's word. Listing and deleting have a time; the worker deletes
-// later what Modal did not delete by then.
+// Cleanup deletes or keeps orphans for an operator. A time limit covers the list and the deletions. The worker later
+// deletes the orphans that remain when the time is over.
 func (o *Orphans) Cleanup(ctx context.Context, ask CleanupRequest) (*CleanupResult, error) {
 	cfg, err := o.mount.LoadConfig(ctx)
 	if err != nil {
@@ -128,8 +129,8 @@ func (o *Orphans) Cleanup(ctx context.Context, ask CleanupRequest) (*CleanupResu
 	return done, err
 }
 
-// acceptUnseen ends the state out of sync on an operator's word where Modal gives no list. The next list that arrives is
-// compared again.
+// acceptUnseen lets an operator end the state out of sync although Modal gives no list. The engine compares again as
+// soon as a list arrives.
 func (o *Orphans) acceptUnseen(ctx context.Context, cause error) (*CleanupResult, error) {
 	unlock, err := o.guard.Lock(ctx)
 	if err != nil {
@@ -146,22 +147,23 @@ func (o *Orphans) acceptUnseen(ctx context.Context, cause error) (*CleanupResult
 		if err = o.mount.OutOfSync.Put(ctx, "", &after); err != nil {
 			return nil, err
 		}
-		o.mount.Log().Warn("an operator ended the state out of sync, and nothing was compared", "error", cause)
+		o.mount.Log().Warn("an operator ended the state out of sync without a comparison", "error", cause)
 	}
 	o.guard.Forget()
 	return &CleanupResult{NotCompared: cause.Error()}, nil
 }
 
-// compareAgain compares after orphans were deleted or accepted, also for a caller that went away. If this comparison
-// fails, the worker's next one tells.
+// compareAgain compares after orphans were deleted or accepted, also if the caller was canceled. If this comparison
+// fails, the worker's next comparison finds the orphans that are left.
 func (o *Orphans) compareAgain(ctx context.Context) {
 	brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), state.BriefBudget)
 	defer cancel()
 	if err := o.guard.Compare(brief); err != nil {
-		o.mount.Log().Warn("orphans were deleted or accepted, and whether others are left is seen later", "error", err)
+		o.mount.Log().Warn("orphans were deleted or accepted, but the comparison after that failed; the worker compares again", "error", err)
 	}
 }
 
+// choose returns the orphans that the request selects.
 func (ask CleanupRequest) choose(orphans []Orphan) ([]Orphan, error) {
 	if len(ask.Names) == 0 {
 		return slices.DeleteFunc(orphans, func(orphan Orphan) bool { return orphan.Accepted }), nil
@@ -170,15 +172,15 @@ func (ask CleanupRequest) choose(orphans []Orphan) ([]Orphan, error) {
 	for _, name := range ask.Names {
 		at := slices.IndexFunc(orphans, func(orphan Orphan) bool { return orphan.Name == name })
 		if at < 0 {
-			return nil, model.UserErrorf("names: %q is no orphan of this mount; nothing was changed", modalapi.Redact(name))
+			return nil, model.UserErrorf("names: %q is not an orphan of this mount; nothing was changed", modalapi.Redact(name))
 		}
 		chosen = append(chosen, orphans[at])
 	}
 	return chosen, nil
 }
 
-// end puts each orphan into the revocation queue, with the operator's order, and deletes it at the server where
-// it was found, wherever config points by now. The worker deletes later what cannot be deleted now.
+// end puts each orphan into the revocation queue as forced, and deletes it at the server where it was found, even if
+// config points elsewhere now. The worker later deletes the orphans that cannot be deleted now.
 func (o *Orphans) end(ctx, timed context.Context, cfg *model.Config, orphans []Orphan, done *CleanupResult) error {
 	for _, orphan := range orphans {
 		entry := model.NewUnfinishedRevocation("", "", orphan.Name, cfg, o.mount.Now()).WithForce(o.mount.Now())
@@ -188,14 +190,14 @@ func (o *Orphans) end(ctx, timed context.Context, cfg *model.Config, orphans []O
 		}
 	}
 	for i, orphan := range orphans {
-		got := Unknown
+		outcome := Unknown
 		if i < maxEnded && timed.Err() == nil {
 			var err error
-			if got, _, err = o.queue.Process(timed, timed, orphan.Name, ByForce); err != nil {
+			if outcome, _, err = o.queue.Process(timed, timed, orphan.Name, ByForce); err != nil {
 				o.mount.Log().Warn("the worker deletes an orphan later", "service_user", orphan.Name, "error", err)
 			}
 		}
-		if got == Revoked || got == Gone {
+		if outcome == Revoked || outcome == Gone {
 			done.Ended = append(done.Ended, orphan.Name)
 		} else {
 			done.Left = append(done.Left, orphan.Name)

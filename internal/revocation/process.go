@@ -15,7 +15,8 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// Queue ends the tokens of the revocation queue. It removes an entry only with proof that its token is dead.
+// Queue ends the tokens of the revocation queue. It removes a revocation only with proof that Modal rejects the
+// token.
 type Queue struct {
 	mount  *state.Mount
 	owners *state.Owners
@@ -27,51 +28,52 @@ func NewQueue(m *state.Mount, o *state.Owners, g *Guard) *Queue {
 	return &Queue{mount: m, owners: o, guard: g}
 }
 
-// Trigger says who asked to process an entry.
+// Trigger says what asked to process a revocation.
 type Trigger int
 
 // Triggers.
 const (
-	WhenDue   Trigger = iota // by the worker: what is due, and nothing else
-	OnRequest                // by an operator: now, but nothing within its grace period
-	ByForce                  // by an operator: now, whatever was promised
+	WhenDue   Trigger = iota // the worker, only when the revocation is due
+	OnRequest                // an operator: now, but not within the grace period
+	ByForce                  // an operator with force: now, even within the grace period
 )
 
-// Outcome is the result of processing an entry.
+// Outcome is the result of an attempt to end the token of a revocation.
 type Outcome int
 
 // Outcomes.
 const (
-	Gone     Outcome = iota // the entry was no longer there, or another one answers for the token
-	Current                 // the token is in use; the entry was dropped
-	NotDue                  // it is not time; nothing was done
-	Revoked                 // Modal refused the token; the entry was dropped
+	Gone     Outcome = iota // the revocation no longer exists, or another revocation covers the token
+	Current                 // the token is a role's current one or the admin token; the revocation was removed
+	NotDue                  // the token may not end yet; the engine did nothing
+	Revoked                 // Modal rejects the token; the revocation was removed
 	Accepted                // Modal still accepts the token
-	InUse                   // the token is used still, and lives on a little
-	Unknown                 // Modal did not say
+	InUse                   // somebody still uses the token; it lives on for a while
+	Unknown                 // the attempt did not find out whether Modal rejects the token
 )
 
-// orUnknown is the verdict, or that there is none where it could not be reached.
-func (v Outcome) orUnknown(err error) Outcome {
+// orUnknown returns the outcome, or Unknown if err is not nil.
+func (o Outcome) orUnknown(err error) Outcome {
 	if err != nil {
 		return Unknown
 	}
-	return v
+	return o
 }
 
-// Process deals with one entry and drops it or stores what came of it. The entry returned is the one that
-// stays, or whose token Modal refuses, nil when there is none. Waiting for the role's lock ends with wait.
-func (q *Queue) Process(ctx, wait context.Context, id string, w Trigger) (Outcome, *model.Revocation, error) {
+// Process makes one attempt to end the token of a revocation, and removes the revocation or stores the result. It
+// returns the revocation that remains or is done, or nil. Process stops waiting for the role's lock when the context
+// wait ends.
+func (q *Queue) Process(ctx, wait context.Context, id string, trigger Trigger) (Outcome, *model.Revocation, error) {
 	entry, unlock, err := q.Lock(ctx, wait, id)
 	if err != nil || entry == nil {
 		return Gone, nil, err
 	}
 	defer unlock()
-	return q.ProcessLocked(ctx, entry, w)
+	return q.ProcessLocked(ctx, entry, trigger)
 }
 
-// Lock takes the lock of the role behind an entry, and reads the entry under it. A token may have
-// gone to another role, and left it, while the lock was waited for: then that role's lock is the one.
+// Lock takes the lock that a revocation belongs to, and reads the revocation under that lock. While Lock waits, the
+// token may move to another role. Lock then takes the lock of the new role.
 func (q *Queue) Lock(ctx, wait context.Context, id string) (entry *model.Revocation, unlock func(), err error) {
 	entry, err = q.mount.Queue.Get(ctx, id)
 	for err == nil && entry != nil {
@@ -88,7 +90,7 @@ func (q *Queue) Lock(ctx, wait context.Context, id string) (entry *model.Revocat
 	return nil, nil, err
 }
 
-// lockFor is the lock of what an entry belongs to: a lease, a role, or config.
+// lockFor takes the lock of the lease, the role or config that a revocation belongs to.
 func (q *Queue) lockFor(ctx context.Context, entry *model.Revocation) (unlock func(), err error) {
 	if entry.Leased {
 		return q.mount.LockLease(ctx, entry.Key())
@@ -96,32 +98,33 @@ func (q *Queue) lockFor(ctx context.Context, entry *model.Revocation) (unlock fu
 	return q.mount.LockOwner(ctx, entry.Role)
 }
 
-// ProcessLocked is attend for a caller that holds the role's lock. What was true when the entry was
-// listed need not be true any more: all is decided here.
-func (q *Queue) ProcessLocked(ctx context.Context, stored *model.Revocation, w Trigger) (Outcome, *model.Revocation, error) {
-	got, entry, err := q.precheck(ctx, stored, w)
-	if got != Unknown || err != nil {
-		return got, entry, err
+// ProcessLocked does the work of Process for a caller that holds the lock. It makes all decisions under the lock,
+// because the revocation may have changed since it was listed.
+func (q *Queue) ProcessLocked(ctx context.Context, stored *model.Revocation, trigger Trigger) (Outcome, *model.Revocation, error) {
+	outcome, entry, err := q.precheck(ctx, stored, trigger)
+	if outcome != Unknown || err != nil {
+		return outcome, entry, err
 	}
-	if w == WhenDue && entry.CanDelete() && !entry.Forced {
+	if trigger == WhenDue && entry.CanDelete() && !entry.Forced {
 		blocked, _ := q.guard.last(q.mount.Now())
 		switch {
 		case blocked.blockedAll != nil:
-			return NotDue, entry, nil //nolint:nilerr // until an operator decides
+			return NotDue, entry, nil //nolint:nilerr // an operator must decide first
 		case blocked.blockedServiceUsers != nil && entry.ServiceUserName() != "":
 			return q.recordSilence(ctx, entry, blocked.blockedServiceUsers)
 		}
 	}
-	own := *entry
-	got, err = q.end(ctx, &own)
-	return q.recordResult(ctx, &own, got, err)
+	attempt := *entry
+	outcome, err = q.end(ctx, &attempt)
+	return q.recordResult(ctx, &attempt, outcome, err)
 }
 
-// precheck lets through (verdictUnknown, no error) what may be ended now, with its intent in storage.
-func (q *Queue) precheck(ctx context.Context, entry *model.Revocation, w Trigger) (Outcome, *model.Revocation, error) {
+// precheck returns Unknown and no error if the attempt may go on. In that case a forced revocation is in storage as
+// forced before Modal is called.
+func (q *Queue) precheck(ctx context.Context, entry *model.Revocation, trigger Trigger) (Outcome, *model.Revocation, error) {
 	settled, err := q.SettledElsewhere(ctx, entry)
 	switch {
-	case settled == NotDue && w != WhenDue:
+	case settled == NotDue && trigger != WhenDue:
 		return settled, nil, entry.RefuseBorrowed()
 	case err != nil || settled != Unknown:
 		return settled, nil, err
@@ -134,35 +137,34 @@ func (q *Queue) precheck(ctx context.Context, entry *model.Revocation, w Trigger
 		}
 	}
 	switch {
-	case w == WhenDue && !entry.IsDue(now):
+	case trigger == WhenDue && !entry.IsDue(now):
 		return NotDue, entry, nil
-	case w == OnRequest && entry.Leased && now.Before(entry.NotBefore): // a read may be making it just now
-		return NotDue, entry, model.UserErrorf("token %s is a lease's of role %s, until %s at the latest: end its lease (%s ends all of the role), "+
-			"or end it now with: vault write %srevocations/%s force=true; nothing was changed",
+	case trigger == OnRequest && entry.Leased && now.Before(entry.NotBefore): // a read may be creating the token at this moment
+		return NotDue, entry, model.UserErrorf("token %s belongs to a lease of role %s, which ends on %s at the latest: revoke the lease (%s revokes all leases of the role), "+
+			"or revoke the token now with: vault write %srevocations/%s force=true; nothing was changed",
 			cmp.Or(entry.ID, entry.Key()), entry.Role, entry.NotBefore.Format(time.RFC3339), q.mount.Commands().RevokeLeases(entry.Role), q.mount.CommandPrefix(), entry.Key())
-	case w == OnRequest && entry.CanDelete() && entry.InGrace(now):
-		return NotDue, entry, model.UserErrorf("token %s of %s is in its grace period until %s, and may still be used: end it now with: vault write %srevocations/%s force=true; nothing was changed",
+	case trigger == OnRequest && entry.CanDelete() && entry.InGrace(now):
+		return NotDue, entry, model.UserErrorf("token %s of %s is in its grace period until %s and may still be in use: revoke it now with: vault write %srevocations/%s force=true; nothing was changed",
 			entry.Key(), entry.Whose(), entry.NotBefore.Format(time.RFC3339), q.mount.CommandPrefix(), entry.Key())
-	case w == ByForce && !entry.Forced:
+	case trigger == ByForce && !entry.Forced:
 		entry = entry.WithForce(now)
 		return Unknown, entry, q.mount.Queue.Put(ctx, entry.Key(), entry)
 	}
 	return Unknown, entry, nil
 }
 
-// SettledElsewhere drops the entry of a token that is in use, and one beside which another entry answers
-// for the same token: what a cut left under a service user's name says nothing of a token that was
-// current since.
+// SettledElsewhere removes a revocation whose token is in use. It also removes a revocation under a service user's
+// name if another revocation covers the same token: a crash left the first one behind, and its state is out of date.
 func (q *Queue) SettledElsewhere(ctx context.Context, entry *model.Revocation) (Outcome, error) {
-	holder, err := q.owners.UserOf(ctx, entry)
+	owner, err := q.owners.UserOf(ctx, entry)
 	if err != nil {
 		return Unknown, err
 	}
-	if holder != "" && entry.Leased { // brought unproven: its lease ends it once it is replaced
+	if owner != "" && entry.Leased { // an operator brought a lease's token with verify=false: the lease ends the token after its replacement
 		return NotDue, nil
 	}
-	if holder != "" {
-		q.mount.Log().Info("token is current after all", "role", entry.Role, "token_id", entry.ID, "owner", holder)
+	if owner != "" {
+		q.mount.Log().Info("a token in the revocation queue is in use", "role", entry.Role, "token_id", entry.ID, "owner", owner)
 		return Current, q.mount.Queue.Delete(ctx, entry.Key())
 	}
 	if entry.ID == "" || entry.ID == entry.Key() || entry.Leased {
@@ -175,29 +177,28 @@ func (q *Queue) SettledElsewhere(ctx context.Context, entry *model.Revocation) (
 	return Gone, q.mount.Queue.Delete(ctx, entry.Key())
 }
 
-// recordResult stores what came of an attempt.
-func (q *Queue) recordResult(ctx context.Context, entry *model.Revocation, got Outcome, err error) (Outcome, *model.Revocation, error) {
+// recordResult removes the revocation, or stores the result of the attempt.
+func (q *Queue) recordResult(ctx context.Context, entry *model.Revocation, outcome Outcome, err error) (Outcome, *model.Revocation, error) {
 	switch {
-	case got == Revoked:
-		return got, entry, q.Complete(ctx, entry)
-	case got == InUse:
+	case outcome == Revoked:
+		return outcome, entry, q.Complete(ctx, entry)
+	case outcome == InUse:
 		entry = entry.InUse(q.mount.Now())
-		return got, entry, q.mount.Queue.Put(ctx, entry.Key(), entry)
-	case got == Current:
-		return got, nil, err // whatever took the token into use took its entry away
+		return outcome, entry, q.mount.Queue.Put(ctx, entry.Key(), entry)
+	case outcome == Current:
+		return outcome, nil, err // the operation that made the token current removed the revocation
 	case errors.Is(ctx.Err(), context.Canceled):
-		return Unknown, entry, fmt.Errorf("revoking %s was broken off: %w", entry.Key(), ctx.Err())
-	case got == Unknown && model.IsStorageError(err):
-		return got, entry, err
+		return Unknown, entry, fmt.Errorf("revoking %s was interrupted: %w", entry.Key(), ctx.Err())
+	case outcome == Unknown && model.IsStorageError(err):
+		return outcome, entry, err
 	}
-	// Also after its time was up, so that an entry that takes long does not stand before the others at
-	// the next tick again.
+	// Store the failure also after a timeout. Otherwise a slow revocation would delay the others again at the next tick.
 	entry = q.recordFailure(ctx, entry, err)
-	return got, entry, q.mount.Queue.Put(ctx, entry.Key(), entry)
+	return outcome, entry, q.mount.Queue.Put(ctx, entry.Key(), entry)
 }
 
-// recordSilence leaves an entry due while Modal does not answer, so that it ends as soon as Modal does, however
-// long that took. It is noted once.
+// recordSilence keeps a revocation due while Modal does not answer, so that the engine ends the token as soon as
+// Modal answers. It stores the failure once for each period of silence.
 func (q *Queue) recordSilence(ctx context.Context, entry *model.Revocation, cause error) (Outcome, *model.Revocation, error) {
 	if !entry.LastAttempt.Before(q.guard.silence()) {
 		return NotDue, entry, nil
@@ -234,19 +235,20 @@ func (q *Queue) recordFailure(ctx context.Context, entry *model.Revocation, err 
 	return tried
 }
 
-// recordRefusal is the entry of a token that Modal would not let the engine end. Somebody is told once.
+// recordRefusal returns the revocation of a token that Modal does not let the engine delete. It logs and sends the
+// event once for each error.
 func (q *Queue) recordRefusal(ctx context.Context, entry *model.Revocation, why string) *model.Revocation {
 	after := entry.WithAttempt(q.mount.Now(), why, q.mount.Jitter)
 	if entry.LastError == after.LastError {
 		return after
 	}
-	q.mount.Log().Warn("a person has to end the token", "role", entry.Role, "version", entry.Version, "token_id", entry.ID, "modal_said", entry.RefusedReason)
+	q.mount.Log().Warn("a person has to delete the token", "role", entry.Role, "version", entry.Version, "token_id", entry.ID, "modal_said", entry.RefusedReason)
 	q.mount.Publish(ctx, entry.Event(model.EventRevokeManual))
 	return after
 }
 
-// Complete ends an entry whose token Modal refuses. What is left to people may have expired, with its
-// service user still there.
+// Complete removes a revocation whose token Modal rejects. If people had to delete the token, its service user may
+// still exist, because the token may only have expired. Complete then accepts the service user as an orphan.
 func (q *Queue) Complete(ctx context.Context, entry *model.Revocation) error {
 	if !entry.CanDelete() {
 		if err := q.LeaveServiceUser(ctx, entry); err != nil {
@@ -265,9 +267,9 @@ func (q *Queue) Complete(ctx context.Context, entry *model.Revocation) error {
 	return nil
 }
 
-// Remove removes an entry, and first what only the entry still answers for: the credential that a
-// half-finished role delete left behind, the note of the token's holder, and what a cut left under the
-// service user's name. The caller holds the role's lock.
+// Remove removes a revocation, and before that the other entries that only this revocation refers to. These are the
+// credential of a role whose deletion was interrupted, the note of the token's owner, and the revocation that a crash
+// left under the service user's name. The caller holds the role's lock.
 func (q *Queue) Remove(ctx context.Context, entry *model.Revocation) error {
 	q.owners.AssignMu.Lock()
 	defer q.owners.AssignMu.Unlock()
@@ -297,8 +299,8 @@ func (q *Queue) Remove(ctx context.Context, entry *model.Revocation) error {
 	return q.mount.Queue.Delete(ctx, entry.Key())
 }
 
-// LeaveServiceUser lets the mount go on although Vault no longer tracks the service user of a revocation: it is an orphan from
-// now on, and accepted.
+// LeaveServiceUser accepts the service user of a revocation as an orphan, because Vault no longer tracks it from now
+// on. Otherwise the mount would become out of sync.
 func (q *Queue) LeaveServiceUser(ctx context.Context, entry *model.Revocation) error {
 	if !strings.HasPrefix(entry.ServiceUserName(), q.mount.NamePrefix()) {
 		return nil
@@ -306,8 +308,9 @@ func (q *Queue) LeaveServiceUser(ctx context.Context, entry *model.Revocation) e
 	return q.guard.Accept(ctx, entry.Identity)
 }
 
-// end makes Modal reject a revocation's token, where the engine may, and proves it. The error says why nothing is
-// proven. The caller holds the role's lock and stores the revocation, which is its own copy.
+// end deletes a revocation's token, where the engine may, and proves that Modal rejects it. The error says why
+// nothing is proven. The caller holds the role's lock and passes its own copy of the revocation, which it stores
+// afterwards.
 func (q *Queue) end(ctx context.Context, entry *model.Revocation) (Outcome, error) {
 	cfg, err := q.mount.LoadConfig(ctx)
 	if err != nil {
@@ -316,8 +319,8 @@ func (q *Queue) end(ctx context.Context, entry *model.Revocation) (Outcome, erro
 	if !entry.CanDelete() {
 		// An unverified token's owner becomes known only now. If an operator forced the revocation, the engine may
 		// then delete it.
-		if got, failed := q.prove(ctx, cfg, entry); got != Accepted || !entry.CanDelete() {
-			return got, failed
+		if outcome, failed := q.prove(ctx, cfg, entry); outcome != Accepted || !entry.CanDelete() {
+			return outcome, failed
 		}
 	}
 	if entry.IdentityType != modalapi.IdentityServiceUser {
@@ -326,8 +329,8 @@ func (q *Queue) end(ctx context.Context, entry *model.Revocation) (Outcome, erro
 	return q.endServiceUser(ctx, cfg, entry)
 }
 
-// checkReplacementWorks returns an error while Modal rejects the token that replaced this one: the previous token may be the last
-// that works. The current token may be one that was stored with verify=false.
+// checkReplacementWorks returns an error while Modal rejects the replacement of a token, because the previous token may
+// be the only token that works. The replacement may be a token that was stored with verify=false.
 func (q *Queue) checkReplacementWorks(ctx context.Context, cfg *model.Config, entry *model.Revocation) error {
 	if entry.Forced || entry.Leased || entry.NotYetCurrent() {
 		return nil
@@ -338,19 +341,19 @@ func (q *Queue) checkReplacementWorks(ctx context.Context, cfg *model.Config, en
 	}
 	switch _, err = q.mount.WhoIs(ctx, cfg, *current); modalapi.KindOf(err) {
 	case modalapi.KindRefused:
-		return model.UserErrorf("Modal rejects token %s, %s, so this earlier token is kept: replace that token first, or end this one all the same with: vault write %srevocations/%s force=true",
+		return model.UserErrorf("Modal rejects token %s, %s, so the engine keeps this previous token: replace the rejected token first, or revoke this token anyway with: vault write %srevocations/%s force=true",
 			current.ID, name, q.mount.CommandPrefix(), entry.Key())
 	case modalapi.KindUnavailable, modalapi.KindThrottled:
 		if model.SameServer(current.ServerURL, entry.ServerURL) { // another server may be out of reach for good
-			return fmt.Errorf("could not learn whether Modal accepts token %s, %s, so this earlier token is kept: %w", current.ID, name, err)
+			return fmt.Errorf("the engine could not find out whether Modal accepts token %s, %s, so it keeps this previous token: %w", current.ID, name, err)
 		}
 	default:
 	}
 	return nil
 }
 
-// replacement returns the token that is current in place of a revocation's token, and what it is in words: nil
-// where the role, of the same generation, or config has none.
+// replacement returns the token that replaced a revocation's token, and a name for it in messages. It returns nil if
+// config has no admin token, or if the role has no token or belongs to another generation.
 func (q *Queue) replacement(ctx context.Context, cfg *model.Config, entry *model.Revocation) (current *model.Token, name string, err error) {
 	if entry.Role == "" {
 		return cfg.Admin, "the admin token", nil
@@ -359,41 +362,43 @@ func (q *Queue) replacement(ctx context.Context, cfg *model.Config, entry *model
 	if err != nil || cred == nil || !entry.IsOfGeneration(r) {
 		return nil, "", err
 	}
-	return &cred.Token, "the current one of role " + entry.Role, nil
+	return &cred.Token, "the current token of role " + entry.Role, nil
 }
 
-// markDeletionStarted stores, before Modal is asked to delete a token, that the token may be gone from now on: it never becomes
-// current again. It reports whether the token came into use meanwhile; then the token is left alone. A node that
-// leads no more cannot write, and so deletes no token that the leading node is making.
+// markDeletionStarted stores the intent to delete a token before Modal is called. From then on the token may be gone,
+// so it can never become current again. markDeletionStarted reports whether the token came into use meanwhile; the
+// engine then does not delete it. A node that is no longer active cannot write this intent, and so cannot delete a
+// token that the active node is creating.
 func (q *Queue) markDeletionStarted(ctx context.Context, entry *model.Revocation) (inUse bool, err error) {
 	if entry.DeletionStarted {
 		return false, nil
 	}
 	q.owners.AssignMu.Lock()
 	defer q.owners.AssignMu.Unlock()
-	holder, err := q.owners.UserOf(ctx, entry)
-	if err != nil || holder != "" {
-		return holder != "", err
+	owner, err := q.owners.UserOf(ctx, entry)
+	if err != nil || owner != "" {
+		return owner != "", err
 	}
 	entry.DeletionStarted = true
 	stored := *entry
 	return false, q.mount.Queue.Put(ctx, entry.Key(), &stored)
 }
 
-// orRejected is the verdict where the engine cannot delete a token, for the reason cause: somebody else may have
-// deleted it. The rejection of a token that has expired does not show that its service user is gone.
+// orRejected checks whether Modal rejects a token that the engine cannot delete, because somebody else may have
+// deleted it. It returns cause if that is not proven. If the token may only have expired, its rejection does not show
+// that its service user is gone.
 func (q *Queue) orRejected(ctx context.Context, cfg *model.Config, entry *model.Revocation, cause error) (Outcome, error) {
 	if !entry.WasAccepted() || entry.MayOnlyHaveExpired(q.mount.Now()) || entry.MayBeInUse(q.mount.Now()) || ctx.Err() != nil {
 		return Unknown, cause
 	}
-	if entry.Reason == model.ReasonUnfinished { // the question below counts as a use of the candidate: see mayBeUsedElsewhere
+	if entry.Reason == model.ReasonUnfinished { // prove uses the candidate's token, and tracked.isUsedElsewhere counts that use
 		if inUse, failed := q.markDeletionStarted(ctx, entry); failed != nil || inUse {
 			return Current.orUnknown(failed), failed
 		}
 	}
-	got, err := q.prove(ctx, cfg, entry)
+	outcome, err := q.prove(ctx, cfg, entry)
 	switch {
-	case got == Revoked:
+	case outcome == Revoked:
 		return Revoked, nil
 	case !entry.FirstRejectedAt.IsZero() || model.IsStorageError(err):
 		return Unknown, err
@@ -401,8 +406,9 @@ func (q *Queue) orRejected(ctx context.Context, cfg *model.Config, entry *model.
 	return Unknown, cause
 }
 
-// Ask learns whether a revocation's token is revoked, and changes nothing at Modal. Where the last use of the token
-// matters, the service user's name is asked about: a question with the token itself would count as a use.
+// Ask finds out whether a revocation's token is revoked, and changes nothing at Modal. Where the last use of the
+// token matters, Ask looks up the service user by its name, because a call with the token itself would count as a
+// use.
 func (q *Queue) Ask(ctx context.Context, entry *model.Revocation) (Outcome, error) {
 	cfg, err := q.mount.LoadConfig(ctx)
 	if err != nil {

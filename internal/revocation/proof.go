@@ -11,9 +11,9 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// prove asks Modal with the old token whether it is revoked. A rejection alone proves little: a proxy may
-// reject everything, a workspace may be suspended, and a person may have disabled the token for a while. The
-// error says why nothing is proven. proveEnd changes the revocation, which is the caller's copy.
+// prove asks Modal with the old token whether the token is revoked. A rejection alone proves little: a proxy may
+// reject everything, Modal may have suspended the workspace, and a person may have disabled the token for a while.
+// The error says why nothing is proven. prove changes the revocation, which is the caller's copy.
 func (q *Queue) prove(ctx context.Context, cfg *model.Config, entry *model.Revocation) (Outcome, error) {
 	if entry.Secret == "" {
 		return q.proveByName(ctx, cfg, entry)
@@ -21,20 +21,20 @@ func (q *Queue) prove(ctx context.Context, cfg *model.Config, entry *model.Revoc
 	who, rejection := q.mount.WhoIs(ctx, cfg, entry.Token)
 	switch {
 	case rejection == nil && entry.Reason == model.ReasonUnfinished && who.Name != entry.Identity:
-		// The answer to the creation was about another service user.
+		// The token in the answer to the creation belongs to another service user.
 		*entry = *entry.WithoutToken()
 		return q.proveByName(ctx, cfg, entry)
 	case rejection == nil:
 		entry.FirstRejectedAt = time.Time{}
 		if !entry.Verified() {
-			entry.Token = q.mount.Verified(cfg, entry.Token, who) // from now on a rejection says something
+			entry.Token = q.mount.Verified(cfg, entry.Token, who) // Modal accepted the token, so from now on a rejection counts
 		}
 		return Accepted, nil
 	case modalapi.KindOf(rejection) != modalapi.KindRefused:
 		return Unknown, rejection
 	case !entry.WasAccepted():
-		return Unknown, model.UserErrorf("Modal rejects token %s with a secret that it was never seen to accept, which proves nothing: "+
-			"look whether the token still exists at Modal, then forget it with: vault delete %srevocations/%s force=true", entry.ID, q.mount.CommandPrefix(), entry.Key())
+		return Unknown, model.UserErrorf("Modal rejects token %s, but the engine never saw Modal accept it with the stored secret, so the rejection proves nothing: "+
+			"check at Modal whether the token still exists, then forget it with: vault delete %srevocations/%s force=true", entry.ID, q.mount.CommandPrefix(), entry.Key())
 	case entry.Acknowledged && !modalapi.BareHTTP(rejection):
 		return Revoked, nil
 	case !entry.Acknowledged && entry.RecordNotFound(q.mount.Now()):
@@ -46,8 +46,9 @@ func (q *Queue) prove(ctx context.Context, cfg *model.Config, entry *model.Revoc
 	return q.compareWithWitness(ctx, cfg, entry, rejection)
 }
 
-// proveByName asks with the admin token whether a service user exists whose token's secret never arrived. The
-// answer NOT_FOUND needs no witness, because Modal accepted the admin token to give it.
+// proveByName asks with the admin token whether a service user exists. It is used when the token's secret never
+// arrived, or when a call with the token would count as a use. The answer NOT_FOUND needs no witness, because Modal
+// accepted the admin token to give it.
 func (q *Queue) proveByName(ctx context.Context, cfg *model.Config, entry *model.Revocation) (Outcome, error) {
 	if err := q.mount.CheckReach(cfg, entry.Token); err != nil {
 		return Unknown, err
@@ -63,15 +64,16 @@ func (q *Queue) proveByName(ctx context.Context, cfg *model.Config, entry *model
 		return Accepted, nil
 	case modalapi.KindOf(err) != modalapi.KindNotFound:
 		return Unknown, a.Explain(err)
-	// A creation without an answer may still be done, so the first NOT_FOUND proves nothing.
+	// Modal may still carry out a creation that it did not answer, so the first NOT_FOUND proves nothing.
 	case (!entry.Acknowledged || (entry.ID == "" && !entry.Forced)) && entry.RecordNotFound(q.mount.Now()):
 		return Unknown, entry.TooEarly()
 	}
 	return Revoked, nil
 }
 
-// compareWithWitness asks Modal with another token right after a rejection. If Modal rejects that token too, it
-// rejects everything, and nothing is proven.
+// compareWithWitness asks Modal with another token right after a rejection. If Modal rejects that token too, Modal
+// rejects everything, and nothing is proven. Without a witness, only a second rejection at least SecondRejectionAfter
+// later is proof.
 func (q *Queue) compareWithWitness(ctx context.Context, cfg *model.Config, entry *model.Revocation, rejection error) (Outcome, error) {
 	witnesses, err := q.witnesses(ctx, cfg, entry)
 	if err != nil {
@@ -85,26 +87,26 @@ func (q *Queue) compareWithWitness(ctx context.Context, cfg *model.Config, entry
 			entry.FirstRejectedAt = time.Time{}
 			return Revoked, nil
 		case modalapi.KindOf(err) != modalapi.KindRefused:
-			return Unknown, fmt.Errorf("token %s is rejected, but Modal gave no answer about token %s, which should show that it does not reject everything: %w", entry.ID, witness.ID, err)
+			return Unknown, fmt.Errorf("Modal rejects token %s, but did not answer about token %s, which would show that Modal does not reject everything: %w", entry.ID, witness.ID, err)
 		}
 		rejected = witness.ID
 	}
 	switch now := q.mount.Now(); {
 	case rejected != "":
-		return Unknown, model.UserErrorf("Modal rejects token %s, but also token %s of the same workspace, so the rejection proves nothing: Modal, or a proxy in between, rejects everything, or both tokens are gone", entry.ID, rejected)
+		return Unknown, model.UserErrorf("Modal rejects token %s, but also token %s of the same workspace, so the rejection proves nothing: either Modal or a proxy rejects everything, or both tokens are gone", entry.ID, rejected)
 	case modalapi.BareHTTP(rejection):
-		return Unknown, model.UserErrorf("token %s was rejected with an HTTP status and not by Modal itself (%s), and there is no other token of the workspace to compare with", entry.ID, modalapi.Said(rejection))
+		return Unknown, model.UserErrorf("token %s was rejected with an HTTP status and not by Modal itself (%s), and the mount has no other token of the workspace to compare with", entry.ID, modalapi.Said(rejection))
 	case entry.FirstRejectedAt.IsZero() || entry.FirstRejectedAt.After(now):
 		entry.FirstRejectedAt = now
 	case !now.Before(entry.FirstRejectedAt.Add(model.SecondRejectionAfter)):
 		return Revoked, nil
 	}
-	return Unknown, model.UserErrorf("Modal rejected token %s at %s, and there is no other token of its workspace to compare with: the token counts as revoked if Modal rejects it again after %s",
+	return Unknown, model.UserErrorf("Modal rejected token %s at %s, and the mount has no other token of its workspace to compare with: the token counts as revoked if Modal rejects it again after %s",
 		entry.ID, entry.FirstRejectedAt.Format(time.RFC3339), entry.FirstRejectedAt.Add(model.SecondRejectionAfter).Format(time.RFC3339))
 }
 
-// witnesses returns the tokens that Modal accepts if it does not reject everything: the admin token and the role's
-// current token, where they belong to the same server and workspace as the revocation's token.
+// witnesses returns the tokens that Modal accepts if it does not reject everything. These are the admin token and the
+// role's current token, if they belong to the same server and workspace as the revocation's token.
 func (q *Queue) witnesses(ctx context.Context, cfg *model.Config, entry *model.Revocation) ([]model.Token, error) {
 	var others []model.Token
 	if cfg.Admin != nil {
@@ -127,9 +129,9 @@ func (q *Queue) witnesses(ctx context.Context, cfg *model.Config, entry *model.R
 	return witnesses, nil
 }
 
-// checkNotListed returns an error while Modal still lists a rejected token or its service user: then the rejection
-// may be a passing one, or a person disabled the token and can enable it again. Where Modal lists nothing to this
-// mount, it returns nil.
+// checkNotListed returns an error while Modal still lists a rejected token or its service user. The rejection may be
+// temporary, or a person disabled the token and can enable it again. If no token of this mount can list,
+// checkNotListed returns nil.
 func (q *Queue) checkNotListed(ctx context.Context, cfg *model.Config, entry *model.Revocation) error {
 	switch entry.IdentityType {
 	case modalapi.IdentityServiceUser:
@@ -157,12 +159,12 @@ func (q *Queue) checkServiceUserNotListed(ctx context.Context, cfg *model.Config
 	default:
 		return nil
 	}
-	// A service user may stay after its token expired. Where people end the token, the engine does not wait for that.
+	// A service user may outlive its expired token. If people delete the token, the engine does not wait for that.
 	ended := !entry.CanDelete() && (entry.Expired(q.mount.Now()) || isPast(user.ExpiresAt, q.mount.Now().Add(-entry.ClockOffset)))
 	if err != nil || ended || (entry.IdentityID != "" && user.ID != entry.IdentityID) {
 		return err
 	}
-	return model.UserErrorf("Modal rejects token %s, and its service user %s is still there: the token may have expired, or the rejection may be a passing one", entry.ID, entry.Identity)
+	return model.UserErrorf("Modal rejects token %s, but its service user %s still exists: the token may have expired, or the rejection may be temporary", entry.ID, entry.Identity)
 }
 
 func (q *Queue) checkMemberTokenNotListed(ctx context.Context, cfg *model.Config, entry *model.Revocation) error {
@@ -174,7 +176,7 @@ func (q *Queue) checkMemberTokenNotListed(ctx context.Context, cfg *model.Config
 		tokens, err := q.memberTokens(ctx, cfg, caller)
 		switch modalapi.KindOf(modalapi.AsUnavailable(err)) {
 		case modalapi.KindUnavailable, modalapi.KindThrottled:
-			return fmt.Errorf("token %s is rejected, but Modal does not say whether it is deleted or only disabled: %w", entry.ID, err)
+			return fmt.Errorf("Modal rejects token %s, but did not say whether the token is deleted or only disabled: %w", entry.ID, err)
 		case modalapi.KindNone:
 		default:
 			continue
@@ -187,10 +189,10 @@ func (q *Queue) checkMemberTokenNotListed(ctx context.Context, cfg *model.Config
 			switch {
 			case token.ID != entry.ID || (expired && !token.Disabled):
 			case token.Disabled:
-				entry.RefusedReason = "it is disabled and not deleted, so a person can enable it again"
-				return model.UserErrorf("Modal rejects token %s because it is disabled: a person can enable it again, so it is not revoked", entry.ID)
+				entry.RefusedReason = "the token is disabled and not deleted, so a person can enable it again"
+				return model.UserErrorf("Modal rejects token %s because it is disabled; a person can enable it again, so it is not revoked", entry.ID)
 			default:
-				return model.UserErrorf("Modal rejects token %s, and still lists it: the rejection may be a passing one", entry.ID)
+				return model.UserErrorf("Modal rejects token %s, but still lists it: the rejection may be temporary", entry.ID)
 			}
 		}
 		return nil
@@ -198,8 +200,8 @@ func (q *Queue) checkMemberTokenNotListed(ctx context.Context, cfg *model.Config
 	return nil
 }
 
-// listers returns the tokens that can list a member's tokens: the role's current token if it is the same person's, and
-// an admin token that manages the workspace or is the same person's.
+// listers returns the tokens that can list a member's tokens. The role's current token can if it belongs to the same
+// person. The admin token can if it manages the workspace or belongs to the same person.
 func (q *Queue) listers(ctx context.Context, cfg *model.Config, entry *model.Revocation) ([]model.Token, error) {
 	witnesses, err := q.witnesses(ctx, cfg, entry)
 	if err != nil {
@@ -224,5 +226,5 @@ func (q *Queue) memberTokens(ctx context.Context, cfg *model.Config, caller mode
 	return client.MemberTokens(ctx, caller.APIToken())
 }
 
-// isPast reports whether a time, which may be none, has come.
+// isPast reports whether a time has come. A zero time never comes.
 func isPast(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }

@@ -11,7 +11,7 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// endServiceUser deletes the service user that owns the token, with the admin token.
+// endServiceUser deletes, with the admin token, the service user that owns the token.
 func (q *Queue) endServiceUser(ctx context.Context, cfg *model.Config, entry *model.Revocation) (Outcome, error) {
 	if err := q.mount.CheckReach(cfg, entry.Token); err != nil {
 		return q.orRejected(ctx, cfg, entry, err)
@@ -38,16 +38,16 @@ func (q *Queue) endServiceUser(ctx context.Context, cfg *model.Config, entry *mo
 	return q.prove(ctx, cfg, entry)
 }
 
-// deleteServiceUser deletes the service user that owns a token, by its ID. An ID that Modal has not confirmed to belong
-// to the service user's name is not used: the name, which is new and random, is looked up instead. It reports
-// whether Modal acknowledged the deletion; NOT_FOUND is no acknowledgement.
+// deleteServiceUser deletes the service user that owns a token, by its ID. If Modal has not confirmed that the ID
+// belongs to the service user's name, deleteServiceUser looks up the name instead, which is new and random. It
+// reports whether Modal acknowledged the deletion. NOT_FOUND is no acknowledgement.
 func deleteServiceUser(ctx context.Context, a *state.Admin, entry *model.Revocation) (acknowledged bool, err error) {
 	var id string
 	if entry.HasConfirmedID() {
 		id = entry.IdentityID
 		err = a.DeleteServiceUser(ctx, a.Token, id)
 	}
-	if id == "" || (entry.ID == "" && modalapi.KindOf(err) == modalapi.KindNotFound) { // a create that was not answered may be done twice
+	if id == "" || (entry.ID == "" && modalapi.KindOf(err) == modalapi.KindNotFound) { // without an answer, Modal may have carried out the creation twice
 		user, unknown := a.FindServiceUser(ctx, entry.Identity)
 		if modalapi.KindOf(unknown) == modalapi.KindNotFound {
 			return false, nil

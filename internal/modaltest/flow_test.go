@@ -200,8 +200,8 @@ func TestTokenFlow_AllWaitingClientsGetTheSameToken(t *testing.T) {
 		var wg sync.WaitGroup
 		for range waiters {
 			wg.Go(func() {
-				if token, err := w.server.ApproveFlow(f.GetTokenFlowId(), w.owner); err == nil {
-					approved <- token
+				if other, err := w.server.ApproveFlow(f.GetTokenFlowId(), w.owner); err == nil {
+					approved <- other
 				}
 			})
 		}

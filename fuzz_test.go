@@ -231,10 +231,10 @@ func (z *fuzzed) send(op logical.Operation, path string, body map[string]any, fa
 	if op != logical.UpdateOperation && op != logical.DeleteOperation && len(m.modal.Calls("ServiceUserCreate")) == creates {
 		require.Empty(z.t, m.storage.recorded(), where)
 	}
-	if !strings.HasPrefix(path, prefixCreds) || status != http.StatusOK {
+	if !strings.HasPrefix(path, "creds/") || status != http.StatusOK {
 		z.requireNoSecret(fmt.Sprintf("%+v %v %v", resp, err, failure), where)
 	}
-	if op == logical.DeleteOperation && strings.HasPrefix(path, prefixRevocations) && status == http.StatusOK {
+	if op == logical.DeleteOperation && strings.HasPrefix(path, "revocations/") && status == http.StatusOK {
 		z.deleteForgotten()
 	}
 }

@@ -20,7 +20,11 @@ func newDynamicMount(t *testing.T, fields ...map[string]any) *mount {
 	t.Helper()
 	m := newManagedMount(t)
 	m.system.MaxLeaseTTLVal = 32 * day
-	m.write("roles/job", with(append([]map[string]any{{"type": "dynamic", "environment_roles": "main=contributor"}}, fields...)...))
+	role := map[string]any{"type": "dynamic", "environment_roles": "main=contributor"}
+	for _, more := range fields {
+		maps.Copy(role, more)
+	}
+	m.write("roles/job", role)
 	return m
 }
 

@@ -52,33 +52,35 @@ func TestPlantedFaults_AreAllCaught(t *testing.T) {
 func planted(t *testing.T, fault string) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, part := range []string{".", "internal"} {
-		copyGo(t, part, dir)
-	}
-	changed, err := plantFault(fault, ".")
+	copyGo(t, dir)
+	changed, err := plantFault(fault, module)
 	require.NoError(t, err, "the planted fault does not fit the code any more: write it again")
 	for path, lines := range changed {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, path), []byte(strings.Join(lines, "\n")), 0o644))
 	}
-	run := exec.CommandContext(t.Context(), "go", "test", "-trimpath", "-count=1", "-run", "^TestLives$", "-rapid.shrinktime=0s", ".") // -trimpath lets all copies share compiled packages
+	run := exec.CommandContext(t.Context(), "go", "test", "-trimpath", "-count=1", "-run", "^TestLives$", "-rapid.shrinktime=0s", "./test/lifecycle") // -trimpath lets all copies share compiled packages
 	run.Dir = dir
 	output, _ := run.CombinedOutput() // the test should fail
 	require.NotContains(t, string(output), "[build failed]", "the planted fault does not compile:\n%s", output)
 	return string(output)
 }
 
-// copyGo copies the Go files, go.mod and go.sum that the root package and internal need.
-func copyGo(t *testing.T, from, to string) {
+// copyGo copies the Go files, go.mod and go.sum that the root package, internal and test need.
+func copyGo(t *testing.T, to string) {
 	t.Helper()
-	require.NoError(t, filepath.WalkDir(from, func(path string, entry os.DirEntry, err error) error {
+	require.NoError(t, filepath.WalkDir(module, func(path string, entry os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		relative, err := filepath.Rel(module, path)
 		if err != nil {
 			return err
 		}
 		if entry.IsDir() {
-			if from == "." && path != "." {
+			if top, _, _ := strings.Cut(relative, string(filepath.Separator)); top != "." && top != "internal" && top != "test" {
 				return filepath.SkipDir
 			}
-			return os.MkdirAll(filepath.Join(to, path), 0o755)
+			return os.MkdirAll(filepath.Join(to, relative), 0o755)
 		}
 		if name := entry.Name(); !strings.HasSuffix(name, ".go") && name != "go.mod" && name != "go.sum" {
 			return nil
@@ -87,6 +89,6 @@ func copyGo(t *testing.T, from, to string) {
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(filepath.Join(to, path), content, 0o644)
+		return os.WriteFile(filepath.Join(to, relative), content, 0o644)
 	}))
 }

@@ -21,7 +21,7 @@ func rotatedOnce(t *testing.T, opts ...modaltest.TokenOption) (m *mount, old str
 	t.Helper()
 	m = newMount(t)
 	token := m.newToken(opts...)
-	m.write("roles/ci", with(token, map[string]any{"type": "static", "revoke_previous": false}))
+	m.write("roles/ci", also(token, "type", "static", "revoke_previous", false))
 	m.write("rotate/ci", m.newToken())
 	old, _ = token["token_id"].(string)
 	return m, old

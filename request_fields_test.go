@@ -4,13 +4,11 @@ package modalsecrets
 
 import (
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
@@ -127,33 +125,7 @@ var unstoredFields = map[string]map[string]any{
 
 // decoded returns a decoded request to a path as text, or its refusal.
 func decoded(m *mount, path string, body map[string]any) (ask, refused string) {
-	in := request.Decode(&framework.FieldData{Schema: m.Route(path).Fields, Raw: map[string]any{"role": "x", "id": "ak"}}, body)
-	var typed any
-	switch path {
-	case "config":
-		typed = parseConfig(in)
-	case "orphans":
-		typed = parseCleanup(in)
-	case "lookup":
-		typed = parseLookup(in)
-	case "config/rotate":
-		typed = parseAdminRotation(in)
-	case "config/approval", "rotate/x/approval":
-		typed = parseApproval(in)
-	case "roles/x":
-		typed = parseRole(in)
-	case "rotate/x":
-		typed = parseRotate(in)
-	default:
-		typed = parseRevocation(in)
-	}
-	if err := in.Err(); err != nil {
-		return "", err.Error()
-	}
-	if ask, isRotate := typed.(rotateRequest); isRotate && ask.Grace != nil {
-		return fmt.Sprintf("%+v %s", typed, *ask.Grace), ""
-	}
-	return fmt.Sprintf("%+v", typed), ""
+	return DecodedForTest(m.Backend, path, body)
 }
 
 func TestWrites_NullAndEmptyMeanTheDefaultOfUnstoredFields(t *testing.T) {
@@ -195,7 +167,7 @@ func TestWrites_TheTwoTablesOfTestsCoverEveryField(t *testing.T) {
 		}
 		where := strings.NewReplacer("^", "", "/?$", "", "(?P<role>[^/]+)", "x", "$", "", "(?P<id>[^/]+)", "ak").Replace(path.Pattern)
 		for field := range path.Fields {
-			if field != request.FieldRole && field != request.FieldID && field != fieldWait && field != fieldAfter && field != fieldLimit { // fields of reads and lists
+			if field != request.FieldRole && field != request.FieldID && field != "wait" && field != "after" && field != "limit" { // fields of reads and lists
 				require.Contains(t, covered[where], field, where)
 			}
 		}

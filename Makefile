@@ -43,7 +43,7 @@ unit: export GOGC = 200
 unit:
 	$(RACE) -shuffle=on -count=1 -parallel 16 ./...
 	go -C tools/release test -count=1 .
-	go test -count=1 -parallel 16 -run 'Lives|EveryCut|KeepTheirShape|TenThousand|Memory' . ./internal/engine ./internal/modalapi
+	go test -count=1 -parallel 16 -run 'Lives|EveryCut|KeepTheirShape|TenThousand|Memory' ./test/lifecycle ./internal/engine ./internal/modalapi
 
 # RUN is a pattern of test names. Without a pattern all tests run.
 RUN =
@@ -77,11 +77,11 @@ SECONDS = 600
 SEED =
 ## simulate: simulate whole lives of mounts in virtual time, with faults (SECONDS=600; SEED=… repeats a simulation)
 simulate:
-	SIM_SECONDS=$(SECONDS) SIM_SEED=$(SEED) go test -count=1 -v -timeout 0 -run '^TestSimulate$$' .
+	SIM_SECONDS=$(SECONDS) SIM_SEED=$(SEED) go test -count=1 -v -timeout 0 -run '^TestSimulate$$' ./test/lifecycle
 
 ## mutations: plant faults into the engine and check that the simulation catches each (MUTATION=… selects one)
 mutations:
-	MUTATION=$(MUTATION) go test -tags mutations -count=1 -v -timeout 0 -run '^TestPlantedFaults_AreAllCaught$$' .
+	MUTATION=$(MUTATION) go test -tags mutations -count=1 -v -timeout 0 -run '^TestPlantedFaults_AreAllCaught$$' ./test/lifecycle
 
 ## test: run unit, then e2e
 test: unit e2e

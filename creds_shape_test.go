@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package modalsecrets
+package modalsecrets_test
 
 import (
 	"encoding/json"
@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/mounttest"
 )
 
 // creds contains these keys and no others. Consumers give none of them another meaning.
@@ -26,14 +27,14 @@ var (
 func TestCreds_KeepTheirShapeInEveryStateOfARole(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(r *rapid.T) {
-		m := newManagedMount(t) // a new mount each time, because a long revocation queue slows down every rotation
+		m := mounttest.NewManaged(t) // a new mount each time, because a long revocation queue slows down every rotation
 		p := &randomRole{m: m, r: r, name: "ci", managed: rapid.Bool().Draw(r, "managed")}
 		p.create()
 		r.Repeat(map[string]func(*rapid.T){
 			"read":    p.readTwice,
 			"rotate":  p.rotate,
 			"update":  p.update,
-			"restart": func(*rapid.T) { m.restart() },
+			"restart": func(*rapid.T) { m.Restart() },
 			"":        p.checkShape,
 		})
 	})
@@ -41,7 +42,7 @@ func TestCreds_KeepTheirShapeInEveryStateOfARole(t *testing.T) {
 
 // randomRole is a role that goes through random states.
 type randomRole struct {
-	m       *mount
+	m       *mounttest.Mount
 	r       *rapid.T
 	name    string
 	managed bool
@@ -74,39 +75,39 @@ func (p *randomRole) policy(r *rapid.T) map[string]any {
 func (p *randomRole) token(r *rapid.T) map[string]any {
 	var opts []modaltest.TokenOption
 	if life := rapid.IntRange(0, 100000).Draw(r, "life"); life > 0 {
-		opts = append(opts, modaltest.ExpiresAt(p.m.clock.now().Add(time.Duration(life)*time.Second)))
+		opts = append(opts, modaltest.ExpiresAt(p.m.Clock.Now().Add(time.Duration(life)*time.Second)))
 	}
-	return also(p.m.newToken(opts...), "verify", rapid.Bool().Draw(r, "verify"))
+	return mounttest.Also(p.m.NewToken(opts...), "verify", rapid.Bool().Draw(r, "verify"))
 }
 
 func (p *randomRole) create() {
 	data := map[string]any{"type": "managed", "environment_roles": "main=viewer"}
 	if !p.managed {
-		data = also(p.token(p.r), "type", "static")
+		data = mounttest.Also(p.token(p.r), "type", "static")
 	}
 	for field, value := range p.policy(p.r) {
 		data[field] = value
 	}
-	p.m.write("roles/"+p.name, data)
+	p.m.Write("roles/"+p.name, data)
 }
 
 func (p *randomRole) update(r *rapid.T) {
-	p.m.write("roles/"+p.name, p.policy(r))
+	p.m.Write("roles/"+p.name, p.policy(r))
 	p.last = nil
 }
 
 func (p *randomRole) rotate(r *rapid.T) {
-	before := p.m.read("creds/" + p.name)
-	p.m.clock.advance(time.Duration(rapid.IntRange(1, 1000000).Draw(r, "age")) * time.Second)
+	before := p.m.Read("creds/" + p.name)
+	p.m.Clock.Advance(time.Duration(rapid.IntRange(1, 1000000).Draw(r, "age")) * time.Second)
 	token := map[string]any{}
 	if !p.managed {
-		token = also(p.token(r), "force", true) // an unverified token is no reference for the next owner
+		token = mounttest.Also(p.token(r), "force", true) // an unverified token is no reference for the next owner
 	}
-	if len(p.m.list("revocations")) >= 10 { // the engine refuses more previous tokens in their grace period
+	if len(p.m.List("revocations")) >= 10 { // the engine refuses more previous tokens in their grace period
 		token["grace_period"] = 0
 	}
-	p.m.write("rotate/"+p.name, token)
-	after := p.m.read("creds/" + p.name)
+	p.m.Write("rotate/"+p.name, token)
+	after := p.m.Read("creds/" + p.name)
 	require.NotEqual(r, before["token_id"], after["token_id"])
 	require.NotEqual(r, before["last_vault_rotation"], after["last_vault_rotation"])
 	require.Equal(r, before["version"].(int64)+1, after["version"])
@@ -115,18 +116,18 @@ func (p *randomRole) rotate(r *rapid.T) {
 
 // readTwice compares two reads at different times. Only ttl may differ.
 func (p *randomRole) readTwice(r *rapid.T) {
-	p.m.clock.advance(time.Duration(rapid.IntRange(0, 50*86400).Draw(r, "wait")) * time.Second)
-	now := p.m.read("creds/" + p.name)
+	p.m.Clock.Advance(time.Duration(rapid.IntRange(0, 50*86400).Draw(r, "wait")) * time.Second)
+	now := p.m.Read("creds/" + p.name)
 	if p.last != nil {
-		require.Equal(r, also(p.last, "ttl", nil), also(now, "ttl", nil))
+		require.Equal(r, mounttest.Also(p.last, "ttl", nil), mounttest.Also(now, "ttl", nil))
 	}
 	p.last = now
 }
 
 func (p *randomRole) checkShape(r *rapid.T) {
 	forms := map[string]map[string]any{}
-	for _, path := range everyForm(p.name) {
-		resp := p.m.must(logical.ReadOperation, path, nil)
+	for _, path := range mounttest.EveryForm(p.name) {
+		resp := p.m.Must(logical.ReadOperation, path, nil)
 		require.Nil(r, resp.Secret, path)
 		p.checkTypes(r, resp.Data)
 		forms[path] = resp.Data
@@ -161,7 +162,7 @@ func (p *randomRole) checkTypes(r *rapid.T, data map[string]any) {
 
 func (p *randomRole) checkFormatsAgree(r *rapid.T, forms map[string]map[string]any) {
 	creds, env, whole := forms["creds/"+p.name], forms["creds/"+p.name+"/env"], forms["creds/"+p.name+"/toml"]
-	lines := strings.Split(strings.TrimSuffix(textIn(forms["creds/"+p.name+"/dotenv"], "dotenv"), "\n"), "\n")
+	lines := strings.Split(strings.TrimSuffix(mounttest.TextIn(forms["creds/"+p.name+"/dotenv"], "dotenv"), "\n"), "\n")
 	require.Len(r, lines, len(env))
 	for _, line := range lines {
 		name, value, _ := strings.Cut(line, "=")
@@ -169,7 +170,7 @@ func (p *randomRole) checkFormatsAgree(r *rapid.T, forms map[string]map[string]a
 	}
 	require.Equal(r, creds["token_id"], env["MODAL_TOKEN_ID"])
 	require.Equal(r, creds["token_secret"], env["MODAL_TOKEN_SECRET"])
-	tables := parseTOML(p.m.t, textIn(whole, "toml"))
+	tables := parseTOML(p.m.T, mounttest.TextIn(whole, "toml"))
 	require.Len(r, tables, 1)
 	table, _ := tables[creds["profile"].(string)].(map[string]any)
 	require.Equal(r, creds["token_id"], table["token_id"])

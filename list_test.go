@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package modalsecrets
+package modalsecrets_test
 
 import (
 	"fmt"
@@ -9,28 +9,30 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/mounttest"
 )
 
 func TestLists_CanBePagedInOrderOfNames(t *testing.T) {
 	t.Parallel()
-	m := newManagedMount(t)
-	m.seedManaged(t, 7, 0)
-	m.seedRevocations(t, 7)
-	prefix, _ := m.read("config")["service_user_prefix"].(string)
+	m := mounttest.NewManaged(t)
+	m.SeedManaged(t, 7, 0)
+	m.SeedRevocations(t, 7)
+	prefix, _ := m.Read("config")["service_user_prefix"].(string)
 	for i := range 7 {
-		_, err := m.workspace.CreateServiceUser(fmt.Sprintf("%sjob-as-aaaaaaa%d", prefix, i)) // the name resembles a secret
+		_, err := m.Workspace.CreateServiceUser(fmt.Sprintf("%sjob-as-aaaaaaa%d", prefix, i)) // the name resembles a secret
 		require.NoError(t, err)
 	}
-	m.clock.advance(time.Hour)
-	m.restart()
+	m.Clock.Advance(time.Hour)
+	m.Restart()
 	for _, path := range []string{"roles", "rotate", "revocations", "orphans"} {
-		whole := m.must(logical.ListOperation, path, nil)
+		whole := m.Must(logical.ListOperation, path, nil)
 		all, _ := whole.Data["keys"].([]string)
 		require.Len(t, all, 7, path)
 
 		var walked []string
 		for after := ""; ; after = walked[len(walked)-1] {
-			resp := m.must(logical.ListOperation, path, map[string]any{"after": after, "limit": "3"})
+			resp := m.Must(logical.ListOperation, path, map[string]any{"after": after, "limit": "3"})
 			keys, _ := resp.Data["keys"].([]string)
 			if len(keys) == 0 {
 				break
@@ -43,7 +45,7 @@ func TestLists_CanBePagedInOrderOfNames(t *testing.T) {
 		require.ElementsMatch(t, all, walked, path)
 
 		for _, limit := range []any{"-1", 0, "100"} {
-			resp := m.must(logical.ListOperation, path, map[string]any{"after": walked[4] + "-", "limit": limit})
+			resp := m.Must(logical.ListOperation, path, map[string]any{"after": walked[4] + "-", "limit": limit})
 			require.Equal(t, walked[5:], resp.Data["keys"], "%s: the name in after need not exist", path)
 		}
 	}
@@ -51,21 +53,21 @@ func TestLists_CanBePagedInOrderOfNames(t *testing.T) {
 
 func TestLists_RefuseInvalidPages(t *testing.T) {
 	t.Parallel()
-	m := newManagedMount(t)
+	m := mounttest.NewManaged(t)
 	for field, value := range map[string]any{"limit": "ten", "after": []any{"a", "b"}, "afterr": "ci"} {
-		require.Contains(t, m.refused(logical.ListOperation, "roles", map[string]any{field: value}), field)
+		require.Contains(t, m.Refused(logical.ListOperation, "roles", map[string]any{field: value}), field)
 	}
-	require.Contains(t, m.refused(logical.ListOperation, "roles", map[string]any{"after": "as-AAAAAAAAAAAAAAAAAAAAAA"}), "shape of a token secret")
+	require.Contains(t, m.Refused(logical.ListOperation, "roles", map[string]any{"after": "as-AAAAAAAAAAAAAAAAAAAAAA"}), "shape of a token secret")
 	for field, value := range map[string]any{"limit": 1, "after": "ci"} {
-		require.Contains(t, m.refused(logical.UpdateOperation, "orphans", map[string]any{field: value, "dry_run": false}), field+": only a list takes this")
+		require.Contains(t, m.Refused(logical.UpdateOperation, "orphans", map[string]any{field: value, "dry_run": false}), field+": only a list takes this")
 	}
 }
 
 func TestLists_ContinueAfterARoleNameWithASecretPrefix(t *testing.T) {
 	t.Parallel()
-	m := newMount(t)
-	m.addRole("as-job")
-	m.addRole("ci")
-	page := m.must(logical.ListOperation, "roles", map[string]any{"after": "as-job"})
+	m := mounttest.New(t)
+	m.AddRole("as-job")
+	m.AddRole("ci")
+	page := m.Must(logical.ListOperation, "roles", map[string]any{"after": "as-job"})
 	require.Equal(t, []string{"ci"}, page.Data["keys"])
 }

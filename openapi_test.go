@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package modalsecrets
+package modalsecrets_test
 
 import (
 	"maps"
@@ -15,12 +15,14 @@ import (
 	"github.com/hashicorp/vault/sdk/helper/jsonutil"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/mounttest"
 )
 
 // document returns the engine's OpenAPI document, requested as Vault does.
-func document(t *testing.T, m *mount) *framework.OASDocument {
+func document(t *testing.T, m *mounttest.Mount) *framework.OASDocument {
 	t.Helper()
-	resp := m.must(logical.HelpOperation, "", map[string]any{"requestResponsePrefix": "modal"})
+	resp := m.Must(logical.HelpOperation, "", map[string]any{"requestResponsePrefix": "modal"})
 	raw, err := jsonutil.EncodeJSON(resp.Data["openapi"])
 	require.NoError(t, err)
 	doc := &framework.OASDocument{}
@@ -43,7 +45,7 @@ func eachOperation(doc *framework.OASDocument, visit func(path, method string, o
 func TestOpenAPI_EveryOperationHasAUniqueIDASummaryAndAResponse(t *testing.T) {
 	t.Parallel()
 	seen := map[string]string{}
-	eachOperation(document(t, newMount(t)), func(path, method string, op *framework.OASOperation) {
+	eachOperation(document(t, mounttest.New(t)), func(path, method string, op *framework.OASOperation) {
 		where := method + " " + path
 		require.NotEmpty(t, op.OperationID, where)
 		require.Empty(t, seen[op.OperationID], "%s has the operation id of %s", where, seen[op.OperationID])
@@ -61,12 +63,12 @@ func TestOpenAPI_HasExactlyThePathsOfTheDesign(t *testing.T) {
 		"/config", "/roles/", "/roles/{role}", "/creds/{role}", "/creds/{role}/env", "/creds/{role}/dotenv", "/creds/{role}/toml", "/creds/{role}/profile",
 		"/rotate/", "/rotate/{role}", "/revocations/", "/revocations/{id}", "/status", "/lookup",
 		"/config/rotate", "/config/approval", "/rotate/{role}/approval", "/verify/{role}", "/orphans", "/orphans/",
-	}, slices.Collect(maps.Keys(document(t, newMount(t)).Paths)))
+	}, slices.Collect(maps.Keys(document(t, mounttest.New(t)).Paths)))
 }
 
 func TestHelp_CoversEveryPathAndEveryField(t *testing.T) {
 	t.Parallel()
-	m := newMount(t)
+	m := mounttest.New(t)
 	for _, path := range m.Paths {
 		require.NotEmpty(t, path.HelpSynopsis, path.Pattern)
 		require.NotEmpty(t, path.HelpDescription, path.Pattern)
@@ -79,7 +81,7 @@ func TestHelp_CoversEveryPathAndEveryField(t *testing.T) {
 		"config", "roles", "roles/ci", "creds/ci", "creds/ci/env", "creds/ci/dotenv", "creds/ci/toml", "creds/ci/profile",
 		"rotate", "rotate/ci", "rotate/ci/approval", "config/rotate", "config/approval", "verify/ci", "orphans", "revocations", "revocations/ak-x", "status",
 	} {
-		help, _ := m.must(logical.HelpOperation, path, nil).Data["help"].(string)
+		help, _ := m.Must(logical.HelpOperation, path, nil).Data["help"].(string)
 		require.Contains(t, help, "DESCRIPTION", path)
 	}
 }
@@ -101,7 +103,7 @@ func TestResponses_OnlyDurationsHaveNamesThatVaultPrintsAsDurations(t *testing.T
 
 func TestSecrets_InputFieldsAreMarkedSensitive(t *testing.T) {
 	t.Parallel()
-	for _, path := range newMount(t).Paths {
+	for _, path := range mounttest.New(t).Paths {
 		if field := path.Fields["token_secret"]; field != nil {
 			require.True(t, field.DisplayAttrs.Sensitive, path.Pattern)
 		}
@@ -137,7 +139,7 @@ func TestAPIDocument_ListsExactlyThePathsAndFields(t *testing.T) {
 // engineFields returns the request and response fields of every path in the OpenAPI document.
 func engineFields(t *testing.T) map[string][]string {
 	t.Helper()
-	m := newMount(t)
+	m := mounttest.New(t)
 	fields := map[string][]string{}
 	for path := range document(t, m).Paths {
 		name := strings.Trim(strings.NewReplacer("{role}", "<role>", "{id}", "<id>").Replace(path), "/")

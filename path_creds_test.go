@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package modalsecrets
+package modalsecrets_test
 
 import (
 	"os"
@@ -15,68 +15,65 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
+	modalsecrets "vault-plugin-secrets-modal"
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/mounttest"
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// everyForm returns the paths that return a role's token.
-func everyForm(role string) []string {
-	return []string{"creds/" + role, "creds/" + role + "/env", "creds/" + role + "/dotenv", "creds/" + role + "/toml", "creds/" + role + "/profile"}
-}
-
 func TestCreds_EveryFormHasItsOwnPathAndFields(t *testing.T) {
 	t.Parallel()
-	m := newMount(t)
-	token := m.newToken(modaltest.ExpiresAt(start.Add(30 * 24 * time.Hour)))
-	m.write("roles/ci", also(token, "type", "static", "environment", "staging", "profile", "team.prod"))
-	id, secret, url := token["token_id"].(string), token["token_secret"].(string), m.modal.URL()
+	m := mounttest.New(t)
+	token := m.NewToken(modaltest.ExpiresAt(mounttest.StartTime.Add(30 * 24 * time.Hour)))
+	m.Write("roles/ci", mounttest.Also(token, "type", "static", "environment", "staging", "profile", "team.prod"))
+	id, secret, url := token["token_id"].(string), token["token_secret"].(string), m.Modal.URL()
 	metadata := map[string]any{"ttl": int64(300), "rotation_period": int64(90 * 86400), "last_vault_rotation": "2026-03-01T12:00:00Z"}
 
-	require.Equal(t, also(metadata,
+	require.Equal(t, mounttest.Also(metadata,
 		"token_id", id, "token_secret", secret, "workspace", "acme", "profile", "team.prod", "version", int64(1),
-		"environment", "staging", "server_url", url, "expires_at", "2026-03-31T12:00:00Z"), m.read("creds/ci"))
+		"environment", "staging", "server_url", url, "expires_at", "2026-03-31T12:00:00Z"), m.Read("creds/ci"))
 	require.Equal(t, map[string]any{
 		"MODAL_TOKEN_ID": id, "MODAL_TOKEN_SECRET": secret, "MODAL_ENVIRONMENT": "staging", "MODAL_SERVER_URL": url,
-	}, m.read("creds/ci/env"))
-	require.Equal(t, also(metadata, "token_id", id, "dotenv",
-		"MODAL_TOKEN_ID="+id+"\nMODAL_TOKEN_SECRET="+secret+"\nMODAL_ENVIRONMENT=staging\nMODAL_SERVER_URL="+url+"\n"), m.read("creds/ci/dotenv"))
+	}, m.Read("creds/ci/env"))
+	require.Equal(t, mounttest.Also(metadata, "token_id", id, "dotenv",
+		"MODAL_TOKEN_ID="+id+"\nMODAL_TOKEN_SECRET="+secret+"\nMODAL_ENVIRONMENT=staging\nMODAL_SERVER_URL="+url+"\n"), m.Read("creds/ci/dotenv"))
 
 	// Modal's own command line writes the file in this form, with Python's toml.dumps.
 	profile := "[\"team.prod\"]\ntoken_id = \"" + id + "\"\ntoken_secret = \"" + secret + "\"\nenvironment = \"staging\"\nserver_url = \"" + url + "\"\n"
-	require.Equal(t, also(metadata, "token_id", id, "toml", profile+"active = true\n"), m.read("creds/ci/toml"))
-	require.Equal(t, also(metadata, "token_id", id, "toml", profile), m.read("creds/ci/profile"))
+	require.Equal(t, mounttest.Also(metadata, "token_id", id, "toml", profile+"active = true\n"), m.Read("creds/ci/toml"))
+	require.Equal(t, mounttest.Also(metadata, "token_id", id, "toml", profile), m.Read("creds/ci/profile"))
 	table := map[string]any{"token_id": id, "token_secret": secret, "environment": "staging", "server_url": url}
-	require.Equal(t, map[string]any{"team.prod": also(table, "active", true)}, parseTOML(t, textIn(m.read("creds/ci/toml"), "toml")))
-	require.Equal(t, map[string]any{"team.prod": table}, parseTOML(t, textIn(m.read("creds/ci/profile"), "toml")))
+	require.Equal(t, map[string]any{"team.prod": mounttest.Also(table, "active", true)}, parseTOML(t, mounttest.TextIn(m.Read("creds/ci/toml"), "toml")))
+	require.Equal(t, map[string]any{"team.prod": table}, parseTOML(t, mounttest.TextIn(m.Read("creds/ci/profile"), "toml")))
 }
 
 func TestCreds_LeaveOutUnsetFields(t *testing.T) {
 	t.Parallel()
-	m := newMount(t)
-	m.remove("config", nil)
-	token := m.newToken()
-	m.write("roles/ci", also(token, "type", "static", "verify", false))
-	id, secret := textIn(token, "token_id"), textIn(token, "token_secret")
+	m := mounttest.New(t)
+	m.Remove("config", nil)
+	token := m.NewToken()
+	m.Write("roles/ci", mounttest.Also(token, "type", "static", "verify", false))
+	id, secret := mounttest.TextIn(token, "token_id"), mounttest.TextIn(token, "token_secret")
 
 	require.ElementsMatch(t, []string{
 		"token_id", "token_secret", "profile", "version", "ttl", "rotation_period", "last_vault_rotation",
-	}, keysOf(m.read("creds/ci")))
-	require.ElementsMatch(t, []string{"MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET"}, keysOf(m.read("creds/ci/env")))
-	require.Equal(t, "MODAL_TOKEN_ID="+id+"\nMODAL_TOKEN_SECRET="+secret+"\n", m.read("creds/ci/dotenv")["dotenv"])
-	require.Equal(t, "[ci]\ntoken_id = \""+id+"\"\ntoken_secret = \""+secret+"\"\nactive = true\n", m.read("creds/ci/toml")["toml"])
+	}, keysOf(m.Read("creds/ci")))
+	require.ElementsMatch(t, []string{"MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET"}, keysOf(m.Read("creds/ci/env")))
+	require.Equal(t, "MODAL_TOKEN_ID="+id+"\nMODAL_TOKEN_SECRET="+secret+"\n", m.Read("creds/ci/dotenv")["dotenv"])
+	require.Equal(t, "[ci]\ntoken_id = \""+id+"\"\ntoken_secret = \""+secret+"\"\nactive = true\n", m.Read("creds/ci/toml")["toml"])
 }
 
 func TestCreds_FilesWorkWithCommonShellTools(t *testing.T) {
 	t.Parallel()
-	m := newMount(t)
-	id := m.addRole("ci", map[string]any{"environment": "main"})
-	m.addRole("gpu", map[string]any{"profile": "gpu.team"})
-	secret := textIn(m.read("creds/ci"), "token_secret")
+	m := mounttest.New(t)
+	id := m.AddRole("ci", map[string]any{"environment": "main"})
+	m.AddRole("gpu", map[string]any{"profile": "gpu.team"})
+	secret := mounttest.TextIn(m.Read("creds/ci"), "token_secret")
 	folder := t.TempDir()
 	for file, text := range map[string]string{
-		"one.toml":  textIn(m.read("creds/ci/toml"), "toml"),
-		"two.toml":  textIn(m.read("creds/gpu/profile"), "toml") + textIn(m.read("creds/ci/toml"), "toml"),
-		"modal.env": textIn(m.read("creds/ci/dotenv"), "dotenv"),
+		"one.toml":  mounttest.TextIn(m.Read("creds/ci/toml"), "toml"),
+		"two.toml":  mounttest.TextIn(m.Read("creds/gpu/profile"), "toml") + mounttest.TextIn(m.Read("creds/ci/toml"), "toml"),
+		"modal.env": mounttest.TextIn(m.Read("creds/ci/dotenv"), "dotenv"),
 	} {
 		require.NoError(t, os.WriteFile(filepath.Join(folder, file), []byte(text), 0o600))
 	}
@@ -110,13 +107,13 @@ func TestCreds_FilesWorkWithCommonShellTools(t *testing.T) {
 
 func TestCreds_ProfilesOfSeveralRolesJoinIntoOneFile(t *testing.T) {
 	t.Parallel()
-	m := newMount(t)
-	m.addRole("ci")
-	m.addRole("gpu.team")
-	m.addRole("7")
+	m := mounttest.New(t)
+	m.AddRole("ci")
+	m.AddRole("gpu.team")
+	m.AddRole("7")
 	var file strings.Builder
 	for _, path := range []string{"creds/ci/toml", "creds/gpu.team/profile", "creds/7/profile"} {
-		text, _ := m.read(path)["toml"].(string)
+		text, _ := m.Read(path)["toml"].(string)
 		file.WriteString(text)
 	}
 
@@ -134,63 +131,63 @@ func TestCreds_ProfilesOfSeveralRolesJoinIntoOneFile(t *testing.T) {
 
 func TestCreds_AnswerDuringAnOutageWithoutCallingModal(t *testing.T) {
 	t.Parallel()
-	m := newMount(t)
-	m.addRole("ci")
-	m.modal.SetOutage(true)
-	m.restart()
-	asked := len(m.modal.Calls(""))
+	m := mounttest.New(t)
+	m.AddRole("ci")
+	m.Modal.SetOutage(true)
+	m.Restart()
+	asked := len(m.Modal.Calls(""))
 
-	for _, path := range everyForm("ci") {
-		require.NotEmpty(t, m.read(path))
+	for _, path := range mounttest.EveryForm("ci") {
+		require.NotEmpty(t, m.Read(path))
 	}
 
-	require.Len(t, m.modal.Calls(""), asked)
+	require.Len(t, m.Modal.Calls(""), asked)
 }
 
 func TestCreds_WarmReadMakesNoStorageCall(t *testing.T) {
 	t.Parallel()
-	m := newMount(t)
-	m.addRole("ci")
+	m := mounttest.New(t)
+	m.AddRole("ci")
 	for _, setting := range []string{"configured", "not configured"} {
-		m.restart()
-		m.read("creds/ci")
-		m.storage.heal()
+		m.Restart()
+		m.Read("creds/ci")
+		m.Storage.Heal()
 
-		for _, path := range everyForm("ci") {
-			m.read(path)
+		for _, path := range mounttest.EveryForm("ci") {
+			m.Read(path)
 		}
 
-		require.Zero(t, m.storage.calls(), setting)
-		m.remove("config", nil)
+		require.Zero(t, m.Storage.Calls(), setting)
+		m.Remove("config", nil)
 	}
-	m.write("config", map[string]any{"server_url": m.modal.URL()})
-	require.Equal(t, m.modal.URL(), m.read("creds/ci/env")["MODAL_SERVER_URL"])
+	m.Write("config", map[string]any{"server_url": m.Modal.URL()})
+	require.Equal(t, m.Modal.URL(), m.Read("creds/ci/env")["MODAL_SERVER_URL"])
 }
 
 func TestCreds_WarnOnlyAboutOverdueAndExpiredTokens(t *testing.T) {
 	t.Parallel()
-	m := newMount(t)
-	m.addRole("old", map[string]any{"rotation_period": "10d"})
-	m.write("roles/dead", also(m.newToken(modaltest.ExpiresAt(start.Add(20*24*time.Hour))), "type", "static"))
-	m.addRole("fine")
-	m.clock.advance(20 * 24 * time.Hour)
+	m := mounttest.New(t)
+	m.AddRole("old", map[string]any{"rotation_period": "10d"})
+	m.Write("roles/dead", mounttest.Also(m.NewToken(modaltest.ExpiresAt(mounttest.StartTime.Add(20*24*time.Hour))), "type", "static"))
+	m.AddRole("fine")
+	m.Clock.Advance(20 * 24 * time.Hour)
 
 	for role, warning := range map[string]string{
 		"old":  "should have been rotated by 2026-03-11T12:00:00Z: replace it with: vault write modal/rotate/old",
 		"dead": "expired on 2026-03-21T12:00:00Z, so Modal rejects it: replace it with: vault write modal/rotate/dead",
 	} {
-		resp := m.must(logical.ReadOperation, "creds/"+role, nil)
+		resp := m.Must(logical.ReadOperation, "creds/"+role, nil)
 		require.Len(t, resp.Warnings, 1, role)
 		require.Contains(t, resp.Warnings[0], warning)
 		require.Equal(t, int64(300), resp.Data["ttl"], "a time in the past must not make consumers poll faster")
 	}
-	require.Empty(t, m.must(logical.ReadOperation, "creds/fine", nil).Warnings)
+	require.Empty(t, m.Must(logical.ReadOperation, "creds/fine", nil).Warnings)
 }
 
 func TestCreds_TTLIsAtMostTheTimeToExpiryAndAtLeastFiveSeconds(t *testing.T) {
 	t.Parallel()
-	m := newMount(t)
-	m.write("roles/ci", also(m.newToken(modaltest.ExpiresAt(start.Add(10*time.Minute))), "type", "static"))
+	m := mounttest.New(t)
+	m.Write("roles/ci", mounttest.Also(m.NewToken(modaltest.ExpiresAt(mounttest.StartTime.Add(10*time.Minute))), "type", "static"))
 	for _, step := range []struct {
 		advance time.Duration
 		ttl     int64
@@ -200,8 +197,8 @@ func TestCreds_TTLIsAtMostTheTimeToExpiryAndAtLeastFiveSeconds(t *testing.T) {
 		{3*time.Minute + 58*time.Second, 5},
 		{2 * time.Second, 300},
 	} {
-		m.clock.advance(step.advance)
-		require.Equal(t, step.ttl, m.read("creds/ci")["ttl"])
+		m.Clock.Advance(step.advance)
+		require.Equal(t, step.ttl, m.Read("creds/ci")["ttl"])
 	}
 }
 
@@ -218,33 +215,33 @@ func (v *countingView) ReplicationState() consts.ReplicationState {
 
 func TestCreds_ReadDoesNotAskForTheReplicationState(t *testing.T) {
 	t.Parallel()
-	m := newMount(t)
-	m.addRole("ci")
+	m := mounttest.New(t)
+	m.AddRole("ci")
 	view := &countingView{}
-	b, err := New(t.Context(), &logical.BackendConfig{System: view, StorageView: m.storage}, state.Deps{Now: m.clock.now, Wait: m.clock.sleep, Connect: connectWithoutJitter})
+	b, err := modalsecrets.New(t.Context(), &logical.BackendConfig{System: view, StorageView: m.Storage}, state.Deps{Now: m.Clock.Now, Wait: m.Clock.Sleep, Connect: mounttest.ConnectWithoutJitter})
 	require.NoError(t, err)
 	m.Backend = b
-	for _, path := range everyForm("ci") {
-		m.read(path)
+	for _, path := range mounttest.EveryForm("ci") {
+		m.Read(path)
 	}
 	require.Zero(t, view.asked)
-	m.read("roles/ci")
+	m.Read("roles/ci")
 	require.NotZero(t, view.asked)
 }
 
 func TestCreds_OfAnUnknownRoleAreNotFound(t *testing.T) {
 	t.Parallel()
-	m := newMount(t)
-	for _, path := range everyForm("none") {
-		require.Equal(t, "no role is named none: vault list modal/roles names every role", m.absent(path))
+	m := mounttest.New(t)
+	for _, path := range mounttest.EveryForm("none") {
+		require.Equal(t, "no role is named none: vault list modal/roles names every role", m.Absent(path))
 	}
 }
 
 func TestCreds_HaveNoLease(t *testing.T) {
 	t.Parallel()
-	m := newMount(t)
-	m.addRole("ci")
-	require.Nil(t, m.must(logical.ReadOperation, "creds/ci", nil).Secret)
+	m := mounttest.New(t)
+	m.AddRole("ci")
+	require.Nil(t, m.Must(logical.ReadOperation, "creds/ci", nil).Secret)
 }
 
 func parseTOML(t *testing.T, text string) map[string]any {

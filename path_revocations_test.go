@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package modalsecrets
+package modalsecrets_test
 
 import (
 	"net/http"
@@ -13,16 +13,17 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/mounttest"
 )
 
 // rotatedOnce returns a mount whose role ci was rotated once, and the ID of the previous token. An operator must revoke
 // that token.
-func rotatedOnce(t *testing.T, opts ...modaltest.TokenOption) (m *mount, old string) {
+func rotatedOnce(t *testing.T, opts ...modaltest.TokenOption) (m *mounttest.Mount, old string) {
 	t.Helper()
-	m = newMount(t)
-	token := m.newToken(opts...)
-	m.write("roles/ci", also(token, "type", "static", "revoke_previous", false))
-	m.write("rotate/ci", m.newToken())
+	m = mounttest.New(t)
+	token := m.NewToken(opts...)
+	m.Write("roles/ci", mounttest.Also(token, "type", "static", "revoke_previous", false))
+	m.Write("rotate/ci", m.NewToken())
 	old, _ = token["token_id"].(string)
 	return m, old
 }
@@ -31,7 +32,7 @@ func TestRevocations_ReadNamesTheTokenThePageAndTheCommand(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t)
 
-	entry := m.read("revocations/" + old)
+	entry := m.Read("revocations/" + old)
 
 	require.Equal(t, "rotated", entry["reason"])
 	require.Equal(t, "manual", entry["method"])
@@ -45,177 +46,177 @@ func TestRevocations_ReadNamesTheTokenThePageAndTheCommand(t *testing.T) {
 
 func TestRevocations_NextStepForAServiceUserIsToDeleteIt(t *testing.T) {
 	t.Parallel()
-	m := newMount(t)
-	token := m.workspace.AddServiceUser("robot")
-	m.write("roles/ci", also(tokenData(token), "type", "static"))
-	m.remove("roles/ci", nil)
-	require.Contains(t, m.read("revocations/" + token.ID)["next_step"], `delete service user "robot" (sv-`)
+	m := mounttest.New(t)
+	token := m.Workspace.AddServiceUser("robot")
+	m.Write("roles/ci", mounttest.Also(mounttest.TokenData(token), "type", "static"))
+	m.Remove("roles/ci", nil)
+	require.Contains(t, m.Read("revocations/" + token.ID)["next_step"], `delete service user "robot" (sv-`)
 }
 
 func TestRevocations_CheckWithBackOffUntilModalRejectsTheToken(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t)
-	m.tick()
+	m.Tick()
 	require.Zero(t, asked(m, old), "not before the grace period ends")
 
-	m.clock.advance(24 * time.Hour)
+	m.Clock.Advance(24 * time.Hour)
 	for range 48 * 60 {
-		m.tick()
-		m.clock.advance(time.Minute)
+		m.Tick()
+		m.Clock.Advance(time.Minute)
 	}
 
 	require.Greater(t, asked(m, old), 8)
 	require.Less(t, asked(m, old), 30, "the wait doubles up to six hours")
-	entry := m.read("revocations/" + old)
+	entry := m.Read("revocations/" + old)
 	require.Equal(t, "Modal still accepts the token", entry["last_error"])
-	require.NotContains(t, m.eventTypes(), "modal/revoke", "a token is revoked only after Modal rejects it")
+	require.NotContains(t, m.EventTypes(), "modal/revoke", "a token is revoked only after Modal rejects it")
 
-	m.modal.DeleteToken(old)
+	m.Modal.DeleteToken(old)
 	for range 6*60 + 1 {
-		m.tick()
-		m.clock.advance(time.Minute)
+		m.Tick()
+		m.Clock.Advance(time.Minute)
 	}
-	require.Empty(t, m.list("revocations"))
-	require.Contains(t, m.eventTypes(), "modal/revoke")
+	require.Empty(t, m.List("revocations"))
+	require.Contains(t, m.EventTypes(), "modal/revoke")
 }
 
 func TestRevocations_ExpiredTokenClearsItself(t *testing.T) {
 	t.Parallel()
-	m, old := rotatedOnce(t, modaltest.ExpiresAt(start.Add(2*time.Hour)))
-	require.Equal(t, "2026-03-01T14:00:00Z", m.read("revocations/" + old)["not_before"])
-	m.clock.advance(2 * time.Hour)
-	m.tick()
-	require.Empty(t, m.list("revocations"))
+	m, old := rotatedOnce(t, modaltest.ExpiresAt(mounttest.StartTime.Add(2*time.Hour)))
+	require.Equal(t, "2026-03-01T14:00:00Z", m.Read("revocations/" + old)["not_before"])
+	m.Clock.Advance(2 * time.Hour)
+	m.Tick()
+	require.Empty(t, m.List("revocations"))
 }
 
 func TestRevocations_OutageIsNoProof(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t)
-	m.clock.advance(24 * time.Hour)
-	m.modal.SetOutage(true)
-	m.tick()
-	entry := m.read("revocations/" + old)
+	m.Clock.Advance(24 * time.Hour)
+	m.Modal.SetOutage(true)
+	m.Tick()
+	entry := m.Read("revocations/" + old)
 	require.Equal(t, int64(1), entry["attempts"])
 	require.Contains(t, entry["last_error"], "the control plane is down")
-	require.Equal(t, []string{old}, m.list("revocations"))
+	require.Equal(t, []string{old}, m.List("revocations"))
 }
 
 func TestRevocations_WriteAsksModalNow(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t)
-	require.Equal(t, false, m.write("revocations/"+old, nil).Data["revoked"])
-	m.modal.DeleteToken(old)
-	require.Equal(t, true, m.write("revocations/"+old, nil).Data["revoked"])
-	require.Empty(t, m.list("revocations"))
-	require.Contains(t, m.refused(logical.UpdateOperation, "revocations/"+old, nil), "the revocation queue has no token "+old)
+	require.Equal(t, false, m.Write("revocations/"+old, nil).Data["revoked"])
+	m.Modal.DeleteToken(old)
+	require.Equal(t, true, m.Write("revocations/"+old, nil).Data["revoked"])
+	require.Empty(t, m.List("revocations"))
+	require.Contains(t, m.Refused(logical.UpdateOperation, "revocations/"+old, nil), "the revocation queue has no token "+old)
 }
 
 func TestRevocations_ForgettingAValidTokenNeedsForce(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t)
-	resp, err := m.handle(logical.DeleteOperation, "revocations/"+old, nil)
+	resp, err := m.Handle(logical.DeleteOperation, "revocations/"+old, nil)
 	require.ErrorIs(t, err, logical.ErrInvalidRequest)
-	require.Contains(t, errorText(resp), "force=true")
-	m.modal.SetOutage(true)
-	code, said := m.failed(logical.DeleteOperation, "revocations/"+old, nil)
+	require.Contains(t, mounttest.ErrorText(resp), "force=true")
+	m.Modal.SetOutage(true)
+	code, said := m.Failed(logical.DeleteOperation, "revocations/"+old, nil)
 	require.Equal(t, http.StatusBadGateway, code, "the failure is Modal's, not the operator's")
 	require.Contains(t, said, "could not prove")
-	require.Equal(t, []string{old}, m.list("revocations"))
+	require.Equal(t, []string{old}, m.List("revocations"))
 
-	resp = m.remove("revocations/"+old, map[string]any{"force": true})
+	resp = m.Remove("revocations/"+old, map[string]any{"force": true})
 
 	require.Contains(t, resp.Warnings[0], "without proof")
-	require.Empty(t, m.list("revocations"))
-	require.NotContains(t, m.eventTypes(), "modal/revoke")
+	require.Empty(t, m.List("revocations"))
+	require.NotContains(t, m.EventTypes(), "modal/revoke")
 }
 
 func TestRevocations_ForgettingARejectedTokenNeedsNoForce(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t)
-	m.modal.DeleteToken(old)
-	require.Nil(t, m.remove("revocations/"+old, nil))
-	require.Empty(t, m.list("revocations"))
+	m.Modal.DeleteToken(old)
+	require.Nil(t, m.Remove("revocations/"+old, nil))
+	require.Empty(t, m.List("revocations"))
 }
 
 func TestRevocations_TokenOfADeletedRoleMayReturnToAnotherRole(t *testing.T) {
 	t.Parallel()
-	m := newMount(t)
-	token := m.newToken()
-	m.write("roles/ci", also(token, "type", "static"))
-	m.remove("roles/ci", nil)
+	m := mounttest.New(t)
+	token := m.NewToken()
+	m.Write("roles/ci", mounttest.Also(token, "type", "static"))
+	m.Remove("roles/ci", nil)
 	id, _ := token["token_id"].(string)
-	m.write("roles/other", also(token, "type", "static"))
-	require.Equal(t, id, m.read("creds/other")["token_id"])
-	require.False(t, m.inQueue(id))
+	m.Write("roles/other", mounttest.Also(token, "type", "static"))
+	require.Equal(t, id, m.Read("creds/other")["token_id"])
+	require.False(t, m.InQueue(id))
 }
 
 func TestRevocations_TokenBeingDeletedCannotReturn(t *testing.T) {
 	t.Parallel()
-	m := newMount(t)
-	token := m.newToken()
-	m.write("roles/ci", also(token, "type", "static"))
-	m.remove("roles/ci", nil)
+	m := mounttest.New(t)
+	token := m.NewToken()
+	m.Write("roles/ci", mounttest.Also(token, "type", "static"))
+	m.Remove("roles/ci", nil)
 	id, _ := token["token_id"].(string)
-	m.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.Unavailable, Times: -1})
-	m.write("revocations/"+id, map[string]any{"force": true})
-	require.Contains(t, m.refused(logical.UpdateOperation, "roles/other", also(token, "type", "static")), "is in the revocation queue")
-	m.remove("revocations/"+id, map[string]any{"force": true})
-	m.write("roles/other", also(token, "type", "static"))
+	m.Modal.Inject("TokenDelete", modaltest.Fault{Code: codes.Unavailable, Times: -1})
+	m.Write("revocations/"+id, map[string]any{"force": true})
+	require.Contains(t, m.Refused(logical.UpdateOperation, "roles/other", mounttest.Also(token, "type", "static")), "is in the revocation queue")
+	m.Remove("revocations/"+id, map[string]any{"force": true})
+	m.Write("roles/other", mounttest.Also(token, "type", "static"))
 }
 
 func TestStandby_DoesNoWorkAndForwardsWrites(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t)
-	m.clock.advance(24 * time.Hour)
+	m.Clock.Advance(24 * time.Hour)
 	for _, state := range []consts.ReplicationState{consts.ReplicationPerformanceStandby, consts.ReplicationPerformanceSecondary} {
-		m.setReplication(state)
-		m.storage.heal()
-		calls := len(m.modal.Calls(""))
-		m.tick()
+		m.SetReplication(state)
+		m.Storage.Heal()
+		calls := len(m.Modal.Calls(""))
+		m.Tick()
 		for path, op := range map[string]logical.Operation{
 			"config": logical.UpdateOperation, "roles/ci": logical.UpdateOperation, "roles/new": logical.CreateOperation,
 			"rotate/ci": logical.UpdateOperation, "revocations/" + old: logical.UpdateOperation,
 		} {
-			_, err := m.HandleRequest(t.Context(), &logical.Request{Operation: op, Path: path, Storage: m.storage})
+			_, err := m.HandleRequest(t.Context(), &logical.Request{Operation: op, Path: path, Storage: m.Storage})
 			require.ErrorIs(t, err, logical.ErrReadOnly, "%s %s", op, path)
 		}
 		for _, path := range []string{"config", "roles/ci", "revocations/" + old} {
-			_, err := m.HandleRequest(t.Context(), &logical.Request{Operation: logical.DeleteOperation, Path: path, Storage: m.storage})
+			_, err := m.HandleRequest(t.Context(), &logical.Request{Operation: logical.DeleteOperation, Path: path, Storage: m.Storage})
 			require.ErrorIs(t, err, logical.ErrReadOnly, "delete %s", path)
 		}
-		require.Empty(t, m.storage.recorded())
-		require.Len(t, m.modal.Calls(""), calls)
-		require.NotEmpty(t, m.read("creds/ci"), "every node answers reads")
+		require.Empty(t, m.Storage.Recorded())
+		require.Len(t, m.Modal.Calls(""), calls)
+		require.NotEmpty(t, m.Read("creds/ci"), "every node answers reads")
 	}
 }
 
 func TestInvalidate_ShowsTheWritesOfAnotherNode(t *testing.T) {
 	t.Parallel()
-	m := newMount(t)
-	m.addRole("ci")
-	other := &mount{}
+	m := mounttest.New(t)
+	m.AddRole("ci")
+	other := &mounttest.Mount{}
 	*other = *m
-	other.restart()
-	other.read("creds/ci")
-	before := m.storage.snapshot(t)
-	m.write("rotate/ci", m.newToken())
-	m.write("roles/ci", map[string]any{"environment": "main"})
-	m.write("config", map[string]any{"request_timeout": "5s"})
+	other.Restart()
+	other.Read("creds/ci")
+	before := m.Storage.Snapshot(t)
+	m.Write("rotate/ci", m.NewToken())
+	m.Write("roles/ci", map[string]any{"environment": "main"})
+	m.Write("config", map[string]any{"request_timeout": "5s"})
 
-	for key, value := range m.storage.snapshot(t) {
+	for key, value := range m.Storage.Snapshot(t) {
 		if before[key] != value {
 			other.InvalidateKey(t.Context(), key)
 		}
 	}
 
-	require.Equal(t, m.read("creds/ci"), other.read("creds/ci"))
-	require.Equal(t, m.read("config"), other.read("config"))
+	require.Equal(t, m.Read("creds/ci"), other.Read("creds/ci"))
+	require.Equal(t, m.Read("config"), other.Read("config"))
 }
 
 // asked counts how often the engine verified a token after its import.
-func asked(m *mount, tokenID string) int {
+func asked(m *mounttest.Mount, tokenID string) int {
 	n := 0
-	for _, call := range m.modal.Calls("TokenInfoGet") {
+	for _, call := range m.Modal.Calls("TokenInfoGet") {
 		if call.TokenID == tokenID {
 			n++
 		}

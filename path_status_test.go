@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package modalsecrets
+package modalsecrets_test
 
 import (
 	"strings"
@@ -10,14 +10,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/mounttest"
 	"vault-plugin-secrets-modal/internal/version"
 )
 
 func TestStatus_OfAnEmptyMountIsAllZeros(t *testing.T) {
 	t.Parallel()
-	m := newMount(t)
-	m.remove("config", nil)
-	for field, value := range m.read("status") {
+	m := mounttest.New(t)
+	m.Remove("config", nil)
+	for field, value := range m.Read("status") {
 		switch field {
 		case "paused", "out_of_sync":
 			require.Equal(t, false, value, field)
@@ -33,17 +34,17 @@ func TestStatus_OfAnEmptyMountIsAllZeros(t *testing.T) {
 
 func TestStatus_CountsEachRoleAndRevocationOnce(t *testing.T) {
 	t.Parallel()
-	m := newManagedMount(t)
-	m.addManaged("ok")
-	m.addManaged("disabled", map[string]any{"disable_automated_rotation": true})
-	m.addManaged("failing", map[string]any{"rotation_period": "1h", "grace_period": "1h"})
-	m.addRole("overdue", map[string]any{"rotation_period": "1h", "revoke_previous": false})
-	m.write("rotate/ok", nil)
-	m.write("rotate/overdue", m.newToken())
-	m.modal.SetOutage(true)
-	m.minutes(70)
+	m := mounttest.NewManaged(t)
+	m.AddManaged("ok")
+	m.AddManaged("disabled", map[string]any{"disable_automated_rotation": true})
+	m.AddManaged("failing", map[string]any{"rotation_period": "1h", "grace_period": "1h"})
+	m.AddRole("overdue", map[string]any{"rotation_period": "1h", "revoke_previous": false})
+	m.Write("rotate/ok", nil)
+	m.Write("rotate/overdue", m.NewToken())
+	m.Modal.SetOutage(true)
+	m.Minutes(70)
 
-	status := m.read("status")
+	status := m.Read("status")
 
 	require.Equal(t, int64(4), status["roles"])
 	for _, state := range []string{"ok", "disabled", "failing", "overdue"} {
@@ -63,31 +64,31 @@ func TestStatus_CountsEachRoleAndRevocationOnce(t *testing.T) {
 
 func TestStatus_CountsTokensThatExpireBeforeTheEngineRotatesThem(t *testing.T) {
 	t.Parallel()
-	m := newManagedMount(t)
-	m.addManaged("rotated", map[string]any{"token_ttl": "20d"})
-	m.addManaged("disabled", map[string]any{"token_ttl": "20d", "disable_automated_rotation": true})
-	m.addManaged("lasting", map[string]any{"disable_automated_rotation": true})
-	for name, life := range map[string]time.Duration{"soon": 30 * day, "later": 31 * day} {
-		m.write("roles/"+name, also(m.newToken(modaltest.ExpiresAt(start.Add(life))), "type", "static"))
+	m := mounttest.NewManaged(t)
+	m.AddManaged("rotated", map[string]any{"token_ttl": "20d"})
+	m.AddManaged("disabled", map[string]any{"token_ttl": "20d", "disable_automated_rotation": true})
+	m.AddManaged("lasting", map[string]any{"disable_automated_rotation": true})
+	for name, life := range map[string]time.Duration{"soon": 30 * mounttest.Day, "later": 31 * mounttest.Day} {
+		m.Write("roles/"+name, mounttest.Also(m.NewToken(modaltest.ExpiresAt(mounttest.StartTime.Add(life))), "type", "static"))
 	}
-	status := m.read("status")
+	status := m.Read("status")
 	require.Equal(t, int64(2), status["roles_expiring"], "the roles disabled and soon")
 	require.Equal(t, int64(3), status["roles_ok"], "each role also counts in its state")
-	m.clock.advance(day)
-	require.Equal(t, int64(3), m.read("status")["roles_expiring"])
+	m.Clock.Advance(mounttest.Day)
+	require.Equal(t, int64(3), m.Read("status")["roles_expiring"])
 }
 
 func TestStatus_ShowsTheStateOfTheAdminToken(t *testing.T) {
 	t.Parallel()
-	m := newMount(t)
-	require.Equal(t, "none", m.read("status")["admin_token_state"])
-	m.write("config", also(m.newToken(), "verify", false))
-	require.Equal(t, "unverified", m.read("status")["admin_token_state"])
-	m.write("config", m.newToken(modaltest.ExpiresAt(start.Add(time.Hour))))
-	require.Equal(t, "ok", m.read("status")["admin_token_state"])
-	require.Equal(t, "2026-03-01T13:00:00Z", m.read("status")["admin_token_expires_at"])
-	m.clock.advance(2 * time.Hour)
-	require.Equal(t, "expired", m.read("status")["admin_token_state"])
-	m.write("config", tokenData(m.workspace.AddServiceUser("robot")))
-	require.Equal(t, "limited", m.read("status")["admin_token_state"])
+	m := mounttest.New(t)
+	require.Equal(t, "none", m.Read("status")["admin_token_state"])
+	m.Write("config", mounttest.Also(m.NewToken(), "verify", false))
+	require.Equal(t, "unverified", m.Read("status")["admin_token_state"])
+	m.Write("config", m.NewToken(modaltest.ExpiresAt(mounttest.StartTime.Add(time.Hour))))
+	require.Equal(t, "ok", m.Read("status")["admin_token_state"])
+	require.Equal(t, "2026-03-01T13:00:00Z", m.Read("status")["admin_token_expires_at"])
+	m.Clock.Advance(2 * time.Hour)
+	require.Equal(t, "expired", m.Read("status")["admin_token_state"])
+	m.Write("config", mounttest.TokenData(m.Workspace.AddServiceUser("robot")))
+	require.Equal(t, "limited", m.Read("status")["admin_token_state"])
 }

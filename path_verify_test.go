@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package modalsecrets
+package modalsecrets_test
 
 import (
 	"testing"
@@ -9,36 +9,37 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/mounttest"
 )
 
 func TestVerify_ShowsLastUseChangedRolesAndChangedExpiry(t *testing.T) {
 	t.Parallel()
-	m := newManagedMount(t)
-	id := m.addManaged("ci")
-	m.clock.advance(time.Hour)
-	read := m.read("creds/ci")
-	require.True(t, m.modal.Use(id, textIn(read, "token_secret")))
-	m.clock.advance(time.Hour)
-	m.modal.SetExpiry(id, start.Add(20*day))
-	m.workspace.SetServiceUserRole(m.serviceUser(id).Name, "main", "viewer")
+	m := mounttest.NewManaged(t)
+	id := m.AddManaged("ci")
+	m.Clock.Advance(time.Hour)
+	read := m.Read("creds/ci")
+	require.True(t, m.Modal.Use(id, mounttest.TextIn(read, "token_secret")))
+	m.Clock.Advance(time.Hour)
+	m.Modal.SetExpiry(id, mounttest.StartTime.Add(20*mounttest.Day))
+	m.Workspace.SetServiceUserRole(m.ServiceUser(id).Name, "main", "viewer")
 
-	resp := m.write("verify/ci", nil)
+	resp := m.Write("verify/ci", nil)
 
 	require.Equal(t, "2026-03-01T13:00:00Z", resp.Data["last_used_at"])
 	require.Equal(t, true, resp.Data["roles_differ"])
 	require.Equal(t, "2026-03-21T12:00:00Z", resp.Data["expires_at"])
 	require.Contains(t, resp.Warnings[0], "expires on 2026-03-21T12:00:00Z, but the engine had stored that it expires never: the engine rotates the role at 2026-03-19T12:00:00Z")
-	require.Equal(t, "2026-03-21T12:00:00Z", m.read("creds/ci")["expires_at"])
-	require.Equal(t, start.Add(18*day), m.nextRotation("ci"))
-	require.Empty(t, m.write("verify/ci", nil).Warnings)
+	require.Equal(t, "2026-03-21T12:00:00Z", m.Read("creds/ci")["expires_at"])
+	require.Equal(t, mounttest.StartTime.Add(18*mounttest.Day), m.NextRotation("ci"))
+	require.Empty(t, m.Write("verify/ci", nil).Warnings)
 }
 
 func TestEvents_ExpiryWarningNamesTheRole(t *testing.T) {
 	t.Parallel()
-	m := newMount(t)
-	m.write("roles/ci", also(m.newToken(modaltest.ExpiresAt(start.Add(20*day))), "type", "static"))
-	m.tick()
-	sent := m.events.Events[len(m.events.Events)-1]
+	m := mounttest.New(t)
+	m.Write("roles/ci", mounttest.Also(m.NewToken(modaltest.ExpiresAt(mounttest.StartTime.Add(20*mounttest.Day))), "type", "static"))
+	m.Tick()
+	sent := m.Events.Events[len(m.Events.Events)-1]
 	require.Equal(t, "modal/expiry-warning", string(sent.Type))
 	metadata := sent.Event.GetMetadata().AsMap()
 	require.Equal(t, "rotate/ci", metadata["path"])

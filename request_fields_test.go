@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package modalsecrets
+package modalsecrets_test
 
 import (
 	"encoding/json"
@@ -12,7 +12,9 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
+	modalsecrets "vault-plugin-secrets-modal"
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/mounttest"
 	"vault-plugin-secrets-modal/internal/request"
 )
 
@@ -61,24 +63,24 @@ func storedFields(url, pem string) []storedField {
 
 func TestWrites_AbsentOrNullKeepsAValueAndEmptyRestoresTheDefault(t *testing.T) {
 	t.Parallel()
-	m := newManagedMount(t)
-	m.addRole("static")
-	m.addManaged("managed", map[string]any{"environment_roles": "main=contributor,staging=contributor"})
-	m.addManaged("scheduled", map[string]any{"rotation_schedule": "0 3 * * *"})
-	m.write("roles/dynamic", map[string]any{"type": "dynamic", "environment_roles": "main=viewer"})
+	m := mounttest.NewManaged(t)
+	m.AddRole("static")
+	m.AddManaged("managed", map[string]any{"environment_roles": "main=contributor,staging=contributor"})
+	m.AddManaged("scheduled", map[string]any{"rotation_schedule": "0 3 * * *"})
+	m.Write("roles/dynamic", map[string]any{"type": "dynamic", "environment_roles": "main=viewer"})
 	// Without an admin token a write of config may change one field alone.
-	m.write("config", map[string]any{"remove_admin_token": true})
-	admin := m.newToken()
+	m.Write("config", map[string]any{"remove_admin_token": true})
+	admin := m.NewToken()
 	pem := modaltest.Start(t, modaltest.WithTLS()).CACert()
-	for _, f := range storedFields(m.modal.URL(), pem) {
+	for _, f := range storedFields(m.Modal.URL(), pem) {
 		where := f.path + " " + f.field
 		if f.path != "config" && strings.HasPrefix(f.path, "roles/managed") {
-			m.write("config", admin)
+			m.Write("config", admin)
 		}
 		reads := func() any {
-			value := m.read(f.path)[f.field]
+			value := m.Read(f.path)[f.field]
 			if text, isText := f.reads.(string); isText && strings.HasPrefix(text, "{") {
-				return toJSON(t, value)
+				return mounttest.ToJSON(t, value)
 			}
 			return value
 		}
@@ -87,50 +89,50 @@ func TestWrites_AbsentOrNullKeepsAValueAndEmptyRestoresTheDefault(t *testing.T) 
 			if f.field == "ca_cert" { // a new CA needs force while tokens are stored
 				data["force"] = true
 			}
-			m.write(f.path, data)
+			m.Write(f.path, data)
 		}
 		write(f.value)
 		require.Equal(t, f.reads, reads(), where)
 		for _, keeps := range []map[string]any{{}, {f.field: nil}} {
-			before := m.storage.snapshot(t)
-			m.write(f.path, keeps)
-			m.unchangedSince(before)
+			before := m.Storage.Snapshot(t)
+			m.Write(f.path, keeps)
+			m.UnchangedSince(before)
 		}
 		if f.says != "" {
-			require.Contains(t, m.refused(logical.UpdateOperation, f.path, map[string]any{f.field: ""}), f.says, where)
+			require.Contains(t, m.Refused(logical.UpdateOperation, f.path, map[string]any{f.field: ""}), f.says, where)
 			continue
 		}
 		write("")
 		require.Equal(t, f.byDefault, reads(), where)
 		if f.path == "config" {
-			m.write("config", map[string]any{f.field: map[string]any{"server_url": m.modal.URL()}[f.field]})
+			m.Write("config", map[string]any{f.field: map[string]any{"server_url": m.Modal.URL()}[f.field]})
 		}
 	}
 }
 
 // unstoredFields are fields that apply to one request and are not stored.
 var unstoredFields = map[string]map[string]any{
-	"config":        {"token_id": someID, "token_secret": someSecret, "verify": false, "remove_admin_token": true, "grace_period": 60, "force": true},
-	"config/rotate": {"token_id": someID, "token_secret": someSecret, "grace_period": 60, "force": true},
+	"config":        {"token_id": mounttest.SomeID, "token_secret": mounttest.SomeSecret, "verify": false, "remove_admin_token": true, "grace_period": 60, "force": true},
+	"config/rotate": {"token_id": mounttest.SomeID, "token_secret": mounttest.SomeSecret, "grace_period": 60, "force": true},
 
 	"config/approval":   {"token_ttl": "30d", "grace_period": 60, "force": true, "lapse_after": "1h", "pinned_workspace": "acme"},
 	"orphans":           {"names": "vault-x", "dry_run": false, "accept": true},
 	"rotate/x/approval": {"token_ttl": "30d", "grace_period": 60, "force": true, "lapse_after": "1h", "pinned_workspace": "acme"},
 
-	"roles/x":        {"token_id": someID, "token_secret": someSecret, "verify": false, "force": true},
-	"rotate/x":       {"token_id": someID, "token_secret": someSecret, "verify": false, "grace_period": 60, "force": true, "to_previous": true, "dry_run": true},
+	"roles/x":        {"token_id": mounttest.SomeID, "token_secret": mounttest.SomeSecret, "verify": false, "force": true},
+	"rotate/x":       {"token_id": mounttest.SomeID, "token_secret": mounttest.SomeSecret, "verify": false, "grace_period": 60, "force": true, "to_previous": true, "dry_run": true},
 	"revocations/ak": {"force": true},
-	"lookup":         {"token_id": someID, "service_user": "vault-2f9f1a7c-ci-abcdefgh"},
+	"lookup":         {"token_id": mounttest.SomeID, "service_user": "vault-2f9f1a7c-ci-abcdefgh"},
 }
 
 // decoded returns a decoded request to a path as text, or its refusal.
-func decoded(m *mount, path string, body map[string]any) (ask, refused string) {
-	return DecodedForTest(m.Backend, path, body)
+func decoded(m *mounttest.Mount, path string, body map[string]any) (ask, refused string) {
+	return modalsecrets.DecodedForTest(m.Backend, path, body)
 }
 
 func TestWrites_NullAndEmptyMeanTheDefaultOfUnstoredFields(t *testing.T) {
 	t.Parallel()
-	m := newMount(t)
+	m := mounttest.New(t)
 	for path, fields := range unstoredFields {
 		absent, _ := decoded(m, path, nil)
 		for field, value := range fields {
@@ -152,7 +154,7 @@ func TestWrites_NullAndEmptyMeanTheDefaultOfUnstoredFields(t *testing.T) {
 
 func TestWrites_TheTwoTablesOfTestsCoverEveryField(t *testing.T) {
 	t.Parallel()
-	m := newMount(t)
+	m := mounttest.New(t)
 	covered := map[string][]string{}
 	for _, f := range storedFields("", "") {
 		path := strings.NewReplacer("static", "x", "managed", "x", "scheduled", "x", "dynamic", "x").Replace(f.path)
@@ -176,24 +178,24 @@ func TestWrites_TheTwoTablesOfTestsCoverEveryField(t *testing.T) {
 
 func TestWrites_NullNeverEnablesADisabledRotation(t *testing.T) {
 	t.Parallel()
-	m := newManagedMount(t)
-	m.addManaged("ci", map[string]any{"disable_automated_rotation": true})
+	m := mounttest.NewManaged(t)
+	m.AddManaged("ci", map[string]any{"disable_automated_rotation": true})
 	nothing := map[string]any{}
 	for field := range m.Route("roles/ci").Fields {
 		if field != request.FieldRole {
 			nothing[field] = nil
 		}
 	}
-	before := m.storage.snapshot(t)
-	m.write("roles/ci", nothing)
-	m.unchangedSince(before)
-	require.Equal(t, true, m.read("roles/ci")["disable_automated_rotation"])
+	before := m.Storage.Snapshot(t)
+	m.Write("roles/ci", nothing)
+	m.UnchangedSince(before)
+	require.Equal(t, true, m.Read("roles/ci")["disable_automated_rotation"])
 }
 
 func TestMistakes_OfOneRequestAreReportedTogetherWithoutValues(t *testing.T) {
 	t.Parallel()
-	m := newMount(t)
-	text := m.refused(logical.UpdateOperation, "roles/ci", map[string]any{
+	m := mounttest.New(t)
+	text := m.Refused(logical.UpdateOperation, "roles/ci", map[string]any{
 		"type": "hunter2", "profile": "hunter 2", "environment": []any{"hunter2"}, "grace_period": "hunter2", "scoped": "hunter2",
 		"environment_roles": "hunter2", "rotation_schedule": "hunter2", "token_id": "hunter2", "refesh_interval": "hunter2",
 	})
@@ -209,21 +211,21 @@ func TestMistakes_OfOneRequestAreReportedTogetherWithoutValues(t *testing.T) {
 
 func TestFlags_AcceptOnlyTrueOrFalse(t *testing.T) {
 	t.Parallel()
-	m := newManagedMount(t)
-	id := m.addManaged("ci")
+	m := mounttest.NewManaged(t)
+	id := m.AddManaged("ci")
 	for _, odd := range []any{[]any{}, map[string]any{}, []any{true}, []any{"true"}, 2, -1, 0.5, json.Number("7"), "yes", "on", " true"} {
-		require.Contains(t, m.refused(logical.UpdateOperation, "rotate/ci", map[string]any{"dry_run": odd}), "dry_run: write true or false", "%#v", odd)
+		require.Contains(t, m.Refused(logical.UpdateOperation, "rotate/ci", map[string]any{"dry_run": odd}), "dry_run: write true or false", "%#v", odd)
 	}
 	for _, yes := range []any{true, "true", "True", "T", "1", 1, 1.0, json.Number("1")} {
-		require.NotEmpty(t, m.write("rotate/ci", map[string]any{"dry_run": yes}).Data["plan"], "%#v", yes)
+		require.NotEmpty(t, m.Write("rotate/ci", map[string]any{"dry_run": yes}).Data["plan"], "%#v", yes)
 	}
-	require.Equal(t, id, m.tokenID("ci"), "a dry run rotates nothing")
+	require.Equal(t, id, m.TokenID("ci"), "a dry run rotates nothing")
 }
 
 func TestEnvironmentRoles_AmbiguousInputIsRefused(t *testing.T) {
 	t.Parallel()
-	m := newManagedMount(t)
-	m.addManaged("ci")
+	m := mounttest.NewManaged(t)
+	m.AddManaged("ci")
 	for _, odd := range []any{
 		"main=viewer,main=contributor", "main=viewer,main=viewer",
 		[]any{"main=contributor", "main=viewer"},
@@ -235,18 +237,18 @@ func TestEnvironmentRoles_AmbiguousInputIsRefused(t *testing.T) {
 		[]any{nil},
 		1, true, "main=owner",
 	} {
-		require.Contains(t, m.refused(logical.UpdateOperation, "roles/ci", map[string]any{"environment_roles": odd}), "environment_roles: ", "%#v", odd)
+		require.Contains(t, m.Refused(logical.UpdateOperation, "roles/ci", map[string]any{"environment_roles": odd}), "environment_roles: ", "%#v", odd)
 	}
 	for _, both := range []any{
 		"main=viewer,staging=contributor", "main=viewer, staging=contributor",
 		[]any{"main=viewer", "staging=contributor"},
 		map[string]any{"main": "viewer", "staging": "contributor"},
 	} {
-		m.write("roles/ci", map[string]any{"environment_roles": "main=viewer"})
-		m.write("roles/ci", map[string]any{"environment_roles": both})
-		require.JSONEq(t, `{"main":"viewer","staging":"contributor"}`, toJSON(t, m.read("roles/ci")["environment_roles"]))
+		m.Write("roles/ci", map[string]any{"environment_roles": "main=viewer"})
+		m.Write("roles/ci", map[string]any{"environment_roles": both})
+		require.JSONEq(t, `{"main":"viewer","staging":"contributor"}`, mounttest.ToJSON(t, m.Read("roles/ci")["environment_roles"]))
 	}
 	for _, odd := range []any{"main,", ",", []any{""}, "main,main", []any{"main,staging"}, map[string]any{"main": "viewer"}, 1} {
-		require.Contains(t, m.refused(logical.UpdateOperation, "config", map[string]any{"allowed_environments": odd}), "allowed_environments: ", "%#v", odd)
+		require.Contains(t, m.Refused(logical.UpdateOperation, "config", map[string]any{"allowed_environments": odd}), "allowed_environments: ", "%#v", odd)
 	}
 }

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build mutations
+
+package lifecycle
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// caughtAfter matches rapid's report of a failed run.
+var caughtAfter = regexp.MustCompile(`\[rapid\] (?:failed|panic) after (\d+) tests: (.*)`)
+
+// TestPlantedFaults_AreAllCaught plants each fault of testdata/mutations into a copy of the module, one after the
+// other, and runs the simulation as CI does.
+func TestPlantedFaults_AreAllCaught(t *testing.T) {
+	t.Parallel()
+	table := []string{fmt.Sprintf("%-40s %6s %6s  %s", "planted fault", "runs", "s", "message of the simulation")}
+	for _, fault := range plantedFaults(t) {
+		name := strings.TrimSuffix(filepath.Base(fault), ".fault")
+		if only := os.Getenv("MUTATION"); only != "" && only != name {
+			continue
+		}
+		began := time.Now()
+		output := planted(t, fault)
+		took := time.Since(began).Seconds()
+		found := caughtAfter.FindStringSubmatch(output)
+		switch {
+		case found != nil:
+			table = append(table, fmt.Sprintf("%-40s %6s %6.0f  %.150s", name, found[1], took, found[2]))
+		case strings.Contains(output, "a run hangs"):
+			table = append(table, fmt.Sprintf("%-40s %6s %6.0f  a run hangs", name, "?", took))
+		default:
+			table = append(table, fmt.Sprintf("%-40s %6s %6.0f  NOT CAUGHT", name, "-", took))
+			t.Errorf("the simulation did not catch %s:\n%.2000s", name, output)
+		}
+		fmt.Println(table[len(table)-1])
+	}
+	fmt.Println(strings.Join(table, "\n"))
+}
+
+// planted plants one fault into a copy of the module and returns the output of its simulation.
+func planted(t *testing.T, fault string) string {
+	t.Helper()
+	dir := t.TempDir()
+	copyGo(t, dir)
+	changed, err := plantFault(fault, module)
+	require.NoError(t, err, "the planted fault does not fit the code any more: write it again")
+	for path, lines := range changed {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, path), []byte(strings.Join(lines, "\n")), 0o644))
+	}
+	run := exec.CommandContext(t.Context(), "go", "test", "-trimpath", "-count=1", "-run", "^TestLives$", "-rapid.shrinktime=0s", "./test/lifecycle") // -trimpath lets all copies share compiled packages
+	run.Dir = dir
+	output, _ := run.CombinedOutput() // the test should fail
+	require.NotContains(t, string(output), "[build failed]", "the planted fault does not compile:\n%s", output)
+	return string(output)
+}
+
+// copyGo copies the Go files, go.mod and go.sum that the root package, internal and test need.
+func copyGo(t *testing.T, to string) {
+	t.Helper()
+	require.NoError(t, filepath.WalkDir(module, func(path string, entry os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		relative, err := filepath.Rel(module, path)
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			if top, _, _ := strings.Cut(relative, string(filepath.Separator)); top != "." && top != "internal" && top != "test" {
+				return filepath.SkipDir
+			}
+			return os.MkdirAll(filepath.Join(to, relative), 0o755)
+		}
+		if name := entry.Name(); !strings.HasSuffix(name, ".go") && name != "go.mod" && name != "go.sum" {
+			return nil
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, relative), content, 0o644)
+	}))
+}

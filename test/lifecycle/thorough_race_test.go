@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build race
+
+package lifecycle
+
+import cmdline "flag"
+
+// thorough says whether tests with many cases try all of them. The race detector makes each case ten times slower, so
+// "make unit" tries all cases only without the race detector.
+const thorough = false
+
+func init() { _ = cmdline.Set("rapid.checks", "20") }

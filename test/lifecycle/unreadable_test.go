@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package lifecycle
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/mounttest"
+)
+
+// fromNewer is the end of the message about an entry that a newer version wrote.
+const fromNewer = ` was written by a newer version of this plugin (this build does not know its field "keep_until"): nothing was changed; run the newer version again`
+
+func TestUnreadable_EntryOfANewerVersionHidesNothingElse(t *testing.T) {
+	t.Parallel()
+	for kind, path := range map[string]string{"role/": "roles/ci", "cred/": "creds/ci", "revocation/": "revocations/"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			m := mounttest.NewManaged(t)
+			old := m.AddManaged("ci", map[string]any{"grace_period": "1h"})
+			m.Write("rotate/ci", nil)
+			m.AddManaged("fine", map[string]any{"rotation_period": "1h", "grace_period": "1h"})
+			key := kind + "ci"
+			if kind == "revocation/" {
+				key, path = kind+old, path+old
+			}
+			m.WriteAsNewer(key)
+
+			status, text := m.Failed(logical.ReadOperation, path, nil)
+
+			require.Equal(t, http.StatusInternalServerError, status)
+			require.Equal(t, key+fromNewer, text)
+			for range 3 * 60 { // the grace period of the previous token ends
+				m.Clock.Advance(time.Minute)
+				_ = m.TickAnyway()
+			}
+			require.True(t, m.Knows(old), "the worker revokes no token that the entry may refer to")
+			require.Greater(t, m.Read("creds/fine")["version"], int64(1), "other roles are rotated")
+		})
+	}
+}
+
+func TestUnreadable_ConfigOfANewerVersionStopsTheWorker(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	old := m.AddManaged("ci", map[string]any{"grace_period": "1h"})
+	m.Write("rotate/ci", nil)
+	m.WriteAsNewer("config")
+	before := m.Storage.Snapshot(t)
+	for range 3 * 60 {
+		m.Clock.Advance(time.Minute)
+		require.ErrorContains(t, m.TickAnyway(), "config"+fromNewer)
+	}
+	require.True(t, m.Knows(old))
+	m.UnchangedSince(before)
+	status, text := m.Failed(logical.ReadOperation, "status", nil)
+	require.Equal(t, http.StatusInternalServerError, status)
+	require.Contains(t, text, "config"+fromNewer)
+}
+
+func TestUnreadable_CredentialStopsRevocationsUntilItsRoleIsDeleted(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	old := m.AddManaged("ci", map[string]any{"grace_period": "1h"})
+	m.Write("rotate/ci", nil)
+	lost := m.ServiceUser(m.AddManaged("broken")).Name
+	m.WriteAsNewer("cred/broken")
+	for range 2 * 60 {
+		m.Clock.Advance(time.Minute)
+		_ = m.TickAnyway()
+	}
+	require.True(t, m.Knows(old), "an unreadable credential stops all revocations")
+	status := m.Must(logical.ReadOperation, "status", nil)
+	require.Equal(t, int64(1), status.Data["roles_unreadable"])
+	require.Equal(t, int64(2), status.Data["roles"])
+	require.Empty(t, status.Warnings)
+	require.NotContains(t, mounttest.ToJSON(t, status.Data), "broken", "status contains numbers and no names")
+
+	require.Equal(t, "role broken was not deleted: cred/broken"+fromNewer+"; or delete it without the unreadable part with: vault delete modal/roles/broken force=true, "+
+		"then check whether its service user is left at Modal with: vault list -detailed modal/orphans", m.Refused(logical.DeleteOperation, "roles/broken", nil))
+	done := m.Remove("roles/broken", withForce)
+
+	require.Equal(t, []string{"the current token is unknown and not revoked, because cred/broken" + fromNewer}, mounttest.TokensOf(done))
+	require.Equal(t, "check whether the role's service user is left at Modal, and delete it: vault list -detailed modal/orphans", done.Data["next_step"])
+	m.Tick()
+	require.Equal(t, true, m.Read("status")["out_of_sync"], "the role's service user is an orphan now")
+	require.Equal(t, int64(0), m.Read("status")["roles_unreadable"])
+	require.Equal(t, []string{lost}, m.List("orphans"))
+	m.Write("orphans", map[string]any{"dry_run": false})
+	m.Minutes(2)
+	require.False(t, m.Knows(old), "revocations continue")
+	require.Equal(t, false, m.Read("status")["out_of_sync"])
+}
+
+func TestUnreadable_RoleIsDeletedByForceAndItsTokenRevoked(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	current := m.AddManaged("broken")
+	m.WriteAsNewer("role/broken")
+	require.Equal(t, int64(1), m.Read("status")["roles_unreadable"])
+	require.Contains(t, m.Refused(logical.DeleteOperation, "roles/broken", nil), "role/broken"+fromNewer+"; or delete it without the unreadable part")
+
+	done := m.Remove("roles/broken", withForce)
+
+	require.Equal(t, []string{"token " + current + ": revoked, Modal rejects it"}, mounttest.TokensOf(done))
+	require.Empty(t, m.Modal.ServiceUsers())
+	require.Equal(t, int64(0), m.Read("status")["roles"])
+}
+
+func TestUnreadable_StaticTokenIsLeftToTheOperator(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	id := m.AddRole("broken")
+	m.WriteAsNewer("role/broken")
+	require.Contains(t, mounttest.TokensOf(m.Remove("roles/broken", withForce))[0], "token "+id+" (version 1): the engine does not revoke it, so delete token "+id)
+	require.True(t, m.Knows(id))
+}
+
+func TestUnreadable_CredentialWithoutARoleIsCountedAndDeleted(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.AddRole("broken")
+	m.WriteAsNewer("cred/broken")
+	require.NoError(t, m.Storage.InmemStorage.Delete(t.Context(), "role/broken")) // an interrupted delete leaves this state
+	m.Restart()
+	require.Equal(t, int64(1), m.Read("status")["roles_unreadable"])
+	m.Remove("roles/broken", withForce)
+	require.Equal(t, int64(0), m.Read("status")["roles_unreadable"])
+}
+
+func TestUnreadable_RevocationIsCounted(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	old := m.AddManaged("ci")
+	m.Write("rotate/ci", nil)
+	m.WriteAsNewer("revocation/" + old)
+	status := m.Must(logical.ReadOperation, "status", nil)
+	require.Equal(t, int64(1), status.Data["revocations_unreadable"])
+	require.Equal(t, int64(1), status.Data["revocations"])
+	require.Empty(t, status.Warnings)
+	require.Contains(t, mounttest.TokensOf(m.Remove("roles/ci", nil))[1], "1 revocations cannot be read and may belong to this role; to see why: vault read modal/revocations/"+old)
+}
+
+func TestUnreadable_StorageFailureIsNoReasonToDeleteByForce(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.AddManaged("ci")
+	m.Restart()
+	m.Storage.Die()
+	_, err := m.Handle(logical.DeleteOperation, "roles/ci", withForce)
+	require.ErrorIs(t, err, mounttest.ErrCut)
+	m.Storage.Heal()
+	require.NotEmpty(t, m.Read("creds/ci"))
+}

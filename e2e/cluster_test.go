@@ -5,6 +5,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/url"
 	"testing"
 
@@ -49,7 +50,7 @@ func TestCluster_ALeaderChangeDuringARotationLeavesAConsistentRole(t *testing.T)
 			require.NoError(t, leader.Restart(w.ctx))
 			requireActiveAloneAsked := w.watchStandbys(t, cluster)
 			for _, node := range cluster.Nodes {
-				requireSame(t, after, w.requireReads(t, node))
+				w.requireReadsToken(t, node, after)
 			}
 			w.requireOnlyCurrentLeft(t)
 			w.requireRejected(t, before.Token)
@@ -66,7 +67,7 @@ func TestCluster_RotatesOnceOnTheActiveNodeAlsoAfterAFailover(t *testing.T) {
 	w.newManagedRole(t, "rotation_period=30s", "grace_period=300s") // due at the first tick even after a slow start
 	first := w.current(t)
 	for _, node := range cluster.Nodes {
-		requireSame(t, first, w.requireReads(t, node))
+		w.requireReadsToken(t, node, first)
 	}
 
 	second := w.awaitVersion(t, 2)
@@ -75,7 +76,7 @@ func TestCluster_RotatesOnceOnTheActiveNodeAlsoAfterAFailover(t *testing.T) {
 	leader.Kill()
 	for _, node := range cluster.Nodes {
 		if node != leader {
-			requireSame(t, second, w.requireReads(t, node))
+			w.requireReadsToken(t, node, second)
 		}
 	}
 	w.awaitLeader(t, cluster)
@@ -123,6 +124,20 @@ func (w *world) requireReads(t *testing.T, node *lab.Vault) issued {
 	}))
 	w.requireAccepted(t, token.Token)
 	return token
+}
+
+// requireReadsToken asserts that a node returns this token. A standby of OpenBao reads its own copy of the storage, which
+// may be a moment behind.
+func (w *world) requireReadsToken(t *testing.T, node *lab.Vault, want issued) {
+	t.Helper()
+	require.NoError(t, lab.Until(w.ctx, node.Name+" to return the current token", func() error {
+		token, err := w.readToken(node.CLI)
+		if err == nil && token != want {
+			err = fmt.Errorf("it returns version %d, and version %d is current", token.version, want.version)
+		}
+		return err
+	}))
+	w.requireAccepted(t, want.Token)
 }
 
 // watchStandbys returns an assertion: the active node has connected to Modal, and since the call of

@@ -43,7 +43,7 @@ func TestMakefile_EveryTestPatternMatchesATest(t *testing.T) {
 func declaredTests(t *testing.T) string {
 	t.Helper()
 	var names []string
-	require.NoError(t, filepath.WalkDir(module, func(path string, entry fs.DirEntry, err error) error {
+	require.NoError(t, filepath.WalkDir(module, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "_test.go") {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"vault-plugin-secrets-modal/internal/duration"
 	"vault-plugin-secrets-modal/internal/model"
 )
 
@@ -17,6 +18,6 @@ func TestDurations_AreFormattedAsPeopleWriteThem(t *testing.T) {
 		"0s": 0, "5s": 5 * time.Second, "1m30s": 90 * time.Second, "5m": 5 * time.Minute, "1h": time.Hour, "24h": model.Day, "36h": 36 * time.Hour,
 		"90d": 90 * model.Day, "3650d": 3650 * model.Day, "1h5m": 65 * time.Minute, "10h": 10 * time.Hour, "20m": 20 * time.Minute,
 	} {
-		require.Equal(t, text, model.FormatDuration(d))
+		require.Equal(t, text, duration.Format(d))
 	}
 }

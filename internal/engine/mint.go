@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"vault-plugin-secrets-modal/internal/duration"
 	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/model"
 	"vault-plugin-secrets-modal/internal/revocation"
@@ -168,9 +169,9 @@ func expiryWarning(ttl time.Duration, t model.Token, now time.Time) string {
 	case ttl == 0 && !t.ExpiresAt.IsZero():
 		return fmt.Sprintf("the role has no token_ttl, but Modal lets the token expire on %s: the engine rotates the role before that", t.ExpiresAt.Format(time.RFC3339))
 	case ttl != 0 && t.ExpiresAt.IsZero():
-		return fmt.Sprintf("the engine asked for token_ttl %s, but Modal says that the token does not expire", model.FormatDuration(ttl))
+		return fmt.Sprintf("the engine asked for token_ttl %s, but Modal says that the token does not expire", duration.Format(ttl))
 	case ttl != 0 && (t.Lifetime(now)-ttl).Abs() > max(time.Minute, ttl/20):
-		return fmt.Sprintf("the engine asked for token_ttl %s, but Modal lets the token expire on %s", model.FormatDuration(ttl), t.ExpiresAt.Format(time.RFC3339))
+		return fmt.Sprintf("the engine asked for token_ttl %s, but Modal lets the token expire on %s", duration.Format(ttl), t.ExpiresAt.Format(time.RFC3339))
 	}
 	return ""
 }

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"vault-plugin-secrets-modal/internal/duration"
+
 	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
 	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
@@ -248,7 +250,7 @@ func (c *Client) interrupted(ctx context.Context, a *attempts) *Error {
 		failure.Message = "the request's deadline passed before " + c.host + " answered"
 	default:
 		failure.cause = context.DeadlineExceeded
-		failure.Message = fmt.Sprintf("server_url %s did not answer within %s", c.server, formatDuration(c.timeout))
+		failure.Message = fmt.Sprintf("server_url %s did not answer within %s", c.server, duration.Format(c.timeout))
 	}
 	if a.last != nil {
 		failure.Message = clip(failure.Message+"; the last answer was: "+a.last.Message, maxText)

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"vault-plugin-secrets-modal/internal/duration"
+
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -123,7 +125,7 @@ func (e *Error) Error() string {
 	case KindThrottled:
 		text = "Modal is too busy to " + asked.verb
 		if e.RetryAfter > 0 {
-			text = fmt.Sprintf("Modal asks to wait %s before it can %s", formatDuration(e.RetryAfter), asked.verb)
+			text = fmt.Sprintf("Modal asks to wait %s before it can %s", duration.Format(e.RetryAfter), asked.verb)
 		}
 	case KindUnsupported:
 		text = "Modal does not know how to " + asked.verb
@@ -134,18 +136,6 @@ func (e *Error) Error() string {
 		return text
 	}
 	return text + ": " + e.Message
-}
-
-// formatDuration formats a duration without zero parts: 1m instead of 1m0s.
-func formatDuration(d time.Duration) string {
-	text := d.String()
-	if before, cut := strings.CutSuffix(text, "m0s"); cut {
-		text = before + "m"
-	}
-	if before, cut := strings.CutSuffix(text, "h0m"); cut {
-		text = before + "h"
-	}
-	return text
 }
 
 // request describes a call in words: Modal is asked to do verb, and object is the thing that may be missing.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"regexp"
 	"time"
+
+	"vault-plugin-secrets-modal/internal/duration"
 )
 
 // Types of roles. An operator brings the tokens of a static role. The engine creates the tokens of a managed
@@ -131,7 +133,7 @@ func (r *Role) validate() error {
 	}
 	if r.RotationPeriod < r.RefreshInterval {
 		return UserErrorf("rotation_period %s is shorter than refresh_interval %s: consumers would miss tokens; nothing was changed",
-			FormatDuration(r.RotationPeriod), FormatDuration(r.RefreshInterval))
+			duration.Format(r.RotationPeriod), duration.Format(r.RefreshInterval))
 	}
 	return nil
 }
@@ -167,7 +169,7 @@ func GraceWarnings(grace, refresh time.Duration) []string {
 		return nil
 	}
 	return []string{fmt.Sprintf("a grace period of %s is short: consumers that read every %s, or have not restarted by then, "+
-		"use a token that Modal may already reject; %s or more is safe", FormatDuration(grace), FormatDuration(refresh), FormatDuration(least))}
+		"use a token that Modal may already reject; %s or more is safe", duration.Format(grace), duration.Format(refresh), duration.Format(least))}
 }
 
 // ProfileOr returns the role's profile. The default is the role's name.

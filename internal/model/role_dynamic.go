@@ -5,6 +5,8 @@ package model
 import (
 	"fmt"
 	"time"
+
+	"vault-plugin-secrets-modal/internal/duration"
 )
 
 // Terms returns how long a lease runs, and until when it can be renewed. A warning names each limit that shortened
@@ -14,10 +16,10 @@ func (p *DynamicPolicy) Terms(most time.Duration) (ttl, longest time.Duration, w
 	ttl, longest = p.TTL, p.MaxTTL
 	if longest > most {
 		longest = most
-		warnings = append(warnings, fmt.Sprintf("max_ttl %s is capped to %s, the longest that Vault allows for this mount", FormatDuration(p.MaxTTL), FormatDuration(most)))
+		warnings = append(warnings, fmt.Sprintf("max_ttl %s is capped to %s, the longest that Vault allows for this mount", duration.Format(p.MaxTTL), duration.Format(most)))
 	}
 	if ttl > longest {
-		warnings = append(warnings, fmt.Sprintf("ttl %s is capped to %s", FormatDuration(ttl), FormatDuration(longest)))
+		warnings = append(warnings, fmt.Sprintf("ttl %s is capped to %s", duration.Format(ttl), duration.Format(longest)))
 		ttl = longest
 	}
 	return ttl, longest, warnings
@@ -62,7 +64,7 @@ func (p *DynamicPolicy) validate(r *Role) error {
 		return err
 	}
 	if p.TTL > p.MaxTTL {
-		return UserErrorf("ttl %s is longer than max_ttl %s: write a shorter ttl, or a longer max_ttl; nothing was changed", FormatDuration(p.TTL), FormatDuration(p.MaxTTL))
+		return UserErrorf("ttl %s is longer than max_ttl %s: write a shorter ttl, or a longer max_ttl; nothing was changed", duration.Format(p.TTL), duration.Format(p.MaxTTL))
 	}
 	return nil
 }

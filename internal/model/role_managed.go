@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"vault-plugin-secrets-modal/internal/duration"
 )
 
 // Limits of a managed role's fields.
@@ -88,7 +90,7 @@ func (p *ManagedPolicy) warnings(r *Role) []string {
 	var warnings []string
 	if p.TokenTTL != 0 && p.TokenTTL < r.RotationPeriod+r.GracePeriod && p.Schedule == "" {
 		warnings = append(warnings, fmt.Sprintf("token_ttl %s is shorter than rotation_period and grace_period together: "+
-			"the engine rotates before a token expires, so rotations happen more often than rotation_period says", FormatDuration(p.TokenTTL)))
+			"the engine rotates before a token expires, so rotations happen more often than rotation_period says", duration.Format(p.TokenTTL)))
 	}
 	if p.Disabled && p.TokenTTL != 0 {
 		warnings = append(warnings, "automated rotation is disabled and tokens expire: rotate by hand before the current token expires")

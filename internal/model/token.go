@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"time"
 
+	"vault-plugin-secrets-modal/internal/duration"
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
@@ -196,7 +197,7 @@ func (t Token) ClockWarning() string {
 		return ""
 	}
 	return fmt.Sprintf("this node's clock is %s %s Modal's, as the creation of token %s shows: set the clock right (NTP); "+
-		"until then the engine counts the token's life from the moment when it received the token", FormatDuration(t.ClockOffset.Abs()), direction, t.ID)
+		"until then the engine counts the token's life from the moment when it received the token", duration.Format(t.ClockOffset.Abs()), direction, t.ID)
 }
 
 // ReceivedInTheFuture reports whether the node's clock ran ahead of now when the token was received. The clock was

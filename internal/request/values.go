@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"vault-plugin-secrets-modal/internal/duration"
 	"vault-plugin-secrets-modal/internal/model"
 )
 
@@ -111,7 +112,7 @@ func (in *Decoder) GracePeriod() *time.Duration {
 func ParseDurationBetween(raw any, low, high time.Duration) (d time.Duration, mistake string) {
 	d, mistake = ParseDuration(raw)
 	if mistake == "" && (d < low || d > high) {
-		mistake = "this is outside " + model.FormatDuration(low) + " to " + model.FormatDuration(high)
+		mistake = "this is outside " + duration.Format(low) + " to " + duration.Format(high)
 	}
 	return d, mistake
 }

@@ -109,5 +109,6 @@ The Modal secrets engine stores Modal account tokens (ak-…, as-…) per role. 
 environment variables and as .modal.toml. "rotate" replaces a role's token by a newer token that Modal accepts. The
 old token stays valid for a grace period, and is in the revocation queue ("revocations") until Modal rejects it.
 
-Begin with "roles/<role>" and read "creds/<role>". Only another server or an admin token needs "config".
+A static role on Modal's own server needs no "config": begin with "roles/<role>" and read "creds/<role>". Managed and
+dynamic roles need an admin token: write "config" first.
 `

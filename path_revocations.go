@@ -90,7 +90,7 @@ func optional(fields responses) responses {
 }
 
 func (b *Backend) listRevocations(ctx context.Context) (*logical.Response, error) {
-	entries, unreadable, err := b.engine.Mount.Revocations(ctx)
+	entries, unreadable, err := b.engine.Mount.AllRevocations(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -114,9 +114,9 @@ func (ap *Approvals) receive(ctx context.Context, key string, f model.Flow, appr
 		entry.NotBefore = model.Later(ap.mount.Now(), a.Lapses).Add(model.UnfinishedAfter)
 		entry.NextAttempt = entry.NotBefore
 	}
-	known, err := ap.mount.Queue.Get(ctx, entry.Key())
+	known, err := ap.mount.Revocations.Get(ctx, entry.Key())
 	if err == nil && known == nil {
-		err = ap.mount.Queue.Put(ctx, entry.Key(), entry)
+		err = ap.mount.Revocations.Put(ctx, entry.Key(), entry)
 	}
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ func (ap *Approvals) finish(ctx context.Context, key string, a *model.Approval) 
 	if done, failed := ap.doneIfCurrent(ctx, role, a); failed != nil || done != nil {
 		return done, failed
 	}
-	entry, err := ap.mount.Queue.Get(ctx, a.TokenID)
+	entry, err := ap.mount.Revocations.Get(ctx, a.TokenID)
 	switch {
 	case err != nil:
 		return nil, err
@@ -166,7 +166,7 @@ func (ap *Approvals) discard(ctx context.Context, a *model.Approval, entry *mode
 // now, the worker tries again.
 func (ap *Approvals) endToken(ctx context.Context, entry *model.Revocation) (result string, err error) {
 	due := entry.DueNow(ap.mount.Now())
-	if err = ap.mount.Queue.Put(ctx, due.Key(), due); err != nil {
+	if err = ap.mount.Revocations.Put(ctx, due.Key(), due); err != nil {
 		return "", err
 	}
 	outcome, _, err := ap.queue.ProcessLocked(ctx, due, revocation.OnRequest)
@@ -180,5 +180,5 @@ func (ap *Approvals) endToken(ctx context.Context, entry *model.Revocation) (res
 	if err != nil {
 		return "", err
 	}
-	return ap.mount.WhilePaused(cfg, "it is in the revocation queue and deletes itself"), nil
+	return ap.mount.NotePausedIn(cfg, "it is in the revocation queue and deletes itself"), nil
 }

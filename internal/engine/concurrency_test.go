@@ -159,6 +159,6 @@ func (h *harness) leftByCrash(role string, underName bool) (key string) {
 	if underName {
 		entry.Reason = model.ReasonUnfinished
 	}
-	require.NoError(h.t, h.engine.Mount.Queue.Put(h.t.Context(), entry.Key(), entry))
+	require.NoError(h.t, h.engine.Mount.Revocations.Put(h.t.Context(), entry.Key(), entry))
 	return entry.Key()
 }

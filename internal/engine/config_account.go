@@ -61,7 +61,7 @@ func (cs *Configs) countExposed(ctx context.Context, before, after *model.Config
 	if err != nil {
 		return 0, err
 	}
-	entries, lostEntries, err := cs.mount.Revocations(ctx)
+	entries, lostEntries, err := cs.mount.AllRevocations(ctx)
 	if err != nil {
 		return 0, err
 	}

@@ -87,7 +87,7 @@ func (cs *Configs) leftWithoutAdmin(ctx context.Context, before, after *model.Co
 			unreadable = append(unreadable, r.Name)
 		}
 	}
-	entries, _, err := cs.mount.Revocations(ctx)
+	entries, _, err := cs.mount.AllRevocations(ctx)
 	if err != nil {
 		warnings = []string{fmt.Sprintf("the write was stored, but the revocation queue cannot be read, so the engine cannot say which of its tokens it can no longer revoke: %s", err)}
 	}

@@ -136,7 +136,7 @@ func (cs *Configs) Delete(ctx context.Context, force bool) (warnings []string, e
 
 // NextStep tells an operator what to do after a write of config.
 func (cs *Configs) NextStep(cfg *model.Config) string {
-	return cs.mount.WhilePaused(cfg, cs.nextStep(cfg))
+	return cs.mount.NotePausedIn(cfg, cs.nextStep(cfg))
 }
 
 func (cs *Configs) nextStep(cfg *model.Config) string {

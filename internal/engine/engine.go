@@ -10,7 +10,7 @@
 //     verifyUndo; approval_finish.go: use).
 //   - A role that had a working token still has a working token. The write of the credential is the rotation
 //     (rotation_replace.go: replace).
-//   - Every service user that this mount created is a role's current token, a lease, or in the revocation queue. The queue
+//   - Every service user that this mount created owns a role's current token or has a revocation. A lease has a revocation too. The queue
 //     has its name before Modal is called (mint.go: create).
 //   - A token is called revoked only after Modal rejected it (revocation/proof.go: prove).
 //   - With the admin token the engine deletes only service users that this mount created, unless an operator wrote

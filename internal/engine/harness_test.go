@@ -167,7 +167,7 @@ func (h *harness) current(name string) *model.Credential {
 // queueIDs returns the IDs of the revocation queue.
 func (h *harness) queueIDs() []string {
 	h.t.Helper()
-	ids, err := h.engine.Mount.Queue.List(h.t.Context())
+	ids, err := h.engine.Mount.Revocations.List(h.t.Context())
 	require.NoError(h.t, err)
 	return ids
 }
@@ -175,7 +175,7 @@ func (h *harness) queueIDs() []string {
 // revocation returns a revocation, or nil if it does not exist.
 func (h *harness) revocation(id string) *model.Revocation {
 	h.t.Helper()
-	entry, err := h.engine.Mount.Queue.Get(h.t.Context(), id)
+	entry, err := h.engine.Mount.Revocations.Get(h.t.Context(), id)
 	require.NoError(h.t, err)
 	return entry
 }

@@ -94,7 +94,7 @@ func TestInUse_EndsInTimeAlsoIfAClockFarAheadDatedIt(t *testing.T) {
 	for _, at := range []*time.Time{&wrong.Since, &wrong.NotBefore, &wrong.NextAttempt, &wrong.HoldUntil} {
 		*at = at.Add(40 * model.Day)
 	}
-	require.NoError(t, h.engine.Mount.Queue.Put(t.Context(), old.ID, &wrong))
+	require.NoError(t, h.engine.Mount.Revocations.Put(t.Context(), old.ID, &wrong))
 
 	for range 4 * 60 {
 		h.minutes(1)

@@ -22,8 +22,8 @@ type Leases struct {
 	rights *rights
 }
 
-// leaseMargin is how much longer than its longest possible lease a token lives at Modal. Modal's expiry ends only a
-// token that the engine could not revoke.
+// A token expires at Modal leaseMargin after the end of its longest possible lease. This expiry matters only for a token
+// that the engine could not revoke.
 const leaseMargin = 15 * time.Minute
 
 // Lease is the answer to one read of a dynamic role: a token for this lease only. Max is how long the lease can be
@@ -38,9 +38,9 @@ type Lease struct {
 	Warnings     []string
 }
 
-// Create creates a token for one lease of a dynamic role. Vault allows a lease to live for most. The service user is
-// in the revocation queue before Modal knows it, and stays there until Modal rejects its token.
-func (ls *Leases) Create(ctx context.Context, name string, most time.Duration) (*Lease, error) {
+// Create creates a token for one lease of a dynamic role. vaultMax is the longest lease that Vault allows. The service
+// user is in the revocation queue before Modal knows it, and stays there until Modal rejects its token.
+func (ls *Leases) Create(ctx context.Context, name string, vaultMax time.Duration) (*Lease, error) {
 	if err := ls.settleFailed(ctx, name); err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func (ls *Leases) Create(ctx context.Context, name string, most time.Duration) (
 	if r == nil || r.Dynamic == nil {
 		return nil, model.UserErrorf("role %s is no longer dynamic: read it again", name)
 	}
-	ttl, longest, warnings := r.Dynamic.Terms(most)
+	ttl, longest, warnings := r.Dynamic.Terms(vaultMax)
 	creating := ls.minter.creations.start()
 	defer creating.end()
 	created, err := ls.mint(ctx, cfg, mintRequest{name: name, role: r, life: longest + leaseMargin, lease: true, creating: creating})
@@ -123,7 +123,7 @@ func (ls *Leases) End(ctx context.Context, id string) error {
 	defer unlock()
 	if ls.mount.Now().Before(entry.NotBefore) {
 		entry = entry.DueNow(ls.mount.Now())
-		if err = ls.mount.Queue.Put(ctx, entry.Key(), entry); err != nil {
+		if err = ls.mount.Revocations.Put(ctx, entry.Key(), entry); err != nil {
 			return err
 		}
 	}
@@ -134,10 +134,10 @@ func (ls *Leases) End(ctx context.Context, id string) error {
 	switch outcome {
 	case revocation.Gone, revocation.Current, revocation.Revoked:
 		return err
-	case revocation.NotDue, revocation.Accepted, revocation.Unknown, revocation.InUse:
-		ls.guard.Forget() // the next try then asks for the list first: if Modal does not answer, it fails there and adds no back-off
+	case revocation.Postponed, revocation.Accepted, revocation.Unknown, revocation.InUse:
+		ls.guard.CompareAgain() // the next try then asks for the list first: if Modal does not answer, it fails there and adds no back-off
 	}
-	remaining, unknown := ls.mount.Queue.Get(ctx, id)
+	remaining, unknown := ls.mount.Revocations.Get(ctx, id)
 	if err == nil && unknown == nil && remaining != nil {
 		err = &model.UnusableError{Text: fmt.Sprintf("token %s of a lease is not revoked yet (%s); the engine keeps trying, even if Vault gives up the lease", remaining.ID, remaining.LastError)}
 	}
@@ -156,8 +156,8 @@ func (ls *Leases) checkMayEnd(ctx context.Context, role string) error {
 	}
 	err = ls.guard.CheckDeletion(ctx)
 	if modalapi.KindOf(err) != modalapi.KindNone {
-		err = fmt.Errorf("%w; the engine revokes the lease's token by itself once Modal answers, and then the mount can be disabled; "+
-			"to disable it now, forget the leases, whose tokens then live until they expire: %s", err, ls.mount.Commands().RevokeLeases(role, "-force"))
+		err = fmt.Errorf("%w; the lease's token still works, and the engine revokes it by itself once Modal answers: nothing to do; "+
+			"only to disable the mount before that, forget the leases, whose tokens then live until they expire: %s", err, ls.mount.Commands().RevokeLeases(role, "-force"))
 	}
 	return err
 }
@@ -174,7 +174,7 @@ func (ls *Leases) CheckRenewable(ctx context.Context, id string) error {
 		return fmt.Errorf("the lease is not renewed, because its token may do more than the role now allows: %w; "+
 			"the token works until the lease ends: for a new token read %screds/… again", err, ls.mount.CommandPrefix())
 	}
-	entry, err := ls.mount.Queue.Get(ctx, id)
+	entry, err := ls.mount.Revocations.Get(ctx, id)
 	if err != nil {
 		return err
 	}

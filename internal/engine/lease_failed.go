@@ -76,7 +76,7 @@ func (ls *Leases) settleFailed(ctx context.Context, name string) error {
 	}
 	var failed []string
 	for _, id := range ids {
-		entry, err := ls.mount.Queue.Get(ctx, id)
+		entry, err := ls.mount.Revocations.Get(ctx, id)
 		if err != nil {
 			return err
 		}
@@ -114,9 +114,9 @@ func (ls *Leases) unfinishedCreations(ctx context.Context) ([]string, error) {
 	}
 	defer unlock()
 	return ls.mount.DueCreations.Due(ctx, ls.mount.Now(), state.DueSource{
-		List: func(ctx context.Context) ([]string, error) { return ls.mount.Queue.List(ctx) },
+		List: func(ctx context.Context) ([]string, error) { return ls.mount.Revocations.List(ctx) },
 		Next: func(ctx context.Context, id string) (time.Time, error) {
-			entry, err := ls.mount.Queue.Get(ctx, id)
+			entry, err := ls.mount.Revocations.Get(ctx, id)
 			if err != nil || entry == nil || !entry.Leased || entry.Reason != model.ReasonUnfinished || entry.IsSettled() {
 				return time.Time{}, err
 			}
@@ -143,7 +143,7 @@ func (ls *Leases) settle(ctx context.Context, id string) error {
 	switch {
 	case err != nil || outcome == revocation.Gone || outcome == revocation.Current || outcome == revocation.Revoked:
 		return err
-	case outcome == revocation.NotDue: // a comparison has just found the mount out of sync
+	case outcome == revocation.Postponed: // a comparison has just found the mount out of sync
 		return ls.guard.CheckDeletion(ctx)
 	case remaining.IsSettled():
 		return nil

@@ -81,7 +81,7 @@ func (ls *Leases) narrowOne(ctx context.Context, cfg *model.Config, id string, m
 		return err
 	}
 	defer unlock()
-	entry, err := ls.mount.Queue.Get(ctx, id)
+	entry, err := ls.mount.Revocations.Get(ctx, id)
 	if err != nil || entry == nil || !entry.Exceeds(most) {
 		return err
 	}
@@ -102,7 +102,7 @@ func (ls *Leases) narrowOne(ctx context.Context, cfg *model.Config, id string, m
 		if err != nil {
 			return err
 		}
-		if err = ls.mount.Queue.Put(ctx, id, &after); err != nil {
+		if err = ls.mount.Revocations.Put(ctx, id, &after); err != nil {
 			return err
 		}
 		ls.mount.Log().Info("lease narrowed", "role", entry.Role, "token_id", entry.ID, "environment_roles", model.RolesText(after.Rights.EnvironmentRoles))
@@ -116,7 +116,7 @@ func (ls *Leases) narrowOne(ctx context.Context, cfg *model.Config, id string, m
 // narrowToRole narrows one lease to the present rights of its role. If the role was deleted, the lease keeps its
 // rights.
 func (ls *Leases) narrowToRole(ctx context.Context, cfg *model.Config, id string) error {
-	entry, err := ls.mount.Queue.Get(ctx, id)
+	entry, err := ls.mount.Revocations.Get(ctx, id)
 	if err != nil || entry == nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"vault-plugin-secrets-modal/internal/duration"
@@ -30,8 +31,8 @@ const firstVerifyWait = 250 * time.Millisecond
 
 const maxVerifyWait = 5 * time.Second
 
-// candidate is a new service user's token that is not current yet. Its revocation ends it unless the token becomes
-// current or a lease.
+// candidate is a new service user with its token. The engine deletes the service user, unless a role or a lease gets the
+// token.
 type candidate struct {
 	model.Token
 	entry    *model.Revocation
@@ -88,8 +89,8 @@ func (mt *minter) mint(ctx context.Context, cfg *model.Config, ask mintRequest) 
 	return created, nil
 }
 
-// create creates the service user under a new name. The revocation queue has the name before Modal, and the token as
-// soon as it arrives.
+// create stores the service user's name in the revocation queue, and then calls Modal. When the token arrives, create
+// stores it in the same revocation.
 func (mt *minter) create(ctx, calls context.Context, a *state.Admin, cfg *model.Config, ask mintRequest) (*candidate, error) {
 	for try := 1; ; try++ {
 		entry := model.NewUnfinishedRevocation(ask.name, ask.role.GenerationID, mt.mount.ServiceUserName(ask.name), cfg, mt.mount.Now())
@@ -128,7 +129,7 @@ func (mt *minter) create(ctx, calls context.Context, a *state.Admin, cfg *model.
 // finds. The revocation stays, so that the worker looks again.
 func (mt *minter) settleFailedCreate(ctx context.Context, a *state.Admin, entry *model.Revocation, cause error) error {
 	if !modalapi.MayBeDone(cause) {
-		return errors.Join(cause, mt.mount.Queue.Delete(ctx, entry.Key()))
+		return errors.Join(cause, mt.mount.Revocations.Delete(ctx, entry.Key()))
 	}
 	if user, err := a.FindServiceUser(ctx, entry.Identity); err == nil {
 		found := *entry
@@ -250,7 +251,7 @@ func (mt *minter) rollbackLocked(ctx context.Context, due *model.Revocation) err
 		}
 		defer unlock()
 	}
-	err := mt.mount.Queue.Put(ctx, due.Key(), due)
+	err := mt.mount.Revocations.Put(ctx, due.Key(), due)
 	if ctx.Err() != nil {
 		return err
 	}
@@ -258,4 +259,53 @@ func (mt *minter) rollbackLocked(ctx context.Context, due *model.Revocation) err
 	defer cancel()
 	_, _, failed := mt.queue.ProcessLocked(brief, due, revocation.OnRequest)
 	return errors.Join(err, failed)
+}
+
+// storeUnfinished stores the revocation of a service user that is about to be created. For a dynamic role with
+// max_leases it first counts the leases under the role's lock, so that concurrent reads stay within the limit. It
+// refuses if the role was changed while the read waited for the lock.
+func (mt *minter) storeUnfinished(ctx context.Context, ask mintRequest, entry *model.Revocation) error {
+	if ask.lease {
+		ask.creating.add(entry.Key()) // before other reads can see the revocation
+	}
+	if !ask.lease || ask.role.Dynamic.MaxLeases == 0 {
+		return mt.mount.Revocations.Put(ctx, entry.Key(), entry)
+	}
+	unlock, err := mt.mount.LockRole(ctx, ask.name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	current, err := mt.mount.Roles.Get(ctx, ask.name)
+	if err != nil {
+		return err
+	}
+	if !reflect.DeepEqual(current, ask.role) {
+		return changedMeanwhile(ask.name)
+	}
+	if err = mt.checkLimit(ctx, ask); err != nil {
+		return err
+	}
+	return mt.mount.Revocations.Put(ctx, entry.Key(), entry)
+}
+
+// storeMinted stores the token that Modal created. It refuses if an operator has forced the end of the lease
+// meanwhile.
+func (mt *minter) storeMinted(ctx context.Context, ask mintRequest, minted *model.Revocation) error {
+	if !ask.lease {
+		return mt.mount.Revocations.Put(ctx, minted.Key(), minted)
+	}
+	unlock, err := mt.mount.LockLease(ctx, minted.Key())
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	pending, err := mt.mount.Revocations.Get(ctx, minted.Key())
+	if err != nil {
+		return err
+	}
+	if pending == nil || pending.Forced || pending.DeletionStarted {
+		return model.UserErrorf("an operator ended service user %s before its lease began: read again", minted.Identity)
+	}
+	return mt.mount.Revocations.Put(ctx, minted.Key(), minted)
 }

@@ -98,7 +98,7 @@ func (rv *Revocations) End(ctx context.Context, id string, force bool) (*EndResu
 		return &EndResult{Warnings: []string{fmt.Sprintf("token %s was not revoked, because it is a role's current token or the admin token; it has left the revocation queue", cmp.Or(stored.ID, id))}}, nil
 	case revocation.Revoked:
 		return &EndResult{Revoked: true, Proof: entry.Proof(), TokenID: entry.ID}, nil
-	case revocation.Accepted, revocation.Unknown, revocation.NotDue, revocation.InUse:
+	case revocation.Accepted, revocation.Unknown, revocation.Postponed, revocation.InUse:
 	}
 	return &EndResult{Remaining: entry}, nil
 }
@@ -120,7 +120,7 @@ func (rv *Revocations) Remove(ctx context.Context, id string, force bool) (warni
 	defer unlock()
 	settled, err := rv.queue.SettledElsewhere(ctx, stored)
 	switch {
-	case settled == revocation.NotDue:
+	case settled == revocation.Postponed:
 		return nil, stored.RefuseBorrowed()
 	case err != nil || settled != revocation.Unknown:
 		return nil, err

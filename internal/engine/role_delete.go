@@ -157,11 +157,11 @@ func (rs *Roles) force(ctx context.Context, entry *model.Revocation) error {
 			return err
 		}
 		defer unlock()
-		if entry, err = rs.mount.Queue.Get(ctx, entry.Key()); err != nil || entry == nil {
+		if entry, err = rs.mount.Revocations.Get(ctx, entry.Key()); err != nil || entry == nil {
 			return err
 		}
 	}
-	return rs.mount.Queue.Put(ctx, entry.Key(), entry.WithForce(rs.mount.Now()))
+	return rs.mount.Revocations.Put(ctx, entry.Key(), entry.WithForce(rs.mount.Now()))
 }
 
 func (rs *Roles) endOne(ctx context.Context, entry *model.Revocation) (outcome revocation.Outcome, err error) {

@@ -64,7 +64,7 @@ func (d *deletedRole) tokenUnknown() bool { return d.cred == nil && d.unreadable
 
 // remainingOf returns the revocations of a deleted role, and the IDs of revocations that cannot be read.
 func (rs *Roles) remainingOf(ctx context.Context, d *deletedRole) (left []*model.Revocation, unreadable []string, err error) {
-	entries, unreadable, err := rs.mount.Revocations(ctx)
+	entries, unreadable, err := rs.mount.AllRevocations(ctx)
 	return slices.DeleteFunc(entries, func(entry *model.Revocation) bool { return !d.owns(entry) }), unreadable, err
 }
 

@@ -25,7 +25,7 @@ func (rs *Roles) NextStep(ctx context.Context, r *model.Rotation) string {
 	case r.Role.Managed.Disabled:
 		return fmt.Sprintf("%s; rotate the role by %s with: %s", read, r.Next.Format(time.RFC3339), rs.mount.RotateCommand(r.Role, r.Name))
 	}
-	return rs.mount.UnlessPaused(ctx, read+"; the engine rotates the role at next_rotation")
+	return rs.mount.NotePaused(ctx, read+"; the engine rotates the role at next_rotation")
 }
 
 // WrittenRole is a role after a write, with warnings for the operator.

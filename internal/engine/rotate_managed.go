@@ -11,9 +11,9 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// rotateManaged replaces the role's service user by a new one. If the caller gives up before Modal has accepted the
-// new token, the revocation queue ends the new token. After that point the rotation is completed. The caller holds
-// the role's lock.
+// rotateManaged replaces the role's service user by a new service user. If the caller gives up before Modal has accepted
+// the new token, the worker deletes the new service user. After Modal has accepted the token, the engine finishes the
+// rotation even without the caller. The caller holds the role's lock.
 func (rt *Rotations) rotateManaged(ctx context.Context, rotation *model.Rotation, grace time.Duration) (*RotationResult, error) {
 	cfg, err := rt.mount.LoadConfig(ctx)
 	if err != nil {

@@ -22,8 +22,8 @@ func (rt *Rotations) shortLifeWarnings(name string, r *model.Role, t model.Token
 		t.ID, t.ExpiresAt.Format(time.RFC3339), duration.Format(r.RotationPeriod), rt.mount.RotateCommand(r, name))}
 }
 
-// replace makes next the current token of a role. The old token enters the revocation queue first. Then the write of
-// the credential is the rotation. The caller holds the role's lock.
+// replace makes next the current token of a role. It writes, in this order: the new token's owner, the old token's
+// revocation, the credential. The write of the credential is the rotation. The caller holds the role's lock.
 func (rt *Rotations) replace(ctx context.Context, rotation *model.Rotation, next model.Token, reason string, grace time.Duration) (*RotationResult, error) {
 	if rotation.HasNoToken() {
 		return rt.storeFirst(ctx, rotation, next)

@@ -46,7 +46,7 @@ func (st *Statuses) Read(ctx context.Context) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, lostEntries, err := st.mount.Revocations(ctx)
+	entries, lostEntries, err := st.mount.AllRevocations(ctx)
 	if err != nil {
 		return nil, err
 	}

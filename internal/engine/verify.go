@@ -95,7 +95,7 @@ func (vf *Verifier) askRoles(ctx context.Context, cfg *model.Config, rotation *m
 		v.Token.ExpiresAt = reported
 	}
 	if v.RolesDiffer = model.RolesText(user.Roles) != model.RolesText(rotation.Role.Managed.EnvironmentRoles); v.RolesDiffer {
-		v.NextStep = vf.mount.WhilePaused(cfg, fmt.Sprintf("nothing to do: the engine sets the role's environment_roles (%s), as far as config allows them, within a minute or so",
+		v.NextStep = vf.mount.NotePausedIn(cfg, fmt.Sprintf("nothing to do: the engine sets the role's environment_roles (%s), as far as config allows them, within a minute or so",
 			model.RolesText(rotation.Role.Managed.EnvironmentRoles)))
 	}
 }
@@ -144,7 +144,7 @@ func (vf *Verifier) memberLastUsed(ctx context.Context, cfg *model.Config, t mod
 // afterRejection tells an operator what to do about a role whose token Modal rejects.
 func (vf *Verifier) afterRejection(cfg *model.Config, rotation *model.Rotation) string {
 	if rotation.Role.Managed != nil && !rotation.Role.Managed.Disabled {
-		return vf.mount.WhilePaused(cfg, "nothing to do: the engine rotates the role within a minute or so") + "; to rotate it now: " + vf.mount.RotateCommand(rotation.Role, rotation.Name)
+		return vf.mount.NotePausedIn(cfg, "nothing to do: the engine rotates the role within a minute or so") + "; to rotate it now: " + vf.mount.RotateCommand(rotation.Role, rotation.Name)
 	}
 	return "replace the token with: " + vf.mount.RotateCommand(rotation.Role, rotation.Name)
 }

@@ -68,7 +68,7 @@ func (w *Worker) Tick(ctx context.Context) error {
 // Modal.
 func (w *Worker) processQueue(tick, begin context.Context) error {
 	due, err := w.mount.DueRevocations.Due(begin, w.mount.Now(), state.DueSource{
-		List: func(ctx context.Context) ([]string, error) { return w.mount.Queue.List(ctx) },
+		List: func(ctx context.Context) ([]string, error) { return w.mount.Revocations.List(ctx) },
 		Next: func(ctx context.Context, id string) (time.Time, error) { return w.dueAt(ctx, id) },
 		Failed: func(id string, err error) {
 			w.mount.Log().Error("the due time of a revocation cannot be read", "id", id, "error", err)
@@ -85,7 +85,7 @@ func (w *Worker) processQueue(tick, begin context.Context) error {
 	}
 	return errors.Join(err, w.mount.UntilOver(begin, due, state.MaxConcurrentRotations, func(id string) error {
 		outcome, _, failed := w.queue.Process(tick, begin, id, revocation.WhenDue)
-		if outcome == revocation.NotDue {
+		if outcome == revocation.Postponed {
 			w.mount.DueRevocations.Touch(id)
 		}
 		if canceled := (*model.CanceledError)(nil); errors.As(failed, &canceled) {
@@ -98,7 +98,7 @@ func (w *Worker) processQueue(tick, begin context.Context) error {
 // dueAt returns the time when the worker processes a revocation: its next attempt, or now if its token is current or
 // its times are impossible. A crash can leave the revocation of a current token.
 func (w *Worker) dueAt(ctx context.Context, id string) (time.Time, error) {
-	entry, err := w.mount.Queue.Get(ctx, id)
+	entry, err := w.mount.Revocations.Get(ctx, id)
 	if err != nil || entry == nil {
 		return time.Time{}, err
 	}

@@ -16,8 +16,8 @@ func (r *Revocation) RefuseBorrowed() error {
 		"replace it there first; the revocation stays", r.ID, r.Role)
 }
 
-// MayBeInUse reports whether the token stays valid now if it is still used. Modal counts each call as a use, so until
-// then the engine calls Modal with this token only for an undo.
+// MayBeInUse reports whether the token may still live because a consumer uses it, until HoldUntil. Modal counts each
+// call as a use, so until HoldUntil the engine calls Modal with this token only for an undo.
 func (r *Revocation) MayBeInUse(now time.Time) bool {
 	return !r.Forced && !r.DeletionStarted && now.Before(r.HoldUntil)
 }
@@ -45,7 +45,7 @@ func (r *Revocation) WhoseFor(name string) string {
 	return ""
 }
 
-// UnfinishedAfter is how long after its start the worker may clean up an unfinished creation. It is longer than a
+// UnfinishedAfter is how long after the creation began the worker deletes the service user of an unfinished creation. It is longer than a
 // rotation can take.
 const UnfinishedAfter = 10 * time.Minute
 

@@ -8,7 +8,8 @@ import "time"
 const (
 	// ProofDeleted: Modal acknowledged the deletion, and rejects the token.
 	ProofDeleted = "deleted"
-	// ProofRejected: Modal rejects the token, and accepts a witness right after.
+	// ProofRejected: Modal rejects the token, and accepts a witness right after. If the token's secret never arrived,
+	// Modal says instead that it does not know the service user.
 	ProofRejected = "rejected"
 	// ProofRejectedTwice: there is no witness, and Modal rejected the token twice, at least an hour apart.
 	ProofRejectedTwice = "rejected twice"

@@ -33,21 +33,21 @@ type Guard struct {
 	mount *state.Mount
 
 	mu sync.Mutex // no call to Modal while it is locked
-	// compared is the time of the last successful comparison since the start, or zero.
-	compared time.Time
-	// settled reports that no comparison is needed until the engine wants to delete something. A comparison has been
-	// made since the start, or Modal gives no list to this mount, and no unknown service user was too new to judge.
-	settled bool
-	// current reports that the last comparison succeeded, or that Modal gives no list to this mount.
-	current bool
+	// lastSuccess is the time of the last successful comparison since the start, or zero.
+	lastSuccess time.Time
+	// canWait reports that no comparison is needed before the next deletion. That holds in two cases: Modal gives this
+	// mount no list, or a comparison succeeded since the start and judged every unknown service user.
+	canWait bool
+	// lastSucceeded reports that the last comparison succeeded, or that Modal gives no list to this mount.
+	lastSucceeded bool
 	// lastAttempt is the time of the last comparison, even if it failed.
 	lastAttempt time.Time
 	// configChanges is the number of changes of config before the last comparison. After another change of config, that
 	// comparison no longer counts.
 	configChanges int64
 	blocked       blocked
-	// silentSince is the time since which Modal has not answered, or zero while Modal answers.
-	silentSince time.Time
+	// noAnswerSince is the time since which Modal has not answered, or zero while Modal answers.
+	noAnswerSince time.Time
 	// deleted maps the name of each service user that this process deleted to the time of the deletion. A name stays as
 	// long as Modal's list may still show the service user.
 	deleted map[string]time.Time
@@ -64,7 +64,7 @@ type blocked struct{ blockedAll, blockedServiceUsers error }
 type comparison struct {
 	at                time.Time
 	configChanges     int64
-	compared, settled bool
+	compared, canWait bool
 	blocked           blocked
 }
 
@@ -72,15 +72,15 @@ func (g *Guard) store(found comparison) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.lastAttempt, g.blocked, g.configChanges = found.at, found.blocked, found.configChanges
-	g.settled, g.current = found.settled, found.blocked.blockedServiceUsers == nil
+	g.canWait, g.lastSucceeded = found.canWait, found.blocked.blockedServiceUsers == nil
 	if found.compared {
-		g.compared = found.at
+		g.lastSuccess = found.at
 	}
 	switch {
 	case found.blocked.blockedServiceUsers == nil:
-		g.silentSince = time.Time{}
-	case g.silentSince.IsZero():
-		g.silentSince = found.at
+		g.noAnswerSince = time.Time{}
+	case g.noAnswerSince.IsZero():
+		g.noAnswerSince = found.at
 	}
 }
 
@@ -89,35 +89,35 @@ func (g *Guard) last(now time.Time) (b blocked, fresh bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	age := now.Sub(g.lastAttempt)
-	return g.blocked, g.current && g.configChanges == g.mount.ConfigChanges() && age >= 0 && age < comparisonLife
+	return g.blocked, g.lastSucceeded && g.configChanges == g.mount.ConfigChanges() && age >= 0 && age < comparisonLife
 }
 
-// silence returns the time since which Modal has not answered, or zero while Modal answers.
-func (g *Guard) silence() time.Time {
+// noAnswer returns the time since which Modal has not answered, or zero while Modal answers.
+func (g *Guard) noAnswer() time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.silentSince
+	return g.noAnswerSince
 }
 
 // LastCompared returns the time of the last successful comparison since the start, or zero.
 func (g *Guard) LastCompared() time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.compared
+	return g.lastSuccess
 }
 
 // NeedsComparison reports whether the next tick has to compare storage with Modal.
 func (g *Guard) NeedsComparison() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return !g.settled || g.configChanges != g.mount.ConfigChanges()
+	return !g.canWait || g.configChanges != g.mount.ConfigChanges()
 }
 
-// Forget makes the next tick, and the next lease that ends, compare again.
-func (g *Guard) Forget() {
+// CompareAgain makes the next tick, and the next lease that ends, compare again.
+func (g *Guard) CompareAgain() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.lastAttempt, g.settled, g.current = time.Time{}, false, false
+	g.lastAttempt, g.canWait, g.lastSucceeded = time.Time{}, false, false
 }
 
 // noteDeleted remembers that this process deleted a service user.
@@ -184,7 +184,7 @@ func (g *Guard) compareLocked(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	found := comparison{at: now, configChanges: changes, compared: true, settled: len(judged) == len(orphans)}
+	found := comparison{at: now, configChanges: changes, compared: true, canWait: len(judged) == len(orphans)}
 	if open > 0 {
 		found.blocked.blockedAll = g.outOfSyncError(fmt.Sprintf("%d service users", open))
 	}
@@ -201,7 +201,7 @@ func (g *Guard) recordNoList(ctx context.Context, found comparison, cause error)
 	if err != nil {
 		return err
 	}
-	found.settled = errors.Is(cause, errNoList)
+	found.canWait = errors.Is(cause, errNoList)
 	if outOfSync {
 		found.blocked.blockedAll = g.outOfSyncError("service users")
 	}
@@ -354,7 +354,7 @@ func (g *Guard) trackedUsers(ctx context.Context) (*tracked, error) {
 	if err = errors.Join(failures...); err != nil {
 		return nil, fmt.Errorf("the engine deletes nothing, because a role's token cannot be read and so it cannot tell which service users are orphans: %w", err)
 	}
-	entries, unreadable, err := g.mount.Revocations(ctx)
+	entries, unreadable, err := g.mount.AllRevocations(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -414,9 +414,9 @@ func (g *Guard) Accept(ctx context.Context, names ...string) error {
 
 // removeCandidate removes the revocation of an unfinished creation that the engine has not started to delete.
 func (g *Guard) removeCandidate(ctx context.Context, name string) error {
-	entry, err := g.mount.Queue.Get(ctx, name)
+	entry, err := g.mount.Revocations.Get(ctx, name)
 	if err != nil || entry == nil || entry.Reason != model.ReasonUnfinished || entry.DeletionStarted || entry.Forced {
 		return err
 	}
-	return g.mount.Queue.Delete(ctx, name)
+	return g.mount.Revocations.Delete(ctx, name)
 }

@@ -15,7 +15,8 @@ import (
 const LastUsedBudget = 3 * time.Second
 
 // isStillUsed reports whether Modal saw a use of a previous token after the rotation and within the last two refresh
-// intervals. The token then lives on. The engine itself never calls Modal with a token that may be in use.
+// intervals. The token then lives on. Until HoldUntil the engine calls Modal with this token
+// only for an undo, because Modal counts each call as a use.
 func (q *Queue) isStillUsed(ctx context.Context, a *state.Admin, entry *model.Revocation) (bool, error) {
 	if !entry.MayBeInUse(q.mount.Now()) {
 		return false, nil

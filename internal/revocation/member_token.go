@@ -10,14 +10,14 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// endMemberToken makes a member token delete itself, on its own server. The token is both caller and target, so the
-// call can delete no other token and needs no admin token.
+// endMemberToken ends a member token on its own server. The token first tries to delete itself. If Modal does not allow
+// that, the current token of the same person tries, and with force the admin token.
 func (q *Queue) endMemberToken(ctx context.Context, cfg *model.Config, entry *model.Revocation) (Outcome, error) {
 	entry.RefusedReason = ""
 	if err := q.checkReplacementWorks(ctx, cfg, entry); err != nil {
 		return q.orRejected(ctx, cfg, entry, err)
 	}
-	if inUse, failed := q.markDeletionStarted(ctx, entry); failed != nil || inUse {
+	if current, failed := q.markDeletionStarted(ctx, entry); failed != nil || current {
 		return Current.orUnknown(failed), failed
 	}
 	acknowledged, err := q.deleteMemberToken(ctx, cfg, entry)

@@ -28,11 +28,11 @@ func (q *Queue) NextStep(ctx context.Context, r *model.Revocation) string {
 		return fmt.Sprintf("nothing to do: the token was last used at %s; the engine keeps it while somebody uses it, until %s at the latest",
 			r.LastUsed.Format(time.RFC3339), r.HoldUntil.Format(time.RFC3339)) + atOnce
 	case early && r.NotYetCurrent():
-		return q.mount.Promise(ctx, fmt.Sprintf("nothing to do: if the token is not in use by %s, the engine will then %s", r.NotBefore.Format(time.RFC3339), r.DeletionText())) + atOnce
+		return q.mount.NoteDelay(ctx, fmt.Sprintf("nothing to do: if the token is not in use by %s, the engine will then %s", r.NotBefore.Format(time.RFC3339), r.DeletionText())) + atOnce
 	case early:
-		return q.mount.Promise(ctx, fmt.Sprintf("nothing to do: the engine will %s after %s", r.DeletionText(), r.NotBefore.Format(time.RFC3339))) + atOnce
+		return q.mount.NoteDelay(ctx, fmt.Sprintf("nothing to do: the engine will %s after %s", r.DeletionText(), r.NotBefore.Format(time.RFC3339))) + atOnce
 	case r.LastError != "":
-		return q.mount.Promise(ctx, fmt.Sprintf("nothing to do: the engine keeps trying to %s; last_error says why the last attempt failed", r.DeletionText())) + "; to try now: " + run.Write(path)
+		return q.mount.NoteDelay(ctx, fmt.Sprintf("nothing to do: the engine keeps trying to %s; last_error says why the last attempt failed", r.DeletionText())) + "; to try now: " + run.Write(path)
 	}
-	return q.mount.Promise(ctx, "nothing to do: the engine will "+r.DeletionText())
+	return q.mount.NoteDelay(ctx, "nothing to do: the engine will "+r.DeletionText())
 }

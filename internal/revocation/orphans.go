@@ -149,7 +149,7 @@ func (o *Orphans) acceptUnseen(ctx context.Context, cause error) (*CleanupResult
 		}
 		o.mount.Log().Warn("an operator ended the state out of sync without a comparison", "error", cause)
 	}
-	o.guard.Forget()
+	o.guard.CompareAgain()
 	return &CleanupResult{NotCompared: cause.Error()}, nil
 }
 
@@ -184,8 +184,9 @@ func (ask CleanupRequest) choose(orphans []Orphan) ([]Orphan, error) {
 func (o *Orphans) end(ctx, timed context.Context, cfg *model.Config, orphans []Orphan, done *CleanupResult) error {
 	for _, orphan := range orphans {
 		entry := model.NewUnfinishedRevocation("", "", orphan.Name, cfg, o.mount.Now()).WithForce(o.mount.Now())
+		// Leased gives the orphan a lock of its own: it has no role.
 		entry.Reason, entry.Leased, entry.IdentityID, entry.CreatedAt = model.ReasonOrphan, true, orphan.ID, model.WholeSeconds(orphan.CreatedAt)
-		if err := o.mount.Queue.Put(ctx, entry.Key(), entry); err != nil {
+		if err := o.mount.Revocations.Put(ctx, entry.Key(), entry); err != nil {
 			return err
 		}
 	}

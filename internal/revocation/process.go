@@ -33,9 +33,9 @@ type Trigger int
 
 // Triggers.
 const (
-	WhenDue   Trigger = iota // the worker, only when the revocation is due
-	OnRequest                // an operator: now, but not within the grace period
-	ByForce                  // an operator with force: now, even within the grace period
+	WhenDue   Trigger = iota // only when the revocation is due
+	OnRequest                // now, but not within the grace period
+	ByForce                  // now, also within the grace period
 )
 
 // Outcome is the result of an attempt to end the token of a revocation.
@@ -43,13 +43,13 @@ type Outcome int
 
 // Outcomes.
 const (
-	Gone     Outcome = iota // the revocation no longer exists, or another revocation covers the token
-	Current                 // the token is a role's current one or the admin token; the revocation was removed
-	NotDue                  // the token may not end yet; the engine did nothing
-	Revoked                 // Modal rejects the token; the revocation was removed
-	Accepted                // Modal still accepts the token
-	InUse                   // somebody still uses the token; it lives on for a while
-	Unknown                 // the attempt did not find out whether Modal rejects the token
+	Gone      Outcome = iota // the revocation no longer exists, or another revocation covers the token
+	Current                  // the token is a role's current one or the admin token; the revocation was removed
+	Postponed                // the engine made no attempt: it is too early, or the restore guard forbids it
+	Revoked                  // Modal rejects the token; the revocation was removed
+	Accepted                 // Modal still accepts the token
+	InUse                    // somebody still uses the token; it lives on for a while
+	Unknown                  // the attempt did not find out whether Modal rejects the token
 )
 
 // orUnknown returns the outcome, or Unknown if err is not nil.
@@ -75,13 +75,13 @@ func (q *Queue) Process(ctx, wait context.Context, id string, trigger Trigger) (
 // Lock takes the lock that a revocation belongs to, and reads the revocation under that lock. While Lock waits, the
 // token may move to another role. Lock then takes the lock of the new role.
 func (q *Queue) Lock(ctx, wait context.Context, id string) (entry *model.Revocation, unlock func(), err error) {
-	entry, err = q.mount.Queue.Get(ctx, id)
+	entry, err = q.mount.Revocations.Get(ctx, id)
 	for err == nil && entry != nil {
 		name := entry.Role
 		if unlock, err = q.lockFor(wait, entry); err != nil {
 			return nil, nil, err
 		}
-		entry, err = q.mount.Queue.Get(ctx, id)
+		entry, err = q.mount.Revocations.Get(ctx, id)
 		if err == nil && entry != nil && entry.Role == name {
 			return entry, unlock, nil
 		}
@@ -109,9 +109,9 @@ func (q *Queue) ProcessLocked(ctx context.Context, stored *model.Revocation, tri
 		blocked, _ := q.guard.last(q.mount.Now())
 		switch {
 		case blocked.blockedAll != nil:
-			return NotDue, entry, nil //nolint:nilerr // an operator must decide first
+			return Postponed, entry, nil //nolint:nilerr // an operator must decide first
 		case blocked.blockedServiceUsers != nil && entry.ServiceUserName() != "":
-			return q.recordSilence(ctx, entry, blocked.blockedServiceUsers)
+			return q.recordNoAnswer(ctx, entry, blocked.blockedServiceUsers)
 		}
 	}
 	attempt := *entry
@@ -124,7 +124,7 @@ func (q *Queue) ProcessLocked(ctx context.Context, stored *model.Revocation, tri
 func (q *Queue) precheck(ctx context.Context, entry *model.Revocation, trigger Trigger) (Outcome, *model.Revocation, error) {
 	settled, err := q.SettledElsewhere(ctx, entry)
 	switch {
-	case settled == NotDue && trigger != WhenDue:
+	case settled == Postponed && trigger != WhenDue:
 		return settled, nil, entry.RefuseBorrowed()
 	case err != nil || settled != Unknown:
 		return settled, nil, err
@@ -132,23 +132,23 @@ func (q *Queue) precheck(ctx context.Context, entry *model.Revocation, trigger T
 	now := q.mount.Now()
 	if entry.HasImpossibleTimes(now) {
 		entry = entry.RepairTimes(now)
-		if err := q.mount.Queue.Put(ctx, entry.Key(), entry); err != nil {
+		if err := q.mount.Revocations.Put(ctx, entry.Key(), entry); err != nil {
 			return Unknown, entry, err
 		}
 	}
 	switch {
 	case trigger == WhenDue && !entry.IsDue(now):
-		return NotDue, entry, nil
+		return Postponed, entry, nil
 	case trigger == OnRequest && entry.Leased && now.Before(entry.NotBefore): // a read may be creating the token at this moment
-		return NotDue, entry, model.UserErrorf("token %s belongs to a lease of role %s, which ends on %s at the latest: revoke the lease (%s revokes all leases of the role), "+
+		return Postponed, entry, model.UserErrorf("token %s belongs to a lease of role %s, which ends on %s at the latest: revoke the lease (%s revokes all leases of the role), "+
 			"or revoke the token now with: vault write %srevocations/%s force=true; nothing was changed",
 			cmp.Or(entry.ID, entry.Key()), entry.Role, entry.NotBefore.Format(time.RFC3339), q.mount.Commands().RevokeLeases(entry.Role), q.mount.CommandPrefix(), entry.Key())
 	case trigger == OnRequest && entry.CanDelete() && entry.InGrace(now):
-		return NotDue, entry, model.UserErrorf("token %s of %s is in its grace period until %s and may still be in use: revoke it now with: vault write %srevocations/%s force=true; nothing was changed",
+		return Postponed, entry, model.UserErrorf("token %s of %s is in its grace period until %s and may still be in use: revoke it now with: vault write %srevocations/%s force=true; nothing was changed",
 			entry.Key(), entry.Whose(), entry.NotBefore.Format(time.RFC3339), q.mount.CommandPrefix(), entry.Key())
 	case trigger == ByForce && !entry.Forced:
 		entry = entry.WithForce(now)
-		return Unknown, entry, q.mount.Queue.Put(ctx, entry.Key(), entry)
+		return Unknown, entry, q.mount.Revocations.Put(ctx, entry.Key(), entry)
 	}
 	return Unknown, entry, nil
 }
@@ -161,20 +161,20 @@ func (q *Queue) SettledElsewhere(ctx context.Context, entry *model.Revocation) (
 		return Unknown, err
 	}
 	if owner != "" && entry.Leased { // an operator brought a lease's token with verify=false: the lease ends the token after its replacement
-		return NotDue, nil
+		return Postponed, nil
 	}
 	if owner != "" {
 		q.mount.Log().Info("a token in the revocation queue is in use", "role", entry.Role, "token_id", entry.ID, "owner", owner)
-		return Current, q.mount.Queue.Delete(ctx, entry.Key())
+		return Current, q.mount.Revocations.Delete(ctx, entry.Key())
 	}
 	if entry.ID == "" || entry.ID == entry.Key() || entry.Leased {
 		return Unknown, nil
 	}
-	other, err := q.mount.Queue.Get(ctx, entry.ID)
+	other, err := q.mount.Revocations.Get(ctx, entry.ID)
 	if err != nil || other == nil || other.Identity != entry.Identity {
 		return Unknown, err
 	}
-	return Gone, q.mount.Queue.Delete(ctx, entry.Key())
+	return Gone, q.mount.Revocations.Delete(ctx, entry.Key())
 }
 
 // recordResult removes the revocation, or stores the result of the attempt.
@@ -184,7 +184,7 @@ func (q *Queue) recordResult(ctx context.Context, entry *model.Revocation, outco
 		return outcome, entry, q.Complete(ctx, entry)
 	case outcome == InUse:
 		entry = entry.InUse(q.mount.Now())
-		return outcome, entry, q.mount.Queue.Put(ctx, entry.Key(), entry)
+		return outcome, entry, q.mount.Revocations.Put(ctx, entry.Key(), entry)
 	case outcome == Current:
 		return outcome, nil, err // the operation that made the token current removed the revocation
 	case errors.Is(ctx.Err(), context.Canceled):
@@ -194,18 +194,18 @@ func (q *Queue) recordResult(ctx context.Context, entry *model.Revocation, outco
 	}
 	// Store the failure also after a timeout. Otherwise a slow revocation would delay the others again at the next tick.
 	entry = q.recordFailure(ctx, entry, err)
-	return outcome, entry, q.mount.Queue.Put(ctx, entry.Key(), entry)
+	return outcome, entry, q.mount.Revocations.Put(ctx, entry.Key(), entry)
 }
 
-// recordSilence keeps a revocation due while Modal does not answer, so that the engine ends the token as soon as
+// recordNoAnswer keeps a revocation due while Modal does not answer, so that the engine ends the token as soon as
 // Modal answers. It stores the failure once for each period of silence.
-func (q *Queue) recordSilence(ctx context.Context, entry *model.Revocation, cause error) (Outcome, *model.Revocation, error) {
-	if !entry.LastAttempt.Before(q.guard.silence()) {
-		return NotDue, entry, nil
+func (q *Queue) recordNoAnswer(ctx context.Context, entry *model.Revocation, cause error) (Outcome, *model.Revocation, error) {
+	if !entry.LastAttempt.Before(q.guard.noAnswer()) {
+		return Postponed, entry, nil
 	}
 	after := q.recordFailure(ctx, entry, cause)
 	after.NextAttempt = entry.NextAttempt
-	return Unknown, after, q.mount.Queue.Put(ctx, after.Key(), after)
+	return Unknown, after, q.mount.Revocations.Put(ctx, after.Key(), after)
 }
 
 // recordFailure returns the revocation after an attempt that did not prove the token revoked.
@@ -296,7 +296,7 @@ func (q *Queue) Remove(ctx context.Context, entry *model.Revocation) error {
 			return err
 		}
 	}
-	return q.mount.Queue.Delete(ctx, entry.Key())
+	return q.mount.Revocations.Delete(ctx, entry.Key())
 }
 
 // LeaveServiceUser accepts the service user of a revocation as an orphan, because Vault no longer tracks it from now
@@ -308,7 +308,7 @@ func (q *Queue) LeaveServiceUser(ctx context.Context, entry *model.Revocation) e
 	return q.guard.Accept(ctx, entry.Identity)
 }
 
-// end deletes a revocation's token, where the engine may, and proves that Modal rejects it. The error says why
+// end deletes the token of a revocation if the engine may delete it. Then it proves that Modal rejects the token. The error says why
 // nothing is proven. The caller holds the role's lock and passes its own copy of the revocation, which it stores
 // afterwards.
 func (q *Queue) end(ctx context.Context, entry *model.Revocation) (Outcome, error) {
@@ -369,7 +369,7 @@ func (q *Queue) replacement(ctx context.Context, cfg *model.Config, entry *model
 // so it can never become current again. markDeletionStarted reports whether the token came into use meanwhile; the
 // engine then does not delete it. A node that is no longer active cannot write this intent, and so cannot delete a
 // token that the active node is creating.
-func (q *Queue) markDeletionStarted(ctx context.Context, entry *model.Revocation) (inUse bool, err error) {
+func (q *Queue) markDeletionStarted(ctx context.Context, entry *model.Revocation) (current bool, err error) {
 	if entry.DeletionStarted {
 		return false, nil
 	}
@@ -381,7 +381,7 @@ func (q *Queue) markDeletionStarted(ctx context.Context, entry *model.Revocation
 	}
 	entry.DeletionStarted = true
 	stored := *entry
-	return false, q.mount.Queue.Put(ctx, entry.Key(), &stored)
+	return false, q.mount.Revocations.Put(ctx, entry.Key(), &stored)
 }
 
 // orRejected checks whether Modal rejects a token that the engine cannot delete, because somebody else may have

@@ -27,7 +27,7 @@ func (q *Queue) endServiceUser(ctx context.Context, cfg *model.Config, entry *mo
 	if err = q.checkReplacementWorks(ctx, cfg, entry); err != nil {
 		return q.orRejected(ctx, cfg, entry, err)
 	}
-	if inUse, failed := q.markDeletionStarted(ctx, entry); failed != nil || inUse {
+	if current, failed := q.markDeletionStarted(ctx, entry); failed != nil || current {
 		return Current, failed
 	}
 	acknowledged, err := deleteServiceUser(ctx, a, entry)

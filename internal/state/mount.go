@@ -52,8 +52,8 @@ type Mount struct {
 	Roles *store.Table[model.Role]
 	// Credentials holds the roles' current tokens, by role name.
 	Credentials *store.Table[model.Credential]
-	// Queue is the revocation queue, by the revocation's ID.
-	Queue *store.Table[model.Revocation]
+	// Revocations is the revocation queue, by the revocation's ID.
+	Revocations *store.Table[model.Revocation]
 	// TokenOwners holds the role of each current token, by token ID.
 	TokenOwners *store.Table[TokenOwner]
 	// Approvals holds browser approvals, by model.ApprovalKey.
@@ -110,7 +110,7 @@ func NewMount(deps Deps) *Mount {
 		m.DueVerifications.Touch(name)
 		m.DueWarnings.Touch(name)
 	}})
-	m.Queue = store.New[model.Revocation](deps.Storage, PrefixRevocations, store.Options{Changed: func(id string) {
+	m.Revocations = store.New[model.Revocation](deps.Storage, PrefixRevocations, store.Options{Changed: func(id string) {
 		m.DueRevocations.Touch(id)
 		m.DueCreations.Touch(id)
 	}})
@@ -174,7 +174,7 @@ func (m *Mount) Invalidate(key string) {
 	m.Config.Invalidate(key)
 	m.Roles.Invalidate(key)
 	m.Credentials.Invalidate(key)
-	m.Queue.Invalidate(key)
+	m.Revocations.Invalidate(key)
 	m.TokenOwners.Invalidate(key)
 	m.Approvals.Invalidate(key)
 	m.OutOfSync.Invalidate(key)

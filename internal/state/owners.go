@@ -63,7 +63,7 @@ func (o *Owners) CheckFree(ctx context.Context, t model.Token, name string, veri
 // checkNotQueued refuses a token that the engine has started to delete. It also refuses an unverified secret for a
 // token in the queue whose other secret Modal has accepted.
 func (o *Owners) checkNotQueued(ctx context.Context, t model.Token, name string, verified bool) error {
-	entry, err := o.mount.Queue.Get(ctx, t.ID)
+	entry, err := o.mount.Revocations.Get(ctx, t.ID)
 	switch {
 	case err != nil || entry == nil:
 		return err
@@ -78,7 +78,7 @@ func (o *Owners) checkNotQueued(ctx context.Context, t model.Token, name string,
 
 // IsQueued reports whether a token is in the revocation queue. If storage fails, it says yes.
 func (o *Owners) IsQueued(ctx context.Context, tokenID string) bool {
-	entry, err := o.mount.Queue.Get(ctx, tokenID)
+	entry, err := o.mount.Revocations.Get(ctx, tokenID)
 	return err != nil || entry != nil
 }
 
@@ -88,7 +88,7 @@ func (o *Owners) CheckNotLeased(ctx context.Context, t model.Token) error {
 	if t.IdentityType != modalapi.IdentityServiceUser {
 		return nil
 	}
-	entry, err := o.mount.Queue.Get(ctx, t.Identity)
+	entry, err := o.mount.Revocations.Get(ctx, t.Identity)
 	if err != nil || entry == nil || !entry.Leased {
 		return err
 	}
@@ -192,7 +192,7 @@ func (o *Owners) Retire(ctx context.Context, old *model.Revocation) (queued bool
 		if err != nil {
 			return false, err
 		}
-		queued, err := o.mount.Queue.Get(ctx, old.ID)
+		queued, err := o.mount.Revocations.Get(ctx, old.ID)
 		if err != nil || (queued != nil && queued.WasAccepted()) {
 			return false, err
 		}
@@ -200,7 +200,7 @@ func (o *Owners) Retire(ctx context.Context, old *model.Revocation) (queued bool
 			return false, err
 		}
 	}
-	return true, o.mount.Queue.Put(ctx, old.Key(), old)
+	return true, o.mount.Revocations.Put(ctx, old.Key(), old)
 }
 
 // IsVerifiedElsewhere reports whether a token that a role has unverified is also the token of another role or of
@@ -216,7 +216,7 @@ func (o *Owners) IsVerifiedElsewhere(ctx context.Context, cfg *model.Config, nam
 // Recall completes a supplied token from its revocation, if the token is in the revocation queue. This mount stays
 // responsible for a service user that it created, whoever uses the token.
 func (o *Owners) Recall(ctx context.Context, t *model.Token) error {
-	entry, err := o.mount.Queue.Get(ctx, t.ID)
+	entry, err := o.mount.Revocations.Get(ctx, t.ID)
 	switch {
 	case err != nil || entry == nil:
 	case entry.Verified() && !t.Verified() && entry.APIToken() == t.APIToken():
@@ -236,11 +236,11 @@ func (o *Owners) LeaveQueue(ctx context.Context, id string) {
 
 // RemoveRevocation removes a revocation from the queue, if it exists.
 func (o *Owners) RemoveRevocation(ctx context.Context, id string) error {
-	entry, err := o.mount.Queue.Get(ctx, id)
+	entry, err := o.mount.Revocations.Get(ctx, id)
 	if err != nil || entry == nil {
 		return err
 	}
-	return o.mount.Queue.Delete(ctx, id)
+	return o.mount.Revocations.Delete(ctx, id)
 }
 
 // ForgetOwner deletes the stored owner of a token that has left a role, unless the token belongs to another role by
@@ -307,7 +307,7 @@ func (o *Owners) sweepOwner(ctx context.Context, id string) error {
 	}
 	o.AssignMu.Lock()
 	defer o.AssignMu.Unlock()
-	entry, err := o.mount.Queue.Get(ctx, id)
+	entry, err := o.mount.Revocations.Get(ctx, id)
 	if err != nil || entry != nil {
 		return err
 	}

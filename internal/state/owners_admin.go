@@ -30,7 +30,7 @@ func (o *Owners) AssignAdmin(ctx context.Context, before, after *model.Config, g
 	}
 	if changes && before.Admin != nil {
 		old = before.RetiredAdmin(after, o.mount.Now(), grace)
-		if err = o.mount.Queue.Put(ctx, old.Key(), old); err != nil {
+		if err = o.mount.Revocations.Put(ctx, old.Key(), old); err != nil {
 			return nil, err
 		}
 	}

@@ -11,11 +11,11 @@ import (
 
 // FindRevocation finds a revocation by its token's ID or its service user's name. It returns nil if neither matches.
 func (m *Mount) FindRevocation(ctx context.Context, id string) (*model.Revocation, error) {
-	entry, err := m.Queue.Get(ctx, id)
+	entry, err := m.Revocations.Get(ctx, id)
 	if err != nil || entry != nil {
 		return entry, err
 	}
-	entries, _, err := m.Revocations(ctx)
+	entries, _, err := m.AllRevocations(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -28,13 +28,13 @@ func (m *Mount) FindRevocation(ctx context.Context, id string) (*model.Revocatio
 }
 
 // Revocations returns all readable revocations, the earliest due first, and the IDs of the unreadable ones.
-func (m *Mount) Revocations(ctx context.Context) (entries []*model.Revocation, unreadable []string, err error) {
-	ids, err := m.Queue.List(ctx)
+func (m *Mount) AllRevocations(ctx context.Context) (entries []*model.Revocation, unreadable []string, err error) {
+	ids, err := m.Revocations.List(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	all, failures := make([]*model.Revocation, len(ids)), make([]error, len(ids))
-	EachOf(ids, MaxConcurrentReads, func(i int, id string) { all[i], failures[i] = m.Queue.Get(ctx, id) })
+	EachOf(ids, MaxConcurrentReads, func(i int, id string) { all[i], failures[i] = m.Revocations.Get(ctx, id) })
 	for i, failed := range failures {
 		if failed != nil {
 			m.Log().Error("a revocation cannot be read", "id", ids[i], "error", failed)
@@ -53,7 +53,7 @@ func (m *Mount) RevocationsOf(ctx context.Context, name string) ([]*model.Revoca
 	if err != nil {
 		return nil, err
 	}
-	entries, _, err := m.Revocations(ctx)
+	entries, _, err := m.AllRevocations(ctx)
 	return slices.DeleteFunc(entries, func(entry *model.Revocation) bool {
 		return entry.Role != name || (r != nil && !entry.IsOfGeneration(r))
 	}), err

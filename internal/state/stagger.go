@@ -2,7 +2,10 @@
 
 package state
 
-// PollTurn is the turn of the first poll of approvals in a tick. It comes after the revocation queue's.
+// Turns are for the simulation only: a job with a higher turn starts later.
+
+// PollTurn is the turn of the first poll of approvals in a tick. It is higher than QueueTurn, so approvals are polled
+// after the revocation queue has started.
 const PollTurn = 1 << 21
 
 // QueueTurn is the turn of the revocation queue in a tick. It comes after all rotations.

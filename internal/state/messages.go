@@ -10,8 +10,8 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// WhilePaused completes a text about the engine's own work: if the engine is paused, the text also says so.
-func (m *Mount) WhilePaused(cfg *model.Config, text string) string {
+// NotePausedIn completes a text about the engine's own work: if the engine is paused, the text also says so.
+func (m *Mount) NotePausedIn(cfg *model.Config, text string) string {
 	if !cfg.Paused {
 		return text
 	}
@@ -46,18 +46,18 @@ func (m *Mount) FirstToken(name string) string {
 		m.CommandPrefix(), name, m.CommandPrefix(), name)
 }
 
-// UnlessPaused is WhilePaused with the stored config.
-func (m *Mount) UnlessPaused(ctx context.Context, text string) string {
+// NotePaused is NotePausedIn with the stored config.
+func (m *Mount) NotePaused(ctx context.Context, text string) string {
 	cfg, err := m.LoadConfig(ctx)
 	if err != nil {
 		return text
 	}
-	return m.WhilePaused(cfg, text)
+	return m.NotePausedIn(cfg, text)
 }
 
-// Promise completes a text about a deletion by the engine: if the engine does not delete now, the text also says why.
-func (m *Mount) Promise(ctx context.Context, text string) string {
-	if paused := m.UnlessPaused(ctx, text); paused != text {
+// NoteDelay completes a text about a deletion by the engine: if the engine does not delete now, the text also says why.
+func (m *Mount) NoteDelay(ctx context.Context, text string) string {
+	if paused := m.NotePaused(ctx, text); paused != text {
 		return paused
 	}
 	if outOfSync, failed := m.IsOutOfSync(ctx); failed == nil && outOfSync {

@@ -13,7 +13,7 @@ import (
 func TestState_OfARoleIsTheFirstThatApplies(t *testing.T) {
 	t.Parallel()
 	disabled := &model.Role{Managed: &model.ManagedPolicy{Disabled: true}}
-	tried := &model.Credential{Attempts: 1}
+	tried := &model.Credential{Tries: model.Tries{Attempts: 1}}
 	for want, r := range map[string]*model.Rotation{
 		model.StateRejected: {Role: disabled, Cred: tried, Late: model.Day, Rejected: true},
 		model.StateFailing:  {Role: disabled, Cred: tried, Late: model.Day},
@@ -34,16 +34,16 @@ func TestState_OfARevocationShowsItsProgress(t *testing.T) {
 	}{
 		{model.StatePending, model.Revocation{Reason: model.ReasonUnfinished, NotBefore: after}},
 		{model.StateEnding, model.Revocation{Reason: model.ReasonUnfinished, NotBefore: before}},
-		{model.StateGrace, model.Revocation{NotBefore: after, Attempts: 1}},
+		{model.StateGrace, model.Revocation{NotBefore: after, Tries: model.Tries{Attempts: 1}}},
 		{model.StateEnding, model.Revocation{NotBefore: before}},
-		{model.StateRetrying, model.Revocation{NotBefore: before, Attempts: 1}},
-		{model.StateUnconfirmed, model.Revocation{NotBefore: before, Attempts: 1, Unconfirmed: true}},
+		{model.StateRetrying, model.Revocation{NotBefore: before, Tries: model.Tries{Attempts: 1}}},
+		{model.StateUnconfirmed, model.Revocation{NotBefore: before, Tries: model.Tries{Attempts: 1}, Unconfirmed: true}},
 		{model.StateInUse, model.Revocation{NotBefore: before, WasInUse: true}},
 		{model.StateEnding, model.Revocation{NotBefore: before, WasInUse: true, DeletionStarted: true}},
-		{model.StateRetrying, model.Revocation{NotBefore: before, WasInUse: true, DeletionStarted: true, Attempts: 1}},
-		{model.StateUnconfirmed, model.Revocation{NotBefore: before, WasInUse: true, DeletionStarted: true, Attempts: 1, Unconfirmed: true}},
+		{model.StateRetrying, model.Revocation{NotBefore: before, WasInUse: true, DeletionStarted: true, Tries: model.Tries{Attempts: 1}}},
+		{model.StateUnconfirmed, model.Revocation{NotBefore: before, WasInUse: true, DeletionStarted: true, Tries: model.Tries{Attempts: 1}, Unconfirmed: true}},
 		{model.StateWaiting, model.Revocation{Method: model.MethodManual, NotBefore: after}},
-		{model.StateWaiting, model.Revocation{Method: model.MethodManual, NotBefore: before, Attempts: 1}},
+		{model.StateWaiting, model.Revocation{Method: model.MethodManual, NotBefore: before, Tries: model.Tries{Attempts: 1}}},
 	} {
 		if test.entry.Method == "" {
 			test.entry.Method = model.MethodAutomatic
@@ -58,7 +58,7 @@ func TestByUrgency_PutsRolesThatNeedAnOperatorFirst(t *testing.T) {
 		{Name: "ok", Role: &model.Role{}, Cred: &model.Credential{}, Next: start.Add(2)},
 		{Name: "disabled", Role: &model.Role{Managed: &model.ManagedPolicy{Disabled: true}}, Cred: &model.Credential{}, Next: start.Add(1)},
 		{Name: "overdue", Role: &model.Role{}, Cred: &model.Credential{}, Late: 1},
-		{Name: "failing", Role: &model.Role{}, Cred: &model.Credential{Attempts: 1}},
+		{Name: "failing", Role: &model.Role{}, Cred: &model.Credential{Tries: model.Tries{Attempts: 1}}},
 		{Name: "rejected", Role: &model.Role{}, Cred: &model.Credential{}, Rejected: true},
 	}
 	model.SortByUrgency(all)

@@ -58,7 +58,7 @@ func goldenEntries() map[string]any {
 		"cred/ci": &model.Credential{Token: owned, Version: 3, LastRotation: start},
 		"revocation/ak-AAAAAAAAAAAAAAAAAAAAAA": &model.Revocation{
 			Token: owned, Role: "ci", Version: 2, Reason: model.ReasonRotated, Method: model.MethodManual, Since: start, NotBefore: start.Add(model.Day),
-			Attempts: 1, LastAttempt: start, NextAttempt: start.Add(time.Hour), LastError: "Modal still accepts the token",
+			Tries:        model.Tries{Attempts: 1, LastAttempt: start, NextAttempt: start.Add(time.Hour), LastError: "Modal still accepts the token"},
 			GenerationID: "ABCDEFGH", Forced: true, DeletionStarted: true,
 		},
 		"role/gpu": &model.Role{
@@ -71,13 +71,13 @@ func goldenEntries() map[string]any {
 		},
 		"cred/gpu": &model.Credential{
 			Token: created, Version: 2, LastRotation: start, NextRotation: start.Add(model.Day),
-			Attempts: 1, LastAttempt: start, NextAttempt: start.Add(time.Minute), LastError: "unavailable",
+			Tries:        model.Tries{Attempts: 1, LastAttempt: start, NextAttempt: start.Add(time.Minute), LastError: "unavailable"},
 			GenerationID: "ABCDEFGH", LastChecked: start, RejectedSince: start, RolesDiffer: true,
 		},
 		"revocation/vault-2f9f1a7c-gpu-abcdefgh": &model.Revocation{
 			Token: model.Token{WorkspaceID: "ac-1", Workspace: "acme", IdentityType: modalapi.IdentityServiceUser, Identity: "vault-2f9f1a7c-gpu-abcdefgh"},
 			Role:  "gpu", Reason: model.ReasonUnfinished, Method: model.MethodAutomatic, Since: start, NotBefore: start.Add(model.UnfinishedAfter),
-			NextAttempt: start.Add(model.UnfinishedAfter), Unconfirmed: true, FirstNotFoundAt: start, FirstRejectedAt: start,
+			Tries: model.Tries{NextAttempt: start.Add(model.UnfinishedAfter)}, Unconfirmed: true, FirstNotFoundAt: start, FirstRejectedAt: start,
 		},
 		"token/ak-AAAAAAAAAAAAAAAAAAAAAA": &state.TokenOwner{Role: "ci"},
 		"role/job": &model.Role{
@@ -88,7 +88,7 @@ func goldenEntries() map[string]any {
 			},
 		},
 		"revocation/vault-2f9f1a7c-job-abcdefgh": &model.Revocation{
-			Token: created, Role: "job", Reason: model.ReasonLease, Method: model.MethodAutomatic, Since: start, NotBefore: start.Add(model.Day), NextAttempt: start.Add(model.Day),
+			Token: created, Role: "job", Reason: model.ReasonLease, Method: model.MethodAutomatic, Since: start, NotBefore: start.Add(model.Day), Tries: model.Tries{NextAttempt: start.Add(model.Day)},
 			Leased: true, HoldUntil: start.Add(2 * model.Day), Refresh: time.Minute, WasInUse: true, LastUsed: start, Acknowledged: true, RefusedReason: "owners only",
 			Rights: model.Access{EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}, Scoped: true},
 		},

@@ -19,14 +19,8 @@ type Credential struct {
 	// NextRotation is when the engine replaces the token. It is zero if the engine does not replace it.
 	NextRotation time.Time `json:"next_rotation,omitzero"`
 
-	// Attempts counts the rotations that failed since LastRotation.
-	Attempts int `json:"attempts,omitempty"`
-	// LastAttempt is when the last failed rotation was tried.
-	LastAttempt time.Time `json:"last_attempt,omitzero"`
-	// NextAttempt is when the engine tries again after a failed rotation.
-	NextAttempt time.Time `json:"next_attempt,omitzero"`
-	// LastError says why the last rotation failed.
-	LastError string `json:"last_error,omitempty"`
+	// Tries are the rotations that failed since LastRotation.
+	Tries
 
 	// LastChecked is when the engine last asked Modal about the token.
 	LastChecked time.Time `json:"checked,omitzero"`
@@ -66,7 +60,7 @@ func (c Credential) Rescheduled(r *Role, now time.Time, jitter Jitter) *Credenti
 // attempts.
 func (c Credential) withoutStaleAttempts(now time.Time) *Credential {
 	if c.NextRotation.IsZero() || c.NextRotation.After(now) {
-		c.Attempts, c.LastAttempt, c.NextAttempt, c.LastError = 0, time.Time{}, time.Time{}, ""
+		c.Tries = Tries{}
 	}
 	return &c
 }

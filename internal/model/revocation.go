@@ -112,14 +112,8 @@ type Revocation struct {
 	// NotBefore is when the engine may start to delete the token: after the grace period, after the lease, or once a
 	// creation must have finished.
 	NotBefore time.Time `json:"not_before"`
-	// Attempts counts the attempts that did not prove the token revoked.
-	Attempts int `json:"attempts,omitempty"`
-	// LastAttempt is when the last of these attempts was made.
-	LastAttempt time.Time `json:"last_attempt,omitzero"`
-	// NextAttempt is when the engine tries next.
-	NextAttempt time.Time `json:"next_attempt"`
-	// LastError says why the last attempt proved nothing.
-	LastError string `json:"last_error,omitempty"`
+	// Tries are the attempts that did not prove the token revoked. NextAttempt is always set.
+	Tries
 	// Forced says that an operator wants the token revoked now.
 	Forced bool `json:"forced,omitempty"`
 	// DeletionStarted says that Modal may already have deleted the token. So the token never becomes current again.

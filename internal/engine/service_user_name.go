@@ -100,7 +100,8 @@ func plainTemplateError(err error) error {
 	for _, words := range []string{"unable to parse template: ", "unable to apply template: ", "template: "} {
 		text = strings.TrimPrefix(text, words)
 	}
-	return errors.New(text)
+	text = strings.ReplaceAll(text, `executing "template" at `, "at ")
+	return errors.New(strings.ReplaceAll(text, fmt.Sprintf(" in type %T", nameData{}), ": a template knows .RoleName and .DisplayName"))
 }
 
 func limited(text string) (string, error) {

@@ -90,7 +90,7 @@ func TestRole_UnusableTemplateIsRefusedWithAnExample(t *testing.T) {
 	before := h.snapshot()
 	for template, says := range map[string]string{
 		"{{.DisplayName":             "unclosed action",
-		"{{.EntityName}}":            "EntityName",
+		"{{.EntityName}}":            "can't evaluate field EntityName: a template knows .RoleName and .DisplayName",
 		"{{nothing}}":                `function "nothing" is not among random, truncate`,
 		"{{.DisplayName | html}}":    `function "html" is not among`,
 		"///":                        `it gives "///"`,

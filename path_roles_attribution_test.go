@@ -5,6 +5,7 @@ package modalsecrets
 import (
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -22,7 +23,7 @@ func (m *mount) readAs(displayName, path string) *logical.Response {
 	return resp
 }
 
-// details returns what a list tells about a key.
+// details returns the details of a key in a list.
 func (m *mount) details(path, key string) map[string]any {
 	m.t.Helper()
 	info, _ := m.must(logical.ListOperation, path, nil).Data["key_info"].(map[string]any)
@@ -145,5 +146,46 @@ func TestLookup_SaysThatADisabledTokenIsNotRevoked(t *testing.T) {
 		resp = m.write("lookup", map[string]any{"token_id": id})
 		require.NotContains(t, resp.Data, "disabled")
 		require.Empty(t, resp.Warnings)
+	}
+}
+
+func TestLookup_TellsTheLastUseOfEveryKind(t *testing.T) {
+	t.Parallel()
+	for kind, leak := range map[string]func(m *mount) (id, secret string){
+		"current": func(m *mount) (id, secret string) { return m.addManaged("ci"), m.credential("ci").Secret },
+		"previous": func(m *mount) (id, secret string) {
+			id = m.addManaged("ci")
+			secret = m.credential("ci").Secret
+			m.write("rotate/ci", nil)
+			return id, secret
+		},
+		"lease": func(m *mount) (id, secret string) {
+			m.write("roles/ci", map[string]any{"type": "dynamic", "environment_roles": "main=contributor"})
+			data := m.readAs("jwt-ci", "creds/ci").Data
+			return textIn(data, "token_id"), textIn(data, "token_secret")
+		},
+		"orphan": func(m *mount) (id, secret string) {
+			user, err := m.workspace.CreateServiceUser("vault-2f9f1a7c-ci-aaaaaaaa")
+			require.NoError(m.t, err)
+			return user.ID, user.Secret
+		},
+		"unknown": func(m *mount) (id, secret string) {
+			user := m.workspace.AddServiceUser("team-b")
+			return user.ID, user.Secret
+		},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			m := newMountAllowingOrphans(t)
+			id, secret := leak(m)
+			m.clock.advance(time.Hour)
+			require.True(t, m.modal.Use(id, secret))
+			used := m.clock.now().Format(time.RFC3339)
+			m.clock.advance(time.Minute)
+			found := m.lookUp("token_id", id)
+			require.Equal(t, kind, found["kind"])
+			require.Equal(t, used, found["last_used_at"])
+			require.Equal(t, used, m.lookUp("token_id", id)["last_used_at"], "a lookup uses no token but the admin token")
+		})
 	}
 }

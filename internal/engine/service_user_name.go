@@ -16,7 +16,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
-// nameData is what a service_user_name_template knows about a read.
+// nameData holds the values that a service_user_name_template can use.
 type nameData struct{ RoleName, DisplayName string }
 
 // exampleReader is the display name of a reader in the example of a refusal. exampleTemplate is a template that works.

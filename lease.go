@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-modal/internal/engine"
 	"vault-plugin-secrets-modal/internal/model"
 	"vault-plugin-secrets-modal/internal/request"
 )
@@ -38,11 +39,11 @@ func (b *Backend) leaseSecret() *framework.Secret {
 }
 
 // newLease creates a token for a read of a dynamic role. Only the node that may write to storage does so.
-func (b *Backend) newLease(ctx context.Context, name string, data credentialsFormat) (*logical.Response, error) {
+func (b *Backend) newLease(ctx context.Context, req *logical.Request, name string, data credentialsFormat) (*logical.Response, error) {
 	if !b.WriteSafeReplicationState() {
 		return nil, logical.ErrReadOnly
 	}
-	lease, err := b.engine.Leases.Create(ctx, name, b.System().MaxLeaseTTL())
+	lease, err := b.engine.Leases.Create(ctx, engine.LeaseRequest{Role: name, DisplayName: req.DisplayName, VaultMax: b.System().MaxLeaseTTL()})
 	if err != nil {
 		return nil, err
 	}

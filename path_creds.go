@@ -88,7 +88,7 @@ func (b *Backend) readCredentials(data credentialsFormat) handler[string] {
 		case h == nil:
 			return notFound(req, b.engine.Mount.NoSuchRole(ctx, name, ""))
 		case h.Cred == nil:
-			return b.newLease(ctx, name, data)
+			return b.newLease(ctx, req, name, data)
 		}
 		now := b.engine.Mount.Now()
 		body, err := data(h, now)

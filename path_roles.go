@@ -3,10 +3,12 @@
 package modalsecrets
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -27,7 +29,7 @@ func (b *Backend) pathRoles() []*framework.Path {
 				logical.ListOperation: local(parsePage, paged(b.listRoles), "List the roles.", listFields("Names of the roles.")),
 			},
 			HelpSynopsis:    "List the roles.",
-			HelpDescription: "Names of the roles. key_info has the type, version, state and next rotation of each role.",
+			HelpDescription: "Names of the roles. key_info has the type, version, state, next rotation and description of each role.",
 		},
 		{
 			Pattern:      prefixRoles + rolePattern + "$",
@@ -150,7 +152,8 @@ example. config needs an admin token.
 
 A dynamic role holds no token. At each read of creds/<role> the engine creates a service user, and its token ends with
 the lease of that read. Create it with type=dynamic and environment_roles. ttl and max_ttl limit the lease, and
-max_leases limits how many leases there may be at a time.
+max_leases limits how many leases there may be at a time. With service_user_name_template={{.DisplayName}} the names
+of the service users at Modal tell which reader has which token.
 
 A write merges: a field that is absent or null keeps its value, and an empty field returns to its default. A write
 never creates a token. environment_roles change the current service user. scoped and token_ttl take effect at the next
@@ -169,6 +172,11 @@ func policyFields() map[string]*framework.FieldSchema {
 			Type: framework.TypeString, AllowedValues: []any{model.TypeStatic, model.TypeManaged, model.TypeDynamic},
 			Description:  "Type of the role: static (an operator brings or approves the tokens), managed (the engine creates them) or dynamic (it creates one for each lease). Cannot change.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Type"},
+		},
+		fieldDescription: {
+			Type:         framework.TypeString,
+			Description:  "Text about the role, for example its owner, a ticket or a repository (up to 256 bytes). Lists and lookups show it.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Description"},
 		},
 		fieldProfile: {
 			Type:         framework.TypeString,
@@ -263,6 +271,12 @@ func dynamicFields() map[string]*framework.FieldSchema {
 			Description:  "Dynamic roles: how many leases there may be at a time (default 0: any number).",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Max leases"},
 		},
+		fieldNameTemplate: {
+			Type: framework.TypeString,
+			Description: "Dynamic roles: template of the middle part of the service users' names at Modal, with .RoleName and the .DisplayName " +
+				"of the reader's Vault token, up to 256 bytes (default: {{.RoleName}}).",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Service user name template", Value: model.DefaultNameTemplate},
+		},
 	}
 }
 
@@ -271,6 +285,7 @@ func parseRole(in *request.Decoder) model.RoleWrite {
 		Supplied:        in.Token(request.EmptyToken),
 		Name:            in.Name,
 		Kind:            request.CheckedText(in, fieldType, request.MaxNameLength, parseType),
+		Description:     request.CheckedText(in, fieldDescription, model.MaxDescription, parseDescription),
 		Profile:         request.CheckedText(in, fieldProfile, model.MaxProfile, parseProfile),
 		Environment:     request.CheckedText(in, fieldEnvironment, request.MaxNameLength, request.ParseEnvironment),
 		RefreshInterval: in.Duration(fieldRefreshInterval, model.MinTTL, model.MaxRefreshInterval),
@@ -300,6 +315,19 @@ func parseType(text string) (kind, mistake string) {
 	return "", mistake
 }
 
+// parseDescription refuses what would break or disguise a line of a list or of the log.
+func parseDescription(text string) (description, mistake string) {
+	if strings.ContainsFunc(text, func(c rune) bool {
+		return unicode.IsControl(c) || unicode.In(c, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
+	}) {
+		return "", "write one line, without control characters"
+	}
+	return strings.TrimSpace(text), ""
+}
+
+// asWritten takes a text that the engine checks.
+func asWritten(text string) (value, mistake string) { return text, "" }
+
 func parsePeriod(raw any) (period time.Duration, mistake string) {
 	if period, mistake = request.ParseDuration(raw); mistake == "" && period == 0 {
 		return 0, "a period of 0 is not possible: write disable_automated_rotation=true to rotate a managed role only on request"
@@ -324,10 +352,11 @@ func parseAccess(in *request.Decoder) model.AccessWrite {
 
 func parseDynamic(in *request.Decoder) model.DynamicWrite {
 	return model.DynamicWrite{
-		TTL:       in.Duration(fieldTTL, model.MinLeaseTTL, model.MaxLeaseTTL),
-		MaxTTL:    in.Duration(fieldMaxTTL, model.MinLeaseTTL, model.MaxLeaseTTL),
-		MaxLeases: in.Count(fieldMaxLeases, model.MaxLeases),
-		Given:     in.Given(namesOf(dynamicFields())...),
+		TTL:          in.Duration(fieldTTL, model.MinLeaseTTL, model.MaxLeaseTTL),
+		MaxTTL:       in.Duration(fieldMaxTTL, model.MinLeaseTTL, model.MaxLeaseTTL),
+		MaxLeases:    in.Count(fieldMaxLeases, model.MaxLeases),
+		NameTemplate: request.CheckedText(in, fieldNameTemplate, model.MaxNameTemplate, asWritten),
+		Given:        in.Given(namesOf(dynamicFields())...),
 	}
 }
 
@@ -356,6 +385,7 @@ func parseCron(text string) (schedule, mistake string) {
 // roleView returns the policy of a role.
 func roleView(r *model.Role, name string) map[string]any {
 	data := map[string]any{fieldType: r.Type, fieldProfile: r.ProfileOr(name)}
+	putText(data, fieldDescription, r.Description)
 	putText(data, fieldEnvironment, r.EffectiveEnvironment())
 	switch {
 	case r.Dynamic != nil:
@@ -401,4 +431,5 @@ func dynamicView(p *model.DynamicPolicy, data map[string]any) {
 	data[fieldTTL] = int64(p.TTL.Seconds())
 	data[fieldMaxTTL] = int64(p.MaxTTL.Seconds())
 	data[fieldMaxLeases] = int64(p.MaxLeases)
+	data[fieldNameTemplate] = cmp.Or(p.NameTemplate, model.DefaultNameTemplate)
 }

@@ -204,6 +204,7 @@ func rotationSummary(r *model.Rotation) map[string]any {
 	putCount(data, fieldVersion, int64(r.Cred.Version))
 	putTime(data, fieldNextRotation, r.Next)
 	putText(data, fieldLastError, brief(r.Cred.LastError))
+	putText(data, fieldDescription, shorten(r.Role.Description, maxListedDescription))
 	return data
 }
 

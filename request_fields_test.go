@@ -39,6 +39,7 @@ func storedFields(url, pem string) []storedField {
 		{path: "config", field: "pinned_workspace", value: "acme", reads: "acme"},
 
 		{path: "roles/static", field: "type", value: "static", reads: "static", says: "type cannot be empty"},
+		{path: "roles/static", field: "description", value: " payments, OPS-1234 ", reads: "payments, OPS-1234"},
 		{path: "roles/static", field: "profile", value: "work", reads: "work", byDefault: "static"},
 		{path: "roles/static", field: "environment", value: "main", reads: "main"},
 		{path: "roles/static", field: "refresh_interval", value: "1m", reads: int64(60), byDefault: int64(300)},
@@ -57,6 +58,7 @@ func storedFields(url, pem string) []storedField {
 		{path: "roles/dynamic", field: "ttl", value: "30m", reads: int64(1800), byDefault: int64(3600)},
 		{path: "roles/dynamic", field: "max_ttl", value: "2h", reads: int64(7200), byDefault: int64(86400)},
 		{path: "roles/dynamic", field: "max_leases", value: 3, reads: int64(3), byDefault: int64(0)},
+		{path: "roles/dynamic", field: "service_user_name_template", value: "by-{{.DisplayName}}", reads: "by-{{.DisplayName}}", byDefault: "{{.RoleName}}"},
 		{path: "roles/managed", field: "disable_automated_rotation", value: true, reads: true, byDefault: false},
 	}
 }

@@ -89,6 +89,18 @@ func brief(text string) string {
 	return strings.TrimRight(text[:cut], " ,;:") + more
 }
 
+// maxListedDescription is how many characters of a description a list shows.
+const maxListedDescription = 60
+
+// shorten cuts a text to so many characters.
+func shorten(text string, most int) string {
+	runes := []rune(text)
+	if len(runes) <= most {
+		return text
+	}
+	return strings.TrimSpace(string(runes[:most-1])) + "…"
+}
+
 // numbered joins items into one line with numbers. A terminal would show a second line as a field.
 func numbered(items []string) string {
 	parts := make([]string, 0, len(items))

@@ -95,6 +95,14 @@ vault read -field=MODAL_TOKEN_ID modal/creds/ci/env
 for KEY in token_id MODAL_TOKEN_ID; do grep -cF "\"$KEY\":\"$NOW\"" "$AUDIT"; done`,
 		"sys/audit-hash": `HASH=$(vault write -field=hash sys/audit-hash/file input="$LEAKED")
 grep -F "$HASH" "$AUDIT" | grep -F '"path":"modal/creds/ci"' | grep -cF '"remote_address"'`,
+		"service_user_name_template=": `JOB=$(vault token create -policy=modal-job -display-name=acme/train -metadata=run_id=4711 -field=token)
+LEAKED=$(VAULT_TOKEN=$JOB vault read -field=MODAL_TOKEN_ID modal/creds/job/env)`,
+		"display_name|": `FOUND=$(grep -F -e "$LEAKED" -e "$HASH" "$AUDIT" | grep -F '"display_name":"token-acme-train","metadata":{"run_id":"4711"}' | grep -F '"path":"modal/creds/job/env"')
+test -n "$FOUND"
+vault write -field=service_user modal/lookup token_id="$LEAKED" | grep -E '^vault-[0-9a-f]{8}-job-token-acme-train-'
+vault write -field=service_user modal/lookup token_id="$LEAKED" | grep -F "$(vault write -field=revocation modal/lookup token_id="$LEAKED")"
+$(vault write -field=next_step modal/lookup token_id="$LEAKED")
+test "$(vault write -field=kind modal/lookup token_id="$LEAKED")" = unknown`,
 		"-exit-after-auth\n":                   `grep "$(vault read -field=token_id modal/creds/ci)" ~/modal-agent/.modal.toml`,
 		"-field=state modal/rotate/personal\n": `test "$(vault read -field=state modal/rotate/personal)" = ok; test "$(vault read -field=version modal/rotate/personal)" -eq 3`,
 		"OPERATOR=":                            `test "$(vault token capabilities "$OPERATOR" modal/creds/ci)" = deny; VAULT_TOKEN=$OPERATOR refused vault write modal/config paused=true`,

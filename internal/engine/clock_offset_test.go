@@ -118,7 +118,7 @@ func TestClock_ALeaseUsesTheNodesClock(t *testing.T) {
 	h := newHarness(t)
 	h.ahead.Store(int64(3 * time.Hour))
 	h.dynamic("job")
-	lease, err := h.engine.Leases.Create(t.Context(), "job", 32*model.Day)
+	lease, err := h.engine.Leases.Create(t.Context(), LeaseRequest{Role: "job", VaultMax: 32 * model.Day})
 	require.NoError(t, err)
 	require.Empty(t, lease.Warnings)
 	require.Equal(t, model.Day, lease.Max)

@@ -23,7 +23,7 @@ func atMostLeases(count int) func(*model.RoleWrite) {
 
 func (h *harness) reading(name string) act {
 	return func(ctx context.Context) error {
-		_, err := h.engine.Leases.Create(ctx, name, vaultsMost)
+		_, err := h.engine.Leases.Create(ctx, LeaseRequest{Role: name, VaultMax: vaultsMost})
 		return err
 	}
 }

@@ -38,9 +38,19 @@ type Lease struct {
 	Warnings     []string
 }
 
-// Create creates a token for one lease of a dynamic role. vaultMax is the longest lease that Vault allows. The service
-// user is in the revocation queue before Modal knows it, and stays there until Modal rejects its token.
-func (ls *Leases) Create(ctx context.Context, name string, vaultMax time.Duration) (*Lease, error) {
+// LeaseRequest is a read of a dynamic role.
+type LeaseRequest struct {
+	Role string
+	// DisplayName is the name that Vault gives the reader's Vault token.
+	DisplayName string
+	// VaultMax is the longest lease that Vault allows.
+	VaultMax time.Duration
+}
+
+// Create creates a token for one lease of a dynamic role. The service user is in the revocation queue before Modal
+// knows it, and stays there until Modal rejects its token.
+func (ls *Leases) Create(ctx context.Context, ask LeaseRequest) (*Lease, error) {
+	name := ask.Role
 	if err := ls.settleFailed(ctx, name); err != nil {
 		return nil, err
 	}
@@ -55,10 +65,12 @@ func (ls *Leases) Create(ctx context.Context, name string, vaultMax time.Duratio
 	if r == nil || r.Dynamic == nil {
 		return nil, model.UserErrorf("role %s is no longer dynamic: read it again", name)
 	}
-	ttl, longest, warnings := r.Dynamic.Terms(vaultMax)
+	ttl, longest, warnings := r.Dynamic.Terms(ask.VaultMax)
 	creating := ls.minter.creations.start()
 	defer creating.end()
-	created, err := ls.mint(ctx, cfg, mintRequest{name: name, role: r, life: longest + leaseMargin, lease: true, creating: creating})
+	created, err := ls.mint(ctx, cfg, mintRequest{
+		name: name, role: r, life: longest + leaseMargin, lease: true, label: ls.label(r.Dynamic, ask), creating: creating,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("%w; no lease was created", err)
 	}

@@ -26,7 +26,7 @@ func TestLease_EveryCutOfACreationLeavesNoUntrackedServiceUser(t *testing.T) {
 				b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
 				b.dynamic("job")
 				b.disk.crashAt(at, after)
-				_, err := b.engine.Leases.Create(b.t.Context(), "job", vaultsMost)
+				_, err := b.engine.Leases.Create(b.t.Context(), LeaseRequest{Role: "job", VaultMax: vaultsMost})
 				reached = reached || b.disk.crashed()
 				require.Empty(b.t, b.modal.Orphans(b.trackedServiceUsers()))
 				b.restart()
@@ -55,7 +55,7 @@ func TestLease_EveryCutOfACreationLeavesNoUntrackedServiceUser(t *testing.T) {
 					fault = modaltest.Fault{Code: codes.Unavailable, AfterCommit: true, Times: -1}
 				}
 				b.modal.Inject(rpc, fault)
-				if _, err := b.engine.Leases.Create(t.Context(), "job", vaultsMost); err == nil {
+				if _, err := b.engine.Leases.Create(t.Context(), LeaseRequest{Role: "job", VaultMax: vaultsMost}); err == nil {
 					return
 				}
 				require.Empty(t, b.modal.Orphans(b.trackedServiceUsers()), rpc)

@@ -56,7 +56,7 @@ func TestLease_IsNotCreatedIfTheRoleWasDeletedWhileTheReadWaited(t *testing.T) {
 	})
 	h.awaitLockUsers("job", 2)
 	reads := h.begin(t.Context(), func(ctx context.Context) error {
-		_, err := h.engine.Leases.Create(ctx, "job", vaultsMost)
+		_, err := h.engine.Leases.Create(ctx, LeaseRequest{Role: "job", VaultMax: vaultsMost})
 		return err
 	})
 	h.awaitLockUsers("job", 3)

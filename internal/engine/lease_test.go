@@ -30,7 +30,7 @@ func (h *harness) dynamic(name string, change ...func(*model.RoleWrite)) {
 
 func (h *harness) lease(name string) *Lease {
 	h.t.Helper()
-	lease, err := h.engine.Leases.Create(h.t.Context(), name, vaultsMost)
+	lease, err := h.engine.Leases.Create(h.t.Context(), LeaseRequest{Role: name, VaultMax: vaultsMost})
 	require.NoError(h.t, err)
 	return lease
 }
@@ -42,7 +42,7 @@ func (h *harness) leaseAtGate(name string) (made func() *Lease) {
 	gate := h.gateAt("TokenInfoGet")
 	var lease *Lease
 	reads := h.begin(h.t.Context(), func(ctx context.Context) (err error) {
-		lease, err = h.engine.Leases.Create(ctx, name, vaultsMost)
+		lease, err = h.engine.Leases.Create(ctx, LeaseRequest{Role: name, VaultMax: vaultsMost})
 		return err
 	})
 	gate.await()
@@ -198,7 +198,7 @@ func TestLease_IsCappedByVaultAndByTheTokensExpiryWithAWarning(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job", func(ask *model.RoleWrite) { ask.Dynamic.TTL = to(3 * time.Hour) })
-	capped, err := h.engine.Leases.Create(t.Context(), "job", 2*time.Hour)
+	capped, err := h.engine.Leases.Create(t.Context(), LeaseRequest{Role: "job", VaultMax: 2 * time.Hour})
 	require.NoError(t, err)
 	require.Equal(t, 2*time.Hour, capped.TTL)
 	require.Equal(t, 2*time.Hour, capped.Max)
@@ -215,7 +215,7 @@ func TestLease_TheLimitCountsConcurrentReads(t *testing.T) {
 	var leases []*Lease
 	for range 12 {
 		group.Go(func() {
-			lease, err := h.engine.Leases.Create(context.WithoutCancel(t.Context()), "job", vaultsMost)
+			lease, err := h.engine.Leases.Create(context.WithoutCancel(t.Context()), LeaseRequest{Role: "job", VaultMax: vaultsMost})
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil {
@@ -228,7 +228,7 @@ func TestLease_TheLimitCountsConcurrentReads(t *testing.T) {
 	group.Wait()
 	require.Len(t, leases, 3)
 	require.Len(t, h.modal.ServiceUsers(), 3)
-	_, err := h.engine.Leases.Create(t.Context(), "job", vaultsMost)
+	_, err := h.engine.Leases.Create(t.Context(), LeaseRequest{Role: "job", VaultMax: vaultsMost})
 	require.ErrorContains(t, err, "has 3 leases, and max_leases is 3: 3 running (to end all: vault lease revoke -prefix modal/creds/job; to end a single lease:")
 	require.NoError(t, h.engine.Leases.End(t.Context(), leases[0].RevocationID))
 	h.lease("job")

@@ -40,7 +40,7 @@ type LookupRequest struct{ TokenID, ServiceUser string }
 type Lookup struct {
 	Kind                           string
 	TokenID, ServiceUser           string
-	Role                           string
+	Role, Description              string // the role's, if it still exists
 	Version                        int
 	State, Workspace, RevocationID string
 	LastUsed                       time.Time
@@ -85,10 +85,14 @@ func (lk *Lookups) findStored(ctx context.Context, cfg *model.Config, ask Lookup
 	}
 	if role != "" {
 		r, failed := lk.mount.Rotation(ctx, role)
-		if failed != nil || r == nil {
+		if failed != nil {
 			return nil, model.Token{}, failed
 		}
-		return &Lookup{Kind: LookupCurrent, Role: role, Version: r.Cred.Version, State: r.State(), NextStep: lk.rotateAtOnce(r)}, r.Cred.Token, nil
+		if r != nil && isAsked(r.Cred.Token) { // else a rotation or a deletion has just put the token into the queue
+			return &Lookup{
+				Kind: LookupCurrent, Role: role, Description: r.Role.Description, Version: r.Cred.Version, State: r.State(), NextStep: lk.rotateAtOnce(r),
+			}, r.Cred.Token, nil
+		}
 	}
 	entry, err := lk.mount.FindRevocation(ctx, cmp.Or(ask.TokenID, ask.ServiceUser))
 	if err != nil || entry == nil {
@@ -100,6 +104,10 @@ func (lk *Lookups) findStored(ctx context.Context, cfg *model.Config, ask Lookup
 	}
 	if entry.Reason == model.ReasonLease || (entry.Leased && entry.Reason == model.ReasonUnfinished) {
 		found.Kind = LookupLease
+	}
+	r, err := lk.mount.Roles.Get(ctx, entry.Role)
+	if err == nil && entry.IsOfGeneration(r) {
+		found.Description = r.Description
 	}
 	return found, entry.Token, nil
 }
@@ -149,6 +157,9 @@ func (lk *Lookups) addLastUse(ctx context.Context, cfg *model.Config, t model.To
 				found.LastUsed, found.Disabled = model.WholeSeconds(token.LastUsedAt), token.Disabled
 			}
 		}
+	}
+	if found.Disabled {
+		found.Warnings = append(found.Warnings, "a person disabled the token at Modal, and can enable it again: Modal rejects the token now, but it is not revoked")
 	}
 	if err != nil {
 		found.Warnings = append(found.Warnings, fmt.Sprintf("Modal did not say when the token was last used: %s", a.Explain(err)))

@@ -47,13 +47,15 @@ type mintRequest struct {
 	role  *model.Role
 	life  time.Duration // zero for a token that does not expire
 	lease bool
+	// label is the middle part of the service user's name before unusable characters are replaced.
+	label string
 	// creating collects, for a lease, the names that this process is creating.
 	creating *creating
 }
 
 // mintRequestFor returns the request for the next token of a managed role.
 func mintRequestFor(r *model.Role, name string) mintRequest {
-	return mintRequest{name: name, role: r, life: r.Managed.TokenTTL}
+	return mintRequest{name: name, role: r, life: r.Managed.TokenTTL, label: name}
 }
 
 // mint creates a service user for a role, gives it its environment roles, and waits until Modal accepts its token as
@@ -93,7 +95,7 @@ func (mt *minter) mint(ctx context.Context, cfg *model.Config, ask mintRequest) 
 // stores it in the same revocation.
 func (mt *minter) create(ctx, calls context.Context, a *state.Admin, cfg *model.Config, ask mintRequest) (*candidate, error) {
 	for try := 1; ; try++ {
-		entry := model.NewUnfinishedRevocation(ask.name, ask.role.GenerationID, mt.mount.ServiceUserName(ask.name), cfg, mt.mount.Now())
+		entry := model.NewUnfinishedRevocation(ask.name, ask.role.GenerationID, mt.mount.ServiceUserName(ask.name, ask.label), cfg, mt.mount.Now())
 		entry.Leased = ask.lease
 		if err := mt.storeUnfinished(ctx, ask, entry); err != nil {
 			return nil, err

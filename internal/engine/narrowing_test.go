@@ -158,7 +158,7 @@ func TestLease_IsRefusedIfItsRoleIsNarrowedOrDeletedMeanwhile(t *testing.T) {
 				h.dynamic("job", bothEnvironments)
 				gate := h.gateAt(rpc)
 				reads := h.begin(t.Context(), func(ctx context.Context) error {
-					_, err := h.engine.Leases.Create(ctx, "job", vaultsMost)
+					_, err := h.engine.Leases.Create(ctx, LeaseRequest{Role: "job", VaultMax: vaultsMost})
 					return err
 				})
 				gate.await()

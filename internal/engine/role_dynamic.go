@@ -18,6 +18,9 @@ func (rs *Roles) writeDynamic(ctx context.Context, before, after *model.Role, as
 	if err != nil {
 		return nil, err
 	}
+	if err = rs.checkNameTemplate(ask.Name, after.Dynamic); err != nil {
+		return nil, err
+	}
 	if before == nil {
 		return nil, rs.establishEmpty(ctx, ask.Name, after)
 	}

@@ -88,7 +88,7 @@ func (rt *Rotations) planUndo(ctx context.Context, cfg *model.Config, rotation *
 func (rt *Rotations) planManaged(ctx context.Context, cfg *model.Config, rotation *model.Rotation) (plan []string, problems []error) {
 	policy := rotation.Role.Managed
 	plan = []string{
-		fmt.Sprintf("create a service user named like %s (scoped=%t)", rt.mount.ServiceUserName(rotation.Name), policy.Scoped),
+		fmt.Sprintf("create a service user named like %s (scoped=%t)", rt.mount.ServiceUserName(rotation.Name, rotation.Name), policy.Scoped),
 		"give it the environment roles " + model.RolesText(policy.EnvironmentRoles),
 		fmt.Sprintf("check that Modal accepts its token, and make the token current as version %d", rotation.Cred.Version+1),
 	}

@@ -52,7 +52,7 @@ func goldenEntries() map[string]any {
 			Paused:          true, VerificationInterval: &interval, AdminChecked: start, AdminRejected: start,
 		},
 		"role/ci": &model.Role{
-			Type: model.TypeStatic, Profile: "work", Environment: "main",
+			Type: model.TypeStatic, Description: "payments, OPS-1234", Profile: "work", Environment: "main",
 			RefreshInterval: 5 * time.Minute, GracePeriod: model.Day, RotationPeriod: 90 * model.Day, KeepPrevious: true,
 		},
 		"cred/ci": &model.Credential{Token: owned, Version: 3, LastRotation: start},
@@ -84,7 +84,7 @@ func goldenEntries() map[string]any {
 			Type: model.TypeDynamic, RefreshInterval: 5 * time.Minute, GracePeriod: model.Day, RotationPeriod: 90 * model.Day,
 			Dynamic: &model.DynamicPolicy{
 				Access: model.Access{EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}, Scoped: true},
-				TTL:    time.Hour, MaxTTL: model.Day, MaxLeases: 3,
+				TTL:    time.Hour, MaxTTL: model.Day, MaxLeases: 3, NameTemplate: "{{.DisplayName}}",
 			},
 		},
 		"revocation/vault-2f9f1a7c-job-abcdefgh": &model.Revocation{

@@ -91,7 +91,7 @@ type RoleWrite struct {
 	Supplied
 
 	Name                                         string
-	Kind, Profile, Environment                   Change[string]
+	Kind, Description, Profile, Environment      Change[string]
 	RefreshInterval, GracePeriod, RotationPeriod Change[time.Duration]
 	RevokePrevious                               Change[bool]
 	Access                                       AccessWrite
@@ -142,9 +142,10 @@ type ManagedWrite struct {
 
 // DynamicWrite holds the fields of dynamic roles.
 type DynamicWrite struct {
-	TTL, MaxTTL Change[time.Duration]
-	MaxLeases   Change[int]
-	Given       []string // the names of these fields that the write has
+	TTL, MaxTTL  Change[time.Duration]
+	MaxLeases    Change[int]
+	NameTemplate Change[string]
+	Given        []string // the names of these fields that the write has
 }
 
 // RotateRequest is a write to rotate/<role>, with or without dry_run.

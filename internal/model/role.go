@@ -40,6 +40,9 @@ const MaxRotationPeriod = 3650 * Day
 // MaxProfile is the greatest length of a profile, in characters.
 const MaxProfile = 128
 
+// MaxDescription is the greatest length of a description, in bytes.
+const MaxDescription = 256
+
 // shortGracePeriod is the time that a consumer needs to read again, debounce and restart.
 const shortGracePeriod = 10 * time.Minute
 
@@ -53,6 +56,8 @@ type Role struct {
 	// GenerationID is random and new for each role. It tells the role's tokens from those of a deleted role of the
 	// same name.
 	GenerationID string `json:"generation_id,omitempty"`
+	// Description is an operator's text, for example the owner, a ticket or a repository.
+	Description string `json:"description,omitempty"`
 	// Profile is the name of the TOML table. It is empty for the role's name.
 	Profile string `json:"profile,omitempty"`
 	// Environment becomes MODAL_ENVIRONMENT. If it is empty, see EffectiveEnvironment.
@@ -91,6 +96,7 @@ func (r Role) Merge(ask RoleWrite) (*Role, error) {
 	if err := ask.checkFields(r.Type); err != nil {
 		return nil, err
 	}
+	r.Description = ask.Description.Apply(r.Description, "")
 	r.Profile = ask.Profile.Apply(r.Profile, "")
 	r.Environment = ask.Environment.Apply(r.Environment, "")
 	r.RefreshInterval = ask.RefreshInterval.Apply(r.RefreshInterval, defaultRefreshInterval)
@@ -178,4 +184,40 @@ func (r *Role) ProfileOr(name string) string {
 		return name
 	}
 	return r.Profile
+}
+
+// LogChanges returns log pairs about changes of the description and of the tokens: their rights, and the names of their
+// service users. A nil before stands for a new role.
+func (r *Role) LogChanges(before *Role) []any {
+	if before == nil {
+		before = &Role{}
+	}
+	var pairs []any
+	for _, text := range []struct{ name, now, then string }{
+		{"description", r.Description, before.Description},
+		{"environment_roles", r.rightsText(), before.rightsText()},
+		{"service_user_name_template", r.nameTemplate(), before.nameTemplate()},
+	} {
+		if text.now != text.then {
+			pairs = append(pairs, text.name, text.now, text.name+"_before", text.then)
+		}
+	}
+	if access, was := r.Access(), before.Access(); access != nil && access.Scoped != (was != nil && was.Scoped) {
+		pairs = append(pairs, "scoped", access.Scoped)
+	}
+	return pairs
+}
+
+func (r *Role) rightsText() string {
+	if access := r.Access(); access != nil {
+		return RolesText(access.EnvironmentRoles)
+	}
+	return RolesText(nil)
+}
+
+func (r *Role) nameTemplate() string {
+	if r.Dynamic == nil {
+		return ""
+	}
+	return r.Dynamic.NameTemplate
 }

@@ -45,6 +45,8 @@ type DynamicPolicy struct {
 	MaxTTL time.Duration `json:"max_ttl"`
 	// MaxLeases is how many leases may exist at a time. Zero means no limit.
 	MaxLeases int `json:"max_leases,omitempty"`
+	// NameTemplate makes the middle part of the service users' names. It is empty for the role's name.
+	NameTemplate string `json:"service_user_name_template,omitempty"`
 }
 
 func (r *Role) mergeDynamic(ask RoleWrite) {
@@ -56,6 +58,7 @@ func (r *Role) mergeDynamic(ask RoleWrite) {
 	policy.TTL = ask.Dynamic.TTL.Apply(policy.TTL, defaultLeaseTTL)
 	policy.MaxTTL = ask.Dynamic.MaxTTL.Apply(policy.MaxTTL, defaultMaxLeaseTTL)
 	policy.MaxLeases = ask.Dynamic.MaxLeases.Apply(policy.MaxLeases, 0)
+	policy.NameTemplate = ask.Dynamic.NameTemplate.Apply(policy.NameTemplate, "")
 	r.Dynamic = &policy
 }
 

@@ -119,25 +119,6 @@ func (r *Role) RotatesDifferently(before *Role) bool {
 		r.Managed.Window != before.Managed.Window || r.Managed.Disabled != before.Managed.Disabled
 }
 
-// LogChanges returns log pairs about changes of the tokens' rights.
-func (r *Role) LogChanges(before *Role) []any {
-	access, was := r.Access(), &Access{}
-	if access == nil {
-		return nil
-	}
-	if before != nil {
-		was = before.Access()
-	}
-	var pairs []any
-	if now, then := RolesText(access.EnvironmentRoles), RolesText(was.EnvironmentRoles); now != then {
-		pairs = append(pairs, "environment_roles", now, "environment_roles_before", then)
-	}
-	if access.Scoped != was.Scoped {
-		pairs = append(pairs, "scoped", access.Scoped)
-	}
-	return pairs
-}
-
 // Upcoming returns the next three times of the role's schedule, or nil without a schedule.
 func (r *Role) Upcoming(now time.Time) []time.Time {
 	if r.Managed == nil || r.Managed.Schedule == "" {

@@ -181,16 +181,10 @@ func (m *Mount) Invalidate(key string) {
 	m.Workspaces.Invalidate(key)
 }
 
-// maxServiceUserName is a safe length for a service user's name. Modal does not document its maximum.
-const maxServiceUserName = 63
-
-// ServiceUserName returns a new random name that contains the mount's ID and the role's name. So two mounts in one
-// workspace never confuse their service users. Modal accepts lower-case letters, digits, - and _.
-func (m *Mount) ServiceUserName(role string) string {
-	prefix := m.NamePrefix()
-	suffix := "-" + strings.ToLower(rand.Text()[:8])
-	role = strings.ReplaceAll(role, ".", "-")
-	return prefix + role[:min(len(role), maxServiceUserName-len(prefix)-len(suffix))] + suffix
+// ServiceUserName returns a new random name that contains the mount's ID and a text. If the text is unusable, the name
+// contains the role's name. The mount's ID keeps two mounts in one workspace from confusing their service users.
+func (m *Mount) ServiceUserName(role, text string) string {
+	return model.ServiceUserName(m.NamePrefix(), text, role, strings.ToLower(rand.Text()[:8]))
 }
 
 // NamePrefix returns the prefix of the names of this mount's service users.

@@ -157,10 +157,11 @@ var (
 	someValue = regexp.MustCompile(`ak-…|"[^"]*"`)
 )
 
-// vaultMessages are messages of Vault, its SDK or its command line.
+// vaultMessages are messages of Vault, its SDK or its command line, of the plugin before it serves, and of Modal.
 var vaultMessages = []string{
 	"checksums did not match", "plugin version mismatch", "plugin not found in the catalog", "permission denied",
 	"No value found at modal/revocations", "No value found", "unsupported path", "changed false",
+	"Failed to lock memory", "plugin stopped", "cannot allocate memory", "Token validation failed", "credential settings are ignored inside containers",
 }
 
 // TestTroubleshooting_ExplainsOnlyMessagesThatTheEngineHas finds explanations of messages that were changed or removed.

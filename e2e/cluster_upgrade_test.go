@@ -24,7 +24,7 @@ func TestCluster_AnUpgradeMovesEachNodeToTheNewVersion(t *testing.T) {
 		w.requireReadsToken(t, node, before)
 	}
 
-	// The steps of docs/operations.md. The nodes share a plugin directory that contains both versions.
+	// The steps of docs/how-to/upgrade.md. The nodes share a plugin directory that contains both versions.
 	w.vault(t, newer.RegisterArgs()...)
 	w.vault(t, "secrets", "tune", "-plugin-version="+newer.Version, "modal/")
 	w.vault(t, "plugin", "reload", "-plugin="+lab.PluginName, "-scope=global")

@@ -22,8 +22,9 @@ func TestExamples_GitHubRevokesItsLeaseAlsoIfTheJobFails(t *testing.T) {
 	t.Parallel()
 	w := newLeaseWorld(t)
 	job := githubJob(t, "github-actions-lease.yml")
-	login, last := job.Steps[1], job.Steps[len(job.Steps)-1]
-	require.Equal(t, true, login.With["exportToken"], "the last step needs it")
+	login, last := job.login(t), job.Steps[len(job.Steps)-1]
+	require.Equal(t, true, login.With["outputToken"], "the last step needs it")
+	require.Equal(t, map[string]string{"LOGIN": "${{ steps.vault.outputs.vault_token }}"}, last.Env)
 	require.Equal(t, "${{ env.VAULT_ADDR }}", login.With["url"])
 	require.Equal(t, "always()", last.If)
 
@@ -34,9 +35,9 @@ func TestExamples_GitHubRevokesItsLeaseAlsoIfTheJobFails(t *testing.T) {
 	w.requireAccepted(t, got)
 	require.Equal(t, w.onlyUser(t).TokenID, got.ID)
 
-	// The action exports the login's token but no address.
+	// The action returns the login's token as an output, and only the last step gets it.
 	require.Equal(t, map[string]string{"VAULT_ADDR": "https://vault.example.com:8200", "MODAL_ENVIRONMENT": "main"}, job.Env)
-	job.Env["VAULT_ADDR"], job.Env["VAULT_TOKEN"] = w.Addr, token
+	job.Env["VAULT_ADDR"], job.Env["LOGIN"] = w.Addr, token
 	end := w.program(t, "", "sh", "-ec", last.Run)
 	end.Env = slices.DeleteFunc(end.Env, func(variable string) bool { return strings.HasPrefix(variable, "VAULT_") })
 	for name, value := range job.Env {
@@ -58,7 +59,6 @@ func TestExamples_GitLabRevokesItsLeaseAlsoIfTheJobFails(t *testing.T) {
 	deploy := documents[map[string]job](t, "gitlab-ci-lease.yml")[0]["deploy"]
 	token := w.tokenOf(t, "job.hcl")
 	require.NoError(t, os.WriteFile(filepath.Join(w.lab.Dir, "vault-header"), []byte("X-Vault-Token: "+token+"\n"), 0o600))
-	w.stub(t, "pip", "true")
 	ran := w.stub(t, "modal", `echo "$@ $MODAL_TOKEN_ID $MODAL_TOKEN_SECRET"; exit 1`)
 
 	job1 := w.program(t, "", "sh", "-ec", strings.Join(deploy.Script, "\n"))

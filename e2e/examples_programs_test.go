@@ -54,6 +54,7 @@ func TestExamplePrograms_ReplaceTheirClientsWithoutARejectedCall(t *testing.T) {
 		inEnvironment, inFile := w.newToken(t), w.newToken(t)
 		p := &follower{command: w.program(t, reader, command[0], append(command[1:], "modal/creds/ci", "modal/creds/gpu")...)}
 		p.command.Env = append(p.command.Env, w.found(t, inEnvironment, inFile)...)
+		p.command.Env = append(p.command.Env, "MODAL_SERVER_URL=http://127.0.0.1:1") // The server that Vault names takes precedence.
 		p.start(t)
 		w.untilUsed(t, p, old)
 		w.untilUsed(t, p, gpu)
@@ -113,12 +114,27 @@ func TestExamplePrograms_WithoutAPathUseTheEnvironmentThenTheFile(t *testing.T) 
 			program.Env = append(program.Env, try.variables...)
 			said, err := program.CombinedOutput()
 			require.NoError(t, err, lab.Mask(string(said)))
-			require.Contains(t, string(said), "no path sees main")
+			require.Contains(t, string(said), "the token of the environment or the file sees main")
 			after := w.listings(t)
 			for _, token := range []string{inEnvironment.ID, inFile.ID} {
 				require.Equal(t, token == try.token, len(after[token]) > len(before[token]), "the call must use the expected token and no other")
 			}
 		}
+	})
+}
+
+func TestExamplePrograms_ShowTheReasonOfVaultForAMissingRole(t *testing.T) {
+	t.Parallel()
+	everyExampleProgram(t, func(t *testing.T, command []string) {
+		t.Helper()
+		w := newWorld(t)
+		w.haveConfig(t, true)
+		w.vault(t, "write", "modal/roles/ci", "type=managed", "environment_roles=main=viewer")
+		reader := w.policyToken(t, `path "modal/creds/+" { capabilities = ["read"] }`)
+		said, err := w.program(t, reader, command[0], append(command[1:], "modal/creds/cii")...).CombinedOutput()
+		require.Error(t, err)
+		require.Contains(t, string(said), "no role is named")
+		require.Contains(t, string(said), "modal/creds/cii")
 	})
 }
 

@@ -87,7 +87,7 @@ func TestExamples_CIMasksOnlyTheTokenAndReadsItOnce(t *testing.T) {
 	plain := map[string]string{"MODAL_ENVIRONMENT": "main"}
 
 	github := githubJob(t, "github-actions.yml")
-	requireEnvironment(t, secrets, w.vaultAction(t, env, github.Steps[1]))
+	requireEnvironment(t, secrets, w.vaultAction(t, env, github.login(t)))
 	require.Equal(t, plain, github.Env)
 
 	// GitLab Runner joins engine path and path and reads one field. It writes a file unless told otherwise.
@@ -144,8 +144,40 @@ type workflowJob struct {
 }
 
 type workflowStep struct {
+	ID            string
 	Uses, Run, If string
 	With          map[string]any
+	Env           map[string]string
+}
+
+// login returns the step that logs in to Vault. It comes after every installation, and all actions are pinned to a
+// commit.
+func (j workflowJob) login(t *testing.T) (login workflowStep) {
+	t.Helper()
+	for _, step := range j.Steps {
+		if step.Uses != "" {
+			require.Regexp(t, `@[0-9a-f]{40}$`, step.Uses)
+		}
+		if strings.Contains(step.Run, "pip install") {
+			require.Regexp(t, `==[0-9.]+$`, step.Run, "a package must have a fixed version")
+			require.Empty(t, login.Uses, "a package must be installed before the job has a secret")
+		}
+		if strings.HasPrefix(step.Uses, "hashicorp/vault-action@") {
+			login = step
+		}
+	}
+	require.Equal(t, "vault", login.ID)
+	require.Equal(t, false, login.With["exportEnv"], "only the steps that need the token may have it")
+	require.NotContains(t, login.With, "exportToken")
+	for _, step := range j.Steps {
+		for name, value := range step.Env {
+			if strings.HasPrefix(name, "MODAL_TOKEN_") {
+				require.Equal(t, "${{ steps.vault.outputs."+name+" }}", value)
+				require.Equal(t, "modal deploy app.py", step.Run)
+			}
+		}
+	}
+	return login
 }
 
 // githubJob returns the only job of a workflow among the examples.

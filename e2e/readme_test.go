@@ -6,6 +6,7 @@ package e2e
 
 import (
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/url"
 	"os"
@@ -23,15 +24,22 @@ import (
 
 // guide lists the pages whose commands run, in a reader's order. The other pages have no commands to run.
 var guide = []string{
-	"README.md", "docs/policies.md", "docs/consumers.md", "docs/troubleshooting.md", "docs/threat-model.md", "docs/operations.md",
+	"README.md", "docs/how-to/emergencies.md", "docs/policies.md", "docs/how-to/which-job.md", "docs/consumers.md",
+	"docs/how-to/programs.md", "docs/how-to/vault-agent.md", "docs/how-to/several-accounts.md", "docs/how-to/systemd-and-shells.md",
+	"docs/how-to/rotate-a-static-role.md", "docs/how-to/rotate-monthly-at-night.md", "docs/how-to/rotate-at-each-deploy.md",
+	"docs/how-to/move-from-kv.md", "docs/how-to/two-workspaces.md", "docs/how-to/modal-down.md", "docs/how-to/vault-down.md",
+	"docs/operations.md", "docs/how-to/upgrade.md", "docs/how-to/alarms.md", "docs/how-to/restore.md", "docs/how-to/uninstall.md",
 }
+
+// tutorial runs by itself, from an empty Vault to its end.
+const tutorial = "docs/tutorial.md"
 
 // These patterns match the fenced blocks of the pages. "sh test" blocks run. "sh bare" blocks run in a Vault
 // without the plugin, after Uninstall. The "sh start" block is started and stays. "sh" blocks need something
 // that no test has. "text" blocks show output.
 var (
 	guideBlock = regexp.MustCompile("(?ms)^```(sh[ a-z]*|text)\n(.*?)^```$")
-	outside    = regexp.MustCompile(`\b(kubectl|nomad|envconsul|terraform|systemctl|make bench|make demo|auth enable kubernetes|oidc_discovery_url)\b`)
+	outside    = regexp.MustCompile(`\b(?:kubectl|nomad|envconsul|terraform|systemctl|make bench|make demo|auth enable kubernetes|oidc_discovery_url|openssl|ca_cert=@|modal run)`)
 	// installing matches the section of the README that runs again at the end.
 	installing = regexp.MustCompile(`(?ms)^## Install\n.*?^## `)
 	// typed matches a secret that a block waits for.
@@ -49,7 +57,12 @@ var ahead = map[string]string{
 	"to_previous=true\n": `GOOD=$(vault read -field=token_id modal/creds/ci)
 vault write -f modal/rotate/ci
 BAD=$(vault read -field=token_id modal/creds/ci)`,
-	"sys/audit-hash": `LEAKED=$CURRENT`,
+	"sys/audit-hash": `LEAKED=$CURRENT
+AUDIT=$(vault audit list -detailed -format=json | sed -n 's/.*"file_path": "\(.*\)".*/\1/p')`,
+	"kv get": `vault secrets enable -path=secret -version=2 kv
+vault kv put secret/modal token_id="$NEW_TOKEN_ID" token_secret="$NEW_TOKEN_SECRET"
+VERSION_BEFORE=$(vault read -field=version modal/rotate/personal)`,
+	"DEPLOYER=": `BEFORE=$(vault read -field=token_id modal/creds/ci)`,
 }
 
 // beside returns what the suite does and checks after the first block that contains the key. The pages
@@ -89,8 +102,16 @@ test "$(vault read -field=token_id modal/creds/ci)" != "$LEAKED"`,
 		`revocations/"${LEAKED`: `refused vault read modal/revocations/"$LEAKED"`,
 		"to_previous=true\n": `test "$(vault read -field=token_id modal/creds/ci)" = "$GOOD"
 test "$(vault read -field=state modal/revocations/"$BAD")" = 'grace period'`,
-		"audit-non-hmac": `AUDIT=$(vault audit list -detailed -format=json | sed -n 's/.*"file_path": "\(.*\)".*/\1/p')
-NOW=$(vault read -field=token_id modal/creds/ci)
+		"kv get": `test "$(vault read -field=version modal/rotate/personal)" -eq "$VERSION_BEFORE"`,
+		"kv metadata": `refused vault kv get secret/modal
+vault secrets disable secret/`,
+		"rotation_schedule='30 2": `vault read -field=next_rotation modal/rotate/ci | grep -E -- '-01T02:(3|4)'`,
+		"DEPLOYER=": `test "$(vault read -field=token_id modal/creds/ci)" != "$BEFORE"
+VAULT_TOKEN=$DEPLOYER refused vault write modal/rotate/ci grace_period=0
+VAULT_TOKEN=$DEPLOYER refused vault read modal/creds/ci`,
+		"modal-second/config pinned": `test "$(vault read -field=pinned_workspace modal-second/config)" = second
+vault secrets disable modal-second/`,
+		"audit-non-hmac": `NOW=$(vault read -field=token_id modal/creds/ci)
 vault read -field=MODAL_TOKEN_ID modal/creds/ci/env
 for KEY in token_id MODAL_TOKEN_ID; do grep -cF "\"$KEY\":\"$NOW\"" "$AUDIT"; done`,
 		"sys/audit-hash": `HASH=$(vault write -field=hash sys/audit-hash/file input="$LEAKED")
@@ -107,7 +128,7 @@ test "$(vault write -field=kind modal/lookup token_id="$LEAKED")" = unknown`,
 		"-field=state modal/rotate/personal\n": `test "$(vault read -field=state modal/rotate/personal)" = ok; test "$(vault read -field=version modal/rotate/personal)" -eq 3`,
 		"OPERATOR=":                            `test "$(vault token capabilities "$OPERATOR" modal/creds/ci)" = deny; VAULT_TOKEN=$OPERATOR refused vault write modal/config paused=true`,
 		"-scope=global":                        `vault secrets list -detailed | grep modal/ | grep -F "$VERSION"`,
-		"MONITOR=":                             `test -z "$(printf '%s\n' "$STATUS" | sed -nE '/"roles_ok": 3/d; /retrying": [1-9]|waiting": [1-9]|overdue": [1-9]/p')"`,
+		"MONITOR=":                             `test -z "$(printf '%s\n' "$STATUS" | sed -nE '/"roles_ok": 4/d; /retrying": [1-9]|waiting": [1-9]|overdue": [1-9]/p')"`,
 		"operator raft":                        `test -s ~/vault.snap`,
 		"service_user_prefix m":                `refused vault list modal/roles`,
 		"secrets disable": `
@@ -115,21 +136,66 @@ refused grep modal/ <<<"$(vault secrets list)"
 refused grep modal <<<"$(vault plugin list secret)"
 test -z "$(ls "$PLUGIN_DIR")"
 refused grep modal- <<<"$(vault policy list)"`,
-		"secrets enable": `vault secrets list -detailed | grep modal/ | grep -F "$VERSION"`,
+		"secrets enable -path=modal -": `vault secrets list -detailed | grep modal/ | grep -F "$VERSION"`,
 	}
 }
 
 func TestReadme_CommandsOfReadmeAndDocsWorkInTheirOrder(t *testing.T) {
 	t.Parallel()
-	g := readGuide(t)
+	g := readGuide(t, guide)
+	g.printed += readGuide(t, otherPages(t)).printed
 	dev := startDev(t, g.start)
-	script := dev.block + g.script(t, maps.Clone(ahead), beside(dev.page))
+	g.run(t, dev, g.script(t, maps.Clone(ahead), beside(dev.page)), "ADMIN_TOKEN_SECRET", "TOKEN_SECRET", "NEW_TOKEN_SECRET", "NEW_TOKEN_SECRET")
+	emulator := &lab.Emulator{URL: dev.variable(t, "SERVER_URL"), Page: dev.page.String()}
+	state, err := emulator.State(dev.ctx)
+	require.NoError(t, err)
+	require.Empty(t, state.ServiceUsers, "the commands leave service users at Modal")
+	dev.interrupt(t)
+}
 
-	// All blocks run in one shell, because they share variables. -x names the command that failed. The shell
-	// reads the secrets that the blocks wait for, in order.
+func TestReadme_TutorialWorksFromAnEmptyVault(t *testing.T) {
+	t.Parallel()
+	g := readGuide(t, []string{tutorial})
+	dev := startDev(t, g.start)
+	g.run(t, dev, g.script(t, nil, map[string]string{
+		"until test -s": `find "$HOME/modal-tutorial/.modal.toml" -perm 600 | grep modal-tutorial`,
+		"until grep -q": `test "$OLD" != "$NEW"
+test "$(vault read -field=state modal/revocations/"$OLD")" = 'grace period'`,
+		"revocations/\"${OLD": `refused vault read modal/revocations/"$OLD"`,
+		"rm -r": `wait "$AGENT" || true
+refused test -e "$HOME/modal-tutorial"`,
+	}), "ADMIN_TOKEN_SECRET")
+	dev.interrupt(t)
+}
+
+func TestReadme_EveryPageIsInAGuideOrHasNoCommandsToRun(t *testing.T) {
+	t.Parallel()
+	others := otherPages(t)
+	require.Greater(t, len(others), 10)
+	require.Empty(t, readGuide(t, others).commands, "add the page to the guide")
+}
+
+// otherPages returns the pages below docs whose commands do not run.
+func otherPages(t *testing.T) (names []string) {
+	t.Helper()
+	require.NoError(t, filepath.WalkDir("../docs", func(file string, _ fs.DirEntry, err error) error {
+		name, found := strings.CutPrefix(filepath.ToSlash(file), "../")
+		if found && filepath.Ext(name) == ".md" && name != tutorial && !slices.Contains(guide, name) {
+			names = append(names, name)
+		}
+		return err
+	}))
+	return names
+}
+
+// run runs a script in one shell, because the blocks share variables. -x names the command that failed. The shell
+// reads the secrets that the blocks wait for, in order.
+func (g *pages) run(t *testing.T, dev *dev, script string, secretNames ...string) {
+	t.Helper()
+	script = dev.block + script
 	shell := exec.CommandContext(dev.ctx, "bash", "-euxo", "pipefail", "-c", script)
 	var secrets []string
-	for _, name := range []string{"ADMIN_TOKEN_SECRET", "TOKEN_SECRET", "NEW_TOKEN_SECRET", "NEW_TOKEN_SECRET"} {
+	for _, name := range secretNames {
 		secrets = append(secrets, dev.variable(t, name))
 	}
 	require.Len(t, typed.FindAllString(script, -1), len(secrets))
@@ -146,12 +212,6 @@ func TestReadme_CommandsOfReadmeAndDocsWorkInTheirOrder(t *testing.T) {
 	for _, key := range printedKey.FindAllStringSubmatch(g.printed, -1) {
 		require.Regexp(t, `(?m)^`+key[1]+` {2,}\S`, string(said), "a page shows output that no command prints")
 	}
-	emulator := &lab.Emulator{URL: dev.variable(t, "SERVER_URL"), Page: dev.page.String()}
-	state, err := emulator.State(dev.ctx)
-	require.NoError(t, err)
-	require.Empty(t, state.ServiceUsers, "the commands leave service users at Modal")
-
-	dev.interrupt(t)
 }
 
 // pages holds the blocks of the guide.
@@ -162,17 +222,9 @@ type pages struct {
 	printed  string
 }
 
-func readGuide(t *testing.T) *pages {
+func readGuide(t *testing.T, names []string) *pages {
 	t.Helper()
 	g := &pages{}
-	docs, err := filepath.Glob("../docs/*.md")
-	require.NoError(t, err)
-	names := guide
-	for _, page := range docs {
-		if name := filepath.Join("docs", filepath.Base(page)); !slices.Contains(guide, name) {
-			names = append(names, name)
-		}
-	}
 	for _, name := range names {
 		text, err := os.ReadFile(filepath.Join("..", name))
 		require.NoError(t, err)
@@ -185,7 +237,6 @@ func readGuide(t *testing.T) *pages {
 				require.Empty(t, g.commands, "the block that keeps running must come first")
 				g.start = block[2]
 			case "sh test":
-				require.Contains(t, guide, name, "a page with commands must be in the guide")
 				g.commands = append(g.commands, block[2])
 			case "sh bare":
 				require.Empty(t, g.bare, "only one section may have such blocks")

@@ -27,7 +27,7 @@ func files(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	require.NoError(t, filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || strings.HasSuffix(path, "_test.go") || path == "README.md" {
+		if err != nil || entry.IsDir() || strings.HasSuffix(path, "_test.go") || filepath.Base(path) == "README.md" {
 			return err
 		}
 		text, err := os.ReadFile(path)
@@ -91,21 +91,37 @@ func TestExamples_AreAllListedAndExplained(t *testing.T) {
 	t.Parallel()
 	listed, err := os.ReadFile("README.md")
 	require.NoError(t, err)
-	explained, err := os.ReadFile("../docs/consumers.md")
+	pages, err := filepath.Glob("../docs/how-to/*.md")
 	require.NoError(t, err)
-	policies, err := os.ReadFile("../docs/policies.md")
-	require.NoError(t, err)
-	explained = append(explained, policies...)
+	explained := map[string]bool{}
+	for _, page := range append(pages, "../docs/policies.md") {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		for _, link := range regexp.MustCompile(`\]\(([^)#]+)\)`).FindAllStringSubmatch(string(text), -1) {
+			if path, found := strings.CutPrefix(filepath.Join(filepath.Dir(page), link[1]), "../examples/"); found {
+				explained[path] = true
+			}
+		}
+	}
 	for path := range files(t) {
 		if dependencies[filepath.Base(path)] {
 			continue
 		}
 		require.Contains(t, string(listed), "("+path+")", "README.md does not list it")
-		require.Contains(t, string(explained), "(../examples/"+path+")", "docs/consumers.md and docs/policies.md do not explain it")
+		require.True(t, explained[path], "no page of docs/how-to explains %s", path)
 	}
-	for _, link := range regexp.MustCompile(`\(\.\./examples/([^)#]*)\)`).FindAllStringSubmatch(string(explained), -1) {
-		_, err = os.Stat(link[1])
-		require.NoError(t, err, "docs link to it")
+}
+
+// Somebody who opens a folder on a web page sees what its files are for, and how to use them.
+func TestExamples_EachFolderHasAReadmeThatNamesItsFiles(t *testing.T) {
+	t.Parallel()
+	for path := range files(t) {
+		if filepath.Dir(path) == "." || dependencies[filepath.Base(path)] {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(filepath.Dir(path), "README.md"))
+		require.NoError(t, err)
+		require.Contains(t, string(text), "("+filepath.Base(path)+")", path)
 	}
 }
 

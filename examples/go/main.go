@@ -3,7 +3,7 @@
 // A program that reads its Modal tokens from Vault and keeps working through rotations. Each argument is the path
 // of one account.
 //
-//	VAULT_ADDR=… VAULT_TOKEN=… go run . modal/creds/ci modal/creds/gpu
+//	VAULT_ADDR=… VAULT_TOKEN=… go run . modal/creds/ci
 //
 // Without an argument the program uses the token that Modal's client finds by itself: environment variables, then
 // the file.
@@ -42,7 +42,7 @@ func run(ctx context.Context, paths []string) error {
 			return err
 		}
 		defer client.Close()
-		return work(ctx, "no path", client)
+		return work(ctx, "the token of the environment or the file", client)
 	}
 	server, err := vault.NewClient(nil) // VAULT_ADDR, VAULT_TOKEN
 	if err != nil {
@@ -131,14 +131,37 @@ func (a *account) keep(ctx context.Context, next time.Duration) {
 	}
 }
 
+// constructing guards MODAL_SERVER_URL while a client is constructed.
+var constructing sync.Mutex
+
+// newClient makes a client of the server that Vault names. An answer without server_url means Modal's own server.
+// Arguments of the constructor have priority over environment variables, and environment variables over the file.
+// The constructor has no argument for the server, so newClient sets the variable.
+func newClient(server string, params *modal.ClientParams) (*modal.Client, error) {
+	constructing.Lock()
+	defer constructing.Unlock()
+	if server == "" {
+		server = "https://api.modal.com:443"
+	}
+	if err := os.Setenv("MODAL_SERVER_URL", server); err != nil {
+		return nil, err
+	}
+	return modal.NewClientWithOptions(params)
+}
+
 // read reads the token, replaces the client if the token changed, and returns the time until the next read.
 func (a *account) read(ctx context.Context) (time.Duration, error) {
-	secret, err := a.vault.Logical().ReadWithContext(ctx, a.path)
-	if err != nil {
-		return 0, err
+	// Logical().Read hides Vault's text about a path that does not exist.
+	response, err := a.vault.Logical().ReadRawWithContext(ctx, a.path)
+	if response != nil {
+		defer response.Body.Close()
 	}
-	if secret == nil {
-		return 0, fmt.Errorf("nothing is at %s", a.path)
+	if err != nil {
+		return 0, fmt.Errorf("could not read %s: %w", a.path, err)
+	}
+	secret, err := vault.ParseSecret(response.Body)
+	if err != nil {
+		return 0, fmt.Errorf("could not read the answer of %s: %w", a.path, err)
 	}
 	text := func(key string) string { value, _ := secret.Data[key].(string); return value }
 	ttl, ok := secret.Data["ttl"].(json.Number)
@@ -151,9 +174,7 @@ func (a *account) read(ctx context.Context) (time.Duration, error) {
 	if a.current != nil && a.current.tokenID == text("token_id") { // Only this method writes current.
 		return next, nil
 	}
-	// Arguments of the constructor have priority over environment variables, and environment variables over the
-	// file.
-	client, err := modal.NewClientWithOptions(&modal.ClientParams{
+	client, err := newClient(text("server_url"), &modal.ClientParams{
 		TokenID: text("token_id"), TokenSecret: text("token_secret"), Environment: text("environment"),
 	})
 	if err != nil {

@@ -4,7 +4,7 @@
 // of one account.
 //
 //   npm install && npm run build
-//   VAULT_ADDR=… VAULT_TOKEN=… npm start modal/creds/ci modal/creds/gpu
+//   VAULT_ADDR=… VAULT_TOKEN=… npm start modal/creds/ci
 //
 // Without an argument the program uses the token that Modal's client finds by itself: environment variables, then
 // the file.
@@ -16,6 +16,7 @@ interface Token {
   token_id: string;
   token_secret: string;
   environment?: string;
+  server_url?: string;
   ttl: number;
 }
 
@@ -42,7 +43,7 @@ async function readVault(path: string): Promise<Token> {
     signal: AbortSignal.timeout(30_000),
   });
   if (!answer.ok) {
-    throw new Error(`Vault answers ${answer.status} for ${path}`);
+    throw new Error(`could not read ${path}: Vault answers ${answer.status}: ${await answer.text()}`);
   }
   return ((await answer.json()) as { data: Token }).data;
 }
@@ -102,7 +103,9 @@ class Account {
       return token.ttl;
     }
     // Arguments of the constructor have priority over environment variables, and environment variables over the
-    // file.
+    // file. The constructor has no argument for the server, so the variable names the server. An answer without
+    // server_url means Modal's own server.
+    process.env.MODAL_SERVER_URL = token.server_url ?? "https://api.modal.com:443";
     const client = new ModalClient({
       tokenId: token.token_id,
       tokenSecret: token.token_secret,
@@ -124,7 +127,7 @@ class Account {
 async function main(paths: string[]): Promise<void> {
   if (paths.length === 0) {
     const client = new ModalClient();
-    await work("no path", client);
+    await work("the token of the environment or the file", client);
     client.close();
     return;
   }

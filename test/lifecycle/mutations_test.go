@@ -58,7 +58,7 @@ func planted(t *testing.T, fault string) string {
 	for path, lines := range changed {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, path), []byte(strings.Join(lines, "\n")), 0o644))
 	}
-	run := exec.CommandContext(t.Context(), "go", "test", "-trimpath", "-count=1", "-run", "^TestLives$", "-rapid.shrinktime=0s", "./test/lifecycle") // -trimpath lets all copies share compiled packages
+	run := exec.CommandContext(t.Context(), "go", "test", "-trimpath", "-count=1", "-run", "^TestLives$", "./test/lifecycle", "-rapid.shrinktime=0s") // -trimpath lets all copies share compiled packages
 	run.Dir = dir
 	output, _ := run.CombinedOutput() // the test should fail
 	require.NotContains(t, string(output), "[build failed]", "the planted fault does not compile:\n%s", output)

@@ -270,7 +270,7 @@ func parseRole(in *request.Decoder) model.RoleWrite {
 	ask := model.RoleWrite{
 		Supplied:        in.Token(request.EmptyToken),
 		Name:            in.Name,
-		Kind:            request.CheckedText(in, fieldType, request.MaxNameLength, parseType),
+		Type:            request.CheckedText(in, fieldType, request.MaxNameLength, parseType),
 		Profile:         request.CheckedText(in, fieldProfile, model.MaxProfile, parseProfile),
 		Environment:     request.CheckedText(in, fieldEnvironment, request.MaxNameLength, request.ParseEnvironment),
 		RefreshInterval: in.Duration(fieldRefreshInterval, model.MinTTL, model.MaxRefreshInterval),

@@ -41,7 +41,7 @@ type Lease struct {
 // Create creates a token for one lease of a dynamic role. vaultMax is the longest lease that Vault allows. The service
 // user is in the revocation queue before Modal knows it, and stays there until Modal rejects its token.
 func (ls *Leases) Create(ctx context.Context, name string, vaultMax time.Duration) (*Lease, error) {
-	if err := ls.settleFailed(ctx, name); err != nil {
+	if err := ls.deleteFailedCreations(ctx, name); err != nil {
 		return nil, err
 	}
 	cfg, err := ls.mount.LoadConfig(ctx)

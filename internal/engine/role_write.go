@@ -87,7 +87,7 @@ func (rs *Roles) publishWrite(ctx context.Context, before *model.Role, had *mode
 		done.Warnings = append(done.Warnings, rotation.Cred.OtherMountWarnings(rotation.Role)...)
 	}
 	event := model.Event{Kind: model.EventRoleWrite, Modified: true, Role: rotation.Name}
-	pairs := append([]any{"role", rotation.Name, "created", before == nil}, done.Role.LogChanges(before)...)
+	pairs := append([]any{"role", rotation.Name, "created", before == nil}, done.Role.RightsLogPairs(before)...)
 	if brought {
 		event.Version, event.TokenID, event.Account = rotation.Cred.Version, rotation.Cred.ID, rotation.Cred.Account()
 		pairs = append(append(pairs, "version", event.Version, "token_id", event.TokenID), event.Account.LogPairs("")...)

@@ -119,8 +119,8 @@ func (r *Role) RotatesDifferently(before *Role) bool {
 		r.Managed.Window != before.Managed.Window || r.Managed.Disabled != before.Managed.Disabled
 }
 
-// LogChanges returns log pairs about changes of the tokens' rights.
-func (r *Role) LogChanges(before *Role) []any {
+// RightsLogPairs returns log pairs about changes of the tokens' rights.
+func (r *Role) RightsLogPairs(before *Role) []any {
 	access, was := r.Access(), &Access{}
 	if access == nil {
 		return nil

@@ -22,7 +22,7 @@ func (cs *Configs) store(ctx context.Context, before, after *model.Config, grace
 	if after == model.DefaultConfig {
 		text = "config deleted"
 	}
-	cs.mount.Log().Info(text, after.RightsLogPairs(before)...)
+	cs.mount.Log().Info(text, after.LogChanges(before)...)
 	event := model.Event{Kind: model.EventConfigWrite, Modified: true, TokenID: after.AdminID(), Account: cmp.Or(after.AdminToken().Account(), before.AdminToken().Account())}
 	if old != nil {
 		event.PreviousTokenID = old.ID

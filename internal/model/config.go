@@ -164,8 +164,8 @@ func (c *Config) RootsFor(serverURL string) string {
 	return ""
 }
 
-// RightsLogPairs returns log pairs about changes of where secrets are sent and of what roles may ask for.
-func (c *Config) RightsLogPairs(before *Config) []any {
+// LogChanges returns log pairs about changes of where secrets are sent and of what roles may ask for.
+func (c *Config) LogChanges(before *Config) []any {
 	var pairs []any
 	for _, field := range []struct{ name, now, then string }{
 		{"server_url", c.ServerURL, before.ServerURL},

@@ -367,7 +367,7 @@ func (q *Queue) replacement(ctx context.Context, cfg *model.Config, entry *model
 }
 
 // markDeletionStarted stores the intent to delete a token before Modal is called. From then on the token may be gone,
-// so it can never become current again. markDeletionStarted reports whether the token came into use meanwhile; the
+// so it can never become current again. markDeletionStarted reports whether the token became current meanwhile; the
 // engine then does not delete it. A node that is no longer active cannot write this intent, and so cannot delete a
 // token that the active node is creating.
 func (q *Queue) markDeletionStarted(ctx context.Context, entry *model.Revocation) (current bool, err error) {

@@ -27,7 +27,7 @@ func (m *Mount) FindRevocation(ctx context.Context, id string) (*model.Revocatio
 	return nil, nil //nolint:nilnil // no revocation is no failure
 }
 
-// Revocations returns all readable revocations, the earliest due first, and the IDs of the unreadable ones.
+// AllRevocations returns all readable revocations, the earliest due first, and the IDs of the unreadable ones.
 func (m *Mount) AllRevocations(ctx context.Context) (entries []*model.Revocation, unreadable []string, err error) {
 	ids, err := m.Revocations.List(ctx)
 	if err != nil {

@@ -72,7 +72,7 @@ func expectationOf(req *logical.Request) model.Expectation {
 	case logical.UpdateOperation:
 		return model.ExpectPresent
 	default:
-		return model.ExpectNothing
+		return model.NoExpectation
 	}
 }
 

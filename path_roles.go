@@ -284,7 +284,7 @@ func parseRole(in *request.Decoder) model.RoleWrite {
 	ask := model.RoleWrite{
 		Supplied:        in.Token(request.EmptyToken),
 		Name:            in.Name,
-		Kind:            request.CheckedText(in, fieldType, request.MaxNameLength, parseType),
+		Type:            request.CheckedText(in, fieldType, request.MaxNameLength, parseType),
 		Description:     request.CheckedText(in, fieldDescription, model.MaxDescription, parseDescription),
 		Profile:         request.CheckedText(in, fieldProfile, model.MaxProfile, parseProfile),
 		Environment:     request.CheckedText(in, fieldEnvironment, request.MaxNameLength, request.ParseEnvironment),

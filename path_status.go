@@ -53,7 +53,7 @@ func statusFields() responses {
 		"roles":                  required(number("All roles.")),
 		"roles_expiring":         required(number("Roles whose current token expires within 30 days, before the engine rotates it by itself. Each counts in its state too.")),
 		"roles_unreadable":       required(number("Roles whose stored data cannot be read: they count in no state, and the engine may revoke nothing until they are deleted or repaired.")),
-		"revocations":            required(number("All tokens that Modal has not yet been seen to reject.")),
+		"revocations":            required(number("All tokens that must end and that the engine has not yet seen Modal reject.")),
 		"revocations_unreadable": required(number("Revocations that cannot be read: they count in no state.")),
 		fieldPaused:              required(flag("Whether the engine does nothing at Modal by itself.")),
 		fieldOutOfSync:           required(flag("Whether Modal has service users of this mount that Vault does not track, so that the engine deletes nothing by itself.")),

@@ -18,48 +18,48 @@ import (
 	"vault-plugin-secrets-modal/internal/request"
 )
 
-// storedField is a field that a write stores. After a write of value a read returns reads; after a write of "" a read
-// returns the default. If the field cannot be empty, the refusal contains says.
+// storedField is a field that a write stores. After a write of value a read shows shown. After a write of "" a read
+// shows shownByDefault. If the field cannot be empty, the write of "" is refused, and refusal is part of the error.
 type storedField struct {
-	path, field      string
-	value            any
-	reads, byDefault any
-	says             string
+	path, field           string
+	value                 any
+	shown, shownByDefault any
+	refusal               string
 }
 
 func storedFields(url, pem string) []storedField {
 	return []storedField{
-		{path: "config", field: "server_url", value: url, reads: url, byDefault: "https://api.modal.com:443"},
-		{path: "config", field: "ca_cert", value: pem, reads: pem},
-		{path: "config", field: "request_timeout", value: "20s", reads: int64(20), byDefault: int64(15)},
-		{path: "config", field: "allowed_environments", value: "main,staging", reads: []string{"main", "staging"}},
-		{path: "config", field: "max_environment_role", value: "viewer", reads: "viewer"},
-		{path: "config", field: "verification_interval", value: "1h", reads: int64(3600), byDefault: int64(86400)},
-		{path: "config", field: "paused", value: true, reads: true, byDefault: false},
-		{path: "config", field: "pinned_workspace", value: "acme", reads: "acme"},
+		{path: "config", field: "server_url", value: url, shown: url, shownByDefault: "https://api.modal.com:443"},
+		{path: "config", field: "ca_cert", value: pem, shown: pem},
+		{path: "config", field: "request_timeout", value: "20s", shown: int64(20), shownByDefault: int64(15)},
+		{path: "config", field: "allowed_environments", value: "main,staging", shown: []string{"main", "staging"}},
+		{path: "config", field: "max_environment_role", value: "viewer", shown: "viewer"},
+		{path: "config", field: "verification_interval", value: "1h", shown: int64(3600), shownByDefault: int64(86400)},
+		{path: "config", field: "paused", value: true, shown: true, shownByDefault: false},
+		{path: "config", field: "pinned_workspace", value: "acme", shown: "acme"},
 
-		{path: "roles/static", field: "type", value: "static", reads: "static", says: "type cannot be empty"},
-		{path: "roles/static", field: "description", value: " payments, OPS-1234 ", reads: "payments, OPS-1234"},
-		{path: "roles/static", field: "profile", value: "work", reads: "work", byDefault: "static"},
-		{path: "roles/static", field: "environment", value: "main", reads: "main"},
-		{path: "roles/static", field: "refresh_interval", value: "1m", reads: int64(60), byDefault: int64(300)},
-		{path: "roles/static", field: "grace_period", value: "1h", reads: int64(3600), byDefault: int64(86400)},
-		{path: "roles/static", field: "rotation_period", value: "30d", reads: int64(30 * 86400), byDefault: int64(90 * 86400)},
+		{path: "roles/static", field: "type", value: "static", shown: "static", refusal: "type cannot be empty"},
+		{path: "roles/static", field: "description", value: " payments, OPS-1234 ", shown: "payments, OPS-1234"},
+		{path: "roles/static", field: "profile", value: "work", shown: "work", shownByDefault: "static"},
+		{path: "roles/static", field: "environment", value: "main", shown: "main"},
+		{path: "roles/static", field: "refresh_interval", value: "1m", shown: int64(60), shownByDefault: int64(300)},
+		{path: "roles/static", field: "grace_period", value: "1h", shown: int64(3600), shownByDefault: int64(86400)},
+		{path: "roles/static", field: "rotation_period", value: "30d", shown: int64(30 * 86400), shownByDefault: int64(90 * 86400)},
 
-		{path: "roles/static", field: "revoke_previous", value: false, reads: false, byDefault: true},
+		{path: "roles/static", field: "revoke_previous", value: false, shown: false, shownByDefault: true},
 
-		{path: "roles/managed", field: "environment", value: "staging", reads: "staging"},
-		{path: "roles/managed", field: "environment_roles", value: "main=viewer", reads: `{"main":"viewer"}`, says: "environment_roles is empty"},
-		{path: "roles/managed", field: "scoped", value: false, reads: false, byDefault: true},
-		{path: "roles/managed", field: "token_ttl", value: "60d", reads: int64(60 * 86400)},
-		{path: "roles/managed", field: "rotation_schedule", value: "30  3 * * SAT", reads: "30 3 * * SAT"},
-		{path: "roles/scheduled", field: "rotation_window", value: "2h", reads: int64(7200)},
-		{path: "roles/managed", field: "hold_while_used", value: "2h", reads: int64(7200)},
-		{path: "roles/dynamic", field: "ttl", value: "30m", reads: int64(1800), byDefault: int64(3600)},
-		{path: "roles/dynamic", field: "max_ttl", value: "2h", reads: int64(7200), byDefault: int64(86400)},
-		{path: "roles/dynamic", field: "max_leases", value: 3, reads: int64(3), byDefault: int64(0)},
-		{path: "roles/dynamic", field: "service_user_name_template", value: "by-{{.DisplayName}}", reads: "by-{{.DisplayName}}", byDefault: "{{.RoleName}}"},
-		{path: "roles/managed", field: "disable_automated_rotation", value: true, reads: true, byDefault: false},
+		{path: "roles/managed", field: "environment", value: "staging", shown: "staging"},
+		{path: "roles/managed", field: "environment_roles", value: "main=viewer", shown: `{"main":"viewer"}`, refusal: "environment_roles is empty"},
+		{path: "roles/managed", field: "scoped", value: false, shown: false, shownByDefault: true},
+		{path: "roles/managed", field: "token_ttl", value: "60d", shown: int64(60 * 86400)},
+		{path: "roles/managed", field: "rotation_schedule", value: "30  3 * * SAT", shown: "30 3 * * SAT"},
+		{path: "roles/scheduled", field: "rotation_window", value: "2h", shown: int64(7200)},
+		{path: "roles/managed", field: "hold_while_used", value: "2h", shown: int64(7200)},
+		{path: "roles/dynamic", field: "ttl", value: "30m", shown: int64(1800), shownByDefault: int64(3600)},
+		{path: "roles/dynamic", field: "max_ttl", value: "2h", shown: int64(7200), shownByDefault: int64(86400)},
+		{path: "roles/dynamic", field: "max_leases", value: 3, shown: int64(3), shownByDefault: int64(0)},
+		{path: "roles/dynamic", field: "service_user_name_template", value: "by-{{.DisplayName}}", shown: "by-{{.DisplayName}}", shownByDefault: "{{.RoleName}}"},
+		{path: "roles/managed", field: "disable_automated_rotation", value: true, shown: true, shownByDefault: false},
 	}
 }
 
@@ -81,7 +81,7 @@ func TestWrites_AbsentOrNullKeepsAValueAndEmptyRestoresTheDefault(t *testing.T) 
 		}
 		reads := func() any {
 			value := m.Read(f.path)[f.field]
-			if text, isText := f.reads.(string); isText && strings.HasPrefix(text, "{") {
+			if text, isText := f.shown.(string); isText && strings.HasPrefix(text, "{") {
 				return mounttest.ToJSON(t, value)
 			}
 			return value
@@ -94,18 +94,18 @@ func TestWrites_AbsentOrNullKeepsAValueAndEmptyRestoresTheDefault(t *testing.T) 
 			m.Write(f.path, data)
 		}
 		write(f.value)
-		require.Equal(t, f.reads, reads(), where)
+		require.Equal(t, f.shown, reads(), where)
 		for _, keeps := range []map[string]any{{}, {f.field: nil}} {
 			before := m.Storage.Snapshot(t)
 			m.Write(f.path, keeps)
 			m.UnchangedSince(before)
 		}
-		if f.says != "" {
-			require.Contains(t, m.Refused(logical.UpdateOperation, f.path, map[string]any{f.field: ""}), f.says, where)
+		if f.refusal != "" {
+			require.Contains(t, m.Refused(logical.UpdateOperation, f.path, map[string]any{f.field: ""}), f.refusal, where)
 			continue
 		}
 		write("")
-		require.Equal(t, f.byDefault, reads(), where)
+		require.Equal(t, f.shownByDefault, reads(), where)
 		if f.path == "config" {
 			m.Write("config", map[string]any{f.field: map[string]any{"server_url": m.Modal.URL()}[f.field]})
 		}

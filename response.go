@@ -70,7 +70,7 @@ func notFound(req *logical.Request, text string) (*logical.Response, error) {
 // again if Vault's Go client finds nothing, and stops at a message.
 func notFoundError(text string) error { return logical.CodedError(http.StatusNotFound, text) }
 
-// maxBrief is the longest text in a list. The longest text of a column decides its width.
+// maxBrief is the longest error in a list. The longest text of a column decides its width.
 const maxBrief = 40
 
 // brief shortens an error for a list to the part about Modal, in whole words. A read has the full text.
@@ -128,6 +128,7 @@ func putAccount(data map[string]any, account model.Account) {
 	putText(data, fieldIdentityID, account.IdentityID)
 }
 
+// putText adds a text that is not empty.
 func putText(data map[string]any, key, value string) {
 	if value = strings.TrimSpace(value); value != "" {
 		data[key] = value

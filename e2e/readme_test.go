@@ -39,18 +39,18 @@ const tutorial = "docs/tutorial.md"
 // that no test has. "text" blocks show output.
 var (
 	guideBlock = regexp.MustCompile("(?ms)^```(sh[ a-z]*|text)\n(.*?)^```$")
-	outside    = regexp.MustCompile(`\b(?:kubectl|nomad|envconsul|terraform|systemctl|make bench|make demo|auth enable kubernetes|oidc_discovery_url|openssl|ca_cert=@|modal run)`)
+	notInTests = regexp.MustCompile(`\b(?:kubectl|nomad|envconsul|terraform|systemctl|make bench|make demo|auth enable kubernetes|oidc_discovery_url|openssl|ca_cert=@|modal run)`)
 	// installing matches the section of the README that runs again at the end.
 	installing = regexp.MustCompile(`(?ms)^## Install\n.*?^## `)
-	// typed matches a secret that a block waits for.
-	typed = regexp.MustCompile(`read -rs SECRET`)
+	// secretPrompt matches a secret that a block waits for.
+	secretPrompt = regexp.MustCompile(`read -rs SECRET`)
 	// printedKey matches the beginning of a line in a table that the vault command prints.
 	printedKey = regexp.MustCompile(`(?m)^([a-z_]+) {2,}\S`)
 )
 
-// ahead maps a key to the situation that a block needs. The suite creates the situation before the first
+// prepareBefore maps a key to the situation that a block needs. The suite creates the situation before the first
 // block that contains the key.
-var ahead = map[string]string{
+var prepareBefore = map[string]string{
 	"modal/lookup":               `LEAKED=$(vault read -field=token_id modal/creds/ci)`,
 	"rotate/ci grace_period=0\n": `LEAKED=$(vault read -field=token_id modal/creds/ci) CURRENT=$LEAKED`,
 	`revocations/"${LEAKED`:      `LEAKED=$TOKEN_ID`,
@@ -65,9 +65,9 @@ VERSION_BEFORE=$(vault read -field=version modal/rotate/personal)`,
 	"DEPLOYER=": `BEFORE=$(vault read -field=token_id modal/creds/ci)`,
 }
 
-// beside returns what the suite does and checks after the first block that contains the key. The pages
+// checkAfter returns what the suite does and checks after the first block that contains the key. The pages
 // contain no assertions, because readers would copy them.
-func beside(page *url.URL) map[string]string {
+func checkAfter(page *url.URL) map[string]string {
 	// approved does what a person does in the browser. The block's answer showed the url and the test did not
 	// keep it. The emulator's page lists all flows too.
 	approved := fmt.Sprintf(`exec 3<>/dev/tcp/%[1]s/%[2]s
@@ -145,7 +145,7 @@ func TestReadme_CommandsOfReadmeAndDocsWorkInTheirOrder(t *testing.T) {
 	g := readGuide(t, guide)
 	g.printed += readGuide(t, otherPages(t)).printed
 	dev := startDev(t, g.start)
-	g.run(t, dev, g.script(t, maps.Clone(ahead), beside(dev.page)), "ADMIN_TOKEN_SECRET", "TOKEN_SECRET", "NEW_TOKEN_SECRET", "NEW_TOKEN_SECRET")
+	g.run(t, dev, g.script(t, maps.Clone(prepareBefore), checkAfter(dev.page)), "ADMIN_TOKEN_SECRET", "TOKEN_SECRET", "NEW_TOKEN_SECRET", "NEW_TOKEN_SECRET")
 	emulator := &lab.Emulator{URL: dev.variable(t, "SERVER_URL"), Page: dev.page.String()}
 	state, err := emulator.State(dev.ctx)
 	require.NoError(t, err)
@@ -198,7 +198,7 @@ func (g *pages) run(t *testing.T, dev *dev, script string, secretNames ...string
 	for _, name := range secretNames {
 		secrets = append(secrets, dev.variable(t, name))
 	}
-	require.Len(t, typed.FindAllString(script, -1), len(secrets))
+	require.Len(t, secretPrompt.FindAllString(script, -1), len(secrets))
 	shell.Stdin = strings.NewReader(strings.Join(secrets, "\n") + "\n")
 	shell.Dir = ".."
 	home := t.TempDir()
@@ -246,7 +246,7 @@ func readGuide(t *testing.T, names []string) *pages {
 				require.Contains(t, g.bare, block[2])
 			default:
 				require.Equal(t, "sh", block[1], name)
-				require.Regexp(t, outside, block[2], "%s: a test could run this block", name)
+				require.Regexp(t, notInTests, block[2], "%s: a test could run this block", name)
 			}
 		}
 	}

@@ -32,7 +32,7 @@ func TestAdminToken_ATokenThatAnOperatorIsRevokingIsRefused(t *testing.T) {
 			t.Parallel()
 			h := newHarness(t)
 			robot := h.workspace.AddServiceUser("robot")
-			h.write(model.RoleWrite{Name: "ci", Kind: to(model.TypeStatic), Supplied: as.brings(robot)})
+			h.write(model.RoleWrite{Name: "ci", Type: to(model.TypeStatic), Supplied: as.brings(robot)})
 			h.rotate(model.RotateRequest{Role: "ci", Supplied: bringing(h.workspace.AddServiceUser("robot-2")), Force: true})
 			gate := h.gateAt("TokenInfoGet")
 			ending := h.begin(t.Context(), h.ending(robot.ID, true))

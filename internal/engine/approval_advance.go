@@ -94,8 +94,9 @@ func (ap *Approvals) await(ctx context.Context, f model.Flow, wait time.Duration
 }
 
 // receive puts a token that a person approved into the revocation queue, before Modal is asked about it. The token is
-// valid, and only the engine knows it. The engine ends it unless it comes into use. If the token arrives after its
-// approval has ended, receive logs it and ends it at once. The caller holds the lock of the role or of config.
+// valid, and only the engine knows it. The engine ends the token unless the token becomes current. If the token arrives
+// after its approval has ended, receive logs it and ends it at once. The caller holds the lock of the role or of
+// config.
 func (ap *Approvals) receive(ctx context.Context, key string, f model.Flow, approved *modalapi.ApprovedToken) error {
 	a, err := ap.mount.Approvals.Get(ctx, key)
 	if err != nil {

@@ -224,7 +224,7 @@ func TestApproval_IsRefusedAtOnceForARoleThatCannotUseIt(t *testing.T) {
 		t := b.t
 		b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
 		b.managed("ci")
-		b.write(model.RoleWrite{Name: "unverified", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: bringing(b.member.NewToken()).Token}})
+		b.write(model.RoleWrite{Name: "unverified", Type: to(model.TypeStatic), Supplied: model.Supplied{Token: bringing(b.member.NewToken()).Token}})
 		b.write(staticRole("robot", b.workspace.AddServiceUser("robot")))
 		for role, why := range map[string]string{
 			"ci": "no person approves them", "none": "no role is named none", "unverified": "stored with verify=false", "robot": "a person can approve only a token of their own",

@@ -23,11 +23,11 @@ func (ap *Approvals) finish(ctx context.Context, key string, a *model.Approval) 
 	case err != nil:
 		return nil, err
 	case entry == nil && a.State == model.ApprovalWaiting:
-		return a.Ended(model.ApprovalRefused, fmt.Sprintf("token %s is not in use and has left the revocation queue", a.TokenID), ap.mount.Now()), nil
+		return a.Ended(model.ApprovalRefused, fmt.Sprintf("token %s is not current and has left the revocation queue", a.TokenID), ap.mount.Now()), nil
 	case entry == nil:
 		return a.Ended("", "", ap.mount.Now()), nil
-	case entry.Reason != model.ReasonApproved: // an earlier attempt was interrupted after the token came into use
-		return a.Ended(model.ApprovalDone, fmt.Sprintf("token %s came into use, and another token has replaced it since", a.TokenID), ap.mount.Now()), nil
+	case entry.Reason != model.ReasonApproved: // an earlier attempt was interrupted after the token became current
+		return a.Ended(model.ApprovalDone, fmt.Sprintf("token %s became current, and another token has replaced it since", a.TokenID), ap.mount.Now()), nil
 	case a.State != model.ApprovalWaiting:
 		return ap.discard(ctx, a, entry)
 	}

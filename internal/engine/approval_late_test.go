@@ -249,7 +249,7 @@ func TestApproval_ComparesThePinnedWorkspaceByIDOrName(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		t := b.t
 		for _, written := range []string{"acme", b.workspace.ID()} {
-			b.write(model.RoleWrite{Name: "of-" + written[:2], Kind: to(model.TypeStatic)})
+			b.write(model.RoleWrite{Name: "of-" + written[:2], Type: to(model.TypeStatic)})
 			for who, state := range map[*modaltest.Member]string{b.modal.AddWorkspace("globex-" + written).AddMember("eve"): model.ApprovalRefused, b.member: model.ApprovalDone} {
 				b.approve(b.begin(model.ApprovalRequest{Role: "of-" + written[:2], PinnedWorkspace: written, Force: true}), who)
 				require.Equal(t, state, b.approvalOf("of-"+written[:2], 15*time.Second).State)

@@ -41,7 +41,7 @@ func (b *bubble) approvalOf(role string, within time.Duration) *model.Approval {
 // empty creates a static role without a token.
 func (b *bubble) empty(name string) {
 	b.t.Helper()
-	b.write(model.RoleWrite{Name: name, Kind: to(model.TypeStatic)})
+	b.write(model.RoleWrite{Name: name, Type: to(model.TypeStatic)})
 }
 
 // approved creates a static role with a token that alice approved.

@@ -150,7 +150,7 @@ func TestExpiryWarning_ComesForATokenThatExpiresWithinItsPeriod(t *testing.T) {
 	rotated, err = h.engine.Rotations.Rotate(t.Context(), model.RotateRequest{Role: "ci", Supplied: bringing(h.member.NewToken(modaltest.ExpiresAt(start.Add(91 * model.Day))))})
 	require.NoError(t, err)
 	require.NotContains(t, strings.Join(rotated.Warnings, "\n"), "rotation_period")
-	h.write(model.RoleWrite{Name: "empty", Kind: to(model.TypeStatic)})
+	h.write(model.RoleWrite{Name: "empty", Type: to(model.TypeStatic)})
 	ask := staticRole("empty", h.member.NewToken(modaltest.ExpiresAt(start.Add(20*model.Day))))
 	done, err = h.engine.Roles.Write(t.Context(), ask)
 	require.NoError(t, err)

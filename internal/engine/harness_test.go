@@ -88,11 +88,11 @@ func bringing(token modaltest.Token) model.Supplied {
 }
 
 func managedRole(name string, environmentRoles map[string]modalapi.EnvironmentRole) model.RoleWrite {
-	return model.RoleWrite{Name: name, Kind: to(model.TypeManaged), Access: model.AccessWrite{EnvironmentRoles: to(environmentRoles)}}
+	return model.RoleWrite{Name: name, Type: to(model.TypeManaged), Access: model.AccessWrite{EnvironmentRoles: to(environmentRoles)}}
 }
 
 func staticRole(name string, first modaltest.Token) model.RoleWrite {
-	return model.RoleWrite{Name: name, Kind: to(model.TypeStatic), Supplied: bringing(first)}
+	return model.RoleWrite{Name: name, Type: to(model.TypeStatic), Supplied: bringing(first)}
 }
 
 // configure, write, rotate, deleteRole, forget (with force) and tick are requests that must succeed.

@@ -51,7 +51,7 @@ type LeaseRequest struct {
 // knows it, and stays there until Modal rejects its token.
 func (ls *Leases) Create(ctx context.Context, ask LeaseRequest) (*Lease, error) {
 	name := ask.Role
-	if err := ls.settleFailed(ctx, name); err != nil {
+	if err := ls.deleteFailedCreations(ctx, name); err != nil {
 		return nil, err
 	}
 	cfg, err := ls.mount.LoadConfig(ctx)

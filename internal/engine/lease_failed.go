@@ -55,13 +55,13 @@ func (r *creating) end() {
 // isFailedCreation reports whether a read failed while it created the service user, and Modal has not answered about
 // that service user since.
 func (ls *Leases) isFailedCreation(entry *model.Revocation) bool {
-	return entry.Leased && entry.Reason == model.ReasonUnfinished && !entry.IsSettled() && !ls.minter.creations.has(entry.Key())
+	return entry.Leased && entry.Reason == model.ReasonUnfinished && !entry.ModalAnswered() && !ls.minter.creations.has(entry.Key())
 }
 
-// settleFailed ends the service users of a role whose creation failed in earlier reads, before a read creates a new
-// one. So an outage leaves only the creations that it interrupted. settleFailed skips service users of another
+// deleteFailedCreations ends the service users of a role whose creation failed in earlier reads, before a read creates a new
+// one. So an outage leaves only the creations that it interrupted. deleteFailedCreations skips service users of another
 // workspace or server, because the admin token cannot delete them.
-func (ls *Leases) settleFailed(ctx context.Context, name string) error {
+func (ls *Leases) deleteFailedCreations(ctx context.Context, name string) error {
 	cfg, err := ls.mount.LoadConfig(ctx)
 	if err != nil {
 		return err
@@ -94,7 +94,7 @@ func (ls *Leases) settleFailed(ctx context.Context, name string) error {
 	failures := make([]error, len(failed))
 	state.EachOf(failed, state.MaxConcurrentRotations, func(i int, id string) {
 		ls.mount.Stagger(i)
-		failures[i] = ls.settle(ctx, id)
+		failures[i] = ls.deleteFailedCreation(ctx, id)
 	})
 	for i, failure := range failures {
 		if failure != nil {
@@ -117,7 +117,7 @@ func (ls *Leases) unfinishedCreations(ctx context.Context) ([]string, error) {
 		List: func(ctx context.Context) ([]string, error) { return ls.mount.Revocations.List(ctx) },
 		Next: func(ctx context.Context, id string) (time.Time, error) {
 			entry, err := ls.mount.Revocations.Get(ctx, id)
-			if err != nil || entry == nil || !entry.Leased || entry.Reason != model.ReasonUnfinished || entry.IsSettled() {
+			if err != nil || entry == nil || !entry.Leased || entry.Reason != model.ReasonUnfinished || entry.ModalAnswered() {
 				return time.Time{}, err
 			}
 			return time.Unix(0, 0), nil
@@ -126,14 +126,14 @@ func (ls *Leases) unfinishedCreations(ctx context.Context) ([]string, error) {
 	})
 }
 
-// settle deletes the service user of a failed creation, if Modal has it.
-func (ls *Leases) settle(ctx context.Context, id string) error {
+// deleteFailedCreation deletes the service user of a failed creation, if Modal has it.
+func (ls *Leases) deleteFailedCreation(ctx context.Context, id string) error {
 	entry, unlock, err := ls.queue.Lock(ctx, ctx, id)
 	if err != nil || entry == nil {
 		return err
 	}
 	defer unlock()
-	if !ls.isFailedCreation(entry) { // another read has settled it
+	if !ls.isFailedCreation(entry) { // another read has deleted it, or Modal answered about it
 		return nil
 	}
 	if err = ls.guard.CheckDeletion(ctx); err != nil {
@@ -145,7 +145,7 @@ func (ls *Leases) settle(ctx context.Context, id string) error {
 		return err
 	case outcome == revocation.Postponed: // a comparison has just found the mount out of sync
 		return ls.guard.CheckDeletion(ctx)
-	case remaining.IsSettled():
+	case remaining.ModalAnswered():
 		return nil
 	}
 	return &model.UnusableError{Text: remaining.LastError}

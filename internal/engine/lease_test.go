@@ -19,7 +19,7 @@ const vaultsMost = 32 * model.Day
 // dynamic creates a dynamic role with the environment main.
 func (h *harness) dynamic(name string, change ...func(*model.RoleWrite)) {
 	h.t.Helper()
-	ask := model.RoleWrite{Name: name, Kind: to(model.TypeDynamic), Access: model.AccessWrite{
+	ask := model.RoleWrite{Name: name, Type: to(model.TypeDynamic), Access: model.AccessWrite{
 		EnvironmentRoles: to(map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor}),
 	}}
 	for _, change := range change {
@@ -268,7 +268,7 @@ func TestLease_ItsTokenCannotBecomeARolesOrTheAdminToken(t *testing.T) {
 	apiToken := lease.Cred.APIToken()
 	for _, act := range []func() error{
 		func() error {
-			_, err := h.engine.Roles.Write(t.Context(), model.RoleWrite{Name: "ci", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: &apiToken, Verify: true}, Force: true})
+			_, err := h.engine.Roles.Write(t.Context(), model.RoleWrite{Name: "ci", Type: to(model.TypeStatic), Supplied: model.Supplied{Token: &apiToken, Verify: true}, Force: true})
 			return err
 		},
 		func() error {
@@ -281,7 +281,7 @@ func TestLease_ItsTokenCannotBecomeARolesOrTheAdminToken(t *testing.T) {
 		require.True(t, model.IsUserError(err))
 	}
 
-	_, err := h.engine.Roles.Write(t.Context(), model.RoleWrite{Name: "ci", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: &apiToken}, Force: true})
+	_, err := h.engine.Roles.Write(t.Context(), model.RoleWrite{Name: "ci", Type: to(model.TypeStatic), Supplied: model.Supplied{Token: &apiToken}, Force: true})
 	require.NoError(t, err, "an unverified token has no known owner, so the role takes it")
 	require.ErrorContains(t, h.engine.Leases.End(t.Context(), lease.RevocationID), "replace it there first")
 	_, err = h.engine.Revocations.End(t.Context(), lease.RevocationID, true)

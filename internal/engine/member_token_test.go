@@ -167,7 +167,7 @@ func TestMemberToken_IsLeftToAnOperatorIfTheRoleOrItsStateSaysSo(t *testing.T) {
 	ask.RevokePrevious = to(false)
 	h.write(ask)
 	h.rotate(model.RotateRequest{Role: "kept", Supplied: bringing(h.member.NewToken())})
-	h.write(model.RoleWrite{Name: "unverified", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: bringing(unverified).Token}})
+	h.write(model.RoleWrite{Name: "unverified", Type: to(model.TypeStatic), Supplied: model.Supplied{Token: bringing(unverified).Token}})
 	h.rotate(model.RotateRequest{Role: "unverified", Force: true, Supplied: bringing(h.member.NewToken())})
 	h.write(staticRole("deleted", deleted))
 	_, err := h.engine.Roles.Delete(t.Context(), "deleted", true)

@@ -103,7 +103,7 @@ func (mt *minter) create(ctx, calls context.Context, a *state.Admin, cfg *model.
 		user, asked := entry.Identity, mt.mount.Now()
 		created, err := a.CreateServiceUser(calls, a.Token, modalapi.NewServiceUser{Name: user, Scoped: ask.role.Access().Scoped, ExpiresIn: ask.life})
 		if err != nil {
-			err = mt.settleFailedCreate(ctx, a, entry, err)
+			err = mt.afterFailedCreate(ctx, a, entry, err)
 			if modalapi.KindOf(err) == modalapi.KindExists && try < mintTries {
 				continue
 			}
@@ -125,11 +125,11 @@ func (mt *minter) create(ctx, calls context.Context, a *state.Admin, cfg *model.
 	}
 }
 
-// settleFailedCreate updates the revocation queue after a failed creation. If Modal clearly refused, nothing was
+// afterFailedCreate updates the revocation queue after a failed creation. If Modal clearly refused, nothing was
 // created, and an existing service user of that name belongs to somebody else. So the revocation is removed. Without
-// a clear answer the service user may exist now or a moment later. settleFailedCreate deletes a service user that it
+// a clear answer the service user may exist now or a moment later. afterFailedCreate deletes a service user that it
 // finds. The revocation stays, so that the worker looks again.
-func (mt *minter) settleFailedCreate(ctx context.Context, a *state.Admin, entry *model.Revocation, cause error) error {
+func (mt *minter) afterFailedCreate(ctx context.Context, a *state.Admin, entry *model.Revocation, cause error) error {
 	if !modalapi.MayBeDone(cause) {
 		return errors.Join(cause, mt.mount.Revocations.Delete(ctx, entry.Key()))
 	}

@@ -219,7 +219,7 @@ func TestOrphans_AnUnverifiedTokenOfARoleOrTheQueueIsNone(t *testing.T) {
 	require.NoError(t, err)
 	replaced, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-bbbbbbbb")
 	require.NoError(t, err)
-	h.write(model.RoleWrite{Name: "gpu", Kind: to(model.TypeStatic), Supplied: unverified(replaced)})
+	h.write(model.RoleWrite{Name: "gpu", Type: to(model.TypeStatic), Supplied: unverified(replaced)})
 	h.rotate(model.RotateRequest{Role: "gpu", Supplied: unverified(kept), Force: true})
 	h.advance(time.Hour)
 

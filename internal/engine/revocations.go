@@ -118,11 +118,11 @@ func (rv *Revocations) Remove(ctx context.Context, id string, force bool) (warni
 		return nil, rv.notFound(ctx, id)
 	}
 	defer unlock()
-	settled, err := rv.queue.SettledElsewhere(ctx, stored)
+	covered, err := rv.queue.RemoveIfCovered(ctx, stored)
 	switch {
-	case settled == revocation.Postponed:
+	case covered == revocation.Postponed:
 		return nil, stored.RefuseBorrowed()
-	case err != nil || settled != revocation.Unknown:
+	case err != nil || covered != revocation.Unknown:
 		return nil, err
 	}
 	entry := *stored

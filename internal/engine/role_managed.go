@@ -46,20 +46,20 @@ func (rs *Roles) updateManaged(ctx context.Context, before, after *model.Role, a
 	if err != nil {
 		return nil, err
 	}
-	unsettled := false
+	uncertain := false
 	if cred != nil && ask.Access.EnvironmentRoles.Set {
 		changeWarnings, failed := rs.changeEnvironmentRoles(ctx, cfg, name, cred, before.Managed.EnvironmentRoles, after.Managed.EnvironmentRoles)
 		if failed != nil {
 			return nil, rs.rights.explainGone(fmt.Errorf("%w; the role was not changed", failed), name)
 		}
-		warnings, unsettled = append(warnings, changeWarnings...), len(changeWarnings) > 0
+		warnings, uncertain = append(warnings, changeWarnings...), len(changeWarnings) > 0
 	}
-	if unsettled || (cred != nil && after.RotatesDifferently(before)) {
+	if uncertain || (cred != nil && after.RotatesDifferently(before)) {
 		next := *cred
 		if after.RotatesDifferently(before) {
 			next = *cred.Rescheduled(after, rs.mount.Now(), rs.mount.Jitter)
 		}
-		next.RolesDiffer = next.RolesDiffer || unsettled // then the worker sets the roles again
+		next.RolesDiffer = next.RolesDiffer || uncertain // then the worker sets the roles again
 		if err = rs.mount.Credentials.Put(ctx, name, &next); err != nil {
 			return nil, err
 		}

@@ -181,7 +181,7 @@ func TestVerify_ALeasesTokenSuppliedUnverifiedStaysUnverified(t *testing.T) {
 	h := newHarness(t)
 	h.dynamic("job")
 	lease := h.lease("job")
-	ask := model.RoleWrite{Name: "ci", Kind: to(model.TypeStatic), Supplied: model.Supplied{Token: &modalapi.Token{ID: lease.Cred.ID, Secret: lease.Cred.Secret}}}
+	ask := model.RoleWrite{Name: "ci", Type: to(model.TypeStatic), Supplied: model.Supplied{Token: &modalapi.Token{ID: lease.Cred.ID, Secret: lease.Cred.Secret}}}
 	h.write(ask)
 	require.True(t, h.verify("ci").Accepted)
 	require.False(t, h.current("ci").Verified(), "an unverified token is no reference for the next token")

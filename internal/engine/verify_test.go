@@ -184,7 +184,7 @@ func TestVerify_ARoleWithoutATokenIsRefused(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.dynamic("job")
-	h.write(model.RoleWrite{Name: "empty", Kind: to(model.TypeStatic)})
+	h.write(model.RoleWrite{Name: "empty", Type: to(model.TypeStatic)})
 	for name, why := range map[string]string{"none": "no role is named none", "job": "is dynamic", "empty": "no token yet"} {
 		_, err := h.engine.Verifier.Verify(t.Context(), name)
 		require.ErrorContains(t, err, why)

@@ -91,7 +91,7 @@ type RoleWrite struct {
 	Supplied
 
 	Name                                         string
-	Kind, Description, Profile, Environment      Change[string]
+	Type, Description, Profile, Environment      Change[string]
 	RefreshInterval, GracePeriod, RotationPeriod Change[time.Duration]
 	RevokePrevious                               Change[bool]
 	Access                                       AccessWrite
@@ -102,7 +102,7 @@ type RoleWrite struct {
 }
 
 // checkFields refuses the fields that a role of this type does not have. The error names all of them.
-func (ask RoleWrite) checkFields(kind string) error {
+func (ask RoleWrite) checkFields(roleType string) error {
 	static := ask.Given
 	if ask.RevokePrevious.Set {
 		static = append(slices.Clone(static), "revoke_previous")
@@ -114,7 +114,7 @@ func (ask RoleWrite) checkFields(kind string) error {
 		{ask.Managed.Given, []string{TypeManaged}},
 		{ask.Dynamic.Given, []string{TypeDynamic}},
 	} {
-		if len(group.fields) > 0 && !slices.Contains(group.types, kind) {
+		if len(group.fields) > 0 && !slices.Contains(group.types, roleType) {
 			wrong = append(wrong, group.fields...)
 			mistakes = append(mistakes, fieldsOf(group.fields, group.types...))
 		}
@@ -122,7 +122,7 @@ func (ask RoleWrite) checkFields(kind string) error {
 	if len(mistakes) == 0 {
 		return nil
 	}
-	return UserErrorf("role %s is %s, and %s: leave %s out; nothing was changed", ask.Name, kind, strings.Join(mistakes, ", "), itOrThem(wrong))
+	return UserErrorf("role %s is %s, and %s: leave %s out; nothing was changed", ask.Name, roleType, strings.Join(mistakes, ", "), itOrThem(wrong))
 }
 
 // AccessWrite holds the fields for the rights of a role's service users.
@@ -196,7 +196,7 @@ type Expectation int
 
 // Expectations of a write.
 const (
-	ExpectNothing Expectation = iota
+	NoExpectation Expectation = iota // the write may create or update
 	ExpectAbsent
 	ExpectPresent
 )

@@ -78,7 +78,7 @@ const (
 	ReasonUnfinished  = "unfinished"
 	ReasonLease       = "lease"
 	ReasonOrphan      = "orphan"
-	// ReasonApproved: a person approved the token in a browser, and the token is not in use, or not yet.
+	// ReasonApproved: a person approved the token in a browser, and the token is not current, or not yet.
 	ReasonApproved      = "approved"
 	ReasonAdminReplaced = "admin token replaced"
 	ReasonAdminRemoved  = "admin token removed"
@@ -92,9 +92,9 @@ const (
 	MethodManual = "manual"
 )
 
-// Revocation is an item of the revocation queue: a token that Modal must still be seen to reject. An unfinished
-// revocation is stored before its service user is created. It has no token yet, and is known by the service user's
-// name.
+// Revocation is an item of the revocation queue: a token that must end. It stays in the queue until the engine has seen
+// that Modal rejects the token. An unfinished revocation is stored before its service user is created. It has no token
+// yet, and is known by the service user's name.
 type Revocation struct {
 	Token
 	// Role is the role that the token belongs to. It is empty for config's admin token.

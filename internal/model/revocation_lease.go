@@ -18,9 +18,9 @@ func (r *Revocation) IsRunningLease(now time.Time) bool {
 	return r.Reason == ReasonLease && !r.DeletionStarted && !r.Forced && now.Before(r.NotBefore)
 }
 
-// IsSettled reports whether Modal answered about the service user of a failed creation: Modal did not know it, or has
+// ModalAnswered reports whether Modal answered about the service user of a failed creation: Modal did not know it, or has
 // deleted it. If Modal did not know it, the worker asks a second time, ten minutes later.
-func (r *Revocation) IsSettled() bool { return !r.FirstNotFoundAt.IsZero() || r.Acknowledged }
+func (r *Revocation) ModalAnswered() bool { return !r.FirstNotFoundAt.IsZero() || r.Acknowledged }
 
 // Exceeds reports whether the service user of a running lease has more rights than most.
 func (r *Revocation) Exceeds(most *Access) bool {

@@ -49,7 +49,7 @@ const shortGracePeriod = 10 * time.Minute
 // ProfileName matches the names that all three Modal clients accept as a TOML table without surprises.
 var ProfileName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
 
-// Role is the policy of a role. It contains no secret.
+// Role holds the settings of a role. It contains no secret.
 type Role struct {
 	// Type is one of the types above. It cannot change.
 	Type string `json:"type"`
@@ -68,8 +68,8 @@ type Role struct {
 	GracePeriod time.Duration `json:"grace_period"`
 	// RotationPeriod is when a managed role rotates, and when a static role is overdue.
 	RotationPeriod time.Duration `json:"rotation_period"`
-	// KeepPrevious is the opposite of revoke_previous: an operator deletes the tokens that a static role's rotations
-	// replace.
+	// KeepPrevious is true for revoke_previous=false. Then the engine does not revoke a replaced token, and an operator
+	// deletes it.
 	KeepPrevious bool `json:"keep_previous,omitempty"`
 
 	// Managed holds the fields of a managed role. It is nil for other roles.
@@ -90,7 +90,7 @@ func NewRole(generationID string) *Role {
 
 // Merge returns the role after a write. Validation checks the merged result.
 func (r Role) Merge(ask RoleWrite) (*Role, error) {
-	if err := r.mergeType(ask.Kind); err != nil {
+	if err := r.mergeType(ask.Type); err != nil {
 		return nil, err
 	}
 	if err := ask.checkFields(r.Type); err != nil {
@@ -112,10 +112,10 @@ func (r Role) Merge(ask RoleWrite) (*Role, error) {
 	return &r, r.validate()
 }
 
-func (r *Role) mergeType(kind Change[string]) error {
-	wanted := kind.Apply(r.Type, "")
+func (r *Role) mergeType(change Change[string]) error {
+	wanted := change.Apply(r.Type, "")
 	switch {
-	case wanted == "" && kind.Set:
+	case wanted == "" && change.Set:
 		return UserErrorf("type cannot be empty: write type=%s, type=%s or type=%s, or leave type out if the role exists; nothing was changed", TypeStatic, TypeManaged, TypeDynamic)
 	case wanted == "":
 		return UserErrorf("type is missing: write type=%s with a token_id and token_secret, or type=%s or type=%s with environment_roles; nothing was stored",

@@ -68,7 +68,7 @@ func TestRole_LogsTheChangesOfDescriptionAndTemplate(t *testing.T) {
 func TestRole_DescriptionAndTemplateKeepTheirValuesOrReturnToNone(t *testing.T) {
 	t.Parallel()
 	set := func(text string) Change[string] { return Change[string]{Set: true, Value: text} }
-	ask := RoleWrite{Kind: set(TypeDynamic), Description: set("payments"), Access: AccessWrite{Scoped: Change[bool]{Set: true}}}
+	ask := RoleWrite{Type: set(TypeDynamic), Description: set("payments"), Access: AccessWrite{Scoped: Change[bool]{Set: true}}}
 	ask.Dynamic.NameTemplate = set("{{.DisplayName}}")
 	role, err := NewRole("ABCDEFGH").Merge(ask)
 	require.NoError(t, err)

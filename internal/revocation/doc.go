@@ -9,4 +9,6 @@
 //   - guard.go stops deletions while storage and Modal differ, as after a restored snapshot.
 //   - orphans.go lists and deletes service users of this mount that Vault does not track.
 //   - next_step.go tells an operator what to do about a revocation.
+//
+// Tests: test/lifecycle/revocation_*_test.go and internal/engine/*orphans*_test.go.
 package revocation

@@ -122,12 +122,12 @@ func (q *Queue) ProcessLocked(ctx context.Context, stored *model.Revocation, tri
 // precheck returns Unknown and no error if the attempt may go on. In that case a forced revocation is in storage as
 // forced before Modal is called.
 func (q *Queue) precheck(ctx context.Context, entry *model.Revocation, trigger Trigger) (Outcome, *model.Revocation, error) {
-	settled, err := q.SettledElsewhere(ctx, entry)
+	covered, err := q.RemoveIfCovered(ctx, entry)
 	switch {
-	case settled == Postponed && trigger != WhenDue:
-		return settled, nil, entry.RefuseBorrowed()
-	case err != nil || settled != Unknown:
-		return settled, nil, err
+	case covered == Postponed && trigger != WhenDue:
+		return covered, nil, entry.RefuseBorrowed()
+	case err != nil || covered != Unknown:
+		return covered, nil, err
 	}
 	now := q.mount.Now()
 	if entry.HasImpossibleTimes(now) {
@@ -153,9 +153,10 @@ func (q *Queue) precheck(ctx context.Context, entry *model.Revocation, trigger T
 	return Unknown, entry, nil
 }
 
-// SettledElsewhere removes a revocation whose token is in use. It also removes a revocation under a service user's
-// name if another revocation covers the same token: a crash left the first one behind, and its state is out of date.
-func (q *Queue) SettledElsewhere(ctx context.Context, entry *model.Revocation) (Outcome, error) {
+// RemoveIfCovered removes a revocation whose token is a role's current token or the admin token. It also removes a
+// revocation under a service user's name if another revocation covers the same token: a crash left the first one
+// behind, and its state is out of date. Otherwise it returns Unknown.
+func (q *Queue) RemoveIfCovered(ctx context.Context, entry *model.Revocation) (Outcome, error) {
 	owner, err := q.owners.UserOf(ctx, entry)
 	if err != nil {
 		return Unknown, err
@@ -164,7 +165,7 @@ func (q *Queue) SettledElsewhere(ctx context.Context, entry *model.Revocation) (
 		return Postponed, nil
 	}
 	if owner != "" {
-		q.mount.Log().Info("a token in the revocation queue is in use", "role", entry.Role, "token_id", entry.ID, "owner", owner)
+		q.mount.Log().Info("a token in the revocation queue is current", "role", entry.Role, "token_id", entry.ID, "owner", owner)
 		return Current, q.mount.Revocations.Delete(ctx, entry.Key())
 	}
 	if entry.ID == "" || entry.ID == entry.Key() || entry.Leased {
@@ -366,7 +367,7 @@ func (q *Queue) replacement(ctx context.Context, cfg *model.Config, entry *model
 }
 
 // markDeletionStarted stores the intent to delete a token before Modal is called. From then on the token may be gone,
-// so it can never become current again. markDeletionStarted reports whether the token came into use meanwhile; the
+// so it can never become current again. markDeletionStarted reports whether the token became current meanwhile; the
 // engine then does not delete it. A node that is no longer active cannot write this intent, and so cannot delete a
 // token that the active node is creating.
 func (q *Queue) markDeletionStarted(ctx context.Context, entry *model.Revocation) (current bool, err error) {

@@ -14,8 +14,9 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// schemaVersion is the format of stored entries that this build reads and writes. Version 1 was never
-// released. A new field needs no new version, because a build that does not know the field refuses the entry.
+// schemaVersion is the format of stored entries that this build reads and writes. Version 1 was never released. A
+// new field needs no new version if it is omitted at zero. Then this build reads old entries. An older build refuses
+// an entry that has the field.
 const schemaVersion = 2
 
 // record is the JSON that storage contains under every key.

@@ -25,7 +25,7 @@ import (
 // succeeds or explains the caller's mistake. A mistake changes nothing. No answer contains a secret, and every role keeps
 // a working token.
 //
-//	go test -run '^$' -fuzz FuzzRequests -fuzztime 50000x .
+//	go test -run '^$' -fuzz FuzzRequests -fuzztime 50000x ./test/lifecycle
 func FuzzRequests(f *testing.F) {
 	random := rand.New(rand.NewPCG(1, 2)) // the same corpus every time
 	for size := range 96 {
@@ -146,20 +146,46 @@ func (z *fuzzed) viaJSON(body map[string]any) map[string]any {
 
 // plausible returns a value that fits a field.
 func (z *fuzzed) plausible(field string) any {
-	values := map[string][]any{
-		"type": {"static", "managed", "dynamic"}, "ttl": {"", "1h"}, "max_ttl": {"", "2h"}, "max_leases": {"", 0, 1}, "lapse_after": {"", "1h"},
-		"verification_interval": {"", "1h"}, "hold_while_used": {"", "7d"}, "names": {"", "vault-x"}, "profile": {"p", ""}, "environment": {"", "main", "staging"}, "refresh_interval": {"5s", "5m", 60, ""},
-		"grace_period": {0, "1h", "24h", ""}, "rotation_period": {"90d", "1h", 86400, ""}, "token_ttl": {"", 0, "60d", "10m"},
-		"environment_roles": {"main=viewer", map[string]any{"main": "contributor", "staging": "viewer"}, []string{"main=viewer"}, "nowhere=viewer"},
-		"rotation_schedule": {"", "30 3 * * SAT", "* * * * *"}, "rotation_window": {"", 0, "1h"}, "request_timeout": {"", "15s"}, "ca_cert": {""},
-		"server_url": {z.m.Modal.URL(), "https://127.0.0.1:1", ""}, "allowed_environments": {"", "main", []string{"main", "staging"}},
-		"max_environment_role": {"", "viewer", "contributor"}, "token_id": {mounttest.SomeID, "", z.m.StoredTokenID("ci")}, "token_secret": {mounttest.SomeSecret, ""},
-		"role": {"ci"}, "id": {"ak-x"},
-	}[field]
-	if values == nil {
-		values = []any{true, false, "true", "0", ""}
-	}
+	values := fieldValues(z.m)[field]
+	require.NotEmpty(z.t, values, "add values of the field %s to fieldValues", field)
 	return pick(z, values...)
+}
+
+// fieldValues returns values that fit each request field. Add each new field here.
+func fieldValues(m *mounttest.Mount) map[string][]any {
+	flag := []any{true, false, "true", "0", ""}
+	return map[string][]any{
+		// fields of the paths and the lists
+		"role": {"ci"}, "id": {"ak-x"}, "limit": {0, 1, "2", ""}, "after": {"", "a"},
+		"description": {"payments, OPS-1234", ""}, "service_user_name_template": {"{{.RoleName}}-{{.DisplayName}}", "{{.Nothing}}", ""},
+		// flags
+		"accept": flag, "disable_automated_rotation": flag, "dry_run": flag, "force": flag, "paused": flag, "remove_admin_token": flag,
+		"revoke_previous": flag, "scoped": flag, "to_previous": flag, "verify": flag,
+		// times
+		"grace_period": {0, "1h", "24h", ""}, "hold_while_used": {"", "7d"}, "lapse_after": {"", "1h"}, "max_ttl": {"", "2h"}, "refresh_interval": {"5s", "5m", 60, ""},
+		"request_timeout": {"", "15s"}, "rotation_period": {"90d", "1h", 86400, ""}, "rotation_schedule": {"", "30 3 * * SAT", "* * * * *"},
+		"rotation_window": {"", 0, "1h"}, "token_ttl": {"", 0, "60d", "10m"}, "ttl": {"", "1h"}, "verification_interval": {"", "1h"}, "wait": {"", 0, "1s"},
+		// rights
+		"allowed_environments": {"", "main", []string{"main", "staging"}}, "environment": {"", "main", "staging"},
+		"environment_roles":    {"main=viewer", map[string]any{"main": "contributor", "staging": "viewer"}, []string{"main=viewer"}, "nowhere=viewer"},
+		"max_environment_role": {"", "viewer", "contributor"}, "max_leases": {"", 0, 1},
+		// the rest
+		"ca_cert": {""}, "names": {"", "vault-x"}, "pinned_workspace": {"", "acme", "ac-1"}, "profile": {"p", ""}, "server_url": {m.Modal.URL(), "https://127.0.0.1:1", ""},
+		"service_user": {"", "vault-2f9f1a7c-ci-abcdefgh"}, "token_id": {mounttest.SomeID, "", m.StoredTokenID("ci")}, "token_secret": {mounttest.SomeSecret, ""},
+		"type": {"static", "managed", "dynamic"},
+	}
+}
+
+func TestFuzz_HasValuesForEveryRequestField(t *testing.T) {
+	t.Parallel()
+	m := newFuzzed(t, nil).m
+	values, fields := fieldValues(m), map[string]bool{}
+	for _, path := range m.Paths {
+		for field := range path.Fields {
+			fields[field] = true
+		}
+	}
+	require.ElementsMatch(t, slices.Collect(maps.Keys(fields)), slices.Collect(maps.Keys(values)))
 }
 
 func (z *fuzzed) anything(depth int) any {

@@ -79,7 +79,7 @@ SEED =
 simulate:
 	SIM_SECONDS=$(SECONDS) SIM_SEED=$(SEED) go test -count=1 -v -timeout 0 -run '^TestSimulate$$' ./test/lifecycle
 
-## mutations: plant faults into the engine and check that the simulation catches each (MUTATION=… selects one)
+## mutations: plant faults into the engine and check that a test catches each (MUTATION=… selects one)
 mutations:
 	MUTATION=$(MUTATION) go test -tags mutations -count=1 -v -timeout 0 -run '^TestPlantedFaults_AreAllCaught$$' ./test/lifecycle
 

@@ -68,23 +68,6 @@ func (l *Lab) StartVault(ctx context.Context) (*Vault, error) {
 	return v, v.must(ctx, "audit", "enable", "file", "file_path="+v.Audit)
 }
 
-// StartMounted starts an emulator and a new server with the plugin at modal/ and nothing stored in the
-// plugin.
-func (l *Lab) StartMounted(ctx context.Context, plugin Plugin) (*Vault, *Emulator, error) {
-	emulator, err := l.StartEmulator(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	v, err := l.StartVault(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err = v.must(ctx, plugin.RegisterArgs()...); err != nil {
-		return nil, nil, err
-	}
-	return v, emulator, v.must(ctx, "secrets", "enable", "-path=modal", "-plugin-version="+plugin.Version, PluginName)
-}
-
 // newVault starts a server that is not initialized yet. env is added to the environment of the server and its
 // plugins.
 func (l *Lab) newVault(ctx context.Context, name string, env ...string) (*Vault, error) {

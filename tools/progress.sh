@@ -14,7 +14,7 @@ say() { printf '%s: %s\n' "$name" "$*" >&2; }
 
 # clock prints the line "tick" every $1 seconds until it is ended.
 clock() {
-	trap 'kill "$!" 2>/dev/null; exit 0' TERM
+	trap 'kill "$!" 2>/dev/null || true; exit 0' TERM
 	while :; do
 		sleep "$1" >/dev/null 2>&1 &
 		wait "$!"
@@ -26,7 +26,7 @@ clock() {
 ticking() (
 	clock "${EVERY:-$1}" &
 	clock=$!
-	trap 'kill "$clock" 2>/dev/null; wait "$clock"' EXIT
+	trap 'kill "$clock" 2>/dev/null || true; wait "$clock" || true' EXIT
 	shift
 	"$@" 2>&1
 )

@@ -83,7 +83,7 @@ func (d *demo) summarize() {
 		fmt.Fprintln(d.file, "- "+line)
 	}
 	d.heading("What to try next")
-	fmt.Fprint(d.file, `- make dev           an empty server with the plugin and the emulator, to type these commands yourself
+	fmt.Fprint(d.file, `- make dev             an empty server with the plugin and the emulator, to type these commands yourself
 - README.md            "First token": from an empty server to a token, with make dev or with your own Vault
 - docs/consumers.md    give a token to your programs: Vault Agent, CI, Kubernetes, Terraform
 `)

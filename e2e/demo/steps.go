@@ -204,9 +204,9 @@ func (d *demo) rotate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	took := time.Since(started).Round(100 * time.Millisecond)
-	d.saw("%s after a rotation, Vault Agent had written the new token to its file.", took)
-	d.note("%s later:", took)
+	took := time.Since(started).Truncate(time.Second) + time.Second
+	d.saw("Within %s of a rotation, Vault Agent wrote the new token to its file.", took)
+	d.note("less than %s later:", took)
 	if err = d.cat(ctx, d.agent.File); err != nil {
 		return err
 	}

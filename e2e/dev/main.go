@@ -66,7 +66,7 @@ tokens, use the emulator's page: %s
 To watch a rotation, first create the role ci (README.md, "First token"). Then run the first line in one
 terminal and the second line in another: the token ID changes.
 
-  while vault read -field=token_id modal/creds/ci && echo; do sleep 2; done
+  while vault read -field=token_id modal/creds/ci; do sleep 2; done
   vault write -f modal/rotate/ci
 
 Ctrl-C ends both and deletes their data.

@@ -30,6 +30,9 @@ func run(ctx context.Context) error {
 	}
 	out.title("Start a server, and build the plugin")
 	return lab.OnStage(ctx, "v0.0.0-demo", func(stage *lab.Stage) error {
+		if err := stage.Tools.BuildSDK(ctx); err != nil {
+			return err
+		}
 		d := &demo{screen: out, lab: stage.Lab, plugin: stage.Plugin, vault: stage.Vault, first: first, next: next}
 		return d.play(ctx)
 	})

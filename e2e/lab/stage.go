@@ -34,8 +34,7 @@ func Main(name string, run func(context.Context) error) {
 	}
 }
 
-// Stage is a lab with a running server, a build of the plugin in the server's plugin directory, and the programs
-// that labs run.
+// Stage is a lab with a running server, and a build of the plugin in the server's plugin directory.
 type Stage struct {
 	*Lab
 	Tools  *Tools
@@ -44,7 +43,7 @@ type Stage struct {
 }
 
 // OnStage runs a function on a new stage, and removes the stage after it. The server is the one that is ready
-// first. It starts before the programs are built, because a build without a cache takes a minute.
+// first. It starts before the plugin is built, because a build without a cache takes a minute.
 func OnStage(ctx context.Context, version string, do func(*Stage) error) (err error) {
 	tools, err := findServer(ctx, quickestServer, os.Stderr)
 	if err != nil {
@@ -61,11 +60,11 @@ func OnStage(ctx context.Context, version string, do func(*Stage) error) (err er
 	if s.Vault, err = l.StartVault(ctx); err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "server: it answers at %s; now the programs beside it\n", s.Vault.Addr)
+	fmt.Fprintf(os.Stderr, "server: it answers at %s; the plugin and the emulator come next\n", s.Vault.Addr)
 	if s.Plugin, err = tools.BuildPlugin(ctx, version); err != nil {
 		return err
 	}
-	if err = tools.buildPrograms(ctx); err != nil {
+	if err = tools.buildEmulator(ctx); err != nil {
 		return err
 	}
 	return do(s)

@@ -59,7 +59,7 @@ func BuildTools(ctx context.Context, progress io.Writer) (*Tools, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = t.buildPrograms(ctx); err != nil {
+	if err = errors.Join(t.buildEmulator(ctx), t.BuildSDK(ctx)); err != nil {
 		_ = t.Close() // the build's error matters more
 		return nil, err
 	}
@@ -90,12 +90,13 @@ func findServer(ctx context.Context, script string, progress io.Writer) (*Tools,
 	return t, nil
 }
 
-// buildPrograms builds the emulator and the SDK client.
-func (t *Tools) buildPrograms(ctx context.Context) error {
-	return errors.Join(
-		t.build(ctx, filepath.Join(t.dir, "modal-emulator"), "cmd/modal-emulator"),
-		t.build(ctx, filepath.Join(t.dir, "modal-sdk"), "e2e/sdk"),
-	)
+func (t *Tools) buildEmulator(ctx context.Context) error {
+	return t.build(ctx, filepath.Join(t.dir, "modal-emulator"), "cmd/modal-emulator")
+}
+
+// BuildSDK builds the client on Modal's Go SDK. BuildTools has already built the client; OnStage has not.
+func (t *Tools) BuildSDK(ctx context.Context) error {
+	return t.build(ctx, filepath.Join(t.dir, "modal-sdk"), "e2e/sdk")
 }
 
 func (t *Tools) linkVault() error {

@@ -41,8 +41,7 @@ build:
 ## unit: test every package, with the race detector
 unit: export GOGC = 200
 unit:
-	@TOTAL=$$(go list ./... | wc -l | tr -d ' ') tools/progress.sh tests unit \
-		env $(RACE) -shuffle=on -count=1 -parallel 16 ./...
+	@PACKAGES=./... tools/progress.sh tests unit env $(RACE) -shuffle=on -count=1 -parallel 16 ./...
 	@tools/progress.sh tests unit go -C tools/release test -count=1 .
 	@tools/progress.sh tests unit go test -count=1 -parallel 16 -run 'Lives|EveryCut|KeepTheirShape|TenThousand|Memory' . ./internal/engine ./internal/modalapi
 

@@ -4,7 +4,7 @@
 # Runs a command that can be silent for minutes, and says on stderr how far the command is.
 #
 #   progress.sh build FOLDER OUTPUT PACKAGE [FLAGS…]   go build in the folder; counts every 10 seconds
-#   progress.sh tests NAME COMMAND…                    tests; counts every minute. TOTAL is the number of packages
+#   progress.sh tests NAME COMMAND…                    tests; counts every minute. PACKAGES names all
 #   progress.sh download NAME FOLDER MB COMMAND…       a command that downloads into the folder, every 10 seconds
 #
 # On a terminal, build and download count in place. The exit code is the command's.
@@ -14,7 +14,7 @@ say() { printf '%s: %s\n' "$name" "$*" >&2; }
 
 # clock prints the line "tick" every $1 seconds until it is ended.
 clock() {
-	trap 'kill "$!" 2>/dev/null || true; exit 0' TERM
+	trap 'kill "$!" 2>/dev/null || true; exit 0' TERM INT HUP
 	while :; do
 		sleep "$1" >/dev/null 2>&1 &
 		wait "$!"
@@ -74,7 +74,7 @@ count_tests() {
 	while IFS= read -r line; do
 		case $line in
 		tick)
-			say "$((SECONDS / 60))m$((SECONDS % 60))s: $packages${TOTAL:+ of $TOTAL} packages done$( ((tests == 0)) || printf ', %d tests' "$tests")"
+			say "$((SECONDS / 60))m$((SECONDS % 60))s: $packages${total:+ of $total} packages done$( ((tests == 0)) || printf ', %d tests' "$tests")"
 			continue
 			;;
 		"ok "* | "ok	"* | "FAIL	"* | "?   "*) packages=$((packages + 1)) ;;
@@ -111,6 +111,7 @@ tests)
 	name=$1
 	shift
 	say "running $*"
+	total=${PACKAGES:+$(go list "$PACKAGES" | wc -l | tr -d ' ')}
 	ticking 60 "$@" | count_tests
 	;;
 download)

@@ -5,13 +5,19 @@
 package lab_test
 
 import (
+	"bufio"
 	"errors"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/e2e/lab"
 )
 
 // progress runs tools/progress.sh with a clock that ticks every second.
@@ -31,12 +37,47 @@ func progress(t *testing.T, env []string, args ...string) (said, told string, co
 
 func TestProgress_CountsPackagesOfTestsAndKeepsTheExitCode(t *testing.T) {
 	t.Parallel()
-	said, told, code := progress(t, []string{"TOTAL=3"}, "tests", "unit", "sh", "-c",
+	said, told, code := progress(t, []string{"PACKAGES=../../bench/..."}, "tests", "unit", "sh", "-c",
 		`printf 'ok  \tone\n'; sleep 2; printf 'FAIL\ttwo\n'; echo broken >&2; exit 3`)
 	require.Equal(t, 3, code)
 	require.Equal(t, "ok  \tone\nFAIL\ttwo\nbroken\n", said)
 	require.Regexp(t, `^unit: running sh -c `, told, "the first line must not wait for the first tick")
-	require.Regexp(t, `(?m)^unit: 0m[12]s: 1 of 3 packages done$`, told)
+	require.Regexp(t, `(?m)^unit: 0m[12]s: 1 of [2-9] packages done$`, told)
+}
+
+func TestProgress_CtrlCEndsTheClockToo(t *testing.T) {
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), "../../tools/progress.sh", "tests", "unit", "sh", "-c", "echo started; sleep 60")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "started\n", line)
+	require.NoError(t, syscall.Kill(-cmd.Process.Pid, syscall.SIGINT))
+	require.Error(t, cmd.Wait())
+	require.NoError(t, lab.UntilWithin(t.Context(), 10*time.Second, "the process group to end", func() error {
+		if left := running(t, cmd.Process.Pid); left != "" {
+			return errors.New(left)
+		}
+		return nil
+	}))
+}
+
+// running lists the programs of a process group that have not ended.
+func running(t *testing.T, group int) string {
+	t.Helper()
+	all, err := exec.CommandContext(t.Context(), "ps", "-A", "-o", "pgid=,stat=,args=").Output()
+	require.NoError(t, err)
+	var left []string
+	for line := range strings.Lines(string(all)) {
+		fields := strings.Fields(line)
+		if fields[0] == strconv.Itoa(group) && !strings.HasPrefix(fields[1], "Z") {
+			left = append(left, line)
+		}
+	}
+	return strings.Join(left, "")
 }
 
 func TestProgress_CountsTheMegabytesOfADownload(t *testing.T) {

@@ -22,7 +22,7 @@ import (
 // demo returns make demo, which writes its output to a file as into a pipe, and to a directory of its own.
 func demo(ctx context.Context, t *testing.T) (cmd *exec.Cmd, temp string, said func() string) {
 	t.Helper()
-	temp, err := os.MkdirTemp("", "demo-") //nolint:usetesting // the test's own path is too long for the sockets in it
+	temp, err := os.MkdirTemp("", "demo-") // the test's own path is too long for the sockets in it
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(temp)) })
 	log, err := os.Create(filepath.Join(t.TempDir(), "log"))

@@ -79,7 +79,7 @@ func serverPath(t *testing.T, root string, present places, env ...string) (path,
 	}
 	var stderr strings.Builder
 	cmd := exec.CommandContext(t.Context(), root+"/tools/server/path.sh")
-	cmd.Env = append(env, "PATH="+root+"/path:/usr/bin:/bin")
+	cmd.Env = append([]string{"PATH=" + root + "/path:/usr/bin:/bin"}, env...)
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	return strings.Replace(strings.TrimSpace(string(out)), "/bin/vault", "/built/server", 1), stderr.String(), err

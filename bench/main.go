@@ -13,8 +13,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"vault-plugin-secrets-modal/e2e/lab"
@@ -35,13 +33,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 5, "number of rounds; the figures are medians of them")
 	flag.DurationVar(&o.each, "each", 2*time.Second, "duration of one sample")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, o)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", lab.Mask(err.Error()))
-		os.Exit(1)
-	}
+	lab.Main("bench", func(ctx context.Context) error { return run(ctx, o) })
 }
 
 func run(ctx context.Context, o options) (err error) {

@@ -36,6 +36,7 @@ type dev struct {
 
 var (
 	pasted      = regexp.MustCompile(`(?m)^export .*\n`)
+	hint        = regexp.MustCompile(`(?m)^  (while vault .*)\n  (vault .*)\n`)
 	emulatorsAt = regexp.MustCompile(`emulator's page: (\S+)`)
 )
 
@@ -101,6 +102,7 @@ func (d *dev) interrupt(t *testing.T) {
 	require.NotContains(t, d.said(t), "goroutine ")
 	_, after, _ := strings.Cut(d.said(t), "Ctrl-C ends")
 	require.NotContains(t, after, "rror", "make dev ends with an error")
+	require.Contains(t, after, "their data is deleted")
 	require.Empty(t, d.left(t), "processes or files remain")
 }
 
@@ -124,11 +126,20 @@ func (d *dev) left(t *testing.T) (all []string) {
 func TestMakeDev_StartsEmptyAndEndsCleanlyOnCtrlC(t *testing.T) {
 	t.Parallel()
 	d := startDev(t, "make dev")
+	watch := hint.FindStringSubmatch(d.said(t))
+	require.Len(t, watch, 3, "the two lines that show a rotation")
 	shell := exec.CommandContext(d.ctx, "bash", "-euo", "pipefail", "-c", d.block+`
 ! vault read modal/config 2>/dev/null
 ! vault list modal/roles 2>/dev/null
 vault secrets list | grep ^modal/
-printf %s "$TOKEN_SECRET" | vault write modal/config server_url="$SERVER_URL" token_id="$TOKEN_ID" token_secret=- >/dev/null`)
+printf %s "$TOKEN_SECRET" | vault write modal/config server_url="$SERVER_URL" token_id="$TOKEN_ID" token_secret=- >/dev/null
+vault write modal/roles/ci type=managed environment_roles=main=contributor >/dev/null
+cd
+(`+watch[1]+`) >seen &
+until grep -q ak- seen; do sleep 1; done
+`+watch[2]+` >/dev/null
+until grep -qF "$(vault read -field=token_id modal/creds/ci)" seen; do sleep 1; done
+kill "$!"`)
 	shell.Env = readerEnv(t, t.TempDir())
 	said, err := shell.CombinedOutput()
 	require.NoError(t, err, lab.Mask(string(said)))

@@ -32,17 +32,14 @@ func (d *demo) show(ctx context.Context, stdin string, args ...string) (lab.Resu
 	if err = errors.Join(err, result.Err()); err != nil {
 		return result, err
 	}
-	d.output(result.Stdout)
-	d.output(result.Stderr)
-	return result, nil
+	return result, d.output(ctx, result.Stdout+result.Stderr)
 }
 
 // cat prints a file.
-func (d *demo) cat(file string) error {
+func (d *demo) cat(ctx context.Context, file string) error {
 	d.command("", "cat", file)
 	text, err := os.ReadFile(file)
-	d.output(string(text))
-	return err
+	return errors.Join(err, d.output(ctx, string(text)))
 }
 
 // authenticate shows that Modal accepts the token in a .modal.toml.
@@ -73,6 +70,5 @@ func (d *demo) rejected(ctx context.Context, file, id string) error {
 func (d *demo) sdk(ctx context.Context, file string) (lab.Result, error) {
 	d.command("", "MODAL_CONFIG_PATH="+file, "go", "run", "./e2e/sdk")
 	result, err := d.lab.SDK(ctx, file)
-	d.output(result.Stdout + result.Stderr)
-	return result, err
+	return result, errors.Join(err, d.output(ctx, result.Stdout+result.Stderr))
 }

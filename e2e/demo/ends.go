@@ -38,6 +38,7 @@ func (d *demo) approve(ctx context.Context) error {
 	if version, err := d.field(ctx, "read", "-field=version", "modal/creds/personal"); err != nil || version != "3" {
 		return fmt.Errorf("the role has version %s instead of 3: %w", version, err)
 	}
+	d.saw("One click in a browser rotated a role. No secret passed a terminal.")
 	return nil
 }
 
@@ -70,5 +71,6 @@ func (d *demo) leaseOut(ctx context.Context) error {
 		}
 	}
 	d.note("Modal no longer has the lease's service user")
+	d.saw("A job got a token of its own, which ended with its lease.")
 	return nil
 }

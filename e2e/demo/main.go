@@ -12,47 +12,30 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"vault-plugin-secrets-modal/e2e/lab"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, newScreen(os.Stdout))
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", lab.Mask(err.Error()))
-		os.Exit(1)
-	}
-}
+func main() { lab.Main("demo", run) }
 
-func run(ctx context.Context, out *screen) (err error) {
+func run(ctx context.Context) error {
 	first, next, err := ownTokens()
 	if err != nil {
 		return err
 	}
-	out.title("Build the plugin, and find or build Vault")
-	tools, err := lab.BuildTools(ctx, os.Stderr)
-	if err != nil {
-		return err
+	out := newScreen(os.Stdout)
+	if out.terminal {
+		out.note("the demo takes about three minutes, with pauses to read; without pauses: make demo | cat")
 	}
-	defer func() { err = errors.Join(err, tools.Close()) }()
-	plugin, err := tools.BuildPlugin(ctx, "v0.0.0-demo")
-	if err != nil {
-		return err
-	}
-	l, err := lab.New(tools)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, l.Close()) }()
-
-	d := &demo{screen: out, lab: l, plugin: plugin, first: first, next: next}
-	return d.play(ctx)
+	out.title("Start a server, and build the plugin")
+	return lab.OnStage(ctx, "v0.0.0-demo", func(stage *lab.Stage) error {
+		if err := stage.Tools.BuildSDK(ctx); err != nil {
+			return err
+		}
+		d := &demo{screen: out, lab: stage.Lab, plugin: stage.Plugin, vault: stage.Vault, first: first, next: next}
+		return d.play(ctx)
+	})
 }
 
 // ownTokens returns the Modal tokens of the person who runs the demo. Empty tokens mean that the emulator is

@@ -10,11 +10,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
-
-	"vault-plugin-secrets-modal/e2e/lab"
 )
+
+// tokenID matches the token ID of a .modal.toml.
+var tokenID = regexp.MustCompile(`token_id = "(ak-\w+)"`)
 
 // elsewhere reports whether the demo runs against Modal itself, and prints why it skips a step about managed
 // roles there.
@@ -46,9 +48,10 @@ func (d *demo) manage(ctx context.Context) error {
 	}
 	d.note("the engine creates a service user with only these roles; the times are short for the demo")
 	if err := d.run(ctx, "", "write", "modal/roles/ci", "type=managed", "environment_roles=main=contributor,staging=viewer",
-		"refresh_interval=5s", "rotation_period=20s", "grace_period=30s"); err != nil {
+		"refresh_interval=5s", "rotation_period=20s", "grace_period=2m"); err != nil {
 		return err
 	}
+	d.due = time.Now().Add(20 * time.Second)
 	d.copy = filepath.Join(d.lab.Dir, "ci.modal.toml")
 	text, err := d.show(ctx, "", "read", "-field=toml", "modal/creds/ci/toml")
 	if err != nil {
@@ -60,9 +63,12 @@ func (d *demo) manage(ctx context.Context) error {
 	if err = d.authenticate(ctx, d.copy); err != nil {
 		return err
 	}
-	if d.managed, err = d.current(ctx); err != nil {
-		return err
+	id := tokenID.FindStringSubmatch(text.Stdout)
+	if id == nil {
+		return errors.New("the .modal.toml of the role ci contains no token ID")
 	}
+	d.managed = id[1]
+	d.saw("The engine created a service user with two limited roles, and a token for the role ci.")
 	return d.run(ctx, "", "list", "-detailed", "modal/rotate")
 }
 
@@ -70,9 +76,8 @@ func (d *demo) scheduled(ctx context.Context) error {
 	if d.elsewhere() {
 		return nil
 	}
-	d.note("Vault wakes the engine once a minute, so this can take a minute")
-	started := time.Now()
-	err := lab.Until(ctx, "the role ci to be rotated on schedule", func() error {
+	d.note("the rotation is due 20s after the last one, and Vault wakes the engine once a minute: this takes up to 80s")
+	err := d.wait(ctx, "the role ci to rotate on schedule", d.vault.NextTick(d.due), func() error {
 		now, err := d.current(ctx)
 		if err == nil && now == d.managed {
 			err = fmt.Errorf("its token is still %s", now)
@@ -82,7 +87,8 @@ func (d *demo) scheduled(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.note("%s later the role has another token, without any command:", time.Since(started).Round(time.Second))
+	d.saw("The role ci rotated on schedule, without a command. Its old token kept working for its grace period.")
+	d.note("the role has another token, without any command:")
 	if err = d.run(ctx, "", "read", "modal/rotate/ci"); err != nil {
 		return err
 	}
@@ -104,6 +110,7 @@ func (d *demo) prove(ctx context.Context) error {
 	if err := d.rejected(ctx, d.copy, d.managed); err != nil {
 		return err
 	}
+	d.saw("One command revoked a token that still worked, as after a leak.")
 	d.note("that token worked a moment ago; a manual rotation is just as short:")
 	if err := d.run(ctx, "", "write", "modal/rotate/ci", "grace_period=10m"); err != nil {
 		return err

@@ -35,6 +35,10 @@ type demo struct {
 	old string
 	// managed is the ID of the managed role's first token. copy is a .modal.toml with that token.
 	managed, copy string
+	// due is when the managed role has to rotate.
+	due time.Time
+	// seen lists what the demo has shown.
+	seen []string
 }
 
 type step struct {
@@ -45,13 +49,13 @@ type step struct {
 // play shows the steps in order and stops at the first step that fails.
 func (d *demo) play(ctx context.Context) error {
 	steps := []step{
-		{"Start Vault and Modal", d.start},
+		{"Choose a Modal: an emulator, or your own workspace", d.start},
 		{"Register the plugin and enable it at modal/", d.enable},
 		{"Store a Modal token as the role personal", d.store},
 		{"Read the token in the form that each consumer needs", d.read},
 		{"Let Vault Agent keep a .modal.toml, and Modal's Go SDK use it", d.consume},
 		{"Rotate: the Agent's file changes by itself", d.rotate},
-		{"The old token deletes itself, and Modal rejects it", d.revoke},
+		{"End the old token: it deletes itself, and Modal rejects it", d.revoke},
 		{"Rotate by one click in a browser: no secret passes a terminal", d.approve},
 		{"Give the engine an admin token", d.empower},
 		{"Let the engine create the tokens of the role ci", d.manage},
@@ -65,14 +69,28 @@ func (d *demo) play(ctx context.Context) error {
 			return fmt.Errorf("step %d failed (%s): %w", d.titles, step.title, err)
 		}
 	}
+	d.summarize()
 	return nil
 }
 
-func (d *demo) start(ctx context.Context) (err error) {
-	if d.vault, err = d.lab.StartVault(ctx); err != nil {
-		return err
+// saw adds a line to the summary.
+func (d *demo) saw(format string, args ...any) { d.seen = append(d.seen, fmt.Sprintf(format, args...)) }
+
+// summarize prints what the demo has shown, and what to do next.
+func (d *demo) summarize() {
+	d.heading("What you saw")
+	for _, line := range d.seen {
+		fmt.Fprintln(d.file, "- "+line)
 	}
-	d.note("Vault serves %s, with storage, log and audit file in %s", d.vault.Addr, d.lab.Dir)
+	d.heading("What to try next")
+	fmt.Fprint(d.file, `- make dev             an empty server with the plugin and the emulator, to type these commands yourself
+- README.md            "First token": from an empty server to a token, with make dev or with your own Vault
+- docs/consumers.md    give a token to your programs: Vault Agent, CI, Kubernetes, Terraform
+`)
+}
+
+func (d *demo) start(ctx context.Context) (err error) {
+	d.note("the server answers at %s, with storage, log and audit file in %s", d.vault.Addr, d.lab.Dir)
 	if d.first.ID != "" {
 		d.note("MODAL_TOKEN_ID is set: the demo uses Modal itself, with your token %s", d.first)
 		return nil
@@ -132,6 +150,7 @@ func (d *demo) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.saw("The engine checked a token with Modal and stored it. Programs read it as fields, file, dotenv, JSON or profile.")
 	return d.run(ctx, "", "unwrap", "-field=token_id", wrapped)
 }
 
@@ -147,9 +166,11 @@ func (d *demo) consume(ctx context.Context) error {
 		return err
 	}
 	d.command("", "cat", "agent.hcl")
-	d.output(d.agent.Config)
+	if err = d.output(ctx, d.agent.Config); err != nil {
+		return err
+	}
 	d.command("", "vault", "agent", "-config=agent.hcl")
-	if err = d.cat(d.agent.File); err != nil {
+	if err = d.cat(ctx, d.agent.File); err != nil {
 		return err
 	}
 	return d.authenticate(ctx, d.agent.File)
@@ -169,11 +190,11 @@ func (d *demo) rotate(ctx context.Context) error {
 	if err = os.WriteFile(d.old, before, 0o600); err != nil {
 		return err
 	}
-	if err = d.run(ctx, d.next.Secret, "write", "modal/rotate/personal", "token_id="+d.next.ID, "token_secret=-", "grace_period=0"); err != nil {
+	if err = d.run(ctx, d.next.Secret, "write", "modal/rotate/personal", "token_id="+d.next.ID, "token_secret=-", "grace_period=10m"); err != nil {
 		return err
 	}
 	started := time.Now()
-	err = lab.Until(ctx, "the Agent's file to change", func() error {
+	err = d.wait(ctx, "the Agent's file to change", started.Add(5*time.Second), func() error {
 		now, readErr := os.ReadFile(d.agent.File)
 		if readErr == nil && !strings.Contains(string(now), d.next.ID) {
 			return fmt.Errorf("the file does not contain %s", d.next)
@@ -183,8 +204,10 @@ func (d *demo) rotate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.note("%s later:", time.Since(started).Round(time.Second))
-	if err = d.cat(d.agent.File); err != nil {
+	took := time.Since(started).Truncate(time.Second) + time.Second
+	d.saw("Within %s of a rotation, Vault Agent wrote the new token to its file.", took)
+	d.note("less than %s later:", took)
+	if err = d.cat(ctx, d.agent.File); err != nil {
 		return err
 	}
 	return d.authenticate(ctx, d.agent.File)
@@ -199,13 +222,14 @@ func (d *demo) revoke(ctx context.Context) error {
 	if err := d.run(ctx, "", "read", revocation); err != nil {
 		return err
 	}
-	d.note("the engine revokes the token by itself within a minute, or now with this command:")
-	if err := d.run(ctx, "", "write", "-f", revocation); err != nil {
+	d.note("the engine revokes the token when its grace period ends; before that, revoking the token needs force=true:")
+	if err := d.run(ctx, "", "write", revocation, "force=true"); err != nil {
 		return err
 	}
 	if err := d.queueEmpty(ctx); err != nil {
 		return err
 	}
+	d.saw("The old token deleted itself at Modal, and Modal rejects it. Until that is proven, it stays in the revocation queue.")
 	return d.rejected(ctx, d.old, d.first.ID)
 }
 
@@ -217,7 +241,9 @@ func (d *demo) queueEmpty(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.output(result.Stdout + result.Stderr)
+	if err = d.output(ctx, result.Stdout+result.Stderr); err != nil {
+		return err
+	}
 	if !strings.Contains(result.Stderr, "No value found") {
 		return errors.New("the revocation queue is not empty")
 	}

@@ -9,12 +9,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"vault-plugin-secrets-modal/e2e/lab"
 )
@@ -22,74 +18,58 @@ import (
 // version is a version that no build of the reader has, because each build needs a version of its own.
 const version = "v0.0.0-make-dev"
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	err := run(ctx)
-	interrupted := ctx.Err() != nil
-	stop()
-	if err != nil && !interrupted {
-		fmt.Fprintln(os.Stderr, "dev:", lab.Mask(err.Error()))
-		os.Exit(1)
+func main() { lab.Main("dev", run) }
+
+func run(ctx context.Context) error {
+	err := lab.OnStage(ctx, version, func(stage *lab.Stage) error {
+		emulator, err := stage.Mount(ctx)
+		if err != nil {
+			return err
+		}
+		if err = show(ctx, stage, emulator); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		fmt.Println("\nStopping …")
+		return nil
+	})
+	if err == nil {
+		fmt.Println("Both have ended, and their data is deleted.")
 	}
+	return err
 }
 
-func run(ctx context.Context) (err error) {
-	fmt.Println("Building the plugin, and finding or building Vault …")
-	tools, err := lab.BuildTools(ctx, os.Stderr)
-	if err != nil {
-		return err
+// show prints the variables that README and docs use, and what to do with them.
+func show(ctx context.Context, stage *lab.Stage, emulator *lab.Emulator) error {
+	server := "Vault"
+	if stage.Tools.OpenBao {
+		server = "OpenBao"
 	}
-	defer func() { err = errors.Join(err, tools.Close()) }()
-	plugin, err := tools.BuildPlugin(ctx, version)
-	if err != nil {
-		return err
-	}
-	l, err := lab.New(tools)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, l.Close()) }()
-
-	d := &dev{tools: tools}
-	if d.vault, d.emulator, err = l.StartMounted(ctx, plugin); err != nil {
-		return err
-	}
-	if err = d.print(ctx); err != nil {
-		return err
-	}
-	<-ctx.Done()
-	fmt.Println("\nStopping …")
-	return nil
-}
-
-// dev holds the running programs.
-type dev struct {
-	tools    *lab.Tools
-	vault    *lab.Vault
-	emulator *lab.Emulator
-}
-
-// print prints the variables that README and docs use.
-func (d *dev) print(ctx context.Context) error {
 	var block strings.Builder
 	fmt.Fprintf(&block, "export PATH=%q:\"$PATH\" VAULT_ADDR=%s VAULT_TOKEN=%s SERVER_URL=%s\n",
-		d.tools.Bin, d.vault.Addr, d.vault.Token, d.emulator.URL)
+		stage.Tools.Bin, stage.Vault.Addr, stage.Vault.Token, emulator.URL)
 	// Three member tokens: for config, for a static role, and for the first rotation of that role.
 	for _, prefix := range []string{"ADMIN_", "", "NEW_"} {
-		token, err := d.emulator.NewToken(ctx)
+		token, err := emulator.NewToken(ctx)
 		if err != nil {
 			return err
 		}
 		fmt.Fprintf(&block, "export %[1]sTOKEN_ID=%[2]s %[1]sTOKEN_SECRET=%[3]s\n", prefix, token.ID, token.Secret)
 	}
 	fmt.Printf(`
-An empty Vault with the plugin at modal/, and an emulator of Modal. Paste this into another terminal:
+An empty %s with the plugin at modal/, and an emulator of Modal. Paste this into another terminal:
 
 %s
 If a command waits for a secret, paste the secret that is beside the token's ID above. To make and delete
 tokens, use the emulator's page: %s
 
+To watch a rotation, first create the role ci (README.md, "First token"). Then run the first line in one
+terminal and the second line in another: the token ID changes.
+
+  while vault read -field=token_id modal/creds/ci; do sleep 2; done
+  vault write -f modal/rotate/ci
+
 Ctrl-C ends both and deletes their data.
-`, &block, d.emulator.Page)
+`, server, &block, emulator.Page)
 	return nil
 }

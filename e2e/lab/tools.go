@@ -44,17 +44,37 @@ type Tools struct {
 // Plugin is a build of the engine in the labs' plugin directory.
 type Plugin struct{ Command, SHA256, Version string }
 
+// The scripts that find a server differ in their last choice: tests and benchmarks use Vault even if it must be
+// built from source, which takes minutes. Who only wants to see the plugin gets an OpenBao in seconds.
+const (
+	vaultToTest    = "tools/vault/path.sh"
+	quickestServer = "tools/server/path.sh"
+)
+
 // BuildTools finds or builds Vault and builds the emulator and the SDK client. It takes Vault from VAULT_BIN,
 // from PATH, or builds the pinned module. A build without a cache takes minutes and shows its progress.
 // Progress goes to the given writer. The caller closes the tools.
 func BuildTools(ctx context.Context, progress io.Writer) (*Tools, error) {
+	t, err := findServer(ctx, vaultToTest, progress)
+	if err != nil {
+		return nil, err
+	}
+	if err = errors.Join(t.buildEmulator(ctx), t.BuildSDK(ctx)); err != nil {
+		_ = t.Close() // the build's error matters more
+		return nil, err
+	}
+	return t, nil
+}
+
+// findServer returns tools that have only a server yet, which the script found.
+func findServer(ctx context.Context, script string, progress io.Writer) (*Tools, error) {
 	t := &Tools{progress: progress}
 	gomod, err := t.output(ctx, "go", "env", "GOMOD")
 	if err != nil {
 		return nil, err
 	}
 	t.root = filepath.Dir(gomod)
-	if t.Vault, err = t.output(ctx, filepath.Join(t.root, "tools", "vault", "path.sh")); err != nil {
+	if t.Vault, err = t.output(ctx, filepath.Join(t.root, script)); err != nil {
 		return nil, err
 	}
 	if t.OpenBao, err = t.isOpenBao(ctx); err != nil {
@@ -63,17 +83,20 @@ func BuildTools(ctx context.Context, progress io.Writer) (*Tools, error) {
 	if t.dir, err = tempDir("modal-tools-"); err != nil {
 		return nil, err
 	}
-	if err = t.linkVault(); err != nil {
-		_ = t.Close() // the link's error matters more
+	if err = errors.Join(t.linkVault(), os.Mkdir(t.pluginDir(), 0o700)); err != nil {
+		_ = t.Close() // this error matters more
 		return nil, err
 	}
-	for name, pkg := range map[string]string{"modal-emulator": "cmd/modal-emulator", "modal-sdk": "e2e/sdk"} {
-		if err = t.build(ctx, filepath.Join(t.dir, name), pkg); err != nil {
-			_ = t.Close() // the build's error matters more
-			return nil, err
-		}
-	}
 	return t, nil
+}
+
+func (t *Tools) buildEmulator(ctx context.Context) error {
+	return t.build(ctx, filepath.Join(t.dir, "modal-emulator"), "cmd/modal-emulator")
+}
+
+// BuildSDK builds the client on Modal's Go SDK. BuildTools has already built the client; OnStage has not.
+func (t *Tools) BuildSDK(ctx context.Context) error {
+	return t.build(ctx, filepath.Join(t.dir, "modal-sdk"), "e2e/sdk")
 }
 
 func (t *Tools) linkVault() error {
@@ -111,10 +134,10 @@ func (p Plugin) RegisterArgs() []string {
 // pluginDir returns the plugin directory of every Vault server that the labs start.
 func (t *Tools) pluginDir() string { return filepath.Join(t.dir, "plugins") }
 
-// build compiles a program of this repository as the release does.
+// build compiles a program of this repository as the release does, and shows the progress.
 func (t *Tools) build(ctx context.Context, file, pkg string, flags ...string) error {
-	args := append([]string{"build", "-C", t.root, "-trimpath", "-buildvcs=false", "-o", file}, flags...)
-	_, err := t.output(ctx, "go", append(args, "./"+pkg)...)
+	args := append([]string{"build", t.root, file, "./" + pkg, "-trimpath", "-buildvcs=false"}, flags...)
+	_, err := t.output(ctx, filepath.Join(t.root, "tools", "progress.sh"), args...)
 	return err
 }
 

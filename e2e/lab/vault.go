@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Vault is a running Vault server with Raft storage. It logs at trace level to Log and audits to Audit. It is
@@ -31,11 +32,12 @@ type Vault struct {
 	// Log is the file of the server's JSON log, Audit the file of its audit device.
 	Log, Audit string
 
-	lab     *Lab
-	config  string
-	env     []string
-	unseal  string
-	process *process
+	lab      *Lab
+	config   string
+	env      []string
+	unseal   string
+	unsealed time.Time
+	process  *process
 }
 
 const vaultConfig = `storage "raft" {
@@ -66,23 +68,6 @@ func (l *Lab) StartVault(ctx context.Context) (*Vault, error) {
 		return nil, err
 	}
 	return v, v.must(ctx, "audit", "enable", "file", "file_path="+v.Audit)
-}
-
-// StartMounted starts an emulator and a new server with the plugin at modal/ and nothing stored in the
-// plugin.
-func (l *Lab) StartMounted(ctx context.Context, plugin Plugin) (*Vault, *Emulator, error) {
-	emulator, err := l.StartEmulator(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	v, err := l.StartVault(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err = v.must(ctx, plugin.RegisterArgs()...); err != nil {
-		return nil, nil, err
-	}
-	return v, emulator, v.must(ctx, "secrets", "enable", "-path=modal", "-plugin-version="+plugin.Version, PluginName)
 }
 
 // newVault starts a server that is not initialized yet. env is added to the environment of the server and its
@@ -140,7 +125,14 @@ func (v *Vault) Unseal(ctx context.Context) error {
 	if err := v.must(ctx, "operator", "unseal", v.unseal); err != nil {
 		return err
 	}
+	v.unsealed = time.Now()
 	return v.process.ready(ctx, func() error { return v.must(ctx, "token", "lookup") })
+}
+
+// NextTick returns when the server wakes its plugins for the first time after the given time. It wakes them once
+// a minute, from the time when it was unsealed.
+func (v *Vault) NextTick(after time.Time) time.Time {
+	return after.Add(time.Minute - after.Sub(v.unsealed)%time.Minute)
 }
 
 // PluginPIDs returns the process IDs of this server's running plugins, according to the server's log.

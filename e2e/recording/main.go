@@ -10,11 +10,8 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"vault-plugin-secrets-modal/e2e/lab"
 )
@@ -22,31 +19,14 @@ import (
 func main() {
 	file := flag.String("o", "docs/recording.svg", "the picture to write")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, *file)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "recording:", lab.Mask(err.Error()))
-		os.Exit(1)
-	}
+	lab.Main("recording", func(ctx context.Context) error {
+		return lab.OnStage(ctx, "v0.0.0-recording", func(stage *lab.Stage) error { return record(ctx, stage, *file) })
+	})
 }
 
-func run(ctx context.Context, file string) (err error) {
-	tools, err := lab.BuildTools(ctx, os.Stderr)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, tools.Close()) }()
-	plugin, err := tools.BuildPlugin(ctx, "v0.0.0-recording")
-	if err != nil {
-		return err
-	}
-	l, err := lab.New(tools)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, l.Close()) }()
-	vault, emulator, err := l.StartMounted(ctx, plugin)
+// record runs the commands and writes the picture.
+func record(ctx context.Context, stage *lab.Stage, file string) error {
+	emulator, err := stage.Mount(ctx)
 	if err != nil {
 		return err
 	}
@@ -54,7 +34,7 @@ func run(ctx context.Context, file string) (err error) {
 	if err != nil {
 		return err
 	}
-	r := &recorder{vault: vault}
+	r := &recorder{vault: stage.Vault}
 	if _, err = r.run(ctx, admin.Secret, "write", "modal/config", "server_url="+emulator.URL, "token_id="+admin.ID, "token_secret=-"); err != nil {
 		return err
 	}

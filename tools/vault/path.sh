@@ -12,32 +12,15 @@ built=$(cd "$here/../.." && pwd)/bin/vault${1:+-$1}
 
 say() { printf 'vault: %s\n' "$*" >&2; }
 
-# progress turns the package names of `go build -v` into a count and prints all other lines.
-progress() {
-	local packages=0 modules=0 step=100 end='\n' line
-	if [ -t 2 ]; then step=1 end='\r'; fi
-	while IFS= read -r line; do
-		case $line in
-		"go: downloading "*) modules=$((modules + 1)) ;;
-		*[[:space:]]* | "") say "$line" && continue ;;
-		*) packages=$((packages + 1)) ;;
-		esac
-		if (((packages + modules) % step == 0)); then
-			printf "vault: %d modules downloaded, %d packages compiled$end" "$modules" "$packages" >&2
-		fi
-	done
-	say "$modules modules downloaded, $packages packages compiled"
-}
-
 build() {
 	if [ "$built" -nt "$module/go.mod" ] && [ "$built" -nt "$module/go.sum" ]; then
 		say "using $built, which is up to date"
 		return
 	fi
-	say "building Vault from the module pinned in ${module#"${here%/*/*}/"}; 2 to 5 minutes without a build cache"
+	say "building Vault from the module pinned in ${module#"${here%/*/*}/"}; 5 to 20 minutes without a build cache"
 	# The build is the same with and without a C compiler. -tags minimal leaves out builtin plugins that the tests
 	# do not use.
-	(cd "$module" && CGO_ENABLED=0 go build -v -tags minimal -o "$built" github.com/hashicorp/vault) 2>&1 | progress
+	CGO_ENABLED=0 "$here/../progress.sh" build "$module" "$built" github.com/hashicorp/vault -tags minimal
 	# go does not touch an executable that is up to date.
 	touch "$built"
 	say "built $built in ${SECONDS}s"

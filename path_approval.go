@@ -183,4 +183,9 @@ A read returns the state: waiting, done, refused, lapsed or cancelled. Once the 
 its workspace and owner. wait=20s waits up to 20 seconds for the end. A delete cancels the approval. A role has one
 approval at a time. The engine asks Modal for another hour after the end: a token that a person approves in this hour
 deletes itself.
+
+Example, for the mount modal/:
+
+  vault write -wrap-ttl=15m modal/rotate/personal/approval lapse_after=1h
+  vault read modal/rotate/personal/approval wait=20s
 `

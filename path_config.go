@@ -210,6 +210,10 @@ paused=true stops all work that the engine does at Modal by itself: rotations on
 revocations, also of leases.
 
 A write merges: a field that is absent or null keeps its value, and an empty field returns to its default.
+
+Example, for the mount modal/:
+
+  vault write modal/config token_id=ak-… token_secret=- allowed_environments=main,staging
 `
 
 func (b *Backend) pathConfigRotate() []*framework.Path {
@@ -273,6 +277,10 @@ the workspace of the last admin token, and its owner must be able to manage serv
 The replaced token enters the revocation queue and deletes itself after its grace period. A policy can allow this path
 alone, because the path changes nothing else in config. To have the token approved in a browser, write to
 config/approval.
+
+Example, for the mount modal/:
+
+  vault write modal/config/rotate token_id=ak-… token_secret=-
 `
 
 // adminFields returns the response fields of the admin token.

@@ -200,6 +200,10 @@ the reader renews and revokes. The lease takes the place of the rotation metadat
 
 creds/<role>/env, /dotenv, /toml and /profile return the token in the forms that Modal's clients read. A policy on
 creds/<role> covers none of these paths.
+
+Example, for the mount modal/:
+
+  vault read modal/creds/ci
 `
 
 const metadataHelp = `token_id tells an audit log which token was read. ttl, rotation_period and last_vault_rotation show
@@ -213,22 +217,35 @@ A read returns exactly MODAL_TOKEN_ID and MODAL_TOKEN_SECRET, and if set MODAL_E
 tools that export every key that they find. Between two rotations the answer stays the same.
 
 For a dynamic role each read creates a token of its own, with a lease.
+
+Example, for the mount modal/:
+
+  vault read -format=json modal/creds/ci/env
 `
 
 const dotenvHelp = `
 The key dotenv has the variables of creds/<role>/env as one text, one NAME=value a line, for sh, docker --env-file
 and systemd's EnvironmentFile=. No value needs quotes.
 
+Example, for the mount modal/:
+
+  vault read -field=dotenv modal/creds/ci/dotenv
 ` + metadataHelp
 
 const tomlHelp = `
 The key toml has a complete .modal.toml with one active profile, as Modal's own command line writes it. Write it to
 a file with mode 0600 and point MODAL_CONFIG_PATH at that file.
 
+Example, for the mount modal/:
+
+  vault read -field=toml modal/creds/ci/toml
 ` + metadataHelp
 
 const profileHelp = `
 The key toml has one profile without "active". Append the profiles of several roles to one creds/<role>/toml, whose
 profile is the active one, to combine several accounts in one file.
 
+Example, for the mount modal/:
+
+  vault read -field=toml modal/creds/gpu/profile
 ` + metadataHelp

@@ -124,4 +124,8 @@ what revokes it:
   unknown   this mount does not know the token
 
 The path writes nothing, never returns a secret, and asks Modal once, for three seconds at most.
+
+Example, for the mount modal/:
+
+  vault write modal/lookup token_id=ak-…
 `

@@ -149,4 +149,9 @@ tokens of leases, because another mount may return them to consumers.
 A write reports which service users are orphans (dry_run=true is the default). dry_run=false deletes them at Modal.
 accept=true keeps them, and the engine then deletes due tokens again. names selects some orphans, also orphans that
 were accepted before.
+
+Example, for the mount modal/:
+
+  vault list -detailed modal/orphans
+  vault write modal/orphans dry_run=false
 `

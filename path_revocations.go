@@ -26,7 +26,7 @@ func (b *Backend) pathRevocations() []*framework.Path {
 				logical.ListOperation: local(parsePage, paged(b.listRevocations), "List the tokens in the revocation queue.", listFields("IDs of the tokens.")),
 			},
 			HelpSynopsis:    "List the tokens in the revocation queue.",
-			HelpDescription: "The revocation queue: tokens that are no longer current and that Modal may still accept. The token that is due first comes first.",
+			HelpDescription: "The revocation queue: tokens that are no longer current and that Modal may still accept. The token that is due first comes first.\n\nExample, for the mount modal/:\n\n  vault list -detailed modal/revocations",
 		},
 		{
 			Pattern:      prefixRevocations + `(?P<` + request.FieldID + `>[^/]+)$`,
@@ -184,4 +184,9 @@ token of the workspace right after it rejected this token, "rejected twice" if t
 rejected this token again at least an hour later.
 
 A delete forgets a token that is revoked. It forgets any other token only with force=true. It deletes nothing at Modal.
+
+Example, for the mount modal/:
+
+  vault read modal/revocations/ak-…
+  vault write modal/revocations/ak-… force=true
 `

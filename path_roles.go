@@ -29,7 +29,7 @@ func (b *Backend) pathRoles() []*framework.Path {
 				logical.ListOperation: local(parsePage, paged(b.listRoles), "List the roles.", listFields("Names of the roles.")),
 			},
 			HelpSynopsis:    "List the roles.",
-			HelpDescription: "Names of the roles. key_info has the type, version, state, next rotation and description of each role.",
+			HelpDescription: "Names of the roles. key_info has the type, version, state, next rotation and description of each role.\n\nExample, for the mount modal/:\n\n  vault list -detailed modal/roles",
 		},
 		{
 			Pattern:      prefixRoles + rolePattern + "$",
@@ -164,6 +164,10 @@ A delete puts the role's token into the revocation queue ("revocations"), where 
 period. force=true revokes at once all tokens of the role that the engine can revoke, also earlier versions. Only
 revocations/<id> with force=true revokes the token of a static role. The response has a line for each token.
 force=true also deletes a role whose stored data cannot be read.
+
+Example, for the mount modal/:
+
+  vault write modal/roles/ci type=managed environment_roles=main=contributor
 `
 
 func policyFields() map[string]*framework.FieldSchema {

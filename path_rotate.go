@@ -29,7 +29,7 @@ func (b *Backend) pathRotate() []*framework.Path {
 				logical.ListOperation: local(parsePage, paged(b.listRotations), "List the roles by urgency of rotation.", listFields("Names of the roles, the most urgent first.")),
 			},
 			HelpSynopsis:    "List the roles by urgency of rotation.",
-			HelpDescription: "All roles with state and next rotation. Roles whose token Modal rejects, roles whose rotation fails and overdue roles come first, then the other roles by their next rotation.",
+			HelpDescription: "All roles with state and next rotation. Roles whose token Modal rejects, roles whose rotation fails and overdue roles come first, then the other roles by their next rotation.\n\nExample, for the mount modal/:\n\n  vault list -detailed modal/rotate",
 		},
 		{
 			Pattern:      prefixRotate + rolePattern + "$",
@@ -196,6 +196,11 @@ to_previous=true goes back to the previous token while its grace period lasts. d
 nothing.
 
 A read returns version, token ID, dates, lateness, failed attempts and the previous tokens. No response shows a secret.
+
+Example, for the mount modal/:
+
+  vault write -f modal/rotate/ci
+  vault write modal/rotate/personal token_id=ak-… token_secret=-
 `
 
 // rotationSummary returns a role's details for a list.

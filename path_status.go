@@ -95,4 +95,8 @@ The response has numbers, flags and texts, and no secret. A person is needed if 
 roles_overdue, roles_expiring, roles_unreadable, revocations_retrying, revocations_unconfirmed, revocations_waiting or
 revocations_unreadable is not 0, if out_of_sync is true, or if admin_token_state is expired or rejected. The engine
 reads storage and does not ask Modal.
+
+Example, for the mount modal/:
+
+  vault read modal/status
 `

@@ -66,4 +66,8 @@ unless its rotation is disabled. A static role shows as rejected until an operat
 approves a new token. If the environment roles of a managed role differ at Modal, the engine sets them again, as far as
 config allows them. If Modal reports another expiry than the stored expiry, the engine stores it, moves the next
 rotation and warns. The engine also asks about each current token by itself, once per verification_interval of config.
+
+Example, for the mount modal/:
+
+  vault write -f modal/verify/ci
 `

@@ -87,7 +87,7 @@ func BenchmarkReadWhileRotating(b *testing.B) {
 		m.SeedManaged(b, 2000, 0)
 		m.Send(b, logical.RollbackOperation, "", map[string]any{})
 		idle := m.Latencies(b, func(reads int) bool { return reads == 3000 })
-		m.SeedManaged(b, 500, 500)
+		m.SeedManaged(b, 400, 400)
 		m.Remount(b)
 		m.Modal.Inject("*", modaltest.Fault{Delay: 50 * time.Millisecond, Times: -1})
 		var took atomic.Int64
@@ -97,11 +97,11 @@ func BenchmarkReadWhileRotating(b *testing.B) {
 			took.Store(int64(time.Since(began)))
 		}()
 		busy := m.Latencies(b, func(int) bool { return took.Load() != 0 })
-		require.Len(b, m.Modal.Calls("ServiceUserCreate"), 500)
+		require.Len(b, m.Modal.Calls("ServiceUserCreate"), 400)
 		b.ReportMetric(float64(p99(idle).Microseconds()), "idle-p99-µs")
 		b.ReportMetric(float64(p99(busy).Microseconds()), "busy-p99-µs")
 		b.ReportMetric(float64(p99(busy))/float64(p99(idle)), "busy/idle-p99")
-		b.ReportMetric(time.Duration(took.Load()).Seconds(), "s/500-rotations")
+		b.ReportMetric(time.Duration(took.Load()).Seconds(), "s/400-rotations")
 		b.ReportMetric(float64(len(busy)), "reads")
 	}
 }

@@ -28,7 +28,7 @@ func demo(ctx context.Context, t *testing.T) (cmd *exec.Cmd, temp string, said f
 	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, log.Close()) })
-	cmd = exec.CommandContext(ctx, "make", "demo")
+	cmd = exec.CommandContext(ctx, "make", "--no-print-directory", "demo")
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "..", log, log
 	cmd.Env = append(os.Environ(), "VAULT_BIN="+tools.Vault, "TMPDIR="+temp)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

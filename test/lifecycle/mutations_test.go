@@ -81,7 +81,7 @@ func runTests(t *testing.T, dir string, arguments ...string) string {
 	return string(output)
 }
 
-// copyGo copies the Go files, go.mod and go.sum that the root package, internal and test need.
+// copyGo copies the files that the tests of the root package, internal and test need.
 func copyGo(t *testing.T, to string) {
 	t.Helper()
 	require.NoError(t, filepath.WalkDir(module, func(path string, entry os.DirEntry, err error) error {
@@ -98,7 +98,7 @@ func copyGo(t *testing.T, to string) {
 			}
 			return os.MkdirAll(filepath.Join(to, relative), 0o755)
 		}
-		if name := entry.Name(); !strings.HasSuffix(name, ".go") && name != "go.mod" && name != "go.sum" {
+		if filepath.Dir(relative) == "." && !strings.HasSuffix(path, ".go") && entry.Name() != "go.mod" && entry.Name() != "go.sum" && entry.Name() != "Makefile" {
 			return nil
 		}
 		content, err := os.ReadFile(path)

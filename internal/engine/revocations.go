@@ -127,7 +127,7 @@ func (rv *Revocations) Remove(ctx context.Context, id string, force bool) (warni
 	}
 	entry := *stored
 	if force {
-		return rv.removeUnproven(ctx, &entry)
+		return rv.removeWithoutProof(ctx, &entry)
 	}
 	if err = rv.checkProven(ctx, &entry); err != nil {
 		return nil, err
@@ -159,7 +159,7 @@ func (rv *Revocations) checkProven(ctx context.Context, entry *model.Revocation)
 	return nil
 }
 
-func (rv *Revocations) removeUnproven(ctx context.Context, entry *model.Revocation) (warnings []string, err error) {
+func (rv *Revocations) removeWithoutProof(ctx context.Context, entry *model.Revocation) (warnings []string, err error) {
 	if err := rv.queue.LeaveServiceUser(ctx, entry); err != nil {
 		return nil, err
 	}

@@ -118,7 +118,7 @@ for KEY in token_id MODAL_TOKEN_ID; do grep -cF "\"$KEY\":\"$NOW\"" "$AUDIT"; do
 grep -F "$HASH" "$AUDIT" | grep -F '"path":"modal/creds/ci"' | grep -cF '"remote_address"'`,
 		"service_user_name_template=": `JOB=$(vault token create -policy=modal-job -display-name=acme/train -metadata=run_id=4711 -field=token)
 LEAKED=$(VAULT_TOKEN=$JOB vault read -field=MODAL_TOKEN_ID modal/creds/job/env)`,
-		"display_name|": `FOUND=$(grep -F -e "$LEAKED" -e "$HASH" "$AUDIT" | grep -F '"display_name":"token-acme-train","metadata":{"run_id":"4711"}' | grep -F '"path":"modal/creds/job/env"')
+		"display_name|": `FOUND=$(grep -F -e "$LEAKED" -e "$HASH" "$AUDIT" | grep -F '"display_name":"token-acme-train"' | grep -F '"metadata":{"run_id":"4711"}' | grep -F '"path":"modal/creds/job/env"')
 test -n "$FOUND"
 vault write -field=service_user modal/lookup token_id="$LEAKED" | grep -E '^vault-[0-9a-f]{8}-job-token-acme-train-'
 vault write -field=service_user modal/lookup token_id="$LEAKED" | grep -F "$(vault write -field=revocation modal/lookup token_id="$LEAKED")"

@@ -79,7 +79,7 @@ func BenchmarkList(b *testing.B) {
 	}
 }
 
-// BenchmarkReadWhileRotating reads one of 2,000 managed roles, first while no role rotates and then while 500
+// BenchmarkReadWhileRotating reads one of 2,000 managed roles, first while no role rotates and then while 400
 // others rotate. Each call to Modal takes 50 ms. The benchmark reports p99 of both and their ratio.
 func BenchmarkReadWhileRotating(b *testing.B) {
 	for b.Loop() {

@@ -168,11 +168,11 @@ func TestVerify_WithoutAnAnswerOfModalTheTokenKeepsItsState(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	h.managed("ci")
-	h.configure(model.ConfigWrite{VerificationInterval: to(time.Hour)})
+	h.configure(model.ConfigWrite{VerificationInterval: to(model.MinVerification)})
 	h.modal.SetOutage(true)
 	_, err := h.engine.Verifier.Verify(t.Context(), "ci")
 	require.ErrorContains(t, err, "could not find out whether Modal accepts")
-	h.minutes(70)
+	h.minutes(12)
 	require.Equal(t, model.StateOK, h.state("ci"))
 	require.NotContains(t, h.recorded.events(), model.EventTokenRejected)
 	h.modal.SetOutage(false)
@@ -243,7 +243,7 @@ func TestVerify_NoRoleNameDelaysTheAdminTokensCheck(t *testing.T) {
 	token := h.static(state.KeyConfig)
 	h.configure(model.ConfigWrite{VerificationInterval: to(model.MinVerification)})
 	h.modal.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Unavailable, Times: -1, Match: func(c modaltest.Call) bool { return c.TokenID == token.ID }})
-	for range 3 * 60 {
+	for range 60 {
 		h.minutes(1)
 		cfg, err := h.engine.Configs.Read(t.Context())
 		require.NoError(t, err)

@@ -180,7 +180,7 @@ func TestApproval_AfterACrashDoesNotBringBackAReplacedToken(t *testing.T) {
 	}
 }
 
-func TestApproval_ContinuesInAnotherProcessAndNotePausedIn(t *testing.T) {
+func TestApproval_ContinuesInAnotherProcessAndWhilePaused(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {
 		t := b.t

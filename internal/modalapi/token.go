@@ -63,7 +63,7 @@ func ParseToken(id, secret string) (Token, []string, error) {
 
 func checkTokenField(field, value, prefix string) error {
 	if value == "" {
-		return fmt.Errorf("%s is missing: give both token_id and token_secret", field)
+		return fmt.Errorf("%s is missing", field)
 	}
 	if len(value) > maxLength {
 		return fmt.Errorf("%s is %d bytes long, longer than any Modal token: paste only the value", field, len(value))

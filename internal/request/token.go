@@ -32,7 +32,11 @@ func (in *Decoder) Token(whenEmpty string) model.Supplied {
 	}
 	pair, warnings, err := modalapi.ParseToken(id.Value, secret.Value)
 	if err != nil {
-		in.mistakes = append(in.mistakes, err.Error())
+		mistake := err.Error()
+		if strings.TrimSpace(id.Value) == "" || strings.TrimSpace(secret.Value) == "" {
+			mistake += ": give both token_id and token_secret"
+		}
+		in.mistakes = append(in.mistakes, mistake)
 		return s
 	}
 	s.Token, s.Warnings = &pair, warnings

@@ -58,7 +58,7 @@ func goldenEntries() map[string]any {
 		"cred/ci": &model.Credential{Token: owned, Version: 3, LastRotation: start},
 		"revocation/ak-AAAAAAAAAAAAAAAAAAAAAA": &model.Revocation{
 			Token: owned, Role: "ci", Version: 2, Reason: model.ReasonRotated, Method: model.MethodManual, Since: start, NotBefore: start.Add(model.Day),
-			Tries:        model.Tries{Attempts: 1, LastAttempt: start, NextAttempt: start.Add(time.Hour), LastError: "Modal still accepts the token"},
+			Tries: model.Tries{Attempts: 1, LastAttempt: start, LastError: "Modal still accepts the token"}, NextAttempt: start.Add(time.Hour),
 			GenerationID: "ABCDEFGH", Forced: true, DeletionStarted: true,
 		},
 		"role/gpu": &model.Role{
@@ -71,13 +71,13 @@ func goldenEntries() map[string]any {
 		},
 		"cred/gpu": &model.Credential{
 			Token: created, Version: 2, LastRotation: start, NextRotation: start.Add(model.Day),
-			Tries:        model.Tries{Attempts: 1, LastAttempt: start, NextAttempt: start.Add(time.Minute), LastError: "unavailable"},
+			Tries: model.Tries{Attempts: 1, LastAttempt: start, LastError: "unavailable"}, NextAttempt: start.Add(time.Minute),
 			GenerationID: "ABCDEFGH", LastChecked: start, RejectedSince: start, RolesDiffer: true,
 		},
 		"revocation/vault-2f9f1a7c-gpu-abcdefgh": &model.Revocation{
 			Token: model.Token{WorkspaceID: "ac-1", Workspace: "acme", IdentityType: modalapi.IdentityServiceUser, Identity: "vault-2f9f1a7c-gpu-abcdefgh"},
 			Role:  "gpu", Reason: model.ReasonUnfinished, Method: model.MethodAutomatic, Since: start, NotBefore: start.Add(model.UnfinishedAfter),
-			Tries: model.Tries{NextAttempt: start.Add(model.UnfinishedAfter)}, Unconfirmed: true, FirstNotFoundAt: start, FirstRejectedAt: start,
+			NextAttempt: start.Add(model.UnfinishedAfter), Unconfirmed: true, FirstNotFoundAt: start, FirstRejectedAt: start,
 		},
 		"token/ak-AAAAAAAAAAAAAAAAAAAAAA": &state.TokenOwner{Role: "ci"},
 		"role/job": &model.Role{
@@ -88,7 +88,7 @@ func goldenEntries() map[string]any {
 			},
 		},
 		"revocation/vault-2f9f1a7c-job-abcdefgh": &model.Revocation{
-			Token: created, Role: "job", Reason: model.ReasonLease, Method: model.MethodAutomatic, Since: start, NotBefore: start.Add(model.Day), Tries: model.Tries{NextAttempt: start.Add(model.Day)},
+			Token: created, Role: "job", Reason: model.ReasonLease, Method: model.MethodAutomatic, Since: start, NotBefore: start.Add(model.Day), NextAttempt: start.Add(model.Day),
 			Leased: true, HoldUntil: start.Add(2 * model.Day), Refresh: time.Minute, WasInUse: true, LastUsed: start, Acknowledged: true, RefusedReason: "owners only",
 			Rights: model.Access{EnvironmentRoles: map[string]modalapi.EnvironmentRole{"main": modalapi.RoleViewer}, Scoped: true},
 		},
@@ -179,5 +179,24 @@ func noteFields(v reflect.Value, set, all map[string]bool) {
 		if value.Kind() == reflect.Struct && value.Type() != reflect.TypeFor[time.Time]() {
 			noteFields(value, set, all)
 		}
+	}
+}
+
+func TestStorage_RevocationWithoutARequiredFieldIsDamaged(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile(filepath.Join("testdata", "storage", "v2", "revocation_ak-AAAAAAAAAAAAAAAAAAAAAA.json"))
+	require.NoError(t, err)
+	for _, field := range []string{"reason", "method", "since", "not_before", "next_attempt"} {
+		var stored map[string]any
+		require.NoError(t, json.Unmarshal(raw, &stored))
+		entry, _ := stored["entry"].(map[string]any)
+		require.Contains(t, entry, field)
+		delete(entry, field)
+		damaged, err := json.Marshal(stored)
+		require.NoError(t, err)
+		s := &logical.InmemStorage{}
+		require.NoError(t, s.Put(t.Context(), &logical.StorageEntry{Key: "x", Value: damaged}))
+		_, err = store.New[model.Revocation](s, "", store.Options{}).Get(t.Context(), "x")
+		require.ErrorContains(t, err, `it has no field "`+field+`"`)
 	}
 }

@@ -17,14 +17,13 @@ func backOff(attempts int, jitter Jitter) time.Duration {
 	return wait/2 + jitter(wait/2)
 }
 
-// Tries counts failed attempts of one kind, and says when the next attempt is due.
+// Tries counts failed attempts of one kind. When the next attempt is due is a field beside it, because a revocation must
+// have that field in storage and a credential need not.
 type Tries struct {
 	// Attempts is how many attempts have failed.
 	Attempts int `json:"attempts,omitempty"`
 	// LastAttempt is when the last of them was made.
 	LastAttempt time.Time `json:"last_attempt,omitzero"`
-	// NextAttempt is when the engine tries next.
-	NextAttempt time.Time `json:"next_attempt,omitzero"`
 	// LastError says why the last attempt failed.
 	LastError string `json:"last_error,omitempty"`
 }

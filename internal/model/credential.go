@@ -21,6 +21,8 @@ type Credential struct {
 
 	// Tries are the rotations that failed since LastRotation.
 	Tries
+	// NextAttempt is when the engine tries again after a failed rotation.
+	NextAttempt time.Time `json:"next_attempt,omitzero"`
 
 	// LastChecked is when the engine last asked Modal about the token.
 	LastChecked time.Time `json:"checked,omitzero"`
@@ -60,7 +62,7 @@ func (c Credential) Rescheduled(r *Role, now time.Time, jitter Jitter) *Credenti
 // attempts.
 func (c Credential) withoutStaleAttempts(now time.Time) *Credential {
 	if c.NextRotation.IsZero() || c.NextRotation.After(now) {
-		c.Tries = Tries{}
+		c.Tries, c.NextAttempt = Tries{}, time.Time{}
 	}
 	return &c
 }

@@ -112,8 +112,10 @@ type Revocation struct {
 	// NotBefore is when the engine may start to delete the token: after the grace period, after the lease, or once a
 	// creation must have finished.
 	NotBefore time.Time `json:"not_before"`
-	// Tries are the attempts that did not prove the token revoked. NextAttempt is always set.
+	// Tries are the attempts that did not prove the token revoked.
 	Tries
+	// NextAttempt is when the engine tries next. An entry without it is damaged: the engine would never try.
+	NextAttempt time.Time `json:"next_attempt"`
 	// Forced says that an operator wants the token revoked now.
 	Forced bool `json:"forced,omitempty"`
 	// DeletionStarted says that Modal may already have deleted the token. So the token never becomes current again.

@@ -15,7 +15,7 @@ func NewTokenRevocation(t Token, reason string, now time.Time, grace time.Durati
 	if !t.ExpiresAt.IsZero() && t.LocalExpiry().Before(due) {
 		due = Later(now, t.LocalExpiry())
 	}
-	return &Revocation{Token: t, Reason: reason, Method: MethodManual, Since: now, NotBefore: due, Tries: Tries{NextAttempt: due}}
+	return &Revocation{Token: t, Reason: reason, Method: MethodManual, Since: now, NotBefore: due, NextAttempt: due}
 }
 
 // NewRevocation returns the revocation of a role's token. The method is automatic for a service user that this mount
@@ -54,6 +54,6 @@ func NewUnfinishedRevocation(role, generation, user string, cfg *Config, now tim
 			IdentityType: modalapi.IdentityServiceUser, Identity: user,
 			WorkspaceID: cfg.Admin.WorkspaceID, Workspace: cfg.Admin.Workspace, ServerURL: cfg.ServerURL, CreatedByMount: true,
 		},
-		Role: role, GenerationID: generation, Reason: ReasonUnfinished, Method: MethodAutomatic, Since: now, NotBefore: due, Tries: Tries{NextAttempt: due},
+		Role: role, GenerationID: generation, Reason: ReasonUnfinished, Method: MethodAutomatic, Since: now, NotBefore: due, NextAttempt: due,
 	}
 }

@@ -62,7 +62,7 @@ func (m *Mount) SeedRevocations(tb testing.TB, count int) {
 				IdentityID: fmt.Sprintf("sv-l%d", i), WorkspaceID: m.Workspace.ID(), LastVerified: StartTime, CreatedByMount: true,
 			},
 			Role: fmt.Sprintf("gone-%05d", i), Version: 1, Reason: "role deleted", Method: "automatic",
-			Since: m.Clock.Now(), NotBefore: m.Clock.Now().Add(Day), Tries: model.Tries{NextAttempt: m.Clock.Now().Add(Day)},
+			Since: m.Clock.Now(), NotBefore: m.Clock.Now().Add(Day), NextAttempt: m.Clock.Now().Add(Day),
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
@@ -35,6 +36,19 @@ func TestEnvironmentRoles_WritingTheStoredValueRepairsModal(t *testing.T) {
 	m.UnchangedSince(before)
 }
 
+// cancelAtSecondRole cancels a request while Modal sets the second environment role. Modal answers only once the client
+// has gone, so the client never sees that answer.
+func cancelAtSecondRole(m *mounttest.Mount, cancel context.CancelFunc) {
+	var set atomic.Int64
+	m.Modal.Inject("EnvironmentRoleSet", modaltest.Fault{Delay: time.Minute, Match: func(modaltest.Call) bool {
+		second := set.Add(1) == 2
+		if second {
+			cancel()
+		}
+		return second
+	}})
+}
+
 func TestUndo_WhenCanceledTakesBackTheRightsThatItGave(t *testing.T) {
 	t.Parallel()
 	m := mounttest.NewManaged(t)
@@ -42,12 +56,7 @@ func TestUndo_WhenCanceledTakesBackTheRightsThatItGave(t *testing.T) {
 	m.Write("rotate/ci", nil)
 	m.Write("roles/ci", map[string]any{"environment_roles": "main=contributor,staging=contributor"})
 	ctx, cancel := context.WithCancel(t.Context())
-	var set atomic.Int64
-	m.Modal.OnCall(func(rpc string) {
-		if rpc == "EnvironmentRoleSet" && set.Add(1) == 2 {
-			cancel()
-		}
-	})
+	cancelAtSecondRole(m, cancel)
 
 	resp, err := m.HandleRequest(ctx, &logical.Request{
 		Operation: logical.UpdateOperation, Path: "rotate/ci", Data: map[string]any{"to_previous": true}, Storage: m.Storage, MountPoint: "modal/",
@@ -67,12 +76,7 @@ func TestUndo_WhenCanceledStillRemovesExcessRights(t *testing.T) {
 	name := m.ServiceUser(old).Name
 	m.Workspace.SetServiceUserRole(name, "main", "contributor")
 	ctx, cancel := context.WithCancel(t.Context())
-	var set atomic.Int64
-	m.Modal.OnCall(func(rpc string) {
-		if rpc == "EnvironmentRoleSet" && set.Add(1) == 2 {
-			cancel()
-		}
-	})
+	cancelAtSecondRole(m, cancel)
 
 	resp, err := m.HandleRequest(ctx, &logical.Request{
 		Operation: logical.UpdateOperation, Path: "rotate/ci", Data: map[string]any{"to_previous": true}, Storage: m.Storage, MountPoint: "modal/",

@@ -39,7 +39,7 @@ const tutorial = "docs/tutorial.md"
 // that no test has. "text" blocks show output.
 var (
 	guideBlock = regexp.MustCompile("(?ms)^```(sh[ a-z]*|text)\n(.*?)^```$")
-	notInTests = regexp.MustCompile(`\b(?:kubectl|nomad|envconsul|terraform|systemctl|make bench|make demo|auth enable kubernetes|oidc_discovery_url|openssl|ca_cert=@|modal run)`)
+	notInTests = regexp.MustCompile(`\b(?:kubectl|nomad|envconsul|terraform|systemctl|ssh|make bench|make demo|auth enable kubernetes|oidc_discovery_url|openssl|ca_cert=@|modal run)`)
 	// installing matches the section of the README that runs again at the end.
 	installing = regexp.MustCompile(`(?ms)^## Install\n.*?^## `)
 	// secretPrompt matches a secret that a block waits for.

@@ -15,6 +15,7 @@ import (
 
 	"vault-plugin-secrets-modal/internal/model"
 	"vault-plugin-secrets-modal/internal/request"
+	"vault-plugin-secrets-modal/internal/suggest"
 )
 
 const prefixRoles = "roles/"
@@ -312,11 +313,10 @@ func parseType(text string) (kind, mistake string) {
 	if slices.Contains(kinds, text) {
 		return text, ""
 	}
-	mistake = "write " + strings.Join(kinds, ", ")
-	if meant := request.Suggest(text, kinds); len(meant) > 0 {
-		mistake = "did you mean " + meant[0] + "? The types are " + strings.Join(kinds, ", ")
+	if question := suggest.DidYouMean(text, kinds, suggest.SpellingOrPart); question != "" {
+		return "", question + " The types are " + strings.Join(kinds, ", ")
 	}
-	return "", mistake
+	return "", "write " + strings.Join(kinds, ", ")
 }
 
 // parseDescription refuses what would break or disguise a line of a list or of the log.

@@ -203,7 +203,7 @@ func TestMistakes_OfOneRequestAreReportedTogetherWithoutValues(t *testing.T) {
 	})
 	for _, part := range []string{
 		"type: write static, managed, dynamic", "profile: use", "environment: write one text", "grace_period: write a duration", "scoped: write true or false",
-		"environment_roles: write main=viewer,staging=contributor", "rotation_schedule: write five fields", "token_id must start", `did you mean "refresh_interval"`,
+		"environment_roles: write main=viewer,staging=contributor", "rotation_schedule: write five fields", "token_id must start", `did you mean refresh_interval`,
 	} {
 		require.Contains(t, text, part)
 	}

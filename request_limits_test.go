@@ -49,7 +49,7 @@ func TestUnknownFields_AreRefusedQuicklyWithAShortMessage(t *testing.T) {
 	require.Less(t, len(text), 2000)
 	require.NotContains(t, text, "did you mean")
 	require.NotContains(t, m.Refused(logical.UpdateOperation, "rotate/ci", map[string]any{"quux": 1}), "did you mean")
-	require.Contains(t, m.Refused(logical.UpdateOperation, "rotate/ci", map[string]any{"previous": 1}), `did you mean "to_previous"`)
+	require.Contains(t, m.Refused(logical.UpdateOperation, "rotate/ci", map[string]any{"previous": 1}), `did you mean to_previous`)
 	require.Contains(t, m.Refused(logical.UpdateOperation, "rotate/ci", map[string]any{"role": "other"}), "the path has it already")
 }
 

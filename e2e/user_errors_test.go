@@ -25,7 +25,7 @@ func TestUserErrors_AnswerHTTP400AndSayWhatToDo(t *testing.T) {
 	}{
 		"ID and secret swapped":  {"modal/roles/new", fields(other.Secret, other.ID, "type=static"), "swapped"},
 		"an ID without a secret": {"modal/roles/new", []string{"type=static", "token_id=" + other.ID}, "token_secret"},
-		"a misspelled field":     {"modal/roles/new", []string{"type=static", "token_idd=x"}, `did you mean "token_id"`},
+		"a misspelled field":     {"modal/roles/new", []string{"type=static", "token_idd=x"}, `did you mean token_id`},
 		"an upper-case name":     {"modal/roles/New", fields(other.ID, other.Secret, "type=static"), `write "new"`},
 		"an unknown type":        {"modal/roles/new", fields(other.ID, other.Secret, "type=satic"), "static"},
 		"another role's token":   {"modal/roles/new", fields(token.ID, token.Secret, "type=static"), "another role of this mount"},

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-modal/e2e/lab"
+	"vault-plugin-secrets-modal/internal/duration"
 )
 
 // screen prints what happens. It cuts token secrets to their first six characters. On a terminal it pauses so
@@ -124,7 +125,7 @@ func (s *screen) wait(ctx context.Context, what string, likely time.Time, check 
 func (s *screen) remaining(what string, left time.Duration) {
 	text := "any moment now"
 	if left > time.Second {
-		text = "about " + left.Round(time.Second).String()
+		text = "about " + duration.Format(left)
 	}
 	text = fmt.Sprintf("%s# waiting for %s: %s%s", s.dull, what, text, s.plain)
 	if s.terminal {

@@ -72,7 +72,7 @@ func (ap *Approvals) NextStep(role string, a *model.Approval) string {
 	case a.State == model.ApprovalWaiting && a.TokenID != "":
 		return fmt.Sprintf("nothing to do: token %s was approved, and the engine asks Modal about its owner before it uses the token: see the outcome with: vault read %s", a.TokenID, path)
 	case a.State == model.ApprovalWaiting:
-		return fmt.Sprintf("the person who has the url must approve by %s, and then the engine does the rest: see the state with: vault read %s; "+
+		return fmt.Sprintf("ask the person who has the url to approve by %s, and then the engine does the rest: see the state with: vault read %s; "+
 			"if the url is lost, cancel with: vault delete %s, then begin again with: vault write -f %s", a.Lapses.Format(time.RFC3339), path, path, path)
 	case a.State == model.ApprovalDone && role == "":
 		return "nothing to do: the engine uses the new admin token"

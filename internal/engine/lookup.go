@@ -197,9 +197,9 @@ func (lk *Lookups) findAtModal(ctx context.Context, cfg *model.Config, ask Looku
 	}
 	switch {
 	case unknown.ID != "":
-		found.NextStep = "this mount does not know the token: " + unknown.DeletionInstructions()
+		found.NextStep = unknown.DeletionInstructions() + "; this mount does not know the token"
 	default:
-		found.NextStep = "this mount does not know the service user, and Modal did not list it either: look in other mounts and workspaces"
+		found.NextStep = "look for the service user in other mounts and workspaces: this mount does not know it, and Modal did not list it"
 	}
 	return found
 }

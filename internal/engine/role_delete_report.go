@@ -30,7 +30,7 @@ func (rs *Roles) report(ctx context.Context, d *deletedRole, revoked []string) *
 	}
 	left, unreadable, err := rs.remainingOf(ctx, d)
 	if err != nil {
-		done.NextStep = fmt.Sprintf("the role was deleted, but the revocation queue cannot be read (%s), so the engine cannot say which of its tokens are left: %s", err, rs.mount.Commands().ListDetailed("revocations"))
+		done.NextStep = fmt.Sprintf("list the role's remaining tokens later with: %s; the role was deleted, but the revocation queue cannot be read now (%s)", rs.mount.Commands().ListDetailed("revocations"), err)
 		return done
 	}
 	if !d.exists() && len(revoked)+len(left) == 0 {

@@ -19,7 +19,7 @@ func (rs *Roles) NextStep(ctx context.Context, r *model.Rotation) string {
 	case r.Role.Dynamic != nil:
 		return rs.afterDynamic(r.Name)
 	case r.HasNoToken():
-		return "the role has no token yet: an operator " + rs.mount.FirstToken(r.Name)
+		return "give the role its first token: an operator " + rs.mount.FirstToken(r.Name)
 	case r.Role.Managed == nil:
 		return fmt.Sprintf("%s; bring the next token by %s with: %s", read, r.Next.Format(time.RFC3339), rs.mount.RotateCommand(r.Role, r.Name))
 	case r.Role.Managed.Disabled:

@@ -15,7 +15,7 @@ import (
 const jitterShare = 20
 
 // ParseScheduleField parses a role's rotation_schedule: a five-field cron expression in UTC.
-func ParseScheduleField(text string) (*cron.SpecSchedule, error) {
+func ParseScheduleField(text string) (cron.Schedule, error) {
 	schedule, mistake := ParseSchedule(text)
 	if mistake != "" {
 		return nil, UserErrorf("rotation_schedule: %s; nothing was changed", mistake)
@@ -24,7 +24,7 @@ func ParseScheduleField(text string) (*cron.SpecSchedule, error) {
 }
 
 // ParseSchedule parses a schedule. If the schedule is wrong, mistake says why, without repeating the text.
-func ParseSchedule(text string) (schedule *cron.SpecSchedule, mistake string) {
+func ParseSchedule(text string) (schedule cron.Schedule, mistake string) {
 	if strings.Contains(text, "TZ=") {
 		return nil, "leave the time zone out: schedules are in UTC"
 	}
@@ -64,7 +64,7 @@ func scheduleMistake(text string) string {
 }
 
 // firings returns the next times of a schedule after a moment.
-func firings(schedule *cron.SpecSchedule, after time.Time, count int) []time.Time {
+func firings(schedule cron.Schedule, after time.Time, count int) []time.Time {
 	times := make([]time.Time, 0, count)
 	for range count {
 		after = schedule.Next(after.UTC())

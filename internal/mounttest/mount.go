@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -97,6 +98,7 @@ func (m *Mount) Handle(op logical.Operation, path string, data map[string]any) (
 	resp, err := m.HandleRequest(ctx, req)
 	if err == nil && resp != nil && !resp.IsError() && op != logical.HelpOperation && resp.Data[logical.HTTPStatusCode] == nil {
 		m.CheckShape(req, resp)
+		m.CheckNextStep(req, resp)
 	}
 	if coded := logical.HTTPCodedError(nil); errors.As(err, &coded) && resp.IsError() {
 		err = fmt.Errorf("%s: %w", ErrorText(resp), err) // Vault shows the text of the response
@@ -110,6 +112,17 @@ func (m *Mount) CheckShape(req *logical.Request, resp *logical.Response) {
 	documented := m.Route(req.Path).Operations[req.Operation].Properties().Responses[http.StatusOK]
 	require.Len(m.T, documented, 1, "%s of %s has no documented answer", req.Operation, req.Path)
 	schema.ValidateResponse(m.T, &documented[0], resp, true)
+}
+
+// whatToDo matches a next step that begins with an imperative, a command, or "nothing to do".
+var whatToDo = regexp.MustCompile(`^(nothing to do\b|vault (write|read|list|delete) |(ask|begin|bring|check|create|delete|get|give|list|look|open|read|replace|rotate|verify|write) )`)
+
+// CheckNextStep checks that the next step of an answer begins with what to do.
+func (m *Mount) CheckNextStep(req *logical.Request, resp *logical.Response) {
+	m.T.Helper()
+	if step, has := resp.Data["next_step"]; has {
+		require.Regexp(m.T, whatToDo, step, "%s %s", req.Operation, req.Path)
+	}
 }
 
 // write, read, list and remove send requests that must succeed.

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -51,14 +50,14 @@ func (in *Decoder) refuseUnknownFields(unknown []string) {
 	known := slices.Sorted(maps.Keys(in.fields))
 	known = slices.DeleteFunc(known, func(name string) bool { return name == FieldRole || name == FieldID })
 	for _, field := range unknown[:min(len(unknown), maxMistakes)] {
-		switch meant := Suggest(field, known); {
+		switch question := suggest.DidYouMean(field, known, suggest.SpellingOrPart); {
 		case HoldsSecret(field):
 			in.mistakes = append(in.mistakes, secretAsField)
 		case field == "format" && len(known) == 0 && roleName.MatchString(in.Name):
 			in.mistakes = append(in.mistakes, fmt.Sprintf("unknown field %q: each form is a path of its own: read creds/%s/%s", field, in.Name, formOr(in.Body[field], "env, /dotenv, /toml or /profile")))
 			return
-		case len(meant) > 0:
-			in.mistakes = append(in.mistakes, fmt.Sprintf("unknown field %q: did you mean %s?", truncate(field), quoted(meant)))
+		case question != "":
+			in.mistakes = append(in.mistakes, fmt.Sprintf("unknown field %q: %s", truncate(field), question))
 		default:
 			in.mistakes = append(in.mistakes, fmt.Sprintf("unknown field %q", truncate(field)))
 		}
@@ -69,41 +68,6 @@ func (in *Decoder) refuseUnknownFields(unknown []string) {
 		return
 	}
 	*last = strings.TrimSuffix(*last, "?") + ": this path takes " + strings.Join(known, ", ")
-}
-
-func quoted(names []string) string {
-	texts := make([]string, 0, len(names))
-	for _, name := range names {
-		texts = append(texts, strconv.Quote(name))
-	}
-	return strings.Join(texts, " or ")
-}
-
-// Suggest returns the known words that a caller may have meant: a word of similar spelling, or else the words that
-// contain this word or that this word contains.
-func Suggest(field string, known []string) []string {
-	if len(field) > MaxNameLength {
-		return nil
-	}
-	field = strings.ToLower(strings.ReplaceAll(field, "-", "_"))
-	if meant := suggest.Nearest(field, known, min(len(field)/4, 3)); meant != "" {
-		return []string{meant}
-	}
-	if at := slices.IndexFunc(known, func(name string) bool { return transposed(field, name) }); at >= 0 {
-		return known[at : at+1]
-	}
-	var parts []string
-	for _, name := range known {
-		if (len(field) >= 3 && strings.Contains(name, field)) || (len(name) >= 4 && strings.Contains(field, name)) {
-			parts = append(parts, name)
-		}
-	}
-	return parts[:min(len(parts), 3)]
-}
-
-// transposed reports whether two names have the same letters in another order.
-func transposed(a, b string) bool {
-	return len(a) == len(b) && slices.Equal(slices.Sorted(slices.Values([]byte(a))), slices.Sorted(slices.Values([]byte(b))))
 }
 
 // formOr returns the form of a token that a request names, or else another text.

@@ -5,15 +5,20 @@ package request
 import (
 	"encoding/json"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/hashicorp/go-secure-stdlib/parseutil"
+
 	"vault-plugin-secrets-modal/internal/duration"
 	"vault-plugin-secrets-modal/internal/model"
 )
+
+// Durations are read by parseutil, as in Vault itself. parseutil gets texts only: it takes an empty text as 0 and cuts a
+// fraction off a number. Flags, lists and counts are read here, because parseutil accepts too much: 2 is true, true in a
+// list is the text "1", and an empty text is 0.
 
 // ParseList returns the items of a list, or of one text with commas between items. It keeps empty items, because an empty
 // item may be an unset variable.
@@ -147,52 +152,27 @@ func numberText(raw any) string {
 }
 
 func parseFlag(raw any) (value bool, mistake string) {
-	const wanted = "write true or false"
-	switch raw := raw.(type) {
-	case bool:
-		return raw, ""
-	case string:
-		if value, err := strconv.ParseBool(raw); err == nil {
-			return value, ""
-		}
-		return false, wanted
-	}
-	switch numberText(raw) {
-	case "0":
-		return false, ""
-	case "1":
-		return true, ""
-	}
-	return false, wanted
-}
-
-// ParseDuration reads a duration in whole seconds.
-func ParseDuration(raw any) (value time.Duration, mistake string) {
-	const wanted = "write a duration that is not negative, as 300, 5m, 24h or 90d"
-	text, isText := raw.(string)
-	if !isText {
-		text = numberText(raw)
-	}
-	value, ok := durationOf(strings.TrimSpace(text))
-	switch {
-	case !ok || value < 0:
-		return 0, wanted
-	case value%time.Second != 0:
-		return 0, "write whole seconds"
+	text, _ := ParseText(raw)
+	value, err := strconv.ParseBool(text)
+	if err != nil {
+		return false, "write true or false"
 	}
 	return value, ""
 }
 
-// durationOf reads seconds (300), days (90d) or a duration of Go (1h30m). It reports false for a number that overflows.
-func durationOf(text string) (time.Duration, bool) {
-	unit, number := time.Second, text
-	if days, cut := strings.CutSuffix(text, "d"); cut {
-		unit, number = model.Day, days
+// ParseDuration reads a duration in whole seconds: seconds (300), days (90d) or a duration of Go (1h30m).
+func ParseDuration(raw any) (value time.Duration, mistake string) {
+	text, isText := raw.(string)
+	if !isText {
+		text = numberText(raw)
 	}
-	if count, err := strconv.ParseInt(number, 10, 64); err == nil {
-		fits := count >= 0 && count <= math.MaxInt64/int64(unit)
-		return time.Duration(count) * unit, fits
+	text = strings.TrimSpace(text)
+	value, err := parseutil.ParseDurationSecond(text)
+	switch {
+	case text == "" || err != nil || value < 0:
+		return 0, "write a duration that is not negative, as 300, 5m, 24h or 90d"
+	case value%time.Second != 0:
+		return 0, "write whole seconds"
 	}
-	d, err := time.ParseDuration(text)
-	return d, err == nil
+	return value, ""
 }

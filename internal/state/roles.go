@@ -54,8 +54,8 @@ func (m *Mount) NoSuchRole(ctx context.Context, name, otherwise string) string {
 	if err != nil {
 		names = nil // the answer is the same without a suggestion
 	}
-	if meant := suggest.Nearest(name, names, max(1, min(2, len(name)/3))); meant != "" {
-		return fmt.Sprintf("no role is named %s: did you mean %s?", name, meant)
+	if question := suggest.DidYouMean(name, names, suggest.Spelling); question != "" {
+		return fmt.Sprintf("no role is named %s: %s", name, question)
 	}
 	return fmt.Sprintf("no role is named %s: %s names every role%s", name, m.Commands().List("roles"), otherwise)
 }

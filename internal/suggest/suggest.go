@@ -3,8 +3,78 @@
 // Package suggest finds the known name that a user probably meant when they wrote another name.
 package suggest
 
+import "strings"
+
 // maxLength limits the length of the names that are compared.
 const maxLength = 64
+
+// Match selects which known names DidYouMean suggests.
+type Match int
+
+const (
+	// Spelling suggests one name of similar spelling. The user could have found that name by trying. Use it for names that
+	// the user may not list.
+	Spelling Match = iota
+	// SpellingOrPart suggests one name of similar spelling, or else up to three names that contain the user's name or that
+	// the user's name contains. Use it for names of lower-case letters and _, which users also write in upper case or with -.
+	SpellingOrPart
+)
+
+// DidYouMean returns a question for a user who wrote an unknown name, "" without a suggestion.
+func DidYouMean(wanted string, known []string, match Match) string {
+	if len(wanted) > maxLength {
+		return ""
+	}
+	if match == SpellingOrPart {
+		wanted = strings.ToLower(strings.ReplaceAll(wanted, "-", "_"))
+	}
+	var meant []string
+	if name := similar(wanted, known); name != "" {
+		meant = []string{name}
+	} else if match == SpellingOrPart {
+		meant = overlapping(wanted, known)
+	}
+	if len(meant) == 0 {
+		return ""
+	}
+	return "did you mean " + strings.Join(meant, " or ") + "?"
+}
+
+// similar returns the name with the fewest edits, or else a name with the same letters in another order. It returns ""
+// if no name is similar.
+func similar(wanted string, known []string) string {
+	if name := Nearest(wanted, known, max(1, min(2, len(wanted)/3))); name != "" {
+		return name
+	}
+	for _, name := range known {
+		if haveSameLetters(wanted, name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// overlapping returns up to three names that contain the wanted name or that it contains. Very short parts do not count.
+func overlapping(wanted string, known []string) (names []string) {
+	for _, name := range known {
+		if (len(wanted) >= 3 && strings.Contains(name, wanted)) || (len(name) >= 4 && strings.Contains(wanted, name)) {
+			names = append(names, name)
+		}
+	}
+	return names[:min(len(names), 3)]
+}
+
+func haveSameLetters(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	var count [256]int
+	for i := range len(a) {
+		count[a[i]]++
+		count[b[i]]--
+	}
+	return count == [256]int{}
+}
 
 // Nearest returns the known name with the fewest edits from the wanted name. It returns "" if every known
 // name needs more than most edits. An edit adds, removes or replaces a byte. Among equally near names, the

@@ -35,26 +35,41 @@ func TestEdits_MatchesASimpleCountUpToItsLimit(t *testing.T) {
 	})
 }
 
-func TestNearest_ReturnsTheFirstOfTheNearestNames(t *testing.T) {
+func TestDidYouMean_SuggestsTheFirstOfTheNearestNames(t *testing.T) {
 	t.Parallel()
 	known := []string{"ci", "ci-2", "gpu", "training"}
 	for wanted, want := range map[string]string{
-		"cii": "ci", "ci": "ci", "ci-1": "ci-2", "cpu": "gpu", "traning": "training", "nothing": "", "": "", strings.Repeat("x", 500): "",
+		"cii": "ci", "ci": "ci", "ci-1": "ci-2", "cpu": "gpu", "traning": "training", "gniniart": "training",
 	} {
-		require.Equal(t, want, Nearest(wanted, known, 1), wanted)
+		require.Equal(t, "did you mean "+want+"?", DidYouMean(wanted, known, Spelling), wanted)
 	}
-	require.Equal(t, "", Nearest("ci", nil, 2))
-	require.Equal(t, "", Nearest("ci", []string{strings.Repeat("x", 65)}, 100), "the name is too long for a role")
+	for _, wanted := range []string{"nothing", "", strings.Repeat("x", 500)} {
+		require.Empty(t, DidYouMean(wanted, known, SpellingOrPart), wanted)
+	}
+	require.Empty(t, DidYouMean("ci", nil, SpellingOrPart))
+	require.Empty(t, DidYouMean("c", []string{strings.Repeat("c", 65)}, Spelling), "the name is too long for a role")
 }
 
-// BenchmarkNearest_OfTenThousandNames compares long names that differ at both ends, which takes the most
+func TestDidYouMean_SuggestsByPartsOnlyNamesThatTheUserMayList(t *testing.T) {
+	t.Parallel()
+	known := []string{"grace_period", "refresh_interval", "rotation_period", "token_period", "ttl", "validity_period"}
+	for wanted, want := range map[string]string{
+		"grace": "did you mean grace_period?", "period": "did you mean grace_period or rotation_period or token_period?",
+		"my-token-period": "did you mean token_period?", "GRACE-PERIOD": "did you mean grace_period?", "ra": "", "my_ttl_x": "",
+	} {
+		require.Equal(t, want, DidYouMean(wanted, known, SpellingOrPart), wanted)
+		require.Empty(t, DidYouMean(wanted, known, Spelling), wanted)
+	}
+}
+
+// BenchmarkDidYouMean_OfTenThousandNames compares long names that differ at both ends, which takes the most
 // time.
-func BenchmarkNearest_OfTenThousandNames(b *testing.B) {
+func BenchmarkDidYouMean_OfTenThousandNames(b *testing.B) {
 	known := make([]string, 10_000)
 	for i := range known {
 		known[i] = fmt.Sprintf("team-%05d.data-platform-training-and-batch-inference-%d", i, i%10)
 	}
 	for b.Loop() {
-		Nearest("team-xxx.data-platform-training-and-batch-inference-x", known, 2)
+		DidYouMean("team-xxx.data-platform-training-and-batch-inference-x", known, Spelling)
 	}
 }

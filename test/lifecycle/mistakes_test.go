@@ -105,7 +105,7 @@ func mistakes() map[string]mistake {
 		"server without a port":          {update, "config", fixed(map[string]any{"server_url": "https://api.modal.com"}), []string{"https://api.modal.com:443"}},
 		"server of a role":               {update, "roles/ci", fixed(map[string]any{"server_url": "https://api.modal.com:443"}), []string{`unknown field "server_url"`}},
 		"CA that is not PEM":             {update, "config", fixed(map[string]any{"ca_cert": "MIIB"}), []string{"ca_cert", "PEM"}},
-		"unknown field":                  {update, "roles/ci", fixed(map[string]any{"refresh_intervall": 60}), []string{`did you mean "refresh_interval"`}},
+		"unknown field":                  {update, "roles/ci", fixed(map[string]any{"refresh_intervall": 60}), []string{`did you mean refresh_interval`}},
 		"unknown field in config":        {update, "config", fixed(map[string]any{"url": "x"}), []string{`unknown field "url"`, "server_url"}},
 		"format as a parameter":          {read, "creds/ci", fixed(map[string]any{"format": "toml"}), []string{`unknown field "format"`}},
 	}

@@ -39,6 +39,22 @@ func TestNextStep_OfARevocationHasTheWholeCommand(t *testing.T) {
 	require.Contains(t, step(robot.ID), "modal workspace service-users delete robot, but not before")
 }
 
+func TestNextStep_BeginsWithWhatToDo(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	begins := func(begin string, resp map[string]any) {
+		t.Helper()
+		require.Regexp(t, "^"+begin, resp["next_step"])
+	}
+	begins("create a static role, ", m.Write("config", map[string]any{"request_timeout": "20s"}).Data)
+	begins("write another admin token, ", m.Write("config", mounttest.TokenData(m.Workspace.AddServiceUser("robot"))).Data)
+	begins("give the role its first token: ", m.Write("roles/empty", map[string]any{"type": "static"}).Data)
+	begins("open url in a browser", m.Write("rotate/empty/approval", nil).Data)
+	begins("ask the person who has the url to approve by ", m.Read("rotate/empty/approval"))
+	begins("delete token "+mounttest.SomeID+" on ", m.LookUp("token_id", mounttest.SomeID))
+	begins("look for the service user in other mounts and workspaces", m.LookUp("service_user", "vault-2f9f1a7c-ci-abcdefgh"))
+}
+
 func TestConfig_ExpiringAdminTokenNamesTheCommandToReplaceIt(t *testing.T) {
 	t.Parallel()
 	m := mounttest.New(t)

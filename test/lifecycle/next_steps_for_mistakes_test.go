@@ -91,10 +91,10 @@ func likelyMistakes() map[string]likelyMistake {
 		},
 		"duration: a week":          {update, "roles/ci", says("grace_period", "1w"), "grace_period: ", "300, 5m, 24h or 90d"},
 		"duration: too long":        {update, "roles/ci", says("grace_period", "87600h"), "grace_period: ", "0s to 365d"},
-		"field: a part of its name": {update, "roles/ci", says("grace", "1h"), `unknown field "grace"`, `did you mean "grace_period"`},
-		"field: a part of several":  {update, "roles/ci", says("period", "1h"), `unknown field "period"`, `did you mean "grace_period" or "rotation_period"`},
-		"field: letters swapped":    {update, "roles/ci", says("tpye", "managed"), `unknown field "tpye"`, `did you mean "type"`},
-		"field: a dash":             {update, "roles/ci", says("grace-period", "1h"), `unknown field "grace-period"`, `did you mean "grace_period"`},
+		"field: a part of its name": {update, "roles/ci", says("grace", "1h"), `unknown field "grace"`, `did you mean grace_period`},
+		"field: a part of several":  {update, "roles/ci", says("period", "1h"), `unknown field "period"`, `did you mean grace_period or rotation_period`},
+		"field: letters swapped":    {update, "roles/ci", says("tpye", "managed"), `unknown field "tpye"`, `did you mean type`},
+		"field: a dash":             {update, "roles/ci", says("grace-period", "1h"), `unknown field "grace-period"`, `did you mean grace_period`},
 		"value: a BOM": {update, "rotate/personal", func(m *mounttest.Mount) map[string]any {
 			pair := m.NewToken()
 			return mounttest.Also(pair, "token_secret", "\ufeff"+mounttest.TextIn(pair, "token_secret"))

@@ -62,7 +62,8 @@ func (c Credential) Rescheduled(r *Role, now time.Time, jitter Jitter) *Credenti
 // attempts.
 func (c Credential) withoutStaleAttempts(now time.Time) *Credential {
 	if c.NextRotation.IsZero() || c.NextRotation.After(now) {
-		c.Tries, c.NextAttempt = Tries{}, time.Time{}
+		c.succeed()
+		c.NextAttempt = time.Time{}
 	}
 	return &c
 }
@@ -100,9 +101,8 @@ func (c Credential) WithVerification(now time.Time, v *Verification) *Credential
 // WithFailure returns the credential after a scheduled rotation that failed. The waiting time becomes shorter as the
 // token's expiry comes near, so that a fault which ends before the expiry breaks no consumer.
 func (c Credential) WithFailure(now time.Time, why error, jitter Jitter) *Credential {
-	c.Attempts++
-	wait := retryBefore(c.LocalExpiry(), now, backOff(c.Attempts, jitter))
-	c.LastAttempt, c.NextAttempt, c.LastError = now, now.Add(wait), why.Error()
+	wait := c.fail(now, why.Error(), jitter)
+	c.NextAttempt = now.Add(retryBefore(c.LocalExpiry(), now, wait))
 	return &c
 }
 

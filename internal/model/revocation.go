@@ -24,14 +24,15 @@ func (r *Revocation) MayBeInUse(now time.Time) bool {
 
 // InUse returns the revocation of a token that is still used.
 func (r Revocation) InUse(now time.Time) *Revocation {
-	r.WasInUse, r.Attempts, r.LastError = true, 0, ""
+	r.WasInUse = true
+	r.succeed()
 	r.NextAttempt = Earlier(now.Add(max(r.Refresh, time.Minute)), r.HoldUntil)
 	return &r
 }
 
 // IsInUse reports whether the token was still used at the last check. It is false once the engine has started to
 // delete the token.
-func (r *Revocation) IsInUse() bool { return r.WasInUse && !r.DeletionStarted && r.Attempts == 0 }
+func (r *Revocation) IsInUse() bool { return r.WasInUse && !r.DeletionStarted && !r.Failing() }
 
 // WhoseFor says in a message whether the token was of the role that the caller writes, or of another role. It does
 // not name that other role.
@@ -258,10 +259,8 @@ func (r Revocation) WithForce(now time.Time) *Revocation {
 
 // WithAttempt returns the revocation after an attempt that did not prove the token revoked.
 func (r Revocation) WithAttempt(now time.Time, why string, jitter Jitter) *Revocation {
-	r.Attempts++
-	r.LastAttempt = now
-	r.LastError = why
-	r.NextAttempt = Later(r.NotBefore, now.Add(backOff(r.Attempts, jitter)))
+	wait := r.fail(now, why, jitter)
+	r.NextAttempt = Later(r.NotBefore, now.Add(wait))
 	if r.RefusedReason != "" { // first, something must change at Modal
 		r.NextAttempt = now.Add(MaxBackOff)
 	}

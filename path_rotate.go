@@ -232,7 +232,7 @@ func rotationView(r *model.Rotation) map[string]any {
 	putCount(data, fieldLate, int64(r.Late.Seconds()))
 	putTime(data, fieldLastVaultRotation, r.Cred.LastRotation)
 	putTime(data, fieldNextRotation, r.Next)
-	if r.Cred.Attempts > 0 {
+	if r.Cred.Failing() {
 		data[fieldAttempts] = int64(r.Cred.Attempts)
 		putTime(data, fieldLastAttempt, r.Cred.LastAttempt)
 		putTime(data, fieldNextAttempt, r.Cred.NextAttempt)

@@ -37,14 +37,13 @@ func (ap *Approvals) askEndedFlows(ctx context.Context, key string) error {
 			silent = failed
 		}
 	}
-	if len(over) > 0 || slices.ContainsFunc(a.EndedFlows, func(late model.EndedFlow) bool { return late.HasImpossibleTimes(ap.mount.Now()) }) {
+	if len(over) > 0 || a.HasImpossibleTimes(ap.mount.Now()) {
 		return ap.dropEndedFlows(ctx, key, over)
 	}
 	return silent
 }
 
-// dropEndedFlows removes flows that need no more questions, and sets a new end for flows whose stored times are
-// impossible because a clock was far ahead.
+// dropEndedFlows removes flows that need no more questions, and repairs impossible times.
 func (ap *Approvals) dropEndedFlows(ctx context.Context, key string, over []string) error {
 	unlock, err := ap.mount.LockOwner(ctx, model.ApprovalRole(key))
 	if err != nil {
@@ -55,17 +54,12 @@ func (ap *Approvals) dropEndedFlows(ctx context.Context, key string, over []stri
 	if err != nil || a == nil {
 		return err
 	}
-	after := *a
-	after.EndedFlows = slices.DeleteFunc(slices.Clone(a.EndedFlows), func(late model.EndedFlow) bool { return slices.Contains(over, late.FlowID) })
-	for i := range after.EndedFlows {
-		if after.EndedFlows[i].HasImpossibleTimes(ap.mount.Now()) {
-			after.EndedFlows[i].Until = ap.mount.Now().Add(model.EndedFlowLife)
-		}
-	}
+	after := a.RepairTimes(ap.mount.Now())
+	after.EndedFlows = slices.DeleteFunc(after.EndedFlows, func(late model.EndedFlow) bool { return slices.Contains(over, late.FlowID) })
 	if after.State == "" {
 		return ap.put(ctx, key, after.Hidden())
 	}
-	return ap.mount.Approvals.Put(ctx, key, &after)
+	return ap.mount.Approvals.Put(ctx, key, after)
 }
 
 // receiveLocked takes the lock and calls receive, for a token whose approval has ended.

@@ -95,6 +95,42 @@ func TestApproval_IsPolledOnceAfterADowntimeLongerThanAnHour(t *testing.T) {
 	}, modaltest.WithFlowLifetime(model.Day))
 }
 
+func TestApproval_BegunByAFastClockEndsAfterItsWaitingTime(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.empty("personal")
+		b.ahead.Store(int64(40 * model.Day))
+		b.begin(model.ApprovalRequest{Role: "personal"})
+		b.ahead.Store(0)
+		b.restart()
+		b.ticks(10 * time.Minute)
+		require.Equal(t, model.ApprovalWaiting, b.approvalOf("personal", 0).State)
+		b.ticks(10 * time.Minute)
+		require.Equal(t, model.ApprovalLapsed, b.approvalOf("personal", 0).State)
+	})
+}
+
+func TestApproval_EndedByAFastClockIsPolledForAnHourOnly(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.empty("personal")
+		a := b.begin(model.ApprovalRequest{Role: "personal"})
+		b.ahead.Store(int64(40 * model.Day))
+		_, err := b.engine.Approvals.Cancel(t.Context(), "personal")
+		require.NoError(t, err)
+		b.ahead.Store(0)
+		b.restart()
+		b.ticks(50 * time.Minute)
+		b.requireDeletesItself(b.approve(a, b.member), "personal")
+		b.ticks(20 * time.Minute)
+		calls := len(b.modal.Calls("TokenFlowWait"))
+		b.ticks(30 * time.Minute)
+		require.Len(t, b.modal.Calls("TokenFlowWait"), calls)
+	}, modaltest.WithFlowLifetime(2*time.Hour))
+}
+
 func TestApproval_ALateTokenIsNeverLost(t *testing.T) {
 	t.Parallel()
 	for name, then := range map[string]func(b *bubble){

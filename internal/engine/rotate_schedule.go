@@ -59,14 +59,14 @@ func (rt *Rotations) dueRotation(ctx context.Context, name string) (*model.Rotat
 	if err != nil || rotation == nil {
 		return nil, err
 	}
-	if next := rotation.NextAttempt(rt.mount.Now()); !next.IsZero() && rotation.HasImpossibleTimes(rt.mount.Now()) {
-		cred := rotation.Cred.RepairTimes(rotation.Role, rt.mount.Now(), rt.mount.Jitter)
-		if err = rt.mount.Credentials.Put(ctx, name, cred); err != nil {
+	now := rt.mount.Now()
+	if !rotation.NextAttempt(now).IsZero() && rotation.HasImpossibleTimes(now) {
+		rotation = rotation.RepairTimes(now, rt.mount.Jitter)
+		if err = rt.mount.Credentials.Put(ctx, name, rotation.Cred); err != nil {
 			return nil, err
 		}
-		rotation = model.NewRotation(name, rotation.Role, cred, rt.mount.Now())
 	}
-	if next := rotation.NextAttempt(rt.mount.Now()); next.IsZero() || next.After(rt.mount.Now()) || !rotation.Role.MayBegin(rotation.Cred, rt.mount.Now()) {
+	if next := rotation.NextAttempt(now); next.IsZero() || next.After(now) || !rotation.Role.MayBegin(rotation.Cred, now) {
 		return nil, nil //nolint:nilnil // a role that is not due is no error
 	}
 	return rotation, nil

@@ -60,14 +60,11 @@ func (vf *Verifier) recordAdmin(c *model.Config, proven model.Token, limitation 
 	case limitation == "" && c.Limitation != "":
 		vf.mount.Log().Info("the admin token can manage service users again", "token_id", c.Admin.ID)
 	}
-	admin := *c.Admin
+	admin := c.Admin.WithPossibleOffset(vf.mount.Now())
 	if !proven.ExpiresAt.Equal(admin.ExpiresAt) {
 		vf.mount.Log().Warn("modal reports another expiry of the admin token", "token_id", admin.ID, "expires_at", proven.ExpiresAt, "expires_at_before", admin.ExpiresAt)
 	}
 	admin.ExpiresAt = proven.ExpiresAt
-	if admin.ReceivedInTheFuture(vf.mount.Now()) {
-		admin.ClockOffset = 0
-	}
 	c.Admin, c.Limitation = &admin, limitation
 }
 
@@ -76,11 +73,7 @@ func (vf *Verifier) recordAdmin(c *model.Config, proven model.Token, limitation 
 func (vf *Verifier) retryCheck(name string) time.Time {
 	vf.mu.Lock()
 	defer vf.mu.Unlock()
-	at := vf.retries[name]
-	if at.After(vf.mount.Now().Add(checkRetry)) { // a clock was far ahead
-		return time.Time{}
-	}
-	return at
+	return vf.retries[name]
 }
 
 // postponeCheck delays the next question about a token.
@@ -91,10 +84,11 @@ func (vf *Verifier) postponeCheck(name string) {
 	vf.mount.DueVerifications.Touch(name)
 }
 
-// forgetRetries removes the times that are over, once a tick. While Modal does not answer, there is a time for each
-// role.
+// forgetRetries removes, once a tick, the times that are over, and those that a clock far ahead has set. While Modal
+// does not answer, there is a time for each role.
 func (vf *Verifier) forgetRetries() {
 	vf.mu.Lock()
 	defer vf.mu.Unlock()
-	maps.DeleteFunc(vf.retries, func(_ string, at time.Time) bool { return at.Before(vf.mount.Now()) })
+	now := vf.mount.Now()
+	maps.DeleteFunc(vf.retries, func(_ string, at time.Time) bool { return at.Before(now) || at.After(now.Add(checkRetry)) })
 }

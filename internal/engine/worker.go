@@ -95,8 +95,8 @@ func (w *Worker) processQueue(tick, begin context.Context) error {
 	}))
 }
 
-// dueAt returns the time when the worker processes a revocation: its next attempt, or now if its token is current or
-// its times are impossible. A crash can leave the revocation of a current token.
+// dueAt returns the time when the worker processes a revocation. If its token is current, that is now: a crash can
+// leave the revocation of a current token.
 func (w *Worker) dueAt(ctx context.Context, id string) (time.Time, error) {
 	entry, err := w.mount.Revocations.Get(ctx, id)
 	if err != nil || entry == nil {
@@ -110,8 +110,8 @@ func (w *Worker) dueAt(ctx context.Context, id string) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	if entry.IsOf(cred) || (entry.ID != "" && entry.ID == cfg.AdminID()) || entry.HasImpossibleTimes(w.mount.Now()) {
+	if entry.IsOf(cred) || (entry.ID != "" && entry.ID == cfg.AdminID()) {
 		return w.mount.Now(), nil
 	}
-	return entry.NextAttempt, nil
+	return entry.DueAt(w.mount.Now()), nil
 }

@@ -91,16 +91,6 @@ func (a *Approval) HasLapsed(now time.Time) bool {
 	return a.State == ApprovalWaiting && !now.Before(a.Lapses)
 }
 
-// HasImpossibleTimes reports whether a node whose clock ran far ahead began the approval. The approval must not wait
-// until that time.
-func (a *Approval) HasImpossibleTimes(now time.Time) bool { return a.Began.After(now.Add(ClockSlack)) }
-
-// RepairTimes returns the approval with its whole waiting time counted from now.
-func (a Approval) RepairTimes(now time.Time) *Approval {
-	a.Began, a.Lapses = now, now.Add(a.Lapses.Sub(a.Began))
-	return &a
-}
-
 // Closing returns the approval once its outcome is decided, while its token still has to be deleted.
 func (a Approval) Closing(state, reason string) *Approval {
 	a.State, a.Reason, a.PreviousTokenID = state, reason, ""
@@ -171,9 +161,4 @@ func (a *Approval) HasDelivered(f Flow, tokenID string) bool {
 		return true
 	}
 	return slices.ContainsFunc(a.EndedFlows, func(late EndedFlow) bool { return late.FlowID == f.FlowID && slices.Contains(late.Delivered, tokenID) })
-}
-
-// HasImpossibleTimes reports whether a node whose clock ran far ahead set Until.
-func (f EndedFlow) HasImpossibleTimes(now time.Time) bool {
-	return f.Until.After(now.Add(EndedFlowLife + ClockSlack))
 }

@@ -27,3 +27,15 @@ type Tries struct {
 	// LastError says why the last attempt failed.
 	LastError string `json:"last_error,omitempty"`
 }
+
+// fail records a failed attempt, and returns the back-off before the next attempt.
+func (t *Tries) fail(now time.Time, why string, jitter Jitter) (wait time.Duration) {
+	t.Attempts, t.LastAttempt, t.LastError = t.Attempts+1, now, why
+	return backOff(t.Attempts, jitter)
+}
+
+// succeed forgets the failed attempts.
+func (t *Tries) succeed() { *t = Tries{} }
+
+// Failing reports whether the last attempt failed.
+func (t *Tries) Failing() bool { return t.Attempts > 0 }

@@ -62,7 +62,8 @@ func (c Credential) Rescheduled(r *Role, now time.Time, jitter Jitter) *Credenti
 // attempts.
 func (c Credential) withoutStaleAttempts(now time.Time) *Credential {
 	if c.NextRotation.IsZero() || c.NextRotation.After(now) {
-		c.Tries, c.NextAttempt = Tries{}, time.Time{}
+		c.succeed()
+		c.NextAttempt = time.Time{}
 	}
 	return &c
 }
@@ -71,9 +72,7 @@ func (c Credential) withoutStaleAttempts(now time.Time) *Credential {
 // rotation and the next attempt forward. A later expiry moves the next rotation only if the old expiry had set it.
 func (c Credential) WithVerifiedToken(r *Role, t Token, now time.Time, jitter Jitter) *Credential {
 	before, by := c.ExpiresAt, c.deadline()
-	if c.Token = t; c.ReceivedInTheFuture(now) { // then a verification tells nothing about the clock
-		c.ClockOffset = 0
-	}
+	c.Token = t.WithPossibleOffset(now)
 	if c.ExpiresAt.Equal(before) || c.NextRotation.IsZero() {
 		return &c
 	}
@@ -99,26 +98,11 @@ func (c Credential) WithVerification(now time.Time, v *Verification) *Credential
 	return &c
 }
 
-// RepairTimes returns the credential with plausible times in place of impossible ones. A rotation period counts from
-// the last rotation, or from now if the last rotation lies in the future.
-func (c Credential) RepairTimes(r *Role, now time.Time, jitter Jitter) *Credential {
-	c.NextAttempt = time.Time{}
-	ahead := c.ReceivedInTheFuture(now)
-	if ahead {
-		c.ClockOffset = 0
-	}
-	if ahead || c.NextRotation.IsZero() || c.NextRotation.After(r.latestRotation(now)) {
-		c.NextRotation = r.NextRotation(Earlier(now, c.LastRotation), now, c.LocalExpiry(), jitter)
-	}
-	return c.withoutStaleAttempts(now)
-}
-
 // WithFailure returns the credential after a scheduled rotation that failed. The waiting time becomes shorter as the
 // token's expiry comes near, so that a fault which ends before the expiry breaks no consumer.
 func (c Credential) WithFailure(now time.Time, why error, jitter Jitter) *Credential {
-	c.Attempts++
-	wait := retryBefore(c.LocalExpiry(), now, backOff(c.Attempts, jitter))
-	c.LastAttempt, c.NextAttempt, c.LastError = now, now.Add(wait), why.Error()
+	wait := c.fail(now, why.Error(), jitter)
+	c.NextAttempt = now.Add(retryBefore(c.LocalExpiry(), now, wait))
 	return &c
 }
 

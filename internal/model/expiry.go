@@ -34,7 +34,7 @@ func ExpiryStageOf(t Token, now time.Time) ExpiryStage {
 // replacesInTime reports whether the engine seems able to replace the current token by itself: the role rotates, and
 // no rotation is failing or late.
 func (r *Rotation) replacesInTime() bool {
-	return r.Role.Managed != nil && !r.Role.Managed.Disabled && r.Cred.Attempts == 0 && r.Late == 0
+	return r.Role.Managed != nil && !r.Role.Managed.Disabled && !r.Cred.Failing() && r.Late == 0
 }
 
 // Expiring reports whether the current token has expired or expires within 30 days, and the engine does not replace

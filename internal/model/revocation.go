@@ -24,14 +24,15 @@ func (r *Revocation) MayBeInUse(now time.Time) bool {
 
 // InUse returns the revocation of a token that is still used.
 func (r Revocation) InUse(now time.Time) *Revocation {
-	r.WasInUse, r.Attempts, r.LastError = true, 0, ""
+	r.WasInUse = true
+	r.succeed()
 	r.NextAttempt = Earlier(now.Add(max(r.Refresh, time.Minute)), r.HoldUntil)
 	return &r
 }
 
 // IsInUse reports whether the token was still used at the last check. It is false once the engine has started to
 // delete the token.
-func (r *Revocation) IsInUse() bool { return r.WasInUse && !r.DeletionStarted && r.Attempts == 0 }
+func (r *Revocation) IsInUse() bool { return r.WasInUse && !r.DeletionStarted && !r.Failing() }
 
 // WhoseFor says in a message whether the token was of the role that the caller writes, or of another role. It does
 // not name that other role.
@@ -219,11 +220,11 @@ func (r *Revocation) MayStillAppear(now time.Time) bool {
 const maxDoubtedAttempts = 3
 
 // RecordNotFound stores when Modal first did not know the service user or token, and reports whether it may still
-// appear. The time is set again if it lies in the future. It is also set again if this attempt is long overdue: the
-// engine did not run, or another clock dated the revocation.
+// appear. The time is set again if this attempt is long overdue: the engine did not run, or another clock dated the
+// revocation.
 func (r *Revocation) RecordNotFound(now time.Time) bool {
 	overlooked := r.Attempts < maxDoubtedAttempts && now.After(r.NextAttempt.Add(UnfinishedAfter))
-	if r.neverSeen() && (r.FirstNotFoundAt.IsZero() || r.FirstNotFoundAt.After(now) || overlooked) {
+	if r.neverSeen() && (r.FirstNotFoundAt.IsZero() || overlooked) {
 		r.FirstNotFoundAt = now
 	}
 	return r.MayStillAppear(now)
@@ -250,37 +251,6 @@ func (r *Revocation) IsOf(cred *Credential) bool {
 // IsDue reports whether the next attempt is due.
 func (r *Revocation) IsDue(now time.Time) bool { return !now.Before(r.NextAttempt) }
 
-// HasImpossibleTimes reports whether a node whose clock ran far ahead wrote the revocation. The token must not live
-// until that time.
-func (r *Revocation) HasImpossibleTimes(now time.Time) bool {
-	return r.Since.After(now.Add(ClockSlack)) || r.LastAttempt.After(now) || r.NextAttempt.After(Later(r.NotBefore, now).Add(max(MaxBackOff, r.Refresh)))
-}
-
-// RepairTimes returns the revocation with plausible times. The whole grace period counts from now.
-func (r Revocation) RepairTimes(now time.Time) *Revocation {
-	if r.Since.After(now.Add(ClockSlack)) {
-		if !r.HoldUntil.IsZero() {
-			r.HoldUntil = now.Add(max(0, r.HoldUntil.Sub(r.Since)))
-		}
-		r.Since, r.NotBefore = now, now.Add(max(0, r.NotBefore.Sub(r.Since)))
-		r.NextAttempt = r.NotBefore
-	}
-	if r.HasImpossibleTimes(now) {
-		r.LastAttempt, r.NextAttempt = Earlier(r.LastAttempt, now), Later(r.NotBefore, now)
-	}
-	return &r
-}
-
-// DueNow returns the revocation, due now, of a token that nobody uses. If this clock is far ahead of the clock that
-// wrote Since, Since moves too. Then HasImpossibleTimes finds the revocation after the clock is set right.
-func (r Revocation) DueNow(now time.Time) *Revocation {
-	if now.After(r.Since.Add(ClockSlack)) {
-		r.Since = now
-	}
-	r.NotBefore, r.NextAttempt = now, now
-	return &r
-}
-
 // WithForce returns the revocation after an operator forced it: it is due now.
 func (r Revocation) WithForce(now time.Time) *Revocation {
 	r.Forced, r.NotBefore, r.NextAttempt = true, Earlier(r.Since, r.NotBefore), now
@@ -289,10 +259,8 @@ func (r Revocation) WithForce(now time.Time) *Revocation {
 
 // WithAttempt returns the revocation after an attempt that did not prove the token revoked.
 func (r Revocation) WithAttempt(now time.Time, why string, jitter Jitter) *Revocation {
-	r.Attempts++
-	r.LastAttempt = now
-	r.LastError = why
-	r.NextAttempt = Later(r.NotBefore, now.Add(backOff(r.Attempts, jitter)))
+	wait := r.fail(now, why, jitter)
+	r.NextAttempt = Later(r.NotBefore, now.Add(wait))
 	if r.RefusedReason != "" { // first, something must change at Modal
 		r.NextAttempt = now.Add(MaxBackOff)
 	}

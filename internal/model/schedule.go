@@ -157,13 +157,6 @@ func (r *Rotation) NextAttempt(now time.Time) time.Time {
 	return Later(r.Next, r.Cred.NextAttempt)
 }
 
-// HasImpossibleTimes reports whether the credential's times cannot be right. A missing next rotation comes from a
-// change of policy that was stored only in part. Times too far ahead come from a node whose clock ran ahead: a next
-// rotation later than the policy allows, or a token received in the future.
-func (r *Rotation) HasImpossibleTimes(now time.Time) bool {
-	return r.Cred.ReceivedInTheFuture(now) || r.Cred.NextRotation.IsZero() || r.Next.After(r.Role.latestRotation(now)) || r.Cred.NextAttempt.After(now.Add(MaxBackOff))
-}
-
 // latestRotation returns the latest time that NextRotation could return now.
 func (r *Role) latestRotation(now time.Time) time.Time {
 	if schedule, err := ParseScheduleField(r.Managed.Schedule); r.Managed.Schedule != "" && err == nil {

@@ -33,7 +33,7 @@ func (r *Rotation) State() string {
 	switch {
 	case r.Rejected:
 		return StateRejected
-	case r.Cred.Attempts > 0:
+	case r.Cred.Failing():
 		return StateFailing
 	case r.Late > 0 || (r.HasNoToken() && r.Role.Dynamic == nil):
 		return StateOverdue
@@ -61,7 +61,7 @@ func (r *Revocation) State(now time.Time) string {
 		return StateInUse
 	case r.Unconfirmed:
 		return StateUnconfirmed
-	case r.Attempts > 0:
+	case r.Failing():
 		return StateRetrying
 	}
 	return StateEnding

@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"time"
 
-	"vault-plugin-secrets-modal/internal/duration"
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
@@ -150,9 +149,6 @@ func UnverifiedToken(supplied modalapi.Token, serverURL string) Token {
 	return Token{ID: supplied.ID, Secret: supplied.Secret, ServerURL: serverURL}
 }
 
-// clockTolerance is how far two clocks may differ before a warning.
-const clockTolerance = 5 * time.Minute
-
 // LocalExpiry returns when the token expires by the node's own clock, zero for never. ExpiresAt is in the time of
 // Modal's clock.
 func (t Token) LocalExpiry() time.Time {
@@ -174,42 +170,6 @@ func (t Token) Lifetime(now time.Time) time.Duration {
 		return t.LocalExpiry().Sub(now)
 	}
 	return t.ExpiresAt.Sub(t.CreatedAt)
-}
-
-// WithClockOffset returns the token with its clock offset. Modal created the token between asked and received. If
-// Modal names another time, the clocks differ, and the token's life counts from the moment when the engine received
-// the token.
-func (t Token) WithClockOffset(asked, received time.Time) Token {
-	t.ClockOffset = 0
-	if !t.CreatedAt.IsZero() && (t.CreatedAt.Before(WholeSeconds(asked)) || t.CreatedAt.After(received)) {
-		t.ClockOffset = WholeSeconds(received).Sub(t.CreatedAt)
-	}
-	return t
-}
-
-// ClockWarning warns that the node's clock differs from Modal's. It is empty if the clocks agree.
-func (t Token) ClockWarning() string {
-	direction := "ahead of"
-	if t.ClockOffset < 0 {
-		direction = "behind"
-	}
-	if t.ClockOffset.Abs() <= clockTolerance {
-		return ""
-	}
-	return fmt.Sprintf("this node's clock is %s %s Modal's, as the creation of token %s shows: set the clock right (NTP); "+
-		"until then the engine counts the token's life from the moment when it received the token", duration.Format(t.ClockOffset.Abs()), direction, t.ID)
-}
-
-// ReceivedInTheFuture reports whether the node's clock ran ahead of now when the token was received. The clock was
-// set back since, so ClockOffset is no longer right.
-func (t Token) ReceivedInTheFuture(now time.Time) bool {
-	return t.ClockOffset != 0 && t.CreatedAt.Add(t.ClockOffset).After(now.Add(clockTolerance))
-}
-
-// MayOnlyHaveExpired reports whether Modal may reject the token only because the token expired, even if this node's
-// clock is wrong. Its service user may then still exist. A member token leaves nothing behind.
-func (t Token) MayOnlyHaveExpired(now time.Time) bool {
-	return t.IdentityType != modalapi.IdentityUser && !t.ExpiresAt.IsZero() && Earlier(t.ExpiresAt, t.LocalExpiry()).Before(now.Add(ClockSlack))
 }
 
 // CanDeleteItself reports whether the token is a verified member token. Modal lets a member token delete itself.

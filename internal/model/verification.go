@@ -53,22 +53,6 @@ func (c *Config) CheckAt(r *Rotation, now time.Time) time.Time {
 	return last.Add(spread(interval-checkAhead, r.Name))
 }
 
-// lastKnown returns when a token was last known to work. It is zero if the engine must ask now. A time too far ahead
-// was written by a wrong clock: if that is the time of the last check, the engine asks now; any other such time is
-// ignored.
-func lastKnown(now, checked time.Time, before ...time.Time) (last time.Time) {
-	possible := func(at time.Time) bool { return !at.After(now.Add(ClockSlack)) }
-	if !possible(checked) {
-		return time.Time{}
-	}
-	for _, at := range append(before, checked) {
-		if possible(at) {
-			last = Later(last, at)
-		}
-	}
-	return last
-}
-
 // spread returns a duration between three quarters of an interval and the whole interval, always the same for a name.
 func spread(interval time.Duration, name string) time.Duration {
 	hash := fnv.New32a()

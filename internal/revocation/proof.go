@@ -96,7 +96,7 @@ func (q *Queue) compareWithWitness(ctx context.Context, cfg *model.Config, entry
 		return Unknown, model.UserErrorf("Modal rejects token %s, but also token %s of the same workspace, so the rejection proves nothing: either Modal or a proxy rejects everything, or both tokens are gone", entry.ID, rejected)
 	case modalapi.BareHTTP(rejection):
 		return Unknown, model.UserErrorf("token %s was rejected with an HTTP status and not by Modal itself (%s), and the mount has no other token of the workspace to compare with", entry.ID, modalapi.Said(rejection))
-	case entry.FirstRejectedAt.IsZero() || entry.FirstRejectedAt.After(now):
+	case entry.FirstRejectedAt.IsZero():
 		entry.FirstRejectedAt = now
 	case !now.Before(entry.FirstRejectedAt.Add(model.SecondRejectionAfter)):
 		return Revoked, nil

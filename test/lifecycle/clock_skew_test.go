@@ -47,6 +47,25 @@ func TestRevocation_WithANextAttemptFarAheadIsTriedNow(t *testing.T) {
 	require.False(t, m.InQueue(old))
 }
 
+func TestRevocation_RejectionSeenByAFastClockCountsFromTheRepair(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	id := m.AddRole("personal", map[string]any{"grace_period": 0})
+	m.Remove("roles/personal", nil)
+	m.Modal.DeleteToken(id)
+	m.Clock.Advance(40 * mounttest.Day)
+	m.Tick()
+	require.Equal(t, "unconfirmed", m.Revocation(id, "state"), "no other token shows that Modal does not reject everything")
+	m.Clock.Advance(-40 * mounttest.Day)
+	m.Restart()
+
+	m.Minutes(59)
+	require.True(t, m.InQueue(id), "the second rejection must come an hour later")
+	m.Minutes(5)
+	require.False(t, m.InQueue(id))
+	require.Equal(t, []string{"rejected twice"}, m.Proofs())
+}
+
 func TestSchedule_ReplacesATokenBeforeItExpiresInEveryCase(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

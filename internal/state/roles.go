@@ -57,7 +57,7 @@ func (m *Mount) NoSuchRole(ctx context.Context, name, otherwise string) string {
 	if meant := suggest.Nearest(name, names, max(1, min(2, len(name)/3))); meant != "" {
 		return fmt.Sprintf("no role is named %s: did you mean %s?", name, meant)
 	}
-	return fmt.Sprintf("no role is named %s: %s names every role%s", name, m.Commands().List("roles"), otherwise)
+	return fmt.Sprintf("no role is named %s: %s names every role%s", name, m.Commands().ListRoles(), otherwise)
 }
 
 // RotationOf returns the rotation state of a role, also of a role without a token.

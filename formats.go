@@ -48,7 +48,8 @@ type profileTable struct {
 
 // tomlText returns one profile. A complete .modal.toml has an active profile, because without MODAL_PROFILE the Go and
 // JavaScript clients use no other. The text has the style of Modal's command line, with every text in double quotes,
-// because people cut such files with shell tools.
+// because people cut such files with shell tools. The other TOML library in go.mod, which Modal's Go SDK needs, writes
+// single quotes.
 func tomlText(h *engine.Credentials, active bool) (string, error) {
 	var text strings.Builder
 	encoder := toml.NewEncoder(&text)

@@ -136,7 +136,7 @@ func (b *Backend) readApproval(ctx context.Context, req *logical.Request, ask wa
 	case err != nil:
 		return nil, err
 	case a == nil:
-		return notFound(req, "this path has no approval: begin an approval with: "+b.engine.Mount.Commands().Write(req.Path))
+		return notFound(req, "this path has no approval: begin an approval with: "+b.engine.Mount.Commands().Approve(ask.name))
 	}
 	return &logical.Response{Data: b.approvalView(ask.name, a)}, nil
 }

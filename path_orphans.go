@@ -131,11 +131,11 @@ func cleanupNextStep(run model.Commands, ask revocation.CleanupRequest, done *re
 	case len(done.Chosen) == 0 && !done.OutOfSync:
 		return "nothing to do: there are no orphans"
 	case ask.DryRun:
-		return "delete them with: " + run.Write("orphans", "dry_run=false") + "; or keep them with: " + run.Write("orphans", "accept=true")
+		return "delete them with: " + run.DeleteOrphans() + "; or keep them with: " + run.AcceptOrphans()
 	case len(done.Left) > 0:
-		return "nothing to do: the engine deletes the other orphans later; see them with: " + run.ListDetailed("revocations")
+		return "nothing to do: the engine deletes the other orphans later; see them with: " + run.ListRevocations()
 	case done.OutOfSync:
-		return "look at the other orphans: " + run.ListDetailed("orphans")
+		return "look at the other orphans: " + run.ListOrphans()
 	}
 	return "nothing to do: the engine deletes due tokens again"
 }

@@ -148,7 +148,7 @@ func (b *Backend) readRotation(ctx context.Context, req *logical.Request, name s
 	case r == nil:
 		return notFound(req, b.engine.Mount.NoSuchRole(ctx, name, ""))
 	case r.Role.Dynamic != nil:
-		return nil, model.UserErrorf("role %s is dynamic: each read of %screds/%s creates a token, and %s shows these tokens", name, req.MountPoint, name, b.engine.Mount.Commands().ListDetailed("revocations"))
+		return nil, model.UserErrorf("role %s is dynamic: each read of %screds/%s creates a token, and %s shows these tokens", name, req.MountPoint, name, b.engine.Mount.Commands().ListRevocations())
 	}
 	data := rotationView(r)
 	var ids []string

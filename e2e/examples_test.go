@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pelletier/go-toml/v2"
+	"github.com/BurntSushi/toml"
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-modal/e2e/lab"

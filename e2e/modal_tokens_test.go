@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pelletier/go-toml/v2"
+	"github.com/BurntSushi/toml"
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-modal/e2e/lab"

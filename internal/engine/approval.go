@@ -32,14 +32,6 @@ func (ap *Approvals) put(ctx context.Context, key string, a *model.Approval) err
 	return ap.mount.Approvals.Put(ctx, key, a)
 }
 
-// path returns the API path of the approval of a role, or of config if role is empty.
-func (ap *Approvals) path(role string) string {
-	if role == "" {
-		return ap.mount.CommandPrefix() + "config/approval"
-	}
-	return fmt.Sprintf("%srotate/%s/approval", ap.mount.CommandPrefix(), role)
-}
-
 // Read returns the approval of a role, or of config if role is empty. Without an approval it returns nil. If the
 // approval is running, Read waits for its end, at most as long as wait says.
 func (ap *Approvals) Read(ctx context.Context, role string, wait time.Duration) (*model.Approval, error) {
@@ -67,19 +59,19 @@ func (ap *Approvals) read(ctx context.Context, role string) (*model.Approval, er
 
 // NextStep tells an operator what to do next about an approval.
 func (ap *Approvals) NextStep(role string, a *model.Approval) string {
-	path := ap.path(role)
+	run := ap.mount.Commands()
 	switch {
 	case a.State == model.ApprovalWaiting && a.TokenID != "":
-		return fmt.Sprintf("nothing to do: token %s was approved, and the engine asks Modal about its owner before it uses the token: see the outcome with: vault read %s", a.TokenID, path)
+		return fmt.Sprintf("nothing to do: token %s was approved, and the engine asks Modal about its owner before it uses the token: see the outcome with: %s", a.TokenID, run.ReadApproval(role))
 	case a.State == model.ApprovalWaiting:
-		return fmt.Sprintf("ask the person who has the url to approve by %s, and then the engine does the rest: see the state with: vault read %s; "+
-			"if the url is lost, cancel with: vault delete %s, then begin again with: vault write -f %s", a.Lapses.Format(time.RFC3339), path, path, path)
+		return fmt.Sprintf("ask the person who has the url to approve by %s, and then the engine does the rest: see the state with: %s; "+
+			"if the url is lost, cancel with: %s, then begin again with: %s", a.Lapses.Format(time.RFC3339), run.ReadApproval(role), run.CancelApproval(role), run.Approve(role))
 	case a.State == model.ApprovalDone && role == "":
 		return "nothing to do: the engine uses the new admin token"
 	case a.State == model.ApprovalDone:
-		return fmt.Sprintf("nothing to do: read the token with: vault read %screds/%s", ap.mount.CommandPrefix(), role)
+		return "nothing to do: read the token with: " + run.ReadToken(role)
 	}
-	return "begin again with: vault write -f " + path
+	return "begin again with: " + run.Approve(role)
 }
 
 // FirstStep tells an operator what to do after the write that began an approval.
@@ -88,6 +80,6 @@ func (ap *Approvals) FirstStep(role string, a *BegunApproval) string {
 	if a.Code != "" {
 		step = "open url in a browser, compare the code and approve"
 	}
-	return fmt.Sprintf("%s by %s, and then the engine does the rest: see the state with: vault read %s; no other answer contains the url, and the person who opens it decides whose account it is",
-		step, a.Lapses.Format(time.RFC3339), ap.path(role))
+	return fmt.Sprintf("%s by %s, and then the engine does the rest: see the state with: %s; no other answer contains the url, and the person who opens it decides whose account it is",
+		step, a.Lapses.Format(time.RFC3339), ap.mount.Commands().ReadApproval(role))
 }

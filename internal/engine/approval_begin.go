@@ -86,12 +86,11 @@ func (ap *Approvals) checkNoneRuns(ctx context.Context, role string) (before *mo
 	if err != nil || before == nil {
 		return nil, err
 	}
-	path := ap.path(role)
 	switch {
 	case before.Open:
 		return nil, model.UserErrorf("an approval is running since %s and waits until %s; only the answer to the write that began it contained its url: "+
-			"cancel it with: vault delete %s, then begin again with: vault write -f %s; nothing was changed",
-			before.Began.Format(time.RFC3339), before.Lapses.Format(time.RFC3339), path, path)
+			"cancel it with: %s, then begin again with: %s; nothing was changed",
+			before.Began.Format(time.RFC3339), before.Lapses.Format(time.RFC3339), ap.mount.Commands().CancelApproval(role), ap.mount.Commands().Approve(role))
 	case len(before.EndedFlows) >= maxEndedFlows:
 		return nil, model.UserErrorf("%d approvals ended in the last hour, and the engine still asks Modal whether they bring a token: begin again after %s; nothing was changed",
 			len(before.EndedFlows), before.EndedFlows[0].Until.Format(time.RFC3339))
@@ -112,7 +111,7 @@ func (ap *Approvals) checkUsable(ctx context.Context, cfg *model.Config, ask mod
 		return nil, err
 	}
 	return []string{fmt.Sprintf("no setting says whose account this must be, so the person who opens the url can use any account in any workspace: "+
-		"compare workspace and identity when the approval is done, or cancel and begin again with pinned_workspace=… (to pin the workspace for every token: vault write %sconfig pinned_workspace=…)", ap.mount.CommandPrefix())}, nil
+		"compare workspace and identity when the approval is done, or cancel and begin again with pinned_workspace=… (to pin the workspace for every token: %s)", ap.mount.Commands().PinWorkspace("…"))}, nil
 }
 
 // checkUsableForAdmin also reports whether the account may be of any workspace.
@@ -134,10 +133,10 @@ func (ap *Approvals) checkUsableForRole(ctx context.Context, cfg *model.Config, 
 	case err != nil:
 		return false, err
 	case rotation == nil:
-		return false, model.UserErrorf("%s", ap.mount.NoSuchRole(ctx, ask.Role, fmt.Sprintf("; create it, without a token, with: %s; nothing was changed", ap.mount.Commands().Write("roles/"+ask.Role, "type="+model.TypeStatic))))
+		return false, model.UserErrorf("%s", ap.mount.NoSuchRole(ctx, ask.Role, fmt.Sprintf("; create it, without a token, with: %s; nothing was changed", ap.mount.Commands().CreateEmpty(ask.Role))))
 	case rotation.Role.Type != model.TypeStatic:
 		return false, model.UserErrorf("role %s is %s, so the engine creates its tokens and no person approves them: rotate it with: %s; nothing was changed",
-			ask.Role, rotation.Role.Type, ap.mount.RotateCommand(rotation.Role, ask.Role))
+			ask.Role, rotation.Role.Type, ap.mount.Commands().ReplaceToken(rotation.Role, ask.Role))
 	case rotation.HasNoToken():
 		return true, nil
 	}

@@ -138,8 +138,8 @@ func (ap *Approvals) useForAdmin(ctx context.Context, key string, cfg *model.Con
 		return err
 	}
 	if last.ID == "" && cfg.PinnedWorkspace == "" && a.PinnedWorkspace == "" {
-		a.Reason = fmt.Sprintf("the mount knew no workspace, so any account was accepted, and it is %s; if that is right, pin its workspace with: vault write %sconfig pinned_workspace=%s",
-			proven.DescribeOwner(), ap.mount.CommandPrefix(), proven.WorkspaceID)
+		a.Reason = fmt.Sprintf("the mount knew no workspace, so any account was accepted, and it is %s; if that is right, pin its workspace with: %s",
+			proven.DescribeOwner(), ap.mount.Commands().PinWorkspace(proven.WorkspaceID))
 	}
 	a.PreviousTokenID = cfg.AdminID()
 	if err = ap.mount.Approvals.Put(ctx, key, a); err != nil {

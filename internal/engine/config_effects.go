@@ -45,7 +45,7 @@ func (cs *Configs) rolesBeyondLimits(ctx context.Context, cfg *model.Config, rot
 	}
 	if len(managed) > 0 {
 		warnings = append(warnings, fmt.Sprintf("these managed roles ask for more than config allows (%s), so they keep their current tokens but can no longer rotate: %s; "+
-			"narrow each with: vault write %sroles/<role> environment_roles=…", cfg.LimitsText(), model.ListNames(managed), cs.mount.CommandPrefix()))
+			"narrow each with: %s", cfg.LimitsText(), model.ListNames(managed), cs.mount.Commands().Narrow("<role>")))
 	}
 	for _, name := range dynamic[:min(len(dynamic), model.MaxNamedRoles)] {
 		warnings = append(warnings, cs.leasesBeyondLimits(ctx, cfg, name))
@@ -58,8 +58,8 @@ func (cs *Configs) rolesBeyondLimits(ctx context.Context, cfg *model.Config, rot
 
 // leasesBeyondLimits tells what happens to a dynamic role that asks for more than config allows.
 func (cs *Configs) leasesBeyondLimits(ctx context.Context, cfg *model.Config, name string) string {
-	warning := fmt.Sprintf("role %s asks for more than config allows (%s): its reads are refused until you narrow the role with: vault write %sroles/%s environment_roles=…",
-		name, cfg.LimitsText(), cs.mount.CommandPrefix(), name)
+	warning := fmt.Sprintf("role %s asks for more than config allows (%s): its reads are refused until you narrow the role with: %s",
+		name, cfg.LimitsText(), cs.mount.Commands().Narrow(name))
 	leases, err := cs.mount.LeasesOf(ctx, name)
 	if err != nil {
 		return fmt.Sprintf("%s; its leases cannot be counted: %s", warning, err)
@@ -96,7 +96,7 @@ func (cs *Configs) leftWithoutAdmin(ctx context.Context, before, after *model.Co
 			stuck = append(stuck, entry.Key())
 		}
 	}
-	bring := "bring an admin token of their workspace and server: " + cs.mount.WriteAdmin()
+	bring := "bring an admin token of their workspace and server: " + cs.mount.Commands().WriteAdmin()
 	if len(away) > 0 {
 		warnings = append(warnings, fmt.Sprintf("these roles keep their current tokens but can no longer rotate, because the admin token in config cannot manage them (%s): %s; %s",
 			after.AdminFlaw(), model.ListNames(away), bring))

@@ -23,8 +23,8 @@ type AdminRotationResult struct {
 // else.
 func (cs *Configs) RotateAdmin(ctx context.Context, ask model.AdminRotation) (*AdminRotationResult, error) {
 	if ask.Token == nil {
-		return nil, model.UserErrorf("token_id and token_secret of the next admin token are missing: create a token at %s, then: vault write %sconfig/rotate token_id=… token_secret=-; "+
-			"or approve a token in a browser: vault write -f %sconfig/approval; nothing was changed", model.TokensPage, cs.mount.CommandPrefix(), cs.mount.CommandPrefix())
+		return nil, model.UserErrorf("token_id and token_secret of the next admin token are missing: create a token at %s, then: %s; "+
+			"or approve a token in a browser: %s; nothing was changed", model.TokensPage, cs.mount.Commands().RotateAdmin(), cs.mount.Commands().Approve(""))
 	}
 	unlock, err := cs.mount.LockConfig(ctx)
 	if err != nil {

@@ -43,6 +43,6 @@ func (cs *Configs) oldAdminWarnings(cfg *model.Config, old *model.Revocation) []
 	if old.Method == model.MethodManual {
 		return []string{fmt.Sprintf("%s; the engine does not revoke it, so %s", about, old.DeletionInstructions())}
 	}
-	return []string{cs.mount.NotePausedIn(cfg, fmt.Sprintf("%s: it works until %s, and then the engine revokes it; to revoke it now: vault write %srevocations/%s force=true",
-		about, old.NotBefore.Format(time.RFC3339), cs.mount.CommandPrefix(), old.Key()))}
+	return []string{cs.mount.NotePausedIn(cfg, fmt.Sprintf("%s: it works until %s, and then the engine revokes it; to revoke it now: %s",
+		about, old.NotBefore.Format(time.RFC3339), cs.mount.Commands().ForceRevocation(old.Key())))}
 }

@@ -140,15 +140,15 @@ func (cs *Configs) NextStep(cfg *model.Config) string {
 }
 
 func (cs *Configs) nextStep(cfg *model.Config) string {
+	run := cs.mount.Commands()
 	const staticNote = "static roles work without an admin token"
-	prefix := cs.mount.CommandPrefix()
 	switch cfg.State(cs.mount.Now()) {
 	case model.AdminOK:
-		return fmt.Sprintf("create a role: vault write %sroles/ci type=managed environment_roles=main=contributor", prefix)
+		return "create a role: " + run.CreateManaged("ci")
 	case model.AdminUnverified:
-		return fmt.Sprintf("verify the admin token, which managed roles need: vault write %sconfig token_id=%s token_secret=-; %s", prefix, cfg.Admin.ID, staticNote)
+		return fmt.Sprintf("verify the admin token, which managed roles need: %s; %s", run.VerifyAdmin(cfg.Admin.ID), staticNote)
 	case model.AdminNone:
-		return fmt.Sprintf("create a static role, which needs no admin token: vault write %sroles/personal type=static token_id=… token_secret=-; managed roles need an admin token in config", prefix)
+		return fmt.Sprintf("create a static role, which needs no admin token: %s; managed roles need an admin token in config", run.CreateStatic("personal"))
 	}
-	return fmt.Sprintf("write another admin token, of an owner or manager of the workspace, which managed roles need: vault write %sconfig token_id=… token_secret=-; %s", prefix, staticNote)
+	return fmt.Sprintf("write another admin token, of an owner or manager of the workspace, which managed roles need: %s; %s", run.WriteAdmin(), staticNote)
 }

@@ -20,7 +20,7 @@ type Credentials struct {
 	// VerifiedElsewhere says that this role has the token unverified, and that another role or config has it
 	// verified.
 	VerifiedElsewhere bool
-	commandPrefix     string
+	commands          model.Commands
 }
 
 // Credentials returns nil for a role that does not exist. For a dynamic role it returns no token, because each read
@@ -37,7 +37,7 @@ func (rt *Rotations) Credentials(ctx context.Context, name string) (*Credentials
 	if err != nil {
 		return nil, err
 	}
-	c := &Credentials{Name: name, Role: r, Cred: cred, ServerURL: cfg.ClientServerURL(cred.Token), commandPrefix: rt.mount.CommandPrefix()}
+	c := &Credentials{Name: name, Role: r, Cred: cred, ServerURL: cfg.ClientServerURL(cred.Token), commands: rt.mount.Commands()}
 	if !cred.Verified() {
 		c.VerifiedElsewhere, err = rt.owners.IsVerifiedElsewhere(ctx, cfg, name, cred.ID)
 	}
@@ -83,8 +83,9 @@ func (c *Credentials) Warnings(now time.Time) []string {
 
 // remedy returns the command that replaces the token.
 func (c *Credentials) remedy() string {
+	replace := c.commands.ReplaceToken(c.Role, c.Name)
 	if c.Role.Managed != nil {
-		return fmt.Sprintf("vault write -f %srotate/%s (to see why the engine has not done so: vault read %srotate/%s)", c.commandPrefix, c.Name, c.commandPrefix, c.Name)
+		replace += fmt.Sprintf(" (to see why the engine has not done so: %s)", c.commands.ReadRotation(c.Name))
 	}
-	return fmt.Sprintf("vault write %srotate/%s token_id=… token_secret=-", c.commandPrefix, c.Name)
+	return replace
 }

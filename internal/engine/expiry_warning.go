@@ -64,7 +64,7 @@ func (ew *expiryWarner) warnOfAdmin(ctx context.Context) error {
 		due = model.ExpiryStageOf(*cfg.Admin, ew.mount.Now())
 	}
 	if ew.isNew(model.AdminName, due) {
-		ew.mount.Log().Warn("admin token expires", "token_id", cfg.Admin.ID, "expires_at", cfg.Admin.ExpiresAt, "next_step", ew.mount.WriteAdmin())
+		ew.mount.Log().Warn("admin token expires", "token_id", cfg.Admin.ID, "expires_at", cfg.Admin.ExpiresAt, "next_step", ew.mount.Commands().WriteAdmin())
 		ew.mount.Publish(ctx, model.Event{Kind: model.EventExpiryWarning, TokenID: cfg.Admin.ID, Account: cfg.Admin.Account()})
 	}
 	return nil
@@ -98,7 +98,7 @@ func (ew *expiryWarner) warnOfRoles(ctx, begin context.Context) error {
 		}
 		if r.Expiring(ew.mount.Now()) && ew.isNew(name, model.ExpiryStageOf(r.Cred.Token, ew.mount.Now())) {
 			ew.mount.Log().Warn("a role's token expires", "role", name, "type", r.Role.Type, "version", r.Cred.Version, "token_id", r.Cred.ID,
-				"expires_at", r.Cred.ExpiresAt, "next_step", ew.mount.RotateCommand(r.Role, name))
+				"expires_at", r.Cred.ExpiresAt, "next_step", ew.mount.Commands().ReplaceToken(r.Role, name))
 			ew.mount.Publish(ctx, model.Event{Kind: model.EventExpiryWarning, Role: name, Version: r.Cred.Version, TokenID: r.Cred.ID, Account: r.Cred.Account()})
 		}
 	}

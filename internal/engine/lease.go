@@ -79,7 +79,7 @@ func (ls *Leases) Create(ctx context.Context, ask LeaseRequest) (*Lease, error) 
 		warnings = append(warnings, fmt.Sprintf("Modal lets the token expire on %s, so the lease ends before max_ttl is over", created.ExpiresAt.Format(time.RFC3339)))
 	}
 	return &Lease{
-		Credentials:  Credentials{Name: name, Role: r, Cred: &model.Credential{Token: created.Token, Version: 1}, ServerURL: cfg.ClientServerURL(created.Token), commandPrefix: ls.mount.CommandPrefix()},
+		Credentials:  Credentials{Name: name, Role: r, Cred: &model.Credential{Token: created.Token, Version: 1}, ServerURL: cfg.ClientServerURL(created.Token), commands: ls.mount.Commands()},
 		RevocationID: created.entry.Key(), TTL: min(ttl, longest), Max: longest, Expires: created.LocalExpiry(), Warnings: warnings,
 	}, nil
 }
@@ -164,7 +164,7 @@ func (ls *Leases) checkMayEnd(ctx context.Context, role string) error {
 		return err
 	}
 	if cfg.Paused {
-		return &model.UnusableError{Text: fmt.Sprintf("the mount is paused, so the lease's token is not revoked; the engine revokes it after: vault write %sconfig paused=false", ls.mount.CommandPrefix())}
+		return &model.UnusableError{Text: fmt.Sprintf("the mount is paused, so the lease's token is not revoked; the engine revokes it after: %s", ls.mount.Commands().Unpause())}
 	}
 	err = ls.guard.CheckDeletion(ctx)
 	if modalapi.KindOf(err) != modalapi.KindNone {
@@ -184,7 +184,7 @@ func (ls *Leases) CheckRenewable(ctx context.Context, id string) error {
 	}
 	if err = ls.narrowToRole(ctx, cfg, id); err != nil {
 		return fmt.Errorf("the lease is not renewed, because its token may do more than the role now allows: %w; "+
-			"the token works until the lease ends: for a new token read %screds/… again", err, ls.mount.CommandPrefix())
+			"the token works until the lease ends: for a new token read %screds/… again", err, ls.mount.Path())
 	}
 	entry, err := ls.mount.Revocations.Get(ctx, id)
 	if err != nil {
@@ -195,7 +195,7 @@ func (ls *Leases) CheckRenewable(ctx context.Context, id string) error {
 	}
 	if err = cfg.CheckAccess(&entry.Rights); err != nil {
 		return model.UserErrorf("the lease is not renewed, because its token may do more than config now allows: %s; the token works until the lease ends; "+
-			"to narrow the role and its leases: vault write %sroles/%s environment_roles=…", err, ls.mount.CommandPrefix(), entry.Role)
+			"to narrow the role and its leases: %s", err, ls.mount.Commands().Narrow(entry.Role))
 	}
 	return nil
 }

@@ -89,7 +89,7 @@ func (ls *Leases) deleteFailedCreations(ctx context.Context, name string) error 
 	}
 	if cfg.Paused {
 		return model.UserErrorf("an earlier read of role %s failed while it created service user %s, and the engine does not delete service users while the mount is paused; "+
-			"no other service user was created: end the pause with: vault write %sconfig paused=false, then read again", name, failed[0], ls.mount.CommandPrefix())
+			"no other service user was created: end the pause with: %s, then read again", name, failed[0], ls.mount.Commands().Unpause())
 	}
 	failures := make([]error, len(failed))
 	state.EachOf(failed, state.MaxConcurrentRotations, func(i int, id string) {

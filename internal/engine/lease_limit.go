@@ -36,22 +36,23 @@ func (mt *minter) checkLimit(ctx context.Context, ask mintRequest) error {
 	for _, place := range slices.Sorted(maps.Keys(places)) {
 		counts = append(counts, fmt.Sprintf("%d %s", places[place], place))
 	}
-	return model.UserErrorf("role %s has %d leases, and max_leases is %d: %s; end some of them or raise max_leases; see the IDs with: vault list -detailed %srevocations",
-		ask.name, taken, ask.role.Dynamic.MaxLeases, strings.Join(counts, ", "), mt.mount.CommandPrefix())
+	return model.UserErrorf("role %s has %d leases, and max_leases is %d: %s; end some of them or raise max_leases; see the IDs with: %s",
+		ask.name, taken, ask.role.Dynamic.MaxLeases, strings.Join(counts, ", "), mt.mount.Commands().ListRevocations())
 }
 
 // placeOf returns in what state a lease counts towards max_leases, and how to end that lease. It returns "" for a
 // lease that does not count, because Modal did not know its service user.
 func (mt *minter) placeOf(cfg *model.Config, lease *model.Revocation) string {
+	run := mt.mount.Commands()
 	switch {
 	case lease.Reason == model.ReasonUnfinished && !lease.FirstNotFoundAt.IsZero():
 		return ""
 	case mt.creations.has(lease.Key()):
 		return "being created by other reads (wait a moment)"
 	case cfg.CheckReach(lease.Token) != nil:
-		return fmt.Sprintf("of another workspace or server than config's (to forget a lease: vault delete %srevocations/<id> force=true)", mt.mount.CommandPrefix())
+		return fmt.Sprintf("of another workspace or server than config's (to forget a lease: %s)", run.ForgetRevocation("<id>"))
 	case lease.IsRunningLease(mt.mount.Now()):
-		return fmt.Sprintf("running (to end all: %s; to end a single lease: vault write %srevocations/<id> force=true)", mt.mount.Commands().RevokeLeases(lease.Role), mt.mount.CommandPrefix())
+		return fmt.Sprintf("running (to end all: %s; to end a single lease: %s)", run.RevokeLeases(lease.Role), run.ForceRevocation("<id>"))
 	}
-	return fmt.Sprintf("ended, but their service users may still exist at Modal (to try again: vault write -f %srevocations/<id>)", mt.mount.CommandPrefix())
+	return fmt.Sprintf("ended, but their service users may still exist at Modal (to try again: %s)", run.TryRevocation("<id>"))
 }

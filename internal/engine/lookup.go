@@ -100,7 +100,7 @@ func (lk *Lookups) findStored(ctx context.Context, cfg *model.Config, ask Lookup
 	}
 	found := &Lookup{
 		Kind: LookupPrevious, Role: entry.Role, Version: entry.Version, State: entry.State(lk.mount.Now()), RevocationID: entry.Key(),
-		NextStep: fmt.Sprintf("vault write %srevocations/%s force=true", lk.mount.CommandPrefix(), entry.Key()),
+		NextStep: lk.mount.Commands().ForceRevocation(entry.Key()),
 	}
 	if entry.Reason == model.ReasonLease || (entry.Leased && entry.Reason == model.ReasonUnfinished) {
 		found.Kind = LookupLease
@@ -184,7 +184,7 @@ func (lk *Lookups) findAtModal(ctx context.Context, cfg *model.Config, ask Looku
 			found.TokenID, found.ServiceUser, found.Workspace, found.LastUsed = user.TokenID, user.Name, unknown.Workspace, model.WholeSeconds(user.LastUsedAt)
 			if strings.HasPrefix(user.Name, lk.mount.NamePrefix()) {
 				found.Kind = LookupOrphan
-				found.NextStep = fmt.Sprintf("vault write %sorphans names=%s dry_run=false", lk.mount.CommandPrefix(), user.Name)
+				found.NextStep = lk.mount.Commands().DeleteOrphan(user.Name)
 				return found
 			}
 		}
@@ -206,15 +206,15 @@ func (lk *Lookups) findAtModal(ctx context.Context, cfg *model.Config, ask Looku
 
 // rotateAtOnce returns the command that replaces a role's current token and revokes it without a grace period.
 func (lk *Lookups) rotateAtOnce(r *model.Rotation) string {
+	run := lk.mount.Commands()
 	if r.Role.Managed != nil {
-		return fmt.Sprintf("vault write %srotate/%s grace_period=0", lk.mount.CommandPrefix(), r.Name)
+		return run.Rotate(r.Name, model.WithoutGrace)
 	}
-	return fmt.Sprintf("vault write %srotate/%s token_id=… token_secret=- grace_period=0, or approve the next token in a browser: vault write %srotate/%s/approval grace_period=0",
-		lk.mount.CommandPrefix(), r.Name, lk.mount.CommandPrefix(), r.Name)
+	return fmt.Sprintf("%s, or approve the next token in a browser: %s", run.BringToken(r.Name, model.WithoutGrace), run.Approve(r.Name, model.WithoutGrace))
 }
 
 // replaceAdminAtOnce returns the command that replaces the admin token and revokes it without a grace period.
 func (lk *Lookups) replaceAdminAtOnce() string {
-	return fmt.Sprintf("vault write %sconfig/rotate token_id=… token_secret=- grace_period=0, or approve the next token in a browser: vault write %sconfig/approval grace_period=0",
-		lk.mount.CommandPrefix(), lk.mount.CommandPrefix())
+	run := lk.mount.Commands()
+	return fmt.Sprintf("%s, or approve the next token in a browser: %s", run.RotateAdmin(model.WithoutGrace), run.Approve("", model.WithoutGrace))
 }

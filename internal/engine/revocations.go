@@ -66,9 +66,9 @@ func (rv *Revocations) notFound(ctx context.Context, id string) error {
 		}
 	}
 	id = modalapi.Redact(id[:min(len(id), maxNamedID)])
-	step := "list the service users that Vault does not track with: vault list -detailed " + rv.mount.CommandPrefix() + "orphans"
+	step := "list the service users that Vault does not track with: " + rv.mount.Commands().ListOrphans()
 	if strings.HasPrefix(id, "ak-") {
-		step = fmt.Sprintf("ask Modal with: vault write %slookup token_id=%s", rv.mount.CommandPrefix(), id)
+		step = "ask Modal with: " + rv.mount.Commands().LookUp(id)
 	}
 	return model.NotFoundf("the revocation queue has no token %s, and Modal was not asked about it: %s", id, step)
 }
@@ -139,7 +139,7 @@ func (rv *Revocations) Remove(ctx context.Context, id string, force bool) (warni
 // exist.
 func (rv *Revocations) checkProven(ctx context.Context, entry *model.Revocation) error {
 	outcome, err := rv.queue.Ask(ctx, entry)
-	forget := fmt.Sprintf("or forget it without proof with: vault delete %srevocations/%s force=true; the revocation stays", rv.mount.CommandPrefix(), entry.Key())
+	forget := fmt.Sprintf("or forget it without proof with: %s; the revocation stays", rv.mount.Commands().ForgetRevocation(entry.Key()))
 	switch {
 	case outcome == revocation.Accepted:
 		return model.UserErrorf("Modal still accepts token %s of %s: %s; %s",

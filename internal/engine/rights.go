@@ -215,7 +215,7 @@ func (g *goneError) Error() string {
 // explainGone adds to the error about a deleted service user the command that creates a new token.
 func (rg *rights) explainGone(err error, role string) error {
 	if gone := (*goneError)(nil); errors.As(err, &gone) {
-		return model.UserErrorf("%s; create a new token with: vault write -f %srotate/%s", err, rg.mount.CommandPrefix(), role)
+		return model.UserErrorf("%s; create a new token with: %s", err, rg.mount.Commands().Rotate(role))
 	}
 	return err
 }

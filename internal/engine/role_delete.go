@@ -56,7 +56,7 @@ func (rs *Roles) Delete(ctx context.Context, name string, force bool) (*Deletion
 	}
 	if d.unreadable != nil && !force {
 		return nil, model.UserErrorf("role %s was not deleted: %s; or delete it without the unreadable part with: %s, then check whether its service user is left at Modal with: %s",
-			name, d.unreadable, rs.mount.Commands().Delete("roles/"+name, "force=true"), rs.mount.Commands().ListDetailed("orphans"))
+			name, d.unreadable, rs.mount.Commands().DeleteRole(name), rs.mount.Commands().ListOrphans())
 	}
 	if force {
 		if err = rs.forceEarlier(ctx, d); err != nil {

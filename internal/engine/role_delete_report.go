@@ -30,7 +30,7 @@ func (rs *Roles) report(ctx context.Context, d *deletedRole, revoked []string) *
 	}
 	left, unreadable, err := rs.remainingOf(ctx, d)
 	if err != nil {
-		done.NextStep = fmt.Sprintf("list the role's remaining tokens later with: %s; the role was deleted, but the revocation queue cannot be read now (%s)", rs.mount.Commands().ListDetailed("revocations"), err)
+		done.NextStep = fmt.Sprintf("list the role's remaining tokens later with: %s; the role was deleted, but the revocation queue cannot be read now (%s)", rs.mount.Commands().ListRevocations(), err)
 		return done
 	}
 	if !d.exists() && len(revoked)+len(left) == 0 {
@@ -45,14 +45,14 @@ func (rs *Roles) report(ctx context.Context, d *deletedRole, revoked []string) *
 	}
 	if len(unreadable) > 0 {
 		done.add(fmt.Sprintf("%d revocations cannot be read and may belong to this role; to see why: %s",
-			len(unreadable), rs.mount.Commands().Read("revocations/"+unreadable[0])))
+			len(unreadable), rs.mount.Commands().ReadRevocation(unreadable[0])))
 	}
 	if more := len(done.Tokens) - maxLines; more > 0 {
-		done.Tokens = append(done.Tokens[:maxLines], fmt.Sprintf("and %d more: %s", more, rs.mount.Commands().ListDetailed("revocations")))
+		done.Tokens = append(done.Tokens[:maxLines], fmt.Sprintf("and %d more: %s", more, rs.mount.Commands().ListRevocations()))
 	}
 	done.NextStep = rs.afterDelete(d, left)
 	if cfg, err := rs.mount.LoadConfig(ctx); err == nil && cfg.Paused && len(left) > 0 {
-		done.NextStep += "; the engine is paused, so it does nothing by itself until: " + rs.mount.Commands().Write("config", "paused=false")
+		done.NextStep += "; the engine is paused, so it does nothing by itself until: " + rs.mount.Commands().Unpause()
 	}
 	return done
 }
@@ -70,8 +70,8 @@ func (rs *Roles) remainingOf(ctx context.Context, d *deletedRole) (left []*model
 
 // describeRemaining tells in one line what happens to a token in the revocation queue.
 func (rs *Roles) describeRemaining(entry *model.Revocation) string {
-	about, path := entry.About(), "revocations/"+entry.Key()
-	revokeNow := rs.mount.Commands().Write(path, "force=true")
+	about := entry.About()
+	revokeNow := rs.mount.Commands().ForceRevocation(entry.Key())
 	switch {
 	case entry.Method == model.MethodManual:
 		line := fmt.Sprintf("%s: the engine does not revoke it, so %s", about, entry.DeletionInstructions())
@@ -80,7 +80,7 @@ func (rs *Roles) describeRemaining(entry *model.Revocation) string {
 		}
 		return line
 	case entry.Forced:
-		return fmt.Sprintf("%s: not revoked yet, the engine keeps trying; see last_error with: %s", about, rs.mount.Commands().Read(path))
+		return fmt.Sprintf("%s: not revoked yet, the engine keeps trying; see last_error with: %s", about, rs.mount.Commands().ReadRevocation(entry.Key()))
 	case rs.mount.Now().Before(entry.NotBefore):
 		return fmt.Sprintf("%s: works until %s, then the engine revokes it; to revoke it now: %s", about, entry.NotBefore.Format(time.RFC3339), revokeNow)
 	}
@@ -102,14 +102,14 @@ func (rs *Roles) afterDelete(d *deletedRole, left []*model.Revocation) string {
 	}
 	switch {
 	case d.tokenUnknown():
-		return "check whether the role's service user is left at Modal, and delete it: " + rs.mount.Commands().ListDetailed("orphans")
+		return "check whether the role's service user is left at Modal, and delete it: " + rs.mount.Commands().ListOrphans()
 	case manual > 0:
 		return "delete the tokens that the engine does not revoke, as their lines say"
 	case waiting > 0:
 		return fmt.Sprintf("nothing to do: the engine revokes the remaining tokens, the last one after %s; to revoke all now: %s",
-			last.Format(time.RFC3339), rs.mount.Commands().Delete("roles/"+d.name, "force=true"))
+			last.Format(time.RFC3339), rs.mount.Commands().DeleteRole(d.name))
 	case len(left) > 0:
-		return "nothing to do: the engine revokes the remaining tokens; to list them: " + rs.mount.Commands().ListDetailed("revocations")
+		return "nothing to do: the engine revokes the remaining tokens; to list them: " + rs.mount.Commands().ListRevocations()
 	}
 	return "nothing to do: no token of the role is left"
 }

@@ -4,7 +4,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"reflect"
 
 	"vault-plugin-secrets-modal/internal/model"
@@ -37,5 +36,5 @@ func (rs *Roles) writeDynamic(ctx context.Context, before, after *model.Role, as
 
 // afterDynamic tells an operator what to do after a write of a dynamic role.
 func (rs *Roles) afterDynamic(name string) string {
-	return fmt.Sprintf("get a token with its own lease: vault read %screds/%s", rs.mount.CommandPrefix(), name)
+	return "get a token with its own lease: " + rs.mount.Commands().ReadToken(name)
 }

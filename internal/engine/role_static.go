@@ -99,8 +99,8 @@ func (rs *Roles) confirmToken(ctx context.Context, r *model.Role, ask model.Role
 		}
 		return slices.Concat(first.Warnings(), done.Warnings, rs.environmentWarnings(ctx, cfg, r.Environment, first)), nil
 	case cred.APIToken() != supplied:
-		return nil, model.UserErrorf("role %s already has another token: replace it with: vault write %srotate/%s token_id=… token_secret=-; nothing was changed",
-			name, rs.mount.CommandPrefix(), name)
+		return nil, model.UserErrorf("role %s already has another token: replace it with: %s; nothing was changed",
+			name, rs.mount.Commands().BringToken(name))
 	case cred.Verified() || !ask.Verify:
 		return nil, nil
 	}

@@ -14,16 +14,16 @@ import (
 
 // NextStep tells an operator what to do after a write of a role.
 func (rs *Roles) NextStep(ctx context.Context, r *model.Rotation) string {
-	read := fmt.Sprintf("read the token with: vault read %screds/%s", rs.mount.CommandPrefix(), r.Name)
+	read := "read the token with: " + rs.mount.Commands().ReadToken(r.Name)
 	switch {
 	case r.Role.Dynamic != nil:
 		return rs.afterDynamic(r.Name)
 	case r.HasNoToken():
 		return "give the role its first token: an operator " + rs.mount.FirstToken(r.Name)
 	case r.Role.Managed == nil:
-		return fmt.Sprintf("%s; bring the next token by %s with: %s", read, r.Next.Format(time.RFC3339), rs.mount.RotateCommand(r.Role, r.Name))
+		return fmt.Sprintf("%s; bring the next token by %s with: %s", read, r.Next.Format(time.RFC3339), rs.mount.Commands().ReplaceToken(r.Role, r.Name))
 	case r.Role.Managed.Disabled:
-		return fmt.Sprintf("%s; rotate the role by %s with: %s", read, r.Next.Format(time.RFC3339), rs.mount.RotateCommand(r.Role, r.Name))
+		return fmt.Sprintf("%s; rotate the role by %s with: %s", read, r.Next.Format(time.RFC3339), rs.mount.Commands().ReplaceToken(r.Role, r.Name))
 	}
 	return rs.mount.NotePaused(ctx, read+"; the engine rotates the role at next_rotation")
 }

@@ -43,7 +43,7 @@ func (rt *Rotations) lockForRotation(ctx context.Context, ask model.RotateReques
 	case err != nil:
 	case rotation == nil:
 		err = model.UserErrorf("%s", rt.mount.NoSuchRole(ctx, ask.Role, fmt.Sprintf("; create it with: %s, or type=%s token_id=… token_secret=-",
-			rt.mount.Commands().Write("roles/"+ask.Role, "type="+model.TypeManaged, "environment_roles=main=contributor"), model.TypeStatic)))
+			rt.mount.Commands().CreateManaged(ask.Role), model.TypeStatic)))
 	case rotation.Role.Dynamic != nil:
 		err = rt.mount.CheckNotDynamic(rotation.Role, ask.Role)
 	case rotation.Role.Type == model.TypeManaged:
@@ -101,6 +101,6 @@ func (rt *Rotations) checkPreviousTokenLimit(ctx context.Context, rotation *mode
 	if alive < model.MaxPreviousTokens {
 		return nil
 	}
-	return model.UserErrorf("role %s has %d previous tokens in their grace period, and the limit is %d: revoke some of them with: vault write %srevocations/<id> force=true, wait, "+
-		"or rotate with grace_period=0; nothing was changed", rotation.Name, alive, model.MaxPreviousTokens, rt.mount.CommandPrefix())
+	return model.UserErrorf("role %s has %d previous tokens in their grace period, and the limit is %d: revoke some of them with: %s, wait, "+
+		"or rotate with grace_period=0; nothing was changed", rotation.Name, alive, model.MaxPreviousTokens, rt.mount.Commands().ForceRevocation("<id>"))
 }

@@ -19,7 +19,7 @@ func (rt *Rotations) rotateManaged(ctx context.Context, rotation *model.Rotation
 	if err != nil {
 		return nil, err
 	}
-	hint := fmt.Sprintf("the current token (version %d) stays: solve this problem, then: vault write -f %srotate/%s", rotation.Cred.Version, rt.mount.CommandPrefix(), rotation.Name)
+	hint := fmt.Sprintf("the current token (version %d) stays: solve this problem, then: %s", rotation.Cred.Version, rt.mount.Commands().Rotate(rotation.Name))
 	if err = rt.mount.CheckReach(cfg, rotation.Cred.Token); err != nil {
 		return nil, fmt.Errorf("%w; %s", err, hint)
 	}

@@ -13,7 +13,7 @@ import (
 // rotateStatic replaces the token by a token that an operator brings and Modal accepts for the same owner. The caller
 // holds the role's lock.
 func (rt *Rotations) rotateStatic(ctx context.Context, rotation *model.Rotation, ask model.RotateRequest) (*RotationResult, error) {
-	brought, err := ask.TokenFor(rotation, rt.mount.CommandPrefix())
+	brought, err := ask.TokenFor(rotation, rt.mount.Commands())
 	if err != nil {
 		return nil, err
 	}
@@ -44,8 +44,8 @@ func (rt *Rotations) acceptSuccessor(ctx context.Context, rotation *model.Rotati
 	}
 	if !rotation.HasNoToken() && !rotation.Cred.Verified() && !ask.Force {
 		return model.Token{}, model.UserErrorf("the role's token %s was stored with verify=false, so the engine does not know who must own the next token: "+
-			"verify it first with: vault write %sroles/%s token_id=%s token_secret=-, or write force=true to accept any owner of token %s; nothing was changed",
-			rotation.Cred.ID, rt.mount.CommandPrefix(), rotation.Name, rotation.Cred.ID, brought.ID)
+			"verify it first with: %s, or write force=true to accept any owner of token %s; nothing was changed",
+			rotation.Cred.ID, rt.mount.Commands().VerifyFirst(rotation.Name, rotation.Cred.ID), brought.ID)
 	}
 	next, err := rt.owners.AcceptWithin(ctx, cfg, supplied, ask.Verify)
 	if err != nil {

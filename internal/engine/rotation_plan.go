@@ -56,7 +56,7 @@ func (rt *Rotations) Plan(ctx context.Context, ask model.RotateRequest) (*Rotati
 }
 
 func (rt *Rotations) planStatic(ctx context.Context, rotation *model.Rotation, ask model.RotateRequest) (plan []string, problems []error) {
-	brought, err := ask.TokenFor(rotation, rt.mount.CommandPrefix())
+	brought, err := ask.TokenFor(rotation, rt.mount.Commands())
 	if err != nil {
 		return nil, []error{err}
 	}

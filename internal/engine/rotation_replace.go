@@ -19,7 +19,7 @@ func (rt *Rotations) shortLifeWarnings(name string, r *model.Role, t model.Token
 	}
 	rt.mount.Log().Warn("the token expires within the rotation period", "role", name, "token_id", t.ID, "expires_at", t.ExpiresAt)
 	return []string{fmt.Sprintf("token %s expires on %s, before the role's rotation_period of %s is over: replace it before that with: %s",
-		t.ID, t.ExpiresAt.Format(time.RFC3339), duration.Format(r.RotationPeriod), rt.mount.RotateCommand(r, name))}
+		t.ID, t.ExpiresAt.Format(time.RFC3339), duration.Format(r.RotationPeriod), rt.mount.Commands().ReplaceToken(r, name))}
 }
 
 // replace makes next the current token of a role. It writes, in this order: the new token's owner, the old token's

@@ -24,7 +24,7 @@ func (rt *Rotations) previousToken(ctx context.Context, rotation *model.Rotation
 		}
 	}
 	if newest == nil {
-		return nil, model.UserErrorf("role %s has no previous token in its grace period: rotate it to a new token with: %s; nothing was changed", rotation.Name, rt.mount.RotateCommand(rotation.Role, rotation.Name))
+		return nil, model.UserErrorf("role %s has no previous token in its grace period: rotate it to a new token with: %s; nothing was changed", rotation.Name, rt.mount.Commands().ReplaceToken(rotation.Role, rotation.Name))
 	}
 	return newest, nil
 }
@@ -110,8 +110,8 @@ func (rt *Rotations) checkFitsPolicy(ctx context.Context, cfg *model.Config, nam
 	}
 	a.Release()
 	if user.Scoped != r.Managed.Scoped {
-		return model.UserErrorf("token %s was created with scoped=%t, but the role now has scoped=%t: rotate to a new token instead with: vault write -f %srotate/%s",
-			t.ID, user.Scoped, r.Managed.Scoped, rt.mount.CommandPrefix(), name)
+		return model.UserErrorf("token %s was created with scoped=%t, but the role now has scoped=%t: rotate to a new token instead with: %s",
+			t.ID, user.Scoped, r.Managed.Scoped, rt.mount.Commands().Rotate(name))
 	}
 	return nil
 }

@@ -144,9 +144,9 @@ func (vf *Verifier) memberLastUsed(ctx context.Context, cfg *model.Config, t mod
 // afterRejection tells an operator what to do about a role whose token Modal rejects.
 func (vf *Verifier) afterRejection(cfg *model.Config, rotation *model.Rotation) string {
 	if rotation.Role.Managed != nil && !rotation.Role.Managed.Disabled {
-		return vf.mount.NotePausedIn(cfg, "nothing to do: the engine rotates the role within a minute or so") + "; to rotate it now: " + vf.mount.RotateCommand(rotation.Role, rotation.Name)
+		return vf.mount.NotePausedIn(cfg, "nothing to do: the engine rotates the role within a minute or so") + "; to rotate it now: " + vf.mount.Commands().ReplaceToken(rotation.Role, rotation.Name)
 	}
-	return "replace the token with: " + vf.mount.RotateCommand(rotation.Role, rotation.Name)
+	return "replace the token with: " + vf.mount.Commands().ReplaceToken(rotation.Role, rotation.Name)
 }
 
 // record stores Modal's answer. A managed role whose token is rejected becomes due. An expiry that Modal reports
@@ -195,7 +195,7 @@ func (vf *Verifier) expiryWarning(rotation *model.Rotation, after *model.Credent
 	case reported.IsZero():
 		return text
 	}
-	return fmt.Sprintf("%s: replace it before that with: %s", text, vf.mount.RotateCommand(rotation.Role, rotation.Name))
+	return fmt.Sprintf("%s: replace it before that with: %s", text, vf.mount.Commands().ReplaceToken(rotation.Role, rotation.Name))
 }
 
 // expiresText returns an expiry as words in a sentence.

@@ -56,7 +56,7 @@ func (vf *Verifier) verifyAdmin(ctx context.Context) error {
 func (vf *Verifier) recordAdmin(c *model.Config, proven model.Token, limitation string) {
 	switch {
 	case limitation != "" && c.Limitation == "":
-		vf.mount.Log().Warn("the admin token cannot manage service users any more", "token_id", c.Admin.ID, "reason", limitation, "next_step", vf.mount.WriteAdmin())
+		vf.mount.Log().Warn("the admin token cannot manage service users any more", "token_id", c.Admin.ID, "reason", limitation, "next_step", vf.mount.Commands().WriteAdmin())
 	case limitation == "" && c.Limitation != "":
 		vf.mount.Log().Info("the admin token can manage service users again", "token_id", c.Admin.ID)
 	}

@@ -19,7 +19,7 @@ type Call struct {
 	Header  metadata.MD // without the token secret
 	Target  string      // the ID of the token, service user or token flow that the call deletes, changes or waits for
 	At      time.Time
-	Code    codes.Code // codes.Unknown until the call is answered
+	Code    codes.Code // codes.Unknown until the call is answered, and for an answer without gRPC
 }
 
 // Calls returns the calls of an RPC in the order of their arrival. "" returns all calls. It panics if the RPC

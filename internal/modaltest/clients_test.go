@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/BurntSushi/toml"
 	modal "github.com/modal-labs/modal-client/go"
-	"github.com/pelletier/go-toml/v2"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 

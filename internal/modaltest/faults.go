@@ -3,16 +3,13 @@
 package modaltest
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"time"
 
 	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
@@ -29,8 +26,11 @@ type Fault struct {
 	RetryAfter  time.Duration // sent as Modal's RPCRetryPolicy, usually with ResourceExhausted
 	Times       int           // the number of calls to fail; 0 means 1, and -1 means all until ClearFaults
 
-	// NoContentType answers as a grpclib server does for a method that it does not have: UNIMPLEMENTED in a
-	// response without a content type. grpc-go turns that into UNKNOWN. It excludes Code.
+	// HTTPStatus answers with an HTTP status and a page without gRPC, as proxies and gateways do. It excludes
+	// Code.
+	HTTPStatus int
+	// NoContentType answers without gRPC, content type and page. The HTTP status is HTTPStatus, or else 200. A
+	// grpclib server answers so for a method that it does not have. It excludes Code.
 	NoContentType bool
 
 	// Match selects the calls to fail; nil selects all. Other calls continue to the next fault. Match must
@@ -58,11 +58,13 @@ func (s *Server) Inject(method string, f Fault) {
 
 // flaw says why the fault would test nothing. It is empty for a valid fault.
 func (f *Fault) flaw() string {
-	switch fails := f.Code != codes.OK || f.NoContentType; {
+	switch fails := f.Code != codes.OK || f.withoutGRPC(); {
 	case !fails && f.Delay <= 0 && f.Mangle == nil:
-		return "a fault needs a Code, a Delay, a Mangle or NoContentType"
-	case f.NoContentType && f.Code != codes.OK:
-		return "NoContentType has its own Code"
+		return "a fault needs a Code, an HTTPStatus, NoContentType, a Delay or a Mangle"
+	case f.withoutGRPC() && f.Code != codes.OK:
+		return "an answer without gRPC has no Code"
+	case f.HTTPStatus != 0 && (f.HTTPStatus < 200 || f.HTTPStatus > 999):
+		return "an HTTPStatus is a number from 200 to 999"
 	case f.Code == codes.OK && f.RetryAfter > 0:
 		return "RetryAfter needs a Code"
 	case fails && f.Mangle != nil:
@@ -167,11 +169,9 @@ func (f *Fault) apply(ctx context.Context) error {
 			return status.FromContextError(ctx.Err()).Err()
 		}
 	}
-	if f.NoContentType {
-		if err := grpc.SetTrailer(ctx, metadata.Pairs(noContentType, "1")); err != nil {
-			return status.Errorf(codes.Internal, "mark the answer: %v", err)
-		}
-		return status.Error(codes.Unimplemented, cmp.Or(f.Message, "Method not found"))
+	if f.withoutGRPC() {
+		ctx.Value(answerKey{}).(*answer).fault = f //nolint:forcetypeassert // ServeHTTP stores it
+		return status.Error(codes.Unknown, "the answer is not gRPC")
 	}
 	st := status.New(f.Code, f.Message)
 	if f.RetryAfter <= 0 {

@@ -10,23 +10,24 @@ package modaltest
 
 import (
 	"errors"
+	"io"
+	"log"
 	"net"
+	"net/http"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/keepalive"
 )
 
 // Server is an emulated control plane. It is safe for concurrent use.
 type Server struct {
 	now    func() time.Time
-	tls    *authority // nil: plain text
-	grpc   *grpc.Server
+	tls    *authority   // nil: plain text
+	grpc   *grpc.Server // decodes calls and encodes their answers
+	http   *http.Server // speaks HTTP/2, so that a fault can answer without gRPC
 	jwtKey []byte
 
 	expiryDeletes   bool
@@ -90,27 +91,25 @@ func New(opts ...Option) *Server {
 	for _, opt := range opts {
 		opt(s)
 	}
-	s.grpc = grpc.NewServer(s.grpcOptions()...)
-	s.grpc.RegisterService(&serviceDesc, &controlPlane{server: s})
-	return s
-}
-
-func (s *Server) grpcOptions() []grpc.ServerOption {
-	opts := []grpc.ServerOption{
+	s.grpc = grpc.NewServer(
 		grpc.UnaryInterceptor(s.interceptUnary),
 		grpc.StreamInterceptor(s.interceptStream),
 		// Unknown RPCs are recorded and authenticated like all others.
 		grpc.UnknownServiceHandler(unknownMethod),
 		grpc.WaitForHandlers(true),
-		// Modal's clients ping every 30 s, with or without streams (Go SDK, client.go). By
-		// default grpc-go closes such a connection.
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+	)
+	s.grpc.RegisterService(&serviceDesc, &controlPlane{server: s})
+	s.http = &http.Server{ //nolint:gosec // a test's server needs no timeouts
+		Handler: s, Protocols: new(http.Protocols), ErrorLog: log.New(io.Discard, "", 0),
 	}
-	transport := insecure.NewCredentials()
 	if s.tls != nil {
-		transport = credentials.NewTLS(s.tls.serverConfig())
+		s.http.TLSConfig = s.tls.serverConfig()
+		s.http.Protocols.SetHTTP2(true)
+	} else {
+		s.http.Protocols.SetHTTP1(true) // the answer to HTTP/1 names the mistake
+		s.http.Protocols.SetUnencryptedHTTP2(true)
 	}
-	return append(opts, grpc.Creds(contentTypeRemover{transport}))
+	return s
 }
 
 // Start runs a server on a free port of 127.0.0.1 until the test ends.
@@ -141,15 +140,21 @@ func Start(tb testing.TB, opts ...Option) *Server {
 // google.golang.org/grpc/test/bufconn, and make, serve and close the server inside the bubble.
 func (s *Server) Serve(listener net.Listener) error {
 	s.setAddress(listener)
-	err := s.grpc.Serve(listener)
-	if errors.Is(err, grpc.ErrServerStopped) {
-		return nil
+	serve := s.http.Serve
+	if s.tls != nil {
+		serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
 	}
-	return err
+	if err := serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
 }
 
 // Close stops the server at once. Calls in flight end as if the client had disconnected.
-func (s *Server) Close() { s.grpc.Stop() }
+func (s *Server) Close() {
+	_ = s.http.Close()
+	s.grpc.Stop() // waits for the handlers
+}
 
 // At returns l with another address, for example 127.0.0.1:9900 for a listener in memory.
 func At(l net.Listener, address string) net.Listener { return listenerAt{l, address} }

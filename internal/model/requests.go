@@ -214,11 +214,11 @@ func (x Expectation) Check(what string, exists bool) error {
 }
 
 // TokenFor returns the token that an operator brings to a static role.
-func (ask RotateRequest) TokenFor(now *Rotation, mount string) (modalapi.Token, error) {
+func (ask RotateRequest) TokenFor(now *Rotation, run Commands) (modalapi.Token, error) {
 	if ask.Token == nil {
-		return modalapi.Token{}, UserErrorf("role %s is static, so a person must create its tokens: approve a token in a browser with: vault write -f %srotate/%s/approval; "+
-			"or create a token at %s, then: vault write %srotate/%s token_id=… token_secret=-; nothing was changed",
-			now.Name, mount, now.Name, TokensPage, mount, now.Name)
+		return modalapi.Token{}, UserErrorf("role %s is static, so a person must create its tokens: approve a token in a browser with: %s; "+
+			"or create a token at %s, then: %s; nothing was changed",
+			now.Name, run.Approve(now.Name), TokensPage, run.BringToken(now.Name))
 	}
 	return *ask.Token, nil
 }

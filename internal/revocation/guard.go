@@ -214,9 +214,10 @@ func (g *Guard) recordNoList(ctx context.Context, found comparison, cause error)
 
 // outOfSyncError returns the error of a mount that is out of sync. orphans says how many orphans there are.
 func (g *Guard) outOfSyncError(orphans string) error {
+	run := g.mount.Commands()
 	return model.UserErrorf("the mount is out of sync: Modal has %s of this mount that Vault does not track, as after a restored snapshot or in a copy of the mount; "+
-		"the engine deletes nothing by itself until you decide: list them with: vault list -detailed %sorphans, then delete them with: vault write %sorphans dry_run=false, or keep them with: vault write %sorphans accept=true",
-		orphans, g.mount.CommandPrefix(), g.mount.CommandPrefix(), g.mount.CommandPrefix())
+		"the engine deletes nothing by itself until you decide: list them with: %s, then delete them with: %s, or keep them with: %s",
+		orphans, run.ListOrphans(), run.DeleteOrphans(), run.AcceptOrphans())
 }
 
 // storeComparison stores, if that changed, whether there are orphans that no operator has accepted. It keeps the

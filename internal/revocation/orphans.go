@@ -58,7 +58,7 @@ func (o *Orphans) List(ctx context.Context) ([]Orphan, error) {
 func (o *Orphans) listAt(ctx context.Context, cfg *model.Config) ([]Orphan, error) {
 	orphans, err := o.guard.findOrphans(ctx, cfg)
 	if errors.Is(err, errNoList) {
-		return nil, model.UserErrorf("the orphans were not listed, because config has no admin token that can list service users (%s): %s", err, o.mount.WriteAdmin())
+		return nil, model.UserErrorf("the orphans were not listed, because config has no admin token that can list service users (%s): %s", err, o.mount.Commands().WriteAdmin())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list the service users: %w", err)

@@ -141,11 +141,11 @@ func (q *Queue) precheck(ctx context.Context, entry *model.Revocation, trigger T
 		return Postponed, entry, nil
 	case trigger == OnRequest && entry.Leased && now.Before(entry.NotBefore): // a read may be creating the token at this moment
 		return Postponed, entry, model.UserErrorf("token %s belongs to a lease of role %s, which ends on %s at the latest: revoke the lease (%s revokes all leases of the role), "+
-			"or revoke the token now with: vault write %srevocations/%s force=true; nothing was changed",
-			cmp.Or(entry.ID, entry.Key()), entry.Role, entry.NotBefore.Format(time.RFC3339), q.mount.Commands().RevokeLeases(entry.Role), q.mount.CommandPrefix(), entry.Key())
+			"or revoke the token now with: %s; nothing was changed",
+			cmp.Or(entry.ID, entry.Key()), entry.Role, entry.NotBefore.Format(time.RFC3339), q.mount.Commands().RevokeLeases(entry.Role), q.mount.Commands().ForceRevocation(entry.Key()))
 	case trigger == OnRequest && entry.CanDelete() && entry.InGrace(now):
-		return Postponed, entry, model.UserErrorf("token %s of %s is in its grace period until %s and may still be in use: revoke it now with: vault write %srevocations/%s force=true; nothing was changed",
-			entry.Key(), entry.Whose(), entry.NotBefore.Format(time.RFC3339), q.mount.CommandPrefix(), entry.Key())
+		return Postponed, entry, model.UserErrorf("token %s of %s is in its grace period until %s and may still be in use: revoke it now with: %s; nothing was changed",
+			entry.Key(), entry.Whose(), entry.NotBefore.Format(time.RFC3339), q.mount.Commands().ForceRevocation(entry.Key()))
 	case trigger == ByForce && !entry.Forced:
 		entry = entry.WithForce(now)
 		return Unknown, entry, q.mount.Revocations.Put(ctx, entry.Key(), entry)
@@ -342,8 +342,8 @@ func (q *Queue) checkReplacementWorks(ctx context.Context, cfg *model.Config, en
 	}
 	switch _, err = q.mount.WhoIs(ctx, cfg, *current); modalapi.KindOf(err) {
 	case modalapi.KindRefused:
-		return model.UserErrorf("Modal rejects token %s, %s, so the engine keeps this previous token: replace the rejected token first, or revoke this token anyway with: vault write %srevocations/%s force=true",
-			current.ID, name, q.mount.CommandPrefix(), entry.Key())
+		return model.UserErrorf("Modal rejects token %s, %s, so the engine keeps this previous token: replace the rejected token first, or revoke this token anyway with: %s",
+			current.ID, name, q.mount.Commands().ForceRevocation(entry.Key()))
 	case modalapi.KindUnavailable, modalapi.KindThrottled:
 		if model.SameServer(current.ServerURL, entry.ServerURL) { // another server may be out of reach for good
 			return fmt.Errorf("the engine could not find out whether Modal accepts token %s, %s, so it keeps this previous token: %w", current.ID, name, err)

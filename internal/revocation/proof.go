@@ -34,7 +34,7 @@ func (q *Queue) prove(ctx context.Context, cfg *model.Config, entry *model.Revoc
 		return Unknown, rejection
 	case !entry.WasAccepted():
 		return Unknown, model.UserErrorf("Modal rejects token %s, but the engine never saw Modal accept it with the stored secret, so the rejection proves nothing: "+
-			"check at Modal whether the token still exists, then forget it with: vault delete %srevocations/%s force=true", entry.ID, q.mount.CommandPrefix(), entry.Key())
+			"check at Modal whether the token still exists, then forget it with: %s", entry.ID, q.mount.Commands().ForgetRevocation(entry.Key()))
 	case entry.Acknowledged && !modalapi.BareHTTP(rejection):
 		return Revoked, nil
 	case !entry.Acknowledged && entry.RecordNotFound(q.mount.Now()):

@@ -4,7 +4,6 @@ package state
 
 import (
 	"context"
-	"fmt"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/model"
@@ -29,23 +28,18 @@ type Admin struct {
 func (m *Mount) Admin(cfg *model.Config) (*Admin, error) {
 	switch {
 	case cfg.Admin == nil:
-		return nil, model.UserErrorf("config has no admin token, and managed and dynamic roles need the token of an owner or manager of the workspace: %s", m.WriteAdmin())
+		return nil, model.UserErrorf("config has no admin token, and managed and dynamic roles need the token of an owner or manager of the workspace: %s", m.Commands().WriteAdmin())
 	case !cfg.Admin.Verified():
-		return nil, model.UserErrorf("the admin token %s was stored unverified, so its workspace is not known: write it again without verify=false: %s", cfg.Admin.ID, m.WriteAdmin())
+		return nil, model.UserErrorf("the admin token %s was stored unverified, so its workspace is not known: write it again without verify=false: %s", cfg.Admin.ID, m.Commands().WriteAdmin())
 	case cfg.Limitation != "":
 		return nil, model.UserErrorf("the admin token %s of %s cannot manage service users (%s): write another admin token: %s",
-			cfg.Admin.ID, cfg.Admin.DescribeOwner(), cfg.Limitation, m.WriteAdmin())
+			cfg.Admin.ID, cfg.Admin.DescribeOwner(), cfg.Limitation, m.Commands().WriteAdmin())
 	}
 	client, release, err := m.Connect(cfg)
 	if err != nil {
 		return nil, err
 	}
-	return &Admin{Modal: client, Token: cfg.Admin.APIToken(), owner: cfg.Admin.DescribeOwner(), command: m.WriteAdmin(), Release: release}, nil
-}
-
-// WriteAdmin returns the command that replaces the admin token.
-func (m *Mount) WriteAdmin() string {
-	return fmt.Sprintf("vault write %sconfig token_id=… token_secret=-", m.CommandPrefix())
+	return &Admin{Modal: client, Token: cfg.Admin.APIToken(), owner: cfg.Admin.DescribeOwner(), command: m.Commands().WriteAdmin(), Release: release}, nil
 }
 
 // Explain returns an error that names the admin token, or Modal's plan, if that caused the error.
@@ -97,7 +91,7 @@ func (m *Mount) AdminLimitation(ctx context.Context, cfg *model.Config, verified
 // CheckReach is model.Config.CheckReach, and adds to the error the command that corrects the config.
 func (m *Mount) CheckReach(cfg *model.Config, t model.Token) error {
 	if err := cfg.CheckReach(t); err != nil {
-		return model.UserErrorf("%s: %s", err, m.WriteAdmin())
+		return model.UserErrorf("%s: %s", err, m.Commands().WriteAdmin())
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ func (m *Mount) NotePausedIn(cfg *model.Config, text string) string {
 	if !cfg.Paused {
 		return text
 	}
-	return fmt.Sprintf("%s; the engine is paused, so it does nothing by itself until: vault write %sconfig paused=false", text, m.CommandPrefix())
+	return fmt.Sprintf("%s; the engine is paused, so it does nothing by itself until: %s", text, m.Commands().Unpause())
 }
 
 // AdminExpiryWarning warns of an admin token that expires within 30 days.
@@ -26,24 +26,15 @@ func (m *Mount) AdminExpiryWarning(c *model.Config) string {
 	}
 	if c.Admin.Expired(now) {
 		return fmt.Sprintf("the admin token %s expired on %s: managed roles keep their tokens and cannot rotate; write a new admin token: %s",
-			c.Admin.ID, c.Admin.ExpiresAt.Format(time.RFC3339), m.WriteAdmin())
+			c.Admin.ID, c.Admin.ExpiresAt.Format(time.RFC3339), m.Commands().WriteAdmin())
 	}
 	return fmt.Sprintf("the admin token %s expires on %s: write a new admin token before then: %s",
-		c.Admin.ID, c.Admin.ExpiresAt.Format(time.RFC3339), m.WriteAdmin())
-}
-
-// RotateCommand returns the command that replaces a role's token.
-func (m *Mount) RotateCommand(r *model.Role, name string) string {
-	if r.Managed != nil {
-		return fmt.Sprintf("vault write -f %srotate/%s", m.CommandPrefix(), name)
-	}
-	return fmt.Sprintf("vault write %srotate/%s token_id=… token_secret=-", m.CommandPrefix(), name)
+		c.Admin.ID, c.Admin.ExpiresAt.Format(time.RFC3339), m.Commands().WriteAdmin())
 }
 
 // FirstToken says how an operator gives a static role its first token.
 func (m *Mount) FirstToken(name string) string {
-	return fmt.Sprintf("approves a token in a browser (vault write -f %srotate/%s/approval) or brings a token (vault write %srotate/%s token_id=… token_secret=-)",
-		m.CommandPrefix(), name, m.CommandPrefix(), name)
+	return fmt.Sprintf("approves a token in a browser (%s) or brings a token (%s)", m.Commands().Approve(name), m.Commands().BringToken(name))
 }
 
 // NotePaused is NotePausedIn with the stored config.
@@ -61,7 +52,7 @@ func (m *Mount) NoteDelay(ctx context.Context, text string) string {
 		return paused
 	}
 	if outOfSync, failed := m.IsOutOfSync(ctx); failed == nil && outOfSync {
-		return text + "; the mount is out of sync, so the engine deletes nothing until an operator decides: " + m.Commands().ListDetailed("orphans")
+		return text + "; the mount is out of sync, so the engine deletes nothing until an operator decides: " + m.Commands().ListOrphans()
 	}
 	return text
 }

@@ -160,9 +160,6 @@ func (m *Mount) Commands() model.Commands { return model.Commands{MountPath: m.P
 // Path returns the path of the mount, for texts that are not commands.
 func (m *Mount) Path() string { return cmp.Or(m.logger.Load().path, "modal/") }
 
-// CommandPrefix returns the text before a path in a command.
-func (m *Mount) CommandPrefix() string { return m.Commands().Prefix() }
-
 // ServiceUserPrefix returns the prefix of the names of this mount's service users.
 func (m *Mount) ServiceUserPrefix() string { return m.NamePrefix() }
 

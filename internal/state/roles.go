@@ -57,7 +57,7 @@ func (m *Mount) NoSuchRole(ctx context.Context, name, otherwise string) string {
 	if question := suggest.DidYouMean(name, names, suggest.Spelling); question != "" {
 		return fmt.Sprintf("no role is named %s: %s", name, question)
 	}
-	return fmt.Sprintf("no role is named %s: %s names every role%s", name, m.Commands().List("roles"), otherwise)
+	return fmt.Sprintf("no role is named %s: %s names every role%s", name, m.Commands().ListRoles(), otherwise)
 }
 
 // RotationOf returns the rotation state of a role, also of a role without a token.

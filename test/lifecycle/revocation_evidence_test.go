@@ -71,25 +71,21 @@ func TestRevocation_NotFoundSoonAfterACreationIsNoProof(t *testing.T) {
 
 func TestRotate_TracksAServiceUserWhoseCreationAGatewayHid(t *testing.T) {
 	t.Parallel()
-	for _, answer := range []modaltest.BareAnswer{
-		{Status: 520, NoContentType: true}, {Status: 401, NoContentType: true}, {Status: 403}, {Status: 404}, {Status: 409}, {Status: 502},
+	for _, answer := range []modaltest.Fault{
+		{HTTPStatus: 520, NoContentType: true}, {HTTPStatus: 401, NoContentType: true}, {HTTPStatus: 403}, {HTTPStatus: 404}, {HTTPStatus: 409}, {HTTPStatus: 502},
 	} {
-		t.Run(strconv.Itoa(answer.Status), func(t *testing.T) {
+		t.Run(strconv.Itoa(answer.HTTPStatus), func(t *testing.T) {
 			t.Parallel()
-			m := mounttest.New(t)
-			front := modaltest.StartFront(t, m.Modal)
-			m.Write("config", mounttest.Also(m.NewToken(), "server_url", front.URL()))
-			m.Modal.FailOnOrphans(t, m.TrackedServiceUsers)
+			m := mounttest.NewManaged(t)
 			m.AddManaged("ci")
-			answer.AfterWork, answer.Methods = true, []string{"ServiceUserCreate"}
-			front.Answer(answer)
+			answer.AfterCommit = true
+			m.Modal.Inject("ServiceUserCreate", answer)
 
 			resp, err := m.Handle(logical.UpdateOperation, "rotate/ci", nil)
 
 			require.Error(t, err)
-			require.Contains(t, err.Error()+mounttest.ErrorText(resp), "HTTP "+strconv.Itoa(answer.Status))
+			require.Contains(t, err.Error()+mounttest.ErrorText(resp), "HTTP "+strconv.Itoa(answer.HTTPStatus))
 			require.Empty(t, m.Modal.Orphans(m.TrackedServiceUsers()), "a revocation tracks the service user that Modal created")
-			front.PassOn()
 			m.Clock.Advance(time.Hour)
 			m.Write("rotate/ci", map[string]any{"grace_period": "0s"})
 			m.Minutes(22)

@@ -189,15 +189,13 @@ func TestRevocation_ReportsNotFoundAsModalSaidIt(t *testing.T) {
 
 func TestRevocation_IsNotProvenByAProxyThatRejectsEverything(t *testing.T) {
 	t.Parallel()
-	for name, answer := range map[string]modaltest.BareAnswer{
-		"with a page":            {Status: 401},
-		"without a content type": {Status: 401, NoContentType: true},
+	for name, answer := range map[string]modaltest.Fault{
+		"with a page":            {HTTPStatus: 401, Times: -1},
+		"without a content type": {HTTPStatus: 401, NoContentType: true, Times: -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := mounttest.New(t)
-			front := modaltest.StartFront(t, m.Modal)
-			m.Write("config", mounttest.Also(m.NewToken(), "server_url", front.URL()))
+			m := mounttest.NewManaged(t)
 			old := m.AddManaged("ci", map[string]any{"grace_period": "1h"})
 			m.Write("rotate/ci", nil)
 			person := m.AddRole("personal", map[string]any{"grace_period": "1h"})
@@ -206,12 +204,12 @@ func TestRevocation_IsNotProvenByAProxyThatRejectsEverything(t *testing.T) {
 			m.Write("rotate/kept", m.NewToken())
 			m.Clock.Advance(59 * time.Minute)
 			calls := m.Modal.CallCount()
-			front.Answer(answer)
+			m.Modal.Inject("*", answer)
 
 			m.Minutes(120)
 
-			require.Equal(t, calls, m.Modal.CallCount(), "no call reached Modal")
-			front.PassOn()
+			require.NotEmpty(t, m.Modal.CallsFrom(calls))
+			m.Modal.ClearFaults()
 			require.Empty(t, m.Proofs())
 			for _, id := range []string{old, person, kept} {
 				require.True(t, m.InQueue(id))
@@ -227,26 +225,23 @@ func TestRevocation_IsNotProvenByAProxyThatRejectsEverything(t *testing.T) {
 func TestRevocation_BareHTTPStatusWithoutAWitnessProvesNothing(t *testing.T) {
 	t.Parallel()
 	m := mounttest.New(t)
-	front := modaltest.StartFront(t, m.Modal)
-	m.Write("config", map[string]any{"server_url": front.URL()})
 	id := m.AddRole("personal", map[string]any{"grace_period": "1h"})
 	m.Remove("roles/personal", nil)
-	front.Answer(modaltest.BareAnswer{Status: 401})
+	m.Modal.Inject("*", modaltest.Fault{HTTPStatus: 401, Times: -1})
 	m.Minutes(20 * 60)
-	front.PassOn()
+	m.Modal.ClearFaults()
 	require.Contains(t, m.Revocation(id, "last_error"), "HTTP status")
 	require.True(t, m.InQueue(id))
 }
 
 func TestVerify_ProxyThatRejectsEverythingRejectsNoRole(t *testing.T) {
 	t.Parallel()
-	m := mounttest.New(t)
-	front := modaltest.StartFront(t, m.Modal)
-	m.Write("config", mounttest.Also(m.NewToken(), "server_url", front.URL(), "verification_interval", "10m"))
+	m := mounttest.NewManaged(t)
+	m.Write("config", map[string]any{"verification_interval": "10m"})
 	m.AddManaged("ci")
 	m.AddRole("personal")
 	before := m.TokenID("ci")
-	front.Answer(modaltest.BareAnswer{Status: 401})
+	m.Modal.Inject("*", modaltest.Fault{HTTPStatus: 401, Times: -1})
 	m.Minutes(60)
 	require.Equal(t, "ok", m.Read("rotate/ci")["state"])
 	require.Equal(t, "ok", m.Read("rotate/personal")["state"])
@@ -257,7 +252,7 @@ func TestVerify_ProxyThatRejectsEverythingRejectsNoRole(t *testing.T) {
 		require.Equal(t, 502, status, path)
 		require.Contains(t, text, "HTTP 401", path)
 	}
-	front.PassOn()
+	m.Modal.ClearFaults()
 	m.Minutes(20)
 	require.Equal(t, before, m.TokenID("ci"))
 }

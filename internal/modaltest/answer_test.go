@@ -3,6 +3,7 @@
 package modaltest_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -34,23 +35,42 @@ func TestNoContentType_LooksLikeAnUnknownMethodOfGrpclib(t *testing.T) {
 				require.Contains(t, status.Convert(err).Message(), "malformed header: missing HTTP content-type")
 				require.NoError(t, whoAmI(withToken(t, w.token), w.client), "other answers on the same connection keep their content type")
 			}
-			require.Equal(t, codes.Unimplemented, w.server.Calls("ServiceUserInfo")[0].Code)
+			require.Equal(t, codes.Unknown, w.server.Calls("ServiceUserInfo")[0].Code)
 		})
 	}
 }
 
-func TestNoContentType_CanHideDoneWork(t *testing.T) {
+func TestHTTPStatus_LooksLikeAProxysOwnAnswer(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.server.Inject("ServiceUserCreate", modaltest.Fault{NoContentType: true, AfterCommit: true})
+	for _, httpStatus := range []int{401, 403, 404, 502, 520} {
+		for _, bare := range []bool{true, false} {
+			w := newWorld(t)
+			w.server.Inject("TokenInfoGet", modaltest.Fault{HTTPStatus: httpStatus, NoContentType: bare})
 
-	_, err := w.client.ServiceUserCreate(withToken(t, w.token), pb.ServiceUserCreateRequest_builder{Name: "ci"}.Build())
+			message := status.Convert(whoAmI(withToken(t, w.token), w.client)).Message()
 
-	requireCode(t, codes.Unknown, err)
-	require.Len(t, w.server.ServiceUsers(), 1)
+			require.Contains(t, message, "unexpected HTTP status code received from server: "+strconv.Itoa(httpStatus)+" (")
+			require.Equal(t, bare, strings.HasSuffix(message, "; malformed header: missing HTTP content-type"), message)
+			require.Equal(t, !bare, strings.Contains(message, "This page is the proxy's."), message)
+			require.NoError(t, whoAmI(withToken(t, w.token), w.client), "the next answer is gRPC again")
+		}
+	}
 }
 
-// The frame writer encodes headers again, so long headers must arrive unchanged.
+func TestAnswerWithoutGRPC_CanHideDoneWork(t *testing.T) {
+	t.Parallel()
+	for _, fault := range []modaltest.Fault{{NoContentType: true}, {HTTPStatus: 520}} {
+		w := newWorld(t)
+		fault.AfterCommit = true
+		w.server.Inject("ServiceUserCreate", fault)
+
+		_, err := w.client.ServiceUserCreate(withToken(t, w.token), pb.ServiceUserCreateRequest_builder{Name: "ci"}.Build())
+
+		requireCode(t, codes.Unknown, err)
+		require.Len(t, w.server.ServiceUsers(), 1)
+	}
+}
+
 func TestAnswers_LongHeadersAndBodiesArriveComplete(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -68,13 +88,15 @@ func TestAnswers_LongHeadersAndBodiesArriveComplete(t *testing.T) {
 	require.Equal(t, []string{"application/grpc"}, header.Get("content-type"))
 }
 
-func TestInject_RefusesAFaultWithTwoAnswers(t *testing.T) {
+func TestInject_RefusesAFaultWithTwoAnswersOrAnImpossibleOne(t *testing.T) {
 	t.Parallel()
 	server := modaltest.New()
 	defer server.Close()
 	for _, fault := range []modaltest.Fault{
 		{NoContentType: true, Code: codes.Internal},
 		{NoContentType: true, RetryAfter: time.Second},
+		{HTTPStatus: 401, Code: codes.Internal},
+		{HTTPStatus: 99},
 	} {
 		require.Panics(t, func() { server.Inject("*", fault) })
 	}

@@ -165,3 +165,30 @@ func TestWrites_OvertakenByAnotherRequestAreRefused(t *testing.T) {
 	m.Remove("config", nil)
 	require.Contains(t, m.Overtaken(logical.UpdateOperation, "config", map[string]any{"max_environment_role": ""}), "another request has deleted config")
 }
+
+func TestRoles_CustomRoleIsRefusedByName(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	const refusal = `the role "deployer" is not taken, because the engine cannot read back what a custom role of Modal grants: use viewer or contributor; nothing was changed`
+	for form, given := range map[string]any{
+		"text": "main=viewer,staging=deployer", "list": []any{"staging=deployer"}, "object": map[string]any{"staging": "deployer"},
+	} {
+		for _, kind := range []string{"managed", "dynamic"} {
+			text := m.Refused(logical.UpdateOperation, "roles/new", map[string]any{"type": kind, "environment_roles": given})
+			require.Equal(t, "environment_roles: "+refusal, text, "%s, %s", kind, form)
+		}
+	}
+	require.Equal(t, "max_environment_role: "+refusal, m.Refused(logical.UpdateOperation, "config", map[string]any{"max_environment_role": "deployer"}))
+	for _, maybeSecret := range []string{mounttest.SomeSecret[len("as-"):], "rd-" + mounttest.SomeID[len("ak-"):], "\x1b[31m", "a\nb", ""} {
+		require.Equal(t, "environment_roles: this role is not taken, because the engine cannot read back what a custom role of Modal grants: use viewer or contributor; nothing was changed",
+			m.Refused(logical.UpdateOperation, "roles/new", map[string]any{"type": "managed", "environment_roles": map[string]any{"main": maybeSecret}}))
+	}
+	require.Empty(t, m.Modal.ServiceUsers())
+}
+
+func TestRoles_NoAccessIsLeftOut(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	require.Contains(t, m.Refused(logical.UpdateOperation, "roles/new", map[string]any{"type": "managed", "environment_roles": "main=viewer,staging=no-access"}),
+		"environment_roles: leave an environment out to give no access there, and use viewer or contributor elsewhere")
+}

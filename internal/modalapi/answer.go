@@ -38,6 +38,10 @@ const (
 	maxMemberTokens = 200_000
 	// maxRoles limits the environment roles of one service user.
 	maxRoles = 5_000
+	// maxCustomRoles limits the custom roles of a workspace, and maxPermissions the permissions of one.
+	maxCustomRoles, maxPermissions = 5_000, 1_000
+	// maxAuditEntries limits the entries of the audit log that one call requests.
+	maxAuditEntries = 1_000
 )
 
 // checkCount returns an error if a list has more entries than a real workspace can have.

@@ -5,6 +5,7 @@ package modalapi_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
@@ -48,6 +49,14 @@ var everyCall = map[string]callFunc{
 		_, err := c.MemberRole(ctx, t, "us-1")
 		return err
 	},
+	"EnvironmentGetRoles": func(ctx context.Context, c *modalapi.Client, t modalapi.Token, _ string) error {
+		_, err := c.CustomRoles(ctx, t, "en-1")
+		return err
+	},
+	"AuditLogList": func(ctx context.Context, c *modalapi.Client, t modalapi.Token, _ string) error {
+		_, err := c.AuditLog(ctx, t, time.Now().Add(-time.Hour), time.Now())
+		return err
+	},
 	"TokensList": func(ctx context.Context, c *modalapi.Client, t modalapi.Token, _ string) error {
 		_, err := c.MemberTokens(ctx, t)
 		return err
@@ -64,8 +73,8 @@ func TestEveryCallExceptCreate_IsRetriedUnderOneIdempotencyKey(t *testing.T) {
 			t.Parallel()
 			server, admin, client, minted := withServiceUser(t)
 			server.Inject(rpc, modaltest.Fault{Code: codes.Unavailable, Times: 3})
-			if rpc == roleRPC {
-				call = setMain
+			if inMain[rpc] != nil {
+				call = inMain[rpc]
 			}
 
 			require.NoError(t, call(t.Context(), client, admin, minted.ID))
@@ -152,13 +161,23 @@ func TestServiceUserCalls_WithoutThePlanReportModalsReason(t *testing.T) {
 	}
 }
 
-// setMain sets a role in an environment that exists.
-func setMain(ctx context.Context, c *modalapi.Client, t modalapi.Token, id string) error {
-	environments, err := c.Environments(ctx, t)
-	if err != nil {
+// inMain contains the calls about an environment, with an environment that exists.
+var inMain = map[string]callFunc{
+	roleRPC: func(ctx context.Context, c *modalapi.Client, t modalapi.Token, id string) error {
+		environments, err := c.Environments(ctx, t)
+		if err != nil {
+			return err
+		}
+		return c.SetEnvironmentRole(ctx, t, id, environments[0].ID, modalapi.RoleViewer)
+	},
+	"EnvironmentGetRoles": func(ctx context.Context, c *modalapi.Client, t modalapi.Token, _ string) error {
+		environments, err := c.Environments(ctx, t)
+		if err != nil {
+			return err
+		}
+		_, err = c.CustomRoles(ctx, t, environments[0].ID)
 		return err
-	}
-	return c.SetEnvironmentRole(ctx, t, id, environments[0].ID, modalapi.RoleViewer)
+	},
 }
 
 func TestEveryCall_MissingMethodIsUnsupportedAndNotRetried(t *testing.T) {
@@ -172,8 +191,8 @@ func TestEveryCall_MissingMethodIsUnsupportedAndNotRetried(t *testing.T) {
 			t.Run(name+"/"+rpc, func(t *testing.T) {
 				t.Parallel()
 				server, admin, client, minted := withServiceUser(t)
-				if rpc == roleRPC {
-					call = setMain
+				if inMain[rpc] != nil {
+					call = inMain[rpc]
 				}
 				before := len(server.Calls(rpc))
 				server.Inject(rpc, fault)

@@ -184,7 +184,7 @@ func transportCredentials(scheme, caCert string) (credentials.TransportCredentia
 
 // commonHeaders returns the headers of every call (Modal's Go SDK v0.11.1, client.go). The SDK also sends
 // x-modal-auth-token. This client leaves that header out, because getting it costs a second call, and Modal's
-// Python client v1.5.4 sends it only to the input plane and never to the control plane.
+// Python client 1.6.4 sends it to the input plane, and to the control plane only with SandboxCreateV2.
 func commonHeaders(product, host string) []string {
 	return []string{
 		"x-modal-client-type", strconv.Itoa(int(pb.ClientType_CLIENT_TYPE_LIBMODAL_GO)),

@@ -16,7 +16,7 @@ import (
 // EnvironmentRole names the rights of a service user in one environment.
 type EnvironmentRole string
 
-// These roles can be assigned (Modal's Python client v1.5.4, cli/environment.py).
+// These roles can be assigned (Modal's Python client 1.6.4, cli/environment.py).
 const (
 	RoleViewer      EnvironmentRole = "viewer"
 	RoleContributor EnvironmentRole = "contributor"
@@ -29,7 +29,7 @@ var roleNumbers = map[EnvironmentRole]pb.EnvironmentRole{
 	RoleNoAccess:    pb.EnvironmentRole_ENVIRONMENT_ROLE_NO_ACCESS,
 }
 
-// roleOf converts the number and the text of a role that Modal sends. An unknown role keeps Modal's text.
+// roleOf converts the number and the text of a role that Modal sends. A custom or an unknown role keeps Modal's text.
 func roleOf(number pb.EnvironmentRole, text string) EnvironmentRole {
 	if number == pb.EnvironmentRole_ENVIRONMENT_ROLE_UNSPECIFIED {
 		return EnvironmentRole(text)
@@ -38,6 +38,9 @@ func roleOf(number pb.EnvironmentRole, text string) EnvironmentRole {
 		if number == known {
 			return role
 		}
+	}
+	if number == custom {
+		return EnvironmentRole(cmp.Or(text, "custom"))
 	}
 	return EnvironmentRole(cmp.Or(text, number.String()))
 }
@@ -70,7 +73,11 @@ func (c *Client) SetEnvironmentRole(ctx context.Context, admin Token, serviceUse
 }
 
 // Environment is an environment of a workspace.
-type Environment struct{ ID, Name string }
+type Environment struct {
+	ID, Name string
+	// Role is the role of the calling token's owner. It is empty if Modal does not report it.
+	Role EnvironmentRole
+}
 
 // Environments returns the environments that t may see, sorted by name (EnvironmentList). It omits
 // environments without a usable ID or name. It returns an *Error.
@@ -99,6 +106,8 @@ func (r *redactor) environment(entry []byte) (found Environment, err error) {
 			}
 		case 6: // environment_id
 			found.ID = r.id(r.text(v))
+		case 18: // effective_role
+			found.Role = roleOf(pb.EnvironmentRole(v.number), "") //nolint:gosec // an enum is cut to 32 bits, as protobuf does
 		}
 		return nil
 	})

@@ -163,7 +163,7 @@ func TestEnvironments_OmitsEntriesWithoutAUsableIDOrName(t *testing.T) {
 	environments, err := client.Environments(t.Context(), someToken)
 
 	require.NoError(t, err)
-	require.Equal(t, []modalapi.Environment{{"en-7", "as-production-europe-1"}, {"en-1", "main"}}, environments)
+	require.Equal(t, []modalapi.Environment{{ID: "en-7", Name: "as-production-europe-1"}, {ID: "en-1", Name: "main"}}, environments)
 }
 
 func TestEnvironments_TooManyEntriesAreRefused(t *testing.T) {
@@ -252,4 +252,47 @@ func withServiceUser(t *testing.T) (*modaltest.Server, modalapi.Token, *modalapi
 	minted, err := client.CreateServiceUser(t.Context(), admin, ci)
 	require.NoError(t, err)
 	return server, admin, client, minted
+}
+
+func TestEnvironments_ReportTheCallersRole(t *testing.T) {
+	t.Parallel()
+	server, admin, client, minted := withServiceUser(t)
+	workspace := server.Workspaces()[0]
+	workspace.AddEnvironment("staging")
+	workspace.AddCustomRole("deployer")
+	workspace.SetServiceUserRole("ci", "main", "viewer")
+	workspace.SetServiceUserRole("ci", "staging", "deployer")
+	for name, want := range map[string]struct {
+		token modalapi.Token
+		role  modalapi.EnvironmentRole
+	}{"main": {minted.Token, modalapi.RoleViewer}, "staging": {minted.Token, "custom"}, "dev": {admin, modalapi.RoleContributor}} {
+		environments, err := client.Environments(t.Context(), want.token)
+		require.NoError(t, err)
+		i := slices.IndexFunc(environments, func(e modalapi.Environment) bool { return e.Name == name })
+		if name == "dev" {
+			i = 0
+		}
+		require.Equal(t, want.role, environments[i].Role, name)
+	}
+}
+
+func TestMembers_TellWhoHasLeft(t *testing.T) {
+	t.Parallel()
+	server, admin := emulated(t)
+	client := newClient(t, modalapi.Options{ServerURL: server.URL()})
+	gone := server.Workspaces()[0].AddMember("gone")
+	gone.Leave()
+
+	members, err := client.Members(t.Context(), admin)
+
+	require.NoError(t, err)
+	left := map[bool]int{}
+	for _, m := range members {
+		left[m.Left]++
+		require.Equal(t, m.UserID == gone.ID(), m.Left)
+	}
+	require.Equal(t, 1, left[true])
+	role, err := client.MemberRole(t.Context(), admin, gone.ID())
+	require.NoError(t, err)
+	require.Empty(t, role)
 }

@@ -66,7 +66,7 @@ func (k Kind) String() string {
 	return kindNames[k]
 }
 
-// kindsByCode is the map of Modal's Python client v1.5.4, _grpc_client.py, without ABORTED. A code that is
+// kindsByCode is the map of Modal's Python client 1.6.4, _grpc_client.py, without ABORTED. A code that is
 // not listed is KindUnavailable.
 var kindsByCode = map[codes.Code]Kind{
 	codes.Unauthenticated:    KindRefused,

@@ -85,7 +85,7 @@ func (who Identity) flaw(t Token) string {
 }
 
 // utc converts a time from Modal. It returns zero for an unset time and for the epoch, which both mean "none"
-// (Modal's Python client v1.5.4, cli/token.py), and for a time that RFC 3339 cannot represent.
+// (Modal's Python client 1.6.4, cli/token.py), and for a time that RFC 3339 cannot represent.
 func utc(at *timestamppb.Timestamp) time.Time {
 	if at.GetSeconds() <= 0 {
 		return time.Time{}

@@ -30,40 +30,46 @@ var memberRoles = map[pb.MemberRole]MemberRole{
 // (WorkspaceMembersList). The role is empty if the user is not listed or if this package does not know the
 // role. MemberRole returns an *Error.
 func (c *Client) MemberRole(ctx context.Context, admin Token, userID string) (MemberRole, error) {
-	ctx, err := withToken(ctx, admin)
+	found, err := c.Members(ctx, admin)
 	if err != nil {
 		return "", err
 	}
-	clean := newRedactor(admin.Secret)
-	members := list{what: "members", field: 1, most: maxMembers, limit: maxList, clean: clean}
-	found, err := listOf(ctx, c, pb.ModalClient_WorkspaceMembersList_FullMethodName, &emptypb.Empty{}, members, clean.member)
-	if err != nil {
-		return "", err
-	}
-	// Assumed: a person who left stays listed with a date, and gets a second entry after a return.
-	i := slices.IndexFunc(found, func(m member) bool { return m.userID == userID && !m.left })
+	i := slices.IndexFunc(found, func(m Member) bool { return m.UserID == userID && !m.Left })
 	if i < 0 {
 		return "", nil
 	}
-	return found[i].role, nil
+	return found[i].Role, nil
 }
 
-// member has the fields of a person in a workspace that the engine needs.
-type member struct {
-	userID string
-	role   MemberRole
-	left   bool
+// Member is a person in a workspace, or a person who has left it.
+type Member struct {
+	UserID string
+	Role   MemberRole
+	// Left reports that the person has left. Assumed: the person stays listed with a date, and gets a second entry after a
+	// return.
+	Left bool
 }
 
-func (r *redactor) member(entry []byte) (m member, err error) {
+// Members returns the people of the workspace, in Modal's order (WorkspaceMembersList). It returns an *Error.
+func (c *Client) Members(ctx context.Context, t Token) ([]Member, error) {
+	ctx, err := withToken(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	clean := newRedactor(t.Secret)
+	members := list{what: "members", field: 1, most: maxMembers, limit: maxList, clean: clean}
+	return listOf(ctx, c, pb.ModalClient_WorkspaceMembersList_FullMethodName, &emptypb.Empty{}, members, clean.member)
+}
+
+func (r *redactor) member(entry []byte) (m Member, err error) {
 	err = eachField(entry, func(field int, v value) error {
 		switch field {
 		case 3: // member_role
-			m.role = memberRoles[pb.MemberRole(v.number)] //nolint:gosec // an enum is cut to 32 bits, as protobuf does
+			m.Role = memberRoles[pb.MemberRole(v.number)] //nolint:gosec // an enum is cut to 32 bits, as protobuf does
 		case 7: // deleted_at
-			m.left = v.number != 0
+			m.Left = v.number != 0
 		case 8: // user_id
-			m.userID = r.id(r.text(v))
+			m.UserID = r.id(r.text(v))
 		}
 		return nil
 	})

@@ -188,7 +188,7 @@ func TestMemory_PeakOfAHostileListStaysBounded(t *testing.T) {
 		server := serveBytes(t, body())
 		inChild(t, what, server, "ServiceUserList")
 		if strings.HasPrefix(what, "empty") || strings.HasPrefix(what, "entries with") {
-			for _, call := range []string{"EnvironmentList", "WorkspaceMembersList", "TokensList"} {
+			for _, call := range []string{"EnvironmentList", "WorkspaceMembersList", "TokensList", "AuditLogList", "EnvironmentGetRoles"} {
 				inChild(t, what, server, call)
 			}
 		}

@@ -19,9 +19,9 @@ const (
 )
 
 // roles are the role assignments of a member or a service user, by environment ID.
-type roles map[string]pb.EnvironmentRole
+type roles map[string]grant
 
-// These are short names of the roles that can be assigned.
+// These are short names of the built-in roles that can be assigned.
 const (
 	viewer      = pb.EnvironmentRole_ENVIRONMENT_ROLE_VIEWER
 	contributor = pb.EnvironmentRole_ENVIRONMENT_ROLE_CONTRIBUTOR
@@ -34,22 +34,26 @@ var roleWords = map[pb.EnvironmentRole]string{viewer: "viewer", contributor: "co
 func (r roles) messages(environments []environment) []*pb.ServiceUser_EnvironmentRoleEntry {
 	var entries []*pb.ServiceUser_EnvironmentRoleEntry
 	for _, env := range environments {
-		if role, assigned := r[env.id]; assigned {
-			entries = append(entries, pb.ServiceUser_EnvironmentRoleEntry_builder{
-				EnvironmentId: env.id, EnvironmentName: env.name, Role: role, RoleStr: roleWords[role],
-			}.Build())
+		if g, assigned := r[env.id]; assigned {
+			entry := pb.ServiceUser_EnvironmentRoleEntry_builder{
+				EnvironmentId: env.id, EnvironmentName: env.name, Role: g.role, RoleStr: g.word(),
+			}.Build()
+			if g.custom != nil {
+				g.custom.append(entry, fieldEntryDefinition)
+			}
+			entries = append(entries, entry)
 		}
 	}
 	return entries
 }
 
-// assign sets the role in an environment. An unspecified role removes the assignment.
-func (r roles) assign(env environment, role pb.EnvironmentRole) {
-	if role == pb.EnvironmentRole_ENVIRONMENT_ROLE_UNSPECIFIED {
+// assign sets the role in an environment. The zero grant removes the assignment.
+func (r roles) assign(env environment, g grant) {
+	if g == (grant{}) {
 		delete(r, env.id)
 		return
 	}
-	r[env.id] = role
+	r[env.id] = g
 }
 
 // SetRole changes the member's rights in the workspace. It panics if the role does not exist.
@@ -85,9 +89,9 @@ func (t *token) mayManage() error {
 func (t *token) sees(env environment) bool {
 	var role pb.EnvironmentRole
 	if t.serviceUser != nil {
-		role = t.serviceUser.roles[env.id]
+		role = t.serviceUser.roles[env.id].role
 	} else if t.member.role == RoleUser {
-		role = t.member.roles[env.id]
+		role = t.member.roles[env.id].role
 	}
 	if role == pb.EnvironmentRole_ENVIRONMENT_ROLE_UNSPECIFIED {
 		return !t.scoped()
@@ -98,9 +102,33 @@ func (t *token) sees(env environment) bool {
 // writes reports whether the token's owner may change an environment that it sees.
 func (t *token) writes(env environment) bool {
 	if t.serviceUser != nil {
-		return t.serviceUser.roles[env.id] != viewer
+		return t.serviceUser.roles[env.id].role != viewer
 	}
-	return t.member.role != RoleUser || t.member.roles[env.id] != viewer
+	return t.member.role != RoleUser || t.member.roles[env.id].role != viewer
+}
+
+// effective returns the role that the token's owner has in an environment, assigned or not. The caller must lock the
+// server.
+//
+// Assumed: an owner that sees the environment without an assignment is a contributor. no-access does not restrict owners
+// and managers.
+func (t *token) effective(env environment) (g grant, isAssigned bool) {
+	assigned := t.assigned()
+	g, isAssigned = assigned[env.id]
+	switch {
+	case !t.sees(env):
+		return grant{role: noAccess}, isAssigned
+	case !isAssigned || g.role == noAccess:
+		return grant{role: contributor}, isAssigned
+	}
+	return g, true
+}
+
+func (t *token) assigned() roles {
+	if t.serviceUser != nil {
+		return t.serviceUser.roles
+	}
+	return t.member.roles
 }
 
 func (t *token) scoped() bool { return t.serviceUser != nil && t.serviceUser.scoped }

@@ -5,6 +5,7 @@ package modaltest_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
 	"github.com/stretchr/testify/require"
@@ -259,4 +260,27 @@ func TestWorkspaceMembersList_ReportsEachMembersRole(t *testing.T) {
 			{"eve", eve.ID(), pb.MemberRole_MEMBER_ROLE_USER},
 		}, got)
 	}
+}
+
+func TestLeave_KeepsTheMemberListedAndRejectsItsTokens(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	w := newWorld(t, modaltest.WithClock(c.Now))
+	bob := w.workspace.AddMember("bob")
+	token := bob.NewToken()
+	c.Advance(time.Hour)
+	bob.Leave()
+
+	requireRejected(t, whoAmI(withToken(t, token), w.client), "Token not found")
+	require.Nil(t, w.workspace.Member("bob"))
+	require.Len(t, w.workspace.Members(), 1)
+	back := w.workspace.AddMember("bob")
+	require.NotEqual(t, bob.ID(), back.ID())
+	resp, err := w.client.WorkspaceMembersList(withToken(t, w.token), &emptypb.Empty{})
+	require.NoError(t, err)
+	left := map[string]float64{}
+	for _, m := range resp.GetMembers() {
+		left[m.GetUserId()] = m.GetDeletedAt()
+	}
+	require.Equal(t, map[string]float64{w.owner.ID(): 0, bob.ID(): float64(c.Now().Unix()), back.ID(): 0}, left)
 }

@@ -60,7 +60,11 @@ func (s *Server) answer(ctx context.Context, fullMethod string, req any, handle 
 		if err != nil {
 			return nil, err
 		}
-		return handle(context.WithValue(ctx, callerKey{}, caller))
+		resp, err := handle(context.WithValue(ctx, callerKey{}, caller))
+		if err == nil {
+			s.auditCall(caller, call.Method)
+		}
+		return resp, err
 	}
 	if fault := s.nextFault(call); fault != nil {
 		handled := work

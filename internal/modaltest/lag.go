@@ -6,8 +6,6 @@ import (
 	"maps"
 	"slices"
 	"time"
-
-	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
 )
 
 // LagServiceUserList makes ServiceUserList answer with the state of d ago. A new service user is missing for
@@ -71,9 +69,9 @@ type earlierRoles struct {
 }
 
 // assign changes a role of the service user and keeps the earlier roles. The caller must lock s.mu.
-func (u *serviceUser) assign(env environment, role pb.EnvironmentRole) {
+func (u *serviceUser) assign(env environment, g grant) {
 	u.earlier = append(u.earlier, earlierRoles{maps.Clone(u.roles), u.token.workspace.server.now()})
-	u.roles.assign(env, role)
+	u.roles.assign(env, g)
 }
 
 // rolesAt returns the roles that the service user had at a time. For a time before its creation it returns

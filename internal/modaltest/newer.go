@@ -21,6 +21,7 @@ import (
 var serviceDesc = func() grpc.ServiceDesc {
 	desc := pb.ModalClient_ServiceDesc
 	desc.Methods = append(slices.Clone(desc.Methods),
+		unary("AuditLogList", func() *dynamicpb.Message { return newMessage("AuditLogListRequest") }, (*controlPlane).AuditLogList),
 		unary("TokenDelete", func() *pb.TokenDeleteRequest { return &pb.TokenDeleteRequest{} }, (*controlPlane).TokenDelete),
 		unary("TokenDisable", newTokenIDs, (*controlPlane).TokenDisable),
 		unary("TokenEnable", newTokenIDs, (*controlPlane).TokenEnable),
@@ -63,7 +64,30 @@ var newerMessages = func() protoreflect.MessageDescriptors {
 			field { name: "name" number: 10 type: TYPE_STRING label: LABEL_OPTIONAL }
 			field { name: "expires_at" number: 11 type: TYPE_DOUBLE label: LABEL_OPTIONAL proto3_optional: true oneof_index: 0 }
 			field { name: "disabled" number: 12 type: TYPE_BOOL label: LABEL_OPTIONAL }
-			oneof_decl { name: "_expires_at" } }`), &file)
+			oneof_decl { name: "_expires_at" } }
+		message_type { name: "EnvironmentRoleDefinition"
+			field { name: "environment_role_definition_id" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+			field { name: "name" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL }
+			field { name: "description" number: 3 type: TYPE_STRING label: LABEL_OPTIONAL }
+			field { name: "permissions" number: 4 type: TYPE_STRING label: LABEL_REPEATED }
+			field { name: "created_at" number: 5 type: TYPE_DOUBLE label: LABEL_OPTIONAL } }
+		message_type { name: "AuditLogListRequest"
+			field { name: "q" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+			field { name: "oldest_ms" number: 2 type: TYPE_INT64 label: LABEL_OPTIONAL }
+			field { name: "newest_ms" number: 3 type: TYPE_INT64 label: LABEL_OPTIONAL }
+			field { name: "limit" number: 4 type: TYPE_UINT32 label: LABEL_OPTIONAL } }
+		message_type { name: "AuditLogListResponse"
+			field { name: "items" number: 1 type: TYPE_MESSAGE label: LABEL_REPEATED type_name: ".modal.client.AuditLogEntry" } }
+		message_type { name: "AuditLogEntry"
+			field { name: "id" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+			field { name: "actor" number: 2 type: TYPE_MESSAGE label: LABEL_OPTIONAL type_name: ".modal.client.AuditLogActor" }
+			field { name: "action" number: 3 type: TYPE_STRING label: LABEL_OPTIONAL }
+			field { name: "event_at" number: 6 type: TYPE_STRING label: LABEL_OPTIONAL }
+			field { name: "status" number: 7 type: TYPE_STRING label: LABEL_OPTIONAL } }
+		message_type { name: "AuditLogActor"
+			field { name: "type" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+			field { name: "id" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL }
+			field { name: "name" number: 3 type: TYPE_STRING label: LABEL_OPTIONAL } }`), &file)
 	if err != nil {
 		panic("modaltest: read the newer messages: " + err.Error())
 	}
@@ -81,12 +105,12 @@ func newMessage(name protoreflect.Name) *dynamicpb.Message {
 // newTokenIDs returns an empty TokenDisableRequest or TokenEnableRequest.
 func newTokenIDs() *dynamicpb.Message { return newMessage("TokenIDs") }
 
-func field(m *dynamicpb.Message, name protoreflect.Name) protoreflect.FieldDescriptor {
+func fieldOf(m *dynamicpb.Message, name protoreflect.Name) protoreflect.FieldDescriptor {
 	return m.Descriptor().Fields().ByName(name)
 }
 
 func tokenIDs(req *dynamicpb.Message) []string {
-	list := req.Get(field(req, "token_ids")).List()
+	list := req.Get(fieldOf(req, "token_ids")).List()
 	ids := make([]string, list.Len())
 	for i := range ids {
 		ids[i] = list.Get(i).String()
@@ -97,7 +121,7 @@ func tokenIDs(req *dynamicpb.Message) []string {
 // listing returns the answer of TokensList for the given tokens.
 func listing(tokens []*token) *dynamicpb.Message {
 	resp := newMessage("TokensListResponse")
-	list := resp.Mutable(field(resp, "tokens")).List()
+	list := resp.Mutable(fieldOf(resp, "tokens")).List()
 	for _, t := range tokens {
 		m := newMessage("Token")
 		values := map[protoreflect.Name]any{
@@ -110,7 +134,7 @@ func listing(tokens []*token) *dynamicpb.Message {
 			values["expires_at"] = epoch(t.expires)
 		}
 		for name, value := range values {
-			m.Set(field(m, name), protoreflect.ValueOf(value))
+			m.Set(fieldOf(m, name), protoreflect.ValueOf(value))
 		}
 		list.Append(protoreflect.ValueOfMessage(m))
 	}

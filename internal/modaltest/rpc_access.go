@@ -20,7 +20,7 @@ var memberRoles = map[Role]pb.MemberRole{
 
 // WorkspaceMembersList lists the people of the workspace.
 //
-// Assumed: every token may ask, and service users are not listed.
+// Assumed: every token may ask, and service users are not listed. A member who left stays listed, with deleted_at.
 func (c *controlPlane) WorkspaceMembersList(ctx context.Context, _ *emptypb.Empty) (*pb.WorkspaceMembersListResponse, error) {
 	workspace := callerOf(ctx).workspace
 	c.server.mu.Lock()
@@ -33,6 +33,7 @@ func (c *controlPlane) WorkspaceMembersList(ctx context.Context, _ *emptypb.Empt
 			MemberRole:        memberRoles[m.role],
 			JoinedAt:          epoch(m.joined),
 			UserId:            m.id,
+			DeletedAt:         epoch(m.left),
 		}.Build()
 	}
 	return pb.WorkspaceMembersListResponse_builder{Members: items}.Build(), nil
@@ -48,7 +49,7 @@ func (c *controlPlane) EnvironmentRoleSet(ctx context.Context, req *pb.Environme
 	if err := caller.mayManage(); err != nil {
 		return nil, err
 	}
-	role, err := requestedRole(req)
+	g, err := caller.workspace.requestedRole(req)
 	if err != nil {
 		return nil, err
 	}
@@ -60,31 +61,32 @@ func (c *controlPlane) EnvironmentRoleSet(ctx context.Context, req *pb.Environme
 	if err != nil {
 		return nil, err
 	}
-	assign(env, role)
+	assign(env, g)
 	return &emptypb.Empty{}, nil
 }
 
 // requestedRole returns the role of a request. It reads role_str only if role is unspecified (comment in
-// Modal's proto). A request with neither removes the assignment (Python client, _environments.py).
+// Modal's proto). A request without a role removes the assignment (Python client, _environments.py).
 //
-// Assumed: roles that people cannot assign are INVALID_ARGUMENT.
-func requestedRole(req *pb.EnvironmentRoleSetRequest) (pb.EnvironmentRole, error) {
-	role, word := req.GetRole(), req.GetRoleStr()
-	if role == pb.EnvironmentRole_ENVIRONMENT_ROLE_UNSPECIFIED {
-		if word == "" {
-			return role, nil
-		}
-		for candidate, text := range roleWords {
-			if text == word {
-				return candidate, nil
-			}
-		}
-		return role, status.Errorf(codes.InvalidArgument, "Invalid environment role '%s'", word)
+// Assumed: roles that people cannot assign are INVALID_ARGUMENT, and so is a custom role by its ID together with another
+// role.
+func (w *Workspace) requestedRole(req *pb.EnvironmentRoleSetRequest) (grant, error) {
+	role, word, id := req.GetRole(), req.GetRoleStr(), definitionID(req)
+	unspecified := role == pb.EnvironmentRole_ENVIRONMENT_ROLE_UNSPECIFIED
+	switch {
+	case id != "" && (!unspecified && role != custom || word != ""):
+		return grant{}, status.Error(codes.InvalidArgument, "Give a role or a custom role's ID")
+	case id != "":
+		return w.customRole(id)
+	case unspecified && word == "":
+		return grant{}, nil
+	case unspecified:
+		return w.namedRole(word)
 	}
 	if _, assignable := roleWords[role]; !assignable {
-		return role, status.Errorf(codes.InvalidArgument, "Invalid environment role '%s'", role)
+		return grant{}, status.Errorf(codes.InvalidArgument, "Invalid environment role '%s'", role)
 	}
-	return role, nil
+	return grant{role: role}, nil
 }
 
 // requestedEnvironment finds the environment by its ID or its name.
@@ -106,7 +108,7 @@ func (w *Workspace) requestedEnvironment(req *pb.EnvironmentRoleSetRequest) (env
 // assignments.
 //
 // Assumed: an unknown principal is NOT_FOUND, and more than one principal is INVALID_ARGUMENT.
-func (w *Workspace) requestedPrincipal(req *pb.EnvironmentRoleSetRequest) (assign func(environment, pb.EnvironmentRole), err error) {
+func (w *Workspace) requestedPrincipal(req *pb.EnvironmentRoleSetRequest) (assign func(environment, grant), err error) {
 	userID := req.GetUserId()
 	if userID == "" {
 		user, err := w.serviceUser(req.GetServiceUserId(), req.GetServiceUserName())
@@ -118,7 +120,7 @@ func (w *Workspace) requestedPrincipal(req *pb.EnvironmentRoleSetRequest) (assig
 	if req.GetServiceUserId() != "" || req.GetServiceUserName() != "" {
 		return nil, status.Error(codes.InvalidArgument, "Give one user or service user")
 	}
-	i := slices.IndexFunc(w.members, func(m *Member) bool { return m.id == userID })
+	i := slices.IndexFunc(w.members, func(m *Member) bool { return m.id == userID && m.left.IsZero() })
 	if i < 0 {
 		return nil, status.Errorf(codes.NotFound, "User '%s' not found", userID)
 	}

@@ -17,7 +17,7 @@ import (
 // allowed either, because it is reserved for IDs.
 var environmentName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
 
-// EnvironmentList lists the environments to which the caller has access.
+// EnvironmentList lists the environments to which the caller has access, with the role that the caller has there.
 func (c *controlPlane) EnvironmentList(ctx context.Context, _ *emptypb.Empty) (*pb.EnvironmentListResponse, error) {
 	caller := callerOf(ctx)
 	workspace := caller.workspace
@@ -28,12 +28,14 @@ func (c *controlPlane) EnvironmentList(ctx context.Context, _ *emptypb.Empty) (*
 		if !caller.sees(env) {
 			continue
 		}
+		effective, _ := caller.effective(env)
 		items = append(items, pb.EnvironmentListItem_builder{
 			EnvironmentId: env.id,
 			Name:          env.name,
 			WebhookSuffix: webhookSuffix(workspace, env),
 			CreatedAt:     epoch(env.created),
 			Default:       i == 0,
+			EffectiveRole: effective.role.Enum(),
 		}.Build())
 	}
 	return pb.EnvironmentListResponse_builder{Items: items}.Build(), nil

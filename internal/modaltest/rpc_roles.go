@@ -12,10 +12,10 @@ import (
 )
 
 // EnvironmentGetRoles returns the role of every member and service user in an environment, assigned or not
-// (Python client 1.6.4, _environments.py).
+// (Python client 1.6.4, _environments.py). Each has the custom roles that the principal can get.
 //
-// Assumed: every caller that sees the environment may ask, and for other callers it is NOT_FOUND. A principal
-// that sees the environment without an assignment is a contributor.
+// Assumed: every caller that sees the environment may ask, and for other callers it is NOT_FOUND. Everybody can get every
+// custom role.
 func (c *controlPlane) EnvironmentGetRoles(ctx context.Context, req *pb.EnvironmentGetRolesRequest) (*pb.EnvironmentGetRolesResponse, error) {
 	caller := callerOf(ctx)
 	workspace := caller.workspace
@@ -28,15 +28,15 @@ func (c *controlPlane) EnvironmentGetRoles(ctx context.Context, req *pb.Environm
 	env := workspace.environments[i]
 	var principals []*pb.EnvironmentGetRolesResponse_Principal
 	for _, m := range workspace.members {
-		p := principal(&token{workspace: workspace, member: m}, m.roles, env)
-		p.UserId, p.UserName, p.MemberRole = m.id, m.username, memberRoles[m.role]
-		principals = append(principals, p.Build())
+		if m.left.IsZero() {
+			p := pb.EnvironmentGetRolesResponse_Principal_builder{UserId: m.id, UserName: m.username, MemberRole: memberRoles[m.role]}.Build()
+			principals = append(principals, (&token{workspace: workspace, member: m}).principal(p, env))
+		}
 	}
 	for _, u := range c.server.serviceUsers() {
 		if u.token.workspace == workspace {
-			p := principal(u.token, u.roles, env)
-			p.ServiceUserId, p.ServiceUserName = u.id, u.name
-			principals = append(principals, p.Build())
+			p := pb.EnvironmentGetRolesResponse_Principal_builder{ServiceUserId: u.id, ServiceUserName: u.name}.Build()
+			principals = append(principals, u.token.principal(p, env))
 		}
 	}
 	return pb.EnvironmentGetRolesResponse_builder{
@@ -44,16 +44,17 @@ func (c *controlPlane) EnvironmentGetRoles(ctx context.Context, req *pb.Environm
 	}.Build(), nil
 }
 
-// principal returns the role of a token's owner in an environment. The caller adds the owner's name.
-func principal(t *token, assigned roles, env environment) pb.EnvironmentGetRolesResponse_Principal_builder {
-	role, isAssigned := assigned[env.id]
-	switch {
-	case !t.sees(env):
-		role = noAccess
-	case !isAssigned || role == noAccess: // no-access does not restrict owners and managers
-		role = contributor
+// principal adds the role of the token's owner in an environment to p, and returns p.
+func (t *token) principal(p *pb.EnvironmentGetRolesResponse_Principal, env environment) *pb.EnvironmentGetRolesResponse_Principal {
+	g, isAssigned := t.effective(env)
+	p.SetRole(g.role)
+	p.SetRoleStr(g.word())
+	p.SetHasRoleAssignment(isAssigned)
+	if g.custom != nil {
+		g.custom.append(p, fieldDefinition)
 	}
-	return pb.EnvironmentGetRolesResponse_Principal_builder{
-		Role: role, RoleStr: roleWords[role], HasRoleAssignment: &isAssigned,
+	for _, role := range t.workspace.customRoles {
+		role.append(p, fieldChoosable)
 	}
+	return p
 }

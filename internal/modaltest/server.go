@@ -4,7 +4,8 @@
 // state of tokens, and injects faults on request. It shares no code with the engine's own client, so that the
 // two cannot contain the same error.
 //
-// The facts come from Modal's Go SDK v0.11.1 and Python clients 1.5.4 and 1.6.4. "Assumed" marks a behaviour
+// The facts come from Modal's Go SDK v0.11.1 and Python client 1.6.4, some of
+// them from 1.5.4. "Assumed" marks a behaviour
 // of Modal that cannot be seen from outside.
 package modaltest
 
@@ -43,6 +44,7 @@ type Server struct {
 	flows        []*flow
 	secrets      []string
 	calls        []*Call
+	audit        []auditEntry // oldest first
 	faults       map[string][]*Fault
 	rejectNewFor time.Duration
 	outage       bool

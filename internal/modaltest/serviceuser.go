@@ -41,7 +41,7 @@ type ServiceUserInfo struct {
 	TokenID   string // ak-…
 	Workspace string // the workspace's name
 	Scoped    bool
-	Roles     map[string]string // environment name to viewer, contributor or no-access
+	Roles     map[string]string // environment name to viewer, contributor, no-access or a custom role
 	Created   time.Time
 	Expires   time.Time // zero: never
 	LastUsed  time.Time // zero: never used
@@ -55,8 +55,8 @@ func (u *serviceUser) info() ServiceUserInfo {
 		Created: t.created, Expires: t.expires, LastUsed: t.lastUsed,
 	}
 	for _, env := range t.workspace.environments {
-		if role, assigned := u.roles[env.id]; assigned {
-			info.Roles[env.name] = roleWords[role]
+		if g, assigned := u.roles[env.id]; assigned {
+			info.Roles[env.name] = g.word()
 		}
 	}
 	return info
@@ -118,15 +118,15 @@ func (w *Workspace) enroll(u *serviceUser, opts ...TokenOption) error {
 }
 
 // SetServiceUserRole changes a service user's role in an environment without an RPC, as a person on the
-// dashboard does. The role is viewer, contributor or no-access; "" removes the assignment. It panics if the
-// service user, the environment or the role does not exist.
+// dashboard does. The role is viewer, contributor, no-access or the name of a custom role; "" removes the
+// assignment. It panics if the service user, the environment or the role does not exist.
 func (w *Workspace) SetServiceUserRole(name, environment, role string) {
 	w.server.mu.Lock()
 	defer w.server.mu.Unlock()
 	w.server.expire()
 	user := w.serviceUsers.byName[name]
 	env, found := w.environment(environment)
-	number, err := requestedRole(pb.EnvironmentRoleSetRequest_builder{RoleStr: role}.Build())
+	g, err := w.requestedRole(pb.EnvironmentRoleSetRequest_builder{RoleStr: role}.Build())
 	switch {
 	case user == nil:
 		panic(fmt.Sprintf("modaltest: set a service user's role: there is no service user %q", name))
@@ -135,7 +135,7 @@ func (w *Workspace) SetServiceUserRole(name, environment, role string) {
 	case err != nil:
 		panic(fmt.Sprintf("modaltest: set a service user's role: %v", err))
 	}
-	user.assign(env, number)
+	user.assign(env, g)
 }
 
 // SetServiceUsers sets whether the workspace's plan has service users. A new workspace has them. Without

@@ -14,6 +14,7 @@ type Workspace struct {
 	id, name     string
 	environments []environment // the first one is the default
 	members      []*Member
+	customRoles  []*customRole
 	serviceUsers directory
 
 	planLacksServiceUsers bool
@@ -27,6 +28,7 @@ type Member struct {
 	role         Role
 	roles        roles
 	joined       time.Time
+	left         time.Time // zero: still a member
 }
 
 type environment struct {
@@ -146,15 +148,31 @@ func (w *Workspace) Member(username string) *Member {
 	return w.findMember(username)
 }
 
-// Members returns all members, oldest first.
+// Members returns all members, oldest first, without those who left.
 func (w *Workspace) Members() []*Member {
 	w.server.mu.Lock()
 	defer w.server.mu.Unlock()
-	return slices.Clone(w.members)
+	return slices.DeleteFunc(slices.Clone(w.members), func(m *Member) bool { return !m.left.IsZero() })
+}
+
+// Leave ends the person's membership and deletes the person's tokens.
+//
+// Assumed: WorkspaceMembersList goes on listing the person, with deleted_at. A person who comes back gets a second entry.
+// Service users that the person created stay.
+func (m *Member) Leave() {
+	s := m.workspace.server
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m.left = s.now()
+	for _, t := range s.listed() {
+		if t.member == m {
+			s.deleteToken(t, 0)
+		}
+	}
 }
 
 func (w *Workspace) findMember(username string) *Member {
-	i := slices.IndexFunc(w.members, func(m *Member) bool { return m.username == username })
+	i := slices.IndexFunc(w.members, func(m *Member) bool { return m.username == username && m.left.IsZero() })
 	if i < 0 {
 		return nil
 	}

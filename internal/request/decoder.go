@@ -37,7 +37,8 @@ const (
 const byteOrderMark = "\ufeff"
 
 // Decoder decodes one request. Each path has a parse function that reads every field once. Err returns all mistakes of
-// the request in one error. The error repeats no value, because any value may be a secret.
+// the request in one error. The error repeats no value, because any value may be a secret. The only exception is the short
+// name of an environment role, so that the refusal of a custom role names the role.
 type Decoder struct {
 	// Name is the role or the ID in the URL.
 	Name string

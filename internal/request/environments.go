@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
@@ -25,14 +26,24 @@ func ParseEnvironment(text string) (name, mistake string) {
 	return "", `Modal's names are up to 64 letters, digits, "_", "." and "-", begin with a letter or digit and not with "en-"`
 }
 
-// ParseEnvironmentRole reads viewer or contributor.
+// environmentRole matches the names of environment roles that a message repeats. Their words are shorter than a token
+// secret. Assumed: Modal does not document which names a custom role may have.
+var environmentRole = regexp.MustCompile(`^[A-Za-z0-9]{1,16}([ _.-][A-Za-z0-9]{1,16}){0,4}$`)
+
+// ParseEnvironmentRole reads viewer or contributor. It refuses a custom role of Modal: the generated stubs do not tell
+// which rights a custom role grants, so the engine could neither verify the role nor compare it with config's limits.
 func ParseEnvironmentRole(text string) (role modalapi.EnvironmentRole, mistake string) {
-	switch role = modalapi.EnvironmentRole(text); role {
-	case modalapi.RoleViewer, modalapi.RoleContributor:
+	switch role = modalapi.EnvironmentRole(text); {
+	case role == modalapi.RoleViewer, role == modalapi.RoleContributor:
 		return role, ""
-	default:
-		return "", "use viewer or contributor"
+	case role == modalapi.RoleNoAccess:
+		return "", "leave an environment out to give no access there, and use viewer or contributor elsewhere"
 	}
+	named := "this role"
+	if environmentRole.MatchString(text) {
+		named = "the role " + strconv.Quote(text)
+	}
+	return "", named + " is not taken, because the engine cannot read back what a custom role of Modal grants: use viewer or contributor"
 }
 
 // ParseEnvironments reads a list of names, or one text with commas between names.

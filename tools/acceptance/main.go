@@ -53,7 +53,7 @@ func run(ctx context.Context, getenv func(string) string, life time.Duration, st
 		return fmt.Errorf("ask Modal whose token this is: %w", err)
 	}
 	t := &trial{
-		client: client, own: own, who: who, life: life, progress: progress,
+		client: client, own: own, who: who, life: life, progress: progress, started: time.Now().Add(-auditEarly),
 		prefix: "vault-acceptance-" + strings.ToLower(rand.Text()[:8]) + "-", findings: map[string]finding{},
 		browser: who.Kind == modalapi.IdentityUser && getenv("ACCEPTANCE_BROWSER") != "no",
 	}
@@ -78,6 +78,7 @@ func (t *trial) consent(ctx context.Context, given string, stdin io.Reader) erro
 	if t.browser {
 		t.say(`  asks     you to approve one new token in your browser, which it deletes (ACCEPTANCE_BROWSER=no: it does not).`)
 	}
+	t.say(`  reads    the members, the custom roles and the last minutes of the audit log, as far as the token may;`)
 	t.say(`  takes    some %s and prints a report without names, IDs or secrets.`, 2*t.life+time.Minute)
 	if given == "yes" {
 		return nil

@@ -54,7 +54,7 @@ func TestAcceptance_OwnerFillsEveryRowAndLeavesNothing(t *testing.T) {
 	for _, row := range slices.Concat(assumed, notKnown) {
 		want := held
 		switch {
-		case untried[row.id] != "" || row.id == "no-plan":
+		case untried[row.id] != "" || row.id == "no-plan" || row.id == "members-who-left":
 			want = notTried
 		case slices.Contains(notKnown, row):
 			want = learnt
@@ -104,6 +104,20 @@ func TestAcceptance_WrongAnswersFailTheirRowsAndAreCleanedUp(t *testing.T) {
 		"no roles are set": {func(s *modaltest.Server) {
 			s.Inject("EnvironmentRoleSet", modaltest.Fault{Code: codes.PermissionDenied, Message: "no ak-0123456789abcdefghijkl of demo may", Times: -1})
 		}, []string{"scoped", "expiry-deletes"}},
+		"no role is told": {func(s *modaltest.Server) {
+			s.Inject("EnvironmentList", modaltest.Fault{Times: -1, Mangle: func(answer proto.Message) {
+				for _, item := range answer.(*pb.EnvironmentListResponse).GetItems() {
+					item.ClearEffectiveRole()
+				}
+			}})
+		}, []string{"effective-role", "expiry-deletes"}},
+		"present members have a date": {func(s *modaltest.Server) {
+			s.Inject("WorkspaceMembersList", modaltest.Fault{Times: -1, Mangle: func(answer proto.Message) {
+				for _, item := range answer.(*pb.WorkspaceMembersListResponse).GetMembers() {
+					item.SetDeletedAt(1)
+				}
+			}})
+		}, []string{"members-who-left", "expiry-deletes"}},
 		"a deletion is refused": {func(s *modaltest.Server) {
 			s.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.FailedPrecondition, Message: "not now"})
 		}, []string{"deleted-with-user", "expiry-deletes"}},
@@ -132,6 +146,26 @@ func inOrder(rows []string) (sorted []string) {
 		}
 	}
 	return sorted
+}
+
+func TestAcceptance_ReportsWhatTheWorkspaceHas(t *testing.T) {
+	t.Parallel()
+	server := modaltest.Start(t, modaltest.WithExpiryDeletes())
+	environ := owned(t, server)
+	workspace := server.Workspace("demo")
+	workspace.AddMember("gone").Leave()
+	workspace.AddCustomRole("night-shift", "secret.read", "app.deploy")
+	report := &bytes.Buffer{}
+	require.NoError(t, run(t.Context(), of(environ), short, strings.NewReader(""), report, io.Discard))
+	require.Equal(t, held, outcomes(report.String())["members-who-left"])
+	for _, saw := range []string{
+		"1 of 2 members are listed with a date", "a viewer was shown viewer in 1 environments",
+		"there are 1 custom roles, with the permissions app.deploy, secret.read",
+		"the answer was OK; a service user got forbidden", "and 0 by service users that used their tokens (none)",
+	} {
+		require.Contains(t, report.String(), saw)
+	}
+	require.NotContains(t, report.String(), "night-shift")
 }
 
 func TestAcceptance_DoesNotWaitForATokenThatLivesForLong(t *testing.T) {

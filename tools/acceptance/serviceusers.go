@@ -3,7 +3,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -14,7 +16,7 @@ import (
 // ofServiceUsers are the rows that need a token which may manage service users.
 var ofServiceUsers = []string{
 	"refused-deleted", "refused-expired", "refused-lasting", "deleted-at-once", "deleted-with-user",
-	"refused-made-nothing", "name-taken", "name-length", "scoped", "not-for-you", "unknown-environment", "new-token",
+	"refused-made-nothing", "name-taken", "name-length", "scoped", "effective-role", "not-for-you", "unknown-environment", "new-token",
 	"expiry-told", "expiry-deletes", "longest-life", "delete-service-users-token",
 }
 
@@ -49,6 +51,8 @@ func (t *trial) serviceUsers(ctx context.Context) {
 	t.scope(ctx, user)
 	_, err = t.client.ServiceUsers(ctx, user.Token)
 	t.find("not-for-you", modalapi.KindOf(err) == modalapi.KindForbidden, "a service user that requested the list got %s", answer(err))
+	_, err = t.client.AuditLog(ctx, user.Token, t.started, t.started.Add(auditSpan))
+	t.robotOfAudit = fmt.Sprintf("; a service user got %s", answer(err))
 	t.longName(ctx)
 	t.longLife(ctx)
 	t.expiry(ctx)
@@ -60,7 +64,11 @@ func (t *trial) mint(ctx context.Context, user modalapi.NewServiceUser) (modalap
 	if err := ctx.Err(); err != nil {
 		return modalapi.MintedServiceUser{}, err
 	}
-	return t.client.CreateServiceUser(context.WithoutCancel(ctx), t.own, user)
+	made, err := t.client.CreateServiceUser(context.WithoutCancel(ctx), t.own, user)
+	if err == nil {
+		t.made = append(t.made, made.ID)
+	}
+	return made, err
 }
 
 // create creates a service user. A failure fails the row.
@@ -120,13 +128,23 @@ func (t *trial) scope(ctx context.Context, user modalapi.MintedServiceUser) {
 		return err == nil && len(after) > 0
 	})
 	told, errTold := t.client.ServiceUser(ctx, t.own, t.prefix+"first")
-	t.find("scoped", errTold == nil && told.Scoped && len(before) == 0 && slices.Equal(after, environments[:1]),
+	t.find("scoped", errTold == nil && told.Scoped && len(before) == 0 && len(after) == 1 && after[0].ID == environments[0].ID,
 		"of %d environments it saw %d without a role (%s), %d with one (%s); scoped was read back as %t",
 		len(environments), len(before), answer(errBefore), len(after), answer(err), told.Scoped)
+	t.find("effective-role", len(after) == 1 && after[0].Role == modalapi.RoleViewer, "%s", rolesIn(after))
 
 	err = t.client.SetEnvironmentRole(ctx, t.own, user.ID, "en-"+strings.Repeat("0", 22), modalapi.RoleViewer)
 	kind := modalapi.KindOf(err)
 	t.find("unknown-environment", kind == modalapi.KindNotFound || kind == modalapi.KindInvalid, "the answer was %s", answer(err))
+}
+
+// rolesIn describes the caller's roles, in as many environments as it sees.
+func rolesIn(environments []modalapi.Environment) string {
+	saw := []string{}
+	for _, environment := range environments {
+		saw = append(saw, cmp.Or(string(environment.Role), "no role"))
+	}
+	return fmt.Sprintf("a viewer was shown %s in %d environments", cmp.Or(strings.Join(saw, ", "), "nothing"), len(environments))
 }
 
 // longName creates a service user with a long name and tries to end it with TokenDelete.

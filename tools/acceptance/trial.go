@@ -39,6 +39,10 @@ type trial struct {
 	browser  bool
 	progress io.Writer
 
+	started      time.Time // a few minutes before the run, because Modal's clock may be late
+	made         []string  // IDs of the service users that this run created
+	robotOfAudit string    // the answer to a service user that requested the audit log
+
 	findings map[string]finding
 	names    []string         // names in the workspace, which the report leaves out
 	approved []modalapi.Token // approved tokens that may still exist
@@ -53,6 +57,7 @@ func (t *trial) all(ctx context.Context) (left error) {
 	}()
 	t.find("no-auth-token", true, "TokenInfoGet answered without it")
 	t.serviceUsers(ctx)
+	t.workspace(ctx)
 	if t.browser {
 		t.members(ctx)
 	}

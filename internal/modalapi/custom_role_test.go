@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalapi_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/modalapi"
+)
+
+func TestCustomRoles_AreListedOnceWithTheirPermissions(t *testing.T) {
+	t.Parallel()
+	server, admin, client, _ := withServiceUser(t)
+	environments, err := client.Environments(t.Context(), admin)
+	require.NoError(t, err)
+	list := func() []modalapi.CustomRole {
+		roles, err := client.CustomRoles(t.Context(), admin, environments[0].ID)
+		require.NoError(t, err)
+		return roles
+	}
+	require.Empty(t, list())
+
+	workspace := server.Workspaces()[0]
+	want := []modalapi.CustomRole{
+		{ID: workspace.AddCustomRole("deployer", "app.deploy", "secret.read"), Permissions: []string{"app.deploy", "secret.read"}},
+		{ID: workspace.AddCustomRole("idle")},
+	}
+	roles := list()
+	require.Len(t, roles, 2)
+	for _, role := range want {
+		require.True(t, slices.ContainsFunc(roles, func(got modalapi.CustomRole) bool {
+			return got.ID == role.ID && slices.Equal(got.Permissions, role.Permissions)
+		}), role.ID)
+	}
+	_, err = client.CustomRoles(t.Context(), admin, "en-none")
+	require.Equal(t, modalapi.KindNotFound, modalapi.KindOf(err))
+}
+
+func TestServiceUser_ShowsACustomRoleByItsName(t *testing.T) {
+	t.Parallel()
+	server, admin, client, _ := withServiceUser(t)
+	workspace := server.Workspaces()[0]
+	workspace.AddCustomRole("deployer")
+	workspace.SetServiceUserRole("ci", "main", "deployer")
+
+	user, err := client.ServiceUser(t.Context(), admin, "ci")
+
+	require.NoError(t, err)
+	require.Equal(t, map[string]modalapi.EnvironmentRole{"main": "deployer"}, user.Roles)
+}

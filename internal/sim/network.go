@@ -57,7 +57,7 @@ func (run *Run) serve(address string) *modaltest.Server {
 		_ = server.Serve(&listener{line, address})
 	}()
 	synctest.Wait() // until the server knows its address
-	run.rt.Cleanup(func() {
+	run.cleanups = append(run.cleanups, func() {
 		server.Close()
 		<-served
 	})

@@ -15,32 +15,32 @@ func ptr[T any](v T) *T { return &v }
 
 // anyRole draws the name of a role. Nearly always the role exists.
 func (run *Run) anyRole() string {
-	if exist := run.disk.truth().names(); len(exist) > 0 && roll(run.rt, "any name", 16) < 15 {
-		return exist[roll(run.rt, "role", len(exist))]
+	if exist := run.disk.truth().names(); len(exist) > 0 && run.roll("any name", 16) < 15 {
+		return exist[run.roll("role", len(exist))]
 	}
-	return roleNames[roll(run.rt, "role", len(roleNames))]
+	return roleNames[run.roll("role", len(roleNames))]
 }
 
 // newRole draws the name of a role. Nearly always the role does not exist, if a name is free.
 func (run *Run) newRole() string {
-	if roll(run.rt, "the dynamic role's name", 16) == 15 {
+	if run.roll("the dynamic role's name", 16) == 15 {
 		return dynamicRole
 	}
 	free := slices.DeleteFunc(slices.Clone(roleNames), func(name string) bool { _, exists := run.disk.truth().roles[name]; return exists })
-	if len(free) > 0 && roll(run.rt, "any name", 8) < 7 {
-		return free[roll(run.rt, "role", len(free))]
+	if len(free) > 0 && run.roll("any name", 8) < 7 {
+		return free[run.roll("role", len(free))]
 	}
-	return roleNames[roll(run.rt, "role", len(roleNames))]
+	return roleNames[run.roll("role", len(roleNames))]
 }
 
 func (run *Run) drawDuration(what string, of ...time.Duration) time.Duration {
-	return of[roll(run.rt, what, len(of))]
+	return of[run.roll(what, len(of))]
 }
 
 func (run *Run) rotate() {
 	role := run.anyRole()
-	r := Rotation{DryRun: roll(run.rt, "dry run", 16) == 15}
-	if roll(run.rt, "own grace", 3) == 2 {
+	r := Rotation{DryRun: run.roll("dry run", 16) == 15}
+	if run.roll("own grace", 3) == 2 {
 		r.Grace = ptr(run.drawDuration("grace_period", time.Hour, 0, 2*day))
 	}
 	what := "rotate managed"
@@ -50,7 +50,7 @@ func (run *Run) rotate() {
 		token := run.drawOffer()
 		r.Token, r.Unverified = token.token, token.unverified
 		run.oracle.operatorSends(r.Token.ID, run.configuredServer())
-		if r.Force = token.force || roll(run.rt, "force", 4) >= 2; r.Force {
+		if r.Force = token.force || run.roll("force", 4) >= 2; r.Force {
 			run.oracle.allowAnyOwner(r.Token.ID)
 		}
 	}
@@ -60,7 +60,7 @@ func (run *Run) rotate() {
 func (run *Run) undo() {
 	role := run.anyRole()
 	r := Rotation{ToPrevious: true}
-	if roll(run.rt, "own grace", 3) == 2 {
+	if run.roll("own grace", 3) == 2 {
 		r.Grace = ptr(run.drawDuration("grace_period", time.Hour, 0, 2*day))
 	}
 	run.rotateRole("undo", role, r)
@@ -83,6 +83,9 @@ const previousTokenLimit = 10
 
 // rotateRole rotates a role and records the promise in the answer.
 func (run *Run) rotateRole(what, role string, r Rotation) {
+	if run.leavesOut() {
+		return
+	}
 	grace := "the role's"
 	if r.Grace != nil {
 		grace = r.Grace.String()

@@ -7,7 +7,7 @@ import "context"
 // anyRevocation draws an ID from the revocation queue, or an unknown ID.
 func (run *Run) anyRevocation() string {
 	revocations := run.disk.truth().revocations
-	at := roll(run.rt, "revocation", len(revocations)+1)
+	at := run.roll("revocation", len(revocations)+1)
 	if at == len(revocations) {
 		return "ak-0000000000000000000000"
 	}
@@ -15,7 +15,7 @@ func (run *Run) anyRevocation() string {
 }
 
 func (run *Run) retry() {
-	id, force := run.anyRevocation(), roll(run.rt, "force", 3) == 2
+	id, force := run.anyRevocation(), run.roll("force", 3) == 2
 	run.logf("retry %s, force: %t", id, force)
 	op := &operation{what: "retry", target: id, force: force}
 	if force {
@@ -32,7 +32,7 @@ func (run *Run) retry() {
 }
 
 func (run *Run) forget() {
-	id, force := run.anyRevocation(), roll(run.rt, "force", 2) == 1
+	id, force := run.anyRevocation(), run.roll("force", 2) == 1
 	run.logf("forget %s, force: %t", id, force)
 	if force {
 		run.oracle.allowForget(id)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Failure is a broken promise, with the run that broke it.
@@ -62,13 +63,13 @@ func (f *Failure) String() string {
 	if len(steps) > 0 {
 		fmt.Fprintf(&b, "The steps %s are about %s. Their lines are marked with >.\n", strings.Join(steps, ", "), strings.Join(subjects, " and "))
 	}
-	fmt.Fprintf(&b, "\nstep  %14s\n", "virtual time")
+	fmt.Fprintf(&b, "\n%4s   %-19s\n", "step", "virtual time")
 	for _, l := range f.history {
 		mark := " "
 		if about(l) {
 			mark = ">"
 		}
-		fmt.Fprintf(&b, "%4s %s %s  %s\n", stepName(l.step), mark, l.clock(), l.text)
+		fmt.Fprintf(&b, "%4s %s %s  %s\n", stepName(l.step), mark, l.at.Format(time.DateTime), l.text)
 	}
 	return b.String()
 }

@@ -10,22 +10,17 @@ import (
 
 // line is one line of a run's history.
 type line struct {
-	at   time.Duration // virtual time since the first day
+	at   time.Time // virtual
 	step int
 	text string
 }
 
-// clock formats the virtual time in seconds.
-func (l line) clock() string {
-	return fmt.Sprintf("%4dd %02d:%02d:%02d", l.at/day, l.at%day/time.Hour, l.at%time.Hour/time.Minute, l.at%time.Minute/time.Second)
-}
-
 // String formats the line with its exact virtual time.
-func (l line) String() string { return fmt.Sprintf("%s.%09d %s", l.clock(), l.at%time.Second, l.text) }
+func (l line) String() string { return l.at.Format("2006-01-02 15:04:05.000000000 ") + l.text }
 
 // logf adds a line to the history.
 func (run *Run) logf(format string, args ...any) {
-	l := line{at: time.Since(FirstDay), text: fmt.Sprintf(format, args...)}
+	l := line{at: time.Now(), text: fmt.Sprintf(format, args...)}
 	run.mu.Lock()
 	defer run.mu.Unlock()
 	l.step = run.stepNumber

@@ -11,6 +11,7 @@ import (
 // operation is one request or tick at a node.
 type operation struct {
 	what, role string
+	number     int // the history names the operation by its number
 	node       *node
 	// grace is the grace period of the request, or nil if the role's grace period applies.
 	grace *time.Duration
@@ -32,6 +33,7 @@ type operation struct {
 func (run *Run) launch(op *operation, do func(ctx context.Context, e Engine) error) *operation {
 	run.operationCount++
 	number := run.operationCount
+	op.number = number
 	op.done = make(chan struct{})
 	if op.node == nil {
 		op.node = run.leader

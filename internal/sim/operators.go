@@ -97,7 +97,7 @@ func (run *Run) rotateRole(what, role string, r Rotation) {
 		answer, err := e.Rotate(ctx, role, r)
 		run.checkPreviousTokenLimit(op, r, err)
 		if err == nil && answer.PreviousID != "" {
-			run.oracle.promiseStated(answer.PreviousID, answer.NotBefore.Add(-run.skew(op.node.name)))
+			run.oracle.promiseStated(answer.PreviousID, answer.NotBefore.Add(-run.skew(op.node.name)), op)
 		}
 		return err
 	}))

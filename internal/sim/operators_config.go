@@ -81,7 +81,7 @@ func (run *Run) rotateAdmin() {
 	run.await(run.launch(op, func(ctx context.Context, e Engine) error {
 		answer, err := e.RotateAdmin(ctx, r)
 		if err == nil && answer.PreviousID != "" && !answer.NotBefore.IsZero() {
-			run.oracle.promiseStated(answer.PreviousID, answer.NotBefore.Add(-run.skew(op.node.name)))
+			run.oracle.promiseStated(answer.PreviousID, answer.NotBefore.Add(-run.skew(op.node.name)), op)
 			run.report.count("config/rotate replaces")
 		}
 		return err

@@ -7,6 +7,8 @@ import (
 	"io"
 	"runtime/debug"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -117,6 +119,9 @@ func (run *Run) live() {
 	run.modal, run.otherModal = run.serve(modalAddress), run.serve(otherAddress)
 	run.modals = modals{run.modal, run.otherModal}
 	run.modal.OnCall(run.delayCall)
+	for _, s := range run.modals {
+		s.OnAnswer(func(call modaltest.Call) { run.logDeletion(s, call) })
+	}
 	run.cleanups = append(run.cleanups, run.end)
 	run.workspace = run.modal.AddWorkspace(home)
 	run.workspace.AddEnvironment("staging")
@@ -174,7 +179,9 @@ func (run *Run) result() *Failure {
 		return nil
 	}
 	f := run.failure
-	f.Plan, f.parts, f.history, f.conditions = Plan{Seed: run.plan.Seed, Without: run.plan.Without}, run.parts, run.history, run.conditions.names()
+	f.parts, f.history, f.conditions = run.parts, run.history, run.conditions.names()
+	f.Plan.Seed = run.plan.Seed
+	f.others = run.oracle.others
 	for step := 1; step <= longestRun && step <= run.stepNumber; step++ {
 		if run.plan.takes(step) {
 			f.Plan.Steps = append(f.Plan.Steps, step)
@@ -182,6 +189,12 @@ func (run *Run) result() *Failure {
 	}
 	if len(f.Plan.Steps) == 0 {
 		f.Plan.Steps = []int{noStep}
+	}
+	for _, name := range run.plan.Without {
+		step, _, isPart := strings.Cut(name, ".")
+		if number, _ := strconv.Atoi(step); !isPart || slices.Contains(f.Plan.Steps, number) {
+			f.Plan.Without = append(f.Plan.Without, name)
+		}
 	}
 	return f
 }

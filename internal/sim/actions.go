@@ -202,7 +202,7 @@ func (run *Run) correctClock() {
 	run.logf("the clock of %s is off by %s until after a creation", name, -7*time.Hour)
 	run.setSkew(name, -7*time.Hour)
 	run.setLateWork(lateWork{method: "ServiceUserCreate", by: 4 * time.Minute, times: 1})
-	run.rotateRole("rotate managed", run.anyRole(), Rotation{})
+	run.rotateRole("rotate managed", run.roleOf("managed"), Rotation{})
 	run.setLateWork(lateWork{})
 	run.setSkew(name, 0)
 	for range 6 {
@@ -228,7 +228,7 @@ const downtime = 10 * time.Minute
 
 // restore starts a new process with old storage, as Vault does after a snapshot was restored.
 func (run *Run) restore() {
-	if role := run.anyRole(); run.disk.truth().roles[role].Managed != nil && run.roll("right after a rotation", 2) == 1 {
+	if role := run.roleOf("managed"); run.disk.truth().roles[role].Managed != nil && (run.saved == nil || run.roll("right after a rotation", 2) == 1) {
 		run.rotateRole("rotate managed", role, Rotation{Grace: ptr(time.Hour)})
 		run.snapshot()
 		run.rotateRole("rotate managed", role, Rotation{Grace: ptr(time.Hour)})

@@ -21,6 +21,27 @@ func (run *Run) anyRole() string {
 	return roleNames[run.roll("role", len(roleNames))]
 }
 
+// roleOf draws a role of one of the types, and creates one if none exists. Sometimes it draws any name.
+func (run *Run) roleOf(types ...string) string {
+	of := func() []string {
+		t := run.disk.truth()
+		return slices.DeleteFunc(t.names(), func(name string) bool { return !slices.Contains(types, t.roles[name].Type) })
+	}
+	if len(of()) == 0 {
+		switch types[run.roll("type", len(types))] {
+		case "managed":
+			run.createManaged()
+		case "static":
+			run.createStatic()
+		}
+		run.check()
+	}
+	if exist := of(); len(exist) > 0 && run.roll("another role", 16) < 15 {
+		return exist[run.roll("role", len(exist))]
+	}
+	return run.anyRole()
+}
+
 // newRole draws the name of a role. Nearly always the role does not exist, if a name is free.
 func (run *Run) newRole() string {
 	if run.roll("the dynamic role's name", 16) == 15 {
@@ -38,11 +59,15 @@ func (run *Run) drawDuration(what string, of ...time.Duration) time.Duration {
 }
 
 func (run *Run) rotate() {
-	role := run.anyRole()
 	r := Rotation{DryRun: run.roll("dry run", 16) == 15}
 	if run.roll("own grace", 3) == 2 {
 		r.Grace = ptr(run.drawDuration("grace_period", time.Hour, 0, 2*day))
 	}
+	run.rotateTo(run.roleOf("managed", "managed", "static"), r)
+}
+
+// rotateTo rotates a role. If the role is static, an operator brings the next token.
+func (run *Run) rotateTo(role string, r Rotation) {
 	what := "rotate managed"
 	if run.disk.truth().roles[role].Type == "static" {
 		what = "rotate static"
@@ -57,8 +82,13 @@ func (run *Run) rotate() {
 	run.rotateRole(what, role, r)
 }
 
+// undo lets an operator return to the previous token, often soon after a rotation.
 func (run *Run) undo() {
-	role := run.anyRole()
+	role := run.roleOf("managed", "static")
+	if run.disk.truth().countInGrace(role, time.Now()) == 0 && run.roll("rotate first", 8) < 7 {
+		run.rotateTo(role, Rotation{Grace: ptr(day)})
+		run.check()
+	}
 	r := Rotation{ToPrevious: true}
 	if run.roll("own grace", 3) == 2 {
 		r.Grace = ptr(run.drawDuration("grace_period", time.Hour, 0, 2*day))
@@ -68,7 +98,7 @@ func (run *Run) undo() {
 
 // rotateTooOften rotates a role until it has too many previous tokens.
 func (run *Run) rotateTooOften() {
-	role := run.anyRole()
+	role := run.roleOf("managed")
 	if run.disk.truth().roles[role].Managed == nil {
 		return
 	}

@@ -14,12 +14,7 @@ func (run *Run) approvalTarget() string {
 	if run.roll("admin token", 4) == 3 {
 		return ""
 	}
-	t := run.disk.truth()
-	static := slices.DeleteFunc(t.names(), func(name string) bool { return t.roles[name].Type != "static" })
-	if len(static) > 0 && run.roll("any role", 8) < 7 {
-		return static[run.roll("static role", len(static))]
-	}
-	return run.anyRole()
+	return run.roleOf("static")
 }
 
 // beginApproval starts an approval. Often a person opens its page at once.
@@ -39,13 +34,13 @@ func (run *Run) beginApproval() {
 	run.logf("begin an approval for %q: %s", role, a)
 	op := &operation{what: "begin approval", role: role, grace: a.Grace, force: a.Force}
 	run.await(run.launch(op, func(ctx context.Context, e Engine) error { return e.BeginApproval(ctx, role, a) }))
-	if run.roll("somebody goes there", 2) == 0 {
+	if run.roll("somebody goes there", 4) == 0 {
 		return
 	}
 	if run.conditions.Servers && run.roll("config moves", 3) == 2 {
 		run.switchServer()
 	}
-	time.Sleep(run.drawDuration("after", 0, 3*time.Second, 14*time.Minute, 20*time.Minute))
+	time.Sleep(run.drawDuration("after", 0, 3*time.Second, time.Minute, 14*time.Minute, 20*time.Minute))
 	run.tick(run.leader)
 	run.check()
 	run.decide()

@@ -17,7 +17,7 @@ const dynamicRole = "jobs"
 func (run *Run) drawDynamicSettings() RoleSettings {
 	settings := RoleSettings{}
 	if run.roll("environments", 3) == 2 {
-		settings.EnvironmentRoles = ptr([]string{"main=viewer", "main=contributor,staging=viewer", "staging=contributor", "nowhere=viewer"}[run.roll("environment_roles", 4)])
+		settings.EnvironmentRoles = ptr([]string{"main=viewer", "main=contributor,staging=viewer", "staging=contributor", "main=contributor", "main=viewer,staging=contributor", "nowhere=viewer"}[run.roll("environment_roles", 6)])
 	}
 	if run.roll("ttl", 2) == 1 {
 		settings.LeaseTTL = ptr(run.drawDuration("lease ttl", time.Hour, 10*time.Minute, 6*time.Hour))

@@ -56,7 +56,7 @@ func (run *Run) orphans() {
 // copyCreates lets a copy of the mount create a service user, soon after a rotation of this mount. From then on
 // storage may be out of date.
 func (run *Run) copyCreates() {
-	if role := run.anyRole(); run.disk.truth().roles[role].Managed != nil {
+	if role := run.roleOf("managed"); run.disk.truth().roles[role].Managed != nil {
 		run.rotateRole("rotate managed", role, Rotation{Grace: ptr(time.Hour)})
 	}
 	run.copies++
@@ -95,7 +95,7 @@ func (run *Run) togglePause() {
 }
 
 // verify lets an operator verify a role's current token.
-func (run *Run) verify() { run.verifyRole(run.anyRole()) }
+func (run *Run) verify() { run.verifyRole(run.roleOf("managed", "static")) }
 
 func (run *Run) verifyRole(role string) {
 	if run.leavesOut() {
@@ -114,7 +114,7 @@ func (run *Run) verifyRole(role string) {
 
 // usePrevious lets a consumer use a previous token for a while and never read again.
 func (run *Run) usePrevious() {
-	role := run.anyRole()
+	role := run.roleOf("managed")
 	if policy := run.disk.truth().roles[role].Managed; policy != nil && !run.disk.truth().paused {
 		if policy.Hold == 0 {
 			settings := RoleSettings{HoldWhileUsed: ptr(6 * time.Hour)}

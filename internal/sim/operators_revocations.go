@@ -4,14 +4,18 @@ package sim
 
 import "context"
 
-// anyRevocation draws an ID from the revocation queue, or an unknown ID.
+// anyRevocation draws an ID from the revocation queue. If the queue is empty, an operator rotates a role first.
+// Sometimes the ID is unknown.
 func (run *Run) anyRevocation() string {
+	if len(run.disk.truth().revocations) == 0 {
+		run.rotate()
+		run.check()
+	}
 	revocations := run.disk.truth().revocations
-	at := run.roll("revocation", len(revocations)+1)
-	if at == len(revocations) {
+	if len(revocations) == 0 || run.roll("unknown", 16) == 15 {
 		return "ak-0000000000000000000000"
 	}
-	return revocations[at].key
+	return revocations[run.roll("revocation", len(revocations))].key
 }
 
 func (run *Run) retry() {

@@ -12,7 +12,7 @@ import (
 func (run *Run) drawManagedSettings() RoleSettings {
 	settings := RoleSettings{}
 	if run.roll("environments", 2) == 1 {
-		settings.EnvironmentRoles = ptr([]string{"main=viewer", "main=contributor,staging=viewer", "staging=contributor", "nowhere=viewer"}[run.roll("environment_roles", 4)])
+		settings.EnvironmentRoles = ptr([]string{"main=viewer", "main=contributor,staging=viewer", "staging=contributor", "main=contributor", "main=viewer,staging=contributor", "nowhere=viewer"}[run.roll("environment_roles", 6)])
 	}
 	if run.roll("grace", 2) == 1 {
 		settings.Grace = ptr(run.drawDuration("grace_period", day, time.Hour, 0, 3*day))

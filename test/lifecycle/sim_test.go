@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"testing"
 	"testing/cryptotest"
@@ -66,6 +67,7 @@ func repeatCommand(plan sim.Plan) string {
 // simulateRuns executes count runs, from a seed on.
 func simulateRuns(t *testing.T, seed uint64, count int, report *sim.Report) {
 	t.Helper()
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // a run is small, and a third of its time is garbage collection
 	stop := watch(report)
 	for i := range uint64(count) { //nolint:gosec // a count is not negative
 		if failure := simulate(t, sim.Plan{Seed: seed + i, Without: without}, report); failure != nil {

@@ -82,6 +82,14 @@ func (s *Server) runOnCall(method string) {
 	}
 }
 
+// OnAnswer sets a hook. The server calls f with each call and the code of its answer, before it sends the answer.
+// Concurrent calls run f concurrently. Nil removes the hook.
+func (s *Server) OnAnswer(f func(Call)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onAnswer = f
+}
+
 // record stores the call. The returned function stores the code of its answer.
 func (s *Server) record(ctx context.Context, method, target string) (call Call, answered func(codes.Code)) {
 	header := withoutSecrets(ctx)
@@ -91,8 +99,12 @@ func (s *Server) record(ctx context.Context, method, target string) (call Call, 
 	s.calls = append(s.calls, c)
 	return c.clone(), func(code codes.Code) {
 		s.mu.Lock()
-		defer s.mu.Unlock()
 		c.Code = code
+		f, answer := s.onAnswer, c.clone()
+		s.mu.Unlock()
+		if f != nil {
+			f(answer)
+		}
 	}
 }
 

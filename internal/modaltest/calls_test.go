@@ -56,6 +56,19 @@ func TestCalls_NeverContainASecretEvenWithSwappedFields(t *testing.T) {
 	}
 }
 
+func TestOnAnswer_GetsEachCallWithItsCode(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var got []string
+	w.server.OnAnswer(func(c modaltest.Call) { got = append(got, fmt.Sprintf("%s %s", c.Method, c.Code)) })
+	require.NoError(t, whoAmI(withToken(t, w.token), w.client))
+	w.server.SetOutage(true)
+	require.Error(t, whoAmI(withToken(t, w.token), w.client))
+	w.server.OnAnswer(nil)
+	require.Error(t, whoAmI(withToken(t, w.token), w.client))
+	require.Equal(t, []string{"TokenInfoGet OK", "TokenInfoGet Unavailable"}, got)
+}
+
 func TestOnCall_RunsBeforeEachCallIsHandled(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

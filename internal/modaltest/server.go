@@ -49,6 +49,7 @@ type Server struct {
 	rejectNewFor time.Duration
 	outage       bool
 	onCall       func(method string)
+	onAnswer     func(Call)
 
 	keepDeletedFor time.Duration
 	listLag        time.Duration

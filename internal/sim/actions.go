@@ -71,17 +71,20 @@ func init() { //nolint:gochecknoinits // the actions refer to this list
 func (run *Run) step() {
 	total := 0
 	for _, a := range actions {
-		if a.when == nil || a.when(run.conditions) {
+		if a.when == nil || a.when(run.drawn) {
 			total += a.weight
 		}
 	}
 	run.injectFaults()
-	at := roll(run.rt, "action", total)
+	at := run.roll("action", total)
 	for _, a := range actions {
-		if a.when != nil && !a.when(run.conditions) {
+		if a.when != nil && !a.when(run.drawn) {
 			continue
 		}
 		if at -= a.weight; at < 0 {
+			if a.when != nil && !a.when(run.conditions) {
+				return // the plan leaves out the action's condition
+			}
 			run.report.count("step: " + a.name)
 			run.report.stepped()
 			a.do(run)
@@ -92,13 +95,13 @@ func (run *Run) step() {
 
 // timePasses lets Vault tick for a while: each minute, or after pauses, as after Vault was sealed.
 func (run *Run) timePasses() {
-	every := []time.Duration{time.Minute, 10 * time.Minute, time.Hour, 6 * time.Hour, day, 20 * day}[roll(run.rt, "every", 6)]
-	times := 1 + roll(run.rt, "times", 12)
+	every := []time.Duration{time.Minute, 10 * time.Minute, time.Hour, 6 * time.Hour, day, 20 * day}[run.roll("every", 6)]
+	times := 1 + run.roll("times", 12)
 	if every > day {
 		times = 1
 	}
 	run.maybeFailTokenDelete(true)
-	run.logf("time passes: %d × %s", times, every)
+	run.logf("time passes, with a tick each %s", every)
 	for range times {
 		run.passTime(every)
 	}
@@ -106,6 +109,9 @@ func (run *Run) timePasses() {
 
 // passTime lets time pass, then does what happens by itself after it.
 func (run *Run) passTime(every time.Duration) {
+	if run.leavesOut() {
+		return
+	}
 	time.Sleep(every)
 	run.endDueLeases()
 	run.useStillUsed()
@@ -138,7 +144,7 @@ func (run *Run) checkBackgroundCalls(op *operation, calls func() []modaltest.Cal
 }
 
 func (run *Run) outage() {
-	down := roll(run.rt, "down", 2) == 1
+	down := run.roll("down", 2) == 1
 	run.logf("Modal's outage: %t", down)
 	run.modal.SetOutage(down)
 	if down {
@@ -157,7 +163,7 @@ func (run *Run) changeLeader() {
 		}
 	}
 	name := otherNode(run.leader.name)
-	clean := roll(run.rt, "clean", 2) == 0
+	clean := run.roll("clean", 2) == 0
 	run.logf("%s leads, clean: %t", name, clean)
 	if clean {
 		run.leader.cancel()
@@ -183,8 +189,8 @@ func (run *Run) crash() {
 }
 
 func (run *Run) clockJumps() {
-	name := []string{"A", "B"}[roll(run.rt, "whose", 2)]
-	skew := []time.Duration{0, time.Hour, -time.Hour, 7 * time.Hour, -7 * time.Hour, 30 * time.Second, 40 * day, 40 * day}[roll(run.rt, "by", 8)]
+	name := []string{"A", "B"}[run.roll("whose", 2)]
+	skew := []time.Duration{0, time.Hour, -time.Hour, 7 * time.Hour, -7 * time.Hour, 30 * time.Second, 40 * day, 40 * day}[run.roll("by", 8)]
 	run.logf("the clock of %s is off by %s", name, skew)
 	run.setSkew(name, skew)
 }
@@ -196,7 +202,7 @@ func (run *Run) correctClock() {
 	run.logf("the clock of %s is off by %s until after a creation", name, -7*time.Hour)
 	run.setSkew(name, -7*time.Hour)
 	run.setLateWork(lateWork{method: "ServiceUserCreate", by: 4 * time.Minute, times: 1})
-	run.rotateRole("rotate managed", run.anyRole(), Rotation{})
+	run.rotateRole("rotate managed", run.roleOf("managed"), Rotation{})
 	run.setLateWork(lateWork{})
 	run.setSkew(name, 0)
 	for range 6 {
@@ -222,7 +228,7 @@ const downtime = 10 * time.Minute
 
 // restore starts a new process with old storage, as Vault does after a snapshot was restored.
 func (run *Run) restore() {
-	if role := run.anyRole(); run.disk.truth().roles[role].Managed != nil && roll(run.rt, "right after a rotation", 2) == 1 {
+	if role := run.roleOf("managed"); run.disk.truth().roles[role].Managed != nil && (run.saved == nil || run.roll("right after a rotation", 2) == 1) {
 		run.rotateRole("rotate managed", role, Rotation{Grace: ptr(time.Hour)})
 		run.snapshot()
 		run.rotateRole("rotate managed", role, Rotation{Grace: ptr(time.Hour)})
@@ -247,14 +253,14 @@ func (run *Run) restore() {
 	run.vault.restore(run.saved.leases)
 	run.oracle.snapshotRestored()
 	run.makeLeader("A")
-	if roll(run.rt, "an operator looks", 2) == 1 {
+	if run.roll("an operator looks", 2) == 1 {
 		run.passTime(time.Hour)
 		run.orphans()
 	}
 }
 
 func (run *Run) adminTrouble() {
-	role := []string{"owner", "user", "manager"}[roll(run.rt, "role", 3)]
+	role := []string{"owner", "user", "manager"}[run.roll("role", 3)]
 	run.logf("alice is %s", role)
 	run.owner.SetRole(roleOf(role))
 }

@@ -5,9 +5,8 @@ package sim
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
-
-	"pgregory.net/rapid"
 )
 
 // conditions decide which faults and disturbances can happen in a run, and how often. They are drawn once per run.
@@ -36,25 +35,42 @@ type conditions struct {
 	Often int
 }
 
-// Without turns conditions off by name, for example while a known fault is not fixed.
-type Without []string
-
-func drawConditions(rt *rapid.T, without Without) conditions {
+func drawConditions(run *Run) conditions {
 	var c conditions
-	v := reflect.ValueOf(&c).Elem()
-	for i := range v.NumField() {
-		field := v.Type().Field(i)
-		if field.Type.Kind() != reflect.Bool {
-			continue
-		}
-		// The draw comes before the check, so that switching a condition off does not change the rest of the run.
-		on := roll(rt, field.Name, 8) >= 5
-		for _, name := range without {
-			on = on && name != field.Name
-		}
-		v.Field(i).SetBool(on)
+	for _, name := range conditionNames() {
+		c.set(name, run.roll(name, 8) >= 5)
 	}
-	c.Often = []int{0, 10, 25, 50}[roll(rt, "Often", 4)]
+	c.Often = []int{0, 10, 25, 50}[run.roll("Often", 4)]
+	return c
+}
+
+func (c *conditions) set(name string, on bool) {
+	reflect.ValueOf(c).Elem().FieldByName(name).SetBool(on)
+}
+
+// conditionNames returns the names of all conditions.
+func conditionNames() []string {
+	var names []string
+	for field := range reflect.TypeFor[conditions]().Fields() {
+		if field.Type.Kind() == reflect.Bool {
+			names = append(names, field.Name)
+		}
+	}
+	return names
+}
+
+// names returns the names of the conditions that are on.
+func (c conditions) names() []string {
+	return slices.DeleteFunc(conditionNames(), func(name string) bool { return !reflect.ValueOf(c).FieldByName(name).Bool() })
+}
+
+// without returns the conditions with some of them off.
+func (c conditions) without(off []string) conditions {
+	for _, name := range conditionNames() {
+		if slices.Contains(off, name) {
+			c.set(name, false)
+		}
+	}
 	return c
 }
 
@@ -70,29 +86,5 @@ func (c conditions) faultFree() bool {
 }
 
 func (c conditions) String() string {
-	var on []string
-	v := reflect.ValueOf(c)
-	for i := range v.NumField() {
-		if v.Field(i).Kind() == reflect.Bool && v.Field(i).Bool() {
-			on = append(on, v.Type().Field(i).Name)
-		}
-	}
-	return fmt.Sprintf("%s, faults in %d of 100 steps", strings.Join(on, " "), c.Often)
+	return fmt.Sprintf("%s, faults in %d of 100 steps", strings.Join(c.names(), " "), c.Often)
 }
-
-const rollBits = 10
-
-// dice are evenly distributed. Rapid's own integers prefer small values, so the ends of lists would be rare.
-var dice = rapid.Custom(func(t *rapid.T) int {
-	v := 0
-	for range rollBits {
-		v <<= 1
-		if rapid.Bool().Draw(t, "bit") {
-			v |= 1
-		}
-	}
-	return v
-})
-
-// roll draws a number below n. Rapid shrinks it towards 0.
-func roll(rt *rapid.T, what string, n int) int { return dice.Draw(rt, what) * n >> rollBits }

@@ -25,27 +25,27 @@ var faultKinds = []faultKind{
 		run.inject(modaltest.Fault{Code: run.drawCode(ambiguousCodes), Message: "a fault", AfterCommit: true})
 	}},
 	{"throttled", func(c conditions) bool { return c.Throttled }, func(run *Run) {
-		wait := []time.Duration{time.Second, time.Hour}[roll(run.rt, "wait", 2)]
-		run.inject(modaltest.Fault{Code: codes.ResourceExhausted, Message: "slow down", RetryAfter: wait, AfterCommit: roll(run.rt, "after the work", 4) == 3 && run.spec.ThrottleMayHideWork})
+		wait := []time.Duration{time.Second, time.Hour}[run.roll("wait", 2)]
+		run.inject(modaltest.Fault{Code: codes.ResourceExhausted, Message: "slow down", RetryAfter: wait, AfterCommit: run.roll("after the work", 4) == 3 && run.spec.ThrottleMayHideWork})
 	}},
 	{"slow", func(c conditions) bool { return c.Slow }, func(run *Run) {
-		delay := []time.Duration{3 * time.Second, 14 * time.Second, time.Minute}[roll(run.rt, "delay", 3)]
-		run.inject(modaltest.Fault{Delay: delay, AfterCommit: roll(run.rt, "after the work", 2) == 1})
+		delay := []time.Duration{3 * time.Second, 14 * time.Second, time.Minute}[run.roll("delay", 3)]
+		run.inject(modaltest.Fault{Delay: delay, AfterCommit: run.roll("after the work", 2) == 1})
 	}},
 	{"done late", func(c conditions) bool { return c.DoneLate }, func(run *Run) {
-		late := lateWork{method: []string{"ServiceUserCreate", "EnvironmentRoleSet", "ServiceUserInfo", "ServiceUserDelete", "TokenDelete"}[roll(run.rt, "method", 5)], by: run.drawDuration("by", 20*time.Second, 90*time.Second, 4*time.Minute), times: 1 + roll(run.rt, "times", 2)}
+		late := lateWork{method: []string{"ServiceUserCreate", "EnvironmentRoleSet", "ServiceUserInfo", "ServiceUserDelete", "TokenDelete"}[run.roll("method", 5)], by: run.drawDuration("by", 20*time.Second, 90*time.Second, 4*time.Minute), times: 1 + run.roll("times", 2)}
 		run.logf("  fault:  %d × %s is done %s late", late.times, late.method, late.by)
 		run.setLateWork(late)
 	}},
 	{"outage", func(c conditions) bool { return c.Outages }, nil},
 	{"late to learn", func(c conditions) bool { return c.LateToLearn }, func(run *Run) {
-		late := []time.Duration{2 * time.Second, 20 * time.Second, 5 * time.Minute}[roll(run.rt, "late", 3)]
+		late := []time.Duration{2 * time.Second, 20 * time.Second, 5 * time.Minute}[run.roll("late", 3)]
 		run.logf("  fault:  Modal learns %s late", late)
 		run.modal.RefuseNewTokensFor(late)
 		run.modal.KeepDeletedFor(late)
 	}},
 	{"not yet known by its name", func(c conditions) bool { return c.NotYetKnown }, func(run *Run) {
-		times := 1 + roll(run.rt, "times", 3)
+		times := 1 + run.roll("times", 3)
 		born := time.Now()
 		run.logf("  fault:  %d × new service users are not found by name", times)
 		// Only a new service user may be missing. During a creation, a call within the next minute is about a new
@@ -59,8 +59,8 @@ var faultKinds = []faultKind{
 	}},
 	{"forbidden", func(c conditions) bool { return c.AdminTrouble }, func(run *Run) {
 		run.logf("  fault:  Modal forbids a call of the admin token")
-		method := serviceUserMethods[roll(run.rt, "method", len(serviceUserMethods))]
-		run.modal.Inject(method, modaltest.Fault{Code: codes.PermissionDenied, Message: "no", Times: 1 + roll(run.rt, "times", 3)})
+		method := serviceUserMethods[run.roll("method", len(serviceUserMethods))]
+		run.modal.Inject(method, modaltest.Fault{Code: codes.PermissionDenied, Message: "no", Times: 1 + run.roll("times", 3)})
 	}},
 	{"a token may not end itself", func(c conditions) bool { return c.AdminTrouble }, (*Run).failTokenDelete},
 }
@@ -71,8 +71,11 @@ func (run *Run) failTokenDelete() { run.injectTokenDeleteFault(false) }
 // injectTokenDeleteFault adds the fault of failTokenDelete. If othersMay is true, another token may still delete a
 // token that may not delete itself.
 func (run *Run) injectTokenDeleteFault(othersMay bool) {
-	fault := modaltest.Fault{Message: "no", Times: 1 + roll(run.rt, "times", 4)}
-	switch what := roll(run.rt, "code", 5); {
+	if run.leavesOut() {
+		return
+	}
+	fault := modaltest.Fault{Message: "no", Times: 1 + run.roll("times", 4)}
+	switch what := run.roll("code", 5); {
 	case othersMay:
 		fault.Code = codes.PermissionDenied
 	case what < 4:
@@ -80,7 +83,7 @@ func (run *Run) injectTokenDeleteFault(othersMay bool) {
 	default:
 		fault.NoContentType = true
 	}
-	if roll(run.rt, "another one may", 2) == 1 || othersMay {
+	if run.roll("another one may", 2) == 1 || othersMay {
 		fault.Match = func(c modaltest.Call) bool { return c.TokenID == c.Target }
 	}
 	run.logf("  fault:  %d × TokenDelete: %s, without a content type: %t", fault.Times, fault.Code, fault.NoContentType)
@@ -92,7 +95,7 @@ func (run *Run) injectTokenDeleteFault(othersMay bool) {
 
 // maybeFailTokenDelete sometimes calls injectTokenDeleteFault before an operation that revokes a token.
 func (run *Run) maybeFailTokenDelete(othersMay bool) {
-	if run.conditions.Often > 0 && run.conditions.AdminTrouble && roll(run.rt, "declines here", 3) == 2 {
+	if run.conditions.Often > 0 && run.conditions.AdminTrouble && run.roll("declines here", 3) == 2 {
 		run.injectTokenDeleteFault(othersMay)
 	}
 }
@@ -102,8 +105,8 @@ var serviceUserMethods = []string{"ServiceUserCreate", "EnvironmentRoleSet", "Se
 // inject adds a fault to the calls of a random method.
 func (run *Run) inject(f modaltest.Fault) {
 	methods := append([]string{"*", "TokenInfoGet", "TokenDelete", "TokenFlowCreate", "TokenFlowWait"}, serviceUserMethods...)
-	method := methods[roll(run.rt, "method", len(methods))]
-	f.Times = []int{1, 2, 4, 40}[roll(run.rt, "times", 4)]
+	method := methods[run.roll("method", len(methods))]
+	f.Times = []int{1, 2, 4, 40}[run.roll("times", 4)]
 	run.logf("  fault:  %d × %s: %s after %s, work done: %t", f.Times, method, f.Code, f.Delay, f.AfterCommit)
 	run.modal.Inject(method, f)
 }
@@ -114,22 +117,22 @@ var (
 	transientCodes = append([]codes.Code{codes.Aborted}, ambiguousCodes...)
 )
 
-func (run *Run) drawCode(of []codes.Code) codes.Code { return of[roll(run.rt, "code", len(of))] }
+func (run *Run) drawCode(of []codes.Code) codes.Code { return of[run.roll("code", len(of))] }
 
 // injectFaults draws the faults at Modal and in storage that start with this step.
 func (run *Run) injectFaults() {
 	if run.conditions.Often == 0 {
 		return
 	}
-	if roll(run.rt, "clears up", 2) == 0 {
+	if run.roll("clears up", 2) == 0 {
 		run.modal.ClearFaults()
 		run.setLateWork(lateWork{})
 	}
-	if roll(run.rt, "fault", 100) >= 100-run.conditions.Often {
+	if run.roll("fault", 100) >= 100-run.conditions.Often {
 		run.injectModalFault()
 	}
 	run.leader.handle.setReadFailure(false)
-	if run.writesCanFail() && roll(run.rt, "storage", 100) >= 100-run.conditions.Often {
+	if run.writesCanFail() && run.roll("storage", 100) >= 100-run.conditions.Often {
 		run.injectStorageFault()
 	}
 }
@@ -137,20 +140,23 @@ func (run *Run) injectFaults() {
 func (run *Run) injectModalFault() {
 	var kinds []faultKind
 	for _, kind := range faultKinds {
-		if kind.inject != nil && kind.when(run.conditions) {
+		if kind.inject != nil && kind.when(run.drawn) {
 			kinds = append(kinds, kind)
 		}
 	}
 	if len(kinds) == 0 {
 		return
 	}
-	kind := kinds[roll(run.rt, "kind", len(kinds))]
+	kind := kinds[run.roll("kind", len(kinds))]
+	if !kind.when(run.conditions) || run.leavesOut() {
+		return
+	}
 	run.report.count("modal: " + kind.name)
 	kind.inject(run)
 }
 
 func (run *Run) injectStorageFault() {
-	if run.conditions.StorageFails && roll(run.rt, "reads", 8) == 7 {
+	if run.conditions.StorageFails && run.roll("reads", 8) == 7 && !run.leavesOut() {
 		run.logf("  fault:  every storage read fails")
 		run.leader.handle.setReadFailure(true)
 		return
@@ -160,7 +166,10 @@ func (run *Run) injectStorageFault() {
 
 // planCut makes one of the next storage writes fail.
 func (run *Run) planCut(within int) {
-	c := cut{in: 1 + roll(run.rt, "nth write", within), committed: roll(run.rt, "committed", 2) == 1}
+	if run.leavesOut() {
+		return
+	}
+	c := cut{in: 1 + run.roll("nth write", within), committed: run.roll("committed", 2) == 1}
 	var ends []func()
 	if run.conditions.StorageFails {
 		ends = append(ends, func() {})
@@ -171,14 +180,14 @@ func (run *Run) planCut(within int) {
 	if run.conditions.CallersLeave {
 		ends = append(ends, func() { c.callerLeaves = true })
 	}
-	ends[roll(run.rt, "end", len(ends))]()
+	ends[run.roll("end", len(ends))]()
 	run.logf("  fault:  write %d from now: %s", c.in, c.String())
 	run.leader.handle.addCut(c)
 }
 
 // maybePlanCut sometimes fails one of the few writes of an operation. Chance alone would seldom hit them.
 func (run *Run) maybePlanCut(within int) {
-	if run.conditions.Often > 0 && run.writesCanFail() && roll(run.rt, "cut here", 4) == 3 {
+	if run.conditions.Often > 0 && run.writesCanFail() && run.roll("cut here", 4) == 3 {
 		run.planCut(within)
 	}
 }

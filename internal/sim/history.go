@@ -8,14 +8,23 @@ import (
 	"time"
 )
 
-// logf adds a line to the history, with the virtual time.
+// line is one line of a run's history.
+type line struct {
+	at   time.Time // virtual
+	step int
+	text string
+}
+
+// String formats the line with its exact virtual time.
+func (l line) String() string { return l.at.Format("2006-01-02 15:04:05.000000000 ") + l.text }
+
+// logf adds a line to the history.
 func (run *Run) logf(format string, args ...any) {
-	at := time.Since(FirstDay)
-	line := fmt.Sprintf("%4dd %02d:%02d:%012.9f ", at/day, at%day/time.Hour, at%time.Hour/time.Minute, (at%time.Minute).Seconds()) + fmt.Sprintf(format, args...)
+	l := line{at: time.Now(), text: fmt.Sprintf(format, args...)}
 	run.mu.Lock()
 	defer run.mu.Unlock()
-	run.history = append(run.history, line)
-	run.rt.Logf("%s", line)
+	l.step = run.stepNumber
+	run.history = append(run.history, l)
 }
 
 // ofRole says which role a revocation or a token belongs to.
@@ -26,36 +35,44 @@ func ofRole(role string) string {
 	return "of role " + role
 }
 
+// tail returns the last lines of the history, with exact times.
 func (run *Run) tail(lines int) string {
 	run.mu.Lock()
 	defer run.mu.Unlock()
-	return strings.Join(run.history[max(0, len(run.history)-lines):], "\n")
+	var b strings.Builder
+	for _, l := range run.history[max(0, len(run.history)-lines):] {
+		b.WriteString(l.String() + "\n")
+	}
+	return b.String()
 }
 
-// broken records a broken promise. The first one counts.
+// broken records a broken promise. The first one counts. The format identifies the promise.
 func (run *Run) broken(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	run.logf("BROKEN: %s", text)
 	run.mu.Lock()
 	defer run.mu.Unlock()
-	if run.wrong == "" {
-		run.wrong = text
+	if run.failure == nil {
+		run.failure = &Failure{Promise: format, Text: text}
 	}
 }
 
 // fail records a broken promise and ends the run.
 func (run *Run) fail(format string, args ...any) {
 	run.broken(format, args...)
-	run.rt.Fatalf("%s", run.wrong)
+	panic(runEnds{})
 }
 
-// check checks all promises now.
+// runEnds is the panic that ends a run with a broken promise.
+type runEnds struct{}
+
+// check checks all promises now. A broken promise ends the run.
 func (run *Run) check() {
 	run.oracle.check()
 	run.mu.Lock()
-	wrong := run.wrong
+	failed := run.failure != nil
 	run.mu.Unlock()
-	if wrong != "" {
-		run.rt.Fatalf("%s", wrong)
+	if failed {
+		panic(runEnds{})
 	}
 }

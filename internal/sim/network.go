@@ -26,6 +26,9 @@ type lateWork struct {
 // delayCall runs before Modal works on a call. Operations overlap only if calls take time. Modal may also do the
 // work of a call after its caller stopped waiting.
 func (run *Run) delayCall(method string) {
+	if method == "ServiceUserDelete" {
+		run.oracle.learnOwners() // afterwards nobody knows the name of the service user
+	}
 	run.mu.Lock()
 	wait := time.Duration(0)
 	if run.lateWork.times > 0 && run.lateWork.method == method {
@@ -57,7 +60,7 @@ func (run *Run) serve(address string) *modaltest.Server {
 		_ = server.Serve(&listener{line, address})
 	}()
 	synctest.Wait() // until the server knows its address
-	run.rt.Cleanup(func() {
+	run.cleanups = append(run.cleanups, func() {
 		server.Close()
 		<-served
 	})

@@ -22,7 +22,7 @@ type node struct {
 // startNode starts a new process on a node.
 func (run *Run) startNode(name string, h *handle, standby bool) *node {
 	run.boots++
-	random := &random{rand: rand.New(rand.NewPCG(run.seed, run.boots))} //nolint:gosec // a simulation needs no secure randomness
+	random := &random{rand: rand.New(rand.NewPCG(run.plan.Seed, run.boots))} //nolint:gosec // a simulation needs no secure randomness
 	n := &node{name: name, handle: h, network: &network{listeners: run.listeners}}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	h.died = func() {
@@ -138,7 +138,7 @@ func (run *Run) restartDeadNode() {
 	run.leader.engine.Stop()
 	run.leader = nil
 	name := "A"
-	if run.conditions.Leaders && roll(run.rt, "who follows", 2) == 1 {
+	if run.conditions.Leaders && run.roll("who follows", 2) == 1 {
 		name = "B"
 	}
 	run.logf("  %s starts", name)

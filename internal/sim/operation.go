@@ -11,6 +11,7 @@ import (
 // operation is one request or tick at a node.
 type operation struct {
 	what, role string
+	number     int // the history names the operation by its number
 	node       *node
 	// grace is the grace period of the request, or nil if the role's grace period applies.
 	grace *time.Duration
@@ -32,13 +33,14 @@ type operation struct {
 func (run *Run) launch(op *operation, do func(ctx context.Context, e Engine) error) *operation {
 	run.operationCount++
 	number := run.operationCount
+	op.number = number
 	op.done = make(chan struct{})
 	if op.node == nil {
 		op.node = run.leader
 	}
 	ctx, cancel := context.WithCancel(op.node.ctx)
-	if op.what != "tick" && !op.callerWaits && run.conditions.CallersLeave && roll(run.rt, "caller leaves", 8) == 7 {
-		after := []time.Duration{50 * time.Millisecond, time.Second, 10 * time.Second}[roll(run.rt, "after", 3)]
+	if op.what != "tick" && !op.callerWaits && run.conditions.CallersLeave && run.roll("caller leaves", 8) == 7 {
+		after := []time.Duration{50 * time.Millisecond, time.Second, 10 * time.Second}[run.roll("after", 3)]
 		ctx, cancel = context.WithTimeout(op.node.ctx, after+time.Duration(number))
 	}
 	ctx = context.WithValue(ctx, cancelKey{}, cancel)
@@ -142,8 +144,8 @@ func (run *Run) running() []*operation {
 // await waits for an operation. If operations overlap in this run, it may wait only for a while.
 func (run *Run) await(op *operation) {
 	limit := hangLimit
-	if run.conditions.Overlap && roll(run.rt, "overlap", 2) == 1 {
-		limit = []time.Duration{0, 300 * time.Millisecond, 2 * time.Second, 20 * time.Second}[roll(run.rt, "for", 4)]
+	if run.conditions.Overlap && run.roll("overlap", 2) == 1 {
+		limit = []time.Duration{0, 300 * time.Millisecond, 2 * time.Second, 20 * time.Second}[run.roll("for", 4)]
 	}
 	select {
 	case <-op.done:

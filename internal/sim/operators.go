@@ -15,34 +15,59 @@ func ptr[T any](v T) *T { return &v }
 
 // anyRole draws the name of a role. Nearly always the role exists.
 func (run *Run) anyRole() string {
-	if exist := run.disk.truth().names(); len(exist) > 0 && roll(run.rt, "any name", 16) < 15 {
-		return exist[roll(run.rt, "role", len(exist))]
+	if exist := run.disk.truth().names(); len(exist) > 0 && run.roll("any name", 16) < 15 {
+		return exist[run.roll("role", len(exist))]
 	}
-	return roleNames[roll(run.rt, "role", len(roleNames))]
+	return roleNames[run.roll("role", len(roleNames))]
+}
+
+// roleOf draws a role of one of the types, and creates one if none exists. Sometimes it draws any name.
+func (run *Run) roleOf(types ...string) string {
+	of := func() []string {
+		t := run.disk.truth()
+		return slices.DeleteFunc(t.names(), func(name string) bool { return !slices.Contains(types, t.roles[name].Type) })
+	}
+	if len(of()) == 0 {
+		switch types[run.roll("type", len(types))] {
+		case "managed":
+			run.createManaged()
+		case "static":
+			run.createStatic()
+		}
+		run.check()
+	}
+	if exist := of(); len(exist) > 0 && run.roll("another role", 16) < 15 {
+		return exist[run.roll("role", len(exist))]
+	}
+	return run.anyRole()
 }
 
 // newRole draws the name of a role. Nearly always the role does not exist, if a name is free.
 func (run *Run) newRole() string {
-	if roll(run.rt, "the dynamic role's name", 16) == 15 {
+	if run.roll("the dynamic role's name", 16) == 15 {
 		return dynamicRole
 	}
 	free := slices.DeleteFunc(slices.Clone(roleNames), func(name string) bool { _, exists := run.disk.truth().roles[name]; return exists })
-	if len(free) > 0 && roll(run.rt, "any name", 8) < 7 {
-		return free[roll(run.rt, "role", len(free))]
+	if len(free) > 0 && run.roll("any name", 8) < 7 {
+		return free[run.roll("role", len(free))]
 	}
-	return roleNames[roll(run.rt, "role", len(roleNames))]
+	return roleNames[run.roll("role", len(roleNames))]
 }
 
 func (run *Run) drawDuration(what string, of ...time.Duration) time.Duration {
-	return of[roll(run.rt, what, len(of))]
+	return of[run.roll(what, len(of))]
 }
 
 func (run *Run) rotate() {
-	role := run.anyRole()
-	r := Rotation{DryRun: roll(run.rt, "dry run", 16) == 15}
-	if roll(run.rt, "own grace", 3) == 2 {
+	r := Rotation{DryRun: run.roll("dry run", 16) == 15}
+	if run.roll("own grace", 3) == 2 {
 		r.Grace = ptr(run.drawDuration("grace_period", time.Hour, 0, 2*day))
 	}
+	run.rotateTo(run.roleOf("managed", "managed", "static"), r)
+}
+
+// rotateTo rotates a role. If the role is static, an operator brings the next token.
+func (run *Run) rotateTo(role string, r Rotation) {
 	what := "rotate managed"
 	if run.disk.truth().roles[role].Type == "static" {
 		what = "rotate static"
@@ -50,17 +75,22 @@ func (run *Run) rotate() {
 		token := run.drawOffer()
 		r.Token, r.Unverified = token.token, token.unverified
 		run.oracle.operatorSends(r.Token.ID, run.configuredServer())
-		if r.Force = token.force || roll(run.rt, "force", 4) >= 2; r.Force {
+		if r.Force = token.force || run.roll("force", 4) >= 2; r.Force {
 			run.oracle.allowAnyOwner(r.Token.ID)
 		}
 	}
 	run.rotateRole(what, role, r)
 }
 
+// undo lets an operator return to the previous token, often soon after a rotation.
 func (run *Run) undo() {
-	role := run.anyRole()
+	role := run.roleOf("managed", "static")
+	if run.disk.truth().countInGrace(role, time.Now()) == 0 && run.roll("rotate first", 8) < 7 {
+		run.rotateTo(role, Rotation{Grace: ptr(day)})
+		run.check()
+	}
 	r := Rotation{ToPrevious: true}
-	if roll(run.rt, "own grace", 3) == 2 {
+	if run.roll("own grace", 3) == 2 {
 		r.Grace = ptr(run.drawDuration("grace_period", time.Hour, 0, 2*day))
 	}
 	run.rotateRole("undo", role, r)
@@ -68,7 +98,7 @@ func (run *Run) undo() {
 
 // rotateTooOften rotates a role until it has too many previous tokens.
 func (run *Run) rotateTooOften() {
-	role := run.anyRole()
+	role := run.roleOf("managed")
 	if run.disk.truth().roles[role].Managed == nil {
 		return
 	}
@@ -83,6 +113,9 @@ const previousTokenLimit = 10
 
 // rotateRole rotates a role and records the promise in the answer.
 func (run *Run) rotateRole(what, role string, r Rotation) {
+	if run.leavesOut() {
+		return
+	}
 	grace := "the role's"
 	if r.Grace != nil {
 		grace = r.Grace.String()
@@ -94,7 +127,7 @@ func (run *Run) rotateRole(what, role string, r Rotation) {
 		answer, err := e.Rotate(ctx, role, r)
 		run.checkPreviousTokenLimit(op, r, err)
 		if err == nil && answer.PreviousID != "" {
-			run.oracle.promiseStated(answer.PreviousID, answer.NotBefore.Add(-run.skew(op.node.name)))
+			run.oracle.promiseStated(answer.PreviousID, answer.NotBefore.Add(-run.skew(op.node.name)), op)
 		}
 		return err
 	}))

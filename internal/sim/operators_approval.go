@@ -11,41 +11,36 @@ import (
 
 // approvalTarget draws the target of an approval: nearly always a static role, or the admin token.
 func (run *Run) approvalTarget() string {
-	if roll(run.rt, "admin token", 4) == 3 {
+	if run.roll("admin token", 4) == 3 {
 		return ""
 	}
-	t := run.disk.truth()
-	static := slices.DeleteFunc(t.names(), func(name string) bool { return t.roles[name].Type != "static" })
-	if len(static) > 0 && roll(run.rt, "any role", 8) < 7 {
-		return static[roll(run.rt, "static role", len(static))]
-	}
-	return run.anyRole()
+	return run.roleOf("static")
 }
 
 // beginApproval starts an approval. Often a person opens its page at once.
 func (run *Run) beginApproval() {
 	role := run.approvalTarget()
-	a := Approval{Force: roll(run.rt, "force", 4) == 3}
-	if roll(run.rt, "ttl", 4) == 3 {
+	a := Approval{Force: run.roll("force", 4) == 3}
+	if run.roll("ttl", 4) == 3 {
 		a.TTL = ptr(run.drawDuration("token_ttl", 40*day, 2*day))
 	}
-	if roll(run.rt, "own grace", 3) == 2 {
+	if run.roll("own grace", 3) == 2 {
 		a.Grace = ptr(run.drawDuration("grace_period", time.Hour, 0, 2*day))
 	}
-	if roll(run.rt, "lapse", 3) == 2 {
+	if run.roll("lapse", 3) == 2 {
 		a.LapseAfter = ptr(run.drawDuration("lapse_after", time.Minute, 30*time.Minute, 5*time.Hour))
 	}
 	run.maybePlanCut(2)
 	run.logf("begin an approval for %q: %s", role, a)
 	op := &operation{what: "begin approval", role: role, grace: a.Grace, force: a.Force}
 	run.await(run.launch(op, func(ctx context.Context, e Engine) error { return e.BeginApproval(ctx, role, a) }))
-	if roll(run.rt, "somebody goes there", 2) == 0 {
+	if run.roll("somebody goes there", 4) == 0 {
 		return
 	}
-	if run.conditions.Servers && roll(run.rt, "config moves", 3) == 2 {
+	if run.conditions.Servers && run.roll("config moves", 3) == 2 {
 		run.switchServer()
 	}
-	time.Sleep(run.drawDuration("after", 0, 3*time.Second, 14*time.Minute, 20*time.Minute))
+	time.Sleep(run.drawDuration("after", 0, 3*time.Second, time.Minute, 14*time.Minute, 20*time.Minute))
 	run.tick(run.leader)
 	run.check()
 	run.decide()
@@ -55,8 +50,8 @@ func (run *Run) beginApproval() {
 func (run *Run) anyApproval() string {
 	approvals := run.disk.truth().approvals
 	keys := slices.DeleteFunc(slices.Sorted(maps.Keys(approvals)), func(key string) bool { return approvals[key].State == "" })
-	if len(keys) > 0 && roll(run.rt, "any approval", 8) < 7 {
-		return approvalRole(keys[roll(run.rt, "approval", len(keys))])
+	if len(keys) > 0 && run.roll("any approval", 8) < 7 {
+		return approvalRole(keys[run.roll("approval", len(keys))])
 	}
 	return run.approvalTarget()
 }
@@ -68,7 +63,7 @@ func (run *Run) cancelApproval() {
 	run.await(run.launch(&operation{what: "cancel approval", role: role}, func(ctx context.Context, e Engine) error {
 		return e.CancelApproval(ctx, role)
 	}))
-	if roll(run.rt, "somebody approves all the same", 3) == 2 {
+	if run.roll("somebody approves all the same", 3) == 2 {
 		run.decide()
 	}
 }

@@ -10,17 +10,17 @@ import (
 )
 
 func (run *Run) writeConfig() {
-	if run.isRestricted() && roll(run.rt, "repair", 2) == 1 {
+	if run.isRestricted() && run.roll("repair", 2) == 1 {
 		run.repairConfig()
 		return
 	}
 	var c Config
-	if roll(run.rt, "own grace", 4) == 3 {
+	if run.roll("own grace", 4) == 3 {
 		c.Grace = ptr(run.drawDuration("grace_period", 10*time.Minute, 0, day))
 	}
-	switch roll(run.rt, "what", 12) {
+	switch run.roll("what", 12) {
 	case 10, 11:
-		c.Pinned = ptr([]string{home, run.workspace.ID(), "initech"}[roll(run.rt, "pinned_workspace", 3)])
+		c.Pinned = ptr([]string{home, run.workspace.ID(), "initech"}[run.roll("pinned_workspace", 3)])
 	case 9:
 		c.Verification = ptr(run.drawDuration("verification_interval", time.Hour, day, 0, 3*day))
 	case 0:
@@ -29,13 +29,13 @@ func (run *Run) writeConfig() {
 		t := run.owner.NewToken()
 		c.Admin = &Token{t.ID, t.Secret}
 	case 3:
-		c.MaxEnvironmentRole = ptr([]string{"viewer", ""}[roll(run.rt, "ceiling", 2)])
+		c.MaxEnvironmentRole = ptr([]string{"viewer", ""}[run.roll("ceiling", 2)])
 	case 4:
 		c.RemoveAdmin = true
 	case 5, 6:
 		run.drawServer(&c)
 	case 7, 8:
-		c.AllowedEnvironments = ptr([]string{"main", "", "staging", "main,staging"}[roll(run.rt, "environments", 4)])
+		c.AllowedEnvironments = ptr([]string{"main", "", "staging", "main,staging"}[run.roll("environments", 4)])
 	}
 	if c.Admin != nil {
 		to := run.disk.truth().server
@@ -43,7 +43,7 @@ func (run *Run) writeConfig() {
 			to = *c.ServerURL
 		}
 		run.oracle.operatorSends(c.Admin.ID, to)
-		if c.Force = roll(run.rt, "force", 4) > 0; c.Force {
+		if c.Force = run.roll("force", 4) > 0; c.Force {
 			run.oracle.allowAnyOwner(c.Admin.ID)
 		}
 	}
@@ -60,15 +60,15 @@ func (run *Run) writeConfig() {
 
 // rotateAdmin supplies another admin token. The engine must refuse some of these tokens.
 func (run *Run) rotateAdmin() {
-	who := []*modaltest.Member{run.owner, run.owner, run.owner, run.owner, run.colleague, run.colleague, run.otherWorkspaceOwner, run.otherModalOwner}[roll(run.rt, "who", 8)]
+	who := []*modaltest.Member{run.owner, run.owner, run.owner, run.owner, run.colleague, run.colleague, run.otherWorkspaceOwner, run.otherModalOwner}[run.roll("who", 8)]
 	t := who.NewToken()
-	r := AdminRotation{Token: Token{t.ID, t.Secret}, Force: roll(run.rt, "force", 4) == 3}
-	if roll(run.rt, "taken", 8) == 7 {
-		if token, _ := run.oracle.anyKnownToken(roll(run.rt, "which", 8)); token != nil {
+	r := AdminRotation{Token: Token{t.ID, t.Secret}, Force: run.roll("force", 4) == 3}
+	if run.roll("taken", 8) == 7 {
+		if token, _ := run.oracle.anyKnownToken(run.roll("which", 8)); token != nil {
 			r.Token = *token
 		}
 	}
-	if roll(run.rt, "own grace", 3) == 2 {
+	if run.roll("own grace", 3) == 2 {
 		r.Grace = ptr(run.drawDuration("grace_period", 10*time.Minute, 0, day))
 	}
 	run.oracle.operatorSends(r.Token.ID, run.configuredServer())
@@ -81,7 +81,7 @@ func (run *Run) rotateAdmin() {
 	run.await(run.launch(op, func(ctx context.Context, e Engine) error {
 		answer, err := e.RotateAdmin(ctx, r)
 		if err == nil && answer.PreviousID != "" && !answer.NotBefore.IsZero() {
-			run.oracle.promiseStated(answer.PreviousID, answer.NotBefore.Add(-run.skew(op.node.name)))
+			run.oracle.promiseStated(answer.PreviousID, answer.NotBefore.Add(-run.skew(op.node.name)), op)
 			run.report.count("config/rotate replaces")
 		}
 		return err
@@ -123,11 +123,11 @@ func (run *Run) switchServer() {
 func (run *Run) drawServer(c *Config) {
 	c.ServerURL = ptr(run.modal.URL())
 	owner := run.owner
-	if run.conditions.Servers && roll(run.rt, "server", 2) == 1 {
+	if run.conditions.Servers && run.roll("server", 2) == 1 {
 		c.ServerURL = ptr(run.otherModal.URL())
 		owner = run.otherModalOwner
 	}
-	if roll(run.rt, "with its admin", 2) == 1 {
+	if run.roll("with its admin", 2) == 1 {
 		t := owner.NewToken()
 		c.Admin = &Token{t.ID, t.Secret}
 	}

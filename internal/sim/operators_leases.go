@@ -16,27 +16,27 @@ const dynamicRole = "jobs"
 // drawDynamicSettings draws the settings that an operator writes for a dynamic role.
 func (run *Run) drawDynamicSettings() RoleSettings {
 	settings := RoleSettings{}
-	if roll(run.rt, "environments", 3) == 2 {
-		settings.EnvironmentRoles = ptr([]string{"main=viewer", "main=contributor,staging=viewer", "staging=contributor", "nowhere=viewer"}[roll(run.rt, "environment_roles", 4)])
+	if run.roll("environments", 3) == 2 {
+		settings.EnvironmentRoles = ptr([]string{"main=viewer", "main=contributor,staging=viewer", "staging=contributor", "main=contributor", "main=viewer,staging=contributor", "nowhere=viewer"}[run.roll("environment_roles", 6)])
 	}
-	if roll(run.rt, "ttl", 2) == 1 {
+	if run.roll("ttl", 2) == 1 {
 		settings.LeaseTTL = ptr(run.drawDuration("lease ttl", time.Hour, 10*time.Minute, 6*time.Hour))
 	}
-	if roll(run.rt, "max", 2) == 1 {
+	if run.roll("max", 2) == 1 {
 		settings.MaxTTL = ptr(run.drawDuration("max_ttl", day, 2*time.Hour, 30*time.Minute, 2*day))
 	}
-	if roll(run.rt, "limit", 2) == 1 {
-		settings.MaxLeases = ptr([]int{2, 1, 4, 0}[roll(run.rt, "max_leases", 4)])
+	if run.roll("limit", 2) == 1 {
+		settings.MaxLeases = ptr([]int{2, 1, 4, 0}[run.roll("max_leases", 4)])
 	}
-	if roll(run.rt, "scoped", 8) == 7 {
-		settings.Scoped = ptr(roll(run.rt, "scope", 2) == 0)
+	if run.roll("scoped", 8) == 7 {
+		settings.Scoped = ptr(run.roll("scope", 2) == 0)
 	}
 	return settings
 }
 
 func (run *Run) createDynamic() {
 	role := dynamicRole
-	if roll(run.rt, "another name", 6) == 5 {
+	if run.roll("another name", 6) == 5 {
 		role = run.newRole()
 	}
 	settings := run.drawDynamicSettings()
@@ -45,7 +45,6 @@ func (run *Run) createDynamic() {
 		settings.EnvironmentRoles = ptr("main=contributor")
 	}
 	run.maybePlanCut(2)
-	run.logf("create dynamic role %s: %s", role, settings)
 	run.writeSettings("create dynamic", role, settings)
 }
 
@@ -61,7 +60,7 @@ func (run *Run) anyDynamicRole() string {
 	if len(dynamic) == 0 {
 		return ""
 	}
-	return dynamic[roll(run.rt, "dynamic role", len(dynamic))]
+	return dynamic[run.roll("dynamic role", len(dynamic))]
 }
 
 // readLeases lets one job or a few jobs read a dynamic role.
@@ -70,7 +69,7 @@ func (run *Run) readLeases() {
 	if role == "" {
 		return
 	}
-	times := []int{1, 1, 2, 5}[roll(run.rt, "jobs", 4)]
+	times := []int{1, 1, 2, 5}[run.roll("jobs", 4)]
 	run.maybePlanCut(4)
 	for range times {
 		run.readLease(role)
@@ -81,7 +80,10 @@ func (run *Run) readLeases() {
 // readLease reads a dynamic role. The answer may be lost after the engine created the token. Then Vault never ends
 // the lease.
 func (run *Run) readLease(role string) {
-	dies := run.conditions.Crashes && run.conditions.Often > 0 && roll(run.rt, "dies before Vault keeps it", 8) == 7
+	if run.leavesOut() {
+		return
+	}
+	dies := run.conditions.Crashes && run.conditions.Often > 0 && run.roll("dies before Vault keeps it", 8) == 7
 	run.logf("read a lease of role %s", role)
 	op := &operation{what: "read lease", role: role}
 	began, calls := time.Now(), run.recordCalls()
@@ -115,7 +117,7 @@ func (run *Run) anyLease() *vaultLease {
 	if len(leases) == 0 {
 		return nil
 	}
-	return leases[roll(run.rt, "lease", len(leases))]
+	return leases[run.roll("lease", len(leases))]
 }
 
 // narrowRole takes rights from a dynamic role with active leases, and then renews these leases.
@@ -125,24 +127,22 @@ func (run *Run) narrowRole() {
 		return
 	}
 	wide := RoleSettings{EnvironmentRoles: ptr("main=contributor,staging=contributor")}
-	if roll(run.rt, "unscoped", 4) == 3 {
+	if run.roll("unscoped", 4) == 3 {
 		wide.Scoped = ptr(false)
 	}
-	run.logf("widen role %s: %s", role, wide)
 	run.writeSettings("write role", role, wide)
 	run.readLease(role)
 	run.check()
-	settings := RoleSettings{EnvironmentRoles: ptr([]string{"main=viewer", "staging=viewer"}[roll(run.rt, "environment_roles", 2)])}
-	if roll(run.rt, "scoped", 4) == 3 {
+	settings := RoleSettings{EnvironmentRoles: ptr([]string{"main=viewer", "staging=viewer"}[run.roll("environment_roles", 2)])}
+	if run.roll("scoped", 4) == 3 {
 		settings = RoleSettings{Scoped: ptr(true)}
 	}
 	run.maybePlanCut(4)
-	if run.conditions.ModalFails && run.conditions.Often > 0 && roll(run.rt, "narrowing fails", 2) == 1 {
-		fault := modaltest.Fault{Code: run.drawCode(transientCodes), Message: "a fault", Times: 1 + roll(run.rt, "times", 6)}
+	if run.conditions.ModalFails && run.conditions.Often > 0 && run.roll("narrowing fails", 2) == 1 {
+		fault := modaltest.Fault{Code: run.drawCode(transientCodes), Message: "a fault", Times: 1 + run.roll("times", 6)}
 		run.logf("  fault: %d × EnvironmentRoleSet: %s", fault.Times, fault.Code)
 		run.modal.Inject("EnvironmentRoleSet", fault)
 	}
-	run.logf("narrow role %s: %s", role, settings)
 	run.writeSettings("write role", role, settings)
 	run.check()
 	for _, k := range run.vault.active(time.Now()) {
@@ -160,6 +160,9 @@ func (run *Run) renewLease() {
 }
 
 func (run *Run) renew(k *vaultLease) {
+	if run.leavesOut() {
+		return
+	}
 	increment := run.drawDuration("increment", 0, time.Hour, 30*day)
 	run.logf("renew the lease of token %s of role %s by %s", k.ID, k.Role, increment)
 	op := &operation{what: "renew lease", role: k.Role, callerWaits: true}

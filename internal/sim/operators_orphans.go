@@ -11,12 +11,15 @@ import (
 
 // orphans lets an operator list orphans, delete them or accept them.
 func (run *Run) orphans() {
+	if run.leavesOut() {
+		return
+	}
 	orphans := run.oracle.orphans()
-	if len(orphans) == 0 && roll(run.rt, "all the same", 3) > 0 {
+	if len(orphans) == 0 && run.roll("all the same", 3) > 0 {
 		return
 	}
 	t := CleanupRequest{}
-	switch roll(run.rt, "decision", 5) {
+	switch run.roll("decision", 5) {
 	case 0:
 		run.listOrphans()
 		return
@@ -25,7 +28,7 @@ func (run *Run) orphans() {
 	case 2:
 		t.Accept = true
 	}
-	if len(orphans) > 0 && roll(run.rt, "some", 2) == 1 {
+	if len(orphans) > 0 && run.roll("some", 2) == 1 {
 		t.Names = orphans[:1]
 	}
 	if !t.DryRun {
@@ -53,7 +56,7 @@ func (run *Run) orphans() {
 // copyCreates lets a copy of the mount create a service user, soon after a rotation of this mount. From then on
 // storage may be out of date.
 func (run *Run) copyCreates() {
-	if role := run.anyRole(); run.disk.truth().roles[role].Managed != nil {
+	if role := run.roleOf("managed"); run.disk.truth().roles[role].Managed != nil {
 		run.rotateRole("rotate managed", role, Rotation{Grace: ptr(time.Hour)})
 	}
 	run.copies++
@@ -66,7 +69,7 @@ func (run *Run) copyCreates() {
 	for range 3 {
 		run.passTime(time.Hour)
 	}
-	if roll(run.rt, "an operator looks", 2) == 1 {
+	if run.roll("an operator looks", 2) == 1 {
 		run.orphans()
 	}
 }
@@ -92,9 +95,12 @@ func (run *Run) togglePause() {
 }
 
 // verify lets an operator verify a role's current token.
-func (run *Run) verify() { run.verifyRole(run.anyRole()) }
+func (run *Run) verify() { run.verifyRole(run.roleOf("managed", "static")) }
 
 func (run *Run) verifyRole(role string) {
+	if run.leavesOut() {
+		return
+	}
 	run.logf("verify %s", role)
 	op := &operation{what: "verify", role: role}
 	run.await(run.launch(op, func(ctx context.Context, e Engine) error {
@@ -108,11 +114,10 @@ func (run *Run) verifyRole(role string) {
 
 // usePrevious lets a consumer use a previous token for a while and never read again.
 func (run *Run) usePrevious() {
-	role := run.anyRole()
+	role := run.roleOf("managed")
 	if policy := run.disk.truth().roles[role].Managed; policy != nil && !run.disk.truth().paused {
 		if policy.Hold == 0 {
 			settings := RoleSettings{HoldWhileUsed: ptr(6 * time.Hour)}
-			run.logf("write role %s: %s", role, settings)
 			run.writeSettings("write role", role, settings)
 			run.check()
 		}
@@ -125,7 +130,7 @@ func (run *Run) usePrevious() {
 	if len(revocations) == 0 {
 		return
 	}
-	revocation := revocations[roll(run.rt, "revocation", len(revocations))]
+	revocation := revocations[run.roll("revocation", len(revocations))]
 	run.logf("a consumer keeps using token %s of role %s", revocation.ID, revocation.Role)
 	run.stillUsed[revocation.ID] = revocation.Secret
 	for range 4 {

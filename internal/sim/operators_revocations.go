@@ -4,18 +4,22 @@ package sim
 
 import "context"
 
-// anyRevocation draws an ID from the revocation queue, or an unknown ID.
+// anyRevocation draws an ID from the revocation queue. If the queue is empty, an operator rotates a role first.
+// Sometimes the ID is unknown.
 func (run *Run) anyRevocation() string {
+	if len(run.disk.truth().revocations) == 0 {
+		run.rotate()
+		run.check()
+	}
 	revocations := run.disk.truth().revocations
-	at := roll(run.rt, "revocation", len(revocations)+1)
-	if at == len(revocations) {
+	if len(revocations) == 0 || run.roll("unknown", 16) == 15 {
 		return "ak-0000000000000000000000"
 	}
-	return revocations[at].key
+	return revocations[run.roll("revocation", len(revocations))].key
 }
 
 func (run *Run) retry() {
-	id, force := run.anyRevocation(), roll(run.rt, "force", 3) == 2
+	id, force := run.anyRevocation(), run.roll("force", 3) == 2
 	run.logf("retry %s, force: %t", id, force)
 	op := &operation{what: "retry", target: id, force: force}
 	if force {
@@ -32,7 +36,7 @@ func (run *Run) retry() {
 }
 
 func (run *Run) forget() {
-	id, force := run.anyRevocation(), roll(run.rt, "force", 2) == 1
+	id, force := run.anyRevocation(), run.roll("force", 2) == 1
 	run.logf("forget %s, force: %t", id, force)
 	if force {
 		run.oracle.allowForget(id)

@@ -11,35 +11,35 @@ import (
 // drawManagedSettings draws the settings that an operator writes for a managed role, sensible or not.
 func (run *Run) drawManagedSettings() RoleSettings {
 	settings := RoleSettings{}
-	if roll(run.rt, "environments", 2) == 1 {
-		settings.EnvironmentRoles = ptr([]string{"main=viewer", "main=contributor,staging=viewer", "staging=contributor", "nowhere=viewer"}[roll(run.rt, "environment_roles", 4)])
+	if run.roll("environments", 2) == 1 {
+		settings.EnvironmentRoles = ptr([]string{"main=viewer", "main=contributor,staging=viewer", "staging=contributor", "main=contributor", "main=viewer,staging=contributor", "nowhere=viewer"}[run.roll("environment_roles", 6)])
 	}
-	if roll(run.rt, "grace", 2) == 1 {
+	if run.roll("grace", 2) == 1 {
 		settings.Grace = ptr(run.drawDuration("grace_period", day, time.Hour, 0, 3*day))
 	}
-	if roll(run.rt, "ttl", 4) == 3 {
+	if run.roll("ttl", 4) == 3 {
 		settings.TTL = ptr(run.drawDuration("token_ttl", 0, 40*day, 2*day))
 	}
-	switch roll(run.rt, "period", 4) {
+	switch run.roll("period", 4) {
 	case 1, 2:
 		settings.Period = ptr(run.drawDuration("rotation_period", 30*day, 7*day, 2*day))
 	case 3:
-		settings.Schedule = ptr([]string{"0 3 * * 1", "30 4 1,15 * *", ""}[roll(run.rt, "rotation_schedule", 3)])
+		settings.Schedule = ptr([]string{"0 3 * * 1", "30 4 1,15 * *", ""}[run.roll("rotation_schedule", 3)])
 	}
-	if roll(run.rt, "refresh", 4) == 3 {
+	if run.roll("refresh", 4) == 3 {
 		settings.Refresh = ptr(run.drawDuration("refresh_interval", 5*time.Minute, time.Hour))
 	}
-	switch roll(run.rt, "disabled", 8) {
+	switch run.roll("disabled", 8) {
 	case 6:
 		settings.Disabled = ptr(true)
 	case 7:
 		settings.Disabled = ptr(false)
 	}
-	if roll(run.rt, "hold", 3) == 2 {
+	if run.roll("hold", 3) == 2 {
 		settings.HoldWhileUsed = ptr(run.drawDuration("hold_while_used", 6*time.Hour, day, 0))
 	}
-	if roll(run.rt, "scoped", 8) == 7 {
-		settings.Scoped = ptr(roll(run.rt, "scope", 2) == 0)
+	if run.roll("scoped", 8) == 7 {
+		settings.Scoped = ptr(run.roll("scope", 2) == 0)
 	}
 	return settings
 }
@@ -50,7 +50,6 @@ func (run *Run) createManaged() {
 	if settings.EnvironmentRoles == nil {
 		settings.EnvironmentRoles = ptr("main=contributor")
 	}
-	run.logf("create managed role %s: %s", role, settings)
 	run.writeSettings("create managed", role, settings)
 }
 
@@ -67,24 +66,24 @@ type offer struct {
 // drawOffer draws a token of a person or a service user, or a token that the role must not accept.
 func (run *Run) drawOffer() offer {
 	owner := run.owner
-	if run.disk.truth().server == run.otherModal.URL() && roll(run.rt, "whose server", 2) == 1 {
+	if run.disk.truth().server == run.otherModal.URL() && run.roll("whose server", 2) == 1 {
 		owner = run.otherModalOwner
 	}
-	if token := run.unverifiedToken(); token != nil && roll(run.rt, "a role's unverified token", 4) == 3 {
+	if token := run.unverifiedToken(); token != nil && run.roll("a role's unverified token", 4) == 3 {
 		return offer{token: token}
 	}
-	switch roll(run.rt, "whose token", 12) {
+	switch run.roll("whose token", 12) {
 	case 5:
 		owner = run.colleague
 	case 6: // a role's current or earlier token
-		if token, made := run.oracle.anyKnownToken(roll(run.rt, "which", 8)); token != nil {
+		if token, made := run.oracle.anyKnownToken(run.roll("which", 8)); token != nil {
 			return offer{token: token, madeByMount: made}
 		}
 	case 7:
 		t := owner.NewToken()
 		secret := t.Secret
 		run.oracle.trueSecrets[t.ID] = secret
-		if roll(run.rt, "mistyped", 2) == 1 {
+		if run.roll("mistyped", 2) == 1 {
 			secret = "as-0000000000000000000000"
 			run.oracle.excuseToken(t.ID, "the operator mistyped its secret")
 		}
@@ -123,12 +122,12 @@ func (run *Run) foreignToken(name string) *Token {
 
 func (run *Run) createStatic() {
 	role, token := run.newRole(), run.drawOffer()
-	settings := RoleSettings{Type: ptr("static"), Token: token.token, Unverified: token.unverified, Force: token.force || roll(run.rt, "force", 3) == 2}
+	settings := RoleSettings{Type: ptr("static"), Token: token.token, Unverified: token.unverified, Force: token.force || run.roll("force", 3) == 2}
 	run.oracle.operatorSends(settings.Token.ID, run.configuredServer())
-	if roll(run.rt, "grace", 2) == 1 {
+	if run.roll("grace", 2) == 1 {
 		settings.Grace = ptr(run.drawDuration("grace_period", day, time.Hour, 0, 3*day))
 	}
-	if roll(run.rt, "keeps", 6) == 5 {
+	if run.roll("keeps", 6) == 5 {
 		settings.RevokePrevious = ptr(false)
 	}
 	run.maybePlanCut(3)
@@ -147,11 +146,10 @@ func (run *Run) createStatic() {
 // createWithoutToken creates a static role that gets its first token later.
 func (run *Run) createWithoutToken() {
 	role, settings := run.newRole(), RoleSettings{Type: ptr("static")}
-	if roll(run.rt, "grace", 2) == 1 {
+	if run.roll("grace", 2) == 1 {
 		settings.Grace = ptr(run.drawDuration("grace_period", day, time.Hour, 0, 3*day))
 	}
 	run.maybePlanCut(2)
-	run.logf("create static role %s without a token: %s", role, settings)
 	run.writeSettings("create empty", role, settings)
 }
 
@@ -172,10 +170,10 @@ func (run *Run) writeRole() {
 	role, settings := run.anyRole(), run.drawManagedSettings()
 	if t := run.disk.truth(); t.roles[role].Type == "static" {
 		settings = RoleSettings{Grace: settings.Grace, Refresh: settings.Refresh, Period: settings.Period}
-		if roll(run.rt, "keeps", 4) == 3 {
-			settings.RevokePrevious = ptr(roll(run.rt, "revoke_previous", 2) == 0)
+		if run.roll("keeps", 4) == 3 {
+			settings.RevokePrevious = ptr(run.roll("revoke_previous", 2) == 0)
 		}
-		if t.current[role].ID == "" && roll(run.rt, "first token", 2) == 1 {
+		if t.current[role].ID == "" && run.roll("first token", 2) == 1 {
 			token := run.drawOffer()
 			settings.Token, settings.Unverified = token.token, token.unverified
 			run.oracle.operatorSends(settings.Token.ID, run.configuredServer())
@@ -184,12 +182,15 @@ func (run *Run) writeRole() {
 	if run.disk.truth().roles[role].Dynamic != nil {
 		settings = run.drawDynamicSettings()
 	}
-	run.logf("write role %s: %s", role, settings)
 	run.writeSettings("write role", role, settings)
 }
 
 // writeSettings writes a role, and checks that Modal matches the answer.
 func (run *Run) writeSettings(what, role string, settings RoleSettings) {
+	if run.leavesOut() {
+		return
+	}
+	run.logf("%s %s: %s", what, role, settings)
 	op := &operation{what: what, role: role}
 	calls := run.recordCalls()
 	run.await(run.launch(op, func(ctx context.Context, e Engine) error {
@@ -202,7 +203,7 @@ func (run *Run) writeSettings(what, role string, settings RoleSettings) {
 }
 
 func (run *Run) deleteRole() {
-	role, force := run.anyRole(), roll(run.rt, "force", 4) == 3
+	role, force := run.anyRole(), run.roll("force", 4) == 3
 	run.maybePlanCut(4)
 	run.logf("delete role %s, force: %t", role, force)
 	if force {

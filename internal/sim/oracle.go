@@ -52,8 +52,8 @@ type oracle struct {
 	// acceptedOrphans are the orphans that the mount accepted. mustLive are the orphans that must live because an
 	// operator accepted them. excusedUsers are the service users that somebody deleted by hand.
 	acceptedOrphans, mustLive, excusedUsers map[string]bool
-	// userNames maps service user IDs to names.
-	userNames map[string]string
+	// userNames maps service user IDs to names. others maps the token of a service user to the name, and back.
+	userNames, others map[string]string
 	// limitsChangedAt is when the limits in config last changed.
 	limitsChangedAt time.Time
 	// adminWorkspace is the workspace of the last verified admin token. displaced are tokens that a role stored
@@ -67,7 +67,7 @@ type oracle struct {
 func newOracle(run *Run) *oracle {
 	return &oracle{
 		run: run, tokens: map[string]*tokenRecord{}, untracked: map[string]bool{}, forgettable: map[string]bool{}, deleted: map[string]int{}, owners: map[string]ownership{}, sentByOperator: map[string]bool{}, callsChecked: map[*modaltest.Server]int{}, foreign: map[string]bool{}, rolesChanged: map[string]bool{}, expiryChanged: map[string]bool{}, requests: map[string]approvalRequest{}, flows: map[string]string{}, withoutToken: map[string]bool{},
-		forceDeleted: map[string]time.Time{}, lastRoleWrite: map[string]time.Time{}, acceptedOrphans: map[string]bool{}, mustLive: map[string]bool{}, excusedUsers: map[string]bool{}, userNames: map[string]string{}, displaced: map[string]bool{}, trueSecrets: map[string]string{},
+		forceDeleted: map[string]time.Time{}, lastRoleWrite: map[string]time.Time{}, acceptedOrphans: map[string]bool{}, mustLive: map[string]bool{}, excusedUsers: map[string]bool{}, userNames: map[string]string{}, others: map[string]string{}, displaced: map[string]bool{}, trueSecrets: map[string]string{},
 	}
 }
 
@@ -186,13 +186,13 @@ func (o *oracle) check() {
 			o.run.broken("token %s %s still works, is no longer current, and has no revocation", id, ofRole(record.role))
 		}
 		if !live[id] && o.mustBeExtended(record) {
-			o.run.broken("token %s of role %s was used at %s and should work until %s, but it was revoked", id, record.role, record.lastUsed, record.extendedUntil)
+			o.run.broken("token %s of role %s was used at %s and should work until %s, because the role has hold_while_used, but it was revoked", id, record.role, record.lastUsed.Format(time.DateTime), record.extendedUntil.Format(time.DateTime))
 		}
 		if record.isLease && expired[id] && o.run.clockSpread() == 0 && record.isPromised(time.Now()) {
-			o.run.broken("token %s of a lease of role %s expired before the lease ends at %s", id, record.role, record.promisedUntil)
+			o.run.broken("token %s of a lease of role %s %s, but it expired", id, record.role, record.expectation())
 		}
 		if !live[id] && !expired[id] && record.isPromised(time.Now().Add(o.run.clockSpread())) {
-			o.run.broken("token %s %s should work until %s, but it was revoked", id, ofRole(record.role), record.promisedUntil.Format(time.DateTime))
+			o.run.broken("token %s %s %s, but it was revoked", id, ofRole(record.role), record.expectation())
 		}
 	}
 	for _, role := range slices.Sorted(maps.Keys(o.run.readers)) {
@@ -271,7 +271,8 @@ func (o *oracle) snapshotRestored() {
 	for _, k := range o.run.vault.active(time.Now()) {
 		if live[k.ID] && t.inQueue(k.ID) {
 			record := o.record(k.ID)
-			record.role, record.secret, record.mayEnd, record.isLease, record.promisedUntil = k.Role, k.Secret, record.forced, true, k.ends.Add(-clockGrain)
+			record.role, record.secret, record.mayEnd, record.isLease = k.Role, k.Secret, record.forced, true
+			record.promise(k.ends.Add(-clockGrain), "the restored lease ends then")
 		}
 	}
 }

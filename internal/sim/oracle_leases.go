@@ -19,7 +19,7 @@ func (o *oracle) leaseIssued(k *vaultLease, before *truth, began time.Time) {
 	defer o.mu.Unlock()
 	record := o.record(k.ID)
 	record.role, record.secret, record.tracked, record.isLease, record.roleDeletions = k.Role, k.Secret, true, true, o.deleted[k.Role]
-	record.promisedUntil = k.ends.Add(-clockGrain)
+	record.promise(k.ends.Add(-clockGrain), "its lease ends then")
 	record.mayEnd = record.mayEnd || !o.forceDeleted[k.Role].Before(began)
 	o.run.logf("    a lease of role %s until %s: %s", k.Role, k.ends.Format(time.DateTime), k.ID)
 	if o.isExcusedLease(k) {
@@ -69,7 +69,7 @@ func (o *oracle) leaseRenewed(k *vaultLease, before *truth) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.checkRenewedRights(k, before)
-	o.record(k.ID).promisedUntil = k.ends.Add(-clockGrain)
+	o.record(k.ID).promise(k.ends.Add(-clockGrain), "its renewed lease ends then")
 	o.run.logf("    the lease of token %s now ends at %s", k.ID, k.ends.Format(time.DateTime))
 	if o.run.clockSpread() == 0 && k.ends.After(k.issued.Add(k.Max+clockGrain)) {
 		o.run.broken("the lease of token %s was renewed until %s, past max_ttl %s from %s", k.ID, k.ends, k.Max, k.issued)

@@ -18,7 +18,7 @@ func (o *oracle) checkTokenDelete(call modaltest.Call) {
 	case target.manual:
 		o.run.broken("the engine asked Modal to delete token %s %s, but an operator must revoke it", call.Target, ofRole(target.role))
 	case target.isPromised(call.At.Add(o.run.clockSpread())):
-		o.run.broken("the engine asked Modal to delete token %s %s, which should work until %s", call.Target, ofRole(target.role), target.promisedUntil)
+		o.run.broken("the engine asked Modal to delete token %s %s, which %s", call.Target, ofRole(target.role), target.expectation())
 	case call.TokenID == call.Target, target.mayEnd:
 	case caller.role == "" && target.role == "" && caller.tracked && o.owners[call.TokenID] == o.owners[call.Target]:
 		o.run.report.count("a newer admin token deleted an earlier token of the same person")

@@ -77,11 +77,8 @@ func (o *oracle) checkOrphanList(names []string, op *operation) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, name := range names {
-		if revocation, known := t.revocationOfUser(name); known && alone && !o.usedAfterCreation(revocation) {
-			o.run.broken("the engine calls %s an orphan, but it belongs to revocation %s", name, revocation.key)
-		}
-		if t.tracks(name, "none") && alone {
-			o.run.broken("the engine calls %s an orphan, but it belongs to a role", name)
+		if what := o.tracker(t, name); what != "" && alone {
+			o.run.broken("the engine calls %s an orphan, but it belongs to %s", name, what)
 		}
 	}
 	if !alone || o.run.clockSpread() > 0 || t.server != o.run.modal.URL() || t.admin.Identity != o.run.owner.Username() || o.run.conditions.AdminTrouble {
@@ -92,6 +89,19 @@ func (o *oracle) checkOrphanList(names []string, op *operation) {
 			o.run.broken("Vault does not track %s, but the engine does not list it as an orphan", name)
 		}
 	}
+}
+
+// tracker says what Vault tracks a service user for, or returns "" if the service user may be an orphan.
+func (o *oracle) tracker(t *truth, name string) string {
+	for _, role := range t.names() {
+		if current := t.current[role]; current.IdentityType == "service_user" && current.Identity == name {
+			return "role " + role
+		}
+	}
+	if revocation, known := t.revocationOfUser(name); known && !o.usedAfterCreation(revocation) {
+		return "revocation " + revocation.key
+	}
+	return ""
 }
 
 // usedAfterCreation reports whether the service user of an unfinished creation was used later than the creation itself
@@ -137,7 +147,7 @@ func (o *oracle) checkBackgroundCalls(what string, before *truth, calls []modalt
 			continue
 		}
 		if known && waits && !revocation.Forced {
-			o.run.broken("no operator has decided about the orphans, but %s deleted service user %s (%s)", what, user, revocation.Reason)
+			o.run.broken("no operator has decided about the orphans %s, but %s deleted service user %s (%s)", strings.Join(o.orphansOf(before), ", "), what, user, revocation.Reason)
 		}
 	}
 	if o.awaitsDecision && blocked {

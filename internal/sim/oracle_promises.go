@@ -3,6 +3,7 @@
 package sim
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -16,6 +17,8 @@ type tokenRecord struct {
 	role string
 	// promisedUntil is the time until which a replaced token must work.
 	promisedUntil time.Time
+	// because says why the token must work until then.
+	because string
 	// mayEnd: an operator allowed the token's end, or nobody promised anything.
 	mayEnd bool
 	// excuse is a reason why Modal may reject the token at any time.
@@ -41,6 +44,16 @@ type tokenRecord struct {
 // isPromised reports whether the token must still work.
 func (t *tokenRecord) isPromised(now time.Time) bool {
 	return t.excuse == "" && !t.mayEnd && now.Before(t.promisedUntil)
+}
+
+// promise records until when the token must work, and why.
+func (t *tokenRecord) promise(until time.Time, because string) {
+	t.promisedUntil, t.because = until, because
+}
+
+// expectation says until when the token must work, and why.
+func (t *tokenRecord) expectation() string {
+	return fmt.Sprintf("should work until %s, because %s", t.promisedUntil.Format(time.DateTime), t.because)
 }
 
 // record returns the record of a token. The caller holds o.mu.
@@ -100,11 +113,11 @@ func (o *oracle) allowForget(id string) {
 }
 
 // promiseStated records a promise that an answer made.
-func (o *oracle) promiseStated(id string, until time.Time) {
+func (o *oracle) promiseStated(id string, until time.Time, op *operation) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if record := o.record(id); until.After(record.promisedUntil) {
-		record.promisedUntil = until
+		record.promise(until, fmt.Sprintf("the answer to #%d (%s) said so", op.number, strings.TrimSpace(op.what+" "+op.role)))
 	}
 }
 

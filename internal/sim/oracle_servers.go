@@ -24,6 +24,37 @@ func (o *oracle) checkCalls() {
 	}
 }
 
+// learnOwners records the present owners.
+func (o *oracle) learnOwners() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.refreshOwners()
+}
+
+// logDeletion adds a call that may have deleted a token to the history, with the caller's token.
+func (run *Run) logDeletion(s *modaltest.Server, call modaltest.Call) {
+	target := call.Target
+	switch call.Method {
+	case "ServiceUserDelete":
+		run.oracle.mu.Lock()
+		if name := run.oracle.userNames[target]; name != "" {
+			target = "service user " + name
+		}
+		run.oracle.mu.Unlock()
+	case "TokenDelete":
+		target = "token " + target
+	default:
+		return
+	}
+	caller := "token " + call.TokenID
+	if call.TokenID == call.Target {
+		caller = "itself"
+	} else if call.TokenID == run.disk.truth().admin.ID {
+		caller = "the admin token"
+	}
+	run.logf("    Modal at %s: %s of %s with %s: %s", s.URL(), call.Method, target, caller, call.Code)
+}
+
 // ownership says who owns a token at Modal.
 type ownership struct {
 	server           *modaltest.Server
@@ -39,6 +70,7 @@ func (o *oracle) refreshOwners() {
 		}
 		for _, u := range s.ServiceUsers() {
 			o.userNames[u.ID] = u.Name
+			o.others[u.TokenID], o.others[u.Name] = u.Name, u.TokenID
 		}
 		for _, f := range s.Flows() {
 			if f.TokenID != "" {

@@ -3,6 +3,7 @@
 package sim
 
 import (
+	"fmt"
 	"strings"
 	"time"
 )
@@ -40,7 +41,7 @@ func (o *oracle) stored(key string, before, after []byte) {
 		if revocation.Reason == "approved" && before == nil {
 			o.approvedTokenQueued(t, revocation.ID)
 		}
-		o.run.logf("    put revocation/%s: %s %s, %s, not before %s", name, revocation.Reason, ofRole(revocation.Role), revocation.Method, revocation.NotBefore.Format(time.DateTime))
+		o.run.logf("    put revocation/%s: %s %s, %s, %s", name, revocation.Reason, ofRole(revocation.Role), revocation.Method, revocation.describe(name))
 	}
 }
 
@@ -128,15 +129,16 @@ func (o *oracle) markCurrent(role string, t storedToken) {
 // markReplaced sets how long a token that was just replaced must work.
 func (o *oracle) markReplaced(role string, token storedToken, policy storedRole, grace time.Duration) {
 	record := o.record(token.ID)
+	whose := "the grace period"
 	for _, op := range o.run.running() {
-		if op.role == role && op.grace != nil {
-			grace = min(grace, *op.grace)
+		if op.role == role && op.grace != nil && *op.grace < grace {
+			grace, whose = *op.grace, fmt.Sprintf("the grace period in #%d", op.number)
 		}
 		record.mayEnd = record.mayEnd || (op.role == role && op.what == "delete role" && op.force) || (op.target == token.ID && op.force)
 	}
-	record.promisedUntil = time.Now().Add(grace - clockGrain)
+	record.promise(time.Now().Add(grace-clockGrain), fmt.Sprintf("it was replaced at %s, and %s is %s", time.Now().Format(time.DateTime), whose, grace))
 	if !token.Expires.IsZero() && token.Expires.Before(record.promisedUntil) {
-		record.promisedUntil = token.Expires // the token expires at Modal then
+		record.promise(token.Expires, "it expires then")
 	}
 	if policy.Managed != nil && policy.Managed.Hold > 0 {
 		record.extendedUntil, record.lastUsed, record.useWindow = record.promisedUntil.Add(policy.Managed.Hold), time.Time{}, 2*policy.Refresh

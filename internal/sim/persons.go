@@ -17,8 +17,8 @@ func (run *Run) deleteAnyByHand() {
 	if len(tokens) == 0 {
 		return
 	}
-	victim := tokens[roll(run.rt, "victim", len(tokens))]
-	if t := run.disk.truth(); roll(run.rt, "a current one", 2) == 1 {
+	victim := tokens[run.roll("victim", len(tokens))]
+	if t := run.disk.truth(); run.roll("a current one", 2) == 1 {
 		if at := slices.IndexFunc(tokens, func(info modaltest.TokenInfo) bool { return info.ID == t.current[run.anyRole()].ID }); at >= 0 {
 			victim = tokens[at]
 		}
@@ -44,7 +44,7 @@ func (run *Run) deleteCurrentByHand() {
 func (run *Run) changeExpiry() {
 	t := run.disk.truth()
 	id := t.current[run.anyRole()].ID
-	if id == "" || roll(run.rt, "the admin token", 4) == 3 {
+	if id == "" || run.roll("the admin token", 4) == 3 {
 		id = t.admin.ID
 	}
 	at := slices.IndexFunc(run.modal.Tokens(), func(info modaltest.TokenInfo) bool { return info.ID == id })
@@ -76,18 +76,17 @@ func (run *Run) changeRolesByHand() {
 	if name == "" {
 		return
 	}
-	environment := []string{"main", "staging"}[roll(run.rt, "environment", 2)]
-	right := []string{"contributor", "viewer", "no-access", ""}[roll(run.rt, "right", 4)]
+	environment := []string{"main", "staging"}[run.roll("environment", 2)]
+	right := []string{"contributor", "viewer", "no-access", ""}[run.roll("right", 4)]
 	run.logf("somebody sets the role of %s to %q in %s", name, right, environment)
 	run.oracle.rolesChangedByHand(name)
 	run.workspace.SetServiceUserRole(name, environment, right)
-	if role != "" && roll(run.rt, "asked", 4) == 3 {
+	if role != "" && run.roll("asked", 4) == 3 {
 		run.check()
 		run.verifyRole(role)
 		return
 	}
-	if role != "" && roll(run.rt, "seen", 4) > 0 {
-		run.logf("write role %s again", role)
+	if role != "" && run.roll("seen", 4) > 0 {
 		run.writeSettings("write role", role, RoleSettings{EnvironmentRoles: ptr(assignments(run.disk.truth().roles[role].Managed.Roles))})
 	}
 }
@@ -108,11 +107,11 @@ func (run *Run) anyServiceUser() (name, role string) {
 		}
 	}
 	switch {
-	case len(roles) > 0 && roll(run.rt, "current", 4) > 0:
-		role = roles[roll(run.rt, "role", len(roles))]
+	case len(roles) > 0 && run.roll("current", 4) > 0:
+		role = roles[run.roll("role", len(roles))]
 		return t.current[role].Identity, role
 	case len(users) > 0:
-		return users[roll(run.rt, "service user", len(users))], ""
+		return users[run.roll("service user", len(users))], ""
 	}
 	return "", ""
 }

@@ -31,20 +31,23 @@ func (run *Run) openFlows() (awaited, late []string) {
 
 // decide lets a person decide on a flow. The person may be the wrong one, or too late.
 func (run *Run) decide() {
+	if run.leavesOut() {
+		return
+	}
 	flows, late := run.openFlows()
-	if len(flows) == 0 || roll(run.rt, "late", 8) == 7 {
+	if len(flows) == 0 || run.roll("late", 8) == 7 {
 		flows = late
 	}
 	if len(flows) == 0 {
 		return
 	}
-	flow := flows[roll(run.rt, "flow", len(flows))]
-	who := []*modaltest.Member{run.owner, run.owner, run.owner, run.owner, run.owner, run.colleague, run.otherWorkspaceOwner, nil}[roll(run.rt, "who", 8)]
+	flow := flows[run.roll("flow", len(flows))]
+	who := []*modaltest.Member{run.owner, run.owner, run.owner, run.owner, run.owner, run.colleague, run.otherWorkspaceOwner, nil}[run.roll("who", 8)]
 	request, _ := run.oracle.requestOf(flow)
 	if run.otherModal.URL() == run.modals.Of(flow).URL() && who != nil {
 		who = run.otherModalOwner
 	}
-	if run.conditions.LateToLearn && run.conditions.Often > 0 && roll(run.rt, "late to learn", 2) == 1 {
+	if run.conditions.LateToLearn && run.conditions.Often > 0 && run.roll("late to learn", 2) == 1 {
 		run.modal.RefuseNewTokensFor(run.drawDuration("late", 20*time.Second, 5*time.Minute))
 		defer run.sleepAndWait(2 * time.Minute)
 	}
@@ -134,13 +137,13 @@ func (o *oracle) belongsTo(t storedToken, who *modaltest.Member, workspace bool)
 // toggleToken disables a member token, or enables a disabled one.
 func (run *Run) toggleToken() {
 	tokens := slices.DeleteFunc(run.modals.Tokens(), func(t modaltest.TokenInfo) bool { return t.Kind != modaltest.KindMember })
-	if disabled := slices.DeleteFunc(slices.Clone(tokens), func(t modaltest.TokenInfo) bool { return !t.Disabled }); len(disabled) > 0 && roll(run.rt, "enable", 2) == 1 {
+	if disabled := slices.DeleteFunc(slices.Clone(tokens), func(t modaltest.TokenInfo) bool { return !t.Disabled }); len(disabled) > 0 && run.roll("enable", 2) == 1 {
 		tokens = disabled
 	}
 	if len(tokens) == 0 {
 		return
 	}
-	victim := tokens[roll(run.rt, "victim", len(tokens))]
+	victim := tokens[run.roll("victim", len(tokens))]
 	run.logf("somebody changes token %s of %s: disabled is %t", victim.ID, victim.Owner, !victim.Disabled)
 	run.oracle.tokenToggled(victim.ID)
 	run.modals.SetDisabled(victim.ID, !victim.Disabled)

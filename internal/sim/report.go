@@ -55,7 +55,7 @@ func (r *Report) finished(run *Run, lasted time.Duration) {
 	r.Runs++
 	r.Days += lasted.Hours() / 24
 	if r.Keep {
-		r.Histories = append(r.Histories, strings.Join(run.history, "\n"))
+		r.Histories = append(r.Histories, run.tail(len(run.history)))
 	}
 }
 

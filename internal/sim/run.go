@@ -3,13 +3,17 @@
 package sim
 
 import (
+	"fmt"
 	"io"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/test/bufconn"
-	"pgregory.net/rapid"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
@@ -33,11 +37,13 @@ const (
 
 // Run simulates one mount from its first day to its end.
 type Run struct {
-	rt          *rapid.T
+	plan        Plan
+	draws       *draws
 	spec        Spec
 	startEngine Start
 	report      *Report
-	conditions  conditions
+	// drawn are the conditions of the seed. conditions are those that the plan does not leave out.
+	drawn, conditions conditions
 
 	disk                                 *disk
 	modal, otherModal                    *modaltest.Server
@@ -61,7 +67,7 @@ type Run struct {
 	operations     []*operation
 	operationCount int
 	copies         int // service users that copies of the mount created
-	seed, boots    uint64
+	boots          uint64
 	creating       atomic.Int64 // running creates and rotations
 	revoking       atomic.Int64 // running operations that may revoke tokens
 	readers        map[string]*reader
@@ -69,29 +75,54 @@ type Run struct {
 
 	// mu guards the fields that engines reach from their own goroutines: the ones below, operations, skews and
 	// standby.
-	mu      sync.Mutex
-	history []string
-	wrong   string
+	mu         sync.Mutex
+	stepNumber int
+	history    []line
+	failure    *Failure
+
+	parts    []string // the parts of steps so far
+	part     int      // of the current step
+	cleanups []func()
 }
 
-// Simulate executes one run inside a synctest bubble. It fails rt if the engine breaks a promise.
-func Simulate(rt *rapid.T, start Start, spec Spec, without Without, report *Report, log io.Writer) {
+// Simulate executes one run inside a synctest bubble. It returns nil if the engine keeps all promises.
+func Simulate(plan Plan, start Start, spec Spec, report *Report, log io.Writer) *Failure {
 	time.Sleep(time.Until(FirstDay))
 	run := &Run{
-		rt: rt, spec: spec, startEngine: start, report: report, log: log,
+		plan: plan, draws: newDraws(plan.Seed), spec: spec, startEngine: start, report: report, log: log,
 		disk: newDisk(), listeners: map[string]*bufconn.Listener{}, skews: map[string]time.Duration{},
 		readers: map[string]*reader{}, stillUsed: map[string]string{},
-		seed: uint64(roll(rt, "seed", 1<<rollBits)), //nolint:gosec // a roll is not negative
 	}
 	report.started(run)
-	run.conditions = drawConditions(rt, without)
-	run.logf("conditions: %s", run.conditions)
+	run.drawn = drawConditions(run)
+	run.conditions = run.drawn.without(plan.Without)
+	run.logf("seed %d, conditions: %s", plan.Seed, run.conditions)
+	run.live()
+	run.report.finished(run, time.Since(FirstDay))
+	return run.result()
+}
+
+// live executes the run until its end, or until the first broken promise.
+func (run *Run) live() {
+	defer func() {
+		switch p := recover().(type) {
+		case nil, runEnds:
+		default:
+			run.broken("panic: %v\n%s", p, debug.Stack())
+		}
+		for _, cleanup := range slices.Backward(run.cleanups) {
+			cleanup()
+		}
+	}()
 	run.oracle = newOracle(run)
 	run.disk.onWritten = run.onWritten
 	run.modal, run.otherModal = run.serve(modalAddress), run.serve(otherAddress)
 	run.modals = modals{run.modal, run.otherModal}
 	run.modal.OnCall(run.delayCall)
-	rt.Cleanup(run.end)
+	for _, s := range run.modals {
+		s.OnAnswer(func(call modaltest.Call) { run.logDeletion(s, call) })
+	}
+	run.cleanups = append(run.cleanups, run.end)
 	run.workspace = run.modal.AddWorkspace(home)
 	run.workspace.AddEnvironment("staging")
 	run.owner, run.colleague = run.workspace.AddMember("alice"), run.workspace.AddMember("bob")
@@ -99,11 +130,73 @@ func Simulate(rt *rapid.T, start Start, spec Spec, without Without, report *Repo
 	run.otherModalOwner = run.otherModal.AddWorkspace("globex").AddMember("eve")
 	run.makeLeader("A")
 	run.resetConfig()
-	rt.Repeat(map[string]func(*rapid.T){
-		"step": func(*rapid.T) { run.step() },
-		"":     func(*rapid.T) { run.check() },
-	})
+	steps := 1 + run.roll("steps", longestRun)
+	for number := 1; number <= steps; number++ {
+		if run.plan.takes(number) {
+			run.begin(number)
+			run.step()
+			run.check()
+		}
+	}
+	run.begin(lastStep)
 	run.settle()
+}
+
+// longestRun is the number of steps of the longest run. The average run has half of them.
+const longestRun = 60
+
+// lastStep is the number of the end of a run, which no plan leaves out.
+const lastStep = 1 << 30
+
+// begin begins a step.
+func (run *Run) begin(step int) {
+	run.mu.Lock()
+	run.stepNumber = step
+	run.mu.Unlock()
+	run.part = 0
+	run.draws.begin(step)
+}
+
+// leavesOut begins a part of a step, and reports whether the plan leaves it out.
+func (run *Run) leavesOut() bool {
+	run.part++
+	name := fmt.Sprintf("%d.%d", run.stepNumber, run.part)
+	if run.stepNumber == lastStep || run.stepNumber == noStep {
+		return false
+	}
+	if run.plan.leavesOut(name) {
+		return true
+	}
+	run.parts = append(run.parts, name)
+	return false
+}
+
+// result returns the failure of the run, or nil.
+func (run *Run) result() *Failure {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	if run.failure == nil {
+		return nil
+	}
+	f := run.failure
+	f.parts, f.history, f.conditions = run.parts, run.history, run.conditions.names()
+	f.Plan.Seed = run.plan.Seed
+	f.others = run.oracle.others
+	for step := 1; step <= longestRun && step <= run.stepNumber; step++ {
+		if run.plan.takes(step) {
+			f.Plan.Steps = append(f.Plan.Steps, step)
+		}
+	}
+	if len(f.Plan.Steps) == 0 {
+		f.Plan.Steps = []int{noStep}
+	}
+	for _, name := range run.plan.Without {
+		step, _, isPart := strings.Cut(name, ".")
+		if number, _ := strconv.Atoi(step); !isPart || slices.Contains(f.Plan.Steps, number) {
+			f.Plan.Without = append(f.Plan.Without, name)
+		}
+	}
+	return f
 }
 
 // end stops every process, so that no goroutine outlives the bubble.
@@ -117,7 +210,6 @@ func (run *Run) end() {
 	for _, op := range run.running() {
 		<-op.done
 	}
-	run.report.finished(run, time.Since(FirstDay))
 }
 
 const day = 24 * time.Hour

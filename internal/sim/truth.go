@@ -98,6 +98,24 @@ type storedRevocation struct {
 	} `json:"rights"`
 }
 
+// describe says what the revocation waits for. name is its key.
+func (rev storedRevocation) describe(name string) string {
+	text := "not before " + rev.NotBefore.Format(time.DateTime)
+	for _, word := range []struct {
+		said bool
+		text string
+	}{
+		{rev.ID != "" && rev.ID != name, "token " + rev.ID},
+		{rev.Identity != "" && rev.Identity != name && rev.IdentityType == "service_user", rev.Identity},
+		{rev.Forced, "forced"}, {rev.DeletionStarted, "deletion started"}, {rev.Acknowledged, "deletion acknowledged"},
+	} {
+		if word.said {
+			text += ", " + word.text
+		}
+	}
+	return text
+}
+
 // mayExist reports whether Modal may have the lease's service user. A failed creation may also have left a service
 // user.
 func (rev storedRevocation) mayExist() bool {

@@ -4,10 +4,6 @@
 
 package lifecycle
 
-import cmdline "flag"
-
 // thorough says whether tests with many cases try all of them. The race detector makes each case ten times slower, so
 // "make unit" tries all cases only without the race detector.
 const thorough = false
-
-func init() { _ = cmdline.Set("rapid.checks", "20") }

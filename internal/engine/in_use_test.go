@@ -181,3 +181,21 @@ func TestInUse_TheEnginesOwnCallsDoNotHideAUse(t *testing.T) {
 		})
 	}
 }
+
+func TestInUse_EndsAtTheLimitWithALongRefreshInterval(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
+	ask.RefreshInterval, ask.GracePeriod, ask.Managed.Hold = to(12*time.Hour), to(time.Hour), to(2*time.Hour)
+	h.write(ask)
+	old := h.current("ci").Token
+	h.advance(time.Minute)
+	h.rotate(model.RotateRequest{Role: "ci"})
+
+	for range 3*60 + 5 {
+		h.modal.Use(old.ID, old.Secret)
+		h.minutes(1)
+	}
+
+	require.False(t, h.alive(old.ID), "the token may live for its grace period and hold_while_used, three hours in all")
+}

@@ -204,3 +204,15 @@ func TestClock_SetBackWhileRunningDoesNotFreezeARole(t *testing.T) {
 	m.Tick()
 	require.Equal(t, int64(3), m.Read("creds/ci")["version"])
 }
+
+func TestCreds_ExpiresAtIsModalsTimeUnderAWrongClock(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.AddManaged("ci", map[string]any{"token_ttl": "10d"})
+	ahead := *m.Credential("ci")
+	ahead.ClockOffset = time.Hour
+	mounttest.PutEntry(t, m.Storage, "cred/ci", &ahead)
+	m.Restart()
+
+	require.Equal(t, ahead.ExpiresAt.Format(time.RFC3339), m.Read("creds/ci")["expires_at"])
+}

@@ -27,11 +27,13 @@ type pollers struct {
 	ctx     context.Context //nolint:containedctx // the mount's life
 	stop    context.CancelFunc
 	group   sync.WaitGroup
+	// stagger is called with the name of the goroutine before its work: see state.Deps.
+	stagger func(job string)
 }
 
-func newPollers() *pollers {
+func newPollers(stagger func(job string)) *pollers {
 	ctx, stop := context.WithCancel(context.Background()) //nolint:forbidigo // the mount outlives every request
-	return &pollers{running: map[string]bool{}, ctx: ctx, stop: stop}
+	return &pollers{stagger: stagger, running: map[string]bool{}, ctx: ctx, stop: stop}
 }
 
 // start runs work for a key, unless work for that key is running or the mount has ended.
@@ -43,6 +45,7 @@ func (p *pollers) start(key string, work func(ctx context.Context)) {
 	}
 	p.running[key] = true
 	p.group.Go(func() {
+		p.stagger("approval " + key)
 		work(p.ctx)
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -59,12 +62,8 @@ func (p *pollers) close() {
 
 // poll waits in the background for an approval, until the approval has ended or this node can no longer write. The
 // next tick on the active node then starts to wait again.
-func (ap *Approvals) poll(key string) { ap.pollAs(0, key) }
-
-// pollAs does the work of poll for the nth of several approvals.
-func (ap *Approvals) pollAs(n int, key string) {
+func (ap *Approvals) poll(key string) {
 	ap.pollers.start(key, func(ctx context.Context) {
-		ap.mount.Stagger(state.PollTurn + n)
 		for {
 			again, err := ap.advance(ctx, key, flowWait)
 			if ctx.Err() != nil || (err == nil && again == 0) || model.IsStorageError(err) {
@@ -96,10 +95,9 @@ func (ap *Approvals) pollAll(ctx context.Context) error {
 			ap.mount.Log().Error("an approval cannot be read", "approval", key, "error", err)
 		},
 	})
-	for i, key := range keys {
-		ap.pollAs(i, key)
+	for _, key := range keys {
+		ap.poll(key)
 		ap.pollers.start("ended "+key, func(ctx context.Context) {
-			ap.mount.Stagger(state.PollTurn + len(keys) + i)
 			if failed := ap.askEndedFlows(ctx, key); failed != nil && ctx.Err() == nil {
 				ap.mount.Log().Debug("modal could not be asked about the flow of an approval that has ended", "approval", key, "error", failed)
 			}

@@ -75,7 +75,7 @@ func New(deps state.Deps) *Engine {
 	e.Rotations = &Rotations{mount: m, owners: o, minter: e.minter, rights: e.rights}
 	e.Leases = &Leases{mount: m, queue: q, guard: g, minter: e.minter, rights: e.rights}
 	e.Configs = &Configs{mount: m, owners: o, workspaces: w}
-	e.Approvals = &Approvals{mount: m, owners: o, workspaces: w, queue: q, rotations: e.Rotations, configs: e.Configs, pollers: newPollers()}
+	e.Approvals = &Approvals{mount: m, owners: o, workspaces: w, queue: q, rotations: e.Rotations, configs: e.Configs, pollers: newPollers(m.Stagger)}
 	e.Configs.approvals = e.Approvals // an approval writes config, and a deletion of config ends approvals
 	e.Roles = &Roles{
 		mount: m, owners: o, queue: q, minter: e.minter, rights: e.rights,

@@ -149,6 +149,11 @@ func TestInUse_TheEnginesOwnCallsDoNotHideAUse(t *testing.T) {
 			_, err := h.engine.Revocations.Remove(h.t.Context(), id, false)
 			require.ErrorContains(h.t, err, "still accepts")
 		},
+		"a lookup": func(h *harness, id string) {
+			found, err := h.engine.Lookups.Find(h.t.Context(), LookupRequest{TokenID: id})
+			require.NoError(h.t, err)
+			require.Equal(h.t, LookupPrevious, found.Kind)
+		},
 		"a plan": func(h *harness, _ string) {
 			_, err := h.engine.Rotations.Plan(h.t.Context(), model.RotateRequest{Role: "ci", ToPrevious: true})
 			require.NoError(h.t, err)
@@ -169,6 +174,7 @@ func TestInUse_TheEnginesOwnCallsDoNotHideAUse(t *testing.T) {
 			old := h.current("ci").Token
 			h.advance(time.Minute)
 			h.rotate(model.RotateRequest{Role: "ci"})
+			before := h.modal.CallCount()
 			h.minutes(55)
 			require.True(t, h.modal.Use(old.ID, old.Secret))
 			h.advance(time.Minute)
@@ -176,6 +182,9 @@ func TestInUse_TheEnginesOwnCallsDoNotHideAUse(t *testing.T) {
 
 			h.minutes(40)
 			require.True(t, h.alive(old.ID), "a token used less than two refresh intervals ago must stay")
+			for _, call := range h.modal.CallsFrom(before) {
+				require.NotEqual(t, old.ID, call.TokenID, "the engine must not use the token itself: %s", call.Method)
+			}
 			h.minutes(3 * 60)
 			require.False(t, h.alive(old.ID))
 		})

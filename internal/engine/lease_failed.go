@@ -92,8 +92,7 @@ func (ls *Leases) deleteFailedCreations(ctx context.Context, name string) error 
 			"no other service user was created: end the pause with: %s, then read again", name, failed[0], ls.mount.Commands().Unpause())
 	}
 	failures := make([]error, len(failed))
-	state.EachOf(failed, state.MaxConcurrentRotations, func(i int, id string) {
-		ls.mount.Stagger(i)
+	ls.mount.Each(failed, state.MaxConcurrentRotations, func(i int, id string) {
 		failures[i] = ls.deleteFailedCreation(ctx, id)
 	})
 	for i, failure := range failures {

@@ -36,8 +36,7 @@ func (ls *Leases) Narrow(ctx context.Context, cfg *model.Config, name string, mo
 	brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), narrowBudget)
 	defer cancel()
 	failures := make([]error, len(beyond))
-	state.EachOf(beyond, state.MaxConcurrentChecks, func(i int, id string) {
-		ls.mount.Stagger(i)
+	ls.mount.Each(beyond, state.MaxConcurrentChecks, func(i int, id string) {
 		if failures[i] = brief.Err(); failures[i] == nil {
 			failures[i] = ls.narrowOne(brief, cfg, id, most)
 		}

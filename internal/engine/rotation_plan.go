@@ -79,7 +79,12 @@ func (rt *Rotations) planUndo(ctx context.Context, cfg *model.Config, rotation *
 	if err != nil {
 		return nil, []error{err}
 	}
-	if _, err = rt.verifyUndo(ctx, cfg, rotation, entry); err != nil {
+	if entry.MayBeInUse(rt.mount.Now()) { // a call with the token would count as a use, so ask only about its service user
+		err = rt.checkFitsPolicy(ctx, cfg, rotation.Name, rotation.Role, entry.Token)
+	} else {
+		_, err = rt.verifyUndo(ctx, cfg, rotation, entry)
+	}
+	if err != nil {
 		problems = append(problems, err)
 	}
 	return []string{fmt.Sprintf("make token %s current again, as version %d", entry.ID, rotation.Cred.Version+1)}, problems

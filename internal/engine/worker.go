@@ -55,7 +55,7 @@ func (w *Worker) Tick(ctx context.Context) error {
 	var revocations error
 	var group sync.WaitGroup
 	group.Go(func() {
-		w.mount.Stagger(state.QueueTurn)
+		w.mount.Stagger("the revocation queue")
 		revocations = w.processQueue(tick, begin)
 	})
 	rotations := w.rotations.rotateDue(tick, begin)

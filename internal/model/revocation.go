@@ -16,24 +16,6 @@ func (r *Revocation) RefuseBorrowed() error {
 		"replace it there first; the revocation stays", r.ID, r.Role)
 }
 
-// MayBeInUse reports whether the token may still live because a consumer uses it, until HoldUntil. Modal counts each
-// call as a use, so until HoldUntil the engine calls Modal with this token only for an undo.
-func (r *Revocation) MayBeInUse(now time.Time) bool {
-	return !r.Forced && !r.DeletionStarted && now.Before(r.HoldUntil)
-}
-
-// InUse returns the revocation of a token that is still used.
-func (r Revocation) InUse(now time.Time) *Revocation {
-	r.WasInUse = true
-	r.succeed()
-	r.NextAttempt = Earlier(now.Add(max(r.Refresh, time.Minute)), r.HoldUntil)
-	return &r
-}
-
-// IsInUse reports whether the token was still used at the last check. It is false once the engine has started to
-// delete the token.
-func (r *Revocation) IsInUse() bool { return r.WasInUse && !r.DeletionStarted && !r.Failing() }
-
 // WhoseFor says in a message whether the token was of the role that the caller writes, or of another role. It does
 // not name that other role.
 func (r *Revocation) WhoseFor(name string) string {

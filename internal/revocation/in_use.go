@@ -14,9 +14,8 @@ import (
 // LastUsedBudget limits the call to Modal that asks for a token's last use.
 const LastUsedBudget = 3 * time.Second
 
-// isStillUsed reports whether Modal saw a use of a previous token after the rotation and within the last two refresh
-// intervals. The token then lives on. Until HoldUntil the engine calls Modal with this token
-// only for an undo, because Modal counts each call as a use.
+// isStillUsed asks Modal, with the admin token, when a previous token was last used, and reports whether the token must
+// live on.
 func (q *Queue) isStillUsed(ctx context.Context, a *state.Admin, entry *model.Revocation) (bool, error) {
 	if !entry.MayBeInUse(q.mount.Now()) {
 		return false, nil
@@ -29,8 +28,7 @@ func (q *Queue) isStillUsed(ctx context.Context, a *state.Admin, entry *model.Re
 		return false, a.Explain(err)
 	}
 	entry.LastUsed = model.WholeSeconds(user.LastUsedAt)
-	used := user.LastUsedAt.Add(entry.ClockOffset) // by this node's clock
-	return used.After(model.Later(entry.Since, q.mount.Now().Add(-2*entry.Refresh))), nil
+	return entry.CountsAsUse(user.LastUsedAt, q.mount.Now()), nil
 }
 
 // LastUsed returns when the token of a revocation was last used, or zero if Modal does not tell.

@@ -4,6 +4,7 @@ package sim
 
 import (
 	"context"
+	"hash/fnv"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -42,8 +43,7 @@ func (run *Run) startNode(name string, h *handle, standby bool) *node {
 				return ctx.Err()
 			}
 		},
-		// No two jobs of a tick start at the same instant.
-		Stagger: func(i int) { time.Sleep(time.Duration(i)) },
+		Stagger: func(job string) { time.Sleep(turn(job)) },
 		Random:  random.draw,
 	})
 	if err != nil {
@@ -51,6 +51,16 @@ func (run *Run) startNode(name string, h *handle, standby bool) *node {
 	}
 	n.engine = engine
 	return n
+}
+
+// lastTurn is the longest delay of a job. It is short beside a call to Modal.
+const lastTurn = 4 * time.Millisecond
+
+// turn returns how long a job waits before it begins, always the same for a name. So no two jobs run at the same instant.
+func turn(job string) time.Duration {
+	hash := fnv.New64a()
+	_, _ = hash.Write([]byte(job)) // never fails
+	return time.Duration(hash.Sum64() % uint64(lastTurn))
 }
 
 // random is one process's source of random numbers. Draws of a dying process must not change the next process.

@@ -27,7 +27,7 @@ type Deps struct {
 	// Now reads the node's clock, which may be wrong by hours.
 	Now     func() time.Time
 	Sleep   func(ctx context.Context, d time.Duration) error
-	Stagger func(n int)
+	Stagger func(job string)
 	Random  func() float64
 	Dial    func(ctx context.Context, address string) (net.Conn, error)
 	// Standby says that the node only reads.

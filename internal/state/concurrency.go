@@ -25,8 +25,7 @@ const MaxConcurrentReads = 8
 // over. A failure stops no other call.
 func (m *Mount) UntilOver(begin context.Context, names []string, atOnce int, do func(name string) error) error {
 	failures := make([]error, len(names))
-	EachOf(names, atOnce, func(i int, name string) {
-		m.Stagger(i)
+	m.Each(names, atOnce, func(i int, name string) {
 		if begin.Err() == nil {
 			failures[i] = do(name)
 		}
@@ -34,7 +33,15 @@ func (m *Mount) UntilOver(begin context.Context, names []string, atOnce int, do 
 	return errors.Join(failures...)
 }
 
-// EachOf calls do for each name, at most atOnce at a time.
+// Each calls do for each name, at most atOnce at a time, as jobs of their own.
+func (m *Mount) Each(names []string, atOnce int, do func(i int, name string)) {
+	EachOf(names, atOnce, func(i int, name string) {
+		m.Stagger(name)
+		do(i, name)
+	})
+}
+
+// EachOf calls do for each name, at most atOnce at a time. It is for short work whose sequence does not matter.
 func EachOf(names []string, atOnce int, do func(i int, name string)) {
 	var group errgroup.Group
 	group.SetLimit(atOnce)

@@ -18,8 +18,8 @@ func (m *Mount) LockLease(ctx context.Context, id string) (unlock func(), err er
 // NameLocks has a lock for each name that a caller has locked or waits for. Names do not wait for each other. A
 // caller whose context ends leaves the queue.
 type NameLocks struct {
-	// waited is called by a caller that had to wait for a lock, once it has the lock.
-	waited func()
+	// waited is called with the name of the lock by a caller that had to wait for it, once the caller has the lock.
+	waited func(name string)
 
 	// mu protects names.
 	mu    sync.Mutex
@@ -35,14 +35,14 @@ type nameLock struct {
 }
 
 // NewNameLocks returns locks that call waited after a caller had to wait.
-func NewNameLocks(waited func()) *NameLocks {
+func NewNameLocks(waited func(name string)) *NameLocks {
 	return &NameLocks{waited: waited, names: map[string]*nameLock{}}
 }
 
 // Lock waits for the lock of a name. The caller must call release exactly once.
 func (l *NameLocks) Lock(ctx context.Context, name string) (release func(), err error) {
 	lock := l.join(name)
-	if !lock.take(ctx, l.waited) {
+	if !lock.take(ctx, func() { l.waited(name) }) {
 		l.leave(name, lock)
 		return nil, &model.CanceledError{Name: name, Cause: ctx.Err()}
 	}

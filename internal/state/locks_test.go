@@ -13,7 +13,7 @@ import (
 func TestNameLocks_LockOneNameForOneCaller(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		locks := NewNameLocks(func() {})
+		locks := NewNameLocks(func(string) {})
 		release, err := locks.Lock(t.Context(), "ci")
 		require.NoError(t, err)
 		other, err := locks.Lock(t.Context(), "cd")
@@ -39,7 +39,7 @@ func TestNameLocks_LockOneNameForOneCaller(t *testing.T) {
 func TestNameLocks_CanceledCallerLeavesTheQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		locks := NewNameLocks(func() {})
+		locks := NewNameLocks(func(string) {})
 		release, err := locks.Lock(t.Context(), "ci")
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())

@@ -32,10 +32,10 @@ type Deps struct {
 	Now func() time.Time
 	// Wait waits until the time is over or ctx is done.
 	Wait func(ctx context.Context, d time.Duration) error
-	// Stagger is called with n by the nth of several jobs before it begins, and by a caller that waited for a lock. A
-	// simulation uses it so that no two jobs continue at the same instant: their sequence would not depend on the
-	// seed alone. A nil Stagger does nothing.
-	Stagger func(n int)
+	// Stagger is called by one of several jobs before it begins, and by a caller that waited for a lock. A simulation
+	// uses it to delay each by a time of its own: if two continued at the same instant, their sequence would not depend
+	// on the seed alone. A nil Stagger does nothing.
+	Stagger func(job string)
 	// Connect returns a connection to a Modal server. It does no I/O.
 	Connect func(modalapi.Options) (Modal, error)
 }
@@ -91,7 +91,7 @@ func NewMount(deps Deps) *Mount {
 		DueRoles: NewDueTimes(), DueRevocations: NewDueTimes(), DueApprovals: NewDueTimes(),
 		DueCreations: NewDueTimes(), DueVerifications: NewDueTimes(), DueWarnings: NewDueTimes(),
 	}
-	m.locks = NewNameLocks(func() { m.Stagger(LockTurn) })
+	m.locks = NewNameLocks(m.Stagger)
 	m.connections = &Connections{
 		open: map[ConnectionOptions]*SharedConnection{}, dial: deps.Connect,
 		warn:    func(text string) { m.Log().Warn("modal warns", "warning", text) },
@@ -129,10 +129,10 @@ func (m *Mount) ConfigChanges() int64 { return m.configChanges.Load() }
 // Wait waits until d is over or ctx is done.
 func (m *Mount) Wait(ctx context.Context, d time.Duration) error { return m.deps.Wait(ctx, d) }
 
-// Stagger calls Deps.Stagger if it is set.
-func (m *Mount) Stagger(n int) {
+// Stagger calls Deps.Stagger if it is set. Jobs that run at the same time have different names.
+func (m *Mount) Stagger(job string) {
 	if m.deps.Stagger != nil {
-		m.deps.Stagger(n)
+		m.deps.Stagger(job)
 	}
 }
 

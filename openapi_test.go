@@ -123,6 +123,37 @@ func TestResponses_OnlyDurationsHaveNamesThatVaultPrintsAsDurations(t *testing.T
 	}
 }
 
+// unitRow is a row of docs/api.md's table of durations: fields, an answer, and what Vault's command line shows.
+var unitRow = regexp.MustCompile("(?m)^\\| (`[^|]*`) \\| `7200` \\| `(2h|7200)` \\|$")
+
+func TestAPIDocument_SaysHowVaultShowsEachDuration(t *testing.T) {
+	t.Parallel()
+	inUnits, inSeconds := []string{}, []string{"age"} // of key_info, whose fields have no schema
+	for _, path := range mounttest.New(t).Paths {
+		for _, op := range path.Operations {
+			for _, response := range op.Properties().Responses[http.StatusOK] {
+				for name, field := range response.Fields {
+					written := path.Fields[name]
+					switch {
+					case (written == nil || written.Type != framework.TypeDurationSecond) && !strings.HasPrefix(field.Description, "Seconds "):
+					case looksLikeDuration.MatchString(name):
+						inUnits = append(inUnits, name)
+					default:
+						inSeconds = append(inSeconds, name)
+					}
+				}
+			}
+		}
+	}
+	text, err := os.ReadFile("docs/api.md")
+	require.NoError(t, err)
+	documented := map[string][]string{}
+	for _, row := range unitRow.FindAllStringSubmatch(string(text), -1) {
+		documented[row[2]] = strings.Split(strings.ReplaceAll(row[1], "`", ""), ", ")
+	}
+	require.Equal(t, sorted(map[string][]string{"2h": inUnits, "7200": inSeconds}), documented)
+}
+
 func TestSecrets_InputFieldsAreMarkedSensitive(t *testing.T) {
 	t.Parallel()
 	for _, path := range mounttest.New(t).Paths {

@@ -26,7 +26,7 @@ func (b *Backend) pathApproval() []*framework.Path {
 	}
 }
 
-// approvalPath describes a path. example is such a path in the help.
+// approvalPath returns the path of a pattern. Its help shows commands with the path example.
 func (b *Backend) approvalPath(pattern, example, suffix string, named map[string]*framework.FieldSchema, synopsis string) *framework.Path {
 	return &framework.Path{
 		Pattern:      pattern + "$",

@@ -51,7 +51,7 @@ type Plugin struct {
 }
 
 // The scripts that find a server differ in their last choice: tests and benchmarks use Vault even if it must be
-// built from source, which takes minutes. Who only wants to see the plugin gets an OpenBao in seconds.
+// built from source, which takes minutes. A person who only wants to see the plugin gets an OpenBao in seconds.
 const (
 	vaultToTest    = "tools/vault/path.sh"
 	quickestServer = "tools/server/path.sh"

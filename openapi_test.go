@@ -77,12 +77,34 @@ func TestHelp_CoversEveryPathAndEveryField(t *testing.T) {
 			require.NotEmpty(t, field.Description, "%s of %s", name, path.Pattern)
 		}
 	}
-	for _, path := range []string{
-		"config", "roles", "roles/ci", "creds/ci", "creds/ci/env", "creds/ci/dotenv", "creds/ci/toml", "creds/ci/profile",
-		"rotate", "rotate/ci", "rotate/ci/approval", "config/rotate", "config/approval", "verify/ci", "orphans", "revocations", "revocations/ak-x", "status",
-	} {
+	for path := range document(t, m).Paths {
+		path = requestPath(path)
 		help, _ := m.Must(logical.HelpOperation, path, nil).Data["help"].(string)
 		require.Contains(t, help, "DESCRIPTION", path)
+	}
+}
+
+// requestPath returns a path that Vault could send, for a path of the OpenAPI document.
+func requestPath(documented string) string {
+	return strings.NewReplacer("{role}", "ci", "{id}", "ak-x").Replace(strings.Trim(documented, "/"))
+}
+
+// helpExample matches a command of a help text: its path below the mount, and its fields.
+var helpExample = regexp.MustCompile(`(?m)^  vault (?:read|write|list)(?: -\S+)* modal/(\S+)((?: \w+=\S+)*)$`)
+
+func TestHelp_ExamplesUseThePathAndItsFields(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	for _, path := range m.Paths {
+		examples := helpExample.FindAllStringSubmatch(path.HelpDescription, -1)
+		require.Len(t, examples, strings.Count(path.HelpDescription, "\n  vault "), path.HelpDescription)
+		for _, example := range examples {
+			require.Same(t, path, m.Route(example[1]), "%s is an example of another path", example[0])
+			for _, pair := range strings.Fields(example[2]) {
+				name, _, _ := strings.Cut(pair, "=")
+				require.Contains(t, path.Fields, name, example[0])
+			}
+		}
 	}
 }
 
@@ -99,6 +121,37 @@ func TestResponses_OnlyDurationsHaveNamesThatVaultPrintsAsDurations(t *testing.T
 			}
 		}
 	}
+}
+
+// unitRow is a row of docs/api.md's table of durations: fields, an answer, and what Vault's command line shows.
+var unitRow = regexp.MustCompile("(?m)^\\| (`[^|]*`) \\| `7200` \\| `(2h|7200)` \\|$")
+
+func TestAPIDocument_SaysHowVaultShowsEachDuration(t *testing.T) {
+	t.Parallel()
+	inUnits, inSeconds := []string{}, []string{"age"} // of key_info, whose fields have no schema
+	for _, path := range mounttest.New(t).Paths {
+		for _, op := range path.Operations {
+			for _, response := range op.Properties().Responses[http.StatusOK] {
+				for name, field := range response.Fields {
+					written := path.Fields[name]
+					switch {
+					case (written == nil || written.Type != framework.TypeDurationSecond) && !strings.HasPrefix(field.Description, "Seconds "):
+					case looksLikeDuration.MatchString(name):
+						inUnits = append(inUnits, name)
+					default:
+						inSeconds = append(inSeconds, name)
+					}
+				}
+			}
+		}
+	}
+	text, err := os.ReadFile("docs/api.md")
+	require.NoError(t, err)
+	documented := map[string][]string{}
+	for _, row := range unitRow.FindAllStringSubmatch(string(text), -1) {
+		documented[row[2]] = strings.Split(strings.ReplaceAll(row[1], "`", ""), ", ")
+	}
+	require.Equal(t, sorted(map[string][]string{"2h": inUnits, "7200": inSeconds}), documented)
 }
 
 func TestSecrets_InputFieldsAreMarkedSensitive(t *testing.T) {
@@ -143,7 +196,7 @@ func engineFields(t *testing.T) map[string][]string {
 	fields := map[string][]string{}
 	for path := range document(t, m).Paths {
 		name := strings.Trim(strings.NewReplacer("{role}", "<role>", "{id}", "<id>").Replace(path), "/")
-		route := m.Route(strings.NewReplacer("{role}", "x", "{id}", "x").Replace(strings.TrimPrefix(path, "/")))
+		route := m.Route(requestPath(path))
 		fields[name] = append(fields[name], slices.Collect(maps.Keys(route.Fields))...)
 		for _, op := range route.Operations {
 			for _, response := range op.Properties().Responses[http.StatusOK] {

@@ -19,14 +19,15 @@ const maxApprovalWait = 20 * time.Second
 
 func (b *Backend) pathApproval() []*framework.Path {
 	return []*framework.Path{
-		b.approvalPath("config/approval", "admin-token-approval", nil,
+		b.approvalPath("config/approval", "config/approval", "admin-token-approval", nil,
 			"Replace the admin token by a token that a person approves in a browser."),
-		b.approvalPath(prefixRotate+rolePattern+"/approval", "role-approval", map[string]*framework.FieldSchema{request.FieldRole: roleNameField()},
+		b.approvalPath(prefixRotate+rolePattern+"/approval", "rotate/personal/approval", "role-approval", map[string]*framework.FieldSchema{request.FieldRole: roleNameField()},
 			"Rotate a static role, or give it its first token, by a person's approval in a browser."),
 	}
 }
 
-func (b *Backend) approvalPath(pattern, suffix string, named map[string]*framework.FieldSchema, synopsis string) *framework.Path {
+// approvalPath returns the path of a pattern. Its help shows commands with the path example.
+func (b *Backend) approvalPath(pattern, example, suffix string, named map[string]*framework.FieldSchema, synopsis string) *framework.Path {
 	return &framework.Path{
 		Pattern:      pattern + "$",
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: suffix},
@@ -59,7 +60,7 @@ func (b *Backend) approvalPath(pattern, suffix string, named map[string]*framewo
 			logical.DeleteOperation: forwarded(nameOf, b.cancelApproval, "Cancel an approval, or forget an ended approval.", nil),
 		},
 		HelpSynopsis:    synopsis,
-		HelpDescription: strings.TrimSpace(approvalHelp),
+		HelpDescription: strings.ReplaceAll(strings.TrimSpace(approvalHelp), "<path>", example),
 	}
 }
 
@@ -186,6 +187,6 @@ deletes itself.
 
 Example, for the mount modal/:
 
-  vault write -wrap-ttl=15m modal/rotate/personal/approval lapse_after=1h
-  vault read modal/rotate/personal/approval wait=20s
+  vault write -wrap-ttl=15m modal/<path> lapse_after=1h
+  vault read modal/<path> wait=20s
 `

@@ -9,7 +9,6 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-secrets-modal/internal/model"
 	"vault-plugin-secrets-modal/internal/request"
 	"vault-plugin-secrets-modal/internal/revocation"
 )
@@ -112,7 +111,7 @@ func (b *Backend) cleanUpOrphans(ctx context.Context, _ *logical.Request, ask re
 	}
 	data := map[string]any{
 		fieldDryRun: ask.DryRun, fieldEnded: int64(len(done.Ended)), fieldLeft: int64(len(done.Left)), fieldOutOfSync: done.OutOfSync,
-		fieldNextStep: cleanupNextStep(b.engine.Mount.Commands(), ask, done),
+		fieldNextStep: b.cleanupNextStep(ctx, ask, done),
 	}
 	if done.Chosen != nil {
 		data[fieldNames] = done.Chosen
@@ -124,20 +123,22 @@ func (b *Backend) cleanUpOrphans(ctx context.Context, _ *logical.Request, ask re
 	return resp, nil
 }
 
-func cleanupNextStep(run model.Commands, ask revocation.CleanupRequest, done *revocation.CleanupResult) string {
+func (b *Backend) cleanupNextStep(ctx context.Context, ask revocation.CleanupRequest, done *revocation.CleanupResult) string {
+	m := b.engine.Mount
+	run := m.Commands()
 	switch {
 	case done.NotCompared != "":
-		return "nothing to do: the engine deletes due tokens again; it compares once it can list the service users"
+		return m.NotePaused(ctx, "nothing to do: the engine deletes due tokens again; it compares once it can list the service users")
 	case len(done.Chosen) == 0 && !done.OutOfSync:
 		return "nothing to do: there are no orphans"
 	case ask.DryRun:
 		return "delete them with: " + run.DeleteOrphans() + "; or keep them with: " + run.AcceptOrphans()
 	case len(done.Left) > 0:
-		return "nothing to do: the engine deletes the other orphans later; see them with: " + run.ListRevocations()
+		return m.NotePaused(ctx, "nothing to do: the engine deletes the other orphans later; see them with: "+run.ListRevocations())
 	case done.OutOfSync:
 		return "look at the other orphans: " + run.ListOrphans()
 	}
-	return "nothing to do: the engine deletes due tokens again"
+	return m.NotePaused(ctx, "nothing to do: the engine deletes due tokens again")
 }
 
 const orphansHelp = `

@@ -18,10 +18,7 @@ import (
 // benchPlugins measures the processor time that the plugins' own processes need per read, without Vault's part. It
 // compares the engine with the no-op plugin in the same rounds.
 func benchPlugins(ctx context.Context, s *server, o options) error {
-	if err := s.build(ctx, ".", "./bench/noop", "noop"); err != nil {
-		return err
-	}
-	if err := s.register(ctx, "noop", "", "noop"); err != nil {
+	if err := s.add(ctx, "noop", ".", "./bench/noop"); err != nil {
 		return err
 	}
 	if err := s.mount(ctx, "noop", "noop", nil); err != nil {

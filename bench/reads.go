@@ -87,19 +87,13 @@ func (s *server) mountTargets(ctx context.Context) error {
 
 // registerOthers registers the plugins that the engine is compared with.
 func (s *server) registerOthers(ctx context.Context) error {
-	if err := s.build(ctx, ".", "./bench/noop", "noop"); err != nil {
+	if err := s.add(ctx, "noop", ".", "./bench/noop"); err != nil {
 		return err
 	}
-	if err := s.build(ctx, "bench/kv", "github.com/hashicorp/vault-plugin-secrets-kv/cmd/vault-plugin-secrets-kv", "kv-external"); err != nil {
+	if err := s.add(ctx, "kv-external", "bench/kv", "github.com/hashicorp/vault-plugin-secrets-kv/cmd/vault-plugin-secrets-kv"); err != nil {
 		return err
 	}
-	if err := s.register(ctx, "noop", "", "noop"); err != nil {
-		return err
-	}
-	if err := s.register(ctx, "kv-external", "", "kv-external"); err != nil {
-		return err
-	}
-	return s.register(ctx, "modal-untuned", s.engine.Version, s.engine.Command, "GOGC=100")
+	return s.addEngine(ctx, "modal-untuned", "GOGC=100")
 }
 
 // rounds are the samples of each target, by the number of clients, one sample per round.

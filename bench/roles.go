@@ -30,7 +30,7 @@ func benchRoles(ctx context.Context, s *server, o options) error {
 
 // measureRoles uses a separate plugin process, so that the process's memory belongs to these roles alone.
 func (s *server) measureRoles(ctx context.Context, mount string, count int, o options) ([]string, error) {
-	if err := s.register(ctx, mount, s.engine.Version, s.engine.Command); err != nil {
+	if err := s.addEngine(ctx, mount); err != nil {
 		return nil, err
 	}
 	if err := s.mountEngine(ctx, mount, mount); err != nil {

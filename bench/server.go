@@ -6,13 +6,7 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 
 	"github.com/hashicorp/vault/api"
 
@@ -23,15 +17,15 @@ import (
 type server struct {
 	*lab.Vault
 	lab      *lab.Lab
+	tools    *lab.Tools
 	emulator *lab.Emulator
 	engine   lab.Plugin
 	api      *api.Client
-	plugins  string
 }
 
 // startServer starts a Vault and the emulator, and registers the engine in the catalogue.
-func startServer(ctx context.Context, l *lab.Lab, engine lab.Plugin) (*server, error) {
-	s := &server{lab: l, engine: engine}
+func startServer(ctx context.Context, l *lab.Lab, tools *lab.Tools, engine lab.Plugin) (*server, error) {
+	s := &server{lab: l, tools: tools, engine: engine}
 	var err error
 	if s.emulator, err = l.StartEmulator(ctx); err != nil {
 		return nil, err
@@ -49,12 +43,7 @@ func startServer(ctx context.Context, l *lab.Lab, engine lab.Plugin) (*server, e
 	if err = s.write(ctx, "sys/loggers", map[string]any{"level": "debug"}); err != nil {
 		return nil, err
 	}
-	state, err := s.api.Logical().ReadWithContext(ctx, "sys/config/state/sanitized")
-	if err != nil {
-		return nil, fmt.Errorf("ask Vault for its plugin directory: %w", err)
-	}
-	s.plugins, _ = state.Data["plugin_directory"].(string)
-	return s, s.register(ctx, lab.PluginName, engine.Version, engine.Command)
+	return s, s.Register(ctx, engine)
 }
 
 func (s *server) write(ctx context.Context, path string, data map[string]any) error {
@@ -62,27 +51,20 @@ func (s *server) write(ctx context.Context, path string, data map[string]any) er
 	return err
 }
 
-// build compiles a program into the plugin directory, with the flags of a release.
-func (s *server) build(ctx context.Context, dir, pkg, name string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-C", dir, "-trimpath", "-buildvcs=false", "-ldflags", "-s -w",
-		"-o", filepath.Join(s.plugins, name), pkg)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build %s: %w: %s", name, err, out)
+// add builds a plugin from a package of the module in a folder, and registers it.
+func (s *server) add(ctx context.Context, name, folder, pkg string) error {
+	p, err := s.tools.BuildOther(ctx, name, folder, pkg)
+	if err != nil {
+		return err
 	}
-	return nil
+	return s.Register(ctx, p)
 }
 
-// register adds a file of the plugin directory to the catalogue, with its own environment.
-func (s *server) register(ctx context.Context, name, version, command string, env ...string) error {
-	binary, err := os.ReadFile(filepath.Join(s.plugins, command))
-	if err != nil {
-		return fmt.Errorf("hash the plugin %s: %w", name, err)
-	}
-	sum := sha256.Sum256(binary)
-	return s.api.Sys().RegisterPluginWithContext(ctx, &api.RegisterPluginInput{
-		Name: name, Type: api.PluginTypeSecrets, Command: command, SHA256: hex.EncodeToString(sum[:]), Version: version, Env: env,
-	})
+// addEngine registers the engine once more, under another name.
+func (s *server) addEngine(ctx context.Context, name string, env ...string) error {
+	p := s.engine
+	p.Name, p.Env = name, env
+	return s.Register(ctx, p)
 }
 
 func (s *server) mount(ctx context.Context, path, plugin string, options map[string]string) error {
@@ -115,15 +97,12 @@ func (s *server) newRole(ctx context.Context, path string) error {
 }
 
 // withServer runs a function that needs a separate Vault.
-func withServer(ctx context.Context, tools *lab.Tools, engine lab.Plugin, do func(*server) error) (err error) {
-	l, err := lab.New(tools)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, l.Close()) }()
-	s, err := startServer(ctx, l, engine)
-	if err != nil {
-		return err
-	}
-	return do(s)
+func withServer(ctx context.Context, tools *lab.Tools, engine lab.Plugin, do func(*server) error) error {
+	return lab.With(tools, func(l *lab.Lab) error {
+		s, err := startServer(ctx, l, tools, engine)
+		if err != nil {
+			return err
+		}
+		return do(s)
+	})
 }

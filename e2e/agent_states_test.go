@@ -42,7 +42,7 @@ func TestAgent_GetsTheNewTokenInTimeInEachStateOfARole(t *testing.T) {
 	admins := map[string]lab.Token{}
 	for _, mount := range []string{"modal", "failing", "down"} {
 		if mount != "modal" {
-			w.vault(t, "secrets", "enable", "-path="+mount, "-plugin-version="+plugin.Version, lab.PluginName)
+			w.vault(t, plugin.EnableArgs(mount)...)
 		}
 		admins[mount] = w.administer(t, mount, w.emulator.URL)
 	}

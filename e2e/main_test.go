@@ -123,7 +123,7 @@ func (w *world) start(t *testing.T) {
 func (w *world) enable(t *testing.T) {
 	t.Helper()
 	w.vault(t, plugin.RegisterArgs()...)
-	w.vault(t, "secrets", "enable", "-path=modal", "-plugin-version="+plugin.Version, lab.PluginName)
+	w.vault(t, plugin.EnableArgs("modal")...)
 	w.vault(t, "write", "modal/config", "server_url="+w.emulator.URL)
 }
 

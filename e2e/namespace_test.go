@@ -54,7 +54,7 @@ func (w *world) requireCommandsWork(t *testing.T, inside, pasting lab.CLI, mount
 		return result.Stdout
 	}
 	admin := w.newToken(t)
-	ask("secrets", "enable", "-path="+mount, "-plugin-version="+plugin.Version, lab.PluginName)
+	ask(plugin.EnableArgs(mount)...)
 	ask("write", mount+"/config", "server_url="+w.emulator.URL, "token_id="+admin.ID, "token_secret="+admin.Secret)
 
 	created := ask("write", "-field=next_step", mount+"/roles/ci", "type=managed", "environment_roles=main=viewer")

@@ -9,6 +9,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -47,6 +48,16 @@ func New(tools *Tools) (*Lab, error) {
 		}
 	}
 	return &Lab{Dir: dir, tools: tools}, nil
+}
+
+// With runs a function in a new lab, and closes the lab after it.
+func With(tools *Tools, do func(*Lab) error) (err error) {
+	l, err := New(tools)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	return do(l)
 }
 
 // Close stops the lab's programs, the last one first, waits for their end and removes the directory.

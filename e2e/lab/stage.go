@@ -50,24 +50,21 @@ func OnStage(ctx context.Context, version string, do func(*Stage) error) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, tools.Close()) }()
-	l, err := New(tools)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, l.Close()) }()
-
-	s := &Stage{Lab: l, Tools: tools}
-	if s.Vault, err = l.StartVault(ctx); err != nil {
-		return err
-	}
-	fmt.Fprintf(os.Stderr, "server: it answers at %s; the plugin and the emulator come next\n", s.Vault.Addr)
-	if s.Plugin, err = tools.BuildPlugin(ctx, version); err != nil {
-		return err
-	}
-	if err = tools.buildEmulator(ctx); err != nil {
-		return err
-	}
-	return do(s)
+	return With(tools, func(l *Lab) error {
+		s := &Stage{Lab: l, Tools: tools}
+		var err error
+		if s.Vault, err = l.StartVault(ctx); err != nil {
+			return err
+		}
+		fmt.Fprintf(os.Stderr, "server: it answers at %s; the plugin and the emulator come next\n", s.Vault.Addr)
+		if s.Plugin, err = tools.BuildPlugin(ctx, version); err != nil {
+			return err
+		}
+		if err = tools.buildEmulator(ctx); err != nil {
+			return err
+		}
+		return do(s)
+	})
 }
 
 // Mount starts an emulator, and enables the plugin at modal/ with nothing stored in it.
@@ -76,8 +73,8 @@ func (s *Stage) Mount(ctx context.Context) (*Emulator, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = s.Vault.must(ctx, s.Plugin.RegisterArgs()...); err != nil {
+	if err = s.Vault.Register(ctx, s.Plugin); err != nil {
 		return nil, err
 	}
-	return emulator, s.Vault.must(ctx, "secrets", "enable", "-path=modal", "-plugin-version="+s.Plugin.Version, PluginName)
+	return emulator, s.Vault.must(ctx, s.Plugin.EnableArgs("modal")...)
 }

@@ -41,11 +41,17 @@ type Tools struct {
 	addresses  sync.Map   // the addresses that servers got
 }
 
-// Plugin is a build of the engine, or of Vault's JWT auth method, in the labs' plugin directory.
-type Plugin struct{ Type, Name, Command, SHA256, Version string }
+// Plugin is a plugin in the labs' plugin directory.
+type Plugin struct {
+	// Type is secret or auth. Name is the plugin's name in Vault's catalogue, Command its file.
+	Type, Name, Command string
+	SHA256, Version     string
+	// Env is added to the environment of the plugin's process.
+	Env []string
+}
 
 // The scripts that find a server differ in their last choice: tests and benchmarks use Vault even if it must be
-// built from source, which takes minutes. Who only wants to see the plugin gets an OpenBao in seconds.
+// built from source, which takes minutes. A person who only wants to see the plugin gets an OpenBao in seconds.
 const (
 	vaultToTest    = "tools/vault/path.sh"
 	quickestServer = "tools/server/path.sh"
@@ -91,12 +97,12 @@ func findServer(ctx context.Context, script string, progress io.Writer) (*Tools,
 }
 
 func (t *Tools) buildEmulator(ctx context.Context) error {
-	return t.build(ctx, filepath.Join(t.dir, "modal-emulator"), "cmd/modal-emulator")
+	return t.build(ctx, filepath.Join(t.dir, "modal-emulator"), t.root, "./cmd/modal-emulator")
 }
 
 // BuildSDK builds the client on Modal's Go SDK. BuildTools has already built the client; OnStage has not.
 func (t *Tools) BuildSDK(ctx context.Context) error {
-	return t.build(ctx, filepath.Join(t.dir, "modal-sdk"), "e2e/sdk")
+	return t.build(ctx, filepath.Join(t.dir, "modal-sdk"), t.root, "./e2e/sdk")
 }
 
 func (t *Tools) linkVault() error {
@@ -111,11 +117,23 @@ func (t *Tools) Close() error { return os.RemoveAll(t.dir) }
 // directory.
 func (t *Tools) BuildPlugin(ctx context.Context, version string) (Plugin, error) {
 	p := Plugin{Type: "secret", Name: PluginName, Command: PluginName + "-" + version, Version: version}
+	return t.buildPlugin(ctx, p, t.root, "./cmd/"+PluginName, " -X "+module+"/internal/version.Version="+version)
+}
+
+// BuildOther builds another secrets plugin into the labs' plugin directory, from a package of the module in a folder of
+// this repository.
+func (t *Tools) BuildOther(ctx context.Context, name, folder, pkg string) (Plugin, error) {
+	return t.buildPlugin(ctx, Plugin{Type: "secret", Name: name, Command: name}, filepath.Join(t.root, folder), pkg, "")
+}
+
+// buildPlugin builds a plugin, and completes it with its hash.
+func (t *Tools) buildPlugin(ctx context.Context, p Plugin, folder, pkg, ldflags string) (Plugin, error) {
 	file := filepath.Join(t.pluginDir(), p.Command)
-	if err := t.build(ctx, file, "cmd/"+PluginName, "-ldflags", "-s -w -X "+module+"/internal/version.Version="+version); err != nil {
+	if err := t.build(ctx, file, folder, pkg, "-ldflags", "-s -w"+ldflags); err != nil {
 		return Plugin{}, err
 	}
-	return p, p.hash(file)
+	err := p.hash(file)
+	return p, err
 }
 
 // jwtModule is the module of Vault's JWT auth method.
@@ -132,13 +150,7 @@ func (t *Tools) BuildJWTPlugin(ctx context.Context) (Plugin, error) {
 		return Plugin{}, err
 	}
 	p := Plugin{Type: "auth", Name: "jwt", Command: "vault-plugin-auth-jwt-" + version, Version: version}
-	file := filepath.Join(t.pluginDir(), p.Command)
-	_, err = t.output(ctx, filepath.Join(t.root, "tools", "progress.sh"), "build", folder, file,
-		jwtModule+"/cmd/vault-plugin-auth-jwt", "-trimpath", "-buildvcs=false")
-	if err != nil {
-		return Plugin{}, err
-	}
-	return p, p.hash(file)
+	return t.buildPlugin(ctx, p, folder, jwtModule+"/cmd/vault-plugin-auth-jwt", "")
 }
 
 // hash reads the plugin's file, because the plugin catalog asks for its SHA-256.
@@ -154,17 +166,27 @@ func (p *Plugin) hash(file string) error {
 
 // RegisterArgs returns the arguments of the vault command that registers the plugin in the catalogue.
 func (p Plugin) RegisterArgs() []string {
-	return []string{
-		"plugin", "register", "-sha256=" + p.SHA256, "-command=" + p.Command, "-version=" + p.Version, p.Type, p.Name,
+	args := []string{"plugin", "register", "-sha256=" + p.SHA256, "-command=" + p.Command}
+	if p.Version != "" {
+		args = append(args, "-version="+p.Version)
 	}
+	for _, variable := range p.Env {
+		args = append(args, "-env="+variable)
+	}
+	return append(args, p.Type, p.Name)
+}
+
+// EnableArgs returns the arguments of the vault command that enables this version of the plugin.
+func (p Plugin) EnableArgs(path string) []string {
+	return []string{"secrets", "enable", "-path=" + path, "-plugin-version=" + p.Version, p.Name}
 }
 
 // pluginDir returns the plugin directory of every Vault server that the labs start.
 func (t *Tools) pluginDir() string { return filepath.Join(t.dir, "plugins") }
 
-// build compiles a program of this repository as the release does, and shows the progress.
-func (t *Tools) build(ctx context.Context, file, pkg string, flags ...string) error {
-	args := append([]string{"build", t.root, file, "./" + pkg, "-trimpath", "-buildvcs=false"}, flags...)
+// build compiles a package of the module in a folder as the release does, and shows the progress.
+func (t *Tools) build(ctx context.Context, file, folder, pkg string, flags ...string) error {
+	args := append([]string{"build", folder, file, pkg, "-trimpath", "-buildvcs=false"}, flags...)
 	_, err := t.output(ctx, filepath.Join(t.root, "tools", "progress.sh"), args...)
 	return err
 }

@@ -129,6 +129,11 @@ func (v *Vault) Unseal(ctx context.Context) error {
 	return v.process.ready(ctx, func() error { return v.must(ctx, "token", "lookup") })
 }
 
+// Register adds a plugin to the server's catalogue.
+func (v *Vault) Register(ctx context.Context, p Plugin) error {
+	return v.must(ctx, p.RegisterArgs()...)
+}
+
 // NextTick returns when the server wakes its plugins for the first time after the given time. It wakes them once
 // a minute, from the time when it was unsealed.
 func (v *Vault) NextTick(after time.Time) time.Time {

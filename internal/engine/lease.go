@@ -164,7 +164,7 @@ func (ls *Leases) checkMayEnd(ctx context.Context, role string) error {
 		return err
 	}
 	if cfg.Paused {
-		return &model.UnusableError{Text: fmt.Sprintf("the mount is paused, so the lease's token is not revoked; the engine revokes it after: %s", ls.mount.Commands().Unpause())}
+		return &model.UnusableError{Text: "the mount is paused, so the lease's token is not revoked; the engine revokes it after: " + ls.mount.Commands().Unpause()}
 	}
 	err = ls.guard.CheckDeletion(ctx)
 	if modalapi.KindOf(err) != modalapi.KindNone {

@@ -81,7 +81,7 @@ func (mt *minter) mint(ctx context.Context, cfg *model.Config, ask mintRequest) 
 		mt.rollback(ctx, created.entry)
 		return nil, fmt.Errorf("the engine gave up the new service user %s: %w", created.Identity, err)
 	}
-	if warning := expiryWarning(ask.life, created.Token, mt.mount.Now()); warning != "" {
+	if warning := mt.expiryWarning(cfg, ask.life, created.Token); warning != "" {
 		created.warnings = append(created.warnings, warning)
 		mt.mount.Log().Warn("modal set another expiry than the engine asked for", "role", ask.name, "token_id", created.ID, "warning", warning)
 	}
@@ -167,10 +167,10 @@ func (mt *minter) grantAndVerify(ctx context.Context, a *state.Admin, cfg *model
 }
 
 // expiryWarning returns a warning if Modal set another expiry than the engine asked for, and "" otherwise.
-func expiryWarning(ttl time.Duration, t model.Token, now time.Time) string {
-	switch {
+func (mt *minter) expiryWarning(cfg *model.Config, ttl time.Duration, t model.Token) string {
+	switch now := mt.mount.Now(); {
 	case ttl == 0 && !t.ExpiresAt.IsZero():
-		return fmt.Sprintf("the role has no token_ttl, but Modal lets the token expire on %s: the engine rotates the role before that", t.ExpiresAt.Format(time.RFC3339))
+		return mt.mount.NotePausedIn(cfg, fmt.Sprintf("the role has no token_ttl, but Modal lets the token expire on %s: the engine rotates the role before that", t.ExpiresAt.Format(time.RFC3339)))
 	case ttl != 0 && t.ExpiresAt.IsZero():
 		return fmt.Sprintf("the engine asked for token_ttl %s, but Modal says that the token does not expire", duration.Format(ttl))
 	case ttl != 0 && (t.Lifetime(now)-ttl).Abs() > max(time.Minute, ttl/20):

@@ -150,8 +150,8 @@ func (rv *Revocations) checkProven(ctx context.Context, entry *model.Revocation)
 		return fmt.Errorf("the engine could not prove that token %s of %s is revoked: %w; try again, %s",
 			cmp.Or(entry.ID, entry.Key()), entry.Whose(), err, forget)
 	case err != nil:
-		return model.UserErrorf("the engine could not prove that token %s of %s is revoked (%s): try again, %s",
-			cmp.Or(entry.ID, entry.Key()), entry.Whose(), err, forget)
+		return model.UserErrorf("%s", rv.mount.NotePaused(ctx, fmt.Sprintf("the engine could not prove that token %s of %s is revoked (%s): try again, %s",
+			cmp.Or(entry.ID, entry.Key()), entry.Whose(), err, forget)))
 	case entry.CanDelete() && (entry.MayOnlyHaveExpired(rv.mount.Now()) || !entry.Verified() && entry.Secret != ""):
 		return model.UserErrorf("Modal rejects token %s of %s, but its service user may still exist: %s; %s",
 			cmp.Or(entry.ID, entry.Key()), entry.Whose(), rv.queue.NextStep(ctx, entry), forget)

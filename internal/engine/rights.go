@@ -155,12 +155,13 @@ func (rg *rights) isSet(ctx context.Context, cfg *model.Config, user *changedUse
 }
 
 // notShown returns the warning that Modal acknowledged a change but does not report it.
-func (u changedUser) notShown() string {
-	if u.reported == nil {
-		return fmt.Sprintf("the environment roles of service user %s were set, but Modal does not report them: the engine sets them again within a minute or so", u.token.Identity)
+func (rg *rights) notShown(cfg *model.Config, u changedUser) string {
+	text := fmt.Sprintf("the environment roles of service user %s were set, but Modal does not report them", u.token.Identity)
+	if u.reported != nil {
+		text = fmt.Sprintf("the environment roles of service user %s were set to %s, but Modal still reports %s",
+			u.token.Identity, model.RolesText(u.want(u.reported)), model.RolesText(u.reported))
 	}
-	return fmt.Sprintf("the environment roles of service user %s were set to %s, but Modal still reports %s: the engine sets them again within a minute or so",
-		u.token.Identity, model.RolesText(u.want(u.reported)), model.RolesText(u.reported))
+	return rg.mount.NotePausedIn(cfg, text+": the engine sets them again within a minute or so")
 }
 
 // narrowPrevious removes from previous tokens the rights that the role does not have, and adds none. It returns the

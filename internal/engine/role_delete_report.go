@@ -51,8 +51,8 @@ func (rs *Roles) report(ctx context.Context, d *deletedRole, revoked []string) *
 		done.Tokens = append(done.Tokens[:maxLines], fmt.Sprintf("and %d more: %s", more, rs.mount.Commands().ListRevocations()))
 	}
 	done.NextStep = rs.afterDelete(d, left)
-	if cfg, err := rs.mount.LoadConfig(ctx); err == nil && cfg.Paused && len(left) > 0 {
-		done.NextStep += "; the engine is paused, so it does nothing by itself until: " + rs.mount.Commands().Unpause()
+	if len(left) > 0 {
+		done.NextStep = rs.mount.NoteDelay(ctx, done.NextStep)
 	}
 	return done
 }

@@ -96,7 +96,7 @@ func (rs *Roles) changeEnvironmentRoles(ctx context.Context, cfg *model.Config, 
 		warnings = append(warnings, why.Error())
 	}
 	for _, user := range rs.rights.readBack(brief, cfg, set) {
-		warnings = append(warnings, user.notShown())
+		warnings = append(warnings, rs.rights.notShown(cfg, user))
 	}
 	return warnings, nil
 }

@@ -42,8 +42,12 @@ func (rt *Rotations) Plan(ctx context.Context, ask model.RotateRequest) (*Rotati
 	if plan == nil {
 		plan = []string{"nothing, until the problems are solved"}
 	} else if !rotation.HasNoToken() && (ask.Token == nil || ask.Token.ID != rotation.Cred.ID) {
-		plan = append(plan, fmt.Sprintf("put token %s (version %d) into the revocation queue, to be revoked after %s (%s)",
-			rotation.Cred.ID, rotation.Cred.Version, rt.mount.Now().Add(ask.GraceOr(rotation.Role.GracePeriod)).Format(time.RFC3339), model.NewRevocation(rotation.Name, rotation.Role, rotation.Cred, model.ReasonRotated, rt.mount.Now(), 0).Method))
+		old := model.NewRevocation(rotation.Name, rotation.Role, rotation.Cred, model.ReasonRotated, rt.mount.Now(), ask.GraceOr(rotation.Role.GracePeriod))
+		step := fmt.Sprintf("put token %s (version %d) into the revocation queue, to be revoked after %s (%s)", old.ID, old.Version, old.NotBefore.Format(time.RFC3339), old.Method)
+		if old.Method == model.MethodAutomatic {
+			step = rt.mount.NotePausedIn(cfg, step)
+		}
+		plan = append(plan, step)
 	}
 	if err = rt.checkPreviousTokenLimit(ctx, rotation, ask); err != nil {
 		problems = append(problems, err)

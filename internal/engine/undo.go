@@ -71,7 +71,7 @@ func (rt *Rotations) grantCurrentRights(ctx context.Context, cfg *model.Config, 
 		return nil, err
 	}
 	for _, user := range rt.rights.readBack(ctx, cfg, []changedUser{{token: t, want: change.Want}}) {
-		warnings = append(warnings, user.notShown())
+		warnings = append(warnings, rt.rights.notShown(cfg, user))
 	}
 	return warnings, nil
 }

@@ -162,7 +162,7 @@ func (vf *Verifier) record(ctx context.Context, rotation *model.Rotation, v *mod
 	after = after.WithVerification(vf.mount.Now(), v)
 	switch {
 	case v.Accepted && !after.ExpiresAt.Equal(rotation.Cred.ExpiresAt):
-		v.Warnings = append(v.Warnings, vf.expiryWarning(rotation, after))
+		v.Warnings = append(v.Warnings, vf.expiryWarning(ctx, rotation, after))
 	case !v.Accepted && rotation.Cred.RejectedSince.IsZero():
 		vf.mount.Log().Error("modal rejects a role's current token", "role", rotation.Name, "type", rotation.Role.Type, "version", rotation.Cred.Version, "token_id", rotation.Cred.ID, "modal_said", v.Reason)
 		vf.mount.Publish(ctx, model.Event{Kind: model.EventTokenRejected, Role: rotation.Name, Version: rotation.Cred.Version, TokenID: rotation.Cred.ID, Account: rotation.Cred.Account()})
@@ -185,13 +185,13 @@ func (vf *Verifier) tokenToStore(ctx context.Context, rotation *model.Rotation, 
 }
 
 // expiryWarning logs that Modal reports another expiry than the stored one, and returns the warning.
-func (vf *Verifier) expiryWarning(rotation *model.Rotation, after *model.Credential) string {
+func (vf *Verifier) expiryWarning(ctx context.Context, rotation *model.Rotation, after *model.Credential) string {
 	known, reported := rotation.Cred.ExpiresAt, after.ExpiresAt
 	vf.mount.Log().Warn("modal reports another expiry", "role", rotation.Name, "token_id", after.ID, "expires_at", reported, "expires_at_before", known, "next_rotation", after.NextRotation)
 	text := fmt.Sprintf("Modal says that token %s expires %s, but the engine had stored that it expires %s", after.ID, expiresText(reported), expiresText(known))
 	switch {
 	case !after.NextRotation.IsZero():
-		return fmt.Sprintf("%s: the engine rotates the role at %s", text, after.NextRotation.Format(time.RFC3339))
+		return vf.mount.NotePaused(ctx, fmt.Sprintf("%s: the engine rotates the role at %s", text, after.NextRotation.Format(time.RFC3339)))
 	case reported.IsZero():
 		return text
 	}

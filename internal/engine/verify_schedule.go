@@ -112,7 +112,7 @@ func (vf *Verifier) setRolesAgain(ctx context.Context, cfg *model.Config, rotati
 			"environment_roles", model.RolesText(wanted), "environment_roles_before", model.RolesText(v.Roles))
 	}
 	for _, user := range vf.rights.readBack(ctx, cfg, set) {
-		kept = append(kept, model.UserErrorf("%s", user.notShown()))
+		kept = append(kept, model.UserErrorf("%s", vf.rights.notShown(cfg, user)))
 	}
 	return errors.Join(append(kept, cfg.CheckRole(rotation.Role))...)
 }

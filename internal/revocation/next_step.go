@@ -17,7 +17,7 @@ func (q *Queue) NextStep(ctx context.Context, r *model.Revocation) string {
 	early := q.mount.Now().Before(r.NotBefore)
 	switch {
 	case r.IsRunningLease(q.mount.Now()):
-		return fmt.Sprintf("nothing to do: the token ends with its lease, or on %s at the latest", r.NotBefore.Format(time.RFC3339)) + atOnce
+		return q.mount.NoteDelay(ctx, fmt.Sprintf("nothing to do: the token ends with its lease, or on %s at the latest", r.NotBefore.Format(time.RFC3339))) + atOnce
 	case r.RefusedReason != "":
 		return fmt.Sprintf("%s, because the engine could not do that (Modal said: %s); then let the engine check: %s", r.DeletionInstructions(), r.RefusedReason, run.TryRevocation(r.Key()))
 	case !r.CanDelete() && early:
@@ -25,8 +25,8 @@ func (q *Queue) NextStep(ctx context.Context, r *model.Revocation) string {
 	case !r.CanDelete():
 		return fmt.Sprintf("%s; then let the engine check: %s", r.DeletionInstructions(), run.TryRevocation(r.Key()))
 	case r.IsInUse():
-		return fmt.Sprintf("nothing to do: the token was last used at %s; the engine keeps it while somebody uses it, until %s at the latest",
-			r.LastUsed.Format(time.RFC3339), r.HoldUntil.Format(time.RFC3339)) + atOnce
+		return q.mount.NoteDelay(ctx, fmt.Sprintf("nothing to do: the token was last used at %s; the engine keeps it while somebody uses it, until %s at the latest",
+			r.LastUsed.Format(time.RFC3339), r.HoldUntil.Format(time.RFC3339))) + atOnce
 	case early && r.NotYetCurrent():
 		return q.mount.NoteDelay(ctx, fmt.Sprintf("nothing to do: if the token is not in use by %s, the engine will then %s", r.NotBefore.Format(time.RFC3339), r.DeletionText())) + atOnce
 	case early:

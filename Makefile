@@ -58,7 +58,7 @@ e2e-openbao:
 	BAO_BIN=$$bao go -C tools/release test -count=1 -v -run OpenBao .
 
 # CORE lists the tests that depend most on the server: documented commands, restarts, secrecy and clusters.
-CORE = $(addprefix e2e/,readme_test.go restart_test.go secrecy_test.go cluster_test.go cluster_upgrade_test.go)
+CORE = $(addprefix e2e/,readme_test.go restart_test.go secrecy_test.go cluster_test.go cluster_upgrade_test.go cluster_consistency_test.go)
 ## e2e-openbao-core: run the tests that CI runs on OpenBao
 e2e-openbao-core:
 	@tests=$$(sed -nE 's/^func (Test[A-Za-z0-9_]+)\(.*/\1/p' $(CORE) | paste -s -d '|' -) && $(MAKE) e2e-openbao RUN="$$tests"

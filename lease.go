@@ -104,8 +104,11 @@ func remembered(s *logical.Secret, field string) time.Duration {
 }
 
 // revokeLease revokes the token of a lease. After an error Vault tries again, and the revocation queue tries in any
-// case.
+// case. Only the node that may write to storage revokes.
 func (b *Backend) revokeLease(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	if !b.WriteSafeReplicationState() {
+		return nil, logical.ErrReadOnly
+	}
 	id, _ := req.Secret.InternalData[leaseRevocationID].(string)
 	if err := b.engine.Leases.End(ctx, id); err != nil {
 		return leaseResponse(err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/modaltest"
 	"vault-plugin-secrets-modal/internal/mounttest"
 )
@@ -32,6 +33,22 @@ func TestVerify_ShowsLastUseChangedRolesAndChangedExpiry(t *testing.T) {
 	require.Equal(t, "2026-03-21T12:00:00Z", m.Read("creds/ci")["expires_at"])
 	require.Equal(t, mounttest.StartTime.Add(18*mounttest.Day), m.NextRotation("ci"))
 	require.Empty(t, m.Write("verify/ci", nil).Warnings)
+}
+
+func TestVerify_CustomRoleGivenAtModalIsShownAndReplaced(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	id := m.AddManaged("ci")
+	m.Workspace.AddCustomRole("viewer at night", "secret.read")
+	name := m.ServiceUser(id).Name
+	m.Workspace.SetServiceUserRole(name, "main", "viewer at night")
+
+	answer := m.Write("verify/ci", nil).Data
+
+	require.Equal(t, true, answer["roles_differ"])
+	require.Equal(t, map[string]modalapi.EnvironmentRole{"main": "viewer at night (custom)"}, answer["environment_roles"])
+	m.Minutes(2)
+	require.Equal(t, map[string]string{"main": "contributor"}, m.ServiceUser(id).Roles)
 }
 
 func TestEvents_ExpiryWarningNamesTheRole(t *testing.T) {

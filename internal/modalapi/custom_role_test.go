@@ -3,9 +3,11 @@
 package modalapi_test
 
 import (
+	"context"
 	"slices"
 	"testing"
 
+	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
@@ -39,15 +41,18 @@ func TestCustomRoles_AreListedOnceWithTheirPermissions(t *testing.T) {
 	require.Equal(t, modalapi.KindNotFound, modalapi.KindOf(err))
 }
 
-func TestServiceUser_ShowsACustomRoleByItsName(t *testing.T) {
+func TestServiceUser_ACustomRoleIsNeverTakenForABuiltInRole(t *testing.T) {
 	t.Parallel()
-	server, admin, client, _ := withServiceUser(t)
-	workspace := server.Workspaces()[0]
-	workspace.AddCustomRole("deployer")
-	workspace.SetServiceUserRole("ci", "main", "deployer")
+	for text, want := range map[string]modalapi.EnvironmentRole{"deployer": "deployer (custom)", "viewer": "viewer (custom)", "": "custom"} {
+		client := answering(t, func(context.Context) (*pb.ServiceUserInfoResponse, error) {
+			role := pb.ServiceUser_EnvironmentRoleEntry_builder{EnvironmentName: "main", Role: 5, RoleStr: text}.Build()
+			user := pb.ServiceUser_builder{Name: "ci", ServiceUserId: "sv-1", EnvironmentRoles: []*pb.ServiceUser_EnvironmentRoleEntry{role}}.Build()
+			return pb.ServiceUserInfoResponse_builder{ServiceUser: user}.Build(), nil
+		})
 
-	user, err := client.ServiceUser(t.Context(), admin, "ci")
+		user, err := client.ServiceUser(t.Context(), someToken, "ci")
 
-	require.NoError(t, err)
-	require.Equal(t, map[string]modalapi.EnvironmentRole{"main": "deployer"}, user.Roles)
+		require.NoError(t, err)
+		require.Equal(t, map[string]modalapi.EnvironmentRole{"main": want}, user.Roles)
+	}
 }

@@ -29,7 +29,8 @@ var roleNumbers = map[EnvironmentRole]pb.EnvironmentRole{
 	RoleNoAccess:    pb.EnvironmentRole_ENVIRONMENT_ROLE_NO_ACCESS,
 }
 
-// roleOf converts the number and the text of a role that Modal sends. A custom or an unknown role keeps Modal's text.
+// roleOf converts the number and the text of a role that Modal sends. An unknown role keeps Modal's text. A custom role is
+// marked, because a workspace can name a custom role as a built-in role is named.
 func roleOf(number pb.EnvironmentRole, text string) EnvironmentRole {
 	if number == pb.EnvironmentRole_ENVIRONMENT_ROLE_UNSPECIFIED {
 		return EnvironmentRole(text)
@@ -39,8 +40,11 @@ func roleOf(number pb.EnvironmentRole, text string) EnvironmentRole {
 			return role
 		}
 	}
-	if number == custom {
-		return EnvironmentRole(cmp.Or(text, "custom"))
+	switch {
+	case number == custom && text == "":
+		return "custom"
+	case number == custom:
+		return EnvironmentRole(text + " (custom)")
 	}
 	return EnvironmentRole(cmp.Or(text, number.String()))
 }

@@ -4,9 +4,9 @@
 // state of tokens, and injects faults on request. It shares no code with the engine's own client, so that the
 // two cannot contain the same error.
 //
-// The facts come from Modal's Go SDK v0.11.1 and Python client 1.6.4, some of
-// them from 1.5.4. "Assumed" marks a behaviour
-// of Modal that cannot be seen from outside.
+// The facts come from Modal's Go SDK v0.11.1, from Modal's Python client 1.6.4 and, as far as they are about Modal's mock
+// servicer (test/conftest.py), from the sources of 1.5.4. "Assumed" marks a behaviour of Modal that cannot be seen from
+// outside.
 package modaltest
 
 import (

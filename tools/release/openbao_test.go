@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 // TestImage_OpenBaoRunsThePluginAsTheNotesSay uses the OpenBao in BAO_BIN, which make e2e-openbao sets.
@@ -36,16 +37,7 @@ func TestImage_OpenBaoRunsThePluginAsTheNotesSay(t *testing.T) {
 	first, second := released(t, "1.2.0", image).stanza(t), released(t, "1.2.1", image).stanza(t)
 
 	b := startBao(t, bao, first)
-	b.await("operator", "init", "-key-shares=1", "-key-threshold=1", "-format=json")
-	var made struct {
-		Keys  []string `json:"unseal_keys_b64"`
-		Token string   `json:"root_token"`
-	}
-	if err := json.Unmarshal(b.said, &made); err != nil || len(made.Keys) != 1 {
-		t.Fatalf("OpenBao was initialised with %d keys: %v", len(made.Keys), err)
-	}
-	b.env = append(b.env, "BAO_TOKEN="+made.Token)
-	b.await("operator", "unseal", made.Keys[0])
+	key := b.unsealNew()
 	b.await("secrets", "enable", "-path=modal", product)
 	b.serves("v1.2.0")
 
@@ -57,8 +49,41 @@ func TestImage_OpenBaoRunsThePluginAsTheNotesSay(t *testing.T) {
 	b.stop()
 	b.configure(second)
 	b.start()
-	b.await("operator", "unseal", made.Keys[0])
+	b.await("operator", "unseal", key)
 	b.serves("v1.2.1")
+}
+
+// TestImage_OpenBaoTakesTheImageByItsDigest needs no sha256sum, and one stanza is right on every architecture.
+func TestImage_OpenBaoTakesTheImageByItsDigest(t *testing.T) {
+	t.Parallel()
+	path := os.Getenv("BAO_BIN")
+	if path == "" || runtime.GOOS != "linux" {
+		t.Skip("BAO_BIN is not set, or this is not Linux")
+	}
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	image := strings.TrimPrefix(server.URL, "http://") + "/plugins/" + product
+	var digest v1.Hash
+	err := released(t, "1.2.0", image).withIndex(func(index v1.ImageIndex) (err error) {
+		digest, err = index.Digest()
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stanza := fmt.Sprintf("plugin_auto_download = true\nplugin \"secret\" %q {\n  image   = \"%s@%s\"\n  version = \"v1.2.0\"\n}\n", product, image, digest)
+
+	b := startBao(t, path, stanza)
+	b.unsealNew()
+	b.await("secrets", "enable", "-path=modal", product)
+	b.serves("v1.2.0")
+
+	b.stop()
+	b.configure(strings.ReplaceAll(stanza, "@"+digest.String(), ""))
+	refused, err := b.command("server", "-config="+b.file).CombinedOutput()
+	if err == nil || !strings.Contains(string(refused), "sha256sum must be set if image is not pinned by digest") {
+		t.Errorf("a stanza without a hash is not refused: %v\n%s", err, refused)
+	}
 }
 
 // released returns a version with notes and with its image in the registry.
@@ -151,6 +176,22 @@ plugin_directory = "%[1]s/plugins"
 	b.start()
 	t.Cleanup(b.stop)
 	return b
+}
+
+// unsealNew initialises and unseals a new server, and returns the key.
+func (b *bao) unsealNew() (key string) {
+	b.t.Helper()
+	b.await("operator", "init", "-key-shares=1", "-key-threshold=1", "-format=json")
+	var made struct {
+		Keys  []string `json:"unseal_keys_b64"`
+		Token string   `json:"root_token"`
+	}
+	if err := json.Unmarshal(b.said, &made); err != nil || len(made.Keys) != 1 {
+		b.t.Fatalf("OpenBao was initialised with %d keys: %v", len(made.Keys), err)
+	}
+	b.env = append(b.env, "BAO_TOKEN="+made.Token)
+	b.await("operator", "unseal", made.Keys[0])
+	return made.Keys[0]
 }
 
 func (b *bao) start() {

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package modalsecrets_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/helper/consts"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-modal/internal/mounttest"
+)
+
+// job is a dynamic role.
+var job = map[string]any{"type": "dynamic", "environment_roles": "main=viewer"}
+
+func TestReplication_DynamicRoleIsReadAndEndedWhereItMayBeWritten(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.System.DefaultLeaseTTLVal, m.System.MaxLeaseTTLVal = time.Hour, 30*mounttest.Day
+	m.Write("roles/job", job)
+	lease := m.Must(logical.ReadOperation, "creds/job", nil).Secret
+	for _, state := range []consts.ReplicationState{consts.ReplicationPerformanceStandby, consts.ReplicationPerformanceSecondary, consts.ReplicationDRSecondary} {
+		m.SetReplication(state)
+		m.Storage.Heal()
+		calls := len(m.Modal.Calls(""))
+		for _, path := range mounttest.EveryForm("job") {
+			_, err := m.HandleRequest(t.Context(), &logical.Request{Operation: logical.ReadOperation, Path: path, Storage: m.Storage})
+			require.ErrorIs(t, err, logical.ErrReadOnly, path)
+		}
+		_, err := m.LeaseRequest(logical.RevokeOperation, lease)
+		require.ErrorIs(t, err, logical.ErrReadOnly, "Vault forwards this error to the node that may write")
+		_, err = m.LeaseRequest(logical.RenewOperation, lease)
+		require.NoError(t, err, "a renewal reads storage alone")
+		require.Empty(t, m.Storage.Recorded())
+		require.Len(t, m.Modal.Calls(""), calls)
+	}
+}
+
+func TestReplication_LocalMountOfASecondaryWorksByItself(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.Write("roles/job", job)
+	m.AddManaged("ci", map[string]any{"rotation_period": "1d", "grace_period": "1h"})
+	m.SetReplication(consts.ReplicationPerformanceSecondary)
+	m.System.LocalMountVal = true
+
+	lease := m.Must(logical.ReadOperation, "creds/job", nil).Secret
+	_, err := m.LeaseRequest(logical.RevokeOperation, lease)
+	require.NoError(t, err)
+	before := m.TokenID("ci")
+	m.Clock.Advance(25 * time.Hour)
+	m.Minutes(2)
+
+	require.NotEqual(t, before, m.TokenID("ci"), "the worker runs")
+	m.Write("roles/job", map[string]any{"ttl": "30m"})
+}

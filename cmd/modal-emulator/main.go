@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Modal-emulator runs the emulated control plane of internal/modaltest for people. A page stands in for Modal's
-// dashboard: it creates and deletes tokens, and approves token flows. All state is in memory.
+// dashboard: it creates and deletes tokens, and approves token flows. The page's address is also the issuer of identity
+// tokens. All state is in memory.
 package main
 
 import (
@@ -71,7 +72,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		options = append(options, modaltest.WithExpiryDeletes())
 	}
 	server := demo(options)
-	return serve(ctx, server, newPage(server, grpcURL, clock), grpcListener, pageListener)
+	return serve(ctx, server, newPage(server, grpcURL, pageURL, clock), grpcListener, pageListener)
 }
 
 // demo creates the state that the program starts with: a workspace with its owner and a plain user, and a second

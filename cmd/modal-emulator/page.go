@@ -36,9 +36,10 @@ func parse(html string) *template.Template {
 	}).Parse(html))
 }
 
-// page stands in for Modal's dashboard.
+// page stands in for Modal's dashboard. Its address is also the issuer of identity tokens.
 type page struct {
 	server  *modaltest.Server
+	issuer  *modaltest.IdentityIssuer
 	grpcURL string
 	now     func() time.Time
 }
@@ -86,14 +87,16 @@ func describeAccess(user modaltest.ServiceUserInfo) string {
 	return scope + ": " + strings.Join(roles, ", ")
 }
 
-func newPage(server *modaltest.Server, grpcURL string, now func() time.Time) http.Handler {
-	p := &page{server: server, grpcURL: grpcURL, now: now}
+func newPage(server *modaltest.Server, grpcURL, pageURL string, now func() time.Time) http.Handler {
+	p := &page{server: server, issuer: modaltest.NewIdentityIssuer(pageURL, now), grpcURL: grpcURL, now: now}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", p.look)
 	mux.HandleFunc("POST /tokens", p.create)
 	mux.HandleFunc("POST /tokens/{id}/delete", p.remove)
 	mux.HandleFunc("POST /delays", p.delay)
 	mux.HandleFunc("POST /outage", p.outage)
+	mux.Handle("GET /.well-known/", p.issuer)
+	mux.HandleFunc("POST /identity-tokens", p.identify)
 	mux.HandleFunc("GET /token-flow/{id}", p.lookAtFlow)
 	mux.HandleFunc("POST /token-flow/{id}/approve", p.approve)
 	mux.HandleFunc("POST /token-flow/{id}/deny", p.deny)

@@ -150,6 +150,18 @@ func (e *Emulator) Deny(ctx context.Context, flow Flow) error {
 
 func (e *Emulator) below(flow Flow) string { return strings.TrimPrefix(flow.URL, e.Page) }
 
+// IdentityToken returns the identity token of a container at Modal. The emulator's page is the issuer. Each claim
+// replaces the one of a container of the app train in the environment main of the workspace demo. The claim expires_in
+// is the token's lifetime.
+func (e *Emulator) IdentityToken(ctx context.Context, claims map[string]string) (string, error) {
+	form := url.Values{"workspace": {"demo"}}
+	for name, value := range claims {
+		form.Set(name, value)
+	}
+	token, err := e.post(ctx, "/identity-tokens", form)
+	return strings.TrimSpace(string(token)), err
+}
+
 // Delay makes the next call of an RPC wait: before the work, or (committed) between the work and its answer.
 func (e *Emulator) Delay(ctx context.Context, rpc string, wait time.Duration, committed bool) error {
 	_, err := e.post(ctx, "/delays", url.Values{

@@ -41,8 +41,8 @@ type Tools struct {
 	addresses  sync.Map   // the addresses that servers got
 }
 
-// Plugin is a build of the engine in the labs' plugin directory.
-type Plugin struct{ Command, SHA256, Version string }
+// Plugin is a build of the engine, or of Vault's JWT auth method, in the labs' plugin directory.
+type Plugin struct{ Type, Name, Command, SHA256, Version string }
 
 // The scripts that find a server differ in their last choice: tests and benchmarks use Vault even if it must be
 // built from source, which takes minutes. Who only wants to see the plugin gets an OpenBao in seconds.
@@ -110,24 +110,52 @@ func (t *Tools) Close() error { return os.RemoveAll(t.dir) }
 // BuildPlugin builds the engine with the given version (semver with a leading v) into the labs' plugin
 // directory.
 func (t *Tools) BuildPlugin(ctx context.Context, version string) (Plugin, error) {
-	p := Plugin{Command: PluginName + "-" + version, Version: version}
+	p := Plugin{Type: "secret", Name: PluginName, Command: PluginName + "-" + version, Version: version}
 	file := filepath.Join(t.pluginDir(), p.Command)
 	if err := t.build(ctx, file, "cmd/"+PluginName, "-ldflags", "-s -w -X "+module+"/internal/version.Version="+version); err != nil {
 		return Plugin{}, err
 	}
+	return p, p.hash(file)
+}
+
+// jwtModule is the module of Vault's JWT auth method.
+const jwtModule = "github.com/hashicorp/vault-plugin-auth-jwt"
+
+// BuildJWTPlugin builds Vault's JWT auth method as an external plugin into the labs' plugin directory, from the module
+// that tools/jwt pins.
+func (t *Tools) BuildJWTPlugin(ctx context.Context) (Plugin, error) {
+	t.installing.Lock()
+	defer t.installing.Unlock()
+	folder := filepath.Join(t.root, "tools", "jwt")
+	version, err := t.output(ctx, "go", "-C", folder, "list", "-m", "-f", "{{.Version}}", jwtModule)
+	if err != nil {
+		return Plugin{}, err
+	}
+	p := Plugin{Type: "auth", Name: "jwt", Command: "vault-plugin-auth-jwt-" + version, Version: version}
+	file := filepath.Join(t.pluginDir(), p.Command)
+	_, err = t.output(ctx, filepath.Join(t.root, "tools", "progress.sh"), "build", folder, file,
+		jwtModule+"/cmd/vault-plugin-auth-jwt", "-trimpath", "-buildvcs=false")
+	if err != nil {
+		return Plugin{}, err
+	}
+	return p, p.hash(file)
+}
+
+// hash reads the plugin's file, because the plugin catalog asks for its SHA-256.
+func (p *Plugin) hash(file string) error {
 	binary, err := os.ReadFile(file)
 	if err != nil {
-		return Plugin{}, fmt.Errorf("hashing the plugin: %w", err)
+		return fmt.Errorf("hashing the plugin: %w", err)
 	}
 	sum := sha256.Sum256(binary)
 	p.SHA256 = hex.EncodeToString(sum[:])
-	return p, nil
+	return nil
 }
 
 // RegisterArgs returns the arguments of the vault command that registers the plugin in the catalogue.
 func (p Plugin) RegisterArgs() []string {
 	return []string{
-		"plugin", "register", "-sha256=" + p.SHA256, "-command=" + p.Command, "-version=" + p.Version, "secret", PluginName,
+		"plugin", "register", "-sha256=" + p.SHA256, "-command=" + p.Command, "-version=" + p.Version, p.Type, p.Name,
 	}
 }
 

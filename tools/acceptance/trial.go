@@ -37,6 +37,8 @@ type trial struct {
 	prefix   string
 	life     time.Duration
 	browser  bool
+	issuer   string // of identity tokens; empty: unknown
+	identity string // an identity token, if the environment has one
 	progress io.Writer
 
 	findings map[string]finding
@@ -52,6 +54,7 @@ func (t *trial) all(ctx context.Context) (left error) {
 		left = t.cleanUp(cleanup)
 	}()
 	t.find("no-auth-token", true, "TokenInfoGet answered without it")
+	t.identityTokens(ctx)
 	t.serviceUsers(ctx)
 	if t.browser {
 		t.members(ctx)

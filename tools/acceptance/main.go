@@ -79,12 +79,12 @@ func isLocal(address string) bool { return strings.HasPrefix(address, "http://12
 
 // consent explains the run and asks for yes, unless the environment says yes.
 func (t *trial) consent(ctx context.Context, given string, stdin io.Reader) error {
-	t.say(`In the workspace %s, with the token of %s, this
-  makes    up to 6 service users called %s…, one with a role of viewer in one environment,
-  deletes  them again, also when something fails on the way, and nothing else;`, t.who.WorkspaceName, t.who.Name, t.prefix)
+	t.say(`In the workspace %s, with the token of %s, this`, t.who.WorkspaceName, t.who.Name)
 	if t.issuer != "" {
-		t.say(`  reads    the public keys of the issuer %s;`, t.issuer)
+		t.say(`  reads    the public keys of the issuer %s,`, t.issuer)
 	}
+	t.say(`  makes    up to 6 service users called %s…, one with a role of viewer in one environment,
+  deletes  them again, also when something fails on the way, and nothing else;`, t.prefix)
 	if t.browser {
 		t.say(`  asks     you to approve one new token in your browser, which it deletes (ACCEPTANCE_BROWSER=no: it does not).`)
 	}

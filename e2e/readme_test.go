@@ -24,7 +24,8 @@ import (
 
 // guide lists the pages whose commands run, in a reader's order. The other pages have no commands to run.
 var guide = []string{
-	"README.md", "docs/how-to/emergencies.md", "docs/policies.md", "docs/how-to/which-job.md", "docs/consumers.md",
+	"README.md", "docs/how-to/emergencies.md", "docs/policies.md", "docs/how-to/which-job.md",
+	workloadsPage, "docs/consumers.md",
 	"docs/how-to/programs.md", "docs/how-to/vault-agent.md", "docs/how-to/several-accounts.md", "docs/how-to/systemd-and-shells.md",
 	"docs/how-to/rotate-a-static-role.md", "docs/how-to/rotate-monthly-at-night.md", "docs/how-to/rotate-at-each-deploy.md",
 	"docs/how-to/move-from-kv.md", "docs/how-to/two-workspaces.md", "docs/how-to/modal-down.md", "docs/how-to/vault-down.md",
@@ -66,8 +67,8 @@ VERSION_BEFORE=$(vault read -field=version modal/rotate/personal)`,
 }
 
 // checkAfter returns what the suite does and checks after the first block that contains the key. The pages
-// contain no assertions, because readers would copy them.
-func checkAfter(page *url.URL) map[string]string {
+// contain no assertions, because readers would copy them. identity is the identity token of a container at Modal.
+func checkAfter(page *url.URL, identity string) map[string]string {
 	// approved does what a person does in the browser. The block's answer showed the url and the test did not
 	// keep it. The emulator's page lists all flows too.
 	approved := fmt.Sprintf(`exec 3<>/dev/tcp/%[1]s/%[2]s
@@ -87,7 +88,9 @@ find "$MODAL_CONFIG_PATH" -perm 600 | grep modal-ci.toml`,
 test "$(vault read -field=state modal/rotate/personal/approval wait=20s)" = done
 test "$(vault read -field=state modal/revocations/"$TOKEN_ID")" = 'grace period'`,
 		"modal/verify/ci": `test "$(vault write -f -field=accepted modal/verify/ci)" = true`,
-		"lease revoke":    `refused vault list modal/revocations`,
+		// Vault revokes the lease after its answer.
+		"lease revoke": `for _ in {1..60}; do vault list modal/revocations || break; sleep 1; done
+refused vault list modal/revocations`,
 		"modal-ci-rotator": `
 READER=$(vault token create -policy=modal-ci-reader -field=token)
 ROTATOR=$(vault token create -policy=modal-ci-rotator -field=token)
@@ -124,6 +127,10 @@ vault write -field=service_user modal/lookup token_id="$LEAKED" | grep -E '^vaul
 vault write -field=service_user modal/lookup token_id="$LEAKED" | grep -F "$(vault write -field=revocation modal/lookup token_id="$LEAKED")"
 $(vault write -field=next_step modal/lookup token_id="$LEAKED")
 test "$(vault write -field=kind modal/lookup token_id="$LEAKED")" = unknown`,
+		"jwt-modal/role/train": `LOGIN=$(vault write -field=token auth/jwt-modal/login role=train jwt=` + identity + `)
+VAULT_TOKEN=$LOGIN vault read -field=token_id modal/creds/job
+VAULT_TOKEN=$LOGIN refused vault read modal/creds/job/env
+VAULT_TOKEN=$LOGIN vault token revoke -self`,
 		"-exit-after-auth\n":                   `grep "$(vault read -field=token_id modal/creds/ci)" ~/modal-agent/.modal.toml`,
 		"-field=state modal/rotate/personal\n": `test "$(vault read -field=state modal/rotate/personal)" = ok; test "$(vault read -field=version modal/rotate/personal)" -eq 3`,
 		"OPERATOR=":                            `test "$(vault token capabilities "$OPERATOR" modal/creds/ci)" = deny; VAULT_TOKEN=$OPERATOR refused vault write modal/config paused=true`,
@@ -145,8 +152,10 @@ func TestReadme_CommandsOfReadmeAndDocsWorkInTheirOrder(t *testing.T) {
 	g := readGuide(t, guide)
 	g.printed += readGuide(t, otherPages(t)).printed
 	dev := startDev(t, g.start)
-	g.run(t, dev, g.script(t, maps.Clone(prepareBefore), checkAfter(dev.page)), "ADMIN_TOKEN_SECRET", "TOKEN_SECRET", "NEW_TOKEN_SECRET", "NEW_TOKEN_SECRET")
 	emulator := &lab.Emulator{URL: dev.variable(t, "SERVER_URL"), Page: dev.page.String()}
+	identity, err := emulator.IdentityToken(dev.ctx, nil)
+	require.NoError(t, err)
+	g.run(t, dev, g.script(t, maps.Clone(prepareBefore), checkAfter(dev.page, identity)), "ADMIN_TOKEN_SECRET", "TOKEN_SECRET", "NEW_TOKEN_SECRET", "NEW_TOKEN_SECRET")
 	state, err := emulator.State(dev.ctx)
 	require.NoError(t, err)
 	require.Empty(t, state.ServiceUsers, "the commands leave service users at Modal")

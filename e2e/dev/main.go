@@ -46,8 +46,8 @@ func show(ctx context.Context, stage *lab.Stage, emulator *lab.Emulator) error {
 		server = "OpenBao"
 	}
 	var block strings.Builder
-	fmt.Fprintf(&block, "export PATH=%q:\"$PATH\" VAULT_ADDR=%s VAULT_TOKEN=%s SERVER_URL=%s\n",
-		stage.Tools.Bin, stage.Vault.Addr, stage.Vault.Token, emulator.URL)
+	fmt.Fprintf(&block, "export PATH=%q:\"$PATH\" VAULT_ADDR=%s VAULT_TOKEN=%s SERVER_URL=%s ISSUER=%s\n",
+		stage.Tools.Bin, stage.Vault.Addr, stage.Vault.Token, emulator.URL, emulator.Page)
 	// Three member tokens: for config, for a static role, and for the first rotation of that role.
 	for _, prefix := range []string{"ADMIN_", "", "NEW_"} {
 		token, err := emulator.NewToken(ctx)

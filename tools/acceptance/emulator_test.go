@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/url"
 	"os/exec"
@@ -68,6 +69,21 @@ func (e emulator) environ(t *testing.T, member string) map[string]string {
 	return map[string]string{
 		"MODAL_TOKEN_ID": token.ID, "MODAL_TOKEN_SECRET": token.Secret, "MODAL_SERVER_URL": e.grpcURL, "ACCEPTANCE": "yes",
 	}
+}
+
+// identity returns the identity token of a container in the workspace demo.
+func (e emulator) identity(t *testing.T) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, e.pageURL+"/identity-tokens", strings.NewReader("workspace=demo"))
+	require.NoError(t, err)
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	token, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return string(token)
 }
 
 // person reads the program's output and approves the token in it.

@@ -39,8 +39,11 @@ func run(ctx context.Context, getenv func(string) string, life time.Duration, st
 	if err != nil {
 		return fmt.Errorf("read MODAL_TOKEN_ID and MODAL_TOKEN_SECRET: %w", err)
 	}
-	serverURL := getenv("MODAL_SERVER_URL")
-	if getenv("CI") != "" && !strings.HasPrefix(serverURL, "http://127.0.0.1:") {
+	serverURL, issuer := getenv("MODAL_SERVER_URL"), getenv("ACCEPTANCE_ISSUER")
+	if issuer == "" && serverURL == "" {
+		issuer = modalsIssuer
+	}
+	if getenv("CI") != "" && (!isLocal(serverURL) || issuer != "" && !isLocal(issuer)) {
 		return errors.New("do not run this in CI: run it by hand, or against the emulator")
 	}
 	client, err := modalapi.New(modalapi.Options{ServerURL: serverURL, Timeout: 45 * time.Second, Version: "acceptance"})
@@ -56,6 +59,7 @@ func run(ctx context.Context, getenv func(string) string, life time.Duration, st
 		client: client, own: own, who: who, life: life, progress: progress, started: time.Now().Add(-auditEarly),
 		prefix: "vault-acceptance-" + strings.ToLower(rand.Text()[:8]) + "-", findings: map[string]finding{},
 		browser: who.Kind == modalapi.IdentityUser && getenv("ACCEPTANCE_BROWSER") != "no",
+		issuer:  issuer, identity: strings.TrimSpace(getenv("MODAL_IDENTITY_TOKEN")),
 	}
 	if err = t.consent(ctx, getenv("ACCEPTANCE"), stdin); err != nil {
 		return err
@@ -70,11 +74,17 @@ func run(ctx context.Context, getenv func(string) string, life time.Duration, st
 	return errors.Join(left, t.judgement())
 }
 
+// isLocal reports whether an address is the emulator's.
+func isLocal(address string) bool { return strings.HasPrefix(address, "http://127.0.0.1:") }
+
 // consent explains the run and asks for yes, unless the environment says yes.
 func (t *trial) consent(ctx context.Context, given string, stdin io.Reader) error {
-	t.say(`In the workspace %s, with the token of %s, this
-  makes    up to 6 service users called %s…, one with a role of viewer in one environment,
-  deletes  them again, also when something fails on the way, and nothing else;`, t.who.WorkspaceName, t.who.Name, t.prefix)
+	t.say(`In the workspace %s, with the token of %s, this`, t.who.WorkspaceName, t.who.Name)
+	if t.issuer != "" {
+		t.say(`  reads    the public keys of the issuer %s,`, t.issuer)
+	}
+	t.say(`  makes    up to 6 service users called %s…, one with a role of viewer in one environment,
+  deletes  them again, also when something fails on the way, and nothing else;`, t.prefix)
 	if t.browser {
 		t.say(`  asks     you to approve one new token in your browser, which it deletes (ACCEPTANCE_BROWSER=no: it does not).`)
 	}

@@ -43,6 +43,7 @@ func TestAcceptance_OwnerFillsEveryRowAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	e := startEmulator(t, "-expiry-deletes")
 	environ := e.environ(t, "operator")
+	environ["ACCEPTANCE_ISSUER"], environ["MODAL_IDENTITY_TOKEN"] = e.pageURL, e.identity(t)
 	var stranger map[string]string
 	e.ask(t, http.MethodPost, e.pageURL+"/tokens", url.Values{"kind": {"service-user"}, "workspace": {"demo"}, "owner": {"vault-acceptance-other"}}, &stranger)
 	owner, report := &person{t: t, e: e, member: "operator"}, &bytes.Buffer{}
@@ -217,10 +218,13 @@ func TestAcceptance_CreatesNothingWithoutAYes(t *testing.T) {
 
 func TestAcceptance_NeverAsksModalFromCI(t *testing.T) {
 	t.Parallel()
-	err := run(t.Context(), of(map[string]string{
-		"CI": "true", "MODAL_TOKEN_ID": "ak-0123456789abcdefghijkl", "MODAL_TOKEN_SECRET": "as-0123456789abcdefghijkl",
-	}), short, strings.NewReader("yes\n"), io.Discard, io.Discard)
-	require.ErrorContains(t, err, "do not run this in CI")
+	for _, set := range []map[string]string{
+		{}, {"MODAL_SERVER_URL": "http://127.0.0.1:1", "ACCEPTANCE_ISSUER": "https://oidc.modal.com"},
+	} {
+		set["CI"], set["MODAL_TOKEN_ID"], set["MODAL_TOKEN_SECRET"] = "true", "ak-0123456789abcdefghijkl", "as-0123456789abcdefghijkl"
+		err := run(t.Context(), of(set), short, strings.NewReader("yes\n"), io.Discard, io.Discard)
+		require.ErrorContains(t, err, "do not run this in CI")
+	}
 }
 
 func TestRows_MatchThePage(t *testing.T) {

@@ -30,6 +30,8 @@ var (
 		{"flow-anonymous", "a token flow needs no token"},
 		{"ends-itself", "a member token may delete itself"},
 		{"gone-not-found", "the member's other token gets NOT_FOUND for TokenDelete of a deleted token"},
+		{"identity-issuer", "the issuer of identity tokens names itself and its keys, and signs with RS256"},
+		{"identity-claims", "an identity token is for oidc.modal.com and has the claims that a login role binds"},
 	}
 	notKnown = []row{
 		{"deleted-data-plane", "how long a deleted token still works outside of the control plane"},
@@ -44,6 +46,9 @@ var (
 		{"audit-log-uses", "whether the audit log records the plain use of a token"},
 		{"flow-denied", "how TokenFlowWait answers after a denial, or after the flow's end"},
 		{"flow-twice", "whether a flow can be approved after it was denied, or twice"},
+		{"identity-life", "how long an identity token lives"},
+		{"identity-renewed", "whether a container that outlives its identity token gets another one"},
+		{"identity-sandbox", "whether the identity token of a sandbox has the same claims"},
 	}
 )
 
@@ -56,4 +61,6 @@ var untried = map[string]string{
 	"how-many":           "it would fill the workspace",
 	"other-workspace":    "it needs a token of another workspace",
 	"flow-twice":         "it needs a second page in the browser",
+	"identity-renewed":   "it needs a container that runs for days",
+	"identity-sandbox":   "it needs a sandbox at Modal",
 }

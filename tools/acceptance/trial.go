@@ -37,6 +37,8 @@ type trial struct {
 	prefix   string
 	life     time.Duration
 	browser  bool
+	issuer   string // of identity tokens; empty: unknown
+	identity string // an identity token, if the environment has one
 	progress io.Writer
 
 	started      time.Time // a few minutes before the run, because Modal's clock may be late
@@ -56,6 +58,7 @@ func (t *trial) all(ctx context.Context) (left error) {
 		left = t.cleanUp(cleanup)
 	}()
 	t.find("no-auth-token", true, "TokenInfoGet answered without it")
+	t.identityTokens(ctx)
 	t.serviceUsers(ctx)
 	t.workspace(ctx)
 	if t.browser {

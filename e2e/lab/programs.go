@@ -48,6 +48,6 @@ func (t *Tools) ExternalSecrets(ctx context.Context) (string, error) {
 		return file, nil
 	}
 	folder := filepath.Join(t.root, "tools", "eso")
-	_, err := t.output(ctx, filepath.Join(t.root, "tools", "progress.sh"), "build", folder, file, ".", "-buildvcs=false")
+	_, err := t.output(ctx, filepath.Join(t.root, "tools", "progress.sh"), "build", folder, file, module+"/tools/eso", "-buildvcs=false")
 	return file, err
 }

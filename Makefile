@@ -93,6 +93,7 @@ lint:
 	go tool -modfile=tools/lint/go.mod hclfmt -check examples/terraform/*/main.tf >/dev/null
 	cd examples/go && go tool -modfile=../../tools/lint/go.mod golangci-lint run
 	cd tools/release && go tool -modfile=../lint/go.mod golangci-lint run
+	cd tools/eso && go tool -modfile=../lint/go.mod golangci-lint run
 	go tool -modfile=tools/actionlint/go.mod actionlint
 	$(GORELEASER) check
 

@@ -232,8 +232,8 @@ func gitlabSecret(t *testing.T) vaultSecret {
 	return secrets["MODAL_CONFIG_PATH"]
 }
 
-// manifest is the part of an operator's object that says which paths the operator reads and how it renders
-// them.
+// manifest is the part of an object of Vault Secrets Operator that says which paths the operator reads and how it
+// renders them.
 type manifest struct {
 	Kind string
 	Spec struct {
@@ -247,32 +247,30 @@ type manifest struct {
 	}
 }
 
-func TestExamples_KubernetesOperatorsMakeASecretOfOneToken(t *testing.T) {
+func TestExamples_VaultSecretsOperatorMakesASecretOfOneToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	token := w.newRole(t, "environment=main")
 	everything, env := w.As(w.tokenOf(t, "reader.hcl")), w.As(w.tokenOf(t, "reader-env.hcl"))
 	var kinds []string
-	for _, name := range []string{"vault-secrets-operator.yaml", "external-secrets-operator.yaml"} {
-		for _, object := range documents[manifest](t, name) {
-			kinds = append(kinds, object.Kind)
-			require.Empty(t, object.Spec.Params, "parameters make the operator write")
-			if object.Spec.Path == "" {
-				continue
-			}
-			where := strings.Trim(path.Join(object.Spec.Mount, object.Spec.Path), "/")
-			templates := object.Spec.Destination.Transformation.Templates
-			if len(templates) == 0 {
-				requireEnvironment(t, w.environmentOf(token), w.texts(t, env, where))
-				continue
-			}
-			creds := parse(t, w.run(t, everything, "", "read", "-format=json", where).Stdout)
-			want := w.environmentOf(token)
-			delete(want, "MODAL_SERVER_URL") // Modal's own server needs no URL.
-			requireEnvironment(t, want, rendered(t, templates, creds))
+	for _, object := range documents[manifest](t, "vault-secrets-operator.yaml") {
+		kinds = append(kinds, object.Kind)
+		require.Empty(t, object.Spec.Params, "parameters make the operator write")
+		if object.Spec.Path == "" {
+			continue
 		}
+		where := path.Join(object.Spec.Mount, object.Spec.Path)
+		templates := object.Spec.Destination.Transformation.Templates
+		if len(templates) == 0 {
+			requireEnvironment(t, w.environmentOf(token), w.texts(t, env, where))
+			continue
+		}
+		creds := parse(t, w.run(t, everything, "", "read", "-format=json", where).Stdout)
+		want := w.environmentOf(token)
+		delete(want, "MODAL_SERVER_URL") // Modal's own server needs no URL.
+		requireEnvironment(t, want, rendered(t, templates, creds))
 	}
-	require.Equal(t, []string{"VaultConnection", "VaultAuth", "VaultDynamicSecret", "VaultStaticSecret", "VaultDynamicSecret", "ExternalSecret"}, kinds)
+	require.Equal(t, []string{"VaultConnection", "VaultAuth", "VaultDynamicSecret", "VaultStaticSecret"}, kinds)
 }
 
 // rendered returns the keys that Vault Secrets Operator's templates make of an answer.

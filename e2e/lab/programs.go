@@ -7,6 +7,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 )
@@ -35,4 +36,18 @@ func (t *Tools) ExampleProgram(ctx context.Context, language string) ([]string, 
 		return []string{"node", file}, err
 	}
 	return nil, fmt.Errorf("no example program is written in %s", language)
+}
+
+// ExternalSecrets builds the program that refreshes a Secret as External Secrets Operator does, and returns the
+// program's path. The first build on a machine takes minutes.
+func (t *Tools) ExternalSecrets(ctx context.Context) (string, error) {
+	installing.Lock()
+	defer installing.Unlock()
+	file := filepath.Join(t.dir, "eso")
+	if _, err := os.Stat(file); err == nil {
+		return file, nil
+	}
+	folder := filepath.Join(t.root, "tools", "eso")
+	_, err := t.output(ctx, filepath.Join(t.root, "tools", "progress.sh"), "build", folder, file, module+"/tools/eso", "-buildvcs=false")
+	return file, err
 }

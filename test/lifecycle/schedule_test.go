@@ -12,7 +12,9 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
 
+	"vault-plugin-secrets-modal/internal/modaltest"
 	"vault-plugin-secrets-modal/internal/mounttest"
 )
 
@@ -231,4 +233,33 @@ func TestTick_TenAtOnceDoNotOverlap(t *testing.T) {
 	m.Tick()
 	require.Equal(t, int64(2), m.Read("creds/ci")["version"])
 	require.Equal(t, 1, strings.Count(strings.Join(m.EventTypes(), " "), "modal/rotate"))
+}
+
+func TestSchedule_TTLPointsAtTheNextAttemptWhileRotationsFail(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.AddManaged("ci", map[string]any{"refresh_interval": "1h"})
+	m.Modal.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.PermissionDenied, Times: 100})
+	m.Clock.Advance(91 * mounttest.Day)
+	m.Tick()
+	next, err := time.Parse(time.RFC3339, mounttest.TextIn(m.Read("rotate/ci"), "next_attempt"))
+	require.NoError(t, err)
+
+	wait := next.Sub(m.Clock.Now()) + 2*time.Second
+
+	require.Less(t, wait, time.Hour)
+	require.Equal(t, int64(wait.Seconds()), m.Read("creds/ci")["ttl"])
+}
+
+func TestSchedule_ARejectedTokenIsReplacedOutsideTheWindowToo(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	old := m.AddManaged("ci", map[string]any{"rotation_schedule": "0 3 1 * *", "rotation_window": "1h"})
+	m.Clock.Advance(3 * time.Hour)
+	require.True(t, m.Modal.DeleteToken(old))
+	require.Equal(t, false, m.Write("verify/ci", nil).Data["accepted"])
+
+	m.Minutes(1)
+
+	require.NotEqual(t, old, m.TokenID("ci"), "consumers have no valid token until the role rotates")
 }

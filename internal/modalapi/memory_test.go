@@ -178,6 +178,7 @@ func hostile(size int) map[string]func() []byte {
 		"entries with short texts": repeated(user("aa", "bb")),
 		"entries with odd texts":   repeated(user("\x1b"+strings.Repeat("é", 50), strings.Repeat("z", 60))),
 		"entries with giant texts": repeated(user(strings.Repeat("x", 1<<16), "é")),
+		"entries with escapes":     repeated(user(strings.Repeat("%41", 40), strings.Repeat("-"+strings.Repeat("z", 22), 4))),
 		"entries with a secret":    repeated(user(someSecret+strings.Repeat("y", 20), strings.Repeat("z", 60))),
 	}
 }

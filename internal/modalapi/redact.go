@@ -3,7 +3,10 @@
 package modalapi
 
 import (
-	"regexp"
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -15,79 +18,19 @@ const (
 	maxName = 128
 	// maxRead limits how many bytes of a text are read. The rest could not be shown anyway.
 	maxRead = 16 << 10
-	// textPart and namePart are the lengths at which consecutive characters of a secret count as a part of
-	// it. Names use a longer length: a list can have tens of thousands of names, and a name that matches by
-	// accident could not be used any more.
-	textPart = 6
-	namePart = 9
+	// leastLetters is the smallest number of letters and digits at which a secret is also found without its prefix.
+	// A shorter secret would be found inside ordinary words.
+	leastLetters = 8
 
 	redacted = "[redacted]"
 	cut      = "…"
 )
 
-// jwt matches a signed token. Modal's input plane accepts JWTs as credentials.
-var jwt = regexp.MustCompile(`eyJ[\w-]{6,}(?:\.[\w-]*)+`)
-
-// secretLength is the smallest number of letters and digits after the prefix of a secret. At least one of
-// them must be an upper-case letter, so that "aws-infrastructuremonitoring" stays a name. Only one secret in
-// 150,000 has no upper-case letter.
-const secretLength = 22
-
-// HoldsSecret reports whether text contains something with the shape of a token secret: "as-" and at least 22
-// letters or digits, with at least one upper-case letter.
-func HoldsSecret(text string) bool {
-	return len(secretsOf(text, secretPrefix)) > 0
-}
-
-// secretsOf returns the places in s that have the shape of a secret with one of the prefixes. Each prefix
-// must end in a hyphen.
-func secretsOf(s string, prefixes ...string) (found [][2]int) {
-	for i := range len(s) {
-		for _, prefix := range prefixes {
-			if s[i] != '-' || !strings.HasSuffix(s[:i+1], prefix) {
-				continue
-			}
-			run := s[i+1:]
-			if end := strings.IndexFunc(run, notAlphanumeric); end >= 0 {
-				run = run[:end]
-			}
-			if len(run) >= secretLength && strings.ContainsFunc(run, isUpper) {
-				found = append(found, [2]int{i + 1 - len(prefix), i + 1 + len(run)})
-			}
-		}
-	}
-	return found
-}
-
-func isUpper(r rune) bool { return r >= 'A' && r <= 'Z' }
-
-func notAlphanumeric(r rune) bool {
-	return !isUpper(r) && (r < 'a' || r > 'z') && (r < '0' || r > '9')
-}
-
-// shapesIn returns the places in s that have the shape of one of Modal's secrets. It finds a token secret
-// (as-) anywhere, the secret of a proxy token (ws-) or an OAuth client (ov-) at the beginning of a word, and
-// any JWT.
-func shapesIn(s string) [][2]int {
-	found := secretsOf(s, secretPrefix)
-	for _, at := range secretsOf(s, "ws-", "ov-") {
-		if at[0] == 0 || notAlphanumeric(rune(s[at[0]-1])) {
-			found = append(found, at)
-		}
-	}
-	if strings.Contains(s, "eyJ") {
-		for _, at := range jwt.FindAllStringIndex(s, -1) {
-			found = append(found, [2]int{at[0], at[1]})
-		}
-	}
-	return found
-}
-
 // Redact makes text from Modal safe for logs and messages. It returns one printable line of at most 300
-// bytes. It replaces everything that looks like a secret, and the given secrets in any spelling, also when
-// only a longer part of them appears. Token IDs stay.
+// bytes. It replaces everything that looks like a secret, and the given secrets in every spelling that it knows. Token IDs
+// stay.
 func Redact(text string, secrets ...string) string {
-	known := newSecretParts(textPart, secrets)
+	known := newKnownSecrets(secrets)
 	return clip(known.hide(oneLine(text)), maxText)
 }
 
@@ -96,7 +39,7 @@ const maxSeen = 4096
 
 // redactor cleans the texts of one answer. It knows the secrets of the call.
 type redactor struct {
-	secrets secretParts
+	secrets knownSecrets
 	seen    map[string]string
 	// kept counts the bytes of memory for the texts and maps of a list. Garbage counts too, because it uses
 	// memory until it is collected.
@@ -108,7 +51,7 @@ type redactor struct {
 
 func newRedactor(secrets ...string) *redactor {
 	return &redactor{
-		secrets: newSecretParts(namePart, secrets), seen: map[string]string{}, shared: map[string]map[string]EnvironmentRole{},
+		secrets: newKnownSecrets(secrets), seen: map[string]string{}, shared: map[string]map[string]EnvironmentRole{},
 	}
 }
 
@@ -191,73 +134,77 @@ func clip(s string, limit int) string {
 	return s[:end] + cut
 }
 
-// secretParts contains the parts of some secrets in the form of a skeleton. It is not safe for concurrent
-// use.
-type secretParts struct {
-	parts   map[int]map[string]bool // by their length
-	scratch skeleton
+// knownSecrets contains the secrets of a call in the spellings that it searches for. It is not safe for concurrent use.
+type knownSecrets struct {
+	spellings [][]byte // letters
+	text      letters  // of the text in which it searches
 }
 
-// newSecretParts collects all parts of the given length. A secret that is shorter becomes its own only part.
-func newSecretParts(part int, secrets []string) secretParts {
-	found := secretParts{parts: map[int]map[string]bool{}}
+func newKnownSecrets(secrets []string) (known knownSecrets) {
 	for _, secret := range secrets {
-		// Keep the prefix: without it, a short secret would be found inside ordinary words.
-		found.scratch.read(secret, plain)
-		whole := found.scratch.letters
-		if len(whole) <= len(secretPrefix)-1 {
-			continue
+		for i, spelling := range spellings(secret) {
+			known.text.read(spelling, plain)
+			if n := len(known.text.folded); n >= leastLetters || (i == 0 && n >= len(secretPrefix)) {
+				known.spellings = append(known.spellings, slices.Clone(known.text.folded))
+			}
 		}
-		size := min(part, len(whole))
-		if found.parts[size] == nil {
-			found.parts[size] = map[string]bool{}
-		}
-		for i := range len(whole) - size + 1 {
-			found.parts[size][string(whole[i:i+size])] = true
-		}
+	}
+	return known
+}
+
+// spellings returns the texts that give a secret away: the secret with and without its prefix, and in base64. Base64 has
+// three forms of a secret, because three bytes become four characters: the place of the secret decides.
+func spellings(secret string) []string {
+	bare := strings.TrimPrefix(secret, secretPrefix)
+	if len(bare) < leastLetters {
+		return []string{secret}
+	}
+	found := []string{secret, bare}
+	for before := range 3 {
+		encoded := base64.StdEncoding.EncodeToString([]byte(strings.Repeat(" ", before) + bare + "  "))
+		// A character holds six bits. The first and the last characters also hold bits of the neighbours.
+		found = append(found, encoded[(before*8+5)/6:(before+len(bare))*8/6])
 	}
 	return found
 }
 
-// hide replaces every place in s that has the shape of a secret or contains a part of a known secret. If s
-// contains no secret, hide allocates no memory: Modal's lists of names are long.
-func (n *secretParts) hide(s string) string {
-	var hidden []bool
-	mark := func(from, to int) {
-		if hidden == nil {
-			hidden = make([]bool, len(s))
+// hide replaces every place in s that has the shape of a secret or is a known secret. If s contains no secret, hide
+// allocates no memory: Modal's lists of names are long.
+func (k *knownSecrets) hide(s string) string {
+	places := append(shapesIn(s), k.find(s, plain)...)
+	// Read s both ways, because "%ABc" may be an escape or the beginning of a secret after a "%".
+	if strings.Contains(s, "%") {
+		places = append(places, k.find(s, unescaped)...)
+	}
+	return replace(s, places)
+}
+
+// find returns the places in s that are a known secret, however its letters are separated.
+func (k *knownSecrets) find(s string, r reading) (places [][2]int) {
+	k.text.read(s, r)
+	for _, secret := range k.spellings {
+		for from := 0; ; from++ {
+			at := bytes.Index(k.text.folded[from:], secret)
+			if at < 0 {
+				break
+			}
+			from += at
+			places = append(places, [2]int{k.text.from[from], k.text.to[from+len(secret)-1]})
 		}
-		for i := from; i < to; i++ {
+	}
+	return places
+}
+
+func replace(s string, places [][2]int) string {
+	if len(places) == 0 {
+		return s
+	}
+	hidden := make([]bool, len(s))
+	for _, place := range places {
+		for i := place[0]; i < place[1]; i++ {
 			hidden[i] = true
 		}
 	}
-	// Read s both ways, because "%ABc" may be an escape or the beginning of a secret after a "%".
-	n.find(s, plain, mark)
-	if strings.Contains(s, "%") {
-		n.find(s, unescaped, mark)
-	}
-	for _, at := range shapesIn(s) {
-		mark(at[0], at[1])
-	}
-	if hidden == nil {
-		return s
-	}
-	return replace(s, hidden)
-}
-
-// find calls mark with each place in s that is a part of a secret.
-func (n *secretParts) find(s string, r reading, mark func(from, to int)) {
-	n.scratch.read(s, r)
-	for size, parts := range n.parts {
-		for i := range len(n.scratch.letters) - size + 1 {
-			if parts[string(n.scratch.letters[i:i+size])] {
-				mark(n.scratch.from[i], n.scratch.to[i+size-1])
-			}
-		}
-	}
-}
-
-func replace(s string, hidden []bool) string {
 	var out strings.Builder
 	for i := range len(s) {
 		if !hidden[i] {
@@ -269,11 +216,11 @@ func replace(s string, hidden []bool) string {
 	return out.String()
 }
 
-// skeleton contains the ASCII letters of a text, in lower case, and its digits, each with its position in the
+// letters contains the ASCII letters of a text, in lower case, and its digits, each with its position in the
 // text. It leaves out all other characters, for example quotes, spaces, hyphens or characters without width:
 // they do not distinguish one secret from another.
-type skeleton struct {
-	letters  []byte
+type letters struct {
+	folded   []byte
 	from, to []int
 }
 
@@ -285,17 +232,22 @@ const (
 	unescaped reading = true // a percent-escape is read as the character that it encodes
 )
 
-// read replaces the skeleton by the skeleton of s.
-func (k *skeleton) read(s string, r reading) {
-	k.letters, k.from, k.to = k.letters[:0], k.from[:0], k.to[:0]
+// read replaces the content by the letters and digits of s. It converts full-width characters.
+func (l *letters) read(s string, r reading) {
+	l.folded, l.from, l.to = l.folded[:0], l.from[:0], l.to[:0]
 	for i := 0; i < len(s); {
 		c, size := utf8.DecodeRuneInString(s[i:])
 		if r == unescaped && c == '%' {
 			c, size = unescape(s[i:])
 		}
-		if letter := fold(c); letter != 0 {
-			k.letters = append(k.letters, letter)
-			k.from, k.to = append(k.from, i), append(k.to, i+size)
+		if c >= '！' && c <= '～' {
+			c -= '！' - '!'
+		}
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') {
+			l.folded, l.from, l.to = append(l.folded, byte(c)), append(l.from, i), append(l.to, i+size)
 		}
 		i += size
 	}
@@ -308,38 +260,11 @@ func unescape(s string) (c rune, size int) {
 	for strings.HasPrefix(s[at:], "25") {
 		at += 2
 	}
-	if high, low := hexDigit(s, at), hexDigit(s, at+1); high >= 0 && low >= 0 {
-		return high<<4 | low, at + 2
+	var decoded [1]byte
+	if end := at + 2; end <= len(s) {
+		if _, err := hex.Decode(decoded[:], []byte(s[at:end])); err == nil {
+			return rune(decoded[0]), end
+		}
 	}
 	return '%', 1
-}
-
-func hexDigit(s string, at int) rune {
-	if at >= len(s) {
-		return -1
-	}
-	switch digit := fold(rune(s[at])); {
-	case digit >= '0' && digit <= '9':
-		return rune(digit - '0')
-	case digit >= 'a' && digit <= 'f':
-		return rune(digit-'a') + 10
-	}
-	return -1
-}
-
-// fold returns c as an ASCII digit or a letter in lower case, and 0 for any other character. It converts
-// full-width characters.
-func fold(c rune) byte {
-	if c >= '！' && c <= '～' {
-		c -= '！' - '!'
-	}
-	switch {
-	case c >= 'A' && c <= 'Z':
-		return byte(c-'A') + 'a'
-	case c >= 'a' && c <= 'z':
-		return byte(c-'a') + 'a'
-	case c >= '0' && c <= '9':
-		return byte(c-'0') + '0'
-	}
-	return 0
 }

@@ -3,6 +3,7 @@
 package modalapi_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"strings"
 	"testing"
@@ -174,11 +175,26 @@ func TestRedact_FindsAKnownSecretInEverySpelling(t *testing.T) {
 	}
 }
 
-func TestRedact_ReplacesLongPartsOfASecretAndKeepsWords(t *testing.T) {
+func TestRedact_FindsAKnownSecretInBase64(t *testing.T) {
+	t.Parallel()
+	for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding, base64.RawStdEncoding} {
+		for _, around := range []string{"", "x", "xy", "xyz", someID + ":"} {
+			encoded := encoding.EncodeToString([]byte(around + someSecret + around))
+			out := modalapi.Redact("basic "+encoded+" sent", someSecret)
+
+			require.Contains(t, out, "[redacted]")
+			require.True(t, strings.HasPrefix(out, "basic ") && strings.HasSuffix(out, " sent"), out)
+			first, last := (len(around)+len("as-"))*8/6+1, (len(around)+len(someSecret))*8/6
+			for i := first; i+4 <= last; i++ {
+				require.NotContains(t, out, encoded[i:i+4])
+			}
+		}
+	}
+}
+
+func TestRedact_ReplacesTheWholeSecretAndKeepsWords(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
-		"it begins with " + someSecret[:9]:              "it begins with [redacted]",
-		"and ends in " + someSecret[18:]:                "and ends in [redacted]",
 		someSecret[3:14] + " & " + someSecret[14:]:      "[redacted]",
 		"as is and as it was, the token " + someID:      "as is and as it was, the token " + someID,
 		strings.Repeat("x", 290) + " " + someSecret[3:]: strings.Repeat("x", 290) + " [redac…",

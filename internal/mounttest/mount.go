@@ -50,7 +50,7 @@ func New(t *testing.T) *Mount {
 	m := &Mount{
 		T: t, Clock: clock, Modal: modaltest.Start(t, modaltest.WithClock(clock.Now)),
 		Storage: NewCutStorage(), Events: logical.NewMockEventSender(), Logs: &LockedBuffer{},
-		System: &logical.StaticSystemView{PluginEnvironment: &logical.PluginEnvironment{VaultVersion: "1.21.0"}},
+		System: &logical.StaticSystemView{PluginEnvironment: &logical.PluginEnvironment{VaultVersion: "1.21.2"}},
 	}
 	m.Workspace = m.Modal.AddWorkspace("acme")
 	m.Member = m.Workspace.AddMember("alice")

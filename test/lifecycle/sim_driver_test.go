@@ -29,7 +29,7 @@ type driver struct {
 }
 
 func startDriver(ctx context.Context, w sim.Deps) (sim.Engine, error) {
-	system := &logical.StaticSystemView{PluginEnvironment: &logical.PluginEnvironment{VaultVersion: "1.21.0"}, DefaultLeaseTTLVal: longestLease, MaxLeaseTTLVal: longestLease}
+	system := &logical.StaticSystemView{PluginEnvironment: &logical.PluginEnvironment{VaultVersion: "1.21.2"}, DefaultLeaseTTLVal: longestLease, MaxLeaseTTLVal: longestLease}
 	if w.Standby {
 		system.ReplicationStateVal = consts.ReplicationPerformanceStandby
 	}

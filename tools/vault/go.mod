@@ -2,6 +2,8 @@ module vault-plugin-secrets-modal/tools/vault
 
 go 1.26.0
 
+// Vault 1.21.2 was released with the SDK v0.20.0. Do not run go mod tidy, because that raises the SDK to v0.25.1.
+
 tool github.com/hashicorp/vault
 
 require (

@@ -247,7 +247,7 @@ func (l *letters) read(s string, r reading) {
 			c += 'a' - 'A'
 		}
 		if (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') {
-			l.folded, l.from, l.to = append(l.folded, byte(c)), append(l.from, i), append(l.to, i+size)
+			l.folded, l.from, l.to = append(l.folded, byte(c)), append(l.from, i), append(l.to, i+size) //nolint:gosec // c is ASCII
 		}
 		i += size
 	}

@@ -30,7 +30,10 @@ func TestDuration_RefusesWhatIsNoDurationOrIsAmbiguous(t *testing.T) {
 	t.Parallel()
 	for _, value := range []any{
 		"", " ", "soon", "-5", -5, "-1h", "-1d", json.Number("-5"), "1.5", 1.5, json.Number("1.5"), json.Number("1e3"), 1e300, "1.5d", "1d2h", "d", "1_000", "0x10",
-		"1500ms", "1ns", "9223372036854775807", "106752d", json.Number("9223372037"), true, false, nil, []any{60}, map[string]any{"s": 60}, time.Minute, "６０",
+		"1500ms", "1ns", "9223372036854775807", "106752d", json.Number("9223372037"), true, false, nil,
+		[]any{60},
+		map[string]any{"s": 60},
+		time.Minute, "６０",
 	} {
 		_, mistake := ParseDuration(value)
 		require.NotEmpty(t, mistake, "%T %v", value, value)

@@ -121,7 +121,7 @@ func (rv *Revocations) Remove(ctx context.Context, id string, force bool) (warni
 	covered, err := rv.queue.RemoveIfCovered(ctx, stored)
 	switch {
 	case covered == revocation.Postponed:
-		return nil, stored.RefuseBorrowed()
+		return nil, stored.UsedElsewhereError()
 	case err != nil || covered != revocation.Unknown:
 		return nil, err
 	}

@@ -118,7 +118,7 @@ func (rs *Roles) remove(ctx context.Context, d *deletedRole, force bool) error {
 	rs.owners.AssignMu.Lock()
 	defer rs.owners.AssignMu.Unlock()
 	if entry := d.revocation(rs.mount.Now(), force); entry != nil {
-		if _, err := rs.owners.Retire(ctx, entry); err != nil {
+		if _, err := rs.owners.QueueRevocation(ctx, entry); err != nil {
 			return err
 		}
 	}

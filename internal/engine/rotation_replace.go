@@ -32,7 +32,7 @@ func (rt *Rotations) replace(ctx context.Context, rotation *model.Rotation, next
 	old := model.NewRevocation(rotation.Name, rotation.Role, rotation.Cred, reason, rt.mount.Now(), grace)
 	queued := false
 	err := rt.owners.Assign(ctx, next, rotation.Name, func() (failed error) {
-		if queued, failed = rt.owners.Retire(ctx, old); failed != nil {
+		if queued, failed = rt.owners.QueueRevocation(ctx, old); failed != nil {
 			return failed
 		}
 		return rt.mount.Credentials.Put(ctx, rotation.Name, cred)

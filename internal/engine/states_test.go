@@ -37,11 +37,11 @@ func TestState_OfARevocationShowsItsProgress(t *testing.T) {
 		{model.StateGrace, model.Revocation{NotBefore: after, Tries: model.Tries{Attempts: 1}}},
 		{model.StateEnding, model.Revocation{NotBefore: before}},
 		{model.StateRetrying, model.Revocation{NotBefore: before, Tries: model.Tries{Attempts: 1}}},
-		{model.StateUnconfirmed, model.Revocation{NotBefore: before, Tries: model.Tries{Attempts: 1}, Unconfirmed: true}},
+		{model.StateUnconfirmed, model.Revocation{NotBefore: before, Tries: model.Tries{Attempts: 1}, AcceptedAfterDeletion: true}},
 		{model.StateInUse, model.Revocation{NotBefore: before, WasInUse: true}},
 		{model.StateEnding, model.Revocation{NotBefore: before, WasInUse: true, DeletionStarted: true}},
 		{model.StateRetrying, model.Revocation{NotBefore: before, WasInUse: true, DeletionStarted: true, Tries: model.Tries{Attempts: 1}}},
-		{model.StateUnconfirmed, model.Revocation{NotBefore: before, WasInUse: true, DeletionStarted: true, Tries: model.Tries{Attempts: 1}, Unconfirmed: true}},
+		{model.StateUnconfirmed, model.Revocation{NotBefore: before, WasInUse: true, DeletionStarted: true, Tries: model.Tries{Attempts: 1}, AcceptedAfterDeletion: true}},
 		{model.StateWaiting, model.Revocation{Method: model.MethodManual, NotBefore: after}},
 		{model.StateWaiting, model.Revocation{Method: model.MethodManual, NotBefore: before, Tries: model.Tries{Attempts: 1}}},
 	} {

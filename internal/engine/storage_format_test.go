@@ -77,7 +77,7 @@ func goldenEntries() map[string]any {
 		"revocation/vault-2f9f1a7c-gpu-abcdefgh": &model.Revocation{
 			Token: model.Token{WorkspaceID: "ac-1", Workspace: "acme", IdentityType: modalapi.IdentityServiceUser, Identity: "vault-2f9f1a7c-gpu-abcdefgh"},
 			Role:  "gpu", Reason: model.ReasonUnfinished, Method: model.MethodAutomatic, Since: start, NotBefore: start.Add(model.UnfinishedAfter),
-			NextAttempt: start.Add(model.UnfinishedAfter), Unconfirmed: true, FirstNotFoundAt: start, FirstRejectedAt: start,
+			NextAttempt: start.Add(model.UnfinishedAfter), AcceptedAfterDeletion: true, FirstNotFoundAt: start, FirstRejectedAt: start,
 		},
 		"token/ak-AAAAAAAAAAAAAAAAAAAAAA": &state.TokenOwner{Role: "ci"},
 		"role/job": &model.Role{

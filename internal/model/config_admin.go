@@ -63,9 +63,9 @@ func (c *Config) CheckNextAdmin(last KnownWorkspaces, next Token, limitation str
 // defaultAdminGrace is how long a replaced admin token stays valid, for calls that are under way.
 const defaultAdminGrace = time.Hour
 
-// RetiredAdmin returns the revocation of an admin token that the engine no longer uses, because an operator removed
+// AdminRevocation returns the revocation of an admin token that the engine no longer uses, because an operator removed
 // or replaced it. A removed token that only a person can delete gets no grace period, so that person need not wait.
-func (c *Config) RetiredAdmin(after *Config, now time.Time, grace *time.Duration) *Revocation {
+func (c *Config) AdminRevocation(after *Config, now time.Time, grace *time.Duration) *Revocation {
 	reason, keep := ReasonAdminReplaced, defaultAdminGrace
 	if grace != nil {
 		keep = *grace

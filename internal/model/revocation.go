@@ -9,9 +9,9 @@ import (
 	"vault-plugin-secrets-modal/internal/modalapi"
 )
 
-// RefuseBorrowed returns the error for a request to end a lease's token while another role, or config, uses the
+// UsedElsewhereError returns the error for a request to end a lease's token while another role, or config, uses the
 // token.
-func (r *Revocation) RefuseBorrowed() error {
+func (r *Revocation) UsedElsewhereError() error {
 	return UserErrorf("token %s belongs to a lease of role %s, but an operator also stored it, unverified, in another role or as the admin token: "+
 		"replace it there first; the revocation stays", r.ID, r.Role)
 }
@@ -103,8 +103,8 @@ type Revocation struct {
 	Forced bool `json:"forced,omitempty"`
 	// DeletionStarted says that Modal may already have deleted the token. So the token never becomes current again.
 	DeletionStarted bool `json:"deletion_started,omitempty"`
-	// Unconfirmed says that Modal acknowledged the deletion and still accepts the token.
-	Unconfirmed bool `json:"unconfirmed,omitempty"`
+	// AcceptedAfterDeletion says that Modal acknowledged the deletion and still accepts the token.
+	AcceptedAfterDeletion bool `json:"unconfirmed,omitempty"`
 
 	// Leased says that the token belongs to a lease, or is created for a lease.
 	Leased bool `json:"leased,omitempty"`

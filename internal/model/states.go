@@ -18,12 +18,14 @@ var urgentStates = []string{StateRejected, StateFailing, StateOverdue}
 
 // States of a revocation.
 const (
-	StatePending     = "pending"
-	StateLeased      = "leased"
-	StateGrace       = "grace period"
-	StateInUse       = "in use"
-	StateEnding      = "ending"
-	StateRetrying    = "retrying"
+	StatePending  = "pending"
+	StateLeased   = "leased"
+	StateGrace    = "grace period"
+	StateInUse    = "in use"
+	StateEnding   = "ending"
+	StateRetrying = "retrying"
+	// StateUnconfirmed: Modal still accepts the token after it acknowledged the deletion (AcceptedAfterDeletion), or the
+	// proof waits for a second rejection (FirstRejectedAt).
 	StateUnconfirmed = "unconfirmed"
 	StateWaiting     = "waiting for an operator"
 )
@@ -59,7 +61,7 @@ func (r *Revocation) State(now time.Time) string {
 		return StateGrace
 	case r.IsInUse():
 		return StateInUse
-	case r.Unconfirmed:
+	case r.AcceptedAfterDeletion:
 		return StateUnconfirmed
 	case r.Failing():
 		return StateRetrying

@@ -125,7 +125,7 @@ func (q *Queue) precheck(ctx context.Context, entry *model.Revocation, trigger T
 	covered, err := q.RemoveIfCovered(ctx, entry)
 	switch {
 	case covered == Postponed && trigger != WhenDue:
-		return covered, nil, entry.RefuseBorrowed()
+		return covered, nil, entry.UsedElsewhereError()
 	case err != nil || covered != Unknown:
 		return covered, nil, err
 	}
@@ -220,7 +220,7 @@ func (q *Queue) recordFailure(ctx context.Context, entry *model.Revocation, err 
 		return entry.WithAttempt(q.mount.Now(), "Modal still accepts the token", q.mount.Jitter)
 	case entry.Acknowledged:
 		why = "Modal acknowledged the deletion and still accepts the token"
-		after.Unconfirmed = true
+		after.AcceptedAfterDeletion = true
 	case entry.ServiceUserName() != "":
 		why = fmt.Sprintf("Modal says that service user %s does not exist, and still accepts its token", entry.Identity)
 	default:

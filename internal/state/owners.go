@@ -184,9 +184,9 @@ func (o *Owners) logTakeover(ctx context.Context, t model.Token, name string, be
 	}
 }
 
-// Retire puts a token that is no longer current into the revocation queue, and reports whether it did. It does not
-// queue an unverified token if another role, config or the queue has the same token verified.
-func (o *Owners) Retire(ctx context.Context, old *model.Revocation) (queued bool, err error) {
+// QueueRevocation puts a token that is no longer current into the revocation queue, and reports whether it did. It
+// does not queue an unverified token if another role, config or the queue has the same token verified.
+func (o *Owners) QueueRevocation(ctx context.Context, old *model.Revocation) (queued bool, err error) {
 	if !old.Verified() {
 		cfg, err := o.mount.LoadConfig(ctx)
 		if err != nil {

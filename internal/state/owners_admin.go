@@ -29,7 +29,7 @@ func (o *Owners) AssignAdmin(ctx context.Context, before, after *model.Config, g
 		return nil, err
 	}
 	if changes && before.Admin != nil {
-		old = before.RetiredAdmin(after, o.mount.Now(), grace)
+		old = before.AdminRevocation(after, o.mount.Now(), grace)
 		if err = o.mount.Revocations.Put(ctx, old.Key(), old); err != nil {
 			return nil, err
 		}

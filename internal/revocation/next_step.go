@@ -11,12 +11,12 @@ import (
 )
 
 // NextStep tells an operator what to do about a revocation. The text begins with the action, or with "nothing to do".
-func (q *Queue) NextStep(ctx context.Context, r *model.Revocation) string {
-	run, path := q.mount.Commands(), "revocations/"+r.Key()
+func (rv *Revoker) NextStep(ctx context.Context, r *model.Revocation) string {
+	run, path := rv.mount.Commands(), "revocations/"+r.Key()
 	atOnce := "; to revoke the token now: " + run.Write(path, "force=true")
-	early := q.mount.Now().Before(r.NotBefore)
+	early := rv.mount.Now().Before(r.NotBefore)
 	switch {
-	case r.IsRunningLease(q.mount.Now()):
+	case r.IsRunningLease(rv.mount.Now()):
 		return fmt.Sprintf("nothing to do: the token ends with its lease, or on %s at the latest", r.NotBefore.Format(time.RFC3339)) + atOnce
 	case r.RefusedReason != "":
 		return fmt.Sprintf("%s, because the engine could not do that (Modal said: %s); then let the engine check: %s", r.DeletionInstructions(), r.RefusedReason, run.Write(path))
@@ -28,11 +28,11 @@ func (q *Queue) NextStep(ctx context.Context, r *model.Revocation) string {
 		return fmt.Sprintf("nothing to do: the token was last used at %s; the engine keeps it while somebody uses it, until %s at the latest",
 			r.LastUsed.Format(time.RFC3339), r.HoldUntil.Format(time.RFC3339)) + atOnce
 	case early && r.NotYetCurrent():
-		return q.mount.NoteDelay(ctx, fmt.Sprintf("nothing to do: if the token is not in use by %s, the engine will then %s", r.NotBefore.Format(time.RFC3339), r.DeletionText())) + atOnce
+		return rv.mount.NoteDelay(ctx, fmt.Sprintf("nothing to do: if the token is not in use by %s, the engine will then %s", r.NotBefore.Format(time.RFC3339), r.DeletionText())) + atOnce
 	case early:
-		return q.mount.NoteDelay(ctx, fmt.Sprintf("nothing to do: the engine will %s after %s", r.DeletionText(), r.NotBefore.Format(time.RFC3339))) + atOnce
+		return rv.mount.NoteDelay(ctx, fmt.Sprintf("nothing to do: the engine will %s after %s", r.DeletionText(), r.NotBefore.Format(time.RFC3339))) + atOnce
 	case r.LastError != "":
-		return q.mount.NoteDelay(ctx, fmt.Sprintf("nothing to do: the engine keeps trying to %s; last_error says why the last attempt failed", r.DeletionText())) + "; to try now: " + run.Write(path)
+		return rv.mount.NoteDelay(ctx, fmt.Sprintf("nothing to do: the engine keeps trying to %s; last_error says why the last attempt failed", r.DeletionText())) + "; to try now: " + run.Write(path)
 	}
-	return q.mount.NoteDelay(ctx, "nothing to do: the engine will "+r.DeletionText())
+	return rv.mount.NoteDelay(ctx, "nothing to do: the engine will "+r.DeletionText())
 }

@@ -265,7 +265,7 @@ func (b *Backend) rotateAdmin(ctx context.Context, _ *logical.Request, ask model
 	if done.Previous != nil {
 		data[fieldPreviousTokenID] = done.Previous.ID
 		data[fieldMethod] = done.Previous.Means()
-		data[fieldNextStep] = b.engine.Queue.NextStep(ctx, done.Previous)
+		data[fieldNextStep] = b.engine.Revoker.NextStep(ctx, done.Previous)
 		putTime(data, fieldNotBefore, done.Previous.NotBefore)
 	}
 	return &logical.Response{Data: data, Warnings: done.Warnings}, nil

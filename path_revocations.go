@@ -118,7 +118,7 @@ func (b *Backend) readRevocation(ctx context.Context, req *logical.Request, id s
 		return nil, err
 	}
 	data := revocationView(ctx, entry, b.engine)
-	putTime(data, fieldLastUsedAt, b.engine.Queue.LastUsed(ctx, entry))
+	putTime(data, fieldLastUsedAt, b.engine.Revoker.LastUsed(ctx, entry))
 	return &logical.Response{Data: data}, nil
 }
 
@@ -161,7 +161,7 @@ func revocationView(ctx context.Context, r *model.Revocation, e *engine.Engine) 
 	data[fieldMethod] = r.Means()
 	data[fieldState] = r.State(e.Mount.Now())
 	data[fieldAttempts] = int64(r.Attempts)
-	data[fieldNextStep] = e.Queue.NextStep(ctx, r)
+	data[fieldNextStep] = e.Revoker.NextStep(ctx, r)
 	putTime(data, fieldSince, r.Since)
 	putTime(data, fieldNotBefore, r.NotBefore)
 	putTime(data, fieldLastAttempt, r.LastAttempt)

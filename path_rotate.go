@@ -300,7 +300,7 @@ func rotationResultView(ctx context.Context, t *engine.RotationResult, e *engine
 		data[fieldPreviousTokenID] = t.Previous.ID
 		data[request.FieldGracePeriod] = int64(t.Grace.Seconds())
 		data[fieldMethod] = t.Previous.Means()
-		data[fieldNextStep] = e.Queue.NextStep(ctx, t.Previous)
+		data[fieldNextStep] = e.Revoker.NextStep(ctx, t.Previous)
 		putTime(data, fieldNotBefore, t.Previous.NotBefore)
 	}
 	return &logical.Response{Data: data, Warnings: t.Warnings}

@@ -17,7 +17,7 @@ type Approvals struct {
 	mount      *state.Mount
 	owners     *state.Owners
 	workspaces *state.Workspaces
-	queue      *revocation.Queue
+	revoker    *revocation.Revoker
 	rotations  *Rotations
 	configs    *Configs
 	// pollers are the goroutines of this node that wait for approvals.

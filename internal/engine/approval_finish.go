@@ -169,7 +169,7 @@ func (ap *Approvals) endToken(ctx context.Context, entry *model.Revocation) (res
 	if err = ap.mount.Revocations.Put(ctx, due.Key(), due); err != nil {
 		return "", err
 	}
-	outcome, _, err := ap.queue.ProcessLocked(ctx, due, revocation.OnRequest)
+	outcome, _, err := ap.revoker.ProcessLocked(ctx, due, revocation.OnRequest)
 	if model.IsStorageError(err) {
 		return "", err
 	}

@@ -257,7 +257,7 @@ func TestApproval_ACurrentTokenIsNotReportedAsDeletingItself(t *testing.T) {
 		token := b.approve(a, b.member)
 		b.pass(15 * time.Second)
 		require.Equal(t, token.ID, b.current("personal").ID)
-		require.Contains(t, b.engine.Queue.NextStep(t.Context(), b.revocation(token.ID)), "if the token is not in use by ")
+		require.Contains(t, b.engine.Revoker.NextStep(t.Context(), b.revocation(token.ID)), "if the token is not in use by ")
 		b.disk.fail("")
 		b.ticks(time.Minute)
 		require.Empty(t, b.queueIDs(), "the token must delete itself although the engine is paused")

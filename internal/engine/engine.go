@@ -42,7 +42,7 @@ type Engine struct {
 	Owners      *state.Owners
 	Workspaces  *state.Workspaces
 	Guard       *revocation.Guard
-	Queue       *revocation.Queue
+	Revoker     *revocation.Revoker
 	Orphans     *revocation.Orphans
 	Roles       *Roles
 	Rotations   *Rotations
@@ -66,27 +66,27 @@ func New(deps state.Deps) *Engine {
 	w := state.NewWorkspaces(m)
 	o := state.NewOwners(m, w)
 	g := revocation.NewGuard(m)
-	q := revocation.NewQueue(m, o, g)
-	e := &Engine{Mount: m, Owners: o, Workspaces: w, Guard: g, Queue: q, Orphans: revocation.NewOrphans(m, g, q)}
+	rv := revocation.NewRevoker(m, o, g)
+	e := &Engine{Mount: m, Owners: o, Workspaces: w, Guard: g, Revoker: rv, Orphans: revocation.NewOrphans(m, g, rv)}
 
-	e.minter = &minter{mount: m, queue: q}
-	e.rights = &rights{mount: m, queue: q}
+	e.minter = &minter{mount: m, revoker: rv}
+	e.rights = &rights{mount: m, revoker: rv}
 	e.expiry = &expiryWarner{mount: m, given: map[string]model.ExpiryStage{}}
 	e.Rotations = &Rotations{mount: m, owners: o, minter: e.minter, rights: e.rights}
-	e.Leases = &Leases{mount: m, queue: q, guard: g, minter: e.minter, rights: e.rights}
+	e.Leases = &Leases{mount: m, revoker: rv, guard: g, minter: e.minter, rights: e.rights}
 	e.Configs = &Configs{mount: m, owners: o, workspaces: w}
-	e.Approvals = &Approvals{mount: m, owners: o, workspaces: w, queue: q, rotations: e.Rotations, configs: e.Configs, pollers: newPollers(m.Stagger)}
+	e.Approvals = &Approvals{mount: m, owners: o, workspaces: w, revoker: rv, rotations: e.Rotations, configs: e.Configs, pollers: newPollers(m.Stagger)}
 	e.Configs.approvals = e.Approvals // an approval writes config, and a deletion of config ends approvals
 	e.Roles = &Roles{
-		mount: m, owners: o, queue: q, minter: e.minter, rights: e.rights,
+		mount: m, owners: o, revoker: rv, minter: e.minter, rights: e.rights,
 		rotations: e.Rotations, leases: e.Leases, approvals: e.Approvals,
 	}
 	e.Verifier = &Verifier{mount: m, owners: o, workspaces: w, rights: e.rights, retries: map[string]time.Time{}}
 	e.Lookups = &Lookups{mount: m, owners: o}
-	e.Revocations = &Revocations{mount: m, queue: q, lookups: e.Lookups}
+	e.Revocations = &Revocations{mount: m, revoker: rv, lookups: e.Lookups}
 	e.Statuses = &Statuses{mount: m, guard: g}
 	e.Worker = &Worker{
-		mount: m, owners: o, queue: q, guard: g,
+		mount: m, owners: o, revoker: rv, guard: g,
 		rotations: e.Rotations, approvals: e.Approvals, verifier: e.Verifier, expiry: e.expiry,
 	}
 	return e

@@ -46,7 +46,7 @@ func TestInUse_APreviousTokenStaysValidOnlyWhileItIsUsed(t *testing.T) {
 				}
 				if entry := h.revocation(old.ID); entry != nil && entry.State(h.clock()) == model.StateInUse {
 					inUse = true
-					require.Contains(t, h.engine.Queue.NextStep(t.Context(), entry), "was last used at")
+					require.Contains(t, h.engine.Revoker.NextStep(t.Context(), entry), "was last used at")
 					require.Zero(t, entry.Attempts)
 				}
 				if !h.alive(old.ID) {

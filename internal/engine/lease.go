@@ -15,11 +15,11 @@ import (
 
 // Leases creates and ends the tokens of dynamic roles.
 type Leases struct {
-	mount  *state.Mount
-	queue  *revocation.Queue
-	guard  *revocation.Guard
-	minter *minter
-	rights *rights
+	mount   *state.Mount
+	revoker *revocation.Revoker
+	guard   *revocation.Guard
+	minter  *minter
+	rights  *rights
 }
 
 // A token expires at Modal leaseMargin after the end of its longest possible lease. This expiry matters only for a token
@@ -128,7 +128,7 @@ func changedMeanwhile(name string) error {
 // End revokes the token of a lease, and succeeds once Modal rejects the token. If the token cannot be revoked now,
 // the worker keeps trying, also after Vault has given up.
 func (ls *Leases) End(ctx context.Context, id string) error {
-	entry, unlock, err := ls.queue.Lock(ctx, ctx, id)
+	entry, unlock, err := ls.revoker.Lock(ctx, ctx, id)
 	if err != nil || entry == nil {
 		return err
 	}
@@ -142,7 +142,7 @@ func (ls *Leases) End(ctx context.Context, id string) error {
 	if err = ls.checkMayEnd(ctx, entry.Role); err != nil {
 		return err
 	}
-	outcome, _, err := ls.queue.ProcessLocked(ctx, entry, revocation.OnRequest)
+	outcome, _, err := ls.revoker.ProcessLocked(ctx, entry, revocation.OnRequest)
 	switch outcome {
 	case revocation.Gone, revocation.Current, revocation.Revoked:
 		return err

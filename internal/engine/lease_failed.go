@@ -127,7 +127,7 @@ func (ls *Leases) unfinishedCreations(ctx context.Context) ([]string, error) {
 
 // deleteFailedCreation deletes the service user of a failed creation, if Modal has it.
 func (ls *Leases) deleteFailedCreation(ctx context.Context, id string) error {
-	entry, unlock, err := ls.queue.Lock(ctx, ctx, id)
+	entry, unlock, err := ls.revoker.Lock(ctx, ctx, id)
 	if err != nil || entry == nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (ls *Leases) deleteFailedCreation(ctx context.Context, id string) error {
 	if err = ls.guard.CheckDeletion(ctx); err != nil {
 		return err
 	}
-	outcome, remaining, err := ls.queue.ProcessLocked(ctx, entry.DueNow(ls.mount.Now()), revocation.WhenDue)
+	outcome, remaining, err := ls.revoker.ProcessLocked(ctx, entry.DueNow(ls.mount.Now()), revocation.WhenDue)
 	switch {
 	case err != nil || outcome == revocation.Gone || outcome == revocation.Current || outcome == revocation.Revoked:
 		return err

@@ -79,7 +79,7 @@ func TestMemberToken_EachAnswerOfModalHasItsConsequence(t *testing.T) {
 			require.LessOrEqual(t, entry.NextAttempt.Sub(h.clock()), test.next)
 			require.True(t, h.accepts(old))
 			if test.means == model.MethodManual {
-				require.Contains(t, h.engine.Queue.NextStep(t.Context(), entry), "modal workspace member-tokens delete "+old.ID)
+				require.Contains(t, h.engine.Revoker.NextStep(t.Context(), entry), "modal workspace member-tokens delete "+old.ID)
 				require.Contains(t, h.recorded.events(), model.EventRevokeManual)
 			}
 			h.modal.ClearFaults()

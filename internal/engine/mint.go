@@ -18,8 +18,8 @@ import (
 
 // minter creates service users and their tokens at Modal.
 type minter struct {
-	mount *state.Mount
-	queue *revocation.Queue
+	mount   *state.Mount
+	revoker *revocation.Revoker
 	// creations are the service users that reads of dynamic roles are creating.
 	creations creations
 }
@@ -259,7 +259,7 @@ func (mt *minter) rollbackLocked(ctx context.Context, due *model.Revocation) err
 	}
 	brief, cancel := context.WithTimeout(ctx, state.BriefBudget)
 	defer cancel()
-	_, _, failed := mt.queue.ProcessLocked(brief, due, revocation.OnRequest)
+	_, _, failed := mt.revoker.ProcessLocked(brief, due, revocation.OnRequest)
 	return errors.Join(err, failed)
 }
 

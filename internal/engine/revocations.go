@@ -17,7 +17,7 @@ import (
 // Revocations lists the revocation queue, and revokes or forgets a token for an operator.
 type Revocations struct {
 	mount   *state.Mount
-	queue   *revocation.Queue
+	revoker *revocation.Revoker
 	lookups *Lookups
 }
 
@@ -87,7 +87,7 @@ func (rv *Revocations) End(ctx context.Context, id string, force bool) (*EndResu
 	if force {
 		trigger = revocation.ByForce
 	}
-	outcome, entry, err := rv.queue.Process(ctx, ctx, stored.Key(), trigger)
+	outcome, entry, err := rv.revoker.Process(ctx, ctx, stored.Key(), trigger)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func (rv *Revocations) Remove(ctx context.Context, id string, force bool) (warni
 	if err != nil {
 		return nil, err
 	}
-	stored, unlock, err := rv.queue.Lock(ctx, ctx, found.Key())
+	stored, unlock, err := rv.revoker.Lock(ctx, ctx, found.Key())
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +118,7 @@ func (rv *Revocations) Remove(ctx context.Context, id string, force bool) (warni
 		return nil, rv.notFound(ctx, id)
 	}
 	defer unlock()
-	covered, err := rv.queue.RemoveIfCovered(ctx, stored)
+	covered, err := rv.revoker.RemoveIfCovered(ctx, stored)
 	switch {
 	case covered == revocation.Postponed:
 		return nil, stored.UsedElsewhereError()
@@ -132,18 +132,18 @@ func (rv *Revocations) Remove(ctx context.Context, id string, force bool) (warni
 	if err = rv.checkProven(ctx, &entry); err != nil {
 		return nil, err
 	}
-	return nil, rv.queue.Complete(ctx, &entry)
+	return nil, rv.revoker.Complete(ctx, &entry)
 }
 
 // checkProven refuses to forget a revocation if its token is not proven revoked, or if its service user may still
 // exist.
 func (rv *Revocations) checkProven(ctx context.Context, entry *model.Revocation) error {
-	outcome, err := rv.queue.Ask(ctx, entry)
+	outcome, err := rv.revoker.Ask(ctx, entry)
 	forget := fmt.Sprintf("or forget it without proof with: %s; the revocation stays", rv.mount.Commands().ForgetRevocation(entry.Key()))
 	switch {
 	case outcome == revocation.Accepted:
 		return model.UserErrorf("Modal still accepts token %s of %s: %s; %s",
-			cmp.Or(entry.ID, entry.Key()), entry.Whose(), rv.queue.NextStep(ctx, entry), forget)
+			cmp.Or(entry.ID, entry.Key()), entry.Whose(), rv.revoker.NextStep(ctx, entry), forget)
 	case model.IsStorageError(err):
 		return err
 	case modalapi.KindOf(err) != modalapi.KindNone:
@@ -154,16 +154,16 @@ func (rv *Revocations) checkProven(ctx context.Context, entry *model.Revocation)
 			cmp.Or(entry.ID, entry.Key()), entry.Whose(), err, forget)))
 	case entry.CanDelete() && (entry.MayOnlyHaveExpired(rv.mount.Now()) || !entry.Verified() && entry.Secret != ""):
 		return model.UserErrorf("Modal rejects token %s of %s, but its service user may still exist: %s; %s",
-			cmp.Or(entry.ID, entry.Key()), entry.Whose(), rv.queue.NextStep(ctx, entry), forget)
+			cmp.Or(entry.ID, entry.Key()), entry.Whose(), rv.revoker.NextStep(ctx, entry), forget)
 	}
 	return nil
 }
 
 func (rv *Revocations) removeWithoutProof(ctx context.Context, entry *model.Revocation) (warnings []string, err error) {
-	if err := rv.queue.LeaveServiceUser(ctx, entry); err != nil {
+	if err := rv.revoker.LeaveServiceUser(ctx, entry); err != nil {
 		return nil, err
 	}
-	if err := rv.queue.Remove(ctx, entry); err != nil {
+	if err := rv.revoker.Remove(ctx, entry); err != nil {
 		return nil, err
 	}
 	rv.mount.Log().Warn("an operator removed a revocation without proof", "role", entry.Role, "version", entry.Version, "token_id", entry.ID, "revocation", entry.Key())

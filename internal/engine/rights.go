@@ -21,8 +21,8 @@ import (
 
 // rights sets the environment roles of service users at Modal.
 type rights struct {
-	mount *state.Mount
-	queue *revocation.Queue
+	mount   *state.Mount
+	revoker *revocation.Revoker
 }
 
 // verifyRoles compares the rights that Modal reports for a new service user with the rights that the role gives it.
@@ -176,7 +176,7 @@ func (rg *rights) narrowPrevious(ctx context.Context, cfg *model.Config, cred *m
 			continue // a deleted service user has no rights
 		}
 		if err != nil {
-			kept = append(kept, fmt.Errorf("the previous token %s keeps its old environment roles until it is revoked (%s): %w", entry.ID, rg.queue.NextStep(ctx, entry), err))
+			kept = append(kept, fmt.Errorf("the previous token %s keeps its old environment roles until it is revoked (%s): %w", entry.ID, rg.revoker.NextStep(ctx, entry), err))
 		}
 		if changed && err == nil {
 			set = append(set, changedUser{token: entry.Token, want: c.Want})

@@ -11,7 +11,7 @@ import (
 type Roles struct {
 	mount     *state.Mount
 	owners    *state.Owners
-	queue     *revocation.Queue
+	revoker   *revocation.Revoker
 	minter    *minter
 	rights    *rights
 	rotations *Rotations

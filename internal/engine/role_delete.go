@@ -166,10 +166,10 @@ func (rs *Roles) force(ctx context.Context, entry *model.Revocation) error {
 
 func (rs *Roles) endOne(ctx context.Context, entry *model.Revocation) (outcome revocation.Outcome, err error) {
 	if entry.Leased {
-		outcome, _, err = rs.queue.Process(ctx, ctx, entry.Key(), revocation.ByForce)
+		outcome, _, err = rs.revoker.Process(ctx, ctx, entry.Key(), revocation.ByForce)
 		return outcome, err
 	}
-	outcome, _, err = rs.queue.ProcessLocked(ctx, entry, revocation.ByForce)
+	outcome, _, err = rs.revoker.ProcessLocked(ctx, entry, revocation.ByForce)
 	return outcome, err
 }
 

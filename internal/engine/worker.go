@@ -17,7 +17,7 @@ import (
 type Worker struct {
 	mount     *state.Mount
 	owners    *state.Owners
-	queue     *revocation.Queue
+	revoker   *revocation.Revoker
 	guard     *revocation.Guard
 	rotations *Rotations
 	approvals *Approvals
@@ -84,7 +84,7 @@ func (w *Worker) processQueue(tick, begin context.Context) error {
 		}
 	}
 	return errors.Join(err, w.mount.UntilOver(begin, due, state.MaxConcurrentRotations, func(id string) error {
-		outcome, _, failed := w.queue.Process(tick, begin, id, revocation.WhenDue)
+		outcome, _, failed := w.revoker.Process(tick, begin, id, revocation.WhenDue)
 		if outcome == revocation.Postponed {
 			w.mount.DueRevocations.Touch(id)
 		}

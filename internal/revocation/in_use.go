@@ -16,8 +16,8 @@ const LastUsedBudget = 3 * time.Second
 
 // isStillUsed asks Modal, with the admin token, when a previous token was last used, and reports whether the token must
 // live on.
-func (q *Queue) isStillUsed(ctx context.Context, a *state.Admin, entry *model.Revocation) (bool, error) {
-	if !entry.MayBeInUse(q.mount.Now()) {
+func (rv *Revoker) isStillUsed(ctx context.Context, a *state.Admin, entry *model.Revocation) (bool, error) {
+	if !entry.MayBeInUse(rv.mount.Now()) {
 		return false, nil
 	}
 	user, err := a.FindServiceUser(ctx, entry.Identity)
@@ -28,16 +28,16 @@ func (q *Queue) isStillUsed(ctx context.Context, a *state.Admin, entry *model.Re
 		return false, a.Explain(err)
 	}
 	entry.LastUsed = model.WholeSeconds(user.LastUsedAt)
-	return entry.CountsAsUse(user.LastUsedAt, q.mount.Now()), nil
+	return entry.CountsAsUse(user.LastUsedAt, rv.mount.Now()), nil
 }
 
 // LastUsed returns when the token of a revocation was last used, or zero if Modal does not tell.
-func (q *Queue) LastUsed(ctx context.Context, entry *model.Revocation) time.Time {
-	cfg, err := q.mount.LoadConfig(ctx)
+func (rv *Revoker) LastUsed(ctx context.Context, entry *model.Revocation) time.Time {
+	cfg, err := rv.mount.LoadConfig(ctx)
 	if err != nil || entry.ServiceUserName() == "" || cfg.CheckReach(entry.Token) != nil {
 		return entry.LastUsed
 	}
-	a, err := q.mount.Admin(cfg)
+	a, err := rv.mount.Admin(cfg)
 	if err != nil {
 		return entry.LastUsed
 	}

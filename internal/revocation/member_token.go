@@ -12,23 +12,23 @@ import (
 
 // endMemberToken ends a member token on its own server. The token first tries to delete itself. If Modal does not allow
 // that, the current token of the same person tries, and with force the admin token.
-func (q *Queue) endMemberToken(ctx context.Context, cfg *model.Config, entry *model.Revocation) (Outcome, error) {
+func (rv *Revoker) endMemberToken(ctx context.Context, cfg *model.Config, entry *model.Revocation) (Outcome, error) {
 	entry.RefusedReason = ""
-	if err := q.checkReplacementWorks(ctx, cfg, entry); err != nil {
-		return q.orRejected(ctx, cfg, entry, err)
+	if err := rv.checkReplacementWorks(ctx, cfg, entry); err != nil {
+		return rv.orRejected(ctx, cfg, entry, err)
 	}
-	if current, failed := q.markDeletionStarted(ctx, entry); failed != nil || current {
+	if current, failed := rv.markDeletionStarted(ctx, entry); failed != nil || current {
 		return Current.orUnknown(failed), failed
 	}
-	acknowledged, err := q.deleteMemberToken(ctx, cfg, entry)
+	acknowledged, err := rv.deleteMemberToken(ctx, cfg, entry)
 	if err != nil {
 		if isFinal(err) {
 			entry.RefusedReason = modalapi.Said(err)
 		}
-		return q.orRejected(ctx, cfg, entry, err)
+		return rv.orRejected(ctx, cfg, entry, err)
 	}
 	entry.Acknowledged = entry.Acknowledged || acknowledged
-	return q.prove(ctx, cfg, entry)
+	return rv.prove(ctx, cfg, entry)
 }
 
 // isFinal reports whether Modal will give the same answer until somebody changes something at Modal.
@@ -44,12 +44,12 @@ func isFinal(err error) bool {
 // deleteMemberToken deletes a member token with the token itself, or with the first other token that may delete it.
 // If Modal rejects the token itself, the token may be gone or disabled, so the other tokens try too.
 // deleteMemberToken reports whether Modal acknowledged the deletion.
-func (q *Queue) deleteMemberToken(ctx context.Context, cfg *model.Config, entry *model.Revocation) (acknowledged bool, err error) {
-	others, err := q.tokensThatMayDelete(ctx, cfg, entry)
+func (rv *Revoker) deleteMemberToken(ctx context.Context, cfg *model.Config, entry *model.Revocation) (acknowledged bool, err error) {
+	others, err := rv.tokensThatMayDelete(ctx, cfg, entry)
 	if err != nil {
 		return false, err
 	}
-	own := q.deleteToken(ctx, cfg, entry.Token, entry.ID)
+	own := rv.deleteToken(ctx, cfg, entry.Token, entry.ID)
 	switch kind := modalapi.KindOf(own); {
 	case kind == modalapi.KindNotFound:
 		return false, nil
@@ -57,7 +57,7 @@ func (q *Queue) deleteMemberToken(ctx context.Context, cfg *model.Config, entry 
 		return own == nil, own
 	}
 	for _, other := range others {
-		err := q.deleteToken(ctx, cfg, other, entry.ID)
+		err := rv.deleteToken(ctx, cfg, other, entry.ID)
 		switch {
 		case err == nil:
 			return true, nil
@@ -75,8 +75,8 @@ func (q *Queue) deleteMemberToken(ctx context.Context, cfg *model.Config, entry 
 
 // tokensThatMayDelete returns the other tokens that may delete a member token: the role's current token if it belongs
 // to the same person, and the admin token if an operator forced the revocation.
-func (q *Queue) tokensThatMayDelete(ctx context.Context, cfg *model.Config, entry *model.Revocation) (tokens []model.Token, err error) {
-	current, _, err := q.replacement(ctx, cfg, entry)
+func (rv *Revoker) tokensThatMayDelete(ctx context.Context, cfg *model.Config, entry *model.Revocation) (tokens []model.Token, err error) {
+	current, _, err := rv.replacement(ctx, cfg, entry)
 	if err != nil {
 		return nil, err
 	}
@@ -90,8 +90,8 @@ func (q *Queue) tokensThatMayDelete(ctx context.Context, cfg *model.Config, entr
 	return tokens, nil
 }
 
-func (q *Queue) deleteToken(ctx context.Context, cfg *model.Config, caller model.Token, id string) error {
-	client, release, err := q.mount.ConnectTo(cfg, caller)
+func (rv *Revoker) deleteToken(ctx context.Context, cfg *model.Config, caller model.Token, id string) error {
+	client, release, err := rv.mount.ConnectTo(cfg, caller)
 	if err != nil {
 		return err
 	}

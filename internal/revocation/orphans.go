@@ -35,14 +35,14 @@ func (o Orphan) isTooNewToJudge(now time.Time) bool {
 
 // Orphans lists and deletes the service users of this mount that Vault does not track.
 type Orphans struct {
-	mount *state.Mount
-	guard *Guard
-	queue *Queue
+	mount   *state.Mount
+	guard   *Guard
+	revoker *Revoker
 }
 
 // NewOrphans returns the Orphans of a mount.
-func NewOrphans(m *state.Mount, g *Guard, q *Queue) *Orphans {
-	return &Orphans{mount: m, guard: g, queue: q}
+func NewOrphans(m *state.Mount, g *Guard, rv *Revoker) *Orphans {
+	return &Orphans{mount: m, guard: g, revoker: rv}
 }
 
 // List returns all orphans sorted by name, including new ones.
@@ -194,7 +194,7 @@ func (o *Orphans) end(ctx, timed context.Context, cfg *model.Config, orphans []O
 		outcome := Unknown
 		if i < maxEnded && timed.Err() == nil {
 			var err error
-			if outcome, _, err = o.queue.Process(timed, timed, orphan.Name, ByForce); err != nil {
+			if outcome, _, err = o.revoker.Process(timed, timed, orphan.Name, ByForce); err != nil {
 				o.mount.Log().Warn("the worker deletes an orphan later", "service_user", orphan.Name, "error", err)
 			}
 		}

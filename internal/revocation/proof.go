@@ -14,46 +14,46 @@ import (
 // prove asks Modal with the old token whether the token is revoked. A rejection alone proves little: a proxy may
 // reject everything, Modal may have suspended the workspace, and a person may have disabled the token for a while.
 // The error says why nothing is proven. prove changes the revocation, which is the caller's copy.
-func (q *Queue) prove(ctx context.Context, cfg *model.Config, entry *model.Revocation) (Outcome, error) {
+func (rv *Revoker) prove(ctx context.Context, cfg *model.Config, entry *model.Revocation) (Outcome, error) {
 	if entry.Secret == "" {
-		return q.proveByName(ctx, cfg, entry)
+		return rv.proveByName(ctx, cfg, entry)
 	}
-	who, rejection := q.mount.WhoIs(ctx, cfg, entry.Token)
+	who, rejection := rv.mount.WhoIs(ctx, cfg, entry.Token)
 	switch {
 	case rejection == nil && entry.Reason == model.ReasonUnfinished && who.Name != entry.Identity:
 		// The token in the answer to the creation belongs to another service user.
 		*entry = *entry.WithoutToken()
-		return q.proveByName(ctx, cfg, entry)
+		return rv.proveByName(ctx, cfg, entry)
 	case rejection == nil:
 		entry.FirstRejectedAt = time.Time{}
 		if !entry.Verified() {
-			entry.Token = q.mount.Verified(cfg, entry.Token, who) // Modal accepted the token, so from now on a rejection counts
+			entry.Token = rv.mount.Verified(cfg, entry.Token, who) // Modal accepted the token, so from now on a rejection counts
 		}
 		return Accepted, nil
 	case modalapi.KindOf(rejection) != modalapi.KindRefused:
 		return Unknown, rejection
 	case !entry.WasAccepted():
 		return Unknown, model.UserErrorf("Modal rejects token %s, but the engine never saw Modal accept it with the stored secret, so the rejection proves nothing: "+
-			"check at Modal whether the token still exists, then forget it with: %s", entry.ID, q.mount.Commands().ForgetRevocation(entry.Key()))
+			"check at Modal whether the token still exists, then forget it with: %s", entry.ID, rv.mount.Commands().ForgetRevocation(entry.Key()))
 	case entry.Acknowledged && !modalapi.BareHTTP(rejection):
 		return Revoked, nil
-	case !entry.Acknowledged && entry.RecordNotFound(q.mount.Now()):
+	case !entry.Acknowledged && entry.RecordNotFound(rv.mount.Now()):
 		return Unknown, entry.TooEarly()
 	}
-	if err := q.checkNotListed(ctx, cfg, entry); err != nil {
+	if err := rv.checkNotListed(ctx, cfg, entry); err != nil {
 		return Unknown, err
 	}
-	return q.compareWithWitness(ctx, cfg, entry, rejection)
+	return rv.compareWithWitness(ctx, cfg, entry, rejection)
 }
 
 // proveByName asks with the admin token whether a service user exists. It is used when the token's secret never
 // arrived, or when a call with the token would count as a use. The answer NOT_FOUND needs no witness, because Modal
 // accepted the admin token to give it.
-func (q *Queue) proveByName(ctx context.Context, cfg *model.Config, entry *model.Revocation) (Outcome, error) {
-	if err := q.mount.CheckReach(cfg, entry.Token); err != nil {
+func (rv *Revoker) proveByName(ctx context.Context, cfg *model.Config, entry *model.Revocation) (Outcome, error) {
+	if err := rv.mount.CheckReach(cfg, entry.Token); err != nil {
 		return Unknown, err
 	}
-	a, err := q.mount.Admin(cfg)
+	a, err := rv.mount.Admin(cfg)
 	if err != nil {
 		return Unknown, err
 	}
@@ -65,7 +65,7 @@ func (q *Queue) proveByName(ctx context.Context, cfg *model.Config, entry *model
 	case modalapi.KindOf(err) != modalapi.KindNotFound:
 		return Unknown, a.Explain(err)
 	// Modal may still carry out a creation that it did not answer, so the first NOT_FOUND proves nothing.
-	case (!entry.Acknowledged || (entry.ID == "" && !entry.Forced)) && entry.RecordNotFound(q.mount.Now()):
+	case (!entry.Acknowledged || (entry.ID == "" && !entry.Forced)) && entry.RecordNotFound(rv.mount.Now()):
 		return Unknown, entry.TooEarly()
 	}
 	return Revoked, nil
@@ -74,14 +74,14 @@ func (q *Queue) proveByName(ctx context.Context, cfg *model.Config, entry *model
 // compareWithWitness asks Modal with another token right after a rejection. If Modal rejects that token too, Modal
 // rejects everything, and nothing is proven. Without a witness, only a second rejection at least SecondRejectionAfter
 // later is proof.
-func (q *Queue) compareWithWitness(ctx context.Context, cfg *model.Config, entry *model.Revocation, rejection error) (Outcome, error) {
-	witnesses, err := q.witnesses(ctx, cfg, entry)
+func (rv *Revoker) compareWithWitness(ctx context.Context, cfg *model.Config, entry *model.Revocation, rejection error) (Outcome, error) {
+	witnesses, err := rv.witnesses(ctx, cfg, entry)
 	if err != nil {
 		return Unknown, err
 	}
 	var rejected string
 	for _, witness := range witnesses {
-		_, err = q.mount.WhoIs(ctx, cfg, witness)
+		_, err = rv.mount.WhoIs(ctx, cfg, witness)
 		switch {
 		case err == nil:
 			entry.FirstRejectedAt = time.Time{}
@@ -91,7 +91,7 @@ func (q *Queue) compareWithWitness(ctx context.Context, cfg *model.Config, entry
 		}
 		rejected = witness.ID
 	}
-	switch now := q.mount.Now(); {
+	switch now := rv.mount.Now(); {
 	case rejected != "":
 		return Unknown, model.UserErrorf("Modal rejects token %s, but also token %s of the same workspace, so the rejection proves nothing: either Modal or a proxy rejects everything, or both tokens are gone", entry.ID, rejected)
 	case modalapi.BareHTTP(rejection):
@@ -107,12 +107,12 @@ func (q *Queue) compareWithWitness(ctx context.Context, cfg *model.Config, entry
 
 // witnesses returns the tokens that Modal accepts if it does not reject everything. These are the admin token and the
 // role's current token, if they belong to the same server and workspace as the revocation's token.
-func (q *Queue) witnesses(ctx context.Context, cfg *model.Config, entry *model.Revocation) ([]model.Token, error) {
+func (rv *Revoker) witnesses(ctx context.Context, cfg *model.Config, entry *model.Revocation) ([]model.Token, error) {
 	var others []model.Token
 	if cfg.Admin != nil {
 		others = append(others, *cfg.Admin)
 	}
-	_, cred, err := q.mount.Current(ctx, entry.Role)
+	_, cred, err := rv.mount.Current(ctx, entry.Role)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +122,7 @@ func (q *Queue) witnesses(ctx context.Context, cfg *model.Config, entry *model.R
 	var witnesses []model.Token
 	for _, other := range others {
 		sameWorkspace := other.WorkspaceID == entry.WorkspaceID && model.SameServer(other.ServerURL, entry.ServerURL)
-		if other.Verified() && sameWorkspace && other.ID != entry.ID && !other.Expired(q.mount.Now()) {
+		if other.Verified() && sameWorkspace && other.ID != entry.ID && !other.Expired(rv.mount.Now()) {
 			witnesses = append(witnesses, other)
 		}
 	}
@@ -132,21 +132,21 @@ func (q *Queue) witnesses(ctx context.Context, cfg *model.Config, entry *model.R
 // checkNotListed returns an error while Modal still lists a rejected token or its service user. The rejection may be
 // temporary, or a person disabled the token and can enable it again. If no token of this mount can list,
 // checkNotListed returns nil.
-func (q *Queue) checkNotListed(ctx context.Context, cfg *model.Config, entry *model.Revocation) error {
+func (rv *Revoker) checkNotListed(ctx context.Context, cfg *model.Config, entry *model.Revocation) error {
 	switch entry.IdentityType {
 	case modalapi.IdentityServiceUser:
-		return q.checkServiceUserNotListed(ctx, cfg, entry)
+		return rv.checkServiceUserNotListed(ctx, cfg, entry)
 	case modalapi.IdentityUser:
-		return q.checkMemberTokenNotListed(ctx, cfg, entry)
+		return rv.checkMemberTokenNotListed(ctx, cfg, entry)
 	}
 	return nil
 }
 
-func (q *Queue) checkServiceUserNotListed(ctx context.Context, cfg *model.Config, entry *model.Revocation) error {
+func (rv *Revoker) checkServiceUserNotListed(ctx context.Context, cfg *model.Config, entry *model.Revocation) error {
 	if cfg.CheckReach(entry.Token) != nil {
 		return nil
 	}
-	a, err := q.mount.Admin(cfg)
+	a, err := rv.mount.Admin(cfg)
 	if err != nil {
 		return nil // without an admin token there is no list
 	}
@@ -160,20 +160,20 @@ func (q *Queue) checkServiceUserNotListed(ctx context.Context, cfg *model.Config
 		return nil
 	}
 	// A service user may outlive its expired token. If people delete the token, the engine does not wait for that.
-	ended := !entry.CanDelete() && (entry.Expired(q.mount.Now()) || isPast(user.ExpiresAt, q.mount.Now().Add(-entry.ClockOffset)))
+	ended := !entry.CanDelete() && (entry.Expired(rv.mount.Now()) || isPast(user.ExpiresAt, rv.mount.Now().Add(-entry.ClockOffset)))
 	if err != nil || ended || (entry.IdentityID != "" && user.ID != entry.IdentityID) {
 		return err
 	}
 	return model.UserErrorf("Modal rejects token %s, but its service user %s still exists: the token may have expired, or the rejection may be temporary", entry.ID, entry.Identity)
 }
 
-func (q *Queue) checkMemberTokenNotListed(ctx context.Context, cfg *model.Config, entry *model.Revocation) error {
-	callers, err := q.listers(ctx, cfg, entry)
+func (rv *Revoker) checkMemberTokenNotListed(ctx context.Context, cfg *model.Config, entry *model.Revocation) error {
+	callers, err := rv.listers(ctx, cfg, entry)
 	if err != nil {
 		return err
 	}
 	for _, caller := range callers {
-		tokens, err := q.memberTokens(ctx, cfg, caller)
+		tokens, err := rv.memberTokens(ctx, cfg, caller)
 		switch modalapi.KindOf(modalapi.AsUnavailable(err)) {
 		case modalapi.KindUnavailable, modalapi.KindThrottled:
 			return fmt.Errorf("Modal rejects token %s, but did not say whether the token is deleted or only disabled: %w", entry.ID, err)
@@ -185,7 +185,7 @@ func (q *Queue) checkMemberTokenNotListed(ctx context.Context, cfg *model.Config
 			return err
 		}
 		for _, token := range tokens {
-			expired := entry.Expired(q.mount.Now()) || isPast(token.ExpiresAt, q.mount.Now().Add(-entry.ClockOffset))
+			expired := entry.Expired(rv.mount.Now()) || isPast(token.ExpiresAt, rv.mount.Now().Add(-entry.ClockOffset))
 			switch {
 			case token.ID != entry.ID || (expired && !token.Disabled):
 			case token.Disabled:
@@ -202,8 +202,8 @@ func (q *Queue) checkMemberTokenNotListed(ctx context.Context, cfg *model.Config
 
 // listers returns the tokens that can list a member's tokens. The role's current token can if it belongs to the same
 // person. The admin token can if it manages the workspace or belongs to the same person.
-func (q *Queue) listers(ctx context.Context, cfg *model.Config, entry *model.Revocation) ([]model.Token, error) {
-	witnesses, err := q.witnesses(ctx, cfg, entry)
+func (rv *Revoker) listers(ctx context.Context, cfg *model.Config, entry *model.Revocation) ([]model.Token, error) {
+	witnesses, err := rv.witnesses(ctx, cfg, entry)
 	if err != nil {
 		return nil, err
 	}
@@ -217,8 +217,8 @@ func (q *Queue) listers(ctx context.Context, cfg *model.Config, entry *model.Rev
 	return listers, nil
 }
 
-func (q *Queue) memberTokens(ctx context.Context, cfg *model.Config, caller model.Token) ([]modalapi.MemberToken, error) {
-	client, release, err := q.mount.ConnectTo(cfg, caller)
+func (rv *Revoker) memberTokens(ctx context.Context, cfg *model.Config, caller model.Token) ([]modalapi.MemberToken, error) {
+	client, release, err := rv.mount.ConnectTo(cfg, caller)
 	if err != nil {
 		return nil, err
 	}

@@ -12,30 +12,30 @@ import (
 )
 
 // endServiceUser deletes, with the admin token, the service user that owns the token.
-func (q *Queue) endServiceUser(ctx context.Context, cfg *model.Config, entry *model.Revocation) (Outcome, error) {
-	if err := q.mount.CheckReach(cfg, entry.Token); err != nil {
-		return q.orRejected(ctx, cfg, entry, err)
+func (rv *Revoker) endServiceUser(ctx context.Context, cfg *model.Config, entry *model.Revocation) (Outcome, error) {
+	if err := rv.mount.CheckReach(cfg, entry.Token); err != nil {
+		return rv.orRejected(ctx, cfg, entry, err)
 	}
-	a, err := q.mount.Admin(cfg)
+	a, err := rv.mount.Admin(cfg)
 	if err != nil {
-		return q.orRejected(ctx, cfg, entry, err)
+		return rv.orRejected(ctx, cfg, entry, err)
 	}
 	defer a.Release()
-	if used, failed := q.isStillUsed(ctx, a, entry); failed != nil || used {
+	if used, failed := rv.isStillUsed(ctx, a, entry); failed != nil || used {
 		return InUse.orUnknown(failed), failed
 	}
-	if err = q.checkReplacementWorks(ctx, cfg, entry); err != nil {
-		return q.orRejected(ctx, cfg, entry, err)
+	if err = rv.checkReplacementWorks(ctx, cfg, entry); err != nil {
+		return rv.orRejected(ctx, cfg, entry, err)
 	}
-	if current, failed := q.markDeletionStarted(ctx, entry); failed != nil || current {
+	if current, failed := rv.markDeletionStarted(ctx, entry); failed != nil || current {
 		return Current, failed
 	}
 	acknowledged, err := deleteServiceUser(ctx, a, entry)
 	if err != nil {
-		return q.orRejected(ctx, cfg, entry, err)
+		return rv.orRejected(ctx, cfg, entry, err)
 	}
 	entry.Acknowledged = entry.Acknowledged || acknowledged
-	return q.prove(ctx, cfg, entry)
+	return rv.prove(ctx, cfg, entry)
 }
 
 // deleteServiceUser deletes the service user that owns a token, by its ID. If Modal has not confirmed that the ID

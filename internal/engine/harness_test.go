@@ -61,7 +61,10 @@ func (h *harness) restart() {
 func (h *harness) restartOver(storage store.Storage) {
 	h.t.Helper()
 	h.engine = New(state.Deps{
-		Connect: func(o modalapi.Options) (state.Modal, error) { return modalapi.New(o) },
+		Connect: func(o modalapi.Options) (state.Modal, error) {
+			o.RetryWait = time.Millisecond
+			return modalapi.New(o)
+		},
 		Storage: storage, MountID: "2f9f1a7c", Emit: h.recorded.event, Wait: h.sleep,
 		Now:    func() time.Time { return h.clock().Add(time.Duration(h.ahead.Load())) },
 		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: h.recorded}),

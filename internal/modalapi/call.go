@@ -225,7 +225,7 @@ func (a *attempts) mayHideSuccess(code codes.Code) bool {
 
 func (c *Client) newBackOff() backoff.BackOff {
 	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.Multiplier, b.MaxInterval = retryBase, retryFactor, retryCap
+	b.InitialInterval, b.Multiplier, b.MaxInterval = c.retryWait, retryFactor, retryCap
 	b.RandomizationFactor = 0 // the package's own random source takes no seed
 	return &jittered{b, c.jitter}
 }

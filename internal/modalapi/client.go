@@ -59,6 +59,8 @@ type Options struct {
 	// Jitter returns a number from 0 up to 1 for each wait before a retry. A seeded function makes the waits
 	// of a call repeatable; nil uses a random number. Several goroutines may call it at once.
 	Jitter func() float64
+	// RetryWait is the wait before the first retry, which the next waits double; zero means 100 ms.
+	RetryWait time.Duration
 }
 
 // Client calls Modal's control plane over one connection. It stores no token: each call receives its own. It
@@ -72,6 +74,8 @@ type Client struct {
 	timeout  time.Duration
 	warnings warnings
 	jitter   func() float64
+	// retryWait is the wait before the first retry.
+	retryWait time.Duration
 }
 
 // New checks the options and returns a client. It does no I/O: the first call dials.
@@ -104,6 +108,8 @@ func New(o Options) (*Client, error) {
 		timeout:  cmp.Or(o.Timeout, DefaultTimeout),
 		warnings: warnings{warn: o.Warn},
 		jitter:   o.Jitter,
+
+		retryWait: cmp.Or(o.RetryWait, retryBase),
 	}
 	dialJitter := 0.0 // gRPC's own random source takes no seed
 	if o.Jitter == nil {

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/api"
@@ -72,9 +73,9 @@ func (m *Mount) Restart() {
 	m.Backend = b
 }
 
-// ConnectWithoutJitter makes a connection whose calls wait the shortest time before a retry.
+// ConnectWithoutJitter makes a connection whose calls wait only a moment before a retry.
 func ConnectWithoutJitter(options modalapi.Options) (state.Modal, error) {
-	options.Jitter = func() float64 { return 0 }
+	options.Jitter, options.RetryWait = func() float64 { return 0 }, time.Millisecond
 	return modalapi.New(options)
 }
 

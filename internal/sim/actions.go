@@ -62,6 +62,7 @@ func init() { //nolint:gochecknoinits // the actions refer to this list
 		{"a clock jumps", 10, func(c conditions) bool { return c.Clocks }, (*Run).clockJumps},
 		{"a clock is corrected after a creation", 6, func(c conditions) bool { return c.Clocks && c.DoneLate && c.Often > 0 }, (*Run).correctClock},
 		{"snapshot", 3, func(c conditions) bool { return c.Snapshots }, (*Run).snapshot},
+		{"requests meet", 12, func(c conditions) bool { return c.SlowStorage }, (*Run).meet},
 		{"restore", 3, func(c conditions) bool { return c.Snapshots }, (*Run).restore},
 		{"a copy of the mount creates a token", 4, func(c conditions) bool { return c.Snapshots }, (*Run).copyCreates},
 	}

@@ -23,6 +23,7 @@ type node struct {
 func (run *Run) startNode(name string, h *handle, standby bool) *node {
 	run.boots++
 	random := &random{rand: rand.New(rand.NewPCG(run.plan.Seed, run.boots))} //nolint:gosec // a simulation needs no secure randomness
+	h.time = run.newStorageTime()
 	n := &node{name: name, handle: h, network: &network{listeners: run.listeners}}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	h.died = func() {

@@ -112,12 +112,15 @@ func (o *oracle) reportedRevoked(id string) {
 	}
 }
 
-// checkRead judges the credentials that a consumer got.
-func (o *oracle) checkRead(node, role string, r *reader, got *Credentials) {
+// checkRead judges the credentials that a consumer got. before is the content of storage when the read started.
+func (o *oracle) checkRead(node, role string, r *reader, got *Credentials, before *truth) {
 	t := o.run.disk.truth()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	current, exists := t.current[role]
+	if was, existed := before.current[role]; got == nil && !existed || got != nil && existed && was.ID == got.ID {
+		current, exists = was, existed // the answer was right when the read started
+	}
 	switch {
 	case got == nil && o.withoutToken[role]:
 	case got == nil && exists:

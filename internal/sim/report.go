@@ -121,7 +121,7 @@ func Expected() []string {
 		"too many previous tokens are refused", "a write repairs changed environment roles", "another server with its admin token",
 		"a token arrives after its approval has ended", "a verified token displaces an unverified one", "a token of the pinned workspace",
 		"an operator supplies a service user's token", "force accepts a token that a mount created",
-		"storage: read fails", "storage: a former leader's write fails",
+		"storage: read fails", "read: done", "read during an operation", "storage: a former leader's write fails",
 		"leader change", "leader change during an operation", "a former leader keeps working",
 		"caller left", "operations at the same time", "restored", "read by a standby")
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -67,6 +68,8 @@ type handle struct {
 	node string
 	seen func(cell string)
 
+	time *storageTime
+
 	mu        sync.Mutex
 	dead      bool
 	cuts      []cut
@@ -112,8 +115,11 @@ func (h *handle) Get(_ context.Context, key string) (*logical.StorageEntry, erro
 		return nil, err
 	}
 	h.disk.mu.Lock()
-	defer h.disk.mu.Unlock()
 	value, there := h.disk.data[key]
+	h.disk.mu.Unlock()
+	if err := h.wait(key, slowEntry); err != nil { // the answer arrives later, and may be out of date
+		return nil, err
+	}
 	if !there {
 		return nil, nil //nolint:nilnil // absent is (nil, nil), as everywhere in Vault
 	}
@@ -125,10 +131,15 @@ func (h *handle) List(_ context.Context, prefix string) ([]string, error) {
 	if err := h.onRead(); err != nil {
 		return nil, err
 	}
-	h.disk.mu.Lock()
-	defer h.disk.mu.Unlock()
+	names := h.disk.list(prefix)
+	return names, h.wait(prefix, slowList)
+}
+
+func (d *disk) list(prefix string) []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	var names []string
-	for _, key := range slices.Sorted(maps.Keys(h.disk.data)) {
+	for _, key := range slices.Sorted(maps.Keys(d.data)) {
 		rest, below := strings.CutPrefix(key, prefix)
 		if !below {
 			continue
@@ -138,7 +149,7 @@ func (h *handle) List(_ context.Context, prefix string) ([]string, error) {
 		}
 		names = append(names, rest)
 	}
-	return slices.Compact(names), nil
+	return slices.Compact(names)
 }
 
 // ListPage returns a part of List.
@@ -172,7 +183,21 @@ func (h *handle) onRead() error {
 	return nil
 }
 
+// wait lets a storage operation take its time. It fails if the process dies meanwhile.
+func (h *handle) wait(key string, longest time.Duration) error {
+	if took := h.time.draw(key, longest); took > 0 {
+		time.Sleep(took)
+		if h.isDead() {
+			return errDead
+		}
+	}
+	return nil
+}
+
 func (h *handle) onWrite(ctx context.Context, how, key string, value []byte) error {
+	if err := h.wait(key, slowEntry); err != nil {
+		return err
+	}
 	// Vault's storage checks the context too.
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%s %s: %w", how, key, err)
@@ -191,7 +216,7 @@ func (h *handle) onWrite(ctx context.Context, how, key string, value []byte) err
 		h.finishCut(c)
 		return h.cutError(c)
 	}
-	if err := h.commit(ctx, key, value); err != nil {
+	if err := errors.Join(h.commit(ctx, key, value), h.wait(key, slowEntry)); err != nil {
 		return err
 	}
 	if c != nil {

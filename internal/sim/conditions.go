@@ -25,6 +25,10 @@ type conditions struct {
 	Crashes      bool
 	Leaders      bool // the other node takes over
 	Standby      bool // a second node reads
+	// LateInvalidation: the standby learns of writes up to longestLag late.
+	LateInvalidation bool
+	// ListLags: Modal's list of service users is minutes old.
+	ListLags     bool
 	Clocks       bool // the nodes' clocks are wrong by hours
 	Snapshots    bool
 	Servers      bool // config switches to another Modal server and back
@@ -79,9 +83,9 @@ func (c conditions) without(off []string) conditions {
 // faultFree reports whether no condition can make an operation fail.
 func (c conditions) faultFree() bool {
 	quiet := c
-	quiet.Standby, quiet.Overlap, quiet.Servers, quiet.Clocks, quiet.SlowStorage = false, false, false, false, false
+	quiet.Standby, quiet.Overlap, quiet.Servers, quiet.Clocks, quiet.SlowStorage, quiet.LateInvalidation = false, false, false, false, false, false
 	if c.Often == 0 { // no step gets a fault
-		quiet.DoneLate, quiet.ModalFails, quiet.AnswersLost, quiet.Throttled, quiet.Slow, quiet.LateToLearn, quiet.NotYetKnown, quiet.StorageFails = false, false, false, false, false, false, false, false
+		quiet.DoneLate, quiet.ModalFails, quiet.AnswersLost, quiet.Throttled, quiet.Slow, quiet.LateToLearn, quiet.NotYetKnown, quiet.StorageFails, quiet.ListLags = false, false, false, false, false, false, false, false, false
 	}
 	quiet.Often = 0
 	return quiet == conditions{}

@@ -115,7 +115,7 @@ func (run *Run) onWritten(key string, before, after []byte, requested bool) {
 	standby := run.standby
 	run.mu.Unlock()
 	if standby != nil {
-		standby.engine.Invalidate(standby.ctx, key)
+		run.invalidate(standby, key)
 	}
 }
 

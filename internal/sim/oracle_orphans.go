@@ -81,7 +81,7 @@ func (o *oracle) checkOrphanList(names []string, op *operation) {
 			o.run.broken("the engine calls %s an orphan, but it belongs to %s", name, what)
 		}
 	}
-	if !alone || o.run.clockSpread() > 0 || t.server != o.run.modal.URL() || t.admin.Identity != o.run.owner.Username() || o.run.conditions.AdminTrouble {
+	if !alone || o.run.clockSpread() > 0 || t.server != o.run.modal.URL() || t.admin.Identity != o.run.owner.Username() || o.run.conditions.AdminTrouble || o.run.conditions.ListLags {
 		return
 	}
 	for _, name := range o.orphansOf(t) {

@@ -58,6 +58,7 @@ func (o *oracle) credWritten(t *truth, role string, before, after storedToken, t
 		o.run.broken("role %s accepted token %s, which belongs to a lease", role, after.ID)
 	}
 	delete(o.withoutToken, role)
+	o.record(before.ID).replacedAt = time.Now()
 	o.run.logf("    put cred/%s: %s, version %d", role, after.ID, after.Version)
 	record := o.record(after.ID)
 	switch {
@@ -74,6 +75,7 @@ func (o *oracle) credWritten(t *truth, role string, before, after storedToken, t
 		if policy.Managed == nil {
 			o.checkOwner(role, before, after)
 		}
+		o.checkWindow(role, policy, before)
 		o.markDisplaced(t, role, after)
 		o.markCurrent(role, after)
 		if before.ID != "" && !o.isDisplaced(before) {

@@ -50,9 +50,11 @@ func (run *Run) read(role string, turn int) {
 	}
 	got, err := n.engine.Read(n.ctx, role)
 	if err != nil {
+		run.checkUnreadable(role, n, err)
 		return // the consumer keeps its token and tries again
 	}
 	r.next = time.Now().Add(before.roles[role].Refresh)
-	run.oracle.checkRead(n.name, role, r, got, before)
-	r.last = got
+	if run.oracle.checkRead(n.name, role, r, got, before) {
+		r.last = got
+	}
 }

@@ -74,6 +74,8 @@ type handle struct {
 	dead      bool
 	cuts      []cut
 	failReads bool
+	// failingKey is the only key that fails.
+	failingKey string
 	// died is called once, when a cut kills the process.
 	died func()
 }
@@ -95,7 +97,7 @@ func (h *handle) setReadFailure(fail bool) {
 func (h *handle) clearFaults() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.cuts, h.failReads = nil, false
+	h.cuts, h.failReads, h.failingKey = nil, false, ""
 }
 
 func (h *handle) kill() {
@@ -111,7 +113,7 @@ func (h *handle) isDead() bool {
 }
 
 func (h *handle) Get(_ context.Context, key string) (*logical.StorageEntry, error) {
-	if err := h.onRead(); err != nil {
+	if err := h.onRead(key); err != nil {
 		return nil, err
 	}
 	h.disk.mu.Lock()
@@ -128,7 +130,7 @@ func (h *handle) Get(_ context.Context, key string) (*logical.StorageEntry, erro
 
 // List returns the names directly below a prefix.
 func (h *handle) List(_ context.Context, prefix string) ([]string, error) {
-	if err := h.onRead(); err != nil {
+	if err := h.onRead(prefix); err != nil {
 		return nil, err
 	}
 	names := h.disk.list(prefix)
@@ -170,13 +172,13 @@ func (h *handle) Delete(ctx context.Context, key string) error {
 	return h.onWrite(ctx, "delete", key, nil)
 }
 
-func (h *handle) onRead() error {
+func (h *handle) onRead(key string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
 	case h.dead:
 		return errDead
-	case h.failReads:
+	case h.failReads, key == h.failingKey:
 		h.seen("storage: read fails")
 		return errStorage
 	}
@@ -232,6 +234,9 @@ func (h *handle) nextCut(ctx context.Context, how, key string) (*cut, error) {
 	defer h.mu.Unlock()
 	if h.dead {
 		return nil, errDead
+	}
+	if key == h.failingKey {
+		return nil, errStorage
 	}
 	var met *cut
 	h.cuts = slices.DeleteFunc(h.cuts, func(c cut) bool {

@@ -46,6 +46,7 @@ type storedRole struct {
 	Managed *struct {
 		TTL      time.Duration     `json:"token_ttl"`
 		Schedule string            `json:"rotation_schedule"`
+		Window   time.Duration     `json:"rotation_window"`
 		Disabled bool              `json:"disable_automated_rotation"`
 		Hold     time.Duration     `json:"hold_while_used"`
 		Scoped   bool              `json:"scoped"`

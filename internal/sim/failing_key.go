@@ -38,8 +38,8 @@ func (h *handle) failsOnly() string {
 // checkUnreadable expects that a failing entry of one role keeps no other role from being read.
 func (run *Run) checkUnreadable(role string, n *node, err error) {
 	key := n.handle.failsOnly()
-	_, name, perName := strings.Cut(key, "/")
-	if perName && name != role && n.ctx.Err() == nil {
+	kind, name, _ := strings.Cut(key, "/")
+	if (kind == "role" || kind == "cred") && name != role && n.ctx.Err() == nil && !isUserError(err) {
 		run.broken("role %s cannot be read because storage fails for %s: %v", role, key, err)
 	}
 }

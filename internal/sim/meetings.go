@@ -27,7 +27,8 @@ func (run *Run) meet() {
 	run.waitForAll()
 	run.restartDeadNode()
 	run.check()
-	run.read(role, 1)
+	run.read(role, 1) // at the leader
+	run.read(role, 0)
 	run.check()
 }
 
@@ -49,6 +50,9 @@ func (run *Run) startRequest(role string) {
 	switch run.roll("request", 8) {
 	case 0, 1, 2:
 		op.what = "read"
+		if run.standby != nil && run.roll("at the standby", 2) == 1 {
+			op.node = run.standby
+		}
 		do = func(ctx context.Context, e Engine) error { return readOften(ctx, e, role) }
 	case 3, 4:
 		op.what, op.role = "tick", ""
@@ -79,5 +83,5 @@ func (run *Run) startRequest(role string) {
 		}
 	}
 	run.launch(op, do)
-	run.logf("start #%d: %s %s", op.number, op.what, op.role)
+	run.logf("start #%d: %s %s at %s", op.number, op.what, op.role, op.node.name)
 }

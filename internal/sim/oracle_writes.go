@@ -21,6 +21,8 @@ func (o *oracle) stored(key string, before, after []byte) {
 		o.roleWritten(t, name, decode[storedRole](before), before != nil, after != nil)
 	case "approval":
 		o.approvalWritten(t, name, decode[storedApproval](before), decode[storedApproval](after), after != nil)
+	case "orphans":
+		o.orphansWritten(t, readTruth(map[string][]byte{"orphans": before}).outOfSync)
 	case "config":
 		o.configWritten(before, after)
 	case "revocation":

@@ -11,6 +11,9 @@ import (
 // started, so that its caches are empty and its first tick loads the indexes.
 func (run *Run) meet() {
 	role := run.roleOf("managed", "static")
+	if run.disk.truth().roles[role].Dynamic != nil {
+		return // each read would create a lease
+	}
 	if run.roll("a new process", 4) > 0 {
 		run.waitForAll()
 		run.logf("the process of %s is started again", run.leader.name)

@@ -40,7 +40,7 @@ func (o *oracle) orphansOf(t *truth) []string {
 const deletionsCount = 10 * time.Minute
 
 // orphansWritten expects the mount to become out of sync only if Vault does not track some service user. A process that
-// started a short time ago does not know what was deleted before.
+// started a short time ago does not know earlier deletions.
 func (o *oracle) orphansWritten(t *truth, before bool) {
 	if before || !t.outOfSync || o.awaitsDecision || o.run.clockSpread() > 0 || time.Since(o.run.leader.started) < 2*deletionsCount {
 		return

@@ -14,17 +14,18 @@ func (run *Run) meet() {
 	if run.disk.truth().roles[role].Dynamic != nil {
 		return // each read would create a lease
 	}
-	if run.roll("a new process", 4) > 0 {
+	starts := run.roll("a new process", 4) > 0
+	if starts {
 		run.waitForAll()
 		run.logf("the process of %s is started again", run.leader.name)
 		run.leader.stop()
 		run.makeLeader(run.leader.name)
 	}
-	for range 2 + run.roll("requests", 4) {
+	for i := range 3 + run.roll("requests", 4) {
 		if run.leavesOut() {
 			continue
 		}
-		run.startRequest(role)
+		run.startRequest(role, starts && i == 0)
 		time.Sleep(time.Duration(run.roll("then", 120)) * time.Millisecond)
 	}
 	run.waitForAll()
@@ -47,10 +48,14 @@ func readOften(ctx context.Context, e Engine, role string) error {
 }
 
 // startRequest starts one request for a role, or a tick, without waiting for it.
-func (run *Run) startRequest(role string) {
+func (run *Run) startRequest(role string, tick bool) {
 	op := &operation{role: role, callerWaits: true}
 	var do func(ctx context.Context, e Engine) error
-	switch run.roll("request", 8) {
+	request := run.roll("request", 8)
+	if tick {
+		request = 3
+	}
+	switch request {
 	case 0, 1, 2:
 		op.what = "read"
 		if run.standby != nil && run.roll("at the standby", 2) == 1 {

@@ -20,7 +20,7 @@ const longestExtension = day + time.Minute
 // settle stops all faults, gives the mount days of ticks, and then expects everything to be in order.
 func (run *Run) settle() {
 	if !run.conditions.faultFree() {
-		[]func(){func() {}, run.changeRolesByHand, run.deleteCurrentByHand}[run.roll("a person's last action", 3)]()
+		[]func(){func() {}, run.changeRolesByHand, run.deleteCurrentByHand, run.changeExpiry}[run.roll("a person's last action", 4)]()
 		run.waitForEffects()
 	}
 	run.logf("all faults stop")

@@ -20,7 +20,7 @@ type storageTime struct {
 // A read or write of an entry takes up to slowEntry. A list reads many names, and takes up to slowList.
 const (
 	slowEntry = 20 * time.Millisecond
-	slowList  = 200 * time.Millisecond
+	slowList  = time.Second
 )
 
 // draw returns how long the next operation on a key takes, at most longest. Without SlowStorage it takes no time.

@@ -375,9 +375,15 @@ func (g *Guard) trackedUsers(ctx context.Context) (*tracked, error) {
 			t.candidates[entry.Identity] = true
 		}
 	}
-	for _, cred := range current { // after a crash the revocation of the current token's creation may still be in the queue
+	// After a crash, the revocation of a finished creation may still be in the queue.
+	for _, cred := range current {
 		if cred != nil {
 			delete(t.candidates, cred.ServiceUserName())
+		}
+	}
+	for _, entry := range entries {
+		if entry.Reason != model.ReasonUnfinished {
+			delete(t.candidates, entry.ServiceUserName())
 		}
 	}
 	for _, key := range unreadable {

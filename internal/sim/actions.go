@@ -62,6 +62,9 @@ func init() { //nolint:gochecknoinits // the actions refer to this list
 		{"a clock jumps", 10, func(c conditions) bool { return c.Clocks }, (*Run).clockJumps},
 		{"a clock is corrected after a creation", 6, func(c conditions) bool { return c.Clocks && c.DoneLate && c.Often > 0 }, (*Run).correctClock},
 		{"snapshot", 3, func(c conditions) bool { return c.Snapshots }, (*Run).snapshot},
+		{"a standby is asked to write", 4, func(c conditions) bool { return c.Standby }, (*Run).askStandby},
+		{"an operator revokes irrevocable leases", 3, nil, (*Run).revokeIrrevocable},
+		{"requests meet", 12, func(c conditions) bool { return c.SlowStorage }, (*Run).meet},
 		{"restore", 3, func(c conditions) bool { return c.Snapshots }, (*Run).restore},
 		{"a copy of the mount creates a token", 4, func(c conditions) bool { return c.Snapshots }, (*Run).copyCreates},
 	}
@@ -251,6 +254,7 @@ func (run *Run) restore() {
 	time.Sleep(downtime)
 	run.disk.restore(run.saved.data)
 	run.vault.restore(run.saved.leases)
+	run.vault.forgetIrrevocable()
 	run.oracle.snapshotRestored()
 	run.makeLeader("A")
 	if run.roll("an operator looks", 2) == 1 {

@@ -21,9 +21,14 @@ type conditions struct {
 	LateToLearn  bool // for a while Modal rejects new tokens and accepts deleted ones
 	NotYetKnown  bool // Modal does not find a new service user by its name
 	StorageFails bool
+	SlowStorage  bool // storage takes time, so that requests at one node meet
 	Crashes      bool
 	Leaders      bool // the other node takes over
 	Standby      bool // a second node reads
+	// LateInvalidation: the standby learns of writes up to longestLag late.
+	LateInvalidation bool
+	// ListLags: Modal's list of service users is minutes old.
+	ListLags     bool
 	Clocks       bool // the nodes' clocks are wrong by hours
 	Snapshots    bool
 	Servers      bool // config switches to another Modal server and back
@@ -40,6 +45,7 @@ func drawConditions(run *Run) conditions {
 	for _, name := range conditionNames() {
 		c.set(name, run.roll(name, 8) >= 5)
 	}
+	c.Overlap = c.Overlap || c.SlowStorage // otherwise no requests meet
 	c.Often = []int{0, 10, 25, 50}[run.roll("Often", 4)]
 	return c
 }
@@ -77,9 +83,9 @@ func (c conditions) without(off []string) conditions {
 // faultFree reports whether no condition can make an operation fail.
 func (c conditions) faultFree() bool {
 	quiet := c
-	quiet.Standby, quiet.Overlap, quiet.Servers, quiet.Clocks = false, false, false, false
+	quiet.Standby, quiet.Overlap, quiet.Servers, quiet.Clocks, quiet.SlowStorage, quiet.LateInvalidation = false, false, false, false, false, false
 	if c.Often == 0 { // no step gets a fault
-		quiet.DoneLate, quiet.ModalFails, quiet.AnswersLost, quiet.Throttled, quiet.Slow, quiet.LateToLearn, quiet.NotYetKnown, quiet.StorageFails = false, false, false, false, false, false, false, false
+		quiet.DoneLate, quiet.ModalFails, quiet.AnswersLost, quiet.Throttled, quiet.Slow, quiet.LateToLearn, quiet.NotYetKnown, quiet.StorageFails, quiet.ListLags = false, false, false, false, false, false, false, false, false
 	}
 	quiet.Often = 0
 	return quiet == conditions{}

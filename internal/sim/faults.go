@@ -57,6 +57,11 @@ var faultKinds = []faultKind{
 			},
 		})
 	}},
+	{"the list of service users lags", func(c conditions) bool { return c.ListLags }, func(run *Run) {
+		lag := run.drawDuration("lag", time.Minute, 5*time.Minute, 9*time.Minute)
+		run.logf("  fault:  the list of service users is %s old", lag)
+		run.modal.LagServiceUserList(lag)
+	}},
 	{"forbidden", func(c conditions) bool { return c.AdminTrouble }, func(run *Run) {
 		run.logf("  fault:  Modal forbids a call of the admin token")
 		method := serviceUserMethods[run.roll("method", len(serviceUserMethods))]
@@ -127,6 +132,7 @@ func (run *Run) injectFaults() {
 	if run.roll("clears up", 2) == 0 {
 		run.modal.ClearFaults()
 		run.setLateWork(lateWork{})
+		run.leader.handle.setFailingKey("")
 	}
 	if run.roll("fault", 100) >= 100-run.conditions.Often {
 		run.injectModalFault()
@@ -159,6 +165,10 @@ func (run *Run) injectStorageFault() {
 	if run.conditions.StorageFails && run.roll("reads", 8) == 7 && !run.leavesOut() {
 		run.logf("  fault:  every storage read fails")
 		run.leader.handle.setReadFailure(true)
+		return
+	}
+	if run.conditions.StorageFails && run.roll("one key", 4) == 3 && !run.leavesOut() {
+		run.failOneKey()
 		return
 	}
 	run.planCut(6)

@@ -108,6 +108,13 @@ func (w *network) dial(ctx context.Context, address string) (net.Conn, error) {
 	return conn, nil
 }
 
+// used reports whether the process has connected to Modal.
+func (w *network) used() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.conns) > 0
+}
+
 func (w *network) disconnect() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

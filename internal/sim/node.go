@@ -16,6 +16,7 @@ type node struct {
 	engine  Engine
 	handle  *handle
 	network *network
+	started time.Time
 	ctx     context.Context //nolint:containedctx // it lives as long as the process
 	cancel  context.CancelFunc
 }
@@ -24,7 +25,8 @@ type node struct {
 func (run *Run) startNode(name string, h *handle, standby bool) *node {
 	run.boots++
 	random := &random{rand: rand.New(rand.NewPCG(run.plan.Seed, run.boots))} //nolint:gosec // a simulation needs no secure randomness
-	n := &node{name: name, handle: h, network: &network{listeners: run.listeners}}
+	h.time = run.newStorageTime()
+	n := &node{name: name, handle: h, started: time.Now(), network: &network{listeners: run.listeners}}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	h.died = func() {
 		run.logf("  the process of %s dies", name)
@@ -124,7 +126,7 @@ func (run *Run) onWritten(key string, before, after []byte, requested bool) {
 	standby := run.standby
 	run.mu.Unlock()
 	if standby != nil {
-		standby.engine.Invalidate(standby.ctx, key)
+		run.invalidate(standby, key)
 	}
 }
 

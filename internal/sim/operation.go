@@ -145,11 +145,12 @@ func (run *Run) running() []*operation {
 func (run *Run) await(op *operation) {
 	limit := hangLimit
 	if run.conditions.Overlap && run.roll("overlap", 2) == 1 {
-		limit = []time.Duration{0, 300 * time.Millisecond, 2 * time.Second, 20 * time.Second}[run.roll("for", 4)]
+		limit = []time.Duration{0, 300 * time.Millisecond, 2 * time.Second, 20 * time.Second, 7 * time.Millisecond, 25 * time.Millisecond}[run.roll("for", 6)]
 	}
 	select {
 	case <-op.done:
 	case <-time.After(limit):
+		run.readDuring(op)
 		if limit == hangLimit {
 			run.fail("%s %s does not end", op.what, op.role)
 		}

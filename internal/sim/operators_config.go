@@ -46,6 +46,7 @@ func (run *Run) writeConfig() {
 		if c.Force = run.roll("force", 4) > 0; c.Force {
 			run.oracle.allowAnyOwner(c.Admin.ID)
 		}
+		c.Unverified = run.roll("verify=false", 8) == 7
 	}
 	run.logf("write config: %s", c)
 	run.await(run.launch(&operation{what: "write config", grace: c.Grace}, func(ctx context.Context, e Engine) error {

@@ -86,7 +86,7 @@ func (run *Run) readLease(role string) {
 	dies := run.conditions.Crashes && run.conditions.Often > 0 && run.roll("dies before Vault keeps it", 8) == 7
 	run.logf("read a lease of role %s", role)
 	op := &operation{what: "read lease", role: role}
-	began, calls := time.Now(), run.recordCalls()
+	began, deletions, calls := time.Now(), run.oracle.deletions(role), run.recordCalls()
 	run.await(run.launch(op, func(ctx context.Context, e Engine) error {
 		lease, err := e.NewLease(ctx, role)
 		run.checkBackgroundCalls(op, calls)
@@ -105,7 +105,7 @@ func (run *Run) readLease(role string) {
 			return nil //nolint:nilerr // the caller does not see the answer
 		}
 		k := &vaultLease{Lease: lease, issued: time.Now(), ends: time.Now().Add(lease.TTL)}
-		run.oracle.leaseIssued(k, run.storageBefore(op), began)
+		run.oracle.leaseIssued(k, run.storageBefore(op), began, deletions)
 		run.vault.add(k)
 		return nil
 	}))

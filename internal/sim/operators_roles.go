@@ -25,6 +25,9 @@ func (run *Run) drawManagedSettings() RoleSettings {
 		settings.Period = ptr(run.drawDuration("rotation_period", 30*day, 7*day, 2*day))
 	case 3:
 		settings.Schedule = ptr([]string{"0 3 * * 1", "30 4 1,15 * *", ""}[run.roll("rotation_schedule", 3)])
+		if *settings.Schedule != "" && run.roll("window", 2) == 1 {
+			settings.Window = ptr(run.drawDuration("rotation_window", time.Hour, 6*time.Hour, day, 0))
+		}
 	}
 	if run.roll("refresh", 4) == 3 {
 		settings.Refresh = ptr(run.drawDuration("refresh_interval", 5*time.Minute, time.Hour))

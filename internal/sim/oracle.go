@@ -112,12 +112,20 @@ func (o *oracle) reportedRevoked(id string) {
 	}
 }
 
-// checkRead judges the credentials that a consumer got.
-func (o *oracle) checkRead(node, role string, r *reader, got *Credentials) {
+// checkRead judges the credentials that a consumer got. before is the content of storage when the read started.
+// It reports whether the consumer keeps them: an answer that is out of date is replaced by the next one.
+func (o *oracle) checkRead(node, role string, r *reader, got *Credentials, before *truth) (keeps bool) {
 	t := o.run.disk.truth()
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.run.mayLag(node) && o.wasCurrent(role, got) {
+		o.run.report.count("a standby's answer may be out of date")
+		return false
+	}
 	current, exists := t.current[role]
+	if was, existed := before.current[role]; got == nil && !existed || got != nil && existed && was.ID == got.ID {
+		current, exists = was, existed // the answer was right when the read started
+	}
 	switch {
 	case got == nil && o.withoutToken[role]:
 	case got == nil && exists:
@@ -132,6 +140,7 @@ func (o *oracle) checkRead(node, role string, r *reader, got *Credentials) {
 		o.run.broken("the version of role %s fell from %d to %d", role, r.last.Version, got.Version)
 	}
 	r.roleDeletions = o.deleted[role]
+	return true
 }
 
 // check compares Modal and storage with the invariants.

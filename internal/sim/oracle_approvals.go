@@ -166,6 +166,9 @@ func (o *oracle) adminTokenWritten(was, is *truth) {
 	o.run.logf("    put config: admin token %s, before it %s", is.admin.ID, was.admin.ID)
 	if is.admin.ID != "" {
 		o.refreshOwners()
+		if remembered := o.run.disk.truth().remembered; is.admin.Verified.IsZero() && remembered != "" {
+			o.run.broken("config accepted the admin token %s with verify=false, although the mount belongs to workspace %s", is.admin.ID, remembered)
+		}
 		if o.record(is.admin.ID).excuse == "" && !o.run.modals.Accepts(is.admin.ID, is.admin.Secret) {
 			o.run.broken("config accepted admin token %s, which Modal rejects", is.admin.ID)
 		}

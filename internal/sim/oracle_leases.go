@@ -12,13 +12,20 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
+// deletions returns how often a role has been deleted.
+func (o *oracle) deletions(role string) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.deleted[role]
+}
+
 // leaseIssued records a lease's promise and judges its token. before is the content of storage when the read
-// started, or nil if anything else happened.
-func (o *oracle) leaseIssued(k *vaultLease, before *truth, began time.Time) {
+// started, or nil if anything else happened. deletions is how often the role had been deleted then.
+func (o *oracle) leaseIssued(k *vaultLease, before *truth, began time.Time, deletions int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	record := o.record(k.ID)
-	record.role, record.secret, record.tracked, record.isLease, record.roleDeletions = k.Role, k.Secret, true, true, o.deleted[k.Role]
+	record.role, record.secret, record.tracked, record.isLease, record.roleDeletions = k.Role, k.Secret, true, true, deletions
 	record.promise(k.ends.Add(-clockGrain), "its lease ends then")
 	record.mayEnd = record.mayEnd || !o.forceDeleted[k.Role].Before(began)
 	o.run.logf("    a lease of role %s until %s: %s", k.Role, k.ends.Format(time.DateTime), k.ID)
@@ -167,7 +174,7 @@ func (o *oracle) checkStoredRights(t *truth) {
 // settled.
 func (o *oracle) checkSettledFirst(t *truth, revocation storedRevocation) {
 	ops := o.run.running()
-	if !revocation.Leased || len(ops) != 1 || !o.run.ranAlone(ops[0]) {
+	if !revocation.Leased || o.run.hidesRevocation() || len(ops) != 1 || !o.run.ranAlone(ops[0]) {
 		return // another read may have failed since this read checked
 	}
 	for _, other := range t.revocations {
@@ -181,7 +188,7 @@ func (o *oracle) checkSettledFirst(t *truth, revocation storedRevocation) {
 // checkMaxLeases compares the number of leases with the role's max_leases.
 func (o *oracle) checkMaxLeases(t *truth, revocation storedRevocation) {
 	policy := t.roles[revocation.Role].Dynamic
-	if !revocation.Leased || revocation.Role == "" || policy == nil || policy.MaxLeases == 0 || (o.run.conditions.Overlap && time.Since(o.lastRoleWrite[revocation.Role]) < longestCreation) {
+	if !revocation.Leased || o.run.hidesRevocation() || revocation.Role == "" || policy == nil || policy.MaxLeases == 0 || (o.run.conditions.Overlap && time.Since(o.lastRoleWrite[revocation.Role]) < longestCreation) {
 		return
 	}
 	if count := t.countLeases(revocation.Role); count == policy.MaxLeases {

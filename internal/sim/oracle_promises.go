@@ -17,6 +17,8 @@ type tokenRecord struct {
 	role string
 	// promisedUntil is the time until which a replaced token must work.
 	promisedUntil time.Time
+	// replacedAt is when the role got another token.
+	replacedAt time.Time
 	// because says why the token must work until then.
 	because string
 	// mayEnd: an operator allowed the token's end, or nobody promised anything.

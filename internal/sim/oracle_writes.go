@@ -21,6 +21,8 @@ func (o *oracle) stored(key string, before, after []byte) {
 		o.roleWritten(t, name, decode[storedRole](before), before != nil, after != nil)
 	case "approval":
 		o.approvalWritten(t, name, decode[storedApproval](before), decode[storedApproval](after), after != nil)
+	case "orphans":
+		o.orphansWritten(t, readTruth(map[string][]byte{"orphans": before}).outOfSync)
 	case "config":
 		o.configWritten(before, after)
 	case "revocation":
@@ -58,6 +60,7 @@ func (o *oracle) credWritten(t *truth, role string, before, after storedToken, t
 		o.run.broken("role %s accepted token %s, which belongs to a lease", role, after.ID)
 	}
 	delete(o.withoutToken, role)
+	o.record(before.ID).replacedAt = time.Now()
 	o.run.logf("    put cred/%s: %s, version %d", role, after.ID, after.Version)
 	record := o.record(after.ID)
 	switch {
@@ -74,6 +77,7 @@ func (o *oracle) credWritten(t *truth, role string, before, after storedToken, t
 		if policy.Managed == nil {
 			o.checkOwner(role, before, after)
 		}
+		o.checkWindow(role, policy, before)
 		o.markDisplaced(t, role, after)
 		o.markCurrent(role, after)
 		if before.ID != "" && !o.isDisplaced(before) {

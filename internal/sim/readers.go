@@ -2,7 +2,10 @@
 
 package sim
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // reader is a consumer of one role. It keeps the last credentials that it read.
 type reader struct {
@@ -12,32 +15,46 @@ type reader struct {
 	roleDeletions int
 }
 
-// readAll lets each consumer read that is due. If there is a standby, consumers alternate between the nodes.
+// readAll lets each consumer read that is due.
 func (run *Run) readAll() {
-	t := run.disk.truth()
 	for i, role := range roleNames {
-		if t.roles[role].Dynamic != nil {
-			continue // consumers of dynamic roles keep leases
+		if r := run.readers[role]; r == nil || !time.Now().Before(r.next) {
+			run.read(role, run.operationCount+i)
 		}
-		r := run.readers[role]
-		if r == nil {
-			r = &reader{}
-			run.readers[role] = r
-		}
-		if time.Now().Before(r.next) {
-			continue
-		}
-		n := run.leader
-		if run.standby != nil && (run.operationCount+i)%2 == 0 {
-			n = run.standby
-			run.report.count("read by a standby")
-		}
-		got, err := n.engine.Read(n.ctx, role)
-		if err != nil {
-			continue // the consumer keeps its token and tries again
-		}
-		r.next = time.Now().Add(t.roles[role].Refresh)
-		run.oracle.checkRead(n.name, role, r, got)
+	}
+}
+
+// readDuring lets a consumer read a role while an operation on that role runs.
+func (run *Run) readDuring(op *operation) {
+	if run.conditions.SlowStorage && slices.Contains(roleNames, op.role) {
+		run.report.count("read during an operation")
+		run.read(op.role, 1)
+	}
+}
+
+// read lets the consumer of a role read. If there is a standby, the consumer alternates between the nodes.
+func (run *Run) read(role string, turn int) {
+	before := run.disk.truth()
+	if before.roles[role].Dynamic != nil {
+		return // consumers of dynamic roles keep leases
+	}
+	r := run.readers[role]
+	if r == nil {
+		r = &reader{}
+		run.readers[role] = r
+	}
+	n := run.leader
+	if run.standby != nil && turn%2 == 0 {
+		n = run.standby
+		run.report.count("read by a standby")
+	}
+	got, err := n.engine.Read(n.ctx, role)
+	if err != nil {
+		run.checkUnreadable(role, n, err)
+		return // the consumer keeps its token and tries again
+	}
+	r.next = time.Now().Add(before.roles[role].Refresh)
+	if run.oracle.checkRead(n.name, role, r, got, before) {
 		r.last = got
 	}
 }

@@ -121,7 +121,10 @@ func Expected() []string {
 		"too many previous tokens are refused", "a write repairs changed environment roles", "another server with its admin token",
 		"a token arrives after its approval has ended", "a verified token displaces an unverified one", "a token of the pinned workspace",
 		"an operator supplies a service user's token", "force accepts a token that a mount created",
-		"storage: read fails", "storage: a former leader's write fails",
+		"a standby's answer may be out of date", "an operator revokes an irrevocable lease", "a rotation within its window",
+		"storage: one key fails: cred", "storage: one key fails: role", "storage: one key fails: revocation", "storage: one key fails: config",
+		"a standby is asked: rotate", "a standby is asked: tick",
+		"storage: read fails", "read: done", "read during an operation", "storage: a former leader's write fails",
 		"leader change", "leader change during an operation", "a former leader keeps working",
 		"caller left", "operations at the same time", "restored", "read by a standby")
 }

@@ -58,6 +58,8 @@ type Run struct {
 	skews                   map[string]time.Duration
 	minSkew, maxSkew        time.Duration // of all clock skews so far
 	lateWork                lateWork
+	lags                    *storageTime   // how late the standby learns of writes
+	late                    sync.WaitGroup // writes that the standby will learn of
 	saved                   *savedState
 	vault                   vault
 	// stillUsed holds the tokens that consumers keep using without reading again. It maps the token ID to the
@@ -93,6 +95,7 @@ func Simulate(plan Plan, start Start, spec Spec, report *Report, log io.Writer) 
 		disk: newDisk(), listeners: map[string]*bufconn.Listener{}, skews: map[string]time.Duration{},
 		readers: map[string]*reader{}, stillUsed: map[string]string{},
 	}
+	run.lags = &storageTime{seed: mix(plan.Seed), seen: map[string]uint64{}}
 	report.started(run)
 	run.drawn = drawConditions(run)
 	run.conditions = run.drawn.without(plan.Without)
@@ -210,6 +213,7 @@ func (run *Run) end() {
 	for _, op := range run.running() {
 		<-op.done
 	}
+	run.late.Wait()
 }
 
 const day = 24 * time.Hour

@@ -20,7 +20,7 @@ const longestExtension = day + time.Minute
 // settle stops all faults, gives the mount days of ticks, and then expects everything to be in order.
 func (run *Run) settle() {
 	if !run.conditions.faultFree() {
-		[]func(){func() {}, run.changeRolesByHand, run.deleteCurrentByHand}[run.roll("a person's last action", 3)]()
+		[]func(){func() {}, run.changeRolesByHand, run.deleteCurrentByHand, run.changeExpiry}[run.roll("a person's last action", 4)]()
 		run.waitForEffects()
 	}
 	run.logf("all faults stop")
@@ -90,7 +90,7 @@ func (run *Run) checkRotatedOnce(before *truth, began time.Time) {
 		}
 		rotations := after.current[role].Version - cred.Version
 		overdue := !cred.Next.IsZero() && !cred.Next.After(began)
-		if overdue && rotations == 0 {
+		if overdue && rotations == 0 && policy.Managed.Window == 0 { // a role with a window waits for its next scheduled time
 			run.broken("role %s is overdue since %s, and the engine did not rotate it: %s", role, cred.Next.Format(time.DateTime), after.current[role].LastError)
 		}
 		most := int64(1)
@@ -145,7 +145,8 @@ func (run *Run) checkSettled() {
 		// fails.
 		managed := t.roles[role].Managed
 		late := state == "overdue" && managed != nil && !managed.Disabled
-		if (late || state == "failing") && !run.isElsewhere(t.current[role]) {
+		waits := managed != nil && managed.Window > 0 // for its next scheduled time
+		if (late || state == "failing") && !waits && !run.isElsewhere(t.current[role]) {
 			run.broken("after days without a fault role %s is %s: %s", role, state, t.current[role].LastError)
 		}
 		got, err := run.leader.engine.Read(run.leader.ctx, role)
@@ -155,6 +156,7 @@ func (run *Run) checkSettled() {
 		}
 		run.oracle.checkServed(role, got, run.spec)
 	}
+	run.checkIrrevocable()
 	run.oracle.checkExpiries()
 	if outOfSync, err := run.leader.engine.OutOfSync(run.leader.ctx); err != nil || outOfSync {
 		run.broken("an operator deleted the orphans, and out of sync is still %t (%v)", outOfSync, err)

@@ -35,11 +35,11 @@ func (s *shrinker) mayTry() bool { return time.Now().Before(s.until) }
 
 // try simulates a shorter run, and keeps it if it breaks the same promise.
 func (s *shrinker) try(p Plan) bool {
-	if text := p.String(); s.tried[text] || !s.mayTry() {
+	text := p.String()
+	if s.tried[text] || !s.mayTry() {
 		return false
-	} else {
-		s.tried[text] = true
 	}
+	s.tried[text] = true
 	failure := s.simulate(p)
 	if failure == nil || failure.Promise != s.best.Promise {
 		return false

@@ -96,6 +96,7 @@ func (p Token) String() string { return p.ID }
 type Config struct {
 	ServerURL          *string
 	Admin              *Token
+	Unverified         bool // of the admin token
 	RemoveAdmin        bool
 	MaxEnvironmentRole *string
 	// AllowedEnvironments is a comma-separated list. An empty list allows all environments.
@@ -137,6 +138,7 @@ type RoleSettings struct {
 	Grace            *time.Duration
 	Period           *time.Duration
 	Schedule         *string
+	Window           *time.Duration // rotation_window
 	TTL              *time.Duration
 	Scoped           *bool
 	Disabled         *bool

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -67,10 +68,14 @@ type handle struct {
 	node string
 	seen func(cell string)
 
+	time *storageTime
+
 	mu        sync.Mutex
 	dead      bool
 	cuts      []cut
 	failReads bool
+	// failingKey is the only key that fails.
+	failingKey string
 	// died is called once, when a cut kills the process.
 	died func()
 }
@@ -92,7 +97,7 @@ func (h *handle) setReadFailure(fail bool) {
 func (h *handle) clearFaults() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.cuts, h.failReads = nil, false
+	h.cuts, h.failReads, h.failingKey = nil, false, ""
 }
 
 func (h *handle) kill() {
@@ -108,12 +113,15 @@ func (h *handle) isDead() bool {
 }
 
 func (h *handle) Get(_ context.Context, key string) (*logical.StorageEntry, error) {
-	if err := h.onRead(); err != nil {
+	if err := h.onRead(key); err != nil {
 		return nil, err
 	}
 	h.disk.mu.Lock()
-	defer h.disk.mu.Unlock()
 	value, there := h.disk.data[key]
+	h.disk.mu.Unlock()
+	if err := h.wait(key, slowEntry); err != nil { // the answer arrives later, and may be out of date
+		return nil, err
+	}
 	if !there {
 		return nil, nil //nolint:nilnil // absent is (nil, nil), as everywhere in Vault
 	}
@@ -122,13 +130,18 @@ func (h *handle) Get(_ context.Context, key string) (*logical.StorageEntry, erro
 
 // List returns the names directly below a prefix.
 func (h *handle) List(_ context.Context, prefix string) ([]string, error) {
-	if err := h.onRead(); err != nil {
+	if err := h.onRead(prefix); err != nil {
 		return nil, err
 	}
-	h.disk.mu.Lock()
-	defer h.disk.mu.Unlock()
+	names := h.disk.list(prefix)
+	return names, h.wait(prefix, slowList)
+}
+
+func (d *disk) list(prefix string) []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	var names []string
-	for _, key := range slices.Sorted(maps.Keys(h.disk.data)) {
+	for _, key := range slices.Sorted(maps.Keys(d.data)) {
 		rest, below := strings.CutPrefix(key, prefix)
 		if !below {
 			continue
@@ -138,7 +151,7 @@ func (h *handle) List(_ context.Context, prefix string) ([]string, error) {
 		}
 		names = append(names, rest)
 	}
-	return slices.Compact(names), nil
+	return slices.Compact(names)
 }
 
 // ListPage returns a part of List.
@@ -159,20 +172,34 @@ func (h *handle) Delete(ctx context.Context, key string) error {
 	return h.onWrite(ctx, "delete", key, nil)
 }
 
-func (h *handle) onRead() error {
+func (h *handle) onRead(key string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
 	case h.dead:
 		return errDead
-	case h.failReads:
+	case h.failReads, key == h.failingKey:
 		h.seen("storage: read fails")
 		return errStorage
 	}
 	return nil
 }
 
+// wait lets a storage operation take its time. It fails if the process dies meanwhile.
+func (h *handle) wait(key string, longest time.Duration) error {
+	if took := h.time.draw(key, longest); took > 0 {
+		time.Sleep(took)
+		if h.isDead() {
+			return errDead
+		}
+	}
+	return nil
+}
+
 func (h *handle) onWrite(ctx context.Context, how, key string, value []byte) error {
+	if err := h.wait(key, slowEntry); err != nil {
+		return err
+	}
 	// Vault's storage checks the context too.
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%s %s: %w", how, key, err)
@@ -191,7 +218,7 @@ func (h *handle) onWrite(ctx context.Context, how, key string, value []byte) err
 		h.finishCut(c)
 		return h.cutError(c)
 	}
-	if err := h.commit(ctx, key, value); err != nil {
+	if err := errors.Join(h.commit(ctx, key, value), h.wait(key, slowEntry)); err != nil {
 		return err
 	}
 	if c != nil {
@@ -207,6 +234,9 @@ func (h *handle) nextCut(ctx context.Context, how, key string) (*cut, error) {
 	defer h.mu.Unlock()
 	if h.dead {
 		return nil, errDead
+	}
+	if key == h.failingKey {
+		return nil, errStorage
 	}
 	var met *cut
 	h.cuts = slices.DeleteFunc(h.cuts, func(c cut) bool {

@@ -46,6 +46,7 @@ type storedRole struct {
 	Managed *struct {
 		TTL      time.Duration     `json:"token_ttl"`
 		Schedule string            `json:"rotation_schedule"`
+		Window   time.Duration     `json:"rotation_window"`
 		Disabled bool              `json:"disable_automated_rotation"`
 		Hold     time.Duration     `json:"hold_while_used"`
 		Scoped   bool              `json:"scoped"`
@@ -98,7 +99,7 @@ type storedRevocation struct {
 	} `json:"rights"`
 }
 
-// describe says what the revocation waits for. name is its key.
+// describe returns the state of the revocation in words. name is its key.
 func (rev storedRevocation) describe(name string) string {
 	text := "not before " + rev.NotBefore.Format(time.DateTime)
 	for _, word := range []struct {
@@ -107,7 +108,9 @@ func (rev storedRevocation) describe(name string) string {
 	}{
 		{rev.ID != "" && rev.ID != name, "token " + rev.ID},
 		{rev.Identity != "" && rev.Identity != name && rev.IdentityType == "service_user", rev.Identity},
-		{rev.Forced, "forced"}, {rev.DeletionStarted, "deletion started"}, {rev.Acknowledged, "deletion acknowledged"},
+		{rev.Forced, "forced"},
+		{rev.DeletionStarted, "deletion started"},
+		{rev.Acknowledged, "deletion acknowledged"},
 	} {
 		if word.said {
 			text += ", " + word.text

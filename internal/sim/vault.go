@@ -20,6 +20,8 @@ const (
 type vault struct {
 	mu     sync.Mutex
 	leases []*vaultLease
+	// irrevocable are the leases that Vault has given up.
+	irrevocable []*vaultLease
 }
 
 // vaultLease is one lease in Vault.
@@ -144,7 +146,7 @@ func (run *Run) endLease(k *vaultLease) {
 		case run.vault.recordFailure(k, time.Now()):
 			run.report.count("vault gives up on a lease")
 			run.logf("  vault gives up on the lease of token %s", k.ID)
-			run.vault.remove(k)
+			run.vault.giveUp(k)
 		}
 		return err
 	}))

@@ -7,10 +7,10 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/store"
 )
 
 // TokenOwner is stored under a token's ID and says which role the token belongs to. So the engine finds a token's
@@ -26,13 +26,15 @@ type Owners struct {
 	workspaces *Workspaces
 	// AssignMu is locked while a token changes its owner, so that no token gets two owners. It must not be locked
 	// during a call to Modal.
-	AssignMu sync.Mutex
+	AssignMu store.Mutex
 	// swept says that Sweep has finished.
 	swept bool
 }
 
 // NewOwners returns the owners of a mount's tokens.
-func NewOwners(m *Mount, w *Workspaces) *Owners { return &Owners{mount: m, workspaces: w} }
+func NewOwners(m *Mount, w *Workspaces) *Owners {
+	return &Owners{mount: m, workspaces: w, AssignMu: store.NewMutex()}
+}
 
 // CheckFree refuses a token that cannot become the role's current token, or the admin token if name is empty.
 // verified says that Modal accepts the token, or is asked before the token is stored. A verified token may replace

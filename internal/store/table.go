@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/hashicorp/vault/sdk/helper/locksutil"
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
@@ -35,7 +34,7 @@ type Table[T any] struct {
 	storage Storage
 	prefix  string
 	options Options
-	locks   []*locksutil.LockEntry
+	locks   nameMutexes
 	cached  sync.Map // name to *T
 	// uncertain contains the names whose last write failed. The write may still commit, so these names are
 	// not cached until a later write succeeds.
@@ -55,7 +54,7 @@ type Options struct {
 
 // New makes a table of the entries whose keys begin with prefix. It does not access storage.
 func New[T any](storage Storage, prefix string, options Options) *Table[T] {
-	return &Table[T]{storage: storage, prefix: prefix, options: options, locks: locksutil.CreateLocks()}
+	return &Table[T]{storage: storage, prefix: prefix, options: options, locks: newNameMutexes()}
 }
 
 // Get returns an entry. For an entry that does not exist it returns nil without an error, as Vault does
@@ -66,7 +65,7 @@ func (t *Table[T]) Get(ctx context.Context, name string) (*T, error) {
 		return entry, nil
 	}
 	// The lock stops a slow read from caching an old entry after a write or an invalidation.
-	lock := locksutil.LockForKey(t.locks, name)
+	lock := t.locks.of(name)
 	lock.Lock()
 	defer lock.Unlock()
 	entry, err := t.load(ctx, t.prefix+name)
@@ -94,7 +93,7 @@ func (t *Table[T]) Delete(ctx context.Context, name string) error {
 }
 
 func (t *Table[T]) write(name string, entry *T, do func() error) error {
-	lock := locksutil.LockForKey(t.locks, name)
+	lock := t.locks.of(name)
 	lock.Lock()
 	defer lock.Unlock()
 	defer t.changed(name)
@@ -125,7 +124,7 @@ func (t *Table[T]) Invalidate(key string) {
 	if !found {
 		return
 	}
-	lock := locksutil.LockForKey(t.locks, name)
+	lock := t.locks.of(name)
 	lock.Lock()
 	defer lock.Unlock()
 	defer t.changed(name)

@@ -193,3 +193,25 @@ func TestOutOfSync_IsNotRaisedByTheEnginesOwnUseOfAToken(t *testing.T) {
 	require.NotContains(t, m.EventTypes(), "modal/out-of-sync")
 	require.Empty(t, m.List("revocations"))
 }
+
+// After a crash the unfinished creation of a token may stay in the queue while the token becomes current, and is
+// replaced.
+func TestOutOfSync_IsNotRaisedByAPreviousTokenThatConsumersUse(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.Storage.Plan(mounttest.Cut{At: 5, Committed: true, Deadly: true}) // all but the removal of the unfinished creation
+	_, err := m.Handle(logical.CreateOperation, "roles/ci", map[string]any{"type": "managed", "environment_roles": "main=contributor", "grace_period": "1h"})
+	require.Error(t, err)
+	m.Storage.Heal()
+	m.Restart()
+	got := m.Read("creds/ci")
+	require.Len(t, m.List("revocations"), 1, "the unfinished creation")
+	m.Write("rotate/ci", nil)
+	m.Clock.Advance(11 * time.Minute)
+	require.True(t, m.Modal.Use(mounttest.TextIn(got, "token_id"), mounttest.TextIn(got, "token_secret")))
+
+	m.Minutes(2)
+
+	require.NotContains(t, m.EventTypes(), "modal/out-of-sync")
+	require.Equal(t, []string{mounttest.TextIn(got, "token_id")}, m.List("revocations"))
+}

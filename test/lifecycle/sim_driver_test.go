@@ -78,6 +78,8 @@ func (d *driver) request(ctx context.Context, op logical.Operation, path string,
 	switch {
 	case resp.IsError() && (err == nil || errors.Is(err, logical.ErrInvalidRequest)):
 		return nil, &sim.UserError{Text: resp.Error().Error()}
+	case errors.Is(err, logical.ErrReadOnly):
+		return nil, sim.ErrForwarded
 	case isNotFound(err):
 		return nil, &sim.UserError{Text: err.Error()}
 	case err != nil:
@@ -113,7 +115,7 @@ func (s fields) token(t *sim.Token, unverified bool) {
 
 func (d *driver) WriteConfig(ctx context.Context, c sim.Config) error {
 	s := fields{}
-	s.token(c.Admin, false)
+	s.token(c.Admin, c.Unverified)
 	set(s, "server_url", c.ServerURL)
 	set(s, "max_environment_role", c.MaxEnvironmentRole)
 	set(s, "allowed_environments", c.AllowedEnvironments)
@@ -181,6 +183,7 @@ func (d *driver) WriteRole(ctx context.Context, role string, p sim.RoleSettings)
 	set(s, "grace_period", p.Grace)
 	set(s, "rotation_period", p.Period)
 	set(s, "rotation_schedule", p.Schedule)
+	set(s, "rotation_window", p.Window)
 	set(s, "token_ttl", p.TTL)
 	set(s, "scoped", p.Scoped)
 	set(s, "disable_automated_rotation", p.Disabled)

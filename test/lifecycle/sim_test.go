@@ -69,7 +69,7 @@ func simulateRuns(t *testing.T, seed uint64, count int, report *sim.Report) {
 	t.Helper()
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // a run is small, and a third of its time is garbage collection
 	stop := watch(report)
-	for i := range uint64(count) { //nolint:gosec // a count is not negative
+	for i := range uint64(count) {
 		if failure := simulate(t, sim.Plan{Seed: seed + i, Without: without}, report); failure != nil {
 			t.Logf("run %d fails", i+1)
 			stop()

@@ -120,7 +120,7 @@ func (o *Owners) UserOf(ctx context.Context, entry *model.Revocation) (string, e
 		return "role " + entry.Role, nil
 	}
 	if entry.ID == "" || (entry.Reason == model.ReasonUnfinished && !entry.Verified()) {
-		return "", nil
+		return o.userOfServiceUser(ctx, entry)
 	}
 	cfg, err := o.mount.LoadConfig(ctx)
 	if err != nil {
@@ -134,6 +134,34 @@ func (o *Owners) UserOf(ctx context.Context, entry *model.Revocation) (string, e
 		return "", err
 	}
 	return "role " + owner, nil
+}
+
+// userOfServiceUser says who uses the service user of an unfinished creation. After a restored snapshot, an operator
+// may have brought its token to another role or to config.
+func (o *Owners) userOfServiceUser(ctx context.Context, entry *model.Revocation) (string, error) {
+	cfg, err := o.mount.LoadConfig(ctx)
+	if err != nil {
+		return "", err
+	}
+	name := entry.ServiceUserName()
+	switch {
+	case name == "":
+		return "", nil
+	case cfg.Admin != nil && cfg.Admin.ServiceUserName() == name:
+		return KeyConfig, nil
+	}
+	roles, err := o.mount.Credentials.List(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, role := range roles {
+		if _, cred, err := o.mount.Current(ctx, role); err != nil {
+			return "", err
+		} else if cred != nil && cred.ServiceUserName() == name {
+			return "role " + role, nil
+		}
+	}
+	return "", nil
 }
 
 // Assign makes a token the role's. With AssignMu locked, it repeats the checks, stores the owner, and calls write,

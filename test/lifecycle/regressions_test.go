@@ -209,3 +209,27 @@ func TestRevocation_ServiceUserCreatedByALateAttemptIsDeleted(t *testing.T) {
 	require.Empty(t, m.List("revocations"))
 	require.Empty(t, m.Modal.ServiceUsers())
 }
+
+// A snapshot may be taken while a role creates a service user. After its restore an operator may bring the token of that
+// service user to another role. The unfinished creation then must not end the token.
+func TestRevocation_OfAnUnfinishedCreationSparesATokenThatAnotherRoleHas(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewAllowingOrphans(t)
+	m.AddManaged("ci")
+	var c *mounttest.Mount
+	m.Modal.OnCall(func(rpc string) {
+		if rpc == "ServiceUserCreate" && c == nil {
+			c = m.Clone() // the snapshot is taken here
+		}
+	})
+	m.Write("rotate/ci", nil)
+	m.Modal.OnCall(nil)
+	got := m.Read("creds/ci")
+	require.Len(t, c.List("revocations"), 1, "the unfinished creation")
+
+	c.Write("roles/personal", map[string]any{"type": "static", "token_id": got["token_id"], "token_secret": got["token_secret"], "force": true})
+	c.Minutes(15)
+
+	require.True(t, c.Serves("personal"))
+	require.Empty(t, c.List("revocations"))
+}

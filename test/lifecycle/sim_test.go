@@ -112,7 +112,7 @@ func many(runs int) int {
 func TestLives(t *testing.T) { //nolint:paralleltest // the seed sets the global source of random names
 	report := sim.NewReport()
 	began := time.Now()
-	simulateRuns(t, 1, many(150), report) // enough to catch each planted fault
+	simulateRuns(t, 1, many(150), report) // enough to catch nearly every planted fault
 	table, _ := report.Table()
 	t.Logf("%s\nwhat these runs reached:\n%s", speed(report, time.Since(began)), table)
 }

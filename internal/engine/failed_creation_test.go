@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 	"vault-plugin-secrets-modal/internal/model"
 	"vault-plugin-secrets-modal/internal/revocation"
+	"vault-plugin-secrets-modal/internal/store"
 )
 
 func atMostLeases(count int) func(*model.RoleWrite) {
@@ -218,4 +220,38 @@ type listing struct {
 func (l *listing) List(ctx context.Context, prefix string) ([]string, error) {
 	l.lists.Add(1)
 	return l.Storage.List(ctx, prefix)
+}
+
+// unreadableKey is storage that fails for one key.
+type unreadableKey struct {
+	store.Storage
+	key string
+}
+
+func (s *unreadableKey) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
+	if key == s.key {
+		return nil, errors.New("the disk does not answer")
+	}
+	return s.Storage.Get(ctx, key)
+}
+
+func TestFailedCreation_ThatStorageCannotReadStopsTheNextRead(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job", atMostLeases(1))
+	h.modal.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true})
+	h.modal.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.Unavailable, Times: -1})
+	h.readFailsAtModal("job")
+	creates := len(h.modal.Calls("ServiceUserCreate"))
+	h.restartOver(&unreadableKey{h.storage, "revocation/" + h.queueIDs()[0]})
+	h.modal.ClearFaults()
+
+	err := h.reading("job")(t.Context())
+
+	require.ErrorContains(t, err, "the disk does not answer")
+	require.True(t, model.IsStorageError(err), "a failure of storage is the server's")
+	require.Len(t, h.modal.Calls("ServiceUserCreate"), creates, "the failed creation must be settled before the next one")
+	h.restart()
+	h.lease("job")
+	require.Len(t, h.modal.ServiceUsers(), 1)
 }

@@ -35,12 +35,6 @@ func (h *handle) failsOnly() string {
 	return h.failingKey
 }
 
-// hidesRevocation reports whether storage fails for a revocation. The engine goes on without it, so that it hides
-// nothing else. Then the engine may create one service user more.
-func (run *Run) hidesRevocation() bool {
-	return strings.HasPrefix(run.leader.handle.failsOnly(), "revocation/")
-}
-
 // checkUnreadable expects that a failing entry of one role keeps no other role from being read.
 func (run *Run) checkUnreadable(role string, n *node, err error) {
 	key := n.handle.failsOnly()

@@ -135,7 +135,7 @@ func (run *Run) rotateRole(what, role string, r Rotation) {
 
 // checkPreviousTokenLimit expects a rotation to be refused if the role already has too many previous tokens.
 func (run *Run) checkPreviousTokenLimit(op *operation, r Rotation, err error) {
-	if !run.ranAlone(op) || r.DryRun || r.ToPrevious || run.hidesRevocation() {
+	if !run.ranAlone(op) || r.DryRun || r.ToPrevious {
 		return
 	}
 	grace := op.before.roles[op.role].Grace

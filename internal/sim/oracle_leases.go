@@ -174,7 +174,7 @@ func (o *oracle) checkStoredRights(t *truth) {
 // settled.
 func (o *oracle) checkSettledFirst(t *truth, revocation storedRevocation) {
 	ops := o.run.running()
-	if !revocation.Leased || o.run.hidesRevocation() || len(ops) != 1 || !o.run.ranAlone(ops[0]) {
+	if !revocation.Leased || len(ops) != 1 || !o.run.ranAlone(ops[0]) {
 		return // another read may have failed since this read checked
 	}
 	for _, other := range t.revocations {
@@ -188,7 +188,7 @@ func (o *oracle) checkSettledFirst(t *truth, revocation storedRevocation) {
 // checkMaxLeases compares the number of leases with the role's max_leases.
 func (o *oracle) checkMaxLeases(t *truth, revocation storedRevocation) {
 	policy := t.roles[revocation.Role].Dynamic
-	if !revocation.Leased || o.run.hidesRevocation() || revocation.Role == "" || policy == nil || policy.MaxLeases == 0 || (o.run.conditions.Overlap && time.Since(o.lastRoleWrite[revocation.Role]) < longestCreation) {
+	if !revocation.Leased || revocation.Role == "" || policy == nil || policy.MaxLeases == 0 || (o.run.conditions.Overlap && time.Since(o.lastRoleWrite[revocation.Role]) < longestCreation) {
 		return
 	}
 	if count := t.countLeases(revocation.Role); count == policy.MaxLeases {

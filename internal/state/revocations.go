@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"vault-plugin-secrets-modal/internal/model"
+	"vault-plugin-secrets-modal/internal/store"
 )
 
 // FindRevocation finds a revocation by its token's ID or its service user's name. It returns nil if neither matches.
@@ -27,7 +28,9 @@ func (m *Mount) FindRevocation(ctx context.Context, id string) (*model.Revocatio
 	return nil, nil //nolint:nilnil // no revocation is no failure
 }
 
-// AllRevocations returns all readable revocations, the earliest due first, and the IDs of the unreadable ones.
+// AllRevocations returns all revocations, the earliest due first. Damaged entries and entries of a newer version are
+// left out, and their IDs returned as unreadable. If storage fails, no revocation counts as missing: AllRevocations
+// returns the error.
 func (m *Mount) AllRevocations(ctx context.Context) (entries []*model.Revocation, unreadable []string, err error) {
 	ids, err := m.Revocations.List(ctx)
 	if err != nil {
@@ -36,6 +39,9 @@ func (m *Mount) AllRevocations(ctx context.Context) (entries []*model.Revocation
 	all, failures := make([]*model.Revocation, len(ids)), make([]error, len(ids))
 	EachOf(ids, MaxConcurrentReads, func(i int, id string) { all[i], failures[i] = m.Revocations.Get(ctx, id) })
 	for i, failed := range failures {
+		if failed != nil && !store.IsUnreadable(failed) {
+			return nil, nil, failed
+		}
 		if failed != nil {
 			m.Log().Error("a revocation cannot be read", "id", ids[i], "error", failed)
 			unreadable = append(unreadable, ids[i])

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
 	"vault-plugin-secrets-modal/internal/mounttest"
 )
 
@@ -204,4 +205,31 @@ func TestAdminToken_IsNotMarkedLimitedAfterAnAbortedCall(t *testing.T) {
 	m.Modal.ClearFaults()
 	m.Write("config", m.NewToken())
 	require.Equal(t, true, m.Read("config")["manages_service_users"])
+}
+
+func TestRevocation_ATokenOfAnotherServerIsNoWitness(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	old := m.AddRole("ci", map[string]any{"revoke_previous": false, "grace_period": "1h"})
+	m.Write("rotate/ci", m.NewToken())
+	other := modaltest.Start(t, modaltest.WithClock(m.Clock.Now))
+	m.ChangeRevocation(old, func(r *model.Revocation) { r.ServerURL = other.URL() })
+
+	m.Minutes(62)
+
+	require.True(t, m.InQueue(old), "the current token shows nothing about the server that rejected the old token")
+	require.Equal(t, "unconfirmed", m.Revocation(old, "state"))
+}
+
+func TestRevocation_TheSamePersonsTokenTellsOfADisabledToken(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t) // without an admin token
+	old := m.AddRole("ci", map[string]any{"revoke_previous": false, "grace_period": "1h"})
+	m.Write("rotate/ci", m.NewToken())
+	m.Modal.SetDisabled(old, true)
+
+	m.Minutes(62)
+
+	require.True(t, m.InQueue(old), "a person can enable the token again")
+	require.Contains(t, m.Revocation(old, "last_error"), "disabled")
 }

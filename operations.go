@@ -129,19 +129,28 @@ func parseLimit(raw any) (limit int, mistake string) {
 	return max(limit, 0), ""
 }
 
-// paged returns one page of a whole list. Pages follow the order of names, because that order is the same at every
-// request.
-func paged(list func(context.Context) (*logical.Response, error)) handler[page] {
+// choose returns the names of the page, in the order of names. Without a page it returns all names as they are.
+func (p page) choose(names []string) []string {
+	if p == (page{}) {
+		return names
+	}
+	chosen := slices.DeleteFunc(slices.Sorted(slices.Values(names)), func(name string) bool { return name <= p.after })
+	if p.limit > 0 {
+		chosen = chosen[:min(p.limit, len(chosen))]
+	}
+	return chosen
+}
+
+// paged returns one page of a list. Pages follow the order of names, because that order is the same at every request.
+// list may return more than the page, and need not sort it.
+func paged(list func(context.Context, page) (*logical.Response, error)) handler[page] {
 	return func(ctx context.Context, _ *logical.Request, ask page) (*logical.Response, error) {
-		resp, err := list(ctx)
+		resp, err := list(ctx, ask)
 		if err != nil || ask == (page{}) {
 			return resp, err
 		}
 		all, _ := resp.Data["keys"].([]string)
-		keys := slices.DeleteFunc(slices.Sorted(slices.Values(all)), func(key string) bool { return key <= ask.after })
-		if ask.limit > 0 {
-			keys = keys[:min(ask.limit, len(keys))]
-		}
+		keys := ask.choose(all)
 		info, _ := resp.Data["key_info"].(map[string]any)
 		maps.DeleteFunc(info, func(key string, _ any) bool {
 			_, listed := slices.BinarySearch(keys, key)

@@ -86,7 +86,7 @@ func cleanupFields() responses {
 	}
 }
 
-func (b *Backend) listOrphans(ctx context.Context) (*logical.Response, error) {
+func (b *Backend) listOrphans(ctx context.Context, _ page) (*logical.Response, error) {
 	orphans, err := b.engine.Orphans.List(ctx)
 	if err != nil {
 		return nil, err

@@ -89,8 +89,9 @@ func optional(fields responses) responses {
 	return fields
 }
 
-func (b *Backend) listRevocations(ctx context.Context) (*logical.Response, error) {
-	entries, unreadable, err := b.engine.Mount.AllRevocations(ctx)
+// listRevocations reads only the revocations of the page. The whole list has the earliest due first.
+func (b *Backend) listRevocations(ctx context.Context, ask page) (*logical.Response, error) {
+	entries, unreadable, err := b.revocationsOf(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +108,17 @@ func (b *Backend) listRevocations(ctx context.Context) (*logical.Response, error
 		info[entry.Key()] = summary
 	}
 	return addUnreadable(logical.ListResponseWithInfo(ids, info), "entries", unreadable), nil
+}
+
+func (b *Backend) revocationsOf(ctx context.Context, ask page) (entries []*model.Revocation, unreadable []string, err error) {
+	if ask == (page{}) {
+		return b.engine.Mount.AllRevocations(ctx)
+	}
+	ids, err := b.engine.Mount.Revocations.List(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return b.engine.Mount.RevocationsNamed(ctx, ask.choose(ids))
 }
 
 func (b *Backend) readRevocation(ctx context.Context, req *logical.Request, id string) (*logical.Response, error) {

@@ -79,11 +79,13 @@ func (b *Backend) roleExists(ctx context.Context, _ *logical.Request, d *framewo
 	return r != nil, err
 }
 
-func (b *Backend) listRoles(ctx context.Context) (*logical.Response, error) {
-	rotations, unreadable, err := b.engine.Mount.Rotations(ctx)
+// listRoles reads only the roles of the page.
+func (b *Backend) listRoles(ctx context.Context, ask page) (*logical.Response, error) {
+	names, err := b.engine.Mount.Roles.List(ctx)
 	if err != nil {
 		return nil, err
 	}
+	rotations, unreadable := b.engine.Mount.RotationsNamed(ctx, ask.choose(names))
 	return addUnreadable(rotationList(rotations, false), "roles", unreadable), nil
 }
 

@@ -130,7 +130,7 @@ func plannedFields() responses {
 	}
 }
 
-func (b *Backend) listRotations(ctx context.Context) (*logical.Response, error) {
+func (b *Backend) listRotations(ctx context.Context, _ page) (*logical.Response, error) {
 	rotations, unreadable, err := b.engine.Mount.Rotations(ctx)
 	if err != nil {
 		return nil, err

@@ -117,6 +117,21 @@ func TestLists_CanBePagedInOrderOfNames(t *testing.T) {
 	}
 }
 
+func TestLists_APageReadsOnlyItsOwnEntries(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.SeedManaged(t, 1000, 0)
+	m.SeedRevocations(t, 1000)
+	for path, most := range map[string]int{"roles": 1 + 2*10, "revocations": 1 + 10} { // a list, and a role has two entries
+		m.Restart()
+		m.Read("config")
+		before := m.Storage.Calls()
+		resp := m.Must(logical.ListOperation, path, map[string]any{"limit": 10})
+		require.Len(t, resp.Data["keys"], 10)
+		require.LessOrEqual(t, m.Storage.Calls()-before, most, path)
+	}
+}
+
 func TestLists_RefuseInvalidPages(t *testing.T) {
 	t.Parallel()
 	m := mounttest.NewManaged(t)

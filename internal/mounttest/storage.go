@@ -7,6 +7,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
@@ -28,6 +29,8 @@ type Cut struct {
 // CutStorage is storage in memory that counts calls and fails at a chosen write.
 type CutStorage struct {
 	logical.InmemStorage
+	// Delay is how long each call takes. Set it while no call runs.
+	Delay time.Duration
 
 	mu     sync.Mutex
 	cut    Cut
@@ -105,6 +108,7 @@ func (s *CutStorage) Delete(ctx context.Context, key string) error {
 
 // OnRead counts a read, and fails it after the death of the process.
 func (s *CutStorage) OnRead() error {
+	time.Sleep(s.Delay)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reads++
@@ -116,6 +120,7 @@ func (s *CutStorage) OnRead() error {
 
 // OnWrite counts a write, and fails it at the cut.
 func (s *CutStorage) OnWrite(what string, write func() error) error {
+	time.Sleep(s.Delay)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.dead {

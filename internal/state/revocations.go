@@ -36,6 +36,14 @@ func (m *Mount) AllRevocations(ctx context.Context) (entries []*model.Revocation
 	if err != nil {
 		return nil, nil, err
 	}
+	entries, unreadable, err = m.RevocationsNamed(ctx, ids)
+	slices.SortStableFunc(entries, func(x, y *model.Revocation) int { return x.NextAttempt.Compare(y.NextAttempt) })
+	return entries, unreadable, err
+}
+
+// RevocationsNamed returns the revocations with these IDs, in the order of the IDs, and otherwise does what
+// AllRevocations does.
+func (m *Mount) RevocationsNamed(ctx context.Context, ids []string) (entries []*model.Revocation, unreadable []string, err error) {
 	all, failures := make([]*model.Revocation, len(ids)), make([]error, len(ids))
 	EachOf(ids, MaxConcurrentReads, func(i int, id string) { all[i], failures[i] = m.Revocations.Get(ctx, id) })
 	for i, failed := range failures {
@@ -47,9 +55,7 @@ func (m *Mount) AllRevocations(ctx context.Context) (entries []*model.Revocation
 			unreadable = append(unreadable, ids[i])
 		}
 	}
-	entries = slices.DeleteFunc(all, func(entry *model.Revocation) bool { return entry == nil })
-	slices.SortStableFunc(entries, func(x, y *model.Revocation) int { return x.NextAttempt.Compare(y.NextAttempt) })
-	return entries, unreadable, nil
+	return slices.DeleteFunc(all, func(entry *model.Revocation) bool { return entry == nil }), unreadable, nil
 }
 
 // RevocationsOf returns the readable revocations of a role, including the leases of a dynamic role. It leaves out

@@ -95,6 +95,13 @@ func (m *Mount) Rotations(ctx context.Context) (all []*model.Rotation, unreadabl
 	if err != nil {
 		return nil, nil, err
 	}
+	all, unreadable = m.RotationsNamed(ctx, names)
+	return all, unreadable, nil
+}
+
+// RotationsNamed returns the rotation states of the named roles that exist and are readable, in the order of the names,
+// and the names of the unreadable ones.
+func (m *Mount) RotationsNamed(ctx context.Context, names []string) (all []*model.Rotation, unreadable []string) {
 	all, failures := make([]*model.Rotation, len(names)), make([]error, len(names))
 	EachOf(names, MaxConcurrentReads, func(i int, name string) { all[i], failures[i] = m.Rotation(ctx, name) })
 	for i, failed := range failures {
@@ -103,5 +110,5 @@ func (m *Mount) Rotations(ctx context.Context) (all []*model.Rotation, unreadabl
 			unreadable = append(unreadable, names[i])
 		}
 	}
-	return slices.DeleteFunc(all, func(r *model.Rotation) bool { return r == nil }), unreadable, nil
+	return slices.DeleteFunc(all, func(r *model.Rotation) bool { return r == nil }), unreadable
 }

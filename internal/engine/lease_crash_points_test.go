@@ -34,7 +34,8 @@ func TestLease_EveryCutOfACreationLeavesNoUntrackedServiceUser(t *testing.T) {
 					return
 				}
 				cuts++
-				b.ticks(25 * time.Hour)
+				b.pass(24 * time.Hour)
+				b.ticks(time.Hour)
 				require.Empty(b.t, b.modal.ServiceUsers(), "cut %d, after %t", at, after)
 				require.Empty(b.t, b.queueIDs())
 			})

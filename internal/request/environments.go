@@ -33,10 +33,10 @@ var environmentRole = regexp.MustCompile(`^[A-Za-z0-9]{1,16}([ _.-][A-Za-z0-9]{1
 // ParseEnvironmentRole reads viewer or contributor. It refuses a custom role of Modal: the generated stubs do not tell
 // which rights a custom role grants, so the engine could neither verify the role nor compare it with config's limits.
 func ParseEnvironmentRole(text string) (role modalapi.EnvironmentRole, mistake string) {
-	switch role = modalapi.EnvironmentRole(text); {
-	case role == modalapi.RoleViewer, role == modalapi.RoleContributor:
+	switch role = modalapi.EnvironmentRole(text); role {
+	case modalapi.RoleViewer, modalapi.RoleContributor:
 		return role, ""
-	case role == modalapi.RoleNoAccess:
+	case modalapi.RoleNoAccess:
 		return "", "leave an environment out to give no access there, and use viewer or contributor elsewhere"
 	}
 	named := "this role"

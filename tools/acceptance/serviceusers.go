@@ -52,7 +52,7 @@ func (t *trial) serviceUsers(ctx context.Context) {
 	_, err = t.client.ServiceUsers(ctx, user.Token)
 	t.find("not-for-you", modalapi.KindOf(err) == modalapi.KindForbidden, "a service user that requested the list got %s", answer(err))
 	_, err = t.client.AuditLog(ctx, user.Token, t.started, t.started.Add(auditSpan))
-	t.robotOfAudit = fmt.Sprintf("; a service user got %s", answer(err))
+	t.robotOfAudit = "; a service user got " + answer(err)
 	t.longName(ctx)
 	t.longLife(ctx)
 	t.expiry(ctx)

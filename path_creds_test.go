@@ -19,6 +19,7 @@ import (
 
 	modalsecrets "vault-plugin-secrets-modal"
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
 	"vault-plugin-secrets-modal/internal/mounttest"
 	"vault-plugin-secrets-modal/internal/state"
 )
@@ -184,6 +185,16 @@ func TestCreds_WarnOnlyAboutOverdueAndExpiredTokens(t *testing.T) {
 		require.Equal(t, int64(300), resp.Data["ttl"], "a time in the past must not make consumers poll faster")
 	}
 	require.Empty(t, m.Must(logical.ReadOperation, "creds/fine", nil).Warnings)
+}
+
+func TestCreds_ManagedRoleThatWaitsForTheNextTickHasNoWarning(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.AddManaged("ci")
+	m.Clock.Advance(m.NextRotation("ci").Add(model.RotationTolerance).Sub(m.Clock.Now()))
+	require.Empty(t, m.Must(logical.ReadOperation, "creds/ci", nil).Warnings)
+	m.Clock.Advance(time.Second)
+	require.Len(t, m.Must(logical.ReadOperation, "creds/ci", nil).Warnings, 1)
 }
 
 func TestCreds_TTLIsAtMostTheTimeToExpiryAndAtLeastFiveSeconds(t *testing.T) {

@@ -48,6 +48,28 @@ func TestApproval_SucceedsIfModalRejectsTheTokenInItsFirstSeconds(t *testing.T) 
 	})
 }
 
+func TestApproval_AnUnverifiedTokenNeverReplacesTheApprovedSecret(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.empty("personal")
+		a := b.begin(model.ApprovalRequest{Role: "personal"})
+		b.modal.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Unavailable, Times: -1})
+		approved := b.approve(a, b.member)
+		b.pass(10 * time.Second)
+		require.Equal(t, []string{approved.ID}, b.queueIDs(), "the engine has the token and does not know its owner yet")
+
+		wrong := staticRole("other", approved)
+		wrong.Supplied = unverified(modaltest.Token{ID: approved.ID, Secret: b.member.NewToken().Secret})
+		_, err := b.engine.Roles.Write(t.Context(), wrong)
+		require.ErrorContains(t, err, "with another secret, which Modal has accepted")
+
+		b.modal.ClearFaults()
+		b.pass(time.Minute)
+		require.Equal(t, approved.Secret, b.current("personal").Secret)
+	})
+}
+
 func TestApproval_ATokenThatModalAcceptsLateKeepsItsRevocation(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {

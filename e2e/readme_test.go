@@ -63,6 +63,7 @@ AUDIT=$(vault audit list -detailed -format=json | sed -n 's/.*"file_path": "\(.*
 	"kv get": `vault secrets enable -path=secret -version=2 kv
 vault kv put secret/modal token_id="$NEW_TOKEN_ID" token_secret="$NEW_TOKEN_SECRET"
 VERSION_BEFORE=$(vault read -field=version modal/rotate/personal)`,
+	"kv list":   `vault kv put secret/modal-tokens/personal token_id="$NEW_TOKEN_ID" token_secret="$NEW_TOKEN_SECRET"`,
 	"DEPLOYER=": `BEFORE=$(vault read -field=token_id modal/creds/ci)`,
 }
 
@@ -105,7 +106,8 @@ test "$(vault read -field=token_id modal/creds/ci)" != "$LEAKED"`,
 		`revocations/"${LEAKED`: `refused vault read modal/revocations/"$LEAKED"`,
 		"to_previous=true\n": `test "$(vault read -field=token_id modal/creds/ci)" = "$GOOD"
 test "$(vault read -field=state modal/revocations/"$BAD")" = 'grace period'`,
-		"kv get": `test "$(vault read -field=version modal/rotate/personal)" -eq "$VERSION_BEFORE"`,
+		"kv get":  `test "$(vault read -field=version modal/rotate/personal)" -eq "$VERSION_BEFORE"`,
+		"kv list": `test "$(vault read -field=version modal/rotate/personal)" -eq "$VERSION_BEFORE"`,
 		"kv metadata": `refused vault kv get secret/modal
 vault secrets disable secret/`,
 		"rotation_schedule='30 2": `vault read -field=next_rotation modal/rotate/ci | grep -E -- '-01T02:(3|4)'`,
@@ -135,6 +137,7 @@ VAULT_TOKEN=$LOGIN vault token revoke -self`,
 		"-field=state modal/rotate/personal\n": `test "$(vault read -field=state modal/rotate/personal)" = ok; test "$(vault read -field=version modal/rotate/personal)" -eq 3`,
 		"OPERATOR=":                            `test "$(vault token capabilities "$OPERATOR" modal/creds/ci)" = deny; VAULT_TOKEN=$OPERATOR refused vault write modal/config paused=true`,
 		"-scope=global":                        `vault secrets list -detailed | grep modal/ | grep -F "$VERSION"`,
+		"-plugin-version=\"${OLD_VERSION":      `test "$(vault read -field=running_plugin_version sys/mounts/modal)" = "$OLD_VERSION"`,
 		"MONITOR=":                             `test -z "$(printf '%s\n' "$STATUS" | sed -nE '/"roles_ok": 4/d; /retrying": [1-9]|waiting": [1-9]|overdue": [1-9]/p')"`,
 		"operator raft":                        `test -s ~/vault.snap`,
 		"service_user_prefix m":                `refused vault list modal/roles`,

@@ -113,6 +113,21 @@ func TestExamples_AreAllListedAndExplained(t *testing.T) {
 }
 
 // Somebody who opens a folder on a web page sees what its files are for, and how to use them.
+// A job whose login role no page writes cannot log in.
+func TestExamples_JobsLogInWithTheRoleThatTheirPageWrites(t *testing.T) {
+	t.Parallel()
+	role := regexp.MustCompile(`(?m)(?:^ *role: |"role": ")([a-z-]+)`)
+	for path, name := range map[string]string{
+		"github-actions.yml": "github-actions.md", "github-actions-lease.yml": "github-actions.md", "gitlab-ci-lease.yml": "gitlab-ci.md",
+	} {
+		page, err := os.ReadFile(filepath.Join("..", "docs", "how-to", name))
+		require.NoError(t, err)
+		found := role.FindStringSubmatch(files(t)[path])
+		require.Len(t, found, 2, path)
+		require.Contains(t, string(page), "vault write auth/jwt/role/"+found[1]+" ", path)
+	}
+}
+
 func TestExamples_EachFolderHasAReadmeThatNamesItsFiles(t *testing.T) {
 	t.Parallel()
 	for path := range files(t) {

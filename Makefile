@@ -35,17 +35,17 @@ build:
 	@sha256sum bin/vault-plugin-secrets-modal 2>/dev/null || shasum -a 256 bin/vault-plugin-secrets-modal
 
 # Many tests wait for a client's back-off, so more tests run at once than there are processors. Under the race
-# detector a test case takes ten times as long, so tests with many cases try all of them only in the second pass.
-# Tests that measure memory also run only there. The tests create thousands of mounts that soon become garbage:
-# collecting garbage less often saves a fifth of the time.
+# detector a test case takes ten times as long, so -short lets tests with many cases try some of them, and a second
+# pass tries all. Tests that measure memory also run only there. The tests create thousands of mounts that soon become
+# garbage: collecting garbage less often saves a fifth of the time.
 ## unit: test every package, with the race detector
 unit: export GOGC = 200
 # The race detector otherwise sleeps for a second at the end of each test program.
 unit: export GORACE = atexit_sleep_ms=0
 unit:
-	@PACKAGES=./... tools/progress.sh tests unit env $(RACE) -shuffle=on -count=1 -parallel 16 ./...
+	@PACKAGES=./... tools/progress.sh tests unit env $(RACE) -short -shuffle=on -count=1 -parallel 16 ./...
 	@tools/progress.sh tests unit go -C tools/release test -count=1 .
-	@tools/progress.sh tests unit go test -count=1 -parallel 16 -run 'Lives|EveryCut|KeepTheirShape|TenThousand|Memory' ./test/lifecycle ./internal/engine ./internal/modalapi
+	@tools/progress.sh tests unit go test -count=1 -parallel 16 -run 'Lives|EveryCut|KeepTheirShape|TenThousand|Memory|FuzzRequests' . ./test/lifecycle ./internal/engine ./internal/modalapi
 
 # RUN is a pattern of test names. Without a pattern all tests run.
 RUN =

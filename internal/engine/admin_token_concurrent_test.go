@@ -123,7 +123,7 @@ func TestAdminToken_SuppliedAgainUnverifiedStaysRejected(t *testing.T) {
 	cfg, err := h.engine.Configs.Read(t.Context())
 	require.NoError(t, err)
 	h.modal.SetDisabled(cfg.Admin.ID, true)
-	h.minutes(24 * 60)
+	h.hours(24)
 	before := h.snapshot()
 	h.configure(model.ConfigWrite{Supplied: unverified(modaltest.Token{ID: cfg.Admin.ID, Secret: cfg.Admin.Secret})})
 	h.unchangedSince(before)

@@ -152,8 +152,19 @@ func (h *harness) tick() {
 // minutes calls the worker once a minute for the given number of minutes.
 func (h *harness) minutes(count int) {
 	h.t.Helper()
+	h.ticksEvery(time.Minute, count)
+}
+
+// hours calls the worker only once an hour, for promises in which the minute does not matter.
+func (h *harness) hours(count int) {
+	h.t.Helper()
+	h.ticksEvery(time.Hour, count)
+}
+
+func (h *harness) ticksEvery(step time.Duration, count int) {
+	h.t.Helper()
 	for range count {
-		h.advance(time.Minute)
+		h.advance(step)
 		h.tick()
 	}
 }

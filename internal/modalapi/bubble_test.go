@@ -18,8 +18,16 @@ import (
 	"vault-plugin-secrets-modal/internal/modaltest"
 )
 
-// waitsOf returns how long a call with three retries takes in virtual time, with jitter from the given seed.
-func waitsOf(t *testing.T, seed uint64) (took time.Duration) {
+// bubble is an emulator in virtual time, with a member's token and a client.
+type bubble struct {
+	t      *testing.T
+	server *modaltest.Server
+	token  modalapi.Token
+	client *modalapi.Client
+}
+
+// inBubble runs a test in virtual time, with a client that has the given options.
+func inBubble(t *testing.T, o modalapi.Options, test func(b *bubble)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		wire := bufconn.Listen(64 << 10)
@@ -27,22 +35,30 @@ func waitsOf(t *testing.T, seed uint64) (took time.Duration) {
 		served := make(chan error, 1)
 		go func() { served <- server.Serve(modaltest.At(wire, "127.0.0.1:9900")) }()
 		token := server.AddWorkspace("acme").AddMember("ada").NewToken()
-		server.Inject(rpc, modaltest.Fault{Code: codes.Unavailable, Times: 3})
-		client, err := modalapi.New(modalapi.Options{
-			ServerURL: "http://127.0.0.1:9900",
-			Dial:      func(ctx context.Context, _ string) (net.Conn, error) { return wire.DialContext(ctx) },
-			Jitter:    rand.New(rand.NewPCG(seed, seed)).Float64,
-		})
+		o.ServerURL = "http://127.0.0.1:9900"
+		o.Dial = func(ctx context.Context, _ string) (net.Conn, error) { return wire.DialContext(ctx) }
+		client, err := modalapi.New(o)
 		require.NoError(t, err)
+		defer func() { // also if the test fails, because a bubble waits for all its goroutines
+			_ = client.Close()
+			server.Close()
+			require.NoError(t, <-served)
+		}()
+
+		test(&bubble{t: t, server: server, token: modalapi.Token{ID: token.ID, Secret: token.Secret}, client: client})
+	})
+}
+
+// waitsOf returns how long a call with three retries takes in virtual time, with jitter from the given seed.
+func waitsOf(t *testing.T, seed uint64) (took time.Duration) {
+	t.Helper()
+	jitter := rand.New(rand.NewPCG(seed, seed)).Float64
+	inBubble(t, modalapi.Options{Jitter: jitter}, func(b *bubble) {
+		b.server.Inject(rpc, modaltest.Fault{Code: codes.Unavailable, Times: 3})
 		begun := time.Now()
-
-		_, err = client.WhoAmI(t.Context(), modalapi.Token{ID: token.ID, Secret: token.Secret})
-
-		require.NoError(t, err)
+		_, err := b.client.WhoAmI(b.t.Context(), b.token)
+		require.NoError(b.t, err)
 		took = time.Since(begun)
-		require.NoError(t, client.Close())
-		server.Close()
-		require.NoError(t, <-served)
 	})
 	return took
 }

@@ -3,9 +3,11 @@
 package modalapi_test
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"testing"
+	"time"
 
 	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
 	"github.com/stretchr/testify/require"
@@ -24,9 +26,11 @@ const (
 
 var someToken = modalapi.Token{ID: someID, Secret: someSecret}
 
-// newClient returns a client that closes at the end of the test.
+// newClient returns a client that closes at the end of the test. By default a call may take two minutes, so that a busy
+// machine does not end it.
 func newClient(t *testing.T, o modalapi.Options) *modalapi.Client {
 	t.Helper()
+	o.Timeout = cmp.Or(o.Timeout, 2*time.Minute)
 	client, err := modalapi.New(o)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = client.Close() })

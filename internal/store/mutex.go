@@ -2,7 +2,11 @@
 
 package store
 
-import "github.com/hashicorp/vault/sdk/helper/locksutil"
+import (
+	"sync"
+
+	"github.com/hashicorp/vault/sdk/helper/locksutil"
+)
 
 // Mutex is a mutex for code that uses storage while it holds the lock. Its waiters wait on a channel. The virtual
 // clock of the simulation, in which storage takes time, stands still while a goroutine waits for a sync.Mutex.
@@ -17,15 +21,19 @@ func (m Mutex) Lock() { m <- struct{}{} }
 // Unlock unlocks the mutex. The goroutine that has waited longest goes on.
 func (m Mutex) Unlock() { <-m }
 
-// nameMutexes has a mutex for each name. A few names share one.
-type nameMutexes []Mutex
-
-func newNameMutexes() nameMutexes {
-	mutexes := make(nameMutexes, locksutil.LockCount)
-	for i := range mutexes {
-		mutexes[i] = NewMutex()
-	}
-	return mutexes
+// nameMutexes has a mutex for each name. A few names share one. A mutex is made when it is first needed, because most
+// tables have few entries.
+type nameMutexes struct {
+	mu   sync.Mutex
+	made [locksutil.LockCount]Mutex
 }
 
-func (m nameMutexes) of(name string) Mutex { return m[locksutil.LockIndexForKey(name)] }
+func (m *nameMutexes) of(name string) Mutex {
+	index := locksutil.LockIndexForKey(name)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.made[index] == nil {
+		m.made[index] = NewMutex()
+	}
+	return m.made[index]
+}

@@ -54,7 +54,7 @@ type Options struct {
 
 // New makes a table of the entries whose keys begin with prefix. It does not access storage.
 func New[T any](storage Storage, prefix string, options Options) *Table[T] {
-	return &Table[T]{storage: storage, prefix: prefix, options: options, locks: newNameMutexes()}
+	return &Table[T]{storage: storage, prefix: prefix, options: options}
 }
 
 // Get returns an entry. For an entry that does not exist it returns nil without an error, as Vault does

@@ -28,7 +28,11 @@ import (
 //	go test -run '^$' -fuzz FuzzRequests -fuzztime 50000x ./test/lifecycle
 func FuzzRequests(f *testing.F) {
 	random := rand.New(rand.NewPCG(1, 2)) // the same corpus every time
-	for size := range 96 {
+	sizes := 96
+	if testing.Short() {
+		sizes = 24
+	}
+	for size := range sizes {
 		program := make([]byte, 4+4*size)
 		for i := range program {
 			program[i] = byte(random.Uint32())

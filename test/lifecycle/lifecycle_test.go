@@ -136,8 +136,8 @@ func TestRevocation_SlowTokensDoNotDelayTheOthers(t *testing.T) {
 	old := m.AddManaged("z")
 	m.Write("rotate/z", map[string]any{"grace_period": 0})
 	m.Modal.Inject("TokenInfoGet", modaltest.Fault{Delay: time.Hour, Times: -1, Match: func(c modaltest.Call) bool { return slow[c.TokenID] }})
-	for tries := 0; tries < 6 && m.InQueue(old); tries++ { // the second try suffices unless the machine is busy
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	for wait := time.Second; wait < time.Minute && m.InQueue(old); wait *= 2 { // the second try suffices unless the machine is busy
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
 		_, _ = m.HandleRequest(ctx, &logical.Request{Operation: logical.RollbackOperation, Storage: m.Storage, Data: map[string]any{}})
 		cancel()
 	}

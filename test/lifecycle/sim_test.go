@@ -101,12 +101,12 @@ func watch(report *sim.Report) (stop func()) {
 	return func() { close(done) }
 }
 
-// many returns the number of runs, or a few of them if each run is slow.
+// many returns the number of runs, or a few of them with -short.
 func many(runs int) int {
-	if thorough {
-		return runs
+	if testing.Short() {
+		return max(1, runs/50)
 	}
-	return max(1, runs/30)
+	return runs
 }
 
 func TestLives(t *testing.T) { //nolint:paralleltest // the seed sets the global source of random names

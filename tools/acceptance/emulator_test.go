@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -24,10 +23,7 @@ type emulator struct{ grpcURL, pageURL string }
 
 func startEmulator(t *testing.T, args ...string) emulator {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "modal-emulator")
-	output, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../../cmd/modal-emulator").CombinedOutput()
-	require.NoError(t, err, string(output))
-	process := exec.CommandContext(t.Context(), program, append(args, "-listen", "127.0.0.1:0", "-page", "127.0.0.1:0")...)
+	process := exec.CommandContext(t.Context(), program(t, "modal-emulator"), append(args, "-listen", "127.0.0.1:0", "-page", "127.0.0.1:0")...)
 	stdout, err := process.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, process.Start())

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,9 +45,6 @@ func TestAcceptance_StopDuringACreationDeletesTheServiceUser(t *testing.T) {
 
 func TestAcceptance_CleansUpWithoutTerminalOrReader(t *testing.T) {
 	t.Parallel()
-	program := filepath.Join(t.TempDir(), "acceptance")
-	said, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput()
-	require.NoError(t, err, string(said))
 	for name, goes := range map[string]func(*os.Process, io.Closer) error{
 		"terminal": func(p *os.Process, _ io.Closer) error { return p.Signal(syscall.SIGHUP) },
 		"reader":   func(_ *os.Process, pipe io.Closer) error { return pipe.Close() },
@@ -56,7 +52,7 @@ func TestAcceptance_CleansUpWithoutTerminalOrReader(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := startEmulator(t)
-			process := exec.CommandContext(t.Context(), program)
+			process := exec.CommandContext(t.Context(), program(t, "acceptance"))
 			process.Env = []string{"ACCEPTANCE_BROWSER=no"}
 			for key, value := range e.environ(t, "operator") {
 				process.Env = append(process.Env, key+"="+value)

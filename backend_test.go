@@ -45,15 +45,20 @@ func TestSecrets_AreSealWrappedAtRest(t *testing.T) {
 	m.AddRole("ci")
 	m.Write("rotate/ci", m.NewToken())
 	m.Write("config", m.NewToken())
+	m.Write("rotate/ci/approval", nil)
 	wrapped := m.SpecialPaths().SealWrapStorage
+	kinds := map[string]bool{}
 	for key, value := range m.Storage.Snapshot(t) {
-		if !strings.Contains(value, "token_secret") {
+		if !strings.Contains(value, "token_secret") && !strings.Contains(value, "wait_secret") {
 			continue
 		}
+		kind, _, _ := strings.Cut(key, "/")
+		kinds[kind] = true
 		covered := false
 		for _, prefix := range wrapped {
 			covered = covered || key == prefix || (strings.HasSuffix(prefix, "/") && strings.HasPrefix(key, prefix))
 		}
 		require.True(t, covered, "%s contains a secret and is not seal-wrapped by %v", key, wrapped)
 	}
+	require.Equal(t, map[string]bool{"config": true, "cred": true, "revocation": true, "approval": true}, kinds)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
 	"vault-plugin-secrets-modal/internal/mounttest"
@@ -138,4 +139,18 @@ func TestRevocations_SayWhyAValidTokenIsNotInTheQueue(t *testing.T) {
 		require.Contains(t, text, says)
 	}
 	require.True(t, m.Knows(current))
+}
+
+func TestLookup_AnOrphanInTheQueueIsNoLease(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	name := mounttest.TextIn(m.Read("config"), "service_user_prefix") + "job-aaaaaaaa"
+	_, err := m.Workspace.CreateServiceUser(name)
+	require.NoError(t, err)
+	m.Clock.Advance(time.Hour)
+	m.Modal.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.PermissionDenied, Times: -1})
+	m.Write("orphans", map[string]any{"dry_run": false})
+	require.True(t, m.InQueue(name))
+
+	require.Equal(t, "previous", m.LookUp("service_user", name)["kind"])
 }

@@ -42,6 +42,7 @@ func TestNarrowing_RemovesTheRightsOfRunningLeasesAtOnce(t *testing.T) {
 	require.Equal(t, map[string]string{"main": "viewer", "staging": "no-access"}, h.rolesOf(lease.Cred.ID))
 	require.Equal(t, map[string]string{"main": "contributor", "staging": "contributor"}, h.rolesOf(others.Cred.ID))
 	require.NoError(t, h.engine.Leases.CheckRenewable(t.Context(), lease.RevocationID), "a lease with the role's rights must be renewable")
+	require.Contains(t, h.recorded.lines(), "role=job token_id="+lease.Cred.ID+" environment_roles=main=viewer\n")
 }
 
 func TestNarrowing_GivesARunningLeaseNothingNew(t *testing.T) {

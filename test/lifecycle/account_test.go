@@ -5,6 +5,7 @@ package lifecycle
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
@@ -451,6 +452,20 @@ func TestAccount_IsInEventsOfRevokedAndRejectedTokens(t *testing.T) {
 		require.Equal(t, "alice", events[0]["identity"], kind)
 		require.Equal(t, m.Workspace.ID(), events[0]["workspace_id"], kind)
 	}
+}
+
+func TestAccount_IsInTheEventOfARejectedAdminToken(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.Modal.DeleteToken(mounttest.TextIn(m.Read("config"), "token_id"))
+
+	m.Clock.Advance(25 * time.Hour)
+	m.Tick()
+
+	events := m.EventsOf("modal/token-rejected")
+	require.Len(t, events, 1)
+	require.Equal(t, "alice", events[0]["identity"])
+	require.Equal(t, m.Workspace.ID(), events[0]["workspace_id"])
 }
 
 func TestVerify_LeavesATokenToTheRoleThatVerifiedItFirst(t *testing.T) {

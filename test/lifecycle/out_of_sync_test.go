@@ -215,3 +215,38 @@ func TestOutOfSync_IsNotRaisedByAPreviousTokenThatConsumersUse(t *testing.T) {
 	require.NotContains(t, m.EventTypes(), "modal/out-of-sync")
 	require.Equal(t, []string{mounttest.TextIn(got, "token_id")}, m.List("revocations"))
 }
+
+func TestOutOfSync_IsShownByANodeThatOnlyReads(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	other := &mounttest.Mount{}
+	*other = *m
+	other.Restart()
+	require.Equal(t, false, other.Read("status")["out_of_sync"])
+	prefix := mounttest.TextIn(m.Read("config"), "service_user_prefix")
+	_, err := m.Workspace.CreateServiceUser(prefix + "job-aaaaaaaa")
+	require.NoError(t, err)
+	m.Clock.Advance(time.Hour)
+	before := m.Storage.Snapshot(t)
+	m.Tick()
+
+	for key, value := range m.Storage.Snapshot(t) {
+		if before[key] != value {
+			other.InvalidateKey(t.Context(), key)
+		}
+	}
+
+	require.Equal(t, true, other.Read("status")["out_of_sync"])
+	m.Write("orphans", map[string]any{"dry_run": false})
+}
+
+func TestOutOfSync_NothingIsComparedWithoutAList(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t) // without an admin token
+	m.AddRole("ci")
+	m.Write("rotate/ci", m.NewToken())
+
+	m.Minutes(3)
+
+	require.NotContains(t, m.Read("status"), "last_compared_at")
+}

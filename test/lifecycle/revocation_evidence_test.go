@@ -233,3 +233,21 @@ func TestRevocation_TheSamePersonsTokenTellsOfADisabledToken(t *testing.T) {
 	require.True(t, m.InQueue(old), "a person can enable the token again")
 	require.Contains(t, m.Revocation(old, "last_error"), "disabled")
 }
+
+func TestRevocation_BareHTTPStatusAfterADeletionIsNoProof(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	old := m.AddManaged("ci")
+	m.Write("rotate/ci", nil)
+	m.Modal.Inject("TokenInfoGet", modaltest.Fault{HTTPStatus: 401, Times: -1})
+
+	_ = m.Try(logical.UpdateOperation, "revocations/"+old, map[string]any{"force": true})
+
+	require.Len(t, m.Modal.Calls("ServiceUserDelete"), 1, "Modal has acknowledged the deletion")
+	require.True(t, m.InQueue(old), "a proxy rejects every token, so the status proves nothing")
+	require.Empty(t, m.Proofs())
+	m.Modal.ClearFaults()
+	m.Minutes(10)
+	require.False(t, m.InQueue(old))
+	require.Equal(t, []string{"deleted"}, m.Proofs())
+}

@@ -223,3 +223,15 @@ func TestConfig_RefusalOfANewCACountsARunningApproval(t *testing.T) {
 	m.Remove("config/approval", nil)
 	require.Contains(t, m.Refused(logical.UpdateOperation, "config", another), "1 stored token", "the engine still polls the canceled approval")
 }
+
+func TestConfig_WarnsAboutMemberTokensOfAServerItNoLongerReaches(t *testing.T) {
+	t.Parallel()
+	m, member, _, _ := secureMount(t)
+	old := mounttest.TokenData(member.NewToken())
+	m.Write("roles/ci", mounttest.Also(old, "type", "static"))
+	m.Write("rotate/ci", mounttest.TokenData(member.NewToken()))
+
+	told := m.WarningsOf("config", map[string]any{"server_url": m.Modal.URL(), "force": true})
+
+	require.Contains(t, told, "the engine can no longer revoke these tokens in the revocation queue: "+mounttest.TextIn(old, "token_id"))
+}

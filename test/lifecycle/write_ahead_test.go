@@ -132,3 +132,29 @@ func TestRevocation_OfAReturnedTokenIsRemovedOnceDue(t *testing.T) {
 	require.Equal(t, id, m.TokenID("other"))
 	require.True(t, m.Knows(id))
 }
+
+func TestRevocation_ForceOfAManualTokenIsStoredBeforeModalIsCalled(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	old := m.AddRole("ci", map[string]any{"verify": false})
+	m.Write("rotate/ci", mounttest.Also(m.NewToken(), "force", true))
+	require.Equal(t, "manual", m.Revocation(old, "method"))
+	m.Modal.OnCall(func(string) { m.Storage.Die() })
+
+	require.Error(t, m.Try(logical.UpdateOperation, "revocations/"+old, map[string]any{"force": true}))
+
+	require.Equal(t, "true", storedFields(m, "revocation/"+old)["forced"])
+}
+
+func TestRoles_TheSameWriteAgainStoresNothing(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	for name, settings := range map[string]map[string]any{
+		"ci": managedRole, "job": {"type": "dynamic", "environment_roles": "main=viewer"}, "empty": {"type": "static", "environment": "main"},
+	} {
+		m.Write("roles/"+name, settings)
+		m.Storage.Heal()
+		m.Write("roles/"+name, settings)
+		require.Empty(t, m.Storage.Recorded(), name)
+	}
+}

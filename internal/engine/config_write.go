@@ -148,7 +148,7 @@ func (cs *Configs) nextStep(cfg *model.Config) string {
 	case model.AdminUnverified:
 		return fmt.Sprintf("verify the admin token, which managed roles need: %s; %s", run.VerifyAdmin(cfg.Admin.ID), staticNote)
 	case model.AdminNone:
-		return fmt.Sprintf("create a static role, which needs no admin token: %s; managed roles need an admin token in config", run.CreateStatic("personal"))
+		return fmt.Sprintf("bring an admin token, which managed and dynamic roles need: %s; or create a static role, which needs none: %s", run.WriteAdmin(), run.CreateStatic("personal"))
 	}
 	return fmt.Sprintf("write another admin token, of an owner or manager of the workspace, which managed roles need: %s; %s", run.WriteAdmin(), staticNote)
 }

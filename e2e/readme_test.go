@@ -222,7 +222,7 @@ func (g *pages) run(t *testing.T, dev *dev, script string, secretNames ...string
 	require.NoError(t, err)
 	require.Equal(t, ownProfiles, string(own), "the reader's own profiles are overwritten")
 	for _, key := range printedKey.FindAllStringSubmatch(g.printed, -1) {
-		require.Regexp(t, `(?m)^`+key[1]+` {2,}\S`, string(said), "a page shows output that no command prints")
+		require.Regexp(t, `(?m)^`+key[1]+` {2,}\S`, lab.Mask(string(said)), "a page shows output that no command prints")
 	}
 }
 

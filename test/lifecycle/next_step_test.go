@@ -51,7 +51,7 @@ func TestNextStep_BeginsWithWhatToDo(t *testing.T) {
 		t.Helper()
 		require.Regexp(t, "^"+begin, resp["next_step"])
 	}
-	begins("create a static role, ", m.Write("config", map[string]any{"request_timeout": "20s"}).Data)
+	begins("bring an admin token, ", m.Write("config", map[string]any{"request_timeout": "20s"}).Data)
 	begins("write another admin token, ", m.Write("config", mounttest.TokenData(m.Workspace.AddServiceUser("robot"))).Data)
 	begins("give the role its first token: ", m.Write("roles/empty", map[string]any{"type": "static"}).Data)
 	begins("open url in a browser", m.Write("rotate/empty/approval", nil).Data)

@@ -76,6 +76,8 @@ func TestStatic_ServiceUserThatAnyMountCreatedNeedsForce(t *testing.T) {
 	m.Write("roles/other", mounttest.Also(other, "type", "static"))
 	second := mounttest.TokenData(m.Workspace.AddServiceUser("vault-00000000-ci-bbbbbbbb"))
 	require.Contains(t, m.Refused(logical.UpdateOperation, "rotate/other", second), "force=true")
+	m.Write("roles/empty", map[string]any{"type": "static"})
+	require.Contains(t, m.Refused(logical.UpdateOperation, "rotate/empty", second), "a mount of this engine created it")
 }
 
 func TestRotate_FromAnUnverifiedTokenNeedsForce(t *testing.T) {

@@ -116,3 +116,41 @@ func TestOrphans_DeletedAreReportedWhileTheGuardIsBusy(t *testing.T) {
 		require.False(b.t, b.accepts(stranger))
 	})
 }
+
+// slowEntry is storage that needs five seconds for one key.
+type slowEntry struct {
+	logical.Storage
+
+	key string
+}
+
+func (s *slowEntry) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
+	entry, err := s.Storage.Get(ctx, key)
+	if key == s.key {
+		time.Sleep(5 * time.Second)
+	}
+	return entry, err
+}
+
+func TestOrphans_OneRequestAcceptsNoneThatAnotherDeletes(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
+		orphan, err := b.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
+		require.NoError(b.t, err)
+		b.pass(time.Hour)
+		b.disk.Storage = &slowEntry{b.storage, state.KeyOutOfSync}
+		accepted := make(chan error)
+		go func() {
+			_, failed := b.engine.Orphans.Cleanup(b.t.Context(), revocation.CleanupRequest{Accept: true, Names: []string{"vault-2f9f1a7c-gpu-aaaaaaaa"}})
+			accepted <- failed
+		}()
+		time.Sleep(time.Second)
+
+		_, err = b.engine.Orphans.Cleanup(b.t.Context(), revocation.CleanupRequest{})
+
+		require.NoError(b.t, err)
+		require.NoError(b.t, <-accepted)
+		require.True(b.t, b.accepts(orphan), "one request said that it accepted the orphan, and the other deleted it")
+	})
+}

@@ -89,8 +89,16 @@ type CleanupResult struct {
 }
 
 // Cleanup deletes or keeps orphans for an operator. A time limit covers the list and the deletions. The worker later
-// deletes the orphans that remain when the time is over.
+// deletes the orphans that remain when the time is over. One request runs at a time, so that no request accepts an
+// orphan that another request deletes.
 func (o *Orphans) Cleanup(ctx context.Context, ask CleanupRequest) (*CleanupResult, error) {
+	if !ask.DryRun {
+		unlock, err := o.mount.LockCleanup(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer unlock()
+	}
 	cfg, err := o.mount.LoadConfig(ctx)
 	if err != nil {
 		return nil, err

@@ -118,6 +118,11 @@ func (m *Mount) LockComparison(ctx context.Context) (unlock func(), err error) {
 	return m.locks.Lock(ctx, "orphans")
 }
 
+// LockCleanup locks the cleanup of orphans against other requests for a cleanup.
+func (m *Mount) LockCleanup(ctx context.Context) (unlock func(), err error) {
+	return m.locks.Lock(ctx, "the cleanup of orphans")
+}
+
 // LockUnfinished locks the lookup of creations that may have failed.
 func (m *Mount) LockUnfinished(ctx context.Context) (unlock func(), err error) {
 	return m.locks.Lock(ctx, "unfinished creations")

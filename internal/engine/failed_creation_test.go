@@ -5,6 +5,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -237,21 +238,57 @@ func (s *unreadableKey) Get(ctx context.Context, key string) (*logical.StorageEn
 
 func TestFailedCreation_ThatStorageCannotReadStopsTheNextRead(t *testing.T) {
 	t.Parallel()
+	for name, limit := range map[string]int{"with max_leases": 1, "without max_leases": 0} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			h.dynamic("job", atMostLeases(limit))
+			h.modal.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true})
+			h.modal.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.Unavailable, Times: -1})
+			h.readFailsAtModal("job")
+			creates := len(h.modal.Calls("ServiceUserCreate"))
+			h.restartOver(&unreadableKey{h.storage, "revocation/" + h.queueIDs()[0]})
+			h.modal.ClearFaults()
+
+			err := h.reading("job")(t.Context())
+
+			require.ErrorContains(t, err, "the disk does not answer")
+			require.True(t, model.IsStorageError(err), "a failure of storage is the server's")
+			require.Len(t, h.modal.Calls("ServiceUserCreate"), creates, "the failed creation must be settled before the next one")
+			h.restart()
+			h.lease("job")
+			require.Len(t, h.modal.ServiceUsers(), 1)
+		})
+	}
+}
+
+// leavingReader is storage whose caller goes away while it reads a revocation.
+type leavingReader struct {
+	store.Storage
+	leave func()
+}
+
+func (s *leavingReader) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
+	if strings.HasPrefix(key, "revocation/") {
+		s.leave()
+		return nil, ctx.Err()
+	}
+	return s.Storage.Get(ctx, key)
+}
+
+func TestFailedCreation_IsNotForgottenIfTheNextReaderLeaves(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t)
-	h.dynamic("job", atMostLeases(1))
-	h.modal.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true})
-	h.modal.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.Unavailable, Times: -1})
+	h.dynamic("job")
+	h.modal.SetOutage(true)
 	h.readFailsAtModal("job")
-	creates := len(h.modal.Calls("ServiceUserCreate"))
-	h.restartOver(&unreadableKey{h.storage, "revocation/" + h.queueIDs()[0]})
-	h.modal.ClearFaults()
+	h.modal.SetOutage(false)
+	ctx, leave := context.WithCancel(t.Context())
+	h.restartOver(&leavingReader{h.storage, leave})
+	left := h.queueIDs()
 
-	err := h.reading("job")(t.Context())
+	err := h.reading("job")(ctx)
 
-	require.ErrorContains(t, err, "the disk does not answer")
-	require.True(t, model.IsStorageError(err), "a failure of storage is the server's")
-	require.Len(t, h.modal.Calls("ServiceUserCreate"), creates, "the failed creation must be settled before the next one")
-	h.restart()
-	h.lease("job")
-	require.Len(t, h.modal.ServiceUsers(), 1)
+	require.Error(t, err)
+	require.Equal(t, left, h.queueIDs(), "the read must not begin another creation")
 }

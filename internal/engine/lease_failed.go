@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 	"vault-plugin-secrets-modal/internal/revocation"
 	"vault-plugin-secrets-modal/internal/state"
+	"vault-plugin-secrets-modal/internal/store"
 )
 
 // creations are the names of the service users that this process is creating for leases. An unfinished revocation of
@@ -105,14 +107,16 @@ func (ls *Leases) deleteFailedCreations(ctx context.Context, name string) error 
 }
 
 // unfinishedCreations returns the IDs of the leases that a read is creating or failed to create. If there are none,
-// it makes no call to storage.
+// it makes no call to storage. It fails if storage fails for one revocation, which may be a failed creation.
 func (ls *Leases) unfinishedCreations(ctx context.Context) ([]string, error) {
 	unlock, err := ls.mount.LockUnfinished(ctx) // a second read waits for the result of the first one
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	return ls.mount.DueCreations.Due(ctx, ls.mount.Now(), state.DueSource{
+	var mu sync.Mutex
+	var failed []error
+	ids, err := ls.mount.DueCreations.Due(ctx, ls.mount.Now(), state.DueSource{
 		List: func(ctx context.Context) ([]string, error) { return ls.mount.Revocations.List(ctx) },
 		Next: func(ctx context.Context, id string) (time.Time, error) {
 			entry, err := ls.mount.Revocations.Get(ctx, id)
@@ -121,8 +125,16 @@ func (ls *Leases) unfinishedCreations(ctx context.Context) ([]string, error) {
 			}
 			return time.Unix(0, 0), nil
 		},
-		Failed: func(string, error) {}, // the worker logs which revocation cannot be read
+		Failed: func(_ string, err error) {
+			if store.IsUnreadable(err) {
+				return // another version of the plugin wrote the revocation, and the worker logs it
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			failed = append(failed, err)
+		},
 	})
+	return ids, errors.Join(err, ctx.Err(), errors.Join(failed...))
 }
 
 // deleteFailedCreation deletes the service user of a failed creation, if Modal has it.

@@ -38,7 +38,7 @@ var templateFunctions = []string{
 // label returns the middle part of a lease's service user's name, as the role's template gives it. A template that
 // fails for one reader must not keep the reader from a token: then the label is the role's name.
 func (ls *Leases) label(p *model.DynamicPolicy, ask LeaseRequest) string {
-	if p.NameTemplate == "" {
+	if p.NameTemplate == "" || modalapi.HoldsSecret(ask.DisplayName) { // a template could hide the secret's shape
 		return ask.Role
 	}
 	label, err := applyNameTemplate(p.NameTemplate, nameData{RoleName: ask.Role, DisplayName: ask.DisplayName})

@@ -60,14 +60,16 @@ func spread(interval time.Duration, name string) time.Duration {
 	return interval - time.Duration(int64(interval/4)/1024*int64(hash.Sum32()%1024))
 }
 
-// AdminCheckDue reports whether the last verification of the admin token is an interval ago.
+// AdminCheckDue reports whether the last verification of the admin token is an interval ago. A rejected or limited
+// admin token stops the engine's work, and a person may have enabled the token or promoted its user again. So the engine
+// asks about it once an hour, even if the interval is 0.
 func (c *Config) AdminCheckDue(now time.Time) bool {
 	interval := c.VerificationEvery()
+	if hourly := !c.AdminRejected.IsZero() || c.Limitation != ""; hourly && (interval == 0 || interval > rejectedCheck) {
+		interval = rejectedCheck
+	}
 	if c.Admin == nil || !c.Admin.Verified() || interval == 0 {
 		return false
-	}
-	if !c.AdminRejected.IsZero() || c.Limitation != "" { // a person may have enabled the token or promoted its user again
-		interval = min(interval, rejectedCheck)
 	}
 	return now.Sub(lastKnown(now, c.AdminChecked, c.Admin.LastVerified)) >= interval-checkAhead
 }

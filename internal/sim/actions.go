@@ -32,6 +32,8 @@ func init() { //nolint:gochecknoinits // the actions refer to this list
 		{"revoke a lease", 3, nil, (*Run).revokeLease},
 		{"narrow a dynamic role", 5, nil, (*Run).narrowRole},
 		{"verify", 4, nil, (*Run).verify},
+		{"look up a token", 3, nil, (*Run).lookUp},
+		{"read status", 2, nil, (*Run).readStatus},
 		{"orphans", 4, nil, (*Run).orphans},
 		{"pause or resume", 3, nil, (*Run).togglePause},
 		{"a consumer keeps using a previous token", 3, nil, (*Run).usePrevious},
@@ -118,7 +120,9 @@ func (run *Run) passTime(every time.Duration) {
 	time.Sleep(every)
 	run.endDueLeases()
 	run.useStillUsed()
+	before, began := run.disk.truth(), time.Now()
 	run.tick(run.leader)
+	run.checkLateness(before, began)
 	run.check()
 	run.readAll()
 }
@@ -148,6 +152,7 @@ func (run *Run) checkBackgroundCalls(op *operation, calls func() []modaltest.Cal
 
 func (run *Run) outage() {
 	down := run.roll("down", 2) == 1
+	run.down = down
 	run.logf("Modal's outage: %t", down)
 	run.modal.SetOutage(down)
 	if down {
@@ -256,6 +261,7 @@ func (run *Run) restore() {
 	run.vault.restore(run.saved.leases)
 	run.vault.forgetIrrevocable()
 	run.oracle.snapshotRestored()
+	run.noteTrouble()
 	run.makeLeader("A")
 	if run.roll("an operator looks", 2) == 1 {
 		run.passTime(time.Hour)
@@ -266,5 +272,6 @@ func (run *Run) restore() {
 func (run *Run) adminTrouble() {
 	role := []string{"owner", "user", "manager"}[run.roll("role", 3)]
 	run.logf("alice is %s", role)
+	run.weakAdmin = role == "user"
 	run.owner.SetRole(roleOf(role))
 }

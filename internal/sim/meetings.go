@@ -68,6 +68,7 @@ func (run *Run) startRequest(role string, tick bool) {
 	case 5:
 		op.what = "write role"
 		settings := RoleSettings{Grace: ptr(run.drawDuration("grace_period", day, time.Hour, 3*day))}
+		op.settings = &settings
 		do = func(ctx context.Context, e Engine) error { return e.WriteRole(ctx, role, settings) }
 	default:
 		r := Rotation{ToPrevious: run.roll("to the previous one", 4) == 3}

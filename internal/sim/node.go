@@ -34,7 +34,7 @@ func (run *Run) startNode(name string, h *handle, standby bool) *node {
 		n.network.disconnect()
 	}
 	engine, err := run.startEngine(n.ctx, Deps{
-		Storage: h, Standby: standby, Mount: mountUUID, Log: run.log, Dial: n.network.dial,
+		Storage: h, Standby: standby, Mount: mountUUID, Log: run.log, Event: run.oracle.eventSent, Dial: n.network.dial,
 		// A node's clock can jump and go back. A bubble's clock cannot.
 		Now: func() time.Time { return time.Now().Round(0).Add(run.skew(name)) },
 		Sleep: func(ctx context.Context, d time.Duration) error {
@@ -88,7 +88,7 @@ func (run *Run) makeLeader(name string) {
 	if run.former != nil {
 		run.former.stop()
 	}
-	run.former = run.leader
+	run.former, run.lastTick = run.leader, time.Time{}
 	if old := run.setStandby(nil); old != nil {
 		old.stop()
 	}

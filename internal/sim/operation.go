@@ -15,6 +15,9 @@ type operation struct {
 	node       *node
 	// grace is the grace period of the request, or nil if the role's grace period applies.
 	grace *time.Duration
+	// settings is the role's write, and config is the write of config.
+	settings *RoleSettings
+	config   *Config
 	// target is the revocation that the request is about.
 	target string
 	force  bool

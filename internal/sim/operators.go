@@ -128,6 +128,7 @@ func (run *Run) rotateRole(what, role string, r Rotation) {
 		run.checkPreviousTokenLimit(op, r, err)
 		if err == nil && answer.PreviousID != "" {
 			run.oracle.promiseStated(answer.PreviousID, answer.NotBefore.Add(-run.skew(op.node.name)), op)
+			run.oracle.checkRotateEvent(role, answer.Version)
 		}
 		return err
 	}))

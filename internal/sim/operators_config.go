@@ -49,7 +49,7 @@ func (run *Run) writeConfig() {
 		c.Unverified = run.roll("verify=false", 8) == 7
 	}
 	run.logf("write config: %s", c)
-	run.await(run.launch(&operation{what: "write config", grace: c.Grace}, func(ctx context.Context, e Engine) error {
+	run.await(run.launch(&operation{what: "write config", grace: c.Grace, config: &c}, func(ctx context.Context, e Engine) error {
 		before := run.disk.truth().server
 		err := e.WriteConfig(ctx, c)
 		if err == nil && c.ServerURL != nil && *c.ServerURL != before && c.Admin != nil {
@@ -103,7 +103,7 @@ func (run *Run) repairConfig() {
 	run.oracle.allowAnyOwner(t.ID)
 	c := Config{ServerURL: ptr(run.modal.URL()), Admin: &Token{t.ID, t.Secret}, MaxEnvironmentRole: ptr(""), AllowedEnvironments: ptr(""), Paused: ptr(false), Pinned: ptr(""), Force: true}
 	run.logf("write config: %s", c)
-	run.await(run.launch(&operation{what: "write config"}, func(ctx context.Context, e Engine) error { return e.WriteConfig(ctx, c) }))
+	run.await(run.launch(&operation{what: "write config", config: &c}, func(ctx context.Context, e Engine) error { return e.WriteConfig(ctx, c) }))
 }
 
 // switchServer points config at the other server.
@@ -116,7 +116,7 @@ func (run *Run) switchServer() {
 	run.oracle.allowAnyOwner(t.ID)
 	c := Config{ServerURL: ptr(server.URL()), Admin: &Token{t.ID, t.Secret}, Force: true}
 	run.logf("write config: %s", c)
-	run.await(run.launch(&operation{what: "write config"}, func(ctx context.Context, e Engine) error { return e.WriteConfig(ctx, c) }))
+	run.await(run.launch(&operation{what: "write config", config: &c}, func(ctx context.Context, e Engine) error { return e.WriteConfig(ctx, c) }))
 }
 
 // drawServer points config at a server, with or without an admin token of that server. Without a new admin token,
@@ -138,12 +138,11 @@ func (run *Run) drawServer(c *Config) {
 func (run *Run) resetConfig() {
 	t := run.owner.NewToken()
 	run.oracle.allowAnyOwner(t.ID)
-	op := run.launch(&operation{what: "write config", callerWaits: true}, func(ctx context.Context, e Engine) error {
-		return e.WriteConfig(ctx, Config{
-			ServerURL: ptr(run.modal.URL()), Admin: &Token{t.ID, t.Secret}, MaxEnvironmentRole: ptr(""), AllowedEnvironments: ptr(""), Paused: ptr(false),
-			Pinned: ptr(""), Force: true, Verification: ptr(day),
-		})
-	})
+	c := Config{
+		ServerURL: ptr(run.modal.URL()), Admin: &Token{t.ID, t.Secret}, MaxEnvironmentRole: ptr(""), AllowedEnvironments: ptr(""), Paused: ptr(false),
+		Pinned: ptr(""), Force: true, Verification: ptr(day),
+	}
+	op := run.launch(&operation{what: "write config", callerWaits: true, config: &c}, func(ctx context.Context, e Engine) error { return e.WriteConfig(ctx, c) })
 	<-op.done
 	if op.err != nil {
 		run.fail("config cannot be written without a fault: %v", op.err)

@@ -31,6 +31,10 @@ func (run *Run) drawDynamicSettings() RoleSettings {
 	if run.roll("scoped", 8) == 7 {
 		settings.Scoped = ptr(run.roll("scope", 2) == 0)
 	}
+	if run.roll("names", 3) == 2 {
+		settings.NameTemplate = ptr(nameTemplates[run.roll("service_user_name_template", len(nameTemplates))].text)
+	}
+	settings.Description = run.drawDescription()
 	return settings
 }
 
@@ -86,9 +90,10 @@ func (run *Run) readLease(role string) {
 	dies := run.conditions.Crashes && run.conditions.Often > 0 && run.roll("dies before Vault keeps it", 8) == 7
 	run.logf("read a lease of role %s", role)
 	op := &operation{what: "read lease", role: role}
+	reader := displayNames[run.roll("reader", len(displayNames))]
 	began, deletions, calls := time.Now(), run.oracle.deletions(role), run.recordCalls()
 	run.await(run.launch(op, func(ctx context.Context, e Engine) error {
-		lease, err := e.NewLease(ctx, role)
+		lease, err := e.NewLease(ctx, role, reader)
 		run.checkBackgroundCalls(op, calls)
 		if before := run.storageBefore(op); isUserError(err) && before != nil && before.isFull(role) {
 			run.report.count("max_leases refuses a lease")
@@ -104,7 +109,7 @@ func (run *Run) readLease(role string) {
 			run.report.count("the answer with a lease is lost")
 			return nil //nolint:nilerr // the caller does not see the answer
 		}
-		k := &vaultLease{Lease: lease, issued: time.Now(), ends: time.Now().Add(lease.TTL)}
+		k := &vaultLease{Lease: lease, issued: time.Now(), ends: time.Now().Add(lease.TTL), reader: reader}
 		run.oracle.leaseIssued(k, run.storageBefore(op), began, deletions)
 		run.vault.add(k)
 		return nil

@@ -91,7 +91,7 @@ func (run *Run) togglePause() {
 	paused := !run.disk.truth().paused
 	c := Config{Paused: &paused}
 	run.logf("write config: %s", c)
-	run.await(run.launch(&operation{what: "pause"}, func(ctx context.Context, e Engine) error { return e.WriteConfig(ctx, c) }))
+	run.await(run.launch(&operation{what: "pause", config: &c}, func(ctx context.Context, e Engine) error { return e.WriteConfig(ctx, c) }))
 }
 
 // verify lets an operator verify a role's current token.

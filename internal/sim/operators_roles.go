@@ -44,7 +44,19 @@ func (run *Run) drawManagedSettings() RoleSettings {
 	if run.roll("scoped", 8) == 7 {
 		settings.Scoped = ptr(run.roll("scope", 2) == 0)
 	}
+	settings.Description = run.drawDescription()
+	if run.roll("environment", 6) == 5 {
+		settings.Environment = ptr([]string{"main", "staging", "", "nowhere"}[run.roll("which environment", 4)])
+	}
 	return settings
+}
+
+// drawDescription draws a description, or nil for a write that keeps it.
+func (run *Run) drawDescription() *string {
+	if run.roll("describes", 4) < 3 {
+		return nil
+	}
+	return ptr([]string{"owner: the GPU team", "", "ticket 4711"}[run.roll("description", 3)])
 }
 
 func (run *Run) createManaged() {
@@ -133,9 +145,10 @@ func (run *Run) createStatic() {
 	if run.roll("keeps", 6) == 5 {
 		settings.RevokePrevious = ptr(false)
 	}
+	settings.Description = run.drawDescription()
 	run.maybePlanCut(3)
 	run.logf("create static role %s: %s", role, settings)
-	op := &operation{what: "create static", role: role}
+	op := &operation{what: "create static", role: role, settings: &settings}
 	run.await(run.launch(op, func(ctx context.Context, e Engine) error {
 		before := run.disk.truth().current[role].ID
 		err := e.WriteRole(ctx, role, settings)
@@ -172,7 +185,7 @@ func (run *Run) checkOffer(err error, token offer, force bool) {
 func (run *Run) writeRole() {
 	role, settings := run.anyRole(), run.drawManagedSettings()
 	if t := run.disk.truth(); t.roles[role].Type == "static" {
-		settings = RoleSettings{Grace: settings.Grace, Refresh: settings.Refresh, Period: settings.Period}
+		settings = RoleSettings{Grace: settings.Grace, Refresh: settings.Refresh, Period: settings.Period, Description: settings.Description}
 		if run.roll("keeps", 4) == 3 {
 			settings.RevokePrevious = ptr(run.roll("revoke_previous", 2) == 0)
 		}
@@ -194,12 +207,15 @@ func (run *Run) writeSettings(what, role string, settings RoleSettings) {
 		return
 	}
 	run.logf("%s %s: %s", what, role, settings)
-	op := &operation{what: what, role: role}
+	op := &operation{what: what, role: role, settings: &settings}
 	calls := run.recordCalls()
 	run.await(run.launch(op, func(ctx context.Context, e Engine) error {
 		err := e.WriteRole(ctx, role, settings)
 		if err == nil && run.ranAlone(op) {
 			run.oracle.settingsWritten(role, settings, calls())
+		}
+		if err == nil && settings.NameTemplate != nil && !canName[*settings.NameTemplate] {
+			run.broken("role %s accepted the service_user_name_template %q, which cannot be used", role, *settings.NameTemplate)
 		}
 		return err
 	}))

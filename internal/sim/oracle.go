@@ -60,6 +60,8 @@ type oracle struct {
 	// unverified, and that another role or config then brought with verification.
 	adminWorkspace string
 	displaced      map[string]bool
+	// rotateEvents counts the events of each role and version.
+	rotateEvents map[string]int
 	// trueSecrets are the right secrets of tokens that operators bring with verify=false.
 	trueSecrets map[string]string
 }
@@ -67,7 +69,7 @@ type oracle struct {
 func newOracle(run *Run) *oracle {
 	return &oracle{
 		run: run, tokens: map[string]*tokenRecord{}, untracked: map[string]bool{}, forgettable: map[string]bool{}, deleted: map[string]int{}, owners: map[string]ownership{}, sentByOperator: map[string]bool{}, callsChecked: map[*modaltest.Server]int{}, foreign: map[string]bool{}, rolesChanged: map[string]bool{}, expiryChanged: map[string]bool{}, requests: map[string]approvalRequest{}, flows: map[string]string{}, withoutToken: map[string]bool{},
-		forceDeleted: map[string]time.Time{}, lastRoleWrite: map[string]time.Time{}, acceptedOrphans: map[string]bool{}, mustLive: map[string]bool{}, excusedUsers: map[string]bool{}, userNames: map[string]string{}, others: map[string]string{}, displaced: map[string]bool{}, trueSecrets: map[string]string{},
+		forceDeleted: map[string]time.Time{}, lastRoleWrite: map[string]time.Time{}, acceptedOrphans: map[string]bool{}, mustLive: map[string]bool{}, excusedUsers: map[string]bool{}, userNames: map[string]string{}, others: map[string]string{}, displaced: map[string]bool{}, trueSecrets: map[string]string{}, rotateEvents: map[string]int{},
 	}
 }
 

@@ -54,6 +54,7 @@ func (o *oracle) checkLeaseRights(k *vaultLease, before *truth) {
 		o.run.broken("role %s returned a lease, but it was not a dynamic role", k.Role)
 		return
 	}
+	o.checkUserName(user, k.Role, policy.Template, k.reader)
 	if got := effectiveRoles(user); !maps.Equal(got, policy.Roles) || user.Scoped != policy.Scoped {
 		o.run.broken("a lease of role %s has %v, scoped: %t, instead of %v, scoped: %t", k.Role, got, user.Scoped, policy.Roles, policy.Scoped)
 	}

@@ -50,6 +50,11 @@ func (o *oracle) orphansWritten(t *truth, before bool) {
 			return
 		}
 	}
+	for _, op := range o.run.running() {
+		if op.what == "end orphans" || op.what == "accept orphans" {
+			return // Vault has begun to track an orphan after the comparison
+		}
+	}
 	o.run.broken("the mount says that it is out of sync, but Vault tracks every service user")
 }
 

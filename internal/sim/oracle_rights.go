@@ -44,6 +44,7 @@ func (o *oracle) checkRoleRights(t *truth, role string, token storedToken) {
 			return // the service user is not new
 		}
 	}
+	o.checkUserName(user, role, "", "")
 	if got := effectiveRoles(user); !maps.Equal(got, policy.Roles) || user.Scoped != policy.Scoped {
 		o.run.broken("role %s accepted token %s, but its service user has %v, scoped: %t, instead of %v, scoped: %t", role, token.ID, got, user.Scoped, policy.Roles, policy.Scoped)
 	}

@@ -94,6 +94,14 @@ func (o *oracle) expiryChangedByHand(id string) {
 	o.expiryChanged[id] = true
 }
 
+// hasLaterExpiry reports whether somebody gave a token a later expiry, and the engine moved the next rotation after it
+// learned that.
+func (o *oracle) hasLaterExpiry(was, is storedToken) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.expiryChanged[was.ID] && is.ID == was.ID && is.Next.After(was.Next)
+}
+
 // checkExpiries expects storage to have the expiry that Modal reports for each current token. The engine has
 // verified these tokens for days.
 func (o *oracle) checkExpiries() {

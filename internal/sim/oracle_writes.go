@@ -18,12 +18,14 @@ func (o *oracle) stored(key string, before, after []byte) {
 	case "cred":
 		o.credWritten(t, name, decode[storedToken](before), decode[storedToken](after), after != nil)
 	case "role":
+		o.checkFields("role "+name, before, after, o.fieldsOfRoleWrites(name))
 		o.roleWritten(t, name, decode[storedRole](before), before != nil, after != nil)
 	case "approval":
 		o.approvalWritten(t, name, decode[storedApproval](before), decode[storedApproval](after), after != nil)
 	case "orphans":
 		o.orphansWritten(t, readTruth(map[string][]byte{"orphans": before}).outOfSync)
 	case "config":
+		o.checkFields("config", before, after, o.fieldsOfConfigWrites())
 		o.configWritten(before, after)
 	case "revocation":
 		revocation := decode[storedRevocation](before)

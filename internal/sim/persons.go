@@ -28,6 +28,7 @@ func (run *Run) deleteAnyByHand() {
 
 func (run *Run) deleteByHand(id, owner string) {
 	run.logf("somebody deletes %s of %s", id, owner)
+	run.noteTrouble()
 	run.oracle.excuseToken(id, "a person deleted it")
 	run.oracle.excuseServiceUser(id)
 	run.modals.DeleteToken(id)
@@ -57,6 +58,7 @@ func (run *Run) changeExpiry() {
 	}
 	run.logf("somebody sets the expiry of token %s to %s", id, expires.Format(time.DateTime))
 	run.modal.SetExpiry(id, expires)
+	run.noteTrouble()
 	run.oracle.expiryChangedByHand(id)
 }
 
@@ -80,6 +82,7 @@ func (run *Run) changeRolesByHand() {
 	right := []string{"contributor", "viewer", "no-access", ""}[run.roll("right", 4)]
 	run.logf("somebody sets the role of %s to %q in %s", name, right, environment)
 	run.oracle.rolesChangedByHand(name)
+	run.noteTrouble()
 	run.workspace.SetServiceUserRole(name, environment, right)
 	if role != "" && run.roll("asked", 4) == 3 {
 		run.check()

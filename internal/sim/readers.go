@@ -54,7 +54,12 @@ func (run *Run) read(role string, turn int) {
 		return // the consumer keeps its token and tries again
 	}
 	r.next = time.Now().Add(before.roles[role].Refresh)
+	last := r.last
+	if r.roleDeletions != run.oracle.deletions(role) {
+		last = nil // of a deleted role of the same name
+	}
 	if run.oracle.checkRead(n.name, role, r, got, before) {
+		run.oracle.checkAnswer(n, role, got, last, before)
 		r.last = got
 	}
 }

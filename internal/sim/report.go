@@ -103,6 +103,13 @@ func Expected() []string {
 	for _, write := range []string{"put config", "put role", "put cred", "put revocation", "put approval", "delete role", "delete revocation"} {
 		cells = append(cells, "cut: caller left before "+write, "cut: caller left after "+write)
 	}
+	for _, kind := range []string{"current", "previous", "lease", "admin", "orphan", "unknown"} {
+		cells = append(cells, "lookup answers "+kind)
+	}
+	for _, what := range []string{"a token ends", "a role rotates", "a role's token is verified", "the admin token is verified", "an approval ends"} {
+		cells = append(cells, "on time: "+what)
+	}
+	cells = append(cells, "lookup: done", "status: done", "a read warns", "a ttl is shorter than the refresh interval", "a service user is named after its reader")
 	for _, state := range []string{"done", "refused", "lapsed", "cancelled"} {
 		cells = append(cells, "an approval is "+state, "an admin's approval is "+state)
 	}

@@ -68,7 +68,11 @@ type Run struct {
 
 	operations     []*operation
 	operationCount int
-	copies         int // service users that copies of the mount created
+	trouble        time.Time // when something last delayed the engine
+	lastTick       time.Time // when the leader's last tick began
+	down           bool      // Modal is down
+	weakAdmin      bool      // the admin token may not manage service users
+	copies         int       // service users that copies of the mount created
 	boots          uint64
 	creating       atomic.Int64 // running creates and rotations
 	revoking       atomic.Int64 // running operations that may revoke tokens

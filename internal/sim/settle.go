@@ -30,6 +30,8 @@ func (run *Run) settle() {
 	run.waitForAll()
 	run.restartDeadNode()
 	run.owner.SetRole("owner")
+	run.down, run.weakAdmin = false, false
+	run.noteTrouble()
 	run.setSkew("A", 0)
 	run.setSkew("B", 0)
 	if run.former != nil {
@@ -89,7 +91,7 @@ func (run *Run) checkRotatedOnce(before *truth, began time.Time) {
 			continue
 		}
 		rotations := after.current[role].Version - cred.Version
-		overdue := !cred.Next.IsZero() && !cred.Next.After(began)
+		overdue := !cred.Next.IsZero() && !cred.Next.After(began) && !run.oracle.hasLaterExpiry(cred, after.current[role])
 		if overdue && rotations == 0 && policy.Managed.Window == 0 { // a role with a window waits for its next scheduled time
 			run.broken("role %s is overdue since %s, and the engine did not rotate it: %s", role, cred.Next.Format(time.DateTime), after.current[role].LastError)
 		}

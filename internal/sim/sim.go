@@ -34,6 +34,8 @@ type Deps struct {
 	Standby bool
 	Mount   string
 	Log     io.Writer
+	// Event gets every event.
+	Event func(e Event)
 }
 
 // Engine is the mount on one node, as people and Vault use it.
@@ -56,11 +58,16 @@ type Engine interface {
 	// State returns a role's state, as the role list shows it.
 	State(ctx context.Context, role string) (string, error)
 	Revocations(ctx context.Context) ([]string, error)
-	// NewLease reads a dynamic role. The result is nil if the role does not exist or is not dynamic.
-	NewLease(ctx context.Context, role string) (*Lease, error)
+	// NewLease reads a dynamic role for a reader with a display name. The result is nil if the role does not exist or
+	// is not dynamic.
+	NewLease(ctx context.Context, role, displayName string) (*Lease, error)
 	// Renew extends a lease and returns the time it has left from now.
 	Renew(ctx context.Context, l *Lease, issued time.Time, increment time.Duration) (time.Duration, error)
 	EndLease(ctx context.Context, l *Lease) error
+	// Lookup tells which role, lease or revocation a token belongs to.
+	Lookup(ctx context.Context, tokenID string) (Lookup, error)
+	// Status returns the counts and flags of the mount.
+	Status(ctx context.Context) (Status, error)
 	// Verify asks Modal about a role's current token.
 	Verify(ctx context.Context, role string) (Verification, error)
 	// Orphans lists the service users of this mount that storage does not know.
@@ -134,6 +141,8 @@ type RoleSettings struct {
 	Unverified       bool
 	Force            bool
 	EnvironmentRoles *string
+	Description      *string
+	Environment      *string
 	Refresh          *time.Duration
 	Grace            *time.Duration
 	Period           *time.Duration
@@ -148,6 +157,8 @@ type RoleSettings struct {
 	// LeaseTTL, MaxTTL and MaxLeases apply to dynamic roles.
 	LeaseTTL, MaxTTL *time.Duration
 	MaxLeases        *int
+	// NameTemplate is the service_user_name_template.
+	NameTemplate *string
 }
 
 // String lists the fields of the write, without secrets.
@@ -192,10 +203,35 @@ type RotationResult struct {
 	NotBefore time.Time
 }
 
-// Credentials is the part of a read that a consumer keeps.
+// Credentials is the answer to a read. TTL, Period and LastRotation are the rotation metadata, which a lease does not
+// have.
 type Credentials struct {
-	ID, Secret string
-	Version    int64
+	ID, Secret             string
+	Version                int64
+	TTL, Period            time.Duration
+	LastRotation, Expires  time.Time
+	ServerURL, Environment string
+	Warnings               []string
+}
+
+// Lookup is the answer to a lookup.
+type Lookup struct {
+	Kind, Role, Description, Revocation string
+	Version                             int64
+	// Warned says that the answer has a warning, for example that Modal did not answer.
+	Warned bool
+}
+
+// Status is the answer to a read of status: counts by name, and flags.
+type Status struct {
+	Counts            map[string]int64
+	Paused, OutOfSync bool
+}
+
+// Event is an event on Vault's event bus.
+type Event struct {
+	Kind string
+	Data map[string]string
 }
 
 // Lease is the answer to one read of a dynamic role, with the data that Vault keeps for it.

@@ -18,8 +18,10 @@ type truth struct {
 	withoutRole map[string]storedToken // by role, for roles that do not exist, or not yet
 	revocations []storedRevocation     // sorted by key
 	admin       storedToken
-	limited     bool // the admin token cannot manage service users
-	server      string
+	// adminChecked is when the engine last asked Modal about the admin token.
+	adminChecked time.Time
+	limited      bool // the admin token cannot manage service users
+	server       string
 	// approvals are keyed by role. adminApproval is the key of the admin token's approval.
 	approvals       map[string]storedApproval
 	acceptedOrphans []string // accepted orphans, by service user name
@@ -36,11 +38,13 @@ type truth struct {
 }
 
 type storedRole struct {
-	Type       string        `json:"type"`
-	Generation string        `json:"generation_id"`
-	Grace      time.Duration `json:"grace_period"`
-	Refresh    time.Duration `json:"refresh_interval"`
-	Period     time.Duration `json:"rotation_period"`
+	Type        string        `json:"type"`
+	Description string        `json:"description"`
+	Environment string        `json:"environment"`
+	Generation  string        `json:"generation_id"`
+	Grace       time.Duration `json:"grace_period"`
+	Refresh     time.Duration `json:"refresh_interval"`
+	Period      time.Duration `json:"rotation_period"`
 	// Keeps: the operators, not the engine, revoke the tokens that a rotation replaces.
 	Keeps   bool `json:"keep_previous"`
 	Managed *struct {
@@ -56,6 +60,7 @@ type storedRole struct {
 		TTL       time.Duration     `json:"ttl"`
 		MaxTTL    time.Duration     `json:"max_ttl"`
 		MaxLeases int               `json:"max_leases"`
+		Template  string            `json:"service_user_name_template"`
 		Scoped    bool              `json:"scoped"`
 		Roles     map[string]string `json:"environment_roles"`
 	} `json:"dynamic"`
@@ -73,6 +78,10 @@ type storedToken struct {
 	Version      int64     `json:"version"`
 	Next         time.Time `json:"next_rotation"`
 	Attempts     int       `json:"attempts"`
+	LastRotation time.Time `json:"last_rotation"`
+	NextAttempt  time.Time `json:"next_attempt"`
+	Checked      time.Time `json:"checked"`
+	Rejected     time.Time `json:"rejected"`
 	Server       string    `json:"server_url"`
 	LastError    string    `json:"last_error"`
 }
@@ -90,6 +99,8 @@ type storedRevocation struct {
 	DeletionStarted bool      `json:"deletion_started"`
 	Leased          bool      `json:"leased"`
 	HoldUntil       time.Time `json:"hold_until"`
+	// FirstRejectedAt is when Modal first rejected the token while no other token showed that Modal accepts any.
+	FirstRejectedAt time.Time `json:"first_rejected_at"`
 	// FirstNotFoundAt is when Modal first did not find the service user of a failed creation.
 	FirstNotFoundAt time.Time `json:"first_not_found_at"`
 	Acknowledged    bool      `json:"acknowledged"`
@@ -204,7 +215,9 @@ func readTruth(data map[string][]byte) *truth {
 				Pinned  string      `json:"pinned_workspace"`
 
 				Verification *time.Duration `json:"verification_interval"`
+				Checked      time.Time      `json:"admin_checked"`
 			}](data[key])
+			t.adminChecked = config.Checked
 			t.admin, t.server, t.limited = config.Admin, config.Server, config.Limit != ""
 			t.maxRole, t.allowed, t.paused, t.pinned = config.Most, config.Allowed, config.Paused, config.Pinned
 			t.verification = day

@@ -31,6 +31,7 @@ type vaultLease struct {
 	issued, ends, next time.Time
 	attempts           int
 	busy               bool
+	reader             string // the display name of the reader
 }
 
 func (v *vault) add(k *vaultLease) {

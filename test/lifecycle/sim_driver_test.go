@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"time"
@@ -39,7 +40,7 @@ func startDriver(ctx context.Context, w sim.Deps) (sim.Engine, error) {
 	}
 	b, err := modalsecrets.New(ctx, &logical.BackendConfig{
 		Logger: hclog.New(&hclog.LoggerOptions{Level: level, Output: output, TimeFn: w.Now}), System: system, StorageView: w.Storage,
-		EventsSender: noEvents{}, BackendUUID: w.Mount,
+		EventsSender: events{w.Event}, BackendUUID: w.Mount,
 	}, state.Deps{Now: w.Now, Wait: w.Sleep, Stagger: w.Stagger, Connect: func(o modalapi.Options) (state.Modal, error) {
 		o.Dial, o.Jitter = w.Dial, w.Random
 		return modalapi.New(o)
@@ -50,10 +51,17 @@ func startDriver(ctx context.Context, w sim.Deps) (sim.Engine, error) {
 // longestLease is Vault's default limit for leases.
 const longestLease = 32 * model.Day
 
-// noEvents drops every event.
-type noEvents struct{}
+// events passes every event to the simulation.
+type events struct{ receive func(e sim.Event) }
 
-func (noEvents) SendEvent(context.Context, logical.EventType, *logical.EventData) error { return nil }
+func (v events) SendEvent(_ context.Context, kind logical.EventType, data *logical.EventData) error {
+	event := sim.Event{Kind: string(kind), Data: map[string]string{}}
+	for name, value := range data.GetMetadata().AsMap() {
+		event.Data[name] = fmt.Sprint(value)
+	}
+	v.receive(event)
+	return nil
+}
 
 // ask sends a request and tells a user error from a failure.
 func (d *driver) ask(ctx context.Context, op logical.Operation, path string, data map[string]any) (map[string]any, error) {
@@ -65,11 +73,16 @@ func (d *driver) ask(ctx context.Context, op logical.Operation, path string, dat
 }
 
 func (d *driver) request(ctx context.Context, op logical.Operation, path string, data map[string]any, lease *logical.Secret) (*logical.Response, error) {
-	req := &logical.Request{Operation: op, Path: path, Data: data, Storage: d.storage, MountPoint: "modal/", Secret: lease}
+	return d.send(ctx, &logical.Request{Operation: op, Path: path, Data: data, Secret: lease})
+}
+
+// send sends a request as Vault does, and tells a user error from a failure.
+func (d *driver) send(ctx context.Context, req *logical.Request) (*logical.Response, error) {
+	req.Storage, req.MountPoint = d.storage, "modal/"
 	if req.Data == nil {
 		req.Data = map[string]any{}
 	}
-	if route := d.Route(path); op == logical.UpdateOperation && route != nil && route.ExistenceCheck != nil {
+	if route := d.Route(req.Path); req.Operation == logical.UpdateOperation && route != nil && route.ExistenceCheck != nil {
 		if _, exists, err := d.HandleExistenceCheck(ctx, req); err != nil || !exists {
 			req.Operation = logical.CreateOperation
 		}
@@ -179,6 +192,8 @@ func (d *driver) WriteRole(ctx context.Context, role string, p sim.RoleSettings)
 	s.token(p.Token, p.Unverified)
 	set(s, "type", p.Type)
 	set(s, "environment_roles", p.EnvironmentRoles)
+	set(s, "description", p.Description)
+	set(s, "environment", p.Environment)
 	set(s, "refresh_interval", p.Refresh)
 	set(s, "grace_period", p.Grace)
 	set(s, "rotation_period", p.Period)
@@ -192,6 +207,7 @@ func (d *driver) WriteRole(ctx context.Context, role string, p sim.RoleSettings)
 	set(s, "ttl", p.LeaseTTL)
 	set(s, "max_ttl", p.MaxTTL)
 	set(s, "max_leases", p.MaxLeases)
+	set(s, "service_user_name_template", p.NameTemplate)
 	if p.Force {
 		s["force"] = true
 	}
@@ -258,23 +274,39 @@ func (d *driver) Read(ctx context.Context, role string) (*sim.Credentials, error
 	if err != nil || resp == nil || resp.Secret != nil || resp.Data[logical.HTTPStatusCode] != nil {
 		return nil, err
 	}
-	return credentials(resp.Data), nil
+	return credentials(resp)
 }
 
-func credentials(data map[string]any) *sim.Credentials {
-	c := &sim.Credentials{}
+func credentials(resp *logical.Response) (*sim.Credentials, error) {
+	c, data := &sim.Credentials{Warnings: resp.Warnings}, resp.Data
 	c.ID, _ = data["token_id"].(string)
 	c.Secret, _ = data["token_secret"].(string)
 	c.Version, _ = data["version"].(int64)
-	return c
+	c.ServerURL, _ = data["server_url"].(string)
+	c.Environment, _ = data["environment"].(string)
+	ttl, _ := data["ttl"].(int64)
+	period, _ := data["rotation_period"].(int64)
+	c.TTL, c.Period = time.Duration(ttl)*time.Second, time.Duration(period)*time.Second
+	var err error
+	for name, at := range map[string]*time.Time{"last_vault_rotation": &c.LastRotation, "expires_at": &c.Expires} {
+		if text, _ := data[name].(string); text != "" && err == nil {
+			*at, err = time.Parse(time.RFC3339, text)
+		}
+	}
+	return c, err
 }
 
-func (d *driver) NewLease(ctx context.Context, role string) (*sim.Lease, error) {
-	resp, err := d.request(ctx, logical.ReadOperation, "creds/"+role, nil, nil)
+func (d *driver) NewLease(ctx context.Context, role, displayName string) (*sim.Lease, error) {
+	req := &logical.Request{Operation: logical.ReadOperation, Path: "creds/" + role, DisplayName: displayName}
+	resp, err := d.send(ctx, req)
 	if err != nil || resp == nil || resp.Secret == nil {
 		return nil, err
 	}
-	lease := &sim.Lease{Credentials: *credentials(resp.Data), Role: role, TTL: resp.Secret.TTL, Max: resp.Secret.MaxTTL}
+	got, err := credentials(resp)
+	if err != nil {
+		return nil, err
+	}
+	lease := &sim.Lease{Credentials: *got, Role: role, TTL: resp.Secret.TTL, Max: resp.Secret.MaxTTL}
 	kept, err := json.Marshal(resp.Secret.InternalData) // Vault keeps lease data as JSON
 	if err == nil {
 		err = json.Unmarshal(kept, &lease.InternalData)
@@ -299,6 +331,32 @@ func (d *driver) Renew(ctx context.Context, l *sim.Lease, issued time.Time, incr
 func (d *driver) EndLease(ctx context.Context, l *sim.Lease) error {
 	_, err := d.ofLease(ctx, logical.RevokeOperation, l, time.Time{}, 0)
 	return err
+}
+
+func (d *driver) Lookup(ctx context.Context, tokenID string) (found sim.Lookup, err error) {
+	resp, err := d.request(ctx, logical.UpdateOperation, "lookup", map[string]any{"token_id": tokenID}, nil)
+	if err != nil {
+		return found, err
+	}
+	for field, value := range map[string]*string{"kind": &found.Kind, "role": &found.Role, "description": &found.Description, "revocation": &found.Revocation} {
+		*value, _ = resp.Data[field].(string)
+	}
+	found.Version, _ = resp.Data["version"].(int64)
+	found.Warned = len(resp.Warnings) > 0
+	return found, nil
+}
+
+func (d *driver) Status(ctx context.Context) (sim.Status, error) {
+	data, err := d.ask(ctx, logical.ReadOperation, "status", nil)
+	s := sim.Status{Counts: map[string]int64{}}
+	for field, value := range data {
+		if count, ok := value.(int64); ok {
+			s.Counts[field] = count
+		}
+	}
+	s.Paused, _ = data["paused"].(bool)
+	s.OutOfSync, _ = data["out_of_sync"].(bool)
+	return s, err
 }
 
 func (d *driver) Verify(ctx context.Context, role string) (v sim.Verification, err error) {
@@ -327,9 +385,8 @@ func (d *driver) CleanUpOrphans(ctx context.Context, t sim.CleanupRequest) (done
 }
 
 func (d *driver) OutOfSync(ctx context.Context) (bool, error) {
-	data, err := d.ask(ctx, logical.ReadOperation, "status", nil)
-	outOfSync, _ := data["out_of_sync"].(bool)
-	return outOfSync, err
+	s, err := d.Status(ctx)
+	return s.OutOfSync, err
 }
 
 func (d *driver) State(ctx context.Context, role string) (string, error) {

@@ -5,7 +5,9 @@ package engine
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,15 +65,16 @@ func (lk *Lookups) Find(ctx context.Context, ask LookupRequest) (*Lookup, error)
 	}
 	brief, cancel := context.WithTimeout(ctx, lookupBudget)
 	defer cancel()
-	if found == nil {
-		return lk.findAtModal(brief, cfg, ask), nil
+	if found.Kind == LookupUnknown {
+		lk.askModal(brief, cfg, ask, found)
+		return found, nil
 	}
 	found.TokenID, found.ServiceUser, found.Workspace = token.ID, token.ServiceUserName(), token.Workspace
 	lk.addLastUse(brief, cfg, token, found)
 	return found, nil
 }
 
-// findStored finds a token in storage. It returns nil for a token that storage does not know.
+// findStored finds a token in storage. A token that storage does not know is unknown.
 func (lk *Lookups) findStored(ctx context.Context, cfg *model.Config, ask LookupRequest) (*Lookup, model.Token, error) {
 	isAsked := func(t model.Token) bool {
 		return (ask.TokenID != "" && t.ID == ask.TokenID) || (ask.ServiceUser != "" && t.ServiceUserName() == ask.ServiceUser)
@@ -94,9 +97,16 @@ func (lk *Lookups) findStored(ctx context.Context, cfg *model.Config, ask Lookup
 			}, r.Cred.Token, nil
 		}
 	}
-	entry, err := lk.mount.FindRevocation(ctx, cmp.Or(ask.TokenID, ask.ServiceUser))
-	if err != nil || entry == nil {
+	entry, doubt, err := lk.mount.FindRevocation(ctx, cmp.Or(ask.TokenID, ask.ServiceUser))
+	if err != nil {
 		return nil, model.Token{}, err
+	}
+	if entry == nil {
+		found := &Lookup{Kind: LookupUnknown, TokenID: ask.TokenID, ServiceUser: ask.ServiceUser}
+		if doubt != "" {
+			found.Warnings = append(found.Warnings, doubt)
+		}
+		return found, model.Token{}, nil
 	}
 	found := &Lookup{
 		Kind: LookupPrevious, Role: entry.Role, Version: entry.Version, State: entry.State(lk.mount.Now()), RevocationID: entry.Key(),
@@ -112,7 +122,8 @@ func (lk *Lookups) findStored(ctx context.Context, cfg *model.Config, ask Lookup
 	return found, entry.Token, nil
 }
 
-// roleOf returns the role whose current token is asked for, or "".
+// roleOf returns the role whose current token is asked for, or "". It fails if it finds no such role and cannot read the
+// token of some role.
 func (lk *Lookups) roleOf(ctx context.Context, ask LookupRequest) (string, error) {
 	if ask.TokenID != "" {
 		return lk.owners.OwnerOf(ctx, ask.TokenID)
@@ -121,17 +132,16 @@ func (lk *Lookups) roleOf(ctx context.Context, ask LookupRequest) (string, error
 	if err != nil {
 		return "", err
 	}
-	owners := make([]bool, len(names))
+	owners, failures := make([]bool, len(names)), make([]error, len(names))
 	state.EachOf(names, state.MaxConcurrentReads, func(i int, name string) {
-		_, cred, err := lk.mount.Current(ctx, name)
-		owners[i] = err == nil && cred != nil && cred.ServiceUserName() == ask.ServiceUser
+		var cred *model.Credential
+		_, cred, failures[i] = lk.mount.Current(ctx, name)
+		owners[i] = cred != nil && cred.ServiceUserName() == ask.ServiceUser
 	})
-	for i, owns := range owners {
-		if owns {
-			return names[i], nil
-		}
+	if at := slices.Index(owners, true); at >= 0 {
+		return names[at], nil
 	}
-	return "", nil
+	return "", errors.Join(failures...)
 }
 
 // addLastUse asks Modal when a token was last used.
@@ -166,9 +176,8 @@ func (lk *Lookups) addLastUse(ctx context.Context, cfg *model.Config, t model.To
 	}
 }
 
-// findAtModal asks Modal for the service user of a token that storage does not know.
-func (lk *Lookups) findAtModal(ctx context.Context, cfg *model.Config, ask LookupRequest) *Lookup {
-	found := &Lookup{Kind: LookupUnknown, TokenID: ask.TokenID, ServiceUser: ask.ServiceUser}
+// askModal asks Modal for the service user of a token that storage does not know, and completes the answer.
+func (lk *Lookups) askModal(ctx context.Context, cfg *model.Config, ask LookupRequest, found *Lookup) {
 	unknown := model.Token{ID: ask.TokenID}
 	a, err := lk.mount.Admin(cfg)
 	if err == nil {
@@ -185,7 +194,7 @@ func (lk *Lookups) findAtModal(ctx context.Context, cfg *model.Config, ask Looku
 			if strings.HasPrefix(user.Name, lk.mount.NamePrefix()) {
 				found.Kind = LookupOrphan
 				found.NextStep = lk.mount.Commands().DeleteOrphan(user.Name)
-				return found
+				return
 			}
 		}
 		if err != nil {
@@ -201,7 +210,6 @@ func (lk *Lookups) findAtModal(ctx context.Context, cfg *model.Config, ask Looku
 	default:
 		found.NextStep = "look for the service user in other mounts and workspaces: this mount does not know it, and Modal did not list it"
 	}
-	return found
 }
 
 // rotateAtOnce returns the command that replaces a role's current token and revokes it without a grace period.

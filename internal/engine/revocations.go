@@ -37,38 +37,43 @@ type EndResult struct {
 // Read returns the revocation of a token's ID or of a service user's name. Without a revocation, the error tells the
 // operator where the token is, and IsNotFound reports true for that error.
 func (rv *Revocations) Read(ctx context.Context, id string) (*model.Revocation, error) {
-	entry, err := rv.mount.FindRevocation(ctx, id)
+	entry, doubt, err := rv.mount.FindRevocation(ctx, id)
 	if err != nil || entry != nil {
 		return entry, err
 	}
-	return nil, rv.notFound(ctx, id)
+	return nil, rv.notFound(ctx, id, doubt)
 }
 
 // maxNamedID limits how much of a supplied ID a message repeats.
 const maxNamedID = 64
 
-// notFound returns the error for a token without a revocation. It reads storage and does not ask Modal.
-func (rv *Revocations) notFound(ctx context.Context, id string) error {
+// notFound returns the error for a token without a revocation. doubt says that some revocations cannot be read, or is
+// empty. notFound reads storage and does not ask Modal.
+func (rv *Revocations) notFound(ctx context.Context, id, doubt string) error {
 	cfg, err := rv.mount.LoadConfig(ctx)
 	if err != nil {
 		return err
 	}
-	for _, ask := range []LookupRequest{{TokenID: id}, {ServiceUser: id}} {
-		found, token, err := rv.lookups.findStored(ctx, cfg, ask)
-		switch {
-		case err != nil:
-			return err
-		case found == nil:
-		case found.Kind == LookupAdmin:
-			return model.NotFoundf("%s is the admin token and not in the revocation queue: to revoke it, first replace it with: %s", token.ID, found.NextStep)
-		case found.Kind == LookupCurrent:
-			return model.NotFoundf("%s is the current token of role %s and not in the revocation queue: to revoke it, first rotate the role with: %s", token.ID, found.Role, found.NextStep)
-		}
+	ask := LookupRequest{ServiceUser: id}
+	if strings.HasPrefix(id, "ak-") {
+		ask = LookupRequest{TokenID: id}
+	}
+	found, token, err := rv.lookups.findStored(ctx, cfg, ask)
+	switch {
+	case err != nil:
+		return err
+	case found.Kind == LookupAdmin:
+		return model.NotFoundf("%s is the admin token and not in the revocation queue: to revoke it, first replace it with: %s", token.ID, found.NextStep)
+	case found.Kind == LookupCurrent:
+		return model.NotFoundf("%s is the current token of role %s and not in the revocation queue: to revoke it, first rotate the role with: %s", token.ID, found.Role, found.NextStep)
 	}
 	id = modalapi.Redact(id[:min(len(id), maxNamedID)])
 	step := "list the service users that Vault does not track with: " + rv.mount.Commands().ListOrphans()
 	if strings.HasPrefix(id, "ak-") {
 		step = "ask Modal with: " + rv.mount.Commands().LookUp(id)
+	}
+	if doubt != "" {
+		return model.NotFoundf("no revocation that can be read is of token %s: %s", id, doubt)
 	}
 	return model.NotFoundf("the revocation queue has no token %s, and Modal was not asked about it: %s", id, step)
 }
@@ -93,7 +98,7 @@ func (rv *Revocations) End(ctx context.Context, id string, force bool) (*EndResu
 	}
 	switch outcome {
 	case revocation.Gone:
-		return nil, model.UserErrorf("%s", rv.notFound(ctx, id))
+		return nil, model.UserErrorf("%s", rv.notFound(ctx, id, ""))
 	case revocation.Current:
 		return &EndResult{Warnings: []string{fmt.Sprintf("token %s was not revoked, because it is a role's current token or the admin token; it has left the revocation queue", cmp.Or(stored.ID, id))}}, nil
 	case revocation.Revoked:
@@ -115,7 +120,7 @@ func (rv *Revocations) Remove(ctx context.Context, id string, force bool) (warni
 		return nil, err
 	}
 	if stored == nil {
-		return nil, rv.notFound(ctx, id)
+		return nil, rv.notFound(ctx, id, "")
 	}
 	defer unlock()
 	covered, err := rv.revoker.RemoveIfCovered(ctx, stored)

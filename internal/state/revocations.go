@@ -4,28 +4,33 @@ package state
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"vault-plugin-secrets-modal/internal/model"
 	"vault-plugin-secrets-modal/internal/store"
 )
 
-// FindRevocation finds a revocation by its token's ID or its service user's name. It returns nil if neither matches.
-func (m *Mount) FindRevocation(ctx context.Context, id string) (*model.Revocation, error) {
-	entry, err := m.Revocations.Get(ctx, id)
-	if err != nil || entry != nil {
-		return entry, err
+// FindRevocation finds a revocation by its token's ID or its service user's name. It returns nil if no revocation that
+// it can read matches. doubt then says that some revocations cannot be read, or is empty.
+func (m *Mount) FindRevocation(ctx context.Context, id string) (found *model.Revocation, doubt string, err error) {
+	found, err = m.Revocations.Get(ctx, id)
+	if err != nil || found != nil {
+		return found, "", err
 	}
-	entries, _, err := m.AllRevocations(ctx)
+	entries, unreadable, err := m.AllRevocations(ctx)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	for _, entry := range entries {
 		if entry.ID == id || entry.ServiceUserName() == id {
-			return entry, nil
+			return entry, "", nil
 		}
 	}
-	return nil, nil //nolint:nilnil // no revocation is no failure
+	if len(unreadable) > 0 {
+		doubt = fmt.Sprintf("%d revocations cannot be read, and one of them may be this token's; to see why: %s", len(unreadable), m.Commands().ReadRevocation(unreadable[0]))
+	}
+	return nil, doubt, nil
 }
 
 // AllRevocations returns all revocations, the earliest due first. Damaged entries and entries of a newer version are

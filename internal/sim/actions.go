@@ -123,6 +123,7 @@ func (run *Run) passTime(every time.Duration) {
 	before, began := run.disk.truth(), time.Now()
 	run.tick(run.leader)
 	run.checkLateness(before, began)
+	run.neighborTicks()
 	run.check()
 	run.readAll()
 }

@@ -34,6 +34,7 @@ type conditions struct {
 	Servers      bool // config switches to another Modal server and back
 	AdminTrouble bool // the admin token loses its rights
 	Persons      bool // people delete and change things at Modal by hand
+	Neighbor     bool // another mount of the engine runs in the same process and workspace
 	Overlap      bool // operations run at the same time
 	CallersLeave bool
 	// Often is the number of steps per hundred that get a fault.
@@ -45,6 +46,7 @@ func drawConditions(run *Run) conditions {
 	for _, name := range conditionNames() {
 		c.set(name, run.roll(name, 8) >= 5)
 	}
+	c.Neighbor = c.Neighbor && run.roll("a neighbor", 3) == 0 // its calls take time
 	c.Overlap = c.Overlap || c.SlowStorage // otherwise no requests meet
 	c.Often = []int{0, 10, 25, 50}[run.roll("Often", 4)]
 	return c
@@ -83,7 +85,7 @@ func (c conditions) without(off []string) conditions {
 // faultFree reports whether no condition can make an operation fail.
 func (c conditions) faultFree() bool {
 	quiet := c
-	quiet.Standby, quiet.Overlap, quiet.Servers, quiet.Clocks, quiet.SlowStorage, quiet.LateInvalidation = false, false, false, false, false, false
+	quiet.Standby, quiet.Overlap, quiet.Servers, quiet.Clocks, quiet.SlowStorage, quiet.LateInvalidation, quiet.Neighbor = false, false, false, false, false, false, false
 	if c.Often == 0 { // no step gets a fault
 		quiet.DoneLate, quiet.ModalFails, quiet.AnswersLost, quiet.Throttled, quiet.Slow, quiet.LateToLearn, quiet.NotYetKnown, quiet.StorageFails, quiet.ListLags = false, false, false, false, false, false, false, false, false
 	}

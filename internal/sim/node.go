@@ -23,8 +23,6 @@ type node struct {
 
 // startNode starts a new process on a node.
 func (run *Run) startNode(name string, h *handle, standby bool) *node {
-	run.boots++
-	random := &random{rand: rand.New(rand.NewPCG(run.plan.Seed, run.boots))} //nolint:gosec // a simulation needs no secure randomness
 	h.time = run.newStorageTime()
 	n := &node{name: name, handle: h, started: time.Now(), network: &network{listeners: run.listeners}}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -33,10 +31,22 @@ func (run *Run) startNode(name string, h *handle, standby bool) *node {
 		n.cancel()
 		n.network.disconnect()
 	}
-	engine, err := run.startEngine(n.ctx, Deps{
-		Storage: h, Standby: standby, Mount: mountUUID, Log: run.log, Event: run.oracle.eventSent, Dial: n.network.dial,
+	engine, err := run.startEngine(n.ctx, run.depsOf(n, standby))
+	if err != nil {
+		run.fail("the engine does not start: %v", err)
+	}
+	n.engine = engine
+	return n
+}
+
+// depsOf returns the dependencies of the engine in a process.
+func (run *Run) depsOf(n *node, standby bool) Deps {
+	run.boots++
+	random := &random{rand: rand.New(rand.NewPCG(run.plan.Seed, run.boots))} //nolint:gosec // a simulation needs no secure randomness
+	return Deps{
+		Storage: n.handle, Standby: standby, Mount: mountUUID, Log: run.log, Event: run.oracle.eventSent, Dial: n.network.dial,
 		// A node's clock can jump and go back. A bubble's clock cannot.
-		Now: func() time.Time { return time.Now().Round(0).Add(run.skew(name)) },
+		Now: func() time.Time { return time.Now().Round(0).Add(run.skew(n.name)) },
 		Sleep: func(ctx context.Context, d time.Duration) error {
 			select {
 			case <-time.After(d):
@@ -47,12 +57,7 @@ func (run *Run) startNode(name string, h *handle, standby bool) *node {
 		},
 		Stagger: func(job string) { time.Sleep(turn(job)) },
 		Random:  random.draw,
-	})
-	if err != nil {
-		run.fail("the engine does not start: %v", err)
 	}
-	n.engine = engine
-	return n
 }
 
 // lastTurn is the longest delay of a job. It is short beside a call to Modal.

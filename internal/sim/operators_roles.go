@@ -106,6 +106,11 @@ func (run *Run) drawOffer() offer {
 	case 8:
 		return offer{token: run.foreignToken("robot-%08d")}
 	case 9: // the token of another mount of this engine
+		if run.neighbor != nil {
+			current := run.neighbor.disk.truth().current[neighborRole]
+			run.oracle.excuseToken(current.ID, "its own mount may revoke it")
+			return offer{token: &Token{current.ID, current.Secret}, madeByMount: true}
+		}
 		return offer{token: run.foreignToken("vault-00000000-ci-%08d"), madeByMount: true}
 	case 10, 11: // a lease's token, with force
 		if k := run.anyLease(); k != nil {

@@ -219,6 +219,7 @@ func (o *oracle) check() {
 	o.checkStoredRights(t)
 	o.checkCalls()
 	o.checkForeign(live, expired)
+	o.checkNeighbor()
 }
 
 // snapshotRestored resets the expectations to the restored storage. Promises made after the snapshot no longer

@@ -18,11 +18,7 @@ var secretShape = regexp.MustCompile(`as-[0-9A-Za-z]{20,}`)
 
 // eventSent judges an event: it has no secret, and its claim is true.
 func (o *oracle) eventSent(e Event) {
-	for _, field := range slices.Sorted(maps.Keys(e.Data)) {
-		if secretShape.MatchString(e.Data[field]) {
-			o.run.broken("the event %s has a secret in %s", e.Kind, field)
-		}
-	}
+	o.checkEventSecrets(e)
 	id := e.Data["token_id"]
 	switch e.Kind {
 	case "modal/revoke":
@@ -37,6 +33,15 @@ func (o *oracle) eventSent(e Event) {
 	}
 }
 
+// checkEventSecrets expects an event to have no secret.
+func (o *oracle) checkEventSecrets(e Event) {
+	for _, field := range slices.Sorted(maps.Keys(e.Data)) {
+		if secretShape.MatchString(e.Data[field]) {
+			o.run.broken("the event %s has a secret in %s", e.Kind, field)
+		}
+	}
+}
+
 // checkUserGone expects that no service user has the name.
 func (o *oracle) checkUserGone(name string) {
 	if slices.ContainsFunc(o.run.modals.ServiceUsers(), func(u modaltest.ServiceUserInfo) bool { return u.Name == name }) {
@@ -46,6 +51,7 @@ func (o *oracle) checkUserGone(name string) {
 
 // rotateEvent expects the event of a rotation to name a token that became the role's current one.
 func (o *oracle) rotateEvent(e Event) {
+	t := o.run.disk.truth()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	role, id, previous := e.Data["role"], e.Data["token_id"], e.Data["previous_token_id"]
@@ -53,7 +59,7 @@ func (o *oracle) rotateEvent(e Event) {
 	if role == "" {
 		return // the admin token
 	}
-	if o.record(id).role != role {
+	if o.record(id).role != role && t.current[role].ID != id {
 		o.run.broken("an event says that role %s has the new token %s, but the role never had it", role, id)
 	}
 	if previous != "" && o.record(previous).replacedAt.IsZero() {

@@ -57,6 +57,7 @@ type Run struct {
 	leader, former, standby *node
 	skews                   map[string]time.Duration
 	minSkew, maxSkew        time.Duration // of all clock skews so far
+	neighbor                *neighbor // or nil
 	lateWork                lateWork
 	lags                    *storageTime   // how late the standby learns of writes
 	late                    sync.WaitGroup // writes that the standby will learn of
@@ -137,6 +138,9 @@ func (run *Run) live() {
 	run.otherModalOwner = run.otherModal.AddWorkspace("globex").AddMember("eve")
 	run.makeLeader("A")
 	run.resetConfig()
+	if run.conditions.Neighbor {
+		run.startNeighbor()
+	}
 	steps := 1 + run.roll("steps", longestRun)
 	for number := 1; number <= steps; number++ {
 		if run.plan.takes(number) {

@@ -159,6 +159,7 @@ func (run *Run) checkSettled() {
 		run.oracle.checkServed(role, got, run.spec)
 	}
 	run.checkIrrevocable()
+	run.checkNeighborSettled()
 	run.oracle.checkExpiries()
 	if outOfSync, err := run.leader.engine.OutOfSync(run.leader.ctx); err != nil || outOfSync {
 		run.broken("an operator deleted the orphans, and out of sync is still %t (%v)", outOfSync, err)

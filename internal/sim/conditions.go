@@ -47,7 +47,7 @@ func drawConditions(run *Run) conditions {
 		c.set(name, run.roll(name, 8) >= 5)
 	}
 	c.Neighbor = c.Neighbor && run.roll("a neighbor", 3) == 0 // its calls take time
-	c.Overlap = c.Overlap || c.SlowStorage // otherwise no requests meet
+	c.Overlap = c.Overlap || c.SlowStorage                    // otherwise no requests meet
 	c.Often = []int{0, 10, 25, 50}[run.roll("Often", 4)]
 	return c
 }

@@ -57,7 +57,7 @@ type Run struct {
 	leader, former, standby *node
 	skews                   map[string]time.Duration
 	minSkew, maxSkew        time.Duration // of all clock skews so far
-	neighbor                *neighbor // or nil
+	neighbor                *neighbor     // or nil
 	lateWork                lateWork
 	lags                    *storageTime   // how late the standby learns of writes
 	late                    sync.WaitGroup // writes that the standby will learn of

@@ -163,11 +163,11 @@ vault secrets list -detailed | grep modal/ | grep -F "$VERSION"`,
 		"MONITOR=":                        `test -z "$(printf '%s\n' "$STATUS" | sed -nE '/"roles_ok": 4/d; /retrying": [1-9]|waiting": [1-9]|overdue": [1-9]/p')"`,
 		"operator raft":                   `test -s ~/vault.snap`,
 		"service_user_prefix m":           `refused vault list modal/roles`,
-		"secrets disable": `
-refused grep modal/ <<<"$(vault secrets list)"
-refused grep modal <<<"$(vault plugin list secret)"
-test -z "$(ls "$PLUGIN_DIR")"
-refused grep modal- <<<"$(vault policy list)"`,
+		"secrets disable":                 `refused grep modal/ <<<"$(vault secrets list)"`,
+		"plugin deregister": `refused grep modal <<<"$(vault plugin list secret)"
+test -z "$(ls "$PLUGIN_DIR")"`,
+		"list auth/token/accessors": `refused grep modal- <<<"$(vault policy list)"
+refused vault token lookup "$MONITOR"`,
 		"secrets enable -path=modal -": `vault secrets list -detailed | grep modal/ | grep -F "$VERSION"`,
 	}
 }

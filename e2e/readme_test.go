@@ -113,9 +113,12 @@ refused vault read modal/revocations/"$TOKEN_ID"`,
 test "$(vault read -field=state modal/revocations/"$BAD")" = 'grace period'`,
 		"config/approval lapse_after": approved + `
 test "$(vault read -field=state modal/config/approval wait=20s)" = done`,
-		"kv get":  `test "$(vault read -field=version modal/rotate/personal)" -eq "$VERSION_BEFORE"`,
-		"kv list": `test "$(vault read -field=version modal/rotate/personal)" -eq "$VERSION_BEFORE"`,
-		"kv metadata": `refused vault kv get secret/modal
+		"kv get": `test "$(vault read -field=version modal/rotate/personal)" -eq "$VERSION_BEFORE"`,
+		"kv list": `test "$(vault read -field=version modal/rotate/personal)" -eq "$VERSION_BEFORE"
+vault policy read modal-personal-reader | grep -F '"modal/creds/personal"'
+vault policy delete modal-personal-reader`,
+		"kv metadata delete secret/modal\n": `refused vault kv get secret/modal`,
+		"kv metadata delete secret/modal-tokens": `refused vault kv list secret/modal-tokens
 vault secrets disable secret/`,
 		"rotation_schedule='30 2": `vault read -field=next_rotation modal/rotate/ci | grep -E -- '-01T02:(3|4)'`,
 		"DEPLOYER=": `test "$(vault read -field=token_id modal/creds/ci)" != "$BEFORE"

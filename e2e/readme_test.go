@@ -126,6 +126,12 @@ VAULT_TOKEN=$DEPLOYER refused vault write modal/rotate/ci grace_period=0
 VAULT_TOKEN=$DEPLOYER refused vault read modal/creds/ci`,
 		"modal-second/config pinned": `test "$(vault read -field=pinned_workspace modal-second/config)" = second
 vault secrets disable modal-second/`,
+		"s#modal/#modal-second/#": `vault policy read modal-second-ci-reader | grep -F '"modal-second/creds/ci"'
+vault policy delete modal-second-ci-reader`,
+		"modal-second-alerts": `grep vault_modal_second_up ~/modal-metrics/modal-second-alerts.yml.new
+refused grep -E 'vault_modal_[^s]|modal/|Modal(Status|Token)' ~/modal-metrics/modal-second-alerts.yml.new
+grep modal-second/status ~/modal-metrics/modal-second-metrics.new
+refused grep -E 'vault_modal_[^s]' ~/modal-metrics/modal-second-metrics.new`,
 		"audit-non-hmac": `NOW=$(vault read -field=token_id modal/creds/ci)
 vault read -field=MODAL_TOKEN_ID modal/creds/ci/env
 for KEY in token_id MODAL_TOKEN_ID; do grep -cF "\"$KEY\":\"$NOW\"" "$AUDIT"; done`,

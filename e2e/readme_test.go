@@ -157,6 +157,8 @@ VAULT_TOKEN=$DUTY vault write modal/config/approval grace_period=0 lapse_after=2
 VAULT_TOKEN=$DUTY vault read modal/config/approval wait=1s
 VAULT_TOKEN=$DUTY vault delete modal/config/approval
 VAULT_TOKEN=$DUTY refused vault write modal/config/approval force=true
+printf %s "$ADMIN_TOKEN_SECRET" | VAULT_TOKEN=$DUTY vault write modal/config/rotate token_id="$ADMIN_TOKEN_ID" token_secret=-
+VAULT_TOKEN=$DUTY refused vault write modal/config/rotate token_id="$ADMIN_TOKEN_ID" force=true
 VAULT_TOKEN=$DUTY refused vault read modal/creds/ci`,
 		"-scope=global": `INSTALLER=$(vault token create -policy=modal-installer -field=token)
 VAULT_TOKEN=$INSTALLER vault plugin register -sha256="$SHA256" -version="$VERSION" -command="vault-plugin-secrets-modal_$VERSION" secret vault-plugin-secrets-modal

@@ -199,20 +199,20 @@ func TestApproval_ByAnotherPersonIsDeletedAndTheRoleKeepsItsToken(t *testing.T) 
 func TestApproval_PoliciesSeparateBeginningFromWaiting(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.vault(t, "write", "modal/roles/ci", "type=static")
-	const path = "modal/rotate/ci/approval"
+	w.vault(t, "write", "modal/roles/personal", "type=static")
+	const path = "modal/rotate/personal/approval"
 	for _, persona := range []struct {
 		policy   string
 		attempts []attempt
 	}{
 		{"approval-beginner.hcl", []attempt{
 			mayNot("write", path, "force=true"), mayNot("write", path, "grace_period=0"), mayNot("read", "modal/config"),
-			mayNot("write", "-f", "modal/config/approval"), mayNot("read", "modal/creds/ci"), mayNot("read", "modal/roles/ci"),
-			mayNot("write", "-f", "modal/rotate/gpu/approval"), mayNot("write", "-f", "modal/rotate/ci"), may("write", "-f", path),
+			mayNot("write", "-f", "modal/config/approval"), mayNot("read", "modal/creds/personal"), mayNot("read", "modal/roles/personal"),
+			mayNot("write", "-f", "modal/rotate/gpu/approval"), mayNot("write", "-f", "modal/rotate/personal"), may("write", "-f", path),
 		}},
 		{"approval-waiter.hcl", []attempt{
 			may("read", path), may("read", path, "wait=1s"), mayNot("write", "-f", path), mayNot("delete", path),
-			mayNot("read", "modal/config"), mayNot("read", "modal/creds/ci"),
+			mayNot("read", "modal/config"), mayNot("read", "modal/creds/personal"),
 		}},
 	} {
 		cli := w.As(w.tokenOf(t, persona.policy))

@@ -46,13 +46,13 @@ var flowURL = regexp.MustCompile(`http://\S+/token-flow/tf-\w+`)
 func TestExamples_ApprovalScriptAsksThroughAWebhookAndReportsTheResult(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.vault(t, "write", "modal/roles/ci", "type=static")
+	w.vault(t, "write", "modal/roles/personal", "type=static")
 	for _, run := range []struct {
 		member string
 		fails  bool
 		says   []string
 	}{
-		{"operator", false, []string{"role ci has token ak-", "version 1"}},
+		{"operator", false, []string{"role personal has token ak-", "version 1"}},
 		{"colleague", true, []string{"the approval is refused", "colleague", "The role keeps its current token"}},
 		{"operator", false, []string{"version 2"}},
 	} {
@@ -68,7 +68,7 @@ func TestExamples_ApprovalScriptAsksThroughAWebhookAndReportsTheResult(t *testin
 		case err := <-ended:
 			require.Fail(t, "the script informed nobody", "%v: %s", err, said.String())
 		}
-		require.Regexp(t, `role ci.*\(code \w{4}-\w{4}\)`, text)
+		require.Regexp(t, `role personal.*\(code \w{4}-\w{4}\)`, text)
 		require.NoError(t, w.emulator.Approve(w.ctx, lab.Flow{URL: flowURL.FindString(text)}, run.member))
 		require.Equal(t, run.fails, <-ended != nil, said.String())
 		for _, says := range run.says {
@@ -81,7 +81,7 @@ func TestExamples_ApprovalScriptAsksThroughAWebhookAndReportsTheResult(t *testin
 func TestExamples_ApprovalScriptFailsWithoutAnApprovalOrAWebhook(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.vault(t, "write", "modal/roles/ci", "type=static")
+	w.vault(t, "write", "modal/roles/personal", "type=static")
 	script, told := w.newApprover(t, "LAPSE_AFTER=1m")
 	said, err := script.CombinedOutput()
 	require.Len(t, told, 1)

@@ -18,9 +18,17 @@ import (
 
 // The logins need GitHub and GitLab, so these tests start after the login and run the rest of the examples.
 
+// newDeployWorld has the dynamic role that the examples read.
+func newDeployWorld(t *testing.T) *world {
+	t.Helper()
+	w := newManagedWorld(t)
+	w.vault(t, "write", "modal/roles/deploy", "type=dynamic", "environment_roles=staging=contributor", "ttl=10m", "max_ttl=1h")
+	return w
+}
+
 func TestExamples_GitHubRevokesItsLeaseAlsoIfTheJobFails(t *testing.T) {
 	t.Parallel()
-	w := newLeaseWorld(t)
+	w := newDeployWorld(t)
 	job := githubJob(t, "github-actions-lease.yml")
 	login, last := job.login(t), job.Steps[len(job.Steps)-1]
 	require.Equal(t, true, login.With["outputToken"], "the last step needs it")
@@ -28,7 +36,7 @@ func TestExamples_GitHubRevokesItsLeaseAlsoIfTheJobFails(t *testing.T) {
 	require.Equal(t, "${{ env.VAULT_ADDR }}", login.With["url"])
 	require.Equal(t, "always()", last.If)
 
-	token := w.tokenOf(t, "job.hcl")
+	token := w.tokenOf(t, "deploy.hcl")
 	masked := w.vaultAction(t, w.As(token), login)
 	got := lab.Token{ID: masked["MODAL_TOKEN_ID"], Secret: masked["MODAL_TOKEN_SECRET"]}
 	require.Len(t, masked, 2, "only secrets are masked")
@@ -51,13 +59,13 @@ func TestExamples_GitHubRevokesItsLeaseAlsoIfTheJobFails(t *testing.T) {
 
 func TestExamples_GitLabRevokesItsLeaseAlsoIfTheJobFails(t *testing.T) {
 	t.Parallel()
-	w := newLeaseWorld(t)
+	w := newDeployWorld(t)
 	type job struct {
 		Script []string `yaml:"script"`
 		After  []string `yaml:"after_script"`
 	}
 	deploy := documents[map[string]job](t, "gitlab-ci-lease.yml")[0]["deploy"]
-	token := w.tokenOf(t, "job.hcl")
+	token := w.tokenOf(t, "deploy.hcl")
 	require.NoError(t, os.WriteFile(filepath.Join(w.lab.Dir, "vault-header"), []byte("X-Vault-Token: "+token+"\n"), 0o600))
 	ran := w.stub(t, "modal", `echo "$@ $MODAL_TOKEN_ID $MODAL_TOKEN_SECRET"; exit 1`)
 

@@ -54,12 +54,17 @@ var (
 var prepareBefore = map[string]string{
 	"modal/lookup":               `LEAKED=$(vault read -field=token_id modal/creds/ci)`,
 	"rotate/ci grace_period=0\n": `LEAKED=$(vault read -field=token_id modal/creds/ci) CURRENT=$LEAKED`,
-	`revocations/"${LEAKED`:      `LEAKED=$TOKEN_ID`,
+	// This block is the last step of which-job.md. The names and the audit log lead to the reader of the lease.
+	"force=true\n": `vault write -field=service_user modal/lookup token_id="$LEAKED" | grep -E '^vault-[0-9a-f]{8}-job-token-acme-train-'
+vault write -field=service_user modal/lookup token_id="$LEAKED" | grep -F "$(vault write -field=revocation modal/lookup token_id="$LEAKED")"
+vault write -field=next_step modal/lookup token_id="$LEAKED" | grep 'vault write modal/revocations/vault-.* force=true'
+HASH=$(vault write -field=hash sys/audit-hash/file input="$LEAKED")
+FOUND=$(grep -F -e "$LEAKED" -e "$HASH" "$AUDIT" | grep -F '"display_name":"token-acme-train"' | grep -F '"metadata":{"run_id":"4711"}' | grep -F '"path":"modal/creds/job/env"')
+test -n "$FOUND"`,
 	"to_previous=true\n": `GOOD=$(vault read -field=token_id modal/creds/ci)
 vault write -f modal/rotate/ci
 BAD=$(vault read -field=token_id modal/creds/ci)`,
-	"sys/audit-hash": `LEAKED=$CURRENT
-AUDIT=$(vault audit list -detailed -format=json | sed -n 's/.*"file_path": "\(.*\)".*/\1/p')`,
+	"sys/audit-hash": `LEAKED=$CURRENT`,
 	"kv get": `vault secrets enable -path=secret -version=2 kv
 vault kv put secret/modal token_id="$NEW_TOKEN_ID" token_secret="$NEW_TOKEN_SECRET"
 VERSION_BEFORE=$(vault read -field=version modal/rotate/personal)`,
@@ -98,17 +103,22 @@ ROTATOR=$(vault token create -policy=modal-ci-rotator -field=token)
 VAULT_TOKEN=$READER vault read -field=token_id modal/creds/ci
 VAULT_TOKEN=$ROTATOR vault write modal/rotate/ci dry_run=true
 VAULT_TOKEN=$ROTATOR refused vault write modal/rotate/ci grace_period=0`,
-		"modal/lookup": `test "$(vault write -field=next_step modal/lookup token_id="$LEAKED")" = "vault write modal/rotate/ci grace_period=0"`,
-		// The engine does the same within a minute, possibly before this command.
-		"rotate/ci grace_period=0\n": `vault write -f modal/revocations/"$LEAKED" || true
-refused vault read modal/revocations/"$LEAKED"
-test "$(vault read -field=token_id modal/creds/ci)" != "$LEAKED"`,
-		`revocations/"${LEAKED`: `refused vault read modal/revocations/"$LEAKED"`,
+		"modal/lookup":               `test "$(vault write -field=next_step modal/lookup token_id="$LEAKED")" = "vault write modal/rotate/ci grace_period=0"`,
+		"rotate/ci grace_period=0\n": `test "$(vault read -field=token_id modal/creds/ci)" != "$LEAKED"`,
+		// The engine does the same within a minute, possibly before this block. A previous token ends in the same way.
+		`revocations/"${LEAKED`: `refused vault read modal/revocations/"$LEAKED"
+vault write modal/revocations/"$TOKEN_ID" force=true
+refused vault read modal/revocations/"$TOKEN_ID"`,
 		"to_previous=true\n": `test "$(vault read -field=token_id modal/creds/ci)" = "$GOOD"
 test "$(vault read -field=state modal/revocations/"$BAD")" = 'grace period'`,
-		"kv get":  `test "$(vault read -field=version modal/rotate/personal)" -eq "$VERSION_BEFORE"`,
-		"kv list": `test "$(vault read -field=version modal/rotate/personal)" -eq "$VERSION_BEFORE"`,
-		"kv metadata": `refused vault kv get secret/modal
+		"config/approval lapse_after": approved + `
+test "$(vault read -field=state modal/config/approval wait=20s)" = done`,
+		"kv get": `test "$(vault read -field=version modal/rotate/personal)" -eq "$VERSION_BEFORE"`,
+		"kv list": `test "$(vault read -field=version modal/rotate/personal)" -eq "$VERSION_BEFORE"
+vault policy read modal-personal-reader | grep -F '"modal/creds/personal"'
+vault policy delete modal-personal-reader`,
+		"kv metadata delete secret/modal\n": `refused vault kv get secret/modal`,
+		"kv metadata delete secret/modal-tokens": `refused vault kv list secret/modal-tokens
 vault secrets disable secret/`,
 		"rotation_schedule='30 2": `vault read -field=next_rotation modal/rotate/ci | grep -E -- '-01T02:(3|4)'`,
 		"DEPLOYER=": `test "$(vault read -field=token_id modal/creds/ci)" != "$BEFORE"
@@ -116,6 +126,12 @@ VAULT_TOKEN=$DEPLOYER refused vault write modal/rotate/ci grace_period=0
 VAULT_TOKEN=$DEPLOYER refused vault read modal/creds/ci`,
 		"modal-second/config pinned": `test "$(vault read -field=pinned_workspace modal-second/config)" = second
 vault secrets disable modal-second/`,
+		"s#modal/#modal-second/#": `vault policy read modal-second-ci-reader | grep -F '"modal-second/creds/ci"'
+vault policy delete modal-second-ci-reader`,
+		"modal-second-alerts": `grep vault_modal_second_up ~/modal-metrics/modal-second-alerts.yml.new
+refused grep -E 'vault_modal_[^s]|modal/|Modal(Status|Token)' ~/modal-metrics/modal-second-alerts.yml.new
+grep modal-second/status ~/modal-metrics/modal-second-metrics.new
+refused grep -E 'vault_modal_[^s]' ~/modal-metrics/modal-second-metrics.new`,
 		"audit-non-hmac": `NOW=$(vault read -field=token_id modal/creds/ci)
 vault read -field=MODAL_TOKEN_ID modal/creds/ci/env
 for KEY in token_id MODAL_TOKEN_ID; do grep -cF "\"$KEY\":\"$NOW\"" "$AUDIT"; done`,
@@ -123,29 +139,46 @@ for KEY in token_id MODAL_TOKEN_ID; do grep -cF "\"$KEY\":\"$NOW\"" "$AUDIT"; do
 grep -F "$HASH" "$AUDIT" | grep -F '"path":"modal/creds/ci"' | grep -cF '"remote_address"'`,
 		"service_user_name_template=": `JOB=$(vault token create -policy=modal-job -display-name=acme/train -metadata=run_id=4711 -field=token)
 LEAKED=$(VAULT_TOKEN=$JOB vault read -field=MODAL_TOKEN_ID modal/creds/job/env)`,
-		"display_name|": `FOUND=$(grep -F -e "$LEAKED" -e "$HASH" "$AUDIT" | grep -F '"display_name":"token-acme-train"' | grep -F '"metadata":{"run_id":"4711"}' | grep -F '"path":"modal/creds/job/env"')
-test -n "$FOUND"
-vault write -field=service_user modal/lookup token_id="$LEAKED" | grep -E '^vault-[0-9a-f]{8}-job-token-acme-train-'
-vault write -field=service_user modal/lookup token_id="$LEAKED" | grep -F "$(vault write -field=revocation modal/lookup token_id="$LEAKED")"
-$(vault write -field=next_step modal/lookup token_id="$LEAKED")
-test "$(vault write -field=kind modal/lookup token_id="$LEAKED")" = unknown`,
+		"force=true\n": `test "$(vault write -field=kind modal/lookup token_id="$LEAKED")" = unknown`,
 		"jwt-modal/role/train": `LOGIN=$(vault write -field=token auth/jwt-modal/login role=train jwt=` + identity + `)
 VAULT_TOKEN=$LOGIN vault read -field=token_id modal/creds/job
 VAULT_TOKEN=$LOGIN refused vault read modal/creds/job/env
 VAULT_TOKEN=$LOGIN vault token revoke -self`,
 		"-exit-after-auth\n":                   `grep "$(vault read -field=token_id modal/creds/ci)" ~/modal-agent/.modal.toml`,
 		"-field=state modal/rotate/personal\n": `test "$(vault read -field=state modal/rotate/personal)" = ok; test "$(vault read -field=version modal/rotate/personal)" -eq 3`,
-		"OPERATOR=":                            `test "$(vault token capabilities "$OPERATOR" modal/creds/ci)" = deny; VAULT_TOKEN=$OPERATOR refused vault write modal/config paused=true`,
-		"-scope=global":                        `vault secrets list -detailed | grep modal/ | grep -F "$VERSION"`,
-		"-plugin-version=\"${OLD_VERSION":      `test "$(vault read -field=running_plugin_version sys/mounts/modal)" = "$OLD_VERSION"`,
-		"MONITOR=":                             `test -z "$(printf '%s\n' "$STATUS" | sed -nE '/"roles_ok": 4/d; /retrying": [1-9]|waiting": [1-9]|overdue": [1-9]/p')"`,
-		"operator raft":                        `test -s ~/vault.snap`,
-		"service_user_prefix m":                `refused vault list modal/roles`,
-		"secrets disable": `
-refused grep modal/ <<<"$(vault secrets list)"
-refused grep modal <<<"$(vault plugin list secret)"
-test -z "$(ls "$PLUGIN_DIR")"
-refused grep modal- <<<"$(vault policy list)"`,
+		"OPERATOR=": `test "$(vault token capabilities "$OPERATOR" modal/creds/ci)" = deny; VAULT_TOKEN=$OPERATOR refused vault write modal/config paused=true
+DUTY=$(vault token create -policy=modal-operator -policy=modal-emergency -field=token)
+VAULT_TOKEN=$DUTY vault audit list -detailed
+VAULT_TOKEN=$DUTY vault write sys/audit-hash/file input="$LEAKED"
+VAULT_TOKEN=$DUTY vault lease revoke -prefix modal/creds/job
+VAULT_TOKEN=$DUTY vault lease revoke -prefix modal/creds
+VAULT_TOKEN=$DUTY refused vault lease revoke -prefix auth/
+VAULT_TOKEN=$DUTY vault write modal/config/approval grace_period=0 lapse_after=24h
+VAULT_TOKEN=$DUTY vault read modal/config/approval wait=1s
+VAULT_TOKEN=$DUTY vault delete modal/config/approval
+VAULT_TOKEN=$DUTY refused vault write modal/config/approval force=true
+printf %s "$ADMIN_TOKEN_SECRET" | VAULT_TOKEN=$DUTY vault write modal/config/rotate token_id="$ADMIN_TOKEN_ID" token_secret=-
+VAULT_TOKEN=$DUTY refused vault write modal/config/rotate token_id="$ADMIN_TOKEN_ID" force=true
+VAULT_TOKEN=$DUTY refused vault read modal/creds/ci`,
+		"-scope=global": `INSTALLER=$(vault token create -policy=modal-installer -field=token)
+VAULT_TOKEN=$INSTALLER vault plugin register -sha256="$SHA256" -version="$VERSION" -command="vault-plugin-secrets-modal_$VERSION" secret vault-plugin-secrets-modal
+VAULT_TOKEN=$INSTALLER vault secrets tune -plugin-version="$VERSION" modal/
+VAULT_TOKEN=$INSTALLER vault plugin reload -plugin=vault-plugin-secrets-modal -scope=global
+test "$(VAULT_TOKEN=$INSTALLER vault read -field=plugin_directory sys/config/state/sanitized)" = "$PLUGIN_DIR"
+test "$(VAULT_TOKEN=$INSTALLER vault read -field=running_plugin_version sys/mounts/modal)" = "$VERSION"
+VAULT_TOKEN=$INSTALLER vault plugin list -detailed secret | grep -F "$VERSION"
+VAULT_TOKEN=$INSTALLER refused vault secrets disable modal
+VAULT_TOKEN=$INSTALLER refused vault read modal/creds/ci
+vault secrets list -detailed | grep modal/ | grep -F "$VERSION"`,
+		"-plugin-version=\"${OLD_VERSION": `test "$(vault read -field=running_plugin_version sys/mounts/modal)" = "$OLD_VERSION"`,
+		"MONITOR=":                        `test -z "$(printf '%s\n' "$STATUS" | sed -nE '/"roles_ok": 4/d; /retrying": [1-9]|waiting": [1-9]|overdue": [1-9]/p')"`,
+		"operator raft":                   `test -s ~/vault.snap`,
+		"service_user_prefix m":           `refused vault list modal/roles`,
+		"secrets disable":                 `refused grep modal/ <<<"$(vault secrets list)"`,
+		"plugin deregister": `refused grep modal <<<"$(vault plugin list secret)"
+test -z "$(ls "$PLUGIN_DIR")"`,
+		"list auth/token/accessors": `refused grep modal- <<<"$(vault policy list)"
+refused vault token lookup "$MONITOR"`,
 		"secrets enable -path=modal -": `vault secrets list -detailed | grep modal/ | grep -F "$VERSION"`,
 	}
 }
@@ -158,7 +191,7 @@ func TestReadme_CommandsOfReadmeAndDocsWorkInTheirOrder(t *testing.T) {
 	emulator := &lab.Emulator{URL: dev.variable(t, "SERVER_URL"), Page: dev.page.String()}
 	identity, err := emulator.IdentityToken(dev.ctx, nil)
 	require.NoError(t, err)
-	g.run(t, dev, g.script(t, maps.Clone(prepareBefore), checkAfter(dev.page, identity)), "ADMIN_TOKEN_SECRET", "TOKEN_SECRET", "NEW_TOKEN_SECRET", "NEW_TOKEN_SECRET")
+	g.run(t, dev, g.script(t, maps.Clone(prepareBefore), checkAfter(dev.page, identity)), "ADMIN_TOKEN_SECRET", "TOKEN_SECRET", "NEW_TOKEN_SECRET", "ADMIN_TOKEN_SECRET", "NEW_TOKEN_SECRET")
 	state, err := emulator.State(dev.ctx)
 	require.NoError(t, err)
 	require.Empty(t, state.ServiceUsers, "the commands leave service users at Modal")

@@ -1,5 +1,5 @@
-# Waits for an approval of the role ci that somebody else started, and reads its result. Only the answer to the
+# Waits for an approval of the role personal that somebody else started, and reads its result. Only the answer to the
 # start contains the URL for the person who approves.
-path "modal/rotate/ci/approval" {
+path "modal/rotate/personal/approval" {
   capabilities = ["read"]
 }

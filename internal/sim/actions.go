@@ -66,6 +66,7 @@ func init() { //nolint:gochecknoinits // the actions refer to this list
 		{"snapshot", 3, func(c conditions) bool { return c.Snapshots }, (*Run).snapshot},
 		{"a standby is asked to write", 4, func(c conditions) bool { return c.Standby }, (*Run).askStandby},
 		{"an operator revokes irrevocable leases", 3, nil, (*Run).revokeIrrevocable},
+		{"an operator changes the CA", 9, func(c conditions) bool { return c.Secure }, (*Run).changeCA},
 		{"requests meet", 12, func(c conditions) bool { return c.SlowStorage }, (*Run).meet},
 		{"restore", 3, func(c conditions) bool { return c.Snapshots }, (*Run).restore},
 		{"a copy of the mount creates a token", 4, func(c conditions) bool { return c.Snapshots }, (*Run).copyCreates},

@@ -32,6 +32,7 @@ type conditions struct {
 	Clocks       bool // the nodes' clocks are wrong by hours
 	Snapshots    bool
 	Servers      bool // config switches to another Modal server and back
+	Secure       bool // the other server speaks TLS with a certificate of a private CA
 	AdminTrouble bool // the admin token loses its rights
 	Persons      bool // people delete and change things at Modal by hand
 	Neighbor     bool // another mount of the engine runs in the same process and workspace
@@ -47,7 +48,8 @@ func drawConditions(run *Run) conditions {
 		c.set(name, run.roll(name, 8) >= 5)
 	}
 	c.Neighbor = c.Neighbor && run.roll("a neighbor", 3) == 0 // its calls take time
-	c.Overlap = c.Overlap || c.SlowStorage                    // otherwise no requests meet
+	c.Secure = c.Secure && c.Servers && run.roll("TLS", 2) == 0 // handshakes take time
+	c.Overlap = c.Overlap || c.SlowStorage // otherwise no requests meet
 	c.Often = []int{0, 10, 25, 50}[run.roll("Often", 4)]
 	return c
 }
@@ -85,7 +87,7 @@ func (c conditions) without(off []string) conditions {
 // faultFree reports whether no condition can make an operation fail.
 func (c conditions) faultFree() bool {
 	quiet := c
-	quiet.Standby, quiet.Overlap, quiet.Servers, quiet.Clocks, quiet.SlowStorage, quiet.LateInvalidation, quiet.Neighbor = false, false, false, false, false, false, false
+	quiet.Standby, quiet.Overlap, quiet.Servers, quiet.Clocks, quiet.SlowStorage, quiet.LateInvalidation, quiet.Neighbor, quiet.Secure = false, false, false, false, false, false, false, false
 	if c.Often == 0 { // no step gets a fault
 		quiet.DoneLate, quiet.ModalFails, quiet.AnswersLost, quiet.Throttled, quiet.Slow, quiet.LateToLearn, quiet.NotYetKnown, quiet.StorageFails, quiet.ListLags = false, false, false, false, false, false, false, false, false
 	}

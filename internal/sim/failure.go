@@ -32,7 +32,7 @@ type Failure struct {
 func (f *Failure) Lines() int { return len(f.history) }
 
 // identifier matches the IDs and names of one token, service user or flow.
-var identifier = regexp.MustCompile(`\b(ak|su|tf)-[A-Za-z0-9]+\b|\bvault-[0-9a-f]{8}-[a-z0-9-]+`)
+var identifier = regexp.MustCompile(`\b(ak|su|tf)-[A-Za-z0-9]+\b|\bvault-[0-9a-f]{8}-[a-z0-9_-]+`)
 
 // subjects returns the tokens that the broken promise is about, and their service users.
 func (f *Failure) subjects() []string {
@@ -61,9 +61,9 @@ func (f *Failure) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "BROKEN: %s\n", f.Text)
 	if len(steps) > 0 {
-		fmt.Fprintf(&b, "The steps %s are about %s. Their lines are marked with >.\n", strings.Join(steps, ", "), strings.Join(subjects, " and "))
+		fmt.Fprintf(&b, "The lines marked with > are about %s, in these steps: %s.\n", strings.Join(subjects, " and "), strings.Join(steps, ", "))
 	}
-	fmt.Fprintf(&b, "\n%4s   %-19s\n", "step", "virtual time")
+	fmt.Fprintf(&b, "\nstep   virtual time\n")
 	for _, l := range f.history {
 		mark := " "
 		if about(l) {

@@ -92,5 +92,5 @@ func (run *Run) startRequest(role string, tick bool) {
 		}
 	}
 	run.launch(op, do)
-	run.logf("start #%d: %s %s at %s", op.number, op.what, op.role, op.node.name)
+	run.logf("start #%d: %s at %s", op.number, op.title(), op.node.name)
 }

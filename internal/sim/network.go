@@ -50,10 +50,10 @@ func (run *Run) setLateWork(late lateWork) {
 
 // serve runs an emulated Modal over an in-memory connection. A bubble's clock stands still while a goroutine waits
 // for a real network.
-func (run *Run) serve(address string) *modaltest.Server {
+func (run *Run) serve(address string, options ...modaltest.Option) *modaltest.Server {
 	line := bufconn.Listen(64 << 10)
 	run.listeners[address] = line
-	server := modaltest.New(modaltest.WithClock(time.Now), modaltest.WithFlowLifetime(flowLifetime))
+	server := modaltest.New(append(options, modaltest.WithClock(time.Now), modaltest.WithFlowLifetime(flowLifetime))...)
 	served := make(chan struct{})
 	go func() {
 		defer close(served)

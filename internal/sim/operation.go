@@ -83,6 +83,9 @@ func (run *Run) launch(op *operation, do func(ctx context.Context, e Engine) err
 	return op
 }
 
+// title names the operation and its role, if it has one.
+func (op *operation) title() string { return strings.TrimSpace(op.what + " " + op.role) }
+
 func (run *Run) answered(op *operation, number int, left bool) {
 	outcome := "done"
 	switch {
@@ -113,7 +116,7 @@ func (run *Run) answered(op *operation, number int, left bool) {
 	if op.err != nil {
 		text = ": " + op.err.Error()
 	}
-	run.logf("  #%d %s %s at %s: %s%s", number, op.what, op.role, op.node.name, outcome, text)
+	run.logf("  #%d %s at %s: %s%s", number, op.title(), op.node.name, outcome, text)
 }
 
 // mayFail reports whether an operation needs something that an operator has taken away.

@@ -101,7 +101,7 @@ func (run *Run) isRestricted() bool {
 func (run *Run) repairConfig() {
 	t := run.owner.NewToken()
 	run.oracle.allowAnyOwner(t.ID)
-	c := Config{ServerURL: ptr(run.modal.URL()), Admin: &Token{t.ID, t.Secret}, MaxEnvironmentRole: ptr(""), AllowedEnvironments: ptr(""), Paused: ptr(false), Pinned: ptr(""), Force: true}
+	c := Config{ServerURL: ptr(run.modal.URL()), CACert: run.caOf(run.modal.URL()), Admin: &Token{t.ID, t.Secret}, MaxEnvironmentRole: ptr(""), AllowedEnvironments: ptr(""), Paused: ptr(false), Pinned: ptr(""), Force: true}
 	run.logf("write config: %s", c)
 	run.await(run.launch(&operation{what: "write config", config: &c}, func(ctx context.Context, e Engine) error { return e.WriteConfig(ctx, c) }))
 }
@@ -114,7 +114,7 @@ func (run *Run) switchServer() {
 	}
 	t := owner.NewToken()
 	run.oracle.allowAnyOwner(t.ID)
-	c := Config{ServerURL: ptr(server.URL()), Admin: &Token{t.ID, t.Secret}, Force: true}
+	c := Config{ServerURL: ptr(server.URL()), CACert: run.caOf(server.URL()), Admin: &Token{t.ID, t.Secret}, Force: true}
 	run.logf("write config: %s", c)
 	run.await(run.launch(&operation{what: "write config", config: &c}, func(ctx context.Context, e Engine) error { return e.WriteConfig(ctx, c) }))
 }
@@ -128,6 +128,7 @@ func (run *Run) drawServer(c *Config) {
 		c.ServerURL = ptr(run.otherModal.URL())
 		owner = run.otherModalOwner
 	}
+	c.CACert = run.caOf(*c.ServerURL)
 	if run.roll("with its admin", 2) == 1 {
 		t := owner.NewToken()
 		c.Admin = &Token{t.ID, t.Secret}
@@ -139,7 +140,7 @@ func (run *Run) resetConfig() {
 	t := run.owner.NewToken()
 	run.oracle.allowAnyOwner(t.ID)
 	c := Config{
-		ServerURL: ptr(run.modal.URL()), Admin: &Token{t.ID, t.Secret}, MaxEnvironmentRole: ptr(""), AllowedEnvironments: ptr(""), Paused: ptr(false),
+		ServerURL: ptr(run.modal.URL()), CACert: run.caOf(run.modal.URL()), Admin: &Token{t.ID, t.Secret}, MaxEnvironmentRole: ptr(""), AllowedEnvironments: ptr(""), Paused: ptr(false),
 		Pinned: ptr(""), Force: true, Verification: ptr(day),
 	}
 	op := run.launch(&operation{what: "write config", callerWaits: true, config: &c}, func(ctx context.Context, e Engine) error { return e.WriteConfig(ctx, c) })

@@ -3,6 +3,7 @@
 package sim
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -163,7 +164,7 @@ func (o *oracle) checkOwner(role string, before, after storedToken) {
 
 // adminTokenWritten checks a change of the admin token.
 func (o *oracle) adminTokenWritten(was, is *truth) {
-	o.run.logf("    put config: admin token %s, before it %s", is.admin.ID, was.admin.ID)
+	o.run.logf("    put config: admin token %s, before: %s", cmp.Or(is.admin.ID, "none"), cmp.Or(was.admin.ID, "none"))
 	if is.admin.ID != "" {
 		o.refreshOwners()
 		if remembered := o.run.disk.truth().remembered; is.admin.Verified.IsZero() && remembered != "" {

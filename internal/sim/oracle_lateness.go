@@ -83,7 +83,7 @@ func (o *oracle) checkEndedByNow(before, t *truth, revocation storedRevocation, 
 	run := o.run
 	at := later(later(revocation.NotBefore, revocation.HoldUntil), revocation.NextAttempt)
 	if revocation.Method != "automatic" || !at.Before(due) || revocation.Reason == "unfinished" || !revocation.FirstRejectedAt.IsZero() ||
-		before.isCurrent(revocation.ID) || o.hasRejectedToken(before, revocation.Role) || o.record(revocation.ID).wasToggled || o.record(revocation.ID).excuse != "" ||
+		before.isCurrent(revocation.ID) || run.lacksCA(revocation.storedToken) || o.hasRejectedToken(before, revocation.Role) || o.record(revocation.ID).wasToggled || o.record(revocation.ID).excuse != "" ||
 		(run.isElsewhere(revocation.storedToken) && revocation.IdentityType != "user") {
 		return
 	}

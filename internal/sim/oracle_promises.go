@@ -119,7 +119,7 @@ func (o *oracle) promiseStated(id string, until time.Time, op *operation) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if record := o.record(id); until.After(record.promisedUntil) {
-		record.promise(until, fmt.Sprintf("the answer to #%d (%s) said so", op.number, strings.TrimSpace(op.what+" "+op.role)))
+		record.promise(until, fmt.Sprintf("the answer to #%d (%s) said so", op.number, op.title()))
 	}
 }
 

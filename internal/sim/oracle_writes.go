@@ -63,7 +63,7 @@ func (o *oracle) credWritten(t *truth, role string, before, after storedToken, t
 	}
 	delete(o.withoutToken, role)
 	o.record(before.ID).replacedAt = time.Now()
-	o.run.logf("    put cred/%s: %s, version %d", role, after.ID, after.Version)
+	o.run.logf("    put cred/%s: %s, version %d%s", role, after.ID, after.Version, after.expiry())
 	record := o.record(after.ID)
 	switch {
 	case record.excuse != "":
@@ -144,7 +144,7 @@ func (o *oracle) markReplaced(role string, token storedToken, policy storedRole,
 	}
 	record.promise(time.Now().Add(grace-clockGrain), fmt.Sprintf("it was replaced at %s, and %s is %s", time.Now().Format(time.DateTime), whose, grace))
 	if !token.Expires.IsZero() && token.Expires.Before(record.promisedUntil) {
-		record.promise(token.Expires, "it expires then")
+		record.promise(token.Expires, "it expires then, before its grace period is over")
 	}
 	if policy.Managed != nil && policy.Managed.Hold > 0 {
 		record.extendedUntil, record.lastUsed, record.useWindow = record.promisedUntil.Add(policy.Managed.Hold), time.Time{}, 2*policy.Refresh

@@ -132,7 +132,7 @@ func Expected() []string {
 		"storage: one key fails: cred", "storage: one key fails: role", "storage: one key fails: revocation", "storage: one key fails: config",
 		"a standby is asked: rotate", "a standby is asked: tick",
 		"storage: read fails", "read: done", "read during an operation", "storage: a former leader's write fails",
-		"neighbor: it rotates", "leader change", "leader change during an operation", "a former leader keeps working",
+		"neighbor: it rotates", "a CA is changed", "leader change", "leader change during an operation", "a former leader keeps working",
 		"caller left", "operations at the same time", "restored", "read by a standby")
 }
 

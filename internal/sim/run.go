@@ -57,7 +57,8 @@ type Run struct {
 	leader, former, standby *node
 	skews                   map[string]time.Duration
 	minSkew, maxSkew        time.Duration // of all clock skews so far
-	neighbor                *neighbor     // or nil
+	cas                     certificates
+	neighbor                *neighbor // or nil
 	lateWork                lateWork
 	lags                    *storageTime   // how late the standby learns of writes
 	late                    sync.WaitGroup // writes that the standby will learn of
@@ -124,7 +125,13 @@ func (run *Run) live() {
 	}()
 	run.oracle = newOracle(run)
 	run.disk.onWritten = run.onWritten
-	run.modal, run.otherModal = run.serve(modalAddress), run.serve(otherAddress)
+	run.modal = run.serve(modalAddress)
+	if run.conditions.Secure {
+		run.otherModal = run.serve(otherAddress, modaltest.WithTLS())
+		run.cas = newCertificates(run.otherModal)
+	} else {
+		run.otherModal = run.serve(otherAddress)
+	}
 	run.modals = modals{run.modal, run.otherModal}
 	run.modal.OnCall(run.delayCall)
 	for _, s := range run.modals {

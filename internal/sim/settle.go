@@ -115,7 +115,7 @@ func (run *Run) checkSettled() {
 	now := time.Now()
 	for _, rev := range t.revocations {
 		// A member token deletes itself at any server and workspace, without an admin token.
-		if run.keepsPrevious(t, rev.Role) || (run.isElsewhere(rev.storedToken) && rev.IdentityType != "user") {
+		if run.lacksCA(rev.storedToken) || run.keepsPrevious(t, rev.Role) || (run.isElsewhere(rev.storedToken) && rev.IdentityType != "user") {
 			continue
 		}
 		if rev.NotBefore.After(now.Add(longestGrace + day)) {
@@ -177,6 +177,12 @@ func (run *Run) isDisabled(id string) bool {
 // workspace than the last admin token.
 func (run *Run) isElsewhere(t storedToken) bool {
 	return (t.Server != "" && t.Server != run.modal.URL()) || (t.Workspace != "" && t.Workspace != home)
+}
+
+// lacksCA reports whether the engine does not trust the certificate of a token's server any more, because config has
+// another ca_cert now.
+func (run *Run) lacksCA(t storedToken) bool {
+	return run.conditions.Secure && t.Server == run.otherModal.URL()
 }
 
 // keepsPrevious reports whether a role has no working token through no fault of the engine. The engine then keeps

@@ -91,7 +91,7 @@ func TestFailure_MarksTheLinesAboutItsTokenAndServiceUser(t *testing.T) {
 		},
 	}
 	text := f.String()
-	require.Contains(t, text, "The steps 1, 4, end are about ak-1 and vault-2f9f1a7c-ci-abc.")
+	require.Contains(t, text, "The lines marked with > are about ak-1 and vault-2f9f1a7c-ci-abc, in these steps: 1, 4, end.")
 	require.Contains(t, text, "   1 > 2026-03-01 12:00:00  put cred/ci: ak-1\n")
 	require.Contains(t, text, "   2   2026-03-01 12:00:00  put cred/ci: ak-2\n")
 	require.Contains(t, text, "   4 > 2026-03-01 13:00:00  delete vault-2f9f1a7c-ci-abc\n")

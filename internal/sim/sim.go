@@ -102,6 +102,7 @@ func (p Token) String() string { return p.ID }
 // Config is a write of config. A nil field is absent from the request.
 type Config struct {
 	ServerURL          *string
+	CACert             *string // in PEM
 	Admin              *Token
 	Unverified         bool // of the admin token
 	RemoveAdmin        bool
@@ -178,7 +179,11 @@ func describeWrite(write any) string {
 		case field.Kind() == reflect.Bool && field.Bool():
 			said = append(said, v.Type().Field(i).Name)
 		case field.Kind() == reflect.Pointer && !field.IsNil():
-			said = append(said, fmt.Sprintf("%s=%v", v.Type().Field(i).Name, field.Elem()))
+			value := fmt.Sprint(field.Elem())
+			if certificates := strings.Count(value, "BEGIN CERTIFICATE"); certificates > 0 {
+				value = fmt.Sprintf("(%d certificates)", certificates)
+			}
+			said = append(said, v.Type().Field(i).Name+"="+value)
 		}
 	}
 	return strings.Join(said, " ")

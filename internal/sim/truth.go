@@ -21,7 +21,7 @@ type truth struct {
 	// adminChecked is when the engine last asked Modal about the admin token.
 	adminChecked time.Time
 	limited      bool // the admin token cannot manage service users
-	server       string
+	server, ca   string
 	// approvals are keyed by role. adminApproval is the key of the admin token's approval.
 	approvals       map[string]storedApproval
 	acceptedOrphans []string // accepted orphans, by service user name
@@ -86,6 +86,14 @@ type storedToken struct {
 	LastError    string    `json:"last_error"`
 }
 
+// expiry says when the token expires, after a comma. It is empty for a token that does not expire.
+func (t storedToken) expiry() string {
+	if t.Expires.IsZero() {
+		return ""
+	}
+	return ", expires " + t.Expires.Format(time.DateTime)
+}
+
 type storedRevocation struct {
 	storedToken
 
@@ -119,6 +127,7 @@ func (rev storedRevocation) describe(name string) string {
 	}{
 		{rev.ID != "" && rev.ID != name, "token " + rev.ID},
 		{rev.Identity != "" && rev.Identity != name && rev.IdentityType == "service_user", rev.Identity},
+		{!rev.HoldUntil.IsZero(), "while used not before " + rev.HoldUntil.Format(time.DateTime)},
 		{rev.Forced, "forced"},
 		{rev.DeletionStarted, "deletion started"},
 		{rev.Acknowledged, "deletion acknowledged"},
@@ -209,6 +218,7 @@ func readTruth(data map[string][]byte) *truth {
 				Admin   storedToken `json:"admin"`
 				Limit   string      `json:"limitation"`
 				Server  string      `json:"server_url"`
+				CA      string      `json:"ca_cert"`
 				Most    string      `json:"max_environment_role"`
 				Allowed []string    `json:"allowed_environments"`
 				Paused  bool        `json:"paused"`
@@ -218,7 +228,7 @@ func readTruth(data map[string][]byte) *truth {
 				Checked      time.Time      `json:"admin_checked"`
 			}](data[key])
 			t.adminChecked = config.Checked
-			t.admin, t.server, t.limited = config.Admin, config.Server, config.Limit != ""
+			t.admin, t.server, t.ca, t.limited = config.Admin, config.Server, config.CA, config.Limit != ""
 			t.maxRole, t.allowed, t.paused, t.pinned = config.Most, config.Allowed, config.Paused, config.Pinned
 			t.verification = day
 			if config.Verification != nil {

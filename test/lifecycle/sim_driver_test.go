@@ -130,6 +130,7 @@ func (d *driver) WriteConfig(ctx context.Context, c sim.Config) error {
 	s := fields{}
 	s.token(c.Admin, c.Unverified)
 	set(s, "server_url", c.ServerURL)
+	set(s, "ca_cert", c.CACert)
 	set(s, "max_environment_role", c.MaxEnvironmentRole)
 	set(s, "allowed_environments", c.AllowedEnvironments)
 	set(s, "request_timeout", c.RequestTimeout)

@@ -139,8 +139,8 @@ func (o *oracle) checkLookup(id string, got Lookup, t *truth) {
 			want.Kind = "orphan"
 		}
 	}
-	if want.Kind == "orphan" && (got.Warned || o.run.isRestricted() || o.run.conditions.ListLags || o.run.conditions.AdminTrouble) {
-		return // Modal did not give a list, or gave an old one
+	if (want.Kind == "orphan" || want.Kind == "unknown") && (got.Warned || o.run.isRestricted() || o.run.conditions.ListLags || o.run.conditions.AdminTrouble) {
+		return // Modal did not give a list, or gave an old one, or one of another workspace
 	}
 	got.Warned = false
 	if want.Kind == "orphan" || want.Kind == "unknown" {

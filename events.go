@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-modal/internal/state"
 )
 
-// operationKey is the key of the requested operation in a context, for events.
+// operationKey is the key of the requested operation in a context, for events. HandleRequest sets it.
 type operationKey struct{}
 
 // emit sends an event to Vault's event bus. The operation goes on if the delivery fails.

@@ -46,6 +46,9 @@ func (b *Backend) pathCredentials(form, suffix, summary string, fields responses
 // which is a second call between the processes for each read, and every node may serve creds.
 func (b *Backend) HandleRequest(ctx context.Context, req *logical.Request) (*logical.Response, error) {
 	b.engine.Mount.SetPath(req.MountPoint)
+	if req.Operation != logical.RollbackOperation { // the worker's tick has no request
+		ctx = context.WithValue(ctx, operationKey{}, req.Operation)
+	}
 	rest, ofCreds := strings.CutPrefix(req.Path, prefixCreds)
 	path := b.Route(req.Path)
 	if !ofCreds || path == nil || req.Operation != logical.ReadOperation {

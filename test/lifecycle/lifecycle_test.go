@@ -205,6 +205,20 @@ func TestRoles_NameThatStorageRefusesIsAUserError(t *testing.T) {
 	require.Contains(t, m.Refused(logical.UpdateOperation, "roles/a..b", mounttest.Also(m.NewToken(), "type", "static")), `".."`)
 }
 
+func TestEvents_NameTheOperationOfTheirRequest(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.AddManaged("ci", map[string]any{"grace_period": "0", "rotation_period": "1h", "refresh_interval": "5m"})
+	m.Write("rotate/ci", nil)
+	m.Tick()
+	m.Remove("roles/ci", nil)
+	operationOf := func(kind string) any { return m.EventsOf(kind)[0]["operation"] }
+	require.Equal(t, "create", operationOf("modal/role-write"))
+	require.Equal(t, "update", operationOf("modal/rotate"))
+	require.Equal(t, "delete", operationOf("modal/role-delete"))
+	require.Nil(t, operationOf("modal/revoke"), "the worker had no request")
+}
+
 func TestEvents_SayWhetherSomethingWasModified(t *testing.T) {
 	t.Parallel()
 	m := mounttest.New(t)

@@ -235,3 +235,17 @@ func TestConfig_WarnsAboutMemberTokensOfAServerItNoLongerReaches(t *testing.T) {
 
 	require.Contains(t, told, "the engine can no longer revoke these tokens in the revocation queue: "+mounttest.TextIn(old, "token_id"))
 }
+
+func TestConfig_CAOfAnotherServerIsNotTrustedForATokenOfTheServerBefore(t *testing.T) {
+	t.Parallel()
+	m, member, _, _ := secureMount(t)
+	m.Write("roles/ci", mounttest.Also(mounttest.TokenData(member.NewToken()), "type", "static"))
+	before := mounttest.TextIn(m.Read("config"), "ca_cert")
+	other, address, _ := serveTLS(t, m, "127.0.0.1:0")
+	admin := other.AddWorkspace("initech").AddMember("mallory").NewToken()
+	m.Write("config", mounttest.Also(mounttest.TokenData(admin), "server_url", "https://"+address, "ca_cert", other.CACert()+before, "force", true))
+
+	_, err := m.Handle(logical.UpdateOperation, "verify/ci", nil)
+
+	require.ErrorContains(t, err, "certificate", "the ca_cert of the present server says nothing about the server of the token")
+}

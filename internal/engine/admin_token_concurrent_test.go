@@ -131,3 +131,22 @@ func TestAdminToken_SuppliedAgainUnverifiedStaysRejected(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, model.AdminRejected, cfg.State(h.clock()))
 }
+
+func TestStaticRoles_TwoCreationsWithOneTokenGiveItToOneRole(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		token := b.member.NewToken()
+		b.disk.Storage = &slowEntry{b.storage, "token/" + token.ID}
+		created := make(chan error, 2)
+		for _, name := range []string{"ci", "gpu"} {
+			go func() {
+				_, err := b.engine.Roles.Write(b.t.Context(), staticRole(name, token))
+				created <- err
+			}()
+			time.Sleep(time.Second)
+		}
+
+		require.NoError(b.t, <-created)
+		require.ErrorContains(b.t, <-created, "already belongs to another role")
+	})
+}

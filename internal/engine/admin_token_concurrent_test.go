@@ -143,7 +143,7 @@ func TestStaticRoles_TwoCreationsWithOneTokenGiveItToOneRole(t *testing.T) {
 				_, err := b.engine.Roles.Write(b.t.Context(), staticRole(name, token))
 				created <- err
 			}()
-			time.Sleep(time.Second)
+			require.NoError(b.t, waitFor(b.t.Context(), time.Second))
 		}
 
 		require.NoError(b.t, <-created)

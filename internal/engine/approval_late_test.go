@@ -95,6 +95,21 @@ func TestApproval_IsPolledOnceAfterADowntimeLongerThanAnHour(t *testing.T) {
 	}, modaltest.WithFlowLifetime(model.Day))
 }
 
+func TestApproval_IsPolledLongerThanAnHourWhileModalDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		b.empty("personal")
+		a := b.begin(model.ApprovalRequest{Role: "personal"})
+		_, err := b.engine.Approvals.Cancel(b.t.Context(), "personal")
+		require.NoError(b.t, err)
+		late := b.approve(a, b.member)
+		b.modal.SetOutage(true)
+		b.ticks(3 * time.Hour)
+		b.modal.SetOutage(false)
+		b.requireDeletesItself(late, "personal")
+	}, modaltest.WithFlowLifetime(model.Day))
+}
+
 func TestApproval_BegunByAFastClockEndsAfterItsWaitingTime(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(b *bubble) {

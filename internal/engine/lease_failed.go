@@ -119,9 +119,9 @@ func (ls *Leases) unfinishedCreations(ctx context.Context) ([]string, error) {
 	ids, err := ls.mount.DueCreations.Due(ctx, ls.mount.Now(), state.DueSource{
 		List: func(ctx context.Context) ([]string, error) { return ls.mount.Revocations.List(ctx) },
 		Next: func(ctx context.Context, id string) (time.Time, error) {
-			entry, err := ls.mount.Revocations.Get(ctx, id)
-			if err != nil || entry == nil || !entry.Leased || entry.Reason != model.ReasonUnfinished || entry.ModalAnswered() {
-				return time.Time{}, err
+			entry, failed := ls.mount.Revocations.Get(ctx, id)
+			if failed != nil || entry == nil || !entry.Leased || entry.Reason != model.ReasonUnfinished || entry.ModalAnswered() {
+				return time.Time{}, failed
 			}
 			return time.Unix(0, 0), nil
 		},

@@ -127,7 +127,7 @@ type slowEntry struct {
 func (s *slowEntry) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
 	entry, err := s.Storage.Get(ctx, key)
 	if key == s.key {
-		time.Sleep(5 * time.Second)
+		_ = waitFor(ctx, 5*time.Second)
 	}
 	return entry, err
 }
@@ -145,7 +145,7 @@ func TestOrphans_OneRequestAcceptsNoneThatAnotherDeletes(t *testing.T) {
 			_, failed := b.engine.Orphans.Cleanup(b.t.Context(), revocation.CleanupRequest{Accept: true, Names: []string{"vault-2f9f1a7c-gpu-aaaaaaaa"}})
 			accepted <- failed
 		}()
-		time.Sleep(time.Second)
+		require.NoError(b.t, waitFor(b.t.Context(), time.Second))
 
 		_, err = b.engine.Orphans.Cleanup(b.t.Context(), revocation.CleanupRequest{})
 

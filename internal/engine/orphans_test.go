@@ -66,6 +66,32 @@ func TestOrphans_StopAllDeletionsUntilAnOperatorDecides(t *testing.T) {
 	}
 }
 
+func TestOrphans_ATokenThatAnOperatorForcedEndsOnceModalAnswers(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	old := h.managed("ci")
+	h.rotate(model.RotateRequest{Role: "ci"})
+	orphan, err := h.workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
+	require.NoError(t, err)
+	h.minutes(60)
+	id := h.queueIDs()[0]
+	h.modal.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.Unavailable, Times: -1})
+	done, err := h.engine.Revocations.End(t.Context(), id, true)
+	require.NoError(t, err)
+	require.False(t, done.Revoked)
+	h.restart()
+	h.modal.ClearFaults()
+
+	h.minutes(10)
+
+	require.False(t, h.alive(old), "an operator ordered it")
+	require.True(t, h.accepts(orphan))
+	out, err := h.engine.Mount.IsOutOfSync(t.Context())
+	require.NoError(t, err)
+	require.True(t, out)
+	h.modal.DeleteToken(orphan.ID)
+}
+
 func TestOrphans_RecentOnesAreIgnoredAndWithoutAListNothingEnds(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

@@ -47,9 +47,9 @@ func drawConditions(run *Run) conditions {
 	for _, name := range conditionNames() {
 		c.set(name, run.roll(name, 8) >= 5)
 	}
-	c.Neighbor = c.Neighbor && run.roll("a neighbor", 3) == 0 // its calls take time
+	c.Neighbor = c.Neighbor && run.roll("a neighbor", 3) == 0   // its calls take time
 	c.Secure = c.Secure && c.Servers && run.roll("TLS", 2) == 0 // handshakes take time
-	c.Overlap = c.Overlap || c.SlowStorage // otherwise no requests meet
+	c.Overlap = c.Overlap || c.SlowStorage                      // otherwise no requests meet
 	c.Often = []int{0, 10, 25, 50}[run.roll("Often", 4)]
 	return c
 }

@@ -93,3 +93,22 @@ func TestRevocation_ARejectedAdminTokenProvesNothingAboutOthers(t *testing.T) {
 	require.NotNil(t, h.revocation(id))
 	h.modal.ClearFaults()
 }
+
+func TestRevocation_OfAnExpiredTokenIsNotForgottenWithoutForce(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
+	ask.Managed.TokenTTL = to(2 * time.Hour)
+	h.write(ask)
+	old := h.current("ci").Token
+	h.rotate(model.RotateRequest{Role: "ci"})
+	h.write(model.RoleWrite{Name: "ci", Managed: model.ManagedWrite{TokenTTL: to(time.Duration(0))}})
+	h.rotate(model.RotateRequest{Role: "ci"})
+	h.configure(model.ConfigWrite{RemoveAdmin: true})
+	h.advance(3 * time.Hour)
+
+	_, err := h.engine.Revocations.Remove(t.Context(), old.ID, false)
+
+	require.ErrorContains(t, err, "its service user may still exist")
+	require.NotNil(t, h.revocation(old.ID))
+}

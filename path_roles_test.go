@@ -91,6 +91,14 @@ func TestRoles_AnotherTokenIsReferredToRotate(t *testing.T) {
 	require.Contains(t, m.Refused(logical.UpdateOperation, "roles/ci", m.NewToken()), "vault write modal/rotate/ci")
 }
 
+func TestRoles_SameTokenIDWithAnotherSecretIsReferredToRotate(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	token := m.NewToken()
+	m.Write("roles/ci", mounttest.Also(token, "type", "static", "verify", false, "token_secret", mounttest.SomeSecret))
+	require.Contains(t, m.Refused(logical.UpdateOperation, "roles/ci", token), "vault write modal/rotate/ci")
+}
+
 func TestRoles_ShortGracePeriodGetsAWarning(t *testing.T) {
 	t.Parallel()
 	m := mounttest.New(t)

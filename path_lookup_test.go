@@ -73,6 +73,22 @@ func TestLookup_ShowsLastUseAndWhetherATokenIsDisabled(t *testing.T) {
 	require.Equal(t, true, m.LookUp("token_id", person)["disabled"])
 }
 
+func TestLookup_FindsAnUnverifiedTokenThatAnotherRoleHad(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	token := m.NewToken()
+	m.Write("roles/gpu", mounttest.Also(token, "type", "static", "verify", false))
+	m.Write("roles/ci", mounttest.Also(token, "type", "static"))
+	m.Remove("roles/ci", nil)
+	m.Remove("revocations/"+token["token_id"].(string), map[string]any{"force": true})
+
+	found := m.LookUp("token_id", token["token_id"].(string))
+
+	require.Equal(t, "current", found["kind"])
+	require.Equal(t, "gpu", found["role"])
+	require.Contains(t, found["next_step"], "vault write modal/rotate/gpu")
+}
+
 func TestLookup_UnknownTokenIsAnAnswerNotAnError(t *testing.T) {
 	t.Parallel()
 	m := mounttest.NewAllowingOrphans(t)

@@ -65,6 +65,11 @@ func (lk *Lookups) Find(ctx context.Context, ask LookupRequest) (*Lookup, error)
 	}
 	brief, cancel := context.WithTimeout(ctx, lookupBudget)
 	defer cancel()
+	if found.Kind == LookupUnknown && ask.TokenID != "" {
+		if found, token, err = lk.findUnverified(ctx, ask, found); err != nil {
+			return nil, err
+		}
+	}
 	if found.Kind == LookupUnknown {
 		lk.askModal(brief, cfg, ask, found)
 		return found, nil
@@ -74,12 +79,39 @@ func (lk *Lookups) Find(ctx context.Context, ask LookupRequest) (*Lookup, error)
 	return found, nil
 }
 
+// isAbout reports whether the request names a token.
+func (ask LookupRequest) isAbout(t model.Token) bool {
+	return (ask.TokenID != "" && t.ID == ask.TokenID) || (ask.ServiceUser != "" && t.ServiceUserName() == ask.ServiceUser)
+}
+
+// findUnverified finds a token that a role stores with verify=false. Such a token may have no stored owner, because
+// another role had it verified meanwhile. If no role has the token, findUnverified returns unknown.
+func (lk *Lookups) findUnverified(ctx context.Context, ask LookupRequest, unknown *Lookup) (*Lookup, model.Token, error) {
+	role, err := lk.searchRoles(ctx, ask)
+	if err != nil || role == "" {
+		return unknown, model.Token{}, err
+	}
+	found, token, err := lk.currentOf(ctx, role, ask)
+	if err != nil || found == nil {
+		return unknown, model.Token{}, err
+	}
+	return found, token, nil
+}
+
+// currentOf returns what a role's current token is, or nil if the request is about another token.
+func (lk *Lookups) currentOf(ctx context.Context, role string, ask LookupRequest) (*Lookup, model.Token, error) {
+	r, err := lk.mount.Rotation(ctx, role)
+	if err != nil || r == nil || !ask.isAbout(r.Cred.Token) {
+		return nil, model.Token{}, err
+	}
+	return &Lookup{
+		Kind: LookupCurrent, Role: role, Description: r.Role.Description, Version: r.Cred.Version, State: r.State(), NextStep: lk.rotateAtOnce(r),
+	}, r.Cred.Token, nil
+}
+
 // findStored finds a token in storage. A token that storage does not know is unknown.
 func (lk *Lookups) findStored(ctx context.Context, cfg *model.Config, ask LookupRequest) (*Lookup, model.Token, error) {
-	isAsked := func(t model.Token) bool {
-		return (ask.TokenID != "" && t.ID == ask.TokenID) || (ask.ServiceUser != "" && t.ServiceUserName() == ask.ServiceUser)
-	}
-	if cfg.Admin != nil && isAsked(*cfg.Admin) {
+	if cfg.Admin != nil && ask.isAbout(*cfg.Admin) {
 		return &Lookup{Kind: LookupAdmin, State: cfg.State(lk.mount.Now()), NextStep: lk.replaceAdminAtOnce()}, *cfg.Admin, nil
 	}
 	role, err := lk.roleOf(ctx, ask)
@@ -87,15 +119,10 @@ func (lk *Lookups) findStored(ctx context.Context, cfg *model.Config, ask Lookup
 		return nil, model.Token{}, err
 	}
 	if role != "" {
-		r, failed := lk.mount.Rotation(ctx, role)
-		if failed != nil {
-			return nil, model.Token{}, failed
-		}
-		if r != nil && isAsked(r.Cred.Token) { // else a rotation or a deletion has just put the token into the queue
-			return &Lookup{
-				Kind: LookupCurrent, Role: role, Description: r.Role.Description, Version: r.Cred.Version, State: r.State(), NextStep: lk.rotateAtOnce(r),
-			}, r.Cred.Token, nil
-		}
+		found, token, failed := lk.currentOf(ctx, role, ask)
+		if failed != nil || found != nil {
+			return found, token, failed
+		} // else a rotation or a deletion has just put the token into the queue
 	}
 	entry, doubt, err := lk.mount.FindRevocation(ctx, cmp.Or(ask.TokenID, ask.ServiceUser))
 	if err != nil {
@@ -122,12 +149,17 @@ func (lk *Lookups) findStored(ctx context.Context, cfg *model.Config, ask Lookup
 	return found, entry.Token, nil
 }
 
-// roleOf returns the role whose current token is asked for, or "". It fails if it finds no such role and cannot read the
-// token of some role.
+// roleOf returns the role whose current token is asked for, or "".
 func (lk *Lookups) roleOf(ctx context.Context, ask LookupRequest) (string, error) {
 	if ask.TokenID != "" {
 		return lk.owners.OwnerOf(ctx, ask.TokenID)
 	}
+	return lk.searchRoles(ctx, ask)
+}
+
+// searchRoles reads all roles for the current token that is asked for, and returns its role, or "". It fails if it finds
+// no such role and cannot read the token of some role.
+func (lk *Lookups) searchRoles(ctx context.Context, ask LookupRequest) (string, error) {
 	names, err := lk.mount.Roles.List(ctx)
 	if err != nil {
 		return "", err
@@ -136,7 +168,7 @@ func (lk *Lookups) roleOf(ctx context.Context, ask LookupRequest) (string, error
 	state.EachOf(names, state.MaxConcurrentReads, func(i int, name string) {
 		var cred *model.Credential
 		_, cred, failures[i] = lk.mount.Current(ctx, name)
-		owners[i] = cred != nil && cred.ServiceUserName() == ask.ServiceUser
+		owners[i] = cred != nil && ask.isAbout(cred.Token)
 	})
 	if at := slices.Index(owners, true); at >= 0 {
 		return names[at], nil

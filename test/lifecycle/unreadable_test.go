@@ -164,14 +164,16 @@ func TestUnreadable_EntriesMakeNoTokenUnknown(t *testing.T) {
 	old := m.AddManaged("ci", map[string]any{"grace_period": "1h"})
 	m.Write("rotate/ci", nil)
 	user := m.LookUp("token_id", m.Read("creds/ci")["token_id"].(string))["service_user"]
-	m.WriteAsNewer("cred/ci")
-	status, text := m.Failed(logical.UpdateOperation, "lookup", map[string]any{"service_user": user})
-	require.Equal(t, http.StatusInternalServerError, status)
-	require.Equal(t, "cred/ci"+fromNewer, text)
-
 	m.WriteAsNewer("revocation/" + old)
 	const doubt = "1 revocations cannot be read, and one of them may be this token's; to see why: vault read modal/revocations/"
 	stranger := "ak-0123456789abcdefghijkl"
 	require.Contains(t, m.Write("lookup", map[string]any{"token_id": stranger}).Warnings, doubt+old)
 	require.Contains(t, m.Absent("revocations/"+stranger), doubt+old)
+
+	m.WriteAsNewer("cred/ci")
+	for field, value := range map[string]any{"service_user": user, "token_id": stranger} {
+		status, text := m.Failed(logical.UpdateOperation, "lookup", map[string]any{field: value})
+		require.Equal(t, http.StatusInternalServerError, status)
+		require.Equal(t, "cred/ci"+fromNewer, text)
+	}
 }

@@ -45,6 +45,14 @@ func TestConfig_WriteMergesAndRemovesTheAdminTokenOnRequest(t *testing.T) {
 	require.Equal(t, int64(15), m.Read("config")["request_timeout"])
 }
 
+func TestConfig_ARemovedAdminTokenIsAnEventForAnOperator(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	admin := m.Read("config")["token_id"]
+	m.Write("config", map[string]any{"remove_admin_token": true})
+	require.Equal(t, admin, m.EventsOf("modal/revoke-manual")[0]["token_id"])
+}
+
 func TestConfig_WriteWithoutAChangeStoresNothing(t *testing.T) {
 	t.Parallel()
 	m := mounttest.New(t)

@@ -238,6 +238,31 @@ func TestOrphans_StayAcceptedAfterAnAdminTokenThatDoesNotSeeThem(t *testing.T) {
 	h.modal.DeleteToken(accepted.ID)
 }
 
+func TestOrphans_StayAcceptedWhenAnotherOneIsAccepted(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.managed("ci")
+	var accepted []modaltest.Token
+	for _, name := range []string{"vault-2f9f1a7c-gpu-aaaaaaaa", "vault-2f9f1a7c-gpu-bbbbbbbb"} {
+		orphan, err := h.workspace.CreateServiceUser(name)
+		require.NoError(t, err)
+		accepted = append(accepted, orphan)
+		h.advance(time.Hour)
+		_, err = h.engine.Orphans.Cleanup(t.Context(), revocation.CleanupRequest{Accept: true})
+		require.NoError(t, err)
+	}
+
+	done, err := h.engine.Orphans.Cleanup(t.Context(), revocation.CleanupRequest{})
+
+	require.NoError(t, err)
+	require.Empty(t, done.Chosen)
+	require.False(t, done.OutOfSync)
+	for _, orphan := range accepted {
+		require.True(t, h.accepts(orphan))
+		h.modal.DeleteToken(orphan.ID)
+	}
+}
+
 func TestOrphans_AnUnverifiedTokenOfARoleOrTheQueueIsNone(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

@@ -221,6 +221,20 @@ func TestRevocation_ATokenOfAnotherServerIsNoWitness(t *testing.T) {
 	require.Equal(t, "unconfirmed", m.Revocation(old, "state"))
 }
 
+func TestRevocation_ATokenOfAnotherWorkspaceIsNoWitness(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	old := m.AddRole("ci", map[string]any{"revoke_previous": false, "grace_period": "1h"})
+	m.Write("rotate/ci", m.NewToken())
+	m.Modal.DeleteToken(old)
+	m.ChangeRevocation(old, func(r *model.Revocation) { r.WorkspaceID = "ac-0123456789abcdefghijkl" })
+
+	m.Minutes(62)
+
+	require.True(t, m.InQueue(old), "the current token shows nothing about the workspace of the old token")
+	require.Equal(t, "unconfirmed", m.Revocation(old, "state"))
+}
+
 func TestRevocation_TheSamePersonsTokenTellsOfADisabledToken(t *testing.T) {
 	t.Parallel()
 	m := mounttest.New(t) // without an admin token

@@ -89,6 +89,20 @@ func TestLookup_FindsAnUnverifiedTokenThatAnotherRoleHad(t *testing.T) {
 	require.Contains(t, found["next_step"], "vault write modal/rotate/gpu")
 }
 
+func TestLookup_FindsTheRoleOfAnUnverifiedTokenByItsServiceUser(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	const user = "vault-2f9f1a7c-gpu-aaaaaaaa"
+	token, err := m.Workspace.CreateServiceUser(user)
+	require.NoError(t, err)
+	m.Write("roles/gpu", mounttest.Also(mounttest.TokenData(token), "type", "static", "verify", false, "force", true))
+
+	found := m.LookUp("service_user", user)
+
+	require.Equal(t, "current", found["kind"], "the command for an orphan would delete the role's token")
+	require.Equal(t, "gpu", found["role"])
+}
+
 func TestLookup_UnknownTokenIsAnAnswerNotAnError(t *testing.T) {
 	t.Parallel()
 	m := mounttest.NewAllowingOrphans(t)

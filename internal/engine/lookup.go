@@ -59,20 +59,15 @@ func (lk *Lookups) Find(ctx context.Context, ask LookupRequest) (*Lookup, error)
 	if err != nil {
 		return nil, err
 	}
-	found, token, err := lk.findStored(ctx, cfg, ask)
+	found, token, err := lk.findKnown(ctx, cfg, ask)
 	if err != nil {
 		return nil, err
 	}
 	brief, cancel := context.WithTimeout(ctx, lookupBudget)
 	defer cancel()
-	if found.Kind == LookupUnknown && ask.TokenID != "" {
-		if found, token, err = lk.findUnverified(ctx, ask, found); err != nil {
-			return nil, err
-		}
-	}
 	if found.Kind == LookupUnknown {
 		lk.askModal(brief, cfg, ask, found)
-		return found, nil
+		return lk.checkOrphan(ctx, cfg, ask, found)
 	}
 	found.TokenID, found.ServiceUser, found.Workspace = token.ID, token.ServiceUserName(), token.Workspace
 	lk.addLastUse(brief, cfg, token, found)
@@ -84,18 +79,36 @@ func (ask LookupRequest) isAbout(t model.Token) bool {
 	return (ask.TokenID != "" && t.ID == ask.TokenID) || (ask.ServiceUser != "" && t.ServiceUserName() == ask.ServiceUser)
 }
 
-// findUnverified finds a token that a role stores with verify=false. Such a token may have no stored owner, because
-// another role had it verified meanwhile. If no role has the token, findUnverified returns unknown.
-func (lk *Lookups) findUnverified(ctx context.Context, ask LookupRequest, unknown *Lookup) (*Lookup, model.Token, error) {
+// checkOrphan looks up the token of an orphan that was asked for by its service user. Storage does not know the service
+// user of a token that was stored with verify=false.
+func (lk *Lookups) checkOrphan(ctx context.Context, cfg *model.Config, ask LookupRequest, orphan *Lookup) (*Lookup, error) {
+	if orphan.Kind != LookupOrphan || ask.TokenID != "" {
+		return orphan, nil
+	}
+	found, token, err := lk.findKnown(ctx, cfg, LookupRequest{TokenID: orphan.TokenID})
+	if err != nil || found.Kind == LookupUnknown {
+		return orphan, err
+	}
+	found.TokenID, found.ServiceUser, found.Workspace, found.LastUsed = token.ID, orphan.ServiceUser, orphan.Workspace, orphan.LastUsed
+	return found, nil
+}
+
+// findKnown finds a token in storage. A token that a role stores with verify=false may have no stored owner, because
+// another role had it verified meanwhile. So findKnown reads all roles for a token that is unknown otherwise.
+func (lk *Lookups) findKnown(ctx context.Context, cfg *model.Config, ask LookupRequest) (*Lookup, model.Token, error) {
+	found, token, err := lk.findStored(ctx, cfg, ask)
+	if err != nil || found.Kind != LookupUnknown || ask.TokenID == "" {
+		return found, token, err
+	}
 	role, err := lk.searchRoles(ctx, ask)
 	if err != nil || role == "" {
-		return unknown, model.Token{}, err
+		return found, token, err
 	}
-	found, token, err := lk.currentOf(ctx, role, ask)
-	if err != nil || found == nil {
-		return unknown, model.Token{}, err
+	current, token, err := lk.currentOf(ctx, role, ask)
+	if err != nil || current == nil {
+		return found, model.Token{}, err
 	}
-	return found, token, nil
+	return current, token, nil
 }
 
 // currentOf returns what a role's current token is, or nil if the request is about another token.

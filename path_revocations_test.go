@@ -89,6 +89,38 @@ func TestRevocations_ExpiredTokenClearsItself(t *testing.T) {
 	require.Empty(t, m.List("revocations"))
 }
 
+func TestRevocations_ListHasTheEarliestDueFirst(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	var want []string
+	for _, role := range []struct{ name, grace string }{{"a", "3h"}, {"b", "2h"}, {"c", "1h"}} { // queued in the other order
+		want = append([]string{m.AddManaged(role.name, map[string]any{"grace_period": role.grace})}, want...)
+		m.Write("rotate/"+role.name, nil)
+		m.Clock.Advance(time.Second)
+	}
+
+	require.Equal(t, want, m.List("revocations"))
+}
+
+func TestLists_HaveShortErrorsAndReadsTheWholeText(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	old := m.AddManaged("ci", map[string]any{"rotation_period": "1h", "grace_period": "2h"})
+	m.Write("rotate/ci", nil)
+	m.Modal.SetOutage(true)
+	m.Minutes(130)
+	for list, key := range map[string]string{"revocations": old, "rotate": "ci", "roles": "ci"} {
+		info, _ := m.Must(logical.ListOperation, list, nil).Data["key_info"].(map[string]any)[key].(map[string]any)
+		short := mounttest.TextIn(info, "last_error")
+		require.NotEmpty(t, short, list)
+		require.LessOrEqual(t, len([]rune(short)), 40, list)
+	}
+	for _, path := range []string{"revocations/" + old, "rotate/ci"} {
+		require.Greater(t, len(mounttest.TextIn(m.Read(path), "last_error")), 40, path)
+		require.Contains(t, m.Read(path)["last_error"], "the control plane is down", path)
+	}
+}
+
 func TestRevocations_OutageIsNoProof(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t)

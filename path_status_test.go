@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
+	"vault-plugin-secrets-modal/internal/model"
 	"vault-plugin-secrets-modal/internal/mounttest"
 	"vault-plugin-secrets-modal/internal/version"
 )
@@ -60,6 +62,71 @@ func TestStatus_CountsEachRoleAndRevocationOnce(t *testing.T) {
 	require.Equal(t, status["revocations"], counted)
 	require.Equal(t, int64(1), status["revocations_in_grace"])
 	require.Equal(t, int64(1), status["revocations_waiting"])
+}
+
+func TestStatus_CountsEachStateOfARevocationUnderItsOwnName(t *testing.T) {
+	t.Parallel()
+	for field, change := range map[string]func(r *model.Revocation, before, after time.Time){
+		"pending": func(r *model.Revocation, _, after time.Time) { r.Reason, r.NotBefore = model.ReasonUnfinished, after },
+		"leased": func(r *model.Revocation, _, after time.Time) {
+			r.Reason, r.Leased, r.NotBefore = model.ReasonLease, true, after
+		},
+		"in_grace":    func(r *model.Revocation, _, after time.Time) { r.NotBefore = after },
+		"in_use":      func(r *model.Revocation, before, _ time.Time) { r.NotBefore, r.WasInUse = before, true },
+		"ending":      func(r *model.Revocation, before, _ time.Time) { r.NotBefore = before },
+		"retrying":    func(r *model.Revocation, before, _ time.Time) { r.NotBefore, r.Attempts = before, 1 },
+		"unconfirmed": func(r *model.Revocation, before, _ time.Time) { r.NotBefore, r.AcceptedAfterDeletion = before, true },
+		"waiting":     func(r *model.Revocation, _, after time.Time) { r.NotBefore, r.Method = after, model.MethodManual },
+	} {
+		t.Run(field, func(t *testing.T) {
+			t.Parallel()
+			m := mounttest.New(t)
+			m.SeedRevocations(t, 1)
+			m.ChangeRevocation(m.List("revocations")[0], func(r *model.Revocation) {
+				change(r, m.Clock.Now().Add(-time.Minute), m.Clock.Now().Add(time.Minute))
+			})
+
+			status := m.Read("status")
+
+			for name := range status {
+				state, isCount := strings.CutPrefix(name, "revocations_")
+				if isCount {
+					require.Equal(t, state == field, status[name] == int64(1), name)
+				}
+			}
+		})
+	}
+}
+
+func TestStatus_CountsAnExpiredTokenThatTheEngineCouldNotReplace(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.AddManaged("ci", map[string]any{"token_ttl": "1h", "rotation_period": "50m", "grace_period": "5m"})
+	require.Equal(t, int64(0), m.Read("status")["roles_expiring"])
+	m.Modal.SetOutage(true)
+
+	m.Minutes(65)
+
+	require.Equal(t, int64(1), m.Read("status")["roles_failing"])
+	require.Equal(t, int64(1), m.Read("status")["roles_expiring"])
+}
+
+func TestStatus_KeepsTheTimeOfTheLastComparison(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewAllowingOrphans(t)
+	m.AddManaged("ci", map[string]any{"grace_period": "1h"})
+	m.Tick()
+	compared := m.Read("status")["last_compared_at"]
+	require.Equal(t, m.Clock.Now().Format(time.RFC3339), compared)
+	m.Write("rotate/ci", nil)
+	m.Modal.Inject("ServiceUserList", modaltest.Fault{Code: codes.Unavailable, Times: -1})
+
+	m.Minutes(65)
+
+	require.Contains(t, m.Read("revocations/" + m.List("revocations")[0])["last_error"], "Modal does not list them")
+	require.Equal(t, compared, m.Read("status")["last_compared_at"], "the later comparisons failed")
+	m.Write("orphans", map[string]any{"accept": true})
+	require.Equal(t, compared, m.Read("status")["last_compared_at"], "nothing was compared")
 }
 
 func TestStatus_CountsTokensThatExpireBeforeTheEngineRotatesThem(t *testing.T) {

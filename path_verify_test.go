@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-modal/internal/modalapi"
@@ -49,6 +50,60 @@ func TestVerify_CustomRoleGivenAtModalIsShownAndReplaced(t *testing.T) {
 	require.Equal(t, map[string]modalapi.EnvironmentRole{"main": "viewer at night (custom)"}, answer["environment_roles"])
 	m.Minutes(2)
 	require.Equal(t, map[string]string{"main": "contributor"}, m.ServiceUser(id).Roles)
+}
+
+func TestVerify_TellsTheLastUseOfARejectedTokenToo(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	id := m.AddRole("personal")
+	m.Clock.Advance(time.Hour)
+	require.True(t, m.Modal.Use(id, m.Credential("personal").Secret))
+	used := m.Clock.Now().Format(time.RFC3339)
+	m.Clock.Advance(time.Hour)
+	m.Modal.SetDisabled(id, true)
+
+	answer := m.Write("verify/personal", nil).Data
+
+	require.Equal(t, false, answer["accepted"])
+	require.Equal(t, used, answer["last_used_at"], "after a leak this is the question")
+	require.Equal(t, int64(1), answer["version"])
+}
+
+func TestVerify_NextStepOfARejectedTokenIsTheEnginesOrTheOperators(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		policy map[string]any
+		step   string
+	}{
+		"rotated by the engine": {nil, "nothing to do: the engine rotates the role within a minute or so; to rotate it now: vault write -f modal/rotate/ci"},
+		"rotated on demand":     {map[string]any{"disable_automated_rotation": true}, "replace the token with: vault write -f modal/rotate/ci"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := mounttest.NewManaged(t)
+			m.Modal.DeleteToken(m.AddManaged("ci", test.policy))
+
+			answer := m.Write("verify/ci", nil).Data
+
+			require.Equal(t, false, answer["accepted"])
+			require.Equal(t, test.step, answer["next_step"])
+		})
+	}
+}
+
+func TestVerify_KeepsTheTimeSinceWhichModalRejectsTheToken(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	m.Modal.DeleteToken(m.AddRole("ci"))
+	m.Write("verify/ci", nil)
+	m.Clock.Advance(time.Hour)
+
+	m.Write("verify/ci", nil)
+
+	warnings := m.Must(logical.ReadOperation, "creds/ci", nil).Warnings
+	require.Len(t, warnings, 1)
+	require.Contains(t, warnings[0], "since 2026-03-01T12:00:00Z: replace it with: vault write modal/rotate/ci ")
+	require.Len(t, m.EventsOf("modal/token-rejected"), 1)
 }
 
 func TestEvents_ExpiryWarningNamesTheRole(t *testing.T) {

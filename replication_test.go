@@ -39,6 +39,55 @@ func TestReplication_DynamicRoleIsReadAndEndedWhereItMayBeWritten(t *testing.T) 
 	}
 }
 
+func TestReplication_OtherNodesLeaveEachCallToModalToTheOneThatMayWrite(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.AddManaged("ci")
+	old := m.TokenID("ci")
+	m.Write("rotate/ci", nil)
+	for _, state := range []consts.ReplicationState{consts.ReplicationPerformanceStandby, consts.ReplicationPerformanceSecondary} {
+		m.SetReplication(state)
+		m.Storage.Heal()
+		calls := len(m.Modal.Calls(""))
+		for _, ask := range []struct {
+			op   logical.Operation
+			path string
+			data map[string]any
+		}{
+			{logical.UpdateOperation, "lookup", map[string]any{"token_id": old}},
+			{logical.UpdateOperation, "verify/ci", nil},
+			{logical.ListOperation, "orphans", nil},
+			{logical.UpdateOperation, "orphans", nil},
+			{logical.ReadOperation, "revocations/" + old, nil},
+			{logical.UpdateOperation, "config/rotate", m.NewToken()},
+			{logical.UpdateOperation, "config/approval", nil},
+			{logical.UpdateOperation, "rotate/ci", map[string]any{"dry_run": true}},
+		} {
+			_, err := m.HandleRequest(t.Context(), &logical.Request{Operation: ask.op, Path: ask.path, Data: ask.data, Storage: m.Storage})
+			require.ErrorIs(t, err, logical.ErrReadOnly, "%s %s", ask.op, ask.path)
+		}
+		require.Empty(t, m.Storage.Recorded())
+		require.Len(t, m.Modal.Calls(""), calls)
+	}
+}
+
+func TestReplication_EveryNodeAnswersWhatStorageTells(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.AddManaged("ci")
+	m.SetReplication(consts.ReplicationPerformanceStandby)
+	calls := len(m.Modal.Calls(""))
+
+	for _, path := range []string{"status", "config", "roles/ci", "rotate/ci", "creds/ci"} {
+		require.NotEmpty(t, m.Read(path), path)
+	}
+	for _, path := range []string{"roles", "rotate", "revocations"} {
+		m.List(path)
+	}
+
+	require.Len(t, m.Modal.Calls(""), calls)
+}
+
 func TestReplication_LocalMountOfASecondaryWorksByItself(t *testing.T) {
 	t.Parallel()
 	m := mounttest.NewManaged(t)

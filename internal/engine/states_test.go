@@ -34,6 +34,10 @@ func TestState_OfARevocationShowsItsProgress(t *testing.T) {
 	}{
 		{model.StatePending, model.Revocation{Reason: model.ReasonUnfinished, NotBefore: after}},
 		{model.StateEnding, model.Revocation{Reason: model.ReasonUnfinished, NotBefore: before}},
+		{model.StatePending, model.Revocation{Reason: model.ReasonApproved, NotBefore: after}},
+		{model.StatePending, model.Revocation{Reason: model.ReasonUnfinished, Leased: true, NotBefore: after}},
+		{model.StateLeased, model.Revocation{Reason: model.ReasonLease, Leased: true, NotBefore: after}},
+		{model.StateEnding, model.Revocation{Reason: model.ReasonLease, Leased: true, NotBefore: before}},
 		{model.StateGrace, model.Revocation{NotBefore: after, Tries: model.Tries{Attempts: 1}}},
 		{model.StateEnding, model.Revocation{NotBefore: before}},
 		{model.StateRetrying, model.Revocation{NotBefore: before, Tries: model.Tries{Attempts: 1}}},
@@ -44,6 +48,9 @@ func TestState_OfARevocationShowsItsProgress(t *testing.T) {
 		{model.StateUnconfirmed, model.Revocation{NotBefore: before, WasInUse: true, DeletionStarted: true, Tries: model.Tries{Attempts: 1}, AcceptedAfterDeletion: true}},
 		{model.StateWaiting, model.Revocation{Method: model.MethodManual, NotBefore: after}},
 		{model.StateWaiting, model.Revocation{Method: model.MethodManual, NotBefore: before, Tries: model.Tries{Attempts: 1}}},
+		{model.StateWaiting, model.Revocation{NotBefore: before, RefusedReason: "not an owner", Tries: model.Tries{Attempts: 1}}},
+		{model.StateUnconfirmed, model.Revocation{NotBefore: before, FirstRejectedAt: before}},
+		{model.StateUnconfirmed, model.Revocation{Method: model.MethodManual, NotBefore: after, FirstRejectedAt: before}},
 	} {
 		if test.entry.Method == "" {
 			test.entry.Method = model.MethodAutomatic

@@ -167,6 +167,51 @@ func TestCreds_WarmReadMakesNoStorageCall(t *testing.T) {
 	require.Equal(t, m.Modal.URL(), m.Read("creds/ci/env")["MODAL_SERVER_URL"])
 }
 
+func TestCreds_WarmReadOfEachKindOfTokenMakesNoStorageCall(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.AddManaged("managed")
+	m.AddRole("verified")
+	m.Write("roles/unverified", mounttest.Also(m.NewToken(), "type", "static", "verify", false))
+	elsewhere := m.NewToken()
+	m.Write("roles/elsewhere", mounttest.Also(elsewhere, "type", "static", "verify", false))
+	m.Write("roles/owner", mounttest.Also(elsewhere, "type", "static"))
+	for _, role := range []string{"managed", "verified", "unverified", "elsewhere"} {
+		m.Restart()
+		m.Read("creds/" + role)
+		m.Storage.Heal()
+
+		for _, path := range mounttest.EveryForm(role) {
+			m.Read(path)
+		}
+
+		require.Zero(t, m.Storage.Calls(), role)
+	}
+}
+
+func TestCreds_ARejectedTokenIsReturnedWithTheCommandThatReplacesIt(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	for role, id := range map[string]string{
+		"personal": m.AddRole("personal"), "ci": m.AddManaged("ci"), "kept": m.AddManaged("kept", map[string]any{"disable_automated_rotation": true}),
+	} {
+		before := m.Read("creds/" + role)
+		m.Modal.DeleteToken(id)
+		m.Write("verify/"+role, nil)
+		command := "replace it with: vault write -f modal/rotate/" + role
+		if role == "personal" {
+			command = "replace it with: vault write modal/rotate/personal token_id="
+		}
+		for _, path := range mounttest.EveryForm(role) {
+			warnings := m.Must(logical.ReadOperation, path, nil).Warnings
+			require.Len(t, warnings, 1, path)
+			require.Contains(t, warnings[0], "Modal has rejected token "+id, path)
+			require.Contains(t, warnings[0], command, path)
+		}
+		require.Equal(t, before, m.Read("creds/"+role))
+	}
+}
+
 func TestCreds_WarnOnlyAboutOverdueAndExpiredTokens(t *testing.T) {
 	t.Parallel()
 	m := mounttest.New(t)

@@ -117,6 +117,128 @@ func TestLookup_UnknownTokenIsAnAnswerNotAnError(t *testing.T) {
 	require.Equal(t, "unknown", m.LookUp("service_user", "vault-2f9f1a7c-ci-abcdefgh")["kind"])
 }
 
+func TestLookup_FindsAnUnverifiedTokenInTheQueueByItsServiceUser(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	const user = "vault-2f9f1a7c-gpu-aaaaaaaa"
+	token, err := m.Workspace.CreateServiceUser(user)
+	require.NoError(t, err)
+	m.Write("roles/gpu", mounttest.Also(mounttest.TokenData(token), "type", "static", "verify", false, "force", true))
+	m.Write("rotate/gpu", mounttest.Also(m.NewToken(), "force", true))
+
+	found := m.LookUp("service_user", user)
+
+	require.Equal(t, "previous", found["kind"])
+	require.Equal(t, token.ID, found["revocation"])
+	require.Equal(t, int64(1), found["version"])
+	m.Modal.DeleteToken(token.ID)
+}
+
+func TestLookup_FindsTheAdminTokenByItsServiceUserToo(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	robot := m.Workspace.AddServiceUser("robot")
+	m.Write("config", mounttest.TokenData(robot))
+
+	found := m.LookUp("service_user", "robot")
+
+	require.Equal(t, "admin", found["kind"])
+	require.Equal(t, robot.ID, found["token_id"])
+	require.Equal(t, "limited", found["state"], "a service user cannot manage service users")
+	require.Equal(t, found, m.LookUp("token_id", robot.ID))
+}
+
+func TestLookup_ALeaseThatIsBeingCreatedIsALease(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.Write("roles/job", job)
+	m.Modal.OnCall(func(rpc string) {
+		if rpc == "EnvironmentRoleSet" {
+			m.Storage.Die()
+		}
+	})
+	_, err := m.Handle(logical.ReadOperation, "creds/job", nil)
+	require.Error(t, err)
+	m.Modal.OnCall(nil)
+	m.Restart()
+	unfinished := m.List("revocations")[0]
+
+	found := m.LookUp("service_user", unfinished)
+
+	require.Equal(t, "lease", found["kind"])
+	require.Equal(t, "job", found["role"])
+	require.Equal(t, "pending", found["state"])
+	require.Equal(t, "vault write modal/revocations/"+unfinished+" force=true", found["next_step"])
+}
+
+func TestLookup_TellsTheStateOfTheRoleTheRevocationOrTheAdminToken(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	admin := mounttest.TextIn(m.Read("config"), "token_id")
+	overdue := m.AddRole("overdue", map[string]any{"rotation_period": "1h"})
+	rejected := m.AddRole("rejected")
+	left := m.AddRole("left", map[string]any{"revoke_previous": false})
+	m.Write("rotate/left", m.NewToken())
+	m.Clock.Advance(2 * time.Hour)
+	previous := m.AddManaged("ci")
+	m.Write("rotate/ci", nil)
+	m.Modal.SetDisabled(rejected, true)
+	m.Write("verify/rejected", nil)
+	for id, state := range map[string]string{
+		overdue: "overdue", rejected: "rejected", m.TokenID("ci"): "ok", previous: "grace period", left: "waiting for an operator", admin: "ok",
+	} {
+		require.Equal(t, state, m.LookUp("token_id", id)["state"])
+	}
+}
+
+func TestLookup_TellsNoLastUseOfANamesakeInAnotherWorkspace(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	m.Write("config", m.NewToken())
+	namesake, robot := m.Workspace.AddServiceUser("robot"), m.Modal.AddWorkspace("globex").AddServiceUser("robot")
+	m.Write("roles/ci", mounttest.Also(mounttest.TokenData(robot), "type", "static"))
+	m.Clock.Advance(time.Hour)
+	require.True(t, m.Modal.Use(namesake.ID, namesake.Secret))
+
+	resp := m.Write("lookup", map[string]any{"token_id": robot.ID})
+
+	require.Equal(t, "current", resp.Data["kind"])
+	require.Equal(t, "globex", resp.Data["workspace"])
+	require.NotContains(t, resp.Data, "last_used_at")
+	require.Empty(t, resp.Warnings, "only an admin token of that workspace could ask Modal")
+	m.Write("rotate/ci", mounttest.Also(m.NewToken(), "force", true))
+	require.NotContains(t, m.Read("revocations/"+robot.ID), "last_used_at")
+}
+
+func TestLookup_FindsAServiceUserWhileAnotherRoleCannotBeRead(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewAllowingOrphans(t)
+	id := m.AddManaged("ci")
+	user := m.ServiceUser(id).Name
+	m.AddRole("broken")
+	m.WriteAsNewer("cred/broken")
+
+	found := m.LookUp("service_user", user)
+
+	require.Equal(t, "current", found["kind"])
+	require.Equal(t, "ci", found["role"])
+}
+
+func TestLookup_FindsAServiceUserInTheQueueDuringAnOutage(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	old := m.AddManaged("ci")
+	user := m.ServiceUser(old).Name
+	m.Write("rotate/ci", nil)
+	m.Modal.SetOutage(true)
+
+	found := m.Write("lookup", map[string]any{"service_user": user}).Data
+
+	require.Equal(t, "previous", found["kind"])
+	require.Equal(t, old, found["token_id"])
+	require.Equal(t, old, m.Read("revocations/" + user)["token_id"])
+}
+
 func TestLookup_AnswersFromStorageDuringAnOutage(t *testing.T) {
 	t.Parallel()
 	m := mounttest.NewAllowingOrphans(t)

@@ -121,6 +121,55 @@ func TestLists_HaveShortErrorsAndReadsTheWholeText(t *testing.T) {
 	}
 }
 
+func TestRevocations_AnswerNamesTheProof(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	managed, person := m.AddManaged("ci"), m.AddRole("personal", map[string]any{"revoke_previous": false})
+	m.Write("rotate/ci", nil)
+	m.Write("rotate/personal", m.NewToken())
+	require.NotContains(t, m.Write("revocations/"+person, nil).Data, "proof", "Modal still accepts the token")
+	m.Modal.DeleteToken(person)
+	for id, proof := range map[string]string{managed: "deleted", person: "rejected"} {
+		answer := m.Write("revocations/"+id, map[string]any{"force": true}).Data
+		require.Equal(t, map[string]any{"revoked": true, "token_id": id, "proof": proof}, answer)
+	}
+}
+
+func TestRevocations_TellTheTokenOfALeaseAndNoneThatNeverArrived(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	old := m.AddManaged("ci")
+	m.Write("rotate/ci", nil)
+	m.Write("roles/job", job)
+	lease := mounttest.TextIn(m.Must(logical.ReadOperation, "creds/job", nil).Data, "token_id")
+	m.Modal.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.Unavailable, Times: -1})
+	require.Error(t, m.Try(logical.UpdateOperation, "rotate/ci", nil))
+
+	infos, _ := m.Must(logical.ListOperation, "revocations", nil).Data["key_info"].(map[string]any)
+
+	require.Len(t, infos, 3)
+	for key, about := range infos {
+		info, _ := about.(map[string]any)
+		read := m.Read("revocations/" + key)
+		require.Equal(t, info["state"], read["state"])
+		switch info["state"] {
+		case "grace period":
+			require.Equal(t, old, key)
+			require.NotContains(t, info, "token_id", "the key is the token's ID")
+			require.NotContains(t, read, "id")
+		case "leased":
+			require.Equal(t, lease, info["token_id"])
+			require.Equal(t, lease, read["token_id"])
+			require.Equal(t, key, read["id"])
+		default:
+			require.Equal(t, "pending", info["state"])
+			require.NotContains(t, info, "token_id")
+			require.NotContains(t, read, "token_id")
+			require.Equal(t, key, read["id"])
+		}
+	}
+}
+
 func TestRevocations_OutageIsNoProof(t *testing.T) {
 	t.Parallel()
 	m, old := rotatedOnce(t)

@@ -23,6 +23,9 @@ func TestState_OfARoleIsTheFirstThatApplies(t *testing.T) {
 	} {
 		require.Equal(t, want, r.State())
 	}
+	static, dynamic := &model.Role{Type: model.TypeStatic}, &model.Role{Type: model.TypeDynamic, Dynamic: &model.DynamicPolicy{}}
+	require.Equal(t, model.StateOverdue, model.NewRotation("ci", static, nil, start).State(), "the role waits for its first token")
+	require.Equal(t, model.StateOK, model.NewRotation("job", dynamic, nil, start).State(), "each read creates a token")
 }
 
 func TestState_OfARevocationShowsItsProgress(t *testing.T) {

@@ -133,6 +133,16 @@ func TestUnreadable_CredentialWithoutARoleIsCountedAndDeleted(t *testing.T) {
 	require.Equal(t, int64(0), m.Read("status")["roles_unreadable"])
 }
 
+func TestUnreadable_RoleAndItsCredentialCountOnce(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	m.AddRole("broken")
+	m.WriteAsNewer("role/broken")
+	m.WriteAsNewer("cred/broken")
+	require.Equal(t, int64(1), m.Read("status")["roles_unreadable"])
+	require.Equal(t, int64(1), m.Read("status")["roles"])
+}
+
 func TestUnreadable_RevocationIsCounted(t *testing.T) {
 	t.Parallel()
 	m := mounttest.NewManaged(t)
@@ -168,6 +178,7 @@ func TestUnreadable_EntriesMakeNoTokenUnknown(t *testing.T) {
 	const doubt = "1 revocations cannot be read, and one of them may be this token's; to see why: vault read modal/revocations/"
 	stranger := "ak-0123456789abcdefghijkl"
 	require.Contains(t, m.Write("lookup", map[string]any{"token_id": stranger}).Warnings, doubt+old)
+	require.Contains(t, m.Write("lookup", map[string]any{"service_user": "vault-2f9f1a7c-ci-abcdefgh"}).Warnings, doubt+old)
 	require.Contains(t, m.Absent("revocations/"+stranger), doubt+old)
 
 	m.WriteAsNewer("cred/ci")

@@ -210,6 +210,34 @@ func TestLookup_TellsNoLastUseOfANamesakeInAnotherWorkspace(t *testing.T) {
 	require.NotContains(t, m.Read("revocations/"+robot.ID), "last_used_at")
 }
 
+func TestLookup_NextStepForAnOrphanDeletesThatOrphanAlone(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewAllowingOrphans(t)
+	leaked, err := m.Workspace.CreateServiceUser("vault-2f9f1a7c-gpu-aaaaaaaa")
+	require.NoError(t, err)
+	other, err := m.Workspace.CreateServiceUser("vault-2f9f1a7c-gpu-bbbbbbbb")
+	require.NoError(t, err)
+	m.Clock.Advance(time.Hour)
+
+	m.Follow(mounttest.TextIn(m.LookUp("token_id", leaked.ID), "next_step"))
+
+	require.False(t, m.Knows(leaked.ID))
+	require.True(t, m.Modal.Accepts(other.ID, other.Secret), "another mount may return its token")
+}
+
+func TestLookup_WithoutAnAdminTokenIsAnAnswer(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	id := m.AddRole("ci")
+	for _, setting := range []string{"configured", "not configured"} {
+		require.Equal(t, "current", m.LookUp("token_id", id)["kind"], setting)
+		resp := m.Write("lookup", map[string]any{"token_id": mounttest.SomeID})
+		require.Equal(t, "unknown", resp.Data["kind"], setting)
+		require.Contains(t, resp.Warnings[0], "config has no admin token", setting)
+		m.Remove("config", nil)
+	}
+}
+
 func TestLookup_FindsAServiceUserWhileAnotherRoleCannotBeRead(t *testing.T) {
 	t.Parallel()
 	m := mounttest.NewAllowingOrphans(t)

@@ -98,6 +98,8 @@ func TestEvents_OfAManagedRoleHaveAllTheirFields(t *testing.T) {
 		"path": "rotate/ci", "data_path": "creds/ci", "operation": "update", "modified": "false",
 		"role": "ci", "version": "4", "token_id": second,
 	}, newestEvent(m, "modal/token-rejected", "service_user"))
+	m.Write("verify/ci", nil)
+	require.Len(t, m.EventsOf("modal/token-rejected"), 1, "once for each token")
 
 	m.Remove("roles/ci", nil)
 	require.Equal(t, map[string]any{
@@ -181,9 +183,11 @@ func TestEvents_OutOfSyncComesOnceForEachTimeItBegins(t *testing.T) {
 	for times := 1; times <= 2; times++ {
 		orphan := m.Workspace.AddServiceUser(fmt.Sprintf("vault-2f9f1a7c-lost-abcdefg%d", times))
 		m.Clock.Advance(time.Hour)
-		m.Restart()
-		m.Tick()
-		m.Minutes(3)
+		for range 3 { // each start compares storage with Modal again
+			m.Restart()
+			m.Tick()
+			m.List("orphans")
+		}
 		events := m.EventsOf("modal/out-of-sync")
 		require.Len(t, events, times)
 		require.Equal(t, map[string]any{"path": "orphans", "modified": "false"}, events[times-1])

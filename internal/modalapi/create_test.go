@@ -168,6 +168,27 @@ func TestCreateServiceUser_FailureThatMayHideASuccessIsUnavailable(t *testing.T)
 	}
 }
 
+// The throttled attempt may have done the work, whatever Modal answers to the next one.
+func TestCreateServiceUser_RefusalAfterAThrottleMayHideASuccess(t *testing.T) {
+	t.Parallel()
+	for _, code := range []codes.Code{codes.PermissionDenied, codes.FailedPrecondition, codes.Unauthenticated, codes.Unimplemented} {
+		t.Run(code.String(), func(t *testing.T) {
+			t.Parallel()
+			server, admin := emulated(t)
+			server.Inject(createRPC, modaltest.Fault{Code: codes.ResourceExhausted, AfterCommit: true, RetryAfter: time.Millisecond})
+			server.Inject(createRPC, modaltest.Fault{Code: code, Times: -1})
+			client := newClient(t, modalapi.Options{ServerURL: server.URL()})
+
+			_, err := client.CreateServiceUser(t.Context(), admin, ci)
+
+			require.True(t, modalapi.MayBeDone(err), "%v", err)
+			require.Len(t, server.ServiceUsers(), 1)
+			_, err = client.CreateServiceUser(t.Context(), admin, modalapi.NewServiceUser{Name: "cd"})
+			require.False(t, modalapi.MayBeDone(err), "another call was not throttled")
+		})
+	}
+}
+
 func TestCreateServiceUser_ExceededDeadlineIsUnavailable(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -57,13 +57,13 @@ func (c *Client) BeginTokenFlow(ctx context.Context, lifetime time.Duration) (To
 }
 
 func (f TokenFlow) flaw() string {
-	shown := f.URL[:min(len(f.URL), maxText)]
+	secrets := newKnownSecrets([]string{f.WaitSecret})
 	switch {
 	case f.ID == "":
 		return "it has no flow ID"
 	case f.WaitSecret == "" || len(f.WaitSecret) > maxLength:
 		return "it has no usable wait secret"
-	case !isPage(f.URL) || Redact(shown, f.WaitSecret) != shown:
+	case !isPage(f.URL) || secrets.hide(f.URL) != f.URL:
 		return "its web address cannot be opened safely"
 	}
 	return ""

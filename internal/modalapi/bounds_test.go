@@ -65,6 +65,54 @@ func TestNames_OfAnIdentityAreSafeToShow(t *testing.T) {
 	}
 }
 
+func TestNames_OfAServiceUsersIdentityAreSafeToShow(t *testing.T) {
+	t.Parallel()
+	for what, text := range hostileTexts {
+		client := answering(t, func(context.Context) (*pb.TokenInfoGetResponse, error) {
+			answer := goodAnswer()
+			answer.UserIdentity = nil
+			answer.ServiceUserIdentity = pb.ServiceUserIdentity_builder{ServiceUserId: "sv-1", ServiceUserName: text}.Build()
+			return answer.Build(), nil
+		})
+
+		who, err := client.WhoAmI(t.Context(), someToken)
+
+		require.NoError(t, err, what)
+		requireSafeNames(t, who.Name)
+		require.True(t, strings.HasSuffix(who.Name, "…"), "a changed name equals no real name")
+	}
+}
+
+func TestIDs_InvalidOwnerOrTokenIDMakesTheAnswerUntrusted(t *testing.T) {
+	t.Parallel()
+	for what, text := range hostileTexts {
+		for says, spoil := range map[string]func(*pb.TokenInfoGetResponse_builder){
+			"it names no owner": func(b *pb.TokenInfoGetResponse_builder) {
+				b.UserIdentity = pb.UserIdentity_builder{UserId: text, Username: "ada"}.Build()
+			},
+			"it names no owner (service user)": func(b *pb.TokenInfoGetResponse_builder) {
+				b.UserIdentity = nil
+				b.ServiceUserIdentity = pb.ServiceUserIdentity_builder{ServiceUserId: text, ServiceUserName: "ci"}.Build()
+			},
+			"it describes another token":             func(b *pb.TokenInfoGetResponse_builder) { b.TokenId = text },
+			"it describes another token (longer ID)": func(b *pb.TokenInfoGetResponse_builder) { b.TokenId += "x" },
+		} {
+			client := answering(t, func(context.Context) (*pb.TokenInfoGetResponse, error) {
+				answer := goodAnswer()
+				spoil(&answer)
+				return answer.Build(), nil
+			})
+
+			_, err := client.WhoAmI(t.Context(), someToken)
+
+			require.Equal(t, modalapi.KindUnavailable, modalapi.KindOf(err), "%s: %s", what, says)
+			says, _, _ = strings.Cut(says, " (")
+			require.ErrorContains(t, err, says, what)
+			require.Less(t, len(err.Error()), 300)
+		}
+	}
+}
+
 func TestNames_OrdinaryNamesStayUnchanged(t *testing.T) {
 	t.Parallel()
 	names := []string{"acme", "Ada's Größe & Söhne (東京)", "vault-0a1b2c3d-as-production-europe-x1y2z3w4", strings.Repeat("x", 128), "100%", "eyJournal"}

@@ -79,11 +79,15 @@ func TestFlaw_GiantIDsAndSecretsAreStillRefused(t *testing.T) {
 	t.Parallel()
 	giant := strings.Repeat("x", 1<<18)
 	for want, spoil := range map[string]func(*pb.ServiceUserCreateResponse_builder){
-		"it has no service user ID":       func(b *pb.ServiceUserCreateResponse_builder) { b.ServiceUserId = "sv-" + giant },
-		"token_id is 257 bytes long":      func(b *pb.ServiceUserCreateResponse_builder) { b.TokenId = "ak-" + giant },
-		"token_secret is 257 bytes long":  func(b *pb.ServiceUserCreateResponse_builder) { b.TokenSecret = "as-" + giant },
-		"its token ID cannot be shown":    func(b *pb.ServiceUserCreateResponse_builder) { b.TokenId = "ak-" + b.TokenSecret },
-		"it has no service user ID (two)": func(b *pb.ServiceUserCreateResponse_builder) { b.ServiceUserId = "sv-1\n" },
+		"it has no service user ID":      func(b *pb.ServiceUserCreateResponse_builder) { b.ServiceUserId = "sv-" + giant },
+		"token_id is 257 bytes long":     func(b *pb.ServiceUserCreateResponse_builder) { b.TokenId = "ak-" + giant },
+		"token_secret is 257 bytes long": func(b *pb.ServiceUserCreateResponse_builder) { b.TokenSecret = "as-" + giant },
+		"its token ID cannot be shown":   func(b *pb.ServiceUserCreateResponse_builder) { b.TokenId = "ak-" + b.TokenSecret },
+		"it has no service user ID (new secret)": func(b *pb.ServiceUserCreateResponse_builder) {
+			b.ServiceUserId = "sv-" + strings.ToLower(b.TokenSecret[3:])
+		},
+		"it has no service user ID (admin token's secret)": func(b *pb.ServiceUserCreateResponse_builder) { b.ServiceUserId = "sv-" + someSecret[3:] },
+		"it has no service user ID (two)":                  func(b *pb.ServiceUserCreateResponse_builder) { b.ServiceUserId = "sv-1\n" },
 	} {
 		t.Run(want, func(t *testing.T) {
 			t.Parallel()

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode"
 
 	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
 	"github.com/stretchr/testify/require"
@@ -272,8 +273,36 @@ func TestTransport_ResetStreamIsNoAnswer(t *testing.T) {
 	}
 }
 
+func TestTransport_LastWordsOfAServerAreCleaned(t *testing.T) {
+	t.Parallel()
+	for what, text := range hostileTexts {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			serverURL := onCalls(t, func(framer *http2.Framer, stream uint32) error {
+				_ = framer.WriteGoAway(stream, http2.ErrCodeInternal, []byte(text[:min(len(text), 8000)]))
+				return io.EOF
+			})
+
+			_, err := newClient(t, modalapi.Options{ServerURL: serverURL}).CreateServiceUser(t.Context(), someToken, ci)
+
+			require.ErrorContains(t, err, "Modal gave no usable answer when asked to create the service user: no answer from server_url "+serverURL)
+			require.ErrorContains(t, err, "INTERNAL_ERROR, debug data: ")
+			require.Less(t, len(err.Error()), 400)
+			require.Equal(t, -1, strings.IndexFunc(err.Error(), func(r rune) bool { return !unicode.IsPrint(r) }))
+			require.NotContains(t, letters(err.Error()), letters(someSecret[3:]))
+			require.NotContains(t, err.Error(), "0f1e2d3c4b5a6978QWERTY")
+		})
+	}
+}
+
 // resetting starts a server that resets the stream of every call.
 func resetting(t *testing.T, reason http2.ErrCode) (serverURL string) {
+	t.Helper()
+	return onCalls(t, func(framer *http2.Framer, stream uint32) error { return framer.WriteRSTStream(stream, reason) })
+}
+
+// onCalls starts a server that answers every call with frames. It closes the connection after an error.
+func onCalls(t *testing.T, answer func(framer *http2.Framer, stream uint32) error) (serverURL string) {
 	t.Helper()
 	var lc net.ListenConfig
 	listener, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -299,7 +328,9 @@ func resetting(t *testing.T, reason http2.ErrCode) (serverURL string) {
 					_ = framer.WriteSettingsAck()
 				}
 			case *http2.HeadersFrame:
-				_ = framer.WriteRSTStream(frame.StreamID, reason)
+				if answer(framer, frame.StreamID) != nil {
+					return
+				}
 			}
 		}
 	}()

@@ -188,3 +188,88 @@ func TestUnreadable_EntriesMakeNoTokenUnknown(t *testing.T) {
 		require.Equal(t, "cred/ci"+fromNewer, text)
 	}
 }
+
+func TestUnreadable_ApprovalStopsNoOtherApprovalAndNoOtherWork(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	managed := m.AddManaged("gpu", map[string]any{"rotation_period": "1h", "grace_period": "0"})
+	m.AddRole("broken")
+	m.AddRole("fine")
+	m.Write("rotate/broken/approval", nil)
+	m.Write("rotate/fine/approval", nil)
+	m.WriteAsNewer("approval/broken")
+
+	m.Tick()
+	resp, approved := m.Approved("rotate/fine/approval", m.Member)
+	require.Equal(t, "done", resp.Data["state"])
+	require.Equal(t, approved.ID, m.TokenID("fine"))
+	status, text := m.Failed(logical.ReadOperation, "rotate/broken/approval", nil)
+	require.Equal(t, http.StatusInternalServerError, status)
+	require.Equal(t, "approval/broken"+fromNewer, text)
+	for path, op := range map[string]logical.Operation{"rotate/broken/approval": logical.UpdateOperation, "roles/broken": logical.DeleteOperation} {
+		status, text = m.Failed(op, path, nil)
+		require.Equal(t, http.StatusInternalServerError, status, path)
+		require.Contains(t, text, "approval/broken"+fromNewer, path)
+	}
+	m.Write("rotate/broken", m.NewToken())
+	m.Minutes(65)
+	require.NotEqual(t, managed, m.TokenID("gpu"), "the worker rotates")
+	require.False(t, m.Knows(managed), "the worker revokes")
+	require.Contains(t, m.Logs.String(), "an approval cannot be read")
+}
+
+func TestUnreadable_OutOfSyncDeletesNothing(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	old := m.AddManaged("ci", map[string]any{"grace_period": "1h"})
+	m.Write("rotate/ci", nil)
+	orphan := m.Workspace.AddServiceUser("vault-2f9f1a7c-lost-abcdefgh")
+	m.Clock.Advance(time.Hour)
+	m.Tick()
+	m.WriteAsNewer("orphans")
+
+	for range 120 {
+		m.Clock.Advance(time.Minute)
+		require.ErrorContains(t, m.TickAnyway(), "orphans"+fromNewer)
+	}
+
+	require.True(t, m.Knows(old))
+	require.True(t, m.Knows(orphan.ID))
+	require.NotEmpty(t, m.Read("creds/ci"))
+	for path, op := range map[string]logical.Operation{"orphans": logical.UpdateOperation, "status": logical.ReadOperation} {
+		status, text := m.Failed(op, path, nil)
+		require.Equal(t, http.StatusInternalServerError, status, path)
+		require.Contains(t, text, "orphans"+fromNewer, path)
+	}
+}
+
+func TestUnreadable_WorkspaceOrOwnerLetsNoTokenIn(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.Write("config", map[string]any{"pinned_workspace": "acme"})
+	current := m.AddRole("ci")
+	m.WriteAsNewer("token/" + current)
+	for path, data := range map[string]map[string]any{
+		"roles/other": {"type": "static", "token_id": current, "token_secret": m.Read("creds/ci")["token_secret"]},
+		"config":      {"token_id": current, "token_secret": m.Read("creds/ci")["token_secret"]},
+	} {
+		status, text := m.Failed(logical.UpdateOperation, path, data)
+		require.Equal(t, http.StatusInternalServerError, status, path)
+		require.Contains(t, text, "token/"+current+fromNewer, path)
+	}
+	m.Write("roles/third", mounttest.Also(m.NewToken(), "type", "static"))
+
+	m.Workspace.Rename("acme-inc")
+	m.WriteAsNewer("workspace")
+	impostor := m.Modal.AddWorkspace("acme").AddMember("mallory")
+	for path, data := range map[string]map[string]any{
+		"roles/fourth":  mounttest.Also(mounttest.TokenData(impostor.NewToken()), "type", "static"),
+		"rotate/third":  mounttest.Also(mounttest.TokenData(impostor.NewToken()), "force", true),
+		"config/rotate": mounttest.Also(mounttest.TokenData(impostor.NewToken()), "force", true),
+	} {
+		status, text := m.Failed(logical.UpdateOperation, path, data)
+		require.Equal(t, http.StatusInternalServerError, status, path)
+		require.Contains(t, text, "workspace"+fromNewer, path)
+	}
+	require.NotEmpty(t, m.Read("creds/third"))
+}

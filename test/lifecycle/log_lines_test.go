@@ -63,6 +63,9 @@ func TestLog_WriteThatChangesPrivilegesLogsTheChange(t *testing.T) {
 	m := mounttest.NewManaged(t)
 	m.AddManaged("ci", map[string]any{"environment_roles": "main=viewer"})
 	_, another := m.AnotherModal()
+	bob := m.Workspace.AddMember("bob")
+	bob.SetRole(modaltest.RoleManager)
+	pem := modaltest.Start(t, modaltest.WithTLS()).CACert()
 	for _, write := range []struct {
 		path string
 		data map[string]any
@@ -74,6 +77,13 @@ func TestLog_WriteThatChangesPrivilegesLogsTheChange(t *testing.T) {
 		{"config", m.NewToken(), []string{"admin_token=ak-", "admin_token_before=ak-"}},
 		{"roles/ci", map[string]any{"environment_roles": "main=contributor"}, []string{"role written", "role=ci", "environment_roles=main=contributor", "environment_roles_before=main=viewer"}},
 		{"roles/ci", map[string]any{"scoped": false}, []string{"scoped=false"}},
+		{"config", map[string]any{"pinned_workspace": "acme"}, []string{"pinned_workspace=acme", `pinned_workspace_before=""`}},
+		{"config", map[string]any{"paused": true}, []string{"config written", "paused=true"}},
+		{"config", map[string]any{"paused": false, "pinned_workspace": ""}, []string{"paused=false", "pinned_workspace_before=acme"}},
+		{"config", mounttest.Also(mounttest.TokenData(bob.NewToken()), "ca_cert", pem, "force", true), []string{"ca_cert=changed", "identity=bob", "identity_before=alice", "workspace_before=acme"}},
+		{"roles/ci", map[string]any{"scoped": true}, []string{"scoped=true"}},
+		{"roles/job", map[string]any{"type": "dynamic", "environment_roles": "main=viewer"}, []string{"created=true", "environment_roles=main=viewer"}},
+		{"roles/job", map[string]any{"environment_roles": "main=contributor", "scoped": false}, []string{"created=false", "environment_roles=main=contributor", "environment_roles_before=main=viewer", "scoped=false"}},
 		{"config", another, []string{"server_url=" + mounttest.TextIn(another, "server_url"), "server_url_before=" + m.Modal.URL()}},
 	} {
 		m.Write(write.path, write.data)

@@ -106,3 +106,32 @@ func TestReplication_LocalMountOfASecondaryWorksByItself(t *testing.T) {
 	require.NotEqual(t, before, m.TokenID("ci"), "the worker runs")
 	m.Write("roles/job", map[string]any{"ttl": "30m"})
 }
+
+func TestReplication_EveryWriteAndCallToModalIsForwarded(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.AddRole("ci")
+	forwardedReads := map[string]bool{"orphans list": true, "revocations/ak-1 read": true} // they ask Modal
+	seen := 0
+	for _, state := range []consts.ReplicationState{consts.ReplicationPerformanceStandby, consts.ReplicationPerformanceSecondary} {
+		m.SetReplication(state)
+		for _, path := range []string{
+			"config", "config/rotate", "config/approval", "roles/ci", "rotate/ci", "rotate/ci/approval", "verify/ci", "lookup",
+			"revocations/", "revocations/ak-1", "orphans", "roles/", "rotate/", "status",
+		} {
+			route := m.Route(path)
+			require.NotNil(t, route, path)
+			for op := range route.Operations {
+				if (op == logical.ReadOperation || op == logical.ListOperation) && !forwardedReads[path+" "+string(op)] {
+					continue
+				}
+				calls := len(m.Modal.Calls(""))
+				_, err := m.HandleRequest(t.Context(), &logical.Request{Operation: op, Path: path, Storage: m.Storage})
+				require.ErrorIs(t, err, logical.ErrReadOnly, "%s %s", op, path)
+				require.Len(t, m.Modal.Calls(""), calls)
+				seen++
+			}
+		}
+	}
+	require.Greater(t, seen, 30)
+}

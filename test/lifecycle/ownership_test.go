@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
 	"vault-plugin-secrets-modal/internal/mounttest"
@@ -218,4 +219,25 @@ func TestStatic_TakesAServiceUserOfADeletedRoleOnlyByForce(t *testing.T) {
 	m.Write("roles/ci", mounttest.Also(pair, "type", "static", "force", true))
 	m.Minutes(30)
 	require.True(t, m.Knows(mounttest.TextIn(pair, "token_id")))
+}
+
+func TestApproval_TheRolesTokenDeletesNoTokenOfAnUnknownOwner(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	current := m.AddRole("ci") // alice may delete any token of the workspace
+	m.Modal.Inject("TokenDelete", modaltest.Fault{
+		Code: codes.PermissionDenied, Message: "not now", Times: -1, Match: func(call modaltest.Call) bool { return call.TokenID != current },
+	})
+	m.Write("rotate/ci/approval", nil)
+
+	resp, approved := m.Approved("rotate/ci/approval", m.Workspace.AddMember("bob"))
+
+	require.Equal(t, "refused", resp.Data["state"])
+	m.Minutes(3)
+	require.NotEmpty(t, m.Modal.Calls("TokenDelete"))
+	for _, call := range m.Modal.Calls("TokenDelete") {
+		require.Equal(t, approved.ID, call.TokenID, "only the approved token may delete itself")
+	}
+	require.True(t, m.Knows(approved.ID))
+	require.True(t, m.InQueue(approved.ID))
 }

@@ -87,6 +87,10 @@ func TestConnections_AreSharedUntilConfigChanges(t *testing.T) {
 		release()
 		require.Zero(t, *open["https://a:443 A 1s"])
 		require.Equal(t, 1, *open[what], "config's connection stays open")
+		_, release, err = m.Connect(&before)
+		require.NoError(t, err)
+		require.Zero(t, *open[what], "an idle connection closes once config points elsewhere")
+		release()
 	}
 }
 

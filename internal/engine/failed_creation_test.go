@@ -292,3 +292,45 @@ func TestFailedCreation_IsNotForgottenIfTheNextReaderLeaves(t *testing.T) {
 	require.Error(t, err)
 	require.Equal(t, left, h.queueIDs(), "the read must not begin another creation")
 }
+
+func TestFailedCreation_EachOfSeveralIsSettledBeforeTheNextCreation(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	gate := h.gateAt("ServiceUserCreate")
+	h.modal.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.Unavailable, AfterCommit: true, Times: -1})
+	h.modal.Inject("ServiceUserInfo", modaltest.Fault{Code: codes.Unavailable, Times: -1})
+	first := h.begin(t.Context(), h.reading("job"))
+	gate.await()
+	h.readFailsAtModal("job")
+	gate.open()
+	require.Error(t, first.answer())
+	left := h.queueIDs()
+	require.Len(t, left, 2)
+	h.modal.ClearFaults()
+	var second string
+	for _, user := range h.modal.ServiceUsers() {
+		if user.Name == left[1] {
+			second = user.ID
+		}
+	}
+	h.modal.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.Unavailable, Times: -1, Match: func(call modaltest.Call) bool { return call.Target == second }})
+
+	require.Contains(t, h.readFailsAtModal("job"), left[1])
+
+	require.Len(t, h.modal.ServiceUsers(), 1, "no other service user may be created")
+	h.modal.ClearFaults()
+	lease := h.lease("job")
+	require.Len(t, h.modal.ServiceUsers(), 1)
+	require.True(t, h.alive(lease.Cred.ID))
+}
+
+func TestFailedCreation_AnUnreadableRevocationStopsNoRead(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	require.NoError(t, h.storage.Put(t.Context(), &logical.StorageEntry{Key: "revocation/ak-0123456789abcdefghijKL", Value: []byte("{")}))
+	h.restart()
+	h.lease("job")
+	require.NoError(t, h.storage.Delete(t.Context(), "revocation/ak-0123456789abcdefghijKL"))
+}

@@ -295,3 +295,57 @@ func TestLease_ItsTokenCannotBecomeARolesOrTheAdminToken(t *testing.T) {
 	require.False(t, h.alive(lease.Cred.ID))
 	require.Nil(t, h.revocation(lease.RevocationID))
 }
+
+func TestLease_ThatModalAcceptsAfterItsDeletionIsNotReportedRevoked(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	lease := h.lease("job")
+	h.modal.KeepDeletedFor(time.Hour)
+
+	err := h.engine.Leases.End(t.Context(), lease.RevocationID)
+
+	require.ErrorContains(t, err, "is not revoked yet")
+	require.ErrorContains(t, err, "the engine keeps trying")
+	require.NotNil(t, h.revocation(lease.RevocationID))
+	h.modal.ClearFaults()
+	h.hours(7)
+	require.Empty(t, h.queueIDs())
+}
+
+func TestLease_ThatWaitsForItsEndIsNotRenewed(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job")
+	lease := h.lease("job")
+	h.configure(model.ConfigWrite{Paused: to(true)})
+	require.Error(t, h.engine.Leases.End(t.Context(), lease.RevocationID))
+	require.True(t, h.alive(lease.Cred.ID))
+
+	require.ErrorContains(t, h.engine.Leases.CheckRenewable(t.Context(), lease.RevocationID), "its token has ended or is ending")
+}
+
+func TestLease_ForcedOrForgottenDuringItsCreationIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, does := range map[string]func(h *harness, key string) act{
+		"forced":    func(h *harness, key string) act { return h.ending(key, true) },
+		"forgotten": func(h *harness, key string) act { return h.forgetting(key, true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			h.dynamic("job")
+			gate := h.gateAt("ServiceUserCreate")
+			reads := h.begin(t.Context(), h.reading("job"))
+			gate.await()
+			require.NoError(t, does(h, h.queueIDs()[0])(t.Context()))
+
+			gate.open()
+
+			reads.isRefused("an operator ended service user")
+			h.minutes(25)
+			require.Empty(t, h.modal.ServiceUsers())
+			require.Empty(t, h.queueIDs())
+		})
+	}
+}

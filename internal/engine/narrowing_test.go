@@ -149,6 +149,9 @@ func TestLease_IsRefusedIfItsRoleIsNarrowedOrDeletedMeanwhile(t *testing.T) {
 		says string
 	}{
 		"narrowed": {func(h *harness) { h.write(granting("job", mainViewer)) }, "role job was changed or deleted during this read: read it again"},
+		"lowered": {func(h *harness) {
+			h.write(granting("job", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor, "staging": modalapi.RoleViewer}))
+		}, "role job was changed or deleted during this read: read it again"},
 		"deleted":  {func(h *harness) { h.deleteRole("job") }, "role job was changed or deleted during this read: read it again"},
 		"ceilings": {func(h *harness) { h.configure(model.ConfigWrite{MaxEnvironmentRole: to(modalapi.RoleViewer)}) }, "max_environment_role"},
 	} {
@@ -224,4 +227,75 @@ func TestNarrowing_IsDoneAlthoughModalReportsOldRights(t *testing.T) {
 	h.write(granting("job", mainViewer))
 	h.modal.ClearFaults()
 	require.Equal(t, map[string]string{"main": "viewer", "staging": "no-access"}, h.rolesOf(lease.Cred.ID))
+}
+
+func TestNarrowing_AlsoNarrowsALeaseThatWaitsForItsEnd(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job", bothEnvironments)
+	lease := h.lease("job")
+	h.configure(model.ConfigWrite{Paused: to(true)})
+	require.Error(t, h.engine.Leases.End(t.Context(), lease.RevocationID))
+	require.True(t, h.alive(lease.Cred.ID))
+
+	require.Empty(t, h.warnings(granting("job", mainViewer)))
+
+	require.Equal(t, map[string]string{"main": "viewer", "staging": "no-access"}, h.rolesOf(lease.Cred.ID))
+}
+
+func TestNarrowing_CountsUnscopedLeasesAndFailuresSeparately(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job", bothEnvironments, func(ask *model.RoleWrite) { ask.Access.Scoped = to(false) })
+	h.lease("job")
+	kept := h.lease("job")
+	h.modal.Inject("EnvironmentRoleSet", modaltest.Fault{Code: codes.PermissionDenied, Times: -1, Match: func(call modaltest.Call) bool {
+		return call.Target == kept.Cred.IdentityID
+	}})
+	ask := granting("job", mainViewer)
+	ask.Access.Scoped, ask.Access.Given = to(true), []string{"environment_roles", "scoped"}
+
+	warnings := h.warnings(ask)
+
+	require.Len(t, warnings, 2)
+	require.Contains(t, warnings[0], "because Modal sets scoped only when it creates a service user: 1;")
+	require.Contains(t, warnings[1], "running leases of role job that keep more rights than the role now allows: 1 (")
+}
+
+func TestNarrowing_ALeaseThatEndsMeanwhileStaysEnded(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
+		b.workspace.AddEnvironment("staging")
+		b.dynamic("job", bothEnvironments)
+		lease := b.lease("job")
+		b.modal.Inject("EnvironmentRoleSet", modaltest.Fault{Delay: 4 * time.Second})
+		narrows := b.harness.begin(t.Context(), b.writing(granting("job", mainViewer)))
+		b.pass(time.Second)
+		ends := b.harness.begin(t.Context(), func(ctx context.Context) error { return b.engine.Leases.End(ctx, lease.RevocationID) })
+
+		narrows.succeeds()
+		ends.succeeds()
+
+		require.Empty(t, b.queueIDs())
+		require.Empty(t, b.modal.ServiceUsers())
+	})
+}
+
+func TestNarrowing_SaysSoIfTheLeasesCannotBeListed(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.dynamic("job", bothEnvironments)
+	lease := h.lease("job")
+	h.restartOver(&unreadableKey{h.storage, "revocation/" + lease.RevocationID})
+
+	warnings := h.warnings(granting("job", mainViewer))
+
+	require.Len(t, warnings, 1)
+	require.Contains(t, warnings[0], "the leases of role job cannot be listed")
+	require.Contains(t, warnings[0], "vault lease revoke -prefix modal/creds/job")
+	h.restart()
+	require.Empty(t, h.warnings(granting("job", mainViewer)))
+	require.Equal(t, "viewer", h.rolesOf(lease.Cred.ID)["main"])
 }

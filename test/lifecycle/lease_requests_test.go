@@ -6,13 +6,18 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
+	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"vault-plugin-secrets-modal/internal/modaltest"
 	"vault-plugin-secrets-modal/internal/mounttest"
 )
 
@@ -91,6 +96,42 @@ func TestLease_RenewalKeepsItsTermsAndEndsWithTheToken(t *testing.T) {
 	require.Contains(t, mounttest.ErrorText(resp), "has ended or is ending")
 }
 
+func TestLease_IsRenewedUpToTheTokensExpiryAtModalAndNotBeyond(t *testing.T) {
+	t.Parallel()
+	m := newDynamicMount(t, map[string]any{"ttl": "1h", "max_ttl": "4h"})
+	m.Modal.Inject("ServiceUserCreate", modaltest.Fault{Mangle: func(answer proto.Message) {
+		created, _ := answer.(*pb.ServiceUserCreateResponse)
+		created.SetExpiresAt(timestamppb.New(m.Clock.Now().Add(90 * time.Minute)))
+	}})
+	resp := m.Must(logical.ReadOperation, "creds/job", nil)
+	require.Equal(t, 90*time.Minute, resp.Secret.MaxTTL)
+	require.Contains(t, strings.Join(resp.Warnings, " "), "Modal lets the token expire on ")
+	lease := vaultLease(t, m, resp)
+	lease.IssueTime = time.Now() // Vault computes the lease from the real time
+	m.Clock.Advance(89 * time.Minute)
+	renewed, err := m.LeaseRequest(logical.RenewOperation, lease)
+	require.NoError(t, err)
+	require.Equal(t, time.Minute, renewed.Secret.TTL)
+	m.Clock.Advance(time.Minute)
+
+	refused, err := m.LeaseRequest(logical.RenewOperation, lease)
+
+	require.ErrorIs(t, err, logical.ErrInvalidRequest)
+	require.Contains(t, mounttest.ErrorText(refused), "or its token expires: read creds again")
+}
+
+func TestLease_RenewalReadsItsTermsFromEitherJSONDecoder(t *testing.T) {
+	t.Parallel()
+	m := newDynamicMount(t, map[string]any{"ttl": "1h", "max_ttl": "2h"})
+	lease := vaultLease(t, m, m.Must(logical.ReadOperation, "creds/job", nil))
+	lease.IssueTime = time.Now() // Vault computes the lease from the real time
+	lease.InternalData["ttl"], lease.InternalData["max_ttl"] = json.Number("3600"), json.Number("7200")
+	resp, err := m.LeaseRequest(logical.RenewOperation, lease)
+	require.NoError(t, err)
+	require.InDelta(t, time.Hour, resp.Secret.TTL, float64(time.Minute))
+	require.Equal(t, 2*time.Hour, resp.Secret.MaxTTL)
+}
+
 func TestLease_NextStepNamesTheCommandThatRevokesItNow(t *testing.T) {
 	t.Parallel()
 	m := newDynamicMount(t)
@@ -109,6 +150,7 @@ func TestLease_TTLIsCutToWholeSeconds(t *testing.T) {
 	resp := m.Must(logical.ReadOperation, "creds/job", nil)
 	require.Equal(t, 90*time.Minute, resp.Secret.MaxTTL)
 	require.Equal(t, 90*time.Minute, resp.Secret.TTL)
+	require.Len(t, resp.Warnings, 2, "a warning must name each limit")
 	require.Equal(t, m.Clock.Now().Add(105*time.Minute).Format(time.RFC3339), resp.Data["expires_at"], "a quarter of an hour after the lease")
 }
 

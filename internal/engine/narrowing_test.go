@@ -267,10 +267,9 @@ func TestNarrowing_ALeaseThatEndsMeanwhileStaysEnded(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		t := b.t
 		b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
-		b.workspace.AddEnvironment("staging")
-		b.dynamic("job", bothEnvironments)
+		b.dynamic("job")
 		lease := b.lease("job")
-		b.modal.Inject("EnvironmentRoleSet", modaltest.Fault{Delay: 4 * time.Second})
+		b.modal.Inject("EnvironmentRoleSet", modaltest.Fault{Mangle: func(proto.Message) { b.pass(4 * time.Second) }})
 		narrows := b.harness.begin(t.Context(), b.writing(granting("job", mainViewer)))
 		b.pass(time.Second)
 		ends := b.harness.begin(t.Context(), func(ctx context.Context) error { return b.engine.Leases.End(ctx, lease.RevocationID) })

@@ -45,6 +45,7 @@ func TestApproval_TheReplacedTokenKeepsTheGracePeriodOfTheWrite(t *testing.T) {
 				b.approve(a, b.member)
 				done := b.approvalOf(test.role, 15*time.Second)
 				require.Equal(t, model.ApprovalDone, done.State)
+				require.Equal(t, test.role != "", count(b.recorded.events(), model.EventRotate) == 2, "each approved token of a role is a rotation")
 				old := b.revocation(done.PreviousTokenID)
 				require.Equal(t, test.want, old.NotBefore.Sub(old.Since))
 			})

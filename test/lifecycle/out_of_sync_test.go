@@ -118,6 +118,20 @@ func TestOutOfSync_IsNotRaisedByALaggingList(t *testing.T) {
 	require.Empty(t, m.Modal.ServiceUsers())
 }
 
+func TestOutOfSync_IsNotRaisedByAListThatShowsAReplacedTokenForNineMinutes(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewAllowingOrphans(t)
+	m.AddManaged("ci", map[string]any{"grace_period": "1h"})
+	m.AddManaged("other", map[string]any{"grace_period": "65m"})
+	m.Clock.Advance(time.Hour)
+	m.LagList(9 * time.Minute)
+	m.Write("rotate/ci", nil)
+	m.Write("rotate/other", nil) // due when the list still shows the first token
+	m.Minutes(80)
+	require.Empty(t, m.List("revocations"))
+	require.NotContains(t, m.EventTypes(), "modal/out-of-sync")
+}
+
 func TestOutOfSync_IsFoundInASnapshotTakenDuringACreation(t *testing.T) {
 	t.Parallel()
 	for name, create := range map[string]func(m *mounttest.Mount) map[string]any{
@@ -127,37 +141,42 @@ func TestOutOfSync_IsFoundInASnapshotTakenDuringACreation(t *testing.T) {
 		},
 		"a lease": func(m *mounttest.Mount) map[string]any { return m.Must(logical.ReadOperation, "creds/job", nil).Data },
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			m := mounttest.NewAllowingOrphans(t)
-			m.AddManaged("ci")
-			m.Write("roles/job", map[string]any{"type": "dynamic", "environment_roles": "main=contributor"})
-			m.Clock.Advance(time.Hour)
-			var c *mounttest.Mount
-			m.Modal.OnCall(func(rpc string) {
-				if rpc == "ServiceUserInfo" && c == nil {
-					c = m.Clone() // the snapshot is taken here
+		for _, at := range []string{"ServiceUserCreate", "ServiceUserInfo"} { // before the token arrives, and after
+			t.Run(name+" at "+at, func(t *testing.T) {
+				t.Parallel()
+				m := mounttest.NewAllowingOrphans(t)
+				m.AddManaged("ci")
+				m.Write("roles/job", map[string]any{"type": "dynamic", "environment_roles": "main=contributor"})
+				m.Clock.Advance(time.Hour)
+				var c *mounttest.Mount
+				m.Modal.OnCall(func(rpc string) {
+					if rpc == at && c == nil {
+						c = m.Clone() // the snapshot is taken here
+					}
+				})
+				got := create(m)
+				m.Modal.OnCall(nil)
+				for range 30 {
+					m.Clock.Advance(time.Minute)
+					require.True(t, m.Modal.Use(mounttest.TextIn(got, "token_id"), mounttest.TextIn(got, "token_secret")), "the copy deleted a token that is in use")
+					m.Tick()
+					c.Tick()
 				}
+				require.Equal(t, true, c.Read("status")["out_of_sync"])
+				orphans := c.List("orphans")
+				require.Len(t, orphans, 1)
+
+				resp := c.Write("orphans", map[string]any{"accept": true})
+
+				require.Equal(t, orphans, resp.Data["names"])
+				info, _ := c.Must(logical.ListOperation, "orphans", nil).Data["key_info"].(map[string]any)[orphans[0]].(map[string]any)
+				require.Equal(t, true, info["accepted"])
+				c.Minutes(30)
+				require.Equal(t, false, c.Read("status")["out_of_sync"])
+				require.True(t, m.Modal.Accepts(mounttest.TextIn(got, "token_id"), mounttest.TextIn(got, "token_secret")))
+				require.NotContains(t, c.List("revocations"), orphans[0])
 			})
-			got := create(m)
-			m.Modal.OnCall(nil)
-			for range 30 {
-				m.Clock.Advance(time.Minute)
-				require.True(t, m.Modal.Use(mounttest.TextIn(got, "token_id"), mounttest.TextIn(got, "token_secret")), "the copy deleted a token that is in use")
-				m.Tick()
-				c.Tick()
-			}
-			require.Equal(t, true, c.Read("status")["out_of_sync"])
-			orphans := c.List("orphans")
-			require.Len(t, orphans, 1)
-
-			c.Write("orphans", map[string]any{"accept": true})
-
-			c.Minutes(30)
-			require.Equal(t, false, c.Read("status")["out_of_sync"])
-			require.True(t, m.Modal.Accepts(mounttest.TextIn(got, "token_id"), mounttest.TextIn(got, "token_secret")))
-			require.NotContains(t, c.List("revocations"), orphans[0])
-		})
+		}
 	}
 }
 
@@ -206,6 +225,9 @@ func TestOutOfSync_IsNotRaisedByAPreviousTokenThatConsumersUse(t *testing.T) {
 	m.Restart()
 	got := m.Read("creds/ci")
 	require.Len(t, m.List("revocations"), 1, "the unfinished creation")
+	m.Clock.Advance(5 * time.Minute)
+	require.True(t, m.Modal.Use(mounttest.TextIn(got, "token_id"), mounttest.TextIn(got, "token_secret")))
+	require.Empty(t, m.List("orphans"), "the current token is no orphan")
 	m.Write("rotate/ci", nil)
 	m.Clock.Advance(11 * time.Minute)
 	require.True(t, m.Modal.Use(mounttest.TextIn(got, "token_id"), mounttest.TextIn(got, "token_secret")))

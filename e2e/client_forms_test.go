@@ -28,9 +28,7 @@ type family struct {
 	name  string
 	roles []clientRole
 	forms []form
-	// grace is the grace period of the rotation. If outlived is true, the test waits until the engine ends
-	// the old tokens by itself.
-	grace    string
+	// outlived is true if the engine, not an operator, ends the tokens.
 	outlived bool
 }
 
@@ -42,7 +40,7 @@ type clientRole struct {
 
 var families = []family{
 	{
-		name: "static", grace: "1h", roles: []clientRole{{name: "ops"}},
+		name: "static", roles: []clientRole{{name: "ops"}},
 		forms: []form{
 			{name: "static, .modal.toml", role: "ops", reads: []string{"ops/toml"}},
 			{name: "static, environment", role: "ops", reads: []string{"ops/env"}},
@@ -50,7 +48,7 @@ var families = []family{
 		},
 	},
 	{
-		name: "managed", grace: "75s", outlived: true, roles: []clientRole{{name: "bot", managed: true}},
+		name: "managed", outlived: true, roles: []clientRole{{name: "bot", managed: true}},
 		forms: []form{
 			{name: "managed, .modal.toml", role: "bot", reads: []string{"bot/toml"}},
 			{name: "managed, environment", role: "bot", reads: []string{"bot/env"}},
@@ -58,7 +56,7 @@ var families = []family{
 		},
 	},
 	{
-		name: "joined", grace: "1h", roles: []clientRole{{name: "ci"}, {name: "gpu", managed: true}, {name: "batch"}},
+		name: "joined", roles: []clientRole{{name: "ci"}, {name: "gpu", managed: true}, {name: "batch"}},
 		forms: []form{
 			{name: "three joined, active (static)", role: "ci", reads: []string{"ci/toml", "gpu/profile", "batch/profile"}},
 			{
@@ -73,7 +71,7 @@ var families = []family{
 // oddNames returns static roles with the given profiles. Each profile is tested in its own file and in a file
 // that joins all.
 func oddNames(profiles ...string) family {
-	f := family{name: "odd names", grace: "1h"}
+	f := family{name: "odd names"}
 	var joined []string
 	for i, profile := range profiles {
 		role := fmt.Sprintf("odd-%d", i)

@@ -257,3 +257,44 @@ func TestAdminToken_OfAServiceUserOfThisMountIsDeletedAfterwards(t *testing.T) {
 		require.Len(t, h.modal.ServiceUsers(), 1)
 	}
 }
+
+func TestMemberToken_IsNotDeletedByACurrentTokenOfAnUnknownOwner(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	old := h.static("ci")
+	grace := time.Hour
+	h.rotate(model.RotateRequest{Role: "ci", Grace: &grace, Supplied: model.Supplied{Token: bringing(h.member.NewToken()).Token}})
+	h.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.PermissionDenied})
+	h.advance(grace)
+	h.tick()
+	require.Equal(t, []string{old.ID}, h.callers(), "nobody knows whether the unverified token belongs to the same person")
+	require.Equal(t, model.StateWaiting, h.revocation(old.ID).State(h.clock()))
+}
+
+func TestMemberToken_OfAnotherWorkspaceIsNotDeletedWithTheAdminToken(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	old := h.modal.AddWorkspace("other").AddMember("bob").NewToken()
+	h.write(staticRole("ci", old))
+	h.deleteRole("ci")
+	h.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.PermissionDenied, Times: -1})
+	_, err := h.engine.Revocations.End(t.Context(), old.ID, true)
+	require.NoError(t, err)
+	require.Equal(t, []string{old.ID}, h.callers())
+	require.Equal(t, model.StateWaiting, h.revocation(old.ID).State(h.clock()))
+}
+
+func TestMemberToken_ThatModalDidNotLetItDeleteIsRetriedAfterAnOutageToo(t *testing.T) {
+	t.Parallel()
+	h, old, _ := replaced(t)
+	h.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.PermissionDenied, Times: -1})
+	h.advance(time.Hour)
+	h.tick()
+	require.Equal(t, model.StateWaiting, h.revocation(old.ID).State(h.clock()))
+	h.modal.ClearFaults()
+	h.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.Unavailable, Times: -1})
+	h.advance(model.MaxBackOff)
+	h.tick()
+	require.Equal(t, model.StateRetrying, h.revocation(old.ID).State(h.clock()), "the refusal is over, and no person has to act")
+	require.Less(t, h.revocation(old.ID).NextAttempt.Sub(h.clock()), time.Hour)
+}

@@ -254,20 +254,25 @@ func TestVerify_NoRoleNameDelaysTheAdminTokensCheck(t *testing.T) {
 
 func TestRevocation_ThePreviousTokenIsKeptWhileTheCurrentIsUncertain(t *testing.T) {
 	t.Parallel()
-	h := newHarness(t)
-	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
-	ask.Managed.Disabled, ask.GracePeriod = to(true), to(time.Hour)
-	h.write(ask)
-	old := h.current("ci").Token
-	h.rotate(model.RotateRequest{Role: "ci"})
-	current := h.current("ci").ID
-	h.deleteUserOf(current)
-	h.modal.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Unavailable, Times: -1, Match: func(c modaltest.Call) bool { return c.TokenID == current }})
-	h.minutes(70)
-	require.True(t, h.alive(old.ID), "the previous token may be the only token that works")
-	require.Contains(t, h.revocation(old.ID).LastError, "could not find out whether Modal accepts")
-	h.modal.ClearFaults()
-	h.rotate(model.RotateRequest{Role: "ci"})
-	h.minutes(70)
-	require.False(t, h.alive(old.ID))
+	for _, code := range []codes.Code{codes.Unavailable, codes.ResourceExhausted} {
+		t.Run(code.String(), func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
+			ask.Managed.Disabled, ask.GracePeriod = to(true), to(time.Hour)
+			h.write(ask)
+			old := h.current("ci").Token
+			h.rotate(model.RotateRequest{Role: "ci"})
+			current := h.current("ci").ID
+			h.deleteUserOf(current)
+			h.modal.Inject("TokenInfoGet", modaltest.Fault{Code: code, Times: -1, Match: func(c modaltest.Call) bool { return c.TokenID == current }})
+			h.minutes(70)
+			require.True(t, h.alive(old.ID), "the previous token may be the only token that works")
+			require.Contains(t, h.revocation(old.ID).LastError, "could not find out whether Modal accepts")
+			h.modal.ClearFaults()
+			h.rotate(model.RotateRequest{Role: "ci"})
+			h.minutes(70)
+			require.False(t, h.alive(old.ID))
+		})
+	}
 }

@@ -165,3 +165,51 @@ func TestRevocation_TheExpiryOfATokenDoesNotEndItsServiceUser(t *testing.T) {
 
 	require.True(t, m.InQueue(old), "the service user still exists, and nothing else refers to it")
 }
+
+func TestRevocation_AWitnessThatComesLaterIsTheProof(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	old := m.AddRole("ci", map[string]any{"grace_period": "1h"})
+	m.Remove("roles/ci", nil)
+	m.Modal.DeleteToken(old)
+	m.Minutes(62)
+	require.Equal(t, "unconfirmed", m.Revocation(old, "state"))
+	m.Write("config", m.NewToken())
+
+	m.Minutes(62)
+
+	require.False(t, m.InQueue(old))
+	require.Equal(t, []string{"rejected"}, m.Proofs())
+}
+
+func TestRevocation_AnAdminTokenThatListsOnlyItsOwnTokensClearsNoOther(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	carol, bob := m.Workspace.AddMember("carol"), m.Workspace.AddMember("bob")
+	carol.SetRole(modaltest.RoleUser)
+	m.Write("config", mounttest.TokenData(carol.NewToken()))
+	m.Write("roles/ci", mounttest.Also(mounttest.TokenData(bob.NewToken()), "type", "static", "revoke_previous", false, "grace_period", "1h"))
+	old := m.TokenID("ci")
+	m.Write("rotate/ci", mounttest.TokenData(bob.NewToken()))
+	m.Modal.SetDisabled(old, true)
+
+	m.Minutes(62)
+
+	require.True(t, m.InQueue(old), "bob's current token tells that the old token is only disabled")
+	require.Contains(t, m.Revocation(old, "last_error"), "disabled")
+}
+
+func TestRevocation_AnotherServiceUserOfTheSameNameIsNotTheOldOne(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	old := m.Workspace.AddServiceUser("deploy")
+	m.Write("roles/ci", mounttest.Also(mounttest.TokenData(old), "type", "static", "grace_period", "1h"))
+	m.Write("rotate/ci", mounttest.Also(m.NewToken(), "force", true))
+	m.Modal.DeleteToken(old.ID)
+	m.Workspace.AddServiceUser("deploy")
+
+	m.Minutes(62)
+
+	require.False(t, m.InQueue(old.ID))
+	require.Equal(t, []string{"rejected"}, m.Proofs())
+}

@@ -249,3 +249,29 @@ func TestConfig_CAOfAnotherServerIsNotTrustedForATokenOfTheServerBefore(t *testi
 
 	require.ErrorContains(t, err, "certificate", "the ca_cert of the present server says nothing about the server of the token")
 }
+
+func TestRotate_TheRightSecretOfAnUnverifiedTokenGoesToItsOwnServer(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	token := m.NewToken()
+	m.Write("roles/ci", mounttest.Also(token, "type", "static", "token_secret", mounttest.SomeSecret, "verify", false))
+	other := modaltest.Start(t, modaltest.WithClock(m.Clock.Now))
+	m.Write("config", map[string]any{"server_url": other.URL()})
+
+	m.Write("rotate/ci", token)
+
+	require.Zero(t, other.CallCount(), "the token belongs to the server that config had then")
+	require.Equal(t, "acme", m.Read("creds/ci")["workspace"])
+}
+
+func TestRotate_TheRightSecretOfAnUnverifiedTokenObeysThePin(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	token := mounttest.TokenData(m.ForeignMember().NewToken())
+	m.Write("roles/ci", mounttest.Also(token, "type", "static", "token_secret", mounttest.SomeSecret, "verify", false))
+	m.Write("config", map[string]any{"pinned_workspace": m.Workspace.Name()})
+
+	m.Refused(logical.UpdateOperation, "rotate/ci", mounttest.Also(token, "force", true))
+
+	require.Equal(t, mounttest.SomeSecret, m.Credential("ci").Secret)
+}

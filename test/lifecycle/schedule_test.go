@@ -4,6 +4,7 @@ package lifecycle
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -262,4 +263,31 @@ func TestSchedule_ARejectedTokenIsReplacedOutsideTheWindowToo(t *testing.T) {
 	m.Minutes(1)
 
 	require.NotEqual(t, old, m.TokenID("ci"), "consumers have no valid token until the role rotates")
+}
+
+func TestSchedule_ARotationWhoseLastAnswerWasLostIsNoFailure(t *testing.T) {
+	t.Parallel()
+	due := func() (m *mounttest.Mount, old string) {
+		m = mounttest.NewManaged(t)
+		old = m.AddManaged("ci", map[string]any{"rotation_period": "7d"})
+		m.Clock.Advance(7 * mounttest.Day)
+		m.Storage.Plan(mounttest.Cut{})
+		return m, old
+	}
+	rehearsal, _ := due()
+	rehearsal.Tick()
+	rotation := slices.Index(rehearsal.Storage.Recorded(), "put cred/ci") + 1
+	m, old := due()
+	m.Storage.Plan(mounttest.Cut{At: rotation, Committed: true})
+
+	_ = m.TickAnyway()
+
+	require.True(t, m.Storage.WasCut())
+	m.Storage.Heal()
+	next := m.Credential("ci")
+	require.NotEqual(t, old, next.ID, "consumers may have read the new token already")
+	require.Empty(t, next.LastError)
+	m.Minutes(30)
+	require.Equal(t, next.ID, m.TokenID("ci"))
+	require.True(t, m.Knows(next.ID))
 }

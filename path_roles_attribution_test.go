@@ -71,17 +71,19 @@ func TestRoles_DescriptionIsOneShortLineWithoutASecret(t *testing.T) {
 	m := mounttest.NewManaged(t)
 	m.AddManaged("ci")
 	for description, says := range map[string]string{
-		strings.Repeat("x", 257):      "description: write at most 256 bytes",
-		"two\nlines":                  "description: write one line",
-		"\x1b[2J":                     "description: write one line",
-		"a\u202eb":                    "description: write one line",
-		"a\u2028b":                    "description: write one line",
-		"old " + mounttest.SomeSecret: "description: this has the shape of a token secret",
+		strings.Repeat("x", 257):       "description: write at most 256 bytes",
+		strings.Repeat("ö", 128) + "x": "description: write at most 256 bytes",
+		"two\nlines":                   "description: write one line",
+		"\x1b[2J":                      "description: write one line",
+		"a\u202eb":                     "description: write one line",
+		"a\u2028b":                     "description: write one line",
+		"old " + mounttest.SomeSecret:  "description: this has the shape of a token secret",
 	} {
 		refusal := m.Refused(logical.UpdateOperation, "roles/ci", map[string]any{"description": description})
 		require.Contains(t, refusal, says)
 		require.NotContains(t, refusal, mounttest.SomeSecret)
 	}
+	m.Write("roles/ci", map[string]any{"description": strings.Repeat("ö", 128)})
 	long := strings.Repeat("größer ", 25)
 	m.Write("roles/ci", map[string]any{"description": long})
 	require.Equal(t, strings.TrimSpace(long), m.Read("roles/ci")["description"])

@@ -208,3 +208,45 @@ func TestInUse_EndsAtTheLimitWithALongRefreshInterval(t *testing.T) {
 
 	require.False(t, h.alive(old.ID), "the token may live for its grace period and hold_while_used, three hours in all")
 }
+
+func TestInUse_AnOperatorsForceEndsATokenThatIsStillUsed(t *testing.T) {
+	t.Parallel()
+	for name, force := range map[string]func(h *harness, id string){
+		"the revocation": func(h *harness, id string) {
+			ended, err := h.engine.Revocations.End(h.t.Context(), id, true)
+			require.NoError(h.t, err)
+			require.True(h.t, ended.Revoked)
+		},
+		"the role": func(h *harness, _ string) {
+			_, err := h.engine.Roles.Delete(h.t.Context(), "ci", true)
+			require.NoError(h.t, err)
+		},
+		"the role, during an outage": func(h *harness, _ string) {
+			h.modal.SetOutage(true)
+			_, err := h.engine.Roles.Delete(h.t.Context(), "ci", true)
+			require.NoError(h.t, err)
+			h.modal.SetOutage(false)
+			h.minutes(5)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
+			ask.GracePeriod, ask.Managed.Hold = to(time.Hour), to(10*model.Day)
+			h.write(ask)
+			old := h.current("ci").Token
+			h.advance(time.Minute)
+			h.rotate(model.RotateRequest{Role: "ci"})
+			for range 65 {
+				h.minutes(1)
+				require.True(t, h.modal.Use(old.ID, old.Secret))
+			}
+			require.Equal(t, model.StateInUse, h.revocation(old.ID).State(h.clock()))
+
+			force(h, old.ID)
+
+			require.False(t, h.alive(old.ID))
+		})
+	}
+}

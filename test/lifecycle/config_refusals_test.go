@@ -117,3 +117,11 @@ func TestConfig_WarnsAboutNoRevocationThatWasNeverTheEngines(t *testing.T) {
 	require.Equal(t, "manual", m.Revocation(robot.ID, "method"))
 	require.NotContains(t, m.WarningsOf("config", map[string]any{"remove_admin_token": true}), robot.ID)
 }
+
+func TestConfig_ARolesTokenDoesNotDecideTheWorkspaceOfTheAdminToken(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	m.Write("roles/theirs", mounttest.Also(mounttest.TokenData(m.ForeignMember().NewToken()), "type", "static"))
+	m.Write("config", m.NewToken())
+	require.Equal(t, "acme", m.StoredWorkspace()["name"])
+}

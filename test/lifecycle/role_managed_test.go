@@ -62,3 +62,26 @@ func TestManaged_ScopedRoleUsesOnlyItsOwnEnvironments(t *testing.T) {
 	m.Write("roles/one", map[string]any{"environment_roles": "staging=viewer"})
 	require.Equal(t, "staging", m.Read("creds/one")["environment"], "the default follows environment_roles")
 }
+
+func TestDynamic_LimitsApplyToEveryWrite(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.Write("roles/job", map[string]any{"type": "dynamic", "environment_roles": "main=contributor"})
+	m.Write("config", map[string]any{"max_environment_role": "viewer"})
+	for path, data := range map[string]map[string]any{
+		"roles/new": {"type": "dynamic", "environment_roles": "main=contributor"}, "roles/wide": {"type": "dynamic", "scoped": false}, "roles/job": {"max_leases": 3},
+	} {
+		require.Contains(t, m.Refused(logical.UpdateOperation, path, data), "max_environment_role", path)
+	}
+	m.Write("roles/job", map[string]any{"max_leases": 3, "environment_roles": "main=viewer"})
+}
+
+func TestDynamic_ScopedRoleUsesOnlyItsOwnEnvironments(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.Write("roles/job", map[string]any{"type": "dynamic", "environment_roles": "main=viewer"})
+	require.Equal(t, "main", m.Read("roles/job")["environment"])
+	require.Contains(t, m.Refused(logical.UpdateOperation, "roles/job", map[string]any{"environment": "staging"}), "environment staging is not among environment_roles")
+	m.Write("roles/job", map[string]any{"environment": "staging", "environment_roles": "main=viewer,staging=viewer"})
+	require.Contains(t, m.Refused(logical.UpdateOperation, "roles/job", map[string]any{"environment_roles": "main=viewer"}), "environment staging is not among")
+}

@@ -84,6 +84,24 @@ func TestRoles_WritingAnUnverifiedTokenAgainVerifiesIt(t *testing.T) {
 	require.Equal(t, true, m.Read("rotate/ci")["verified"])
 }
 
+func TestRoles_WritingARejectedUnverifiedTokenAgainClearsTheRejection(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	m.AddRole("other") // confirms the rejection
+	token := m.NewToken()
+	m.Write("roles/ci", mounttest.Also(token, "type", "static", "verify", false))
+	id := token["token_id"].(string)
+	m.Modal.SetDisabled(id, true)
+	require.Equal(t, false, m.Write("verify/ci", nil).Data["accepted"])
+	require.Equal(t, "rejected", m.Read("rotate/ci")["state"])
+	m.Modal.SetDisabled(id, false)
+
+	m.Write("roles/ci", token)
+
+	require.Equal(t, "ok", m.Read("rotate/ci")["state"])
+	require.Empty(t, m.Must(logical.ReadOperation, "creds/ci", nil).Warnings)
+}
+
 func TestRoles_AnotherTokenIsReferredToRotate(t *testing.T) {
 	t.Parallel()
 	m := mounttest.New(t)
@@ -106,6 +124,9 @@ func TestRoles_ShortGracePeriodGetsAWarning(t *testing.T) {
 	resp := m.Write("roles/ci", map[string]any{"grace_period": "30m", "refresh_interval": "20m"})
 	require.Contains(t, resp.Warnings[0], "1h or more is safe")
 	require.Empty(t, m.Write("roles/ci", map[string]any{"grace_period": "1h"}).Warnings)
+	resp = m.Write("roles/ci", map[string]any{"grace_period": "599s", "refresh_interval": "1m"})
+	require.Contains(t, resp.Warnings[0], "10m or more is safe")
+	require.Empty(t, m.Write("roles/ci", map[string]any{"grace_period": "10m"}).Warnings)
 }
 
 func TestRoles_TokenOfAnUnusualLengthGetsAWarning(t *testing.T) {

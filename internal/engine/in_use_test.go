@@ -250,3 +250,26 @@ func TestInUse_AnOperatorsForceEndsATokenThatIsStillUsed(t *testing.T) {
 		})
 	}
 }
+
+func TestInUse_AWrongClockOfTheNodeHidesNoUse(t *testing.T) {
+	t.Parallel()
+	for name, ahead := range map[string]time.Duration{"ahead": 3 * time.Hour, "behind": -3 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			h.ahead.Store(int64(ahead))
+			ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
+			ask.GracePeriod, ask.Managed.Hold = to(time.Hour), to(10*model.Day)
+			h.write(ask)
+			old := h.current("ci").Token
+			h.advance(time.Minute)
+			h.rotate(model.RotateRequest{Role: "ci"})
+			for range 2 * 60 {
+				h.minutes(1)
+				require.True(t, h.modal.Use(old.ID, old.Secret), "a token that is used must stay")
+			}
+			h.minutes(30)
+			require.False(t, h.alive(old.ID), "nobody uses the token any more")
+		})
+	}
+}

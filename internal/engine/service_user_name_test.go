@@ -67,6 +67,8 @@ func TestLease_ServiceUserHasTheRolesNameIfTheTemplateFails(t *testing.T) {
 	for _, unusable := range []string{"", "jwt-", "jwt-///", "jwt-as-" + strings.Repeat("A", 22)} {
 		require.Contains(t, h.readAs("job", unusable), "vault-2f9f1a7c-job-", unusable)
 	}
+	h.dynamic("job", namedBy("{{slice .DisplayName 7}}"))
+	require.Contains(t, h.readAs("job", "jwt-as-"+strings.Repeat("A", 22)), "vault-2f9f1a7c-job-", "a template must not hide the shape of a secret")
 	require.NotContains(t, h.recorded.lines(), strings.Repeat("A", 22))
 }
 

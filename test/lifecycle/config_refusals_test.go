@@ -3,10 +3,13 @@
 package lifecycle
 
 import (
+	"net/http"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
 
 	"vault-plugin-secrets-modal/internal/modaltest"
 	"vault-plugin-secrets-modal/internal/mounttest"
@@ -124,4 +127,46 @@ func TestConfig_ARolesTokenDoesNotDecideTheWorkspaceOfTheAdminToken(t *testing.T
 	m.Write("roles/theirs", mounttest.Also(mounttest.TokenData(m.ForeignMember().NewToken()), "type", "static"))
 	m.Write("config", m.NewToken())
 	require.Equal(t, "acme", m.StoredWorkspace()["name"])
+}
+
+func TestConfig_APinOfAnotherNameForgetsTheWorkspaceOfThePinBefore(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	m.Write("config", map[string]any{"pinned_workspace": "acme"})
+	m.AddRole("ci")
+	eve := m.ForeignMember()
+
+	m.Write("config", mounttest.Also(mounttest.TokenData(eve.NewToken()), "pinned_workspace", "globex"))
+
+	require.Contains(t, m.Refused(logical.UpdateOperation, "config", map[string]any{"pinned_workspace": "acme"}), `in workspace "globex"`)
+	require.Contains(t, m.Refused(logical.UpdateOperation, "rotate/ci", mounttest.Also(m.NewToken(), "force", true)), `in workspace "acme"`)
+	require.Equal(t, m.Modal.Workspace("globex").ID(), m.Read("config")["pinned_workspace_id"])
+}
+
+func TestConfig_ThePinCoversATokenThatIsVerifiedLater(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	token := mounttest.Also(mounttest.TokenData(m.ForeignMember().NewToken()), "type", "static")
+	m.Write("roles/ci", mounttest.Also(token, "verify", false))
+	m.Write("config", map[string]any{"pinned_workspace": "acme"})
+	require.Contains(t, m.Refused(logical.UpdateOperation, "roles/ci", token), `in workspace "globex"`)
+	_ = m.Try(logical.UpdateOperation, "verify/ci", nil)
+	require.Equal(t, false, m.Read("rotate/ci")["verified"])
+}
+
+func TestConfig_AnAdminTokenIsNotStoredAsLimitedWhileModalThrottles(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	m.Write("config", map[string]any{"request_timeout": "1s"})
+	for name, fault := range map[string]modaltest.Fault{
+		"throttled": {Code: codes.ResourceExhausted, RetryAfter: time.Minute, Times: -1}, "down": {Code: codes.Unavailable, Times: -1},
+	} {
+		m.Modal.Inject("ServiceUserList", fault)
+		before := m.Storage.Snapshot(t)
+		status, text := m.Failed(logical.UpdateOperation, "config", m.NewToken())
+		require.Equal(t, http.StatusBadGateway, status, name)
+		require.Contains(t, text, "nothing was changed", name)
+		m.UnchangedSince(before)
+		m.Modal.ClearFaults()
+	}
 }

@@ -169,3 +169,26 @@ func TestConfig_AnAdminTokenIsNotStoredAsLimitedWhileModalThrottles(t *testing.T
 		m.Modal.ClearFaults()
 	}
 }
+
+func TestConfig_TheWorkspaceIsRememberedAlsoIfStorageFailedMeanwhile(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	m.Storage.Plan(mounttest.Cut{At: 2}) // config is stored, the workspace is not
+	require.Error(t, m.Try(logical.UpdateOperation, "config", m.NewToken()))
+	require.True(t, m.Storage.WasCut())
+	m.Storage.Heal()
+	require.Equal(t, "acme", m.Read("config")["workspace"])
+
+	m.Write("config", map[string]any{"remove_admin_token": true})
+
+	require.Equal(t, "acme", m.StoredWorkspace()["name"])
+	require.Contains(t, m.Refused(logical.UpdateOperation, "config", mounttest.TokenData(m.ForeignMember().NewToken())), "force=true")
+}
+
+func TestConfig_WarnsAlsoAboutRolesThatRotateOnlyOnRequest(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.AddManaged("manual", map[string]any{"disable_automated_rotation": true})
+	require.Contains(t, m.WarningsOf("config", map[string]any{"max_environment_role": "viewer"}), "can no longer rotate: manual;")
+	require.Contains(t, m.WarningsOf("config", map[string]any{"remove_admin_token": true}), "cannot manage them (there is none): manual;")
+}

@@ -241,3 +241,33 @@ func TestApproval_TheRolesTokenDeletesNoTokenOfAnUnknownOwner(t *testing.T) {
 	require.True(t, m.Knows(approved.ID))
 	require.True(t, m.InQueue(approved.ID))
 }
+
+func TestStatic_AnUnverifiedTokenOfAnotherOwnerIsRefused(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	admin := m.NewToken()
+	m.Write("config", admin)
+	unverified := m.NewToken()
+	m.Write("roles/mine", mounttest.Also(unverified, "type", "static", "verify", false))
+	m.AddRole("other")
+	for says, token := range map[string]map[string]any{"is the admin token in config": admin, "already belongs to another role of this mount": unverified} {
+		token = mounttest.Also(token, "verify", false, "force", true)
+		require.Contains(t, m.Refused(logical.UpdateOperation, "roles/new", mounttest.Also(token, "type", "static")), says)
+		require.Contains(t, m.Refused(logical.UpdateOperation, "rotate/other", token), says)
+	}
+}
+
+func TestStatic_TheVerificationOfATokenBroughtAgainIsAnEvent(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	token := mounttest.Also(m.NewToken(), "type", "static")
+	m.Write("roles/ci", mounttest.Also(token, "verify", false))
+
+	m.Write("roles/ci", token)
+
+	events := m.EventsOf("modal/role-write")
+	require.Len(t, events, 2)
+	require.Equal(t, "alice", events[1]["identity"])
+	require.Equal(t, m.Workspace.ID(), events[1]["workspace_id"])
+	require.Contains(t, m.Lines()[len(m.Lines())-1], "identity=alice")
+}

@@ -132,7 +132,11 @@ func (c *Credential) RotateBy(r *Role) time.Time {
 // Otherwise consumers would read an overdue role every few seconds.
 func (c *Credential) TTL(r *Role, now time.Time) time.Duration {
 	wait := r.RefreshInterval
-	if left := Later(c.NextRotation, c.NextAttempt).Sub(now); left > 0 && !c.NextRotation.IsZero() {
+	next := Later(c.NextRotation, c.NextAttempt)
+	if !c.RejectedSince.IsZero() {
+		next = c.NextAttempt // a rejected token does not wait for its scheduled rotation
+	}
+	if left := next.Sub(now); left > 0 && !c.NextRotation.IsZero() {
 		wait = min(wait, left+afterRotation)
 	}
 	if left := c.LocalExpiry().Sub(now); left > 0 {

@@ -75,7 +75,7 @@ func (o *oracle) checkTTL(role string, got *Credentials, current storedToken, po
 	}
 	want := policy.Refresh
 	next := current.Next
-	if current.NextAttempt.After(next) {
+	if current.NextAttempt.After(next) || !current.Rejected.IsZero() {
 		next = current.NextAttempt
 	}
 	if left := next.Sub(now); left > 0 && !current.Next.IsZero() {

@@ -252,6 +252,23 @@ func TestSchedule_TTLPointsAtTheNextAttemptWhileRotationsFail(t *testing.T) {
 	require.Equal(t, int64(wait.Seconds()), m.Read("creds/ci")["ttl"])
 }
 
+func TestSchedule_TTLOfARejectedTokenPointsAtTheNextAttempt(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	old := m.AddManaged("ci", map[string]any{"refresh_interval": "1h"})
+	require.True(t, m.Modal.DeleteToken(old))
+	m.Modal.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.PermissionDenied, Times: 100})
+	require.Equal(t, false, m.Write("verify/ci", nil).Data["accepted"])
+	m.Minutes(1)
+	next, err := time.Parse(time.RFC3339, mounttest.TextIn(m.Read("rotate/ci"), "next_attempt"))
+	require.NoError(t, err)
+
+	wait := next.Sub(m.Clock.Now()) + 2*time.Second
+
+	require.Less(t, wait, time.Hour)
+	require.Equal(t, int64(wait.Seconds()), m.Read("creds/ci")["ttl"])
+}
+
 func TestSchedule_ARejectedTokenIsReplacedOutsideTheWindowToo(t *testing.T) {
 	t.Parallel()
 	m := mounttest.NewManaged(t)

@@ -67,6 +67,17 @@ func TestRoles_SameTokenAgainIsAcceptedWithoutAskingModal(t *testing.T) {
 	require.Len(t, m.Modal.Calls("TokenInfoGet"), asked)
 }
 
+func TestRoles_SameTokenAgainWithAnotherFieldStoresTheField(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	token := mounttest.Also(m.NewToken(), "type", "static")
+	m.Write("roles/ci", token)
+	for field, value := range map[string]any{"description": "team gpu", "profile": "work", "environment": "main", "grace_period": int64(7200), "revoke_previous": false} {
+		m.Write("roles/ci", mounttest.Also(token, field, value))
+		require.Equal(t, value, m.Read("roles/ci")[field], field)
+	}
+}
+
 func TestRoles_WritingAnUnverifiedTokenAgainVerifiesIt(t *testing.T) {
 	t.Parallel()
 	m := mounttest.New(t)

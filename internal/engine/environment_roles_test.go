@@ -89,6 +89,21 @@ func TestEnvironmentRoles_AWriteThatModalDoesNotShowWarnsAndIsSetAgain(t *testin
 	require.Len(t, h.modal.Calls("EnvironmentRoleSet"), sets, "once Modal shows the roles, the engine must not set them again")
 }
 
+func TestEnvironmentRoles_AreSetAgainAlsoAfterAWriteOfAnotherField(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.write(managedRole("ci", contributor))
+	h.stale(pbContributor, "contributor", -1)
+	require.Len(t, h.granting("ci", viewer), 1)
+	h.modal.ClearFaults()
+	h.workspace.SetServiceUserRole(h.current("ci").Identity, "main", "contributor") // the write was lost at Modal
+
+	h.write(model.RoleWrite{Name: "ci", RotationPeriod: to(40 * model.Day)})
+
+	h.minutes(2)
+	require.Equal(t, map[string]string{"main": "viewer"}, h.rolesOf(h.current("ci").ID))
+}
+
 func TestEnvironmentRoles_AShortLagOfModalDoesNotWarn(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

@@ -13,7 +13,6 @@ import (
 // endMemberToken ends a member token on its own server. The token first tries to delete itself. If Modal does not allow
 // that, the current token of the same person tries, and with force the admin token.
 func (rv *Revoker) endMemberToken(ctx context.Context, cfg *model.Config, entry *model.Revocation) (Outcome, error) {
-	entry.RefusedReason = ""
 	if err := rv.checkReplacementWorks(ctx, cfg, entry); err != nil {
 		return rv.orRejected(ctx, cfg, entry, err)
 	}

@@ -317,6 +317,7 @@ func (rv *Revoker) end(ctx context.Context, entry *model.Revocation) (Outcome, e
 	if err != nil {
 		return Unknown, err
 	}
+	entry.RefusedReason = ""
 	if !entry.CanDelete() {
 		// An unverified token's owner becomes known only now. If an operator forced the revocation, the engine may
 		// then delete it.

@@ -142,6 +142,23 @@ func TestRevocation_OfADisabledMemberTokenIsNotProven(t *testing.T) {
 	require.False(t, m.InQueue(kept.ID))
 }
 
+func TestRevocation_OfATokenThatIsEnabledAgainNoLongerSaysDisabled(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.Write("roles/kept", mounttest.Also(m.NewToken(), "type", "static", "grace_period", "1h", "revoke_previous", false))
+	kept := m.Credential("kept").Token
+	m.Write("rotate/kept", m.NewToken())
+	m.Modal.SetDisabled(kept.ID, true)
+	m.Minutes(2 * 60)
+	require.Contains(t, m.Revocation(kept.ID, "next_step"), "disabled")
+	m.Modal.SetDisabled(kept.ID, false)
+
+	m.Write("revocations/"+kept.ID, nil)
+
+	require.NotContains(t, m.Revocation(kept.ID, "next_step"), "disabled")
+	require.NotContains(t, m.Revocation(kept.ID, "last_error"), "disabled")
+}
+
 func TestRevocation_KeepsTheLastWorkingTokenBesideAnUnverifiedToken(t *testing.T) {
 	t.Parallel()
 	m := mounttest.NewManaged(t)

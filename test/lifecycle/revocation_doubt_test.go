@@ -89,38 +89,6 @@ func TestRevocation_ADisabledTokenIsNotRevokedAtItsExpiryEither(t *testing.T) {
 	require.Contains(t, m.Revocation(old, "last_error"), "disabled")
 }
 
-// A rejected token may be disabled, or its service user may still exist. The engine finds out with a list.
-func TestRevocation_WithoutTheAnswerOfTheListARejectionProvesNothing(t *testing.T) {
-	t.Parallel()
-	for _, code := range []codes.Code{codes.Unavailable, codes.ResourceExhausted} {
-		for name, list := range map[string]string{"member": "TokensList", "service user": "ServiceUserInfo"} {
-			t.Run(name+" "+code.String(), func(t *testing.T) {
-				t.Parallel()
-				m := mounttest.NewManaged(t)
-				var old string
-				if name == "member" {
-					old = m.AddRole("ci", map[string]any{"revoke_previous": false, "grace_period": "1h"})
-					m.Write("rotate/ci", m.NewToken())
-				} else {
-					old = m.AddManaged("ci", map[string]any{"grace_period": "1h"})
-					m.Write("rotate/ci", nil)
-				}
-				m.Clock.Advance(59 * time.Minute)
-				m.Modal.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.PermissionDenied, Times: -1})
-				m.Modal.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Unauthenticated, Times: -1, Match: only(old)})
-				m.Modal.Inject(list, modaltest.Fault{Code: code, Times: -1})
-
-				m.Minutes(10)
-
-				require.NotEmpty(t, m.Modal.Calls(list))
-				require.True(t, m.InQueue(old))
-				require.Empty(t, m.Proofs())
-				m.Modal.ClearFaults()
-			})
-		}
-	}
-}
-
 func TestRevocation_IsNotForgottenWhileALeasesTokenIsCurrentElsewhere(t *testing.T) {
 	t.Parallel()
 	m := mounttest.NewManaged(t)

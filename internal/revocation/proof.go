@@ -58,8 +58,10 @@ func (rv *Revoker) proveByName(ctx context.Context, cfg *model.Config, entry *mo
 		return Unknown, err
 	}
 	defer a.Release()
-	_, err = a.FindServiceUser(ctx, entry.Identity)
+	user, err := a.FindServiceUser(ctx, entry.Identity)
 	switch {
+	case err == nil && entry.HasConfirmedID() && user.ID != entry.IdentityID: // a new service user has the name
+		return Revoked, nil
 	case err == nil:
 		return Accepted, nil
 	case modalapi.KindOf(err) != modalapi.KindNotFound:

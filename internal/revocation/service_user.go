@@ -42,12 +42,8 @@ func (rv *Revoker) endServiceUser(ctx context.Context, cfg *model.Config, entry 
 // belongs to the service user's name, deleteServiceUser looks up the name instead, which is new and random. It
 // reports whether Modal acknowledged the deletion. NOT_FOUND is no acknowledgement.
 func deleteServiceUser(ctx context.Context, a *state.Admin, entry *model.Revocation) (acknowledged bool, err error) {
-	var id string
-	if entry.HasConfirmedID() {
-		id = entry.IdentityID
-		err = a.DeleteServiceUser(ctx, a.Token, id)
-	}
-	if id == "" || (entry.ID == "" && modalapi.KindOf(err) == modalapi.KindNotFound) { // without an answer, Modal may have carried out the creation twice
+	id := entry.IdentityID
+	if !entry.HasConfirmedID() {
 		user, unknown := a.FindServiceUser(ctx, entry.Identity)
 		if modalapi.KindOf(unknown) == modalapi.KindNotFound {
 			return false, nil
@@ -56,8 +52,8 @@ func deleteServiceUser(ctx context.Context, a *state.Admin, entry *model.Revocat
 			return false, fmt.Errorf("look up service user %s: %w", entry.Identity, a.Explain(unknown))
 		}
 		id = user.ID
-		err = a.DeleteServiceUser(ctx, a.Token, id)
 	}
+	err = a.DeleteServiceUser(ctx, a.Token, id)
 	switch modalapi.KindOf(err) {
 	case modalapi.KindNotFound:
 		return false, nil

@@ -96,11 +96,17 @@ func TestLookup_FindsTheRoleOfAnUnverifiedTokenByItsServiceUser(t *testing.T) {
 	token, err := m.Workspace.CreateServiceUser(user)
 	require.NoError(t, err)
 	m.Write("roles/gpu", mounttest.Also(mounttest.TokenData(token), "type", "static", "verify", false, "force", true))
+	m.Clock.Advance(time.Hour)
+	require.True(t, m.Modal.Use(token.ID, token.Secret))
 
 	found := m.LookUp("service_user", user)
 
 	require.Equal(t, "current", found["kind"], "the command for an orphan would delete the role's token")
 	require.Equal(t, "gpu", found["role"])
+	require.Equal(t, token.ID, found["token_id"])
+	require.Equal(t, user, found["service_user"])
+	require.Equal(t, "acme", found["workspace"])
+	require.Equal(t, m.Clock.Now().Format(time.RFC3339), found["last_used_at"])
 }
 
 func TestLookup_UnknownTokenIsAnAnswerNotAnError(t *testing.T) {
@@ -333,4 +339,64 @@ func TestLookup_AnOrphanInTheQueueIsNoLease(t *testing.T) {
 	require.True(t, m.InQueue(name))
 
 	require.Equal(t, "previous", m.LookUp("service_user", name)["kind"])
+}
+
+func TestLookup_EachWayToReplaceALeakedTokenRevokesItAtOnce(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	managed, static := m.AddManaged("ci"), m.AddRole("personal")
+	for id, want := range map[string]string{
+		managed: "vault write modal/rotate/ci grace_period=0",
+		static:  "vault write modal/rotate/personal token_id=… token_secret=- grace_period=0, or approve the next token in a browser: vault write modal/rotate/personal/approval grace_period=0",
+		mounttest.TextIn(m.Read("config"), "token_id"): "vault write modal/config/rotate token_id=… token_secret=- grace_period=0, or approve the next token in a browser: vault write modal/config/approval grace_period=0",
+	} {
+		require.Equal(t, want, m.LookUp("token_id", id)["next_step"])
+	}
+}
+
+func TestLookup_FindsATokenOfALeaseWhoseRoleCannotBeRead(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.Write("roles/job", mounttest.Also(job, "description", "nightly"))
+	id := mounttest.TextIn(m.Must(logical.ReadOperation, "creds/job", nil).Data, "token_id")
+	want := m.LookUp("token_id", id)
+	require.Equal(t, "nightly", want["description"])
+	m.WriteAsNewer("role/job")
+
+	found := m.LookUp("token_id", id)
+
+	delete(want, "description")
+	require.Equal(t, want, found)
+	require.Equal(t, "lease", found["kind"])
+}
+
+func TestLookup_FailsIfItCannotReadWhetherATokenIsCurrent(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	old := m.AddManaged("ci")
+	m.Write("rotate/ci", nil)
+	user := m.ServiceUser(old).Name
+	m.WriteAsNewer("role/ci")
+	for field, value := range map[string]string{"token_id": old, "service_user": user} {
+		_, says := m.Failed(logical.UpdateOperation, "lookup", map[string]any{field: value})
+		require.Contains(t, says, "role/ci was written by a newer version")
+	}
+}
+
+func TestRevocations_OfALeaseStaysWhileARoleHasItsToken(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.Write("roles/job", job)
+	lease := m.Must(logical.ReadOperation, "creds/job", nil).Data
+	id := mounttest.TextIn(lease, "token_id")
+	m.Write("roles/copy", mounttest.Also(mounttest.TokenParameters(id, mounttest.TextIn(lease, "token_secret")), "type", "static", "verify", false))
+	key := mounttest.TextIn(m.Read("revocations/"+id), "id")
+	for _, force := range []bool{false, true} {
+		data := map[string]any{"force": force}
+		require.Contains(t, m.Refused(logical.DeleteOperation, "revocations/"+key, data), "replace it there first; the revocation stays")
+		require.Contains(t, m.Refused(logical.UpdateOperation, "revocations/"+key, data), "replace it there first; the revocation stays")
+	}
+	require.True(t, m.InQueue(key))
+	m.Write("rotate/copy", mounttest.Also(m.NewToken(), "force", true))
+	require.Equal(t, true, m.Write("revocations/"+key, map[string]any{"force": true}).Data["revoked"])
 }

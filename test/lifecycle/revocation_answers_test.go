@@ -29,9 +29,11 @@ func keptToken(t *testing.T) (m *mounttest.Mount, id string) {
 func TestRevocation_IsNotProvenWhileTheListOfMemberTokensDoesNotArrive(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]modaltest.Fault{
-		"throttled":   {Code: codes.ResourceExhausted, Times: -1},
-		"unavailable": {Code: codes.Unavailable, Times: -1},
-		"a proxy":     {HTTPStatus: 404, Times: -1},
+		"throttled":            {Code: codes.ResourceExhausted, Times: -1},
+		"unavailable":          {Code: codes.Unavailable, Times: -1},
+		"a proxy rejects":      {HTTPStatus: 401, Times: -1},
+		"a proxy forbids":      {HTTPStatus: 403, Times: -1},
+		"a proxy has no route": {HTTPStatus: 404, Times: -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -4,6 +4,7 @@ package lifecycle
 
 import (
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -274,4 +275,39 @@ func TestRotate_TheRightSecretOfAnUnverifiedTokenObeysThePin(t *testing.T) {
 	m.Refused(logical.UpdateOperation, "rotate/ci", mounttest.Also(token, "force", true))
 
 	require.Equal(t, mounttest.SomeSecret, m.Credential("ci").Secret)
+}
+
+func TestApproval_EndsAtItsOwnServerAfterConfigPointsToAnother(t *testing.T) {
+	t.Parallel()
+	for path, test := range map[string]struct{ state, reason string }{
+		"config/approval":         {"refused", "but config now points to"},
+		"rotate/first/approval":   {"done", ""},
+		"rotate/another/approval": {"done", ""},
+	} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			m := mounttest.New(t)
+			before := mounttest.TextIn(m.Read("config"), "server_url")
+			m.Write("roles/first", map[string]any{"type": "static"})
+			m.AddRole("another")
+			m.Write(path, nil)
+			other := modaltest.Start(t, modaltest.WithClock(m.Clock.Now))
+			m.Write("config", map[string]any{"server_url": other.URL(), "force": true})
+
+			ended, token := m.Approved(path, m.Member)
+
+			require.Equal(t, test.state, ended.Data["state"], ended.Data["reason"])
+			require.Contains(t, mounttest.TextIn(ended.Data, "reason"), test.reason)
+			require.Empty(t, foreignTokensAt(other))
+			require.Empty(t, other.Calls("TokenFlowWait"), "only the server that began the flow can end it")
+			if _, role, found := strings.Cut(strings.TrimSuffix(path, "/approval"), "rotate/"); found {
+				require.Equal(t, token.ID, m.TokenID(role))
+				require.Equal(t, before, m.Read("creds/" + role)["server_url"])
+				return
+			}
+			require.NotContains(t, m.Read("config"), "token_id")
+			m.Minutes(2)
+			require.False(t, m.Modal.Accepts(token.ID, token.Secret), "a token that is not used deletes itself")
+		})
+	}
 }

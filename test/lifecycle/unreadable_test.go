@@ -4,6 +4,7 @@ package lifecycle
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -180,6 +181,13 @@ func TestUnreadable_EntriesMakeNoTokenUnknown(t *testing.T) {
 	require.Contains(t, m.Write("lookup", map[string]any{"token_id": stranger}).Warnings, doubt+old)
 	require.Contains(t, m.Write("lookup", map[string]any{"service_user": "vault-2f9f1a7c-ci-abcdefgh"}).Warnings, doubt+old)
 	require.Contains(t, m.Absent("revocations/"+stranger), doubt+old)
+	m.AddRole("personal")
+	second := m.TokenID("personal")
+	m.Write("rotate/personal", m.NewToken())
+	m.WriteAsNewer("revocation/" + second)
+	several := strings.Replace(doubt, "1 revocations", "2 revocations", 1) + min(old, second)
+	require.Contains(t, m.Write("lookup", map[string]any{"token_id": stranger}).Warnings, several)
+	require.Contains(t, m.Absent("revocations/"+stranger), several)
 
 	m.WriteAsNewer("cred/ci")
 	for field, value := range map[string]any{"service_user": user, "token_id": stranger} {

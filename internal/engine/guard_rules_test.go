@@ -213,3 +213,39 @@ func TestOrphans_ACandidateIsOneOnlyIfItIsUsedAfterTwoMinutes(t *testing.T) {
 		}
 	}
 }
+
+func TestGuard_AComparisonCountsOnlyForTheConfigThatItAskedWith(t *testing.T) {
+	t.Parallel()
+	for name, meanwhile := range map[string]bool{"config changes after the list": false, "config changes during the list": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			h.dynamic("job")
+			lease := h.lease("job")
+			h.stranger("gpu-aaaaaaaa")
+			h.advance(11 * time.Minute)
+			elsewhere := h.modal.AddWorkspace("initech").AddMember("mallory")
+			h.configure(model.ConfigWrite{Supplied: bringing(elsewhere.NewToken()), Force: true})
+			back := model.ConfigWrite{Supplied: bringing(h.member.NewToken()), Force: true}
+			gate := h.gateAt("ServiceUserList")
+			compares := h.begin(t.Context(), h.engine.Guard.Compare)
+			gate.await()
+			if meanwhile {
+				h.modal.OnCall(nil)
+				h.configure(back)
+			}
+			gate.open()
+			compares.succeeds()
+			if !meanwhile {
+				h.configure(back)
+			}
+			require.False(t, h.outOfSync(), "the other workspace has no orphan")
+
+			require.ErrorContains(t, h.engine.Leases.End(t.Context(), lease.RevocationID), "out of sync")
+
+			require.True(t, h.alive(lease.Cred.ID))
+			_, err := h.engine.Orphans.Cleanup(t.Context(), revocation.CleanupRequest{})
+			require.NoError(t, err)
+		})
+	}
+}

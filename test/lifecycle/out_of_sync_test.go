@@ -272,3 +272,70 @@ func TestOutOfSync_NothingIsComparedWithoutAList(t *testing.T) {
 
 	require.NotContains(t, m.Read("status"), "last_compared_at")
 }
+
+// usedCandidate returns a mount that is out of sync: somebody uses the service user of an unfinished creation.
+func usedCandidate(t *testing.T) (m *mounttest.Mount, old, name string, candidate modaltest.Token) {
+	t.Helper()
+	m = mounttest.NewAllowingOrphans(t)
+	old = m.AddManaged("ci", map[string]any{"grace_period": "1h"})
+	m.Write("rotate/ci", nil)
+	m.Modal.Inject("ServiceUserCreate", unanswered(false, -1))
+	require.Error(t, m.Try(logical.UpdateOperation, "rotate/ci", nil))
+	m.Modal.ClearFaults()
+	for _, key := range m.List("revocations") {
+		if key != old {
+			name = key
+		}
+	}
+	candidate, err := m.Workspace.CreateServiceUser(name)
+	require.NoError(t, err)
+	m.Clock.Advance(9 * time.Minute)
+	require.True(t, m.Modal.Use(candidate.ID, candidate.Secret))
+	m.Clock.Advance(9 * time.Minute)
+	m.Tick()
+	require.Equal(t, true, m.Read("status")["out_of_sync"])
+	return m, old, name, candidate
+}
+
+func TestOrphans_AFailedAcceptDeletesNothingAndCanBeRepeated(t *testing.T) {
+	t.Parallel()
+	for name, blind := range map[string]bool{"with a list": false, "without a list": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for at, reached := 1, true; reached; at++ {
+				for _, committed := range []bool{false, true} {
+					m, old, user, candidate := usedCandidate(t)
+					if blind {
+						m.Modal.Inject("ServiceUserList", modaltest.Fault{Code: codes.PermissionDenied, Times: -1})
+					}
+					m.Storage.Plan(mounttest.Cut{At: at, Committed: committed})
+					err := m.Try(logical.UpdateOperation, "orphans", map[string]any{"accept": true})
+					reached = m.Storage.WasCut()
+					accepts := 0
+					for _, write := range m.Storage.Recorded() {
+						if write == "put orphans" {
+							accepts++
+						}
+					}
+					require.Equal(t, reached && accepts < 2, err != nil, "write %d of %v", at, m.Storage.Recorded())
+					m.Storage.Heal()
+					m.Modal.ClearFaults()
+
+					m.Minutes(2 * 60)
+
+					require.True(t, m.Modal.Accepts(candidate.ID, candidate.Secret), "write %d: somebody uses the token", at)
+					if err != nil && !committed {
+						require.Equal(t, true, m.Read("status")["out_of_sync"])
+						require.True(t, m.Knows(old))
+					}
+					m.Write("orphans", map[string]any{"accept": true})
+					m.Minutes(6 * 60)
+					require.Equal(t, false, m.Read("status")["out_of_sync"])
+					require.False(t, m.Knows(old))
+					require.False(t, m.InQueue(user))
+					require.True(t, m.Modal.Accepts(candidate.ID, candidate.Secret), "write %d: the operator keeps it", at)
+				}
+			}
+		})
+	}
+}

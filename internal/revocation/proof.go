@@ -47,8 +47,8 @@ func (rv *Revoker) prove(ctx context.Context, cfg *model.Config, entry *model.Re
 }
 
 // proveByName asks with the admin token whether a service user exists. It is used when the token's secret never
-// arrived, or when a call with the token would count as a use. The answer NOT_FOUND needs no witness, because Modal
-// accepted the admin token to give it.
+// arrived, or when a call with the token would count as a use. The answer NOT_FOUND, or another ID than the confirmed
+// one, needs no witness, because Modal accepted the admin token to give it.
 func (rv *Revoker) proveByName(ctx context.Context, cfg *model.Config, entry *model.Revocation) (Outcome, error) {
 	if err := rv.mount.CheckReach(cfg, entry.Token); err != nil {
 		return Unknown, err

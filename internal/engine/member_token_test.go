@@ -109,8 +109,10 @@ func TestMemberToken_StillAcceptedAfterItsDeletionIsDeletedAgain(t *testing.T) {
 	h.advance(time.Hour)
 	h.tick()
 	require.Equal(t, model.StateUnconfirmed, h.revocation(old.ID).State(h.clock()))
+	require.Len(t, h.modal.Calls("TokenDelete"), 1)
 	h.minutes(90)
 	require.Empty(t, h.queueIDs())
+	require.Greater(t, len(h.modal.Calls("TokenDelete")), 1, "Modal may have lost the deletion that it acknowledged")
 	require.Contains(t, h.recorded.lines(), "proof=deleted")
 }
 

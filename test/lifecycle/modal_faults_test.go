@@ -149,8 +149,10 @@ func TestRevocation_AcknowledgedButStillAcceptedIsUnconfirmed(t *testing.T) {
 	require.Equal(t, "unconfirmed", entry["state"])
 	require.Contains(t, entry["last_error"], "acknowledged the deletion and still accepts")
 	require.Contains(t, m.EventTypes(), "modal/revoke-fail")
+	require.Len(t, m.Modal.Calls("ServiceUserDelete"), 1)
 	m.Minutes(30)
 	require.Empty(t, m.List("revocations"))
+	require.Greater(t, len(m.Modal.Calls("ServiceUserDelete")), 1, "Modal may have lost the deletion that it acknowledged")
 }
 
 func TestOutage_ReadsContinueAndOneRotationFollows(t *testing.T) {

@@ -9,7 +9,9 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
 
+	"vault-plugin-secrets-modal/internal/modaltest"
 	"vault-plugin-secrets-modal/internal/mounttest"
 )
 
@@ -74,6 +76,29 @@ func TestDelete_ForceIsStoredBeforeModalIsCalled(t *testing.T) {
 	m.Modal.SetOutage(false)
 	m.Minutes(10)
 	require.Empty(t, m.Modal.ServiceUsers(), "force revokes within the grace period")
+}
+
+func TestDelete_WithForceTriesAgainWhatModalDidNotDelete(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.AddManaged("ci", map[string]any{"grace_period": "1h"})
+	m.Write("rotate/ci", nil)
+	m.Write("roles/job", map[string]any{"type": "dynamic", "environment_roles": "main=viewer", "ttl": "1h", "max_ttl": "1h"})
+	m.Must(logical.ReadOperation, "creds/job", nil)
+	m.Modal.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.PermissionDenied, Times: -1})
+	m.Minutes(8 * 60)
+	require.Len(t, m.List("revocations"), 2)
+	for _, id := range m.List("revocations") {
+		require.Equal(t, "retrying", m.Revocation(id, "state"))
+	}
+	m.Modal.ClearFaults()
+
+	for _, role := range []string{"ci", "job"} {
+		require.Equal(t, int64(0), m.Remove("roles/"+role, withForce).Data["left"], role)
+	}
+
+	require.Empty(t, m.Modal.ServiceUsers())
+	require.Empty(t, m.List("revocations"))
 }
 
 func TestDelete_WithForceRevokesTokensLeftByADeletedRole(t *testing.T) {

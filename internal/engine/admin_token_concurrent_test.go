@@ -150,3 +150,22 @@ func TestStaticRoles_TwoCreationsWithOneTokenGiveItToOneRole(t *testing.T) {
 		require.ErrorContains(b.t, <-created, "already belongs to another role")
 	})
 }
+
+func TestAdminToken_AMountsTokenKeepsTheGracePeriodOfItsRemoval(t *testing.T) {
+	t.Parallel()
+	for _, grace := range []time.Duration{0, 3 * time.Hour} {
+		t.Run(grace.String(), func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			h.managed("ci")
+			made := h.current("ci")
+			h.rotate(model.RotateRequest{Role: "ci"})
+			apiToken := made.APIToken()
+			h.configure(model.ConfigWrite{Supplied: model.Supplied{Token: &apiToken, Verify: true}})
+
+			h.configure(model.ConfigWrite{RemoveAdmin: true, Grace: &grace})
+
+			require.Equal(t, h.engine.Mount.Now().Add(grace), h.revocation(made.ID).NotBefore)
+		})
+	}
+}

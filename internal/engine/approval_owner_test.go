@@ -68,3 +68,26 @@ func TestApproval_WithForceTakesAnAdminTokenOfAnotherWorkspace(t *testing.T) {
 		require.Equal(t, next.ID, cfg.AdminID())
 	})
 }
+
+func TestApproval_ThatCannotEndKeepsConfigFromBeingDeleted(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		a := b.begin(model.ApprovalRequest{})
+		b.disk.fail("put approval/")
+
+		_, err := b.engine.Configs.Delete(t.Context(), false)
+
+		require.Error(t, err)
+		cfg, err := b.engine.Configs.Read(t.Context())
+		require.NoError(t, err)
+		require.NotNil(t, cfg, "a later approval would give the deleted config an admin token")
+		b.disk.fail("")
+		_, err = b.engine.Configs.Delete(t.Context(), false)
+		require.NoError(t, err)
+		b.configure(model.ConfigWrite{ServerURL: to(b.modal.URL())})
+		late := b.approve(a, b.member)
+		b.ticks(3 * time.Minute)
+		require.False(t, b.accepts(late))
+	})
+}

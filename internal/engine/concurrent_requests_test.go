@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -233,4 +234,30 @@ func TestCluster_AFormerLeaderDeletesNothingThatTheLeaderCreates(t *testing.T) {
 	gate.open()
 	rotates.succeeds()
 	require.True(t, h.alive(h.current("ci").ID))
+}
+
+func TestRevocation_DoesNotBeginToDeleteATokenWhileARoleTakesIt(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		first := b.static("ci")
+		old := b.current("ci").Token
+		b.rotate(model.RotateRequest{Role: "ci", Supplied: bringing(b.member.NewToken())})
+		b.pass(2 * model.Day)
+		var ending *underway
+
+		err := b.engine.Owners.Assign(t.Context(), old, "other", func() error {
+			ending = b.harness.begin(t.Context(), b.ending(old.ID, false))
+			synctest.Wait() // the revocation gets as far as it can
+			role := model.NewRole("generation")
+			role.Type = model.TypeStatic
+			cred := model.NewCredential(role, old, b.engine.Mount.Now(), b.engine.Mount.Jitter)
+			return errors.Join(b.engine.Mount.Credentials.Put(t.Context(), "other", cred), b.engine.Mount.Roles.Put(t.Context(), "other", role))
+		})
+
+		require.NoError(t, err)
+		<-ending.done
+		require.True(t, b.accepts(first), "the token is the current token of the other role")
+		require.Empty(t, b.queueIDs())
+	})
 }

@@ -273,3 +273,18 @@ func TestVerify_AnUnansweredSetOfRolesIsTriedAgain(t *testing.T) {
 	require.Equal(t, map[string]string{"main": "viewer"}, h.rolesOf(h.current("ci").ID))
 	require.WithinDuration(t, h.clock(), h.current("ci").LastChecked, 12*time.Minute)
 }
+
+func TestVerify_SetsTheRolesOfALostWriteAlthoughModalReportsThem(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.write(managedRole("ci", contributor))
+	h.stale(pbContributor, "contributor", -1)
+	require.Len(t, h.granting("ci", viewer), 1)
+	h.modal.ClearFaults()
+	h.workspace.SetServiceUserRole(h.current("ci").Identity, "main", "contributor") // the write was lost at Modal
+	h.stale(pbViewer, "viewer", -1)
+
+	h.minutes(2)
+
+	require.Equal(t, map[string]string{"main": "viewer"}, h.rolesOf(h.current("ci").ID))
+}

@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -69,4 +70,64 @@ func TestVerifyAdmin_AnUnknownRoleOfTheAdminIsNoLimitation(t *testing.T) {
 	cfg, err := h.engine.Configs.Read(t.Context())
 	require.NoError(t, err)
 	require.WithinDuration(t, h.clock(), cfg.AdminChecked, 12*time.Minute)
+}
+
+func TestVerifyAdmin_ALimitationThatFollowsARejectionIsLogged(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	cfg, err := h.engine.Configs.Read(t.Context())
+	require.NoError(t, err)
+	h.modal.SetDisabled(cfg.Admin.ID, true)
+	h.hours(25)
+	state, _ := h.admin()
+	require.Equal(t, model.AdminRejected, state)
+	h.member.SetRole(modaltest.RoleUser)
+	h.modal.SetDisabled(cfg.Admin.ID, false)
+
+	h.minutes(62)
+
+	state, _ = h.admin()
+	require.Equal(t, model.AdminLimited, state)
+	require.Contains(t, h.recorded.lines(), "the admin token cannot manage service users any more")
+}
+
+func TestConfig_TheSameAdminTokenThatBecameLimitedNamesTheRoles(t *testing.T) {
+	t.Parallel()
+	for name, again := range map[string]func(h *harness, supplied model.Supplied) ([]string, error){
+		"a write of config": func(h *harness, supplied model.Supplied) ([]string, error) {
+			done, err := h.engine.Configs.Write(t.Context(), model.ConfigWrite{Supplied: supplied})
+			if err != nil {
+				return nil, err
+			}
+			return done.Warnings, nil
+		},
+		"a rotation of the admin token": func(h *harness, supplied model.Supplied) ([]string, error) {
+			done, err := h.engine.Configs.RotateAdmin(t.Context(), model.AdminRotation{Supplied: supplied})
+			if err != nil {
+				return nil, err
+			}
+			return done.Warnings, nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			h.managed("ci")
+			cfg, err := h.engine.Configs.Read(t.Context())
+			require.NoError(t, err)
+			h.modal.SetDisabled(cfg.Admin.ID, true)
+			h.hours(25)
+			h.member.SetRole(modaltest.RoleUser)
+			h.modal.SetDisabled(cfg.Admin.ID, false)
+			apiToken := cfg.Admin.APIToken()
+
+			warnings, err := again(h, model.Supplied{Token: &apiToken, Verify: true})
+
+			require.NoError(t, err)
+			said := strings.Join(warnings, "\n")
+			require.Contains(t, said, "cannot manage service users")
+			require.Contains(t, said, "these roles keep their current tokens but can no longer rotate")
+			require.Contains(t, said, ": ci; ")
+		})
+	}
 }

@@ -482,3 +482,36 @@ func TestVerify_LeavesATokenToTheRoleThatVerifiedItFirst(t *testing.T) {
 	require.False(t, m.Knows(mounttest.TextIn(token, "token_id")), "the role that verified the token decides when the engine revokes it")
 	require.Equal(t, false, m.Write("verify/mine", nil).Data["accepted"])
 }
+
+func TestConfig_PinIsResolvedByAnyVerification(t *testing.T) {
+	t.Parallel()
+	for name, resolve := range map[string]func(m *mounttest.Mount, admin map[string]any){
+		"of a role": func(m *mounttest.Mount, _ map[string]any) {
+			m.Write("config", map[string]any{"pinned_workspace": "acme"})
+			require.NotContains(m.T, m.Read("config"), "pinned_workspace_id")
+			m.Write("verify/ci", nil)
+		},
+		"of a role by the worker": func(m *mounttest.Mount, _ map[string]any) {
+			m.Write("config", map[string]any{"pinned_workspace": "acme"})
+			m.Clock.Advance(25 * time.Hour)
+			m.Tick()
+		},
+		"of the same admin token": func(m *mounttest.Mount, admin map[string]any) {
+			m.Write("config", mounttest.Also(admin, "verify", false))
+			m.Write("config", mounttest.Also(admin, "pinned_workspace", "acme"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := mounttest.New(t)
+			m.AddRole("ci")
+
+			resolve(m, m.NewToken())
+
+			require.Equal(t, m.Workspace.ID(), m.Read("config")["pinned_workspace_id"])
+			m.Workspace.Rename("acme-inc")
+			impostor := m.Modal.AddWorkspace("acme").AddMember("mallory")
+			require.Contains(t, m.Refused(logical.UpdateOperation, "rotate/ci", mounttest.Also(mounttest.TokenData(impostor.NewToken()), "force", true)), "does not override")
+		})
+	}
+}

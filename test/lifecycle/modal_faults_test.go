@@ -236,3 +236,17 @@ func TestManaged_FailureAtModalIsA502(t *testing.T) {
 	m.Minutes(21)
 	require.Empty(t, m.List("revocations"))
 }
+
+func TestRotate_TriesThreeNamesAndNotMore(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	old := m.AddManaged("ci")
+	creates := len(m.Modal.Calls("ServiceUserCreate"))
+	m.Modal.Inject("ServiceUserCreate", modaltest.Fault{Code: codes.AlreadyExists, Times: -1})
+
+	require.Error(t, m.Try(logical.UpdateOperation, "rotate/ci", nil))
+
+	require.Len(t, m.Modal.Calls("ServiceUserCreate"), creates+3)
+	require.Equal(t, old, m.TokenID("ci"))
+	require.Empty(t, m.List("revocations"), "Modal created nothing, and the service users of these names belong to others")
+}

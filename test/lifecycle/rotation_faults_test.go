@@ -60,6 +60,7 @@ func rotationFaults() map[string]fault {
 		"create: no answer, not done": {"ServiceUserCreate", times(unanswered(false, -1)), "no answer"},
 		"create: answer lost":         {"ServiceUserCreate", times(unanswered(true, -1)), "no answer"},
 		"create: name taken once":     {"ServiceUserCreate", times(modaltest.Fault{Code: codes.AlreadyExists}), ""},
+		"create: two names taken":     {"ServiceUserCreate", times(modaltest.Fault{Code: codes.AlreadyExists, Times: 2}), ""},
 		"create: every name taken":    {"ServiceUserCreate", times(modaltest.Fault{Code: codes.AlreadyExists, Times: -1}), "already has a service user of that name"},
 		"create: admin rejected":      {"ServiceUserCreate", times(reject), `rejected the admin token`},
 		"create: not a manager":       {"ServiceUserCreate", times(deny), `of user "alice"`},
@@ -88,7 +89,14 @@ func rotationFaults() map[string]fault {
 			user := a.GetServiceUserIdentity()
 			a.SetUserIdentity(pb.UserIdentity_builder{UserId: user.GetServiceUserId(), Username: user.GetServiceUserName()}.Build())
 		}), "another identity type"},
-		"verify: another name":         {"TokenInfoGet", ofNewToken(func(a *pb.TokenInfoGetResponse) { a.GetServiceUserIdentity().SetServiceUserName("vault-x") }), "another service user name"},
+		"verify: another name":  {"TokenInfoGet", ofNewToken(func(a *pb.TokenInfoGetResponse) { a.GetServiceUserIdentity().SetServiceUserName("vault-x") }), "another service user name"},
+		"verify: another token": {"TokenInfoGet", forever(ofNewToken(func(a *pb.TokenInfoGetResponse) { a.SetTokenId("ak-BBBBBBBBBBBBBBBBBBBBBB") })), "it describes another token"},
+		"verify: a lesser role": {"ServiceUserInfo", forever(mangle(func(a *pb.ServiceUserInfoResponse) {
+			for _, role := range a.GetServiceUser().GetEnvironmentRoles() {
+				role.SetRole(pb.EnvironmentRole_ENVIRONMENT_ROLE_VIEWER)
+				role.SetRoleStr("viewer")
+			}
+		})), "another set of environment roles"},
 		"verify: missing role":         {"ServiceUserInfo", forever(mangle(func(a *pb.ServiceUserInfoResponse) { a.GetServiceUser().SetEnvironmentRoles(nil) })), "another set of environment roles"},
 		"verify: roles unknown":        {"ServiceUserInfo", times(modaltest.Fault{Code: codes.Unimplemented}), ""},
 		"verify: roles come late":      {"ServiceUserInfo", mangle(func(a *pb.ServiceUserInfoResponse) { a.GetServiceUser().SetEnvironmentRoles(nil) }), ""},

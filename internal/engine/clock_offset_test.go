@@ -135,3 +135,52 @@ func TestMint_ATokenThatExpiresBeforeItsCreationIsDeleted(t *testing.T) {
 	require.ErrorContains(t, err, "expired at 2026-03-01T11:00:00Z, before Modal created it")
 	require.True(t, model.IsUpstream(err))
 }
+
+func TestAdminToken_ApprovedUnderAWrongClockExpiresByTheNodesClock(t *testing.T) {
+	t.Parallel()
+	for name, ahead := range map[string]time.Duration{"behind": -30 * time.Minute, "ahead": 3 * time.Hour, "right": 0} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(b *bubble) {
+				t := b.t
+				b.ahead.Store(int64(ahead))
+				a := b.begin(model.ApprovalRequest{TokenTTL: 30*model.Day + 2*time.Hour})
+				b.approve(a, b.member)
+				require.Equal(t, model.ApprovalDone, b.approvalOf("", 15*time.Second).State)
+				cfg, err := b.engine.Configs.Read(t.Context())
+				require.NoError(t, err)
+				expires := cfg.Admin.ExpiresAt.Add(ahead)
+				require.WithinDuration(t, expires, cfg.Admin.LocalExpiry(), 30*time.Second)
+				require.Empty(t, b.engine.Mount.AdminExpiryWarning(cfg))
+				b.pass(2*time.Hour + time.Minute)
+				require.Contains(t, b.engine.Mount.AdminExpiryWarning(cfg), "write a new admin token before then")
+				require.Equal(t, model.AdminOK, cfg.State(cfg.Admin.LocalExpiry().Add(-time.Second)))
+				require.Equal(t, model.AdminExpired, cfg.State(cfg.Admin.LocalExpiry()))
+				old := cfg.AdminRevocation(model.DefaultConfig, cfg.Admin.LocalExpiry().Add(-time.Minute), nil)
+				require.False(t, old.NotBefore.After(cfg.Admin.LocalExpiry()))
+				b.pass(30*model.Day - 2*time.Minute)
+				require.NotContains(t, b.engine.Mount.AdminExpiryWarning(cfg), "expired on")
+				b.pass(2 * time.Minute)
+				require.Contains(t, b.engine.Mount.AdminExpiryWarning(cfg), "expired on")
+			})
+		})
+	}
+}
+
+func TestVerifyAdmin_ForgetsTheOffsetOfAClockThatWasSetRight(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.configure(model.ConfigWrite{VerificationInterval: to(time.Hour)})
+		b.ahead.Store(int64(3 * model.Day))
+		b.approve(b.begin(model.ApprovalRequest{TokenTTL: 10 * model.Day}), b.member)
+		require.Equal(t, model.ApprovalDone, b.approvalOf("", 15*time.Second).State)
+		b.ahead.Store(0)
+
+		b.ticks(70 * time.Minute)
+
+		cfg, err := b.engine.Configs.Read(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, cfg.Admin.ExpiresAt, cfg.Admin.LocalExpiry())
+	})
+}

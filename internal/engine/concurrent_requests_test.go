@@ -261,3 +261,94 @@ func TestRevocation_DoesNotBeginToDeleteATokenWhileARoleTakesIt(t *testing.T) {
 		require.Empty(t, b.queueIDs())
 	})
 }
+
+func TestDelete_ByForceKeepsWhatItsLeasesStoreMeanwhile(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
+		b.dynamic("job")
+		b.lease("job")
+		id := b.queueIDs()[0]
+		unlock, err := b.engine.Mount.LockLease(t.Context(), id) // another request changes the lease
+		require.NoError(t, err)
+		deleting := b.harness.begin(t.Context(), func(ctx context.Context) error {
+			_, err := b.engine.Roles.Delete(ctx, "job", true)
+			return err
+		})
+		synctest.Wait()
+		require.False(t, b.revocation(id).Forced, "the deletion must wait for the lease's lock")
+		stored := *b.revocation(id)
+		stored.Rights.EnvironmentRoles = viewer
+		require.NoError(t, b.engine.Mount.Revocations.Put(t.Context(), id, &stored))
+		b.modal.SetOutage(true)
+
+		unlock()
+
+		deleting.succeeds()
+		require.True(t, b.revocation(id).Forced)
+		require.Equal(t, viewer, b.revocation(id).Rights.EnvironmentRoles)
+		b.modal.SetOutage(false)
+		b.ticks(20 * time.Minute)
+		require.Empty(t, b.queueIDs())
+		require.Empty(t, b.modal.ServiceUsers())
+	})
+}
+
+func TestConfig_OfTwoRequestsAtOnceKeepsTheChangesOfBoth(t *testing.T) {
+	t.Parallel()
+	for name, first := range map[string]func(b *bubble, next model.Supplied) act{
+		"a write": func(b *bubble, next model.Supplied) act {
+			return func(ctx context.Context) error {
+				_, err := b.engine.Configs.Write(ctx, model.ConfigWrite{Supplied: next})
+				return err
+			}
+		},
+		"a rotation of the admin token": func(b *bubble, next model.Supplied) act {
+			return func(ctx context.Context) error {
+				_, err := b.engine.Configs.RotateAdmin(ctx, model.AdminRotation{Supplied: next})
+				return err
+			}
+		},
+		"a verification by the worker": func(b *bubble, _ model.Supplied) act { return b.engine.Verifier.verifyAdmin },
+	} {
+		for _, deletes := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/deletes=%t", name, deletes), func(t *testing.T) {
+				t.Parallel()
+				inBubble(t, func(b *bubble) {
+					t := b.t
+					b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
+					before, err := b.engine.Configs.Read(t.Context())
+					require.NoError(t, err)
+					b.pass(25 * time.Hour)
+					gate := b.gateAt("TokenInfoGet")
+					asking := b.harness.begin(t.Context(), first(b, bringing(b.member.NewToken())))
+					gate.await()
+					second := b.harness.begin(t.Context(), func(ctx context.Context) error {
+						if deletes {
+							_, err := b.engine.Configs.Delete(ctx, false)
+							return err
+						}
+						_, err := b.engine.Configs.Write(ctx, model.ConfigWrite{Paused: to(true)})
+						return err
+					})
+					synctest.Wait()
+
+					gate.open()
+
+					asking.succeeds()
+					second.succeeds()
+					after, err := b.engine.Configs.Read(t.Context())
+					require.NoError(t, err)
+					if deletes {
+						require.Nil(t, after, "the deletion came last")
+						return
+					}
+					require.True(t, after.Paused)
+					changed := after.AdminID() != before.AdminID() || !after.AdminChecked.Equal(before.AdminChecked)
+					require.True(t, changed, "the first request must keep its change, too")
+				})
+			})
+		}
+	}
+}

@@ -91,11 +91,11 @@ func rotationFaults() map[string]fault {
 		}), "another identity type"},
 		"verify: another name":  {"TokenInfoGet", ofNewToken(func(a *pb.TokenInfoGetResponse) { a.GetServiceUserIdentity().SetServiceUserName("vault-x") }), "another service user name"},
 		"verify: another token": {"TokenInfoGet", forever(ofNewToken(func(a *pb.TokenInfoGetResponse) { a.SetTokenId("ak-BBBBBBBBBBBBBBBBBBBBBB") })), "it describes another token"},
-		"verify: a lesser role": {"ServiceUserInfo", forever(mangle(func(a *pb.ServiceUserInfoResponse) {
-			for _, role := range a.GetServiceUser().GetEnvironmentRoles() {
-				role.SetRole(pb.EnvironmentRole_ENVIRONMENT_ROLE_VIEWER)
-				role.SetRoleStr("viewer")
-			}
+		"verify: a role too many": {"ServiceUserInfo", forever(mangle(func(a *pb.ServiceUserInfoResponse) {
+			user := a.GetServiceUser()
+			more := proto.CloneOf(user.GetEnvironmentRoles()[0])
+			more.SetEnvironmentName("staging")
+			user.SetEnvironmentRoles(append(user.GetEnvironmentRoles(), more))
 		})), "another set of environment roles"},
 		"verify: missing role":         {"ServiceUserInfo", forever(mangle(func(a *pb.ServiceUserInfoResponse) { a.GetServiceUser().SetEnvironmentRoles(nil) })), "another set of environment roles"},
 		"verify: roles unknown":        {"ServiceUserInfo", times(modaltest.Fault{Code: codes.Unimplemented}), ""},

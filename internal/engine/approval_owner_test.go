@@ -71,23 +71,31 @@ func TestApproval_WithForceTakesAnAdminTokenOfAnotherWorkspace(t *testing.T) {
 
 func TestApproval_ThatCannotEndKeepsConfigFromBeingDeleted(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(b *bubble) {
-		t := b.t
-		a := b.begin(model.ApprovalRequest{})
-		b.disk.fail("put approval/")
+	for name, stored := range map[string]bool{"with a stored config": true, "without a stored config": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(b *bubble) {
+				t := b.t
+				a := b.begin(model.ApprovalRequest{})
+				if !stored {
+					require.NoError(t, b.engine.Mount.Config.Delete(t.Context(), ""))
+				}
+				b.disk.fail("put approval/")
 
-		_, err := b.engine.Configs.Delete(t.Context(), false)
+				_, err := b.engine.Configs.Delete(t.Context(), false)
 
-		require.Error(t, err)
-		cfg, err := b.engine.Configs.Read(t.Context())
-		require.NoError(t, err)
-		require.NotNil(t, cfg, "a later approval would give the deleted config an admin token")
-		b.disk.fail("")
-		_, err = b.engine.Configs.Delete(t.Context(), false)
-		require.NoError(t, err)
-		b.configure(model.ConfigWrite{ServerURL: to(b.modal.URL())})
-		late := b.approve(a, b.member)
-		b.ticks(3 * time.Minute)
-		require.False(t, b.accepts(late))
-	})
+				require.Error(t, err, "a later approval would give the deleted config an admin token")
+				cfg, err := b.engine.Configs.Read(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, stored, cfg != nil)
+				b.disk.fail("")
+				_, err = b.engine.Configs.Delete(t.Context(), false)
+				require.NoError(t, err)
+				b.configure(model.ConfigWrite{ServerURL: to(b.modal.URL())})
+				late := b.approve(a, b.member)
+				b.ticks(3 * time.Minute)
+				require.False(t, b.accepts(late))
+			})
+		})
+	}
 }

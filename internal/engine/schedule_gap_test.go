@@ -23,3 +23,19 @@ func TestSchedule_TheShortestGapOfACronScheduleCounts(t *testing.T) {
 		require.Equal(t, closest, model.ClosestFirings(schedule), text)
 	}
 }
+
+func TestSchedule_ANarrowerWindowMovesTheNextRotationIntoIt(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	ask := managedRole("ci", viewer)
+	ask.Managed.Schedule, ask.Managed.Window = to("0 3 * * *"), to(model.Day)
+	h.write(ask)
+	fires := time.Date(start.Year(), start.Month(), start.Day()+1, 3, 0, 0, 0, time.UTC)
+	late := *h.current("ci")
+	late.NextRotation = fires.Add(70 * time.Minute) // as jitter may place it in the wide window
+	require.NoError(t, h.engine.Mount.Credentials.Put(t.Context(), "ci", &late))
+
+	h.write(model.RoleWrite{Name: "ci", Managed: model.ManagedWrite{Window: to(time.Hour)}})
+
+	require.WithinRange(t, h.current("ci").NextRotation, fires, fires.Add(3*time.Minute))
+}

@@ -273,8 +273,8 @@ func TestDelete_ByForceKeepsWhatItsLeasesStoreMeanwhile(t *testing.T) {
 		unlock, err := b.engine.Mount.LockLease(t.Context(), id) // another request changes the lease
 		require.NoError(t, err)
 		deleting := b.harness.begin(t.Context(), func(ctx context.Context) error {
-			_, err := b.engine.Roles.Delete(ctx, "job", true)
-			return err
+			_, failed := b.engine.Roles.Delete(ctx, "job", true)
+			return failed
 		})
 		synctest.Wait()
 		require.False(t, b.revocation(id).Forced, "the deletion must wait for the lease's lock")
@@ -326,11 +326,11 @@ func TestConfig_OfTwoRequestsAtOnceKeepsTheChangesOfBoth(t *testing.T) {
 					gate.await()
 					second := b.harness.begin(t.Context(), func(ctx context.Context) error {
 						if deletes {
-							_, err := b.engine.Configs.Delete(ctx, false)
-							return err
+							_, failed := b.engine.Configs.Delete(ctx, false)
+							return failed
 						}
-						_, err := b.engine.Configs.Write(ctx, model.ConfigWrite{Paused: to(true)})
-						return err
+						_, failed := b.engine.Configs.Write(ctx, model.ConfigWrite{Paused: to(true)})
+						return failed
 					})
 					synctest.Wait()
 

@@ -60,7 +60,7 @@ func TestDueTimes_AreReadAgainAfterAFailure(t *testing.T) {
 			return index.Due(t.Context(), now, names(next, map[string]bool{"b": true}))
 		},
 		"out of time":  func(index *DueTimes) ([]string, error) { return index.Due(ended, now, names(next, nil)) },
-		"without time": func(index *DueTimes) ([]string, error) { return nil, nil },
+		"without time": func(*DueTimes) ([]string, error) { return nil, nil },
 	} {
 		index := NewDueTimes()
 		due, _ := first(index)

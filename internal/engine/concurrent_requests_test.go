@@ -352,3 +352,28 @@ func TestConfig_OfTwoRequestsAtOnceKeepsTheChangesOfBoth(t *testing.T) {
 		}
 	}
 }
+
+func TestVerifyAdmin_ThatWaitedForConfigKeepsTheWriteBeforeIt(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
+		b.pass(25 * time.Hour)
+		unlock, err := b.engine.Mount.LockConfig(t.Context()) // a write of config
+		require.NoError(t, err)
+		verifying := b.harness.begin(t.Context(), b.engine.Verifier.verifyAdmin)
+		synctest.Wait()
+		cfg, err := b.engine.Configs.Read(t.Context())
+		require.NoError(t, err)
+		written := *cfg
+		written.Paused = true
+		require.NoError(t, b.engine.Mount.Config.Put(t.Context(), "", &written))
+
+		unlock()
+
+		verifying.succeeds()
+		after, err := b.engine.Configs.Read(t.Context())
+		require.NoError(t, err)
+		require.True(t, after.Paused)
+	})
+}

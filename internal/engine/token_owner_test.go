@@ -136,3 +136,11 @@ func TestTokens_AnUnverifiedSecretForAQueuedTokenIsRefusedOnEveryPath(t *testing
 	require.NoError(t, takers["a new role"](model.Supplied{Token: &modalapi.Token{ID: old.ID, Secret: old.Secret}}), "the same secret may come back")
 	require.True(t, h.current("new").Verified(), "the queue knew the token")
 }
+
+func TestRotate_ToItsOwnTokenWhoseDeletionBeganIsRefused(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	old := h.replaced(func(r *model.Revocation) *model.Revocation { r.DeletionStarted = true; return r })
+	_, err := h.engine.Rotations.Rotate(t.Context(), model.RotateRequest{Role: "other", Supplied: bringing(old), Force: true})
+	require.ErrorContains(t, err, "and the engine deletes it")
+}

@@ -214,8 +214,14 @@ func TestVerify_NarrowsAPreviousTokenThatAWriteCouldNotNarrow(t *testing.T) {
 	h.modal.Inject("EnvironmentRoleSet", modaltest.Fault{Code: codes.PermissionDenied, Match: func(modaltest.Call) bool { sets++; return sets == 2 }})
 	require.Contains(t, h.granting("ci", viewer)[0], "the previous token "+old.ID+" keeps its old environment roles")
 	require.Equal(t, "contributor", h.rolesOf(old.ID)["main"])
-	h.minutes(2)
-	require.Equal(t, "viewer", h.rolesOf(old.ID)["main"])
+
+	require.False(t, h.verify("ci").RolesDiffer, "the current token has the rights of the role")
+	h.modal.Inject("EnvironmentRoleSet", modaltest.Fault{Code: codes.PermissionDenied})
+	h.minutes(1)
+	require.Equal(t, "contributor", h.rolesOf(old.ID)["main"])
+	h.hours(1)
+
+	require.Equal(t, "viewer", h.rolesOf(old.ID)["main"], "neither an answer about the current token nor a failure ends the attempts")
 }
 
 func TestVerify_NarrowsPreviousTokensAlsoAfterARotation(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
@@ -104,4 +105,52 @@ func TestTable_InvalidatedEntryIsReadAgain(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "elsewhere", fresh.Text)
 	require.Equal(t, []string{"x", "x"}, heard)
+}
+
+// slow is storage whose reads wait until the test lets them go on.
+type slow struct {
+	logical.InmemStorage
+
+	proceed chan struct{}
+}
+
+func (s *slow) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
+	e, err := s.InmemStorage.Get(ctx, key)
+	<-s.proceed
+	return e, err
+}
+
+func TestTable_SlowReadCachesNoEntryThatChangedMeanwhile(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(ctx context.Context, s *slow, table *Table[entry]) error{
+		"written by another node": func(ctx context.Context, s *slow, table *Table[entry]) error {
+			defer table.Invalidate("e/x")
+			return New[entry](&s.InmemStorage, "e/", Options{}).Put(ctx, "x", &entry{"new"})
+		},
+		"written by this node": func(ctx context.Context, _ *slow, table *Table[entry]) error {
+			return table.Put(ctx, "x", &entry{"new"})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := &slow{proceed: make(chan struct{})}
+				require.NoError(t, New[entry](&s.InmemStorage, "e/", Options{}).Put(t.Context(), "x", &entry{"old"}))
+				table := New[entry](s, "e/", Options{})
+				go func() { _, _ = table.Get(t.Context(), "x") }()
+				synctest.Wait() // the read has the old entry
+				changed := make(chan error, 1)
+				go func() { changed <- change(t.Context(), s, table) }()
+				synctest.Wait() // the change is done, or waits for the read
+				close(s.proceed)
+				require.NoError(t, <-changed)
+				synctest.Wait()
+
+				after, err := table.Get(t.Context(), "x")
+
+				require.NoError(t, err)
+				require.Equal(t, "new", after.Text)
+			})
+		})
+	}
 }

@@ -127,6 +127,8 @@ func (run *Run) mayFail(op *operation) bool {
 		return run.isRestricted() || run.oracle.mayBlockDeletions() || waits && run.isElsewhere(revocation.storedToken)
 	case "read lease":
 		return op.forcedMeanwhile
+	case "change the CA":
+		return !strings.Contains(*op.config.CACert, run.cas.server) // the engine cannot reach the server
 	}
 	return false
 }

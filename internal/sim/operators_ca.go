@@ -45,6 +45,9 @@ func (run *Run) changeCA() {
 	}
 	bundle := []string{run.cas.server + run.cas.another, run.cas.server, run.cas.another}[run.roll("ca_cert", 3)]
 	c := Config{CACert: &bundle, Admin: &Token{t.admin.ID, t.admin.Secret}, Force: run.roll("force", 2) == 1}
+	if run.conditions.Overlap {
+		c.ServerURL = ptr(run.otherModal.URL()) // another write may change the server before this one begins
+	}
 	run.logf("write config: %s", c)
 	op := &operation{what: "change the CA", config: &c}
 	run.await(run.launch(op, func(ctx context.Context, e Engine) error {
@@ -65,7 +68,7 @@ func (run *Run) checkCA(c Config, before *truth) {
 	if !strings.Contains(*c.CACert, run.cas.server) {
 		run.broken("config accepted a ca_cert under which the server cannot have accepted the admin token")
 	}
-	if c.Force || *c.CACert == before.ca || strings.Contains(before.ca, *c.CACert) {
+	if c.Force || before.server != run.otherModal.URL() || *c.CACert == before.ca || strings.Contains(before.ca, *c.CACert) {
 		run.report.count("a CA is changed")
 		return
 	}

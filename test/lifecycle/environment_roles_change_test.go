@@ -148,3 +148,18 @@ func TestRotate_PreviousTokenLimitBindsOperatorsNotTheSchedule(t *testing.T) {
 	require.NotEqual(t, before, m.TokenID("ci"))
 	require.Len(t, m.List("revocations"), maxPreviousTokens+1)
 }
+
+func TestApproval_PreviousTokenLimitBindsForceToo(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	m.AddRole("ci", map[string]any{"grace_period": "30d"})
+	for range maxPreviousTokens {
+		m.Write("rotate/ci", m.NewToken())
+	}
+	for _, ask := range []map[string]any{nil, {"force": true}} {
+		require.Contains(t, m.Refused(logical.UpdateOperation, "rotate/ci/approval", ask), "10 previous tokens in their grace period")
+	}
+	require.Empty(t, m.Modal.Calls("TokenFlowCreate"))
+
+	m.Write("rotate/ci/approval", map[string]any{"force": true, "grace_period": 0})
+}

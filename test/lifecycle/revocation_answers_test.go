@@ -102,3 +102,24 @@ func TestRevocation_EachWitnessMustAnswer(t *testing.T) {
 		})
 	}
 }
+
+func TestRevocation_AnyAcceptedWitnessIsEnough(t *testing.T) {
+	t.Parallel()
+	for _, rejected := range []string{"admin token", "current token"} {
+		t.Run(rejected+" rejected", func(t *testing.T) {
+			t.Parallel()
+			m, id := keptToken(t)
+			m.Modal.DeleteToken(id)
+			other := m.TokenID("personal")
+			if rejected == "admin token" {
+				other = mounttest.TextIn(m.Read("config"), "token_id")
+			}
+			m.Modal.Inject("TokenInfoGet", modaltest.Fault{Code: codes.Unauthenticated, Match: only(other), Times: -1})
+
+			m.Minutes(61)
+
+			require.False(t, m.InQueue(id), "Modal accepts another token of the same workspace")
+			require.Equal(t, []string{"rejected"}, m.Proofs())
+		})
+	}
+}

@@ -66,6 +66,6 @@ func (b *Backend) emit(ctx context.Context, event model.Event) {
 		pairs = append(pairs, fieldVersion, strconv.Itoa(event.Version))
 	}
 	if err := logical.SendEvent(ctx, b, event.Kind, pairs...); err != nil {
-		b.Logger().Debug("event not delivered", "type", event.Kind, "error", err)
+		b.engine.Mount.Log().Debug("event not delivered", "type", event.Kind, "error", err)
 	}
 }

@@ -3,13 +3,16 @@
 package lifecycle
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
@@ -216,7 +219,9 @@ func TestEvents_AFailedDeliveryFailsNoOperation(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := mounttest.NewManaged(t)
+			var lines bytes.Buffer
 			b, err := modalsecrets.New(t.Context(), &logical.BackendConfig{
+				Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: &lines}),
 				System: m.System, StorageView: m.Storage, EventsSender: sender, BackendUUID: "2f9f1a7c-0000-4000-8000-000000000001",
 			}, state.Deps{Now: m.Clock.Now, Wait: m.Clock.Sleep, Connect: mounttest.ConnectWithoutJitter})
 			require.NoError(t, err)
@@ -235,6 +240,10 @@ func TestEvents_AFailedDeliveryFailsNoOperation(t *testing.T) {
 			m.Remove("roles/ci", withForce)
 			require.Empty(t, m.Modal.ServiceUsers())
 			m.Remove("config", nil)
+			for line := range strings.Lines(lines.String()) {
+				require.Contains(t, line, " mount=modal/ ")
+			}
+			require.Contains(t, lines.String(), "event not delivered")
 			if sender != nil {
 				for _, kind := range []logical.EventType{"modal/config-write", "modal/role-write", "modal/rotate", "modal/revoke", "modal/token-rejected", "modal/role-delete"} {
 					require.Contains(t, bus.tried, kind)

@@ -115,12 +115,15 @@ func (ap *Approvals) receive(ctx context.Context, key string, f model.Flow, appr
 		entry.NotBefore = model.Later(ap.mount.Now(), a.Lapses).Add(model.UnfinishedAfter)
 		entry.NextAttempt = entry.NotBefore
 	}
-	known, err := ap.mount.Revocations.Get(ctx, entry.Key())
-	if err == nil && known == nil {
-		err = ap.mount.Revocations.Put(ctx, entry.Key(), entry)
-	}
-	if err != nil {
+	switch known, err := ap.mount.Revocations.Get(ctx, entry.Key()); {
+	case err != nil:
 		return err
+	case known != nil: // the token arrived before, and storage failed or the node changed after that
+		entry = known
+	default:
+		if err = ap.mount.Revocations.Put(ctx, entry.Key(), entry); err != nil {
+			return err
+		}
 	}
 	if !waits {
 		return ap.receiveLate(ctx, key, a, f, entry, approved.Workspace)

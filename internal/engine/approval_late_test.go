@@ -44,6 +44,30 @@ func TestApproval_ATokenApprovedJustAfterACancelDeletesItself(t *testing.T) {
 	}, modaltest.WithFlowAnswersOnce())
 }
 
+func TestApproval_ALateTokenThatArrivesAgainKeepsItsRevocation(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(b *bubble) {
+		t := b.t
+		b.empty("personal")
+		a := b.begin(model.ApprovalRequest{Role: "personal", LapseAfter: time.Minute})
+		b.ticks(2 * time.Minute)
+		b.modal.Inject("TokenDelete", modaltest.Fault{Code: codes.PermissionDenied, Times: -1})
+		late := b.approve(a, b.member)
+		b.disk.fail("put approval/") // so the engine does not know afterwards that the token arrived
+		b.ticks(time.Minute)
+		before := b.revocation(late.ID)
+		require.True(t, before.DeletionStarted)
+		b.disk.fail("")
+
+		b.ticks(time.Minute)
+
+		require.Contains(t, b.approvalOf("personal", 0).Reason, "token "+late.ID)
+		after := b.revocation(late.ID)
+		require.Equal(t, before.Since, after.Since)
+		require.Greater(t, after.Attempts, before.Attempts, "the attempts go on where they were")
+	}, modaltest.WithFlowLifetime(2*time.Hour))
+}
+
 func TestApproval_IsPolledForAnHourAfterItsEndAlsoAfterARestart(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(b *bubble){

@@ -60,6 +60,26 @@ func TestGuard_DeletesNoServiceUserWhileTheListFailsForAMoment(t *testing.T) {
 	}
 }
 
+func TestGuard_AFailedSecondListIsNoComparison(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	old := h.managed("ci")
+	h.rotate(model.RotateRequest{Role: "ci"})
+	h.advance(25 * time.Hour)
+	h.workspace.AddServiceUser(h.engine.Mount.NamePrefix() + "ci-abcdefgh")
+	lists := 0
+	h.modal.Inject("ServiceUserList", modaltest.Fault{Code: codes.PermissionDenied, Times: -1, Match: func(modaltest.Call) bool { lists++; return lists > 1 }})
+
+	h.minutes(1)
+
+	require.Greater(t, lists, 1)
+	require.True(t, h.alive(old), "only two lists together tell that there is no orphan")
+	h.modal.ClearFaults()
+	h.hours(2)
+	require.Contains(t, h.recorded.events(), "modal/out-of-sync")
+	require.True(t, h.alive(old))
+}
+
 func TestGuard_ALeaseEndsWithoutAListOnlyWhereModalHasNone(t *testing.T) {
 	t.Parallel()
 	for code, ends := range map[codes.Code]bool{codes.FailedPrecondition: true, codes.Unimplemented: true, codes.PermissionDenied: false, codes.Unauthenticated: false} {

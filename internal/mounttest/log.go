@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"strings"
 	"sync"
+
+	"github.com/stretchr/testify/require"
 )
 
 // EventsOf returns the metadata of all events of a type, the newest last.
@@ -55,4 +57,14 @@ func (b *LockedBuffer) String() string {
 // Lines returns the lines of the log that are not empty.
 func (m *Mount) Lines() []string {
 	return strings.FieldsFunc(m.Logs.String(), func(r rune) bool { return r == '\n' })
+}
+
+// requireLinesNameTheMount expects the mount in each log line, because one process writes the lines of several
+// mounts.
+func (m *Mount) requireLinesNameTheMount() {
+	for _, line := range m.Lines() {
+		if startsALine := line[0] >= '0' && line[0] <= '9'; startsALine {
+			require.Contains(m.T, line, " service_user_prefix=vault-2f9f1a7c-", "a line of the log does not name the mount")
+		}
+	}
 }

@@ -53,6 +53,7 @@ func New(t *testing.T) *Mount {
 		Storage: NewCutStorage(), Events: logical.NewMockEventSender(), Logs: &LockedBuffer{},
 		System: &logical.StaticSystemView{PluginEnvironment: &logical.PluginEnvironment{VaultVersion: "1.21.2"}},
 	}
+	t.Cleanup(m.requireLinesNameTheMount)
 	m.Workspace = m.Modal.AddWorkspace("acme")
 	m.Member = m.Workspace.AddMember("alice")
 	m.Restart()

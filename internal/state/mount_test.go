@@ -3,7 +3,9 @@
 package state
 
 import (
+	"bytes"
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
+	"vault-plugin-secrets-modal/internal/modalapi"
 	"vault-plugin-secrets-modal/internal/model"
 	"vault-plugin-secrets-modal/internal/store"
 )
@@ -103,4 +106,27 @@ func TestMount_ChangesOfConfigAreCountedOnEveryNode(t *testing.T) {
 	before = m.ConfigChanges()
 	m.Invalidate("role/config")
 	require.Equal(t, before, m.ConfigChanges())
+}
+
+func TestMount_EachLineOfTheLogNamesTheMount(t *testing.T) {
+	t.Parallel()
+	var lines bytes.Buffer
+	var options modalapi.Options
+	m := NewMount(Deps{
+		Storage: &logical.InmemStorage{}, MountID: "2f9f1a7c", Now: time.Now, Wait: func(context.Context, time.Duration) error { return nil },
+		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: &lines}),
+		Connect: func(o modalapi.Options) (Modal, error) {
+			options = o
+			return &connection{open: new(int)}, nil
+		},
+	})
+	m.SetPath("modal/")
+	_, release, err := m.Connect(&model.Config{ServerURL: "https://a:443"})
+	require.NoError(t, err)
+	release()
+
+	options.Warn("this client is old")
+	m.Log().Info("something else")
+
+	require.Equal(t, 2, strings.Count(lines.String(), ": mount=modal/ service_user_prefix=vault-2f9f1a7c-"), lines.String())
 }

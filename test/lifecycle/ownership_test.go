@@ -79,6 +79,10 @@ func TestStatic_ServiceUserThatAnyMountCreatedNeedsForce(t *testing.T) {
 	require.Contains(t, m.Refused(logical.UpdateOperation, "rotate/other", second), "force=true")
 	m.Write("roles/empty", map[string]any{"type": "static"})
 	require.Contains(t, m.Refused(logical.UpdateOperation, "rotate/empty", second), "a mount of this engine created it")
+	for _, role := range []string{"a_b", "a-b", "7"} {
+		made := mounttest.TokenData(m.Workspace.AddServiceUser("vault-0a1b2c3d-" + role + "-abcdefgh"))
+		require.Contains(t, m.Refused(logical.UpdateOperation, "rotate/empty", made), "a mount of this engine created it", role)
+	}
 }
 
 func TestRotate_FromAnUnverifiedTokenNeedsForce(t *testing.T) {

@@ -123,3 +123,30 @@ func TestRevocation_AnyAcceptedWitnessIsEnough(t *testing.T) {
 		})
 	}
 }
+
+func TestVerify_AProxysRejectionCountsOnlyIfModalAcceptsTheAdminTokenThen(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]modaltest.Fault{
+		"unavailable": {Code: codes.Unavailable}, "throttled": {Code: codes.ResourceExhausted}, "rejected": {Code: codes.Unauthenticated},
+		"a gateway fails": {HTTPStatus: 503}, "a proxy rejects": {HTTPStatus: 401}, "a proxy has no route": {HTTPStatus: 404},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := mounttest.NewManaged(t)
+			id := m.AddManaged("ci")
+			m.Modal.Inject("TokenInfoGet", modaltest.Fault{HTTPStatus: 401, Match: only(id), Times: -1})
+			require.Equal(t, false, m.Write("verify/ci", nil).Data["accepted"], "Modal accepts the admin token")
+			m.Modal.ClearFaults()
+			require.Equal(t, true, m.Write("verify/ci", nil).Data["accepted"])
+
+			answer.Match, answer.Times = only(mounttest.TextIn(m.Read("config"), "token_id")), -1
+			m.Modal.Inject("TokenInfoGet", modaltest.Fault{HTTPStatus: 401, Match: only(id), Times: -1})
+			m.Modal.Inject("TokenInfoGet", answer)
+
+			require.Error(t, m.Try(logical.UpdateOperation, "verify/ci", nil))
+			m.Minutes(5)
+			require.Equal(t, id, m.TokenID("ci"))
+			require.NotEqual(t, "rejected", m.Read("rotate/ci")["state"])
+		})
+	}
+}

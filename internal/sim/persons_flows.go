@@ -107,6 +107,9 @@ func (run *Run) mustBeUsed(flow string, request approvalRequest, who *modaltest.
 		approval.Flow != flow || approval.State != "waiting" || time.Until(approval.Lapses) < 10*time.Second {
 		return false
 	}
+	if of := run.workspaceOf(who); t.pinned != "" && t.pinned != of && (of != home || t.pinned != run.workspace.ID()) {
+		return false
+	}
 	before := t.current[request.role]
 	if request.role == "" {
 		before = t.admin
@@ -125,13 +128,17 @@ func (o *oracle) requestOf(id string) (request approvalRequest, known bool) {
 	return request, known
 }
 
+// workspaceOf returns the name of a person's workspace.
+func (run *Run) workspaceOf(who *modaltest.Member) string {
+	return map[*modaltest.Member]string{run.owner: home, run.colleague: home, run.otherWorkspaceOwner: "initech", run.otherModalOwner: "globex"}[who]
+}
+
 // belongsTo reports whether a verified token belongs to a person, or to that person's workspace.
 func (o *oracle) belongsTo(t storedToken, who *modaltest.Member, workspace bool) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	owner := o.owners[t.ID]
-	of := map[*modaltest.Member]string{o.run.owner: home, o.run.colleague: home, o.run.otherWorkspaceOwner: "initech", o.run.otherModalOwner: "globex"}[who]
-	return !t.Verified.IsZero() && owner.workspace == of && (workspace || owner.owner == who.Username())
+	return !t.Verified.IsZero() && owner.workspace == o.run.workspaceOf(who) && (workspace || owner.owner == who.Username())
 }
 
 // toggleToken disables a member token, or enables a disabled one.

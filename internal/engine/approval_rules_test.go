@@ -47,6 +47,7 @@ func TestApproval_TheReplacedTokenKeepsTheGracePeriodOfTheWrite(t *testing.T) {
 				require.Equal(t, model.ApprovalDone, done.State)
 				require.Equal(t, test.role != "", count(b.recorded.events(), model.EventRotate) == 2, "each approved token of a role is a rotation")
 				old := b.revocation(done.PreviousTokenID)
+				require.NotNil(t, old, "a finished approval names the token that it replaced")
 				require.Equal(t, test.want, old.NotBefore.Sub(old.Since))
 			})
 		})

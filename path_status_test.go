@@ -158,4 +158,8 @@ func TestStatus_ShowsTheStateOfTheAdminToken(t *testing.T) {
 	require.Equal(t, "expired", m.Read("status")["admin_token_state"])
 	m.Write("config", mounttest.TokenData(m.Workspace.AddServiceUser("robot")))
 	require.Equal(t, "limited", m.Read("status")["admin_token_state"])
+	m.Modal.DeleteToken(mounttest.TextIn(m.Read("config"), "token_id"))
+	m.Clock.Advance(25 * time.Hour)
+	m.Minutes(2)
+	require.Equal(t, "rejected", m.Read("status")["admin_token_state"], "a limited token was rejected since")
 }

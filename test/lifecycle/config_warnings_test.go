@@ -34,6 +34,7 @@ func TestConfig_WarnsAboutEveryRoleThatIsBrokenAfterTheWrite(t *testing.T) {
 	m.AddManaged("ci", map[string]any{"environment_roles": "main=contributor,staging=contributor"})
 	warned := func(data map[string]any) string { return strings.Join(m.Write("config", data).Warnings, "\n") }
 	require.Contains(t, warned(map[string]any{"allowed_environments": "main"}), "can no longer rotate: ci;")
+	require.Contains(t, warned(map[string]any{"allowed_environments": "staging"}), "can no longer rotate: ci;", "another limit of the same length")
 
 	told := warned(map[string]any{"allowed_environments": "main,staging", "max_environment_role": "viewer"})
 

@@ -215,6 +215,23 @@ func TestConfig_AddingACertificateNeedsForceAndRemovingDoesNot(t *testing.T) {
 	m.Remove("config", map[string]any{"force": true})
 }
 
+func TestConfig_AnyChangeOfTheCANeedsAnAdminTokenWhereOneIsStored(t *testing.T) {
+	t.Parallel()
+	m, member, _, _ := secureMount(t)
+	own := mounttest.TextIn(m.Read("config"), "ca_cert")
+	another := modaltest.Start(t, modaltest.WithTLS()).CACert()
+	admin := mounttest.TokenData(member.NewToken())
+	m.Write("config", mounttest.Also(admin, "ca_cert", own+another))
+
+	for _, bundle := range []string{own, another, own + another + modaltest.Start(t, modaltest.WithTLS()).CACert(), ""} {
+		for _, force := range []bool{false, true} {
+			require.Contains(t, m.Refused(logical.UpdateOperation, "config", map[string]any{"ca_cert": bundle, "force": force}), "admin token")
+		}
+	}
+
+	m.Write("config", mounttest.Also(admin, "ca_cert", own))
+}
+
 func TestConfig_RefusalOfANewCACountsARunningApproval(t *testing.T) {
 	t.Parallel()
 	m, _, _, _ := secureMount(t)

@@ -23,7 +23,7 @@ func TestManaged_TooFrequentRotationIsRefusedWithTheNumbers(t *testing.T) {
 		"rotation_period 5s and grace_period 365d would keep 6307200 previous tokens alive, and 10 is the most": {"rotation_period": "5s", "refresh_interval": "5s", "grace_period": "365d"},
 		"a grace_period of at most 10h":                                                                         {"rotation_schedule": "0 * * * *"},
 	} {
-		for path, more := range map[string]map[string]any{"roles/ci": {}, "roles/new": {"type": "managed", "environment_roles": "main=viewer"}} {
+		for path, more := range map[string]map[string]any{"roles/ci": {}, "roles/new": {"type": "managed", "environment_roles": "main=viewer"}, "roles/disabled": {"type": "managed", "environment_roles": "main=viewer", "disable_automated_rotation": true}} {
 			require.Contains(t, m.Refused(logical.UpdateOperation, path, mounttest.Also(more, pairsOf(policy)...)), says)
 		}
 	}

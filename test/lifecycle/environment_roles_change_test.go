@@ -149,7 +149,7 @@ func TestRotate_PreviousTokenLimitBindsOperatorsNotTheSchedule(t *testing.T) {
 	require.Len(t, m.List("revocations"), maxPreviousTokens+1)
 }
 
-func TestApproval_PreviousTokenLimitBindsForceToo(t *testing.T) {
+func TestStatic_PreviousTokenLimitBindsEachWayToRotate(t *testing.T) {
 	t.Parallel()
 	m := mounttest.New(t)
 	m.AddRole("ci", map[string]any{"grace_period": "30d"})
@@ -159,6 +159,10 @@ func TestApproval_PreviousTokenLimitBindsForceToo(t *testing.T) {
 	for _, ask := range []map[string]any{nil, {"force": true}} {
 		require.Contains(t, m.Refused(logical.UpdateOperation, "rotate/ci/approval", ask), "10 previous tokens in their grace period")
 	}
+	next := m.NewToken()
+	require.Contains(t, m.Refused(logical.UpdateOperation, "rotate/ci", next), "10 previous tokens in their grace period")
+	plan := m.Write("rotate/ci", mounttest.Also(next, "dry_run", true)).Data
+	require.Contains(t, mounttest.ToJSON(t, plan["problems"]), "10 previous tokens in their grace period")
 	require.Empty(t, m.Modal.Calls("TokenFlowCreate"))
 
 	m.Write("rotate/ci/approval", map[string]any{"force": true, "grace_period": 0})

@@ -135,6 +135,13 @@ func TestEvents_OfAStaticRoleAndAnApprovalHaveAllTheirFields(t *testing.T) {
 	require.Equal(t, map[string]any{
 		"path": "revocations/" + approved.ID, "operation": "update", "modified": "false", "role": "ci", "version": "2", "token_id": approved.ID,
 	}, manual)
+
+	expiring := m.NewToken(modaltest.ExpiresAt(m.Clock.Now().Add(20 * mounttest.Day)))
+	m.Write("rotate/ci", expiring)
+	m.Tick()
+	require.Equal(t, map[string]any{
+		"path": "rotate/ci", "data_path": "creds/ci", "modified": "false", "role": "ci", "version": "4", "token_id": mounttest.TextIn(expiring, "token_id"),
+	}, newestEvent(m, "modal/expiry-warning", "user"))
 }
 
 func TestEvents_OfTheAdminTokenHaveAllTheirFields(t *testing.T) {

@@ -174,6 +174,25 @@ func TestRevocation_KeepsTheLastWorkingTokenBesideAnUnverifiedToken(t *testing.T
 	require.Contains(t, m.Revocation(mounttest.TextIn(first, "token_id"), "last_error"), "keeps this previous token")
 }
 
+func TestRevocation_KeepsTheLastWorkingTokenAlsoAfterAFailedDeletion(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	old := m.AddRole("ci", map[string]any{"grace_period": "1h"})
+	secret := m.Credential("ci").Secret
+	m.Write("rotate/ci", m.NewToken())
+	m.Clock.Advance(time.Hour)
+	m.Modal.Inject("TokenDelete", modaltest.Fault{Code: codes.Unavailable, Times: -1})
+	m.Tick()
+	require.NotEmpty(t, m.Modal.Calls("TokenDelete"))
+	m.Modal.ClearFaults()
+	m.Modal.DeleteToken(m.TokenID("ci"))
+
+	m.Minutes(7 * 60)
+
+	require.True(t, m.Modal.Accepts(old, secret))
+	require.Contains(t, m.Revocation(old, "last_error"), "keeps this previous token")
+}
+
 func TestRevocation_KeepsTheOldAdminTokenWhileModalRejectsTheNew(t *testing.T) {
 	t.Parallel()
 	m := mounttest.NewManaged(t)

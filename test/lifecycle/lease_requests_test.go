@@ -98,26 +98,32 @@ func TestLease_RenewalKeepsItsTermsAndEndsWithTheToken(t *testing.T) {
 
 func TestLease_IsRenewedUpToTheTokensExpiryAtModalAndNotBeyond(t *testing.T) {
 	t.Parallel()
-	m := newDynamicMount(t, map[string]any{"ttl": "1h", "max_ttl": "4h"})
-	m.Modal.Inject("ServiceUserCreate", modaltest.Fault{Mangle: func(answer proto.Message) {
-		created, _ := answer.(*pb.ServiceUserCreateResponse)
-		created.SetExpiresAt(timestamppb.New(m.Clock.Now().Add(90 * time.Minute)))
-	}})
-	resp := m.Must(logical.ReadOperation, "creds/job", nil)
-	require.Equal(t, 90*time.Minute, resp.Secret.MaxTTL)
-	require.Contains(t, strings.Join(resp.Warnings, " "), "Modal lets the token expire on ")
-	lease := vaultLease(t, m, resp)
-	lease.IssueTime = time.Now() // Vault computes the lease from the real time
-	m.Clock.Advance(89 * time.Minute)
-	renewed, err := m.LeaseRequest(logical.RenewOperation, lease)
-	require.NoError(t, err)
-	require.Equal(t, time.Minute, renewed.Secret.TTL)
-	m.Clock.Advance(time.Minute)
+	for name, behind := range map[string]time.Duration{"the clocks agree": 0, "the node's clock is behind": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newDynamicMount(t, map[string]any{"ttl": "1h", "max_ttl": "4h"})
+			pass := m.FallBehind(behind)
+			m.Modal.Inject("ServiceUserCreate", modaltest.Fault{Mangle: func(answer proto.Message) {
+				created, _ := answer.(*pb.ServiceUserCreateResponse)
+				created.SetExpiresAt(timestamppb.New(m.Clock.Now().Add(behind + 90*time.Minute)))
+			}})
+			resp := m.Must(logical.ReadOperation, "creds/job", nil)
+			require.Equal(t, 90*time.Minute, resp.Secret.MaxTTL)
+			require.Contains(t, strings.Join(resp.Warnings, " "), "Modal lets the token expire on ")
+			lease := vaultLease(t, m, resp)
+			lease.IssueTime = time.Now() // Vault computes the lease from the real time
+			pass(89 * time.Minute)
+			renewed, err := m.LeaseRequest(logical.RenewOperation, lease)
+			require.NoError(t, err)
+			require.Equal(t, time.Minute, renewed.Secret.TTL)
+			pass(time.Minute)
 
-	refused, err := m.LeaseRequest(logical.RenewOperation, lease)
+			refused, err := m.LeaseRequest(logical.RenewOperation, lease)
 
-	require.ErrorIs(t, err, logical.ErrInvalidRequest)
-	require.Contains(t, mounttest.ErrorText(refused), "or its token expires: read creds again")
+			require.ErrorIs(t, err, logical.ErrInvalidRequest)
+			require.Contains(t, mounttest.ErrorText(refused), "or its token expires: read creds again")
+		})
+	}
 }
 
 func TestLease_RenewalReadsItsTermsFromEitherJSONDecoder(t *testing.T) {

@@ -3,9 +3,13 @@
 package engine
 
 import (
+	"context"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 
@@ -268,4 +272,42 @@ func TestGuard_AComparisonCountsOnlyForTheConfigThatItAskedWith(t *testing.T) {
 			require.NoError(t, err)
 		})
 	}
+}
+
+// forgetful is storage that carries out a delete of a revocation and reports a failure, once.
+type forgetful struct {
+	logical.Storage
+
+	armed bool
+}
+
+func (s *forgetful) Delete(ctx context.Context, key string) error {
+	err := s.Storage.Delete(ctx, key)
+	if s.armed && strings.HasPrefix(key, "revocation/") {
+		s.armed = false
+		return errors.New("no answer")
+	}
+	return err
+}
+
+func TestOutOfSync_IsNotRaisedByADeletionWhoseLastAnswerWasLost(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.managed("ci")
+	h.advance(time.Hour) // a new service user would be no orphan yet
+	disk := &forgetful{Storage: h.storage}
+	h.restartOver(disk)
+	none := time.Duration(0)
+	h.rotate(model.RotateRequest{Role: "ci", Grace: &none})
+	h.modal.LagServiceUserList(5 * time.Minute)
+	disk.armed = true
+	_ = h.engine.Worker.Tick(t.Context())
+	require.False(t, disk.armed)
+	h.dynamic("job")
+	lease := h.lease("job")
+	h.advance(2 * time.Minute) // the engine compares again, and the list is still old
+
+	require.NoError(t, h.engine.Leases.End(t.Context(), lease.RevocationID))
+
+	require.False(t, h.outOfSync())
 }

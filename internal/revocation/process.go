@@ -256,10 +256,11 @@ func (rv *Revoker) Complete(ctx context.Context, entry *model.Revocation) error 
 			return err
 		}
 	}
+	// Note the deletion first. Storage may remove the revocation and report a failure, and Modal's list may be old.
+	rv.guard.noteDeleted(entry.ServiceUserName(), rv.mount.Now())
 	if err := rv.Remove(ctx, entry); err != nil {
 		return err
 	}
-	rv.guard.noteDeleted(entry.ServiceUserName(), rv.mount.Now())
 	rv.mount.Log().Info("token revoked", "role", entry.Role, "version", entry.Version, "token_id", entry.ID,
 		"service_user", entry.ServiceUserName(), "reason", entry.Reason, "proof", entry.Proof())
 	revoked := entry.Event(model.EventRevoke)

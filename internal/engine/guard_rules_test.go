@@ -69,8 +69,8 @@ func TestGuard_AFailedSecondListIsNoComparison(t *testing.T) {
 	h := newHarness(t)
 	old := h.managed("ci")
 	h.rotate(model.RotateRequest{Role: "ci"})
+	h.stranger("ci-abcdefgh")
 	h.advance(25 * time.Hour)
-	h.workspace.AddServiceUser(h.engine.Mount.NamePrefix() + "ci-abcdefgh")
 	lists := 0
 	h.modal.Inject("ServiceUserList", modaltest.Fault{Code: codes.PermissionDenied, Times: -1, Match: func(modaltest.Call) bool { lists++; return lists > 1 }})
 

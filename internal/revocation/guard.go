@@ -92,6 +92,14 @@ func (g *Guard) last(now time.Time) (b blocked, fresh bool) {
 	return g.blocked, g.lastSucceeded && g.configChanges == g.mount.ConfigChanges() && age >= 0 && age < comparisonLife
 }
 
+// configChanged reports whether config changed after the last comparison. That comparison may have had another admin
+// token, or none that lists service users.
+func (g *Guard) configChanged() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.configChanges != g.mount.ConfigChanges()
+}
+
 // noAnswer returns the time since which Modal has not answered, or zero while Modal answers.
 func (g *Guard) noAnswer() time.Time {
 	g.mu.Lock()

@@ -73,8 +73,7 @@ func (ap *Approvals) receiveLocked(ctx context.Context, key string, f model.Flow
 }
 
 // receiveLate records that a flow brought a token after its approval had ended, and ends that token, which is in the
-// revocation queue. A token that was current meanwhile keeps its grace period. If operators still see the same approval,
-// its reason names the token.
+// revocation queue. If operators still see the same approval, its reason names the token.
 func (ap *Approvals) receiveLate(ctx context.Context, key string, a *model.Approval, f model.Flow, entry *model.Revocation, workspace string) error {
 	after := *a
 	after.EndedFlows = slices.Clone(a.EndedFlows)
@@ -84,12 +83,9 @@ func (ap *Approvals) receiveLate(ctx context.Context, key string, a *model.Appro
 		}
 	}
 	ap.mount.Log().Warn("a token was approved after its approval had ended", "role", entry.Role, "token_id", entry.ID, "workspace", workspace)
-	result := "it is in the revocation queue"
-	if entry.NotYetCurrent() {
-		var err error
-		if result, err = ap.endToken(ctx, entry); err != nil {
-			return err
-		}
+	result, err := ap.endToken(ctx, entry)
+	if err != nil {
+		return err
 	}
 	if a.State != "" && a.FlowID == f.FlowID {
 		after.Reason = fmt.Sprintf("%s; token %s of workspace %q was approved afterwards: %s", a.Reason, entry.ID, workspace, result)

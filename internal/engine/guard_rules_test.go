@@ -274,6 +274,36 @@ func TestGuard_AComparisonCountsOnlyForTheConfigThatItAskedWith(t *testing.T) {
 	}
 }
 
+// A tick processes the revocation queue while it verifies the admin token.
+func TestGuard_ComparesAgainIfTheAdminTokenBecomesUsableDuringATick(t *testing.T) {
+	t.Parallel()
+	for name, list := range map[string]modaltest.Fault{"the list arrives": {}, "the list fails": {Code: codes.Unavailable, Times: -1}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			worker, old := h.engine.Worker, h.managed("ci")
+			h.rotate(model.RotateRequest{Role: "ci"})
+			h.stranger("ci-abcdefgh")
+			h.advance(25 * time.Hour)
+			h.modal.Inject("ServiceUserList", modaltest.Fault{Code: codes.PermissionDenied, Times: -1})
+			require.NoError(t, worker.verifier.verifyAdmin(t.Context()))
+			h.advance(time.Hour)
+			require.NoError(t, worker.guard.Compare(t.Context()), "no admin token lists the service users")
+			h.modal.ClearFaults()
+			require.NoError(t, worker.verifier.verifyAdmin(t.Context()))
+			if list.Code != codes.OK {
+				h.modal.Inject("ServiceUserList", list)
+			}
+
+			_, _, err := worker.revoker.Process(t.Context(), t.Context(), old, revocation.WhenDue)
+
+			require.NoError(t, err)
+			require.True(t, h.alive(old), "no list was compared with storage")
+			require.Equal(t, list.Code == codes.OK, h.outOfSync())
+		})
+	}
+}
+
 // forgetful is storage that carries out a delete of a revocation and reports a failure, once.
 type forgetful struct {
 	logical.Storage

@@ -92,14 +92,6 @@ func (g *Guard) last(now time.Time) (b blocked, fresh bool) {
 	return g.blocked, g.lastSucceeded && g.configChanges == g.mount.ConfigChanges() && age >= 0 && age < comparisonLife
 }
 
-// configChanged reports whether config changed after the last comparison. That comparison may have had another admin
-// token, or none that lists service users.
-func (g *Guard) configChanged() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.configChanges != g.mount.ConfigChanges()
-}
-
 // noAnswer returns the time since which Modal has not answered, or zero while Modal answers.
 func (g *Guard) noAnswer() time.Time {
 	g.mu.Lock()
@@ -159,6 +151,31 @@ func (g *Guard) Compare(ctx context.Context) error {
 	}
 	defer unlock()
 	return g.compareLocked(ctx)
+}
+
+// CompareWithPresentConfig compares again if config changed after the last comparison began. That comparison may have had
+// another admin token, or none that lists service users.
+func (g *Guard) CompareWithPresentConfig(ctx context.Context) error {
+	if !g.configChanged() {
+		return nil
+	}
+	unlock, err := g.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for g.configChanged() {
+		if err = g.compareLocked(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *Guard) configChanged() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.configChanges != g.mount.ConfigChanges()
 }
 
 // Lock ensures that only one request compares and stores the result at a time. A waiting caller can be canceled.

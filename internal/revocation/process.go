@@ -106,10 +106,8 @@ func (rv *Revoker) ProcessLocked(ctx context.Context, stored *model.Revocation, 
 		return outcome, entry, err
 	}
 	if trigger == WhenDue && entry.CanDelete() && !entry.Forced {
-		if entry.ServiceUserName() != "" && rv.guard.configChanged() {
-			if err = rv.guard.Compare(ctx); err != nil {
-				return Unknown, entry, err
-			}
+		if err = rv.guard.CompareWithPresentConfig(ctx); err != nil {
+			return Unknown, entry, err
 		}
 		blocked, _ := rv.guard.last(rv.mount.Now())
 		switch {

@@ -5,6 +5,8 @@ package modalapi_test
 import (
 	"bytes"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -55,8 +57,9 @@ func TestMemberTokens_ServiceUserMayNotAsk(t *testing.T) {
 func TestMemberTokens_ServerWithoutTheMethodIsUnsupported(t *testing.T) {
 	t.Parallel()
 	for name, serverURL := range map[string]string{
-		"UNIMPLEMENTED": serveRequests(t, nil),
-		"grpclib":       grpclib(t),
+		"UNIMPLEMENTED":              serveRequests(t, nil),
+		"grpclib":                    grpclib(t),
+		"grpclib and an empty frame": grpclibWithFrame(t),
 	} {
 		_, err := newClient(t, modalapi.Options{ServerURL: serverURL}).MemberTokens(t.Context(), someToken)
 
@@ -70,6 +73,15 @@ func grpclib(t *testing.T) (serverURL string) {
 	server, _ := emulated(t)
 	server.Inject("*", modaltest.Fault{NoContentType: true, Times: -1})
 	return server.URL()
+}
+
+// grpclibWithFrame starts a server like grpclib, whose answer ends with an empty frame of data.
+func grpclibWithFrame(t *testing.T) (serverURL string) {
+	t.Helper()
+	return startHTTP2(t, httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["Content-Type"] = nil
+		_ = http.NewResponseController(w).Flush()
+	})))
 }
 
 // tokenEntry encodes an entry of TokensList. All text fields have the given text, and all dates the given

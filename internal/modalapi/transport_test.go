@@ -157,11 +157,16 @@ func bareAnswer(t *testing.T, httpStatus int, contentType, body string) (serverU
 		w.WriteHeader(httpStatus)
 		_, _ = io.WriteString(w, body)
 	}))
+	return startHTTP2(t, server), calls
+}
+
+func startHTTP2(t *testing.T, server *httptest.Server) (serverURL string) {
+	t.Helper()
 	server.Config.Protocols = new(http.Protocols)
 	server.Config.Protocols.SetUnencryptedHTTP2(true)
 	server.Start()
 	t.Cleanup(server.Close)
-	return server.URL, calls
+	return server.URL
 }
 
 func TestBareHTTP_NeverCountsAsModalsAnswer(t *testing.T) {

@@ -150,3 +150,15 @@ func TestVerify_AProxysRejectionCountsOnlyIfModalAcceptsTheAdminTokenThen(t *tes
 		})
 	}
 }
+
+func TestRevocation_EachTokenThatMayListMemberTokensIsAsked(t *testing.T) {
+	t.Parallel()
+	m, id := keptToken(t)
+	m.Modal.SetDisabled(id, true)
+	m.Modal.Inject("TokensList", modaltest.Fault{Code: codes.PermissionDenied, Match: only(mounttest.TextIn(m.Read("config"), "token_id")), Times: -1})
+
+	m.Minutes(62)
+
+	require.True(t, m.InQueue(id), "the role's current token can list, although the admin token cannot")
+	require.Contains(t, m.Revocation(id, "last_error"), "disabled")
+}

@@ -114,6 +114,33 @@ func TestMint_WrongServiceUserInTheAnswerIsKeptAfterACrash(t *testing.T) {
 	require.Empty(t, m.List("revocations"))
 }
 
+func TestMint_AnswerThatRepeatsAQueuedTokenLosesNoServiceUser(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	queued := m.AddManaged("ci")
+	secret := m.Credential("ci").Secret
+	m.Write("rotate/ci", nil)
+	m.Modal.Inject("ServiceUserCreate", mangle(func(a *pb.ServiceUserCreateResponse) {
+		a.SetTokenId(queued)
+		a.SetTokenSecret(secret)
+	})(m))
+	m.Modal.OnCall(func(rpc string) {
+		if rpc == "TokenInfoGet" {
+			m.Storage.Die()
+		}
+	})
+	_, err := m.Handle(logical.UpdateOperation, "rotate/ci", nil)
+	require.Error(t, err)
+	require.Len(t, m.Modal.ServiceUsers(), 3)
+	m.Modal.OnCall(nil)
+	m.Restart()
+
+	m.Minutes(60)
+
+	require.Len(t, m.Modal.ServiceUsers(), 2, "the new service user is deleted")
+	require.Equal(t, []string{queued}, m.List("revocations"))
+}
+
 func TestToken_CreatedByThisMountStaysSoAfterAnOwnerChange(t *testing.T) {
 	t.Parallel()
 	m := mounttest.NewManaged(t)

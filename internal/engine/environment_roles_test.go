@@ -89,14 +89,22 @@ func TestEnvironmentRoles_AWriteThatModalDoesNotShowWarnsAndIsSetAgain(t *testin
 	require.Len(t, h.modal.Calls("EnvironmentRoleSet"), sets, "once Modal shows the roles, the engine must not set them again")
 }
 
-func TestEnvironmentRoles_AreSetAgainAlsoAfterAWriteOfAnotherField(t *testing.T) {
-	t.Parallel()
+// afterLostWrite returns a harness whose role ci was narrowed to viewer. Modal has lost that change, so the service user
+// still has contributor.
+func afterLostWrite(t *testing.T) *harness {
+	t.Helper()
 	h := newHarness(t)
 	h.write(managedRole("ci", contributor))
 	h.stale(pbContributor, "contributor", -1)
 	require.Len(t, h.granting("ci", viewer), 1)
 	h.modal.ClearFaults()
-	h.workspace.SetServiceUserRole(h.current("ci").Identity, "main", "contributor") // the write was lost at Modal
+	h.workspace.SetServiceUserRole(h.current("ci").Identity, "main", "contributor")
+	return h
+}
+
+func TestEnvironmentRoles_AreSetAgainAlsoAfterAWriteOfAnotherField(t *testing.T) {
+	t.Parallel()
+	h := afterLostWrite(t)
 
 	h.write(model.RoleWrite{Name: "ci", RotationPeriod: to(40 * model.Day)})
 
@@ -226,13 +234,8 @@ func TestVerify_NarrowsAPreviousTokenThatAWriteCouldNotNarrow(t *testing.T) {
 
 func TestVerify_NarrowsPreviousTokensAlsoAfterARotation(t *testing.T) {
 	t.Parallel()
-	h := newHarness(t)
-	h.write(managedRole("ci", contributor))
-	h.stale(pbContributor, "contributor", -1)
-	require.NotEmpty(t, h.granting("ci", viewer))
-	h.modal.ClearFaults()
+	h := afterLostWrite(t)
 	old := h.current("ci")
-	h.workspace.SetServiceUserRole(old.Identity, "main", "contributor") // the write was lost at Modal
 	h.rotate(model.RotateRequest{Role: "ci"})
 	h.minutes(2)
 	require.Equal(t, "viewer", h.rolesOf(old.ID)["main"])
@@ -282,12 +285,7 @@ func TestVerify_AnUnansweredSetOfRolesIsTriedAgain(t *testing.T) {
 
 func TestVerify_SetsTheRolesOfALostWriteAlthoughModalReportsThem(t *testing.T) {
 	t.Parallel()
-	h := newHarness(t)
-	h.write(managedRole("ci", contributor))
-	h.stale(pbContributor, "contributor", -1)
-	require.Len(t, h.granting("ci", viewer), 1)
-	h.modal.ClearFaults()
-	h.workspace.SetServiceUserRole(h.current("ci").Identity, "main", "contributor") // the write was lost at Modal
+	h := afterLostWrite(t)
 	h.stale(pbViewer, "viewer", -1)
 
 	h.minutes(2)

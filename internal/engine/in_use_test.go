@@ -14,6 +14,19 @@ import (
 	"vault-plugin-secrets-modal/internal/model"
 )
 
+// rotatedWithHold creates role ci, which keeps a previous token while it is used, and rotates it. It returns the previous
+// token.
+func (h *harness) rotatedWithHold(hold time.Duration) model.Token {
+	h.t.Helper()
+	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
+	ask.GracePeriod, ask.Managed.Hold = to(time.Hour), to(hold)
+	h.write(ask)
+	old := h.current("ci").Token
+	h.advance(time.Minute)
+	h.rotate(model.RotateRequest{Role: "ci"})
+	return old
+}
+
 func TestInUse_APreviousTokenStaysValidOnlyWhileItIsUsed(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -125,12 +138,7 @@ func TestInUse_TheEnginesOwnCallsDoNotCount(t *testing.T) {
 func TestInUse_ATokenThatCannotBeDeletedAfterwardsIsRetrying(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
-	ask.GracePeriod, ask.Managed.Hold = to(time.Hour), to(30*time.Minute)
-	h.write(ask)
-	old := h.current("ci").Token
-	h.advance(time.Minute)
-	h.rotate(model.RotateRequest{Role: "ci"})
+	old := h.rotatedWithHold(30 * time.Minute)
 	for range 70 {
 		h.minutes(1)
 		h.modal.Use(old.ID, old.Secret)
@@ -232,12 +240,7 @@ func TestInUse_AnOperatorsForceEndsATokenThatIsStillUsed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newHarness(t)
-			ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
-			ask.GracePeriod, ask.Managed.Hold = to(time.Hour), to(10*model.Day)
-			h.write(ask)
-			old := h.current("ci").Token
-			h.advance(time.Minute)
-			h.rotate(model.RotateRequest{Role: "ci"})
+			old := h.rotatedWithHold(10 * model.Day)
 			for range 65 {
 				h.minutes(1)
 				require.True(t, h.modal.Use(old.ID, old.Secret))
@@ -258,12 +261,7 @@ func TestInUse_AWrongClockOfTheNodeHidesNoUse(t *testing.T) {
 			t.Parallel()
 			h := newHarness(t)
 			h.ahead.Store(int64(ahead))
-			ask := managedRole("ci", map[string]modalapi.EnvironmentRole{"main": modalapi.RoleContributor})
-			ask.GracePeriod, ask.Managed.Hold = to(time.Hour), to(10*model.Day)
-			h.write(ask)
-			old := h.current("ci").Token
-			h.advance(time.Minute)
-			h.rotate(model.RotateRequest{Role: "ci"})
+			old := h.rotatedWithHold(10 * model.Day)
 			for range 2 * 60 {
 				h.minutes(1)
 				require.True(t, h.modal.Use(old.ID, old.Secret), "a token that is used must stay")

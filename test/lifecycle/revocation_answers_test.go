@@ -16,6 +16,15 @@ import (
 
 // The tests in this file check that an answer that Modal does not give never counts as an answer.
 
+// noAnswers are the faults in which Modal itself says nothing.
+var noAnswers = map[string]modaltest.Fault{
+	"throttled":            {Code: codes.ResourceExhausted, Times: -1},
+	"unavailable":          {Code: codes.Unavailable, Times: -1},
+	"a proxy rejects":      {HTTPStatus: 401, Times: -1},
+	"a proxy forbids":      {HTTPStatus: 403, Times: -1},
+	"a proxy has no route": {HTTPStatus: 404, Times: -1},
+}
+
 // keptToken returns a mount with an admin token, and a previous token that the engine leaves to people.
 func keptToken(t *testing.T) (m *mounttest.Mount, id string) {
 	t.Helper()
@@ -28,13 +37,7 @@ func keptToken(t *testing.T) (m *mounttest.Mount, id string) {
 
 func TestRevocation_IsNotProvenWhileTheListOfMemberTokensDoesNotArrive(t *testing.T) {
 	t.Parallel()
-	for name, fault := range map[string]modaltest.Fault{
-		"throttled":            {Code: codes.ResourceExhausted, Times: -1},
-		"unavailable":          {Code: codes.Unavailable, Times: -1},
-		"a proxy rejects":      {HTTPStatus: 401, Times: -1},
-		"a proxy forbids":      {HTTPStatus: 403, Times: -1},
-		"a proxy has no route": {HTTPStatus: 404, Times: -1},
-	} {
+	for name, fault := range noAnswers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m, id := keptToken(t)
@@ -53,13 +56,7 @@ func TestRevocation_IsNotProvenWhileTheListOfMemberTokensDoesNotArrive(t *testin
 
 func TestRevocation_IsNotProvenWhileItsServiceUserCannotBeLookedUp(t *testing.T) {
 	t.Parallel()
-	for name, fault := range map[string]modaltest.Fault{
-		"throttled":            {Code: codes.ResourceExhausted, Times: -1},
-		"unavailable":          {Code: codes.Unavailable, Times: -1},
-		"a proxy rejects":      {HTTPStatus: 401, Times: -1},
-		"a proxy forbids":      {HTTPStatus: 403, Times: -1},
-		"a proxy has no route": {HTTPStatus: 404, Times: -1},
-	} {
+	for name, fault := range noAnswers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := mounttest.NewManaged(t)

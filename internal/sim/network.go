@@ -35,11 +35,17 @@ func (run *Run) delayCall(method string) {
 		run.lateWork.times--
 		wait = run.lateWork.by
 	}
-	run.mu.Unlock()
 	if run.conditions.Overlap {
 		wait += latency
 	}
+	run.mu.Unlock()
 	time.Sleep(wait)
+}
+
+func (run *Run) setOverlap(overlap bool) {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	run.conditions.Overlap = overlap
 }
 
 func (run *Run) setLateWork(late lateWork) {

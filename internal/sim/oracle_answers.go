@@ -73,23 +73,29 @@ func (o *oracle) checkTTL(role string, got *Credentials, current storedToken, po
 	if o.run.conditions.DoneLate && current.Expires.Sub(now).Abs() < lateCreation {
 		return // the engine counts the token's life from the creation's answer, which came late
 	}
-	want := policy.Refresh
-	next := current.Next
-	if current.NextAttempt.After(next) || !current.Rejected.IsZero() {
-		next = current.NextAttempt
-	}
-	if left := next.Sub(now); left > 0 && !current.Next.IsZero() {
-		want = min(want, left+afterRotation)
-	}
-	if left := current.Expires.Sub(now); left > 0 {
-		want = min(want, left)
-	}
-	if want = max(want, shortestTTL); (got.TTL - want).Abs() > grain {
+	want := rightTTL(current, policy, now)
+	// The engine may have answered just before the next rotation or the token's end.
+	if earlier := rightTTL(current, policy, now.Add(-grain)); (got.TTL-want).Abs() > grain && (got.TTL-earlier).Abs() > grain {
 		o.run.broken("a read of role %s says ttl %s, but %s is right", role, got.TTL, want)
 	}
 	if got.TTL < policy.Refresh-grain {
 		o.run.report.count("a ttl is shorter than the refresh interval")
 	}
+}
+
+func rightTTL(current storedToken, policy storedRole, now time.Time) time.Duration {
+	ttl := policy.Refresh
+	next := current.Next
+	if current.NextAttempt.After(next) || !current.Rejected.IsZero() {
+		next = current.NextAttempt
+	}
+	if left := next.Sub(now); left > 0 && !current.Next.IsZero() {
+		ttl = min(ttl, left+afterRotation)
+	}
+	if left := current.Expires.Sub(now); left > 0 {
+		ttl = min(ttl, left)
+	}
+	return max(ttl, shortestTTL)
 }
 
 // checkWarnings expects a read to warn about a token that is known to be rejected or expired, and not to warn about a
@@ -99,9 +105,9 @@ func (o *oracle) checkWarnings(role string, got *Credentials, current storedToke
 	if due.IsZero() {
 		due = current.LastRotation.Add(policy.Period)
 	}
-	expired := !current.Expires.IsZero() && current.Expires.Before(now)
-	mayWarn := expired || !current.Rejected.IsZero() || current.Verified.IsZero() || due.Before(now) || o.run.clockSpread() > 0
-	mustWarn := !current.Rejected.IsZero() || (expired && o.run.clockSpread() == 0) || (policy.Managed != nil && due.Add(lateRotation+grain).Before(now))
+	expiredBy := func(now time.Time) bool { return !current.Expires.IsZero() && current.Expires.Before(now) }
+	mayWarn := expiredBy(now) || !current.Rejected.IsZero() || current.Verified.IsZero() || due.Before(now) || o.run.clockSpread() > 0
+	mustWarn := !current.Rejected.IsZero() || (expiredBy(now.Add(-grain)) && o.run.clockSpread() == 0) || (policy.Managed != nil && due.Add(lateRotation+grain).Before(now))
 	switch {
 	case len(got.Warnings) > 0 && !mayWarn:
 		o.run.broken("a read of the healthy role %s has a warning: %v", role, got.Warnings)

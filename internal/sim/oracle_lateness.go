@@ -36,7 +36,8 @@ func (run *Run) isTroubled() bool {
 func (run *Run) checkLateness(before *truth, began time.Time) {
 	lastTick := run.lastTick
 	run.lastTick = began
-	if run.isTroubled() || len(run.running()) > 0 {
+	// If the admin token was limited, the tick that verifies it may have tried a revocation before.
+	if run.isTroubled() || before.limited || len(run.running()) > 0 {
 		run.noteTrouble()
 		return
 	}

@@ -38,7 +38,8 @@ func (run *Run) settle() {
 		run.former.stop()
 		run.former = nil
 	}
-	run.conditions.Overlap, run.conditions.CallersLeave = false, false
+	run.setOverlap(false)
+	run.conditions.CallersLeave = false
 	run.resetConfig()
 	run.cleanUpOrphans()
 	run.liftRestrictions() // a person may have approved a token just before

@@ -68,15 +68,13 @@ func repeatCommand(plan sim.Plan) string {
 func simulateRuns(t *testing.T, seed uint64, count int, report *sim.Report) {
 	t.Helper()
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // a run is small, and a third of its time is garbage collection
-	stop := watch(report)
+	defer watch(report)()                             // also if the race detector ends the test
 	for i := range uint64(count) {
 		if failure := simulate(t, sim.Plan{Seed: seed + i, Without: without}, report); failure != nil {
 			t.Logf("run %d fails", i+1)
-			stop()
 			explain(t, failure)
 		}
 	}
-	stop()
 }
 
 // watch ends the test binary if a run hangs, and prints the run's last steps. If goroutines in a bubble wait for
@@ -101,10 +99,13 @@ func watch(report *sim.Report) (stop func()) {
 	return func() { close(done) }
 }
 
-// many returns the number of runs, or a few of them with -short.
+// many returns the number of runs, or a few of them with the race detector and with -short.
 func many(runs int) int {
-	if testing.Short() {
+	switch {
+	case testing.Short():
 		return max(1, runs/50)
+	case raceDetector:
+		return runs / 10
 	}
 	return runs
 }

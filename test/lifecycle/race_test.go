@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build race
+
+package lifecycle
+
+// raceDetector tells whether the race detector is on. It makes a run ten times slower.
+const raceDetector = true

@@ -48,7 +48,7 @@ func (b *Backend) pathOrphans() []*framework.Path {
 
 func parseCleanup(in *request.Decoder) revocation.CleanupRequest {
 	for _, field := range [...]string{fieldAfter, fieldLimit} {
-		if _, given := in.Body[field]; given {
+		if in.Body[field] != nil {
 			in.Refuse(field, "only a list takes this: choose orphans with names")
 		}
 	}

@@ -142,6 +142,7 @@ func TestLists_RefuseInvalidPages(t *testing.T) {
 	for field, value := range map[string]any{"limit": 1, "after": "ci"} {
 		require.Contains(t, m.Refused(logical.UpdateOperation, "orphans", map[string]any{field: value, "dry_run": false}), field+": only a list takes this")
 	}
+	m.Write("orphans", map[string]any{"after": nil, "limit": nil}) // null counts as absent
 }
 
 func TestLists_ContinueAfterARoleNameWithASecretPrefix(t *testing.T) {

@@ -66,7 +66,8 @@ func (rs *Roles) Delete(ctx context.Context, name string, force bool) (*Deletion
 	if err = rs.approvals.endWithOwner(ctx, name); err != nil {
 		return nil, err
 	}
-	if err = rs.remove(ctx, d, force); err != nil {
+	left, err := rs.remove(ctx, d, force)
+	if err != nil {
 		return nil, err
 	}
 	if d.exists() {
@@ -76,6 +77,9 @@ func (rs *Roles) Delete(ctx context.Context, name string, force bool) (*Deletion
 		}
 		rs.mount.Log().Info("role deleted", append([]any{"role", name, "force", force, "token_id", event.TokenID}, event.Account.LogPairs("")...)...)
 		rs.mount.Publish(ctx, event)
+	}
+	if left != nil && left.Method == model.MethodManual {
+		rs.mount.Publish(ctx, left.Event(model.EventRevokeManual))
 	}
 	var revoked []string
 	if force {
@@ -114,21 +118,28 @@ func (d *deletedRole) revocation(now time.Time, force bool) *model.Revocation {
 	return entry
 }
 
-func (rs *Roles) remove(ctx context.Context, d *deletedRole, force bool) error {
+// remove puts the current token into the revocation queue, and then removes the role. It returns the new revocation,
+// or nil.
+func (rs *Roles) remove(ctx context.Context, d *deletedRole, force bool) (*model.Revocation, error) {
 	rs.owners.AssignMu.Lock()
 	defer rs.owners.AssignMu.Unlock()
-	if entry := d.revocation(rs.mount.Now(), force); entry != nil {
-		if _, err := rs.owners.QueueRevocation(ctx, entry); err != nil {
-			return err
+	entry := d.revocation(rs.mount.Now(), force)
+	if entry != nil {
+		queued, err := rs.owners.QueueRevocation(ctx, entry)
+		if err != nil {
+			return nil, err
+		}
+		if !queued {
+			entry = nil
 		}
 	}
 	if !d.exists() {
-		return nil
+		return entry, nil
 	}
 	if err := rs.mount.Roles.Delete(ctx, d.name); err != nil {
-		return err
+		return nil, err
 	}
-	return rs.mount.Credentials.Delete(ctx, d.name)
+	return entry, rs.mount.Credentials.Delete(ctx, d.name)
 }
 
 // forceEarlier stores for a role's previous tokens that an operator wants them revoked now.

@@ -111,6 +111,9 @@ func (rs *Roles) confirmToken(ctx context.Context, r *model.Role, ask model.Role
 	if err != nil {
 		return nil, err
 	}
+	if err = proven.CheckNotCreatedByMount(ask.Force); err != nil {
+		return nil, err
+	}
 	after := *cred
 	after.Token, after.RejectedSince = proven, time.Time{}
 	return nil, rs.owners.Assign(ctx, proven, name, func() error { return rs.mount.Credentials.Put(ctx, name, &after) })

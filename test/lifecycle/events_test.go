@@ -142,6 +142,12 @@ func TestEvents_OfAStaticRoleAndAnApprovalHaveAllTheirFields(t *testing.T) {
 	require.Equal(t, map[string]any{
 		"path": "rotate/ci", "data_path": "creds/ci", "modified": "false", "role": "ci", "version": "4", "token_id": mounttest.TextIn(expiring, "token_id"),
 	}, newestEvent(m, "modal/expiry-warning", "user"))
+
+	m.Remove("roles/ci", nil)
+	require.Equal(t, map[string]any{
+		"path": "revocations/" + mounttest.TextIn(expiring, "token_id"), "operation": "delete", "modified": "false", "role": "ci", "version": "4",
+		"token_id": mounttest.TextIn(expiring, "token_id"),
+	}, newestEvent(m, "modal/revoke-manual", "user"))
 }
 
 func TestEvents_OfTheAdminTokenHaveAllTheirFields(t *testing.T) {

@@ -83,6 +83,11 @@ func TestStatic_ServiceUserThatAnyMountCreatedNeedsForce(t *testing.T) {
 		made := mounttest.TokenData(m.Workspace.AddServiceUser("vault-0a1b2c3d-" + role + "-abcdefgh"))
 		require.Contains(t, m.Refused(logical.UpdateOperation, "rotate/empty", made), "a mount of this engine created it", role)
 	}
+	m.Write("roles/later", mounttest.Also(second, "type", "static", "verify", false))
+	require.Contains(t, m.Refused(logical.UpdateOperation, "roles/later", second), "a mount of this engine created it", "Modal has told its owner only now")
+	require.Empty(t, m.Read("creds/later")["workspace"])
+	m.Write("roles/later", mounttest.Also(second, "force", true))
+	require.Equal(t, "acme", m.Read("creds/later")["workspace"])
 }
 
 func TestRotate_FromAnUnverifiedTokenNeedsForce(t *testing.T) {

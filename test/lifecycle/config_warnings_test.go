@@ -155,14 +155,14 @@ func TestConfig_PausedStopsTheWorkerButNotOperators(t *testing.T) {
 	m := mounttest.NewManaged(t)
 	old := m.AddManaged("ci", map[string]any{"rotation_period": "1h", "grace_period": "1h"})
 	m.Write("rotate/ci", nil)
-	m.Write("config", map[string]any{"paused": true})
+	m.Write("config", map[string]any{"paused": true, "verification_interval": "1h"})
 	require.Equal(t, true, m.Read("config")["paused"])
 	require.Equal(t, true, m.Read("status")["paused"])
 	calls := len(m.Modal.Calls(""))
 
 	m.Minutes(3 * 60)
 
-	require.Len(t, m.Modal.Calls(""), calls)
+	require.Len(t, m.Modal.Calls(""), calls, "rotations, revocations, and verifications of the role's and the admin token are due")
 	require.Equal(t, int64(2), m.Read("creds/ci")["version"])
 	require.Equal(t, true, m.Write("revocations/"+old, nil).Data["revoked"])
 	m.Write("rotate/ci", nil)

@@ -184,7 +184,14 @@ func TestRevocation_RejectionOfANeverAcceptedSecretIsNoProof(t *testing.T) {
 	id := mistyped["token_id"].(string)
 	require.Contains(t, m.Read("revocations/" + id)["last_error"], "proves nothing")
 	require.NotContains(t, m.EventTypes(), "modal/revoke")
-	m.Remove("revocations/"+id, map[string]any{"force": true})
+
+	require.NotEqual(t, true, m.Write("revocations/"+id, withForce).Data["revoked"], "an order is no proof either")
+	m.Minutes(3 * 60)
+	require.True(t, m.InQueue(id), "nor is a second rejection an hour later")
+	require.Contains(t, m.Read("revocations/" + id)["last_error"], "proves nothing")
+	require.NotContains(t, m.EventTypes(), "modal/revoke")
+
+	m.Remove("revocations/"+id, withForce)
 	require.False(t, m.InQueue(id))
 }
 

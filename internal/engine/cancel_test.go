@@ -5,8 +5,11 @@ package engine
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -17,36 +20,63 @@ import (
 
 func TestCancel_ARequestOfACallerThatLeftIsNotDone(t *testing.T) {
 	t.Parallel()
-	for name, does := range map[string]func(h *harness, old string) act{
-		"a deletion": func(h *harness, _ string) act { return h.deleting("ci") },
-		"a rotation": func(h *harness, _ string) act {
-			return h.rotating(model.RotateRequest{Role: "ci"})
+	for name, request := range map[string]func(b *bubble, old string) act{
+		"a write of a role": func(b *bubble, _ string) act {
+			return b.writing(model.RoleWrite{Name: "ci", Description: to("another")})
 		},
-		"a revoke": func(h *harness, old string) act { return h.ending(old, false) },
-		"a forget": func(h *harness, old string) act { return h.forgetting(old, true) },
+		"a delete of a role": func(b *bubble, _ string) act { return b.deleting("ci") },
+		"a rotation": func(b *bubble, _ string) act {
+			return b.rotating(model.RotateRequest{Role: "ci", Supplied: bringing(b.member.NewToken())})
+		},
+		"an undo":                   func(b *bubble, _ string) act { return b.rotating(model.RotateRequest{Role: "ci", ToPrevious: true}) },
+		"a verification":            func(b *bubble, _ string) act { return b.verifying("ci") },
+		"the end of a revocation":   func(b *bubble, old string) act { return b.ending(old, true) },
+		"forgetting a revocation":   func(b *bubble, old string) act { return b.forgetting(old, true) },
+		"the begin of an approval":  func(b *bubble, _ string) act { return b.beginning("ci") },
+		"the cancel of an approval": func(b *bubble, _ string) act { return b.cancelling("ci") },
+		"a write of config":         func(b *bubble, _ string) act { return b.configuring(model.ConfigWrite{Paused: to(true)}) },
+		"a new admin token": func(b *bubble, _ string) act {
+			return b.configuring(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
+		},
+		"a delete of config":              func(b *bubble, _ string) act { return b.deletingConfig },
+		"a rotation of the admin token":   func(b *bubble, _ string) act { return b.rotatingAdmin(bringing(b.member.NewToken())) },
+		"an approval for config":          func(b *bubble, _ string) act { return b.beginning("") },
+		"the cancel of config's approval": func(b *bubble, _ string) act { return b.cancelling("") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHarness(t)
-			old := h.managed("ci")
-			h.rotate(model.RotateRequest{Role: "ci"})
-			before, calls := h.snapshot(), len(h.modal.Calls(""))
-			leave := h.lockRole("ci")
-			ctx, cancel := context.WithCancel(t.Context())
-			asked := h.begin(ctx, does(h, old))
-			h.awaitLockUsers("ci", 2)
+			inBubble(t, func(b *bubble) {
+				t := b.t
+				b.configure(model.ConfigWrite{Supplied: bringing(b.member.NewToken())})
+				old := b.static("ci").ID
+				b.rotate(model.RotateRequest{Role: "ci", Supplied: bringing(b.member.NewToken())})
+				if running := strings.HasPrefix(name, "the cancel"); running {
+					require.NoError(t, errors.Join(b.beginning("ci")(t.Context()), b.beginning("")(t.Context())))
+					synctest.Wait() // the engine asks Modal about both
+				}
+				role, err := b.engine.Mount.LockRole(t.Context(), "ci")
+				require.NoError(t, err)
+				config, err := b.engine.Mount.LockConfig(t.Context())
+				require.NoError(t, err)
+				before, calls := b.snapshot(), b.modal.CallCount()
+				ctx, cancel := context.WithCancel(t.Context())
+				waits := b.harness.begin(ctx, request(b, old))
+				synctest.Wait()
 
-			cancel()
+				cancel()
 
-			err := asked.answer()
-			require.True(t, model.IsCanceled(err))
-			require.ErrorContains(t, err, "another request is still working on role ci")
-			h.awaitLockUsers("ci", 1)
-			leave()
-			h.unchangedSince(before)
-			require.Len(t, h.modal.Calls(""), calls)
-			require.NotContains(t, h.recorded.events(), model.EventRotateFail)
-			require.NotContains(t, h.recorded.lines(), "rotation failed")
+				synctest.Wait()
+				err = waits.answer()
+				require.True(t, model.IsCanceled(err))
+				require.ErrorContains(t, err, "another request is still working on")
+				role()
+				config()
+				synctest.Wait()
+				b.unchangedSince(before)
+				require.Equal(t, calls, b.modal.CallCount())
+				require.NotContains(t, b.recorded.events(), model.EventRotateFail)
+				require.NotContains(t, b.recorded.lines(), "rotation failed")
+			})
 		})
 	}
 }

@@ -129,6 +129,39 @@ func (h *harness) forgetting(id string, force bool) act {
 	}
 }
 
+func (h *harness) beginning(role string) act {
+	return func(ctx context.Context) error {
+		_, err := h.engine.Approvals.Begin(ctx, model.ApprovalRequest{Role: role})
+		return err
+	}
+}
+
+func (h *harness) cancelling(role string) act {
+	return func(ctx context.Context) error {
+		_, err := h.engine.Approvals.Cancel(ctx, role)
+		return err
+	}
+}
+
+func (h *harness) configuring(ask model.ConfigWrite) act {
+	return func(ctx context.Context) error {
+		_, err := h.engine.Configs.Write(ctx, ask)
+		return err
+	}
+}
+
+func (h *harness) rotatingAdmin(next model.Supplied) act {
+	return func(ctx context.Context) error {
+		_, err := h.engine.Configs.RotateAdmin(ctx, model.AdminRotation{Supplied: next})
+		return err
+	}
+}
+
+func (h *harness) deletingConfig(ctx context.Context) error {
+	_, err := h.engine.Configs.Delete(ctx, true)
+	return err
+}
+
 func (h *harness) ticking(ctx context.Context) error { return h.engine.Worker.Tick(ctx) }
 
 // awaitLockUsers waits until the given number of requests hold a role's lock or wait for it.

@@ -124,6 +124,24 @@ func TestConfig_PinSurvivesARenamedWorkspace(t *testing.T) {
 	m.Write("config", map[string]any{"pinned_workspace": m.Workspace.ID()})
 }
 
+func TestConfig_PinKeepsItsWorkspaceWhenAnotherTakesTheName(t *testing.T) {
+	t.Parallel()
+	m := mounttest.New(t)
+	other := m.Modal.AddWorkspace("globex")
+	m.Write("roles/other", mounttest.Also(mounttest.TokenData(other.AddMember("eve").NewToken()), "type", "static"))
+	m.Write("config", map[string]any{"pinned_workspace": "acme"})
+	m.AddRole("ci")
+	m.Workspace.Rename("acme-inc")
+	other.Rename("acme")
+
+	m.Write("verify/other", nil)
+	m.Clock.Advance(2 * mounttest.Day)
+	m.Tick()
+
+	require.Equal(t, m.Workspace.ID(), m.Read("config")["pinned_workspace_id"])
+	m.Write("rotate/ci", m.NewToken())
+}
+
 func TestConfig_RefusalListsEverythingThatForceWouldAccept(t *testing.T) {
 	t.Parallel()
 	m := mounttest.NewManaged(t)

@@ -159,3 +159,20 @@ func TestRevocation_EachTokenThatMayListMemberTokensIsAsked(t *testing.T) {
 	require.True(t, m.InQueue(id), "the role's current token can list, although the admin token cannot")
 	require.Contains(t, m.Revocation(id, "last_error"), "disabled")
 }
+
+func TestVerify_TheAdminTokenOfAnotherServerDoesNotConfirmAProxysRejection(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	id := m.AddRole("ci")
+	other := modaltest.Start(t, modaltest.WithClock(m.Clock.Now))
+	m.Write("config", mounttest.Also(mounttest.TokenData(other.AddWorkspace("acme").AddMember("alice").NewToken()), "server_url", other.URL(), "force", true))
+	m.Modal.Inject("TokenInfoGet", modaltest.Fault{HTTPStatus: 401, Match: only(id), Times: -1})
+
+	require.Error(t, m.Try(logical.UpdateOperation, "verify/ci", nil))
+	m.Clock.Advance(2 * mounttest.Day)
+	m.Tick()
+
+	require.NotEqual(t, "rejected", m.Read("rotate/ci")["state"])
+	m.Modal.ClearFaults()
+	require.Equal(t, true, m.Write("verify/ci", nil).Data["accepted"])
+}

@@ -8,10 +8,12 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"vault-plugin-secrets-modal/internal/modaltest"
 	"vault-plugin-secrets-modal/internal/mounttest"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
 )
 
 // readAs reads creds of a dynamic role as Vault does for a Vault token with this display name.
@@ -192,11 +194,20 @@ func TestLookup_TellsTheLastUseOfEveryKind(t *testing.T) {
 			require.True(t, m.Modal.Use(id, secret))
 			used := m.Clock.Now().Format(time.RFC3339)
 			m.Clock.Advance(time.Minute)
+			calls := m.Modal.CallCount()
 			found := m.LookUp("token_id", id)
 			want, _, _ := strings.Cut(kind, " ")
 			require.Equal(t, want, found["kind"])
 			require.Equal(t, used, found["last_used_at"])
+			require.Len(t, m.Modal.CallsFrom(calls), 1)
 			require.Equal(t, used, m.LookUp("token_id", id)["last_used_at"], "a lookup uses no token but the admin token")
+
+			m.Modal.Inject("*", modaltest.Fault{Code: codes.Unimplemented, Times: -1})
+			calls = m.Modal.CallCount()
+			resp := m.Write("lookup", map[string]any{"token_id": id})
+			require.NotContains(t, resp.Data, "last_used_at")
+			require.NotEmpty(t, resp.Warnings)
+			require.Len(t, m.Modal.CallsFrom(calls), 1, "also with a server that does not have the method")
 		})
 	}
 }

@@ -47,6 +47,21 @@ func vaultLease(t *testing.T, m *mounttest.Mount, resp *logical.Response) *logic
 	return &lease
 }
 
+func TestDynamic_TTLAndMaxTTLAreComparedAsTheRoleStoresThem(t *testing.T) {
+	t.Parallel()
+	m := newDynamicMount(t, map[string]any{"ttl": "2h", "max_ttl": "4h"})
+	for _, write := range []map[string]any{{"max_ttl": "1h"}, {"ttl": "5h"}, {"ttl": "5h", "max_ttl": "3h"}} {
+		require.Contains(t, m.Refused(logical.UpdateOperation, "roles/job", write), "is longer than max_ttl")
+	}
+	for name, write := range map[string]map[string]any{"long": {"ttl": "48h"}, "short": {"max_ttl": "30m"}} {
+		require.Contains(t, m.Refused(logical.UpdateOperation, "roles/"+name, mounttest.Also(write, "type", "dynamic", "environment_roles", "main=viewer")), "is longer than max_ttl",
+			"the other one has its default")
+	}
+	m.Write("roles/job", map[string]any{"ttl": "4h"})
+	require.Equal(t, int64(4*3600), m.Read("roles/job")["ttl"])
+	require.Equal(t, int64(4*3600), m.Read("roles/job")["max_ttl"])
+}
+
 func TestCreds_OfADynamicRoleHaveALeaseInEveryForm(t *testing.T) {
 	t.Parallel()
 	m := newDynamicMount(t)

@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -49,6 +50,31 @@ func TestApproval_TheReplacedTokenKeepsTheGracePeriodOfTheWrite(t *testing.T) {
 				old := b.revocation(done.PreviousTokenID)
 				require.NotNil(t, old, "a finished approval names the token that it replaced")
 				require.Equal(t, test.want, old.NotBefore.Sub(old.Since))
+			})
+		})
+	}
+}
+
+func TestApproval_AfterAnUnverifiedTokenOnlyForceAcceptsAToken(t *testing.T) {
+	t.Parallel()
+	for _, force := range []bool{false, true} {
+		t.Run(fmt.Sprintf("force=%t", force), func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(b *bubble) {
+				t := b.t
+				b.approved("personal")
+				a := b.begin(model.ApprovalRequest{Role: "personal", Force: force})
+				unverified := bringing(b.member.NewToken())
+				unverified.Verify = false
+				b.rotate(model.RotateRequest{Role: "personal", Supplied: unverified, Force: true})
+
+				token := b.approve(a, b.member)
+
+				ended := b.approvalOf("personal", 15*time.Second)
+				b.ticks(2 * time.Minute)
+				require.Equal(t, force, b.accepts(token))
+				require.Equal(t, force, b.current("personal").ID == token.ID)
+				require.Equal(t, force, ended.State == model.ApprovalDone, ended.Reason)
 			})
 		})
 	}

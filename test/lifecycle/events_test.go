@@ -192,6 +192,23 @@ func TestEvents_OfTheAdminTokenHaveAllTheirFields(t *testing.T) {
 	require.Equal(t, "delete", newestEvent(m, "modal/config-write", "user")["operation"])
 }
 
+func TestEvents_OfALeaseNameItsRevocation(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	m.Write("roles/job", map[string]any{"type": "dynamic", "environment_roles": "main=contributor"})
+	id := mounttest.TextIn(m.Read("creds/job"), "token_id")
+	key := m.List("revocations")[0]
+	want := map[string]any{"path": "revocations/" + key, "operation": "update", "modified": "false", "role": "job", "token_id": id, "proof": "deleted"}
+
+	m.Modal.Inject("ServiceUserDelete", modaltest.Fault{Code: codes.PermissionDenied})
+	m.Write("revocations/"+key, withForce)
+	failed := newestEvent(m, "modal/revoke-fail", "service_user")
+	m.Write("revocations/"+key, withForce)
+
+	require.Equal(t, want, newestEvent(m, "modal/revoke", "service_user"))
+	require.Equal(t, want["path"], failed["path"])
+}
+
 func TestEvents_OutOfSyncComesOnceForEachTimeItBegins(t *testing.T) {
 	t.Parallel()
 	m := mounttest.NewManaged(t)

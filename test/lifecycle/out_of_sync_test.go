@@ -339,3 +339,22 @@ func TestOrphans_AFailedAcceptDeletesNothingAndCanBeRepeated(t *testing.T) {
 		})
 	}
 }
+
+func TestOutOfSync_AManualTokenThatAPersonDeletedLeavesTheQueue(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	old := m.AddRole("ci", map[string]any{"revoke_previous": false, "grace_period": "1h"})
+	m.Write("rotate/ci", m.NewToken())
+	m.Workspace.AddServiceUser("vault-2f9f1a7c-lost-abcdefgh")
+	m.Minutes(2 * 60)
+	require.Equal(t, true, m.Read("status")["out_of_sync"])
+	require.True(t, m.InQueue(old))
+
+	m.Modal.DeleteToken(old)
+	m.Clock.Advance(mounttest.MaxBackOff)
+	m.Minutes(1)
+
+	require.False(t, m.InQueue(old), "the check deletes nothing")
+	require.Equal(t, true, m.Read("status")["out_of_sync"])
+	m.Write("orphans", map[string]any{"dry_run": false})
+}

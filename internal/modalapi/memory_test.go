@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -32,6 +33,8 @@ const (
 
 	// mostMiB is the largest allowed increase of the peak.
 	mostMiB = 64
+	// mostReservedMiB is the largest allowed increase of the heap that the process reserves, used or not.
+	mostReservedMiB = 2 * mostMiB
 )
 
 func TestMain(m *testing.M) {
@@ -46,9 +49,10 @@ func TestMain(m *testing.M) {
 
 // measured is the report of a child process.
 type measured struct {
-	KiB     int // how much the call increased the peak memory of the process
-	Entries int
-	Error   string
+	KiB      int // how much the call increased the peak memory of the process
+	Reserved int // how much the call increased the reserved heap, in KiB
+	Entries  int
+	Error    string
 }
 
 func measure(server, call string) (m measured) {
@@ -56,9 +60,9 @@ func measure(server, call string) (m measured) {
 	if err != nil {
 		panic(err)
 	}
-	before := peakKiB()
+	before, reserved := peakKiB(), reservedKiB()
 	m.Entries, err = everyAnswer[call](context.Background(), client)
-	m.KiB = peakKiB() - before
+	m.KiB, m.Reserved = peakKiB()-before, reservedKiB()-reserved
 	if err != nil {
 		m.Error = err.Error()
 	}
@@ -80,6 +84,12 @@ func peakKiB() int {
 	return kib
 }
 
+func reservedKiB() int {
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return int(stats.HeapSys >> 10) //nolint:gosec // G115: far less than an int holds
+}
+
 // inChild makes the call in a child process and requires that its peak memory is bounded. The children run
 // one after the other, because this process keeps the answers in memory.
 func inChild(t *testing.T, what, server, call string) (m measured) {
@@ -91,8 +101,9 @@ func inChild(t *testing.T, what, server, call string) (m measured) {
 	output, err := child.Output()
 	require.NoError(t, err, "%s", output)
 	require.NoError(t, json.Unmarshal(output, &m))
-	t.Logf("%s, %s: peak %d MiB, %d entries, %s", call, what, m.KiB>>10, m.Entries, m.Error)
+	t.Logf("%s, %s: peak %d MiB, reserved %d MiB, %d entries, %s", call, what, m.KiB>>10, m.Reserved>>10, m.Entries, m.Error)
 	require.Less(t, m.KiB, mostMiB<<10, "%s, %s", call, what)
+	require.Less(t, m.Reserved, mostReservedMiB<<10, "%s, %s", call, what)
 	return m
 }
 

@@ -171,6 +171,9 @@ func TestRedact_FindsAKnownSecretInEverySpelling(t *testing.T) {
 			for i := range len(someSecret) - 3 - 5 {
 				require.NotContains(t, letters(out), letters(someSecret[3+i:3+i+6]))
 			}
+
+			both := modalapi.Redact(someSecret+" and "+c.spell(someSecret), someSecret)
+			require.Equal(t, 2, strings.Count(both, "[redacted]"), both)
 		})
 	}
 }

@@ -358,3 +358,19 @@ func TestOutOfSync_AManualTokenThatAPersonDeletedLeavesTheQueue(t *testing.T) {
 	require.Equal(t, true, m.Read("status")["out_of_sync"])
 	m.Write("orphans", map[string]any{"dry_run": false})
 }
+
+func TestOutOfSync_AnOperatorEndsWhatIsDueWithoutForce(t *testing.T) {
+	t.Parallel()
+	m := mounttest.NewManaged(t)
+	old := m.AddManaged("ci", map[string]any{"grace_period": "1h"})
+	m.Write("rotate/ci", nil)
+	m.Workspace.AddServiceUser("vault-2f9f1a7c-lost-abcdefgh")
+	m.Minutes(2 * 60)
+	require.Equal(t, true, m.Read("status")["out_of_sync"])
+	require.True(t, m.Knows(old))
+
+	require.Equal(t, true, m.Write("revocations/"+old, nil).Data["revoked"])
+
+	require.False(t, m.Knows(old))
+	m.Write("orphans", map[string]any{"dry_run": false})
+}

@@ -87,7 +87,7 @@ func peakKiB() int {
 func reservedKiB() int {
 	var stats runtime.MemStats
 	runtime.ReadMemStats(&stats)
-	return int(stats.HeapSys >> 10) //nolint:gosec // G115: far less than an int holds
+	return int(stats.HeapSys >> 10)
 }
 
 // inChild makes the call in a child process and requires that its peak memory is bounded. The children run

@@ -49,9 +49,9 @@ func TestOrphans_NamesSelectWhichOnesAreKept(t *testing.T) {
 	for name, accepted := range map[string]bool{"vault-2f9f1a7c-gpu-aaaaaaaa": true, "vault-2f9f1a7c-gpu-bbbbbbbb": false} {
 		require.Equal(t, accepted, orphanInfo(m, name)["accepted"], name)
 	}
-	ended := m.Write("orphans", map[string]any{"dry_run": false}).Data
+	ended := m.Write("orphans", map[string]any{"dry_run": false, "names": "vault-2f9f1a7c-gpu-bbbbbbbb,vault-2f9f1a7c-gpu-bbbbbbbb"}).Data
 	require.Equal(t, []string{"vault-2f9f1a7c-gpu-bbbbbbbb"}, ended["names"])
-	require.Equal(t, int64(1), ended["ended"])
+	require.Equal(t, int64(1), ended["ended"], "a name that is written twice counts once")
 	require.Equal(t, false, ended["out_of_sync"])
 	require.True(t, m.Modal.Accepts(tokens[0].ID, tokens[0].Secret))
 	require.False(t, m.Modal.Accepts(tokens[1].ID, tokens[1].Secret))

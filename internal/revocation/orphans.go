@@ -177,7 +177,10 @@ func (ask CleanupRequest) choose(orphans []Orphan) ([]Orphan, error) {
 		return slices.DeleteFunc(orphans, func(orphan Orphan) bool { return orphan.Accepted }), nil
 	}
 	var chosen []Orphan
-	for _, name := range ask.Names {
+	for i, name := range ask.Names {
+		if slices.Contains(ask.Names[:i], name) {
+			continue
+		}
 		at := slices.IndexFunc(orphans, func(orphan Orphan) bool { return orphan.Name == name })
 		if at < 0 {
 			return nil, model.UserErrorf("names: %q is not an orphan of this mount; nothing was changed", modalapi.Redact(name))

@@ -158,7 +158,7 @@ func TestConfig_ChangeDoesNotBreakACallInFlight(t *testing.T) {
 	token := mounttest.Also(m.NewToken(), "type", "static")
 	var group sync.WaitGroup
 	group.Go(func() { m.Write("roles/ci", token) })
-	require.Eventually(t, func() bool { return len(m.Modal.Calls("TokenInfoGet")) > 0 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(m.Modal.Calls("TokenInfoGet")) > 0 }, time.Minute, time.Millisecond)
 	m.Write("config", map[string]any{"request_timeout": "30s"})
 	m.AddRole("other")
 	group.Wait()

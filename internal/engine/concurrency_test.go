@@ -15,7 +15,7 @@ import (
 )
 
 // patience is how long a test waits for something that takes almost no time if the engine works.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // gate stops the first call of an RPC before Modal handles it.
 type gate struct {

@@ -95,11 +95,11 @@ func TestInject_DelayEndsWhenTheClientGoesAway(t *testing.T) {
 			left := make(chan error, 1)
 			go func() { left <- ensureEnvironment(ctx, w.client, create) }()
 			answered := func() []modaltest.Call { return w.server.Calls("EnvironmentGetOrCreate") }
-			require.Eventually(t, func() bool { return len(answered()) == 1 }, 10*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return len(answered()) == 1 }, time.Minute, time.Millisecond)
 			require.Equal(t, codes.Unknown, answered()[0].Code, "not answered yet")
 			leave()
 			requireCode(t, codes.Canceled, <-left)
-			require.Eventually(t, func() bool { return answered()[0].Code == codes.Canceled }, 10*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return answered()[0].Code == codes.Canceled }, time.Minute, time.Millisecond)
 
 			want := codes.NotFound
 			if afterCommit {
@@ -239,7 +239,7 @@ func TestClose_EndsCallsInFlight(t *testing.T) {
 	ctx := withToken(t, w.token)
 	ended := make(chan error, 1)
 	go func() { ended <- whoAmI(ctx, w.client) }()
-	require.Eventually(t, func() bool { return len(w.server.Calls("")) == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(w.server.Calls("")) == 1 }, time.Minute, time.Millisecond)
 	w.server.Close()
 	requireCode(t, codes.Unavailable, <-ended)
 }

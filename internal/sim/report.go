@@ -17,6 +17,8 @@ import (
 type Report struct {
 	mu    sync.Mutex
 	cells map[string]int
+	// counted grows with each operation of a run.
+	counted int
 
 	Runs, Steps int
 	// Days is simulated time. A time.Duration would overflow after three centuries.
@@ -35,6 +37,7 @@ func (r *Report) count(cell string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cells[cell]++
+	r.counted++
 }
 
 func (r *Report) started(run *Run) {
@@ -59,14 +62,14 @@ func (r *Report) finished(run *Run, lasted time.Duration) {
 	}
 }
 
-// Progress returns a count that grows while a run makes progress, and the end of the run's history.
-func (r *Report) Progress() (steps int, last string) {
+// Progress returns a count that grows with each operation of a run, and the end of the run's history.
+func (r *Report) Progress() (count int, last string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.last == nil {
-		return r.Steps, "no run has started"
+		return r.counted, "no run has started"
 	}
-	return r.Steps + r.Runs, r.last.tail(40)
+	return r.counted, r.last.tail(40)
 }
 
 // Expected lists the cells that a long run must reach. A cell with zero hits is a blind spot.

@@ -78,7 +78,8 @@ func simulateRuns(t *testing.T, seed uint64, count int, report *sim.Report) {
 }
 
 // watch ends the test binary if a run hangs, and prints the run's last steps. If goroutines in a bubble wait for
-// each other outside of its clock, the bubble stands still for ever.
+// each other outside of its clock, the bubble stands still for ever. An operation takes milliseconds, and far less than
+// the patience of watch also on a busy machine.
 func watch(report *sim.Report) (stop func()) {
 	done := make(chan struct{})
 	go func() {
@@ -87,13 +88,13 @@ func watch(report *sim.Report) (stop func()) {
 			select {
 			case <-done:
 				return
-			case <-time.After(time.Minute):
+			case <-time.After(2 * time.Minute):
 			}
-			steps, tail := report.Progress()
-			if steps == last {
+			count, tail := report.Progress()
+			if count == last {
 				panic("a run hangs:\n" + tail)
 			}
-			last = steps
+			last = count
 		}
 	}()
 	return func() { close(done) }

@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -299,4 +300,25 @@ func TestMemberToken_ThatModalDidNotLetItDeleteIsRetriedAfterAnOutageToo(t *test
 	h.tick()
 	require.Equal(t, model.StateRetrying, h.revocation(old.ID).State(h.clock()), "the refusal is over, and no person has to act")
 	require.Less(t, h.revocation(old.ID).NextAttempt.Sub(h.clock()), time.Hour)
+}
+
+func TestMemberToken_EachNewRefusalIsToldOnce(t *testing.T) {
+	t.Parallel()
+	h, old, _ := replaced(t)
+	h.advance(time.Hour)
+	for told, fault := range []modaltest.Fault{
+		{Code: codes.Unavailable, Times: -1},
+		{Code: codes.PermissionDenied, Message: "members only", Times: -1},
+		{Code: codes.PermissionDenied, Message: "owners only", Times: -1},
+	} {
+		h.modal.ClearFaults()
+		h.modal.Inject("TokenDelete", fault)
+		for range 3 {
+			h.tick()
+			h.advance(model.MaxBackOff)
+		}
+		require.Equal(t, told, count(h.recorded.events(), model.EventRevokeManual), fault.Message)
+		require.Equal(t, told, strings.Count(h.recorded.lines(), "a person has to delete the token"), fault.Message)
+	}
+	require.True(t, h.accepts(old))
 }

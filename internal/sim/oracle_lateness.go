@@ -62,9 +62,11 @@ func (run *Run) checkLateness(before *truth, began time.Time) {
 		}
 	}
 	for key, approval := range before.approvals {
+		if !approval.Open && approval.Lapses.After(lastTick) && approval.Lapses.Before(began) {
+			run.report.count("on time: an approval ends")
+		}
 		// A tick only wakes the approval, which ends a moment later.
 		if approval.Open && approval.Lapses.Before(lastTick) {
-			run.report.count("on time: an approval ends")
 			if now := t.approvals[key]; now.Open && now.Flow == approval.Flow {
 				run.broken("the approval %s should have ended at %s, but it is still open after a tick", key, approval.Lapses.Format(time.DateTime))
 			}

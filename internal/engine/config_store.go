@@ -28,9 +28,7 @@ func (cs *Configs) store(ctx context.Context, before, after *model.Config, grace
 		event.PreviousTokenID = old.ID
 	}
 	cs.mount.Publish(ctx, event)
-	if old != nil && old.Method == model.MethodManual {
-		cs.mount.Publish(ctx, old.Event(model.EventRevokeManual))
-	}
+	cs.mount.PublishManual(ctx, old)
 	return old, nil
 }
 

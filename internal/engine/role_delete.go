@@ -78,9 +78,7 @@ func (rs *Roles) Delete(ctx context.Context, name string, force bool) (*Deletion
 		rs.mount.Log().Info("role deleted", append([]any{"role", name, "force", force, "token_id", event.TokenID}, event.Account.LogPairs("")...)...)
 		rs.mount.Publish(ctx, event)
 	}
-	if left != nil && left.Method == model.MethodManual {
-		rs.mount.Publish(ctx, left.Event(model.EventRevokeManual))
-	}
+	rs.mount.PublishManual(ctx, left)
 	var revoked []string
 	if force {
 		revoked = rs.endForced(ctx, d)
@@ -125,11 +123,10 @@ func (rs *Roles) remove(ctx context.Context, d *deletedRole, force bool) (*model
 	defer rs.owners.AssignMu.Unlock()
 	entry := d.revocation(rs.mount.Now(), force)
 	if entry != nil {
-		queued, err := rs.owners.QueueRevocation(ctx, entry)
-		if err != nil {
+		switch queued, err := rs.owners.QueueRevocation(ctx, entry); {
+		case err != nil:
 			return nil, err
-		}
-		if !queued {
+		case !queued:
 			entry = nil
 		}
 	}

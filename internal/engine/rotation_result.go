@@ -28,7 +28,5 @@ func (rt *Rotations) publish(ctx context.Context, name string, done *RotationRes
 	rt.mount.Log().Info("rotated", append([]any{"role", name, "version", event.Version, "token_id", event.TokenID, "previous_token_id", event.PreviousTokenID},
 		event.Account.LogPairs("")...)...)
 	rt.mount.Publish(ctx, event)
-	if done.Previous != nil && done.Previous.Method == model.MethodManual {
-		rt.mount.Publish(ctx, done.Previous.Event(model.EventRevokeManual))
-	}
+	rt.mount.PublishManual(ctx, done.Previous)
 }

@@ -13,6 +13,13 @@ import (
 // Publish sends an event.
 func (m *Mount) Publish(ctx context.Context, event model.Event) { m.deps.Emit(ctx, event) }
 
+// PublishManual sends the event about a token that left its role or config if an operator has to delete it. old may be nil.
+func (m *Mount) PublishManual(ctx context.Context, old *model.Revocation) {
+	if old != nil && old.Method == model.MethodManual {
+		m.Publish(ctx, old.Event(model.EventRevokeManual))
+	}
+}
+
 // MountLogger is a logger that names the mount in each line. One plugin process serves several mounts.
 type MountLogger struct {
 	hclog.Logger

@@ -88,6 +88,19 @@ func TestMint_WrongServiceUserInTheAnswerIsNotDeleted(t *testing.T) {
 	}
 }
 
+// crashWhileVerifying rotates a role, and the node dies before it verifies the new token.
+func crashWhileVerifying(m *mounttest.Mount) {
+	m.T.Helper()
+	m.Modal.OnCall(func(rpc string) {
+		if rpc == "TokenInfoGet" {
+			m.Storage.Die()
+		}
+	})
+	_, err := m.Handle(logical.UpdateOperation, "rotate/ci", nil)
+	require.Error(m.T, err)
+	m.Modal.OnCall(nil)
+}
+
 func TestMint_WrongServiceUserInTheAnswerIsKeptAfterACrash(t *testing.T) {
 	t.Parallel()
 	m := mounttest.NewAllowingOrphans(t)
@@ -99,14 +112,7 @@ func TestMint_WrongServiceUserInTheAnswerIsKeptAfterACrash(t *testing.T) {
 		a.SetTokenId(current)
 		a.SetTokenSecret(secret)
 	})(m))
-	m.Modal.OnCall(func(rpc string) {
-		if rpc == "TokenInfoGet" {
-			m.Storage.Die()
-		}
-	})
-	_, err := m.Handle(logical.UpdateOperation, "rotate/ci", nil)
-	require.Error(t, err)
-	m.Modal.OnCall(nil)
+	crashWhileVerifying(m)
 	m.Restart()
 	m.Minutes(60)
 	require.True(t, m.Knows(current))
@@ -124,15 +130,8 @@ func TestMint_AnswerThatRepeatsAQueuedTokenLosesNoServiceUser(t *testing.T) {
 		a.SetTokenId(queued)
 		a.SetTokenSecret(secret)
 	})(m))
-	m.Modal.OnCall(func(rpc string) {
-		if rpc == "TokenInfoGet" {
-			m.Storage.Die()
-		}
-	})
-	_, err := m.Handle(logical.UpdateOperation, "rotate/ci", nil)
-	require.Error(t, err)
+	crashWhileVerifying(m)
 	require.Len(t, m.Modal.ServiceUsers(), 3)
-	m.Modal.OnCall(nil)
 	m.Restart()
 
 	m.Minutes(60)
